@@ -1,0 +1,69 @@
+"""Export trained PyTorch checkpoints to ONNX, and prove that the file decides as the checkpoint did.
+
+Names are resolved when they are first used: importing onnxproof imports no torch.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxproof import runtime as runtime
+    from onnxproof.job import Job as Job
+    from onnxproof.job import load_job as load_job
+    from onnxproof.pipeline import Bundle as Bundle
+    from onnxproof.pipeline import export as export
+    from onnxproof.pipeline import validate as validate
+    from onnxproof.runtime.predictor import Prediction as Prediction
+    from onnxproof.runtime.predictor import Predictor as Predictor
+    from onnxproof.runtime.predictor import load as load
+    from onnxproof.validate.judge import Check as Check
+    from onnxproof.validate.judge import Verdict as Verdict
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "onnxproof.pipeline",
+    "Check": "onnxproof.validate.judge",
+    "Job": "onnxproof.job",
+    "Prediction": "onnxproof.runtime.predictor",
+    "Predictor": "onnxproof.runtime.predictor",
+    "Verdict": "onnxproof.validate.judge",
+    "export": "onnxproof.pipeline",
+    "load": "onnxproof.runtime.predictor",
+    "load_job": "onnxproof.job",
+    "validate": "onnxproof.pipeline",
+}
+
+__all__ = [*sorted(_HOMES), "runtime"]
+
+
+class _Face(ModuleType):
+    """The package as its users see it.
+
+    ``export`` and ``validate`` are functions here and folders below. Python binds a folder's module to
+    its parent's attribute when the folder is first imported, which would hide the function; a property
+    of the package's class keeps the name.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "runtime":
+            return importlib.import_module("onnxproof.runtime")
+        raise AttributeError(f"module onnxproof has no attribute {name!r}")
+
+
+def _lazy(name: str) -> property:
+    def resolve(_package: ModuleType) -> Any:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+
+    def ignore_folder(_package: ModuleType, value: Any) -> None:
+        if not isinstance(value, ModuleType):
+            raise AttributeError(f"onnxproof.{name} cannot be set")
+
+    return property(resolve, ignore_folder)
+
+
+for _name in _HOMES:
+    setattr(_Face, _name, _lazy(_name))
+sys.modules[__name__].__class__ = _Face

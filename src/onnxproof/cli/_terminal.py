@@ -1,0 +1,59 @@
+"""What the commands that run for more than a second share: progress, verdicts, JSON."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from onnxproof.validate.judge import Verdict
+from onnxproof.validate.report.table import verdict_table
+from onnxproof.validate.sweep import Progress as Report
+
+EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Report]:
+    """A bar for each stage on standard error; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                for earlier in tasks.values():
+                    bars.stop_task(earlier)
+                    bars.update(earlier, visible=False)
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield report
+
+
+def show_verdict(verdict: Verdict, *, json_only: bool) -> int:
+    """Print the verdict's table (to standard error where JSON has standard output); its exit code."""
+    Console(stderr=json_only).print(verdict_table(verdict))
+    return EXIT_CODES[verdict.status]
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

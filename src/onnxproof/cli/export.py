@@ -1,0 +1,39 @@
+"""onnxproof export."""
+
+from pathlib import Path
+
+import click
+
+from onnxproof.cli._terminal import progress, show_json, show_verdict
+from onnxproof.pipeline import export
+
+
+@click.command("export")
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=Path("dist"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The folder that the bundle's own folder is written into.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+)
+@click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool) -> int:
+    """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>."""
+    with progress() as report:
+        bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=report)
+    code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json)
+    if as_json:
+        verdict = None if bundle.verdict is None else bundle.verdict.to_json()
+        show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
+    else:
+        manifest = bundle.manifest
+        click.echo(
+            f"{bundle.path}: {manifest.exporter}, opset {manifest.opset}, simplify {manifest.simplify}, "
+            f"SHA-256 {str(manifest.model_sha256)[:12]}"
+        )
+    return code

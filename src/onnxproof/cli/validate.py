@@ -1,0 +1,42 @@
+"""onnxproof validate."""
+
+import json
+from pathlib import Path
+
+import click
+
+from onnxproof.cli._terminal import progress, show_json, show_verdict
+from onnxproof.errors import RequestError
+from onnxproof.pipeline import PARITY_FILE, validate
+
+
+@click.command("validate")
+@click.argument("source", metavar="JOB|BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--onnx",
+    "onnx_file",
+    type=click.Path(path_type=Path),
+    help="The ONNX file to judge, in place of the bundle's own.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print parity.json's document and nothing else.")
+def command(
+    source: Path, onnx_file: Path | None, out: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> int:
+    """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
+    with progress() as report:
+        verdict = validate(source, onnx_file=onnx_file, overrides=overrides, progress=report)
+    code = show_verdict(verdict, json_only=as_json)
+    document = verdict.to_json()
+    if as_json:
+        show_json(document)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / PARITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"{out / PARITY_FILE} cannot be written ({error.strerror})") from error
+    return code

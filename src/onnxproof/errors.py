@@ -1,0 +1,45 @@
+"""The exceptions that onnxproof raises for what a caller can mend.
+
+Every message says what was got, what was expected and what to do. ``exit_code`` is what the
+command line returns for it.
+"""
+
+from typing import ClassVar
+
+
+class OnnxproofError(Exception):
+    """Base of everything below."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class RequestError(OnnxproofError):
+    """The request is wrong: a job, a flag, a file, a shape or a picture."""
+
+
+class JobError(RequestError):
+    """A job file or its keyword arguments do not fit the schema."""
+
+
+class CheckpointError(RequestError):
+    """A checkpoint is missing, unsafe to load, or does not fit the model."""
+
+
+class PictureError(RequestError):
+    """A picture cannot be read, or cannot be fitted to the model's input."""
+
+
+class ModelFileError(RequestError):
+    """An ONNX file or a bundle is missing, broken, or not one that onnxproof can run."""
+
+
+class ExportError(OnnxproofError):
+    """Capture, simplification or writing of the ONNX file failed."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class CheckError(OnnxproofError):
+    """A check could not be run, so there is no verdict."""
+
+    exit_code: ClassVar[int] = 4

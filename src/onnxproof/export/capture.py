@@ -1,0 +1,182 @@
+"""Turn a wrapped model into an ONNX graph: torch.export first, TorchScript where that fails."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from onnxproof.errors import ExportError
+from onnxproof.tensors import Dim, TensorSpec, dims_by_name
+from onnxproof.wrappers._family import WrappedModel
+
+Exporter = Literal["torch.export", "torchscript"]
+
+OLDEST_TORCH_EXPORT_OPSET = 18
+"""torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that
+fails on many operators."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """An ONNX graph, which exporter made it, and why not the first choice (None where it was)."""
+
+    proto: onnx.ModelProto
+    exporter: Exporter
+    fallback_reason: str | None
+
+
+def capture(
+    model: WrappedModel,
+    module: nn.Module,
+    exporter: Literal["auto", "torch.export", "torchscript"],
+    opset: int,
+) -> Captured:
+    """Export ``module`` (the model's own, or a folded copy) with the model's dims as dynamic axes.
+
+    Raises ExportError where capture fails, or where the exporter wrote another opset than asked for.
+    """
+    if exporter == "torchscript":
+        return Captured(_with_torchscript(model, module, opset), "torchscript", None)
+    if opset < OLDEST_TORCH_EXPORT_OPSET:
+        reason = f"torch.export writes opset {OLDEST_TORCH_EXPORT_OPSET} and later, asked for {opset}"
+        if exporter == "torch.export":
+            raise ExportError(f'{reason}: raise export.opset, or set export.exporter = "torchscript"')
+        return Captured(_with_torchscript(model, module, opset), "torchscript", reason)
+    try:
+        return Captured(_with_torch_export(model, module, opset), "torch.export", None)
+    except ExportError as error:
+        if exporter == "torch.export":
+            raise
+        return Captured(_with_torchscript(model, module, opset), "torchscript", str(error))
+
+
+def capture_sizes(dims: Sequence[Dim]) -> dict[str, int]:
+    """Small sizes to capture at, different for each dimension, and 2 or more steps where they can be:
+    torch.export takes sizes 0 and 1 for constants."""
+    sizes: dict[str, int] = {}
+    for position, dim in enumerate(dims):
+        steps = max(2 + position, -(-dim.min // dim.multiple))
+        sizes[dim.name] = dim.floor(steps * dim.multiple)
+    return sizes
+
+
+def example_inputs(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> tuple[Tensor, ...]:
+    """Seeded tensors of the inputs' dtypes, sizes and ranges."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = []
+    for spec in inputs:
+        low, high = spec.range or (0.0, 1.0)
+        values = torch.rand(spec.sized(sizes), generator=generator, dtype=torch.float64)
+        dtype: torch.dtype = getattr(torch, spec.dtype)
+        whole = not dtype.is_floating_point
+        scaled = torch.floor(low + values * (high - low + 1)) if whole else low + values * (high - low)
+        tensors.append(scaled.to(dtype))
+    return tuple(tensors)
+
+
+def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int) -> onnx.ModelProto:
+    dims = dims_by_name(model.dims)
+    args = example_inputs(model.inputs, capture_sizes(model.dims))
+    symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
+    shapes = tuple(
+        {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}
+        for spec in model.inputs
+    )
+    try:
+        with _quiet(), torch.no_grad():
+            exported = torch.export.export(module, args, dynamic_shapes=shapes)
+            program = torch.onnx.export(
+                exported,
+                dynamo=True,
+                opset_version=opset,
+                verbose=False,
+                input_names=[spec.name for spec in model.inputs],
+                output_names=[spec.name for spec in model.outputs],
+            )
+    except Exception as error:
+        # torch.export raises what the traced code and its own passes raise: any type at all.
+        raise ExportError(f"torch.export could not capture the model: {_first_line(error)}") from error
+    assert program is not None
+    return _checked(program.model_proto, opset)
+
+
+def _symbol(dim: Dim) -> Any:
+    if dim.multiple == 1:
+        return torch.export.Dim(dim.name, min=dim.min, max=dim.max)
+    steps = torch.export.Dim(f"{dim.name}_steps", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+    return dim.multiple * steps
+
+
+def _with_torchscript(model: WrappedModel, module: nn.Module, opset: int) -> onnx.ModelProto:
+    fixed = {dim.name for dim in model.dims if dim.fixed}
+    axes = {
+        spec.name: {
+            axis: name for axis, name in enumerate(spec.shape) if isinstance(name, str) and name not in fixed
+        }
+        for spec in (*model.inputs, *model.outputs)
+    }
+    args = example_inputs(model.inputs, capture_sizes(model.dims))
+    try:
+        with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                module,
+                args,
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=[spec.name for spec in model.inputs],
+                output_names=[spec.name for spec in model.outputs],
+                dynamic_axes=axes,
+            )
+            proto = onnx.load(file)
+    except Exception as error:
+        # The tracer raises what the traced code raises: any type at all.
+        raise ExportError(f"TorchScript could not capture the model: {_first_line(error)}") from error
+    return _checked(proto, opset)
+
+
+def _checked(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    written = opset_of(proto)
+    if written != opset:
+        raise ExportError(
+            f"the exporter wrote opset {written}, asked for {opset}: set export.opset = {written}"
+        )
+    return proto
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """The version of the standard operator set that a model imports."""
+    return next((int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' own progress, warnings and graph dumps off the terminal."""
+    previous = logging.root.manager.disable
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(previous)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return f"{type(error).__name__}: {text[:300]}"

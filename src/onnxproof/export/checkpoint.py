@@ -1,0 +1,88 @@
+"""Read checkpoints without running anything that is in them."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from onnxproof.errors import CheckpointError
+from onnxproof.wrappers._family import Checkpoint
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+ENVELOPES = ("model", "state_dict")
+"""Keys under which training scripts keep the state dict beside an optimizer's and other state."""
+
+
+def load_checkpoint(path: Path, stem: str | None = None) -> Checkpoint:
+    """Load a checkpoint file, or the one checkpoint in a folder.
+
+    ``stem`` names the file (without suffix) where a folder holds several. Only tensors are read:
+    pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError where
+    there is no such file, it is broken, or it holds more than tensors.
+    """
+    file = find_checkpoint(path, stem)
+    state = _read(file)
+    for key in ENVELOPES:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{file} holds {_describe(state)}; expected a state dict (names to tensors), "
+            'or {"model": …} or {"state_dict": …} around one'
+        )
+    return Checkpoint(file, sha256_of(file), dict(state))
+
+
+def find_checkpoint(path: Path, stem: str | None = None) -> Path:
+    """The checkpoint file that a path means; CheckpointError where there is none, or no single one."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path} does not exist: give a file or a folder that holds one")
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if len(files) > 1 and stem is not None:
+        files = [file for file in files if file.stem == stem] or files
+    if len(files) == 1:
+        return files[0]
+    if not files:
+        raise CheckpointError(f"folder {path} holds no checkpoint ({', '.join('*' + s for s in SUFFIXES)})")
+    raise CheckpointError(
+        f"folder {path} holds {len(files)} checkpoints ({', '.join(file.name for file in files)}): "
+        "name the file in model.checkpoint"
+    )
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} is refused: reading it would run code that is stored in it, or it is no checkpoint. "
+            "Where it was trained, save the state dict alone: torch.save(model.state_dict(), path)"
+        ) from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, BadZipFile) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"checkpoint {file} cannot be read ({reason}): is it whole?") from error
+
+
+def _describe(state: Any) -> str:
+    if isinstance(state, Mapping):
+        keys = ", ".join(map(str, list(state)[:5]))
+        return f"a dict with the keys {keys}" if state else "an empty dict"
+    return f"a {type(state).__name__}"

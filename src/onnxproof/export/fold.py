@@ -1,0 +1,112 @@
+"""Fold batch norms into the convolutions before them, in float64, rounding once.
+
+A convolution followed by a batch norm in evaluation mode is one convolution with scaled weights:
+w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps) for each output channel
+(Jacob et al. 2018, arXiv:1712.05877, section 3.2). Rounding once instead of at every step leaves the
+graph nearer to the true function than the model was.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+AGREEMENT = 1e-9
+"""The largest relative difference, in float64, between a model and its folded self: far above what
+float64 rounding can add up to (1e-12 in networks of a hundred layers), far below any real change."""
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, int]:
+    """A copy of ``module`` with batch norms folded, and how many were.
+
+    ``inputs`` are an example, which shows which convolution feeds which norm. The folded model is
+    run against the original on it, in float64; where they disagree (a convolution's output was also
+    used elsewhere, say) the copy is returned unfolded, with 0.
+    """
+    exact = copy.deepcopy(module).double()
+    exact_inputs = [value.double() if value.is_floating_point() else value for value in inputs]
+    with torch.inference_mode(False), torch.no_grad():
+        pairs = _find_pairs(exact, exact_inputs)
+        before = _flatten(exact(*exact_inputs))
+        for convolution_name, norm_name in pairs:
+            _fold(exact, convolution_name, norm_name)
+        after = _flatten(exact(*exact_inputs))
+    if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
+        return copy.deepcopy(module), 0
+    folded = copy.deepcopy(module)
+    for convolution_name, norm_name in pairs:
+        _set(folded, norm_name, nn.Identity())
+        exact_convolution = exact.get_submodule(convolution_name)
+        _set(folded, convolution_name, copy.deepcopy(exact_convolution).float())
+    return folded, len(pairs)
+
+
+def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, str]]:
+    """Names of convolutions and of the norms that they feed, where each is called exactly once."""
+    made_by: dict[int, str] = {}
+    calls: dict[str, int] = {}
+    pairs: dict[str, str] = {}
+    alive: list[Tensor] = []  # keeps every output alive, so that no id is used twice
+
+    def after(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            if isinstance(layer, _CONVOLUTIONS):
+                made_by[id(output)] = name
+                alive.append(output)
+            elif id(args[0]) in made_by and layer.track_running_stats and not layer.training:
+                pairs[name] = made_by[id(args[0])]
+
+        return hook
+
+    handles: list[RemovableHandle] = [
+        layer.register_forward_hook(after(name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, (*_CONVOLUTIONS, *_NORMS))
+    ]
+    try:
+        module(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    convolutions = list(pairs.values())
+    return [
+        (convolution, norm)
+        for norm, convolution in pairs.items()
+        if calls[norm] == calls[convolution] == convolutions.count(convolution) == 1
+    ]
+
+
+def _fold(module: nn.Module, convolution_name: str, norm_name: str) -> None:
+    convolution: Any = module.get_submodule(convolution_name)
+    norm: Any = module.get_submodule(norm_name)
+    gain = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        gain = gain * norm.weight
+    bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+    bias = bias * gain if norm.bias is None else bias * gain + norm.bias
+    weight = convolution.weight * gain.reshape(-1, *[1] * (convolution.weight.ndim - 1))
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
+    _set(module, norm_name, nn.Identity())
+
+
+def _set(module: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, layer)
+
+
+def _flatten(outputs: Any) -> list[Tensor]:
+    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+
+
+def _agree(before: Tensor, after: Tensor) -> bool:
+    scale = float(before.abs().max()) if before.numel() else 0.0
+    difference = float((before - after).abs().max()) if before.numel() else 0.0
+    return difference <= AGREEMENT * scale

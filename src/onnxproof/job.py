@@ -1,0 +1,230 @@
+"""The job: what the user asks for, from a TOML file or keyword arguments, as a frozen value.
+
+The schema is in the classes below; every key has a real default or is required. Paths in a file are
+relative to that file.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from onnxproof.errors import JobError, RequestError
+from onnxproof.tensors import Dim, TensorSpec
+
+Channels = tuple[float, float, float]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class ModelTable(_Table):
+    """``[model]``: which family builds the model, and from which checkpoint."""
+
+    family: str
+    variant: str | None = None
+    checkpoint: str | None = None
+    builder: str | None = None
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class WrapperTable(_Table):
+    """``[wrapper]``: what is put around the model inside the graph.
+
+    ``mean`` and ``std`` are per channel of an input in [0, 1]; None takes those of the checkpoint's
+    folder.
+    """
+
+    scale_input: bool = False
+    channels_last: bool = False
+    input_dtype: Literal["float32", "uint8"] = "float32"
+    decode: Literal["none", "packed", "split"] = "packed"
+    mean: Channels | None = None
+    std: Channels | None = None
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _as_channels(cls, value: Any) -> Any:
+        return (
+            tuple(float(v) if isinstance(v, int) else v for v in value) if isinstance(value, list) else value
+        )
+
+
+class ExportTable(_Table):
+    """``[export]``: how the model becomes an ONNX file."""
+
+    exporter: Literal["auto", "torch.export", "torchscript"] = "auto"
+    opset: Annotated[int, Field(ge=7, le=25)] = 20
+    simplify: Literal["onnxsim", "none"] = "onnxsim"
+    fold_batch_norms: bool = True
+    target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
+
+
+class ValidateTable(_Table):
+    """``[validate]``: what the file is tried on, and where decisions are cut.
+
+    ``threads`` is the number of intra-op threads of both PyTorch and ONNX Runtime.
+    """
+
+    images: str | None = None
+    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
+    iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
+    class_agnostic: bool = False
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    effort: Literal["quick", "normal", "thorough"] = "normal"
+    threads: Annotated[int, Field(ge=1)] = 2
+    seed: int = 0
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("score_threshold", "iou_threshold", mode="before")
+    @classmethod
+    def _as_float(cls, value: Any) -> Any:
+        return float(value) if type(value) is int else value
+
+
+class PredictTable(_Table):
+    """``[predict]``: how ``predict`` fits a picture to the model's input.
+
+    ``size`` is in pixels: of the short side for "crop", of the long side for "letterbox", of both for
+    "stretch". "crop" resizes the short side to ``size``, then crops the centre to declared sizes.
+    """
+
+    resize: Literal["crop", "letterbox", "stretch"] = "crop"
+    size: Annotated[int, Field(ge=1)] = 256
+
+
+class Job(_Table):
+    """A whole job. ``dims`` and ``inputs`` hold the values of tensors.py; ``folder`` is where relative
+    paths start."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: ModelTable
+    wrapper: WrapperTable = WrapperTable()
+    dims: dict[str, Dim] = Field(default_factory=dict)
+    inputs: dict[str, TensorSpec] = Field(default_factory=dict)
+    export: ExportTable = ExportTable()
+    validation: ValidateTable = Field(default=ValidateTable(), alias="validate")
+    predict: PredictTable = PredictTable()
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @field_validator("dims", mode="before")
+    @classmethod
+    def _parse_dims(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: Dim.parse(name, text) if isinstance(text, str | int) else text
+            for name, text in value.items()
+        }
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _parse_inputs(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: TensorSpec.parse(name, text) if isinstance(text, str) else text
+            for name, text in value.items()
+        }
+
+    def resolve(self, path: str) -> Path:
+        """A path of the job, relative to the job's folder."""
+        return self.folder / Path(path).expanduser()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``from_document`` reads back."""
+        document = self.model_dump(mode="python", by_alias=True, exclude={"dims", "inputs"})
+        document["dims"] = {name: str(dim) for name, dim in self.dims.items()}
+        document["inputs"] = {name: str(spec) for name, spec in self.inputs.items()}
+        cleaned: dict[str, Any] = _without_none(document)
+        return cleaned
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], *, folder: Path, source: str) -> Self:
+        """Check a document against the schema; JobError names the key, its value and what is allowed."""
+        try:
+            return cls.model_validate({**document, "folder": folder})
+        except ValidationError as error:
+            raise JobError("\n".join(_explain(source, entry) for entry in error.errors())) from error
+        except RequestError as error:
+            raise JobError(f"{source}: {error}") from error
+
+
+def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
+    """Read a job file. ``overrides`` are "section.key=value" with the value in TOML, or a bare word.
+
+    Raises JobError where the file is missing, is no TOML, or does not fit the schema.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            document = tomllib.load(stream)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise JobError(f"job file {file} does not exist: give the path of a .toml file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"job file {file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"job file {file} is no TOML: {error}") from error
+    for override in overrides:
+        _apply(document, override)
+    return Job.from_document(document, folder=file.parent, source=str(file))
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise JobError(f'--set {override}: expected section.key=value, for example "export.opset=18"')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = document
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise JobError(f"--set {override}: {part} is a value, not a section")
+    table[parts[-1]] = value
+
+
+def _explain(source: str, entry: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors."""
+    location = [str(part) for part in entry["loc"]]
+    key = ".".join(location)
+    if entry["type"] == "extra_forbidden":
+        table, unknown = _table_at(location[:-1]), location[-1]
+        allowed = sorted(
+            (field.alias or name) for name, field in table.model_fields.items() if name != "folder"
+        )
+        close = difflib.get_close_matches(unknown, allowed, n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        return f"{source}: unknown key {key} = {entry['input']!r}; allowed here: {', '.join(allowed)}{hint}"
+    if entry["type"] == "missing":
+        return f"{source}: the key {key} is missing"
+    message = entry["msg"][0].lower() + entry["msg"][1:]
+    return f"{source}: {key} = {entry['input']!r}: {message}"
+
+
+def _table_at(location: Sequence[str]) -> type[BaseModel]:
+    table: type[BaseModel] = Job
+    for part in location:
+        for name, field in table.model_fields.items():
+            kind = field.annotation
+            if part in (name, field.alias) and isinstance(kind, type) and issubclass(kind, BaseModel):
+                table = kind
+    return table
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return list(value) if isinstance(value, tuple) else value

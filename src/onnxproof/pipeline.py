@@ -1,0 +1,304 @@
+"""The spine: job -> model -> graph -> bundle -> verdict."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.export.bundle import staged_folder
+from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
+from onnxproof.export.checkpoint import load_checkpoint, sha256_of
+from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.graph import finish, stamp
+from onnxproof.export.simplify import simplify
+from onnxproof.job import Job, load_job
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE, MODEL_FILE, load, read_manifest
+from onnxproof.validate import Check, Progress, Verdict, silent, validate_file, versions
+from onnxproof.validate.cases import find_pictures
+from onnxproof.wrappers import get_family
+from onnxproof.wrappers._family import Checkpoint, WrappedModel
+
+PARITY_FILE = "parity.json"
+PICTURES_FOLDER = "pictures"
+SHOWN_PICTURES = 4
+"""How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
+
+JobLike = Job | str | PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What an export wrote. ``verdict`` is None where it was told not to validate."""
+
+    path: Path
+    manifest: Manifest
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graph:
+    """A finished graph and how it came about."""
+
+    proto: onnx.ModelProto
+    captured: Captured
+    simplifier: str
+    notes: tuple[str, ...]
+
+
+def export(
+    job: JobLike,
+    *,
+    out: str | PathLike[str] = "dist",
+    overrides: Sequence[str] = (),
+    validate: bool = True,
+    progress: Progress = silent,
+) -> Bundle:
+    """Export the job's checkpoint, prove the file, and write the bundle ``out/<job name>``.
+
+    A bundle is written whatever the verdict; look at ``bundle.verdict.passed``. The previous bundle
+    stays as it was where this raises: RequestError for a request that cannot be met, ExportError
+    where capture fails, CheckError where PyTorch cannot run what is declared.
+    """
+    job = _as_job(job, overrides)
+    target = Path(out) / job.name
+    with staged_folder(target) as folder:
+        model, checkpoint = build_model(job)
+        graph = make_graph(job, model, progress)
+        graph, verdict = _prove(job, model, checkpoint, graph, folder, validate, progress)
+        manifest = _write(job, model, checkpoint, graph, folder, target)
+        if verdict is not None:
+            _write_json(folder / PARITY_FILE, verdict.to_json())
+        _draw_pictures(job, folder, progress)
+    return Bundle(target, manifest, verdict)
+
+
+def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
+    """The wrapped model that a job asks for, and the checkpoint that it was loaded from."""
+    family = get_family(job.model.family)
+    checkpoint = None
+    if job.model.checkpoint is not None:
+        path = job.resolve(job.model.checkpoint)
+        variant = job.model.variant
+        stem = None if variant is None else f"{family.name}_{variant.removeprefix(f'{family.name}_')}"
+        checkpoint = load_checkpoint(path, stem)
+    return family.build(job, checkpoint), checkpoint
+
+
+def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_Graph":
+    """Capture and simplify the model, as the job's ``[export]`` says."""
+    notes: list[str] = []
+    module = model.module
+    if job.export.fold_batch_norms:
+        progress("fold batch norms", 0, 0)
+        module, _ = fold_batch_norms(module, example_inputs(model.inputs, capture_sizes(model.dims)))
+    progress("capture", 0, 0)
+    captured = capture(model, module, job.export.exporter, job.export.opset)
+    if captured.fallback_reason is not None:
+        notes.append(f"captured with TorchScript: {captured.fallback_reason}")
+    proto, simplifier = captured.proto, "none"
+    if job.export.simplify == "onnxsim":
+        progress("simplify", 0, 0)
+        simplified = simplify(proto)
+        proto = simplified.proto
+        simplifier = "onnxsim" if simplified.refusal is None else "none"
+        if simplified.refusal is not None:
+            notes.append(f"not simplified: {simplified.refusal}")
+    return _Graph(finish(proto, model.inputs, model.outputs), captured, simplifier, tuple(notes))
+
+
+def _prove(
+    job: Job,
+    model: WrappedModel,
+    checkpoint: Checkpoint | None,
+    graph: _Graph,
+    folder: Path,
+    validate: bool,
+    progress: Progress,
+) -> tuple[_Graph, Verdict | None]:
+    """Write the model file and validate it; go back to the unsimplified graph where that does better."""
+    _write_model(job, model, checkpoint, graph, folder)
+    if not validate:
+        return graph, None
+    verdict = _validate(job, model, folder / MODEL_FILE, graph.notes, progress)
+    if verdict.status == "pass" or graph.simplifier == "none":
+        return graph, verdict
+    plain = replace(
+        graph,
+        proto=finish(graph.captured.proto, model.inputs, model.outputs),
+        simplifier="none",
+        notes=(*graph.notes, f"not simplified: the simplified graph did worse ({_first_failure(verdict)})"),
+    )
+    _write_model(job, model, checkpoint, plain, folder)
+    plain_verdict = _validate(job, model, folder / MODEL_FILE, plain.notes, progress)
+    if _failures(plain_verdict) < _failures(verdict):
+        return plain, plain_verdict
+    _write_model(job, model, checkpoint, graph, folder)
+    return graph, verdict
+
+
+def _failures(verdict: Verdict) -> int:
+    return sum(check.status in ("fail", "error") for check in verdict.checks)
+
+
+def _first_failure(verdict: Verdict) -> str:
+    check = next(check for check in verdict.checks if check.status in ("fail", "error"))
+    return f"{check.name}{f' {check.field}' if check.field else ''}: {check.reason}"
+
+
+def _validate(job: Job, model: WrappedModel, file: Path, notes: Sequence[str], progress: Progress) -> Verdict:
+    return validate_file(
+        model,
+        file,
+        job.validation,
+        folder=job.folder,
+        opset=job.export.opset,
+        target=job.export.target,
+        notes=notes,
+        progress=progress,
+    )
+
+
+def _write_model(
+    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: _Graph, folder: Path
+) -> Manifest:
+    manifest = Manifest(
+        name=job.name,
+        task=model.task,
+        family=model.family,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        dims=model.dims,
+        preprocess=model.preprocess,
+        classes=model.classes,
+        postprocess=model.postprocess,
+        opset=job.export.opset,
+        exporter=graph.captured.exporter,
+        simplify=graph.simplifier,
+        checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+        versions=versions(),
+    )
+    (folder / MODEL_FILE).write_bytes(stamp(graph.proto, manifest))
+    return manifest
+
+
+def _write(
+    job: Job,
+    model: WrappedModel,
+    checkpoint: Checkpoint | None,
+    graph: _Graph,
+    folder: Path,
+    target: Path,
+) -> Manifest:
+    manifest = replace(
+        _write_model(job, model, checkpoint, graph, folder),
+        model_sha256=sha256_of(folder / MODEL_FILE),
+        job=_relocated(job, target),
+    )
+    _write_json(folder / MANIFEST_FILE, manifest.to_json())
+    return manifest
+
+
+def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
+    """The job as a document whose paths start at the bundle."""
+    document = job.to_json()
+    for table, key in (("model", "checkpoint"), ("validate", "images")):
+        path = document[table].get(key)
+        if path is not None:
+            document[table][key] = os.path.relpath(job.resolve(path), target)
+    return document
+
+
+def _draw_pictures(job: Job, folder: Path, progress: Progress) -> None:
+    pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
+    if not pictures:
+        return
+    predictor = load(folder, providers=job.validation.providers, threads=job.validation.threads)
+    (folder / PICTURES_FOLDER).mkdir()
+    for done, picture in enumerate(pictures):
+        progress("draw", done, len(pictures))
+        drawn = predictor.predict(picture).draw(picture)
+        drawn.save(folder / PICTURES_FOLDER / f"{picture.stem}.png")
+    progress("draw", len(pictures), len(pictures))
+
+
+def validate(
+    source: JobLike,
+    *,
+    onnx_file: str | PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Verdict:
+    """Hold an ONNX file against the checkpoint that a job or a bundle names.
+
+    ``source`` is a job (then the file is ``onnx_file``, or the job's bundle in ``dist``) or a bundle's
+    folder (then the file is the bundle's own, whose checksum is checked too, unless ``onnx_file`` is
+    given). Raises as ``export`` does.
+    """
+    checks: list[Check] = []
+    if isinstance(source, str | PathLike) and Path(source).is_dir():
+        bundle = Path(source)
+        job, manifest = _job_of(bundle, overrides)
+        file = bundle / MODEL_FILE if onnx_file is None else Path(onnx_file)
+        if onnx_file is None:
+            checks.append(_checksum_check(file, manifest))
+    else:
+        job = _as_job(source, overrides)
+        file = Path("dist") / job.name / MODEL_FILE if onnx_file is None else Path(onnx_file)
+    if not file.is_file():
+        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
+    model, _ = build_model(job)
+    return validate_file(
+        model,
+        file,
+        job.validation,
+        folder=job.folder,
+        opset=job.export.opset,
+        target=job.export.target,
+        extra_checks=checks,
+        progress=progress,
+    )
+
+
+def _job_of(bundle: Path, overrides: Sequence[str]) -> tuple[Job, Manifest]:
+    if overrides:
+        raise RequestError("--set changes a job, and this is a bundle: give the job file")
+    manifest = read_manifest(bundle)
+    if manifest.job is None:
+        raise ModelFileError(f"{bundle} names no checkpoint: give the job file, or the model")
+    job = Job.from_document(manifest.job, folder=bundle, source=str(bundle / MANIFEST_FILE))
+    if job.model.checkpoint is not None:
+        checkpoint = load_checkpoint(job.resolve(job.model.checkpoint))
+        if checkpoint.sha256 != manifest.checkpoint_sha256:
+            raise CheckpointError(
+                f"{checkpoint.file} is not the checkpoint that {bundle} was made from (its SHA-256 is "
+                f"{checkpoint.sha256[:12]}…, the manifest says {str(manifest.checkpoint_sha256)[:12]}…): "
+                "export the job again"
+            )
+    return job, manifest
+
+
+def _checksum_check(file: Path, manifest: Manifest) -> Check:
+    if not file.is_file():
+        raise ModelFileError(f"{file} does not exist: export the job again")
+    same = sha256_of(file) == manifest.model_sha256
+    reason = "" if same else f"{file} is not the file that {MANIFEST_FILE} describes"
+    return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)
+
+
+def _as_job(job: JobLike, overrides: Sequence[str]) -> Job:
+    if not isinstance(job, Job):
+        return load_job(job, overrides)
+    if overrides:
+        raise RequestError("overrides go with a job file, not with a Job")
+    return job
+
+
+def _write_json(file: Path, document: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,24 @@
+"""The tasks, one file each; a task is found by the name of its file."""
+
+import importlib
+import pkgutil
+
+from onnxproof.errors import RequestError
+from onnxproof.runtime.tasks._task import Comparison, Finding, Task
+
+__all__ = ["Comparison", "Finding", "Task", "get_task", "task_names"]
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of all tasks, sorted."""
+    return tuple(
+        sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    )
+
+
+def get_task(name: str) -> Task:
+    """The task of that name; RequestError where there is none."""
+    if name not in task_names():
+        raise RequestError(f'task "{name}" is not known; there are: {", ".join(task_names())}')
+    task: Task = importlib.import_module(f"{__name__}.{name}").TASK
+    return task

@@ -1,0 +1,178 @@
+"""The vocabulary of shapes and of what a tensor's channels mean.
+
+``Dim`` is a dynamic axis, ``TensorSpec`` an input or an output, ``Field`` a slice of an output's
+last axis with one meaning. All three are plain values: they hold no tensor and import no framework.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from onnxproof.errors import RequestError
+
+DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "bool")
+
+_DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
+_SPEC_PATTERN = re.compile(r"(\w+)\s*\[([^\]]*)\](?:\s+in\s+(-?[\d.eE+-]+?)\.\.(-?[\d.eE+-]+))?")
+_AXIS_PATTERN = re.compile(r"\d+|[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A dynamic axis: a name, the sizes from ``min`` to ``max`` inclusive, in steps of ``multiple``.
+
+    Raises RequestError where no size, or not the stated ends, satisfy all three.
+    """
+
+    name: str
+    min: int
+    max: int
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or self.min < 1:
+            raise RequestError(f"dimension {self.name} = {self}: sizes and steps start at 1")
+        if self.min > self.max:
+            raise RequestError(
+                f"dimension {self.name} = {self}: the minimum is above the maximum; "
+                f'write "{self.max}..{self.min}"'
+            )
+        for end in (self.min, self.max):
+            if end % self.multiple:
+                low = end - end % self.multiple
+                raise RequestError(
+                    f"dimension {self.name} = {self}: {end} is not a multiple of the step "
+                    f"{self.multiple}; use {max(low, self.multiple)} or {low + self.multiple}"
+                )
+
+    @classmethod
+    def parse(cls, name: str, text: str | int) -> Self:
+        """Read ``"64..640 step 32"``, ``"1..8"``, ``"3"`` or ``3`` (a fixed size)."""
+        match = _DIM_PATTERN.fullmatch(str(text).strip())
+        if match is None:
+            raise RequestError(
+                f'dimension {name} = "{text}": expected a size or a range, '
+                'for example "8", "1..8" or "64..640 step 32"'
+            )
+        low, high, step = match.groups()
+        return cls(name, int(low), int(high or low), int(step or 1))
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return str(self.min)
+        step = f" step {self.multiple}" if self.multiple > 1 else ""
+        return f"{self.min}..{self.max}{step}"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether only one size is allowed."""
+        return self.min == self.max
+
+    def admits(self, size: int) -> bool:
+        """Whether ``size`` is one of the declared sizes."""
+        return self.min <= size <= self.max and size % self.multiple == 0
+
+    def floor(self, size: float) -> int:
+        """The largest declared size that is not above ``size``; ``min`` where none is."""
+        return min(max(int(size) // self.multiple * self.multiple, self.min), self.max)
+
+    def ceil(self, size: float) -> int:
+        """The smallest declared size that is not below ``size``; ``max`` where none is."""
+        return min(max(-int(-size // self.multiple) * self.multiple, self.min), self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A named tensor: its dtype, its axes (an int is fixed, a str is a name) and its value range.
+
+    ``range`` (inclusive) is what seeded cases draw from; it is None where nothing is drawn.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise RequestError(f"tensor {self.name}: dtype {self.dtype} is not one of {', '.join(DTYPES)}")
+        if self.range is not None and not self.range[0] <= self.range[1]:
+            raise RequestError(f"tensor {self.name}: the range {self.range[0]}..{self.range[1]} is empty")
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Self:
+        """Read ``"float32[batch, 3, height, width] in 0..255"``; the range may be left out."""
+        match = _SPEC_PATTERN.fullmatch(text.strip())
+        axes = [axis.strip() for axis in match[2].split(",") if axis.strip()] if match else []
+        if match is None or not all(_AXIS_PATTERN.fullmatch(axis) for axis in axes):
+            raise RequestError(
+                f'tensor {name} = "{text}": expected dtype[axes] and optionally a range, '
+                'for example "float32[batch, 3, height, width] in 0..255"'
+            )
+        low, high = match[3], match[4]
+        return cls(
+            name,
+            match[1],
+            tuple(int(axis) if axis.isdigit() else axis for axis in axes),
+            None if low is None else (float(low), float(high)),
+        )
+
+    def __str__(self) -> str:
+        limits = f" in {self.range[0]:g}..{self.range[1]:g}" if self.range else ""
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]{limits}"
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The named axes, in order."""
+        return tuple(axis for axis in self.shape if isinstance(axis, str))
+
+    def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape with every name replaced from ``sizes`` (KeyError where one is missing)."""
+        return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: name, dtype, shape and range."""
+        limits = None if self.range is None else list(self.range)
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), "range": limits}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        limits = value.get("range")
+        return cls(
+            value["name"], value["dtype"], tuple(value["shape"]), None if limits is None else tuple(limits)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The channels ``start:stop`` of the last axis of one output, which share a meaning and a unit.
+
+    ``kind`` is "continuous" (judged by its error) or "label" (a class index, judged by its flips).
+    ``stop`` None means to the end. ``ranks`` names the continuous field whose values a label is the
+    arg-max of: a flip is excused where the oracle's lead lies within that field's error.
+    """
+
+    output: str
+    name: str
+    unit: str
+    start: int = 0
+    stop: int | None = None
+    kind: Literal["continuous", "label"] = "continuous"
+    ranks: str | None = None
+
+    @property
+    def channels(self) -> slice:
+        """The slice of the last axis."""
+        return slice(self.start, self.stop)
+
+
+def dims_by_name(dims: Iterable[Dim]) -> dict[str, Dim]:
+    """Index dims by name; RequestError where a name comes twice."""
+    indexed: dict[str, Dim] = {}
+    for dim in dims:
+        if dim.name in indexed:
+            raise RequestError(f"dimension {dim.name} is declared twice")
+        indexed[dim.name] = dim
+    return indexed

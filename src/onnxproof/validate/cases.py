@@ -1,0 +1,214 @@
+"""The inputs that a file is tried on: a covering design over sizes and contents, and real pictures.
+
+Every value of every dimension, and every pair of values of two dimensions (and of a dimension and a
+kind of content), stands in at least one case; the product of all is never built. Rows are chosen
+greedily, the most uncovered pairs for the least work first (the scheme of AETG, Cohen et al. 1997,
+with the input's volume as cost), so the largest sizes never meet all at once.
+"""
+
+import glob
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.errors import PictureError
+from onnxproof.runtime.manifest import Preprocess
+from onnxproof.runtime.preprocess import prepare, read_picture, to_input
+from onnxproof.tensors import Dim, TensorSpec
+
+Effort = Literal["quick", "normal", "thorough"]
+Content = Literal["picture", "noise", "empty", "black", "saturated"]
+
+CONTENTS: tuple[Content, ...] = ("picture", "noise", "empty", "black", "saturated")
+VALUES_PER_DIM = {"quick": 3, "normal": 4, "thorough": 6}
+CANDIDATE_ROWS = 60
+"""How many random rows are weighed against each other for each row of the design."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input: its sizes by axis name, what fills it, and the seed of whatever is random in it.
+
+    ``picture`` is the file that a "picture" case starts from; ``native`` says that it is laid in as
+    ``predict`` would, and not stretched to the sizes.
+    """
+
+    name: str
+    sizes: Mapping[str, int]
+    content: Content
+    seed: int
+    picture: Path | None = None
+    native: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        picture = None if self.picture is None else self.picture.name
+        return {
+            "name": self.name,
+            "sizes": dict(self.sizes),
+            "content": self.content,
+            "seed": self.seed,
+            "picture": picture,
+        }
+
+
+def plan(
+    dims: Sequence[Dim], preprocess: Preprocess | None, pictures: Sequence[Path], effort: Effort, seed: int
+) -> tuple[Case, ...]:
+    """The cases for a model with these dims: the covering design, then each picture as predict sees it.
+
+    Needs no tensor and no model; raises PictureError where a picture cannot be read.
+    """
+    contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
+    if not pictures:
+        contents = tuple(content for content in contents if content != "picture")
+    factors: dict[str, Sequence[int | Content]] = {
+        dim.name: sizes_of(dim, VALUES_PER_DIM[effort]) for dim in dims
+    }
+    factors["content"] = contents
+    cases: list[Case] = []
+    sources = itertools.cycle(pictures)
+    for number, row in enumerate(covering_design(factors, seed)):
+        content: Any = row.pop("content")
+        sizes = {name: int(size) for name, size in row.items()}
+        picture = next(sources) if content == "picture" else None
+        label = "x".join(str(size) for size in sizes.values())
+        cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
+    if preprocess is not None:
+        shown = pictures[:3] if effort == "quick" else pictures
+        cases += [_native_case(picture, preprocess, dims) for picture in shown]
+    return tuple(cases)
+
+
+def _native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> Case:
+    array, _ = prepare(read_picture(picture), preprocess)
+    height, width = array.shape[2:] if preprocess.layout == "NCHW" else array.shape[1:3]
+    sizes = {dim.name: dim.min for dim in dims}
+    sizes |= {preprocess.height.name: height, preprocess.width.name: width}
+    return Case(f"{picture.name}", sizes, "picture", 0, picture, native=True)
+
+
+def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:
+    """Up to ``count`` of a dim's sizes: the ends, one step from the smallest, and some between.
+
+    Sizes in between are spread evenly by ratio, as the cost of a size is.
+    """
+    steps_low, steps_high = dim.min // dim.multiple, dim.max // dim.multiple
+    if steps_high - steps_low < count:
+        steps = set(range(steps_low, steps_high + 1))
+    else:
+        steps = {steps_low, steps_low + 1, steps_high}
+        for k in range(1, count - 2):
+            between = steps_low * (steps_high / steps_low) ** (k / (count - 2))
+            steps.add(min(max(round(between), steps_low + 2), steps_high - 1))
+    return tuple(step * dim.multiple for step in sorted(steps)) if dim.min % dim.multiple == 0 else (dim.min,)
+
+
+def covering_design(factors: Mapping[str, Sequence[Any]], seed: int) -> Iterator[dict[str, Any]]:
+    """Rows that hold every value of every factor and every pair of values of two factors."""
+    names = list(factors)
+    uncovered = {
+        ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]
+    }
+    if len(names) == 1:
+        yield from ({names[0]: value} for value in factors[names[0]])
+    random = np.random.default_rng(seed)
+    while uncovered:
+        must = min(uncovered, key=repr)
+        rows: list[tuple[float, int, dict[str, Any], set[Any]]] = []
+        for _ in range(CANDIDATE_ROWS):
+            row = {name: values[int(random.integers(len(values)))] for name, values in factors.items()}
+            row |= dict(must)
+            covered = {pair for pair in itertools.combinations(row.items(), 2) if pair in uncovered}
+            rows.append((len(covered) / _cost(row), len(rows), row, covered))
+        _, _, best, covered = max(rows, key=lambda entry: entry[:2])
+        uncovered -= covered
+        yield {name: best[name] for name in names}
+
+
+def _cost(row: Mapping[str, Any]) -> float:
+    """Work of a row: the input's volume, plus a constant so that small rows are not free."""
+    return 1e5 + math.prod(value for value in row.values() if isinstance(value, int))
+
+
+def volume(cases: Sequence[Case]) -> int:
+    """The sum of the cases' input volumes (batch x height x width): what a sweep's time grows with."""
+    return sum(math.prod(case.sizes.values()) for case in cases)
+
+
+def materialise(
+    case: Case, inputs: Sequence[TensorSpec], preprocess: Preprocess | None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a case, by input name; the same case always gives the same bytes."""
+    random = np.random.default_rng(case.seed)
+    arrays = {}
+    for spec in inputs:
+        if preprocess is not None and spec.name == preprocess.input:
+            arrays[spec.name] = _pictures(case, spec, preprocess, random)
+        else:
+            arrays[spec.name] = _drawn(spec, case.sizes, random)
+    return arrays
+
+
+def _drawn(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator) -> NDArray[Any]:
+    low, high = spec.range or (0.0, 1.0)
+    shape = spec.sized(sizes)
+    if spec.dtype == "bool":
+        return random.integers(0, 2, shape).astype(bool)
+    if spec.dtype.startswith(("int", "uint")):
+        return random.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
+    return random.uniform(low, high, shape).astype(spec.dtype)
+
+
+def _pictures(
+    case: Case, spec: TensorSpec, preprocess: Preprocess, random: np.random.Generator
+) -> NDArray[Any]:
+    shape = spec.sized(case.sizes)
+    if case.content == "noise":
+        return _drawn(spec, case.sizes, random)
+    if case.content in ("black", "saturated"):
+        low, high = spec.range or (0.0, 1.0)
+        return np.full(shape, low if case.content == "black" else high, spec.dtype)
+    batch = case.sizes.get("batch", 1)
+    height, width = case.sizes[preprocess.height.name], case.sizes[preprocess.width.name]
+    if case.picture is None:
+        pictures = [_gradient(height, width, random) for _ in range(batch)]
+        return np.stack([to_input(picture, preprocess) for picture in pictures])
+    source = read_picture(case.picture)
+    if case.native:
+        laid, _ = prepare(source, preprocess)
+        return np.repeat(laid, batch, axis=0)
+    # Every member of a batch differs: a file that answers with its first picture must be seen to.
+    turned = [source.transpose(turn) if turn else source for turn in _turns(batch)]
+    resized = [picture.resize((width, height)) for picture in turned]
+    return np.stack([to_input(picture, preprocess) for picture in resized])
+
+
+def _turns(count: int) -> list[Image.Transpose | None]:
+    turns: list[Image.Transpose | None] = [None, *Image.Transpose]
+    return [turns[index % len(turns)] for index in range(count)]
+
+
+def _gradient(height: int, width: int, random: np.random.Generator) -> Image.Image:
+    """A picture with no object: a smooth colour gradient."""
+    corners = random.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
+    """The files that a glob pattern names, sorted; PictureError where it names none."""
+    if pattern is None:
+        return ()
+    # Path.glob takes neither "..", which jobs use, nor absolute patterns.
+    found = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
+    files = sorted(file for file in (folder / name for name in found) if file.is_file())
+    if not files:
+        raise PictureError(f'validate.images = "{pattern}" names no file, seen from {folder}')
+    return tuple(files)

@@ -1,0 +1,122 @@
+"""Hold the decisions of the reference and of the candidate against each other, picture by picture.
+
+Whether a difference is a tie hangs on error bounds that are known only when all cases have run. So
+pictures whose decisions differ keep the little that is needed to judge them; all others are counted
+and forgotten.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.tasks import Finding, get_task
+from onnxproof.validate.legs import Answer
+from onnxproof.validate.limits import error_bound
+from onnxproof.validate.measure import ErrorPool
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A finding, and the case and the picture of its batch that it was found in."""
+
+    case: str
+    picture: int
+    finding: Finding
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "case": self.case,
+            "picture": self.picture,
+            "what": self.finding.what,
+            "cause": self.finding.cause,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The outcome over all pictures: ``reference`` decisions were taken on ``pictures`` pictures."""
+
+    pictures: int
+    reference: int
+    matched: int
+    ties: tuple[Located, ...]
+    defects: tuple[Located, ...]
+
+
+@dataclass(slots=True)
+class DecisionPool:
+    """Accumulates decisions over cases for one candidate leg."""
+
+    task: str
+    post: Mapping[str, Any]
+    has_oracle: bool
+    pictures: int = 0
+    reference: int = 0
+    matched: int = 0
+    quantities: dict[str, ErrorPool] = field(default_factory=dict)
+    open_pairs: list[tuple[str, int, Any, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        case: str,
+        sizes: Mapping[str, int],
+        oracle: Answer,
+        reference: Answer,
+        candidate: Answer,
+    ) -> None:
+        """Add one case's answers, whose names and shapes agree."""
+        task = get_task(self.task)
+        legs = [
+            task.evidence(answer.outputs, sizes, self.post, answer.margins)
+            for answer in (oracle, reference, candidate)
+        ]
+        for index, (truth, wanted, found) in enumerate(zip(*legs, strict=True)):
+            values = [task.quantities(evidence) for evidence in (truth, wanted, found)]
+            for name in values[0]:
+                pool = self.quantities.setdefault(name, ErrorPool(name, ""))
+                pool.add(case, values[0][name], values[1][name], values[2][name])
+            self.pictures += 1
+            wanted_decisions, found_decisions = (
+                task.decide(wanted, self.post),
+                task.decide(found, self.post),
+            )
+            self.reference += task.count(wanted_decisions)
+            if not task.differ(wanted_decisions, found_decisions) and self._close(values[1], values[2]):
+                self.matched += task.count(wanted_decisions)
+            else:
+                pair = task.thin(wanted, self.post), task.thin(found, self.post)
+                self.open_pairs.append((case, index, *pair))
+
+    def _close(self, reference: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether all quantities lie within the bounds so far, which can only grow."""
+        bounds = self._bounds()
+        return all(
+            bool(
+                np.max(np.abs(np.subtract(reference[name], candidate[name], dtype=np.float64)), initial=0)
+                <= bounds[name]
+            )
+            for name in reference
+        )
+
+    def _bounds(self) -> dict[str, float]:
+        return {
+            name: error_bound(pool.result(), has_oracle=self.has_oracle)
+            for name, pool in self.quantities.items()
+        }
+
+    def result(self) -> Decisions:
+        """Judge what differed, with the bounds of the whole sweep."""
+        task, bounds = get_task(self.task), self._bounds()
+        matched = self.matched
+        ties: list[Located] = []
+        defects: list[Located] = []
+        for case, index, reference, candidate in self.open_pairs:
+            comparison = task.compare(reference, candidate, self.post, bounds)
+            matched += comparison.matched
+            ties += (Located(case, index, finding) for finding in comparison.ties)
+            defects += (Located(case, index, finding) for finding in comparison.defects)
+        return Decisions(self.pictures, self.reference, matched, tuple(ties), tuple(defects))

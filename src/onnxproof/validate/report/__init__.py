@@ -1,0 +1,1 @@
+"""Render a verdict; what it says was decided elsewhere."""

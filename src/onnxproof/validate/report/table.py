@@ -1,0 +1,88 @@
+"""A verdict as a table for the terminal."""
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from onnxproof.validate.judge import Check, Verdict
+from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.sweep import Facts
+
+STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
+SHOWN_FINDINGS = 5
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """The ratios by field, the decisions, what did not pass and the notes."""
+    parts: list[RenderableType] = []
+    for facts in verdict.facts:
+        parts.append(_fields_table(facts))
+        parts += _decision_lines(facts)
+    for check in verdict.checks:
+        if check.status != "pass":
+            parts.append(_check_line(check))
+    parts += [Text(f"note: {note}", style="yellow") for note in verdict.notes]
+    parts.append(_verdict_line(verdict))
+    return Group(*parts)
+
+
+def _fields_table(facts: Facts) -> Table:
+    table = Table(
+        title=f"{facts.leg} against torch-float32, errors measured from torch-float64, {facts.cases} cases",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for heading in ("field", f"rms ratio ≤ {RATIO_RMS:g}", f"max ratio ≤ {RATIO_MAX:g}", "largest error"):
+        table.add_column(heading, justify="left" if heading == "field" else "right")
+    table.add_column("PyTorch's own", justify="right")
+    table.add_column("in case")
+    for measured in facts.fields:
+        table.add_row(
+            measured.name,
+            _ratio(measured.ratio_rms, RATIO_RMS),
+            _ratio(measured.ratio_max, RATIO_MAX),
+            f"{measured.max_candidate:.2e} {measured.unit}",
+            f"{measured.max_reference:.2e} {measured.unit}",
+            escape(measured.worst_case),
+        )
+    for label in facts.labels:
+        table.add_row(
+            label.name, "", "", f"{label.flips} of {label.count} flipped", "", escape(label.worst_case)
+        )
+    return table
+
+
+def _ratio(value: float, limit: float) -> str:
+    return f"[{'green' if value <= limit else 'bold red'}]{value:.3g}[/]"
+
+
+def _decision_lines(facts: Facts) -> list[RenderableType]:
+    decisions = facts.decisions
+    if decisions is None:
+        return []
+    counts = f"{decisions.matched} matched, {len(decisions.ties)} ties, {len(decisions.defects)} defects"
+    lines: list[RenderableType] = [Text(f"decisions: {counts} on {decisions.pictures} pictures")]
+    for kind, located, style in (("tie", decisions.ties, "yellow"), ("defect", decisions.defects, "red")):
+        for entry in located[:SHOWN_FINDINGS]:
+            text = f"  {kind} in {entry.case}[{entry.picture}] {entry.finding.what}: {entry.finding.cause}"
+            lines.append(Text(text, style=style))
+        if len(located) > SHOWN_FINDINGS:
+            lines.append(Text(f"  … and {len(located) - SHOWN_FINDINGS} more in parity.json", style=style))
+    return lines
+
+
+def _check_line(check: Check) -> Text:
+    field = f" {check.field}" if check.field else ""
+    figures = "" if check.value is None else f" {check.value:.3g} (limit {check.limit:.3g})"
+    return Text(f"{check.status}: {check.name}{field}{figures}: {check.reason}", style=STYLES[check.status])
+
+
+def _verdict_line(verdict: Verdict) -> Text:
+    counts = [
+        f"{sum(check.status == status for check in verdict.checks)} {status}"
+        for status in ("pass", "fail", "error", "skipped")
+        if any(check.status == status for check in verdict.checks)
+    ]
+    return Text(f"verdict: {verdict.status} ({', '.join(counts)} checks)", style=STYLES[verdict.status])

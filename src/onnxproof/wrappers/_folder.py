@@ -1,0 +1,61 @@
+"""The files beside a checkpoint in the tutorials' folder layout.
+
+``*-colormap.json`` is ``{"items": [{"label", "color"}]}`` with colours as RGB in [0, 1];
+``norm_stats.json`` is ``{"mean", "std_dev"}``, per channel of an input in [0, 1].
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import CheckpointError
+from onnxproof.runtime.manifest import ClassInfo
+
+Channels = tuple[float, float, float]
+
+
+def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
+    """The classes that the folder's colormap names, in order; None where there is no colormap."""
+    files = sorted(folder.glob("*colormap.json"))
+    if not files:
+        return None
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise CheckpointError(f"{folder} holds {len(files)} colormaps ({names}): leave the model's own")
+    document = _read_json(files[0])
+    try:
+        return tuple(ClassInfo(str(item["label"]), _to_rgb(item["color"])) for item in document["items"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f'{files[0]} is no colormap: expected {{"items": [{{"label": "cat", "color": [0.1, 0.5, 1]}}]}}'
+        ) from error
+
+
+def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
+    """Mean and standard deviation of the folder's norm_stats.json; None where there is none."""
+    file = folder / "norm_stats.json"
+    if not file.is_file():
+        return None
+    document = _read_json(file)
+    try:
+        mean = tuple(float(value) for value in document["mean"])
+        std = tuple(float(value) for value in document["std_dev"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{file}: expected {{"mean": [r, g, b], "std_dev": [r, g, b]}}') from error
+    if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
+        raise CheckpointError(
+            f"{file}: got mean {list(mean)} and std_dev {list(std)}; expected three of each, std_dev above 0"
+        )
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _to_rgb(color: Any) -> tuple[int, int, int]:
+    red, green, blue = (min(max(int(float(value) * 255), 0), 255) for value in color)
+    return red, green, blue
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error

@@ -1,0 +1,294 @@
+"""YOLOX detectors of ``cjm_yolox_pytorch``: tiny, s, m, l, x, and the nano of the bundled demo.
+
+Checkpoints are state dicts in the tutorials' folder layout (``yolox_tiny.pth``, ``*-colormap.json``,
+``norm_stats.json``).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.job import Job
+from onnxproof.runtime.manifest import ClassInfo, Preprocess
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel
+from onnxproof.wrappers._folder import Channels, read_classes, read_norm_stats
+from onnxproof.wrappers._input import PictureInput
+
+try:
+    from cjm_yolox_pytorch.model import (
+        CSP_DARKNET_CFGS,
+        HEAD_CFGS,
+        PAFPN_CFGS,
+        YOLOX,
+        YOLOXPAFPN,
+        CSPDarknet,
+        YOLOXHead,
+    )
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family yolox needs {error.name}: pip install 'onnxproof[export,cjm_yolox_pytorch]'"
+    ) from error
+
+STRIDES = (8, 16, 32)
+CLASS_WEIGHT = "bbox_head.multi_level_conv_cls.0.weight"
+DEFAULT_DIMS = {
+    "batch": Dim("batch", 1, 8),
+    "height": Dim("height", 64, 1024, 32),
+    "width": Dim("width", 64, 1024, 32),
+}
+
+NANO: Mapping[str, Mapping[str, Any]] = {
+    "backbone": {"deepen_factor": 0.33, "widen_factor": 0.1875},
+    "neck": {"in_channels": [48, 96, 192], "out_channels": 48, "num_csp_blocks": 1},
+    "head": {"in_channels": 48, "feat_channels": 48},
+}
+"""Half of tiny's width, the same depth: 1.26 M parameters with ten classes."""
+
+VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "nano": NANO,
+    **{
+        name.removeprefix("yolox_"): {
+            "backbone": CSP_DARKNET_CFGS[name],
+            "neck": PAFPN_CFGS[name],
+            "head": HEAD_CFGS[name],
+        }
+        for name in CSP_DARKNET_CFGS
+    },
+}
+
+
+def build_network(variant: str, num_classes: int) -> nn.Module:
+    """The bare network with random weights: pictures [b, 3, H, W] to three lists by stride."""
+    config = VARIANTS[variant]
+    network: nn.Module = YOLOX(
+        CSPDarknet(**config["backbone"]),
+        YOLOXPAFPN(**config["neck"]),
+        YOLOXHead(num_classes=num_classes, **config["head"]),
+    )
+    return network
+
+
+class YoloxInference(nn.Module):
+    """The network with its input stage in front and, where asked for, its boxes decoded behind.
+
+    ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py).
+    """
+
+    def __init__(self, network: nn.Module, stage: PictureInput, decode: str) -> None:
+        super().__init__()
+        self.stage = stage
+        self.network = network
+        self.decode = decode
+
+    def forward(self, input: Tensor) -> Tensor | Outputs:
+        """Pictures to [b, n, 5 + C], [b, n, 6], or boxes [b, n, 4] and scores [b, n, C]."""
+        if self.decode == "none":
+            return self._raw(input)[0]
+        boxes, scores = self._decoded(input)
+        if self.decode == "split":
+            corners, sizes = boxes[..., :2], boxes[..., 2:]
+            return torch.cat((corners, corners + sizes), dim=-1), scores
+        best, labels = torch.max(scores, dim=-1)
+        return torch.cat((boxes, labels.to(boxes.dtype).unsqueeze(-1), best.unsqueeze(-1)), dim=-1)
+
+    def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
+        """As ``forward``; "packed" also tells each label's lead over the next class."""
+        if self.decode != "packed":
+            outputs = self(*inputs)
+            return outputs if isinstance(outputs, tuple) else (outputs,), {}
+        boxes, scores = self._decoded(*inputs)
+        best, labels = torch.max(scores, dim=-1)
+        packed = torch.cat((boxes, labels.to(boxes.dtype).unsqueeze(-1), best.unsqueeze(-1)), dim=-1)
+        if scores.shape[-1] == 1:
+            return (packed,), {"label": torch.full_like(best, torch.inf)}
+        return (packed,), {"label": best - torch.topk(scores, 2, dim=-1).values[..., 1]}
+
+    def _raw(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The head's maps, flattened cell by cell: [b, n, 5 + C], and the maps of box offsets."""
+        class_maps, box_maps, object_maps = self.network(self.stage(pictures))
+        levels = [
+            torch.cat((box, torch.sigmoid(objectness), torch.sigmoid(classes)), dim=1).flatten(2)
+            for classes, box, objectness in zip(class_maps, box_maps, object_maps, strict=True)
+        ]
+        return torch.cat(levels, dim=2).permute(0, 2, 1), box_maps
+
+    def _decoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes [b, n, 4] (x0, y0, width, height, pixels) and class scores [b, n, C]."""
+        raw, maps = self._raw(pictures)
+        grid = _grid(maps)
+        centres = (raw[..., :2] + grid[:, :2]) * grid[:, 2:]
+        sizes = torch.exp(raw[..., 2:4]) * grid[:, 2:]
+        return torch.cat((centres - sizes / 2, sizes), dim=-1), raw[..., 4:5] * raw[..., 5:]
+
+
+def _grid(maps: Sequence[Tensor]) -> Tensor:
+    """Column, row and stride of every cell, [n, 3], from the maps' own sizes."""
+    levels = []
+    for cells, stride in zip(maps, STRIDES, strict=True):
+        height, width = cells.shape[-2:]
+        rows = torch.arange(height, dtype=cells.dtype, device=cells.device)
+        columns = torch.arange(width, dtype=cells.dtype, device=cells.device)
+        row, column = torch.meshgrid(rows, columns, indexing="ij")
+        level = torch.stack((column, row), dim=-1).reshape(-1, 2)
+        levels.append(torch.cat((level, torch.full_like(level[:, :1], stride)), dim=-1))
+    return torch.cat(levels)
+
+
+class _Yolox:
+    name = "yolox"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        if checkpoint is None:
+            raise JobError("model.checkpoint is missing: the family yolox reads a trained checkpoint")
+        batch, height, width = _dims(job)
+        network, classes = _load_network(_variant(job, checkpoint), checkpoint)
+        wrapper = job.wrapper
+        mean, std = _normalisation(job, checkpoint)
+        stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
+        module = YoloxInference(network, stage, wrapper.decode).eval()
+        outputs, fields = _outputs(wrapper.decode, len(classes))
+        layout = (height.name, width.name, 3) if wrapper.channels_last else (3, height.name, width.name)
+        top = 255.0 if wrapper.scale_input else 1.0
+        if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
+            raise JobError(
+                'wrapper.input_dtype = "uint8" needs wrapper.scale_input = true: '
+                "the network expects [0, 1], which uint8 cannot hold"
+            )
+        return WrappedModel(
+            module=module,
+            family=self.name,
+            task="detection",
+            inputs=(TensorSpec("input", wrapper.input_dtype, (batch.name, *layout), (0.0, top)),),
+            outputs=outputs,
+            dims=(batch, height, width),
+            fields=fields,
+            preprocess=Preprocess(
+                input="input",
+                layout="NHWC" if wrapper.channels_last else "NCHW",
+                dtype=wrapper.input_dtype,
+                divide_by=1 if wrapper.scale_input else 255,
+                resize=job.predict.resize,
+                size=job.predict.size,
+                height=height,
+                width=width,
+            ),
+            classes=classes,
+            postprocess={
+                "decode": wrapper.decode,
+                "outputs": [spec.name for spec in outputs],
+                "strides": list(STRIDES),
+                "score_threshold": job.validation.score_threshold,
+                "iou_threshold": job.validation.iou_threshold,
+                "class_agnostic": job.validation.class_agnostic,
+            },
+        )
+
+
+FAMILY = _Yolox()
+
+
+def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
+    unknown = sorted(set(job.dims) - set(DEFAULT_DIMS))
+    if unknown:
+        raise JobError(f"dims.{unknown[0]}: the family yolox has {', '.join(DEFAULT_DIMS)}")
+    dims = {**DEFAULT_DIMS, **job.dims}
+    for name in ("height", "width"):
+        dim, stride = dims[name], max(STRIDES)
+        if dim.min % stride or dim.max % stride or (not dim.fixed and dim.multiple % stride):
+            low, high = -(-dim.min // stride) * stride, dim.max // stride * stride
+            raise JobError(
+                f'dims.{name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
+                f'{stride}; write "{low}..{max(low, high)} step {stride}"'
+            )
+    return dims["batch"], dims["height"], dims["width"]
+
+
+def _normalisation(job: Job, checkpoint: Checkpoint) -> tuple[Channels, Channels]:
+    """Mean and standard deviation: the job's own, or those of the checkpoint's folder."""
+    wrapper = job.wrapper
+    if wrapper.mean is not None and wrapper.std is not None:
+        return wrapper.mean, wrapper.std
+    stats = read_norm_stats(checkpoint.folder)
+    if stats is None:
+        raise CheckpointError(
+            f"{checkpoint.folder} holds no norm_stats.json: put it there, "
+            "or give wrapper.mean and wrapper.std in the job"
+        )
+    return wrapper.mean or stats[0], wrapper.std or stats[1]
+
+
+def _variant(job: Job, checkpoint: Checkpoint) -> str:
+    """The job's variant, or the one that the checkpoint's file name begins with or ends in."""
+    given = job.model.variant if job.model.variant is not None else checkpoint.file.stem
+    variant = given.removeprefix("yolox_")
+    if variant in VARIANTS:
+        return variant
+    known = ", ".join(VARIANTS)
+    if job.model.variant is not None:
+        raise JobError(f'model.variant = "{given}" is not known; there are: {known}')
+    raise JobError(
+        f"the name {checkpoint.file.name} tells no variant: give model.variant, one of {known}, "
+        "or name the file yolox_VARIANT"
+    )
+
+
+def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tuple[ClassInfo, ...]]:
+    weight = checkpoint.state_dict.get(CLASS_WEIGHT)
+    if weight is None:
+        raise CheckpointError(
+            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}: it is no YOLOX of cjm_yolox_pytorch"
+        )
+    num_classes = int(weight.shape[0])
+    classes = read_classes(checkpoint.folder)
+    if classes is None:
+        classes = tuple(ClassInfo(str(index), (255, 214, 0)) for index in range(num_classes))
+    if len(classes) != num_classes:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.file.name} has {num_classes} classes, the colormap beside it names "
+            f"{len(classes)}: pass the colormap that the model was trained with"
+        )
+    network = build_network(variant, num_classes)
+    expected = network.state_dict()
+    wrong = [
+        f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
+        for name, tensor in checkpoint.state_dict.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    wrong += [f"{name} is missing" for name in expected if name not in checkpoint.state_dict]
+    wrong += [f"{name} is not in the model" for name in checkpoint.state_dict if name not in expected]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"checkpoint {checkpoint.file.name} does not fit yolox_{variant}: {wrong[0]}{more}; "
+            f"is model.variant right? There are: {', '.join(VARIANTS)}"
+        )
+    network.load_state_dict(dict(checkpoint.state_dict))
+    return network.float(), classes
+
+
+def _outputs(decode: str, num_classes: int) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
+    def spec(name: str, channels: int) -> TensorSpec:
+        return TensorSpec(name, "float32", ("batch", "anchors", channels))
+
+    if decode == "packed":
+        return (spec("output", 6),), (
+            Field("output", "box_xy", "px", 0, 2),
+            Field("output", "box_wh", "px", 2, 4),
+            Field("output", "label", "class", 4, 5, kind="label", ranks="score"),
+            Field("output", "score", "probability", 5, 6),
+        )
+    if decode == "split":
+        return (spec("boxes", 4), spec("scores", num_classes)), (
+            Field("boxes", "box_xyxy", "px"),
+            Field("scores", "score", "probability"),
+        )
+    return (spec("output", 5 + num_classes),), (
+        Field("output", "box_offset", "cells", 0, 2),
+        Field("output", "box_log_size", "log strides", 2, 4),
+        Field("output", "objectness", "probability", 4, 5),
+        Field("output", "class_probability", "probability", 5, None),
+    )
