@@ -18,10 +18,12 @@ from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.graph import finish, stamp
 from onnxproof.export.simplify import simplify
 from onnxproof.job import Job, load_job
+from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import MANIFEST_FILE, MODEL_FILE, load, read_manifest
-from onnxproof.validate import Check, Progress, Verdict, silent, validate_file, versions
 from onnxproof.validate.cases import find_pictures
+from onnxproof.validate.judge import Check, Verdict
+from onnxproof.validate.verify import validate_file, versions
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers._family import Checkpoint, WrappedModel
 

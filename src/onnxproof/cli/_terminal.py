@@ -16,9 +16,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from onnxproof.progress import Progress as Report
 from onnxproof.validate.judge import Verdict
 from onnxproof.validate.report.table import verdict_table
-from onnxproof.validate.sweep import Progress as Report
+
+LOG_WIDTH = 140
+"""Columns of a table that goes to a file or a pipe, wide enough to break no cell."""
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
@@ -50,7 +53,10 @@ def progress() -> Iterator[Report]:
 
 def show_verdict(verdict: Verdict, *, json_only: bool) -> int:
     """Print the verdict's table (to standard error where JSON has standard output); its exit code."""
-    Console(stderr=json_only).print(verdict_table(verdict))
+    console = Console(stderr=json_only)
+    if not console.is_terminal:
+        console = Console(stderr=json_only, width=LOG_WIDTH)
+    console.print(verdict_table(verdict))
     return EXIT_CODES[verdict.status]
 
 

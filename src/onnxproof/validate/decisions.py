@@ -12,39 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks import Finding, get_task
-from onnxproof.validate.legs import Answer
+from onnxproof.runtime.tasks import get_task
+from onnxproof.validate.facts import Answer, Decisions, Located
 from onnxproof.validate.limits import error_bound
 from onnxproof.validate.measure import ErrorPool
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A finding, and the case and the picture of its batch that it was found in."""
-
-    case: str
-    picture: int
-    finding: Finding
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "case": self.case,
-            "picture": self.picture,
-            "what": self.finding.what,
-            "cause": self.finding.cause,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """The outcome over all pictures: ``reference`` decisions were taken on ``pictures`` pictures."""
-
-    pictures: int
-    reference: int
-    matched: int
-    ties: tuple[Located, ...]
-    defects: tuple[Located, ...]
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from onnxproof.validate.cases import Case
+from onnxproof.validate.facts import Facts, Failure
 from onnxproof.validate.limits import FIXED_TOLERANCE, RATIO_MAX, RATIO_RMS, error_bound
 from onnxproof.validate.measure import LabelMeasurement, Measurement
-from onnxproof.validate.sweep import Facts, Failure
 
 Status = Literal["pass", "fail", "error", "skipped"]
 

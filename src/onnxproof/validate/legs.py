@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,19 +14,10 @@ from torch import Tensor, nn
 from onnxproof.errors import CheckError
 from onnxproof.runtime.predictor import open_session
 from onnxproof.tensors import TensorSpec
-
-Arrays = Mapping[str, NDArray[Any]]
+from onnxproof.validate.facts import Answer, Arrays
 
 ORACLE = "torch-float64"
 REFERENCE = "torch-float32"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a leg returned: outputs by name, and margins by the name of a label field."""
-
-    outputs: Arrays
-    margins: Arrays
 
 
 class Leg(Protocol):

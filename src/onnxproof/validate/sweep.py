@@ -1,51 +1,21 @@
 """Run every leg on every case and gather the facts, in memory that does not grow with the cases."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from onnxproof.errors import CheckError
+from onnxproof.progress import Progress, silent
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.decisions import DecisionPool, Decisions
-from onnxproof.validate.legs import Answer, Leg, OrtLeg, TorchLeg
-from onnxproof.validate.measure import FieldPools, LabelMeasurement, Measurement
+from onnxproof.validate.decisions import DecisionPool
+from onnxproof.validate.facts import Answer, Facts, Failure
+from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
+from onnxproof.validate.measure import FieldPools
 from onnxproof.wrappers._family import WrappedModel
 
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is (0: not known)."""
-
 RAW_TASK = "raw"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A case on which the candidate could not answer, or answered in another form."""
-
-    case: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None."""
-
-    leg: str
-    interface: tuple[str, ...]
-    cases: int
-    pictures_named: bool
-    not_run: tuple[Failure, ...]
-    misshapen: tuple[Failure, ...]
-    fields: tuple[Measurement, ...]
-    labels: tuple[LabelMeasurement, ...]
-    decisions: Decisions | None
-    oracle_missing: str | None
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """A Progress that shows nothing."""
 
 
 def sweep(

@@ -6,9 +6,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
-from onnxproof.validate.sweep import Facts
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5

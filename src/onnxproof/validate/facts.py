@@ -1,0 +1,73 @@
+"""What legs answer and what a sweep finds: values that the other modules of this folder pass around."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxproof.runtime.tasks import Finding
+from onnxproof.validate.measure import LabelMeasurement, Measurement
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a leg returned: outputs by name, and margins by the name of a label field."""
+
+    outputs: Arrays
+    margins: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A finding, and the case and the picture of its batch that it was found in."""
+
+    case: str
+    picture: int
+    finding: Finding
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "case": self.case,
+            "picture": self.picture,
+            "what": self.finding.what,
+            "cause": self.finding.cause,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The outcome over all pictures: ``reference`` decisions were taken on ``pictures`` pictures."""
+
+    pictures: int
+    reference: int
+    matched: int
+    ties: tuple[Located, ...]
+    defects: tuple[Located, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case on which the candidate could not answer, or answered in another form."""
+
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None."""
+
+    leg: str
+    interface: tuple[str, ...]
+    cases: int
+    pictures_named: bool
+    not_run: tuple[Failure, ...]
+    misshapen: tuple[Failure, ...]
+    fields: tuple[Measurement, ...]
+    labels: tuple[LabelMeasurement, ...]
+    decisions: Decisions | None
+    oracle_missing: str | None

@@ -1,0 +1,93 @@
+"""Compare an ONNX file with the PyTorch model that it was made from, and say whether it decides alike."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnxproof.errors import ModelFileError
+from onnxproof.job import ValidateTable
+from onnxproof.progress import Progress, silent
+from onnxproof.validate.cases import find_pictures, plan
+from onnxproof.validate.hazards import operators_check, opset_check
+from onnxproof.validate.judge import Check, Verdict, conclude, judge
+from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.sweep import sweep
+from onnxproof.wrappers._family import WrappedModel
+
+
+def validate_file(
+    model: WrappedModel,
+    file: Path,
+    settings: ValidateTable,
+    *,
+    folder: Path,
+    opset: int | None = None,
+    target: str = "onnxruntime",
+    extra_checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Verdict:
+    """Hold the ONNX file against the model on a planned sweep of cases.
+
+    ``folder`` is where ``settings.images`` starts. Raises ModelFileError where the file cannot be
+    loaded, PictureError where a picture cannot be read, CheckError where PyTorch cannot run a case.
+    """
+    candidate = OrtLeg(file, settings.providers, settings.threads)
+    proto = read_graph(file)
+    pictures = find_pictures(settings.images, folder)
+    cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+    facts = sweep(model, candidate, cases, threads=settings.threads, progress=progress)
+    ranked = {field.name: field.ranks for field in model.fields if field.kind == "label"}
+    checks = [*extra_checks, operators_check(proto, target)]
+    if opset is not None:
+        checks.append(opset_check(proto, opset))
+    checks += judge(facts, ranked)
+    said = list(notes)
+    if facts.oracle_missing is not None:
+        said.append(
+            f"the model does not run in float64 ({facts.oracle_missing}), so a fixed tolerance was used"
+        )
+    return Verdict(
+        status=conclude(checks),
+        checks=tuple(checks),
+        facts=(facts,),
+        cases=cases,
+        notes=tuple(said),
+        model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        environment=environment(settings),
+    )
+
+
+def read_graph(file: Path) -> onnx.ModelProto:
+    """The graph of an ONNX file, without external data; ModelFileError where it is none."""
+    try:
+        return onnx.load(file, load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
+
+
+def environment(settings: ValidateTable) -> dict[str, Any]:
+    """Where a verdict was reached: versions, processor, threads."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": settings.threads,
+        "effort": settings.effort,
+        "seed": settings.seed,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that an export and a verdict rest on."""
+    names = ("onnxproof", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
+    return {name: importlib.metadata.version(name) for name in names}
