@@ -20,8 +20,15 @@ from onnxproof.export.simplify import simplify
 from onnxproof.job import Job, load_job
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, MODEL_FILE, load, read_manifest
-from onnxproof.validate.cases import find_pictures
+from onnxproof.runtime.predictor import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    load,
+    read_manifest,
+    require_providers,
+)
+from onnxproof.runtime.preprocess import prepare, read_picture
+from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file, versions
 from onnxproof.wrappers import get_family
@@ -70,8 +77,9 @@ def export(
     """
     job = _as_job(job, overrides)
     target = Path(out) / job.name
+    model, checkpoint = build_model(job)
+    _check_ahead(job, model, validate)
     with staged_folder(target) as folder:
-        model, checkpoint = build_model(job)
         graph = make_graph(job, model, progress)
         graph, verdict = _prove(job, model, checkpoint, graph, folder, validate, progress)
         manifest = _write(job, model, checkpoint, graph, folder, target)
@@ -93,6 +101,18 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
     return family.build(job, checkpoint), checkpoint
 
 
+def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
+    """Raise before the slow capture what the steps after it would raise: providers, pictures."""
+    settings = job.validation
+    require_providers(settings.providers)
+    pictures = find_pictures(settings.images, job.folder)
+    if validate:
+        plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+    if model.preprocess is not None:
+        for picture in pictures[:SHOWN_PICTURES]:
+            prepare(read_picture(picture), model.preprocess)
+
+
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_Graph":
     """Capture and simplify the model, as the job's ``[export]`` says."""
     notes: list[str] = []
@@ -101,11 +121,12 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_
         progress("fold batch norms", 0, 0)
         module, _ = fold_batch_norms(module, example_inputs(model.inputs, capture_sizes(model.dims)))
     progress("capture", 0, 0)
-    captured = capture(model, module, job.export.exporter, job.export.opset)
+    simplifying = job.export.simplify != "none"
+    captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
     if captured.fallback_reason is not None:
         notes.append(f"captured with TorchScript: {captured.fallback_reason}")
     proto, simplifier = captured.proto, "none"
-    if job.export.simplify == "onnxsim":
+    if simplifying:
         progress("simplify", 0, 0)
         simplified = simplify(proto)
         proto = simplified.proto

@@ -15,14 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.errors import ExportError
+from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.wrappers._family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
-
-OLDEST_TORCH_EXPORT_OPSET = 18
-"""torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that
-fails on many operators."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +34,15 @@ class Captured:
 def capture(
     model: WrappedModel,
     module: nn.Module,
-    exporter: Literal["auto", "torch.export", "torchscript"],
+    exporter: Exporter | Literal["auto"],
     opset: int,
+    *,
+    optimize: bool,
 ) -> Captured:
     """Export ``module`` (the model's own, or a folded copy) with the model's dims as dynamic axes.
+
+    ``optimize`` runs the optimizer of torch's own exporter: a waste where a simplifier comes after,
+    since it takes a third of the export.
 
     Raises ExportError where capture fails, or where the exporter wrote another opset than asked for.
     """
@@ -52,7 +54,7 @@ def capture(
             raise ExportError(f'{reason}: raise export.opset, or set export.exporter = "torchscript"')
         return Captured(_with_torchscript(model, module, opset), "torchscript", reason)
     try:
-        return Captured(_with_torch_export(model, module, opset), "torch.export", None)
+        return Captured(_with_torch_export(model, module, opset, optimize), "torch.export", None)
     except ExportError as error:
         if exporter == "torch.export":
             raise
@@ -83,7 +85,7 @@ def example_inputs(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> tuple
     return tuple(tensors)
 
 
-def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int) -> onnx.ModelProto:
+def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> onnx.ModelProto:
     dims = dims_by_name(model.dims)
     args = example_inputs(model.inputs, capture_sizes(model.dims))
     symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
@@ -98,6 +100,7 @@ def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int) -> on
                 exported,
                 dynamo=True,
                 opset_version=opset,
+                optimize=optimize,
                 verbose=False,
                 input_names=[spec.name for spec in model.inputs],
                 output_names=[spec.name for spec in model.outputs],

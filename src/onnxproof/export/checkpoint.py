@@ -2,13 +2,13 @@
 
 import hashlib
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -53,7 +53,8 @@ def find_checkpoint(path: Path, stem: str | None = None) -> Path:
     if len(files) == 1:
         return files[0]
     if not files:
-        raise CheckpointError(f"folder {path} holds no checkpoint ({', '.join('*' + s for s in SUFFIXES)})")
+        expected = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise CheckpointError(f"folder {path} holds no checkpoint: expected one of {expected} in it")
     raise CheckpointError(
         f"folder {path} holds {len(files)} checkpoints ({', '.join(file.name for file in files)}): "
         "name the file in model.checkpoint"
@@ -70,15 +71,29 @@ def _read(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it then refuses
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # In a damaged file the readers stumble over anything (EOFError, UnicodeDecodeError, …).
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if code is not None:
+            raise CheckpointError(
+                f"checkpoint {file} is refused: reading it would run {code[1]}, which is stored in it, and "
+                "only tensors are read. Where it was trained, save the state dict alone: "
+                "torch.save(model.state_dict(), path)"
+            ) from error
         raise CheckpointError(
-            f"{file} is refused: reading it would run code that is stored in it, or it is no checkpoint. "
-            "Where it was trained, save the state dict alone: torch.save(model.state_dict(), path)"
+            f"checkpoint {file} cannot be read ({_reason(error)}): is it whole, and a state dict that was "
+            "saved with torch.save(model.state_dict(), path) or safetensors?"
         ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, BadZipFile) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"checkpoint {file} cannot be read ({reason}): is it whole?") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no PyTorch file"
+    return str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends too early"
 
 
 def _describe(state: Any) -> str:

@@ -288,12 +288,15 @@ def _rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
 
 def _keep_by_class(suppression: _Suppression, boxes: Floats, classes: Integers) -> Indices:
     """Positions of the boxes that are kept among their own class, ascending, where boxes come best first."""
+    if classes.min() >= 0 and classes.max() <= np.iinfo(np.uint16).max:
+        # NumPy's stable sort of 16-bit integers is a radix sort, twenty times faster than that of wider ones.
+        classes = classes.astype(np.uint16)
     grouped = np.argsort(classes, kind="stable")
     columns = _columns(boxes[grouped])
     labels = classes[grouped]
     kept = []
     for start, end in _runs(labels):
-        if labels[start] == labels[end - 1]:
+        if end - start > _LEAF_BOXES:
             kept.append(start + suppression.keep(columns[:, start:end]))
         else:
             kept.append(start + suppression.keep_in_leaf(columns[:, start:end], labels[start:end]))

@@ -1,0 +1,71 @@
+"""What a sweep costs beside the inference that it cannot do without, and whether its memory grows.
+
+Wall time of a sweep over the demo against the bare sum of its legs' inference on the same inputs (made
+beforehand), taking turns in one process; then the peak of Python's and NumPy's memory of a sweep over
+few and over many cases (tracemalloc, which sees neither PyTorch's nor ONNX Runtime's own).
+"""
+
+import argparse
+import tempfile
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from _rounds import take_turns
+
+from onnxproof.job import load_job
+from onnxproof.pipeline import build_model, make_graph
+from onnxproof.validate.cases import Case, find_pictures, materialise, plan
+from onnxproof.validate.legs import OrtLeg, TorchLeg
+from onnxproof.validate.sweep import sweep
+
+CONFIG = Path(__file__).parents[1] / "configs" / "digits-yolox.toml"
+THREADS = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(THREADS)
+    job = load_job(CONFIG)
+    model, _ = build_model(job)
+    pictures = find_pictures(job.validation.images, job.folder)
+    cases = plan(model.dims, model.preprocess, pictures, "quick", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        onnx.save(make_graph(job, model).proto, file)
+        candidate = OrtLeg(file, job.validation.providers, THREADS)
+        legs = [
+            TorchLeg(model.module, dtype, model.outputs, THREADS) for dtype in (torch.float64, torch.float32)
+        ]
+        inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
+
+        def bare() -> None:
+            for arrays in inputs:
+                for leg in (*legs, candidate):
+                    leg.run(arrays)
+
+        def whole(chosen: Sequence[Case] = cases) -> None:
+            sweep(model, candidate, chosen, threads=THREADS)
+
+        inference, swept = take_turns({"inference of the three legs": bare, "sweep": whole}, rounds)
+        print(f"{len(cases)} cases\n\n| | median s | ratio |\n| --- | ---: | ---: |")
+        print(f"| {inference.name} | {inference.median:.2f} | 1 |")
+        print(f"| {swept.name} | {swept.median:.2f} | {swept.over(inference):.3f} (asked: 1.15 or less) |")
+        print("\n| cases | peak MiB |\n| ---: | ---: |")
+        small = [case for case in cases if case.sizes["height"] <= 96 and case.sizes["width"] <= 96]
+        for times in (1, 4, 16):
+            tracemalloc.start()
+            whole(small * times)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            print(f"| {len(small) * times} | {peak / 2**20:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Folding, capture and simplification: each keeps its contract, or says why it did not."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxsim
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onnxproof
+from onnxproof.errors import ExportError
+from onnxproof.export.capture import capture, capture_sizes, opset_of
+from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.graph import interface_of
+from onnxproof.job import load_job
+from onnxproof.pipeline import build_model, make_graph
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers._family import WrappedModel
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FAST = (
+    "dims.batch=1..3",
+    'dims.height="64..128 step 32"',
+    'dims.width="64..128 step 32"',
+    "validate.effort=quick",
+)
+
+
+def seeded_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            tensor.copy_(torch.rand(channels) + 0.5)
+    return norm
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv2d(3, 4, 3, bias=False)
+        self.norm = seeded_norm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.convolution(x))
+        return answer
+
+
+class UsedElsewhere(Plain):
+    """The convolution's own output is added to the norm's, so folding would change the function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolved: Tensor = self.convolution(x)
+        return convolved + self.norm(convolved)
+
+
+class UsedTwice(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.convolution(x)) + self.convolution(x)
+        return answer
+
+
+def test_a_norm_is_folded_and_the_function_is_nearer_to_the_truth() -> None:
+    module = Plain().eval()
+    x = torch.rand(2, 3, 16, 16)
+    folded, count = fold_batch_norms(module, (x,))
+    assert count == 1
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    with torch.no_grad():
+        truth = module.double()(x.double())
+        torch.testing.assert_close(folded(x).double(), truth, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [UsedElsewhere, UsedTwice])
+def test_a_norm_that_cannot_be_folded_is_left(make: type[Plain]) -> None:
+    module = make().eval()
+    x = torch.rand(2, 3, 16, 16)
+    folded, count = fold_batch_norms(module, (x,))
+    assert count == 0
+    with torch.no_grad():
+        assert torch.equal(folded(x), module(x))
+
+
+def test_a_norm_in_training_form_is_left() -> None:
+    _, count = fold_batch_norms(Plain().train(), (torch.rand(2, 3, 16, 16),))
+    assert count == 0
+
+
+def test_the_models_own_module_is_not_changed() -> None:
+    module = Plain().eval()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    fold_batch_norms(module, (torch.rand(2, 3, 16, 16),))
+    after = module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def wrapped(module: nn.Module, *dims: Dim) -> WrappedModel:
+    spec = TensorSpec("input", "float32", ("batch", 3, 16, 16))
+    return WrappedModel(
+        module=module.eval(),
+        family="test",
+        task="detection",
+        inputs=(spec,),
+        outputs=(TensorSpec("output", "float32", ("batch", 4, 14, 14)),),
+        dims=dims or (Dim("batch", 1, 4),),
+        fields=(),
+        preprocess=None,
+        classes=(),
+        postprocess={},
+    )
+
+
+class Branching(Plain):
+    """Python decides by a value, which torch.export cannot trace and TorchScript bakes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.convolution(x))
+        return answer if float(x.sum()) > 0 else -answer
+
+
+def test_torchscript_takes_over_where_torch_export_fails_and_says_so() -> None:
+    model = wrapped(Branching())
+    captured = capture(model, model.module, "auto", 20, optimize=False)
+    assert captured.exporter == "torchscript"
+    assert captured.fallback_reason is not None
+    assert "torch.export could not capture the model" in captured.fallback_reason
+    with pytest.raises(ExportError, match=r"torch\.export could not capture"):
+        capture(model, model.module, "torch.export", 20, optimize=False)
+
+
+def test_an_opset_that_torch_export_cannot_write_goes_to_torchscript() -> None:
+    model = wrapped(Plain())
+    captured = capture(model, model.module, "auto", 13, optimize=False)
+    assert captured.exporter == "torchscript"
+    assert opset_of(captured.proto) == 13
+
+
+def test_a_model_that_nothing_captures_is_an_export_error() -> None:
+    class Broken(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ValueError("this model does not run")
+
+    model = wrapped(Broken())
+    with pytest.raises(ExportError, match="this model does not run"):
+        capture(model, model.module, "auto", 20, optimize=False)
+
+
+def test_capture_avoids_the_sizes_that_torch_export_takes_for_constants() -> None:
+    sizes = capture_sizes([Dim("batch", 1, 8), Dim("height", 32, 640, 32), Dim("width", 32, 640, 32)])
+    assert sizes["batch"] >= 2
+    assert sizes["height"] >= 64
+    assert len(set(sizes.values())) == 3
+
+
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+def test_the_files_axes_are_the_jobs(exporter: str) -> None:
+    job = load_job(CONFIGS / "digits-yolox.toml", (*FAST, f"export.exporter={exporter}"))
+    model, _ = build_model(job)
+    graph = make_graph(job, model)
+    assert interface_of(graph.proto) == (
+        ("input", "float32", ("batch", 3, "height", "width")),
+        ("output", "float32", ("batch", "anchors", 6)),
+    )
+    assert not graph.proto.graph.value_info
+
+
+def rename_an_axis(proto: onnx.ModelProto) -> None:
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+
+def drop_an_output(proto: onnx.ModelProto) -> None:
+    del proto.graph.output[:]
+
+
+@pytest.mark.parametrize(
+    "change", [rename_an_axis, drop_an_output], ids=["froze-an-axis", "dropped-an-output"]
+)
+def test_a_simplifier_that_changes_the_interface_is_refused(
+    change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad_simplify(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(proto)
+        change(changed)
+        return changed, True
+
+    monkeypatch.setattr(onnxsim, "simplify", bad_simplify)
+    job = load_job(CONFIGS / "digits-yolox.toml", (*FAST, "export.exporter=torchscript"))
+    graph = make_graph(job, build_model(job)[0])
+    assert graph.simplifier == "none"
+    assert "onnxsim changed the interface" in graph.notes[0]
+
+
+def test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def wrong_constant(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(proto)
+        weight = next(tensor for tensor in changed.graph.initializer if len(tensor.dims) == 4)
+        values = onnx.numpy_helper.to_array(weight) * 1.001
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), weight.name))
+        return changed, True
+
+    monkeypatch.setattr(onnxsim, "simplify", wrong_constant)
+    overrides = (*FAST, "export.exporter=torchscript")
+    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=overrides)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert bundle.manifest.simplify == "none"
+    assert any("the simplified graph did worse" in note for note in bundle.verdict.notes)
+
+
+def test_barracuda_job_is_documented_operators_only_and_decoding_is_not(tmp_path: Path) -> None:
+    config = CONFIGS / "digits-yolox-barracuda.toml"
+    small = FAST[:3]
+    bundle = onnxproof.export(config, out=tmp_path, overrides=(*small, "validate.effort=quick"))
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert bundle.manifest.exporter == "torchscript"
+    assert opset_of(onnx.load(bundle.path / "model.onnx")) == 11
+    decoded = onnxproof.export(
+        config, out=tmp_path, overrides=(*small, "validate.effort=quick", "wrapper.decode=packed")
+    )
+    assert decoded.verdict is not None
+    assert decoded.verdict.status == "fail"
+    (failed,) = (check for check in decoded.verdict.checks if check.status == "fail")
+    assert failed.name == "operators"
+    assert "outside the documentation of barracuda" in failed.reason
