@@ -55,13 +55,12 @@ def main() -> None:
     file = Path(folder.name) / "model.onnx"
     checkpoint = Checkpoint(Path(folder.name) / "yolox_tiny.pth", "", network.state_dict())
 
+    model: WrappedModel = get_family("yolox").build(job("auto"), checkpoint)
+
     def ours(exporter: str) -> None:
-        request = job(exporter)
-        model = get_family("yolox").build(request, checkpoint)
-        onnx.save(make_graph(request, model).proto, file)
+        onnx.save(make_graph(job(exporter), model).proto, file)
 
     def free_dimensions() -> None:
-        model: WrappedModel = get_family("yolox").build(job("torch.export"), checkpoint)
         batch, height, width = (torch.export.Dim(name, min=2) for name in ("batch", "height", "width"))
         with contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(

@@ -18,7 +18,7 @@ from _rounds import take_turns
 from onnxproof.job import load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.cases import Case, find_pictures, materialise, plan
-from onnxproof.validate.legs import OrtLeg, TorchLeg
+from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
 from onnxproof.validate.sweep import sweep
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits-yolox.toml"
@@ -40,14 +40,15 @@ def main() -> None:
         file = Path(folder) / "model.onnx"
         onnx.save(make_graph(job, model).proto, file)
         candidate = OrtLeg(file, job.validation.providers, THREADS)
-        legs = [
+        legs: list[Leg] = [
             TorchLeg(model.module, dtype, model.outputs, THREADS) for dtype in (torch.float64, torch.float32)
         ]
+        legs.append(candidate)
         inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
 
         def bare() -> None:
             for arrays in inputs:
-                for leg in (*legs, candidate):
+                for leg in legs:
                     leg.run(arrays)
 
         def whole(chosen: Sequence[Case] = cases) -> None:

@@ -52,6 +52,9 @@ class _Face(ModuleType):
             return importlib.import_module("onnxproof.runtime")
         raise AttributeError(f"module onnxproof has no attribute {name!r}")
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
 
 def _lazy(name: str) -> property:
     def resolve(_package: ModuleType) -> Any:

@@ -11,12 +11,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.tensors import Dim, TensorSpec
 
 Channels = tuple[float, float, float]
+
+OLDEST_TORCH_EXPORT_OPSET = 18
+"""torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that
+fails on many operators."""
 
 
 class _Table(BaseModel):
@@ -64,6 +68,16 @@ class ExportTable(_Table):
     fold_batch_norms: bool = True
     target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
 
+    @model_validator(mode="after")
+    def _exporter_writes_opset(self) -> Self:
+        if self.exporter == "torch.export" and self.opset < OLDEST_TORCH_EXPORT_OPSET:
+            raise RequestError(
+                f'export.opset = {self.opset} with export.exporter = "torch.export": it writes opset '
+                f"{OLDEST_TORCH_EXPORT_OPSET} and later; raise export.opset, or set export.exporter to "
+                '"torchscript" or "auto"'
+            )
+        return self
+
 
 class ValidateTable(_Table):
     """``[validate]``: what the file is tried on, and where decisions are cut.
@@ -75,7 +89,7 @@ class ValidateTable(_Table):
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
     iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
     class_agnostic: bool = False
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
     effort: Literal["quick", "normal", "thorough"] = "normal"
     threads: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
@@ -122,8 +136,7 @@ class Job(_Table):
         if not isinstance(value, Mapping):
             return value
         return {
-            name: Dim.parse(name, text) if isinstance(text, str | int) else text
-            for name, text in value.items()
+            name: text if isinstance(text, Dim) else Dim.parse(name, text) for name, text in value.items()
         }
 
     @field_validator("inputs", mode="before")
@@ -132,7 +145,7 @@ class Job(_Table):
         if not isinstance(value, Mapping):
             return value
         return {
-            name: TensorSpec.parse(name, text) if isinstance(text, str) else text
+            name: text if isinstance(text, TensorSpec) else TensorSpec.parse(name, str(text))
             for name, text in value.items()
         }
 
@@ -151,6 +164,8 @@ class Job(_Table):
     @classmethod
     def from_document(cls, document: Mapping[str, Any], *, folder: Path, source: str) -> Self:
         """Check a document against the schema; JobError names the key, its value and what is allowed."""
+        if "folder" in document:
+            raise JobError(f"{source}: unknown key folder: paths start at the folder that the file lies in")
         try:
             return cls.model_validate({**document, "folder": folder})
         except ValidationError as error:
@@ -168,8 +183,10 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
     try:
         with file.open("rb") as stream:
             document = tomllib.load(stream)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except FileNotFoundError as error:
         raise JobError(f"job file {file} does not exist: give the path of a .toml file") from error
+    except IsADirectoryError as error:
+        raise JobError(f"job file {file} is a folder: give the path of a .toml file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"job file {file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -196,6 +213,15 @@ def _apply(document: dict[str, Any], override: str) -> None:
     table[parts[-1]] = value
 
 
+IN_TOMLS_WORDS = {
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "string_pattern_mismatch": 'expected letters, digits, ".", "_" and "-", a letter or a digit first',
+    "tuple_type": "expected an array",
+}
+"""What pydantic says of Python's types and patterns, as the writer of a job knows them."""
+
+
 def _explain(source: str, entry: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors."""
     location = [str(part) for part in entry["loc"]]
@@ -208,9 +234,12 @@ def _explain(source: str, entry: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(unknown, allowed, n=1)
         hint = f'; did you mean "{close[0]}"?' if close else ""
         return f"{source}: unknown key {key} = {entry['input']!r}; allowed here: {', '.join(allowed)}{hint}"
+    if entry["type"] == "missing" and isinstance(entry["loc"][-1], int):
+        array = ".".join(location[:-1])
+        return f"{source}: {array} = {list(entry['input'])}: expected at least {entry['loc'][-1] + 1} values"
     if entry["type"] == "missing":
         return f"{source}: the key {key} is missing"
-    message = entry["msg"][0].lower() + entry["msg"][1:]
+    message = IN_TOMLS_WORDS.get(entry["type"]) or entry["msg"][0].lower() + entry["msg"][1:]
     return f"{source}: {key} = {entry['input']!r}: {message}"
 
 

@@ -27,7 +27,7 @@ from onnxproof.runtime.predictor import (
     read_manifest,
     require_providers,
 )
-from onnxproof.runtime.preprocess import prepare, read_picture
+from onnxproof.runtime.preprocess import prepare
 from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file, versions
@@ -110,7 +110,7 @@ def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
         plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     if model.preprocess is not None:
         for picture in pictures[:SHOWN_PICTURES]:
-            prepare(read_picture(picture), model.preprocess)
+            prepare(picture, model.preprocess)
 
 
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_Graph":
@@ -229,12 +229,20 @@ def _write(
 
 
 def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
-    """The job as a document whose paths start at the bundle."""
+    """The job as a document whose paths start at the bundle.
+
+    ".." goes up from where a link leads, so links on the way are followed; the last name is kept,
+    since files that belong to a checkpoint lie beside its link.
+    """
     document = job.to_json()
+    start = os.path.realpath(target)
     for table, key in (("model", "checkpoint"), ("validate", "images")):
         path = document[table].get(key)
         if path is not None:
-            document[table][key] = os.path.relpath(job.resolve(path), target)
+            resolved = job.resolve(path)
+            document[table][key] = os.path.relpath(
+                Path(os.path.realpath(resolved.parent), resolved.name), start
+            )
     return document
 
 
@@ -271,6 +279,11 @@ def validate(
         file = bundle / MODEL_FILE if onnx_file is None else Path(onnx_file)
         if onnx_file is None:
             checks.append(_checksum_check(file, manifest))
+    elif isinstance(source, str | PathLike) and Path(source).suffix == ".onnx":
+        raise RequestError(
+            f"{source} is a model; to judge it, give the job or the bundle that it was made from, "
+            f"and --onnx {source}"
+        )
     else:
         job = _as_job(source, overrides)
         file = Path("dist") / job.name / MODEL_FILE if onnx_file is None else Path(onnx_file)

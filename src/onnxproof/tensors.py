@@ -4,6 +4,7 @@
 last axis with one meaning. All three are plain values: they hold no tensor and import no framework.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from onnxproof.errors import RequestError
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "bool")
 
 _DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
-_SPEC_PATTERN = re.compile(r"(\w+)\s*\[([^\]]*)\](?:\s+in\s+(-?[\d.eE+-]+?)\.\.(-?[\d.eE+-]+))?")
+_NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
+_SPEC_PATTERN = re.compile(rf"(\w+)\s*\[([^\]]*)\](?:\s+in\s+({_NUMBER})\.\.({_NUMBER}))?")
 _AXIS_PATTERN = re.compile(r"\d+|[A-Za-z_]\w*")
 
 
@@ -41,9 +43,10 @@ class Dim:
         for end in (self.min, self.max):
             if end % self.multiple:
                 low = end - end % self.multiple
+                near = sorted({max(low, self.multiple), low + self.multiple})
                 raise RequestError(
                     f"dimension {self.name} = {self}: {end} is not a multiple of the step "
-                    f"{self.multiple}; use {max(low, self.multiple)} or {low + self.multiple}"
+                    f"{self.multiple}; use {' or '.join(map(str, near))}"
                 )
 
     @classmethod
@@ -59,10 +62,8 @@ class Dim:
         return cls(name, int(low), int(high or low), int(step or 1))
 
     def __str__(self) -> str:
-        if self.fixed:
-            return str(self.min)
         step = f" step {self.multiple}" if self.multiple > 1 else ""
-        return f"{self.min}..{self.max}{step}"
+        return f"{self.min if self.fixed else f'{self.min}..{self.max}'}{step}"
 
     @property
     def fixed(self) -> bool:
@@ -97,14 +98,16 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise RequestError(f"tensor {self.name}: dtype {self.dtype} is not one of {', '.join(DTYPES)}")
-        if self.range is not None and not self.range[0] <= self.range[1]:
-            raise RequestError(f"tensor {self.name}: the range {self.range[0]}..{self.range[1]} is empty")
+        if self.range is not None and not -math.inf < self.range[0] <= self.range[1] < math.inf:
+            raise RequestError(
+                f"tensor {self.name}: the range {self.range[0]}..{self.range[1]} is empty or infinite"
+            )
 
     @classmethod
     def parse(cls, name: str, text: str) -> Self:
         """Read ``"float32[batch, 3, height, width] in 0..255"``; the range may be left out."""
         match = _SPEC_PATTERN.fullmatch(text.strip())
-        axes = [axis.strip() for axis in match[2].split(",") if axis.strip()] if match else []
+        axes = [axis.strip() for axis in match[2].split(",")] if match and match[2].strip() else []
         if match is None or not all(_AXIS_PATTERN.fullmatch(axis) for axis in axes):
             raise RequestError(
                 f'tensor {name} = "{text}": expected dtype[axes] and optionally a range, '
@@ -119,7 +122,9 @@ class TensorSpec:
         )
 
     def __str__(self) -> str:
-        limits = f" in {self.range[0]:g}..{self.range[1]:g}" if self.range else ""
+        # With every digit of the range: a bundle's job is written as this text and read back.
+        ends = [repr(float(end)).removesuffix(".0") for end in self.range or ()]
+        limits = f" in {'..'.join(ends)}" if ends else ""
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]{limits}"
 
     @property

@@ -54,7 +54,8 @@ class UsedElsewhere(Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         convolved: Tensor = self.convolution(x)
-        return convolved + self.norm(convolved)
+        answer: Tensor = convolved + self.norm(convolved)
+        return answer
 
 
 class UsedTwice(Plain):

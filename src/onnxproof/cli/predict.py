@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime import load, read_picture
+from onnxproof.runtime import load
 
 
 @click.command("predict")
@@ -30,15 +30,16 @@ def command(
     predictor = load(model, overrides={name: value for name, value in given.items() if value is not None})
     results: list[dict[str, Any]] = []
     for image in images:
-        picture = read_picture(image)
-        prediction = predictor.predict(picture)
+        prediction = predictor.predict(image)
         results.append({"image": str(image), **prediction.to_json()})
         if draw is not None:
             try:
                 draw.mkdir(parents=True, exist_ok=True)
-                prediction.draw(picture).save(draw / f"{image.stem}.png")
+                prediction.draw(image).save(draw / f"{image.stem}.png")
             except OSError as error:
-                raise RequestError(f"{draw} cannot be written ({error.strerror or error})") from error
+                raise RequestError(
+                    f"{draw} cannot be written ({error.strerror or error}): name another folder with --draw"
+                ) from error
         if not as_json:
             _print(results[-1])
     if as_json:

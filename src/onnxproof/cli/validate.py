@@ -1,6 +1,9 @@
 """onnxproof validate."""
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -27,16 +30,33 @@ def command(
     source: Path, onnx_file: Path | None, out: Path | None, overrides: tuple[str, ...], as_json: bool
 ) -> int:
     """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
+    if out is not None:
+        _try_folder(out)
     with progress() as report:
         verdict = validate(source, onnx_file=onnx_file, overrides=overrides, progress=report)
     code = show_verdict(verdict, json_only=as_json)
     document = verdict.to_json()
+    if out is not None:
+        with _explained(out):
+            (out / PARITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if as_json:
         show_json(document)
-    if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / PARITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise RequestError(f"{out / PARITY_FILE} cannot be written ({error.strerror})") from error
     return code
+
+
+def _try_folder(folder: Path) -> None:
+    """Before the sweep, so that no verdict is lost to a folder that cannot be written."""
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"{folder} cannot be written ({error.strerror or error}): name another folder with --out"
+        ) from error

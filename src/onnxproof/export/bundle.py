@@ -23,8 +23,14 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Whatever was at ``target`` stays there, whole, until then; on an error it stays for good. Raises
     RequestError where the target's parent cannot be written, or the target is a file.
     """
+    # Of a linked bundle the link stays: what it names is replaced, and staged beside that.
+    target = Path(os.path.realpath(target))
     if target.exists() and not target.is_dir():
         raise RequestError(f"{target} is a file: name another folder with --out")
+    if target.parent.exists() and not target.parent.is_dir():
+        raise RequestError(
+            f"{target} cannot be written, {target.parent} is a file: name another folder with --out"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

@@ -28,10 +28,20 @@ def draw_boxes(
     diagonal = float(np.hypot(*picture.size))
     font = ImageFont.load_default(max(LEAST_FONT_SIZE, round(diagonal * FONT_SHARE)))
     line = max(1, round(diagonal * LINE_SHARE))
-    for box, caption, color in reversed(list(zip(boxes.tolist(), captions, colors, strict=True))):
+    for corners, caption, color in reversed(list(zip(boxes, captions, colors, strict=True))):
+        if np.isnan(corners).any():
+            continue  # a box that is nowhere
+        box = _drawable(corners, picture.size)
         canvas.rectangle(box, outline=color, width=line)
         _draw_caption(canvas, picture.size, box, caption, color, font)
     return drawn
+
+
+def _drawable(box: NDArray[Any], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box with its corners in order, which Pillow insists on, and not far outside the picture."""
+    corners, limits = np.asarray(box, np.float64).reshape(2, 2), np.array(size)
+    (x0, y0), (x1, y1) = np.sort(np.clip(corners, -limits, 2 * limits), axis=0).tolist()
+    return x0, y0, x1, y1
 
 
 def _draw_caption(
@@ -42,12 +52,12 @@ def _draw_caption(
     color: Color,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """Above the box; inside it where there is no room above; pushed in from the right edge."""
+    """Above the box; inside it where there is no room above; pushed in from the picture's edges."""
     left, top, right, bottom = canvas.textbbox((0, 0), caption, font=font)
     pad = max(1, round((bottom - top) * 0.2))
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
     x = max(0, min(box[0], size[0] - width))
-    y = box[1] - height if box[1] >= height else box[1]
+    y = max(0, min(box[1] - height if box[1] >= height else box[1], size[1] - height))
     canvas.rectangle((x, y, x + width, y + height), fill=color)
     canvas.text((x + pad - left, y + pad - top), caption, fill=contrasting(color), font=font)
 

@@ -106,9 +106,10 @@ class Manifest:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``; ModelFileError where a key is missing or the format is newer."""
-        if value.get("format") != FORMAT:
+        found = value.get("format") if isinstance(value, Mapping) else None
+        if found != FORMAT:
             raise ModelFileError(
-                f"manifest format {value.get('format')!r} is not {FORMAT}: "
+                f"manifest format {found!r} is not {FORMAT}: "
                 "read this bundle with the onnxproof that wrote it, or export it again"
             )
         try:
@@ -131,7 +132,7 @@ class Manifest:
                 versions=dict(value["versions"]),
                 job=value.get("job"),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ModelFileError(
                 f"the manifest is not one that onnxproof wrote ({type(error).__name__}: {error}); "
                 "export the model again"

@@ -62,15 +62,16 @@ class Predictor:
                 f"the model's inputs are {', '.join(map(str, self.manifest.inputs))}, none a picture: "
                 "run its session with arrays instead"
             )
-        image = read_picture(picture)
-        array, transform = prepare(image, spec)
+        array, transform = prepare(picture, spec)
         names = [output.name for output in self.session.get_outputs()]
         outputs = dict(zip(names, self.session.run(names, {spec.input: array}), strict=True))
         height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
         sizes = {"batch": 1, spec.height.name: height, spec.width.name: width}
         (evidence,) = self._task.evidence(outputs, sizes, self.postprocess, {})
         decisions = self._task.restore(self._task.decide(evidence, self.postprocess), transform)
-        return Prediction(self.manifest.task, decisions, self.manifest, image.width, image.height)
+        return Prediction(
+            self.manifest.task, decisions, self.manifest, transform.picture_width, transform.picture_height
+        )
 
 
 def load(
@@ -85,7 +86,7 @@ def load(
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses); ``overrides``
     replace settings of the task that the file carries, such as "score_threshold" and "iou_threshold".
     Raises ModelFileError where the file is missing, broken or without onnxproof's metadata,
-    RequestError for a setting that the task does not have.
+    RequestError for a setting that the task does not have, or a value outside of [0, 1].
     """
     file = model_file(path)
     options = ort.SessionOptions()
@@ -98,6 +99,9 @@ def load(
             f"{unknown[0]} is not a setting of task {manifest.task}; "
             f"there are: {', '.join(sorted(manifest.postprocess))}"
         )
+    for name, value in overrides.items():
+        if not 0 <= value <= 1:
+            raise RequestError(f"{name} = {value}: expected a number from 0 to 1")
     return Predictor(session, manifest, {**manifest.postprocess, **overrides})
 
 
@@ -114,12 +118,7 @@ def model_file(path: str | PathLike[str]) -> Path:
 def open_session(file: Path, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
     """An ONNX Runtime session; ModelFileError where the file cannot be loaded, RequestError where a
     provider is not there."""
-    missing = sorted(set(providers) - set(ort.get_available_providers()))
-    if missing:
-        raise RequestError(
-            f"execution provider {missing[0]} is not in this ONNX Runtime; "
-            f"there are: {', '.join(ort.get_available_providers())}"
-        )
+    require_providers(providers)
     try:
         # ONNX Runtime's exceptions have no common public base below Exception.
         return ort.InferenceSession(str(file), options, providers=list(providers))
@@ -130,6 +129,17 @@ def open_session(file: Path, options: ort.SessionOptions, providers: Sequence[st
         ) from error
 
 
+def require_providers(providers: Sequence[str]) -> None:
+    """RequestError where an execution provider is not in the ONNX Runtime that is installed."""
+    available = ort.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing:
+        raise RequestError(
+            f'execution provider "{missing[0]}" is not in this ONNX Runtime; '
+            f"there are: {', '.join(available)}"
+        )
+
+
 def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
     """The manifest in an ONNX file's metadata; ModelFileError where there is none."""
     text = metadata.get(METADATA_KEY)
@@ -138,15 +148,27 @@ def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
             f"{file} carries no onnxproof metadata, so what its outputs mean is not known: "
             "give a file that onnxproof exported"
         )
-    return Manifest.from_json(json.loads(text))
+    return _parse_manifest(text, f"{file}'s metadata")
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """The ``manifest.json`` of a bundle; ModelFileError where it is missing or broken."""
     file = bundle / MANIFEST_FILE
     try:
-        return Manifest.from_json(json.loads(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ModelFileError(f"{bundle} is no bundle: it holds no {MANIFEST_FILE}") from error
-    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{bundle} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{file} cannot be read ({error}): export the bundle again") from error
+    return _parse_manifest(text, str(file))
+
+
+def _parse_manifest(text: str, source: str) -> Manifest:
+    try:
+        return Manifest.from_json(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ModelFileError(f"{source} is no JSON ({error}): export the model again") from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{source}: {error}") from error

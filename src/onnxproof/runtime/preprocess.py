@@ -1,5 +1,6 @@
 """From a picture to the model's input, and the way back for coordinates."""
 
+import struct
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.manifest import Preprocess
@@ -17,6 +18,9 @@ PADDING_GREY = 114
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | NDArray[Any]
 """What a user may hand in: a path, a PIL image, or a uint8 array [H, W, 3] (RGB) or [H, W] (grey)."""
+
+# What Pillow's readers raise on bytes that are no picture, or not a whole one.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +54,48 @@ def read_picture(picture: Picture) -> Image.Image:
                 f"got an array {picture.dtype}{list(picture.shape)}; "
                 "expected uint8[H, W, 3] in RGB order, or uint8[H, W]"
             )
-        return Image.fromarray(picture).convert("RGB")
+        return _upright(Image.fromarray(picture), "the array")
     if isinstance(picture, Image.Image):
-        return _upright(picture)
+        # Pillow reads a file's pixels when they are first asked for, which is here.
+        return _upright(picture, "the picture")
     path = Path(fspath(picture))
-    if not path.is_file():
-        raise PictureError(f"picture {path} does not exist, or is no file")
     try:
+        if not path.is_file():
+            raise PictureError(f"picture {path} does not exist, or is no file")
         with Image.open(path) as image:
-            return _upright(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(
-            f"picture {path} cannot be read ({error}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?"
-        ) from error
+            return _upright(image, f"picture {path}")
+    except _UNREADABLE as error:
+        raise _unreadable(f"picture {path}", error) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turned = ImageOps.exif_transpose(image)
-    return turned.convert("RGB")
+def _unreadable(name: str, error: Exception) -> PictureError:
+    return PictureError(f"{name} cannot be read ({error}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
 
 
-def prepare(picture: Image.Image, spec: Preprocess) -> tuple[NDArray[Any], Transform]:
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    if 0 in image.size:
+        raise PictureError(f"{name} is {image.width}x{image.height} pixels: there is nothing to see")
+    try:
+        return ImageOps.exif_transpose(image).convert("RGB")
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from error
+
+
+def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform]:
     """Lay a picture into the model's input.
 
     Returns the input, [1, 3, H, W] or [1, H, W, 3] as ``spec.layout`` says, with H and W among the
-    declared sizes, and the transform for the way back. Raises PictureError where "crop" cannot keep
-    the picture's aspect within the declared sizes.
+    declared sizes, and the transform for the way back. Raises PictureError where the picture cannot
+    be read, or "crop" cannot keep its aspect within the declared sizes.
     """
     resize = {"crop": _crop, "letterbox": _letterbox, "stretch": _stretch}[spec.resize]
-    laid, transform = resize(picture, spec)
+    image = read_picture(picture)
+    try:
+        laid, transform = resize(image, spec)
+    except PictureError as error:
+        if isinstance(picture, str | PathLike):
+            raise PictureError(f"{fspath(picture)}: {error}") from error
+        raise
     return to_input(laid, spec)[None], transform
 
 
@@ -100,7 +117,9 @@ def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transfor
     if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
         short = min(width, height) * long_limit // max(width, height)
     ratio = min(width, height) / short if short else float("inf")
-    resized_size = (short, int(height / ratio)) if width <= height else (int(width / ratio), short)
+    # Of a square the width is computed and the height given, as in the tutorial: now and then the
+    # division falls just short, and then the square loses a step.
+    resized_size = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
     target = (spec.width.floor(resized_size[0]), spec.height.floor(resized_size[1]))
     if target[0] > resized_size[0] or target[1] > resized_size[1]:
         raise PictureError(

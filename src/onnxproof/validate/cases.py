@@ -64,7 +64,8 @@ def plan(
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, then each picture as predict sees it.
 
-    Needs no tensor and no model; raises PictureError where a picture cannot be read.
+    Needs no tensor and no model; opens every picture, and raises PictureError where one cannot be read
+    or fitted.
     """
     contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
     if not pictures:
@@ -84,11 +85,13 @@ def plan(
     if preprocess is not None:
         shown = pictures[:3] if effort == "quick" else pictures
         cases += [_native_case(picture, preprocess, dims) for picture in shown]
+        for picture in pictures[len(shown) :]:
+            read_picture(picture)
     return tuple(cases)
 
 
 def _native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> Case:
-    array, _ = prepare(read_picture(picture), preprocess)
+    array, _ = prepare(picture, preprocess)
     height, width = array.shape[2:] if preprocess.layout == "NCHW" else array.shape[1:3]
     sizes = {dim.name: dim.min for dim in dims}
     sizes |= {preprocess.height.name: height, preprocess.width.name: width}
@@ -186,7 +189,7 @@ def _pictures(
         laid, _ = prepare(source, preprocess)
         return np.repeat(laid, batch, axis=0)
     # Every member of a batch differs: a file that answers with its first picture must be seen to.
-    turned = [source.transpose(turn) if turn else source for turn in _turns(batch)]
+    turned = [source if turn is None else source.transpose(turn) for turn in _turns(batch)]
     resized = [picture.resize((width, height)) for picture in turned]
     return np.stack([to_input(picture, preprocess) for picture in resized])
 
@@ -210,5 +213,8 @@ def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
     found = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
     files = sorted(file for file in (folder / name for name in found) if file.is_file())
     if not files:
-        raise PictureError(f'validate.images = "{pattern}" names no file, seen from {folder}')
+        raise PictureError(
+            f'validate.images = "{pattern}" names no file, seen from {folder}: '
+            'give a path or a pattern such as "pictures/*.png"'
+        )
     return tuple(files)

@@ -65,13 +65,15 @@ class DecisionPool:
     def _close(self, reference: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArray[Any]]) -> bool:
         """Whether all quantities lie within the bounds so far, which can only grow."""
         bounds = self._bounds()
-        return all(
-            bool(
-                np.max(np.abs(np.subtract(reference[name], candidate[name], dtype=np.float64)), initial=0)
-                <= bounds[name]
+        # Infinity less infinity is NaN, which lies within no bound.
+        with np.errstate(invalid="ignore"):
+            return all(
+                bool(
+                    np.max(np.abs(np.subtract(reference[name], candidate[name], dtype=np.float64)), initial=0)
+                    <= bounds[name]
+                )
+                for name in reference
             )
-            for name in reference
-        )
 
     def _bounds(self) -> dict[str, float]:
         return {

@@ -3,6 +3,7 @@
 Every comparison is written ``value <= limit``, so that NaN fails.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -50,11 +51,11 @@ class Verdict:
         return self.status == "pass"
 
     def to_json(self) -> dict[str, Any]:
-        """The document of ``parity.json``."""
+        """The document of ``parity.json``; what is NaN or infinite, which JSON has no word for, is null."""
         decided = [facts.decisions for facts in self.facts if facts.decisions is not None]
         ties = [located for decisions in decided for located in decisions.ties]
         defects = [located for decisions in decided for located in decisions.defects]
-        return {
+        document = {
             "format": FORMAT,
             "verdict": self.status,
             "model_sha256": self.model_sha256,
@@ -82,6 +83,16 @@ class Verdict:
             "notes": list(self.notes),
             "environment": dict(self.environment),
         }
+        finite: dict[str, Any] = _finite(document)
+        return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def conclude(checks: Iterable[Check]) -> Literal["pass", "fail", "error"]:
@@ -105,6 +116,8 @@ def judge(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[Check,
     for label in facts.labels:
         ranked = fields_ranked.get(label.name)
         checks.append(_judge_label(facts, label, by_name.get(ranked) if ranked else None))
+    if not facts.fields and not facts.labels:
+        checks.append(Check("compared", "error", "the family names no field to compare", leg=facts.leg))
     checks += _judge_decisions(facts)
     return tuple(checks)
 

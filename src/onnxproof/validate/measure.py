@@ -96,18 +96,14 @@ class ErrorPool:
     def add(self, case: str, oracle: Array, reference: Array, candidate: Array) -> None:
         """Add one case's values, all of one shape, of any float dtype."""
         truth = oracle.astype(np.float64, copy=False)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)
             error_candidate = np.subtract(candidate, truth, dtype=np.float64)
-        # One sum tells whether anything is not finite; only then is it worth looking closer.
-        if not math.isfinite(float(error_reference.sum()) + float(error_candidate.sum())):
-            finite = np.isfinite(truth) & np.isfinite(reference)
-            both = finite & np.isfinite(candidate)
-            agree = (
-                both
-                | (~finite & _same_nonfinite(truth, candidate))
-                | (~finite & _same_nonfinite(reference, candidate))
-            )
+            # One sum tells whether anything is not finite; only then is it worth looking closer.
+            total = float(error_reference.sum() + error_candidate.sum())
+        if not math.isfinite(total):
+            both = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
+            agree = _alike(truth, candidate) | _alike(reference, candidate)
             missed = int(agree.size - np.count_nonzero(agree))
             if missed and not self.nonfinite:
                 self.nonfinite_case = case
@@ -162,6 +158,7 @@ class LabelPool:
             return
         self.flips += flips
         margin = math.inf if margins is None else float(np.max(margins.reshape(flipped.shape)[flipped]))
+        margin = math.inf if math.isnan(margin) else margin
         if not margin <= self.largest_margin:
             self.largest_margin, self.worst_case = margin, case
 
@@ -209,6 +206,7 @@ def _largest(values: Array) -> float:
     return max(float(values.max()), -float(values.min()))
 
 
-def _same_nonfinite(a: Array, b: Array) -> Array:
-    same: Array = (np.isnan(a) & np.isnan(b)) | (np.isinf(a) & (a == b))
-    return same
+def _alike(a: Array, b: Array) -> Array:
+    """Where both are finite, both NaN, or both the same infinity."""
+    alike: Array = (np.isfinite(a) & np.isfinite(b)) | (np.isnan(a) & np.isnan(b)) | (np.isinf(a) & (a == b))
+    return alike

@@ -200,9 +200,10 @@ def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
         dim, stride = dims[name], max(STRIDES)
         if dim.min % stride or dim.max % stride or (not dim.fixed and dim.multiple % stride):
             low, high = -(-dim.min // stride) * stride, dim.max // stride * stride
+            sizes = f"{low}..{high} step {stride}" if low < high else str(low)
             raise JobError(
                 f'dims.{name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
-                f'{stride}; write "{low}..{max(low, high)} step {stride}"'
+                f'{stride}; write "{sizes}"'
             )
     return dims["batch"], dims["height"], dims["width"]
 
@@ -240,7 +241,8 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     weight = checkpoint.state_dict.get(CLASS_WEIGHT)
     if weight is None:
         raise CheckpointError(
-            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}: it is no YOLOX of cjm_yolox_pytorch"
+            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}: it is no YOLOX of cjm_yolox_pytorch; "
+            "is model.family right?"
         )
     num_classes = int(weight.shape[0])
     classes = read_classes(checkpoint.folder)
@@ -248,7 +250,7 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
         classes = tuple(ClassInfo(str(index), (255, 214, 0)) for index in range(num_classes))
     if len(classes) != num_classes:
         raise CheckpointError(
-            f"checkpoint {checkpoint.file.name} has {num_classes} classes, the colormap beside it names "
+            f"checkpoint {checkpoint.file} has {num_classes} classes, the colormap beside it names "
             f"{len(classes)}: pass the colormap that the model was trained with"
         )
     network = build_network(variant, num_classes)
@@ -263,7 +265,7 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"checkpoint {checkpoint.file.name} does not fit yolox_{variant}: {wrong[0]}{more}; "
+            f"checkpoint {checkpoint.file} does not fit yolox_{variant}: {wrong[0]}{more}; "
             f"is model.variant right? There are: {', '.join(VARIANTS)}"
         )
     network.load_state_dict(dict(checkpoint.state_dict))

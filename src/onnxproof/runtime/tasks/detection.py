@@ -29,6 +29,12 @@ from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_colo
 MATCH_IOU = 0.5
 """The least IoU at which two boxes are taken to mean the same object (PASCAL VOC's criterion)."""
 
+IOU_ROUNDINGS = 8
+"""How many units of relative precision computing an IoU can cost: at most 15 roundings of half a unit
+(3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
+
+NO_CANDIDATE = "the reference has no candidate with this class, box and score"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -82,11 +88,12 @@ def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) ->
             f"the output has {raw.shape[1]} cells, but an input of {height}x{width} with strides "
             f"{list(strides)} has {len(grid)}: is the file's height or width frozen?"
         )
-    centres = (raw[..., :2] + grid[:, :2]) * grid[:, 2:]
-    with np.errstate(over="ignore"):
+    # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
+    with np.errstate(over="ignore", invalid="ignore"):
+        centres = (raw[..., :2] + grid[:, :2]) * grid[:, 2:]
         halves = np.exp(raw[..., 2:4]) * grid[:, 2:] / 2
-    boxes = np.concatenate((centres - halves, centres + halves), axis=-1)
-    return boxes, raw[..., 4:5] * raw[..., 5:]
+        boxes = np.concatenate((centres - halves, centres + halves), axis=-1)
+        return boxes, raw[..., 4:5] * raw[..., 5:]
 
 
 def cells(height: int, width: int, strides: tuple[int, ...]) -> NDArray[np.int64]:
@@ -123,7 +130,8 @@ class _Detection:
         return {"box": evidence.boxes, "score": evidence.scores}
 
     def thin(self, evidence: Candidates, post: Mapping[str, Any]) -> Candidates:
-        return evidence.take(evidence.scores > post["score_threshold"] / 2)
+        # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
+        return evidence.take(evidence.scores >= post["score_threshold"] / 2)
 
     def decide(self, evidence: Candidates, post: Mapping[str, Any]) -> Detections:
         above = np.flatnonzero(evidence.scores > post["score_threshold"])
@@ -147,25 +155,35 @@ class _Detection:
         post: Mapping[str, Any],
         bounds: Mapping[str, float],
     ) -> Comparison:
+        # Pairing the closest first is right as long as boxes are larger than the bounds by far: two that
+        # lie within the bounds of each other then overlap so much that no leg keeps both.
         wanted, found = self.decide(reference, post), self.decide(candidate, post)
-        pairs = match(wanted, found)
-        ties: list[Finding] = []
-        defects = _moved(wanted, found, pairs, bounds)
-        missing = sorted(set(range(len(wanted))) - {i for i, _ in pairs})
-        extra = sorted(set(range(len(found))) - {j for _, j in pairs})
-        if missing or extra:
-            margins = _Margins(reference, post, bounds)
-            matched_candidates = {int(wanted.indices[i]) for i, _ in pairs}
-            for i in missing:
-                what, open_because = _describe("missing", wanted, i), margins.open(int(wanted.indices[i]))
-                if open_because:
-                    ties.append(Finding(what, open_because))
-                else:
-                    defects.append(Finding(what, "no margin of the reference lies within the error bound"))
-            for j in extra:
-                finding, is_tie = _judge_extra(found, j, reference, margins, matched_candidates, bounds)
-                (ties if is_tie else defects).append(finding)
-        return Comparison(len(pairs), tuple(ties), tuple(defects))
+        shifts, near = _nearness(wanted, found, bounds)
+        pairs = _pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
+        if len(pairs) == len(wanted) == len(found):
+            return Comparison(len(pairs), (), ())
+        margins = _Margins(reference, post, bounds)
+        flips = _pair_up(shifts, _without(near & margins.may_flip(wanted.indices)[:, None], pairs))
+        missing = sorted(set(range(len(wanted))) - {i for i, _ in (*pairs, *flips)})
+        extra = sorted(set(range(len(found))) - {j for _, j in (*pairs, *flips)})
+        settled = {int(wanted.indices[i]) for i, _ in (*pairs, *flips)}
+        ties = [_flip(wanted, found, i, j, margins) for i, j in flips]
+        lost: dict[int, str] = {}
+        for i in missing:
+            is_tie, cause = margins.excuse(int(wanted.indices[i]), found)
+            if is_tie:
+                ties.append(Finding(_describe("missing", wanted, i), cause))
+            else:
+                lost[i] = cause
+        foreign: dict[int, str] = {}
+        for j in extra:
+            index, cause = _behind(found, j, reference, margins, settled, bounds)
+            if index is None:
+                foreign[j] = cause
+            else:
+                ties.append(Finding(_describe("extra", found, j), cause))
+                settled.add(index)
+        return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign, bounds))
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:
         boxes = transform.restore(decisions.boxes)
@@ -209,7 +227,8 @@ TASK = _Detection()
 def _from_packed(packed: Array, gaps: Array | None) -> tuple[Candidates, ...]:
     """``packed`` [b, n, 6] and, from PyTorch, the scores' lead over the next class [b, n]."""
     corners, sizes = packed[..., :2], packed[..., 2:4]
-    boxes = np.concatenate((corners, corners + sizes), axis=-1)
+    with np.errstate(invalid="ignore"):  # a size that overflowed is infinite, and its corner minus infinity
+        boxes = np.concatenate((corners, corners + sizes), axis=-1)
     labels = np.nan_to_num(packed[..., 4], nan=-1).astype(np.int64)
     return tuple(
         Candidates(boxes[i], packed[i, :, 5], labels[i], None if gaps is None else gaps[i])
@@ -228,15 +247,27 @@ def _from_class_scores(boxes: Array, scores: Array) -> tuple[Candidates, ...]:
     return tuple(Candidates(boxes[i], best[i], labels[i], gaps[i]) for i in range(len(boxes)))
 
 
-def match(wanted: Detections, found: Detections) -> tuple[tuple[int, int], ...]:
-    """Pair detections of the same class one to one, greedily by IoU, down to MATCH_IOU.
+def _apart(a: Array, b: Array) -> Array:
+    """|a - b| in float64; 0 where both are the same infinity, or both NaN."""
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.subtract(a, b, dtype=np.float64))
+    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, distance)
 
-    Returns pairs of indices (into ``wanted``, into ``found``).
-    """
-    ious = pairwise_iou(wanted.boxes.astype(np.float64), found.boxes.astype(np.float64))
-    ious[wanted.labels[:, None] != found.labels[None, :]] = 0
-    rows, columns = np.nonzero(ious >= MATCH_IOU)
-    order = np.argsort(-ious[rows, columns], kind="stable")
+
+def _nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
+    """How far boxes lie apart (the farthest coordinate, px), and whether boxes and scores lie within the
+    bounds: both [len(wanted), len(found)]."""
+    shifts = np.zeros((len(wanted), len(found)))
+    for k in range(4):
+        np.maximum(shifts, _apart(wanted.boxes[:, k, None], found.boxes[:, k]), out=shifts)
+    changes = _apart(wanted.scores[:, None], found.scores)
+    return shifts, (shifts <= bounds["box"]) & (changes <= bounds["score"])
+
+
+def _pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
+    """Pair rows with columns where that is allowed, one to one, the least cost first."""
+    rows, columns = np.nonzero(allowed)
+    order = np.argsort(costs[rows, columns], kind="stable")
     pairs: list[tuple[int, int]] = []
     taken_rows: set[int] = set()
     taken_columns: set[int] = set()
@@ -248,24 +279,51 @@ def match(wanted: Detections, found: Detections) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
-def _moved(
+def _without(allowed: Array, pairs: tuple[tuple[int, int], ...]) -> Array:
+    """``allowed`` less the rows and columns that are paired already."""
+    left = allowed.copy()
+    left[[i for i, _ in pairs]] = False
+    left[:, [j for _, j in pairs]] = False
+    return left
+
+
+def _flip(wanted: Detections, found: Detections, i: int, j: int, margins: "_Margins") -> Finding:
+    """A tie: both legs have the detection, each with a class of its own."""
+    what = f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}"
+    return Finding(what, margins.class_open(int(wanted.indices[i])) or "")
+
+
+def _defects(
     wanted: Detections,
     found: Detections,
-    pairs: tuple[tuple[int, int], ...],
+    lost: Mapping[int, str],
+    foreign: Mapping[int, str],
     bounds: Mapping[str, float],
-) -> list[Finding]:
-    """Matched pairs whose box or score lies further apart than the bounds."""
-    findings = []
-    for i, j in pairs:
-        shift = float(np.max(np.abs(wanted.boxes[i].astype(np.float64) - found.boxes[j])))
-        change = abs(float(wanted.scores[i]) - float(found.scores[j]))
-        if not shift <= bounds["box"]:
-            cause = f"the box moved by {shift:.3g} px, error bound {bounds['box']:.1e}"
-            findings.append(Finding(_describe("moved", wanted, i), cause))
-        elif not change <= bounds["score"]:
-            cause = f"the score moved by {change:.3g}, error bound {bounds['score']:.1e}"
-            findings.append(Finding(_describe("moved", wanted, i), cause))
-    return findings
+) -> tuple[Finding, ...]:
+    """What no margin excuses, and why. A ``lost`` detection, and a ``foreign`` one of its class that the
+    reference knows nothing of and that overlaps it by MATCH_IOU, are one that moved."""
+    rows, columns = [*lost], [j for j, cause in foreign.items() if cause == NO_CANDIDATE]
+    ious = pairwise_iou(wanted.boxes[rows].astype(np.float64), found.boxes[columns].astype(np.float64))
+    same_class = wanted.labels[rows][:, None] == found.labels[columns]
+    moved = [(rows[i], columns[j]) for i, j in _pair_up(-ious, same_class & (ious >= MATCH_IOU))]
+    return (
+        *(_moved(wanted, found, i, j, bounds) for i, j in moved),
+        *(Finding(_describe("missing", wanted, i), lost[i]) for i in rows if i not in dict(moved)),
+        *(
+            Finding(_describe("extra", found, j), cause)
+            for j, cause in foreign.items()
+            if j not in {column for _, column in moved}
+        ),
+    )
+
+
+def _moved(wanted: Detections, found: Detections, i: int, j: int, bounds: Mapping[str, float]) -> Finding:
+    shift = float(_apart(wanted.boxes[i], found.boxes[j]).max())
+    change = float(_apart(wanted.scores[i], found.scores[j]))
+    cause = f"the score moved by {change:.3g}, error bound {bounds['score']:.1e}"
+    if not shift <= bounds["box"]:
+        cause = f"the box moved by {shift:.3g} px, error bound {bounds['box']:.1e}"
+    return Finding(_describe("moved", wanted, i), cause)
 
 
 def _describe(verb: str, detections: Detections, i: int) -> str:
@@ -273,34 +331,30 @@ def _describe(verb: str, detections: Detections, i: int) -> str:
     return f"{verb}: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"
 
 
-def _judge_extra(
+def _behind(
     found: Detections,
     j: int,
     reference: Candidates,
     margins: "_Margins",
-    matched: set[int],
+    settled: set[int],
     bounds: Mapping[str, float],
-) -> tuple[Finding, bool]:
-    """A detection that only the candidate has: the finding, and whether it is a tie."""
-    what = _describe("extra", found, j)
-    distances = np.abs(reference.boxes.astype(np.float64) - found.boxes[j]).max(axis=-1, initial=0)
-    changes = np.abs(reference.scores.astype(np.float64) - found.scores[j])
-    alike = np.flatnonzero((distances <= bounds["box"]) & (changes <= bounds["score"]))
-    same_class = alike[reference.labels[alike] == found.labels[j]]
-    for index in (*same_class.tolist(), *alike.tolist()):
-        if index in matched:
-            continue
-        if reference.labels[index] != found.labels[j]:
-            cause = margins.class_open(index)
-        else:
-            cause = margins.open(index)
-        if cause:
-            return Finding(what, cause), True
-    if len(same_class) and all(index in matched for index in same_class):
-        return Finding(what, "a duplicate of a detection that is matched already"), False
-    if len(same_class):
-        return Finding(what, "the reference drops it, and no margin lies within the error bound"), False
-    return Finding(what, "the reference has no candidate with this class, box and score"), False
+) -> tuple[int | None, str]:
+    """The open candidate of the reference that an extra detection is, and the cause; None, and the reason
+    why the detection is a defect, where there is none. ``settled`` candidates are spoken for."""
+    shifts = _apart(reference.boxes, found.boxes[j]).max(axis=-1, initial=0)
+    changes = _apart(reference.scores, found.scores[j])
+    alike = np.flatnonzero((shifts <= bounds["box"]) & (changes <= bounds["score"]))
+    same_class = alike[reference.labels[alike] == found.labels[j]].tolist()
+    may_flip = [index for index in alike.tolist() if index not in same_class and margins.class_open(index)]
+    for index in (*same_class, *may_flip):
+        cause = margins.open(index)
+        if cause is not None and index not in settled:
+            return index, cause
+    if not same_class:
+        return None, NO_CANDIDATE
+    if settled.issuperset(same_class):
+        return None, "a duplicate of a detection that is matched already"
+    return None, "the reference drops it, and no margin lies within the error bound"
 
 
 class _Margins:
@@ -317,11 +371,36 @@ class _Margins:
         self.iou_threshold: float = post["iou_threshold"]
         self.class_agnostic: bool = post["class_agnostic"]
         self.score_bound, self.box_bound = bounds["score"], bounds["box"]
+        self.rounding = IOU_ROUNDINGS * float(np.finfo(reference.boxes.dtype).eps)
         self._causes = self._run()
 
     def open(self, index: int) -> str | None:
         """Why the candidate may or may not be kept; None where that is certain."""
-        return self._causes.get(index) or self.class_open(index)
+        return self._causes.get(index)
+
+    def excuse(self, index: int, found: Detections) -> tuple[bool, str]:
+        """Whether it is a tie that a candidate that the reference keeps is not among ``found``; and why.
+
+        It must be open; and if its score is not, then something found must overlap it, for whatever
+        order the boxes are taken in, one suppresses the other.
+        """
+        cause = self.open(index)
+        if cause is None:
+            return False, "no margin of the reference lies within the error bound"
+        score = float(self.reference.scores[index])
+        if score <= self.score_threshold + self.score_bound:
+            return True, cause
+        label = self.reference.labels[index]
+        may_share = self.class_agnostic or self.class_open(index) is not None
+        boxes = np.concatenate((self.reference.boxes[index, None], found.boxes)).astype(np.float64)
+        ious, slack = _iou_with_slack(boxes[0], boxes[1:], self.box_bound, self.rounding)
+        overlaps = ious > self.iou_threshold - slack
+        replaces = (
+            overlaps & (may_share | (found.labels == label)) & (found.scores >= score - self.score_bound)
+        )
+        if replaces.any():
+            return True, cause
+        return False, f"nothing that overlaps it takes its place, though it is open: {cause}"
 
     def class_open(self, index: int) -> str | None:
         """Why the candidate's class is open; None where it is certain."""
@@ -332,6 +411,10 @@ class _Margins:
                 f"error bound {self.score_bound:.1e}"
             )
         return None
+
+    def may_flip(self, indices: Array) -> NDArray[np.bool_]:
+        """Whether the class of each of the candidates is open, bool [len(indices)]."""
+        return np.array([self.class_open(index) is not None for index in indices.tolist()], bool)
 
     def _run(self) -> dict[int, str]:
         scores = self.reference.scores.astype(np.float64)
@@ -345,7 +428,7 @@ class _Margins:
         for i, index in enumerate(order.tolist()):
             rivals = np.flatnonzero((ranked >= ranked[i] - 2 * self.score_bound) & (status >= 0))
             rivals = rivals[rivals != i]
-            ious, slack = _iou_with_slack(boxes[i], boxes[rivals], self.box_bound)
+            ious, slack = _iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
             shares, surely_shares = self._share_class(index, order[rivals])
             may = shares & (ious > self.iou_threshold - slack)
             ahead = ranked[rivals] > ranked[i] + 2 * self.score_bound
@@ -386,6 +469,9 @@ class _Margins:
             return f"IoU {iou:.9g} against threshold {self.iou_threshold:g}, error bound {slack:.1e}"
         if rival_cause is not None:
             return f"hangs on an overlapping box that is open itself: {rival_cause}"
+        class_cause = self.class_open(index) or self.class_open(rival)
+        if class_cause is not None and not self.class_agnostic:
+            return f"overlapping boxes may be of one class or of two: {class_cause}"
         scores = self.reference.scores
         return (
             f"scores {scores[index]:.9g} and {scores[rival]:.9g} of overlapping boxes may change "
@@ -393,22 +479,25 @@ class _Margins:
         )
 
 
-def _iou_with_slack(box: Array, boxes: Array, shift: float) -> tuple[Array, Array]:
-    """IoU of a box with others, and how far it moves when every coordinate moves by ``shift`` px.
+def _iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
+    """IoU of a box with others, and how far it can move when every coordinate moves by up to ``shift`` px.
 
-    First order in ``shift``: the intersection changes by at most 2 * shift * (its width + height),
-    an area by 2 * shift * (width + height), and IoU = I / (A + B - I).
+    With d = 2 * shift, a side changes by at most d, so the intersection I of w by h by at most
+    d * (w + h + d), an area A of W by H by at most d * (W + H + d), and I / (A + B - I) by at most
+    (change of I + IoU * change of the union) / (union less its change). Computing the IoU adds its own
+    ``rounding``, relative to it. Boxes further apart than d, and boxes with NaN or infinite corners,
+    which suppress nothing, have an IoU of 0 and no slack; boxes too small to tell have an infinite one.
     """
-    ious = pairwise_iou(box[None], boxes)[0]
-    width = np.maximum(np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0]), 0)
-    height = np.maximum(np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1]), 0)
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    union = area + areas - width * height
-    area_change = 2 * shift * (box[2] - box[0] + box[3] - box[1])
-    areas_change = 2 * shift * (boxes[:, 2] - boxes[:, 0] + boxes[:, 3] - boxes[:, 1])
-    inner_change = 2 * shift * (width + height + 2 * shift)
-    total_change = area_change + areas_change + inner_change
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slack = (inner_change + ious * total_change) / np.maximum(union - total_change, 0)
-    return ious, np.nan_to_num(slack, nan=np.inf)
+    d = 2 * shift
+    with np.errstate(all="ignore"):
+        ious = pairwise_iou(box[None], boxes)[0]
+        inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+        side, sides = box[2:] - box[:2], boxes[:, 2:] - boxes[:, :2]
+        apart = (inner <= -d).any(axis=1) | ~np.isfinite(sides + side).all(axis=1)
+        inner = np.maximum(inner, 0)
+        union = side.prod() + sides.prod(axis=1) - inner.prod(axis=1)
+        inner_change = d * (inner.sum(axis=1) + d)
+        union_change = d * (np.abs(side).sum() + d) + d * (np.abs(sides).sum(axis=1) + d) + inner_change
+        slack = (inner_change + ious * union_change) / np.maximum(union - union_change, 0) + rounding * ious
+    ious, slack = np.nan_to_num(ious, nan=0), np.where(np.isnan(slack), np.inf, slack)
+    return np.where(apart, 0, ious), np.where(apart, 0, slack)

@@ -1,0 +1,158 @@
+"""The command run in this process, and a job that it exports in a second or two."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+Ran = subprocess.CompletedProcess[str]
+Run = Callable[..., Ran]
+Refuse = Callable[..., None]
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+
+CORNERS = ((40, 136), (104, 96), (0, 16), (0, 0), (0, 40))
+"""Left and top of a window in each of the demo's first pictures that holds a digit or two whole."""
+WINDOW = 96
+"""Width and height of the windows, in pixels."""
+
+SMALL = """
+name = "small"
+[model]
+family = "yolox"
+variant = "nano"
+checkpoint = "model"
+[dims]
+batch = "1..2"
+height = "64..96 step 32"
+width = "64..96 step 32"
+[export]
+exporter = "torchscript"
+simplify = "none"
+fold_batch_norms = false
+[validate]
+images = "pictures/*.png"
+class_agnostic = true
+effort = "quick"
+threads = 1
+[predict]
+resize = "letterbox"
+size = 96
+"""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run ``onnxproof ARGUMENTS`` here; what it wrote is taken from the file descriptors, so that a
+    library that prints past Python is seen too."""
+    from onnxproof.cli import main
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["onnxproof", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return subprocess.CompletedProcess(sys.argv, stopped.value.code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job on the demo's checkpoint with few and small sizes; its folder is not to be written to."""
+    folder = tmp_path_factory.mktemp("small")
+    shutil.copytree(DIGITS / "yolox", folder / "model")
+    (folder / "pictures").mkdir()
+    sources = sorted((DIGITS / "images").glob("*.png"))
+    for number, (left, top) in enumerate(CORNERS):
+        with Image.open(sources[number]) as image:
+            window = image.crop((left, top, left + WINDOW, top + WINDOW))
+            window.save(folder / "pictures" / f"{number}.png")
+    job = folder / "small.toml"
+    job.write_text(SMALL, encoding="utf-8")
+    return job
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small job's bundle, exported once, without a verdict; not to be written to."""
+    import onnxproof
+
+    return onnxproof.export(small_job, out=tmp_path_factory.mktemp("dist"), validate=False).path
+
+
+@pytest.fixture
+def refuse(run: Run) -> Refuse:
+    """Run a command that must be refused: exit code 2, nothing on standard output, and one line on
+    standard error (``lines`` where a job has that many mistakes) in which all of ``says`` stands."""
+
+    def refuse(*arguments: str | Path, says: Iterable[str], lines: int = 1) -> None:
+        ran = run(*arguments)
+        assert (ran.returncode, ran.stdout) == (2, ""), ran
+        assert ran.stderr.startswith("onnxproof: "), ran.stderr
+        assert ran.stderr.count("\n") == lines, ran.stderr
+        missing = [part for part in says if part not in ran.stderr]
+        assert not missing, f"{missing} not in: {ran.stderr}"
+
+    return refuse
+
+
+@pytest.fixture
+def refuse_export(refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """As ``refuse``, for an export over an older bundle, which must come through untouched and alone.
+
+    Capture is the slow part of an export, so it must not have begun.
+    """
+    dist = tmp_path / "dist"
+    older = dist / "small"
+    older.mkdir(parents=True)
+    (older / "model.onnx").write_bytes(b"an older model")
+    (older / "manifest.json").write_text("{}", encoding="utf-8")
+
+    def capture(*_: object) -> None:
+        raise AssertionError("the request was found wrong only after capture had begun")
+
+    monkeypatch.setattr("onnxproof.pipeline.make_graph", capture)
+
+    def refuse_export(
+        *arguments: str | Path, says: Iterable[str], lines: int = 1, job: Path = small_job
+    ) -> None:
+        before = contents(dist)
+        refuse("export", job, "--out", dist, *arguments, says=says, lines=lines)
+        assert contents(dist) == before
+
+    return refuse_export
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Everything below a folder: the bytes of files, None for folders."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def model_folder(small_job: Path, tmp_path: Path) -> Path:
+    """A copy of the small job's model folder, to be damaged."""
+    folder = tmp_path / "model"
+    shutil.copytree(small_job.parent / "model", folder)
+    return folder
+
+
+@pytest.fixture
+def pictures_folder(small_job: Path, tmp_path: Path) -> Path:
+    """A copy of the small job's pictures, to be damaged."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(small_job.parent / "pictures", folder)
+    return folder

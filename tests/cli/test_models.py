@@ -1,0 +1,232 @@
+"""Model files and bundles that predict, inspect and validate cannot use."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import onnx
+import pytest
+
+Refuse = Callable[..., None]
+Run = Callable[..., CompletedProcess[str]]
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture
+def bundle(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the small bundle, to be damaged."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(small_bundle, copy)
+    return copy
+
+
+@pytest.fixture
+def picture(small_job: Path) -> Path:
+    return small_job.parent / "pictures" / "0.png"
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def text(file: Path) -> None:
+    file.write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
+
+
+def strip(file: Path) -> None:
+    model = onnx.load(file)
+    model.ClearField("metadata_props")
+    onnx.save(model, file)
+
+
+def metadata(value: str) -> Damage:
+    def write(file: Path) -> None:
+        model = onnx.load(file)
+        model.metadata_props[0].value = value
+        onnx.save(model, file)
+
+    return write
+
+
+DAMAGES = [
+    pytest.param(remove, ("holds no model.onnx", "give a bundle", ".onnx file"), id="no-model"),
+    pytest.param(truncate, ("cannot be loaded", "whole", "Export it again"), id="half-a-model"),
+    pytest.param(empty, ("cannot be loaded", "whole", "Export it again"), id="no-bytes"),
+    pytest.param(text, ("cannot be loaded", "whole", "Export it again"), id="text-named-onnx"),
+    pytest.param(
+        strip, ("no onnxproof metadata", "give a file that onnxproof exported"), id="another-tools-file"
+    ),
+    pytest.param(metadata("{"), ("model.onnx", "metadata", "export"), id="metadata-cut-short"),
+    pytest.param(metadata("{}"), ("format", "export"), id="metadata-of-no-format"),
+    pytest.param(metadata('{"format": 2}'), ("format 2 is not 1", "export"), id="metadata-from-the-future"),
+    pytest.param(
+        metadata('{"format": 1}'), ("not one that onnxproof wrote", "export"), id="metadata-with-keys-gone"
+    ),
+    pytest.param(metadata("[]"), ("format", "export"), id="metadata-of-another-form"),
+]
+
+
+@pytest.mark.parametrize(("damage", "parts"), DAMAGES)
+@pytest.mark.parametrize("flags", [pytest.param((), id="table"), pytest.param(("--json",), id="json")])
+def test_predict_refuses_a_bundle(
+    refuse: Refuse,
+    bundle: Path,
+    picture: Path,
+    damage: Damage,
+    parts: tuple[str, ...],
+    flags: tuple[str, ...],
+) -> None:
+    damage(bundle / "model.onnx")
+    refuse("predict", bundle, picture, *flags, says=(str(bundle), *parts))
+
+
+@pytest.mark.parametrize(("damage", "parts"), DAMAGES)
+def test_inspect_refuses_a_bundle(
+    refuse: Refuse, bundle: Path, damage: Damage, parts: tuple[str, ...]
+) -> None:
+    damage(bundle / "model.onnx")
+    refuse("inspect", bundle, says=(str(bundle), *parts))
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "validate"])
+def test_a_path_that_is_not_there(refuse: Refuse, tmp_path: Path, picture: Path, command: str) -> None:
+    file = tmp_path / ("no.toml" if command == "validate" else "no.onnx")
+    pictures = (picture,) if command == "predict" else ()
+    refuse(command, file, *pictures, says=(str(file), "does not exist", "give "))
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "validate"])
+def test_a_folder_that_is_no_bundle(refuse: Refuse, tmp_path: Path, picture: Path, command: str) -> None:
+    pictures = (picture,) if command == "predict" else ()
+    refuse(command, tmp_path, *pictures, says=(str(tmp_path), "no", "bundle"))
+
+
+def test_validate_of_a_lone_model_says_what_it_needs(refuse: Refuse, bundle: Path) -> None:
+    refuse("validate", bundle / "model.onnx", says=("model.onnx is a model", "give the job", "--onnx"))
+
+
+def test_validate_refuses_a_bundle_without_its_model(refuse: Refuse, bundle: Path) -> None:
+    (bundle / "model.onnx").unlink()
+    refuse("validate", bundle, says=(str(bundle / "model.onnx"), "does not exist", "export"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(truncate, id="half"), pytest.param(empty, id="no-bytes"), pytest.param(text, id="text")],
+)
+def test_validate_refuses_a_file_that_is_no_onnx(
+    refuse: Refuse, small_job: Path, bundle: Path, damage: Damage
+) -> None:
+    file = bundle / "model.onnx"
+    damage(file)
+    refuse("validate", small_job, "--onnx", file, says=(str(file), "cannot be loaded", "whole"))
+
+
+def test_validate_refuses_an_onnx_that_is_not_there(refuse: Refuse, small_job: Path, tmp_path: Path) -> None:
+    file = tmp_path / "no.onnx"
+    refuse("validate", small_job, "--onnx", file, says=(str(file), "does not exist", "--onnx"))
+
+
+def test_validate_refuses_a_job_that_was_not_exported(
+    refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refuse("validate", small_job, says=("dist/small/model.onnx", "does not exist", "export the job first"))
+
+
+def test_validate_refuses_overrides_of_a_bundle(refuse: Refuse, bundle: Path) -> None:
+    refuse(
+        "validate", bundle, "--set", "validate.effort=quick", says=("--set", "bundle", "give the job file")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        pytest.param("{", ("manifest.json is no JSON", "export the model again"), id="cut-short"),
+        pytest.param("[]", ("format", "export"), id="of-another-form"),
+        pytest.param('{"format": 9}', ("format 9 is not 1", "export"), id="from-the-future"),
+    ],
+)
+def test_validate_refuses_a_manifest(
+    refuse: Refuse, bundle: Path, content: str, parts: tuple[str, ...]
+) -> None:
+    (bundle / "manifest.json").write_text(content, encoding="utf-8")
+    refuse("validate", bundle, says=parts)
+
+
+def moved(bundle: Path, checkpoint: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    manifest["job"]["model"]["checkpoint"] = str(checkpoint)
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_validate_refuses_another_checkpoint_than_the_bundles(
+    refuse: Refuse, bundle: Path, model_folder: Path
+) -> None:
+    import torch
+
+    file = model_folder / "yolox_nano.pth"
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {min(state): state[min(state)] + 1}, file)
+    moved(bundle, model_folder)
+    refuse("validate", bundle, says=(str(file), "not the checkpoint", "SHA-256", "export the job again"))
+
+
+def test_validate_refuses_a_bundle_whose_checkpoint_is_gone(
+    refuse: Refuse, bundle: Path, tmp_path: Path
+) -> None:
+    moved(bundle, tmp_path / "gone")
+    refuse("validate", bundle, says=(str(tmp_path / "gone"), "does not exist"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["--score-threshold", "2"], "not in the range 0<=x<=1", id="a-score-above-1"),
+        pytest.param(["--score-threshold", "-0.1"], "not in the range 0<=x<=1", id="a-score-below-0"),
+        pytest.param(["--iou-threshold", "1.5"], "not in the range 0<=x<=1", id="an-iou-above-1"),
+        pytest.param(["--score-threshold", "high"], "not a valid float", id="a-score-in-words"),
+        pytest.param(["--scores", "0.5"], "No such option", id="no-such-flag"),
+    ],
+)
+def test_a_flag_that_cannot_be(
+    run: Run, small_bundle: Path, picture: Path, arguments: list[str], says: str
+) -> None:
+    usage_error(run("predict", small_bundle, picture, *arguments), says)
+
+
+def test_a_threshold_that_is_no_number(refuse: Refuse, small_bundle: Path, picture: Path) -> None:
+    wanted = ("--score-threshold", "nan")
+    refuse("predict", small_bundle, picture, *wanted, says=("score_threshold = nan", "from 0 to 1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["prove"], "No such command", id="no-such-command"),
+        pytest.param(["export"], "Missing argument 'JOB'", id="export-without-a-job"),
+        pytest.param(["predict", "dist"], "Missing argument 'IMAGE...'", id="predict-without-a-picture"),
+        pytest.param(["export", "a.toml", "--out"], "requires an argument", id="a-flag-without-its-value"),
+    ],
+)
+def test_a_command_line_that_is_incomplete(run: Run, arguments: list[str], says: str) -> None:
+    usage_error(run(*arguments), says)
+
+
+def usage_error(ran: CompletedProcess[str], says: str) -> None:
+    assert (ran.returncode, ran.stdout) == (2, "")
+    _, _, message = ran.stderr.rpartition("Error: ")
+    assert says in message, ran.stderr
+    assert message.count("\n") == 1, ran.stderr
+    assert "Traceback" not in ran.stderr

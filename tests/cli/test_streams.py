@@ -1,0 +1,196 @@
+"""What each command writes to which stream, and with which exit code it ends."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from onnxproof import __version__
+
+Run = Callable[..., CompletedProcess[str]]
+
+TABLE = ("ort-cpu against torch-float32", "box_xy", "score", "decisions: ", "verdict: ")
+
+
+def document(ran: CompletedProcess[str]) -> Any:
+    """Standard output as one JSON document: no second one, nothing around it, no NaN or Infinity."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(ran.stdout, parse_constant=refuse)
+
+
+@pytest.fixture
+def picture(small_job: Path) -> Path:
+    return small_job.parent / "pictures" / "0.png"
+
+
+@pytest.fixture
+def damaged(small_bundle: Path, tmp_path: Path) -> Callable[[float], Path]:
+    """The small bundle's model with every weight of its last convolution multiplied."""
+
+    def damaged(factor: float) -> Path:
+        model = onnx.load(small_bundle / "model.onnx")
+        name = [node.input[1] for node in model.graph.node if node.op_type == "Conv"][-1]
+        (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+        values = numpy_helper.to_array(weight) * np.float32(factor)
+        weight.CopyFrom(numpy_helper.from_array(values, name))
+        onnx.save(model, tmp_path / "damaged.onnx")
+        return tmp_path / "damaged.onnx"
+
+    return damaged
+
+
+def test_export_prints_a_table_and_where_the_bundle_is(run: Run, small_job: Path, tmp_path: Path) -> None:
+    ran = run("export", small_job, "--out", tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert all(part in ran.stdout for part in TABLE), ran.stdout
+    assert ran.stdout.splitlines()[-1].startswith(f"{tmp_path / 'small'}: torchscript, opset 20, ")
+
+
+def test_export_prints_json_and_the_table_beside_it(run: Run, small_job: Path, tmp_path: Path) -> None:
+    ran = run("export", small_job, "--out", tmp_path, "--json")
+    assert ran.returncode == 0
+    said = document(ran)
+    assert said["bundle"] == str(tmp_path / "small")
+    assert said["manifest"] == json.loads((tmp_path / "small" / "manifest.json").read_text(encoding="utf-8"))
+    assert said["parity"] == json.loads((tmp_path / "small" / "parity.json").read_text(encoding="utf-8"))
+    assert said["parity"]["verdict"] == "pass"
+    assert all(part in ran.stderr for part in TABLE), ran.stderr
+
+
+def test_export_without_a_verdict_says_so(run: Run, small_job: Path, tmp_path: Path) -> None:
+    ran = run("export", small_job, "--out", tmp_path, "--no-validate", "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert document(ran)["parity"] is None
+    assert not (tmp_path / "small" / "parity.json").exists()
+
+
+def test_validate_prints_json_and_the_table_beside_it(run: Run, small_bundle: Path, tmp_path: Path) -> None:
+    ran = run("validate", small_bundle, "--json", "--out", tmp_path)
+    assert ran.returncode == 0
+    said = document(ran)
+    assert said == json.loads((tmp_path / "parity.json").read_text(encoding="utf-8"))
+    assert {"name": "checksum", "status": "pass"}.items() <= said["checks"][0].items()
+    assert all(part in ran.stderr for part in TABLE), ran.stderr
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [pytest.param(1.01, id="weights-that-are-off"), pytest.param(float("nan"), id="weights-that-are-nan")],
+)
+def test_a_verdict_of_fail_is_exit_code_1(
+    run: Run, small_job: Path, damaged: Callable[[float], Path], factor: float
+) -> None:
+    ran = run("validate", small_job, "--onnx", damaged(factor), "--json")
+    assert ran.returncode == 1
+    said = document(ran)
+    assert said["verdict"] == "fail"
+    assert "verdict: fail" in ran.stderr
+
+
+def test_a_failed_capture_is_exit_code_3(run: Run, small_job: Path, tmp_path: Path) -> None:
+    ran = run("export", small_job, "--out", tmp_path, "--set", "export.opset=25", "--json")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith("onnxproof: TorchScript could not capture the model: ")
+    assert ran.stderr.count("\n") == 1, ran.stderr[:1000]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verdict_of_error_is_exit_code_4(run: Run, small_job: Path, small_bundle: Path) -> None:
+    """No score exceeds 1, so nothing is decided on, and a verdict on decisions cannot be reached."""
+    wanted = ("--onnx", small_bundle / "model.onnx", "--set", "validate.score_threshold=1")
+    ran = run("validate", small_job, *wanted, "--json")
+    assert ran.returncode == 4
+    assert document(ran)["verdict"] == "error"
+    assert "PyTorch decided nothing" in ran.stderr
+
+
+def test_predict_prints_a_line_for_each_detection(run: Run, small_bundle: Path, picture: Path) -> None:
+    ran = run("predict", small_bundle, picture)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    first, *others = ran.stdout.splitlines()
+    assert first == f"{picture}: {len(others)} detection{'' if len(others) == 1 else 's'}"
+    assert others
+
+
+def test_predict_prints_one_json_document_for_all_pictures(
+    run: Run, small_bundle: Path, small_job: Path
+) -> None:
+    pictures = sorted((small_job.parent / "pictures").iterdir())
+    ran = run("predict", small_bundle, *pictures, "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    said = document(ran)
+    assert [entry["image"] for entry in said] == [str(picture) for picture in pictures]
+    assert set(said[0]["boxes"][0]) == {"box", "box_xyxy", "label", "score"}
+
+
+def test_predicts_thresholds_replace_the_files_own(run: Run, small_bundle: Path, picture: Path) -> None:
+    def scores(*flags: str) -> list[float]:
+        (said,) = document(run("predict", small_bundle, picture, "--json", *flags))
+        return [box["score"] for box in said["boxes"]]
+
+    own, all_of_them = scores(), scores("--score-threshold", "0")
+    assert len(all_of_them) > len(own) > 0
+    assert [score for score in all_of_them if score > 0.45] == own
+    assert len(scores("--score-threshold", "0", "--iou-threshold", "1")) > len(all_of_them)
+    assert scores("--score-threshold", "1") == []
+
+
+def test_predict_draws(run: Run, small_bundle: Path, picture: Path, tmp_path: Path) -> None:
+    ran = run("predict", small_bundle, picture, "--draw", tmp_path / "drawn", "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert document(ran)
+    assert (tmp_path / "drawn" / picture.name).read_bytes() != picture.read_bytes()
+
+
+@pytest.mark.parametrize("name", [pytest.param("", id="bundle"), pytest.param("model.onnx", id="lone-model")])
+def test_inspect_prints_what_the_file_is(run: Run, small_bundle: Path, name: str) -> None:
+    ran = run("inspect", small_bundle / name)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    rows = dict(line.split("  ", 1) for line in ran.stdout.splitlines())
+    assert rows["name"].strip() == "small"
+    assert rows["task"].strip() == "detection"
+    assert rows["dim height"].strip() == "64..96 step 32"
+
+
+def test_inspect_prints_the_manifest_as_json(run: Run, small_bundle: Path) -> None:
+    ran = run("inspect", small_bundle, "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    written = json.loads((small_bundle / "manifest.json").read_text(encoding="utf-8"))
+    in_file_only = {"model_sha256", "job"}
+    said = document(ran)
+    assert {key: value for key, value in said.items() if key not in in_file_only} == {
+        key: value for key, value in written.items() if key not in in_file_only
+    }
+
+
+@pytest.mark.parametrize(("command", "name"), [("families", "yolox"), ("tasks", "detection")])
+def test_lists_have_a_line_for_each_entry(run: Run, command: str, name: str) -> None:
+    ran = run(command)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in ran.stdout.splitlines()}
+    assert lines[name].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"), [("--help", "Exit codes: "), ("-h", "Exit codes: "), ("--version", __version__)]
+)
+def test_help_and_version_go_to_standard_output(run: Run, flag: str, says: str) -> None:
+    ran = run(flag)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert says in ran.stdout
+
+
+@pytest.mark.parametrize("command", ["export", "validate", "predict", "inspect", "families", "tasks"])
+def test_every_command_has_help(run: Run, command: str) -> None:
+    ran = run(command, "--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Usage: ")

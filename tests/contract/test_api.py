@@ -1,0 +1,86 @@
+"""The face of the package: what its names are, and that they stay what they are."""
+
+import importlib
+import inspect
+import types
+from typing import Any
+
+import pytest
+
+import onnxproof
+import onnxproof.runtime
+
+OFFERED = [
+    *(("onnxproof", name) for name in onnxproof.__all__),
+    *(("onnxproof.runtime", name) for name in onnxproof.runtime.__all__),
+]
+
+
+def offered(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(("module", "name"), OFFERED)
+def test_every_offered_name_resolves(module: str, name: str) -> None:
+    assert offered(module, name) is not None
+
+
+@pytest.mark.parametrize("module", ["onnxproof", "onnxproof.runtime"])
+def test_offered_names_are_named_once_and_listed(module: str) -> None:
+    names = offered(module, "__all__")
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(dir(importlib.import_module(module)))
+
+
+def test_names_of_folders_stay_functions() -> None:
+    """Importing a folder's module binds the folder to its parent's name: export and validate are both."""
+    pipeline = importlib.import_module("onnxproof.pipeline")
+    for folder, module in (("export", "capture"), ("validate", "judge")):
+        imported = importlib.import_module(f"onnxproof.{folder}.{module}")
+        assert isinstance(imported, types.ModuleType)
+        assert getattr(onnxproof, folder) is getattr(pipeline, folder)
+        assert inspect.isfunction(getattr(onnxproof, folder))
+
+
+def test_from_imports_find_both_the_function_and_the_folder() -> None:
+    from onnxproof import export, validate
+    from onnxproof.export.capture import capture
+    from onnxproof.validate.judge import judge
+
+    assert all(inspect.isfunction(function) for function in (export, validate, capture, judge))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module onnxproof has no attribute 'exports'"):
+        _ = offered("onnxproof", "exports")
+    assert not hasattr(onnxproof, "_private")
+
+
+def test_an_unknown_name_cannot_be_imported() -> None:
+    with pytest.raises(ImportError, match="exports"):
+        exec("from onnxproof import exports")
+
+
+def test_an_offered_name_cannot_be_replaced_by_accident() -> None:
+    with pytest.raises(AttributeError, match=r"onnxproof\.export cannot be set"):
+        setattr(onnxproof, "export", print)  # noqa: B010
+
+
+@pytest.mark.parametrize(("module", "name"), OFFERED)
+def test_everything_offered_is_documented(module: str, name: str) -> None:
+    value = offered(module, name)
+    documentation = inspect.getdoc(value) or ""
+    # A dataclass without a docstring is given its own signature.
+    assert documentation, name
+    assert not documentation.startswith(f"{name}("), name
+    if inspect.isclass(value):
+        for method, function in vars(value).items():
+            if not method.startswith("_") and callable(getattr(value, method)):
+                assert inspect.getdoc(getattr(value, method)), f"{name}.{method} ({function})"
+
+
+@pytest.mark.parametrize("name", ["export", "validate", "load", "load_job"])
+def test_functions_say_what_they_raise(name: str) -> None:
+    assert "Raises" in (inspect.getdoc(offered("onnxproof", name)) or "") or "raises" in (
+        inspect.getdoc(offered("onnxproof", name)) or ""
+    )

@@ -1,0 +1,150 @@
+"""The documents that a bundle carries: their keys, and that they hold wherever the bundle is taken."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NoReturn
+
+import onnx
+import pytest
+
+import onnxproof
+from onnxproof import Check, Verdict
+from onnxproof.export.checkpoint import sha256_of
+from onnxproof.runtime.manifest import METADATA_KEY
+
+ROOT = Path(__file__).parents[2]
+SCENE = ROOT / "examples" / "digits" / "images" / "scene-01.png"
+
+MANIFEST_KEYS = """
+    format name task family inputs outputs preprocess classes postprocess opset exporter checkpoint_sha256
+    model_sha256 versions
+""".split()
+PARITY_KEYS = "format verdict model_sha256 checks decisions cases environment".split()
+CHECK_KEYS = "name status reason value limit leg field".split()
+DECISION_KEYS = "matched ties defects".split()
+IN_THE_FOLDER_ONLY = {"model_sha256", "job"}
+
+
+def read_json(text: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="session")
+def manifest(demo_bundle: Path) -> Any:
+    return read_json((demo_bundle / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def parity(demo_bundle: Path) -> Any:
+    return read_json((demo_bundle / "parity.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def metadata(demo_bundle: Path) -> Any:
+    properties = onnx.load(demo_bundle / "model.onnx").metadata_props
+    assert [entry.key for entry in properties] == [METADATA_KEY]
+    return read_json(properties[0].value)
+
+
+def test_a_bundle_is_these_files_and_nothing_lies_beside_it(demo_bundle: Path) -> None:
+    names = {path.name for path in demo_bundle.iterdir()}
+    assert names == {"model.onnx", "manifest.json", "parity.json", "pictures"}
+    assert [path.name for path in demo_bundle.parent.iterdir()] == [demo_bundle.name]
+
+
+def test_the_manifests_keys(manifest: Any) -> None:
+    assert manifest["format"] == 1
+    assert set(MANIFEST_KEYS) <= set(manifest)
+    assert (manifest["name"], manifest["task"], manifest["family"]) == ("digits-yolox", "detection", "yolox")
+    for spec in (*manifest["inputs"], *manifest["outputs"]):
+        assert set(spec) == {"name", "dtype", "shape", "range"}
+    assert [entry["name"] for entry in manifest["classes"]] == [str(digit) for digit in range(10)]
+    assert {"score_threshold", "iou_threshold"} <= set(manifest["postprocess"])
+    assert manifest["exporter"] in ("torch.export", "torchscript")
+    assert {"onnxproof", "torch", "onnx", "onnxruntime"} <= set(manifest["versions"])
+
+
+def test_the_verdicts_keys(parity: Any) -> None:
+    assert parity["format"] == 1
+    assert set(PARITY_KEYS) <= set(parity)
+    assert parity["verdict"] in ("pass", "fail", "error")
+    assert set(parity["decisions"]) == set(DECISION_KEYS)
+    assert all(isinstance(count, int) for count in parity["decisions"].values())
+    assert parity["cases"]
+
+
+def test_the_checks_keys(parity: Any) -> None:
+    assert parity["checks"]
+    for check in parity["checks"]:
+        assert list(check) == CHECK_KEYS
+        assert check["status"] in ("pass", "fail", "error", "skipped")
+        assert check["status"] == "pass" or check["reason"]
+
+
+def test_a_pass_rests_on_checks_that_passed(parity: Any) -> None:
+    statuses = {check["status"] for check in parity["checks"]}
+    assert parity["verdict"] == "pass"
+    assert "pass" in statuses
+    assert statuses <= {"pass", "skipped"}
+    measured = [check for check in parity["checks"] if check["limit"] is not None]
+    assert all(check["value"] <= check["limit"] for check in measured)
+
+
+def test_checksums_name_the_files_that_they_are_of(demo_bundle: Path, manifest: Any, parity: Any) -> None:
+    model = sha256_of(demo_bundle / "model.onnx")
+    assert (manifest["model_sha256"], parity["model_sha256"]) == (model, model)
+    folder = (demo_bundle / manifest["job"]["model"]["checkpoint"]).resolve()
+    assert folder.samefile(ROOT / "examples" / "digits" / "yolox")
+    assert re.fullmatch(r"[0-9a-f]{64}", manifest["checkpoint_sha256"])
+
+
+def test_the_models_own_metadata_is_the_manifest_less_what_it_cannot_hold(
+    manifest: Any, metadata: Any
+) -> None:
+    assert metadata == {key: value for key, value in manifest.items() if key not in IN_THE_FOLDER_ONLY}
+
+
+def test_a_lone_model_predicts_as_its_bundle_does(demo_bundle: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "renamed.onnx"
+    shutil.copy(demo_bundle / "model.onnx", lone)
+    expected = onnxproof.load(demo_bundle).predict(SCENE).to_json()
+    assert expected["boxes"]
+    assert onnxproof.load(lone).predict(SCENE).to_json() == expected
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (key, *strings(item))]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_the_manifests_paths_start_at_the_bundle(manifest: Any) -> None:
+    texts = strings(manifest)
+    assert len(texts) > 50
+    for text in texts:
+        assert not PurePosixPath(text).is_absolute(), text
+        assert not PureWindowsPath(text).is_absolute(), text
+
+
+def test_nothing_in_the_model_tells_where_it_was_made(demo_bundle: Path, demo_job: Path) -> None:
+    content = (demo_bundle / "model.onnx").read_bytes()
+    here = {ROOT, Path(sys.prefix), Path(onnx.__file__).parents[1], Path(onnxproof.__file__).parents[1]}
+    for path in (*here, Path(sys.base_prefix), Path.home(), demo_job.parent, demo_bundle.parent):
+        assert str(path).encode() not in content, path
+    assert b"site-packages" not in content
+    assert re.search(rb"\w+\.py\b", content) is None
+
+
+def test_numbers_that_json_has_no_word_for_are_null() -> None:
+    check = Check("flips", "fail", "no margin is known", float("inf"), float("nan"), "ort-cpu", "label")
+    verdict = Verdict("fail", (check,), (), (), (), "", {})
+    (written,) = read_json(json.dumps(verdict.to_json()))["checks"]
+    assert (written["value"], written["limit"]) == (None, None)

@@ -1,0 +1,196 @@
+"""Who may import whom, and what the base install does without."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onnxproof
+
+PACKAGE = Path(onnxproof.__file__).parent
+SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01.png"
+EXTRAS = "torch torchvision onnx onnxscript onnxsim pydantic rich safetensors cjm_yolox_pytorch".split()
+
+
+def module_name(file: Path) -> str:
+    parts = ("onnxproof", *file.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# __main__ runs the command line when it is imported; test_help_imports_next_to_nothing runs it.
+FILES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py")) if file.stem != "__main__"}
+
+
+def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter; its last line of standard error lists the modules that are left."""
+    epilogue = "import json, sys; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    return subprocess.run(
+        [sys.executable, "-c", f"try:\n    {code}\nfinally:\n    {epilogue}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def left_by(code: str, *arguments: str) -> set[str]:
+    """The top-level names of the modules that code leaves imported."""
+    ran = python(code, *arguments)
+    assert ran.returncode == 0, ran.stderr
+    return {name.partition(".")[0] for name in json.loads(ran.stderr.splitlines()[-1])}
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    assert left_by("import onnxproof").isdisjoint(
+        {"numpy", "torch", "onnx", "pydantic", "onnxruntime", "PIL"}
+    )
+
+
+def test_importing_the_runtime_imports_no_extra() -> None:
+    left = left_by("import onnxproof.runtime")
+    assert {"numpy", "onnxruntime", "PIL"} <= left
+    assert left.isdisjoint({*EXTRAS, "click", "typer"})
+
+
+def test_help_imports_next_to_nothing() -> None:
+    left = left_by("import runpy; runpy.run_module('onnxproof', run_name='__main__')", "--help")
+    assert "click" in left
+    assert left.isdisjoint({*EXTRAS, "numpy", "onnxruntime", "PIL"})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_module_imports(name: str) -> None:
+    importlib.import_module(name)
+
+
+BLOCK = f"""
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {set(EXTRAS)!r}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+import sys
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def without_extras(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run code as if only the base install were there."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def command_without_extras(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return without_extras("from onnxproof.cli import main; main()", *arguments)
+
+
+def test_the_blocker_blocks() -> None:
+    ran = without_extras("import torch")
+    assert ran.returncode == 1
+    assert "No module named 'torch'" in ran.stderr
+
+
+def test_the_runtime_needs_no_extra() -> None:
+    names = [name for name in FILES if name.startswith("onnxproof.runtime")]
+    assert len(names) > 5
+    ran = without_extras(f"import importlib\nfor name in {names}: importlib.import_module(name)")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_predict_needs_no_extra(demo_bundle: Path) -> None:
+    ran = command_without_extras("predict", demo_bundle, SCENE, "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (said,) = json.loads(ran.stdout)
+    assert said["boxes"]
+
+
+def test_predict_draws_without_an_extra(demo_bundle: Path, tmp_path: Path) -> None:
+    ran = command_without_extras("predict", demo_bundle / "model.onnx", SCENE, "--draw", tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / SCENE.name).is_file()
+
+
+def test_inspect_needs_no_extra(demo_bundle: Path) -> None:
+    ran = command_without_extras("inspect", demo_bundle, "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout)["name"] == "digits-yolox"
+
+
+@pytest.mark.parametrize(("command", "name"), [("tasks", "detection"), ("families", "yolox")])
+def test_lists_need_no_extra(command: str, name: str) -> None:
+    ran = command_without_extras(command)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert name in ran.stdout
+
+
+@pytest.mark.parametrize("command", ["export", "validate"])
+def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
+    ran = command_without_extras(command, demo_job)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("onnxproof: this needs the package ")
+    assert "pip install 'onnxproof[export]'" in ran.stderr
+    assert ran.stderr.count("\n") == 1, ran.stderr
+
+
+GROUND = {"errors", "tensors", "progress"}
+ROOMS = {
+    "runtime": {"errors", "tensors", "runtime"},
+    "wrappers": GROUND | {"job", "runtime", "wrappers"},
+    "export": GROUND | {"job", "runtime", "wrappers", "export"},
+    "validate": GROUND | {"job", "runtime", "wrappers", "validate"},
+    "errors": set(),
+    "tensors": {"errors"},
+    "progress": set(),
+    "job": {"errors", "tensors"},
+}
+"""Which parts of onnxproof each part may import."""
+
+TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.")
+TORCH_LEGS = {"onnxproof.validate.legs", "onnxproof.validate.sweep"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The dotted names that a file imports anywhere in it, also for types alone."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} has a relative import"
+            assert node.module is not None
+            yield node.module
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_the_rooms_it_may(room: str) -> None:
+    members = {name: file for name, file in FILES.items() if name.split(".")[1:2] == [room]}
+    assert members
+    for name, file in members.items():
+        used = {module.split(".")[1] for module in imports(file) if module.startswith("onnxproof.")}
+        assert used <= ROOMS[room], name
+
+
+def test_torch_stays_in_its_rooms() -> None:
+    with_torch = {
+        name
+        for name, file in FILES.items()
+        if any(module.partition(".")[0] == "torch" for module in imports(file))
+    }
+    assert with_torch
+    assert {name for name in with_torch if not name.startswith(TORCH_ROOMS)} <= TORCH_LEGS
+
+
+def test_only_the_command_line_and_the_reports_know_the_terminal() -> None:
+    for name, file in FILES.items():
+        used = {module.partition(".")[0] for module in imports(file)} & {"click", "typer", "rich"}
+        allowed = {"click", "rich"} if name.startswith("onnxproof.cli") else set()
+        allowed |= {"rich"} if name.startswith("onnxproof.validate.report") else set()
+        assert used <= allowed, name

@@ -1,0 +1,404 @@
+"""From a picture to the input and back: reading, cropping, letterboxing, stretching, restoring boxes."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.errors import PictureError
+from onnxproof.runtime.manifest import Preprocess
+from onnxproof.runtime.preprocess import PADDING_GREY, Transform, prepare, read_picture, to_input
+from onnxproof.tensors import Dim
+
+HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
+CROP = Preprocess("input", "NCHW", "float32", 255, "crop", 256, HEIGHT, WIDTH)
+LETTERBOX = replace(CROP, resize="letterbox", size=320)
+STRETCH = replace(CROP, resize="stretch", size=320)
+GREYS = "uint8[H, W]"
+
+
+def pixels(width: int, height: int) -> NDArray[np.uint8]:
+    """Noise, uint8 [height, width, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    return Image.fromarray(pixels(width, height))
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    """Red grows with x, green with y, so that a pixel tells where it came from."""
+    x, y = np.linspace(0, 255, width), np.linspace(0, 255, height)
+    grey = np.broadcast_arrays(x[None], y[:, None], np.zeros((1, 1)))
+    return Image.fromarray(np.stack(grey, axis=-1).round().astype(np.uint8))
+
+
+def size_of(array: NDArray[Any]) -> tuple[int, int]:
+    """Width and height of an NCHW input of one picture."""
+    assert array.shape[:2] == (1, 3)
+    return array.shape[3], array.shape[2]
+
+
+class TestReadPicture:
+    def test_path_text_picture_and_array_are_the_same(self, tmp_path: Path) -> None:
+        wanted = pixels(7, 5)
+        file = tmp_path / "picture.png"
+        Image.fromarray(wanted).save(file)
+        for source in (file, str(file), Image.fromarray(wanted), wanted):
+            read = read_picture(source)
+            assert (read.mode, read.size) == ("RGB", (7, 5))
+            np.testing.assert_array_equal(np.asarray(read), wanted)
+
+    @pytest.mark.parametrize(
+        ("image", "expected"),
+        [
+            pytest.param(Image.new("L", (2, 2), 9), (9, 9, 9), id="grey-becomes-three-channels"),
+            pytest.param(Image.new("1", (2, 2), 1), (255, 255, 255), id="black-and-white"),
+            pytest.param(Image.new("LA", (2, 2), (9, 0)), (9, 9, 9), id="grey-alpha-is-dropped"),
+            pytest.param(Image.new("RGBA", (2, 2), (7, 8, 9, 0)), (7, 8, 9), id="alpha-is-dropped"),
+            pytest.param(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), (255, 0, 0), id="cmyk"),
+            pytest.param(
+                Image.new("RGB", (2, 2), (7, 8, 9)).convert("P", palette=Image.Palette.ADAPTIVE),
+                (7, 8, 9),
+                id="palette-is-looked-up",
+            ),
+        ],
+    )
+    def test_any_mode_becomes_rgb(self, image: Image.Image, expected: tuple[int, int, int]) -> None:
+        read = read_picture(image)
+        assert read.mode == "RGB"
+        assert read.getpixel((0, 0)) == expected
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_16_bits_are_clipped_not_scaled_today(self, tmp_path: Path, suffix: str) -> None:
+        """Pillow's own conversion: whatever is above 255 is white. Nothing warns of it."""
+        file = tmp_path / f"deep.{suffix}"
+        Image.fromarray(np.array([[0, 200, 256, 65535]], np.uint16)).save(file)
+        assert np.asarray(read_picture(file))[0, :, 0].tolist() == [0, 200, 255, 255]
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+    def test_exif_orientation_is_applied(self, tmp_path: Path, suffix: str) -> None:
+        file = tmp_path / f"turned.{suffix}"
+        image = Image.new("RGB", (32, 16), "black")
+        image.paste("white", (0, 0, 8, 16))
+        exif = image.getexif()
+        exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise: the left edge is the top
+        image.save(file, exif=exif)
+        upright = np.asarray(read_picture(file).convert("L"))
+        assert upright.shape == (32, 16)
+        assert upright[2].min() > 200
+        assert upright[20].max() < 50
+
+    def test_array_of_greys(self) -> None:
+        assert read_picture(np.full((5, 7), 9, np.uint8)).getpixel((0, 0)) == (9, 9, 9)
+
+    def test_array_may_be_a_view(self) -> None:
+        bgr = pixels(7, 5)
+        np.testing.assert_array_equal(np.asarray(read_picture(bgr[:, ::-1, ::-1])), bgr[:, ::-1, ::-1])
+
+    @pytest.mark.parametrize(
+        "array",
+        [
+            pytest.param(np.zeros((4, 4, 3), np.float32), id="float-could-be-of-either-range"),
+            pytest.param(np.zeros((4, 4, 3), np.uint16), id="16-bit"),
+            pytest.param(np.zeros((3, 4, 4), np.uint8), id="channels-first"),
+            pytest.param(np.zeros((4, 4, 4), np.uint8), id="alpha"),
+            pytest.param(np.zeros((4, 4, 1), np.uint8), id="grey-with-an-axis-too-many"),
+            pytest.param(np.zeros((1, 4, 4, 3), np.uint8), id="a-batch"),
+            pytest.param(np.zeros(4, np.uint8), id="a-row"),
+            pytest.param(np.zeros((), np.uint8), id="a-number"),
+        ],
+    )
+    def test_other_arrays_are_refused(self, array: NDArray[Any]) -> None:
+        with pytest.raises(PictureError) as caught:
+            read_picture(array)
+        assert f"{array.dtype}{list(array.shape)}" in str(caught.value)
+        assert GREYS in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            pytest.param(np.zeros((0, 5, 3), np.uint8), id="an-array-without-rows"),
+            pytest.param(np.zeros((5, 0), np.uint8), id="an-array-without-columns"),
+            pytest.param(Image.new("RGB", (0, 5)), id="a-picture-without-columns"),
+        ],
+    )
+    def test_no_pixels_are_refused(self, source: Any) -> None:
+        with pytest.raises(PictureError, match=r"0x5|5x0"):
+            read_picture(source)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param("nowhere.png", id="missing"),
+            pytest.param("", id="a-folder"),
+            pytest.param("x" * 5000, id="a-name-too-long-for-the-file-system"),
+        ],
+    )
+    def test_no_file(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(PictureError, match=r"does not exist|cannot be read"):
+            read_picture(tmp_path / name)
+
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9], ids=["empty", "header", "half", "most"])
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    def test_a_file_cut_short(self, tmp_path: Path, form: str, share: float) -> None:
+        whole = io.BytesIO()
+        picture(32, 32).save(whole, form)
+        file = tmp_path / "cut"
+        file.write_bytes(whole.getvalue()[: int(share * len(whole.getvalue()))])
+        with pytest.raises(PictureError, match=r"cut cannot be read .*is it whole"):
+            read_picture(file)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param(b"hello, world", id="text"),
+            pytest.param(b"P6 4x 4 255\n" + bytes(48), id="a-size-that-is-no-number"),
+            pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(64), id="nothing-after-the-signature"),
+        ],
+    )
+    def test_a_file_of_something_else(self, tmp_path: Path, content: bytes) -> None:
+        file = tmp_path / "odd.png"
+        file.write_bytes(content)
+        with pytest.raises(PictureError, match=r"odd\.png cannot be read"):
+            read_picture(file)
+
+    def test_a_picture_that_was_opened_and_not_read_yet(self, tmp_path: Path) -> None:
+        whole = io.BytesIO()
+        picture(32, 32).save(whole, "PNG")
+        half = io.BytesIO(whole.getvalue()[:1500])
+        with pytest.raises(PictureError, match="cannot be read"):
+            read_picture(Image.open(half))
+
+
+def tutorial_crop(image: Image.Image, size: int) -> Image.Image:
+    """Short side to ``size``, the long one truncated; then the largest centred multiples of 32.
+
+    cjm_pil_utils.core.resize_img with divisor 0, written out, and the crop of the YOLOX tutorial.
+    """
+    ratio = min(image.size) / size
+    resized = [0, 0]
+    resized[int(np.argmin(image.size))] = size
+    if image.width == image.height:
+        resized = [int(image.width / ratio), size]
+    else:
+        resized[int(np.argmax(image.size))] = int(max(image.size) / ratio)
+    image = image.resize((resized[0], resized[1]))
+    dims = [side - side % 32 for side in image.size]
+    left, top = ((side - dim) // 2 for side, dim in zip(image.size, dims, strict=True))
+    return image.crop((left, top, left + dims[0], top + dims[1]))
+
+
+class TestCrop:
+    @pytest.mark.parametrize(
+        ("width", "height", "expected"),
+        [
+            pytest.param(320, 240, (320, 256), id="landscape-cropped-in-width"),
+            pytest.param(240, 320, (256, 320), id="portrait-cropped-in-height"),
+            pytest.param(256, 256, (256, 256), id="a-square-that-fits"),
+            pytest.param(1000, 1000, (256, 256), id="a-large-square"),
+            pytest.param(100, 70, (352, 256), id="a-small-picture-grows"),
+            pytest.param(641, 480, (320, 256), id="a-fraction-is-cut-off"),
+            pytest.param(640, 259, (608, 256), id="nearly-as-long-as-declared"),
+            pytest.param(1, 1, (256, 256), id="one-pixel"),
+        ],
+    )
+    def test_is_the_tutorials(self, width: int, height: int, expected: tuple[int, int]) -> None:
+        image = picture(width, height)
+        array, _ = prepare(image, CROP)
+        wanted = tutorial_crop(image, CROP.size)
+        assert size_of(array) == wanted.size == expected
+        np.testing.assert_array_equal(array, to_input(wanted, CROP)[None])
+
+    @settings(max_examples=60, deadline=None)
+    @given(short=st.integers(20, 300), stretch=st.floats(1, 2.4), portrait=st.booleans())
+    def test_is_the_tutorials_at_any_size(self, short: int, stretch: float, *, portrait: bool) -> None:
+        width, height = int(short * stretch), short
+        image = Image.new("RGB", (height, width) if portrait else (width, height))
+        assert size_of(prepare(image, CROP)[0]) == tutorial_crop(image, CROP.size).size
+
+    def test_a_square_that_the_division_misses_is_the_tutorials_too(self) -> None:
+        # 27 / (27 / 416) is 415.99999999999994, so one side comes out a step smaller.
+        array, _ = prepare(Image.new("RGB", (27, 27)), replace(CROP, size=416))
+        assert size_of(array) == tutorial_crop(Image.new("RGB", (27, 27)), 416).size == (384, 416)
+
+    @pytest.mark.parametrize(
+        ("width", "height"),
+        [
+            pytest.param(1280, 400, id="landscape"),
+            pytest.param(400, 1280, id="portrait"),
+            pytest.param(3000, 350, id="nearly-too-long"),
+        ],
+    )
+    def test_a_long_picture_is_made_smaller_and_keeps_its_ends(self, width: int, height: int) -> None:
+        array, transform = prepare(gradient(width, height), CROP)
+        assert HEIGHT.admits(array.shape[2])
+        assert WIDTH.admits(array.shape[3])
+        corners = np.array([[0, 0, *size_of(array)]], np.float32)
+        x0, y0, x1, y1 = transform.restore(corners)[0] / (width, height, width, height)
+        long_share = x1 - x0 if width > height else y1 - y0
+        assert long_share > 1 - 32 / 640 - 1e-3
+
+    @pytest.mark.parametrize(
+        ("width", "height"),
+        [
+            pytest.param(10_000, 10, id="a-line"),
+            pytest.param(10, 10_000, id="an-upright-line"),
+            pytest.param(6500, 600, id="just-too-long"),
+            pytest.param(3000, 1, id="one-pixel-high"),
+        ],
+    )
+    def test_too_long_a_picture_names_another_way(self, width: int, height: int) -> None:
+        with pytest.raises(PictureError) as caught:
+            prepare(Image.new("RGB", (width, height)), CROP)
+        for word in (f"{width}x{height}", "64..640 step 32", "letterbox"):
+            assert word in str(caught.value)
+
+
+class TestLetterbox:
+    @pytest.mark.parametrize(
+        ("width", "height", "expected"),
+        [
+            pytest.param(640, 320, (320, 160), id="fits-without-padding"),
+            pytest.param(640, 300, (320, 160), id="padded-above-and-below"),
+            pytest.param(300, 640, (160, 320), id="padded-left-and-right"),
+            pytest.param(100, 100, (320, 320), id="a-small-picture-grows"),
+            pytest.param(10_000, 10, (320, 64), id="a-line-is-padded-to-the-least-height"),
+            pytest.param(1, 10_000, (64, 320), id="one-pixel-wide"),
+        ],
+    )
+    def test_size(self, width: int, height: int, expected: tuple[int, int]) -> None:
+        assert size_of(prepare(Image.new("RGB", (width, height)), LETTERBOX)[0]) == expected
+
+    def test_padding_is_grey_and_the_picture_in_the_middle(self) -> None:
+        array, transform = prepare(Image.new("RGB", (640, 300), "white"), replace(LETTERBOX, divide_by=1))
+        rows = array[0, 0, :, 7]
+        assert rows[:5].tolist() == rows[-5:].tolist() == [PADDING_GREY] * 5
+        assert rows[5:-5].tolist() == [255] * 150
+        assert (transform.offset_x, transform.offset_y) == (0, 5)
+
+    @pytest.mark.parametrize(("width", "height"), [(900, 300), (300, 900)], ids=["landscape", "portrait"])
+    def test_declared_sizes_win_over_the_asked_one(self, width: int, height: int) -> None:
+        array, _ = prepare(Image.new("RGB", (width, height)), replace(LETTERBOX, size=5000))
+        assert max(size_of(array)) == 640
+
+    def test_each_dim_has_its_own_limit(self) -> None:
+        spec = replace(LETTERBOX, size=640, height=Dim("height", 32, 96, 32))
+        assert size_of(prepare(Image.new("RGB", (100, 100)), spec)[0]) == (96, 96)
+
+
+class TestStretch:
+    @pytest.mark.parametrize(
+        ("size", "expected"),
+        [
+            pytest.param(320, 320, id="an-admitted-size"),
+            pytest.param(330, 320, id="off-the-step-is-rounded-down"),
+            pytest.param(5000, 640, id="above-the-range"),
+            pytest.param(10, 64, id="below-the-range"),
+        ],
+    )
+    def test_both_sides_become_size(self, size: int, expected: int) -> None:
+        array, _ = prepare(Image.new("RGB", (999, 50)), replace(STRETCH, size=size))
+        assert size_of(array) == (expected, expected)
+
+
+@st.composite
+def ranges(draw: st.DrawFn, name: str) -> Dim:
+    step = draw(st.sampled_from([1, 8, 32]))
+    low = draw(st.integers(1, 4))
+    return Dim(name, low * step, draw(st.integers(low, 12)) * step, step)
+
+
+SPECS = st.builds(
+    replace,
+    st.just(CROP),
+    resize=st.sampled_from(["crop", "letterbox", "stretch"]),
+    size=st.integers(1, 400),
+    height=ranges("height"),
+    width=ranges("width"),
+)
+SIDES = st.integers(1, 500) | st.integers(1, 12)
+
+
+@settings(max_examples=250, deadline=None)
+@given(spec=SPECS, width=SIDES, height=SIDES, corners=st.tuples(*[st.floats(0, 1)] * 4))
+def test_sizes_are_declared_and_boxes_find_their_way_back(
+    spec: Preprocess, width: int, height: int, corners: tuple[float, float, float, float]
+) -> None:
+    try:
+        array, transform = prepare(Image.new("RGB", (width, height)), spec)
+    except PictureError:
+        assume(spec.resize == "crop")
+        return
+    assert spec.width.admits(array.shape[3])
+    assert spec.height.admits(array.shape[2])
+    original = np.array([corners]) * (width, height, width, height)
+    drawn = original * ([transform.scale_x, transform.scale_y] * 2) + (
+        [transform.offset_x, transform.offset_y] * 2
+    )
+    restored = transform.restore(drawn)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, original, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", [CROP, LETTERBOX, STRETCH], ids=lambda spec: spec.resize)
+@pytest.mark.parametrize(("width", "height"), [(250, 180), (180, 250), (97, 101)])
+def test_transform_tells_where_the_pixels_went(spec: Preprocess, width: int, height: int) -> None:
+    """The picture's own colours say where each pixel of the input came from."""
+    array, transform = prepare(gradient(width, height), replace(spec, divide_by=1))
+    input_width, input_height = size_of(array)
+    for x, y in [(0.3, 0.4), (0.5, 0.5), (0.7, 0.6)]:
+        column, row = int(x * input_width), int(y * input_height)
+        point = transform.restore(np.array([[column + 0.5, row + 0.5] * 2]))[0, :2]
+        seen = array[0, :2, row, column] / 255 * (width - 1, height - 1) + 0.5
+        np.testing.assert_allclose(point, seen, atol=1)
+
+
+def test_restored_boxes_end_at_the_pictures_edge() -> None:
+    transform = Transform(0.5, 2.0, 10, -4, picture_width=100, picture_height=50)
+    boxes = np.array([[-50, -50, 500, 500], [20, 0, 30, 16]], np.float32)
+    assert transform.restore(boxes).tolist() == [[0, 0, 100, 50], [20, 2, 40, 10]]
+
+
+def test_no_boxes_are_restored_as_none() -> None:
+    assert Transform(1, 1, 0, 0, 9, 9).restore(np.zeros((0, 4), np.float32)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "dtype", "white"),
+    [
+        pytest.param({}, (3, 2, 4), "float32", 1.0, id="nchw-in-0-to-1"),
+        pytest.param({"layout": "NHWC"}, (2, 4, 3), "float32", 1.0, id="nhwc-in-0-to-1"),
+        pytest.param({"divide_by": 1}, (3, 2, 4), "float32", 255.0, id="the-graph-scales-itself"),
+        pytest.param(
+            {"dtype": "uint8", "divide_by": 1, "layout": "NHWC"},
+            (2, 4, 3),
+            "uint8",
+            255,
+            id="bytes-as-they-come",
+        ),
+    ],
+)
+def test_input_has_the_declared_form(
+    change: dict[str, Any], shape: tuple[int, ...], dtype: str, white: float
+) -> None:
+    array = to_input(Image.new("RGB", (4, 2), "white"), replace(CROP, **change))
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert np.all(array == white)
+    assert array.flags.c_contiguous
+
+
+def test_layouts_hold_the_same_pixels() -> None:
+    image = picture(9, 7)
+    first, last = (to_input(image, replace(CROP, layout=layout)) for layout in ("NCHW", "NHWC"))
+    np.testing.assert_array_equal(first, last.transpose(2, 0, 1))
+    np.testing.assert_array_equal(last, np.asarray(image).astype(np.float32) / np.float32(255))

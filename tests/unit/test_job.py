@@ -1,0 +1,251 @@
+"""Job files: what they accept, and how an error names the key, its value and what is allowed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxproof.errors import JobError
+from onnxproof.job import Job, load_job
+from onnxproof.tensors import Dim, TensorSpec
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MINIMAL = 'name = "mine"\nmodel.family = "yolox"\n'
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a job file and returns its path."""
+
+    def write_job(text: str) -> Path:
+        file = tmp_path / "job.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write_job
+
+
+def reload(job: Job) -> Job:
+    return Job.from_document(job.to_json(), folder=job.folder, source="again")
+
+
+def refusal(file: Path, *overrides: str) -> str:
+    with pytest.raises(JobError) as caught:
+        load_job(file, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
+def test_bundled_config_loads_names_its_checkpoint_and_survives_json(file: Path) -> None:
+    job = load_job(file)
+    assert job.name == file.stem
+    assert job.model.checkpoint is not None
+    assert job.resolve(job.model.checkpoint).exists()
+    assert reload(job) == job
+
+
+def test_there_are_bundled_configs() -> None:
+    assert list(CONFIGS.glob("*.toml"))
+
+
+def test_minimal_job_takes_the_documented_defaults(write: Write) -> None:
+    job = load_job(write(MINIMAL))
+    assert (job.export.exporter, job.export.opset, job.export.simplify) == ("auto", 20, "onnxsim")
+    assert (job.wrapper.decode, job.wrapper.input_dtype, job.wrapper.scale_input) == (
+        "packed",
+        "float32",
+        False,
+    )
+    assert (job.validation.score_threshold, job.validation.iou_threshold) == (0.45, 0.45)
+    assert job.validation.providers == ("CPUExecutionProvider",)
+    assert (job.dims, job.inputs) == ({}, {})
+
+
+def test_everything_in_a_job_survives_json(write: Write) -> None:
+    job = load_job(
+        write(
+            MINIMAL
+            + """
+            model.kwargs = {depth = 3, sizes = [[1, 2], [3]]}
+            wrapper.mean = [0, 0.5, 1]
+            wrapper.std = [1, 1, 0.25]
+            validate.providers = ["CPUExecutionProvider", "CUDAExecutionProvider"]
+            [dims]
+            batch = 4
+            height = "64..640 step 32"
+            width = "320 step 32"
+            [inputs]
+            tokens = "int64[batch, 7] in 0..1234567"
+            """
+        )
+    )
+    assert job.dims["width"] == Dim("width", 320, 320, 32)
+    assert job.inputs["tokens"] == TensorSpec("tokens", "int64", ("batch", 7), (0, 1234567))
+    assert job.wrapper.mean == (0.0, 0.5, 1.0)
+    assert reload(job) == job
+
+
+def test_paths_start_at_the_job_file(write: Write, tmp_path: Path) -> None:
+    job = load_job(write(MINIMAL))
+    assert job.resolve("weights/a.pth") == tmp_path / "weights" / "a.pth"
+    assert job.resolve("/weights/a.pth") == Path("/weights/a.pth")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        pytest.param(
+            "export.opsets = 18",
+            ["unknown key export.opsets = 18", "exporter", "simplify", 'did you mean "opset"'],
+            id="a-typo-in-a-section",
+        ),
+        pytest.param(
+            "[validat]\nseed = 1",
+            ["unknown key validat", "allowed here", "wrapper", 'did you mean "validate"'],
+            id="a-typo-in-a-sections-name",
+        ),
+        pytest.param("zzz = 1", ["unknown key zzz = 1", "allowed here", "export"], id="nothing-is-close"),
+        pytest.param("[validation]", ["unknown key validation", '"validate"'], id="the-codes-own-name"),
+        pytest.param('folder = "/tmp"', ["unknown key folder"], id="the-folder-is-not-the-jobs-to-say"),
+        pytest.param('export.opset = "20"', ["export.opset = '20'", "integer"], id="a-string-for-a-number"),
+        pytest.param("export.opset = 20.0", ["export.opset = 20.0", "integer"], id="a-float-for-an-integer"),
+        pytest.param("export.opset = 3", ["export.opset = 3", "7"], id="below-the-least-opset"),
+        pytest.param("wrapper.scale_input = 1", ["wrapper.scale_input = 1", "bool"], id="1-for-true"),
+        pytest.param(
+            'wrapper.decode = "both"',
+            ["wrapper.decode = 'both'", "none", "packed", "split"],
+            id="a-choice-lists-the-choices",
+        ),
+        pytest.param("wrapper.mean = [0.5, 0.5]", ["wrapper.mean"], id="two-channels-of-three"),
+        pytest.param("validate.score_threshold = 1.5", ["score_threshold = 1.5", "1"], id="no-probability"),
+        pytest.param("validate.iou_threshold = nan", ["iou_threshold = nan"], id="nan-is-no-threshold"),
+        pytest.param("predict.size = 0", ["predict.size = 0"], id="pictures-have-pixels"),
+        pytest.param(
+            'dims.height = "640..64"', ["dimension height", '"64..640"'], id="dims-swapped-shows-the-order"
+        ),
+        pytest.param("dims.height = 1.5", ["dimension height", '"1..8"'], id="dims-of-another-type"),
+        pytest.param("dims.batch = true", ["dimension batch", '"1..8"'], id="dims-true-is-no-size"),
+        pytest.param('inputs.x = "float32"', ["tensor x", "dtype[axes]"], id="inputs-without-axes"),
+        pytest.param("inputs.x = 3", ["tensor x", "dtype[axes]"], id="inputs-of-another-type"),
+        pytest.param("model = 3", ["model"], id="a-value-for-a-section"),
+    ],
+)
+def test_refusal_names_key_value_and_what_is_allowed(write: Write, line: str, words: list[str]) -> None:
+    text = MINIMAL.replace('model.family = "yolox"\n', "") if line.startswith("model =") else MINIMAL
+    file = write(text + line)
+    message = refusal(file)
+    for word in (str(file), *words):
+        assert word in message
+
+
+def test_every_mistake_is_named_at_once(write: Write) -> None:
+    message = refusal(write(MINIMAL + 'export.opset = "x"\nwrapper.decode = 1'))
+    assert "export.opset" in message
+    assert "wrapper.decode" in message
+
+
+@pytest.mark.parametrize("key", ["name", "model"])
+def test_missing_key_is_named(write: Write, key: str) -> None:
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(key)]
+    assert f"the key {key} is missing" in refusal(write("\n".join(lines)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("..", id="the-folder-above"),
+        pytest.param("a/b", id="a-path"),
+        pytest.param("a b", id="a-space"),
+        pytest.param(".hidden", id="a-hidden-folder"),
+        pytest.param("-rf", id="an-option"),
+        pytest.param("a\\nb", id="a-line-break"),
+        pytest.param("mine\\n", id="a-line-break-at-the-end"),
+    ],
+)
+def test_name_is_a_plain_folder_name(write: Write, name: str) -> None:
+    assert "name = " in refusal(write(MINIMAL.replace("mine", name)))
+
+
+@pytest.mark.parametrize("name", ["digits-yolox", "v1.2_final", "7"])
+def test_name_may_have_dots_dashes_and_digits(write: Write, name: str) -> None:
+    assert load_job(write(MINIMAL.replace("mine", name))).name == name
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "nowhere.toml")
+
+
+def test_folder_for_a_file(tmp_path: Path) -> None:
+    assert str(tmp_path) in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"name: mine\n", id="yaml"),
+        pytest.param(b"name = 'a'\nname = 'b'\n", id="a-key-twice"),
+        pytest.param(b"\xff\xfe\x00", id="not-even-text"),
+    ],
+)
+def test_no_toml(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "job.toml"
+    file.write_bytes(content)
+    assert str(file) in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        pytest.param("export.opset=18", {"export": {"opset": 18}}, id="a-number"),
+        pytest.param("export.opset = 18", {"export": {"opset": 18}}, id="spaces-around-the-sign"),
+        pytest.param("wrapper.scale_input=true", {"wrapper": {"scale_input": True}}, id="a-truth-value"),
+        pytest.param("wrapper.mean=[0, 0, 1]", {"wrapper": {"mean": [0.0, 0.0, 1.0]}}, id="an-array"),
+        pytest.param('export.target="barracuda"', {"export": {"target": "barracuda"}}, id="a-quoted-string"),
+        pytest.param("validate.effort=quick", {"validate": {"effort": "quick"}}, id="a-bare-word"),
+        pytest.param("validate.score_threshold=1", {"validate": {"score_threshold": 1.0}}, id="1-for-1.0"),
+        pytest.param("dims.width=64..96 step 32", {"dims": {"width": "64..96 step 32"}}, id="a-bare-range"),
+        pytest.param("dims.batch=1..8", {"dims": {"batch": "1..8"}}, id="it-replaces-what-is-there"),
+        pytest.param("name=other", {"name": "other"}, id="outside-any-section"),
+        pytest.param(
+            "model.kwargs.depth.first=3", {"model": {"kwargs": {"depth": {"first": 3}}}}, id="makes-tables"
+        ),
+        pytest.param("validate.images=a=b.png", {"validate": {"images": "a=b.png"}}, id="a-second-sign"),
+        pytest.param("model.variant=", {"model": {"variant": ""}}, id="nothing-is-an-empty-word"),
+    ],
+)
+def test_override(write: Write, override: str, expected: Mapping[str, Any]) -> None:
+    document = load_job(write(MINIMAL + 'dims.batch = "2"'), [override]).to_json()
+    for key, value in expected.items():
+        found = document[key]
+        assert found == value if not isinstance(value, dict) else value.items() <= found.items()
+
+
+def test_later_overrides_win(write: Write) -> None:
+    assert load_job(write(MINIMAL), ["export.opset=18", "export.opset=19"]).export.opset == 19
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        pytest.param("export.opset", ["--set export.opset", "section.key=value"], id="no-value"),
+        pytest.param("=18", ["section.key=value"], id="no-key"),
+        pytest.param("export..opset=18", ["section.key=value"], id="an-empty-part"),
+        pytest.param("name.first=1", ["name is a value, not a section"], id="a-key-below-a-value"),
+        pytest.param("export.opsett=18", ["unknown key export.opsett", '"opset"'], id="schema-still-holds"),
+        pytest.param("export.opset=high", ["export.opset = 'high'"], id="type-still-holds"),
+    ],
+)
+def test_bad_override(write: Write, override: str, words: list[str]) -> None:
+    message = refusal(write(MINIMAL), override)
+    for word in words:
+        assert word in message
+
+
+def test_job_is_frozen(write: Write) -> None:
+    job = load_job(write(MINIMAL))
+    with pytest.raises(ValueError, match="frozen"):
+        job.name = "other"

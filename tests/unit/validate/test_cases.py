@@ -1,0 +1,352 @@
+"""Cases: a covering design that covers, contents that are what they say, pictures that are found."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.errors import PictureError
+from onnxproof.runtime.manifest import Preprocess
+from onnxproof.runtime.preprocess import prepare
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.cases import (
+    CONTENTS,
+    VALUES_PER_DIM,
+    Case,
+    Content,
+    Effort,
+    covering_design,
+    find_pictures,
+    materialise,
+    plan,
+    sizes_of,
+    volume,
+)
+
+BATCH, HEIGHT, WIDTH = Dim("batch", 1, 8), Dim("height", 64, 640, 32), Dim("width", 64, 320, 32)
+DIMS = (BATCH, HEIGHT, WIDTH)
+FLOATS = Preprocess("input", "NCHW", "float32", 255, "crop", 128, HEIGHT, WIDTH)
+BYTES = replace(FLOATS, layout="NHWC", dtype="uint8", divide_by=1)
+FLOAT_INPUT = TensorSpec("input", "float32", ("batch", 3, "height", "width"), (0, 1))
+BYTE_INPUT = TensorSpec("input", "uint8", ("batch", "height", "width", 3), (0, 255))
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
+Factors = Mapping[str, Sequence[Any]]
+
+
+def pairs_of(factors: Factors) -> set[tuple[tuple[str, Any], tuple[str, Any]]]:
+    return {
+        ((a, x), (b, y))
+        for a, b in itertools.combinations(factors, 2)
+        for x in factors[a]
+        for y in factors[b]
+    }
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Two lopsided pictures of noise."""
+    files = []
+    for number, size in enumerate([(200, 150), (130, 160)]):
+        file = tmp_path / f"scene-{number}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(noise).save(file)
+        files.append(file)
+    return files
+
+
+class TestCoveringDesign:
+    @settings(max_examples=30, deadline=None)
+    @given(levels=st.lists(st.integers(1, 5), min_size=2, max_size=4), seed=st.integers(0, 999))
+    def test_every_pair_of_values_is_in_a_row(self, levels: list[int], seed: int) -> None:
+        factors = {f"f{number}": range(1, count + 1) for number, count in enumerate(levels)}
+        rows = list(covering_design(factors, seed))
+        covered = {pair for row in rows for pair in itertools.combinations(row.items(), 2)}
+        assert covered == pairs_of(factors)
+        assert all(list(row) == list(factors) for row in rows)
+
+    def test_no_row_is_superfluous(self) -> None:
+        factors = {"a": range(4), "b": range(4), "c": range(4), "content": CONTENTS}
+        rows = list(covering_design(factors, 0))
+        assert len({tuple(row.values()) for row in rows}) == len(rows)
+        assert len(rows) < 2 * len(CONTENTS) * 4
+
+    def test_one_factor_has_each_value_once(self) -> None:
+        assert list(covering_design({"content": CONTENTS}, 0)) == [{"content": value} for value in CONTENTS]
+
+    def test_the_largest_sizes_do_not_all_meet(self) -> None:
+        factors: Factors = {dim.name: sizes_of(dim, 4) for dim in DIMS} | {"content": CONTENTS}
+        product = len(CONTENTS) * 4**3
+        rows = list(covering_design(factors, 0))
+        work = sum(row["batch"] * row["height"] * row["width"] for row in rows)
+        full = sum(
+            b * h * w for b, h, w in itertools.product(factors["batch"], factors["height"], factors["width"])
+        )
+        assert len(rows) < product / 4
+        assert work < full * len(CONTENTS) / 8
+
+
+class TestSizes:
+    @given(step=st.integers(1, 32), low=st.integers(1, 30), extra=st.integers(0, 40), count=st.integers(3, 8))
+    def test_are_declared_and_hold_the_ends_and_the_step_beside(
+        self, step: int, low: int, extra: int, count: int
+    ) -> None:
+        dim = Dim("n", low * step, (low + extra) * step, step)
+        sizes = sizes_of(dim, count)
+        assert all(dim.admits(size) for size in sizes)
+        assert list(sizes) == sorted(set(sizes))
+        assert len(sizes) <= count
+        assert {dim.min, dim.max, dim.ceil(dim.min + 1)} <= set(sizes)
+
+    @pytest.mark.parametrize(
+        ("dim", "count", "expected"),
+        [
+            pytest.param(Dim("n", 3, 3), 4, (3,), id="a-fixed-one"),
+            pytest.param(Dim("n", 1, 3), 4, (1, 2, 3), id="all-where-there-are-few"),
+            pytest.param(Dim("n", 1, 4), 4, (1, 2, 3, 4), id="all-where-they-just-fit"),
+            pytest.param(BATCH, 3, (1, 2, 8), id="quick-the-ends-and-one-more"),
+            pytest.param(HEIGHT, 4, (64, 96, 192, 640), id="between-by-ratio"),
+        ],
+    )
+    def test_examples(self, dim: Dim, count: int, expected: tuple[int, ...]) -> None:
+        assert sizes_of(dim, count) == expected
+
+
+class TestPlan:
+    @pytest.mark.parametrize("effort", EFFORTS)
+    def test_every_size_and_content_and_every_pair_is_tried(
+        self, effort: Effort, pictures: list[Path]
+    ) -> None:
+        cases = [case for case in plan(DIMS, FLOATS, pictures, effort, 0) if not case.native]
+        factors: Factors = {dim.name: sizes_of(dim, VALUES_PER_DIM[effort]) for dim in DIMS} | {
+            "content": CONTENTS
+        }
+        rows = [{**case.sizes, "content": case.content} for case in cases]
+        covered = {pair for row in rows for pair in itertools.combinations(row.items(), 2)}
+        assert covered == pairs_of(factors)
+        for dim in DIMS:
+            assert {dim.min, dim.max} <= {case.sizes[dim.name] for case in cases}
+        assert any(case.sizes["height"] != case.sizes["width"] for case in cases)
+
+    def test_more_effort_is_more_work(self, pictures: list[Path]) -> None:
+        volumes = [volume(plan(DIMS, FLOATS, pictures, effort, 0)) for effort in EFFORTS]
+        assert volumes == sorted(set(volumes))
+
+    def test_is_the_same_each_time_and_follows_the_seed(self, pictures: list[Path]) -> None:
+        first, again, other = (plan(DIMS, FLOATS, pictures, "normal", seed) for seed in (7, 7, 8))
+        assert first == again
+        assert first != other
+
+    def test_names_and_seeds_tell_cases_apart(self, pictures: list[Path]) -> None:
+        cases = plan(DIMS, FLOATS, pictures, "thorough", 0)
+        assert len({case.name for case in cases}) == len(cases)
+        seeds = [case.seed for case in cases if not case.native]
+        assert len(set(seeds)) == len(seeds)
+
+    def test_every_picture_is_laid_in_as_predict_does(self, pictures: list[Path]) -> None:
+        native = [case for case in plan(DIMS, FLOATS, pictures, "normal", 0) if case.native]
+        assert [case.picture for case in native] == pictures
+        for case in native:
+            assert case.picture is not None
+            array, _ = prepare(Image.open(case.picture), FLOATS)
+            assert dict(case.sizes) == {"batch": 1, "height": array.shape[2], "width": array.shape[3]}
+            made = materialise(case, [FLOAT_INPUT], FLOATS)
+            np.testing.assert_array_equal(made["input"], array)
+
+    def test_pictures_take_turns(self, pictures: list[Path]) -> None:
+        used = {case.picture for case in plan(DIMS, FLOATS, pictures, "quick", 0) if not case.native}
+        assert used == {None, *pictures}
+
+    def test_without_pictures_the_other_contents_remain(self) -> None:
+        contents = {case.content for case in plan(DIMS, FLOATS, [], "quick", 0)}
+        assert contents == set(CONTENTS) - {"picture"}
+
+    def test_without_a_picture_input_there_is_noise_only(self) -> None:
+        cases = plan((BATCH, Dim("time", 1, 64)), None, [], "quick", 0)
+        assert {case.content for case in cases} == {"noise"}
+        assert {1, 8} <= {case.sizes["batch"] for case in cases}
+
+    def test_without_dims_there_is_still_a_case(self) -> None:
+        assert [case.sizes for case in plan((), None, [], "quick", 0)] == [{}]
+
+    def test_a_picture_that_cannot_be_read_is_told_at_once(self, tmp_path: Path) -> None:
+        (tmp_path / "broken.png").write_bytes(b"")
+        with pytest.raises(PictureError, match=r"broken\.png"):
+            plan(DIMS, FLOATS, [tmp_path / "broken.png"], "quick", 0)
+
+
+SMALL = {"batch": 3, "height": 64, "width": 96}
+
+
+def made(
+    content: Content, preprocess: Preprocess, spec: TensorSpec, picture: Path | None = None
+) -> NDArray[Any]:
+    case = Case("x", SMALL, content, seed=5, picture=picture)
+    return materialise(case, [spec], preprocess)["input"]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "spec"), [(FLOATS, FLOAT_INPUT), (BYTES, BYTE_INPUT)], ids=["float-nchw", "uint8-nhwc"]
+)
+class TestMaterialise:
+    @pytest.mark.parametrize("content", CONTENTS)
+    def test_has_the_inputs_shape_dtype_and_range(
+        self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
+    ) -> None:
+        array = made(content, preprocess, spec, pictures[0] if content == "picture" else None)
+        assert array.shape == spec.sized(SMALL)
+        assert array.dtype == spec.dtype
+        assert spec.range is not None
+        assert spec.range[0] <= array.min() <= array.max() <= spec.range[1]
+
+    @pytest.mark.parametrize("content", CONTENTS)
+    def test_is_the_same_each_time(
+        self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
+    ) -> None:
+        picture = pictures[0] if content == "picture" else None
+        first, second = (made(content, preprocess, spec, picture) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+    def test_black_and_saturated_are_the_ends_of_the_range(
+        self, preprocess: Preprocess, spec: TensorSpec
+    ) -> None:
+        assert spec.range is not None
+        assert np.unique(made("black", preprocess, spec)).tolist() == [spec.range[0]]
+        assert np.unique(made("saturated", preprocess, spec)).tolist() == [spec.range[1]]
+
+    def test_noise_fills_the_range(self, preprocess: Preprocess, spec: TensorSpec) -> None:
+        assert spec.range is not None
+        noise = made("noise", preprocess, spec).astype(float) / spec.range[1]
+        assert noise.min() < 0.01
+        assert noise.max() > 0.99
+        assert noise.mean() == pytest.approx(0.5, abs=0.02)
+        assert len(np.unique(noise)) > 200
+
+    def test_empty_is_a_smooth_gradient(self, preprocess: Preprocess, spec: TensorSpec) -> None:
+        assert spec.range is not None
+        array = made("empty", preprocess, spec).astype(float) / spec.range[1]
+        rows, columns = (2, 3) if preprocess.layout == "NCHW" else (1, 2)
+        assert np.abs(np.diff(array, axis=rows)).max() < 0.1
+        assert np.abs(np.diff(array, axis=columns)).max() < 0.1
+        assert np.ptp(array) > 0.2
+
+    @pytest.mark.parametrize("content", ["picture", "noise", "empty"])
+    def test_members_of_a_batch_differ(
+        self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
+    ) -> None:
+        array = made(content, preprocess, spec, pictures[0] if content == "picture" else None)
+        assert len({member.tobytes() for member in array}) == len(array)
+
+    def test_a_picture_is_stretched_to_the_size(
+        self, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
+    ) -> None:
+        first = made("picture", preprocess, spec, pictures[0])[0]
+        wanted = np.asarray(Image.open(pictures[0]).resize((96, 64)))
+        found = first.transpose(1, 2, 0) * 255 if preprocess.layout == "NCHW" else first
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        pytest.param("int64[batch, 40] in 3..9", 3, 9, id="integers-reach-both-ends"),
+        pytest.param("int32[batch, 40] in -1..1", -1, 1, id="negative-integers"),
+        pytest.param("uint8[batch, 400] in 254..255", 254, 255, id="bytes"),
+        pytest.param("bool[batch, 40]", False, True, id="truth-values"),
+        pytest.param("int64[batch, 2] in 7..7", 7, 7, id="one-value"),
+    ],
+)
+def test_other_inputs_are_drawn_from_their_range(text: str, low: int, high: int) -> None:
+    spec = TensorSpec.parse("tokens", text)
+    array = materialise(Case("x", {"batch": 2}, "noise", 0), [spec], None)["tokens"]
+    assert array.dtype == spec.dtype
+    assert array.shape == spec.sized({"batch": 2})
+    assert (array.min(), array.max()) == (low, high)
+
+
+def test_other_float_inputs_are_drawn_from_their_range() -> None:
+    spec = TensorSpec.parse("x", "float64[batch, 1000] in -2..6")
+    array = materialise(Case("x", {"batch": 1}, "black", 0), [spec], None)["x"]
+    assert array.min() >= -2
+    assert array.max() <= 6
+    assert array.mean() == pytest.approx(2, abs=0.5)
+
+
+def test_inputs_of_one_case_differ_from_each_other() -> None:
+    specs = [TensorSpec(name, "float32", (50,), (0, 1)) for name in "ab"]
+    arrays = materialise(Case("x", {}, "noise", 0), specs, None)
+    assert arrays["a"].tolist() != arrays["b"].tolist()
+
+
+def test_volume_is_what_a_sweep_costs() -> None:
+    cases = [
+        Case("x", {"batch": 2, "height": 3, "width": 4}, "noise", 0),
+        Case("y", {"batch": 5}, "noise", 0),
+    ]
+    assert volume(cases) == 29
+
+
+class TestFindPictures:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """tmp/job, beside tmp/images with b.png, a.png, c.jpg, a folder, and deep/d.png."""
+        images = tmp_path / "images"
+        (images / "deep").mkdir(parents=True)
+        (images / "folder.png").mkdir()
+        (tmp_path / "job").mkdir()
+        for name in ("b.png", "a.png", "c.jpg", "deep/d.png"):
+            (images / name).touch()
+        return tmp_path / "job"
+
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            pytest.param("../images/*.png", ["a.png", "b.png"], id="two-dots-sorted-no-folders"),
+            pytest.param("../images/a.png", ["a.png"], id="one-file"),
+            pytest.param("../images/**/*.png", ["a.png", "b.png", "d.png"], id="folders-below-too"),
+            pytest.param("../images/[bc].*", ["b.png", "c.jpg"], id="a-choice"),
+        ],
+    )
+    def test_relative_to_the_job(self, folder: Path, pattern: str, expected: list[str]) -> None:
+        found = find_pictures(pattern, folder)
+        assert [file.name for file in found] == expected
+        assert all(file.is_file() for file in found)
+
+    def test_absolute(self, folder: Path, tmp_path: Path) -> None:
+        found = find_pictures(str(tmp_path / "images" / "*.png"), folder)
+        assert [file.name for file in found] == ["a.png", "b.png"]
+
+    def test_the_jobs_folder_may_look_like_a_pattern(self, tmp_path: Path) -> None:
+        odd = tmp_path / "job [1]*"
+        odd.mkdir()
+        (odd / "a.png").touch()
+        assert find_pictures("*.png", odd) == (odd / "a.png",)
+
+    def test_none_asked_for(self, folder: Path) -> None:
+        assert find_pictures(None, folder) == ()
+
+    @pytest.mark.parametrize("pattern", ["*.png", "../images/*.gif", "../images/deep", ""])
+    def test_none_found_names_the_pattern_and_the_folder(self, folder: Path, pattern: str) -> None:
+        with pytest.raises(PictureError) as caught:
+            find_pictures(pattern, folder)
+        assert f'validate.images = "{pattern}"' in str(caught.value)
+        assert str(folder) in str(caught.value)
+
+
+def test_case_is_written_as_json() -> None:
+    case = Case("x", {"batch": 2}, "picture", 3, Path("/home/me/a.png"))
+    assert case.to_json() == {
+        "name": "x",
+        "sizes": {"batch": 2},
+        "content": "picture",
+        "seed": 3,
+        "picture": "a.png",
+    }
