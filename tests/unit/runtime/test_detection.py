@@ -18,7 +18,8 @@ from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import Comparison, get_task, task_names
-from onnxproof.runtime.tasks.detection import TASK, Candidates, cells, decode_raw
+from onnxproof.runtime.tasks._boxes import Candidates
+from onnxproof.runtime.tasks.detection import TASK, cells, decode_raw
 
 NAN, INF = float("nan"), float("inf")
 Box = tuple[float, float, float, float]
