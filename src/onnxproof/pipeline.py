@@ -44,11 +44,13 @@ JobLike = Job | str | PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What an export wrote. ``verdict`` is None where it was told not to validate."""
+    """What an export wrote. ``verdict`` is None where it was told not to validate; ``notes`` say what
+    went another way than the job asked first."""
 
     path: Path
     manifest: Manifest
     verdict: Verdict | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +88,7 @@ def export(
         if verdict is not None:
             _write_json(folder / PARITY_FILE, verdict.to_json())
         _draw_pictures(job, folder, progress)
-    return Bundle(target, manifest, verdict)
+    return Bundle(target, manifest, verdict, graph.notes)
 
 
 def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,9 +13,11 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from onnxproof.progress import Progress as Report
 from onnxproof.validate.judge import Verdict
@@ -26,15 +29,23 @@ LOG_WIDTH = 140
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
 
+class _Count(MofNCompleteColumn):
+    """Nothing for a stage whose length is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """A bar for each stage on standard error; nothing where that is no terminal."""
-    console = Console(stderr=True)
+    # Bound to the stream as it is now: capture puts another in its place to keep the exporters quiet.
+    console = Console(file=sys.stderr)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:

@@ -32,6 +32,9 @@ def command(job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool,
         show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
     else:
         manifest = bundle.manifest
+        if bundle.verdict is None:
+            for note in bundle.notes:
+                click.echo(f"note: {note}", err=True)
         click.echo(
             f"{bundle.path}: {manifest.exporter}, opset {manifest.opset}, simplify {manifest.simplify}, "
             f"SHA-256 {str(manifest.model_sha256)[:12]}"

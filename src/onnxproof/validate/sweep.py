@@ -8,7 +8,7 @@ import torch
 from onnxproof.errors import CheckError
 from onnxproof.progress import Progress, silent
 from onnxproof.tensors import Dim
-from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
 from onnxproof.validate.facts import Answer, Facts, Failure
 from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
@@ -41,8 +41,9 @@ def sweep(
         decisions = DecisionPool(model.task, model.postprocess, has_oracle=oracle is not None)
     not_run: list[Failure] = []
     misshapen: list[Failure] = []
+    stage = f"compare {len(cases)} cases, {volume(cases) / 1e6:.1f} million pixels, 3 legs"
     for done, case in enumerate(cases):
-        progress("compare", done, len(cases))
+        progress(stage, done, len(cases))
         arrays = materialise(case, model.inputs, model.preprocess)
         wanted = _run(reference, case, arrays)
         truth = wanted if oracle is None else _run(oracle, case, arrays)
@@ -59,7 +60,7 @@ def sweep(
         pools.add(case.name, truth.outputs, wanted.outputs, found.outputs, truth.margins)
         if decisions is not None:
             decisions.add(case.name, case.sizes, truth, wanted, found)
-    progress("compare", len(cases), len(cases))
+    progress(stage, len(cases), len(cases))
     return Facts(
         leg=candidate.name,
         interface=interface,

@@ -29,28 +29,24 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 
 def _fields_table(facts: Facts) -> Table:
-    table = Table(
-        title=f"{facts.leg} against torch-float32, errors measured from torch-float64, {facts.cases} cases",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    for heading in ("field", f"rms ratio ≤ {RATIO_RMS:g}", f"max ratio ≤ {RATIO_MAX:g}", "largest error"):
-        table.add_column(heading, justify="left" if heading == "field" else "right")
-    table.add_column("PyTorch's own", justify="right")
-    table.add_column("in case")
+    title = f"{facts.leg} against torch-float32, errors measured from torch-float64, {facts.cases} cases"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("field, unit", overflow="fold")
+    for heading in (f"rms ≤ {RATIO_RMS:g}", f"max ≤ {RATIO_MAX:g}", "largest error", "PyTorch's"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("in case", overflow="fold")
     for measured in facts.fields:
         table.add_row(
-            measured.name,
+            f"{measured.name}, {measured.unit}",
             _ratio(measured.ratio_rms, RATIO_RMS),
             _ratio(measured.ratio_max, RATIO_MAX),
-            f"{measured.max_candidate:.2e} {measured.unit}",
-            f"{measured.max_reference:.2e} {measured.unit}",
+            f"{measured.max_candidate:.2e}",
+            f"{measured.max_reference:.2e}",
             escape(measured.worst_case),
         )
     for label in facts.labels:
-        table.add_row(
-            label.name, "", "", f"{label.flips} of {label.count} flipped", "", escape(label.worst_case)
-        )
+        lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
+        table.add_row(f"{label.name}, class", "", "", f"{label.flips} flips", lead, escape(label.worst_case))
     return table
 
 
