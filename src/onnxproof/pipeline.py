@@ -151,7 +151,7 @@ def _prove(
     _write_model(job, model, checkpoint, graph, folder)
     if not validate:
         return graph, None
-    verdict = _validate(job, model, folder / MODEL_FILE, graph.notes, progress)
+    verdict = _validate(job, model, folder / MODEL_FILE, progress, notes=graph.notes)
     if verdict.status == "pass" or graph.simplifier == "none":
         return graph, verdict
     plain = replace(
@@ -161,7 +161,7 @@ def _prove(
         notes=(*graph.notes, f"not simplified: the simplified graph did worse ({_first_failure(verdict)})"),
     )
     _write_model(job, model, checkpoint, plain, folder)
-    plain_verdict = _validate(job, model, folder / MODEL_FILE, plain.notes, progress)
+    plain_verdict = _validate(job, model, folder / MODEL_FILE, progress, notes=plain.notes)
     if _failures(plain_verdict) < _failures(verdict):
         return plain, plain_verdict
     _write_model(job, model, checkpoint, graph, folder)
@@ -177,7 +177,15 @@ def _first_failure(verdict: Verdict) -> str:
     return f"{check.name}{f' {check.field}' if check.field else ''}: {check.reason}"
 
 
-def _validate(job: Job, model: WrappedModel, file: Path, notes: Sequence[str], progress: Progress) -> Verdict:
+def _validate(
+    job: Job,
+    model: WrappedModel,
+    file: Path,
+    progress: Progress,
+    *,
+    checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
     return validate_file(
         model,
         file,
@@ -185,6 +193,7 @@ def _validate(job: Job, model: WrappedModel, file: Path, notes: Sequence[str], p
         folder=job.folder,
         opset=job.export.opset,
         target=job.export.target,
+        extra_checks=checks,
         notes=notes,
         progress=progress,
     )
@@ -292,16 +301,7 @@ def validate(
     if not file.is_file():
         raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
     model, _ = build_model(job)
-    return validate_file(
-        model,
-        file,
-        job.validation,
-        folder=job.folder,
-        opset=job.export.opset,
-        target=job.export.target,
-        extra_checks=checks,
-        progress=progress,
-    )
+    return _validate(job, model, file, progress, checks=checks)
 
 
 def _job_of(bundle: Path, overrides: Sequence[str]) -> tuple[Job, Manifest]:
