@@ -40,14 +40,15 @@ class ModelTable(_Table):
 class WrapperTable(_Table):
     """``[wrapper]``: what is put around the model inside the graph.
 
-    ``mean`` and ``std`` are per channel of an input in [0, 1]; None takes those of the checkpoint's
+    ``decode`` is how far the graph goes from the network's raw outputs toward decisions; each family has
+    its own choices, and "auto" takes the family's first. ``mean`` and ``std`` are per channel of an input in [0, 1]; None takes those of the checkpoint's
     folder.
     """
 
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
-    decode: Literal["none", "packed", "split"] = "packed"
+    decode: Literal["auto", "none", "packed", "split", "probabilities"] = "auto"
     mean: Channels | None = None
     std: Channels | None = None
 

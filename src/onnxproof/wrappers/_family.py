@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo, Preprocess
 from onnxproof.tensors import Dim, Field, TensorSpec
@@ -47,6 +48,22 @@ class WrappedModel:
     preprocess: Preprocess | None
     classes: tuple[ClassInfo, ...]
     postprocess: Mapping[str, Any]
+
+
+def decode_of(job: Job, *choices: str) -> str:
+    """The job's ``wrapper.decode``, the first of the family's choices where it says "auto".
+
+    Raises JobError where it is none of them.
+    """
+    wanted = job.wrapper.decode
+    if wanted == "auto":
+        return choices[0]
+    if wanted not in choices:
+        raise JobError(
+            f'wrapper.decode = "{wanted}" is not for the family {job.model.family}; '
+            f"there are: {', '.join(choices)}"
+        )
+    return wanted
 
 
 class TellsMargins(Protocol):

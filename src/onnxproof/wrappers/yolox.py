@@ -14,7 +14,7 @@ from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo, Preprocess
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel
+from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of
 from onnxproof.wrappers._folder import Channels, read_classes, read_norm_stats
 from onnxproof.wrappers._input import PictureInput
 
@@ -149,8 +149,9 @@ class _Yolox:
         wrapper = job.wrapper
         mean, std = _normalisation(job, checkpoint)
         stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
-        module = YoloxInference(network, stage, wrapper.decode).eval()
-        outputs, fields = _outputs(wrapper.decode, len(classes))
+        decode = decode_of(job, "packed", "split", "none")
+        module = YoloxInference(network, stage, decode).eval()
+        outputs, fields = _outputs(decode, len(classes))
         layout = (height.name, width.name, 3) if wrapper.channels_last else (3, height.name, width.name)
         top = 255.0 if wrapper.scale_input else 1.0
         if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
@@ -178,7 +179,7 @@ class _Yolox:
             ),
             classes=classes,
             postprocess={
-                "decode": wrapper.decode,
+                "decode": decode,
                 "outputs": [spec.name for spec in outputs],
                 "strides": list(STRIDES),
                 "score_threshold": job.validation.score_threshold,
