@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxproof.job import load_job as load_job
     from onnxproof.pipeline import Bundle as Bundle
     from onnxproof.pipeline import export as export
+    from onnxproof.pipeline import export_module as export_module
     from onnxproof.pipeline import validate as validate
     from onnxproof.runtime.predictor import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
@@ -31,6 +32,7 @@ _HOMES = {
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.judge",
     "export": "onnxproof.pipeline",
+    "export_module": "onnxproof.pipeline",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
     "validate": "onnxproof.pipeline",

@@ -4,6 +4,7 @@ The schema is in the classes below; every key has a real default or is required.
 relative to that file.
 """
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,13 @@ class _Table(BaseModel):
 
 
 class ModelTable(_Table):
-    """``[model]``: which family builds the model, and from which checkpoint."""
+    """``[model]``: which family builds the model, for which task, and from which checkpoint.
+
+    ``task`` None takes the family's first.
+    """
 
     family: str
+    task: str | None = None
     variant: str | None = None
     checkpoint: str | None = None
     builder: str | None = None
@@ -41,14 +46,14 @@ class WrapperTable(_Table):
     """``[wrapper]``: what is put around the model inside the graph.
 
     ``decode`` is how far the graph goes from the network's raw outputs toward decisions; each family has
-    its own choices, and "auto" takes the family's first. ``mean`` and ``std`` are per channel of an input in [0, 1]; None takes those of the checkpoint's
-    folder.
+    its own choices, and "auto" takes the family's first. ``mean`` and ``std`` are per channel of an input
+    in [0, 1]; None takes those of the checkpoint's folder.
     """
 
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
-    decode: Literal["auto", "none", "packed", "split", "probabilities"] = "auto"
+    decode: Literal["auto", "none", "packed", "split", "probabilities", "mask"] = "auto"
     mean: Channels | None = None
     std: Channels | None = None
 
@@ -83,13 +88,16 @@ class ExportTable(_Table):
 class ValidateTable(_Table):
     """``[validate]``: what the file is tried on, and where decisions are cut.
 
-    ``threads`` is the number of intra-op threads of both PyTorch and ONNX Runtime.
+    ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel. ``top_k`` is how
+    many of a picture's best classes are decided on. ``threads`` is the number of intra-op threads of both
+    PyTorch and ONNX Runtime.
     """
 
     images: str | None = None
-    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
     class_agnostic: bool = False
+    top_k: Annotated[int, Field(ge=1)] = 5
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
     effort: Literal["quick", "normal", "thorough"] = "normal"
     threads: Annotated[int, Field(ge=1)] = 2
@@ -192,9 +200,15 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
         raise JobError(f"job file {file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"job file {file} is no TOML: {error}") from error
-    for override in overrides:
-        _apply(document, override)
-    return Job.from_document(document, folder=file.parent, source=str(file))
+    return Job.from_document(override(document, overrides), folder=file.parent, source=str(file))
+
+
+def override(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A document with values replaced by "section.key=value"; JobError where one is not of that form."""
+    changed = copy.deepcopy(document)
+    for text in overrides:
+        _apply(changed, text)
+    return changed
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

@@ -10,19 +10,20 @@ from typing import Any
 
 import onnx
 
-from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.errors import CheckpointError, ExportError, JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import staged_folder
 from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
 from onnxproof.export.checkpoint import load_checkpoint, sha256_of
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.graph import finish, stamp
 from onnxproof.export.simplify import simplify
-from onnxproof.job import Job, load_job
+from onnxproof.job import Job, load_job, override
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
     MANIFEST_FILE,
     MODEL_FILE,
+    Predictor,
     load,
     read_manifest,
     require_providers,
@@ -32,12 +33,15 @@ from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file, versions
 from onnxproof.wrappers import get_family
-from onnxproof.wrappers._family import Checkpoint, WrappedModel
+from onnxproof.wrappers._family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.module import wrap_module
 
 PARITY_FILE = "parity.json"
 PICTURES_FOLDER = "pictures"
 SHOWN_PICTURES = 4
 """How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
+
+MODULE_FAMILY = "module"
 
 JobLike = Job | str | PathLike[str]
 
@@ -78,8 +82,55 @@ def export(
     where capture fails, CheckError where PyTorch cannot run what is declared.
     """
     job = _as_job(job, overrides)
-    target = Path(out) / job.name
     model, checkpoint = build_model(job)
+    return _export(job, model, checkpoint, Path(out) / job.name, validate, progress)
+
+
+def export_module(
+    module: Module,
+    *,
+    inputs: Mapping[str, str],
+    dims: Mapping[str, str | int],
+    out: str | PathLike[str],
+    task: str = "raw",
+    overrides: Sequence[str] = (),
+    validate: bool = True,
+    progress: Progress = silent,
+) -> Bundle:
+    """Export any module, prove the file, and write the bundle ``out``.
+
+    ``inputs`` maps the names of the inputs, in the order of the module's ``forward``, to texts such as
+    "int64[batch, time] in 0..999"; ``dims`` maps the named axes to sizes, such as "1..8". Outputs in
+    tuples, dicts and dataclasses get stable names. ``overrides`` are those of a job, such as
+    "export.opset=18". Raises as ``export`` does; JobError where the inputs do not fit the module.
+    """
+    target = Path(out)
+    document: dict[str, Any] = {
+        "name": target.name,
+        "model": {"family": MODULE_FAMILY, "task": task},
+        "inputs": dict(inputs),
+        "dims": dict(dims),
+    }
+    job = Job.from_document(
+        override(document, overrides), folder=Path(), source="the arguments of export_module"
+    )
+    model = _wrap(job, module)
+    return _export(job, model, None, target, validate, progress)
+
+
+def _wrap(job: Job, module: Module) -> WrappedModel:
+    inputs, dims = tuple(job.inputs.values()), tuple(job.dims.values())
+    return wrap_module(module, inputs, dims, task=job.model.task or "raw", decode=job.wrapper.decode)
+
+
+def _export(
+    job: Job,
+    model: WrappedModel,
+    checkpoint: Checkpoint | None,
+    target: Path,
+    validate: bool,
+    progress: Progress,
+) -> Bundle:
     _check_ahead(job, model, validate)
     with staged_folder(target) as folder:
         graph = make_graph(job, model, progress)
@@ -87,7 +138,7 @@ def export(
         manifest = _write(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             _write_json(folder / PARITY_FILE, verdict.to_json())
-        _draw_pictures(job, folder, progress)
+        _draw_pictures(job, _loaded(job, folder), folder, progress)
     return Bundle(target, manifest, verdict, graph.notes)
 
 
@@ -108,6 +159,11 @@ def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
     settings = job.validation
     require_providers(settings.providers)
     pictures = find_pictures(settings.images, job.folder)
+    if pictures and model.preprocess is None:
+        raise JobError(
+            f'validate.images = "{settings.images}": the model has no picture among its inputs '
+            f"({', '.join(spec.name for spec in model.inputs)}); leave the key out"
+        )
     if validate:
         plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     if model.preprocess is not None:
@@ -250,18 +306,29 @@ def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
     for table, key in (("model", "checkpoint"), ("validate", "images")):
         path = document[table].get(key)
         if path is not None:
-            resolved = job.resolve(path)
-            document[table][key] = os.path.relpath(
-                Path(os.path.realpath(resolved.parent), resolved.name), start
-            )
+            document[table][key] = _from(start, job.resolve(path))
+    file, colon, attribute = document["model"].get("builder", "").partition(":")
+    if file.endswith(".py"):
+        document["model"]["builder"] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
     return document
 
 
-def _draw_pictures(job: Job, folder: Path, progress: Progress) -> None:
+def _from(start: str, path: Path) -> str:
+    return os.path.relpath(Path(os.path.realpath(path.parent), path.name), start)
+
+
+def _loaded(job: Job, folder: Path) -> Predictor:
+    """The finished bundle as a user loads it; ExportError where that fails."""
+    try:
+        return load(folder, providers=job.validation.providers, threads=job.validation.threads)
+    except ModelFileError as error:
+        raise ExportError(f"what was exported does not load: {error}") from error
+
+
+def _draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
     pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
     if not pictures:
         return
-    predictor = load(folder, providers=job.validation.providers, threads=job.validation.threads)
     (folder / PICTURES_FOLDER).mkdir()
     for done, picture in enumerate(pictures):
         progress("draw", done, len(pictures))
@@ -273,6 +340,7 @@ def _draw_pictures(job: Job, folder: Path, progress: Progress) -> None:
 def validate(
     source: JobLike,
     *,
+    model: Module | None = None,
     onnx_file: str | PathLike[str] | None = None,
     overrides: Sequence[str] = (),
     progress: Progress = silent,
@@ -281,7 +349,8 @@ def validate(
 
     ``source`` is a job (then the file is ``onnx_file``, or the job's bundle in ``dist``) or a bundle's
     folder (then the file is the bundle's own, whose checksum is checked too, unless ``onnx_file`` is
-    given). Raises as ``export`` does.
+    given). ``model`` is the module itself, for a bundle of ``export_module``, which names no checkpoint.
+    Raises as ``export`` does.
     """
     checks: list[Check] = []
     if isinstance(source, str | PathLike) and Path(source).is_dir():
@@ -300,8 +369,11 @@ def validate(
         file = Path("dist") / job.name / MODEL_FILE if onnx_file is None else Path(onnx_file)
     if not file.is_file():
         raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
-    model, _ = build_model(job)
-    return _validate(job, model, file, progress, checks=checks)
+    if model is None:
+        wrapped, _ = build_model(job)
+    else:
+        wrapped = _wrap(job, model)
+    return _validate(job, wrapped, file, progress, checks=checks)
 
 
 def _job_of(bundle: Path, overrides: Sequence[str]) -> tuple[Job, Manifest]:

@@ -16,7 +16,7 @@ DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "b
 
 _DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
-_SPEC_PATTERN = re.compile(rf"(\w+)\s*\[([^\]]*)\](?:\s+in\s+({_NUMBER})\.\.({_NUMBER}))?")
+_SPEC_PATTERN = re.compile(rf"(\w+)\s*\[([^\]]*)\](?:\s+in\s+({_NUMBER})\.\.({_NUMBER})|\s+as\s+(mask))?")
 _AXIS_PATTERN = re.compile(r"\d+|[A-Za-z_]\w*")
 
 
@@ -87,15 +87,19 @@ class Dim:
 class TensorSpec:
     """A named tensor: its dtype, its axes (an int is fixed, a str is a name) and its value range.
 
-    ``range`` (inclusive) is what seeded cases draw from; it is None where nothing is drawn.
+    ``range`` (inclusive) is what seeded cases draw from; it is None where nothing is drawn. A ``mask``
+    is a padding mask: in each row of the last axis ones, at least one, then zeros.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     range: tuple[float, float] | None = None
+    mask: bool = False
 
     def __post_init__(self) -> None:
+        if self.mask and not self.shape:
+            raise RequestError(f"tensor {self.name}: a mask needs an axis to run along")
         if self.dtype not in DTYPES:
             raise RequestError(f"tensor {self.name}: dtype {self.dtype} is not one of {', '.join(DTYPES)}")
         if self.range is not None and not -math.inf < self.range[0] <= self.range[1] < math.inf:
@@ -105,7 +109,10 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, name: str, text: str) -> Self:
-        """Read ``"float32[batch, 3, height, width] in 0..255"``; the range may be left out."""
+        """Read ``"float32[batch, 3, height, width] in 0..255"`` or ``"int64[batch, time] as mask"``.
+
+        What stands behind the axes may be left out.
+        """
         match = _SPEC_PATTERN.fullmatch(text.strip())
         axes = [axis.strip() for axis in match[2].split(",")] if match and match[2].strip() else []
         if match is None or not all(_AXIS_PATTERN.fullmatch(axis) for axis in axes):
@@ -119,12 +126,13 @@ class TensorSpec:
             match[1],
             tuple(int(axis) if axis.isdigit() else axis for axis in axes),
             None if low is None else (float(low), float(high)),
+            match[5] is not None,
         )
 
     def __str__(self) -> str:
         # With every digit of the range: a bundle's job is written as this text and read back.
         ends = [repr(float(end)).removesuffix(".0") for end in self.range or ()]
-        limits = f" in {'..'.join(ends)}" if ends else ""
+        limits = " as mask" if self.mask else f" in {'..'.join(ends)}" if ends else ""
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]{limits}"
 
     @property
@@ -139,14 +147,19 @@ class TensorSpec:
     def to_json(self) -> dict[str, Any]:
         """A JSON object: name, dtype, shape and range."""
         limits = None if self.range is None else list(self.range)
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), "range": limits}
+        document = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), "range": limits}
+        return {**document, "mask": True} if self.mask else document
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``."""
         limits = value.get("range")
         return cls(
-            value["name"], value["dtype"], tuple(value["shape"]), None if limits is None else tuple(limits)
+            value["name"],
+            value["dtype"],
+            tuple(value["shape"]),
+            None if limits is None else tuple(limits),
+            value.get("mask", False),
         )
 
 

@@ -60,7 +60,7 @@ def test_a_job_file_that_is_no_job(
         ),
         pytest.param(
             "wrapper.decode=boxes",
-            ("wrapper.decode = 'boxes'", "'none', 'packed' or 'split'"),
+            ("wrapper.decode = 'boxes'", "'auto', 'none', 'packed'"),
             id="no-such-layout",
         ),
         pytest.param(

@@ -266,7 +266,7 @@ def second_colormap(folder: Path) -> None:
         ),
         pytest.param(broken_statistics, ("norm_stats.json", "cannot be read"), id="norm-stats-cut-short"),
         pytest.param(broken_colormap, ("no colormap", '"items"'), id="a-colormap-of-another-form"),
-        pytest.param(second_colormap, ("2 colormaps", "digits-", "letters-"), id="two-colormaps"),
+        pytest.param(second_colormap, ("2 files of classes", "digits-", "letters-"), id="two-colormaps"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit(

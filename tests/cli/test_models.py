@@ -43,12 +43,6 @@ def text(file: Path) -> None:
     file.write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
 
 
-def strip(file: Path) -> None:
-    model = onnx.load(file)
-    model.ClearField("metadata_props")
-    onnx.save(model, file)
-
-
 def metadata(value: str) -> Damage:
     def write(file: Path) -> None:
         model = onnx.load(file)
@@ -63,9 +57,6 @@ DAMAGES = [
     pytest.param(truncate, ("cannot be loaded", "whole", "Export it again"), id="half-a-model"),
     pytest.param(empty, ("cannot be loaded", "whole", "Export it again"), id="no-bytes"),
     pytest.param(text, ("cannot be loaded", "whole", "Export it again"), id="text-named-onnx"),
-    pytest.param(
-        strip, ("no onnxproof metadata", "give a file that onnxproof exported"), id="another-tools-file"
-    ),
     pytest.param(metadata("{"), ("model.onnx", "metadata", "export"), id="metadata-cut-short"),
     pytest.param(metadata("{}"), ("format", "export"), id="metadata-of-no-format"),
     pytest.param(metadata('{"format": 2}'), ("format 2 is not 1", "export"), id="metadata-from-the-future"),

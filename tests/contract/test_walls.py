@@ -141,7 +141,7 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
     assert ran.stderr.count("\n") == 1, ran.stderr
 
 
-GROUND = {"errors", "tensors", "progress"}
+GROUND = {"errors", "tensors", "progress", "seeded"}
 ROOMS = {
     "runtime": {"errors", "tensors", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
@@ -150,6 +150,7 @@ ROOMS = {
     "errors": set(),
     "tensors": {"errors"},
     "progress": set(),
+    "seeded": {"tensors"},
     "job": {"errors", "tensors"},
 }
 """Which parts of onnxproof each part may import."""

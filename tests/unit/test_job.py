@@ -55,13 +55,19 @@ def test_minimal_job_takes_the_documented_defaults(write: Write) -> None:
     job = load_job(write(MINIMAL))
     assert (job.export.exporter, job.export.opset, job.export.simplify) == ("auto", 20, "onnxsim")
     assert (job.wrapper.decode, job.wrapper.input_dtype, job.wrapper.scale_input) == (
-        "packed",
+        "auto",
         "float32",
         False,
     )
-    assert (job.validation.score_threshold, job.validation.iou_threshold) == (0.45, 0.45)
+    assert (job.validation.score_threshold, job.validation.iou_threshold) == (None, 0.45)
     assert job.validation.providers == ("CPUExecutionProvider",)
     assert (job.dims, job.inputs) == ({}, {})
+
+
+def test_a_threshold_that_is_not_given_stays_the_tasks_own_in_a_bundles_job(write: Write) -> None:
+    document = load_job(write(MINIMAL)).to_json()
+    assert "score_threshold" not in document["validate"]
+    assert "task" not in document["model"]
 
 
 def test_everything_in_a_job_survives_json(write: Write) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import inspect
 import io
 import logging
 import tempfile
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
 from onnxproof.errors import ExportError
 from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
+from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.wrappers._family import WrappedModel
 
@@ -74,26 +77,21 @@ def capture_sizes(dims: Sequence[Dim]) -> dict[str, int]:
 
 def example_inputs(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> tuple[Tensor, ...]:
     """Seeded tensors of the inputs' dtypes, sizes and ranges."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = []
-    for spec in inputs:
-        low, high = spec.range or (0.0, 1.0)
-        values = torch.rand(spec.sized(sizes), generator=generator, dtype=torch.float64)
-        dtype: torch.dtype = getattr(torch, spec.dtype)
-        whole = not dtype.is_floating_point
-        scaled = torch.floor(low + values * (high - low + 1)) if whole else low + values * (high - low)
-        tensors.append(scaled.to(dtype))
-    return tuple(tensors)
+    random = np.random.default_rng(0)
+    return tuple(torch.from_numpy(draw(spec, sizes, random)) for spec in inputs)
 
 
 def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> onnx.ModelProto:
     dims = dims_by_name(model.dims)
     args = example_inputs(model.inputs, capture_sizes(model.dims))
     symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
-    shapes = tuple(
+    shapes: tuple[Any, ...] = tuple(
         {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}
         for spec in model.inputs
     )
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        shapes = (shapes,)  # torch.export mirrors the signature: *inputs is one argument, a tuple
     try:
         with _quiet(), _collector_paused(), torch.no_grad():
             exported = torch.export.export(module, args, dynamic_shapes=shapes)

@@ -107,6 +107,8 @@ def _flatten(outputs: Any) -> list[Tensor]:
 
 
 def _agree(before: Tensor, after: Tensor) -> bool:
+    if not before.is_floating_point():
+        return torch.equal(before, after)
     scale = float(before.abs().max()) if before.numel() else 0.0
     difference = float((before - after).abs().max()) if before.numel() else 0.0
     return difference <= AGREEMENT * scale

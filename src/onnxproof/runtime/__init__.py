@@ -2,18 +2,30 @@
 
 from onnxproof.runtime.manifest import ClassInfo, Manifest, Preprocess
 from onnxproof.runtime.nms import nms
+from onnxproof.runtime.plain import PlainModel, gather, load_plain, picture_array, read_arrays, write_arrays
 from onnxproof.runtime.predictor import Prediction, Predictor, load
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture
+from onnxproof.runtime.request import Answer, PictureRequest, answer, parse_request
 
 __all__ = [
+    "Answer",
     "ClassInfo",
     "Manifest",
+    "PictureRequest",
+    "PlainModel",
     "Prediction",
     "Predictor",
     "Preprocess",
     "Transform",
+    "answer",
+    "gather",
     "load",
+    "load_plain",
     "nms",
+    "parse_request",
+    "picture_array",
     "prepare",
+    "read_arrays",
     "read_picture",
+    "write_arrays",
 ]

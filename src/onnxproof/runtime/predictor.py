@@ -35,6 +35,10 @@ class Prediction:
         """A JSON object; its keys are the task's."""
         return get_task(self.task).to_json(self.decisions, self.manifest.classes, self.width, self.height)
 
+    def lines(self) -> tuple[str, ...]:
+        """The decisions as text: a summary, then a line for each."""
+        return get_task(self.task).lines(self.decisions, self.manifest.classes)
+
     def draw(self, picture: Picture) -> Image.Image:
         """A copy of the picture with the decisions drawn on it."""
         return get_task(self.task).draw(read_picture(picture), self.decisions, self.manifest.classes)
@@ -52,19 +56,29 @@ class Predictor:
         self._task = get_task(manifest.task)
 
     def predict(self, picture: Picture) -> Prediction:
-        """The decisions on one picture: a path, a PIL image, or uint8 [H, W, 3] in RGB order.
+        """The decisions on one picture: a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB.
 
-        Raises PictureError where the picture cannot be read or fitted to the model's input.
+        Raises PictureError where the picture cannot be read or fitted to the model's input, RequestError
+        where the model takes no picture, ModelFileError where ONNX Runtime cannot run it.
         """
         spec = self.manifest.preprocess
         if spec is None:
             raise RequestError(
                 f"the model's inputs are {', '.join(map(str, self.manifest.inputs))}, none a picture: "
-                "run its session with arrays instead"
+                "give arrays, --input NAME=FILE.npy (in Python, onnxproof.runtime.load_plain)"
             )
         array, transform = prepare(picture, spec)
         names = [output.name for output in self.session.get_outputs()]
-        outputs = dict(zip(names, self.session.run(names, {spec.input: array}), strict=True))
+        try:
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            values = self.session.run(names, {spec.input: array})
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelFileError(
+                f"the model does not run on {spec.input} {array.dtype}{list(array.shape)} ({reason}): "
+                "was the file changed? Export it again."
+            ) from error
+        outputs = dict(zip(names, values, strict=True))
         height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
         sizes = {"batch": 1, spec.height.name: height, spec.width.name: width}
         (evidence,) = self._task.evidence(outputs, sizes, self.postprocess, {})
@@ -91,13 +105,19 @@ def load(
     file = model_file(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    session = open_session(file, options, providers)
+    return predictor_of(open_session(file, options, providers), file, overrides)
+
+
+def predictor_of(
+    session: ort.InferenceSession, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
+) -> Predictor:
+    """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
     manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
     unknown = sorted(set(overrides) - set(manifest.postprocess))
     if unknown:
         raise RequestError(
             f"{unknown[0]} is not a setting of task {manifest.task}; "
-            f"there are: {', '.join(sorted(manifest.postprocess))}"
+            f"there are: {', '.join(sorted(manifest.postprocess)) or 'none'}"
         )
     for name, value in overrides.items():
         if not 0 <= value <= 1:
@@ -146,7 +166,8 @@ def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
     if text is None:
         raise ModelFileError(
             f"{file} carries no onnxproof metadata, so what its outputs mean is not known: "
-            "give a file that onnxproof exported"
+            "give a file that onnxproof exported, or run this one with arrays: onnxproof predict "
+            "MODEL.onnx --input NAME=FILE (in Python, onnxproof.runtime.load_plain)"
         )
     return _parse_manifest(text, f"{file}'s metadata")
 

@@ -1,14 +1,15 @@
 """From a picture to the model's input, and the way back for coordinates."""
 
-import struct
+import io
+import re
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.manifest import Preprocess
@@ -16,11 +17,26 @@ from onnxproof.runtime.manifest import Preprocess
 PADDING_GREY = 114
 """The grey of letterbox padding, 0..255, as in YOLOX (Ge et al. 2021, its reference code)."""
 
-Picture: TypeAlias = str | PathLike[str] | Image.Image | NDArray[Any]
-"""What a user may hand in: a path, a PIL image, or a uint8 array [H, W, 3] (RGB) or [H, W] (grey)."""
+TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
+"""What stands behind transparent pixels, RGB: white, as in a viewer or on a page.
 
-# What Pillow's readers raise on bytes that are no picture, or not a whole one.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+The colours below full transparency are seen by nobody and are often leftovers of an editor, so they
+must not reach the model; of the backgrounds one could choose, drawings, icons and scans with an alpha
+channel are made for a light one.
+"""
+
+Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
+"""What a user may hand in: a path, the bytes of a picture file, a PIL image, or a uint8 array
+[H, W, 3] (RGB) or [H, W] (grey)."""
+
+_EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
+"""Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_SIXTEEN_BIT_AS_32 = ("PNG", "PPM")
+"""Formats whose grey of 16 bits some Pillow versions hand over in 32 (mode "I"), still up to 65535."""
+
+# The second is a warning, and an exception where the warnings' filters say so.
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +60,134 @@ class Transform:
 
 
 def read_picture(picture: Picture) -> Image.Image:
-    """A picture as RGB, upright (EXIF orientation applied).
+    """A picture as RGB of 8 bits, upright (EXIF orientation applied); of an animation the first frame.
 
-    Raises PictureError where the file is missing or unreadable, or the array is of another form.
+    Grey, palettes and CMYK are converted as Pillow does; transparent pixels are laid on white
+    (``TRANSPARENT``); greys of 16 bits are scaled from 0..65535 to 0..255. Of a PIL image with several
+    frames, the one it stands at is taken.
+
+    Raises PictureError where the file is missing or unreadable, or has more pixels than Pillow's
+    ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), where pixels are floats or integers of 32
+    bits, and where an array is of another form.
     """
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or picture.ndim not in (2, 3):
-            raise PictureError(
-                f"got an array {picture.dtype}{list(picture.shape)}; "
-                "expected uint8[H, W, 3] in RGB order, or uint8[H, W]"
-            )
-        return _upright(Image.fromarray(picture), "the array")
+        return _upright(_from_array(picture), "the array")
     if isinstance(picture, Image.Image):
         # Pillow reads a file's pixels when they are first asked for, which is here.
         return _upright(picture, "the picture")
+    if isinstance(picture, bytes):
+        return _decode(io.BytesIO(picture), "the picture", empty=not picture)
     path = Path(fspath(picture))
+    name = f"picture {path}"
     try:
         if not path.is_file():
-            raise PictureError(f"picture {path} does not exist, or is no file")
-        with Image.open(path) as image:
-            return _upright(image, f"picture {path}")
-    except _UNREADABLE as error:
-        raise _unreadable(f"picture {path}", error) from error
+            raise PictureError(f"{name} does not exist, or is no file")
+        with path.open("rb") as file:
+            return _decode(file, name, empty=not path.stat().st_size)
+    except (OSError, ValueError) as error:  # a null character in a name is a ValueError
+        raise _unreadable(name, error) from error
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    got, expected = f"{array.dtype}{list(array.shape)}", "uint8[H, W, 3] in RGB order, or uint8[H, W]"
+    if array.dtype != np.uint8:
+        advice = "scale the pixels to 0..255 and use array.astype(numpy.uint8)"
+    elif array.ndim == 4:
+        advice = "hand in one picture at a time"
+    elif array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
+        advice = "put the channels last, array.transpose(1, 2, 0)"
+    elif array.ndim == 3 and array.shape[2] == 4:
+        advice = "lay the alpha channel on a background, or hand in PIL.Image.fromarray(array)"
+    elif array.ndim == 3 and array.shape[2] == 1:
+        advice = "take array[:, :, 0]"
+    elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3):
+        _require_pixels(array.shape[1], array.shape[0], "the array")  # before older versions of Pillow fail
+        return Image.fromarray(array)
+    else:
+        advice = "choose the channels that are red, green and blue"
+    raise PictureError(f"got an array {got}; expected {expected}: {advice}")
+
+
+def _decode(file: BinaryIO, name: str, *, empty: bool) -> Image.Image:
+    """The picture that a file holds. Its pixels are decoded only where there are not too many."""
+    if empty:
+        raise _unreadable(name, EOFError("no bytes at all"))
+    try:
+        with Image.open(file) as image:
+            limit = Image.MAX_IMAGE_PIXELS  # None where a user has lifted it
+            if limit is not None and image.width * image.height > limit:
+                raise _too_large(name, image.width * image.height)
+            return _upright(image, name)
+    except _TOO_LARGE as error:
+        # The count stands in Pillow's message alone; the limit there is twice the one that a user sets.
+        count = re.search(r"(\d+) pixels", str(error))
+        raise _too_large(name, int(count[1]) if count else None) from error
+    except PictureError:
+        raise
+    except Exception as error:  # see _unreadable
+        raise _unreadable(name, error) from error
+
+
+def _too_large(name: str, pixels: int | None) -> PictureError:
+    count = "too many" if pixels is None else f"{pixels:,}"
+    return PictureError(
+        f"{name} is too large: {count} pixels, where {Image.MAX_IMAGE_PIXELS:,} are the limit; "
+        "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS where you trust its source"
+    )
 
 
 def _unreadable(name: str, error: Exception) -> PictureError:
-    return PictureError(f"{name} cannot be read ({error}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
+    """The error for a picture that Pillow cannot read.
+
+    On damaged files its readers raise what they like: besides OSError also SyntaxError, RuntimeError,
+    NotImplementedError, AttributeError, struct.error and others.
+    """
+    # Pillow's own words for bytes that it does not know name the Python object that holds them.
+    known = not isinstance(error, UnidentifiedImageError)
+    reason = (str(error) or type(error).__name__) if known else "no picture that Pillow knows"
+    return PictureError(f"{name} cannot be read ({reason}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
-    if 0 in image.size:
-        raise PictureError(f"{name} is {image.width}x{image.height} pixels: there is nothing to see")
+    _require_pixels(*image.size, name)
+    deep = image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format in _SIXTEEN_BIT_AS_32)
+    if not deep and image.mode not in _EIGHT_BIT:
+        raise PictureError(
+            f'{name} has pixels of mode "{image.mode}", whose range is not known; expected 8 bits a channel '
+            "or grey of 16: scale them to 0..255 and save the picture again"
+        )
     try:
-        return ImageOps.exif_transpose(image).convert("RGB")
-    except _UNREADABLE as error:
+        turned = ImageOps.exif_transpose(image)
+        return _scale_down(turned) if deep else _opaque(turned)
+    except Exception as error:  # see _unreadable
         raise _unreadable(name, error) from error
+
+
+def _require_pixels(width: int, height: int, name: str) -> None:
+    if not (width and height):
+        raise PictureError(f"{name} is {width}x{height} pixels: there is nothing to see")
+
+
+def _scale_down(image: Image.Image) -> Image.Image:
+    """RGB of a grey picture of 16 bits: 0..65535 to 0..255, rounded to the nearest.
+
+    Pillow's own conversion clips, so that everything above 255 is white.
+    """
+    values = np.asarray(image).astype(np.uint32)
+    greys = ((values + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255
+    pixels = np.stack((greys,) * 3, axis=-1)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        pixels[values == transparent] = TRANSPARENT
+    return Image.fromarray(pixels)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """RGB of a picture of 8 bits, transparent pixels laid on white."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    canvas = Image.new("RGBA", image.size, (*TRANSPARENT, 255))
+    return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
 
 
 def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform]:

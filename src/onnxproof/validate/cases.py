@@ -21,6 +21,7 @@ from PIL import Image
 from onnxproof.errors import PictureError
 from onnxproof.runtime.manifest import Preprocess
 from onnxproof.runtime.preprocess import prepare, read_picture, to_input
+from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -156,18 +157,8 @@ def materialise(
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
         else:
-            arrays[spec.name] = _drawn(spec, case.sizes, random)
+            arrays[spec.name] = draw(spec, case.sizes, random)
     return arrays
-
-
-def _drawn(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator) -> NDArray[Any]:
-    low, high = spec.range or (0.0, 1.0)
-    shape = spec.sized(sizes)
-    if spec.dtype == "bool":
-        return random.integers(0, 2, shape).astype(bool)
-    if spec.dtype.startswith(("int", "uint")):
-        return random.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
-    return random.uniform(low, high, shape).astype(spec.dtype)
 
 
 def _pictures(
@@ -175,7 +166,7 @@ def _pictures(
 ) -> NDArray[Any]:
     shape = spec.sized(case.sizes)
     if case.content == "noise":
-        return _drawn(spec, case.sizes, random)
+        return draw(spec, case.sizes, random)
     if case.content in ("black", "saturated"):
         low, high = spec.range or (0.0, 1.0)
         return np.full(shape, low if case.content == "black" else high, spec.dtype)

@@ -193,12 +193,17 @@ class FieldPools:
         """Add one case's outputs, whose names and shapes agree."""
         for entry in self.fields:
             truth, ref, cand = (
-                outputs[entry.output][..., entry.channels] for outputs in (oracle, reference, candidate)
+                _channels(outputs[entry.output], entry) for outputs in (oracle, reference, candidate)
             )
             if entry.kind == "label":
                 self.labels[entry.name].add(case, truth, cand, margins.get(entry.name))
             else:
                 self.errors[entry.name].add(case, truth, ref, cand)
+
+
+def _channels(values: Array, entry: Field) -> Array:
+    """The field's slice of the last axis; a scalar is its own."""
+    return values[..., entry.channels] if values.ndim else values
 
 
 def _largest(values: Array) -> float:

@@ -16,6 +16,7 @@ from onnxproof.validate.measure import FieldPools
 from onnxproof.wrappers._family import WrappedModel
 
 RAW_TASK = "raw"
+"""The task that decides nothing."""
 
 
 def sweep(

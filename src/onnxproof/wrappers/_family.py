@@ -12,6 +12,7 @@ from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo, Preprocess
 from onnxproof.tensors import Dim, Field, TensorSpec
 
+Module = nn.Module
 Outputs = tuple[Tensor, ...]
 
 
@@ -64,6 +65,33 @@ def decode_of(job: Job, *choices: str) -> str:
             f"there are: {', '.join(choices)}"
         )
     return wanted
+
+
+def task_of(job: Job, *choices: str) -> str:
+    """The job's ``model.task``, the first of the family's choices where the job names none.
+
+    Raises JobError where it is none of them.
+    """
+    wanted = job.model.task
+    if wanted is None:
+        return choices[0]
+    if wanted not in choices:
+        raise JobError(
+            f'model.task = "{wanted}" is not for the family {job.model.family}; '
+            f"there are: {', '.join(choices)}"
+        )
+    return wanted
+
+
+def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
+    """The job's dims, and the family's for what it does not name, in the order of ``defaults``.
+
+    Raises JobError where the job names one that the family does not have.
+    """
+    unknown = sorted(set(job.dims) - set(defaults))
+    if unknown:
+        raise JobError(f"dims.{unknown[0]}: the family {job.model.family} has {', '.join(defaults)}")
+    return tuple(job.dims.get(name, dim) for name, dim in defaults.items())
 
 
 class TellsMargins(Protocol):

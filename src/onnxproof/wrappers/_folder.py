@@ -1,6 +1,7 @@
 """The files beside a checkpoint in the tutorials' folder layout.
 
 ``*-colormap.json`` is ``{"items": [{"label", "color"}]}`` with colours as RGB in [0, 1];
+``*-classes.json`` is a list of names instead, for models whose classes need no colours;
 ``norm_stats.json`` is ``{"mean", "std_dev"}``, per channel of an input in [0, 1].
 """
 
@@ -13,16 +14,26 @@ from onnxproof.runtime.manifest import ClassInfo
 
 Channels = tuple[float, float, float]
 
+UNCOLOURED = (255, 214, 0)
+"""The RGB colour of classes that come without one."""
+
 
 def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
-    """The classes that the folder's colormap names, in order; None where there is no colormap."""
-    files = sorted(folder.glob("*colormap.json"))
+    """The classes that the folder's colormap or list of classes names, in order; None where there is
+    neither."""
+    files = sorted({*folder.glob("*colormap.json"), *folder.glob("*classes.json")})
     if not files:
         return None
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
-        raise CheckpointError(f"{folder} holds {len(files)} colormaps ({names}): leave the model's own")
+        raise CheckpointError(
+            f"{folder} holds {len(files)} files of classes ({names}): leave the model's own"
+        )
     document = _read_json(files[0])
+    if files[0].name.endswith("classes.json"):
+        if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
+            raise CheckpointError(f'{files[0]} is no list of classes: expected ["cat", "dog"]')
+        return tuple(ClassInfo(name, UNCOLOURED) for name in document)
     try:
         return tuple(ClassInfo(str(item["label"]), _to_rgb(item["color"])) for item in document["items"])
     except (KeyError, TypeError, ValueError) as error:

@@ -6,6 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from onnxproof.errors import CheckpointError, JobError
+from onnxproof.job import Job
+from onnxproof.runtime.manifest import Preprocess
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers._family import Checkpoint
+from onnxproof.wrappers._folder import read_norm_stats
+
+PICTURE = "input"
+"""The name of the input that takes pictures."""
+
 
 class PictureInput(nn.Module):
     """Scale, lay out and normalise a batch of pictures, in this order:
@@ -36,3 +46,46 @@ class PictureInput(nn.Module):
         if self.channels_last:
             x = x.permute(0, 3, 1, 2)
         return (x - self.mean) / self.std
+
+
+def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
+    """The stage that the job's ``[wrapper]`` asks for; mean and standard deviation are the job's own, or
+    those of the checkpoint's folder (CheckpointError where neither tells them)."""
+    wrapper = job.wrapper
+    mean, std = wrapper.mean, wrapper.std
+    if mean is None or std is None:
+        stats = read_norm_stats(checkpoint.folder)
+        if stats is None:
+            raise CheckpointError(
+                f"{checkpoint.folder} holds no norm_stats.json: put it there, "
+                "or give wrapper.mean and wrapper.std in the job"
+            )
+        mean, std = mean or stats[0], std or stats[1]
+    return PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
+
+
+def picture_spec(job: Job, batch: Dim, height: Dim, width: Dim) -> TensorSpec:
+    """The input that goes with ``picture_stage``; JobError where its dtype cannot hold its range."""
+    wrapper = job.wrapper
+    if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
+        raise JobError(
+            'wrapper.input_dtype = "uint8" needs wrapper.scale_input = true: '
+            "the network expects [0, 1], which uint8 cannot hold"
+        )
+    layout = (height.name, width.name, 3) if wrapper.channels_last else (3, height.name, width.name)
+    top = 255.0 if wrapper.scale_input else 1.0
+    return TensorSpec(PICTURE, wrapper.input_dtype, (batch.name, *layout), (0.0, top))
+
+
+def picture_preprocess(job: Job, height: Dim, width: Dim) -> Preprocess:
+    """What the host does to a picture before that input."""
+    return Preprocess(
+        input=PICTURE,
+        layout="NHWC" if job.wrapper.channels_last else "NCHW",
+        dtype=job.wrapper.input_dtype,
+        divide_by=1 if job.wrapper.scale_input else 255,
+        resize=job.predict.resize,
+        size=job.predict.size,
+        height=height,
+        width=width,
+    )

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import ClassInfo, Preprocess
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of
-from onnxproof.wrappers._folder import Channels, read_classes, read_norm_stats
-from onnxproof.wrappers._input import PictureInput
+from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers._folder import UNCOLOURED, read_classes
+from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers._weights import load_weights
 
 try:
     from cjm_yolox_pytorch.model import (
@@ -146,43 +148,25 @@ class _Yolox:
             raise JobError("model.checkpoint is missing: the family yolox reads a trained checkpoint")
         batch, height, width = _dims(job)
         network, classes = _load_network(_variant(job, checkpoint), checkpoint)
-        wrapper = job.wrapper
-        mean, std = _normalisation(job, checkpoint)
-        stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
         decode = decode_of(job, "packed", "split", "none")
-        module = YoloxInference(network, stage, decode).eval()
+        module = YoloxInference(network, picture_stage(job, checkpoint), decode).eval()
         outputs, fields = _outputs(decode, len(classes))
-        layout = (height.name, width.name, 3) if wrapper.channels_last else (3, height.name, width.name)
-        top = 255.0 if wrapper.scale_input else 1.0
-        if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
-            raise JobError(
-                'wrapper.input_dtype = "uint8" needs wrapper.scale_input = true: '
-                "the network expects [0, 1], which uint8 cannot hold"
-            )
+        given = job.validation.score_threshold
         return WrappedModel(
             module=module,
             family=self.name,
-            task="detection",
-            inputs=(TensorSpec("input", wrapper.input_dtype, (batch.name, *layout), (0.0, top)),),
+            task=task_of(job, "detection"),
+            inputs=(picture_spec(job, batch, height, width),),
             outputs=outputs,
             dims=(batch, height, width),
             fields=fields,
-            preprocess=Preprocess(
-                input="input",
-                layout="NHWC" if wrapper.channels_last else "NCHW",
-                dtype=wrapper.input_dtype,
-                divide_by=1 if wrapper.scale_input else 255,
-                resize=job.predict.resize,
-                size=job.predict.size,
-                height=height,
-                width=width,
-            ),
+            preprocess=picture_preprocess(job, height, width),
             classes=classes,
             postprocess={
                 "decode": decode,
                 "outputs": [spec.name for spec in outputs],
                 "strides": list(STRIDES),
-                "score_threshold": job.validation.score_threshold,
+                "score_threshold": DEFAULT_THRESHOLD if given is None else given,
                 "iou_threshold": job.validation.iou_threshold,
                 "class_agnostic": job.validation.class_agnostic,
             },
@@ -193,34 +177,17 @@ FAMILY = _Yolox()
 
 
 def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
-    unknown = sorted(set(job.dims) - set(DEFAULT_DIMS))
-    if unknown:
-        raise JobError(f"dims.{unknown[0]}: the family yolox has {', '.join(DEFAULT_DIMS)}")
-    dims = {**DEFAULT_DIMS, **job.dims}
-    for name in ("height", "width"):
-        dim, stride = dims[name], max(STRIDES)
+    batch, height, width = dims_of(job, DEFAULT_DIMS)
+    for dim in (height, width):
+        stride = max(STRIDES)
         if dim.min % stride or dim.max % stride or (not dim.fixed and dim.multiple % stride):
             low, high = -(-dim.min // stride) * stride, dim.max // stride * stride
             sizes = f"{low}..{high} step {stride}" if low < high else str(low)
             raise JobError(
-                f'dims.{name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
+                f'dims.{dim.name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
                 f'{stride}; write "{sizes}"'
             )
-    return dims["batch"], dims["height"], dims["width"]
-
-
-def _normalisation(job: Job, checkpoint: Checkpoint) -> tuple[Channels, Channels]:
-    """Mean and standard deviation: the job's own, or those of the checkpoint's folder."""
-    wrapper = job.wrapper
-    if wrapper.mean is not None and wrapper.std is not None:
-        return wrapper.mean, wrapper.std
-    stats = read_norm_stats(checkpoint.folder)
-    if stats is None:
-        raise CheckpointError(
-            f"{checkpoint.folder} holds no norm_stats.json: put it there, "
-            "or give wrapper.mean and wrapper.std in the job"
-        )
-    return wrapper.mean or stats[0], wrapper.std or stats[1]
+    return batch, height, width
 
 
 def _variant(job: Job, checkpoint: Checkpoint) -> str:
@@ -248,29 +215,15 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     num_classes = int(weight.shape[0])
     classes = read_classes(checkpoint.folder)
     if classes is None:
-        classes = tuple(ClassInfo(str(index), (255, 214, 0)) for index in range(num_classes))
+        classes = tuple(ClassInfo(str(index), UNCOLOURED) for index in range(num_classes))
     if len(classes) != num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint.file} has {num_classes} classes, the colormap beside it names "
             f"{len(classes)}: pass the colormap that the model was trained with"
         )
     network = build_network(variant, num_classes)
-    expected = network.state_dict()
-    wrong = [
-        f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
-        for name, tensor in checkpoint.state_dict.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
-    wrong += [f"{name} is missing" for name in expected if name not in checkpoint.state_dict]
-    wrong += [f"{name} is not in the model" for name in checkpoint.state_dict if name not in expected]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise CheckpointError(
-            f"checkpoint {checkpoint.file} does not fit yolox_{variant}: {wrong[0]}{more}; "
-            f"is model.variant right? There are: {', '.join(VARIANTS)}"
-        )
-    network.load_state_dict(dict(checkpoint.state_dict))
-    return network.float(), classes
+    advice = f"is model.variant right? There are: {', '.join(VARIANTS)}"
+    return load_weights(network, checkpoint, f"yolox_{variant}", advice), classes
 
 
 def _outputs(decode: str, num_classes: int) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:

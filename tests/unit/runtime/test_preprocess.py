@@ -1,9 +1,13 @@
 """From a picture to the input and back: reading, cropping, letterboxing, stretching, restoring boxes."""
 
 import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,10 +15,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.manifest import Preprocess
-from onnxproof.runtime.preprocess import PADDING_GREY, Transform, prepare, read_picture, to_input
+from onnxproof.runtime.preprocess import PADDING_GREY, TRANSPARENT, Transform, prepare, read_picture, to_input
 from onnxproof.tensors import Dim
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
@@ -40,6 +45,30 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack(grey, axis=-1).round().astype(np.uint8))
 
 
+GREY, COLOR = 0, 2
+"""Colour types of PNG."""
+
+
+def png_of_16_bits(kind: int, values: list[int], *, transparent: int | None = None) -> bytes:
+    """A PNG of one row, 16 bits a channel; by hand, because Pillow writes no colours like that, and its
+    older versions no transparency either."""
+    width = len(values) // (3 if kind == COLOR else 1)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, 1, 16, kind, 0, 0, 0))]
+    if transparent is not None:
+        chunks.append((b"tRNS", struct.pack(">H", transparent)))
+    chunks += [(b"IDAT", zlib.compress(b"\0" + np.array(values, ">u2").tobytes())), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
+def tiff_of_16_bits(values: list[int]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.array([values], np.uint16)).save(file, "TIFF")
+    return file.getvalue()
+
+
 def size_of(array: NDArray[Any]) -> tuple[int, int]:
     """Width and height of an NCHW input of one picture."""
     assert array.shape[:2] == (1, 3)
@@ -61,8 +90,6 @@ class TestReadPicture:
         [
             pytest.param(Image.new("L", (2, 2), 9), (9, 9, 9), id="grey-becomes-three-channels"),
             pytest.param(Image.new("1", (2, 2), 1), (255, 255, 255), id="black-and-white"),
-            pytest.param(Image.new("LA", (2, 2), (9, 0)), (9, 9, 9), id="grey-alpha-is-dropped"),
-            pytest.param(Image.new("RGBA", (2, 2), (7, 8, 9, 0)), (7, 8, 9), id="alpha-is-dropped"),
             pytest.param(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), (255, 0, 0), id="cmyk"),
             pytest.param(
                 Image.new("RGB", (2, 2), (7, 8, 9)).convert("P", palette=Image.Palette.ADAPTIVE),
@@ -76,12 +103,120 @@ class TestReadPicture:
         assert read.mode == "RGB"
         assert read.getpixel((0, 0)) == expected
 
-    @pytest.mark.parametrize("suffix", ["png", "tif"])
-    def test_16_bits_are_clipped_not_scaled_today(self, tmp_path: Path, suffix: str) -> None:
-        """Pillow's own conversion: whatever is above 255 is white. Nothing warns of it."""
-        file = tmp_path / f"deep.{suffix}"
-        Image.fromarray(np.array([[0, 200, 256, 65535]], np.uint16)).save(file)
-        assert np.asarray(read_picture(file))[0, :, 0].tolist() == [0, 200, 255, 255]
+    @pytest.mark.parametrize(
+        ("alpha", "expected"),
+        [
+            pytest.param(255, (200, 100, 50), id="opaque-is-untouched"),
+            pytest.param(0, TRANSPARENT, id="what-hides-below-transparency-stays-hidden"),
+            pytest.param(51, (244, 224, 214), id="one-fifth-of-the-colour-on-white"),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", ["png", "webp"])
+    def test_transparency_is_laid_on_white(
+        self, tmp_path: Path, suffix: str, alpha: int, expected: tuple[int, int, int]
+    ) -> None:
+        file = tmp_path / f"glass.{suffix}"
+        Image.new("RGBA", (8, 8), (200, 100, 50, alpha)).save(file, lossless=True, exact=True)
+        assert read_picture(file).getpixel((3, 3)) == expected
+
+    def test_grey_with_alpha_is_laid_on_white(self) -> None:
+        image = Image.new("LA", (2, 1), (9, 255))
+        image.putpixel((1, 0), (9, 0))
+        assert np.asarray(read_picture(image)).tolist() == [[[9, 9, 9], [255, 255, 255]]]
+
+    @pytest.mark.parametrize("form", ["PNG", "GIF"])
+    def test_a_palettes_transparent_entry_is_white(self, form: str) -> None:
+        image = Image.new("P", (2, 1))
+        image.putpalette([10, 20, 30, 200, 100, 50])
+        image.putpixel((1, 0), 1)
+        file = io.BytesIO()
+        image.save(file, form, transparency=0)
+        assert np.asarray(read_picture(file.getvalue())).tolist() == [[[255, 255, 255], [200, 100, 50]]]
+
+    @pytest.mark.parametrize(
+        ("image", "transparent"),
+        [
+            pytest.param(Image.new("RGB", (1, 1), (5, 6, 7)), (5, 6, 7), id="rgb"),
+            pytest.param(Image.new("L", (1, 1), 5), 5, id="grey"),
+        ],
+    )
+    def test_a_colour_that_png_declares_transparent_is_white(
+        self, image: Image.Image, transparent: int | tuple[int, int, int]
+    ) -> None:
+        file = io.BytesIO()
+        image.save(file, "PNG", transparency=transparent)
+        assert read_picture(file.getvalue()).getpixel((0, 0)) == TRANSPARENT
+
+    def test_a_grey_of_16_bits_that_png_declares_transparent_is_white(self) -> None:
+        file = png_of_16_bits(GREY, [500, 501], transparent=500)
+        assert np.asarray(read_picture(file))[0, :, 0].tolist() == [255, 2]
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param(lambda values: png_of_16_bits(GREY, values), id="png"),
+            pytest.param(tiff_of_16_bits, id="tiff"),
+            pytest.param(lambda values: b"P5 8 1 65535\n" + np.array(values, ">u2").tobytes(), id="pgm"),
+        ],
+    )
+    def test_16_bit_greys_are_scaled_to_8(self, write: Callable[[list[int]], bytes]) -> None:
+        read = np.asarray(read_picture(write([0, 128, 129, 257, 256 * 128, 65406, 65407, 65535])))
+        assert read.shape == (1, 8, 3)
+        assert read[0, :, 0].tolist() == [0, 0, 1, 1, 128, 254, 255, 255]
+        assert (read == read[..., :1]).all()
+
+    def test_16_bit_greys_of_the_other_byte_order(self) -> None:
+        image = Image.frombytes("I;16B", (2, 1), np.array([[257, 65535]], ">u2").tobytes())
+        assert np.asarray(read_picture(image))[0, :, 0].tolist() == [1, 255]
+
+    def test_16_bit_colours_come_with_their_high_byte(self) -> None:
+        file = png_of_16_bits(COLOR, [0x1234, 0xFFFF, 0x00FF])
+        assert read_picture(file).getpixel((0, 0)) == (0x12, 0xFF, 0x00)
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            pytest.param(Image.new("F", (2, 2), 0.5), id="floats-could-be-of-any-range"),
+            pytest.param(Image.new("I", (2, 2), 70_000), id="integers-of-32-bits-too"),
+            pytest.param(Image.new("LAB", (2, 2)), id="lab-needs-a-profile"),
+        ],
+    )
+    def test_a_mode_of_unknown_range_is_refused(self, image: Image.Image) -> None:
+        with pytest.raises(
+            PictureError, match=rf'mode "{image.mode}".*expected 8 bits.*scale them to 0\.\.255'
+        ):
+            read_picture(image)
+
+    @pytest.mark.parametrize("form", ["TIFF"])
+    def test_a_file_of_floats_is_refused_by_its_name(self, tmp_path: Path, form: str) -> None:
+        file = tmp_path / "depth.tif"
+        Image.new("F", (2, 2), 0.5).save(file, form)
+        with pytest.raises(PictureError, match=r'depth\.tif has pixels of mode "F"'):
+            read_picture(file)
+
+    @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+    def test_of_an_animation_the_first_frame_is_taken(self, form: str) -> None:
+        frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
+        file = io.BytesIO()
+        frames[0].save(file, form, save_all=True, append_images=frames[1:])
+        red, green, blue = np.asarray(read_picture(file.getvalue()))[4, 4].tolist()
+        assert red > 240
+        assert max(green, blue) < 15
+
+    def test_of_an_opened_animation_the_frame_it_stands_at(self) -> None:
+        file = io.BytesIO()
+        Image.new("L", (8, 8), 0).save(file, "TIFF", save_all=True, append_images=[Image.new("L", (8, 8), 9)])
+        image = Image.open(file)
+        image.seek(1)
+        assert read_picture(image).getpixel((0, 0)) == (9, 9, 9)
+
+    def test_a_deep_picture_is_turned_upright_too(self) -> None:
+        file = io.BytesIO()
+        image = Image.fromarray(np.array([[65535, 0]], np.uint16))
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(file, "PNG", exif=exif)
+        assert np.asarray(read_picture(file.getvalue()))[..., 0].tolist() == [[255], [0]]
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
     def test_exif_orientation_is_applied(self, tmp_path: Path, suffix: str) -> None:
@@ -104,23 +239,27 @@ class TestReadPicture:
         np.testing.assert_array_equal(np.asarray(read_picture(bgr[:, ::-1, ::-1])), bgr[:, ::-1, ::-1])
 
     @pytest.mark.parametrize(
-        "array",
+        ("array", "advice"),
         [
-            pytest.param(np.zeros((4, 4, 3), np.float32), id="float-could-be-of-either-range"),
-            pytest.param(np.zeros((4, 4, 3), np.uint16), id="16-bit"),
-            pytest.param(np.zeros((3, 4, 4), np.uint8), id="channels-first"),
-            pytest.param(np.zeros((4, 4, 4), np.uint8), id="alpha"),
-            pytest.param(np.zeros((4, 4, 1), np.uint8), id="grey-with-an-axis-too-many"),
-            pytest.param(np.zeros((1, 4, 4, 3), np.uint8), id="a-batch"),
-            pytest.param(np.zeros(4, np.uint8), id="a-row"),
-            pytest.param(np.zeros((), np.uint8), id="a-number"),
+            pytest.param(np.zeros((4, 4, 3), np.float32), "0..255", id="float-could-be-of-either-range"),
+            pytest.param(np.zeros((4, 4, 3), np.uint16), "0..255", id="16-bit"),
+            pytest.param(np.zeros((4, 4), bool), "0..255", id="a-mask"),
+            pytest.param(np.zeros((3, 4, 4), np.uint8), "array.transpose(1, 2, 0)", id="channels-first"),
+            pytest.param(np.zeros((1, 4, 5), np.uint8), "array.transpose(1, 2, 0)", id="grey-channel-first"),
+            pytest.param(np.zeros((4, 4, 4), np.uint8), "alpha", id="alpha"),
+            pytest.param(np.zeros((4, 4, 1), np.uint8), "array[:, :, 0]", id="grey-with-an-axis-too-many"),
+            pytest.param(np.zeros((4, 4, 2), np.uint8), "red, green and blue", id="two-channels"),
+            pytest.param(np.zeros((4, 4, 13), np.uint8), "red, green and blue", id="a-satellites-bands"),
+            pytest.param(np.zeros((1, 4, 4, 3), np.uint8), "one picture at a time", id="a-batch"),
+            pytest.param(np.zeros(4, np.uint8), "", id="a-row"),
+            pytest.param(np.zeros((), np.uint8), "", id="a-number"),
         ],
     )
-    def test_other_arrays_are_refused(self, array: NDArray[Any]) -> None:
+    def test_other_arrays_are_refused(self, array: NDArray[Any], advice: str) -> None:
         with pytest.raises(PictureError) as caught:
             read_picture(array)
-        assert f"{array.dtype}{list(array.shape)}" in str(caught.value)
-        assert GREYS in str(caught.value)
+        for part in (f"{array.dtype}{list(array.shape)}", GREYS, advice):
+            assert part in str(caught.value)
 
     @pytest.mark.parametrize(
         "source",
@@ -163,6 +302,8 @@ class TestReadPicture:
             pytest.param(b"hello, world", id="text"),
             pytest.param(b"P6 4x 4 255\n" + bytes(48), id="a-size-that-is-no-number"),
             pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(64), id="nothing-after-the-signature"),
+            pytest.param(b"DDS " + struct.pack("<I", 124) + bytes(120), id="a-reader-raises-notimplemented"),
+            pytest.param(b"BLP1" + struct.pack("<i", 9) + bytes(200), id="a-reader-raises-its-own-error"),
         ],
     )
     def test_a_file_of_something_else(self, tmp_path: Path, content: bytes) -> None:
@@ -177,6 +318,56 @@ class TestReadPicture:
         half = io.BytesIO(whole.getvalue()[:1500])
         with pytest.raises(PictureError, match="cannot be read"):
             read_picture(Image.open(half))
+
+    def test_bytes_are_a_file_in_memory(self) -> None:
+        file = io.BytesIO()
+        picture(7, 5).save(file, "PNG")
+        np.testing.assert_array_equal(np.asarray(read_picture(file.getvalue())), pixels(7, 5))
+
+    @pytest.mark.parametrize("content", [b"", b"hello"], ids=["no-bytes", "text"])
+    def test_bytes_that_are_no_picture(self, content: bytes) -> None:
+        with pytest.raises(PictureError, match=r"the picture cannot be read .*is it whole"):
+            read_picture(content)
+
+    def test_a_file_without_bytes_is_said_to_be_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.png").touch()
+        with pytest.raises(PictureError, match=r"empty\.png cannot be read \(no bytes at all\)"):
+            read_picture(tmp_path / "empty.png")
+
+    @pytest.mark.parametrize(
+        ("limit", "warned"),
+        [
+            pytest.param(40, "ignore", id="up-to-twice-the-limit-pillow-only-warns"),
+            pytest.param(40, "error", id="and-raises-where-warnings-are-errors"),
+            pytest.param(30, "ignore", id="above-twice-the-limit-it-raises"),
+        ],
+    )
+    def test_too_many_pixels_are_not_decoded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, warned: Literal["ignore", "error"]
+    ) -> None:
+        file = tmp_path / "huge.png"
+        picture(8, 8).save(file)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+
+        def load(*_: object) -> None:
+            raise AssertionError("the pixels were decoded")
+
+        monkeypatch.setattr(PngImageFile, "load", load)
+        with warnings.catch_warnings():
+            warnings.simplefilter(warned, Image.DecompressionBombWarning)
+            with pytest.raises(PictureError) as caught:
+                read_picture(file)
+        for part in ("huge.png is too large", "64 pixels", str(limit), "make it smaller", "MAX_IMAGE_PIXELS"):
+            assert part in str(caught.value)
+
+    @pytest.mark.parametrize("limit", [64, None], ids=["just-within", "lifted"])
+    def test_pillows_limit_is_the_users_to_set(
+        self, monkeypatch: pytest.MonkeyPatch, limit: int | None
+    ) -> None:
+        file = io.BytesIO()
+        picture(8, 8).save(file, "PNG")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert read_picture(file.getvalue()).size == (8, 8)
 
 
 def tutorial_crop(image: Image.Image, size: int) -> Image.Image:

@@ -90,6 +90,9 @@ class Task(Protocol):
     ) -> dict[str, Any]:
         """A JSON object for one picture of ``width`` by ``height`` pixels."""
 
+    def lines(self, decisions: Any, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        """The decisions as text: a summary, then a line for each."""
+
     def draw(self, picture: Image.Image, decisions: Any, classes: tuple[ClassInfo, ...]) -> Image.Image:
         """A copy of the picture with the decisions drawn on it."""
 

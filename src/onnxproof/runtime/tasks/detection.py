@@ -25,6 +25,9 @@ from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks._boxes import Candidates, Detections, compare, decide
 from onnxproof.runtime.tasks._task import Array, Comparison, class_color, class_name
 
+DEFAULT_THRESHOLD = 0.45
+"""The score above which a detection counts unless the job says otherwise, as in the tutorials' pipeline."""
+
 
 def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) -> tuple[Array, Array]:
     """Layout "none" as boxes [b, n, 4] (x0, y0, x1, y1, pixels) and class scores [b, n, C].
@@ -128,6 +131,15 @@ class _Detection:
                 }
             )
         return {"boxes": boxes}
+
+    def lines(self, decisions: Detections, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        rows = [
+            f"{class_name(int(label), classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]"
+            for (x0, y0, x1, y1), score, label in zip(
+                decisions.boxes.tolist(), decisions.scores.tolist(), decisions.labels, strict=True
+            )
+        ]
+        return (f"{len(rows)} detection{'' if len(rows) == 1 else 's'}", *rows)
 
     def draw(
         self, picture: Image.Image, decisions: Detections, classes: tuple[ClassInfo, ...]

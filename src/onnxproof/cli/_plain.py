@@ -1,0 +1,79 @@
+"""What predict prints of outputs that have no task: their names, shapes and a summary of their values."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from onnxproof.errors import RequestError
+from onnxproof.runtime import PlainModel, gather, picture_array, write_arrays
+from onnxproof.runtime.plain import summarize, values_json
+
+JSON_VALUES = 1000
+"""Outputs with more values than this stand in JSON without them; --out writes them all."""
+
+
+def run_plain(
+    model: PlainModel,
+    images: Sequence[Path],
+    given: Sequence[str],
+    *,
+    scale: float,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the model once on what is given, or once for each image, and print the outputs."""
+    if out is not None and len(images) > 1:
+        raise RequestError(f"--out writes the outputs of one run, got {len(images)} images: give one")
+    arrays, notes = gather(model, given, scale=scale)
+    results: list[dict[str, Any]] = []
+    for note in notes:
+        click.echo(note, err=True)
+    for image in images or (None,):
+        if image is not None:
+            port = model.picture_input(arrays)
+            array, note = picture_array(image, port, scale=scale)
+            click.echo(f"{image}: {note}", err=True)
+            outputs = model.run({**arrays, port.name: array})
+        else:
+            outputs = model.run(arrays)
+        head = {} if image is None else {"image": str(image)}
+        results.append({**head, "outputs": [_describe(name, value) for name, value in outputs.items()]})
+        if not as_json:
+            _print(results[-1])
+    if out is not None:
+        _write(out, outputs)
+    if as_json:
+        click.echo(json.dumps(results if images else results[0], indent=2, ensure_ascii=False))
+    return 0
+
+
+def _describe(name: str, value: Any) -> dict[str, Any]:
+    described = {"name": name, **summarize(value)}
+    size = value.size if isinstance(value, np.ndarray) else 0
+    described["values"] = values_json(value, JSON_VALUES)
+    if size > JSON_VALUES:
+        described["values_left_out"] = size
+    return described
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    if "image" in result:
+        click.echo(f"{result['image']}:")
+    for output in result["outputs"]:
+        parts = [f"{output['name']}  {output['dtype']}{output['shape']}"]
+        parts += [f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output]
+        parts += [
+            f"{key.replace('_', ' ')} {output[key]}" for key in ("argmax", "not_finite") if key in output
+        ]
+        click.echo("  ".join(parts))
+
+
+def _write(out: Path, outputs: Mapping[str, Any]) -> None:
+    arrays = {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
+    for name in outputs.keys() - arrays.keys():
+        click.echo(f"note: output {name} is a {type(outputs[name]).__name__}, not written", err=True)
+    write_arrays(out, arrays)

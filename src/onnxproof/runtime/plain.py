@@ -1,0 +1,468 @@
+"""Any ONNX file, also one that onnxproof did not write: its interface, and its outputs as arrays.
+
+What the outputs mean is not known here. A picture can be given to an input of three channels; which
+normalisation the model was trained with is not in the file either, so pixels come in [0, 1] (or as they
+are), and a model that wants more gets an array.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onnxproof.errors import PictureError, RequestError
+from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.runtime.predictor import CPU, model_file, open_session
+from onnxproof.runtime.preprocess import Picture, read_picture
+
+Array = NDArray[Any]
+
+QUIET = 4
+"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
+
+NO_VERSION = 2**63 - 1
+"""ONNX Runtime's model version of a file that states none."""
+
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bool": "bool",
+    "string": "string",
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+"""NumPy's names for ONNX Runtime's element types; "string" is fed as NumPy's str."""
+
+ROWS = 8
+"""Rows whose arg-max a summary names."""
+
+PICTURE_DTYPES = ("float32", "uint8")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output as the file declares it.
+
+    ``dtype`` is NumPy's name, or ONNX Runtime's where NumPy has none (bfloat16, a sequence, a map). An
+    axis is an int where it is fixed, a name where it is dynamic, None where it is dynamic and nameless.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    @classmethod
+    def of(cls, node: Any) -> Self:
+        """Read ONNX Runtime's ``NodeArg``."""
+        kind = str(node.type)
+        inner = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+        axes = tuple(axis if isinstance(axis, int) else axis or None for axis in node.shape or ())
+        return cls(node.name, _DTYPES.get(inner, inner), axes)
+
+    def __str__(self) -> str:
+        axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.dtype}[{axes}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: name, dtype and shape (null for a nameless dynamic axis)."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    def check(self, array: Array) -> None:
+        """RequestError where an array has another dtype, rank or fixed size than the input."""
+        text = array.dtype.kind in "UO" and self.dtype == "string"
+        fits = array.ndim == len(self.shape) and all(
+            got == axis for got, axis in zip(array.shape, self.shape, strict=True) if isinstance(axis, int)
+        )
+        if fits and (text or array.dtype.name == self.dtype):
+            return
+        got = f"{array.dtype.name}{list(array.shape)}"
+        if fits and self.dtype not in _DTYPES.values():
+            advice = "NumPy has no such dtype, so this input cannot be fed"
+        elif fits:
+            advice = f'convert it with array.astype("{self.dtype}")'
+        else:
+            advice = "reshape, pad or cut the array to the fixed sizes"
+        raise RequestError(f"input {self.name}: got {got}, expected {self}: {advice}")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLayout:
+    """How a picture is laid into an input: the axes' order, and a fixed height and width or None."""
+
+    order: str
+    height: int | None
+    width: int | None
+
+
+class PlainModel:
+    """An ONNX file and its session. Made by ``load_plain``; safe to call from several threads."""
+
+    def __init__(self, session: ort.InferenceSession, file: Path) -> None:
+        self.session = session
+        self.file = file
+        self.inputs = tuple(Port.of(node) for node in session.get_inputs())
+        self.outputs = tuple(Port.of(node) for node in session.get_outputs())
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+
+    @property
+    def by_onnxproof(self) -> bool:
+        """Whether the file carries a manifest, so that ``onnxproof.load`` can predict with it."""
+        return METADATA_KEY in self.metadata
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file says of itself; "task" is null, as the file names none."""
+        about = self.session.get_modelmeta()
+        return {
+            "file": str(self.file),
+            "task": None,
+            "inputs": [port.to_json() for port in self.inputs],
+            "outputs": [port.to_json() for port in self.outputs],
+            "producer": about.producer_name,
+            "graph": about.graph_name,
+            "description": about.description,
+            "version": None if about.version == NO_VERSION else about.version,
+            "opset": opsets(self.file),
+            "metadata": dict(sorted(self.metadata.items())),
+        }
+
+    def run(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """The outputs by name, for one array an input; a sequence or map comes as a list or dict.
+
+        Raises RequestError where names, dtypes, ranks or fixed sizes are not the file's, or where
+        ONNX Runtime cannot run these sizes.
+        """
+        self.require_names(arrays)
+        for port in self.inputs:
+            port.check(arrays[port.name])
+        names = [port.name for port in self.outputs]
+        feeds = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        # 0-d arrays come out of ascontiguousarray with one axis.
+        feeds = {name: feed.reshape(arrays[name].shape) for name, feed in feeds.items()}
+        try:
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            return dict(zip(names, self.session.run(names, feeds), strict=True))
+        except Exception as error:
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+            reason = str(error).strip().splitlines()[0]
+            raise RequestError(
+                f"{self.file} does not run on {sizes} ({reason}): try other sizes of the dynamic axes, "
+                "such as those that the model was exported with, or multiples of 32"
+            ) from error
+
+    def require_names(self, names: Mapping[str, object]) -> None:
+        """RequestError where an input has nothing given, or something is given for no input."""
+        expected = {port.name for port in self.inputs}
+        missing = [port for port in self.inputs if port.name not in names]
+        unknown = sorted(names.keys() - expected)
+        if unknown:
+            raise RequestError(f'the file has no input "{unknown[0]}"; there are: {self._list_inputs()}')
+        if missing:
+            raise RequestError(
+                f"nothing is given for input {missing[0].name} {missing[0]}; the inputs are: "
+                f"{self._list_inputs()}: give each, --input NAME=FILE"
+            )
+
+    def input_named(self, name: str) -> Port:
+        """The input of that name; RequestError where there is none."""
+        for port in self.inputs:
+            if port.name == name:
+                return port
+        raise RequestError(f'the file has no input "{name}"; there are: {self._list_inputs()}')
+
+    def picture_input(self, given: Collection[str] = ()) -> Port:
+        """The one input, of those not ``given``, that a picture fits; PictureError if none or several do."""
+        free = [port for port in self.inputs if port.name not in given]
+        fitting = []
+        for port in free:
+            try:
+                layout_of(port)
+            except PictureError:
+                continue
+            fitting.append(port)
+        if len(fitting) == 1:
+            return fitting[0]
+        if len(free) == 1:
+            layout_of(free[0])  # raises, with what is in the way
+        count = f"{len(fitting)} inputs" if fitting else "no input that is still free"
+        raise PictureError(
+            f"{count} can take a picture; there are: {self._list_inputs()}: "
+            "give each by its name, --input NAME=FILE"
+        )
+
+    def _list_inputs(self) -> str:
+        return ", ".join(f"{port.name} {port}" for port in self.inputs) or "none"
+
+
+def load_plain(
+    path: str | PathLike[str], *, providers: Sequence[str] = (CPU,), threads: int = 0
+) -> PlainModel:
+    """Load any ONNX file (or a bundle's) to run it with arrays.
+
+    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). Raises
+    ModelFileError where the file is missing or broken.
+    """
+    file = model_file(path)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = QUIET
+    return PlainModel(open_session(file, options, providers), file)
+
+
+def layout_of(port: Port) -> PictureLayout:
+    """How a picture fits an input; PictureError, with what is in the way, where it does not.
+
+    The axis with three entries holds the channels: the second is "NCHW", the last "NHWC"; where both
+    have three, "NCHW", which is PyTorch's.
+    """
+
+    def refuse(why: str) -> PictureError:
+        return PictureError(
+            f"a picture does not fit input {port.name} {port}: {why}; "
+            f"make the array yourself, --input {port.name}=FILE.npy"
+        )
+
+    if port.dtype not in PICTURE_DTYPES:
+        raise refuse(f"expected dtype {' or '.join(PICTURE_DTYPES)}")
+    if len(port.shape) != 4:
+        raise refuse("expected four axes, batch, channels, height and width")
+    batch, second, third, fourth = port.shape
+    if isinstance(batch, int) and batch != 1:
+        raise refuse(f"its batch is fixed at {batch}, a picture makes a batch of 1")
+    if second == 3:
+        order, height, width = "NCHW", third, fourth
+    elif fourth == 3:
+        order, height, width = "NHWC", second, third
+    else:
+        raise refuse("no channel axis (the second or the last) is fixed at 3, for red, green and blue")
+    return PictureLayout(
+        order, height if isinstance(height, int) else None, width if isinstance(width, int) else None
+    )
+
+
+def picture_array(picture: Picture, port: Port, *, scale: float = 1.0) -> tuple[Array, str]:
+    """A picture as the array for an input, [1, 3, H, W] or [1, H, W, 3] in RGB, and what was done.
+
+    A fixed height or width is stretched to, a dynamic one is the picture's own. float32 pixels are in
+    [0, ``scale``], uint8 pixels in 0..255. Raises PictureError where the picture cannot be read, or
+    does not fit the input.
+    """
+    layout = layout_of(port)
+    image = read_picture(picture)
+    own = image.size
+    size = (layout.width or own[0], layout.height or own[1])
+    if size != own:
+        image = image.resize(size)
+    pixels: Array = np.asarray(image)
+    span = "0..255"
+    if port.dtype == "float32":
+        pixels = pixels.astype(np.float32)
+        if scale != 255:
+            pixels *= np.float32(scale / 255)
+        span = f"[0, {scale:g}]"
+    if layout.order == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    array = np.ascontiguousarray(pixels[None])
+    resized = "its own size" if size == own else f"stretched from {own[0]}x{own[1]} to {size[0]}x{size[1]}"
+    return array, f"input {port.name}: RGB in {span}, {layout.order} {list(array.shape)}, {resized}"
+
+
+def gather(
+    model: PlainModel, given: Sequence[str], *, scale: float = 1.0
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The inputs that texts name, and what was done to pictures.
+
+    Each text is NAME=FILE, where the file is a .npy, a .npz (its array of that name, or its only one) or
+    a picture (``scale`` as in ``picture_array``); or a .npz alone, which holds inputs by name; or a .npy
+    alone, where there is one input. Raises RequestError where a name or a file is not there, or a name
+    comes twice; PictureError as ``picture_array``. Nothing is checked against the inputs' shapes.
+    """
+    arrays: dict[str, Array] = {}
+    notes: list[str] = []
+    for text in given:
+        # By the inputs' names, since a name or a path may hold an equals sign itself.
+        port = next((port for port in model.inputs if text.startswith(f"{port.name}=")), None)
+        if port is None:
+            found = _arrays_alone(model, text)
+        else:
+            file = text.removeprefix(f"{port.name}=")
+            if file.lower().endswith((".npy", ".npz")):
+                found = {port.name: _one_array(port.name, file)}
+            else:
+                array, note = picture_array(file, port, scale=scale)
+                found = {port.name: array}
+                notes.append(note)
+        twice = sorted(found.keys() & arrays.keys())
+        if twice:
+            raise RequestError(f"input {twice[0]} is given twice: give each input once")
+        arrays |= found
+    return arrays, tuple(notes)
+
+
+def _arrays_alone(model: PlainModel, text: str) -> dict[str, Array]:
+    if not text.lower().endswith((".npy", ".npz")) or ("=" in text and not Path(text).is_file()):
+        name, equals, _ = text.partition("=")
+        if equals:
+            model.input_named(name)  # raises, with the names that there are
+        raise RequestError(
+            f"--input {text}: expected NAME=FILE (a .npy, a .npz or a picture), or a .npz alone with "
+            "arrays named as the inputs are"
+        )
+    found = read_arrays(text)
+    if "" in found:
+        if len(model.inputs) != 1:
+            raise RequestError(
+                f"{text} is one array, the file has {len(model.inputs)} inputs: say which, "
+                f"--input NAME={text}"
+            )
+        return {model.inputs[0].name: found[""]}
+    return found
+
+
+def _one_array(name: str, file: str) -> Array:
+    found = read_arrays(file)
+    if name in found or len(found) == 1:
+        return found.get(name, next(iter(found.values())))
+    raise RequestError(
+        f"{file} holds the arrays {', '.join(sorted(found)) or 'none'}; expected one, or one named {name}"
+    )
+
+
+def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
+    """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the name "".
+
+    Nothing in the file is run: arrays of Python objects are refused. Raises RequestError where the
+    file is missing or of another form.
+    """
+    file = Path(path)
+    advice = "write it with numpy.save or numpy.savez"
+    try:
+        with file.open("rb") as stream:
+            loaded: Any = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError as error:
+        raise RequestError(f"{file} does not exist: name a .npy or .npz file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(f"{file} holds no arrays that can be read ({reason}): {advice}") from error
+
+
+def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
+
+    Raises RequestError where the file cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                plain = array.astype(str) if array.dtype == object else array
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, plain, allow_pickle=False)
+    except OSError as error:
+        raise RequestError(
+            f"{path} cannot be written ({error.strerror or error}): name another file with --out"
+        ) from error
+
+
+def summarize(value: Any) -> dict[str, Any]:
+    """An output in a few numbers, as a JSON object: dtype, shape, and what can be said of the values.
+
+    "min", "max" and "mean" are of the finite values (absent where there are none), "not_finite" counts
+    the others. "argmax" is along the last axis of one or two axes, one index or one a row (the first
+    ``ROWS``). A sequence or a map has its Python type and its length.
+    """
+    if not isinstance(value, np.ndarray):
+        return {"dtype": type(value).__name__, "shape": [len(value)] if hasattr(value, "__len__") else []}
+    summary: dict[str, Any] = {"dtype": _dtype_name(value), "shape": list(value.shape)}
+    if value.dtype.kind not in "biuf" or not value.size:
+        return summary
+    numbers = value.astype(np.float64) if value.dtype.kind in "bf" else value
+    finite = numbers[np.isfinite(numbers)]
+    if finite.size:
+        summary |= {"min": finite.min().item(), "max": finite.max().item()}
+        summary["mean"] = finite.astype(np.float64).mean().item()
+    if finite.size != value.size:
+        summary["not_finite"] = value.size - finite.size
+    elif value.ndim in (1, 2) and value.shape[-1] > 1 and value.dtype.kind == "f":
+        summary["argmax"] = value[:ROWS].argmax(-1).tolist() if value.ndim == 2 else int(value.argmax())
+    return summary
+
+
+def values_json(value: Any, limit: int) -> Any:
+    """The values of an output as JSON, null where not finite; None where there are more than ``limit``."""
+    if isinstance(value, np.ndarray):
+        return None if value.size > limit else values_json(value.tolist(), limit)
+    if isinstance(value, list):
+        return [values_json(entry, limit) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): values_json(entry, limit) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _dtype_name(array: Array) -> str:
+    return "string" if array.dtype.kind in "UO" else array.dtype.name
+
+
+def opsets(file: Path) -> dict[str, int]:
+    """The operator sets that an ONNX file imports, by domain ("ai.onnx" is the standard one).
+
+    Read from the top level of the protobuf (ONNX's onnx.proto: ModelProto.opset_import is field 8, with
+    domain 1 and version 2), for which no weight is loaded. Empty for a file of another form, such as
+    ONNX Runtime's own.
+    """
+    found: dict[str, int] = {}
+    try:
+        with file.open("rb") as stream:
+            for number, content in _fields(stream, file.stat().st_size, keep=8):
+                if number == 8 and isinstance(content, bytes):
+                    entry = dict(_fields(io.BytesIO(content), len(content), keep=1))
+                    domain, version = entry.get(1, b""), entry.get(2, 0)
+                    if isinstance(domain, bytes) and isinstance(version, int):
+                        found[domain.decode() or "ai.onnx"] = version
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _fields(stream: BinaryIO, size: int, keep: int) -> Iterator[tuple[int, int | bytes]]:
+    """A protobuf message's fields: numbers as they are, and the bytes of field ``keep`` alone.
+
+    Wire format: protobuf.dev/programming-guides/encoding. ValueError where it is broken.
+    """
+    while stream.tell() < size:
+        number, wire = divmod(_varint(stream), 8)
+        if wire == 0:
+            yield number, _varint(stream)
+        elif wire == 2:
+            length = _varint(stream)
+            if stream.tell() + length > size:
+                raise ValueError("a field ends behind the file")
+            if number == keep:
+                yield number, stream.read(length)
+            else:
+                stream.seek(length, io.SEEK_CUR)
+        elif wire in (1, 5):
+            stream.seek(8 if wire == 1 else 4, io.SEEK_CUR)
+        else:
+            raise ValueError(f"wire type {wire}")
+
+
+def _varint(stream: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+    raise ValueError("a number without an end")

@@ -1,0 +1,241 @@
+"""Pictures that come as JSON: the request that Azure AutoML's image models take, and its answer.
+
+The request is ``{"input_data": {"columns": ["image"], "index": [...], "data": [...]}}``: a data frame of
+one column. Each datum is a picture's file in base64, with or without line breaks and a ``data:`` URI's
+head; here also a path, relative to the working directory, or, where allowed, an http(s) URL. A datum may
+stand in a list of its own, as in a frame written row by row. "index" may be left out. The answer is a
+list with one object for each datum, in the request's order.
+Schema: Microsoft, "Data schemas to train computer vision models with automated machine learning",
+learn.microsoft.com/azure/machine-learning/reference-automl-images-schema, online scoring.
+"""
+
+import base64
+import binascii
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import PictureError, RequestError
+from onnxproof.runtime.predictor import Prediction, Predictor
+
+COLUMN = "image"
+EXAMPLE = '{"input_data": {"columns": ["image"], "data": ["<base64 of a picture>"]}}'
+
+LONGEST_PATH = 4096
+"""Characters; Linux's PATH_MAX. Longer text is not looked for on the disk."""
+SHOWN = 100
+"""Characters of a datum that a message quotes, half from each end: a path is told by its end."""
+
+FETCH_TIMEOUT_S = 10.0
+"""Seconds that a URL has to connect and to deliver everything."""
+FETCH_LIMIT = 64 * 2**20
+"""Bytes that a URL may deliver; a picture at Pillow's limit of 89 megapixels is a JPEG of about half."""
+_CHUNK = 64 * 2**10
+"""Bytes read between two looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRequest:
+    """The data of a request as JSON gave them, and the index of each."""
+
+    data: tuple[Any, ...]
+    index: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.data) != len(self.index):
+            raise RequestError(
+                f"input_data.index has {len(self.index)} entries and input_data.data {len(self.data)}: "
+                "give one index for each datum, or no index"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one datum: where the picture is and its prediction, or an error."""
+
+    index: Any
+    picture: Path | bytes | None = None
+    prediction: Prediction | None = None
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The task's object for the picture, or ``{"error": ...}``."""
+        return {"error": self.error} if self.prediction is None else self.prediction.to_json()
+
+
+def parse_request(text: str | bytes) -> PictureRequest:
+    """The request that a JSON document holds; RequestError where it is of another form.
+
+    What is wrong with a single datum is not found here but by ``answer``, in its place.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the request is no JSON ({error}); expected {EXAMPLE}") from error
+    frame = _table(document, "the request", ("input_data",), ("input_data",))["input_data"]
+    _table(frame, "input_data", ("columns", "index", "data"), ("columns", "data"))
+    if frame["columns"] != [COLUMN]:
+        raise RequestError(
+            f'input_data.columns is {_shorten(json.dumps(frame["columns"]))}; expected ["{COLUMN}"]: '
+            "send the pictures as the only column"
+        )
+    for key in ("data", "index"):
+        if not isinstance(frame.get(key, []), list):
+            raise RequestError(f"input_data.{key} is {_kind(frame[key])}; expected a list")
+    data = frame["data"]
+    if not data:
+        raise RequestError("input_data.data is empty: send at least one picture")
+    return PictureRequest(tuple(data), tuple(frame.get("index", range(len(data)))))
+
+
+def _table(value: Any, name: str, allowed: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
+    """``value`` if it is a JSON object with these keys. Settings that nothing would heed are refused."""
+    if not isinstance(value, dict):
+        raise RequestError(f"{name} is {_kind(value)}; expected an object as in {EXAMPLE}")
+    missing = [key for key in required if key not in value]
+    unknown = sorted(value.keys() - set(allowed))
+    if missing or unknown:
+        wrong = f'lacks "{missing[0]}"' if missing else f'has an unknown key "{unknown[0]}"'
+        raise RequestError(f"{name} {wrong}; expected {EXAMPLE}, and nothing else but an index")
+    return value
+
+
+def answer(predictor: Predictor, request: PictureRequest, *, allow_urls: bool = False) -> Iterator[Answer]:
+    """The answers to a request, in its order, each computed when it is asked for.
+
+    A datum that is no picture, or that cannot be fitted to the model's input, is an error in its place.
+    With ``allow_urls`` whoever wrote the request chooses what this machine connects to. Raises
+    RequestError where the model takes no picture, ModelFileError where it cannot be run.
+    """
+    for index, datum in zip(request.index, request.data, strict=True):
+        try:
+            picture = find_picture(datum, allow_urls=allow_urls)
+            yield Answer(index, picture, predictor.predict(picture))
+        except PictureError as error:
+            yield Answer(index, error=str(error))
+
+
+def find_picture(datum: Any, *, allow_urls: bool = False) -> Path | bytes:
+    """The file that a datum names, or the bytes that it holds or that its URL delivers.
+
+    Text that names a file which exists is taken as its path, any other as base64. Raises PictureError
+    where it is neither, and for a URL that is not allowed or does not deliver.
+    """
+    if isinstance(datum, list) and len(datum) == 1:
+        (datum,) = datum  # a row of the frame
+    if not isinstance(datum, str):
+        raise PictureError(f"the datum is {_kind(datum)}; expected base64 text, a path or a URL")
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)(?=://)|data(?=:)", datum.lstrip())
+    if scheme is None:
+        return _path_or_base64(datum)
+    if scheme[0] == "data":
+        return _from_data_uri(datum)
+    if scheme[0].lower() not in ("http", "https"):
+        raise PictureError(
+            f"the URL {_shorten(datum)} is of the scheme {scheme[0]}; expected http or https, "
+            "or send the picture itself in base64"
+        )
+    if not allow_urls:
+        raise PictureError(
+            f"the URL {_shorten(datum)} is not fetched unasked: send the picture in base64, "
+            "or allow URLs with --allow-urls (in Python, allow_urls=True)"
+        )
+    return fetch(datum.strip())
+
+
+def _path_or_base64(text: str) -> Path | bytes:
+    if _names_file(text):
+        return Path(text)
+    try:
+        return _decode(text)
+    except PictureError as error:
+        raise PictureError(
+            f'"{_shorten(text)}" is no file that exists, and no base64 ({error}): '
+            "send base64 of a picture's file, or a path from the working directory"
+        ) from error
+
+
+def _names_file(text: str) -> bool:
+    if not 0 < len(text) <= LONGEST_PATH:
+        return False
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a name that is too long for its folder, or holds a null character
+        return False
+
+
+def _from_data_uri(uri: str) -> bytes:
+    head, comma, text = uri.partition(",")
+    if not comma or not head.strip().lower().endswith(";base64"):
+        raise PictureError(
+            f'the data URI "{_shorten(uri)}" is not in base64; expected data:image/png;base64,<text>'
+        )
+    try:
+        return _decode(text)
+    except PictureError as error:
+        raise PictureError(
+            f'the data URI "{_shorten(uri)}" holds no base64 ({error}): encode the file again'
+        ) from error
+
+
+def _decode(text: str) -> bytes:
+    """Base64 (RFC 4648, section 4), line breaks and spaces anywhere; PictureError with the bare reason."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:  # the second for characters beyond ASCII
+        raise PictureError(str(error)) from error
+
+
+def fetch(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, limit: int = FETCH_LIMIT) -> bytes:
+    """What an http(s) URL delivers within ``timeout_s`` seconds and ``limit`` bytes.
+
+    Redirections are followed to other http(s) URLs alone. Raises PictureError otherwise.
+    """
+    # Not urllib's default opener, which would follow a redirection to FTP.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    deadline = time.monotonic() + timeout_s
+    content = bytearray()
+    try:
+        with opener.open(url, timeout=timeout_s) as response:
+            while chunk := response.read1(_CHUNK):
+                content += chunk
+                if len(content) > limit:
+                    raise PictureError(
+                        f"the URL {_shorten(url)} delivers more than {limit:,} bytes: send a smaller picture"
+                    )
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not done in {timeout_s:g} s")
+    except (OSError, HTTPException, ValueError) as error:
+        raise PictureError(
+            f"the URL {_shorten(url)} cannot be fetched ({error}): does it open elsewhere?"
+        ) from error
+    return bytes(content)
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    names = {dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN // 2]}…{line[-SHOWN // 2 :]}"

@@ -1,0 +1,124 @@
+"""Any number of classes a picture: those whose probability is above a threshold.
+
+The model has one output [batch, C]. With ``post["decode"]`` "none" it holds logits, and the sigmoid is
+taken here; with "probabilities" it holds the sigmoid's result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.runtime.drawing import draw_captions
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding, as_float, class_color, class_name
+from onnxproof.runtime.tasks.classification import BAR, class_probabilities, rank
+
+DEFAULT_THRESHOLD = 0.5
+"""Where a label counts as present unless the job says otherwise: it is then likelier there than not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes that a picture shows, the most probable first.
+
+    ``labels`` int64 [n]; ``probabilities`` float [C], of every class, in the classes' order.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: Array
+
+
+def sigmoid(logits: Array) -> Array:
+    """1 / (1 + exp(-x)), element by element, in the logits' own float dtype; no exponential overflows."""
+    values = as_float(logits)
+    with np.errstate(under="ignore"):
+        powers = np.exp(-np.abs(values))  # in (0, 1]
+    one = values.dtype.type(1)
+    result: Array = np.where(values >= 0, one, powers) / (one + powers)
+    return result
+
+
+class _Multilabel:
+    name = "multilabel"
+    summary = "Any number of classes a picture: those whose probability is above a threshold."
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        post: Mapping[str, Any],
+        margins: Mapping[str, Array],
+    ) -> tuple[Array, ...]:
+        values = outputs[post["outputs"][0]]
+        return tuple(values if post["decode"] == "probabilities" else sigmoid(values))
+
+    def quantities(self, evidence: Array) -> Mapping[str, Array]:
+        return {"probability": evidence}
+
+    def thin(self, evidence: Array, post: Mapping[str, Any]) -> Array:
+        return evidence.copy()
+
+    def decide(self, evidence: Array, post: Mapping[str, Any]) -> Labels:
+        present = np.count_nonzero(evidence > post["score_threshold"])
+        return Labels(rank(evidence, int(present)), evidence)
+
+    def differ(self, reference: Labels, candidate: Labels) -> bool:
+        return set(reference.labels.tolist()) != set(candidate.labels.tolist())
+
+    def compare(
+        self, reference: Array, candidate: Array, post: Mapping[str, Any], bounds: Mapping[str, float]
+    ) -> Comparison:
+        """Label by label: matched where both legs have it, a tie where one alone has it and the
+        reference's probability lies within the bound of the threshold."""
+        threshold, bound = post["score_threshold"], bounds["probability"]
+        wanted, found = reference > threshold, candidate > threshold
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for label in np.flatnonzero(wanted != found).tolist():
+            what = f"{'missing' if wanted[label] else 'extra'}: class {label}"
+            margin = abs(float(reference[label]) - threshold)
+            change = abs(float(candidate[label]) - float(reference[label]))
+            cause = (
+                f"probability {reference[label]:.9g} against threshold {threshold:g}, error bound {bound:.1e}"
+            )
+            if not margin <= bound:
+                defects.append(Finding(what, cause))
+            elif not change <= bound:
+                cause = f"the probability moved by {change:.3g}, error bound {bound:.1e}"
+                defects.append(Finding(what, cause))
+            else:
+                ties.append(Finding(what, cause))
+        return Comparison(int(np.count_nonzero(wanted & found)), tuple(ties), tuple(defects))
+
+    def count(self, decisions: Labels) -> int:
+        return len(decisions.labels)
+
+    def restore(self, decisions: Labels, transform: Transform) -> Labels:
+        return decisions
+
+    def to_json(
+        self, decisions: Labels, classes: tuple[ClassInfo, ...], width: int, height: int
+    ) -> dict[str, Any]:
+        """{"probs", "labels"} of every class, in the classes' order: the answer of Azure AutoML's models."""
+        return class_probabilities(decisions.probabilities, classes)
+
+    def lines(self, decisions: Labels, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        count = len(decisions.labels)
+        rows = [
+            f"{class_name(label, classes):<{BAR}} {decisions.probabilities[label]:.3f}"
+            for label in decisions.labels.tolist()
+        ]
+        return (f"{count} label{'' if count == 1 else 's'}", *rows)
+
+    def draw(self, picture: Image.Image, decisions: Labels, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        labels = decisions.labels.tolist()
+        captions = [f"{class_name(label, classes)}: {decisions.probabilities[label]:.0%}" for label in labels]
+        return draw_captions(picture, captions, [class_color(label, classes) for label in labels])
+
+
+TASK = _Multilabel()

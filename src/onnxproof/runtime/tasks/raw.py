@@ -1,0 +1,62 @@
+"""Outputs as they are: nothing is decided from them, so tensors alone are compared."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from PIL import Image
+
+from onnxproof.errors import RequestError
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._task import Array, Comparison
+
+
+class _Raw:
+    name = "raw"
+    summary = "Outputs as they are: nothing is decided from them, so tensors alone are compared."
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        post: Mapping[str, Any],
+        margins: Mapping[str, Array],
+    ) -> tuple[Any, ...]:
+        return ()
+
+    def quantities(self, evidence: Any) -> Mapping[str, Array]:
+        return {}
+
+    def thin(self, evidence: Any, post: Mapping[str, Any]) -> Any:
+        return evidence
+
+    def decide(self, evidence: Any, post: Mapping[str, Any]) -> NoReturn:
+        raise RequestError("the task raw decides nothing: run the file's session with arrays instead")
+
+    def differ(self, reference: Any, candidate: Any) -> bool:
+        return False
+
+    def compare(
+        self, reference: Any, candidate: Any, post: Mapping[str, Any], bounds: Mapping[str, float]
+    ) -> Comparison:
+        return Comparison(0, (), ())
+
+    def count(self, decisions: Any) -> int:
+        return 0
+
+    def restore(self, decisions: Any, transform: Transform) -> Any:
+        return decisions
+
+    def to_json(
+        self, decisions: Any, classes: tuple[ClassInfo, ...], width: int, height: int
+    ) -> dict[str, Any]:
+        return {}
+
+    def lines(self, decisions: Any, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        return ()
+
+    def draw(self, picture: Image.Image, decisions: Any, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        return picture.copy()
+
+
+TASK = _Raw()

@@ -1,0 +1,165 @@
+"""Semantic segmentation: the class of every pixel, and how sure the network is of it.
+
+The outputs come in one of two layouts (``post["decode"]``):
+
+- "mask": ``mask`` int64 [b, H, W], the most probable class, and ``confidence`` float [b, H, W], its
+  probability;
+- "none": one output of logits [b, C, H, W].
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_color, class_name
+
+NOWHERE = 255
+"""The class of a picture's pixels that the model did not see, as in PASCAL VOC's ground truth."""
+
+OPACITY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """One picture's classes and their probabilities, both [H, W].
+
+    ``gaps`` [H, W] is each probability's lead over the next class (infinite with one class), None where
+    the layout does not tell it.
+    """
+
+    labels: NDArray[np.int64]
+    confidence: Array
+    gaps: Array | None
+
+
+class _Segmentation:
+    name = "segmentation"
+    summary = "Semantic segmentation: the class of every pixel, and how sure the network is of it."
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        post: Mapping[str, Any],
+        margins: Mapping[str, Array],
+    ) -> tuple[Segments, ...]:
+        if post["decode"] == "none":
+            return tuple(_from_logits(logits) for logits in outputs[post["outputs"][0]])
+        labels, confidence = (outputs[name] for name in post["outputs"])
+        gaps = margins.get(post["outputs"][0])
+        return tuple(
+            Segments(labels[i], confidence[i], None if gaps is None else gaps[i]) for i in range(len(labels))
+        )
+
+    def quantities(self, evidence: Segments) -> Mapping[str, Array]:
+        return {"confidence": evidence.confidence}
+
+    def thin(self, evidence: Segments, post: Mapping[str, Any]) -> Segments:
+        return evidence
+
+    def decide(self, evidence: Segments, post: Mapping[str, Any]) -> Segments:
+        return evidence
+
+    def differ(self, reference: Segments, candidate: Segments) -> bool:
+        return not np.array_equal(reference.labels, candidate.labels)
+
+    def compare(
+        self,
+        reference: Segments,
+        candidate: Segments,
+        post: Mapping[str, Any],
+        bounds: Mapping[str, float],
+    ) -> Comparison:
+        """Pixels of another class are ties where the reference's lead lies within twice the bound.
+
+        The pixels of one picture that flipped for the same reason are one finding.
+        """
+        flipped = reference.labels != candidate.labels
+        gaps = np.full(flipped.shape, np.inf) if reference.gaps is None else reference.gaps
+        limit = 2 * bounds["confidence"]
+        close = flipped & (gaps <= limit)
+        far = flipped & ~close
+        ties, defects = (
+            (Finding(f"{int(pixels.sum())} pixels of another class", _lead(gaps[pixels], limit)),)
+            if pixels.any()
+            else ()
+            for pixels in (close, far)
+        )
+        return Comparison(int(flipped.size - flipped.sum()), ties, defects)
+
+    def count(self, decisions: Segments) -> int:
+        return int(decisions.labels.size)
+
+    def restore(self, decisions: Segments, transform: Transform) -> Segments:
+        """The nearest of the model's pixels for each of the picture's; NOWHERE where it saw none."""
+        columns = np.floor(
+            (np.arange(transform.picture_width) + 0.5) * transform.scale_x + transform.offset_x
+        )
+        rows = np.floor((np.arange(transform.picture_height) + 0.5) * transform.scale_y + transform.offset_y)
+        height, width = decisions.labels.shape
+        seen = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None, :]
+        at = np.ix_(
+            np.clip(rows, 0, height - 1).astype(np.int64), np.clip(columns, 0, width - 1).astype(np.int64)
+        )
+        return Segments(
+            np.where(seen, decisions.labels[at], NOWHERE), np.where(seen, decisions.confidence[at], 0), None
+        )
+
+    def to_json(
+        self, decisions: Segments, classes: tuple[ClassInfo, ...], width: int, height: int
+    ) -> dict[str, Any]:
+        """The mask as a base64 PNG of class indices, and each class's share of the picture."""
+        stream = io.BytesIO()
+        Image.fromarray(decisions.labels.astype(np.uint8)).save(stream, format="PNG")
+        return {
+            "mask": base64.b64encode(stream.getvalue()).decode("ascii"),
+            "shares": {class_name(label, classes): share for label, share in _shares(decisions)},
+        }
+
+    def lines(self, decisions: Segments, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        shares = _shares(decisions)
+        rows = (f"{class_name(label, classes):<16} {share:.1%}" for label, share in shares)
+        return (f"{len(shares)} class{'' if len(shares) == 1 else 'es'}", *rows)
+
+    def draw(self, picture: Image.Image, decisions: Segments, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        """The classes' colours laid over the picture, half transparent."""
+        pixels = np.asarray(picture.convert("RGB")).astype(np.float64)
+        for label in np.unique(decisions.labels):
+            if label != NOWHERE:
+                where = decisions.labels == label
+                color = np.array(class_color(int(label), classes))
+                pixels[where] = pixels[where] * (1 - OPACITY) + color * OPACITY
+        return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+TASK = _Segmentation()
+
+
+def _from_logits(logits: Array) -> Segments:
+    """Logits [C, H, W] through a softmax that cannot overflow."""
+    exponents = np.exp(logits - logits.max(axis=0))
+    probabilities = exponents / exponents.sum(axis=0)
+    labels = probabilities.argmax(axis=0)
+    if len(probabilities) == 1:
+        return Segments(labels, probabilities[0], np.full(labels.shape, np.inf))
+    second, first = np.partition(probabilities, (-2, -1), axis=0)[-2:]
+    return Segments(labels, first, first - second)
+
+
+def _lead(gaps: Array, limit: float) -> str:
+    return f"the class leads the next by {gaps.max():.3g} at most, limit {limit:.1e}"
+
+
+def _shares(decisions: Segments) -> list[tuple[int, float]]:
+    labels, counts = np.unique(decisions.labels[decisions.labels != NOWHERE], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    total = decisions.labels.size
+    return [(int(labels[i]), float(counts[i] / total)) for i in order]

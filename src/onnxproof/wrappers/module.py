@@ -1,0 +1,313 @@
+"""Any ``nn.Module``, from a ``package.module:callable`` or a ``file.py:callable``.
+
+The job's ``[inputs]`` name its inputs, in the order of its ``forward``; its outputs, tensors in tuples,
+lists, dicts and dataclasses however deep, get stable names.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onnxproof.errors import JobError
+from onnxproof.job import Job
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.seeded import draw
+from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name
+from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, task_of
+from onnxproof.wrappers._folder import read_classes
+from onnxproof.wrappers._segmentation import MaskInference
+from onnxproof.wrappers._weights import load_weights
+
+SINGLE_OUTPUT = "output"
+"""The name of a module's only output; of several without names, this and their position."""
+
+PROBE_SEED = 0
+
+LOGITS_NAMES = ("logits", "out")
+"""What segmenters call their logits where they return more than one tensor of that form."""
+
+
+class Flattened(nn.Module):
+    """A module with its inputs in the job's order and its outputs in a flat tuple.
+
+    An input whose name is one of ``forward``'s parameters is passed by name, others by position.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        parameters = inspect.signature(module.forward).parameters
+        positional_only = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+        self.keywords = tuple(
+            name if name in parameters and parameters[name].kind not in positional_only else None
+            for name in inputs
+        )
+
+    def forward(self, *inputs: Tensor) -> Outputs:
+        """The module's output tensors, in the order of ``flatten``."""
+        return tuple(tensor for _, tensor in flatten(self._call(inputs)))
+
+    def names(self, inputs: Sequence[Tensor]) -> tuple[str, ...]:
+        """The outputs' names, from a run on example inputs."""
+        found = tuple(name for name, _ in flatten(self._call(inputs)))
+        if not found:
+            raise JobError("the module returns no tensor, so there is nothing to export")
+        return found
+
+    def _call(self, inputs: Sequence[Tensor]) -> Any:
+        named = {
+            keyword: value
+            for keyword, value in zip(self.keywords, inputs, strict=True)
+            if keyword is not None
+        }
+        plain = [value for keyword, value in zip(self.keywords, inputs, strict=True) if keyword is None]
+        return self.module(*plain, **named)
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a nest of dicts, dataclasses, tuples and lists, with names.
+
+    Keys and field names are joined by "_"; members of a sequence are numbered; a lone tensor is
+    ``output``. None and whatever is no tensor is left out.
+    """
+    if isinstance(value, Tensor):
+        yield name or SINGLE_OUTPUT, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flatten(item, f"{name}_{key}" if name else str(key))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from flatten(getattr(value, field.name), f"{name}_{field.name}" if name else field.name)
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple
+        yield from flatten(dict(zip(value._fields, value, strict=True)), name)
+    elif isinstance(value, tuple | list):
+        alone = len(value) == 1
+        for index, item in enumerate(value):
+            yield from flatten(item, name if alone else f"{name or SINGLE_OUTPUT}_{index}")
+
+
+def wrap_module(
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    dims: Sequence[Dim],
+    *,
+    task: str = "raw",
+    decode: str = "auto",
+    classes: tuple[ClassInfo, ...] = (),
+) -> WrappedModel:
+    """A module with the contract of its file, which is found by running it at a few sizes.
+
+    An output's axis that stays the same is fixed; one that is as long as one dim is named after it;
+    any other is named after the output. For the task "segmentation" the module returns class logits
+    [batch, classes, height, width], alone or among others; ``decode`` "mask" (the default) turns them
+    into ``mask`` and ``confidence`` in the graph, "none" leaves them. Raises JobError where the inputs
+    do not fit the module, or the outputs the task.
+    """
+    named = dims_by_name(dims)
+    if not inputs:
+        raise JobError("[inputs] is empty: name the module's inputs, in the order of its forward")
+    for spec in inputs:
+        for axis in spec.axis_names:
+            if axis not in named:
+                raise JobError(
+                    f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
+                )
+    flattened = Flattened(module.eval(), [spec.name for spec in inputs])
+    wrapped: nn.Module = flattened
+    outputs = _describe_outputs(flattened, inputs, dims)
+    fields = tuple(_field(spec) for spec in outputs)
+    postprocess: dict[str, Any] = {}
+    if task == "segmentation":
+        wrapped, outputs, fields, postprocess = _as_segmentation(wrapped, outputs, decode)
+    elif task != "raw":
+        raise JobError(f'model.task = "{task}" is not for the family module; there are: raw, segmentation')
+    return WrappedModel(
+        module=wrapped.eval(),
+        family="module",
+        task=task,
+        inputs=tuple(inputs),
+        outputs=outputs,
+        dims=tuple(dims),
+        fields=fields,
+        preprocess=None,
+        classes=classes,
+        postprocess=postprocess,
+    )
+
+
+def _describe_outputs(
+    flattened: Flattened, inputs: Sequence[TensorSpec], dims: Sequence[Dim]
+) -> tuple[TensorSpec, ...]:
+    free = [dim for dim in dims if not dim.fixed]
+    smallest = {dim.name: dim.min for dim in dims}
+    # Each free dim is made larger alone, so that what follows it is told from what follows another.
+    runs = [smallest, *({**smallest, dim.name: dim.min + dim.multiple} for dim in free)]
+    try:
+        with torch.no_grad():
+            names = flattened.names(_probe(inputs, smallest))
+            forms = [[_form(tensor) for tensor in flattened(*_probe(inputs, sizes))] for sizes in runs]
+    except JobError:
+        raise
+    except Exception as error:
+        # The module's own code runs here: any type at all.
+        reason = str(error).strip().partition("\n")[0]
+        listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
+        raise JobError(
+            f"the module does not run on the declared inputs ({listed}): {type(error).__name__}: {reason}"
+        ) from error
+    if any(len(form) != len(names) for form in forms):
+        raise JobError(
+            f"the module returns {len(names)} tensors or another number, depending on its inputs' sizes: "
+            "an ONNX file always returns the same number"
+        )
+    return tuple(
+        _output_spec(name, [form[index] for form in forms], free) for index, name in enumerate(names)
+    )
+
+
+def _as_segmentation(
+    wrapped: nn.Module, outputs: tuple[TensorSpec, ...], decode: str
+) -> tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]:
+    if decode not in ("auto", "mask", "none"):
+        raise JobError(f'wrapper.decode = "{decode}" is not for the task segmentation; there are: mask, none')
+    candidates = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 4]
+    named = [i for i in candidates if outputs[i].name in LOGITS_NAMES]
+    chosen = named or candidates
+    if len(chosen) != 1:
+        listed = ", ".join(f"{spec.name}: {spec}" for spec in outputs)
+        raise JobError(
+            f"the task segmentation needs one output of logits [batch, classes, height, width], or one "
+            f"named {' or '.join(LOGITS_NAMES)}; the module returns {listed}"
+        )
+    if decode == "none":
+        if len(outputs) > 1:
+            raise JobError('wrapper.decode = "none": the module returns more than its logits; use "mask"')
+        logits = outputs[0]
+        return wrapped, outputs, (_field(logits),), {"decode": "none", "outputs": [logits.name]}
+    batch, _, height, width = outputs[chosen[0]].shape
+    specs = (
+        TensorSpec("mask", "int64", (batch, height, width)),
+        TensorSpec("confidence", "float32", (batch, height, width)),
+    )
+    fields = (
+        Field("mask", "mask", "class", kind="label", ranks="confidence"),
+        Field("confidence", "confidence", "probability"),
+    )
+    return (
+        MaskInference(wrapped, chosen[0]),
+        specs,
+        fields,
+        {"decode": "mask", "outputs": ["mask", "confidence"]},
+    )
+
+
+def _field(spec: TensorSpec) -> Field:
+    if spec.dtype.startswith("float"):
+        return Field(spec.name, spec.name, "")
+    return Field(spec.name, spec.name, "", kind="label")
+
+
+def _form(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+
+
+def _probe(inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[Tensor]:
+    random = np.random.default_rng(PROBE_SEED)
+    return [torch.from_numpy(draw(spec, sizes, random)) for spec in inputs]
+
+
+def _output_spec(name: str, forms: Sequence[tuple[str, tuple[int, ...]]], free: Sequence[Dim]) -> TensorSpec:
+    """The spec of an output from its forms: at the smallest sizes, and with each free dim made larger."""
+    (dtype, smallest), *larger = forms
+    if any(len(shape) != len(smallest) for _, shape in larger):
+        raise JobError(f"the number of axes of the output {name} depends on the inputs' sizes")
+    axes: list[int | str] = []
+    for position, size in enumerate(smallest):
+        followed = [dim for dim, (_, shape) in zip(free, larger, strict=True) if shape[position] != size]
+        if not followed:
+            axes.append(size)
+            continue
+        dim = followed[0]
+        grown = larger[free.index(dim)][1][position]
+        alone = len(followed) == 1 and (size, grown) == (dim.min, dim.min + dim.multiple)
+        axes.append(dim.name if alone else f"{name}_axis_{position}")
+    return TensorSpec(name, dtype, tuple(axes))
+
+
+def load_builder(reference: str, folder: Path) -> Any:
+    """The callable that ``package.module:callable`` or ``file.py:callable`` names.
+
+    A file is relative to ``folder``. Raises JobError where there is none.
+    """
+    place, colon, attribute = reference.partition(":")
+    if not colon or not place or not attribute:
+        raise JobError(
+            f'model.builder = "{reference}": expected "package.module:callable" or "file.py:callable"'
+        )
+    try:
+        source = _import_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
+    except (ImportError, OSError) as error:
+        raise JobError(f'model.builder = "{reference}" cannot be imported: {error}') from error
+    try:
+        found: Any = source
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        raise JobError(f'model.builder = "{reference}": {place} has no {attribute}') from error
+    if not callable(found):
+        raise JobError(f'model.builder = "{reference}" is a {type(found).__name__}, not a callable')
+    return found
+
+
+def _import_file(file: Path) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist")
+    name = f"onnxproof_builder_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles look their module up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class _Module:
+    name = "module"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        if job.model.builder is None:
+            raise JobError(
+                'model.builder is missing: name what makes the module, "package.module:callable" or '
+                '"file.py:callable"'
+            )
+        module = load_builder(job.model.builder, job.folder)(**job.model.kwargs)
+        if not isinstance(module, nn.Module):
+            raise JobError(
+                f'model.builder = "{job.model.builder}" made a {type(module).__name__}, no nn.Module'
+            )
+        classes = None
+        if checkpoint is not None:
+            load_weights(module, checkpoint, f"what {job.model.builder} makes", "are model.kwargs right?")
+            classes = read_classes(checkpoint.folder)
+        return wrap_module(
+            module.float(),
+            tuple(job.inputs.values()),
+            tuple(job.dims.values()),
+            task=task_of(job, "raw", "segmentation"),
+            decode=job.wrapper.decode,
+            classes=classes or (),
+        )
+
+
+FAMILY = _Module()

@@ -1,0 +1,52 @@
+"""timm's picture classifiers, by their name: resnet10t, efficientnet_b0, convnext_tiny, …
+
+Checkpoints are state dicts, with the class names (``*-colormap.json`` or ``*-classes.json``) and
+``norm_stats.json`` beside them; nothing is downloaded.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from onnxproof.errors import RequestError
+from onnxproof.job import Job
+from onnxproof.wrappers._classifier import build_classifier, last_weight
+from onnxproof.wrappers._family import Checkpoint, WrappedModel
+
+try:
+    import timm
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family timm_classifier needs {error.name}: pip install 'onnxproof[timm]'"
+    ) from error
+
+
+class _TimmClassifier:
+    name = "timm_classifier"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        return build_classifier(job, checkpoint, self)
+
+    def knows(self, variant: str) -> bool:
+        return bool(timm.is_model(variant))
+
+    def close_to(self, variant: str) -> tuple[str, ...]:
+        return tuple(difflib.get_close_matches(variant, timm.list_models(), n=3))
+
+    def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
+        """Where timm's own configuration names the last layer, that one: heads are not always last."""
+        config = timm.get_pretrained_cfg(variant, allow_unregistered=True)
+        named = getattr(config, "classifier", None)
+        for layer in named if isinstance(named, tuple | list) else (named,):
+            if f"{layer}.weight" in state_dict:
+                return f"{layer}.weight"
+        return last_weight(state_dict)
+
+    def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
+        network: nn.Module = timm.create_model(variant, pretrained=False, num_classes=num_classes, **kwargs)
+        return network
+
+
+FAMILY = _TimmClassifier()

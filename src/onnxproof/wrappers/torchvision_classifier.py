@@ -1,0 +1,46 @@
+"""torchvision's picture classifiers, by their builder's name: resnet18, mobilenet_v3_small, vit_b_16, …
+
+Checkpoints are state dicts, with the class names (``*-colormap.json`` or ``*-classes.json``) and
+``norm_stats.json`` beside them.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from onnxproof.errors import RequestError
+from onnxproof.job import Job
+from onnxproof.wrappers._classifier import build_classifier, last_weight
+from onnxproof.wrappers._family import Checkpoint, WrappedModel
+
+try:
+    from torchvision import models
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family torchvision_classifier needs {error.name}: pip install 'onnxproof[torchvision]'"
+    ) from error
+
+
+class _TorchvisionClassifier:
+    name = "torchvision_classifier"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        return build_classifier(job, checkpoint, self)
+
+    def knows(self, variant: str) -> bool:
+        return variant in models.list_models(module=models)
+
+    def close_to(self, variant: str) -> tuple[str, ...]:
+        return tuple(difflib.get_close_matches(variant, models.list_models(module=models), n=3))
+
+    def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:  # noqa: ARG002
+        return last_weight(state_dict)
+
+    def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
+        network: nn.Module = models.get_model(variant, weights=None, num_classes=num_classes, **kwargs)
+        return network
+
+
+FAMILY = _TorchvisionClassifier()
