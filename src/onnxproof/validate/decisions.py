@@ -59,7 +59,7 @@ class DecisionPool:
             if not task.differ(wanted_decisions, found_decisions) and self._close(values[1], values[2]):
                 self.matched += task.count(wanted_decisions)
             else:
-                pair = task.thin(wanted, self.post), task.thin(found, self.post)
+                pair = task.thin(wanted, found, self.post)
                 self.open_pairs.append((case, index, *pair))
 
     def _close(self, reference: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArray[Any]]) -> bool:

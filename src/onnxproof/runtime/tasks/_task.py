@@ -61,7 +61,7 @@ class Task(Protocol):
     def quantities(self, evidence: Any) -> Mapping[str, Array]:
         """The numbers that margins are measured in, by name; same order and shape in every leg."""
 
-    def thin(self, evidence: Any, post: Mapping[str, Any]) -> Any:
+    def thin(self, reference: Any, candidate: Any, post: Mapping[str, Any]) -> tuple[Any, Any]:
         """The part of the evidence that ``compare`` can need; small enough to be kept."""
 
     def decide(self, evidence: Any, post: Mapping[str, Any]) -> Any:

@@ -67,8 +67,8 @@ class _Classification:
     def quantities(self, evidence: Array) -> Mapping[str, Array]:
         return {"score": evidence}
 
-    def thin(self, evidence: Array, post: Mapping[str, Any]) -> Array:
-        return evidence.copy()
+    def thin(self, reference: Array, candidate: Array, post: Mapping[str, Any]) -> tuple[Array, Array]:
+        return reference.copy(), candidate.copy()
 
     def decide(self, evidence: Array, post: Mapping[str, Any]) -> Ranking:
         probabilities = evidence if post["decode"] == "probabilities" else softmax(evidence)

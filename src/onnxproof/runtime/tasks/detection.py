@@ -82,9 +82,12 @@ class _Detection:
     def quantities(self, evidence: Candidates) -> Mapping[str, Array]:
         return {"box": evidence.boxes, "score": evidence.scores}
 
-    def thin(self, evidence: Candidates, post: Mapping[str, Any]) -> Candidates:
+    def thin(
+        self, reference: Candidates, candidate: Candidates, post: Mapping[str, Any]
+    ) -> tuple[Candidates, Candidates]:
         # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
-        return evidence.take(evidence.scores >= post["score_threshold"] / 2)
+        least = post["score_threshold"] / 2
+        return reference.take(reference.scores >= least), candidate.take(candidate.scores >= least)
 
     def decide(self, evidence: Candidates, post: Mapping[str, Any]) -> Detections:
         return decide(evidence, post)

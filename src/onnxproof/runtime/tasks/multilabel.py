@@ -60,8 +60,8 @@ class _Multilabel:
     def quantities(self, evidence: Array) -> Mapping[str, Array]:
         return {"probability": evidence}
 
-    def thin(self, evidence: Array, post: Mapping[str, Any]) -> Array:
-        return evidence.copy()
+    def thin(self, reference: Array, candidate: Array, post: Mapping[str, Any]) -> tuple[Array, Array]:
+        return reference.copy(), candidate.copy()
 
     def decide(self, evidence: Array, post: Mapping[str, Any]) -> Labels:
         present = np.count_nonzero(evidence > post["score_threshold"])

@@ -27,8 +27,8 @@ class _Raw:
     def quantities(self, evidence: Any) -> Mapping[str, Array]:
         return {}
 
-    def thin(self, evidence: Any, post: Mapping[str, Any]) -> Any:
-        return evidence
+    def thin(self, reference: Any, candidate: Any, post: Mapping[str, Any]) -> tuple[Any, Any]:
+        return reference, candidate
 
     def decide(self, evidence: Any, post: Mapping[str, Any]) -> NoReturn:
         raise RequestError("the task raw decides nothing: run the file's session with arrays instead")

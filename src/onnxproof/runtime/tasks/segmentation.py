@@ -32,12 +32,14 @@ class Segments:
     """One picture's classes and their probabilities, both [H, W].
 
     ``gaps`` [H, W] is each probability's lead over the next class (infinite with one class), None where
-    the layout does not tell it.
+    the layout does not tell it. ``alike`` counts pixels that were left out since both legs agree on them
+    (then the arrays are [n]).
     """
 
     labels: NDArray[np.int64]
     confidence: Array
     gaps: Array | None
+    alike: int = 0
 
 
 class _Segmentation:
@@ -62,8 +64,13 @@ class _Segmentation:
     def quantities(self, evidence: Segments) -> Mapping[str, Array]:
         return {"confidence": evidence.confidence}
 
-    def thin(self, evidence: Segments, post: Mapping[str, Any]) -> Segments:
-        return evidence
+    def thin(
+        self, reference: Segments, candidate: Segments, post: Mapping[str, Any]
+    ) -> tuple[Segments, Segments]:
+        """The pixels on which the legs differ, and how many others there are."""
+        apart = reference.labels != candidate.labels
+        alike = int(apart.size - apart.sum())
+        return _at(reference, apart, alike), _at(candidate, apart, alike)
 
     def decide(self, evidence: Segments, post: Mapping[str, Any]) -> Segments:
         return evidence
@@ -93,7 +100,7 @@ class _Segmentation:
             else ()
             for pixels in (close, far)
         )
-        return Comparison(int(flipped.size - flipped.sum()), ties, defects)
+        return Comparison(reference.alike + int(flipped.size - flipped.sum()), ties, defects)
 
     def count(self, decisions: Segments) -> int:
         return int(decisions.labels.size)
@@ -141,6 +148,11 @@ class _Segmentation:
 
 
 TASK = _Segmentation()
+
+
+def _at(segments: Segments, where: NDArray[np.bool_], alike: int) -> Segments:
+    gaps = None if segments.gaps is None else segments.gaps[where]
+    return Segments(segments.labels[where], segments.confidence[where], gaps, alike)
 
 
 def _from_logits(logits: Array) -> Segments:
