@@ -85,6 +85,7 @@ EXTRAS = {
     "rich": "export",
     "safetensors": "export",
     "torchvision": "torchvision",
+    "timm": "timm",
     "cjm_yolox_pytorch": "cjm_yolox_pytorch",
     "cjm_psl_utils": "cjm_yolox_pytorch",
 }

@@ -222,13 +222,17 @@ def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transfor
     width, height = picture.size
     short = spec.size
     long_limit = spec.width.max if width >= height else spec.height.max
-    # A picture too long for the declared sizes is made smaller: cropping would lose its ends.
-    if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
-        short = min(width, height) * long_limit // max(width, height)
-    ratio = min(width, height) / short if short else float("inf")
-    # Of a square the width is computed and the height given, as in the tutorial: now and then the
-    # division falls just short, and then the square loses a step.
-    resized_size = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
+    if spec.width.fixed and spec.height.fixed:
+        # Classifiers see the centre alone, as they were trained: the ends are lost by intent.
+        resized_size = _with_short_side(width, height, short)
+    else:
+        # A picture too long for the declared sizes is made smaller: cropping would lose its ends.
+        if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
+            short = min(width, height) * long_limit // max(width, height)
+        ratio = min(width, height) / short if short else float("inf")
+        # Of a square the width is computed and the height given, as in the tutorial: now and then the
+        # division falls just short, and then the square loses a step.
+        resized_size = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
     target = (spec.width.floor(resized_size[0]), spec.height.floor(resized_size[1]))
     if target[0] > resized_size[0] or target[1] > resized_size[1]:
         raise PictureError(
@@ -240,6 +244,12 @@ def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transfor
     cropped = resized.crop((left, top, left + target[0], top + target[1]))
     scales = (resized_size[0] / width, resized_size[1] / height)
     return cropped, Transform(*scales, -left, -top, width, height)
+
+
+def _with_short_side(width: int, height: int, short: int) -> tuple[int, int]:
+    """The size with the short side at ``short`` pixels and the long one in proportion, rounded down in
+    integers: a float division can fall just short, and then a square is none."""
+    return (short, height * short // width) if width < height else (width * short // height, short)
 
 
 def _letterbox(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:

@@ -72,7 +72,9 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
     task, decode = task_of(job, *KINDS), decode_of(job, "none", "probabilities")
     network, classes = _load_network(_variant(job, checkpoint, library), job, checkpoint, library)
     module = ClassifierInference(network, picture_stage(job, checkpoint), task, decode).eval()
-    name = "logits" if decode == "none" else "probabilities"
+    name, each, unit = ("logits", "logit", "")
+    if decode == "probabilities":
+        name, each, unit = ("probabilities", "probability", "probability")
     postprocess: dict[str, Any] = {"decode": decode, "outputs": [name]}
     if task == "classification":
         postprocess["top_k"] = min(job.validation.top_k, len(classes))
@@ -86,7 +88,7 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
         inputs=(picture_spec(job, batch, height, width),),
         outputs=(TensorSpec(name, "float32", (batch.name, len(classes))),),
         dims=(batch, height, width),
-        fields=(Field(name, name.removesuffix("s"), "" if decode == "none" else "probability"),),
+        fields=(Field(name, each, unit),),
         preprocess=picture_preprocess(job, height, width),
         classes=classes,
         postprocess=postprocess,

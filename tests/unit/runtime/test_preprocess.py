@@ -593,3 +593,23 @@ def test_layouts_hold_the_same_pixels() -> None:
     first, last = (to_input(image, replace(CROP, layout=layout)) for layout in ("NCHW", "NHWC"))
     np.testing.assert_array_equal(first, last.transpose(2, 0, 1))
     np.testing.assert_array_equal(last, np.asarray(image).astype(np.float32) / np.float32(255))
+
+
+FIXED = replace(CROP, size=72, height=Dim("height", 64, 64), width=Dim("width", 64, 64))
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((320, 192), id="wide"),
+        pytest.param((192, 320), id="tall"),
+        pytest.param((4000, 10), id="very-wide"),
+        *(pytest.param((side, side), id=f"square-{side}") for side in (9, 18, 64, 65, 1000)),
+    ],
+)
+def test_fixed_sizes_take_the_centre_of_a_picture_of_any_aspect(size: tuple[int, int]) -> None:
+    array, transform = prepare(Image.new("RGB", size, (10, 20, 30)), FIXED)
+    assert array.shape == (1, 3, 64, 64)
+    shown = transform.restore(np.array([[0, 0, 64, 64]], np.float32))[0]
+    centre = (shown[:2] + shown[2:]) / 2
+    np.testing.assert_allclose(centre, np.array(size) / 2, atol=max(size) / 72 + 1)
