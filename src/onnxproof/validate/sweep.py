@@ -7,6 +7,7 @@ import torch
 
 from onnxproof.errors import CheckError
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
@@ -119,14 +120,13 @@ def interface_differences(model: WrappedModel, candidate: OrtLeg) -> tuple[str, 
         if wanted != found:
             differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}")
             continue
-        for spec, value in zip(specs, values, strict=True):
-            dtype = ORT_DTYPES.get(value.type, value.type)
-            if dtype != spec.dtype:
-                differences.append(f"{kind} {spec.name} is {dtype}; expected {spec.dtype}")
-            if len(value.shape) != len(spec.shape):
-                differences.append(f"{kind} {spec.name} has {len(value.shape)} axes; expected {spec}")
+        for spec, port in zip(specs, map(Port.of, values), strict=True):
+            if port.dtype != spec.dtype:
+                differences.append(f"{kind} {spec.name} is {port.dtype}; expected {spec.dtype}")
+            if len(port.shape) != len(spec.shape):
+                differences.append(f"{kind} {spec.name} has {len(port.shape)} axes; expected {spec}")
                 continue
-            for axis, size in zip(spec.shape, value.shape, strict=True):
+            for axis, size in zip(spec.shape, port.shape, strict=True):
                 differences += _axis_difference(kind, spec.name, axis, size, dims)
     return tuple(differences)
 
@@ -149,15 +149,3 @@ def _form_difference(wanted: Answer, found: Answer) -> str | None:
         if got.dtype != array.dtype or got.shape != array.shape:
             return f"{name} is {got.dtype}{list(got.shape)}; expected {array.dtype}{list(array.shape)}"
     return None
-
-
-ORT_DTYPES = {
-    "tensor(float16)": "float16",
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
