@@ -31,7 +31,8 @@ class _Table(BaseModel):
 class ModelTable(_Table):
     """``[model]``: which family builds the model, for which task, and from which checkpoint.
 
-    ``task`` None takes the family's first.
+    ``task`` None takes the family's first. ``classes`` are the classes' names in the model's order, for
+    the family module; None takes those that lie beside the checkpoint.
     """
 
     family: str
@@ -40,6 +41,12 @@ class ModelTable(_Table):
     checkpoint: str | None = None
     builder: str | None = None
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
 
 class WrapperTable(_Table):
@@ -53,7 +60,7 @@ class WrapperTable(_Table):
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
-    decode: Literal["auto", "none", "packed", "split", "probabilities", "mask"] = "auto"
+    decode: Literal["auto", "none", "packed", "split", "probabilities", "mask", "nms"] = "auto"
     mean: Channels | None = None
     std: Channels | None = None
 
@@ -88,14 +95,15 @@ class ExportTable(_Table):
 class ValidateTable(_Table):
     """``[validate]``: what the file is tried on, and where decisions are cut.
 
-    ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel. ``top_k`` is how
+    ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel; ``iou_threshold``
+    None takes the network's own, or 0.45 where it has none. ``top_k`` is how
     many of a picture's best classes are decided on. ``threads`` is the number of intra-op threads of both
     PyTorch and ONNX Runtime.
     """
 
     images: str | None = None
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
+    iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     class_agnostic: bool = False
     top_k: Annotated[int, Field(ge=1)] = 5
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
@@ -117,10 +125,13 @@ class ValidateTable(_Table):
 class PredictTable(_Table):
     """``[predict]``: how ``predict`` fits a picture to the model's input.
 
-    ``size`` is in pixels: of the short side for "crop", of the long side for "letterbox", of both for
-    "stretch". "crop" resizes the short side to ``size``, then crops the centre to declared sizes.
+    ``input`` names the input of the family module that takes pictures; None where none does. Other
+    families know theirs. ``size`` is in pixels: of the short side for "crop", of the long side for
+    "letterbox", of both for "stretch". "crop" resizes the short side to ``size``, then crops the centre
+    to declared sizes.
     """
 
+    input: str | None = None
     resize: Literal["crop", "letterbox", "stretch"] = "crop"
     size: Annotated[int, Field(ge=1)] = 256
 

@@ -23,6 +23,7 @@ from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
     MANIFEST_FILE,
     MODEL_FILE,
+    RAW_TASK,
     Predictor,
     load,
     read_manifest,
@@ -34,7 +35,7 @@ from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file, versions
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers._family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.module import wrap_module
+from onnxproof.wrappers.module import wrap_for_job
 
 PARITY_FILE = "parity.json"
 PICTURES_FOLDER = "pictures"
@@ -93,6 +94,8 @@ def export_module(
     dims: Mapping[str, str | int],
     out: str | PathLike[str],
     task: str = "raw",
+    picture: str | None = None,
+    classes: Sequence[str] = (),
     overrides: Sequence[str] = (),
     validate: bool = True,
     progress: Progress = silent,
@@ -101,8 +104,10 @@ def export_module(
 
     ``inputs`` maps the names of the inputs, in the order of the module's ``forward``, to texts such as
     "int64[batch, time] in 0..999"; ``dims`` maps the named axes to sizes, such as "1..8". Outputs in
-    tuples, dicts and dataclasses get stable names. ``overrides`` are those of a job, such as
-    "export.opset=18". Raises as ``export`` does; JobError where the inputs do not fit the module.
+    tuples, dicts and dataclasses get stable names. ``picture`` names the input that takes pictures, so
+    that ``predict`` does; ``classes`` are the classes' names, for a task that has them. ``overrides`` are
+    those of a job, such as "export.opset=18". Raises as ``export`` does; JobError where the inputs do not
+    fit the module.
     """
     target = Path(out)
     document: dict[str, Any] = {
@@ -110,17 +115,17 @@ def export_module(
         "model": {"family": MODULE_FAMILY, "task": task},
         "inputs": dict(inputs),
         "dims": dict(dims),
+        "predict": {},
     }
+    if picture is not None:
+        document["predict"]["input"] = picture
+    if classes:
+        document["model"]["classes"] = list(classes)
     job = Job.from_document(
         override(document, overrides), folder=Path(), source="the arguments of export_module"
     )
-    model = _wrap(job, module)
+    model = wrap_for_job(job, module)
     return _export(job, model, None, target, validate, progress)
-
-
-def _wrap(job: Job, module: Module) -> WrappedModel:
-    inputs, dims = tuple(job.inputs.values()), tuple(job.dims.values())
-    return wrap_module(module, inputs, dims, task=job.model.task or "raw", decode=job.wrapper.decode)
 
 
 def _export(
@@ -326,8 +331,10 @@ def _loaded(job: Job, folder: Path) -> Predictor:
 
 
 def _draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
+    """Draw the file's decisions on a few of the job's pictures, where pictures alone lead to any."""
     pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
-    if not pictures:
+    manifest = predictor.manifest
+    if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
         return
     (folder / PICTURES_FOLDER).mkdir()
     for done, picture in enumerate(pictures):
@@ -372,7 +379,7 @@ def validate(
     if model is None:
         wrapped, _ = build_model(job)
     else:
-        wrapped = _wrap(job, model)
+        wrapped = wrap_for_job(job, model)
     return _validate(job, wrapped, file, progress, checks=checks)
 
 

@@ -146,13 +146,17 @@ def test_an_archive_of_arrays(run: Run, two: Path, tmp_path: Path) -> None:
     }
 
 
-def test_the_raw_outputs_of_a_bundle(run: Run, small_bundle: Path, tmp_path: Path) -> None:
+def test_the_raw_outputs_of_a_bundle(run: Run, small_bundle: Path, red: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "input.npy", np.zeros((2, 3, 64, 96), np.float32))
-    said = json.loads(
-        run("predict", small_bundle, "--input", f"input={tmp_path / 'input.npy'}", "--json").stdout
-    )
-    (output,) = said["outputs"]
+    given = ("predict", small_bundle, "--input", f"input={tmp_path / 'input.npy'}")
+    (output,) = json.loads(run(*given, "--raw", "--json").stdout)["outputs"]
     assert output["shape"] == [2, 126, 6]
+    assert run(*given, "--out", tmp_path / "o.npz").stdout == run(*given, "--raw").stdout
+    with np.load(tmp_path / "o.npz") as arrays:
+        assert arrays["output"].shape == (2, 126, 6)
+    ran = run("predict", small_bundle, red, "--raw")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"{red}:\noutput  float32[1, 126, 6]")
 
 
 @pytest.mark.parametrize(

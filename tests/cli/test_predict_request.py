@@ -151,11 +151,19 @@ def test_a_request_that_is_not_there(refuse: Refuse, small_bundle: Path, tmp_pat
     ("arguments", "parts"),
     [
         pytest.param(["a.png", "--request", "r.json"], ("--request", "IMAGE"), id="request-and-images"),
-        pytest.param(["--input", "a.npz", "--request", "r.json"], ("--input",), id="request-and-arrays"),
+        pytest.param(
+            ["--input", "input=a.png", "--request", "r.json"],
+            ("--input input=a.png comes beside other pictures",),
+            id="request-and-a-picture",
+        ),
+        pytest.param(
+            ["--raw", "--request", "r.json"], ("--request needs to know", "--raw"), id="request-and-raw"
+        ),
         pytest.param(["a.png", "--allow-urls"], ("--allow-urls is for --request",), id="urls-of-arguments"),
-        pytest.param(["a.png", "--out", "a.npz"], ("--out goes with raw outputs", "--input"), id="out"),
-        pytest.param(["a.png", "--scale", "255"], ("--scale goes with raw outputs",), id="scale"),
-        pytest.param(["a.png", "--input", "a=b.npy"], ("--input", "IMAGEs alone"), id="images-and-arrays"),
+        pytest.param(["a.png", "--out", "a.npz", "--draw", "d"], ("--draw needs to know", "--out"), id="out"),
+        pytest.param(["a.png", "--scale", "255"], ("--scale is for files that do not say",), id="scale"),
+        pytest.param(["a.png", "--input", "a=b.npy"], ('no input "a"', "input float32"), id="no-such-input"),
+        pytest.param(["a.png", "--top-k", "3"], ("top_k is not a setting of task detection",), id="top-k"),
     ],
 )
 def test_flags_that_exclude_each_other(

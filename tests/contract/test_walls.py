@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import onnxproof
@@ -117,6 +118,41 @@ def test_predict_draws_without_an_extra(demo_bundle: Path, tmp_path: Path) -> No
     ran = command_without_extras("predict", demo_bundle / "model.onnx", SCENE, "--draw", tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (tmp_path / SCENE.name).is_file()
+
+
+def test_a_request_needs_no_extra(demo_bundle: Path, tmp_path: Path) -> None:
+    request = {"input_data": {"columns": ["image"], "data": [str(SCENE), "no picture"]}}
+    (tmp_path / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    ran = command_without_extras("predict", demo_bundle, "--request", tmp_path / "request.json")
+    assert (ran.returncode, ran.stderr.count("\n")) == (0, 1), ran.stderr
+    answered, refused = json.loads(ran.stdout)
+    assert answered["boxes"]
+    assert list(refused) == ["error"]
+
+
+@pytest.mark.parametrize(("flag", "key"), [([], "boxes"), (["--raw"], "outputs")], ids=["decisions", "raw"])
+def test_arrays_by_name_need_no_extra(demo_bundle: Path, tmp_path: Path, flag: list[str], key: str) -> None:
+    np.save(tmp_path / "grey.npy", np.full((3, 64, 96), 0.5, np.float32))
+    given = f"input={tmp_path / 'grey.npy'}"
+    ran = command_without_extras("predict", demo_bundle, "--input", given, "--json", *flag)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert list(json.loads(ran.stdout)) == [key]
+
+
+def test_plain_files_and_arrays_need_no_extra_in_python(demo_bundle: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from onnxproof.runtime import load, load_plain
+grey = {"input": np.full((1, 3, 64, 96), 0.5, np.float32)}
+(plain,) = load_plain(sys.argv[1]).run(grey).values()
+(ours,) = load(sys.argv[1]).run(inputs=grey).values()
+assert np.array_equal(plain, ours)
+print(*plain.shape)
+"""
+    ran = without_extras(code, demo_bundle)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "1 126 6\n"
 
 
 def test_inspect_needs_no_extra(demo_bundle: Path) -> None:

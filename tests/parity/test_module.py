@@ -1,20 +1,24 @@
-"""Any module: inputs by position and by name, nested outputs, several dtypes, models not written for this."""
+"""Any module: inputs by position and by name, nested outputs, several dtypes, pictures beside arrays, models
+not written for this."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
+from onnxproof.runtime import prepare
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers.module import FAMILY, flatten, wrap_module
+from onnxproof.wrappers.module import FAMILY, flatten, name_classes, wrap_for_job, wrap_module
 
 
 class Pair(NamedTuple):
@@ -176,6 +180,446 @@ def test_a_bert_from_a_config_passes(tmp_path: Path) -> None:
         "float32[batch, time, 64]",
         "float32[batch, 64]",
     ]
+
+
+def test_a_bert_that_classifies_decides_on_token_ids(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        vocab_size=100,
+        num_labels=3,
+        initializer_range=0.5,
+    )
+    network = transformers.BertForSequenceClassification(config).eval()
+    bundle = onnxproof.export_module(
+        network,
+        inputs={"input_ids": "int64[batch, time] in 0..99", "attention_mask": "int64[batch, time] as mask"},
+        dims={"batch": "1..4", "time": "1..16"},
+        task="classification",
+        classes=("against", "neither", "for"),
+        out=tmp_path / "bert",
+        overrides=["validate.effort=quick", "export.exporter=torchscript"],
+    )
+    assert_passed(bundle)
+    decided(bundle)
+    ids = np.array([5, 17, 3, 99])
+    prediction = onnxproof.load(bundle.path).predict(
+        inputs={"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    )
+    with torch.no_grad():
+        wanted = torch.softmax(network(torch.from_numpy(ids[None])).logits[0], dim=0)
+    assert prediction.to_json() == {
+        "labels": ["against", "neither", "for"],
+        "probs": pytest.approx(wanted.tolist(), abs=1e-6),
+    }
+
+
+def decided(bundle: Bundle) -> int:
+    """How many decisions of PyTorch's the file took too; there must be some."""
+    assert bundle.verdict is not None
+    matched: int = bundle.verdict.to_json()["decisions"]["matched"]
+    assert matched > 0
+    return matched
+
+
+def calibrate(network: nn.Module, pictures: Tensor) -> None:
+    """Give batch norms the statistics of pictures, without which an untrained network answers noise."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network.train()(pictures)
+    network.eval()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of coloured noise, 96 by 64 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    file = tmp_path_factory.mktemp("scene") / "scene.png"
+    Image.fromarray(pixels).resize((96, 64)).save(file)
+    return file
+
+
+def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path: Path) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    network = torchvision.models.segmentation.deeplabv3_resnet50(
+        weights=None, weights_backbone=None, num_classes=4, aux_loss=True
+    )
+    calibrate(network, torch.rand(4, 3, 64, 64))
+    assert list(network(torch.rand(1, 3, 32, 32))) == ["out", "aux"]
+    bundle = onnxproof.export_module(
+        network,
+        inputs={"input": "float32[batch, 3, height, width] in 0..1"},
+        dims={"batch": "1..2", "height": "32..64 step 32", "width": "32..64 step 32"},
+        task="segmentation",
+        picture="input",
+        classes=("sky", "sea", "land", "road"),
+        out=tmp_path / "deeplab",
+        overrides=[
+            "validate.effort=quick",
+            "export.exporter=torchscript",
+            "export.simplify=none",
+            "predict.size=64",
+        ],
+    )
+    assert_passed(bundle)
+    assert decided(bundle) > 10_000
+    prediction = onnxproof.load(bundle.path).predict(scene)
+    assert prediction.decisions.labels.shape == (64, 96)
+    assert set(prediction.to_json()["shares"]) <= {"sky", "sea", "land", "road"}
+
+
+class FromUltralytics(nn.Module):
+    """What the task detection takes, from rows of centre, size and class scores [batch, 4 + C, n]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        rows = self.network(images)[0].transpose(1, 2)
+        centres, sizes = rows[..., :2], rows[..., 2:4]
+        boxes = torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+        return {"boxes": boxes, "scores": rows[..., 4:]}
+
+
+def test_a_detector_of_ultralytics_from_its_yaml_passes(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    for owner, name in ((torch, "save"), (Image, "open")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # undoes what importing it replaces
+    with np.printoptions():
+        tasks = pytest.importorskip("ultralytics.nn.tasks")
+    torch.manual_seed(0)
+    network = tasks.DetectionModel("yolov8n.yaml", nc=4, verbose=False)
+    head = network.model[-1]
+    head.dynamic = True
+    for layers, spread, bias in ((head.cv2, 0.3, 0.0), (head.cv3, 0.1, -1.0)):
+        for branch in layers:
+            nn.init.normal_(branch[-1].weight, std=spread)
+            nn.init.constant_(branch[-1].bias, bias)
+    calibrate(network, torch.rand(8, 3, 64, 64))
+    module = FromUltralytics(network)
+    bundle = onnxproof.export_module(
+        module,
+        inputs={"images": "float32[batch, 3, height, width] in 0..1"},
+        dims={"batch": "1..2", "height": "64..96 step 32", "width": "64..96 step 32"},
+        task="detection",
+        picture="images",
+        classes=("cat", "dog", "bird", "fish"),
+        out=tmp_path / "ultralytics",
+        overrides=[
+            "validate.effort=quick",
+            "export.exporter=torchscript",
+            "export.simplify=none",
+            "predict.size=64",
+        ],
+    )
+    assert_passed(bundle)
+    assert [str(spec) for spec in bundle.manifest.outputs] == [
+        "float32[batch, boxes_axis_1, 4]",
+        "float32[batch, scores_axis_1, 4]",
+    ]
+    assert decided(bundle) > 50
+    assert_detects_as(module, bundle, scene, {})
+
+
+def assert_detects_as(
+    module: nn.Module, bundle: Bundle, picture: Path, inputs: Mapping[str, np.ndarray[Any, Any]]
+) -> None:
+    """Each box of the bundle's prediction is one of PyTorch's above the threshold, of the same class."""
+    preprocess = bundle.manifest.preprocess
+    assert preprocess is not None
+    array, transform = prepare(picture, preprocess)
+    prediction = onnxproof.load(bundle.path).predict(picture, inputs)
+    with torch.no_grad():
+        wanted = module(
+            torch.from_numpy(array), *(torch.from_numpy(value[None]) for value in inputs.values())
+        )
+    scores, labels = (values.numpy() for values in wanted["scores"][0].max(dim=-1))
+    boxes = transform.restore(wanted["boxes"][0].numpy())
+    found = prediction.decisions
+    assert len(found) > 0
+    for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
+        near = (np.abs(boxes - box).max(axis=1) <= 1e-2) & (np.abs(scores - score) <= 1e-4)
+        assert label in labels[near], (box, score, label)
+    assert {entry["label"] for entry in prediction.to_json()["boxes"]} <= {
+        entry.name for entry in bundle.manifest.classes
+    }
+
+
+class Finder(nn.Module):
+    """A detector that is told what to look for: one box of about 16 pixels a cell of 8, and of three
+    classes the scores, from a picture [n, 3, lines, columns] in 0..1 and a query [n, 5]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.look = nn.Conv2d(3, 16, 8, stride=8)
+        self.ask = nn.Linear(5, 16)
+        self.boxes = nn.Conv2d(16, 4, 1)
+        self.scores = nn.Conv2d(16, 3, 1)
+        nn.init.normal_(self.scores.weight)
+
+    def forward(self, picture: Tensor, query: Tensor) -> dict[str, Tensor]:
+        seen = torch.tanh(4 * self.look(picture) + self.ask(query)[:, :, None, None])
+        scores = torch.sigmoid(self.scores(seen)).flatten(2).transpose(1, 2)
+        rows = torch.arange(seen.shape[2], dtype=seen.dtype, device=seen.device) * 8 + 4
+        columns = torch.arange(seen.shape[3], dtype=seen.dtype, device=seen.device) * 8 + 4
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        centres = torch.stack((x - 8, y - 8, x + 8, y + 8)).flatten(1).transpose(0, 1)
+        boxes = centres + 4 * torch.tanh(self.boxes(seen)).flatten(2).transpose(1, 2)
+        return {"scores": scores, "boxes": boxes, "seen": seen.mean(dim=(2, 3))}
+
+
+FINDER_INPUTS = {"picture": "float32[n, 3, lines, columns] in 0..1", "query": "float32[n, 5] in -1..1"}
+FINDER_DIMS: dict[str, str | int] = {"n": "1..3", "lines": "32..64 step 8", "columns": "32..96 step 8"}
+QUERY = np.array([0.5, -1, 0.25, 1, 0], np.float32)
+
+
+def test_a_detector_with_a_picture_and_a_vector_decides_on_both(scene: Path, tmp_path: Path) -> None:
+    module = Finder().eval()
+    bundle = onnxproof.export_module(
+        module,
+        inputs=FINDER_INPUTS,
+        dims=FINDER_DIMS,
+        task="detection",
+        picture="picture",
+        classes=("cat", "dog", "bird"),
+        out=tmp_path / "finder",
+        overrides=[f"validate.images={scene}", "validate.effort=quick", "predict.size=64"],
+    )
+    assert_passed(bundle)
+    assert decided(bundle) > 50
+    assert bundle.verdict is not None
+    assert sum(case.picture is not None for case in bundle.verdict.cases) > 3
+    assert not (bundle.path / "pictures").exists()  # what would stand in the query's place?
+    assert_detects_as(module, bundle, scene, {"query": QUERY})
+    predictor = onnxproof.load(bundle.path)
+    other = predictor.predict(scene, {"query": -QUERY})
+    assert other.to_json() != predictor.predict(scene, {"query": QUERY}).to_json()
+    assert onnxproof.validate(bundle.path, model=Finder()).passed
+
+
+STAGED = """
+import torch
+from torch import nn
+
+class Middle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.look = nn.Conv2d(3, 4, 4, stride=4)
+        self.ask = nn.Linear(2, 4)
+
+    def forward(self, query, image):
+        return 8 * (self.look(image).mean(dim=(2, 3)) + self.ask(query))
+"""
+
+
+def staged_job(folder: Path, **tables: Any) -> Job:
+    (folder / "staged.py").write_text(STAGED)
+    document = {
+        "name": "staged",
+        "model": {
+            "family": "module",
+            "task": "classification",
+            "builder": "staged.py:Middle",
+            "classes": list("abcd"),
+        },
+        "inputs": {"query": "float32[batch, 2] in -1..1", "image": "float32[batch, 3, 16, width] in 0..1"},
+        "dims": {"batch": "1..2", "width": "16..32 step 4"},
+        "validate": {"effort": "quick"},
+        "predict": {"input": "image", "resize": "stretch", "size": 24},
+    }
+    return Job.from_document({**document, **tables}, folder=folder, source="test")
+
+
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+def test_the_wrapper_stands_before_the_input_that_takes_pictures(
+    exporter: str, scene: Path, tmp_path: Path
+) -> None:
+    wrapper = {
+        "scale_input": True,
+        "channels_last": True,
+        "input_dtype": "uint8",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.3],
+    }
+    validate = {"effort": "quick", "images": str(scene)}
+    request = staged_job(tmp_path, wrapper=wrapper, validate=validate, export={"exporter": exporter})
+    bundle = onnxproof.export(request, out=tmp_path / "dist")
+    assert_passed(bundle)
+    decided(bundle)
+    assert [str(spec) for spec in bundle.manifest.inputs] == [
+        "float32[batch, 2] in -1..1",
+        "uint8[batch, 16, width, 3] in 0..255",
+    ]
+    assert onnxproof.validate(bundle.path).passed
+    prediction = onnxproof.load(bundle.path).predict(scene, {"query": np.array([0.5, -0.5], np.float32)})
+    with Image.open(scene) as picture:
+        pixels = torch.from_numpy(np.array(picture.convert("RGB").resize((24, 16)))).double() / 255
+    wrapped: Any = FAMILY.build(staged_job(tmp_path), None).module
+    network = wrapped.module.module.double()
+    normal = (pixels - torch.tensor([0.5, 0.4, 0.3])) / torch.tensor([0.2, 0.25, 0.3])
+    with torch.no_grad():
+        logits = network(torch.tensor([[0.5, -0.5]]).double(), normal.permute(2, 0, 1)[None])[0]
+    assert prediction.to_json() == {
+        "labels": list("abcd"),
+        "probs": pytest.approx(torch.softmax(logits, dim=0).tolist(), abs=1e-5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "divide_by", "layout", "dtype"),
+    [
+        pytest.param("float32[batch, 3, 16, width] in 0..1", 255, "NCHW", "float32", id="unit"),
+        pytest.param("float32[batch, 3, 16, width] in 0..255", 1, "NCHW", "float32", id="bytes-as-floats"),
+        pytest.param("uint8[batch, 16, width, 3]", 1, "NHWC", "uint8", id="bytes-have-one-range"),
+    ],
+)
+def test_preprocessing_follows_from_how_the_input_reads(
+    tmp_path: Path, image: str, divide_by: int, layout: str, dtype: str
+) -> None:
+    class Sum(nn.Module):
+        def forward(self, query: Tensor, image: Tensor) -> Tensor:
+            return query.sum(dim=1) + image.float().mean(dim=(1, 2, 3))
+
+    request = staged_job(
+        tmp_path,
+        model={"family": "module", "task": "raw"},
+        inputs={"query": "float32[batch, 2]", "image": image},
+    )
+    spec = wrap_for_job(request, Sum()).preprocess
+    assert spec is not None
+    assert (spec.input, spec.divide_by, spec.layout, spec.dtype) == ("image", divide_by, layout, dtype)
+    assert (spec.resize, spec.size) == ("stretch", 24)
+    assert (spec.height, spec.width) == (Dim("height", 16, 16), Dim("width", 16, 32, 4))
+
+
+IMAGE = "float32[batch, 3, 16, width]"
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        pytest.param(
+            {"predict": {"input": "img"}}, "no such input; there are: query, image", id="no-such-input"
+        ),
+        pytest.param(
+            {"predict": {"input": "query"}}, r"float32\[batch, 2\] in -1..1 is not a picture's", id="a-vector"
+        ),
+        pytest.param(
+            {"inputs": {"image": IMAGE}}, 'expected the range of pixels, "in 0..1" or', id="no-range"
+        ),
+        pytest.param(
+            {"inputs": {"image": f"{IMAGE} in -1..1"}}, "normalise inside the module", id="another-range"
+        ),
+        pytest.param(
+            {"inputs": {"image": "float16[batch, 3, 16, width] in 0..1"}}, "is not a picture's", id="dtype"
+        ),
+        pytest.param(
+            {"inputs": {"image": "float32[batch, 3, 16, depth] in 0..1"}},
+            "the axis depth has no size",
+            id="no-dim",
+        ),
+        pytest.param(
+            {"dims": {"batch": "2..4", "width": 16}, "inputs": {"image": f"{IMAGE} in 0..1"}},
+            "its first axis is batch = 2..4",
+            id="never-one-picture",
+        ),
+        pytest.param(
+            {
+                "inputs": {"image": "float32[batch, 3, width, width] in 0..1"},
+                "predict": {"input": "image", "resize": "crop"},
+            },
+            'is square.*resize = "stretch"',
+            id="square",
+        ),
+        pytest.param(
+            {"predict": {}, "wrapper": {"scale_input": True}},
+            "wrapper.scale_input is for the input that takes pictures",
+            id="a-wrapper-around-no-picture",
+        ),
+        pytest.param(
+            {"inputs": {"image": f"{IMAGE} in 0..255"}, "wrapper": {"scale_input": True}},
+            "expected what the module takes before normalisation",
+            id="scaled-twice",
+        ),
+        pytest.param(
+            {"wrapper": {"input_dtype": "uint8"}}, "needs wrapper.scale_input = true", id="uint8-in-0..1"
+        ),
+        pytest.param(
+            {"wrapper": {"mean": [0.5, 0.5, 0.5]}}, "wrapper.mean comes without wrapper.std", id="half-a-norm"
+        ),
+    ],
+)
+def test_an_input_that_takes_no_pictures_is_refused(
+    tmp_path: Path, tables: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(JobError, match=says):
+        FAMILY.build(staged_job(tmp_path, **tables), None)
+
+
+def test_names_of_classes_come_with_colours_of_their_own() -> None:
+    classes = name_classes([str(index) for index in range(20)])
+    assert [entry.name for entry in classes] == [str(index) for index in range(20)]
+    assert len({entry.color for entry in classes}) == 20
+
+
+@pytest.mark.parametrize(
+    ("task", "decode", "post"),
+    [
+        ("classification", "auto", {"decode": "none", "outputs": ["logits"], "top_k": 3}),
+        (
+            "multilabel",
+            "probabilities",
+            {"decode": "probabilities", "outputs": ["probabilities"], "score_threshold": 0.5},
+        ),
+    ],
+)
+def test_class_scores_come_as_logits_or_probabilities(task: str, decode: str, post: dict[str, Any]) -> None:
+    linear = nn.Linear(4, 3)
+    model = wrap_module(
+        linear, specs({"x": "float32[batch, 4]"}), dims({"batch": "1..4"}), task=task, decode=decode
+    )
+    assert model.postprocess == post
+    assert [str(spec) for spec in model.outputs] == ["float32[batch, 3]"]
+    x = torch.rand(2, 4)
+    wanted = linear(x) if decode == "auto" else torch.sigmoid(linear(x))
+    torch.testing.assert_close(model.module(x), wanted)
+
+
+@pytest.mark.parametrize(
+    ("task", "decode", "names", "says"),
+    [
+        pytest.param("multilabel", "packed", "abc", 'decode = "packed" is not for', id="decode"),
+        pytest.param("classification", "auto", "ab", "2 classes are named, .* has 3", id="names"),
+        pytest.param("detection", "auto", "abc", r"needs boxes \[batch, n, 4\]", id="no-boxes"),
+        pytest.param("detection", "packed", "abc", "there is: split", id="decode-of-detection"),
+        pytest.param("pose", "auto", "abc", 'model.task = "pose" is not for the family module', id="task"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused(task: str, decode: str, names: str, says: str) -> None:
+    inputs = specs({"x": "float32[batch, 4]"})
+    with pytest.raises(JobError, match=says):
+        wrap_module(
+            nn.Linear(4, 3),
+            inputs,
+            dims({"batch": "1..4"}),
+            task=task,
+            decode=decode,
+            classes=name_classes(names),
+        )
 
 
 def test_torchvisions_segmenter_with_its_dict_passes(tmp_path: Path) -> None:

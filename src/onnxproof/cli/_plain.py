@@ -1,7 +1,7 @@
-"""What predict prints of outputs that have no task: their names, shapes and a summary of their values."""
+"""What predict prints of outputs as they are: their names, shapes and a summary of their values."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +9,23 @@ import click
 import numpy as np
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime import PlainModel, gather, picture_array, write_arrays
+from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
 
 JSON_VALUES = 1000
 """Outputs with more values than this stand in JSON without them; --out writes them all."""
 
+Run = Callable[[Path | None], Mapping[str, Any]]
+"""The outputs for a picture, or for what was given without one."""
 
-def run_plain(
-    model: PlainModel,
-    images: Sequence[Path],
-    given: Sequence[str],
-    *,
-    scale: float,
-    out: Path | None,
-    as_json: bool,
-) -> int:
-    """Run the model once on what is given, or once for each image, and print the outputs."""
+
+def print_outputs(run: Run, images: Sequence[Path], *, out: Path | None, as_json: bool) -> int:
+    """Run once for each image, or once without one, and print the outputs."""
     if out is not None and len(images) > 1:
         raise RequestError(f"--out writes the outputs of one run, got {len(images)} images: give one")
-    arrays, notes = gather(model, given, scale=scale)
     results: list[dict[str, Any]] = []
-    for note in notes:
-        click.echo(note, err=True)
     for image in images or (None,):
-        if image is not None:
-            port = model.picture_input(arrays)
-            array, note = picture_array(image, port, scale=scale)
-            click.echo(f"{image}: {note}", err=True)
-            outputs = model.run({**arrays, port.name: array})
-        else:
-            outputs = model.run(arrays)
+        outputs = run(image)
         head = {} if image is None else {"image": str(image)}
         results.append({**head, "outputs": [_describe(name, value) for name, value in outputs.items()]})
         if not as_json:
@@ -49,6 +35,20 @@ def run_plain(
     if as_json:
         click.echo(json.dumps(results if images else results[0], indent=2, ensure_ascii=False))
     return 0
+
+
+def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Run:
+    """How a file whose inputs' meaning is not known runs: a picture goes where one fits."""
+
+    def run(image: Path | None) -> Mapping[str, Any]:
+        if image is None:
+            return model.run(arrays)
+        port = model.picture_input(arrays)
+        array, note = picture_array(image, port, scale=scale)
+        click.echo(f"{image}: {note}", err=True)
+        return model.run({**arrays, port.name: array})
+
+    return run
 
 
 def _describe(name: str, value: Any) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from PIL import Image
 
-from onnxproof.cli._plain import run_plain
+from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import RequestError
-from onnxproof.runtime import Prediction, Predictor, answer, load_plain, parse_request
-from onnxproof.runtime.predictor import predictor_of
+from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
+from onnxproof.runtime.predictor import RAW_TASK, predictor_of
 from onnxproof.runtime.preprocess import Picture
 
 NONE_WORKED = 2
@@ -27,6 +27,7 @@ NONE_WORKED = 2
 @click.option("--draw", type=click.Path(path_type=Path), help="A folder to write annotated pictures into.")
 @click.option("--score-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
 @click.option("--iou-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
+@click.option("--top-k", type=click.IntRange(1), help="Replace the file's own number of best classes.")
 @click.option(
     "--request",
     "request_file",
@@ -40,14 +41,18 @@ NONE_WORKED = 2
     "inputs",
     metavar="NAME=FILE",
     multiple=True,
-    help="Feed an input from a .npy, .npz or picture; a .npz alone feeds several by name. Repeatable.",
+    help="Feed an input from a .npy, .npz or picture; a .npz alone feeds several by name. Repeatable; "
+    "what it feeds is the same beside each IMAGE.",
 )
 @click.option(
     "--scale",
     type=click.FloatRange(0, min_open=True),
     help="What white is in a float32 input that a picture goes into: 1 unless given, often 255.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="A .npz to write the raw outputs into.")
+@click.option("--raw", is_flag=True, help="Print the outputs as they are, also where the file has a task.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .npz to write raw outputs into; implies --raw."
+)
 def command(
     model: Path,
     images: tuple[Path, ...],
@@ -55,16 +60,19 @@ def command(
     draw: Path | None,
     score_threshold: float | None,
     iou_threshold: float | None,
+    top_k: int | None,
     request_file: Path | None,
     allow_urls: bool,
     inputs: tuple[str, ...],
     scale: float | None,
+    raw: bool,
     out: Path | None,
 ) -> int:
-    """Run a bundle or an ONNX file on each IMAGE, on a request, or on arrays.
+    """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
 
-    A file that onnxproof exported prints what it decides. Any other file, and any file with --input,
-    prints its outputs' names, shapes and a summary; with --json also the values of outputs of up to 1000.
+    A file that onnxproof exported prints what it decides. With --raw or --out, of the task raw, and of any
+    other file, the outputs' names, shapes and a summary are printed; with --json also the values of
+    outputs of up to 1000. Without IMAGE and --request, --json prints one object in place of a list.
 
     --request takes {"input_data": {"columns": ["image"], "data": [...]}} with a picture in base64, a path
     or, with --allow-urls, a URL for each datum, and prints a JSON list in its order. A picture that
@@ -73,63 +81,107 @@ def command(
     """
     # Pictures above Pillow's limit are refused, and in our words.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    if request_file is not None and (images or inputs):
-        raise RequestError("--request names the pictures itself: leave out IMAGE and --input, or --request")
+    if request_file is not None and images:
+        raise RequestError("--request names the pictures itself: leave out IMAGE, or --request")
     if not (images or inputs or request_file):
         raise click.UsageError(
             "Missing argument 'IMAGE...': give pictures, --request FILE or --input NAME=FILE"
         )
     if allow_urls and request_file is None:
         raise RequestError("--allow-urls is for --request: download the picture and give its path")
-    thresholds = {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
-    overrides = {name: value for name, value in thresholds.items() if value is not None}
+    settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "top_k": top_k}
+    overrides = {name: value for name, value in settings.items() if value is not None}
     plain = load_plain(model)
-    if inputs or not plain.by_onnxproof:
-        if plain.by_onnxproof and images:
-            raise RequestError(
-                "--input feeds a model's inputs one by one: give it the picture too, or IMAGEs alone"
-            )
-        _refuse_for_arrays(request_file=request_file, draw=draw, **overrides)
-        return run_plain(plain, images, inputs, scale=scale or 1.0, out=out, as_json=as_json)
-    if out is not None or scale is not None:
-        flag = "--out" if out is not None else "--scale"
+    predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
+    has_task = predictor is not None and predictor.manifest.task != RAW_TASK
+    if raw or out is not None or not has_task:
+        _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
+    if predictor is None:
+        run = runs_of(plain, _gather(plain, inputs, scale), scale=scale or 1.0)
+        return print_outputs(run, images, out=out, as_json=as_json)
+    pictures, others = _sort(predictor, inputs)
+    if pictures and (images or request_file):
         raise RequestError(
-            f"{flag} goes with raw outputs, and the file has a task: use --input, or leave it out"
+            f"--input {pictures[0]} comes beside other pictures: give it as an IMAGE of its own"
         )
-    predictor = predictor_of(plain.session, plain.file, overrides)
+    images = (*images, *(Path(text.partition("=")[2]) for text in pictures))
+    if scale is not None and predictor.manifest.preprocess is not None:
+        raise RequestError(
+            "--scale is for files that do not say what white is, and this one does: leave it out"
+        )
+    arrays = _gather(plain, others, scale)
+    if raw or out is not None or not has_task:
+        return print_outputs(lambda image: predictor.run(image, arrays), images, out=out, as_json=as_json)
     if request_file is not None:
-        return _answer(predictor, request_file, draw, allow_urls=allow_urls)
+        return _answer(predictor, request_file, arrays, draw, allow_urls=allow_urls)
+    return _predict(predictor, images, arrays, draw, as_json=as_json)
+
+
+def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts of --input that give a picture to the input that takes them, and the others."""
+    spec = predictor.manifest.preprocess
+    pictures = [
+        text
+        for text in given
+        if spec is not None
+        and text.startswith(f"{spec.input}=")
+        and not text.lower().endswith((".npy", ".npz"))
+    ]
+    return pictures, [text for text in given if text not in pictures]
+
+
+def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dict[str, Any]:
+    arrays, notes = gather(plain, given, scale=scale or 1.0)
+    for note in notes:
+        click.echo(note, err=True)
+    return arrays
+
+
+def _predict(
+    predictor: Predictor,
+    images: Sequence[Path],
+    arrays: Mapping[str, Any],
+    draw: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Print the decisions on each image, or on the arrays alone."""
+    if draw is not None and not images:
+        raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
     results: list[dict[str, Any]] = []
-    for image, file in zip(images, _names(images), strict=True):
-        prediction = predictor.predict(image)
-        results.append({"image": str(image), **prediction.to_json()})
-        if draw is not None:
+    for image, file in zip(images or (None,), _names(images) or [""], strict=True):
+        prediction = predictor.predict(image, arrays)
+        results.append({**({} if image is None else {"image": str(image)}), **prediction.to_json()})
+        if draw is not None and image is not None:
             _draw(prediction, image, draw, file)
         if not as_json:
             summary, *rows = prediction.lines()
-            click.echo(f"{image}: {summary}")
+            click.echo(summary if image is None else f"{image}: {summary}")
             for row in rows:
                 click.echo(f"  {row}")
     if as_json:
-        click.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(results if images else results[0], indent=2, ensure_ascii=False))
     return 0
 
 
-def _refuse_for_arrays(**flags: object) -> None:
+def _refuse_for_outputs(has_task: bool, **flags: object) -> None:
+    advice = "leave out --raw and --out" if has_task else "give a file that onnxproof exported for a task"
     for name, value in flags.items():
         if value is not None:
             flag = {"request_file": "--request"}.get(name, f"--{name.replace('_', '-')}")
             raise RequestError(
                 f"{flag} needs to know what the outputs mean, and raw outputs say nothing of it: "
-                "give a file that onnxproof exported and no --input, or leave it out"
+                f"{advice}, or leave it out"
             )
 
 
-def _answer(predictor: Predictor, file: Path, draw: Path | None, *, allow_urls: bool) -> int:
+def _answer(
+    predictor: Predictor, file: Path, arrays: Mapping[str, Any], draw: Path | None, *, allow_urls: bool
+) -> int:
     request = parse_request(_read_request(file))
     answers: list[Mapping[str, Any]] = []
     failed = 0
-    for position, result in enumerate(answer(predictor, request, allow_urls=allow_urls)):
+    for position, result in enumerate(answer(predictor, request, inputs=arrays, allow_urls=allow_urls)):
         answers.append(result.to_json())
         if result.prediction is None or result.picture is None:
             failed += 1
@@ -153,7 +205,7 @@ def _read_request(file: Path) -> bytes:
         ) from error
 
 
-def _names(images: tuple[Path, ...]) -> list[str]:
+def _names(images: Sequence[Path]) -> list[str]:
     """A file name for each drawing; a number tells pictures of the same name apart."""
     names: list[str] = []
     for image in images:

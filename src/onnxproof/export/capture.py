@@ -25,6 +25,10 @@ from onnxproof.wrappers._family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
 
+TORCH_EXPORT_STEPS = 5
+"""torch.export takes sizes 0 and 1 for constants, in feature maps too: at 5 strides of 32 pixels a map of a
+128th of the picture has two cells."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
@@ -52,6 +56,10 @@ def capture(
     """
     if exporter == "torchscript":
         return Captured(_with_torchscript(model, module, opset), "torchscript", None)
+    if model.traced is not None:
+        if exporter == "torch.export":
+            raise ExportError(f'{model.traced}: set export.exporter = "torchscript", or "auto"')
+        return Captured(_with_torchscript(model, module, opset), "torchscript", model.traced)
     if opset < OLDEST_TORCH_EXPORT_OPSET:
         reason = f"torch.export writes opset {OLDEST_TORCH_EXPORT_OPSET} and later, asked for {opset}"
         if exporter == "torch.export":
@@ -65,12 +73,12 @@ def capture(
         return Captured(_with_torchscript(model, module, opset), "torchscript", str(error))
 
 
-def capture_sizes(dims: Sequence[Dim]) -> dict[str, int]:
-    """Small sizes to capture at, different for each dimension, and 2 or more steps where they can be:
-    torch.export takes sizes 0 and 1 for constants."""
+def capture_sizes(dims: Sequence[Dim], least: int = 2) -> dict[str, int]:
+    """Small sizes to capture at, different for each dimension, and ``least`` or more steps where they can
+    be."""
     sizes: dict[str, int] = {}
     for position, dim in enumerate(dims):
-        steps = max(2 + position, -(-dim.min // dim.multiple))
+        steps = max(least + position, -(-dim.min // dim.multiple))
         sizes[dim.name] = dim.floor(steps * dim.multiple)
     return sizes
 
@@ -83,7 +91,7 @@ def example_inputs(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> tuple
 
 def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> onnx.ModelProto:
     dims = dims_by_name(model.dims)
-    args = example_inputs(model.inputs, capture_sizes(model.dims))
+    args = example_inputs(model.inputs, capture_sizes(model.dims, TORCH_EXPORT_STEPS))
     symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
     shapes: tuple[Any, ...] = tuple(
         {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}

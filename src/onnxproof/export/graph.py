@@ -1,6 +1,6 @@
 """Reading and finishing ONNX graphs: the interface, the axes' names, what is stripped, the metadata."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx
 
@@ -52,7 +52,26 @@ def finish(
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
+    _drop_unused(graph)
     return finished
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Drop the initializers that no node reads: exporters leave some behind."""
+    used = {*_read_in(graph), *(value.name for value in graph.output)}
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in used:
+            del graph.initializer[index]
+
+
+def _read_in(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names that a graph's nodes read, those in the bodies of loops and branches too."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _read_in(body)
+                yield from (value.name for value in body.output)
 
 
 def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, ...]) -> None:

@@ -1,35 +1,69 @@
-"""Run a bundle or a lone ONNX file on pictures, with ONNX Runtime and the file's own metadata."""
+"""Run a bundle or a lone ONNX file on a picture, on arrays or on both, with ONNX Runtime and the file's own
+metadata."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.runtime.preprocess import Picture, prepare, read_picture
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest, Preprocess
+from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
 from onnxproof.runtime.tasks import get_task
+from onnxproof.tensors import TensorSpec, dims_by_name
+
+Array = NDArray[Any]
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 CPU = "CPUExecutionProvider"
+RAW_TASK = "raw"
+"""The task that decides nothing."""
+
+NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
+    {
+        "score_threshold": (_is_share, "a number from 0 to 1"),
+        "iou_threshold": (_is_share, "a number from 0 to 1"),
+        "mask_threshold": (_is_share, "a number from 0 to 1"),
+        "class_agnostic": (lambda value: isinstance(value, bool), "true or false"),
+        "top_k": (_is_count, "a whole number from 1 up"),
+    }
+)
+"""What of a manifest's ``postprocess`` a user may replace: which values, and that in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One picture's decisions in its own coordinates. ``decisions`` is the task's own value."""
+    """What was decided on one picture, in its own coordinates, or on one row of arrays.
+
+    ``decisions`` is the task's own value; ``width`` and ``height`` are the picture's, or those of the array
+    in its place, None where the model takes no picture.
+    """
 
     task: str
     decisions: Any
     manifest: Manifest
-    width: int
-    height: int
+    width: int | None
+    height: int | None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; its keys are the task's."""
@@ -40,7 +74,12 @@ class Prediction:
         return get_task(self.task).lines(self.decisions, self.manifest.classes)
 
     def draw(self, picture: Picture) -> Image.Image:
-        """A copy of the picture with the decisions drawn on it."""
+        """A copy of the picture with the decisions drawn on it; RequestError where the model takes none."""
+        if self.width is None:
+            raise RequestError(
+                "the model takes no picture, so where its decisions lie in one is not known: draw what they "
+                "say yourself"
+            )
         return get_task(self.task).draw(read_picture(picture), self.decisions, self.manifest.classes)
 
 
@@ -55,37 +94,171 @@ class Predictor:
         self.postprocess = postprocess
         self._task = get_task(manifest.task)
 
-    def predict(self, picture: Picture) -> Prediction:
-        """The decisions on one picture: a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB.
+    def predict(self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS) -> Prediction:
+        """The decisions on one picture, on arrays by input name, or on a picture beside arrays.
 
-        Raises PictureError where the picture cannot be read or fitted to the model's input, RequestError
-        where the model takes no picture, ModelFileError where ONNX Runtime cannot run it.
+        ``picture`` is a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB, for the input that
+        takes pictures; an array may stand in its place, laid in as the manifest's ``preprocess`` says, and
+        then boxes and masks are in that array's pixels. The arrays are one row: where an array lacks the
+        axis of one in front, it gets it.
+
+        Raises PictureError where the picture cannot be read or fitted, RequestError where the inputs
+        are not the model's in name, dtype, rank or declared size, hold several rows, or where the task
+        is raw, ModelFileError where ONNX Runtime cannot run the file.
         """
-        spec = self.manifest.preprocess
-        if spec is None:
+        if self.manifest.task == RAW_TASK:
             raise RequestError(
-                f"the model's inputs are {', '.join(map(str, self.manifest.inputs))}, none a picture: "
-                "give arrays, --input NAME=FILE.npy (in Python, onnxproof.runtime.load_plain)"
+                "the task is raw: nothing is decided from the outputs; take them as they are, "
+                "Predictor.run, on the command line --raw"
             )
-        array, transform = prepare(picture, spec)
+        feeds, transform = self._feeds(picture, inputs)
+        outputs = self._run(feeds, given=bool(inputs))
+        evidence = self._task.evidence(outputs, self._sizes(feeds), self.postprocess, {})
+        if len(evidence) != 1:
+            raise RequestError(
+                f"the inputs hold {len(evidence)} rows, and predict decides on one: give one row at a time, "
+                "or take all outputs, Predictor.run, on the command line --raw"
+            )
+        decisions = self._task.decide(evidence[0], self.postprocess)
+        width = height = None
+        if transform is not None:
+            decisions = self._task.restore(decisions, transform)
+            width, height = transform.picture_width, transform.picture_height
+        return Prediction(self.manifest.task, decisions, self.manifest, width, height)
+
+    def run(
+        self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
+    ) -> dict[str, Array]:
+        """The outputs as they are, by name, for inputs as ``predict`` takes them, of any number of rows.
+
+        Raises as ``predict`` does.
+        """
+        feeds, _ = self._feeds(picture, inputs)
+        return self._run(feeds, given=bool(inputs))
+
+    def _feeds(
+        self, picture: Picture | None, inputs: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], Transform | None]:
+        """An array for each input, checked, and how the picture was laid in (None where none is taken)."""
+        spec, transform = self.manifest.preprocess, None
+        self._require_names(picture, inputs)
+        found: dict[str, Array] = {}
+        if picture is not None:
+            assert spec is not None
+            found[spec.input], transform = prepare(picture, spec)
+        rows = {entry.shape[0] for entry in self.manifest.outputs if entry.shape}
+        for entry in self.manifest.inputs:
+            if entry.name not in found:
+                found[entry.name] = _as_declared(inputs[entry.name], entry, rows)
+        self._require_sizes(found)
+        if spec is not None and transform is None:
+            height, width = _sides(found[spec.input], spec)
+            transform = Transform(1, 1, 0, 0, width, height)
+        return found, transform
+
+    def _require_names(self, picture: Picture | None, inputs: Mapping[str, Array]) -> None:
+        spec, specs = self.manifest.preprocess, self.manifest.inputs
+        listed = ", ".join(f"{entry.name} {entry}" for entry in specs)
+        if picture is not None and spec is None:
+            raise RequestError(
+                f"the model's inputs are {listed}, none a picture: "
+                "give arrays, --input NAME=FILE.npy (in Python, predict(inputs={name: array}))"
+            )
+        if picture is not None and spec is not None and spec.input in inputs:
+            raise RequestError(f"input {spec.input} is given twice, as a picture and as an array: give one")
+        unknown = sorted(inputs.keys() - {entry.name for entry in specs})
+        if unknown:
+            raise RequestError(f'the model has no input "{unknown[0]}"; there are: {listed}')
+        for entry in specs:
+            is_picture = spec is not None and spec.input == entry.name
+            if entry.name in inputs or (is_picture and picture is not None):
+                continue
+            advice = (
+                "give it a picture"
+                if is_picture
+                else f"--input {entry.name}=FILE.npy (in Python, predict(inputs={{name: array}}))"
+            )
+            raise RequestError(
+                f"nothing is given for input {entry.name} {entry}: {advice}; the inputs are {listed}"
+            )
+
+    def _require_sizes(self, feeds: Mapping[str, Array]) -> None:
+        """RequestError where a named axis has two sizes, or one that was not declared."""
+        dims = dims_by_name(self.manifest.dims)
+        seen: dict[str, tuple[int, str]] = {}
+        for entry in self.manifest.inputs:
+            for axis, size in zip(entry.shape, feeds[entry.name].shape, strict=True):
+                if not isinstance(axis, str):
+                    continue
+                before, owner = seen.setdefault(axis, (size, entry.name))
+                if size != before:
+                    raise RequestError(
+                        f"the axis {axis} is {size} in input {entry.name} and {before} in input {owner}: "
+                        "give arrays of one size"
+                    )
+                if axis in dims and not dims[axis].admits(size):
+                    raise RequestError(
+                        f"input {entry.name}: {axis} is {size}, declared are the sizes {dims[axis]}: "
+                        "pad or cut the array, or export with other dims"
+                    )
+
+    def _sizes(self, feeds: Mapping[str, Array]) -> dict[str, int]:
+        """The sizes of the inputs' named axes, and of the picture's height and width."""
+        sizes: dict[str, int] = {}
+        for entry in self.manifest.inputs:
+            shape = feeds[entry.name].shape
+            sizes |= {
+                axis: size for axis, size in zip(entry.shape, shape, strict=True) if isinstance(axis, str)
+            }
+        spec = self.manifest.preprocess
+        if spec is not None:
+            height, width = _sides(feeds[spec.input], spec)
+            sizes |= {spec.height.name: height, spec.width.name: width}
+        return sizes
+
+    def _run(self, feeds: Mapping[str, Array], *, given: bool) -> dict[str, Array]:
+        """``given`` says that some of the arrays are the user's own, and may be what is wrong."""
         names = [output.name for output in self.session.get_outputs()]
         try:
             # ONNX Runtime's exceptions have no common public base below Exception.
-            values = self.session.run(names, {spec.input: array})
+            return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelFileError(
-                f"the model does not run on {spec.input} {array.dtype}{list(array.shape)} ({reason}): "
-                "was the file changed? Export it again."
-            ) from error
-        outputs = dict(zip(names, values, strict=True))
-        height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
-        sizes = {"batch": 1, spec.height.name: height, spec.width.name: width}
-        (evidence,) = self._task.evidence(outputs, sizes, self.postprocess, {})
-        decisions = self._task.restore(self._task.decide(evidence, self.postprocess), transform)
-        return Prediction(
-            self.manifest.task, decisions, self.manifest, transform.picture_width, transform.picture_height
-        )
+            listed = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+            said = f"the model does not run on {listed} ({reason})"
+            if given:
+                declared = ", ".join(f"{entry.name}: {entry}" for entry in self.manifest.inputs)
+                raise RequestError(f"{said}: are the values those that it takes, {declared}?") from error
+            raise ModelFileError(f"{said}: was the file changed? Export it again.") from error
+
+
+def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:
+    """The height and width of pictures that are laid in."""
+    height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
+    return height, width
+
+
+def _as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
+    """An array of the spec's dtype and rank, with the fixed sizes that it states; RequestError otherwise.
+
+    One that lacks nothing but its first axis gets it, with the size 1, where that axis counts rows: it is
+    1, or an output's first (``rows``).
+    """
+    laid = np.asarray(array)
+    first = spec.shape[0] if spec.shape else None
+    if laid.ndim == len(spec.shape) - 1 and (first == 1 or (isinstance(first, str) and first in rows)):
+        laid = laid[None]
+    fits = laid.ndim == len(spec.shape) and all(
+        size == axis for size, axis in zip(laid.shape, spec.shape, strict=True) if isinstance(axis, int)
+    )
+    if fits and laid.dtype.name == spec.dtype:
+        return np.ascontiguousarray(laid) if laid.ndim else laid
+    advice = (
+        f'convert it with array.astype("{spec.dtype}")' if fits else "reshape, pad or cut it to these axes"
+    )
+    raise RequestError(
+        f"input {spec.name}: got {laid.dtype.name}{list(laid.shape)}, expected {spec}: {advice}"
+    )
 
 
 def load(
@@ -98,9 +271,10 @@ def load(
     """Load a bundle (a folder) or a lone ``.onnx`` file that onnxproof wrote.
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses); ``overrides``
-    replace settings of the task that the file carries, such as "score_threshold" and "iou_threshold".
-    Raises ModelFileError where the file is missing, broken or without onnxproof's metadata,
-    RequestError for a setting that the task does not have, or a value outside of [0, 1].
+    replace settings of the task that the file carries (``SETTINGS``), such as "score_threshold",
+    "iou_threshold" and "top_k". Raises ModelFileError where the file is missing, broken or without
+    onnxproof's metadata, RequestError for a setting that the task does not have, or a value outside of
+    its range.
     """
     file = model_file(path)
     options = ort.SessionOptions()
@@ -113,15 +287,16 @@ def predictor_of(
 ) -> Predictor:
     """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
     manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
-    unknown = sorted(set(overrides) - set(manifest.postprocess))
+    known = sorted(SETTINGS.keys() & manifest.postprocess.keys())
+    unknown = sorted(set(overrides) - set(known))
     if unknown:
         raise RequestError(
-            f"{unknown[0]} is not a setting of task {manifest.task}; "
-            f"there are: {', '.join(sorted(manifest.postprocess)) or 'none'}"
+            f"{unknown[0]} is not a setting of task {manifest.task}; there are: {', '.join(known) or 'none'}"
         )
     for name, value in overrides.items():
-        if not 0 <= value <= 1:
-            raise RequestError(f"{name} = {value}: expected a number from 0 to 1")
+        allows, expected = SETTINGS[name]
+        if not allows(value):
+            raise RequestError(f"{name} = {value}: expected {expected}")
     return Predictor(session, manifest, {**manifest.postprocess, **overrides})
 
 

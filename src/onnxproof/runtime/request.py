@@ -15,14 +15,14 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import PictureError, RequestError
-from onnxproof.runtime.predictor import Prediction, Predictor
+from onnxproof.runtime.predictor import NO_INPUTS, Array, Prediction, Predictor
 
 COLUMN = "image"
 EXAMPLE = '{"input_data": {"columns": ["image"], "data": ["<base64 of a picture>"]}}'
@@ -106,17 +106,24 @@ def _table(value: Any, name: str, allowed: tuple[str, ...], required: tuple[str,
     return value
 
 
-def answer(predictor: Predictor, request: PictureRequest, *, allow_urls: bool = False) -> Iterator[Answer]:
+def answer(
+    predictor: Predictor,
+    request: PictureRequest,
+    *,
+    inputs: Mapping[str, Array] = NO_INPUTS,
+    allow_urls: bool = False,
+) -> Iterator[Answer]:
     """The answers to a request, in its order, each computed when it is asked for.
 
-    A datum that is no picture, or that cannot be fitted to the model's input, is an error in its place.
-    With ``allow_urls`` whoever wrote the request chooses what this machine connects to. Raises
-    RequestError where the model takes no picture, ModelFileError where it cannot be run.
+    ``inputs`` are arrays for the model's other inputs, the same beside every picture. A datum that is no
+    picture, or that cannot be fitted to the model's input, is an error in its place. With ``allow_urls``
+    whoever wrote the request chooses what this machine connects to. Raises RequestError where the model
+    takes no picture or other ``inputs``, ModelFileError where it cannot be run.
     """
     for index, datum in zip(request.index, request.data, strict=True):
         try:
             picture = find_picture(datum, allow_urls=allow_urls)
-            yield Answer(index, picture, predictor.predict(picture))
+            yield Answer(index, picture, predictor.predict(picture, inputs))
         except PictureError as error:
             yield Answer(index, error=str(error))
 

@@ -170,8 +170,8 @@ def _pictures(
     if case.content in ("black", "saturated"):
         low, high = spec.range or (0.0, 1.0)
         return np.full(shape, low if case.content == "black" else high, spec.dtype)
-    batch = case.sizes.get("batch", 1)
-    height, width = case.sizes[preprocess.height.name], case.sizes[preprocess.width.name]
+    batch, *sides = shape
+    height, width = sides[1:] if preprocess.layout == "NCHW" else sides[:2]
     if case.picture is None:
         pictures = [_gradient(height, width, random) for _ in range(batch)]
         return np.stack([to_input(picture, preprocess) for picture in pictures])

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxproof.runtime.tasks import get_task
-from onnxproof.validate.facts import Answer, Decisions, Located
+from onnxproof.validate.facts import Answer, Arrays, Decisions, Located
 from onnxproof.validate.limits import error_bound
 from onnxproof.validate.measure import ErrorPool
 
@@ -35,21 +34,22 @@ class DecisionPool:
         self,
         case: str,
         sizes: Mapping[str, int],
-        oracle: Answer,
-        reference: Answer,
-        candidate: Answer,
+        answers: tuple[Answer, Answer, Answer],
+        quantities: tuple[Arrays, Arrays, Arrays] | None = None,
     ) -> None:
-        """Add one case's answers, whose names and shapes agree."""
+        """Add one case's answers: the oracle's, the reference's and the candidate's.
+
+        ``quantities`` are what the task's margins are measured in, of each leg; None where the answers'
+        shapes agree and the task can tell them itself.
+        """
         task = get_task(self.task)
-        legs = [
-            task.evidence(answer.outputs, sizes, self.post, answer.margins)
-            for answer in (oracle, reference, candidate)
-        ]
+        legs = [task.evidence(answer.outputs, sizes, self.post, answer.margins) for answer in answers]
+        if quantities is not None:
+            self._measure(case, *quantities)
         for index, (truth, wanted, found) in enumerate(zip(*legs, strict=True)):
             values = [task.quantities(evidence) for evidence in (truth, wanted, found)]
-            for name in values[0]:
-                pool = self.quantities.setdefault(name, ErrorPool(name, ""))
-                pool.add(case, values[0][name], values[1][name], values[2][name])
+            if quantities is None:
+                self._measure(case, *values)
             self.pictures += 1
             wanted_decisions, found_decisions = (
                 task.decide(wanted, self.post),
@@ -62,8 +62,15 @@ class DecisionPool:
                 pair = task.thin(wanted, found, self.post)
                 self.open_pairs.append((case, index, *pair))
 
-    def _close(self, reference: Mapping[str, NDArray[Any]], candidate: Mapping[str, NDArray[Any]]) -> bool:
+    def _measure(self, case: str, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
+        for name in oracle:
+            pool = self.quantities.setdefault(name, ErrorPool(name, ""))
+            pool.add(case, oracle[name], reference[name], candidate[name])
+
+    def _close(self, reference: Arrays, candidate: Arrays) -> bool:
         """Whether all quantities lie within the bounds so far, which can only grow."""
+        if any(reference[name].shape != candidate[name].shape for name in reference):
+            return False
         bounds = self._bounds()
         # Infinity less infinity is NaN, which lies within no bound.
         with np.errstate(invalid="ignore"):

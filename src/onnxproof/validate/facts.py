@@ -59,7 +59,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None."""
+    """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None;
+    ``held_back`` counts the rows that have no like in PyTorch, since an earlier decision was open, out of
+    ``rows``."""
 
     leg: str
     interface: tuple[str, ...]
@@ -71,3 +73,5 @@ class Facts:
     labels: tuple[LabelMeasurement, ...]
     decisions: Decisions | None
     oracle_missing: str | None
+    held_back: int = 0
+    rows: int = 0

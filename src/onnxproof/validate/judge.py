@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from onnxproof.validate.cases import Case
 from onnxproof.validate.facts import Facts, Failure
-from onnxproof.validate.limits import FIXED_TOLERANCE, RATIO_MAX, RATIO_RMS, error_bound
+from onnxproof.validate.limits import FIXED_TOLERANCE, HELD_BACK, RATIO_MAX, RATIO_RMS, error_bound
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 Status = Literal["pass", "fail", "error", "skipped"]
@@ -110,6 +110,8 @@ def judge(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[Check,
         _counted("runs", facts, len(facts.not_run), _failures(facts.not_run, facts.cases)),
         _counted("shapes", facts, len(facts.misshapen), _failures(facts.misshapen, facts.cases)),
     ]
+    if facts.rows:
+        checks.append(_judge_held_back(facts))
     for measured in facts.fields:
         checks += _judge_field(facts, measured)
     by_name = {measured.name: measured for measured in facts.fields}
@@ -120,6 +122,14 @@ def judge(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[Check,
         checks.append(Check("compared", "error", "the family names no field to compare", leg=facts.leg))
     checks += _judge_decisions(facts)
     return tuple(checks)
+
+
+def _judge_held_back(facts: Facts) -> Check:
+    """Whether enough rows could be measured: what most of a file hangs on toss-ups says nothing."""
+    share = facts.held_back / facts.rows
+    status: Status = "pass" if share <= HELD_BACK else "error"
+    reason = f"{facts.held_back} of {facts.rows} rows hang on choices of proposals that are open"
+    return Check("held_back", status, reason, share, HELD_BACK, facts.leg)
 
 
 def _counted(name: str, facts: Facts, count: int, reason: str) -> Check:

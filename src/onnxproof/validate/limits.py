@@ -8,6 +8,9 @@ RATIO_RMS = 2.0
 RATIO_MAX = 4.0
 """Limit of ratio_max. A maximum scatters more than an rms: healthy exports measured 0.3 to 1.6."""
 
+HELD_BACK = 0.1
+"""The largest share of a file's rows that may hang on hidden choices that went otherwise."""
+
 FIXED_TOLERANCE = 1e-4
 """Where a model cannot run in float64: the largest error, as a share of the field's largest value."""
 

@@ -16,6 +16,9 @@ from onnxproof.tensors import Field
 
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 
+LARGE = 2**24
+"""Arrays of more elements than this are added row by row, so that no copy of all of them is made."""
+
 Array = NDArray[Any]
 
 
@@ -95,6 +98,10 @@ class ErrorPool:
 
     def add(self, case: str, oracle: Array, reference: Array, candidate: Array) -> None:
         """Add one case's values, all of one shape, of any float dtype."""
+        if oracle.ndim > 1 and oracle.size > LARGE:
+            for rows in zip(oracle, reference, candidate, strict=True):
+                self.add(case, *rows)
+            return
         truth = oracle.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)

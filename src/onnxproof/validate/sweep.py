@@ -11,9 +11,10 @@ from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
-from onnxproof.validate.facts import Answer, Facts, Failure
+from onnxproof.validate.facts import Answer, Arrays, Facts, Failure
 from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
 from onnxproof.validate.measure import FieldPools
+from onnxproof.validate.rows import ends_in_rows, pair_rows, with_open_regions
 from onnxproof.wrappers._family import WrappedModel
 
 RAW_TASK = "raw"
@@ -43,6 +44,7 @@ def sweep(
         decisions = DecisionPool(model.task, model.postprocess, has_oracle=oracle is not None)
     not_run: list[Failure] = []
     misshapen: list[Failure] = []
+    as_rows, rows, held_back = ends_in_rows(model.postprocess), 0, 0
     stage = f"compare {len(cases)} cases, {volume(cases) / 1e6:.1f} million pixels, 3 legs"
     for done, case in enumerate(cases):
         progress(stage, done, len(cases))
@@ -55,13 +57,24 @@ def sweep(
             # ONNX Runtime's exceptions have no common public base below Exception.
             not_run.append(Failure(case.name, str(error).strip().partition("\n")[0]))
             continue
-        difference = _form_difference(wanted, found)
+        difference = _form_difference(wanted, found, as_rows=as_rows)
+        measured: tuple[Arrays, Arrays, Arrays] = (truth.outputs, wanted.outputs, found.outputs)
+        quantities = None
+        if as_rows and difference is None:
+            wanted = with_open_regions(truth, wanted, model.postprocess)
+            paired = pair_rows(truth, wanted, found, model.postprocess)
+            if isinstance(paired, str):
+                difference = paired
+            else:
+                measured, quantities = paired.outputs, paired.quantities
+                held_back += paired.held_back
+                rows += paired.rows
         if difference is not None:
             misshapen.append(Failure(case.name, difference))
             continue
-        pools.add(case.name, truth.outputs, wanted.outputs, found.outputs, truth.margins)
+        pools.add(case.name, *measured, truth.margins)
         if decisions is not None:
-            decisions.add(case.name, case.sizes, truth, wanted, found)
+            decisions.add(case.name, case.sizes, (truth, wanted, found), quantities)
     progress(stage, len(cases), len(cases))
     return Facts(
         leg=candidate.name,
@@ -74,6 +87,8 @@ def sweep(
         labels=tuple(pool.result() for pool in pools.labels.values()),
         decisions=None if decisions is None else decisions.result(),
         oracle_missing=oracle_missing,
+        held_back=held_back,
+        rows=rows,
     )
 
 
@@ -140,12 +155,17 @@ def _axis_difference(kind: str, name: str, axis: int | str, size: Any, dims: dic
     return []
 
 
-def _form_difference(wanted: Answer, found: Answer) -> str | None:
-    """How the candidate's outputs differ in name, dtype or shape; None where they do not."""
+def _form_difference(wanted: Answer, found: Answer, *, as_rows: bool) -> str | None:
+    """How the candidate's outputs differ in name, dtype or shape; None where they do not.
+
+    Where outputs are rows, the number of rows may differ, if it is the same in all outputs.
+    """
     if set(wanted.outputs) != set(found.outputs):
         return f"outputs {', '.join(found.outputs)}; expected {', '.join(wanted.outputs)}"
+    rows = max((len(array) for array in found.outputs.values() if array.ndim), default=0)
     for name, array in wanted.outputs.items():
         got = found.outputs[name]
-        if got.dtype != array.dtype or got.shape != array.shape:
-            return f"{name} is {got.dtype}{list(got.shape)}; expected {array.dtype}{list(array.shape)}"
+        expected = (rows, *array.shape[1:]) if as_rows else array.shape
+        if got.dtype != array.dtype or got.shape != expected:
+            return f"{name} is {got.dtype}{list(got.shape)}; expected {array.dtype}{list(expected)}"
     return None

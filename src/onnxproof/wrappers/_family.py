@@ -36,7 +36,8 @@ class WrappedModel:
 
     ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of
     ``outputs``. ``fields`` say what the outputs' channels mean, ``postprocess`` what the task needs to
-    decide from them. ``preprocess`` is None where no input is a picture.
+    decide from them. ``preprocess`` is None where no input is a picture. ``traced`` says why TorchScript
+    has to capture the model, None where torch.export may try.
     """
 
     module: nn.Module
@@ -49,6 +50,7 @@ class WrappedModel:
     preprocess: Preprocess | None
     classes: tuple[ClassInfo, ...]
     postprocess: Mapping[str, Any]
+    traced: str | None = None
 
 
 def decode_of(job: Job, *choices: str) -> str:

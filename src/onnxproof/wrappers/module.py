@@ -4,6 +4,7 @@ The job's ``[inputs]`` name its inputs, in the order of its ``forward``; its out
 lists, dicts and dataclasses however deep, get stable names.
 """
 
+import colorsys
 import dataclasses
 import importlib
 import importlib.util
@@ -18,13 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.errors import JobError
-from onnxproof.job import Job
+from onnxproof.job import Job, ValidateTable
 from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.tasks import detection, multilabel
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name
+from onnxproof.wrappers._class_scores import ClassScores
 from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, task_of
 from onnxproof.wrappers._folder import read_classes
+from onnxproof.wrappers._picture import PicturePort, StagedModule, picture_port
 from onnxproof.wrappers._segmentation import MaskInference
+from onnxproof.wrappers._sequence import as_sequence
 from onnxproof.wrappers._weights import load_weights
 
 SINGLE_OUTPUT = "output"
@@ -33,7 +38,17 @@ SINGLE_OUTPUT = "output"
 PROBE_SEED = 0
 
 LOGITS_NAMES = ("logits", "out")
-"""What segmenters call their logits where they return more than one tensor of that form."""
+"""What networks call their logits where they return more than one tensor of that form."""
+
+BOXES, SCORES = "boxes", "scores"
+"""What detectors call their boxes and scores where they return more than one tensor of either form."""
+
+TASKS = ("raw", "classification", "detection", "multilabel", "segmentation", "sequence")
+"""What a module's outputs may mean; the first where nothing is said."""
+
+HUE_STEP = (5**0.5 - 1) / 2
+"""From one class's hue to the next, in turns of the colour wheel: the golden ratio's part, which keeps any
+number of them apart."""
 
 
 class Flattened(nn.Module):
@@ -73,6 +88,20 @@ class Flattened(nn.Module):
         return self.module(*plain, **named)
 
 
+class Chosen(nn.Module):
+    """Some of the outputs of a module that returns a flat tuple."""
+
+    def __init__(self, module: nn.Module, positions: Sequence[int]) -> None:
+        super().__init__()
+        self.module = module
+        self.positions = tuple(positions)
+
+    def forward(self, *inputs: Tensor) -> Outputs:
+        """The outputs at the positions, in their order."""
+        outputs = self.module(*inputs)
+        return tuple(outputs[position] for position in self.positions)
+
+
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """The tensors in a nest of dicts, dataclasses, tuples and lists, with names.
 
@@ -103,14 +132,23 @@ def wrap_module(
     task: str = "raw",
     decode: str = "auto",
     classes: tuple[ClassInfo, ...] = (),
+    picture: PicturePort | None = None,
+    validation: ValidateTable = ValidateTable(),  # noqa: B008
 ) -> WrappedModel:
     """A module with the contract of its file, which is found by running it at a few sizes.
 
     An output's axis that stays the same is fixed; one that is as long as one dim is named after it;
     any other is named after the output. For the task "segmentation" the module returns class logits
     [batch, classes, height, width], alone or among others; ``decode`` "mask" (the default) turns them
-    into ``mask`` and ``confidence`` in the graph, "none" leaves them. Raises JobError where the inputs
-    do not fit the module, or the outputs the task.
+    into ``mask`` and ``confidence`` in the graph, "none" leaves them. For "classification" and
+    "multilabel" it returns class logits [batch, classes], which "none" (the default) leaves and
+    "probabilities" puts a softmax or sigmoid behind. For "detection" it returns ``boxes`` [batch, n, 4]
+    (x0, y0, x1, y1 in the input's pixels) and ``scores`` [batch, n, classes] in [0, 1]. For "sequence" it
+    returns class logits [batch, time, classes]; its attribute ``blank``, if it has one, is the index of the
+    blank among them, and the steps that count are those that its output ``lengths`` int64 [batch] tells,
+    else those of its input that is a mask, else all. ``validation`` tells where decisions are cut. Of what
+    else the module returns, a task's file has nothing. ``picture`` says which input takes pictures.
+    Raises JobError where the inputs do not fit the module, or the outputs or ``classes`` the task.
     """
     named = dims_by_name(dims)
     if not inputs:
@@ -122,14 +160,28 @@ def wrap_module(
                     f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
                 )
     flattened = Flattened(module.eval(), [spec.name for spec in inputs])
-    wrapped: nn.Module = flattened
     outputs = _describe_outputs(flattened, inputs, dims)
+    wrapped: nn.Module = flattened
+    if picture is not None:
+        inputs = [picture.spec if at == picture.position else spec for at, spec in enumerate(inputs)]
+        if picture.stage is not None:
+            wrapped = StagedModule(flattened, picture.position, picture.stage)
     fields = tuple(_field(spec) for spec in outputs)
     postprocess: dict[str, Any] = {}
     if task == "segmentation":
-        wrapped, outputs, fields, postprocess = _as_segmentation(wrapped, outputs, decode)
+        wrapped, outputs, fields, postprocess = _as_segmentation(wrapped, outputs, decode, classes)
+    elif task in ("classification", "multilabel"):
+        wrapped, outputs, fields, postprocess = _as_class_scores(
+            wrapped, outputs, task, decode, classes, validation
+        )
+    elif task == "detection":
+        wrapped, outputs, fields, postprocess = _as_detection(wrapped, outputs, decode, classes, validation)
+    elif task == "sequence":
+        blank = getattr(module, "blank", None)
+        wrapped, outputs, fields, postprocess = as_sequence(wrapped, inputs, outputs, decode, blank)
+        _require_names(outputs[0], outputs[0].shape[2], classes)
     elif task != "raw":
-        raise JobError(f'model.task = "{task}" is not for the family module; there are: raw, segmentation')
+        raise JobError(f'model.task = "{task}" is not for the family module; there are: {", ".join(TASKS)}')
     return WrappedModel(
         module=wrapped.eval(),
         family="module",
@@ -138,7 +190,7 @@ def wrap_module(
         outputs=outputs,
         dims=tuple(dims),
         fields=fields,
-        preprocess=None,
+        preprocess=None if picture is None else picture.preprocess,
         classes=classes,
         postprocess=postprocess,
     )
@@ -175,25 +227,17 @@ def _describe_outputs(
 
 
 def _as_segmentation(
-    wrapped: nn.Module, outputs: tuple[TensorSpec, ...], decode: str
+    wrapped: nn.Module, outputs: tuple[TensorSpec, ...], decode: str, classes: Sequence[ClassInfo]
 ) -> tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]:
     if decode not in ("auto", "mask", "none"):
         raise JobError(f'wrapper.decode = "{decode}" is not for the task segmentation; there are: mask, none')
-    candidates = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 4]
-    named = [i for i in candidates if outputs[i].name in LOGITS_NAMES]
-    chosen = named or candidates
-    if len(chosen) != 1:
-        listed = ", ".join(f"{spec.name}: {spec}" for spec in outputs)
-        raise JobError(
-            f"the task segmentation needs one output of logits [batch, classes, height, width], or one "
-            f"named {' or '.join(LOGITS_NAMES)}; the module returns {listed}"
-        )
+    chosen = _logits(outputs, "segmentation", ("batch", "classes", "height", "width"), classes)
     if decode == "none":
         if len(outputs) > 1:
             raise JobError('wrapper.decode = "none": the module returns more than its logits; use "mask"')
         logits = outputs[0]
         return wrapped, outputs, (_field(logits),), {"decode": "none", "outputs": [logits.name]}
-    batch, _, height, width = outputs[chosen[0]].shape
+    batch, _, height, width = outputs[chosen].shape
     specs = (
         TensorSpec("mask", "int64", (batch, height, width)),
         TensorSpec("confidence", "float32", (batch, height, width)),
@@ -203,11 +247,104 @@ def _as_segmentation(
         Field("confidence", "confidence", "probability"),
     )
     return (
-        MaskInference(wrapped, chosen[0]),
+        MaskInference(wrapped, chosen),
         specs,
         fields,
         {"decode": "mask", "outputs": ["mask", "confidence"]},
     )
+
+
+def _as_class_scores(
+    wrapped: nn.Module,
+    outputs: tuple[TensorSpec, ...],
+    task: str,
+    decode: str,
+    classes: Sequence[ClassInfo],
+    validation: ValidateTable,
+) -> tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]:
+    if decode not in ("auto", "none", "probabilities"):
+        raise JobError(
+            f'wrapper.decode = "{decode}" is not for the task {task}; there are: none, probabilities'
+        )
+    chosen = _logits(outputs, task, ("batch", "classes"), classes)
+    decode = "none" if decode == "auto" else decode
+    name, each, unit = (
+        ("logits", "logit", "") if decode == "none" else ("probabilities", "probability", "probability")
+    )
+    postprocess: dict[str, Any] = {"decode": decode, "outputs": [name]}
+    if task == "classification":
+        postprocess["top_k"] = min(validation.top_k, int(outputs[chosen].shape[1]))
+    else:
+        given = validation.score_threshold
+        postprocess["score_threshold"] = multilabel.DEFAULT_THRESHOLD if given is None else given
+    return (
+        ClassScores(wrapped, chosen, task, decode),
+        (dataclasses.replace(outputs[chosen], name=name),),
+        (Field(name, each, unit),),
+        postprocess,
+    )
+
+
+def _as_detection(
+    wrapped: nn.Module,
+    outputs: tuple[TensorSpec, ...],
+    decode: str,
+    classes: Sequence[ClassInfo],
+    validation: ValidateTable,
+) -> tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]:
+    if decode not in ("auto", "split"):
+        raise JobError(f'wrapper.decode = "{decode}" is not for the task detection; there is: split')
+    rows = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
+    named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
+    chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
+    if len(chosen) != 2 or outputs[chosen[0]].shape[2] != 4:
+        listed = ", ".join(f"{spec.name}: {spec}" for spec in outputs)
+        raise JobError(
+            f"the task detection needs boxes [batch, n, 4] and scores [batch, n, classes], in this order or "
+            f"named {BOXES} and {SCORES}; the module returns {listed}"
+        )
+    boxes, scores = (outputs[i] for i in chosen)
+    _require_names(scores, scores.shape[2], classes)
+    given, given_iou = validation.score_threshold, validation.iou_threshold
+    return (
+        Chosen(wrapped, chosen),
+        (dataclasses.replace(boxes, name=BOXES), dataclasses.replace(scores, name=SCORES)),
+        (Field(BOXES, "box_xyxy", "px"), Field(SCORES, "score", "probability")),
+        {
+            "decode": "split",
+            "outputs": [BOXES, SCORES],
+            "score_threshold": detection.DEFAULT_THRESHOLD if given is None else given,
+            "iou_threshold": detection.DEFAULT_IOU_THRESHOLD if given_iou is None else given_iou,
+            "class_agnostic": validation.class_agnostic,
+        },
+    )
+
+
+def _logits(
+    outputs: Sequence[TensorSpec], task: str, axes: Sequence[str], classes: Sequence[ClassInfo]
+) -> int:
+    """The position of the output that holds the class logits, the classes on its second axis."""
+    candidates = [
+        i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == len(axes)
+    ]
+    named = [i for i in candidates if outputs[i].name in LOGITS_NAMES]
+    chosen = named or candidates
+    if len(chosen) != 1 or not isinstance(outputs[chosen[0]].shape[1], int):
+        listed = ", ".join(f"{spec.name}: {spec}" for spec in outputs)
+        raise JobError(
+            f"the task {task} needs one output of logits [{', '.join(axes)}], or one "
+            f"named {' or '.join(LOGITS_NAMES)}; the module returns {listed}"
+        )
+    _require_names(outputs[chosen[0]], outputs[chosen[0]].shape[1], classes)
+    return chosen[0]
+
+
+def _require_names(output: TensorSpec, count: int | str, classes: Sequence[ClassInfo]) -> None:
+    if classes and len(classes) != count:
+        raise JobError(
+            f"{len(classes)} classes are named, the module's output {output.name} {output} has {count}: "
+            "name each in model.classes, in the order that the model was trained with"
+        )
 
 
 def _field(spec: TensorSpec) -> Field:
@@ -282,6 +419,40 @@ def _import_file(file: Path) -> Any:
     return module
 
 
+def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:
+    """A module as the job's tables ask for it. Raises JobError as ``wrap_module``, and where
+    ``predict.input`` names no picture's input.
+
+    The classes are the job's, else those that lie beside the checkpoint.
+    """
+    classes: tuple[ClassInfo, ...] | None = None
+    if job.model.classes is not None:
+        classes = name_classes(job.model.classes)
+    elif checkpoint is not None:
+        classes = read_classes(checkpoint.folder)
+    return wrap_module(
+        module,
+        tuple(job.inputs.values()),
+        tuple(job.dims.values()),
+        task=task_of(job, *TASKS),
+        decode=job.wrapper.decode,
+        classes=classes or (),
+        picture=picture_port(job),
+        validation=job.validation,
+    )
+
+
+def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
+    """Classes of these names, each with a bright colour of its own."""
+    classes = []
+    for index, name in enumerate(names):
+        red, green, blue = (
+            round(255 * share) for share in colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1)
+        )
+        classes.append(ClassInfo(name, (red, green, blue)))
+    return tuple(classes)
+
+
 class _Module:
     name = "module"
 
@@ -296,18 +467,9 @@ class _Module:
             raise JobError(
                 f'model.builder = "{job.model.builder}" made a {type(module).__name__}, no nn.Module'
             )
-        classes = None
         if checkpoint is not None:
             load_weights(module, checkpoint, f"what {job.model.builder} makes", "are model.kwargs right?")
-            classes = read_classes(checkpoint.folder)
-        return wrap_module(
-            module.float(),
-            tuple(job.inputs.values()),
-            tuple(job.dims.values()),
-            task=task_of(job, "raw", "segmentation"),
-            decode=job.wrapper.decode,
-            classes=classes or (),
-        )
+        return wrap_for_job(job, module.float(), checkpoint)
 
 
 FAMILY = _Module()

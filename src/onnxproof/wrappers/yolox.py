@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
-from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
+from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers._folder import UNCOLOURED, read_classes
@@ -151,7 +151,7 @@ class _Yolox:
         decode = decode_of(job, "packed", "split", "none")
         module = YoloxInference(network, picture_stage(job, checkpoint), decode).eval()
         outputs, fields = _outputs(decode, len(classes))
-        given = job.validation.score_threshold
+        given, overlap = job.validation.score_threshold, job.validation.iou_threshold
         return WrappedModel(
             module=module,
             family=self.name,
@@ -167,7 +167,7 @@ class _Yolox:
                 "outputs": [spec.name for spec in outputs],
                 "strides": list(STRIDES),
                 "score_threshold": DEFAULT_THRESHOLD if given is None else given,
-                "iou_threshold": job.validation.iou_threshold,
+                "iou_threshold": DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
                 "class_agnostic": job.validation.class_agnostic,
             },
         )

@@ -59,6 +59,18 @@ def test_nothing_of_the_machine_is_left() -> None:
     assert b"h*w" not in content
 
 
+def test_initializers_that_nothing_reads_are_dropped() -> None:
+    graph = small_graph()
+    graph.graph.initializer.add(name="left_behind")
+    in_a_body = helper.make_graph([helper.make_node("Neg", ["deep"], ["out"])], "body", [], [])
+    graph.graph.initializer.add(name="deep")
+    graph.graph.node.append(
+        helper.make_node("If", ["input"], ["either"], then_branch=in_a_body, else_branch=in_a_body)
+    )
+    finished = finish(graph, INPUTS, OUTPUTS)
+    assert [tensor.name for tensor in finished.graph.initializer] == ["two", "deep"]
+
+
 def test_the_given_graph_is_not_changed() -> None:
     graph = small_graph()
     before = graph.SerializeToString(deterministic=True)

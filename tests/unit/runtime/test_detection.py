@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +96,16 @@ def decoded_by_hand(raw: Array) -> tuple[Array, Array]:
     return np.array(boxes, np.float32), np.array(scores, np.float32)
 
 
+def candidates_of(
+    outputs: Mapping[str, Array],
+    post: Mapping[str, Any] = POST,
+    margins: Mapping[str, Array] = MappingProxyType({}),
+) -> list[Candidates]:
+    """What a dense head's outputs are taken for, picture by picture."""
+    found = TASK.evidence(outputs, {"batch": 1, "height": HEIGHT, "width": WIDTH}, post, margins)
+    return [evidence for evidence in found if isinstance(evidence, Candidates)]
+
+
 def evidence_of(decode: str, raw: Array) -> Candidates:
     """The same numbers, as a model with that layout would put them out."""
     boxes, scores = decoded_by_hand(raw)
@@ -107,8 +118,7 @@ def evidence_of(decode: str, raw: Array) -> Candidates:
         labels, best = scores.argmax(axis=1), scores.max(axis=1)
         outputs = {"output": np.column_stack((boxes, labels, best)).astype(np.float32)[None]}
     post = settled(decode=decode, outputs=list(outputs))
-    (evidence,) = TASK.evidence(outputs, {"batch": 1, "height": HEIGHT, "width": WIDTH}, post, {})
-    return evidence
+    return candidates_of(outputs, post)[0]
 
 
 class TestLayouts:
@@ -134,7 +144,7 @@ class TestLayouts:
     def test_tell_the_lead_over_the_next_class(self) -> None:
         scores = np.array([[[0.5, 0.75, 0.25], [0.5, 0.5, 0.25]]], np.float32)
         outputs = {"boxes": np.zeros((1, 2, 4), np.float32), "scores": scores}
-        (evidence,) = TASK.evidence(outputs, {}, POST, {})
+        evidence = candidates_of(outputs)[0]
         assert evidence.gaps is not None
         assert evidence.gaps.tolist() == [0.25, 0.0]
 
@@ -147,8 +157,8 @@ class TestLayouts:
         packed = {"output": np.zeros((2, 3, 6), np.float32)}
         post = settled(decode="packed", outputs=["output"])
         gaps = np.arange(6, dtype=np.float32).reshape(2, 3)
-        assert [one.gaps for one in TASK.evidence(packed, {}, post, {})] == [None, None]
-        second = TASK.evidence(packed, {}, post, {"label": gaps})[1]
+        assert [one.gaps for one in candidates_of(packed, post)] == [None, None]
+        second = candidates_of(packed, post, {"label": gaps})[1]
         assert second.gaps is not None
         assert second.gaps.tolist() == [3, 4, 5]
 
@@ -214,12 +224,13 @@ class TestDecide:
     def test_thinning_changes_no_decision(self) -> None:
         evidence = evidence_of("split", raw_head(3))
         thin, _ = TASK.thin(evidence, evidence, POST)
+        assert isinstance(thin, Candidates)
         assert 0 < len(thin) < len(evidence)
         np.testing.assert_array_equal(TASK.decide(thin, POST).boxes, TASK.decide(evidence, POST).boxes)
 
     def test_thinning_at_threshold_0_keeps_what_another_leg_may_keep(self) -> None:
         zero = candidates(Row(BASE, 0))
-        assert [len(thin) for thin in TASK.thin(zero, zero, settled(score_threshold=0))] == [1, 1]
+        assert len(zero.thin(settled(score_threshold=0))) == 1
 
     @pytest.mark.parametrize(
         ("rows", "differ"),
@@ -573,8 +584,7 @@ def crowds(draw: st.DrawFn) -> tuple[Array, Array]:
 
 
 def evidence_from(boxes: Array, scores: Array) -> Candidates:
-    (evidence,) = TASK.evidence({"boxes": boxes[None], "scores": scores[None]}, {}, POST, {})
-    return evidence
+    return candidates_of({"boxes": boxes[None], "scores": scores[None]})[0]
 
 
 def largest(difference: Array) -> float:

@@ -1,4 +1,4 @@
-"""Boxes and captions: drawn where they should be, whatever the numbers are."""
+"""Boxes, captions and masks: drawn where they should be, whatever the numbers are."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.runtime.drawing import Color, contrasting, draw_boxes
+from onnxproof.runtime.drawing import Color, blend, contrasting, draw_boxes, draw_masks
 
 NAN, INF = float("nan"), float("inf")
 BACKGROUND = (40, 40, 40)
@@ -147,3 +147,93 @@ def test_captions_grow_with_the_picture() -> None:
 )
 def test_captions_contrast_with_their_colour(color: Color, expected: Color) -> None:
     assert contrasting(color) == expected
+
+
+def test_no_line_crosses_a_caption() -> None:
+    # The second box's right edge runs down the picture through the first one's caption.
+    boxes = [[60, 0, 100, 99], [70, 60, 190, 90]]
+    crossed = draw(boxes, caption="seven 98%", colors=(GREEN, RED))
+    alone = draw(boxes[1:], caption="seven 98%")
+    x0, y0, x1, _ = extent(painted(alone)[:59])
+    assert x0 < 100 < x1, "the line would cross the caption"
+    patch = (slice(y0, 60), slice(x0, x1 + 1))
+    np.testing.assert_array_equal(crossed[patch], alone[patch])
+
+
+def test_lines_are_as_wide_as_asked() -> None:
+    picture, box = Image.new("RGB", (300, 400), BACKGROUND), np.array([[50, 100, 250, 300]])
+    for share, width in ((0.002, 1), (0.02, 10)):
+        drawn = np.asarray(draw_boxes(picture, box, [""], [RED], share))
+        assert painted(drawn)[200, :150].sum() == width
+
+
+def test_blending_is_half_and_half_and_in_place() -> None:
+    pixels = np.full((1, 3, 3), 100, np.uint8)
+    blend(pixels, np.array([[True, False, True]]), (0, 201, 255))
+    assert pixels.tolist() == [[[50, 150, 178], [100] * 3, [50, 150, 178]]]
+    blend(pixels, np.array([[True, False, False]]), (0, 0, 0), opacity=1)
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+
+
+def drawn_masks(
+    *masks: tuple[int, int, NDArray[np.bool_]],
+    size: tuple[int, int] = (60, 40),
+    colors: tuple[Color, ...] = (RED,),
+) -> NDArray[np.uint8]:
+    return np.asarray(
+        draw_masks(Image.new("RGB", size, BACKGROUND), masks, colors * (len(masks) // len(colors)))
+    )
+
+
+def test_a_mask_has_a_light_inside_a_full_edge_and_a_rim_that_contrasts() -> None:
+    mask = np.ones((20, 30), bool)
+    mask[8:12, 10:20] = False
+    drawn = drawn_masks((5, 10, mask))
+    mixed = [148, 20, 20]
+    assert drawn[14, 10].tolist() == mixed
+    assert drawn[10, 5].tolist() == drawn[29, 34].tolist() == list(RED), "the edge"
+    assert drawn[18, 14].tolist() == list(RED), "the hole's edge"
+    assert drawn[9, 4].tolist() == [148, 148, 148], "half white on the outside"
+    assert drawn[18, 15].tolist() == [148, 148, 148], "and on the inside of the hole"
+    assert drawn[20, 20].tolist() == list(BACKGROUND), "nothing in the hole"
+    assert drawn[8, 3].tolist() == list(BACKGROUND), "nor further out"
+
+
+def test_masks_keep_within_the_picture_and_their_edge_runs_along_it() -> None:
+    drawn = drawn_masks((0, 0, np.ones((40, 60), bool)))
+    assert drawn.shape == (40, 60, 3)
+    assert painted(drawn)[[0, -1]].all()
+    assert painted(drawn)[:, [0, -1]].all()
+    assert not painted(drawn)[1:-1, 1:-1].any()
+
+
+def test_masks_leave_the_picture_itself_alone() -> None:
+    picture = Image.new("RGB", (20, 10), BACKGROUND)
+    draw_masks(picture, [(3, 3, np.ones((4, 4), bool))], [RED])
+    assert picture.getcolors() == [(200, BACKGROUND)]
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param((), id="none"),
+        pytest.param(((0, 0, np.zeros((0, 0), bool)),), id="without-extent"),
+        pytest.param(((4, 4, np.zeros((6, 6), bool)),), id="without-a-pixel"),
+    ],
+)
+def test_no_masks_leave_a_copy(masks: Any) -> None:
+    assert (drawn_masks(*masks) == BACKGROUND).all()
+
+
+def test_the_best_mask_is_drawn_over_the_others() -> None:
+    place = (10, 10, np.ones((12, 12), bool))
+    drawn = drawn_masks(place, place, colors=(RED, GREEN))
+    assert painted(drawn, RED).any()
+    assert not painted(drawn, GREEN).any()
+    assert drawn[15, 15, 0] > drawn[15, 15, 1]
+
+
+def test_masks_edges_grow_with_the_picture() -> None:
+    mask = np.ones((800, 800), bool)
+    drawn = drawn_masks((500, 500, mask), size=(3000, 2400))
+    assert painted(drawn)[900, 400:600].sum() == 8

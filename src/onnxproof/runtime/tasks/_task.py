@@ -86,9 +86,9 @@ class Task(Protocol):
         """The decisions in the original picture's coordinates."""
 
     def to_json(
-        self, decisions: Any, classes: tuple[ClassInfo, ...], width: int, height: int
+        self, decisions: Any, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """A JSON object for one picture of ``width`` by ``height`` pixels."""
+        """A JSON object for one picture of ``width`` by ``height`` pixels, both None without a picture."""
 
     def lines(self, decisions: Any, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""

@@ -106,7 +106,7 @@ class _Classification:
         return decisions
 
     def to_json(
-        self, decisions: Ranking, classes: tuple[ClassInfo, ...], width: int, height: int
+        self, decisions: Ranking, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
         """{"probs", "labels"} of every class, in the classes' order: the answer of Azure AutoML's models."""
         return class_probabilities(decisions.probabilities, classes)

@@ -22,11 +22,17 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime.drawing import draw_boxes
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks._boxes import Candidates, Detections, compare, decide
+from onnxproof.runtime.tasks._anchors import ScoredAnchors, candidates
+from onnxproof.runtime.tasks._boxes import Candidates, Detections
+from onnxproof.runtime.tasks._rows import Rows, rows_from
 from onnxproof.runtime.tasks._task import Array, Comparison, class_color, class_name
 
+Evidence = Candidates | ScoredAnchors | Rows
+
 DEFAULT_THRESHOLD = 0.45
-"""The score above which a detection counts unless the job says otherwise, as in the tutorials' pipeline."""
+DEFAULT_IOU_THRESHOLD = 0.45
+"""The score above which a detection counts, and the IoU above which NMS suppresses, unless the job says
+otherwise: as in the tutorials' pipeline."""
 
 
 def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) -> tuple[Array, Array]:
@@ -68,7 +74,11 @@ class _Detection:
         sizes: Mapping[str, int],
         post: Mapping[str, Any],
         margins: Mapping[str, Array],
-    ) -> tuple[Candidates, ...]:
+    ) -> tuple[Evidence, ...]:
+        if post["decode"] == "nms":
+            return (rows_from(outputs, post, margins),)
+        if "head" in post:
+            return candidates(outputs, sizes, post)
         if post["decode"] == "packed":
             return _from_packed(outputs[post["outputs"][0]], margins.get("label"))
         if post["decode"] == "split":
@@ -79,18 +89,16 @@ class _Detection:
             )
         return _from_class_scores(boxes, scores)
 
-    def quantities(self, evidence: Candidates) -> Mapping[str, Array]:
-        return {"box": evidence.boxes, "score": evidence.scores}
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
+        return evidence.quantities()
 
     def thin(
-        self, reference: Candidates, candidate: Candidates, post: Mapping[str, Any]
-    ) -> tuple[Candidates, Candidates]:
-        # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
-        least = post["score_threshold"] / 2
-        return reference.take(reference.scores >= least), candidate.take(candidate.scores >= least)
+        self, reference: Evidence, candidate: Evidence, post: Mapping[str, Any]
+    ) -> tuple[Evidence, Evidence]:
+        return reference.thin(post), candidate.thin(post)
 
-    def decide(self, evidence: Candidates, post: Mapping[str, Any]) -> Detections:
-        return decide(evidence, post)
+    def decide(self, evidence: Evidence, post: Mapping[str, Any]) -> Detections:
+        return evidence.decide(post)
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
         return not (
@@ -103,31 +111,45 @@ class _Detection:
 
     def compare(
         self,
-        reference: Candidates,
-        candidate: Candidates,
+        reference: Evidence,
+        candidate: Evidence,
         post: Mapping[str, Any],
         bounds: Mapping[str, float],
     ) -> Comparison:
-        return compare(reference, candidate, post, bounds)
+        if isinstance(reference, Rows):
+            assert isinstance(candidate, Rows)
+            return reference.compare(candidate, post, bounds)
+        assert isinstance(reference, Candidates)
+        assert isinstance(candidate, Candidates)
+        return reference.compare(candidate, post, bounds)
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:
         boxes = transform.restore(decisions.boxes)
         return Detections(boxes, decisions.scores, decisions.labels, decisions.indices)
 
     def to_json(
-        self, decisions: Detections, classes: tuple[ClassInfo, ...], width: int, height: int
+        self,
+        decisions: Detections,
+        classes: tuple[ClassInfo, ...],
+        width: int | None,
+        height: int | None,
     ) -> dict[str, Any]:
+        """{"boxes"}; without a picture, "box", in shares of its size, is left out."""
         boxes = []
         for box, score, label in zip(decisions.boxes, decisions.scores, decisions.labels, strict=True):
             x0, y0, x1, y1 = (float(value) for value in box)
+            shares = {}
+            if width is not None and height is not None:
+                sides = {
+                    "topX": x0 / width,
+                    "topY": y0 / height,
+                    "bottomX": x1 / width,
+                    "bottomY": y1 / height,
+                }
+                shares = {"box": sides}
             boxes.append(
                 {
-                    "box": {
-                        "topX": x0 / width,
-                        "topY": y0 / height,
-                        "bottomX": x1 / width,
-                        "bottomY": y1 / height,
-                    },
+                    **shares,
                     "box_xyxy": [x0, y0, x1, y1],
                     "label": class_name(int(label), classes),
                     "score": float(score),

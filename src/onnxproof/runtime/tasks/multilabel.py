@@ -102,7 +102,7 @@ class _Multilabel:
         return decisions
 
     def to_json(
-        self, decisions: Labels, classes: tuple[ClassInfo, ...], width: int, height: int
+        self, decisions: Labels, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
         """{"probs", "labels"} of every class, in the classes' order: the answer of Azure AutoML's models."""
         return class_probabilities(decisions.probabilities, classes)

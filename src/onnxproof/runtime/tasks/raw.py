@@ -48,7 +48,7 @@ class _Raw:
         return decisions
 
     def to_json(
-        self, decisions: Any, classes: tuple[ClassInfo, ...], width: int, height: int
+        self, decisions: Any, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
         return {}
 

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.runtime.drawing import blend
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_color, class_name
 
 NOWHERE = 255
 """The class of a picture's pixels that the model did not see, as in PASCAL VOC's ground truth."""
-
-OPACITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class _Segmentation:
         )
 
     def to_json(
-        self, decisions: Segments, classes: tuple[ClassInfo, ...], width: int, height: int
+        self, decisions: Segments, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
         """The mask as a base64 PNG of class indices, and each class's share of the picture."""
         stream = io.BytesIO()
@@ -138,13 +137,11 @@ class _Segmentation:
 
     def draw(self, picture: Image.Image, decisions: Segments, classes: tuple[ClassInfo, ...]) -> Image.Image:
         """The classes' colours laid over the picture, half transparent."""
-        pixels = np.asarray(picture.convert("RGB")).astype(np.float64)
+        pixels = np.array(picture.convert("RGB"))
         for label in np.unique(decisions.labels):
             if label != NOWHERE:
-                where = decisions.labels == label
-                color = np.array(class_color(int(label), classes))
-                pixels[where] = pixels[where] * (1 - OPACITY) + color * OPACITY
-        return Image.fromarray(pixels.round().astype(np.uint8))
+                blend(pixels, decisions.labels == label, class_color(int(label), classes))
+        return Image.fromarray(pixels)
 
 
 TASK = _Segmentation()

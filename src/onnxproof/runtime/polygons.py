@@ -1,0 +1,112 @@
+"""Binary masks as polygons, exact to the pixel's edge.
+
+Needs shapely, which the base install does without: ``pip install 'onnxproof[polygons]'``.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.errors import RequestError
+
+
+def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
+    """The outlines of a mask [H, W]: vertices [k, 2] (x, y) on the pixels' edges, in pixels.
+
+    A pixel covers the square from (x, y) to (x + 1, y + 1). The polygons do not overlap, and together
+    they cover the mask's pixels and no other. Pixels that touch at a corner alone are in two polygons.
+    A list of polygons cannot say holes, so a part that has some is cut through them by horizontal
+    lines, into pieces that have none. Each polygon starts at its highest vertex, of these the leftmost,
+    and goes clockwise on the screen; its first vertex is not repeated, and none lies on a straight
+    line between its neighbours. The polygons are in the order of their first vertices, row by row.
+
+    Raises RequestError where shapely is not installed.
+    """
+    shapely = _shapely()
+    if not mask.any():
+        return ()
+    whole = [piece for part in _parts(mask, shapely) for piece in _without_holes(part, shapely)]
+    outlines = [_outline(ring) for ring in _rings(shapely.get_exterior_ring(whole), shapely)]
+    return tuple(sorted(outlines, key=lambda outline: (int(outline[0, 1]), int(outline[0, 0]))))
+
+
+def _shapely() -> Any:
+    # Imported here, since the runtime does without it as long as nobody asks for polygons.
+    try:
+        return importlib.import_module("shapely")
+    except ImportError as error:
+        raise RequestError(
+            "masks are written as polygons by shapely, which is not installed: "
+            "pip install 'onnxproof[polygons]'"
+        ) from error
+
+
+def _parts(mask: NDArray[np.bool_], shapely: Any) -> list[Any]:
+    """The parts of a mask as shapely's polygons, with their holes.
+
+    The lines between pixels that differ divide the plane into faces, each wholly in the mask or wholly
+    out of it. The pixel at a face's highest, then leftmost vertex is in the face, so it tells which.
+    """
+    rows, starts, ends = _runs(mask)
+    across = np.stack((starts, rows, ends, rows), axis=-1)
+    columns, starts, ends = _runs(mask.T)
+    down = np.stack((columns, starts, columns, ends), axis=-1)
+    lines = shapely.linestrings(np.concatenate((across, down)).reshape(-1, 2, 2).astype(np.float64))
+    faces = shapely.get_parts(shapely.polygonize(lines))
+    firsts = [
+        min(ring.tolist(), key=_row_by_row) for ring in _rings(shapely.get_exterior_ring(faces), shapely)
+    ]
+    return [face for face, (x, y) in zip(faces, firsts, strict=True) if mask[int(y), int(x)]]
+
+
+def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The straight lines along rows between pixels that differ: row, and first and last column, each [k].
+
+    A run ends where the side changes on which the mask lies: there a line along a column crosses.
+    """
+    sides = np.pad(np.diff(np.pad(mask.astype(np.int8), ((1, 1), (0, 0))), axis=0), ((0, 0), (1, 1)))
+    turns = sides[:, 1:] != sides[:, :-1]
+    rows, starts = np.nonzero(turns & (sides[:, 1:] != 0))
+    _, ends = np.nonzero(turns & (sides[:, :-1] != 0))
+    return rows, starts, ends
+
+
+def _without_holes(part: Any, shapely: Any) -> list[Any]:
+    """A polygon in pieces without holes: cut along a row through the middle hole, again and again."""
+    pieces, todo = [], [part]
+    while todo:
+        polygon = todo.pop()
+        holes = shapely.bounds(shapely.get_rings(polygon)[1:])
+        if not len(holes):
+            pieces.append(polygon)
+            continue
+        cut = np.sort((holes[:, 1] + holes[:, 3]) // 2)[len(holes) // 2]
+        x0, y0, x1, y1 = shapely.bounds(polygon)
+        halves = shapely.intersection(polygon, shapely.box(x0, [y0, cut], x1, [cut, y1]))
+        touching = shapely.get_parts(halves)  # among them points and lines, where an edge is on the cut
+        todo += touching[shapely.area(touching) > 0].tolist()
+    return pieces
+
+
+def _rings(rings: Any, shapely: Any) -> list[NDArray[np.float64]]:
+    """The vertices of closed rings, each [k, 2] with the first one not repeated."""
+    points, owners = shapely.get_coordinates(rings, return_index=True)
+    return [ring[:-1] for ring in np.split(points, np.flatnonzero(np.diff(owners)) + 1)]
+
+
+def _row_by_row(point: list[float]) -> tuple[float, float]:
+    return point[1], point[0]
+
+
+def _outline(ring: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A ring's corners [k, 2], clockwise on the screen from the highest, then leftmost one."""
+    points = np.rint(ring).astype(np.int64)
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    points = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+    x, y = points.T
+    # Twice the signed area (the shoelace formula): positive where x to y is clockwise, y pointing down.
+    if np.dot(x, np.roll(y, -1)) < np.dot(np.roll(x, -1), y):
+        points = points[::-1]
+    return np.roll(points, -int(np.lexsort(points.T)[0]), axis=0)

@@ -1,0 +1,203 @@
+"""Dense heads over anchors, as torchvision's one-stage detectors have them: from logits and box deltas to
+scored boxes.
+
+The outputs are ``logits`` [b, n, C] and ``deltas`` [b, n, 4], FCOS's also ``centerness`` [b, n, 1]. The n
+anchors stand level by level, cell by cell (rows first), one base anchor after the other. What
+``post["head"]`` names is torchvision's reading of:
+
+- "retinanet": Lin et al. 2017 (arXiv:1708.02002); score = sigmoid(logit), boxes by ``decode_deltas``;
+- "fcos": Tian et al. 2019 (arXiv:1904.01355); boxes by ``decode_distances`` and score =
+  sqrt(sigmoid(logit) * sigmoid(centerness));
+- "ssd": Liu et al. 2016 (arXiv:1512.02325); scores = softmax(logits) with the background in column 0,
+  boxes by ``decode_deltas`` from default boxes.
+
+Boxes are clipped to the picture before NMS. The best ``post["top_candidates"]`` pairs of an anchor and a
+class go into NMS from each level (RetinaNet, FCOS) or of each class (SSD): from each *group*.
+
+All of it is done in the outputs' dtype. Constants that torchvision makes in float32 are made in float32 here
+too, so that the oracle in float64 starts from the same ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.tasks._boxes import Candidates, Detections
+from onnxproof.runtime.tasks._task import Array
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAnchors:
+    """What a head says about the anchors of one picture, before anything is selected.
+
+    ``boxes`` float [n, 4] (x0, y0, x1, y1, pixels, inside the picture), ``scores`` float [n, C] in [0, 1],
+    ``groups`` int64 [n, C]: in which top-k cut a pair of an anchor and a class competes. Columns are
+    torchvision's labels; those before ``foreground`` are the background, which is never detected.
+    """
+
+    boxes: Array
+    scores: Array
+    groups: NDArray[np.int64]
+    foreground: int
+
+    def pairs(self, least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column, both int64 [m], of each pair in the foreground that scores ``least`` or more."""
+        # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
+        rows, columns = np.nonzero(self.scores[:, self.foreground :] >= least)
+        return rows, columns + self.foreground
+
+    def quantities(self) -> Mapping[str, Array]:
+        """What margins are measured in: coordinates in pixels, and scores, of all anchors."""
+        return {"box": self.boxes, "score": self.scores}
+
+    def thin(self, post: Mapping[str, Any]) -> Candidates:
+        """The pairs that a comparison can need, those that score half the threshold or more; labels count
+        from ``post["first_label"]``."""
+        rows, columns = self.pairs(post["score_threshold"] / 2)
+        return Candidates(
+            self.boxes[rows],
+            self.scores[rows, columns],
+            columns - post["first_label"],
+            None,
+            self.groups[rows, columns],
+        )
+
+    def decide(self, post: Mapping[str, Any]) -> Detections:
+        """The detections; ``indices`` are those of the pairs among all n * C, row by row."""
+        rows, columns = self.pairs(post["score_threshold"] / 2)
+        found = self.thin(post).decide(post)
+        indices = (rows * self.scores.shape[1] + columns)[found.indices]
+        return Detections(found.boxes, found.scores, found.labels, indices)
+
+
+def candidates(
+    outputs: Mapping[str, Array], sizes: Mapping[str, int], post: Mapping[str, Any]
+) -> tuple[ScoredAnchors, ...]:
+    """The scored anchors of each picture of a batch.
+
+    ``outputs`` are the float outputs by name, in the order of ``post["outputs"]``: logits, deltas and, of
+    FCOS, centerness; ``sizes`` has the input's "height" and "width" in pixels; ``post`` holds, besides the
+    names of the outputs, what ``settings_of`` in wrappers/_one_stage.py returns.
+
+    Raises ModelFileError where the number of anchors is not that of the size.
+    """
+    logits, deltas, *rest = (outputs[name] for name in post["outputs"])
+    height, width = sizes["height"], sizes["width"]
+    levels = _levels(height, width, post, deltas.dtype)
+    anchors = np.concatenate(levels)
+    if logits.shape[1] != len(anchors):
+        raise ModelFileError(
+            f"the output has {logits.shape[1]} anchors, but an input of {height}x{width} has {len(anchors)}: "
+            "is the file's height or width frozen?"
+        )
+    # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if post["head"] == "fcos":
+            scores = np.sqrt(_sigmoid(logits) * _sigmoid(rest[0]))
+            boxes = decode_distances(deltas, anchors, normalized=post["distances_in_sizes"])
+        else:
+            scores = _softmax(logits) if post["head"] == "ssd" else _sigmoid(logits)
+            boxes = decode_deltas(deltas, anchors, post["delta_weights"], post["largest_log_scale"])
+    boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+    if post["head"] == "ssd":
+        foreground, groups = 1, np.arange(scores.shape[-1])
+    else:
+        counts = [len(level) for level in levels]
+        foreground, groups = 0, np.repeat(np.arange(len(levels)), counts)[:, None]
+    groups = np.broadcast_to(groups, scores.shape[1:])
+    return tuple(ScoredAnchors(boxes[i], scores[i], groups, foreground) for i in range(len(boxes)))
+
+
+def anchor_boxes(
+    height: int,
+    width: int,
+    reductions: Sequence[int],
+    base_anchors: Sequence[Sequence[Sequence[float]]],
+    dtype: np.dtype[Any],
+) -> list[Array]:
+    """The anchors of each level, [n, 4] (x0, y0, x1, y1, pixels): ``base_anchors`` moved to every cell.
+
+    A level has ceil(size / reduction) cells a side, which stand size // cells pixels apart: not always the
+    reduction, but what torchvision's AnchorGenerator makes of it.
+    """
+    levels = []
+    for reduction, bases in zip(reductions, base_anchors, strict=True):
+        rows, columns = -(-height // reduction), -(-width // reduction)
+        y, x = np.indices((rows, columns)).reshape(2, -1, 1)
+        x, y = x * (width // columns), y * (height // rows)
+        shifts = np.concatenate((x, y, x, y), axis=-1).astype(dtype)
+        levels.append((shifts[:, None] + np.array(bases, dtype)).reshape(-1, 4))
+    return levels
+
+
+def default_boxes(
+    height: int,
+    width: int,
+    grids: Sequence[tuple[int, int]],
+    box_sizes: Sequence[Sequence[tuple[float, float]]],
+    steps: Sequence[float] | None,
+    dtype: np.dtype[Any],
+) -> list[Array]:
+    """SSD's default boxes of each level, [n, 4] (x0, y0, x1, y1, pixels).
+
+    ``grids`` are each level's rows and columns, ``box_sizes`` its boxes' widths and heights as parts of the
+    picture. Centres stand ``steps`` pixels apart, or spread over the picture evenly where that is None
+    (Liu et al. 2016, arXiv:1512.02325, section 2.2).
+    """
+    picture = np.array([width, height], dtype)
+    levels = []
+    for level, ((rows, columns), shapes) in enumerate(zip(grids, box_sizes, strict=True)):
+        across, down = (columns, rows) if steps is None else (width / steps[level], height / steps[level])
+        x = (np.arange(columns, dtype=np.float32) + np.float32(0.5)) / np.float32(across)
+        y = (np.arange(rows, dtype=np.float32) + np.float32(0.5)) / np.float32(down)
+        centres = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 1, 2).astype(dtype)
+        halves = np.array(shapes, np.float32).astype(dtype) / 2
+        corners = ((centres - halves) * picture, (centres + halves) * picture)
+        levels.append(np.concatenate(corners, axis=-1).reshape(-1, 4))
+    return levels
+
+
+def decode_deltas(deltas: Array, anchors: Array, weights: Sequence[float], largest_log_scale: float) -> Array:
+    """Boxes [b, n, 4] (x0, y0, x1, y1, pixels) from deltas [b, n, 4] and anchors [n, 4].
+
+    centre = anchor's centre + delta / weight * anchor's size, size = exp(delta / weight) * anchor's size
+    (Ren et al. 2015, arXiv:1506.01497, section 3.1.2), the exponent at most ``largest_log_scale``.
+    """
+    scaled = deltas / np.array(weights, deltas.dtype)
+    sizes = anchors[:, 2:] - anchors[:, :2]
+    centres = scaled[..., :2] * sizes + (anchors[:, :2] + sizes / 2)
+    halves = np.exp(np.minimum(scaled[..., 2:], scaled.dtype.type(largest_log_scale))) * sizes / 2
+    return np.concatenate((centres - halves, centres + halves), axis=-1)
+
+
+def decode_distances(distances: Array, anchors: Array, *, normalized: bool) -> Array:
+    """Boxes [b, n, 4] (x0, y0, x1, y1, pixels) from the distances [b, n, 4] of the anchors' centres to the
+    left, upper, right and lower side; ``normalized``: in sizes of the anchor rather than in pixels
+    (Tian et al. 2019, arXiv:1904.01355, section 3.1)."""
+    if normalized:
+        sizes = anchors[:, 2:] - anchors[:, :2]
+        distances = distances * np.concatenate((sizes, sizes), axis=-1)
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    return np.concatenate((centres - distances[..., :2], centres + distances[..., 2:]), axis=-1)
+
+
+def _levels(height: int, width: int, post: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Array]:
+    if post["head"] == "ssd":
+        return default_boxes(height, width, post["grids"], post["box_sizes"], post["steps"], dtype)
+    return anchor_boxes(height, width, post["reductions"], post["base_anchors"], dtype)
+
+
+def _sigmoid(logits: Array) -> Array:
+    result: Array = 1 / (1 + np.exp(-logits))
+    return result
+
+
+def _softmax(logits: Array) -> Array:
+    """Over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return result

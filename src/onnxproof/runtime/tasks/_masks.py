@@ -1,0 +1,265 @@
+"""Masks of instances: how torchvision pastes them, and how two legs' masks of one object are compared."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._boxes import Detections
+from onnxproof.runtime.tasks._task import Array, Finding
+
+MASK_SIDE = 28
+"""The side of the masks that torchvision's Mask R-CNN predicts, px: 14 from its MaskRoIAlign, doubled by
+its predictor's transposed convolution."""
+
+PADDING = 1
+"""By how many px torchvision pads such a mask on each side before it pastes it."""
+
+EXPANSION_ROUNDINGS = 4
+"""How many units of relative precision of a box's largest coordinate two legs' expanded coordinates can lie
+apart by their rounding alone: each has half a unit of the sides' difference, half of their sum, two halves of
+the half side's product with the scale and half of the last difference, 1.8 units in all, rounded up."""
+
+CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The part of a picture where it is not zero: ``pixels`` [h, w], the first of them in column ``left``
+    and row ``top``."""
+
+    left: int
+    top: int
+    pixels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Detections with a mask each.
+
+    A mask's pixels are probabilities, in the input's pixels; once restored they are bool, in the
+    picture's. Either way a pixel belongs to the instance where it is above ``threshold``. ``height`` and
+    ``width`` are the size of what the masks lie in.
+    """
+
+    detections: Detections
+    masks: tuple[Patch, ...]
+    threshold: float
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    def regions(self) -> tuple[Patch, ...]:
+        """The pixels that belong to each instance: bool."""
+        return tuple(Patch(mask.left, mask.top, mask.pixels > self.threshold) for mask in self.masks)
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """Where the masks of n boxes are pasted.
+
+    ``corners`` int64 [n, 4]: the first and the last column and row, both included (x0, y0, x1, y1);
+    ``coordinates`` float [n, 4]: those before they are truncated, in the boxes' dtype; ``distances``
+    float64 [n, 4]: how far each coordinate is from where its corner jumps, px (NaN where it is not finite).
+    """
+
+    corners: NDArray[np.int64]
+    coordinates: Array
+    distances: NDArray[np.float64]
+
+
+def pasted_corners(boxes: Array, mask_side: int = MASK_SIDE) -> Pasted:
+    """Where torchvision pastes the masks of ``boxes`` float [n, 4] (x0, y0, x1, y1, px).
+
+    After ``expand_masks``, ``expand_boxes`` and ``paste_mask_in_image`` in torchvision's
+    models/detection/roi_heads.py: a mask of M by M px is padded by PADDING on each side, its box expanded
+    by s = (M + 2 PADDING) / M about its centre, the coordinates truncated toward zero, and a side without
+    extent gets one px. So a corner jumps where its coordinate crosses an integer other than 0, and the
+    coordinate itself, x0 (1 + s) / 2 + x1 (1 - s) / 2, moves by up to s times as far as the box's do.
+    Every step is computed in the boxes' dtype and in torchvision's order.
+    """
+    scale = boxes.dtype.type(expansion(mask_side))
+    half = boxes.dtype.type(0.5)
+    with np.errstate(invalid="ignore", over="ignore"):
+        halves = (boxes[:, 2:] - boxes[:, :2]) * half * scale
+        centres = (boxes[:, 2:] + boxes[:, :2]) * half
+        coordinates = np.concatenate((centres - halves, centres + halves), axis=1)
+        magnitudes = np.abs(coordinates.astype(np.float64))
+        distances = np.abs(magnitudes - np.maximum(np.rint(magnitudes), 1))
+    # What is no int64 has no corner; a box that is nowhere is told by its distances.
+    placed = np.where(magnitudes < 2.0**62, coordinates, 0).astype(np.int64)
+    placed[:, 2:] = np.maximum(placed[:, 2:], placed[:, :2])
+    return Pasted(placed, coordinates, distances)
+
+
+def expansion(mask_side: int = MASK_SIDE) -> float:
+    """By how much a box is expanded before its mask is pasted."""
+    return (mask_side + 2 * PADDING) / mask_side
+
+
+def mask_rows_comparable(boxes: Sequence[Array], mask_side: int = MASK_SIDE) -> NDArray[np.bool_]:
+    """Which rows are pasted at the same corners in all legs, bool [n]: their pixels, and no others', can be
+    measured against each other.
+
+    ``boxes`` are the legs' boxes, float [n, 4] (x0, y0, x1, y1, px), matched row by row.
+    """
+    legs = [pasted_corners(rows, mask_side) for rows in boxes]
+    alike = [np.isfinite(leg.distances) & (leg.corners == legs[0].corners) for leg in legs]
+    same: NDArray[np.bool_] = np.logical_and.reduce(alike).all(axis=1)
+    return same
+
+
+def compare_masks(
+    wanted: Array,
+    found: Array,
+    wanted_box: Array,
+    found_box: Array,
+    threshold: float,
+    bounds: Mapping[str, float],
+    mask_side: int = MASK_SIDE,
+) -> tuple[bool, Finding] | None:
+    """Hold the masks of a matched pair against each other: None where no pixel flips, else whether the
+    difference is a tie, and what it is.
+
+    ``wanted`` and ``found`` are probabilities [H, W] of the reference and the candidate, the boxes float [4]
+    (x0, y0, x1, y1, px). ``bounds`` gives how far float error alone can have moved a probability ("mask")
+    and a box's coordinate ("box", px). The flips are a tie
+
+    - where the legs paste the mask at other corners, and the coordinate of each that differs lies within
+      the bound of the integer at which it jumps;
+    - or where the reference's probability at every pixel that flips lies within the bound of the threshold,
+      and the candidate's moved no further than the bound.
+    """
+    flipped = (wanted > threshold) != (found > threshold)
+    if not flipped.any():
+        return None
+    jump = _jump(wanted_box, found_box, bounds["box"], mask_side)
+    margin = float(np.abs(wanted[flipped].astype(np.float64) - threshold).max())
+    move = float(_apart(wanted[flipped], found[flipped]).max())
+    what = _flips(wanted > threshold, found > threshold)
+    if jump is not None and jump[0] and np.isfinite(move):
+        return True, Finding(what, jump[1])
+    bound = bounds["mask"]
+    if margin <= bound and move <= bound:
+        return True, Finding(
+            what, f"probabilities within {margin:.2g} of {threshold:g}, error bound {bound:.1e}"
+        )
+    cause = f"probabilities up to {margin:.3g} from {threshold:g}, error bound {bound:.1e}"
+    if margin <= bound:
+        cause = f"probabilities moved by up to {move:.3g}, error bound {bound:.1e}"
+    return False, Finding(what, cause if jump is None else f"{jump[1]}; {cause}")
+
+
+def _apart(a: Array, b: Array) -> Array:
+    """|a - b| in float64, NaN where that is not defined."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(np.subtract(a, b, dtype=np.float64))
+
+
+def _flips(wanted: NDArray[np.bool_], found: NDArray[np.bool_]) -> str:
+    count, union = int((wanted != found).sum()), int((wanted | found).sum())
+    pixels = "pixel" if count == 1 else "pixels"
+    # Rounded down, so that masks that differ never read as an IoU of 1.
+    return f"{count} {pixels} flipped, mask IoU {np.floor((1 - count / union) * 1e4) / 1e4:.4f}"
+
+
+def _jump(wanted_box: Array, found_box: Array, bound: float, mask_side: int) -> tuple[bool, str] | None:
+    """Whether the boxes' masks are pasted at other corners by float error alone, and where; None where they
+    are pasted at the same."""
+    wanted, found = (pasted_corners(box[None], mask_side) for box in (wanted_box, found_box))
+    jumps = np.flatnonzero(wanted.corners[0] != found.corners[0])
+    if not len(jumps):
+        return None
+    rounding = EXPANSION_ROUNDINGS * float(np.finfo(wanted_box.dtype).eps) * float(np.abs(wanted_box).max())
+    limit = bound * expansion(mask_side) + rounding
+    excused = (wanted.distances[0] <= limit) & (_apart(wanted.coordinates, found.coordinates)[0] <= limit)
+    if excused[jumps].all():
+        k = int(jumps[np.argmax(wanted.distances[0, jumps])])
+        off = abs(int(found.corners[0, k] - wanted.corners[0, k]))
+        coordinate = float(wanted.coordinates[0, k])
+        edge = math.copysign(max(round(abs(coordinate)), 1), coordinate)
+        more = "" if len(jumps) == 1 else f" (and {len(jumps) - 1} more)"
+        return True, (
+            f"pasted {off} px off: corner {CORNERS[k]} {coordinate:.10g} against {edge:g}{more}, "
+            f"error bound {limit:.1e}"
+        )
+    k = int(jumps[~excused[jumps]][0])
+    return False, (
+        f"pasted elsewhere: corner {CORNERS[k]} {wanted.coordinates[0, k]:.10g}, now "
+        f"{found.coordinates[0, k]:.10g}, error bound {limit:.1e}"
+    )
+
+
+def crop(pixels: Array) -> Patch:
+    """The part of ``pixels`` [H, W] that holds all that is not zero, as a view of them."""
+    some = pixels != 0
+    rows, columns = np.flatnonzero(some.any(axis=1)), np.flatnonzero(some.any(axis=0))
+    if not len(rows):
+        return Patch(0, 0, pixels[:0, :0])
+    top, left = int(rows[0]), int(columns[0])
+    return Patch(left, top, pixels[top : rows[-1] + 1, left : columns[-1] + 1])
+
+
+def overlaid(patches: Sequence[Patch]) -> tuple[Array, ...]:
+    """The pixels of the smallest part that holds all patches, [h, w] each: they line up, zero elsewhere."""
+    some = [patch for patch in patches if patch.pixels.size]
+    left = min((patch.left for patch in some), default=0)
+    top = min((patch.top for patch in some), default=0)
+    right = max((patch.left + patch.pixels.shape[1] for patch in some), default=0)
+    bottom = max((patch.top + patch.pixels.shape[0] for patch in some), default=0)
+    laid = []
+    for patch in patches:
+        canvas = np.zeros((bottom - top, right - left), patch.pixels.dtype)
+        if patch.pixels.size:
+            height, width = patch.pixels.shape
+            y, x = patch.top - top, patch.left - left
+            canvas[y : y + height, x : x + width] = patch.pixels
+        laid.append(canvas)
+    return tuple(laid)
+
+
+def restore_mask(mask: Patch, threshold: float, transform: Transform, size: tuple[int, int]) -> Patch:
+    """The pixels of the original picture where a mask's probability is above ``threshold``: bool.
+
+    ``size`` is the input's height and width. A probability is taken bilinearly between the input's pixel
+    centres, and at its edge from the edge's pixel; what the model did not see is 0. Only the part of the
+    picture that the mask covers is made.
+    """
+    height, width = mask.pixels.shape
+    if not mask.pixels.size:
+        return Patch(0, 0, np.zeros((0, 0), bool))
+    # Beyond the patch is zero, and half a pixel around it is mixed with that; beyond the input is nothing.
+    before = (min(1, mask.top), min(1, mask.left))
+    after = (min(1, size[0] - mask.top - height), min(1, size[1] - mask.left - width))
+    source = np.pad(mask.pixels.astype(np.float32), tuple(zip(before, after, strict=True)))
+    y, top, bottom = _span(
+        mask.top - before[0], source.shape[0], transform.scale_y, transform.offset_y, transform.picture_height
+    )
+    x, left, right = _span(
+        mask.left - before[1], source.shape[1], transform.scale_x, transform.offset_x, transform.picture_width
+    )
+    if right <= left or bottom <= top:
+        return Patch(0, 0, np.zeros((0, 0), bool))
+    # Pillow's coordinates have pixel centres at halves, as the transform's have.
+    resampled = Image.fromarray(source).transform(
+        (right - left, bottom - top),
+        Image.Transform.AFFINE,
+        (transform.scale_x, 0, x, 0, transform.scale_y, y),
+        Image.Resampling.BILINEAR,
+    )
+    restored = crop(np.asarray(resampled) > threshold)
+    return Patch(left + restored.left, top + restored.top, restored.pixels.copy())
+
+
+def _span(start: int, length: int, scale: float, offset: float, limit: int) -> tuple[float, int, int]:
+    """Of input pixels ``start`` to ``start + length`` along an axis: the picture's pixels that they reach,
+    first and last excluded, and where the first one's edge lies from ``start``."""
+    first = max(0, math.floor((start - offset) / scale))
+    last = min(limit, math.ceil((start + length - offset) / scale))
+    return first * scale + offset - start, first, last

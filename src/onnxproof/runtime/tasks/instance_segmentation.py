@@ -1,0 +1,218 @@
+"""Instance segmentation by a network with NMS in its graph: boxes, classes, scores, and a mask each.
+
+The outputs (``post["outputs"]``) are those of torchvision's Mask R-CNN, for a batch of one picture: boxes
+float [n, 4] (x0, y0, x1, y1 in the input's pixels), labels int64 [n], scores float [n], masks float
+[n, 1, H, W]: probabilities, pasted into the input's picture.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.polygons import polygons_of
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._boxes import Detections
+from onnxproof.runtime.tasks._masks import (
+    MASK_SIDE,
+    Instances,
+    Patch,
+    compare_masks,
+    crop,
+    overlaid,
+    restore_mask,
+)
+from onnxproof.runtime.tasks._rows import Rows, above, compare_rows, rows_from
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_color, class_name
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One picture's rows, and each row's mask: its probabilities where they are not zero, in an input of
+    ``height`` by ``width`` pixels."""
+
+    rows: Rows
+    masks: tuple[Patch, ...]
+    height: int
+    width: int
+
+
+class _InstanceSegmentation:
+    name = "instance_segmentation"
+    summary = (
+        "Instance segmentation: boxes, classes and scores as the network's own NMS leaves them, a mask each."
+    )
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        post: Mapping[str, Any],
+        margins: Mapping[str, Array],
+    ) -> tuple[Evidence, ...]:
+        masks = outputs[post["outputs"][3]]
+        height, width = masks.shape[2:]
+        rows = rows_from(outputs, post, margins)
+        return (Evidence(rows, tuple(crop(mask[0]) for mask in masks), height, width),)
+
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
+        return evidence.rows.quantities()
+
+    def thin(
+        self, reference: Evidence, candidate: Evidence, post: Mapping[str, Any]
+    ) -> tuple[Evidence, Evidence]:
+        """The masks of what is detected alone, cut off from the arrays that hold all of them."""
+        return _thinned(reference, post), _thinned(candidate, post)
+
+    def decide(self, evidence: Evidence, post: Mapping[str, Any]) -> Instances:
+        """The rows whose score is above ``post["score_threshold"]``, in the network's order."""
+        masks = _masks_above(evidence, post["score_threshold"])
+        detections = evidence.rows.decide(post)
+        return Instances(detections, masks, post["mask_threshold"], evidence.height, evidence.width)
+
+    def differ(self, reference: Instances, candidate: Instances) -> bool:
+        return not (
+            np.array_equal(reference.detections.labels, candidate.detections.labels)
+            and all(
+                _alike(*regions) for regions in zip(reference.regions(), candidate.regions(), strict=True)
+            )
+        )
+
+    def compare(
+        self, reference: Evidence, candidate: Evidence, post: Mapping[str, Any], bounds: Mapping[str, float]
+    ) -> Comparison:
+        """The boxes as every detector's are compared; then the masks of each pair that matches."""
+        boxes, pairs = compare_rows(reference.rows, candidate.rows, post, bounds)
+        threshold = max(post["score_threshold"], post["graph"]["score_threshold"])
+        wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
+        masks = [_masks_above(evidence, threshold) for evidence in (reference, candidate)]
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for i, j in pairs:
+            wanted_mask, found_mask = overlaid((masks[0][i], masks[1][j]))
+            difference = compare_masks(
+                wanted_mask,
+                found_mask,
+                wanted.boxes[i],
+                found.boxes[j],
+                post["mask_threshold"],
+                bounds,
+                post.get("mask_side", MASK_SIDE),
+            )
+            if difference is not None:
+                is_tie, finding = difference
+                told = Finding(f"{_describe(wanted, i)}: {finding.what}", finding.cause)
+                (ties if is_tie else defects).append(told)
+        matched = boxes.matched - len(ties) - len(defects)
+        return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
+
+    def count(self, decisions: Instances) -> int:
+        return len(decisions)
+
+    def restore(self, decisions: Instances, transform: Transform) -> Instances:
+        """Boxes as a detector's; masks as the bool pixels of the picture, cropped to where they are."""
+        found = decisions.detections
+        boxes = transform.restore(found.boxes)
+        size = (decisions.height, decisions.width)
+        return Instances(
+            Detections(boxes, found.scores, found.labels, found.indices),
+            tuple(restore_mask(mask, decisions.threshold, transform, size) for mask in decisions.masks),
+            decisions.threshold,
+            transform.picture_height,
+            transform.picture_width,
+        )
+
+    def to_json(
+        self, decisions: Instances, classes: tuple[ClassInfo, ...], width: int, height: int
+    ) -> dict[str, Any]:
+        """Boxes and polygons in [0, 1] of the picture's size, as Azure AutoML's instance segmentation answers
+        them (Microsoft, "Data schemas to train computer vision models with automated machine learning").
+
+        Raises RequestError where shapely, which makes the polygons, is not installed.
+        """
+        found = decisions.detections
+        boxes = []
+        for box, score, label, region in zip(
+            found.boxes.tolist(),
+            found.scores.tolist(),
+            found.labels.tolist(),
+            decisions.regions(),
+            strict=True,
+        ):
+            x0, y0, x1, y1 = box
+            boxes.append(
+                {
+                    "box": {
+                        "topX": x0 / width,
+                        "topY": y0 / height,
+                        "bottomX": x1 / width,
+                        "bottomY": y1 / height,
+                    },
+                    "box_xyxy": box,
+                    "label": class_name(label, classes),
+                    "score": score,
+                    "polygon": [
+                        (np.add(outline, (region.left, region.top)) / (width, height)).ravel().tolist()
+                        for outline in polygons_of(region.pixels)
+                    ],
+                }
+            )
+        return {"boxes": boxes}
+
+    def lines(self, decisions: Instances, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        found = decisions.detections
+        rows = [
+            f"{class_name(label, classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]  "
+            f"{int(region.pixels.sum())} px"
+            for (x0, y0, x1, y1), score, label, region in zip(
+                found.boxes.tolist(),
+                found.scores.tolist(),
+                found.labels.tolist(),
+                decisions.regions(),
+                strict=True,
+            )
+        ]
+        return (f"{len(rows)} instance{'' if len(rows) == 1 else 's'}", *rows)
+
+    def draw(self, picture: Image.Image, decisions: Instances, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        found = decisions.detections
+        labels = found.labels.tolist()
+        colors = [class_color(label, classes) for label in labels]
+        captions = [
+            f"{class_name(label, classes)}: {score:.0%}"
+            for label, score in zip(labels, found.scores.tolist(), strict=True)
+        ]
+        regions = [(region.left, region.top, region.pixels) for region in decisions.regions()]
+        return draw_boxes(draw_masks(picture, regions, colors), found.boxes, captions, colors, EDGE_SHARE)
+
+
+TASK = _InstanceSegmentation()
+
+
+def _alike(a: Patch, b: Patch) -> bool:
+    first, second = overlaid((a, b))
+    return np.array_equal(first, second)
+
+
+def _masks_above(evidence: Evidence, threshold: float) -> tuple[Patch, ...]:
+    """The masks of the rows whose score is above a threshold."""
+    scores = evidence.rows.detections.scores
+    return tuple(evidence.masks[i] for i in np.flatnonzero(scores > threshold).tolist())
+
+
+def _thinned(evidence: Evidence, post: Mapping[str, Any]) -> Evidence:
+    nothing = Patch(0, 0, np.zeros((0, 0), np.float32))
+    masks = (
+        Patch(mask.left, mask.top, mask.pixels.copy()) if score > post["score_threshold"] else nothing
+        for mask, score in zip(evidence.masks, evidence.rows.detections.scores, strict=True)
+    )
+    return Evidence(evidence.rows.thin(post), tuple(masks), evidence.height, evidence.width)
+
+
+def _describe(detections: Detections, i: int) -> str:
+    box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
+    return f"mask: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"

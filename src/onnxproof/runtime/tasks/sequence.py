@@ -1,0 +1,199 @@
+"""Sequences: the class of every step, and the text that the classes spell.
+
+The model has an output of logits [batch, time, C] (``post["decode"]`` "none"), of a batch of sequences that
+need not be equally long: where it has a second output ``lengths`` int64 [batch], only so many of a sequence's
+steps count, from the first on. ``post["outputs"]`` names both, or the first alone; then every step counts.
+
+``post["blank"]`` is the index of the blank of connectionist temporal classification (Graves et al. 2006):
+of equal classes that follow one another one is read, then blanks are left out. Where it is None, every
+step's class is read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.runtime.drawing import draw_captions
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding, as_float, class_color, class_name
+from onnxproof.runtime.tasks.classification import softmax
+
+NOTHING = "(nothing)"
+"""What a caption says where no class was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The logits [n, C] of one sequence, of which the first ``length`` steps count.
+
+    ``numbers`` int64 [n] are the steps' numbers from 0 on. ``alike`` counts steps that were left out since
+    both legs agree on them.
+    """
+
+    logits: Array
+    numbers: NDArray[np.int64]
+    length: int
+    alike: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one sequence says.
+
+    ``steps`` int64 [time], the class of each step that counts. ``labels`` int64 [n], the classes read;
+    ``confidence`` float [n], the largest probability of each among the steps that it was read from, and
+    ``places`` int64 [n], the number of that step. ``blank`` is the blank's class, or None.
+    """
+
+    steps: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    confidence: Array
+    places: NDArray[np.int64]
+    blank: int | None
+
+
+def best_classes(logits: Array) -> NDArray[np.int64]:
+    """The class [n] with the largest logit of each row [n, C]; of equals the lowest, NaN last."""
+    values = as_float(logits)
+    found: NDArray[np.int64] = np.where(np.isnan(values), -np.inf, values).argmax(axis=-1).astype(np.int64)
+    return found
+
+
+def runs(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of equal ``classes`` [n] start: indices [m], and n behind the last."""
+    starts = np.flatnonzero(np.diff(classes)) + 1
+    return np.concatenate(([0], starts, [len(classes)])) if len(classes) else np.zeros(1, np.int64)
+
+
+class _Sequence:
+    name = "sequence"
+    summary = "Sequences: the class of every step, and the text that the classes spell."
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        post: Mapping[str, Any],
+        margins: Mapping[str, Array],
+    ) -> tuple[Steps, ...]:
+        logits, *lengths = (outputs[name] for name in post["outputs"])
+        time = logits.shape[1]
+        numbers = np.arange(time)
+        counted = np.clip(lengths[0], 0, time).tolist() if lengths else [time] * len(logits)
+        return tuple(Steps(rows, numbers, int(length)) for rows, length in zip(logits, counted, strict=True))
+
+    def quantities(self, evidence: Steps) -> Mapping[str, Array]:
+        """The logits, with zeros in place of the steps that do not count."""
+        counts = evidence.numbers < evidence.length
+        return {"logit": np.where(counts[:, None], evidence.logits, 0)}
+
+    def thin(self, reference: Steps, candidate: Steps, post: Mapping[str, Any]) -> tuple[Steps, Steps]:
+        """The steps on which the legs differ, and how many others there are."""
+        common = min(reference.length, candidate.length)
+        ours, theirs = (best_classes(leg.logits[:common]) for leg in (reference, candidate))
+        apart = ours != theirs
+        alike = int(common - apart.sum())
+        thinned = (
+            Steps(leg.logits[:common][apart], leg.numbers[:common][apart], leg.length, alike)
+            for leg in (reference, candidate)
+        )
+        return next(thinned), next(thinned)
+
+    def decide(self, evidence: Steps, post: Mapping[str, Any]) -> Reading:
+        probabilities = softmax(evidence.logits[: evidence.length])
+        steps = best_classes(evidence.logits[: evidence.length])
+        blank = post["blank"]
+        bounds = np.arange(len(steps) + 1) if blank is None else runs(steps)
+        sure = probabilities[np.arange(len(steps)), steps]
+        spans = [
+            slice(start, stop)
+            for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+            if steps[start] != blank
+        ]
+        places = np.array([span.start + int(sure[span].argmax()) for span in spans], np.int64)
+        return Reading(steps, steps[places], sure[places], places, blank)
+
+    def differ(self, reference: Reading, candidate: Reading) -> bool:
+        return not np.array_equal(reference.steps, candidate.steps)
+
+    def compare(
+        self, reference: Steps, candidate: Steps, post: Mapping[str, Any], bounds: Mapping[str, float]
+    ) -> Comparison:
+        """Step by step: a step is matched where both legs give it the same class.
+
+        Another class is a tie where the reference's logit of its own class leads that of the candidate's by
+        twice the bound at most: where no logit moves by more than b, no two come closer than by 2 b. Where
+        the legs count another number of steps, that is a defect, and the steps that both count are compared.
+        """
+        common = min(reference.length, candidate.length)
+        reference_rows, candidate_rows = (
+            leg.logits[: len(leg.numbers[leg.numbers < common])] for leg in (reference, candidate)
+        )
+        ours, theirs = best_classes(reference_rows), best_classes(candidate_rows)
+        limit = 2 * bounds["logit"]
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for at in np.flatnonzero(ours != theirs).tolist():
+            own, other = int(ours[at]), int(theirs[at])
+            lead = float(reference_rows[at, own]) - float(reference_rows[at, other])
+            finding = Finding(
+                f"step {reference.numbers[at]}: class {own}, now class {other}",
+                f"class {own} leads {other} by {lead:.3g}, limit {limit:.1e}",
+            )
+            (ties if lead <= limit else defects).append(finding)
+        matched = reference.alike + len(ours) - len(ties) - len(defects)
+        if reference.length != candidate.length:
+            what = f"{reference.length} steps count, now {candidate.length}"
+            defects.append(Finding(what, "lengths are whole numbers: no float error moves them"))
+        return Comparison(matched, tuple(ties), tuple(defects))
+
+    def count(self, decisions: Reading) -> int:
+        return len(decisions.steps)
+
+    def restore(self, decisions: Reading, transform: Transform) -> Reading:
+        return decisions
+
+    def to_json(
+        self, decisions: Reading, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
+    ) -> dict[str, Any]:
+        """{"text", "labels", "confidence", "steps"}: what is read, and of each class its name, its
+        probability and the step that is surest of it."""
+        return {
+            "text": text_of(decisions, classes),
+            "labels": [class_name(label, classes) for label in decisions.labels.tolist()],
+            "confidence": [float(value) for value in decisions.confidence],
+            "steps": decisions.places.tolist(),
+        }
+
+    def lines(self, decisions: Reading, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        return (text_of(decisions, classes) or NOTHING, *_rows(decisions, classes))
+
+    def draw(self, picture: Image.Image, decisions: Reading, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        """The text as a caption, in the colour of its first class."""
+        first = int(decisions.labels[0]) if len(decisions.labels) else -1
+        caption = text_of(decisions, classes) or NOTHING
+        return draw_captions(picture, [caption], [class_color(first, classes)])
+
+
+TASK = _Sequence()
+
+
+def text_of(reading: Reading, classes: tuple[ClassInfo, ...]) -> str:
+    """The names of the classes read: one behind the other where every class but the blank is named by a
+    single character, else with spaces between."""
+    letters = bool(classes) and all(
+        len(entry.name) == 1 for label, entry in enumerate(classes) if label != reading.blank
+    )
+    return ("" if letters else " ").join(class_name(label, classes) for label in reading.labels.tolist())
+
+
+def _rows(reading: Reading, classes: tuple[ClassInfo, ...]) -> Iterator[str]:
+    for label, share, place in zip(
+        reading.labels.tolist(), reading.confidence.tolist(), reading.places.tolist(), strict=True
+    ):
+        yield f"step {place:<6} {class_name(label, classes):<16} {share:.3f}"

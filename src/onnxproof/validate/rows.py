@@ -1,0 +1,212 @@
+"""Rows that are a set: which of the file's are which of PyTorch's, so that like is measured against like.
+
+A file whose graph ends in NMS answers with as many rows as it detects. Each is measured against the oracle's
+candidate that lies nearest, before NMS: so a coin toss in NMS, which keeps one of two boxes that nearly
+coincide, is no error in the numbers (the decisions tell of it). A row that hangs on an earlier coin toss, in
+the choice of the proposals, and came out otherwise, has no like in PyTorch; it is held back from the
+measurement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.tasks._boxes import Candidates, Margins
+from onnxproof.runtime.tasks._masks import mask_rows_comparable
+from onnxproof.runtime.tasks._rows import OpenRegions, candidates_from, nearest_candidates, rows_from
+from onnxproof.validate.facts import Answer, Arrays
+from onnxproof.validate.limits import RATIO_MAX
+
+Array = NDArray[Any]
+
+MASKS = 3
+"""Where among the outputs the masks are, of a network that has them."""
+
+LEVEL_EPSILON = 1e-6
+"""What torchvision's LevelMapper adds before it rounds down."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paired:
+    """The outputs of the three legs with their rows in one order, and the quantities that the task's margins
+    are measured in; ``held_back`` of the file's ``rows`` are left out."""
+
+    outputs: tuple[Arrays, Arrays, Arrays]
+    quantities: tuple[Arrays, Arrays, Arrays]
+    rows: int
+    held_back: int
+
+
+def ends_in_rows(post: Mapping[str, Any]) -> bool:
+    """Whether the graph ends in NMS, so that its outputs have one row for each detection."""
+    return post.get("decode") == "nms"
+
+
+def with_open_regions(oracle: Answer, reference: Answer, post: Mapping[str, Any]) -> Answer:
+    """The reference's answer, whose margins now also tell where the choice of the proposals is open."""
+    stage = post["graph"].get("proposals")
+    if stage is None:
+        return reference
+    regions = _open_proposals(oracle.margins, reference.margins, stage)
+    told = {"open_boxes": regions.boxes, "open_causes": np.array(regions.causes, dtype=str)}
+    return replace(reference, margins={**reference.margins, **told})
+
+
+def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any]) -> OpenRegions:
+    """The boxes of the proposals that float error may take or drop, or look at on another level."""
+    boxes, scores = reference["proposal_boxes"], reference["proposal_scores"]
+    # The file does not tell its proposals: its error is taken to be as large as the limit lets pass.
+    bounds = {
+        "box": (1 + RATIO_MAX) * _largest_difference(oracle["proposal_boxes"], boxes),
+        "score": (1 + RATIO_MAX) * _largest_difference(oracle["proposal_scores"], scores),
+    }
+    levels = reference["proposal_levels"]
+    candidates = Candidates(boxes, scores, levels, None, levels)
+    settings = {**stage, "score_threshold": -1.0, "class_agnostic": False}
+    candidates = _best(candidates, stage["top_candidates"], bounds["score"])
+    margins = Margins(candidates, settings, bounds)
+    indices = margins.open_indices()
+    causes = [f"hangs on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()]
+    straddling = _between_levels(candidates.boxes, bounds["box"], stage["levels"])
+    causes += [
+        f"a proposal's size lies at the border of two levels, error bound {bounds['box']:.1e} px"
+    ] * len(straddling)
+    chosen = candidates.boxes[np.concatenate((indices, straddling))]
+    return OpenRegions(chosen / np.tile(reference["resized"], 2), tuple(causes))
+
+
+def _best(candidates: Candidates, count: int, bound: float) -> Candidates:
+    """Of each group those that may be among the ``count`` best."""
+    assert candidates.groups is not None
+    kept = []
+    for group in np.unique(candidates.groups):
+        members = np.flatnonzero(candidates.groups == group)
+        if len(members) > count:
+            scores = candidates.scores[members]
+            last = np.partition(scores, len(scores) - count)[len(scores) - count]
+            members = members[scores >= last - 2 * bound]
+        kept.append(members)
+    return candidates.take(np.concatenate(kept))
+
+
+def _between_levels(boxes: Array, bound: float, levels: list[float]) -> Array:
+    """Which boxes [n, 4] may fall on either of two levels of the pyramid when a corner moves by ``bound`` px.
+
+    The level of a box is floor(level0 + log2(sqrt(area) / size0)), within the lowest and the highest level
+    (Lin et al. 2017, arXiv:1612.03144, equation 1).
+    """
+    lowest, highest, level0, size0 = levels
+    sides = np.maximum(np.subtract(boxes[:, 2:], boxes[:, :2], dtype=np.float64), 0)
+    least, most = (np.sqrt(np.maximum(sides + change, 0).prod(axis=1)) for change in (-2 * bound, 2 * bound))
+    with np.errstate(divide="ignore"):
+        low, high = (
+            np.clip(np.floor(level0 + np.log2(size / size0) + LEVEL_EPSILON), lowest, highest)
+            for size in (least, most)
+        )
+    return np.flatnonzero(low != high)
+
+
+def _largest_difference(a: Array, b: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0))
+
+
+def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]) -> Paired | str:
+    """Each of the file's rows with what it means in the oracle and in the reference; or, in words, which row
+    has no like at all."""
+    names = post["outputs"]
+    truth, wanted = (candidates_from(answer.margins, post) for answer in (oracle, reference))
+    assert truth is not None
+    assert wanted is not None
+    found = rows_from(candidate.outputs, post, {}).detections
+    boxes, scores, labels = found.boxes, found.scores, found.labels
+    in_truth, distances = nearest_candidates(truth, boxes, scores, labels)
+    # A row that is NaN has no distance either, and is to be measured.
+    strange = np.isinf(distances) & np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    if strange.any() or (len(boxes) and not (len(truth) and len(wanted))):
+        return (
+            f"a row of class {labels[strange][0] if strange.any() else labels[0]}, which PyTorch sees nowhere"
+        )
+    in_wanted, apart = _same_in_reference(oracle, reference, in_truth)
+    # Where it is nearer to something that the reference has and the oracle has not, it is that.
+    nearest, from_wanted = nearest_candidates(wanted, boxes, scores, labels)
+    known = np.isin(reference.margins["candidate_ids"], oracle.margins["candidate_ids"])
+    apart |= (from_wanted < distances) & ~known[nearest]
+    regions = rows_from(reference.outputs, post, reference.margins).open_regions
+    hanging = apart | np.array([regions.over(box) is not None for box in boxes], bool)
+    errors = _distances(truth, in_truth, wanted, in_wanted)
+    measured = np.flatnonzero(~hanging | (~apart & _undisturbed(distances, errors, hanging)))
+    in_truth, in_wanted = in_truth[measured], in_wanted[measured]
+    legs: list[dict[str, Array]] = [
+        {"box": truth.boxes[in_truth], "score": truth.scores[in_truth]},
+        {"box": wanted.boxes[in_wanted], "score": wanted.scores[in_wanted]},
+        {"box": boxes[measured], "score": scores[measured]},
+    ]
+    if len(names) > MASKS:
+        answers = (oracle, reference, candidate)
+        chosen = (in_truth, in_wanted, measured)
+        for leg, masks in zip(legs, _comparable_masks(answers, chosen, post), strict=True):
+            leg["mask"] = masks
+    outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]
+    return Paired(
+        (outputs[0], outputs[1], outputs[2]),
+        (legs[0], legs[1], legs[2]),
+        rows=len(boxes),
+        held_back=len(boxes) - len(measured),
+    )
+
+
+def _same_in_reference(oracle: Answer, reference: Answer, in_truth: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """The reference's candidates that are the given ones of the oracle (0 where it has none such), and where
+    it has none."""
+    ids = reference.margins["candidate_ids"]
+    places = {identity: place for place, identity in enumerate(ids.tolist())}
+    found = [places.get(identity, -1) for identity in oracle.margins["candidate_ids"][in_truth].tolist()]
+    places_found = np.array(found, np.int64)
+    return np.maximum(places_found, 0), places_found < 0
+
+
+def _distances(truth: Candidates, in_truth: Array, wanted: Candidates, in_wanted: Array) -> Array:
+    """How far the same candidates lie apart in the two PyTorch legs, as ``nearest_candidates`` measures."""
+    extent = float(np.nanmax(np.abs(truth.boxes), initial=1.0))
+    moved = np.abs(np.subtract(truth.boxes[in_truth], wanted.boxes[in_wanted])).max(axis=1, initial=0)
+    changed = np.abs(np.subtract(truth.scores[in_truth], wanted.scores[in_wanted]))
+    distances: Array = moved / extent + changed
+    return distances
+
+
+def _undisturbed(candidate: Array, reference: Array, hanging: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows lie as near to the oracle's, in both legs, as float error alone puts them: no farther than
+    the limit lets those pass that hang on nothing."""
+    if not len(hanging):
+        return hanging
+    sure = reference[~hanging] if not hanging.all() else np.median(reference, keepdims=True)
+    limit = RATIO_MAX * float(sure.max(initial=0))
+    near: NDArray[np.bool_] = np.maximum(candidate, reference) <= limit
+    return near
+
+
+def _comparable_masks(
+    answers: tuple[Answer, Answer, Answer], chosen: tuple[Array, Array, Array], post: Mapping[str, Any]
+) -> list[Array]:
+    """Of each leg the masks [k, 1, H, W] of the rows that all legs return and paste at the same pixels.
+
+    ``chosen`` are the rows that belong together: indices into the candidates of the PyTorch legs, and
+    numbers of the file's rows.
+    """
+    legs = [rows_from(answer.outputs, post, answer.margins).detections for answer in answers]
+    numbers = [{index: number for number, index in enumerate(leg.indices.tolist())} for leg in legs]
+    found = [
+        [number[index] for number, index in zip(numbers, row, strict=True)]
+        for row in zip(*(indices.tolist() for indices in chosen), strict=True)
+        if all(index in number for number, index in zip(numbers, row, strict=True))
+    ]
+    rows = np.array(found, np.int64).reshape(-1, len(legs)).T
+    alike = mask_rows_comparable(
+        [leg.boxes[row] for leg, row in zip(legs, rows, strict=True)], post["mask_side"]
+    )
+    name = post["outputs"][MASKS]
+    return [answer.outputs[name][row[alike]] for answer, row in zip(answers, rows, strict=True)]

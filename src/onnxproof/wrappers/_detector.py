@@ -1,0 +1,70 @@
+"""What torchvision's detectors share: a resize that agrees with itself, and a look at what they decide on.
+
+torchvision's own resize computes its target size in float64 when run and in float32 when traced, so that at
+about one size in twenty-five the ONNX file would see a picture of one pixel more or less.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+
+class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """The transform of a torchvision detector, with the target size computed in float64 in the graph too.
+
+    It does not normalise: the stage in front of the network has done that already, with the same numbers.
+    """
+
+    @classmethod
+    def of(cls, transform: GeneralizedRCNNTransform) -> Self:
+        """The same settings as those of a network's own transform."""
+        return cls(
+            transform.min_size,
+            transform.max_size,
+            transform.image_mean,
+            transform.image_std,
+            size_divisible=transform.size_divisible,
+            fixed_size=transform.fixed_size,
+        )
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """The picture as it is."""
+        return image
+
+    def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
+        """[3, H, W] to the size that torchvision's eager code gives it: the short side ``min_size``, the
+        long one at most ``max_size``, both rounded down in float64."""
+        if self.fixed_size is not None:
+            resized, _ = super().resize(image, target)
+            return resized, None
+        # _shape_as_tensor keeps the shape in the graph where the size is traced.
+        sides = torch._shape_as_tensor(image)[-2:].to(torch.float64)
+        # A number over a tensor would be the number times the tensor's reciprocal, which rounds twice.
+        limits = torch.tensor([self.min_size[-1], self.max_size], dtype=torch.float64)
+        scale = torch.div(limits, torch.stack((sides.min(), sides.max()))).min()
+        height, width = torch.floor(sides * scale).to(torch.int64)
+        size: Any = (height, width) if torch._C._get_tracing_state() else (int(height), int(width))
+        return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0], None
+
+
+@contextlib.contextmanager
+def recorded_calls(module: nn.Module, method: str) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
+    """Record the arguments and the result of each call of a module's method, while the block runs."""
+    original: Callable[..., Any] = getattr(module, method)
+    calls: list[tuple[tuple[Any, ...], Any]] = []
+
+    def recording(*args: Any) -> Any:
+        result = original(*args)
+        calls.append((args, result))
+        return result
+
+    object.__setattr__(module, method, recording)
+    try:
+        yield calls
+    finally:
+        object.__delattr__(module, method)

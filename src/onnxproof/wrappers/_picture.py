@@ -1,0 +1,167 @@
+"""The input of a module that takes pictures: how they get there, and what stands before it in the graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from onnxproof.errors import JobError
+from onnxproof.job import Channels, Job, PredictTable, WrapperTable
+from onnxproof.runtime.manifest import Preprocess
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers._family import Outputs
+from onnxproof.wrappers._input import PictureInput
+
+UNIT, BYTE = (0.0, 1.0), (0.0, 255.0)
+"""The ranges that pixels come in."""
+
+AS_THEY_ARE: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""The mean and standard deviation that change nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePort:
+    """One of a module's inputs as the one that takes pictures.
+
+    ``spec`` is the file's input in the place of the module's own; ``stage`` leads from the one to the
+    other, None where they are the same.
+    """
+
+    position: int
+    spec: TensorSpec
+    preprocess: Preprocess
+    stage: PictureInput | None
+
+
+class StagedModule(nn.Module):
+    """A module that returns a flat tuple, with a stage before one of its inputs."""
+
+    def __init__(self, module: nn.Module, position: int, stage: PictureInput) -> None:
+        super().__init__()
+        self.module = module
+        self.position = position
+        self.stage = stage
+
+    def forward(self, *inputs: Tensor) -> Outputs:
+        """The module's outputs."""
+        before, after = inputs[: self.position], inputs[self.position + 1 :]
+        outputs: Outputs = self.module(*before, self.stage(inputs[self.position]), *after)
+        return outputs
+
+
+def picture_port(job: Job) -> PicturePort | None:
+    """The input that the job's ``predict.input`` names; None where it names none.
+
+    Without ``[wrapper]`` the input is the file's as it stands in the job. With it, the job states what
+    the module takes, before normalisation: float32 [batch, 3, height, width] in 0..1; the file's input
+    follows from that. Raises JobError where the job names no input, or one that is not a picture's.
+    """
+    if job.predict.input is None:
+        asked = _asked(job.wrapper)
+        if asked:
+            raise JobError(
+                f"wrapper.{asked[0]} is for the input that takes pictures: name it, predict.input = "
+                f'"{next(iter(job.inputs), "image")}", or leave the key out'
+            )
+        return None
+    names = list(job.inputs)
+    if job.predict.input not in names:
+        raise JobError(
+            f'predict.input = "{job.predict.input}": the module has no such input; '
+            f"there are: {', '.join(names) or 'none'}"
+        )
+    position = names.index(job.predict.input)
+    own = job.inputs[job.predict.input]
+    spec, stage = _staged(own, job.wrapper)
+    return PicturePort(position, spec, _preprocess(spec, job.dims, job.predict), stage)
+
+
+def _asked(wrapper: WrapperTable) -> list[str]:
+    """The keys of ``[wrapper]`` that change how pictures come in and are not at their defaults."""
+    keys = ("scale_input", "channels_last", "input_dtype", "mean", "std")
+    return [key for key in keys if getattr(wrapper, key) != getattr(WrapperTable(), key)]
+
+
+def _staged(own: TensorSpec, wrapper: WrapperTable) -> tuple[TensorSpec, PictureInput | None]:
+    """The file's input for the module's own, and the stage between them."""
+    asked = _asked(wrapper)
+    if not asked:
+        # Bytes leave no doubt; of floats the job must say whether white is 1 or 255.
+        return (replace(own, range=BYTE) if own.dtype == "uint8" and own.range is None else own), None
+    if own.dtype != "float32" or _layout(own) != "NCHW" or own.range != UNIT:
+        raise JobError(
+            f"wrapper.{asked[0]} with the input {own.name}: {own}; expected what the module takes before "
+            'normalisation, "float32[batch, 3, height, width] in 0..1": the file\'s input follows from it'
+        )
+    if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
+        raise JobError(
+            'wrapper.input_dtype = "uint8" needs wrapper.scale_input = true: '
+            f"the input {own.name} is in 0..1, which uint8 cannot hold"
+        )
+    if (wrapper.mean is None) != (wrapper.std is None):
+        given, missing = ("std", "mean") if wrapper.mean is None else ("mean", "std")
+        raise JobError(f"wrapper.{given} comes without wrapper.{missing}: give both, per channel of 0..1")
+    mean, std = wrapper.mean or AS_THEY_ARE[0], wrapper.std or AS_THEY_ARE[1]
+    stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
+    batch, channels, height, width = own.shape
+    shape = (batch, height, width, channels) if wrapper.channels_last else own.shape
+    return TensorSpec(own.name, wrapper.input_dtype, shape, BYTE if wrapper.scale_input else UNIT), stage
+
+
+def _layout(spec: TensorSpec) -> str | None:
+    """The order of a picture's axes, None where the shape is not a picture's. Where both orders fit,
+    PyTorch's."""
+    if len(spec.shape) != 4:
+        return None
+    return "NCHW" if spec.shape[1] == 3 else "NHWC" if spec.shape[3] == 3 else None
+
+
+def _preprocess(spec: TensorSpec, dims: Mapping[str, Dim], predict: PredictTable) -> Preprocess:
+    layout = _layout(spec)
+    if layout is None or spec.dtype not in ("float32", "uint8"):
+        raise JobError(
+            f'predict.input = "{spec.name}": {spec} is not a picture\'s; expected float32 or uint8 '
+            "[batch, 3, height, width] or [batch, height, width, 3]"
+        )
+    if spec.range not in ((BYTE,) if spec.dtype == "uint8" else (UNIT, BYTE)):
+        expected = '"in 0..255"' if spec.dtype == "uint8" else '"in 0..1" or "in 0..255"'
+        raise JobError(
+            f'predict.input = "{spec.name}": {spec}; expected the range of pixels, {expected}, behind the '
+            "axes: normalise inside the module, or with wrapper.mean and wrapper.std"
+        )
+    batch, *others = spec.shape
+    height, width = (
+        _dim(axis, side, dims)
+        for axis, side in zip(
+            others[1:] if layout == "NCHW" else others[:2], ("height", "width"), strict=True
+        )
+    )
+    first = _dim(batch, "batch", dims)
+    if first.min != 1:
+        raise JobError(
+            f'predict.input = "{spec.name}": its first axis is {first.name} = {first}, and predict gives one '
+            "picture at a time: let it start at 1"
+        )
+    if height.name == width.name and not height.fixed and predict.resize != "stretch":
+        raise JobError(
+            f'predict.input = "{spec.name}": {spec} is square, and resize = "{predict.resize}" keeps a '
+            'picture\'s aspect: set predict.resize = "stretch", or give height and width names of their own'
+        )
+    return Preprocess(
+        input=spec.name,
+        layout="NCHW" if layout == "NCHW" else "NHWC",
+        dtype="uint8" if spec.dtype == "uint8" else "float32",
+        divide_by=255 if spec.range == UNIT else 1,
+        resize=predict.resize,
+        size=predict.size,
+        height=height,
+        width=width,
+    )
+
+
+def _dim(axis: int | str, side: str, dims: Mapping[str, Dim]) -> Dim:
+    if isinstance(axis, int):
+        return Dim(side, axis, axis)
+    if axis not in dims:
+        raise JobError(f'the axis {axis} has no size: add {axis} = "1..8", say, to [dims]')
+    return dims[axis]

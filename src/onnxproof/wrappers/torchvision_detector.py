@@ -1,0 +1,300 @@
+"""torchvision's detectors, by their builder's name or by a builder of your own: Faster R-CNN, Mask R-CNN,
+RetinaNet, FCOS, SSD.
+
+Besides torchvision's own names there are ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` for every ResNet X
+(resnet18, resnet34, …, wide_resnet101_2). Checkpoints are state dicts, with the class names
+(``*-colormap.json`` or ``*-classes.json``) beside them.
+"""
+
+import difflib
+import re
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.job import Job
+from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers._family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers._folder import UNCOLOURED, read_classes
+from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers._weights import load_weights
+from onnxproof.wrappers.module import load_builder
+
+try:
+    from torchvision import models
+    from torchvision.models import detection
+    from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection.ssd import SSD
+    from torchvision.ops import FrozenBatchNorm2d
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family torchvision_detector needs {error.name}: pip install 'onnxproof[torchvision]'"
+    ) from error
+
+from onnxproof.wrappers import _one_stage, _rcnn
+
+STEP = 32
+"""What the sides of the padded picture are multiples of, in all of torchvision's detectors."""
+
+ONE_STAGE = (RetinaNet, FCOS, SSD)
+
+MASK_THRESHOLD = 0.5
+"""The probability above which a pixel belongs to an instance, as in He et al. 2017 (arXiv:1703.06870)."""
+
+FROZEN_NORM_EPS = 1e-5
+"""torchvision's own, unless ``model.kwargs.frozen_norm_eps`` says otherwise: a checkpoint does not tell, and
+what descends from torchvision's COCO_V1 weights was trained with 0."""
+
+ROWS = "detections"
+"""The axis along which a file with NMS inside has as many entries as there are detections."""
+
+RESNETS = ("resnet", "resnext", "wide_resnet")
+RESNET_VARIANT = re.compile(r"(fasterrcnn|maskrcnn)_(\w+)_fpn")
+
+DATA_DEPENDENT = "torch.export does not follow NMS, whose number of results depends on the picture"
+
+CLASS_AND_BOX_WEIGHTS = (
+    ("roi_heads.box_predictor.cls_score.weight", None),
+    ("head.classification_head.cls_logits.weight", "head.regression_head.bbox_reg.weight"),
+    ("head.classification_head.module_list.0.weight", "head.regression_head.module_list.0.weight"),
+    ("head.classification_head.module_list.0.1.weight", "head.regression_head.module_list.0.1.weight"),
+)
+"""The last layers that score classes and that place boxes, in the checkpoints of each kind of network. A
+one-stage network's have C, respectively 4, rows for each anchor of a cell."""
+
+
+class _TorchvisionDetector:
+    name = "torchvision_detector"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        if checkpoint is None:
+            raise JobError(f"model.checkpoint is missing: the family {self.name} reads a trained checkpoint")
+        num_classes = _num_classes(checkpoint)
+        network = _network(job, checkpoint, num_classes).eval()
+        stage = _stage(job, network)
+        choices = ("nms", "none") if isinstance(network, ONE_STAGE) else ("nms",)
+        in_graph = decode_of(job, *choices) == "nms"
+        batch, height, width = _dims(job, network, in_graph=in_graph)
+        classes, first_label = _classes(checkpoint, num_classes)
+        module, outputs, fields, settings = (
+            _with_nms(network, stage) if in_graph else _raw(network, stage, num_classes, height, width)
+        )
+        return WrappedModel(
+            module=module.eval(),
+            family=self.name,
+            task=task_of(job, "instance_segmentation" if isinstance(network, MaskRCNN) else "detection"),
+            inputs=(picture_spec(job, batch, height, width),),
+            outputs=outputs,
+            dims=(batch, height, width),
+            fields=fields,
+            preprocess=picture_preprocess(job, height, width),
+            classes=classes,
+            postprocess={
+                **settings,
+                **_thresholds(job, settings),
+                "outputs": [spec.name for spec in outputs],
+                "first_label": first_label,
+            },
+            traced=DATA_DEPENDENT if in_graph else None,
+        )
+
+
+FAMILY = _TorchvisionDetector()
+
+
+def _num_classes(checkpoint: Checkpoint) -> int:
+    """How many classes a checkpoint's last layers score, the background among them where there is one."""
+    state = checkpoint.state_dict
+    for scores, boxes in CLASS_AND_BOX_WEIGHTS:
+        if scores not in state:
+            continue
+        if boxes is None:
+            return int(state[scores].shape[0])
+        if boxes in state:
+            return int(state[scores].shape[0]) * 4 // int(state[boxes].shape[0])
+    raise CheckpointError(
+        f"{checkpoint.file} has none of the last layers of torchvision's detectors (such as "
+        f"{CLASS_AND_BOX_WEIGHTS[0][0]}): is model.family right?"
+    )
+
+
+def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
+    """The network that the job names, with the checkpoint's weights."""
+    if job.model.builder is not None:
+        called = f"what {job.model.builder} makes"
+        network = load_builder(job.model.builder, job.folder)(**job.model.kwargs)
+    else:
+        called = job.model.variant or checkpoint.file.stem
+        network = _by_name(job, called, checkpoint, num_classes)
+    if isinstance(network, KeypointRCNN) or not isinstance(network, (FasterRCNN, *ONE_STAGE)):
+        raise JobError(
+            f"{called} is a {type(network).__name__}; the family {FAMILY.name} knows FasterRCNN, MaskRCNN, "
+            "RetinaNet, FCOS and SSD of torchvision"
+        )
+    return load_weights(network, checkpoint, called, "are model.variant and model.kwargs right?")
+
+
+def _by_name(job: Job, variant: str, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
+    kwargs = dict(job.model.kwargs)
+    frozen_eps = kwargs.pop("frozen_norm_eps", FROZEN_NORM_EPS)
+    names = [name for name in models.list_models(module=detection) if not name.startswith("keypoint")]
+    match = RESNET_VARIANT.fullmatch(variant)
+    resnets = [name for name in models.list_models(module=models) if name.startswith(RESNETS)]
+    try:
+        if variant in names:
+            network: nn.Module = models.get_model(
+                variant, weights=None, weights_backbone=None, num_classes=num_classes, **kwargs
+            )
+        elif match is not None and match[2] in resnets:
+            backbone = resnet_fpn_backbone(backbone_name=match[2], weights=None, norm_layer=nn.BatchNorm2d)
+            network = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}[match[1]](
+                backbone, num_classes=num_classes, **kwargs
+            )
+        else:
+            known = [
+                *names,
+                *(f"{kind}_{name}_fpn" for kind in ("fasterrcnn", "maskrcnn") for name in resnets),
+            ]
+            close = difflib.get_close_matches(variant, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
+            raise JobError(f'model.variant = "{variant}" is no detector of torchvision{hint}')
+    except (TypeError, ValueError) as error:
+        raise JobError(f"model.kwargs = {job.model.kwargs} do not make a {variant}: {error}") from error
+    if not any(name.endswith("num_batches_tracked") for name in checkpoint.state_dict):
+        _freeze_norms(network.backbone, float(frozen_eps))
+    return network
+
+
+def _freeze_norms(module: Any, eps: float) -> None:
+    """Batch norms become torchvision's frozen ones, which a network with a pretrained backbone has."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=eps))
+        else:
+            _freeze_norms(child, eps)
+
+
+def _stage(job: Job, network: Any) -> PictureInput:
+    """The stage in front of the network, which normalises as the network's own transform would have."""
+    wrapper, transform = job.wrapper, network.transform
+    return PictureInput(
+        wrapper.mean or transform.image_mean,
+        wrapper.std or transform.image_std,
+        scale=wrapper.scale_input,
+        channels_last=wrapper.channels_last,
+    )
+
+
+def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
+    fixed = network.transform.fixed_size
+    if in_graph:
+        default = Dim("height", 320, 1024, STEP)
+        batch, height, width = dims_of(
+            job, {"batch": Dim("batch", 1, 1), "height": default, "width": replace(default, name="width")}
+        )
+        if batch.max > 1:
+            raise JobError(
+                f'dims.batch = "{batch}": with NMS in the graph each picture has another number of '
+                "detections, so torchvision's detectors export at batch 1 only; leave dims.batch out, or, "
+                'for RetinaNet, FCOS and SSD, set wrapper.decode = "none"'
+            )
+        return batch, height, width
+    sides = fixed[::-1] if fixed is not None else None
+    defaults = {
+        "batch": Dim("batch", 1, 8),
+        "height": Dim("height", 256, 1024, STEP) if sides is None else Dim("height", sides[0], sides[0]),
+        "width": Dim("width", 256, 1024, STEP) if sides is None else Dim("width", sides[1], sides[1]),
+    }
+    batch, height, width = dims_of(job, defaults)
+    for dim, default in ((height, defaults["height"]), (width, defaults["width"])):
+        if sides is not None and dim != default:
+            raise JobError(f'dims.{dim.name} = "{dim}": this network sees pictures of {default} pixels alone')
+        if sides is None and (dim.min % STEP or dim.max % STEP or (not dim.fixed and dim.multiple % STEP)):
+            raise JobError(
+                f'dims.{dim.name} = "{dim}": with wrapper.decode = "none" every size must be a multiple of '
+                f'{STEP}; write "{default}", say'
+            )
+    return batch, height, width
+
+
+def _classes(checkpoint: Checkpoint, num_classes: int) -> tuple[tuple[ClassInfo, ...], int]:
+    """The classes' names, and the label of the first: 1 where the names leave the background out."""
+    classes = read_classes(checkpoint.folder)
+    if classes is None:
+        return tuple(ClassInfo(str(index), UNCOLOURED) for index in range(num_classes)), 0
+    if len(classes) not in (num_classes, num_classes - 1):
+        raise CheckpointError(
+            f"checkpoint {checkpoint.file} has {num_classes} classes with the background, the file of "
+            f"classes beside it names {len(classes)}: pass the names that the model was trained with"
+        )
+    return classes, num_classes - len(classes)
+
+
+Wrapped = tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]
+
+
+def _with_nms(network: nn.Module, stage: PictureInput) -> Wrapped:
+    """The network with NMS in the graph: one row for each detection."""
+    outputs = [
+        TensorSpec("boxes", "float32", (ROWS, 4)),
+        TensorSpec("labels", "int64", (ROWS,)),
+        TensorSpec("scores", "float32", (ROWS,)),
+    ]
+    fields = [Field("boxes", "box_xyxy", "px"), Field("scores", "score", "probability")]
+    settings: dict[str, Any] = {"decode": "nms"}
+    if isinstance(network, ONE_STAGE):
+        return (
+            _one_stage.OneStageInference(network, stage),
+            tuple(outputs),
+            tuple(fields),
+            {**settings, "graph": _one_stage.settings_of(network)},
+        )
+    module = _rcnn.TwoStageInference(network, stage)
+    if module.has_masks:
+        outputs.append(TensorSpec("masks", "float32", (ROWS, 1, "height", "width")))
+        fields.append(Field("masks", "mask", "probability"))
+        settings |= {"mask_threshold": MASK_THRESHOLD, "mask_side": _rcnn.mask_side(network)}
+    return module, tuple(outputs), tuple(fields), {**settings, "graph": _rcnn.settings_of(network)}
+
+
+def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim, width: Dim) -> Wrapped:
+    """Backbone and head alone: the anchors' logits, box deltas and, of an FCOS, centerness."""
+    settings = _one_stage.settings_of(network)
+    fixed = height.fixed and width.fixed
+    anchors = _one_stage.anchor_count(settings, height.max, width.max) if fixed else "anchors"
+    outputs = [
+        TensorSpec("logits", "float32", ("batch", anchors, num_classes)),
+        TensorSpec("deltas", "float32", ("batch", anchors, 4)),
+    ]
+    fields = [Field("logits", "logit", ""), Field("deltas", "box_delta", "")]
+    if isinstance(network, FCOS):
+        outputs.append(TensorSpec("centerness", "float32", ("batch", anchors, 1)))
+        fields.append(Field("centerness", "centerness_logit", ""))
+    return (
+        _one_stage.RawHeads(network, stage),
+        tuple(outputs),
+        tuple(fields),
+        {"decode": "none", **settings},
+    )
+
+
+def _thresholds(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
+    """The thresholds that decisions are taken with outside of the graph: the job's, or the defaults."""
+    validation = job.validation
+    given = validation.score_threshold
+    thresholds: dict[str, Any] = {"score_threshold": DEFAULT_THRESHOLD if given is None else given}
+    if settings["decode"] == "none":
+        overlap = validation.iou_threshold
+        thresholds["iou_threshold"] = settings["iou_threshold"] if overlap is None else overlap
+        thresholds["class_agnostic"] = validation.class_agnostic
+    elif validation.iou_threshold is not None or validation.class_agnostic:
+        raise JobError(
+            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and here "
+            "it is in it: set the network's own threshold in model.kwargs (box_nms_thresh, nms_thresh)"
+        )
+    return thresholds

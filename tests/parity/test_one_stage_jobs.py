@@ -1,0 +1,397 @@
+"""RetinaNet, FCOS and SSD of torchvision from a job to a prediction, in both layouts; damage fails."""
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import detectors
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from PIL import Image
+
+import onnxproof
+from onnxproof.errors import CheckpointError, ExportError, JobError
+from onnxproof.job import Job, load_job
+from onnxproof.pipeline import Bundle, build_model
+from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.runtime.predictor import Prediction
+from onnxproof.validate.judge import Verdict
+
+ROOT = Path(__file__).parents[2]
+PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
+Array = NDArray[Any]
+Damage = Callable[[onnx.ModelProto], None]
+
+CONFIGS = {"retinanet": "retinanet", "fcos": "fcos", "ssdlite": "ssd", "ssd": "ssd"}
+"""Which of the configs is for which of the networks in detectors.py."""
+
+NAMES = {"retinanet": 5, "fcos": 5, "ssdlite": 5, "ssd": 3}
+"""How many classes of each have a name; an SSD's background has none."""
+
+LAST_LAYER = {"retinanet": "cls_logits.weight", "fcos": "cls_logits.weight", "ssdlite": "0.1.weight"}
+"""Part of the name of a head's last layer that scores classes."""
+
+SIDE = 160
+"""Pixels of the square that predict makes of a picture, where the network does not fix the size."""
+
+QUICK = ("validate.effort=quick", "validate.threads=1", "model.kwargs={}", "predict.resize=stretch")
+RAW_SIZES = ('dims.height="64..160 step 32"', 'dims.width="64..192 step 32"')
+LAYOUTS: Mapping[str, Sequence[str]] = {
+    "none": ("dims.batch=1..2",),
+    "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
+}
+FREE = [("retinanet", "none"), ("fcos", "none"), ("retinanet", "nms"), ("fcos", "nms"), ("ssdlite", "nms")]
+EVERY = [*FREE, ("ssdlite", "none")]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, the job that it came from, and the network that its checkpoint was taken from."""
+
+    job: Job
+    bundle: Bundle
+    network: Any
+
+
+Export = Callable[[str, str], Exported]
+
+
+def saved(network: Any, folder: Path, names: int) -> Path:
+    """The network's weights and the names of its classes, as a user keeps them."""
+    folder.mkdir(parents=True)
+    torch.save(network.state_dict(), folder / "best.pth")
+    (folder / "my-classes.json").write_text(json.dumps([f"thing {number}" for number in range(names)]))
+    return folder
+
+
+def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
+    sizes = RAW_SIZES if layout == "none" and CONFIGS[kind] != "ssd" else ()
+    overrides = (
+        f"model.checkpoint={weights}",
+        f"model.builder={detectors.__file__}:plain_{kind}",
+        f"wrapper.decode={layout}",
+        f"predict.size={SIDE}",
+        *(*QUICK, *LAYOUTS[layout], *sizes, *more),
+    )
+    return load_job(ROOT / "configs" / f"torchvision-{CONFIGS[kind]}.toml", overrides)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
+    """A kind's calibrated network, not to be changed, and the folder of its checkpoint."""
+
+    @functools.cache
+    def make(kind: str) -> tuple[Any, Path]:
+        network = getattr(detectors, kind)()
+        return network, saved(network, tmp_path_factory.mktemp(kind) / "weights", NAMES[kind])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def export(trained: Callable[[str], tuple[Any, Path]], tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Exports a kind in a layout, once."""
+
+    @functools.cache
+    def make(kind: str, layout: str) -> Exported:
+        network, weights = trained(kind)
+        job = job_of(kind, layout, weights)
+        return Exported(job, onnxproof.export(job, out=tmp_path_factory.mktemp(layout)), network)
+
+    return make
+
+
+def passed(bundle: Bundle, *, least: int) -> None:
+    verdict = bundle.verdict
+    assert verdict is not None
+    assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]
+    (facts,) = verdict.facts
+    assert facts.decisions is not None
+    assert facts.decisions.matched >= least
+    assert not facts.decisions.defects
+    assert not facts.held_back
+
+
+@pytest.mark.parametrize(("kind", "layout"), EVERY)
+def test_passes_with_hundreds_of_detections(export: Export, kind: str, layout: str) -> None:
+    manifest = export(kind, layout).bundle.manifest
+    passed(export(kind, layout).bundle, least=100)
+    (picture,) = manifest.inputs
+    (batch, *_) = manifest.dims
+    if layout == "nms":
+        assert (manifest.exporter, batch.max) == ("torchscript", 1)
+        assert [spec.name for spec in manifest.outputs] == ["boxes", "labels", "scores"]
+    else:
+        assert (manifest.exporter, batch.max, picture.shape[0]) == ("torch.export", 2, "batch")
+        names = ["logits", "deltas", "centerness"] if kind == "fcos" else ["logits", "deltas"]
+        assert [spec.name for spec in manifest.outputs] == names
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.slow
+def test_ssd300_passes(export: Export, layout: str) -> None:
+    passed(export("ssd", layout).bundle, least=100)
+    assert_as_torchvision(found_in(export("ssd", layout), layout), export("ssd", layout), layout)
+
+
+def found_in(exported: Exported, layout: str) -> Prediction:
+    return onnxproof.load(exported.bundle.path).predict(PICTURES[0])
+
+
+def assert_as_torchvision(found: Prediction, exported: Exported, layout: str) -> None:
+    """What torchvision's own network finds in the picture that predict makes of the first one."""
+    network = copy.deepcopy(exported.network)
+    fixed = network.transform.fixed_size
+    side = SIDE if fixed is None or layout == "nms" else fixed[0]
+    if layout == "none":
+        network.transform.min_size, network.transform.max_size = (side,), side
+    image = Image.open(PICTURES[0]).convert("RGB")
+    pixels = np.asarray(image.resize((side, side)), np.float32) / 255
+    with torch.no_grad():
+        (wanted,) = network([torch.from_numpy(pixels).permute(2, 0, 1)])
+    keep = wanted["scores"] > 0.5
+    first_label = 1 if CONFIGS[exported_kind(exported)] == "ssd" else 0
+    scale = np.array([image.width / side, image.height / side] * 2)
+    assert len(found.decisions) == int(keep.sum()) >= 5
+    np.testing.assert_allclose(found.decisions.boxes, wanted["boxes"][keep].numpy() * scale, atol=0.2)
+    np.testing.assert_allclose(found.decisions.scores, wanted["scores"][keep].numpy(), atol=5e-4)
+    assert found.decisions.labels.tolist() == (wanted["labels"][keep] - first_label).tolist()
+
+
+def exported_kind(exported: Exported) -> str:
+    assert exported.job.model.builder is not None
+    return exported.job.model.builder.rpartition("plain_")[2]
+
+
+@pytest.mark.parametrize(("kind", "layout"), EVERY)
+def test_predict_gives_what_torchvision_gives(export: Export, kind: str, layout: str) -> None:
+    found = found_in(export(kind, layout), layout)
+    assert_as_torchvision(found, export(kind, layout), layout)
+    entries = found.to_json()["boxes"]
+    assert {entry["label"] for entry in entries} <= {f"thing {number}" for number in range(NAMES[kind])}
+    assert all(0 <= entry["box"]["topX"] <= entry["box"]["bottomX"] <= 1 for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "change"),
+    [
+        pytest.param("fcos", "base_anchors", lambda levels: move(levels[0][0], 4), id="one-anchor-moved"),
+        pytest.param("retinanet", "base_anchors", lambda levels: levels.reverse(), id="levels-swapped"),
+        pytest.param("ssdlite", "delta_weights", lambda weights: move(weights, 1), id="delta-weights"),
+    ],
+)
+def test_a_manifest_of_other_anchors_predicts_otherwise(
+    export: Export, tmp_path: Path, kind: str, key: str, change: Callable[[Any], None]
+) -> None:
+    exported = export(kind, "none")
+    model = onnx.load(exported.bundle.path / "model.onnx")
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    document = json.loads(entry.value)
+    change(document["postprocess"][key])
+    entry.value = json.dumps(document)
+    onnx.save(model, tmp_path / "model.onnx")
+    found = onnxproof.load(tmp_path / "model.onnx").predict(PICTURES[0])
+    with pytest.raises(AssertionError):
+        assert_as_torchvision(found, exported, "none")
+
+
+def move(numbers: list[float], by: float) -> None:
+    numbers[:] = [number + by for number in numbers]
+
+
+def scaled(name: str, factor: float) -> Damage:
+    """Scale the first weight whose name contains a text."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        tensor = next(tensor for tensor in model.graph.initializer if name in tensor.name)
+        values = numpy_helper.to_array(tensor) * np.float32(factor)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    return damage
+
+
+def one_weight(name: str) -> Damage:
+    """Scale the largest number of the first weight whose name contains a text by 1.001."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        tensor = next(tensor for tensor in model.graph.initializer if name in tensor.name)
+        values = numpy_helper.to_array(tensor).copy()
+        values.reshape(-1)[np.abs(values).argmax()] *= np.float32(1.001)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    return damage
+
+
+def behind(output: str, operator: str, **constants: Array) -> Damage:
+    """Apply an operator with constants to one of the outputs."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        before = f"{output}_before"
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [before if name == output else name for name in names]
+        inputs = [before]
+        for name, value in constants.items():
+            inputs.append(f"{output}_{name}")
+            model.graph.initializer.append(numpy_helper.from_array(value, inputs[-1]))
+        model.graph.node.append(onnx.helper.make_node(operator, inputs, [output]))
+
+    return damage
+
+
+def without_the_best(model: onnx.ModelProto) -> None:
+    """Each output loses its first row."""
+    bounds = {"starts": np.array([1]), "ends": np.array([2**31 - 1]), "axes": np.array([0])}
+    for name in ("boxes", "labels", "scores"):
+        behind(name, "Slice", **bounds)(model)
+
+
+def constant_inputs(operator: str, position: int, value: float) -> Damage:
+    """Another constant for every node of a kind, at one of its inputs."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        nodes = [node for node in model.graph.node if node.op_type == operator]
+        assert nodes
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value], np.float32), "planted"))
+        for node in nodes:
+            node.input[position] = "planted"
+
+    return damage
+
+
+def failing(verdict: Verdict) -> set[str]:
+    return {f"{check.name} {check.field or ''}".strip() for check in verdict.checks if check.status == "fail"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout", "damage", "expected"),
+    [
+        pytest.param(
+            "fcos", "none", one_weight("cls_logits.weight"), {"ratio_max logit"}, id="one-weight-of-a-head"
+        ),
+        pytest.param(
+            "fcos",
+            "none",
+            behind("centerness", "Add", planted=np.array(1e-3, np.float32)),
+            {"ratio_rms centerness_logit", "ratio_max centerness_logit"},
+            id="centerness-moved",
+        ),
+        pytest.param(
+            "ssdlite",
+            "none",
+            behind("deltas", "Mul", planted=np.array(1.001, np.float32)),
+            {"ratio_rms box_delta", "ratio_max box_delta", "decisions"},
+            id="deltas-scaled",
+        ),
+        pytest.param(
+            "retinanet", "nms", scaled("cls_logits.weight", 1.001), {"ratio_rms score"}, id="head-scaled"
+        ),
+        pytest.param(
+            "ssdlite",
+            "nms",
+            constant_inputs("NonMaxSuppression", 3, 0.7),
+            {"decisions"},
+            id="another-iou-threshold",
+        ),
+        pytest.param(
+            "ssdlite", "nms", constant_inputs("Greater", 1, 0.8), {"decisions"}, id="another-score-threshold"
+        ),
+        pytest.param("ssdlite", "nms", without_the_best, {"decisions"}, id="the-best-row-is-dropped"),
+    ],
+)
+def test_damage_fails_for_its_reason(
+    export: Export, tmp_path: Path, kind: str, layout: str, damage: Damage, expected: set[str]
+) -> None:
+    exported = export(kind, layout)
+    model = onnx.load(exported.bundle.path / "model.onnx")
+    damage(model)
+    onnx.save(model, tmp_path / "damaged.onnx")
+    verdict = onnxproof.validate(exported.job, onnx_file=tmp_path / "damaged.onnx")
+    assert verdict.status == "fail"
+    assert failing(verdict) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout", "change", "message"),
+    [
+        pytest.param(
+            "retinanet",
+            "none",
+            "dims.height=100..200",
+            r'dims.height = "100..200": with wrapper.decode = "none" every size must be a multiple of 32; '
+            r'write "256..1024 step 32", say',
+            id="sizes-that-are-no-multiple",
+        ),
+        pytest.param(
+            "fcos",
+            "nms",
+            "dims.batch=1..4",
+            r'dims.batch = "1..4": with NMS in the graph .* at batch 1 only; leave dims.batch out, or, for '
+            r'RetinaNet, FCOS and SSD, set wrapper.decode = "none"',
+            id="a-batch-with-nms",
+        ),
+        pytest.param(
+            "ssdlite",
+            "none",
+            "dims.width=300",
+            r'dims.width = "300": this network sees pictures of 320 pixels alone',
+            id="an-ssd-of-another-size",
+        ),
+        pytest.param(
+            "fcos",
+            "none",
+            "wrapper.decode=packed",
+            r'wrapper.decode = "packed" is not for the family torchvision_detector; there are: nms, none',
+            id="another-familys-layout",
+        ),
+        pytest.param(
+            "retinanet",
+            "nms",
+            "validate.iou_threshold=0.4",
+            r"validate.iou_threshold .* are for NMS outside of the graph.*\(box_nms_thresh, nms_thresh\)",
+            id="a-threshold-that-is-in-the-graph",
+        ),
+        pytest.param(
+            "retinanet",
+            "none",
+            "model.builder=torch.nn:Flatten",
+            r"what torch.nn:Flatten makes is a Flatten; the family torchvision_detector knows .*RetinaNet",
+            id="a-builder-of-something-else",
+        ),
+    ],
+)
+def test_jobs_that_ask_for_what_cannot_be_are_refused(
+    trained: Callable[[str], tuple[Any, Path]], kind: str, layout: str, change: str, message: str
+) -> None:
+    with pytest.raises(JobError, match=message):
+        build_model(job_of(kind, layout, trained(kind)[1], change))
+
+
+def test_torch_export_with_nms_is_refused(trained: Callable[[str], tuple[Any, Path]], tmp_path: Path) -> None:
+    job = job_of("ssdlite", "nms", trained("ssdlite")[1], "export.exporter=torch.export")
+    message = r'torch.export does not follow NMS.*: set export.exporter = "torchscript", or "auto"'
+    with pytest.raises(ExportError, match=message):
+        onnxproof.export(job, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    weights = saved(torch.nn.Linear(2, 2), tmp_path / "weights", 5)
+    message = r"best.pth has none of the last layers of torchvision's detectors .*: is model.family right\?"
+    with pytest.raises(CheckpointError, match=message):
+        build_model(job_of("retinanet", "none", weights))
+
+
+def test_class_names_of_another_number_are_refused(tmp_path: Path) -> None:
+    weights = saved(detectors.plain_ssdlite(), tmp_path / "weights", 4)
+    message = r"has 6 classes with the background, the file of classes beside it names 4: pass the names"
+    with pytest.raises(CheckpointError, match=message):
+        build_model(job_of("ssdlite", "none", weights))

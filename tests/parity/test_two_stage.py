@@ -1,0 +1,254 @@
+"""Faster R-CNN and Mask R-CNN of torchvision: rows, proposals and masks; what is damaged fails."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from two_stage import CLASSES, SETTINGS, faster_rcnn, mask_rcnn
+
+import onnxproof
+from onnxproof.errors import JobError
+from onnxproof.job import Job, load_job
+from onnxproof.pipeline import Bundle, build_model
+from onnxproof.validate.judge import Verdict
+
+ROOT = Path(__file__).parents[2]
+PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
+Array = NDArray[Any]
+
+SMALL = (
+    "dims.height=96..256",
+    "dims.width=96..320",
+    "validate.effort=quick",
+    "validate.threads=1",
+    "predict.size=224",
+    *(f"model.kwargs.{name}={value}" for name, value in SETTINGS.items()),
+)
+
+
+def checkpoint(network: Any, folder: Path, variant: str) -> Path:
+    """The network's weights and the names of its classes, as a user keeps them."""
+    folder.mkdir(parents=True)
+    torch.save(network.state_dict(), folder / f"{variant}.pth")
+    names = [f"thing {number}" for number in range(1, CLASSES)]
+    (folder / "my-classes.json").write_text(json.dumps(names))
+    return folder
+
+
+def job_of(kind: str, backbone: str, folder: Path, *more: str) -> Job:
+    overrides = (f"model.checkpoint={folder}", f"model.variant={kind}_{backbone}_fpn", *SMALL, *more)
+    return load_job(ROOT / "configs" / f"torchvision-{kind}.toml", overrides)
+
+
+@pytest.fixture(scope="module")
+def faster(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Bundle, Any]:
+    folder = tmp_path_factory.mktemp("faster")
+    network = faster_rcnn()
+    job = job_of("fasterrcnn", "resnet18", checkpoint(network, folder / "weights", "fasterrcnn_resnet18_fpn"))
+    return job, onnxproof.export(job, out=folder), network
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Bundle, Any]:
+    folder = tmp_path_factory.mktemp("masked")
+    network = mask_rcnn()
+    job = job_of("maskrcnn", "resnet18", checkpoint(network, folder / "weights", "maskrcnn_resnet18_fpn"))
+    return job, onnxproof.export(job, out=folder), network
+
+
+def passed(bundle: Bundle, *, least: int) -> None:
+    verdict = bundle.verdict
+    assert verdict is not None
+    assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]
+    (facts,) = verdict.facts
+    assert facts.decisions is not None
+    assert facts.decisions.matched >= least
+    assert not facts.decisions.defects
+    assert facts.held_back <= facts.rows / 50
+
+
+def test_faster_rcnn_passes_with_dozens_of_detections(faster: tuple[Job, Bundle, Any]) -> None:
+    _, bundle, _ = faster
+    passed(bundle, least=100)
+    assert bundle.manifest.exporter == "torchscript"
+    assert [spec.name for spec in bundle.manifest.outputs] == ["boxes", "labels", "scores"]
+    assert [axis for spec in bundle.manifest.outputs for axis in spec.shape[:1]] == ["detections"] * 3
+
+
+def test_mask_rcnn_passes_and_its_masks_are_measured(masked: tuple[Job, Bundle, Any]) -> None:
+    _, bundle, _ = masked
+    passed(bundle, least=100)
+    assert bundle.verdict is not None
+    (facts,) = bundle.verdict.facts
+    masks = next(field for field in facts.fields if field.name == "mask")
+    assert masks.count > 100 * 96 * 96
+
+
+@pytest.mark.parametrize("picture", PICTURES[:2], ids=lambda path: path.stem)
+def test_predict_gives_what_torchvision_gives(faster: tuple[Job, Bundle, Any], picture: Path) -> None:
+    _, bundle, network = faster
+    image = Image.open(picture).convert("RGB")
+    resized = np.asarray(image.resize((224, 224)), np.float32) / 255
+    with torch.no_grad():
+        (wanted,) = network([torch.from_numpy(resized).permute(2, 0, 1)])
+    found = onnxproof.load(bundle.path).predict(picture)
+    keep = wanted["scores"] > 0.5
+    scale = np.array([image.width / 224, image.height / 224] * 2)
+    assert len(found.decisions) == int(keep.sum()) > 0
+    np.testing.assert_allclose(found.decisions.boxes, wanted["boxes"][keep].numpy() * scale, atol=0.05)
+    np.testing.assert_allclose(found.decisions.scores, wanted["scores"][keep].numpy(), atol=1e-4)
+    assert found.decisions.labels.tolist() == (wanted["labels"][keep] - 1).tolist()
+    (first, *_) = found.to_json()["boxes"]
+    assert first["label"].startswith("thing ")
+    assert 0 <= first["box"]["topX"] <= first["box"]["bottomX"] <= 1
+
+
+def test_predicted_masks_are_torchvisions(masked: tuple[Job, Bundle, Any]) -> None:
+    _, bundle, network = masked
+    resized = Image.open(PICTURES[0]).convert("RGB").resize((224, 224))
+    with torch.no_grad():
+        pixels = np.asarray(resized, np.float32) / 255
+        (wanted,) = network([torch.from_numpy(pixels).permute(2, 0, 1)])
+    found = onnxproof.load(bundle.path).predict(resized)
+    keep = wanted["scores"] > 0.5
+    assert len(found.decisions) == int(keep.sum()) > 0
+    for region, mask in zip(found.decisions.regions(), wanted["masks"][keep, 0].numpy() > 0.5, strict=True):
+        canvas = np.zeros((224, 224), bool)
+        height, width = region.pixels.shape
+        canvas[region.top : region.top + height, region.left : region.left + width] = region.pixels
+        assert (canvas != mask).mean() < 1e-3
+    entries = found.to_json()["boxes"]
+    assert all(entry["polygon"] for entry in entries)
+
+
+def test_a_batch_is_refused_before_anything_is_built(faster: tuple[Job, Bundle, Any]) -> None:
+    job, _, _ = faster
+    batched = Job.from_document(
+        {**job.to_json(), "dims": {"batch": "1..4"}}, folder=job.folder, source="test"
+    )
+    with pytest.raises(JobError, match=r'dims.batch = "1..4": with NMS in the graph .* at batch 1 only'):
+        build_model(batched)
+
+
+def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Job, Bundle, Any]) -> None:
+    job, _, _ = faster
+    document = {**job.to_json(), "validate": {"iou_threshold": 0.4}}
+    with pytest.raises(JobError, match="box_nms_thresh"):
+        build_model(Job.from_document(document, folder=job.folder, source="test"))
+
+
+def scaled(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+    def damage(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if name in tensor.name:
+                values = onnx.numpy_helper.to_array(tensor) * np.float32(factor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+                return
+        raise AssertionError(f"no initializer {name}")
+
+    return damage
+
+
+def half_weights(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.ndim > 1:
+            rounded = values.astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
+
+
+def add_behind(output: str, operator: str, value: Array) -> Callable[[onnx.ModelProto], None]:
+    """Apply an operator with a constant to one of the outputs."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            for index, name in enumerate(node.output):
+                if name == output:
+                    node.output[index] = f"{output}_before"
+            for index, name in enumerate(node.input):
+                if name == output:
+                    node.input[index] = f"{output}_before"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, f"{output}_planted"))
+        model.graph.node.append(
+            onnx.helper.make_node(operator, [f"{output}_before", f"{output}_planted"], [output])
+        )
+
+    return damage
+
+
+def without_the_best(model: onnx.ModelProto) -> None:
+    """Each output loses its first row."""
+    for name in ("boxes", "labels", "scores"):
+        add_slice(model, name)
+
+
+def add_slice(model: onnx.ModelProto, output: str) -> None:
+    add_behind(output, "Identity", np.zeros(0, np.float32))(model)
+    del model.graph.node[-1]
+    constants = {"starts": [1], "ends": [2**31 - 1], "axes": [0]}
+    for name, value in constants.items():
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array(value, np.int64), f"{output}_{name}")
+        )
+    inputs = [f"{output}_before", *(f"{output}_{name}" for name in constants)]
+    model.graph.node.append(onnx.helper.make_node("Slice", inputs, [output]))
+
+
+def failing(verdict: Verdict) -> set[str]:
+    return {f"{check.name} {check.field or ''}".strip() for check in verdict.checks if check.status == "fail"}
+
+
+def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], None], folder: Path) -> Verdict:
+    model = onnx.load(bundle.path / "model.onnx")
+    damage(model)
+    file = folder / "damaged.onnx"
+    onnx.save(model, file)
+    return onnxproof.validate(job, onnx_file=file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        pytest.param(scaled("box_head.fc7.weight", 1.001), {"ratio_rms score"}, id="box-head-scaled"),
+        pytest.param(half_weights, {"ratio_rms score", "ratio_rms box_xyxy"}, id="float16-weights"),
+        pytest.param(add_behind("labels", "Add", np.array(1)), {"ratio_max score"}, id="labels-off-by-one"),
+        pytest.param(
+            add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
+            {"ratio_rms box_xyxy"},
+            id="boxes-scaled",
+        ),
+        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped"),
+    ],
+)
+def test_damage_fails_for_its_reason(
+    faster: tuple[Job, Bundle, Any],
+    tmp_path: Path,
+    damage: Callable[[onnx.ModelProto], None],
+    expected: set[str],
+) -> None:
+    job, bundle, _ = faster
+    verdict = verdict_on(job, bundle, damage, tmp_path)
+    assert verdict.status == "fail"
+    assert expected & failing(verdict), failing(verdict)
+
+
+def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
+    job, bundle, _ = masked
+    verdict = verdict_on(job, bundle, add_behind("masks", "Mul", np.array(1.001, np.float32)), tmp_path)
+    assert {"ratio_rms mask"} <= failing(verdict)
+    assert not {name for name in failing(verdict) if "score" in name or "box" in name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet50", "resnet101", "resnet152"])
+def test_mask_rcnn_on_every_resnet(tmp_path: Path, backbone: str) -> None:
+    weights = checkpoint(mask_rcnn(backbone), tmp_path / "weights", f"maskrcnn_{backbone}_fpn")
+    job = job_of("maskrcnn", backbone, weights, "dims.height=96..160", "dims.width=96..192")
+    passed(onnxproof.export(job, out=tmp_path), least=50)
