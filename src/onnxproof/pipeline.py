@@ -154,8 +154,7 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
     if job.model.checkpoint is not None:
         path = job.resolve(job.model.checkpoint)
         variant = job.model.variant
-        stem = None if variant is None else f"{family.name}_{variant.removeprefix(f'{family.name}_')}"
-        checkpoint = load_checkpoint(path, stem)
+        checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
     return family.build(job, checkpoint), checkpoint
 
 

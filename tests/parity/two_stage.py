@@ -13,6 +13,7 @@ from detectors import pictures
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 CLASSES = 5
 """The background among them."""
@@ -28,6 +29,9 @@ SETTINGS = {
 }
 BACKGROUND = 3.0
 """By how much the logit of the background is raised, so that about half of the proposals show nothing."""
+
+RESIDUAL = 0.25
+"""The weight of what each block adds. With 1, a hundred untrained blocks amplify every rounding error."""
 
 SEEN = (192, 256, 4)
 """Height, width and number of the pictures that the layers are scaled on."""
@@ -74,6 +78,9 @@ def _settle_norms(backbone: nn.Module, batch: Tensor) -> None:
     norms = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
+    for block in backbone.modules():
+        if isinstance(block, Bottleneck | BasicBlock):
+            nn.init.constant_((block.bn3 if isinstance(block, Bottleneck) else block.bn2).weight, RESIDUAL)
     backbone.train()
     backbone(batch)
     backbone.eval()

@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ ENVELOPES = ("model", "state_dict")
 """Keys under which training scripts keep the state dict beside an optimizer's and other state."""
 
 
-def load_checkpoint(path: Path, stem: str | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, stems: Collection[str] = ()) -> Checkpoint:
     """Load a checkpoint file, or the one checkpoint in a folder.
 
-    ``stem`` names the file (without suffix) where a folder holds several. Only tensors are read:
-    pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError where
-    there is no such file, it is broken, or it holds more than tensors.
+    ``stems`` are the file's possible names (without suffix) where a folder holds several. Only tensors
+    are read: pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError
+    where there is no such file, it is broken, or it holds more than tensors.
     """
-    file = find_checkpoint(path, stem)
+    file = find_checkpoint(path, stems)
     state = _read(file)
     for key in ENVELOPES:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -41,15 +41,15 @@ def load_checkpoint(path: Path, stem: str | None = None) -> Checkpoint:
     return Checkpoint(file, sha256_of(file), dict(state))
 
 
-def find_checkpoint(path: Path, stem: str | None = None) -> Path:
+def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
     """The checkpoint file that a path means; CheckpointError where there is none, or no single one."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path} does not exist: give a file or a folder that holds one")
     files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    if len(files) > 1 and stem is not None:
-        files = [file for file in files if file.stem == stem] or files
+    if len(files) > 1:
+        files = [file for file in files if file.stem in stems] or files
     if len(files) == 1:
         return files[0]
     if not files:

@@ -20,13 +20,10 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.predictor import CPU, model_file, open_session
+from onnxproof.runtime.predictor import CPU, QUIET, model_file, open_session
 from onnxproof.runtime.preprocess import Picture, read_picture
 
 Array = NDArray[Any]
-
-QUIET = 4
-"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
 
 NO_VERSION = 2**63 - 1
 """ONNX Runtime's model version of a file that states none."""

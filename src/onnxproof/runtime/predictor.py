@@ -24,6 +24,8 @@ Array = NDArray[Any]
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+QUIET = 4
+"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
 CPU = "CPUExecutionProvider"
 RAW_TASK = "raw"
 """The task that decides nothing."""
@@ -279,6 +281,7 @@ def load(
     file = model_file(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = QUIET
     return predictor_of(open_session(file, options, providers), file, overrides)
 
 

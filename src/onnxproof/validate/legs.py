@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError
-from onnxproof.runtime.predictor import open_session
+from onnxproof.runtime.predictor import QUIET, open_session
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.facts import Answer, Arrays
 
@@ -79,7 +79,7 @@ class OrtLeg:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
+        options.log_severity_level = QUIET
         # Legs take turns on the same cores: a spinning thread pool would steal them from PyTorch's.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Memory planned for one size is kept for the next; with many sizes that only grows.
