@@ -187,7 +187,8 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_
     captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
     if captured.fallback_reason is not None:
         notes.append(f"captured with TorchScript: {captured.fallback_reason}")
-    proto, simplifier = captured.proto, "none"
+    # With the specs' axes: an axis that the exporter could not tell and onnxsim can is no change then.
+    proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
     if simplifying:
         progress("simplify", 0, 0)
         simplified = simplify(proto)

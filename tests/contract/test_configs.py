@@ -14,6 +14,7 @@ CONFIGS = TESTS.parent / "configs"
 
 EXPORTED_BY = {
     "digits-classifier": "parity/test_classification.py",
+    "digits-maskrcnn": "parity/test_digits_maskrcnn.py",
     "digits-multilabel": "parity/test_classification.py",
     "digits-reader": "parity/test_sequence.py",
     "digits-segmenter": "parity/test_segmenter.py",
@@ -29,7 +30,6 @@ EXPORTED_BY = {
 the user's own (torchvision-*), with a seeded one."""
 
 EXPORTED_HERE = {
-    "digits-maskrcnn": ("dims.height=96..192", "dims.width=96..224", "predict.size=192"),
     "digits-yolox-uint8": (
         "dims.batch=1..2",
         'dims.height="64..160 step 32"',

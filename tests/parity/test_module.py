@@ -18,7 +18,8 @@ from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime import prepare
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers.module import FAMILY, flatten, name_classes, wrap_for_job, wrap_module
+from onnxproof.wrappers._folder import name_classes
+from onnxproof.wrappers.module import FAMILY, flatten, wrap_for_job, wrap_module
 
 
 class Pair(NamedTuple):

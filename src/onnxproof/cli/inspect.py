@@ -62,7 +62,7 @@ def _rows_of_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"output {spec.name}", str(spec)) for spec in manifest.outputs),
         *((f"dim {dim.name}", str(dim)) for dim in manifest.dims),
         ("classes", ", ".join(entry.name for entry in manifest.classes)),
-        *((key.replace("_", " "), str(value)) for key, value in manifest.postprocess.items()),
+        *((key.replace("_", " "), _shorten(str(value))) for key, value in manifest.postprocess.items()),
         ("opset", str(manifest.opset)),
         ("exporter", manifest.exporter),
         ("simplify", manifest.simplify),

@@ -1,5 +1,9 @@
 """Simplify a graph with onnxsim, under contract: what the outside sees must not change."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx
@@ -16,13 +20,28 @@ class Simplified:
     refusal: str | None
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep onnxsim's warnings, which its C++ writes past ``sys.stderr``, off the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def simplify(proto: onnx.ModelProto) -> Simplified:
     """Run onnxsim; keep the given graph where it fails or where the interface changes.
 
     onnxsim's own comparison is left off: validate does the same job on more inputs and a sharper rule.
     """
     try:
-        simplified, _ = onnxsim.simplify(proto, check_n=0)
+        with _quiet():
+            simplified, _ = onnxsim.simplify(proto, check_n=0)
     except Exception as error:  # noqa: BLE001
         # onnxsim is a C++ extension that raises RuntimeError and subclasses of its own.
         return Simplified(proto, f"onnxsim failed: {str(error).strip().partition(chr(10))[0]}")

@@ -1,10 +1,15 @@
-"""What the graph itself shows, before any number: operators that a target does not document."""
+"""What the file itself shows, before any number: operators that a target does not document, metadata of
+another model."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 
+from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.runtime.predictor import SETTINGS
 from onnxproof.validate.judge import Check, Status
 
 BARRACUDA = frozenset(
@@ -53,3 +58,22 @@ def opset_check(proto: onnx.ModelProto, wanted: int) -> Check:
     status: Status = "pass" if written == wanted else "fail"
     reason = "" if status == "pass" else f"the file has opset {written}, the job asks for {wanted}"
     return Check("opset", status, reason, written, wanted)
+
+
+def metadata_check(proto: onnx.ModelProto, postprocess: Mapping[str, Any]) -> Check:
+    """Whether the file tells the runtime to decide as the model is judged here: the same ``postprocess``,
+    but for what a user may replace. "skipped" where the file has no metadata of onnxproof."""
+    text = next((entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY), None)
+    if text is None:
+        return Check("metadata", "skipped", "the file carries no metadata of onnxproof")
+    try:
+        told = json.loads(text)["postprocess"]
+        keys = sorted((told.keys() | postprocess.keys()) - SETTINGS.keys())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Check("metadata", "fail", "the file's metadata is no manifest: export the model again", 1, 0)
+    wanted = json.loads(json.dumps(dict(postprocess)))
+    wrong = [key for key in keys if told.get(key) != wanted.get(key)]
+    if not wrong:
+        return Check("metadata", "pass", "", 0, 0)
+    reason = f"the file's metadata has another {', '.join(wrong)} than the model: export it again"
+    return Check("metadata", "fail", reason, len(wrong), 0)

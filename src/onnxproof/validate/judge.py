@@ -153,7 +153,8 @@ def _judge_field(facts: Facts, measured: Measurement) -> Iterator[Check]:
     yield Check(
         "finite", finite, "" if finite == "pass" else reason, measured.nonfinite, 0, facts.leg, measured.name
     )
-    worst = f"largest error {measured.max_candidate:.3g} {measured.unit} in {measured.worst_case}"
+    largest = f"{measured.max_candidate:.3g} {measured.unit}".rstrip()
+    worst = f"largest error {largest} in {measured.worst_case}"
     if facts.oracle_missing is not None:
         limit = FIXED_TOLERANCE * measured.scale_max
         yield _limited("max_error", facts, measured, measured.max_candidate, limit, worst)

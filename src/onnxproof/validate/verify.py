@@ -15,7 +15,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.job import ValidateTable
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import find_pictures, plan
-from onnxproof.validate.hazards import operators_check, opset_check
+from onnxproof.validate.hazards import metadata_check, operators_check, opset_check
 from onnxproof.validate.judge import Check, Verdict, conclude, judge
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
@@ -45,7 +45,7 @@ def validate_file(
     cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     facts = sweep(model, candidate, cases, threads=settings.threads, progress=progress)
     ranked = {field.name: field.ranks for field in model.fields if field.kind == "label"}
-    checks = [*extra_checks, operators_check(proto, target)]
+    checks = [*extra_checks, operators_check(proto, target), metadata_check(proto, model.postprocess)]
     if opset is not None:
         checks.append(opset_check(proto, opset))
     checks += judge(facts, ranked)

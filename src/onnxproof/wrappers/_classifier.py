@@ -13,7 +13,7 @@ from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.multilabel import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers._family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import UNCOLOURED, read_classes
+from onnxproof.wrappers._folder import number_classes, read_classes
 from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers._weights import load_weights
 
@@ -126,7 +126,7 @@ def _load_network(
     num_classes = int(checkpoint.state_dict[head].shape[0])
     classes = read_classes(checkpoint.folder)
     if classes is None:
-        classes = tuple(ClassInfo(str(index), UNCOLOURED) for index in range(num_classes))
+        classes = number_classes(num_classes)
     try:
         network = library.make(variant, num_classes, job.model.kwargs)
     except (TypeError, ValueError) as error:

@@ -5,7 +5,9 @@
 ``norm_stats.json`` is ``{"mean", "std_dev"}``, per channel of an input in [0, 1].
 """
 
+import colorsys
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,23 @@ from onnxproof.runtime.manifest import ClassInfo
 
 Channels = tuple[float, float, float]
 
-UNCOLOURED = (255, 214, 0)
-"""The RGB colour of classes that come without one."""
+HUE_STEP = (5**0.5 - 1) / 2
+"""Of the colour circle, from one class to the next: the golden ratio's, which keeps all apart."""
+
+
+def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
+    """Classes that come without a colour, each with a bright one of its own."""
+    classes = []
+    for index, name in enumerate(names):
+        shares = colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1)
+        red, green, blue = (round(255 * share) for share in shares)
+        classes.append(ClassInfo(name, (red, green, blue)))
+    return tuple(classes)
+
+
+def number_classes(count: int) -> tuple[ClassInfo, ...]:
+    """Classes that come without a name: their numbers."""
+    return name_classes([str(index) for index in range(count)])
 
 
 def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
@@ -33,7 +50,7 @@ def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
     if files[0].name.endswith("classes.json"):
         if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
             raise CheckpointError(f'{files[0]} is no list of classes: expected ["cat", "dog"]')
-        return tuple(ClassInfo(name, UNCOLOURED) for name in document)
+        return name_classes(document)
     try:
         return tuple(ClassInfo(str(item["label"]), _to_rgb(item["color"])) for item in document["items"])
     except (KeyError, TypeError, ValueError) as error:

@@ -4,7 +4,6 @@ The job's ``[inputs]`` name its inputs, in the order of its ``forward``; its out
 lists, dicts and dataclasses however deep, get stable names.
 """
 
-import colorsys
 import dataclasses
 import importlib
 import importlib.util
@@ -26,7 +25,7 @@ from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name
 from onnxproof.wrappers._class_scores import ClassScores
 from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, task_of
-from onnxproof.wrappers._folder import read_classes
+from onnxproof.wrappers._folder import name_classes, read_classes
 from onnxproof.wrappers._picture import PicturePort, StagedModule, picture_port
 from onnxproof.wrappers._segmentation import MaskInference
 from onnxproof.wrappers._sequence import as_sequence
@@ -45,10 +44,6 @@ BOXES, SCORES = "boxes", "scores"
 
 TASKS = ("raw", "classification", "detection", "multilabel", "segmentation", "sequence")
 """What a module's outputs may mean; the first where nothing is said."""
-
-HUE_STEP = (5**0.5 - 1) / 2
-"""From one class's hue to the next, in turns of the colour wheel: the golden ratio's part, which keeps any
-number of them apart."""
 
 
 class Flattened(nn.Module):
@@ -440,17 +435,6 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
         picture=picture_port(job),
         validation=job.validation,
     )
-
-
-def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
-    """Classes of these names, each with a bright colour of its own."""
-    classes = []
-    for index, name in enumerate(names):
-        red, green, blue = (
-            round(255 * share) for share in colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1)
-        )
-        classes.append(ClassInfo(name, (red, green, blue)))
-    return tuple(classes)
 
 
 class _Module:

@@ -19,7 +19,7 @@ from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers._family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import UNCOLOURED, read_classes
+from onnxproof.wrappers._folder import number_classes, read_classes
 from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers._weights import load_weights
 from onnxproof.wrappers.module import load_builder
@@ -226,7 +226,7 @@ def _classes(checkpoint: Checkpoint, num_classes: int) -> tuple[tuple[ClassInfo,
     """The classes' names, and the label of the first: 1 where the names leave the background out."""
     classes = read_classes(checkpoint.folder)
     if classes is None:
-        return tuple(ClassInfo(str(index), UNCOLOURED) for index in range(num_classes)), 0
+        return number_classes(num_classes), 0
     if len(classes) not in (num_classes, num_classes - 1):
         raise CheckpointError(
             f"checkpoint {checkpoint.file} has {num_classes} classes with the background, the file of "

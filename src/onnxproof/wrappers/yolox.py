@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
-from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
+from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import UNCOLOURED, read_classes
+from onnxproof.wrappers._folder import number_classes, read_classes
 from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers._weights import load_weights
 
@@ -130,10 +130,10 @@ class YoloxInference(nn.Module):
 def _grid(maps: Sequence[Tensor]) -> Tensor:
     """Column, row and stride of every cell, [n, 3], from the maps' own sizes."""
     levels = []
-    for cells, stride in zip(maps, STRIDES, strict=True):
-        height, width = cells.shape[-2:]
-        rows = torch.arange(height, dtype=cells.dtype, device=cells.device)
-        columns = torch.arange(width, dtype=cells.dtype, device=cells.device)
+    for level_map, stride in zip(maps, STRIDES, strict=True):
+        height, width = level_map.shape[-2:]
+        rows = torch.arange(height, dtype=level_map.dtype, device=level_map.device)
+        columns = torch.arange(width, dtype=level_map.dtype, device=level_map.device)
         row, column = torch.meshgrid(rows, columns, indexing="ij")
         level = torch.stack((column, row), dim=-1).reshape(-1, 2)
         levels.append(torch.cat((level, torch.full_like(level[:, :1], stride)), dim=-1))
@@ -150,7 +150,9 @@ class _Yolox:
         network, classes = _load_network(_variant(job, checkpoint), checkpoint)
         decode = decode_of(job, "packed", "split", "none")
         module = YoloxInference(network, picture_stage(job, checkpoint), decode).eval()
-        outputs, fields = _outputs(decode, len(classes))
+        fixed = height.fixed and width.fixed
+        anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
+        outputs, fields = _outputs(decode, len(classes), anchors)
         given, overlap = job.validation.score_threshold, job.validation.iou_threshold
         return WrappedModel(
             module=module,
@@ -215,7 +217,7 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     num_classes = int(weight.shape[0])
     classes = read_classes(checkpoint.folder)
     if classes is None:
-        classes = tuple(ClassInfo(str(index), UNCOLOURED) for index in range(num_classes))
+        classes = number_classes(num_classes)
     if len(classes) != num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint.file} has {num_classes} classes, the colormap beside it names "
@@ -226,9 +228,11 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     return load_weights(network, checkpoint, f"yolox_{variant}", advice), classes
 
 
-def _outputs(decode: str, num_classes: int) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
+def _outputs(
+    decode: str, num_classes: int, anchors: int | str
+) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
     def spec(name: str, channels: int) -> TensorSpec:
-        return TensorSpec(name, "float32", ("batch", "anchors", channels))
+        return TensorSpec(name, "float32", ("batch", anchors, channels))
 
     if decode == "packed":
         return (spec("output", 6),), (

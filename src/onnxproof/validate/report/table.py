@@ -37,7 +37,7 @@ def _fields_table(facts: Facts) -> Table:
     table.add_column("in case", overflow="fold")
     for measured in facts.fields:
         table.add_row(
-            f"{measured.name}, {measured.unit}",
+            ", ".join(filter(None, (measured.name, measured.unit))),
             _ratio(measured.ratio_rms, RATIO_RMS),
             _ratio(measured.ratio_max, RATIO_MAX),
             f"{measured.max_candidate:.2e}",
