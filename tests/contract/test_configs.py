@@ -20,6 +20,8 @@ EXPORTED_BY = {
     "digits-segmenter": "parity/test_segmenter.py",
     "digits-yolox": "parity/test_export.py",
     "digits-yolox-barracuda": "parity/test_export.py",
+    "module-bert": "parity/test_module.py",
+    "timm-classifier": "parity/test_classification.py",
     "torchvision-fasterrcnn": "parity/test_two_stage.py",
     "torchvision-fcos": "parity/test_one_stage_jobs.py",
     "torchvision-maskrcnn": "parity/test_two_stage.py",
@@ -27,7 +29,9 @@ EXPORTED_BY = {
     "torchvision-ssd": "parity/test_one_stage_jobs.py",
 }
 """The test module that exports a config: as it is, but for its sizes and effort, or, where the checkpoint is
-the user's own (torchvision-*), with a seeded one."""
+the user's own (OF_THE_USER), with a seeded one."""
+
+OF_THE_USER = ("torchvision-", "timm-")
 
 EXPORTED_HERE = {
     "digits-yolox-uint8": (
@@ -50,8 +54,10 @@ def test_every_config_is_exported_by_some_test() -> None:
 def test_the_config_loads(name: str) -> None:
     job = load_job(CONFIGS / f"{name}.toml")
     assert job.name == name
-    assert job.model.checkpoint is not None
-    assert job.resolve(job.model.checkpoint).exists() != name.startswith("torchvision-")
+    if job.model.checkpoint is None:
+        assert job.model.builder is not None
+    else:
+        assert job.resolve(job.model.checkpoint).exists() != name.startswith(OF_THE_USER)
     assert not job.inputs or set(job.dims) <= {axis for spec in job.inputs.values() for axis in spec.shape}
     find_pictures(job.validation.images, job.folder)
 

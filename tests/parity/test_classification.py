@@ -257,8 +257,9 @@ def test_timms_by_name(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     write_seeded(timm.create_model("resnet10t", num_classes=7), tmp_path / "weights", "resnet10t", 7)
-    job = write_job(tmp_path, "timm_classifier", "resnet10t")
-    bundle = onnxproof.export(job, out=tmp_path / "dist", overrides=(*FAST, *SMALL, *IMAGENET))
+    overrides = ("model.variant=resnet10t", f"model.checkpoint={tmp_path / 'weights'}", "predict.size=64")
+    job = load_job(CONFIGS / "timm-classifier.toml", (*FAST, *SMALL, *overrides))
+    bundle = onnxproof.export(job, out=tmp_path / "dist")
     assert bundle.verdict is not None
     assert bundle.verdict.passed, status(bundle.verdict)
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0

@@ -21,6 +21,8 @@ from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers._folder import name_classes
 from onnxproof.wrappers.module import FAMILY, flatten, wrap_for_job, wrap_module
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+
 
 class Pair(NamedTuple):
     first: Tensor
@@ -163,19 +165,8 @@ def test_a_transformer_with_a_padding_mask_passes(tmp_path: Path) -> None:
 
 
 def test_a_bert_from_a_config_passes(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, vocab_size=1000
-    )
-    inputs = {"input_ids": "int64[batch, time] in 0..999", "attention_mask": "int64[batch, time] as mask"}
-    bundle = onnxproof.export_module(
-        transformers.BertModel(config),
-        inputs=inputs,
-        dims={"batch": "1..8", "time": "1..64"},
-        out=tmp_path / "bert",
-        overrides=["validate.effort=quick"],
-    )
+    pytest.importorskip("transformers")
+    bundle = onnxproof.export(CONFIGS / "module-bert.toml", out=tmp_path, overrides=["validate.effort=quick"])
     assert_passed(bundle)
     assert [str(spec) for spec in bundle.manifest.outputs] == [
         "float32[batch, time, 64]",

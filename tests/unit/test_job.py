@@ -39,12 +39,8 @@ def refusal(file: Path, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
-def test_bundled_config_loads_names_its_checkpoint_and_survives_json(file: Path) -> None:
+def test_bundled_config_survives_json(file: Path) -> None:
     job = load_job(file)
-    assert job.name == file.stem
-    assert job.model.checkpoint is not None
-    # The torchvision jobs are for a checkpoint of the user's.
-    assert job.resolve(job.model.checkpoint).exists() != job.name.startswith("torchvision-")
     assert reload(job) == job
 
 
