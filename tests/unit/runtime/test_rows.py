@@ -1,14 +1,17 @@
 """Detectors with NMS in the graph: rows as sets, what is a tie and what a defect, the cuts by rank."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxproof.runtime.tasks import Comparison
-from onnxproof.runtime.tasks._boxes import Candidates, Margins, decide
+from onnxproof.runtime.tasks._boxes import Candidates, Margins, compare_detections, decide
 from onnxproof.runtime.tasks._rows import OpenRegions, nearest_candidates, rows_from
 from onnxproof.runtime.tasks.detection import TASK
 
@@ -195,3 +198,50 @@ def test_rows_without_candidates_of_their_class_are_infinitely_far() -> None:
 def test_the_reference_knows_which_candidates_its_rows_were() -> None:
     rows = rows_from(outputs([C, A]), POST, margins([A, NEAR_A, B, C]))
     assert rows.detections.indices.tolist() == [3, 0]
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Candidates:
+    """Boxes that overlap a lot, in two classes and three groups, many of whose scores nearly tie."""
+    count = draw(st.integers(0, 14))
+    place, side = st.integers(0, 30), st.integers(8, 30)
+    corners = draw(st.lists(st.tuples(place, place, side, side), min_size=count, max_size=count))
+    boxes = np.array(corners, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    grades = draw(st.lists(st.integers(1, 12), min_size=count, max_size=count))
+    labels = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
+    groups = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    return Candidates(
+        boxes, np.array(grades) / 12, np.array(labels, np.int64), None, np.array(groups, np.int64)
+    )
+
+
+@given(
+    candidates=crowds(),
+    seed=st.integers(0, 2**32 - 1),
+    top=st.integers(1, 5),
+    most=st.integers(1, 6),
+    iou=st.sampled_from([1 / 3, 0.5, 0.7]),
+)
+def test_noise_within_the_bounds_is_never_a_defect(
+    candidates: Candidates, seed: int, top: int, most: int, iou: float
+) -> None:
+    random = np.random.default_rng(seed)
+    noisy = replace(
+        candidates,
+        boxes=candidates.boxes + random.uniform(-1e-6, 1e-6, candidates.boxes.shape),
+        scores=candidates.scores + random.uniform(-1e-6, 1e-6, candidates.scores.shape),
+    )
+    settings = {
+        "score_threshold": 0.5,
+        "iou_threshold": iou,
+        "class_agnostic": False,
+        "top_candidates": top,
+        "max_detections": most,
+    }
+    wanted, found = decide(candidates, settings), decide(noisy, settings)
+    # Each leg errs by up to 1e-6 from a truth between them, so they lie that far apart.
+    bounds = {"box": 1.001e-6, "score": 1.001e-6}
+    comparison, _ = compare_detections(candidates, wanted, found, settings, bounds)
+    assert not comparison.defects
+    assert comparison.matched + len(comparison.ties) >= max(len(wanted), len(found))
