@@ -45,14 +45,35 @@ def ends_in_rows(post: Mapping[str, Any]) -> bool:
     return post.get("decode") == "nms"
 
 
-def with_open_regions(oracle: Answer, reference: Answer, post: Mapping[str, Any]) -> Answer:
-    """The reference's answer, whose margins now also tell where the choice of the proposals is open."""
+def with_open_regions(
+    oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]
+) -> Answer:
+    """The reference's answer, whose margins now also tell where the choice of the proposals is open.
+
+    That is slow to find out, and left out where all three legs return the same rows.
+    """
     stage = post["graph"].get("proposals")
-    if stage is None:
+    if stage is None or _same_rows(oracle, reference, candidate, post):
         return reference
     regions = _open_proposals(oracle.margins, reference.margins, stage)
     told = {"open_boxes": regions.boxes, "open_causes": np.array(regions.causes, dtype=str)}
     return replace(reference, margins={**reference.margins, **told})
+
+
+def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]) -> bool:
+    """Whether the legs' rows are the same candidates, in whatever order."""
+    chosen = []
+    for answer in (oracle, reference):
+        indices = rows_from(answer.outputs, post, answer.margins).detections.indices
+        chosen.append(np.sort(answer.margins["candidate_ids"][indices]))
+    truth = candidates_from(oracle.margins, post)
+    assert truth is not None
+    found = rows_from(candidate.outputs, post, {}).detections
+    nearest, distances = nearest_candidates(truth, found.boxes, found.scores, found.labels)
+    if not np.isfinite(distances).all():
+        return False
+    chosen.append(np.sort(oracle.margins["candidate_ids"][nearest]))
+    return all(np.array_equal(ids, chosen[0]) for ids in chosen)
 
 
 def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any]) -> OpenRegions:
@@ -79,7 +100,8 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
 
 
 def _best(candidates: Candidates, count: int, bound: float) -> Candidates:
-    """Of each group those that may be among the ``count`` best."""
+    """Of each group those that may be among the ``count`` best; of a crowd at the cut, which is open as a
+    whole, no more than as many again."""
     assert candidates.groups is not None
     kept = []
     for group in np.unique(candidates.groups):
@@ -87,7 +109,8 @@ def _best(candidates: Candidates, count: int, bound: float) -> Candidates:
         if len(members) > count:
             scores = candidates.scores[members]
             last = np.partition(scores, len(scores) - count)[len(scores) - count]
-            members = members[scores >= last - 2 * bound]
+            order = np.argsort(-scores, kind="stable")
+            members = members[order[scores[order] >= last - 2 * bound][: 2 * count]]
         kept.append(members)
     return candidates.take(np.concatenate(kept))
 

@@ -61,7 +61,7 @@ def sweep(
         measured: tuple[Arrays, Arrays, Arrays] = (truth.outputs, wanted.outputs, found.outputs)
         quantities = None
         if as_rows and difference is None:
-            wanted = with_open_regions(truth, wanted, model.postprocess)
+            wanted = with_open_regions(truth, wanted, found, model.postprocess)
             paired = pair_rows(truth, wanted, found, model.postprocess)
             if isinstance(paired, str):
                 difference = paired

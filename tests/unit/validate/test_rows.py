@@ -131,8 +131,14 @@ class TestProposals:
             "proposal_levels": np.zeros(len(boxes), np.int64),
             "resized": np.array([2.0, 4.0]),
         }
-        oracle = {**told, "proposal_boxes": boxes + error, "proposal_scores": told["proposal_scores"] + error}
-        found = with_open_regions(Answer({}, oracle), Answer({}, told), TWO_STAGES).margins
+        exact = {**told, "proposal_boxes": boxes + error, "proposal_scores": told["proposal_scores"] + error}
+        oracle, reference = answer((0, 1, 2), None), answer((0, 1, 2), 0)
+        oracle = replace(oracle, margins={**oracle.margins, **exact})
+        reference = replace(reference, margins={**reference.margins, **told})
+        same = answer((2, 0, 1), 1, tell=False)
+        assert with_open_regions(oracle, reference, same, TWO_STAGES) is reference
+        differs = answer((0, 1), 1, tell=False)
+        found = with_open_regions(oracle, reference, differs, TWO_STAGES).margins
         return found["open_boxes"], found["open_causes"].tolist()
 
     def test_none_is_open_where_all_lie_apart(self) -> None:
