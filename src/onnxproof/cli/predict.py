@@ -151,7 +151,8 @@ def _predict(
     results: list[dict[str, Any]] = []
     for image, file in zip(images or (None,), _names(images) or [""], strict=True):
         prediction = predictor.predict(image, arrays)
-        results.append({**({} if image is None else {"image": str(image)}), **prediction.to_json()})
+        if as_json:
+            results.append({**({} if image is None else {"image": str(image)}), **prediction.to_json()})
         if draw is not None and image is not None:
             _draw(prediction, image, draw, file)
         if not as_json:

@@ -8,6 +8,8 @@ from onnxproof.runtime.tasks import get_task, task_names
 @click.command("tasks")
 def command() -> int:
     """List the tasks and what each is."""
-    for name in task_names():
-        click.echo(f"{name:<12} {get_task(name).summary}")
+    names = task_names()
+    width = max(map(len, names))
+    for name in names:
+        click.echo(f"{name:<{width}}  {get_task(name).summary}")
     return 0

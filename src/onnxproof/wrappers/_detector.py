@@ -1,7 +1,7 @@
 """What torchvision's detectors share: a resize that agrees with itself, and a look at what they decide on.
 
 torchvision's own resize computes its target size in float64 when run and in float32 when traced, so that at
-about one size in twenty-five the ONNX file would see a picture of one pixel more or less.
+about one size in seven the ONNX file would see a picture of one pixel more or less.
 """
 
 import contextlib

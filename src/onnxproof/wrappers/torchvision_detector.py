@@ -1,5 +1,4 @@
-"""torchvision's detectors, by their builder's name or by a builder of your own: Faster R-CNN, Mask R-CNN,
-RetinaNet, FCOS, SSD.
+"""torchvision's detectors by name, or by your own builder: Faster and Mask R-CNN, RetinaNet, FCOS, SSD.
 
 Besides torchvision's own names there are ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` for every ResNet X
 (resnet18, resnet34, …, wide_resnet101_2). Checkpoints are state dicts, with the class names

@@ -1,13 +1,15 @@
-"""Object detection from a dense head: boxes and class scores, thresholded and filtered by NMS.
+"""Object detection: boxes with classes and scores, as NMS leaves them.
 
-The outputs come in one of three layouts (``post["decode"]``):
+The outputs come in one of these layouts (``post["decode"]``):
 
 - "packed": one output [b, n, 6] = x0, y0, width, height in pixels, label, score;
 - "split": boxes [b, n, 4] (x0, y0, x1, y1 in pixels) and scores [b, n, C];
+- "nms": one row for each detection, NMS inside the graph (_rows.py);
+- "none" with a "head" in ``post``: a head over anchors (_anchors.py);
 - "none": one output [b, n, 5 + C] = centre x, centre y in cells from the cell's corner, log of width
   and height in strides, objectness, class probabilities; cells row by row, strides in order.
 
-The decoding of "none" is YOLOX's (Ge et al. 2021, arXiv:2107.08430): centre = (offset + cell) *
+The decoding of the last is YOLOX's (Ge et al. 2021, arXiv:2107.08430): centre = (offset + cell) *
 stride, size = exp(log size) * stride, score = objectness * class probability.
 """
 
@@ -66,7 +68,7 @@ def cells(height: int, width: int, strides: tuple[int, ...]) -> NDArray[np.int64
 
 class _Detection:
     name = "detection"
-    summary = "Object detection from a dense head: boxes and class scores, thresholded and filtered by NMS."
+    summary = "Object detection: boxes with classes and scores, as NMS leaves them."
 
     def evidence(
         self,
