@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks._boxes import Candidates, Margins
+from onnxproof.runtime.tasks._boxes import Candidates
+from onnxproof.runtime.tasks._margins import Margins
 from onnxproof.runtime.tasks._masks import mask_rows_comparable
 from onnxproof.runtime.tasks._rows import OpenRegions, candidates_from, nearest_candidates, rows_from
 from onnxproof.validate.facts import Answer, Arrays

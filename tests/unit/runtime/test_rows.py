@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxproof.runtime.tasks import Comparison
-from onnxproof.runtime.tasks._boxes import Candidates, Margins, compare_detections, decide
+from onnxproof.runtime.tasks._boxes import Candidates, decide
+from onnxproof.runtime.tasks._margins import Margins
+from onnxproof.runtime.tasks._matching import compare_detections
 from onnxproof.runtime.tasks._rows import OpenRegions, nearest_candidates, rows_from
 from onnxproof.runtime.tasks.detection import TASK
 

@@ -17,7 +17,8 @@ from typing import Any, Self
 import numpy as np
 
 from onnxproof.runtime.nms import pairwise_iou
-from onnxproof.runtime.tasks._boxes import Candidates, Detections, compare_detections
+from onnxproof.runtime.tasks._boxes import Candidates, Detections
+from onnxproof.runtime.tasks._matching import compare_detections
 from onnxproof.runtime.tasks._task import Array, Comparison
 
 PROPOSAL_IOU = 0.3
@@ -66,11 +67,6 @@ class Rows:
         """The rows above the threshold."""
         rows = above(self.detections, post["score_threshold"])
         return replace(rows, indices=np.arange(len(rows)))
-
-    def compare(self, candidate: Self, post: Mapping[str, Any], bounds: Mapping[str, float]) -> Comparison:
-        """Hold the candidate's rows against these; see ``compare_rows``."""
-        comparison, _ = compare_rows(self, candidate, post, bounds)
-        return comparison
 
 
 def rows_from(outputs: Mapping[str, Array], post: Mapping[str, Any], margins: Mapping[str, Array]) -> Rows:

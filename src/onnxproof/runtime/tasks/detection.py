@@ -26,7 +26,8 @@ from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks._anchors import ScoredAnchors, candidates
 from onnxproof.runtime.tasks._boxes import Candidates, Detections
-from onnxproof.runtime.tasks._rows import Rows, rows_from
+from onnxproof.runtime.tasks._matching import compare_detections
+from onnxproof.runtime.tasks._rows import Rows, compare_rows, rows_from
 from onnxproof.runtime.tasks._task import Array, Comparison, class_color, class_name
 
 Evidence = Candidates | ScoredAnchors | Rows
@@ -120,10 +121,13 @@ class _Detection:
     ) -> Comparison:
         if isinstance(reference, Rows):
             assert isinstance(candidate, Rows)
-            return reference.compare(candidate, post, bounds)
+            comparison, _ = compare_rows(reference, candidate, post, bounds)
+            return comparison
         assert isinstance(reference, Candidates)
         assert isinstance(candidate, Candidates)
-        return reference.compare(candidate, post, bounds)
+        wanted, found = reference.decide(post), candidate.decide(post)
+        comparison, _ = compare_detections(reference, wanted, found, post, bounds)
+        return comparison
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:
         boxes = transform.restore(decisions.boxes)

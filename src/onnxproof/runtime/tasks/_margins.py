@@ -1,0 +1,241 @@
+"""Which decisions on boxes float error leaves open, and why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.tasks._boxes import Candidates, Detections
+from onnxproof.runtime.tasks._task import Array
+
+IOU_ROUNDINGS = 8
+"""How many units of relative precision computing an IoU can cost: at most 15 roundings of half a unit
+(3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
+
+CHAINED = "hangs on an overlapping box that is open itself: "
+
+
+class Margins:
+    """Which decisions on the reference's candidates float error leaves open, and why.
+
+    A greedy NMS in three values. A candidate is certain to be kept, certain to be dropped, or open:
+    because its score, an IoU with a rival, the order of two scores, its rank, or a class lies within the
+    bounds of its threshold, or because it hangs on a candidate that is open itself.
+    """
+
+    def __init__(self, reference: Candidates, post: Mapping[str, Any], bounds: Mapping[str, float]) -> None:
+        self.reference = reference
+        self.score_threshold: float = post["score_threshold"]
+        self.iou_threshold: float = post["iou_threshold"]
+        self.class_agnostic: bool = post["class_agnostic"]
+        self.top_candidates: int | None = post.get("top_candidates")
+        self.max_detections: int | None = post.get("max_detections")
+        self.score_bound, self.box_bound = bounds["score"], bounds["box"]
+        self.rounding = IOU_ROUNDINGS * float(np.finfo(reference.boxes.dtype).eps)
+        self._cut: set[int] = set()
+        self._causes = self._run()
+
+    def open_indices(self) -> NDArray[np.int64]:
+        """The candidates that may or may not be kept."""
+        return np.array(sorted(self._causes), np.int64)
+
+    def open(self, index: int) -> str | None:
+        """Why the candidate may or may not be kept; None where that is certain."""
+        return self._causes.get(index)
+
+    def excuse(self, index: int, found: Detections) -> tuple[bool, str]:
+        """Whether it is a tie that a candidate that the reference keeps is not among ``found``; and why.
+
+        It must be open; and if neither its score nor its rank is, then something found must overlap it,
+        for whatever order the boxes are taken in, one suppresses the other.
+        """
+        cause = self.open(index)
+        if cause is None:
+            return False, "no margin of the reference lies within the error bound"
+        score = float(self.reference.scores[index])
+        if score <= self.score_threshold + self.score_bound or index in self._cut:
+            return True, cause
+        label = self.reference.labels[index]
+        may_share = self.class_agnostic or self.class_open(index) is not None
+        boxes = np.concatenate((self.reference.boxes[index, None], found.boxes)).astype(np.float64)
+        ious, slack = _iou_with_slack(boxes[0], boxes[1:], self.box_bound, self.rounding)
+        overlaps = ious > self.iou_threshold - slack
+        replaces = (
+            overlaps & (may_share | (found.labels == label)) & (found.scores >= score - self.score_bound)
+        )
+        if replaces.any():
+            return True, cause
+        return False, f"nothing that overlaps it takes its place, though it is open: {cause}"
+
+    def displaced(self, here: Detections, i: int, there: Detections, others: Mapping[int, str]) -> str | None:
+        """Why the i-th detection of one leg may be missing in the other: since one of ``others``, detections
+        there by a hidden choice, suppresses it or takes the last place. None where none does."""
+        score, lowest = float(here.scores[i]), float(there.scores.min(initial=np.inf))
+        if others and len(there) == self.max_detections and score <= lowest + self.score_bound:
+            return f"pushed out of the best {self.max_detections}: {next(iter(others.values()))}"
+        rivals = [
+            j
+            for j in others
+            if (self.class_agnostic or there.labels[j] == here.labels[i])
+            and there.scores[j] >= score - self.score_bound
+        ]
+        box = here.boxes[i].astype(np.float64)
+        ious, slack = _iou_with_slack(
+            box, there.boxes[rivals].astype(np.float64), self.box_bound, self.rounding
+        )
+        overlapping = np.flatnonzero(ious > self.iou_threshold - slack)
+        return None if not len(overlapping) else f"{CHAINED}{others[rivals[int(overlapping[0])]]}"
+
+    def class_open(self, index: int) -> str | None:
+        """Why the candidate's class is open; None where it is certain."""
+        gaps = self.reference.gaps
+        if gaps is not None and gaps[index] <= 2 * self.score_bound:
+            return (
+                f"class {self.reference.labels[index]} leads the runner-up by {gaps[index]:.3g}, "
+                f"error bound {self.score_bound:.1e}"
+            )
+        return None
+
+    def may_flip(self, indices: Array) -> NDArray[np.bool_]:
+        """Whether the class of each of the candidates is open, bool [len(indices)]."""
+        return np.array([self.class_open(index) is not None for index in indices.tolist()], bool)
+
+    def _run(self) -> dict[int, str]:
+        scores = self.reference.scores.astype(np.float64)
+        possible = np.flatnonzero(scores > self.score_threshold - self.score_bound)
+        order = possible[np.argsort(-scores[possible], kind="stable")]
+        boxes = self.reference.boxes.astype(np.float64)[order]
+        ranked = scores[order]
+        # 1: certainly kept, 0: open, -1: certainly dropped; those not yet reached count as open.
+        status = np.zeros(len(order), np.int8)
+        entry = self._entry(order, ranked)
+        status[entry < 0] = -1
+        causes: dict[int, str] = {}
+        # How many come before each one's score, less twice the bound: all that may be ahead of it.
+        reach = np.searchsorted(-ranked, 2 * self.score_bound - ranked, side="right")
+        peers = self._peers(order)
+        for i in np.flatnonzero(entry >= 0).tolist():
+            index = int(order[i])
+            rivals = peers[i][: np.searchsorted(peers[i], reach[i])]
+            rivals = rivals[(status[rivals] >= 0) & (rivals != i)]
+            ious, slack = _iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
+            shares, surely_shares = self._share_class(index, order[rivals])
+            may = shares & (ious > self.iou_threshold - slack)
+            ahead = ranked[rivals] > ranked[i] + 2 * self.score_bound
+            overlaps = ious > self.iou_threshold + slack
+            if (may & surely_shares & ahead & overlaps & (status[rivals] == 1)).any():
+                status[i] = -1
+                continue
+            cause = None
+            if may.any():
+                k = int(np.flatnonzero(may)[0])
+                rival = int(order[rivals[k]])
+                cause = self._rival_cause(index, rival, float(ious[k]), float(slack[k]), causes.get(rival))
+            elif not ranked[i] > self.score_threshold + self.score_bound:
+                cause = (
+                    f"score {ranked[i]:.9g} against threshold {self.score_threshold:g}, "
+                    f"error bound {self.score_bound:.1e}"
+                )
+            elif entry[i] == 0:
+                cause = self._cut_cause(index, self.top_candidates)
+            if entry[i] == 0:
+                self._cut.add(index)
+            if cause is None:
+                status[i] = 1
+            else:
+                causes[index] = cause
+        if self.max_detections is not None:
+            left = np.flatnonzero(status >= 0)
+            places = self._places(ranked[left], status[left] == 1, self.max_detections)
+            for i, place in zip(left.tolist(), places.tolist(), strict=True):
+                if place == 0:
+                    self._cut.add(int(order[i]))
+                    causes.setdefault(int(order[i]), self._cut_cause(int(order[i]), self.max_detections))
+                elif place < 0:
+                    causes.pop(int(order[i]), None)
+        return causes
+
+    def _peers(self, order: Array) -> list[Array]:
+        """For each of the candidates in ``order`` the positions of those that may be of its class."""
+        if self.class_agnostic or self.reference.gaps is not None:
+            return [np.arange(len(order))] * len(order)
+        labels = self.reference.labels[order]
+        members = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+        return [members[label] for label in labels.tolist()]
+
+    def _entry(self, order: Array, ranked: Array) -> NDArray[np.int8]:
+        """Whether each candidate is among the best of its group: 1 certain, 0 open, -1 certainly not."""
+        entry = np.ones(len(order), np.int8)
+        if self.top_candidates is None or self.reference.groups is None:
+            return entry
+        groups = self.reference.groups[order]
+        for group in np.unique(groups):
+            members = np.flatnonzero(groups == group)
+            everyone = np.ones(len(members), bool)
+            entry[members] = self._places(ranked[members], everyone, self.top_candidates)
+        return entry
+
+    def _places(self, ranked: Array, certain: NDArray[np.bool_], count: int) -> NDArray[np.int8]:
+        """Whether each is among the ``count`` first of ``ranked`` scores, of which only the certain ones are
+        sure to be there at all: 1 certain, 0 open, -1 certainly not."""
+        reach = 2 * self.score_bound
+        may_precede = np.searchsorted(-ranked, reach - ranked, side="right") - 1
+        surely = np.concatenate(([0], np.cumsum(certain)))
+        precede = surely[np.searchsorted(-ranked, -ranked - reach, side="left")]
+        return np.where(precede >= count, -1, np.where(may_precede < count, 1, 0)).astype(np.int8)
+
+    def _cut_cause(self, index: int, count: int | None) -> str:
+        score = float(self.reference.scores[index])
+        return f"score {score:.9g} at the cut after the best {count}, error bound {self.score_bound:.1e}"
+
+    def _share_class(self, index: int, rivals: Array) -> tuple[Array, Array]:
+        """Whether each rival may, and whether it must, have the candidate's class."""
+        if self.class_agnostic:
+            everywhere = np.ones(len(rivals), bool)
+            return everywhere, everywhere
+        same = self.reference.labels[rivals] == self.reference.labels[index]
+        gaps = self.reference.gaps
+        if gaps is None:
+            return same, same
+        uncertain = (gaps[rivals] <= 2 * self.score_bound) | (gaps[index] <= 2 * self.score_bound)
+        return same | uncertain, same & ~uncertain
+
+    def _rival_cause(self, index: int, rival: int, iou: float, slack: float, rival_cause: str | None) -> str:
+        if abs(iou - self.iou_threshold) <= slack:
+            return f"IoU {iou:.9g} against threshold {self.iou_threshold:g}, error bound {slack:.1e}"
+        if rival_cause is not None:
+            return f"{CHAINED}{rival_cause.removeprefix(CHAINED)}"
+        class_cause = self.class_open(index) or self.class_open(rival)
+        if class_cause is not None and not self.class_agnostic:
+            return f"overlapping boxes may be of one class or of two: {class_cause}"
+        scores = self.reference.scores
+        return (
+            f"scores {scores[index]:.9g} and {scores[rival]:.9g} of overlapping boxes may change "
+            f"order, error bound {self.score_bound:.1e}"
+        )
+
+
+def _iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
+    """IoU of a box with others, and how far it can move when every coordinate moves by up to ``shift`` px.
+
+    With d = 2 * shift, a side changes by at most d, so the intersection I of w by h by at most
+    d * (w + h + d), an area A of W by H by at most d * (W + H + d), and I / (A + B - I) by at most
+    (change of I + IoU * change of the union) / (union less its change). Computing the IoU adds its own
+    ``rounding``, relative to it. Boxes further apart than d, and boxes with NaN or infinite corners,
+    which suppress nothing, have an IoU of 0 and no slack; boxes too small to tell have an infinite one.
+    """
+    d = 2 * shift
+    with np.errstate(all="ignore"):
+        ious = pairwise_iou(box[None], boxes)[0]
+        inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+        side, sides = box[2:] - box[:2], boxes[:, 2:] - boxes[:, :2]
+        apart = (inner <= -d).any(axis=1) | ~np.isfinite(sides + side).all(axis=1)
+        inner = np.maximum(inner, 0)
+        union = side.prod() + sides.prod(axis=1) - inner.prod(axis=1)
+        inner_change = d * (inner.sum(axis=1) + d)
+        union_change = d * (np.abs(side).sum() + d) + d * (np.abs(sides).sum(axis=1) + d) + inner_change
+        slack = (inner_change + ious * union_change) / np.maximum(union - union_change, 0) + rounding * ious
+    ious, slack = np.nan_to_num(ious, nan=0), np.where(np.isnan(slack), np.inf, slack)
+    return np.where(apart, 0, ious), np.where(apart, 0, slack)

@@ -1,0 +1,219 @@
+"""Two legs' detections held against each other: what is paired, what is a tie, what a defect."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.tasks._boxes import Candidates, Detections
+from onnxproof.runtime.tasks._margins import Margins
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding
+
+MATCH_IOU = 0.5
+"""The least IoU at which two boxes are taken to mean the same object (PASCAL VOC's criterion)."""
+
+NO_CANDIDATE = "the reference has no candidate with this class, box and score"
+
+Excuse = Callable[[Array], str | None]
+"""Why a detection with the given box may be there or not, for a reason that its candidates do not
+show; None where there is none."""
+
+
+def no_excuse(box: Array) -> None:
+    """Nothing is hidden."""
+
+
+def compare_detections(
+    reference: Candidates,
+    wanted: Detections,
+    found: Detections,
+    post: Mapping[str, Any],
+    bounds: Mapping[str, float],
+    hidden: Excuse = no_excuse,
+) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
+    """Pair the detections of two legs, and tell ties from defects among what is left over; and which of
+    ``wanted`` was paired with which of ``found``.
+
+    ``wanted.indices`` are indices into ``reference``, what the wanted ones were chosen from. ``bounds``
+    gives how far float error alone can have moved a "box" coordinate (px) and a "score". ``hidden`` is
+    asked about what would be a defect otherwise.
+    """
+    # Pairing the closest first is right as long as boxes are larger than the bounds by far: two that
+    # lie within the bounds of each other then overlap so much that no leg keeps both.
+    shifts, near = _nearness(wanted, found, bounds)
+    pairs = _pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
+    if len(pairs) == len(wanted) == len(found):
+        return Comparison(len(pairs), (), ()), pairs
+    margins = Margins(reference, post, bounds)
+    flips = _pair_up(shifts, _without(near & margins.may_flip(wanted.indices)[:, None], pairs))
+    missing = sorted(set(range(len(wanted))) - {i for i, _ in (*pairs, *flips)})
+    extra = sorted(set(range(len(found))) - {j for _, j in (*pairs, *flips)})
+    settled = {int(wanted.indices[i]) for i, _ in (*pairs, *flips)}
+    ties = [_flip(wanted, found, i, j, margins) for i, j in flips]
+    lost: dict[int, str] = {}
+    foreign: dict[int, str] = {}
+    gone: dict[int, str] = {}
+    come: dict[int, str] = {}
+    for i in missing:
+        is_tie, cause = margins.excuse(int(wanted.indices[i]), found)
+        outside = None if is_tie else hidden(wanted.boxes[i])
+        if is_tie:
+            ties.append(Finding(_describe("missing", wanted, i), cause))
+        elif outside is not None:
+            gone[i] = outside
+        else:
+            lost[i] = cause
+    for j in extra:
+        index, cause = _behind(found, j, reference, margins, settled, bounds)
+        outside = hidden(found.boxes[j]) if index is None else None
+        if index is not None:
+            ties.append(Finding(_describe("extra", found, j), cause))
+            settled.add(index)
+        elif outside is not None:
+            come[j] = outside
+        else:
+            foreign[j] = cause
+    _spread(wanted, lost, gone, found, foreign, come, margins)
+    ties += [Finding(_describe("missing", wanted, i), cause) for i, cause in gone.items()]
+    ties += [Finding(_describe("extra", found, j), cause) for j, cause in come.items()]
+    return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign, bounds)), pairs
+
+
+def _apart(a: Array, b: Array) -> Array:
+    """|a - b| in float64; 0 where both are the same infinity, or both NaN."""
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.subtract(a, b, dtype=np.float64))
+    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, distance)
+
+
+def _nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
+    """How far boxes lie apart (the farthest coordinate, px), and whether boxes and scores lie within the
+    bounds: both [len(wanted), len(found)]."""
+    shifts = np.zeros((len(wanted), len(found)))
+    for k in range(4):
+        np.maximum(shifts, _apart(wanted.boxes[:, k, None], found.boxes[:, k]), out=shifts)
+    changes = _apart(wanted.scores[:, None], found.scores)
+    return shifts, (shifts <= bounds["box"]) & (changes <= bounds["score"])
+
+
+def _pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
+    """Pair rows with columns where that is allowed, one to one, the least cost first."""
+    rows, columns = np.nonzero(allowed)
+    order = np.argsort(costs[rows, columns], kind="stable")
+    pairs: list[tuple[int, int]] = []
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    for i, j in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if i not in taken_rows and j not in taken_columns:
+            taken_rows.add(i)
+            taken_columns.add(j)
+            pairs.append((i, j))
+    return tuple(pairs)
+
+
+def _without(allowed: Array, pairs: tuple[tuple[int, int], ...]) -> Array:
+    """``allowed`` less the rows and columns that are paired already."""
+    left = allowed.copy()
+    left[[i for i, _ in pairs]] = False
+    left[:, [j for _, j in pairs]] = False
+    return left
+
+
+def _spread(
+    wanted: Detections,
+    lost: dict[int, str],
+    gone: dict[int, str],
+    found: Detections,
+    foreign: dict[int, str],
+    come: dict[int, str],
+    margins: Margins,
+) -> None:
+    """Follow what a hidden choice does to NMS: a detection that came in by it suppresses others or pushes
+    them out of the best, and one that went lets others in. What it did moves from ``lost`` to ``gone``, and
+    from ``foreign`` to ``come``."""
+    changed = True
+    while changed:
+        changed = False
+        for here, certain, excused, there, others in (
+            (wanted, lost, gone, found, come),
+            (found, foreign, come, wanted, gone),
+        ):
+            for i in list(certain):
+                if certain[i] == NO_CANDIDATE:
+                    continue
+                cause = margins.displaced(here, i, there, others)
+                if cause is not None:
+                    excused[i] = cause
+                    del certain[i]
+                    changed = True
+
+
+def _flip(wanted: Detections, found: Detections, i: int, j: int, margins: Margins) -> Finding:
+    """A tie: both legs have the detection, each with a class of its own."""
+    what = f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}"
+    return Finding(what, margins.class_open(int(wanted.indices[i])) or "")
+
+
+def _defects(
+    wanted: Detections,
+    found: Detections,
+    lost: Mapping[int, str],
+    foreign: Mapping[int, str],
+    bounds: Mapping[str, float],
+) -> tuple[Finding, ...]:
+    """What no margin excuses, and why. A ``lost`` detection, and a ``foreign`` one of its class that the
+    reference knows nothing of and that overlaps it by MATCH_IOU, are one that moved."""
+    rows, columns = [*lost], [j for j, cause in foreign.items() if cause == NO_CANDIDATE]
+    ious = pairwise_iou(wanted.boxes[rows].astype(np.float64), found.boxes[columns].astype(np.float64))
+    same_class = wanted.labels[rows][:, None] == found.labels[columns]
+    moved = [(rows[i], columns[j]) for i, j in _pair_up(-ious, same_class & (ious >= MATCH_IOU))]
+    return (
+        *(_moved(wanted, found, i, j, bounds) for i, j in moved),
+        *(Finding(_describe("missing", wanted, i), lost[i]) for i in rows if i not in dict(moved)),
+        *(
+            Finding(_describe("extra", found, j), cause)
+            for j, cause in foreign.items()
+            if j not in {column for _, column in moved}
+        ),
+    )
+
+
+def _moved(wanted: Detections, found: Detections, i: int, j: int, bounds: Mapping[str, float]) -> Finding:
+    shift = float(_apart(wanted.boxes[i], found.boxes[j]).max())
+    change = float(_apart(wanted.scores[i], found.scores[j]))
+    cause = f"the score moved by {change:.3g}, error bound {bounds['score']:.1e}"
+    if not shift <= bounds["box"]:
+        cause = f"the box moved by {shift:.3g} px, error bound {bounds['box']:.1e}"
+    return Finding(_describe("moved", wanted, i), cause)
+
+
+def _describe(verb: str, detections: Detections, i: int) -> str:
+    box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
+    return f"{verb}: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"
+
+
+def _behind(
+    found: Detections,
+    j: int,
+    reference: Candidates,
+    margins: Margins,
+    settled: set[int],
+    bounds: Mapping[str, float],
+) -> tuple[int | None, str]:
+    """The open candidate of the reference that an extra detection is, and the cause; None, and the reason
+    why the detection is a defect, where there is none. ``settled`` candidates are spoken for."""
+    shifts = _apart(reference.boxes, found.boxes[j]).max(axis=-1, initial=0)
+    changes = _apart(reference.scores, found.scores[j])
+    alike = np.flatnonzero((shifts <= bounds["box"]) & (changes <= bounds["score"]))
+    same_class = alike[reference.labels[alike] == found.labels[j]].tolist()
+    may_flip = [index for index in alike.tolist() if index not in same_class and margins.class_open(index)]
+    for index in (*same_class, *may_flip):
+        cause = margins.open(index)
+        if cause is not None and index not in settled:
+            return index, cause
+    if not same_class:
+        return None, NO_CANDIDATE
+    if settled.issuperset(same_class):
+        return None, "a duplicate of a detection that is matched already"
+    return None, "the reference drops it, and no margin lies within the error bound"
