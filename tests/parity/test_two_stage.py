@@ -11,11 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
 from two_stage import CLASSES, SETTINGS, faster_rcnn, mask_rcnn
 
 import onnxproof
 from onnxproof.errors import JobError
-from onnxproof.job import Job, load_job
+from onnxproof.job import Job, load_job, override
 from onnxproof.pipeline import Bundle, build_model
 from onnxproof.validate.judge import Verdict
 
@@ -252,3 +255,50 @@ def test_mask_rcnn_on_every_resnet(tmp_path: Path, backbone: str) -> None:
     weights = checkpoint(mask_rcnn(backbone), tmp_path / "weights", f"maskrcnn_{backbone}_fpn")
     job = job_of("maskrcnn", backbone, weights, "dims.height=127..128", "dims.width=160")
     passed(onnxproof.export(job, out=tmp_path), least=50)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        pytest.param(("model.variant=maskrcnn_resnet19_fpn",), "did you mean maskrcnn_resnet1", id="close"),
+        pytest.param(("model.variant=yolo",), "no detector of torchvision; there are", id="far"),
+        pytest.param(("model.kwargs.min_sizes=3",), 'did you mean "min_size"', id="kwargs"),
+    ],
+)
+def test_what_names_no_network_is_refused(
+    faster: tuple[Job, Bundle, Any], overrides: tuple[str, ...], says: str
+) -> None:
+    job, _, _ = faster
+    document = override(job.to_json(), overrides)
+    with pytest.raises(JobError, match=says):
+        build_model(Job.from_document(document, folder=job.folder, source="test"))
+
+
+def test_the_files_name_tells_the_variant(faster: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
+    job, _, network = faster
+    torch.save(network.state_dict(), tmp_path / "fasterrcnn_resnet18_fpn-258fb6c6.pth")
+    document = {**job.to_json(), "model": {**job.to_json()["model"], "checkpoint": str(tmp_path)}}
+    del document["model"]["variant"]
+    model, _ = build_model(Job.from_document(document, folder=job.folder, source="test"))
+    assert len(model.classes) == CLASSES
+    (tmp_path / "fasterrcnn_resnet18_fpn-258fb6c6.pth").rename(tmp_path / "best.pth")
+    with pytest.raises(JobError, match=r"the name best.pth tells no variant: give model.variant"):
+        build_model(Job.from_document(document, folder=job.folder, source="test"))
+
+
+def test_a_checkpoint_without_running_counts_has_frozen_norms(tmp_path: Path) -> None:
+    network = FasterRCNN(resnet_fpn_backbone(backbone_name="resnet18", weights=None), num_classes=CLASSES)
+    file = tmp_path / "fasterrcnn_resnet18_fpn.pth"
+    torch.save({"model": network.state_dict()}, file)
+    job = load_job(
+        ROOT / "configs" / "torchvision-fasterrcnn.toml",
+        (
+            f"model.checkpoint={file}",
+            "model.variant=fasterrcnn_resnet18_fpn",
+            "model.kwargs.frozen_norm_eps=0.0",
+        ),
+    )
+    model, _ = build_model(job)
+    norms = [layer for layer in model.module.modules() if isinstance(layer, FrozenBatchNorm2d)]
+    assert {norm.eps for norm in norms} == {0.0}
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.module.modules())

@@ -6,7 +6,8 @@ Besides torchvision's own names there are ``fasterrcnn_X_fpn`` and ``maskrcnn_X_
 """
 
 import difflib
-import re
+import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,8 @@ ROWS = "detections"
 """The axis along which a file with NMS inside has as many entries as there are detections."""
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
-RESNET_VARIANT = re.compile(r"(fasterrcnn|maskrcnn)_(\w+)_fpn")
+ON_RESNETS = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
+"""What stands on every ResNet, besides torchvision's own choice: fasterrcnn_resnet18_fpn and so on."""
 
 DATA_DEPENDENT = "torch.export does not follow NMS, whose number of results depends on the picture"
 
@@ -128,7 +130,7 @@ def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
         called = f"what {job.model.builder} makes"
         network = load_builder(job.model.builder, job.folder)(**job.model.kwargs)
     else:
-        called = job.model.variant or checkpoint.file.stem
+        called = _variant(job, checkpoint)
         network = _by_name(job, called, checkpoint, num_classes)
     if isinstance(network, KeypointRCNN) or not isinstance(network, (FasterRCNN, *ONE_STAGE)):
         raise JobError(
@@ -138,35 +140,63 @@ def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
     return load_weights(network, checkpoint, called, "are model.variant and model.kwargs right?")
 
 
+def _variants() -> tuple[str, ...]:
+    """The names of all detectors there are."""
+    own = [name for name in models.list_models(module=detection) if not name.startswith("keypoint")]
+    resnets = [name for name in models.list_models(module=models) if name.startswith(RESNETS)]
+    return (*own, *(f"{kind}_{name}_fpn" for kind in ON_RESNETS for name in resnets))
+
+
+def _variant(job: Job, checkpoint: Checkpoint) -> str:
+    """The job's variant, or the one that the checkpoint's file is named after (…_fpn-258fb6c6.pth)."""
+    known, given = _variants(), job.model.variant
+    if given is None:
+        stem = checkpoint.file.stem
+        for name in (stem, stem.partition("-")[0]):
+            if name in known:
+                return name
+        raise JobError(
+            f"the name {checkpoint.file.name} tells no variant: give model.variant, a detector's name such "
+            f"as {known[0]}, or model.builder"
+        )
+    if given not in known:
+        close = difflib.get_close_matches(given, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+        raise JobError(f'model.variant = "{given}" is no detector of torchvision; {hint}')
+    return given
+
+
 def _by_name(job: Job, variant: str, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
     kwargs = dict(job.model.kwargs)
     frozen_eps = kwargs.pop("frozen_norm_eps", FROZEN_NORM_EPS)
-    names = [name for name in models.list_models(module=detection) if not name.startswith("keypoint")]
-    match = RESNET_VARIANT.fullmatch(variant)
-    resnets = [name for name in models.list_models(module=models) if name.startswith(RESNETS)]
     try:
-        if variant in names:
+        if variant in models.list_models(module=detection):
             network: nn.Module = models.get_model(
                 variant, weights=None, weights_backbone=None, num_classes=num_classes, **kwargs
             )
-        elif match is not None and match[2] in resnets:
-            backbone = resnet_fpn_backbone(backbone_name=match[2], weights=None, norm_layer=nn.BatchNorm2d)
-            network = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}[match[1]](
-                backbone, num_classes=num_classes, **kwargs
-            )
         else:
-            known = [
-                *names,
-                *(f"{kind}_{name}_fpn" for kind in ("fasterrcnn", "maskrcnn") for name in resnets),
-            ]
-            close = difflib.get_close_matches(variant, known, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
-            raise JobError(f'model.variant = "{variant}" is no detector of torchvision{hint}')
+            kind, _, resnet = variant.removesuffix("_fpn").partition("_")
+            backbone = resnet_fpn_backbone(backbone_name=resnet, weights=None, norm_layer=nn.BatchNorm2d)
+            network = ON_RESNETS[kind](backbone, num_classes=num_classes, **kwargs)
     except (TypeError, ValueError) as error:
         raise JobError(f"model.kwargs = {job.model.kwargs} do not make a {variant}: {error}") from error
+    _refuse_unknown(kwargs, network)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state_dict):
         _freeze_norms(network.backbone, float(frozen_eps))
     return network
+
+
+def _refuse_unknown(kwargs: Mapping[str, Any], network: nn.Module) -> None:
+    """JobError where torchvision has swallowed a setting that it does not have."""
+    known = {"trainable_backbone_layers", "frozen_norm_eps"}
+    for kind in type(network).__mro__:
+        if kind is not nn.Module and issubclass(kind, nn.Module):
+            known |= inspect.signature(kind).parameters.keys() - {"kwargs", "backbone"}
+    for name in kwargs:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(sorted(known))}"
+            raise JobError(f"unknown key model.kwargs.{name} = {kwargs[name]!r}; {hint}")
 
 
 def _freeze_norms(module: Any, eps: float) -> None:
