@@ -21,6 +21,8 @@ EXPORTED_BY = {
     "digits-yolox": "parity/test_export.py",
     "digits-yolox-barracuda": "parity/test_export.py",
     "module-bert": "parity/test_module.py",
+    "module-deeplabv3": "parity/test_module.py",
+    "module-ultralytics": "parity/test_module.py",
     "timm-classifier": "parity/test_classification.py",
     "torchvision-fasterrcnn": "parity/test_two_stage.py",
     "torchvision-fcos": "parity/test_one_stage_jobs.py",
@@ -31,7 +33,7 @@ EXPORTED_BY = {
 """The test module that exports a config: as it is, but for its sizes and effort, or, where the checkpoint is
 the user's own (OF_THE_USER), with a seeded one."""
 
-OF_THE_USER = ("torchvision-", "timm-")
+OF_THE_USER = ("torchvision-", "timm-", "module-deeplabv3", "module-ultralytics")
 
 EXPORTED_HERE = {
     "digits-yolox-uint8": (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import modules
 import numpy as np
 import pytest
 import torch
@@ -238,28 +239,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path: Path) -> None:
-    import torchvision
-
-    torch.manual_seed(0)
-    network = torchvision.models.segmentation.deeplabv3_resnet50(
-        weights=None, weights_backbone=None, num_classes=4, aux_loss=True
-    )
+    network = modules.deeplabv3(4)
     calibrate(network, torch.rand(4, 3, 64, 64))
     assert list(network(torch.rand(1, 3, 32, 32))) == ["out", "aux"]
-    bundle = onnxproof.export_module(
-        network,
-        inputs={"input": "float32[batch, 3, height, width] in 0..1"},
-        dims={"batch": "1..2", "height": "32..64 step 32", "width": "32..64 step 32"},
-        task="segmentation",
-        picture="input",
-        classes=("sky", "sea", "land", "road"),
-        out=tmp_path / "deeplab",
-        overrides=[
-            "validate.effort=quick",
-            "export.exporter=torchscript",
-            "export.simplify=none",
-            "predict.size=64",
-        ],
+    bundle = onnxproof.export(
+        CONFIGS / "module-deeplabv3.toml", out=tmp_path, overrides=of_the_user(network, tmp_path)
     )
     assert_passed(bundle)
     assert decided(bundle) > 10_000
@@ -268,18 +252,19 @@ def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path:
     assert set(prediction.to_json()["shares"]) <= {"sky", "sea", "land", "road"}
 
 
-class FromUltralytics(nn.Module):
-    """What the task detection takes, from rows of centre, size and class scores [batch, 4 + C, n]."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        rows = self.network(images)[0].transpose(1, 2)
-        centres, sizes = rows[..., :2], rows[..., 2:4]
-        boxes = torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
-        return {"boxes": boxes, "scores": rows[..., 4:]}
+def of_the_user(network: nn.Module, folder: Path) -> list[str]:
+    """The network's weights in a file, and what makes a job for them small."""
+    torch.save(network.state_dict(), folder / "weights.pth")
+    return [
+        f"model.checkpoint={folder / 'weights.pth'}",
+        "dims.batch=1..2",
+        'dims.height="64..96 step 32"',
+        'dims.width="64..96 step 32"',
+        "validate.effort=quick",
+        "export.exporter=torchscript",
+        "export.simplify=none",
+        "predict.size=64",
+    ]
 
 
 def test_a_detector_of_ultralytics_from_its_yaml_passes(
@@ -290,31 +275,17 @@ def test_a_detector_of_ultralytics_from_its_yaml_passes(
     for owner, name in ((torch, "save"), (Image, "open")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # undoes what importing it replaces
     with np.printoptions():
-        tasks = pytest.importorskip("ultralytics.nn.tasks")
-    torch.manual_seed(0)
-    network = tasks.DetectionModel("yolov8n.yaml", nc=4, verbose=False)
+        pytest.importorskip("ultralytics.nn.tasks")
+    module = modules.ultralytics(num_classes=4)
+    network: Any = module.network
     head = network.model[-1]
-    head.dynamic = True
     for layers, spread, bias in ((head.cv2, 0.3, 0.0), (head.cv3, 0.1, -1.0)):
         for branch in layers:
             nn.init.normal_(branch[-1].weight, std=spread)
             nn.init.constant_(branch[-1].bias, bias)
     calibrate(network, torch.rand(8, 3, 64, 64))
-    module = FromUltralytics(network)
-    bundle = onnxproof.export_module(
-        module,
-        inputs={"images": "float32[batch, 3, height, width] in 0..1"},
-        dims={"batch": "1..2", "height": "64..96 step 32", "width": "64..96 step 32"},
-        task="detection",
-        picture="images",
-        classes=("cat", "dog", "bird", "fish"),
-        out=tmp_path / "ultralytics",
-        overrides=[
-            "validate.effort=quick",
-            "export.exporter=torchscript",
-            "export.simplify=none",
-            "predict.size=64",
-        ],
+    bundle = onnxproof.export(
+        CONFIGS / "module-ultralytics.toml", out=tmp_path, overrides=of_the_user(module, tmp_path)
     )
     assert_passed(bundle)
     assert [str(spec) for spec in bundle.manifest.outputs] == [
