@@ -62,19 +62,24 @@ def with_open_regions(
 
 
 def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]) -> bool:
-    """Whether the legs' rows are the same candidates, in whatever order."""
+    """Whether the legs' rows are the same candidates, in whatever order, and lie as near to each other as
+    float error alone puts them."""
     chosen = []
     for answer in (oracle, reference):
         indices = rows_from(answer.outputs, post, answer.margins).detections.indices
         chosen.append(np.sort(answer.margins["candidate_ids"][indices]))
-    truth = candidates_from(oracle.margins, post)
+    truth, wanted = (candidates_from(answer.margins, post) for answer in (oracle, reference))
     assert truth is not None
+    assert wanted is not None
     found = rows_from(candidate.outputs, post, {}).detections
     nearest, distances = nearest_candidates(truth, found.boxes, found.scores, found.labels)
     if not np.isfinite(distances).all():
         return False
     chosen.append(np.sort(oracle.margins["candidate_ids"][nearest]))
-    return all(np.array_equal(ids, chosen[0]) for ids in chosen)
+    if not all(np.array_equal(ids, chosen[0]) for ids in chosen):
+        return False
+    errors = _distances(truth, nearest, wanted, _same_in_reference(oracle, reference, nearest)[0])
+    return bool((distances <= RATIO_MAX * errors.max(initial=0)).all())
 
 
 def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any]) -> OpenRegions:
@@ -88,7 +93,7 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
     levels = reference["proposal_levels"]
     candidates = Candidates(boxes, scores, levels, None, levels)
     settings = {**stage, "score_threshold": -1.0, "class_agnostic": False}
-    candidates = _best(candidates, stage["top_candidates"], bounds["score"])
+    candidates, crowd = _best(candidates, stage["top_candidates"], bounds["score"])
     margins = Margins(candidates, settings, bounds)
     indices = margins.open_indices()
     causes = [f"hangs on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()]
@@ -96,24 +101,29 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
     causes += [
         f"a proposal's size lies at the border of two levels, error bound {bounds['box']:.1e} px"
     ] * len(straddling)
-    chosen = candidates.boxes[np.concatenate((indices, straddling))]
+    causes += [
+        f"hangs on a proposal that is one of a crowd at the cut after the best {stage['top_candidates']}, "
+        f"error bound {bounds['score']:.1e}"
+    ] * len(crowd)
+    chosen = np.concatenate((candidates.boxes[indices], candidates.boxes[straddling], crowd.boxes))
     return OpenRegions(chosen / np.tile(reference["resized"], 2), tuple(causes))
 
 
-def _best(candidates: Candidates, count: int, bound: float) -> Candidates:
-    """Of each group those that may be among the ``count`` best; of a crowd at the cut, which is open as a
-    whole, no more than as many again."""
+def _best(candidates: Candidates, count: int, bound: float) -> tuple[Candidates, Candidates]:
+    """Of each group those that may be among the ``count`` best, twice as many at most, and the crowd at the
+    cut that is left: of a black picture every anchor scores the same."""
     assert candidates.groups is not None
-    kept = []
+    kept, crowd = [], []
     for group in np.unique(candidates.groups):
         members = np.flatnonzero(candidates.groups == group)
         if len(members) > count:
             scores = candidates.scores[members]
             last = np.partition(scores, len(scores) - count)[len(scores) - count]
             order = np.argsort(-scores, kind="stable")
-            members = members[order[scores[order] >= last - 2 * bound][: 2 * count]]
-        kept.append(members)
-    return candidates.take(np.concatenate(kept))
+            members = members[order[scores[order] >= last - 2 * bound]]
+        kept.append(members[: 2 * count])
+        crowd.append(members[2 * count :])
+    return candidates.take(np.concatenate(kept)), candidates.take(np.concatenate(crowd))
 
 
 def _between_levels(boxes: Array, bound: float, levels: list[float]) -> Array:

@@ -137,6 +137,10 @@ class TestProposals:
         reference = replace(reference, margins={**reference.margins, **told})
         same = answer((2, 0, 1), 1, tell=False)
         assert with_open_regions(oracle, reference, same, TWO_STAGES) is reference
+        strange = replace(same, outputs={**same.outputs, "labels": same.outputs["labels"] + 9})
+        assert with_open_regions(oracle, reference, strange, TWO_STAGES) is not reference
+        moved = replace(same, outputs={**same.outputs, "boxes": same.outputs["boxes"] + np.float32(1)})
+        assert with_open_regions(oracle, reference, moved, TWO_STAGES) is not reference
         differs = answer((0, 1), 1, tell=False)
         found = with_open_regions(oracle, reference, differs, TWO_STAGES).margins
         return found["open_boxes"], found["open_causes"].tolist()
@@ -155,6 +159,12 @@ class TestProposals:
         found, causes = self.regions(BOXES * 2, (0.9, 0.8, 0.5, 0.5))
         assert len(found) == 2
         assert all("at the cut after the best 3" in cause for cause in causes)
+
+    def test_of_a_crowd_at_the_cut_all_are_open(self) -> None:
+        boxes = np.array([(x * 60, 0, x * 60 + 40, 40) for x in range(12)], float)
+        found, causes = self.regions(boxes, [0.9, *[0.5] * 11])
+        assert sorted(found[:, 0].tolist()) == (boxes[1:, 0] / 2).tolist()
+        assert sum("one of a crowd at the cut after the best 3" in cause for cause in causes) == 6
 
     def test_a_size_at_the_border_of_two_levels_is_open(self) -> None:
         found, causes = self.regions(
