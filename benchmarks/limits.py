@@ -23,8 +23,9 @@ from onnx import numpy_helper
 from onnxproof.job import Job, load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.legs import OrtLeg, TorchLeg
+from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.torch_legs import TorchLeg
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers._family import WrappedModel
 

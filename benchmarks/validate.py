@@ -18,8 +18,9 @@ from _rounds import take_turns
 from onnxproof.job import load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.cases import Case, find_pictures, materialise, plan
-from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
+from onnxproof.validate.legs import Leg, OrtLeg
 from onnxproof.validate.sweep import sweep
+from onnxproof.validate.torch_legs import TorchLeg, torch_truth
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits-yolox.toml"
 THREADS = 1
@@ -52,7 +53,7 @@ def main() -> None:
                     leg.run(arrays)
 
         def whole(chosen: Sequence[Case] = cases) -> None:
-            sweep(model, candidate, chosen, threads=THREADS)
+            sweep(model, torch_truth(model, chosen[0], THREADS), [candidate], chosen)
 
         inference, swept = take_turns({"inference of the three legs": bare, "sweep": whole}, rounds)
         print(f"{len(cases)} cases\n\n| | median s | ratio |\n| --- | ---: | ---: |")

@@ -97,8 +97,9 @@ class ValidateTable(_Table):
 
     ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel; ``iou_threshold``
     None takes the network's own, or 0.45 where it has none. ``top_k`` is how
-    many of a picture's best classes are decided on. ``threads`` is the number of intra-op threads of both
-    PyTorch and ONNX Runtime.
+    many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's levels of graph
+    optimization, each of which is judged. ``threads`` is the number of intra-op threads of both PyTorch and
+    ONNX Runtime.
     """
 
     images: str | None = None
@@ -107,11 +108,14 @@ class ValidateTable(_Table):
     class_agnostic: bool = False
     top_k: Annotated[int, Field(ge=1)] = 5
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+    optimization: Annotated[tuple[Literal["none", "basic", "extended", "all"], ...], Field(min_length=1)] = (
+        "all",
+    )
     effort: Literal["quick", "normal", "thorough"] = "normal"
     threads: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
 
-    @field_validator("providers", mode="before")
+    @field_validator("providers", "optimization", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

@@ -20,6 +20,7 @@ from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import Check, Verdict, judge
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
+from onnxproof.validate.torch_legs import torch_truth
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import yolox
 from onnxproof.wrappers._family import WrappedModel
@@ -93,6 +94,20 @@ def test_a_healthy_export_passes(decode: str, tmp_path: Path) -> None:
     assert verdict.to_json()["decisions"]["matched"] > 0
 
 
+def test_every_optimization_level_that_is_asked_for_is_judged(packed: Export, tmp_path: Path) -> None:
+    """One leg for each; a fault is found in all of them."""
+    asked = packed.job.validation.model_copy(update={"optimization": ("none", "basic", "extended", "all")})
+    several = replace(packed, job=packed.job.model_copy(update={"validation": asked}))
+    healthy = several.verdict(packed.proto, tmp_path)
+    assert healthy.status == "pass"
+    legs = ["ort-cpu-none", "ort-cpu-basic", "ort-cpu-extended", "ort-cpu"]
+    assert [facts.leg for facts in healthy.facts] == legs
+    damaged = several.verdict(packed.edited(one_weight), tmp_path)
+    assert {
+        check.leg for check in damaged.checks if check.name == "ratio_rms" and check.status == "fail"
+    } == {*legs}
+
+
 def test_a_healthy_export_passes_at_every_declared_size(tmp_path: Path) -> None:
     job = load_job(CONFIGS / "digits-yolox.toml", EFFORT)
     model, _ = build_model(job)
@@ -102,7 +117,8 @@ def test_a_healthy_export_passes_at_every_declared_size(tmp_path: Path) -> None:
     every = range(height.min, height.max + 1, height.multiple)
     sizes = [(size, width.min) for size in every] + [(height.min + 32, size) for size in every]
     cases = [Case(f"{h}x{w}", {"batch": 1, "height": h, "width": w}, "noise", h + w) for h, w in sizes]
-    facts = sweep(model, OrtLeg(file, job.validation.providers, 1), cases, threads=1)
+    candidate = OrtLeg(file, job.validation.providers, 1)
+    (facts,) = sweep(model, torch_truth(model, cases[0], 1), [candidate], cases)
     checks = judge(facts, {"label": "score"})
     assert facts.cases == 2 * 19
     assert {check.status for check in checks} <= {"pass", "skipped"}, checks

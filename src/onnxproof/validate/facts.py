@@ -1,15 +1,37 @@
-"""What legs answer and what a sweep finds: values that the other modules of this folder pass around."""
+"""What is compared, what legs answer, what a sweep finds: values that the other modules of this folder pass
+around."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from onnxproof.runtime.manifest import Preprocess
 from onnxproof.runtime.tasks import Finding
+from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+class Contract(Protocol):
+    """What is declared of a file, and what its outputs mean; a WrappedModel is one."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def dims(self) -> tuple[Dim, ...]: ...
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+    @property
+    def preprocess(self) -> Preprocess | None: ...
+    @property
+    def postprocess(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

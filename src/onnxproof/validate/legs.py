@@ -1,23 +1,24 @@
-"""The ways to run a wrapped model: PyTorch in float64, PyTorch in float32, ONNX Runtime."""
+"""The ways to run a model, and the one that needs no torch: an ONNX file in ONNX Runtime."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
 import onnxruntime as ort
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from onnxproof.errors import CheckError
 from onnxproof.runtime.predictor import QUIET, open_session
-from onnxproof.tensors import TensorSpec
 from onnxproof.validate.facts import Answer, Arrays
 
-ORACLE = "torch-float64"
-REFERENCE = "torch-float32"
+Optimization = Literal["none", "basic", "extended", "all"]
+
+LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+"""ONNX Runtime's levels of graph optimization by the names that a job uses; "all" is its default."""
 
 
 class Leg(Protocol):
@@ -29,54 +30,29 @@ class Leg(Protocol):
         """The outputs on one case. Raises whatever the backend raises."""
 
 
-class TorchLeg:
-    """The wrapped module in one float dtype, on the CPU.
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What candidates are held against: the oracle, None where there is none for the reason in
+    ``oracle_missing``, and the reference."""
 
-    ``dtype`` float64 makes the oracle: the same weights, every operation in double. Inputs in float
-    are converted to it exactly; others are passed as they are.
-    """
-
-    def __init__(
-        self, module: nn.Module, dtype: torch.dtype, outputs: Sequence[TensorSpec], threads: int
-    ) -> None:
-        self.name = {torch.float64: ORACLE, torch.float32: REFERENCE}[dtype]
-        self._module = copy.deepcopy(module).to(dtype).eval()
-        self._dtype = dtype
-        self._outputs = tuple(spec.name for spec in outputs)
-        self._threads = threads
-
-    def run(self, inputs: Arrays) -> Answer:
-        torch.set_num_threads(self._threads)
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
-        tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        with torch.inference_mode():
-            outputs, margins = self._call(tensors)
-        if len(outputs) != len(self._outputs):
-            raise CheckError(
-                f"the model returned {len(outputs)} outputs, its family declares {len(self._outputs)}"
-            )
-        named = dict(zip(self._outputs, outputs, strict=True))
-        return Answer(_to_numpy(named), _to_numpy(margins))
-
-    def _call(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
-        with_margins = getattr(self._module, "forward_with_margins", None)
-        if with_margins is not None:
-            outputs, margins = with_margins(*tensors)
-            return outputs, margins
-        returned = self._module(*tensors)
-        return (returned if isinstance(returned, tuple | list) else (returned,)), {}
+    oracle: Leg | None
+    reference: Leg
+    oracle_missing: str | None = None
 
 
 class OrtLeg:
-    """An ONNX file in ONNX Runtime at its default optimization level.
+    """An ONNX file in ONNX Runtime at one of its optimization levels.
 
     Raises ModelFileError where the file cannot be loaded.
     """
 
-    def __init__(self, file: Path, providers: Sequence[str], threads: int) -> None:
+    def __init__(
+        self, file: Path, providers: Sequence[str], threads: int, optimization: Optimization = "all"
+    ) -> None:
         provider = providers[0].removesuffix("ExecutionProvider").lower()
-        self.name = f"ort-{provider}"
+        self.name = f"ort-{provider}" if optimization == "all" else f"ort-{provider}-{optimization}"
         options = ort.SessionOptions()
+        options.graph_optimization_level = LEVELS[optimization]
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = QUIET
@@ -90,7 +66,3 @@ class OrtLeg:
     def run(self, inputs: Arrays) -> Answer:
         returned = self.session.run(list(self.output_names), dict(inputs))
         return Answer(dict(zip(self.output_names, returned, strict=True)), {})
-
-
-def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -1,9 +1,8 @@
 """Run every leg on every case and gather the facts, in memory that does not grow with the cases."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from onnxproof.errors import CheckError
 from onnxproof.progress import Progress, silent
@@ -11,101 +10,111 @@ from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
-from onnxproof.validate.facts import Answer, Arrays, Facts, Failure
-from onnxproof.validate.legs import Leg, OrtLeg, TorchLeg
+from onnxproof.validate.facts import Answer, Arrays, Contract, Facts, Failure
+from onnxproof.validate.legs import Leg, OrtLeg, Truth
 from onnxproof.validate.measure import FieldPools
 from onnxproof.validate.rows import ends_in_rows, pair_rows, with_open_regions
-from onnxproof.wrappers._family import WrappedModel
 
 RAW_TASK = "raw"
 """The task that decides nothing."""
 
 
 def sweep(
-    model: WrappedModel,
-    candidate: OrtLeg,
+    contract: Contract,
+    truth: Truth,
+    candidates: Sequence[OrtLeg],
     cases: Sequence[Case],
     *,
-    threads: int,
     progress: Progress = silent,
-) -> Facts:
-    """Run the oracle, the reference and the candidate on each case.
+) -> tuple[Facts, ...]:
+    """Run the oracle and the reference once on each case, and every candidate; the facts of each.
 
     Raises CheckError where there is no case, or where PyTorch itself cannot run one.
     """
     if not cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
-    reference = TorchLeg(model.module, torch.float32, model.outputs, threads)
-    oracle, oracle_missing = _oracle(model, cases[0], threads)
-    interface = interface_differences(model, candidate)
-    pools = FieldPools(model.fields)
-    decisions = None
-    if model.task != RAW_TASK:
-        decisions = DecisionPool(model.task, model.postprocess, has_oracle=oracle is not None)
-    not_run: list[Failure] = []
-    misshapen: list[Failure] = []
-    as_rows, rows, held_back = ends_in_rows(model.postprocess), 0, 0
-    stage = f"compare {len(cases)} cases, {volume(cases) / 1e6:.1f} million pixels, 3 legs"
+    tallies = [_Tally.of(contract, candidate, truth) for candidate in candidates]
+    count = len(candidates) + 1 + (truth.oracle is not None)
+    stage = f"compare {len(cases)} cases, {volume(cases) / 1e6:.1f} million pixels, {count} legs"
     for done, case in enumerate(cases):
         progress(stage, done, len(cases))
-        arrays = materialise(case, model.inputs, model.preprocess)
-        wanted = _run(reference, case, arrays)
-        truth = wanted if oracle is None else _run(oracle, case, arrays)
+        arrays = materialise(case, contract.inputs, contract.preprocess)
+        wanted = _run(truth.reference, case, arrays)
+        exact = wanted if truth.oracle is None else _run(truth.oracle, case, arrays)
+        for tally in tallies:
+            tally.add(case, arrays, exact, wanted)
+    progress(stage, len(cases), len(cases))
+    named = any(case.picture is not None for case in cases)
+    return tuple(tally.result(len(cases), pictures_named=named) for tally in tallies)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one candidate did so far."""
+
+    contract: Contract
+    candidate: OrtLeg
+    oracle_missing: str | None
+    pools: FieldPools
+    decisions: DecisionPool | None
+    not_run: list[Failure] = field(default_factory=list)
+    misshapen: list[Failure] = field(default_factory=list)
+    rows: int = 0
+    held_back: int = 0
+
+    @classmethod
+    def of(cls, contract: Contract, candidate: OrtLeg, truth: Truth) -> Self:
+        decisions = None
+        if contract.task != RAW_TASK:
+            has_oracle = truth.oracle is not None
+            decisions = DecisionPool(contract.task, contract.postprocess, has_oracle=has_oracle)
+        return cls(contract, candidate, truth.oracle_missing, FieldPools(contract.fields), decisions)
+
+    def add(self, case: Case, arrays: Arrays, exact: Answer, wanted: Answer) -> None:
+        """Run the candidate on a case, and hold its answer against the oracle's and the reference's."""
         try:
-            found = candidate.run(arrays)
+            found = self.candidate.run(arrays)
         except Exception as error:  # noqa: BLE001
             # ONNX Runtime's exceptions have no common public base below Exception.
-            not_run.append(Failure(case.name, str(error).strip().partition("\n")[0]))
-            continue
+            self.not_run.append(Failure(case.name, str(error).strip().partition("\n")[0]))
+            return
+        post = self.contract.postprocess
+        as_rows = ends_in_rows(post)
         difference = _form_difference(wanted, found, as_rows=as_rows)
-        measured: tuple[Arrays, Arrays, Arrays] = (truth.outputs, wanted.outputs, found.outputs)
+        measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
         quantities = None
         if as_rows and difference is None:
-            wanted = with_open_regions(truth, wanted, found, model.postprocess)
-            paired = pair_rows(truth, wanted, found, model.postprocess)
+            wanted = with_open_regions(exact, wanted, found, post)
+            paired = pair_rows(exact, wanted, found, post)
             if isinstance(paired, str):
                 difference = paired
             else:
                 measured, quantities = paired.outputs, paired.quantities
-                held_back += paired.held_back
-                rows += paired.rows
+                self.held_back += paired.held_back
+                self.rows += paired.rows
         if difference is not None:
-            misshapen.append(Failure(case.name, difference))
-            continue
-        pools.add(case.name, *measured, truth.margins)
-        if decisions is not None:
-            decisions.add(case.name, case.sizes, (truth, wanted, found), quantities)
-    progress(stage, len(cases), len(cases))
-    return Facts(
-        leg=candidate.name,
-        interface=interface,
-        cases=len(cases),
-        pictures_named=any(case.picture is not None for case in cases),
-        not_run=tuple(not_run),
-        misshapen=tuple(misshapen),
-        fields=tuple(pool.result() for pool in pools.errors.values()),
-        labels=tuple(pool.result() for pool in pools.labels.values()),
-        decisions=None if decisions is None else decisions.result(),
-        oracle_missing=oracle_missing,
-        held_back=held_back,
-        rows=rows,
-    )
+            self.misshapen.append(Failure(case.name, difference))
+            return
+        self.pools.add(case.name, *measured, exact.margins)
+        if self.decisions is not None:
+            self.decisions.add(case.name, case.sizes, (exact, wanted, found), quantities)
 
-
-def _oracle(model: WrappedModel, case: Case, threads: int) -> tuple[Leg | None, str | None]:
-    """The float64 leg, or why there is none: it must run on a case, and answer in float64."""
-    try:
-        leg = TorchLeg(model.module, torch.float64, model.outputs, threads)
-        answer = leg.run(materialise(case, model.inputs, model.preprocess))
-    except Exception as error:  # noqa: BLE001
-        # A module that fixed its dtype somewhere fails in its own way: any type at all.
-        return None, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    single = [
-        name for name, array in answer.outputs.items() if array.dtype.kind == "f" and array.itemsize < 8
-    ]
-    if single:
-        return None, f"the output {single[0]} comes in {answer.outputs[single[0]].dtype} all the same"
-    return leg, None
+    def result(self, cases: int, *, pictures_named: bool) -> Facts:
+        """The facts so far."""
+        return Facts(
+            leg=self.candidate.name,
+            interface=interface_differences(self.contract, self.candidate),
+            cases=cases,
+            pictures_named=pictures_named,
+            not_run=tuple(self.not_run),
+            misshapen=tuple(self.misshapen),
+            fields=tuple(pool.result() for pool in self.pools.errors.values()),
+            labels=tuple(pool.result() for pool in self.pools.labels.values()),
+            decisions=None if self.decisions is None else self.decisions.result(),
+            oracle_missing=self.oracle_missing,
+            held_back=self.held_back,
+            rows=self.rows,
+        )
 
 
 def _run(leg: Leg, case: Case, arrays: dict[str, Any]) -> Answer:
@@ -123,13 +132,13 @@ def _run(leg: Leg, case: Case, arrays: dict[str, Any]) -> Answer:
         ) from error
 
 
-def interface_differences(model: WrappedModel, candidate: OrtLeg) -> tuple[str, ...]:
-    """How the file's inputs and outputs differ from the model's: names, dtypes, ranks, frozen axes."""
-    dims = {dim.name: dim for dim in model.dims}
+def interface_differences(contract: Contract, candidate: OrtLeg) -> tuple[str, ...]:
+    """How the file's inputs and outputs differ from the declared: names, dtypes, ranks, frozen axes."""
+    dims = {dim.name: dim for dim in contract.dims}
     differences = []
     for kind, specs, values in (
-        ("input", model.inputs, candidate.session.get_inputs()),
-        ("output", model.outputs, candidate.session.get_outputs()),
+        ("input", contract.inputs, candidate.session.get_inputs()),
+        ("output", contract.outputs, candidate.session.get_outputs()),
     ):
         wanted, found = [spec.name for spec in specs], [value.name for value in values]
         if wanted != found:

@@ -19,6 +19,7 @@ from onnxproof.validate.hazards import metadata_check, operators_check, opset_ch
 from onnxproof.validate.judge import Check, Verdict, conclude, judge
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
+from onnxproof.validate.torch_legs import torch_truth
 from onnxproof.wrappers._family import WrappedModel
 
 
@@ -39,30 +40,68 @@ def validate_file(
     ``folder`` is where ``settings.images`` starts. Raises ModelFileError where the file cannot be
     loaded, PictureError where a picture cannot be read, CheckError where PyTorch cannot run a case.
     """
-    candidate = OrtLeg(file, settings.providers, settings.threads)
-    proto = read_graph(file)
+    (verdict,) = validate_files(
+        model,
+        (file,),
+        settings,
+        folder=folder,
+        opset=opset,
+        target=target,
+        extra_checks=extra_checks,
+        notes=notes,
+        progress=progress,
+    )
+    return verdict
+
+
+def validate_files(
+    model: WrappedModel,
+    files: Sequence[Path],
+    settings: ValidateTable,
+    *,
+    folder: Path,
+    opset: int | None = None,
+    target: str = "onnxruntime",
+    extra_checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> tuple[Verdict, ...]:
+    """``validate_file`` for several files of one model, for which PyTorch runs once."""
+    legs = [
+        [OrtLeg(file, settings.providers, settings.threads, level) for level in settings.optimization]
+        for file in files
+    ]
+    graphs = [read_graph(file) for file in files]
     pictures = find_pictures(settings.images, folder)
     cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
-    facts = sweep(model, candidate, cases, threads=settings.threads, progress=progress)
+    truth = torch_truth(model, cases[0], settings.threads)
+    swept = iter(sweep(model, truth, [leg for group in legs for leg in group], cases, progress=progress))
     ranked = {field.name: field.ranks for field in model.fields if field.kind == "label"}
-    checks = [*extra_checks, operators_check(proto, target), metadata_check(proto, model.postprocess)]
-    if opset is not None:
-        checks.append(opset_check(proto, opset))
-    checks += judge(facts, ranked)
     said = list(notes)
-    if facts.oracle_missing is not None:
+    if truth.oracle_missing is not None:
         said.append(
-            f"the model does not run in float64 ({facts.oracle_missing}), so a fixed tolerance was used"
+            f"the model does not run in float64 ({truth.oracle_missing}), so a fixed tolerance was used"
         )
-    return Verdict(
-        status=conclude(checks),
-        checks=tuple(checks),
-        facts=(facts,),
-        cases=cases,
-        notes=tuple(said),
-        model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        environment=environment(settings),
-    )
+    verdicts = []
+    for file, proto, group in zip(files, graphs, legs, strict=True):
+        checks = [*extra_checks, operators_check(proto, target), metadata_check(proto, model.postprocess)]
+        if opset is not None:
+            checks.append(opset_check(proto, opset))
+        facts = tuple(next(swept) for _ in group)
+        for one in facts:
+            checks += judge(one, ranked)
+        verdicts.append(
+            Verdict(
+                status=conclude(checks),
+                checks=tuple(checks),
+                facts=facts,
+                cases=cases,
+                notes=tuple(said),
+                model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+                environment=environment(settings),
+            )
+        )
+    return tuple(verdicts)
 
 
 def read_graph(file: Path) -> onnx.ModelProto:

@@ -1,0 +1,82 @@
+"""The wrapped model in PyTorch: in float64, the oracle, and in float32, the reference."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from onnxproof.errors import CheckError
+from onnxproof.tensors import TensorSpec
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.facts import Answer, Arrays
+from onnxproof.validate.legs import Truth
+from onnxproof.wrappers._family import WrappedModel
+
+ORACLE = "torch-float64"
+REFERENCE = "torch-float32"
+
+
+class TorchLeg:
+    """The wrapped module in one float dtype, on the CPU.
+
+    ``dtype`` float64 makes the oracle: the same weights, every operation in double. Inputs in float
+    are converted to it exactly; others are passed as they are.
+    """
+
+    def __init__(
+        self, module: nn.Module, dtype: torch.dtype, outputs: Sequence[TensorSpec], threads: int
+    ) -> None:
+        self.name = {torch.float64: ORACLE, torch.float32: REFERENCE}[dtype]
+        self._module = copy.deepcopy(module).to(dtype).eval()
+        self._dtype = dtype
+        self._outputs = tuple(spec.name for spec in outputs)
+        self._threads = threads
+
+    def run(self, inputs: Arrays) -> Answer:
+        torch.set_num_threads(self._threads)
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
+        tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+        with torch.inference_mode():
+            outputs, margins = self._call(tensors)
+        if len(outputs) != len(self._outputs):
+            raise CheckError(
+                f"the model returned {len(outputs)} outputs, its family declares {len(self._outputs)}"
+            )
+        named = dict(zip(self._outputs, outputs, strict=True))
+        return Answer(_to_numpy(named), _to_numpy(margins))
+
+    def _call(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
+        with_margins = getattr(self._module, "forward_with_margins", None)
+        if with_margins is not None:
+            outputs, margins = with_margins(*tensors)
+            return outputs, margins
+        returned = self._module(*tensors)
+        return (returned if isinstance(returned, tuple | list) else (returned,)), {}
+
+
+def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
+    """The wrapped model as oracle and reference. There is an oracle where the model runs on ``case`` in
+    float64, and answers in it."""
+    reference = TorchLeg(model.module, torch.float32, model.outputs, threads)
+    try:
+        oracle = TorchLeg(model.module, torch.float64, model.outputs, threads)
+        answer = oracle.run(materialise(case, model.inputs, model.preprocess))
+    except Exception as error:  # noqa: BLE001
+        # A module that fixed its dtype somewhere fails in its own way: any type at all.
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return Truth(None, reference, reason)
+    single = [
+        name for name, array in answer.outputs.items() if array.dtype.kind == "f" and array.itemsize < 8
+    ]
+    if single:
+        reason = f"the output {single[0]} comes in {answer.outputs[single[0]].dtype} all the same"
+        return Truth(None, reference, reason)
+    return Truth(oracle, reference)
+
+
+def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
