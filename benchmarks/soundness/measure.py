@@ -1,0 +1,269 @@
+"""Put one subject's healthy exports and planted faults before our verdict, the peers and float64."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from soundness.exact import ExactGraph, NotRunnableError
+from soundness.fault import Fault
+from soundness.healthy import LEVELS, THREADS, variants
+from soundness.peers import PEERS
+from soundness.subjects import Subject
+
+from onnxproof.errors import ExportError, ModelFileError
+from onnxproof.job import Job
+from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.validate.cases import Case, find_pictures, materialise, plan
+from onnxproof.validate.facts import Arrays
+from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.measure import Measurement
+from onnxproof.validate.torch_legs import TorchLeg
+from onnxproof.validate.verify import validate_files
+from onnxproof.wrappers._family import WrappedModel
+
+FLIPPED = 0.01
+"""The share of labels, in float64, from which on a fault changes the function by them alone."""
+
+SELDOM = (
+    "NaN on one input in so many",
+    "NaN on a picture of one colour",
+    "wrong at one size",
+    "wrong where nothing is detected",
+)
+"""Faults that act on few inputs, and count as changing the function where no case shows it."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file, and what was said of it.
+
+    ``name`` is the fault's kind, or how a healthy file was exported; ``severity`` is the fault's, or the
+    leg of a healthy file. ``effect`` is what the fault changes in float64, rms in units of PyTorch's own rms
+    error in float32, the largest over the fields; infinite where it changes names, shapes, metadata or
+    labels, or where the file does not run. ``peers`` says which of them accept the file; empty where they
+    were not asked.
+    """
+
+    population: Literal["healthy", "fault"]
+    subject: str
+    name: str
+    severity: str
+    verdict: str
+    failed: tuple[str, ...]
+    rms: float
+    maximum: float
+    effect: float | None
+    peers: Mapping[str, bool]
+
+
+def healthy_rows(
+    subject: Subject, folder: Path, chosen: Callable[[str], bool] = lambda _: True
+) -> Iterator[Row]:
+    """Export the subject in its (``chosen``) variants; judge each file at every optimization level and with
+    every number of threads."""
+    job = subject.job()
+    model = subject.build(job)
+    as_asked = replace(subject, plain=False)
+    files: dict[str, Path] = {}
+    for variant in variants(traced=model.traced is not None):
+        if not chosen(variant.name):
+            continue
+        file = folder / f"{len(files)}.onnx"
+        try:
+            onnx.save(as_asked.export(subject.job(*variant.overrides), model), file)
+        except ExportError as error:
+            print(f"{subject.name}: no {variant.name}: {error}")
+            continue
+        files[variant.name] = file
+    asked = _peers_say(model, job, list(files.values()), next(iter(files.values())))
+    for threads in THREADS:
+        settings = job.validation.model_copy(update={"threads": threads, "optimization": LEVELS})
+        verdicts = validate_files(model, list(files.values()), settings, folder=job.folder)
+        for (name, file), verdict in zip(files.items(), verdicts, strict=True):
+            for facts in verdict.facts:
+                mine = [check for check in verdict.checks if check.leg in (None, facts.leg)]
+                alarms = [check for check in mine if check.status in ("fail", "error")]
+                yield Row(
+                    "healthy",
+                    subject.name,
+                    name,
+                    f"{facts.leg}, {threads} threads",
+                    "fail" if alarms else "pass",
+                    tuple(sorted({check.name for check in alarms})),
+                    _largest(facts.fields, "ratio_rms"),
+                    _largest(facts.fields, "ratio_max"),
+                    None,
+                    asked[file] if facts.leg == "ort-cpu" and threads == 1 else {},
+                )
+
+
+def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Iterator[Row]:
+    """Plant each fault in the subject's export, and put it before everybody."""
+    if not faults:
+        return
+    job = subject.job()
+    model = subject.build(job)
+    proto = subject.export(job, model)
+    base = folder / "base.onnx"
+    onnx.save(proto, base)
+    planted: list[tuple[Fault, Path]] = []
+    for number, fault in enumerate(faults):
+        place = folder / str(number)
+        place.mkdir()
+        planted.append((fault, fault.plant(proto, place)))
+    loading = [file for _, file in planted if _loads(file, job)]
+    files = [base, *loading]
+    judged = validate_files(
+        model, files, job.validation, folder=job.folder, opset=job.export.opset, target=job.export.target
+    )
+    verdicts = dict(zip(files, judged, strict=True))
+    if not verdicts[base].passed:
+        raise AssertionError(f"the healthy file of {subject.name} fails: {verdicts[base].checks}")
+    asked = _peers_say(model, job, files, base)
+    effects = _Effects(model, _cases(model, job), base, verdicts[base].facts[0].fields)
+    for fault, file in planted:
+        if file not in verdicts:
+            nobody = {peer.name: False for peer in PEERS}
+            failed: tuple[str, ...] = ("does not load",)
+            yield _fault_row(fault, "fail", failed, (), math.inf, nobody)
+            continue
+        verdict = verdicts[file]
+        failed = tuple(sorted({c.name for c in verdict.checks if c.status in ("fail", "error")}))
+        effect = effects.of(file) or (math.inf if fault.kind in SELDOM else 0.0)
+        yield _fault_row(fault, verdict.status, failed, verdict.facts[0].fields, effect, asked[file])
+
+
+def _fault_row(
+    fault: Fault,
+    verdict: str,
+    failed: tuple[str, ...],
+    fields: Sequence[Measurement],
+    effect: float,
+    peers: Mapping[str, bool],
+) -> Row:
+    ratios = (_largest(fields, "ratio_rms"), _largest(fields, "ratio_max"))
+    return Row("fault", fault.subject, fault.kind, fault.severity, verdict, failed, *ratios, effect, peers)
+
+
+def _loads(file: Path, job: Job) -> bool:
+    try:
+        OrtLeg(file, job.validation.providers, 1)
+    except ModelFileError:
+        return False
+    return True
+
+
+def _largest(fields: Sequence[Measurement], ratio: str) -> float:
+    values = [getattr(measured, ratio) for measured in fields if measured.count or measured.nonfinite]
+    return max(values, default=math.nan)
+
+
+def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
+    settings = job.validation
+    pictures = find_pictures(settings.images, job.folder)
+    return plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+
+
+def _peers_say(
+    model: WrappedModel, job: Job, files: Sequence[Path], base: Path
+) -> dict[Path, dict[str, bool]]:
+    """Which peers accept each file on all of the verdict's own inputs. What does not run is not accepted."""
+    reference = TorchLeg(model.module, torch.float32, model.outputs, 1)
+    legs = {file: OrtLeg(file, job.validation.providers, 1) for file in {base: None, **dict.fromkeys(files)}}
+    said = {file: {peer.name: True for peer in PEERS} for file in files}
+    for case in _cases(model, job):
+        arrays = materialise(case, model.inputs, model.preprocess)
+        wanted = reference.run(arrays).outputs
+        from_base = legs[base].run(arrays).outputs
+        for file in files:
+            found = _answer(legs[file], arrays)
+            for peer in PEERS:
+                if said[file][peer.name]:
+                    against = wanted if peer.against == "torch" else from_base
+                    said[file][peer.name] = found is not None and peer.accepts(against, found)
+    return said
+
+
+def _answer(leg: OrtLeg, arrays: Arrays) -> Arrays | None:
+    try:
+        return leg.run(arrays).outputs
+    except Exception:  # noqa: BLE001
+        # ONNX Runtime's exceptions have no common public base below Exception.
+        return None
+
+
+class _Effects:
+    """What files change in float64 against the healthy one, field by field."""
+
+    def __init__(
+        self, model: WrappedModel, cases: Sequence[Case], base: Path, floors: Sequence[Measurement]
+    ) -> None:
+        self._model = model
+        self._inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
+        self._base = onnx.load(base)
+        exact = ExactGraph(self._base)
+        self._wanted = [exact.run(arrays) for arrays in self._inputs]
+        self._floors = {measured.name: measured.floor_rms for measured in floors}
+
+    def of(self, file: Path) -> float:
+        """The effect as ``Row`` means it."""
+        proto = onnx.load(file)
+        if _told(proto) != _told(self._base) or _ports(proto) != _ports(self._base):
+            return math.inf
+        exact = ExactGraph(file)
+        leg = OrtLeg(file, ["CPUExecutionProvider"], 1)
+        squares: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        flips, labels = 0, 0
+        for arrays, wanted in zip(self._inputs, self._wanted, strict=True):
+            try:
+                found = exact.run(arrays)
+            except NotRunnableError:
+                if _answer(leg, arrays) is not None:
+                    raise
+                return math.inf
+            for field in self._model.fields:
+                a, b = wanted[field.output], found[field.output]
+                if a.shape != b.shape:
+                    return math.inf
+                a, b = (value[..., field.channels] if value.ndim else value for value in (a, b))
+                if field.kind == "label":
+                    flips, labels = flips + int((a != b).sum()), labels + a.size
+                    continue
+                same = (a == b) | (np.isnan(a) & np.isnan(b))
+                with np.errstate(invalid="ignore"):
+                    change = np.where(same, 0, np.subtract(b, a, dtype=np.float64))
+                if not np.isfinite(change).all():
+                    return math.inf
+                squares[field.name] = squares.get(field.name, 0) + float((change**2).sum())
+                counts[field.name] = counts.get(field.name, 0) + change.size
+        if labels and flips / labels > FLIPPED:
+            return math.inf
+        return max(
+            (
+                math.sqrt(squares[name] / max(counts[name], 1)) / self._floors[name]
+                for name in squares
+                if name in self._floors
+            ),
+            default=0.0,
+        )
+
+
+def _told(proto: onnx.ModelProto) -> Any:
+    text = next((entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY), "null")
+    return json.loads(text)
+
+
+def _ports(proto: onnx.ModelProto) -> list[tuple[str, int]]:
+    return [
+        (port.name, port.type.tensor_type.elem_type) for port in (*proto.graph.input, *proto.graph.output)
+    ]

@@ -1,0 +1,202 @@
+"""Tables and a plot of what everybody said: who cried wolf, what was missed, and by how much."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from soundness.measure import Row
+from soundness.peers import PEERS
+
+from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+
+OURS = "onnxproof"
+CLAIMED = 3.0
+"""No fault with a larger effect than this, in units of the model's own float error, is to be missed."""
+
+BANDS: tuple[tuple[str, float, float], ...] = (
+    ("under 1: hidden in float error", 0.0, 1.0),
+    ("1 to 3", 1.0, CLAIMED),
+    ("3 to 30", CLAIMED, 30.0),
+    ("30 to 1,000", 30.0, 1e3),
+    ("over 1,000", 1e3, math.inf),
+    ("another form, label or metadata; NaN", math.inf, math.inf),
+)
+"""Of effects: name, from (not included, but for infinity), to."""
+
+
+def caught(row: Row, tool: str) -> bool:
+    """Whether the tool refuses the file."""
+    return row.verdict != "pass" if tool == OURS else not row.peers[tool]
+
+
+def tools() -> tuple[str, ...]:
+    """Ours first."""
+    return (OURS, *(peer.name for peer in PEERS))
+
+
+def acting(rows: Sequence[Row]) -> list[Row]:
+    """The faults that change the function at all."""
+    return [row for row in rows if row.population == "fault" and row.effect]
+
+
+def band_of(effect: float) -> int:
+    """The index of the effect's band."""
+    for index, (_, low, high) in enumerate(BANDS):
+        if low < effect <= high or (math.isinf(effect) and math.isinf(low)):
+            return index
+    raise ValueError(effect)
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """The table for the README: false alarms and missed faults of every tool."""
+    healthy = [row for row in rows if row.population == "healthy"]
+    asked = [row for row in healthy if row.peers]
+    faults = acting(rows)
+    bands = [
+        [row for row in faults if row.effect is not None and band_of(row.effect) == i]
+        for i in range(len(BANDS))
+    ]
+    heads = " | ".join(_heading(tool) for tool in tools())
+    lines = [
+        f"| effect, in units of the model's own float error | files | {heads} |",
+        f"| --- | ---: |{' ---: |' * len(tools())}",
+        f"| none: healthy files, refused | {len(asked)} | "
+        + " | ".join(str(sum(caught(row, tool) for row in asked)) for tool in tools())
+        + " |",
+    ]
+    for (name, _, _), members in zip(BANDS, bands, strict=True):
+        missed = [sum(not caught(row, tool) for row in members) for tool in tools()]
+        lines.append(f"| {name}: passed | {len(members)} | {' | '.join(map(str, missed))} |")
+    return lines
+
+
+def _heading(tool: str) -> str:
+    rule = next((peer.rule for peer in PEERS if peer.name == tool), "")
+    return f"{tool}, {rule}" if rule else tool
+
+
+def figures(rows: Sequence[Row]) -> list[str]:
+    """What there is to say in a few lines."""
+    healthy = [row for row in rows if row.population == "healthy"]
+    files = {(row.subject, row.name) for row in healthy}
+    alarms = [row for row in healthy if row.verdict != "pass"]
+    faults = acting(rows)
+    nothing = [row for row in rows if row.population == "fault" and not row.effect]
+    large = [row for row in faults if row.effect is not None and row.effect > CLAIMED]
+    missed = [row for row in large if row.verdict == "pass"]
+    rms = [row.rms for row in healthy if not math.isnan(row.rms)]
+    maximum = [row.maximum for row in healthy if not math.isnan(row.maximum)]
+    found = [row for row in faults if row.effect and math.isfinite(row.effect) and row.verdict != "pass"]
+    lines = [
+        f"healthy: {len(files)} files of {len({row.subject for row in healthy})} models, each at "
+        f"{len({row.severity for row in healthy})} settings of ONNX Runtime: {len(healthy)} verdicts, "
+        f"{len(alarms)} false alarms",
+        f"healthy: rms ratio {min(rms):.2f} to {max(rms):.2f} (limit {RATIO_RMS:g}), "
+        f"max ratio {min(maximum):.2f} to {max(maximum):.2f} (limit {RATIO_MAX:g})",
+        f"faults: {len({row.name for row in rows if row.population == 'fault'})} kinds, "
+        f"{len(faults) + len(nothing)} files, of which {len(nothing)} change nothing in float64",
+        f"faults with an effect over {CLAIMED:g}: {len(large)}, missed {len(missed)}",
+    ]
+    if found:
+        smallest = min(found, key=lambda row: row.effect or 0)
+        where = f"{smallest.subject}, {smallest.name}, {smallest.severity}"
+        lines.append(f"smallest effect found: {smallest.effect:.2g} ({where})")
+    lines += [f"false alarm: {_line(row)}" for row in alarms]
+    lines += [f"missed: {_line(row)}" for row in missed]
+    return lines
+
+
+def _line(row: Row) -> str:
+    effect = "" if row.effect is None else f", effect {row.effect:.3g}"
+    return (
+        f"{row.subject}, {row.name}, {row.severity}{effect}: rms ratio {row.rms:.3g}, max ratio "
+        f"{row.maximum:.3g}{', ' if row.failed else ''}{', '.join(row.failed)}"
+    )
+
+
+def by_kind(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each planted file: kind, subject, severity, effect, ratios, and who passes it."""
+    heads = " | ".join(tools())
+    yield f"| fault | model | severity | effect | rms ratio | max ratio | {heads} |"
+    yield f"| --- | --- | --- | ---: | ---: | ---: |{' --- |' * len(tools())}"
+    faults = sorted((row for row in rows if row.population == "fault"), key=lambda row: row.name)
+    for _, members in groupby(faults, key=lambda row: row.name):
+        for row in sorted(members, key=lambda row: (row.subject, -(row.effect or 0))):
+            said = " | ".join("found" if caught(row, tool) else "–" for tool in tools())
+            assert row.effect is not None
+            numbers = " | ".join(map(_number, (row.effect, row.rms, row.maximum)))
+            yield f"| {row.name} | {row.subject} | {row.severity} | {numbers} | {said} |"
+
+
+def by_healthy(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each model of the healthy population: files, verdicts, and the range of the ratios."""
+    yield "| model | files | verdicts | false alarms | rms ratio | max ratio |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    healthy = sorted((row for row in rows if row.population == "healthy"), key=lambda row: row.subject)
+    for subject, group in groupby(healthy, key=lambda row: row.subject):
+        members = list(group)
+        alarms = sum(row.verdict != "pass" for row in members)
+        ranges = [
+            f"{min(values):.2f} to {max(values):.2f}"
+            for values in ([row.rms for row in members], [row.maximum for row in members])
+        ]
+        files = len({row.name for row in members})
+        yield f"| {subject} | {files} | {len(members)} | {alarms} | {ranges[0]} | {ranges[1]} |"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.2g}" if value < 100 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+def plot(rows: Sequence[Row], file: Path) -> None:
+    """Left: the measured ratio over the true effect. Right: the share of faults that each tool finds."""
+    mpl.use("Agg")
+    figure = Figure(figsize=(13, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    faults = [row for row in acting(rows) if row.effect is not None and math.isfinite(row.effect)]
+    healthy = [row.rms for row in rows if row.population == "healthy" and not math.isnan(row.rms)]
+    for found, color, label in ((True, "tab:blue", "fault, found"), (False, "tab:red", "fault, passed")):
+        chosen = [row for row in faults if (row.verdict != "pass") is found and row.rms > 0]
+        left.scatter(
+            [row.effect for row in chosen],
+            [row.rms for row in chosen],
+            s=22,
+            c=color,
+            label=label,
+            alpha=0.75,
+        )
+    left.scatter([1e-4] * len(healthy), healthy, s=10, c="tab:green", label="healthy, no effect", alpha=0.3)
+    left.axhline(RATIO_RMS, color="black", lw=1)
+    left.text(2e-4, RATIO_RMS * 1.15, f"limit of ratio_rms: {RATIO_RMS:g}", fontsize=9)
+    left.axvline(CLAIMED, color="grey", lw=1, ls=":")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="effect in float64, in units of PyTorch's own float error (rms)",
+        ylabel="ratio_rms that the verdict measured",
+    )
+    left.legend(loc="upper left", fontsize=9)
+    edges = [10**power for power in range(-3, 7)]
+    middles = [low * math.sqrt(10) for low in edges[:-1]]
+    for tool in tools():
+        shares = []
+        for low in edges[:-1]:
+            members = [row for row in faults if row.effect is not None and low <= row.effect < 10 * low]
+            shares.append(sum(caught(row, tool) for row in members) / len(members) if members else math.nan)
+        style = {"lw": 3, "color": "tab:blue"} if tool == OURS else {"lw": 1.3}
+        right.plot(middles, shares, marker="o", ms=4, label=_heading(tool), **style)
+    right.set(
+        xscale="log",
+        ylim=(-0.03, 1.03),
+        xlabel="effect in float64, in units of PyTorch's own float error (rms)",
+        ylabel="share of the planted faults that is found",
+    )
+    right.legend(loc="lower right", fontsize=8)
+    figure.savefig(file, dpi=90)
