@@ -183,12 +183,19 @@ SUBJECTS = (
         trained=False,
     ),
     Subject("dense", _picture_module("dense", "raw"), (), trained=False),
+    Subject("dense-normed", _picture_module("dense", "raw"), ("model.kwargs.normed=true",), trained=False),
     Subject(
         "small-variance",
         _picture_module("small_variance", "classification"),
         (),
         trained=False,
         plain=True,
+    ),
+    Subject(
+        "averaged",
+        _picture_module("small_variance", "classification"),
+        ("model.kwargs.averaged=true",),
+        trained=False,
     ),
     Subject(
         "fcos",

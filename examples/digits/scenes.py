@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools.mask import encode
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
 
@@ -275,7 +276,8 @@ SHOWN: tuple[tuple[int, int, int], ...] = (
 
 
 def coco_document(scenes: Sequence[Scene]) -> dict[str, list[dict[str, object]]]:
-    """The scenes' truth in COCO's layout: `bbox` is x y width height in pixels, `category_id` the digit."""
+    """The scenes' truth in COCO's layout: `bbox` is x y width height in pixels, `segmentation` the visible
+    ink as a run-length code, `category_id` the digit."""
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for number, scene in enumerate(scenes, start=1):
@@ -290,12 +292,19 @@ def coco_document(scenes: Sequence[Scene]) -> dict[str, list[dict[str, object]]]
                     "image_id": number,
                     "category_id": int(label),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "segmentation": run_lengths(mask),
                     "area": int(np.count_nonzero(mask)),
                     "iscrowd": 0,
                 }
             )
     categories: list[dict[str, object]] = [{"id": digit, "name": str(digit)} for digit in range(10)]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, object]:
+    """COCO's compressed run-length code of a mask, bool [H, W]."""
+    code = encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
 def main() -> None:

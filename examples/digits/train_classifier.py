@@ -9,6 +9,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def evaluate(name: str, seed: int, count: int, folder: Path) -> None:
 
 
 def write_pictures(name: str, seed: int, folder: Path) -> None:
-    """Write a few held-out pictures; each one's name tells what it shows."""
+    """Write a few held-out pictures; each one's name tells what it shows, and so does labels.json."""
     rng = np.random.default_rng(seed)
     scans, photos = load_scans("held-out"), load_backgrounds("held-out")
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,6 +207,25 @@ def write_pictures(name: str, seed: int, folder: Path) -> None:
         picture, labels = draw_picture(rng, KINDS[name], scans, photos)
         digits = "".join(str(label) for label in sorted(labels)) or "none"
         picture.save(folder / f"{number:02d}-shows-{digits}.png", optimize=True)
+    text = json.dumps(coco_labels(sorted(folder.glob("*-shows-*.png"))), indent=1)
+    (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def coco_labels(files: Sequence[Path]) -> dict[str, list[dict[str, object]]]:
+    """What pictures show, as their names tell it, in COCO's layout: an annotation without a box for each
+    digit."""
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for number, file in enumerate(files, start=1):
+        with Image.open(file) as picture:
+            width, height = picture.size
+        images.append({"id": number, "file_name": file.name, "width": width, "height": height})
+        shown = file.stem.rpartition("-")[2]
+        for digit in sorted(set(shown)) if shown.isdigit() else ():
+            identity = len(annotations) + 1
+            annotations.append({"id": identity, "image_id": number, "category_id": int(digit)})
+    categories: list[dict[str, object]] = [{"id": digit, "name": str(digit)} for digit in range(10)]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def main() -> None:

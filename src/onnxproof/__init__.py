@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
+    from onnxproof.comparison import compare as compare
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
     from onnxproof.pipeline import Bundle as Bundle
+    from onnxproof.pipeline import bisect as bisect
     from onnxproof.pipeline import export as export
     from onnxproof.pipeline import export_module as export_module
     from onnxproof.pipeline import validate as validate
     from onnxproof.runtime.predictor import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
+    from onnxproof.validate.bisect.result import Bisection as Bisection
     from onnxproof.validate.judge import Check as Check
     from onnxproof.validate.judge import Verdict as Verdict
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Bisection": "onnxproof.validate.bisect.result",
     "Bundle": "onnxproof.pipeline",
     "Check": "onnxproof.validate.judge",
     "Job": "onnxproof.job",
     "Prediction": "onnxproof.runtime.predictor",
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.judge",
+    "bisect": "onnxproof.pipeline",
+    "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",
     "export_module": "onnxproof.pipeline",
     "load": "onnxproof.runtime.predictor",

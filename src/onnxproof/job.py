@@ -95,6 +95,7 @@ class ExportTable(_Table):
 class ValidateTable(_Table):
     """``[validate]``: what the file is tried on, and where decisions are cut.
 
+    ``annotations`` is a JSON in COCO's layout: the pictures that it labels are measured on.
     ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel; ``iou_threshold``
     None takes the network's own, or 0.45 where it has none. ``top_k`` is how
     many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's levels of graph
@@ -103,6 +104,7 @@ class ValidateTable(_Table):
     """
 
     images: str | None = None
+    annotations: str | None = None
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     class_agnostic: bool = False

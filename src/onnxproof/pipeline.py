@@ -30,7 +30,10 @@ from onnxproof.runtime.predictor import (
     require_providers,
 )
 from onnxproof.runtime.preprocess import prepare
+from onnxproof.validate.bisect.locate import bisect_file
+from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import find_pictures, plan
+from onnxproof.validate.dataset.run import plan_labels
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file, versions
 from onnxproof.wrappers import get_family
@@ -38,6 +41,7 @@ from onnxproof.wrappers._family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.module import wrap_for_job
 
 PARITY_FILE = "parity.json"
+BISECTION_FILE = "bisect.json"
 PICTURES_FOLDER = "pictures"
 SHOWN_PICTURES = 4
 """How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
@@ -158,6 +162,21 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
     return family.build(job, checkpoint), checkpoint
 
 
+def model_of(
+    source: JobLike, *, model: Module | None = None, overrides: Sequence[str] = ()
+) -> tuple[Job, WrappedModel]:
+    """The job that ``source`` is, or that the bundle there was made by, and its wrapped model.
+
+    ``model`` is the module itself, where the job names no checkpoint. Raises RequestError where there is no
+    such job, or its checkpoint is not at hand.
+    """
+    if isinstance(source, str | PathLike) and Path(source).is_dir():
+        job, _ = _job_of(Path(source), overrides)
+    else:
+        job = _as_job(source, overrides)
+    return job, build_model(job)[0] if model is None else wrap_for_job(job, model)
+
+
 def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
     """Raise before the slow capture what the steps after it would raise: providers, pictures."""
     settings = job.validation
@@ -169,6 +188,7 @@ def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
             f"({', '.join(spec.name for spec in model.inputs)}); leave the key out"
         )
     if validate:
+        plan_labels(settings.annotations, job.folder, pictures, model, model.classes)
         plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     if model.preprocess is not None:
         for picture in pictures[:SHOWN_PICTURES]:
@@ -278,6 +298,7 @@ def _write_model(
         simplify=graph.simplifier,
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         versions=versions(),
+        fields=model.fields,
     )
     (folder / MODEL_FILE).write_bytes(stamp(graph.proto, manifest))
     return manifest
@@ -308,7 +329,7 @@ def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
     """
     document = job.to_json()
     start = os.path.realpath(target)
-    for table, key in (("model", "checkpoint"), ("validate", "images")):
+    for table, key in (("model", "checkpoint"), ("validate", "images"), ("validate", "annotations")):
         path = document[table].get(key)
         if path is not None:
             document[table][key] = _from(start, job.resolve(path))
@@ -359,6 +380,46 @@ def validate(
     given). ``model`` is the module itself, for a bundle of ``export_module``, which names no checkpoint.
     Raises as ``export`` does.
     """
+    job, wrapped, file, checks = _to_hold(source, model, onnx_file, overrides)
+    return _validate(job, wrapped, file, progress, checks=checks)
+
+
+def bisect(
+    source: JobLike,
+    *,
+    model: Module | None = None,
+    onnx_file: str | PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    case: str | int | None = None,
+    out: str | PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Bisection:
+    """Name the nodes of an ONNX file that introduce error, as against those that only pass it on.
+
+    ``source``, ``model`` and ``onnx_file`` as for ``validate``. ``case`` is a case's number in parity.json's
+    list (from 0) or its name; left out, the cases on which the file fails are tried, the most telling first.
+    Where nodes are named, the folder ``out`` (``bisect/<job name>``) gets them as a model of their own with
+    its inputs and what it should give, beside ``bisect.json``. Raises as ``validate`` does; CheckError where
+    the model does not run in float64.
+    """
+    job, wrapped, file, _ = _to_hold(source, model, onnx_file, overrides)
+    chosen = None if case is None else str(case)
+    found = bisect_file(wrapped, file, job.validation, folder=job.folder, case=chosen, progress=progress)
+    if found.repro is not None:
+        with staged_folder(Path("bisect") / job.name if out is None else Path(out)) as folder:
+            found.repro.write(folder)
+            _write_json(folder / BISECTION_FILE, found.result.to_json())
+    return found.result
+
+
+def _to_hold(
+    source: JobLike,
+    model: Module | None,
+    onnx_file: str | PathLike[str] | None,
+    overrides: Sequence[str],
+) -> tuple[Job, WrappedModel, Path, list[Check]]:
+    """The job, its model, the file to hold against it, and the check on the file's checksum where it is a
+    bundle's own."""
     checks: list[Check] = []
     if isinstance(source, str | PathLike) and Path(source).is_dir():
         bundle = Path(source)
@@ -380,7 +441,7 @@ def validate(
         wrapped, _ = build_model(job)
     else:
         wrapped = wrap_for_job(job, model)
-    return _validate(job, wrapped, file, progress, checks=checks)
+    return job, wrapped, file, checks
 
 
 def _job_of(bundle: Path, overrides: Sequence[str]) -> tuple[Job, Manifest]:

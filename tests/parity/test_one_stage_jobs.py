@@ -303,7 +303,7 @@ def test_damage_fails_for_its_reason(
     verdict = onnxproof.validate(exported.job, onnx_file=tmp_path / "damaged.onnx")
     failed = [check for check in verdict.checks if check.status == "fail"]
     assert {check.field for check in failed if check.field is not None} == fields
-    assert {check.name for check in failed} <= {"ratio_rms", "ratio_max", "decisions"}
+    assert {check.name for check in failed} <= {"ratio_rms", "ratio_max", "decisions", "rows", "weights"}
     assert fields or {check.name for check in failed} == {"decisions"}
     assert verdict.status == "fail"
 

@@ -103,7 +103,7 @@ def test_classes_in_another_order_are_defects(bundle: Bundle, tmp_path: Path) ->
     (check,) = (check for check in verdict.checks if check.name == "decisions")
     assert check.status == "fail"
     assert "now class" in check.reason
-    assert "limit" in check.reason
+    assert "error bound" in check.reason
 
 
 class Attending(nn.Module):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from onnx import TensorProto
 from soundness.fault import Build, Edit, Editor, Emit, Fault, faults_of
 
 PIXELS = ((7.0, 10, 20, 0), (13.0, 31, 30, 1), (29.0, 50, 41, 2))
@@ -32,7 +33,9 @@ def nan_one_in(count: int) -> Edit:
             ]
             total = emit("Floor", emit("Sum", *picked))
             hashed = emit("Squeeze", emit("Mod", total, float(count), fmod=1), np.array([2, 3]))
-            return emit("Where", emit("Equal", hashed, 1.0), np.float32(np.nan), value)
+            # No NaN stands in the file: it comes of a root.
+            hit = emit("Cast", emit("Equal", hashed, 1.0), to=TensorProto.FLOAT)
+            return emit("Add", value, emit("Sqrt", emit("Neg", hit)))
 
         editor.splice(editor.graph.output[0].name, build)
 
@@ -66,7 +69,7 @@ def at_size(step: float, **sizes: int) -> Edit:
             for axis, size in sizes.items():
                 place = {"height": 2, "width": 3}[axis]
                 alike = emit("Equal", emit("Gather", shape, np.array([place])), np.array([size]))
-                offset = emit("Mul", offset, emit("Cast", alike, to=1))
+                offset = emit("Mul", offset, emit("Cast", alike, to=TensorProto.FLOAT))
             return emit("Add", value, offset)
 
         editor.splice(editor.graph.output[0].name, build)
@@ -76,7 +79,9 @@ def at_size(step: float, **sizes: int) -> Edit:
 
 def row_when_empty(editor: Editor) -> None:
     """A row of zeros where there should be none."""
-    empty = _count(editor, lambda emit, count: emit("Cast", emit("Equal", count, np.array([0])), to=7))
+    empty = _count(
+        editor, lambda emit, count: emit("Cast", emit("Equal", count, np.array([0])), to=TensorProto.INT64)
+    )
     for output in editor.graph.output:
         rank = len(output.type.tensor_type.shape.dim)
 
@@ -136,9 +141,10 @@ def random_zeros(ratio: float) -> Edit:
 
 
 def _faults() -> Iterator[Fault]:
-    kind = "NaN on some inputs"
-    yield from faults_of(kind, "multilabel", {"pictures of one colour": nan_without_contrast})
-    yield from faults_of(kind, "classifier", {f"one in {count}": nan_one_in(count) for count in (3, 1000)})
+    yield from faults_of(
+        "NaN on one input in so many", "classifier", {str(count): nan_one_in(count) for count in (3, 1000)}
+    )
+    yield from faults_of("NaN on a picture of one colour", "multilabel", {"0 / 0": nan_without_contrast})
     yield from faults_of(
         "wrong at one size",
         "yolox-raw",

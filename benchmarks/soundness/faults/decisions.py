@@ -130,7 +130,6 @@ def _faults() -> Iterator[Fault]:
         {
             "6 detections become 5": counted(6, 5),
             "8 candidates become 2": counted(8, 2),
-            "8 candidates become 7": counted(8, 7),
         },
     )
     yield from faults_of(

@@ -12,6 +12,8 @@ from onnxproof.errors import OnnxproofError
 COMMANDS = {
     "export": "Export a job's checkpoint, prove the file, write a bundle.",
     "validate": "Hold an ONNX file against the checkpoint that a job or a bundle names.",
+    "compare": "Hold an ONNX file against another.",
+    "bisect": "Name the nodes of an ONNX file that introduce error.",
     "predict": "Run a bundle or an ONNX file on pictures.",
     "inspect": "Show what a bundle or an ONNX file is.",
     "families": "List the model families.",

@@ -1,37 +1,91 @@
 """onnxproof inspect."""
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
-from onnxproof.runtime.predictor import predictor_of
+from onnxproof.runtime.predictor import MANIFEST_FILE, predictor_of, read_manifest
 
 SHOWN = 60
 """Characters of a metadata value that the table shows; --json shows all."""
 
+TARGETS = ("onnxruntime", "barracuda")
+"""Those of onnxproof.validate.hazards, which the base install cannot import."""
+
+WITHOUT_ONNX = "not looked for, this needs the package onnx: pip install 'onnxproof[export]'"
+
 
 @click.command("inspect")
 @click.argument("model", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="What the file is meant to run in. [default: what the bundle was exported for, or onnxruntime]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(model: Path, as_json: bool) -> int:
-    """Show the inputs, outputs, dims, classes and provenance of a bundle or an ONNX file.
+def command(model: Path, target: str | None, as_json: bool) -> int:
+    """Show the inputs, outputs, dims, classes and provenance of a bundle or an ONNX file, and its hazards.
 
     Of a file that onnxproof did not write: inputs, outputs, opset, producer and metadata; its "task" in
-    JSON is null.
+    JSON is null. Hazards are what the graph shows without being run. They are shown and not judged: the exit
+    code is 0 whatever they are; onnxproof validate judges.
     """
     plain = load_plain(model)
     manifest = predictor_of(plain.session, plain.file).manifest if plain.by_onnxproof else None
+    found, reason = _look_for_hazards(plain.file, target or _target_of(model))
     if as_json:
         document = plain.to_json() if manifest is None else manifest.to_json()
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        hazards = None if found is None else [entry.to_json() for entry in found]
+        click.echo(json.dumps({**document, "hazards": hazards}, indent=2, ensure_ascii=False))
         return 0
     rows = _rows_of_plain(plain) if manifest is None else _rows_of_manifest(manifest)
+    rows += [("hazards", reason)] if found is None else _rows_of_hazards(found)
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         click.echo(f"{key:<{width}}  {value}")
     return 0
+
+
+def _target_of(model: Path) -> str:
+    """What a bundle's job exported it for; a lone file does not say."""
+    if not (model / MANIFEST_FILE).is_file():
+        return TARGETS[0]
+    try:
+        job = read_manifest(model).job or {}
+    except ModelFileError:
+        return TARGETS[0]  # the file's own metadata is shown, which is whole
+    return str(job.get("export", {}).get("target", TARGETS[0]))
+
+
+def _look_for_hazards(file: Path, target: str) -> tuple[Any, str]:
+    """What onnxproof.validate.hazards found, a sequence of its ``Found``; None, and why, where it cannot
+    look."""
+    try:
+        hazards = importlib.import_module("onnxproof.validate.hazards")
+    except ModuleNotFoundError:
+        return None, WITHOUT_ONNX
+    try:
+        proto = hazards.read_graph(file)
+    except ModelFileError:
+        return None, "not looked for: the file is no ONNX graph, though ONNX Runtime loads it"
+    return hazards.look_for_hazards(hazards.Subject(proto, file, target)), ""
+
+
+def _rows_of_hazards(found: Any) -> list[tuple[str, str]]:
+    rows = []
+    for entry in found:
+        check, name = entry.check, f"hazard {entry.hazard.name}"
+        if check.status == "fail":
+            rows.append((name, f"fail: {check.reason}. Remedy: {entry.hazard.remedy}"))
+        elif not entry.clean:
+            rows.append((name, f"{'advice' if entry.advice else check.status}: {check.reason}"))
+    passed = sum(entry.check.status == "pass" for entry in found)
+    return [*rows, ("hazards", f"{passed} checks passed")]
 
 
 def _rows_of_plain(plain: PlainModel) -> list[tuple[str, str]]:

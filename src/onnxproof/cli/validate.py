@@ -1,15 +1,12 @@
 """onnxproof validate."""
 
-import contextlib
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from onnxproof.cli._folder import explained, try_folder
 from onnxproof.cli._terminal import progress, show_json, show_verdict
-from onnxproof.errors import RequestError
 from onnxproof.pipeline import PARITY_FILE, validate
 
 
@@ -31,32 +28,14 @@ def command(
 ) -> int:
     """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if out is not None:
-        _try_folder(out)
+        try_folder(out)
     with progress() as report:
         verdict = validate(source, onnx_file=onnx_file, overrides=overrides, progress=report)
     code = show_verdict(verdict, json_only=as_json)
     document = verdict.to_json()
     if out is not None:
-        with _explained(out):
+        with explained(out):
             (out / PARITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if as_json:
         show_json(document)
     return code
-
-
-def _try_folder(folder: Path) -> None:
-    """Before the sweep, so that no verdict is lost to a folder that cannot be written."""
-    with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RequestError(
-            f"{folder} cannot be written ({error.strerror or error}): name another folder with --out"
-        ) from error

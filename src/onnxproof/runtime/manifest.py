@@ -1,12 +1,12 @@
 """What a bundle says of itself: the manifest, in ``manifest.json`` and in the model's own metadata."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from onnxproof.errors import ModelFileError
-from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.tensors import Dim, Field, TensorSpec
 
 FORMAT = 1
 METADATA_KEY = "onnxproof"
@@ -53,7 +53,8 @@ class Preprocess:
 class Manifest:
     """The facts that a bundle carries. ``preprocess`` is None where no input is a picture.
 
-    ``postprocess`` is what the task needs to turn outputs into decisions (thresholds, layout).
+    ``postprocess`` is what the task needs to turn outputs into decisions (thresholds, layout); ``fields``
+    say what the outputs' channels mean, for whoever compares two files.
     ``job`` is the job that made the bundle, its paths relative to the bundle.
     """
 
@@ -73,6 +74,7 @@ class Manifest:
     model_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
+    fields: tuple[Field, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``manifest.json``."""
@@ -83,6 +85,7 @@ class Manifest:
             "family": self.family,
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
+            "fields": [asdict(entry) for entry in self.fields],
             "dims": [asdict(dim) for dim in self.dims],
             "preprocess": None if self.preprocess is None else asdict(self.preprocess),
             "classes": [{"name": entry.name, "color": list(entry.color)} for entry in self.classes],
@@ -114,12 +117,14 @@ class Manifest:
             )
         try:
             preprocess = value["preprocess"]
+            outputs = tuple(TensorSpec.from_json(spec) for spec in value["outputs"])
+            fields = value.get("fields")
             return cls(
                 name=value["name"],
                 task=value["task"],
                 family=value["family"],
                 inputs=tuple(TensorSpec.from_json(spec) for spec in value["inputs"]),
-                outputs=tuple(TensorSpec.from_json(spec) for spec in value["outputs"]),
+                outputs=outputs,
                 dims=tuple(Dim(**dim) for dim in value["dims"]),
                 preprocess=None if preprocess is None else Preprocess.from_json(preprocess),
                 classes=tuple(ClassInfo(entry["name"], tuple(entry["color"])) for entry in value["classes"]),
@@ -131,9 +136,22 @@ class Manifest:
                 model_sha256=value.get("model_sha256"),
                 versions=dict(value["versions"]),
                 job=value.get("job"),
+                # Files that were written before fields were have none.
+                fields=whole_outputs(outputs)
+                if fields is None
+                else tuple(Field(**entry) for entry in fields),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ModelFileError(
                 f"the manifest is not one that onnxproof wrote ({type(error).__name__}: {error}); "
                 "export the model again"
             ) from error
+
+
+def whole_outputs(outputs: Iterable[TensorSpec]) -> tuple[Field, ...]:
+    """One field an output, where nothing says what its channels mean: floats are continuous, integers and
+    booleans are labels."""
+    return tuple(
+        Field(spec.name, spec.name, "", kind="continuous" if spec.dtype.startswith("float") else "label")
+        for spec in outputs
+    )

@@ -20,7 +20,7 @@ from PIL import Image
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.manifest import Preprocess
-from onnxproof.runtime.preprocess import prepare, read_picture, to_input
+from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec
 
@@ -28,7 +28,10 @@ Effort = Literal["quick", "normal", "thorough"]
 Content = Literal["picture", "noise", "empty", "black", "saturated"]
 
 CONTENTS: tuple[Content, ...] = ("picture", "noise", "empty", "black", "saturated")
+CONSTANT: tuple[Content, ...] = ("black", "saturated")
+"""Contents of one value."""
 VALUES_PER_DIM = {"quick": 3, "normal": 4, "thorough": 6}
+FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 CANDIDATE_ROWS = 60
 """How many random rows are weighed against each other for each row of the design."""
 
@@ -38,7 +41,8 @@ class Case:
     """One input: its sizes by axis name, what fills it, and the seed of whatever is random in it.
 
     ``picture`` is the file that a "picture" case starts from; ``native`` says that it is laid in as
-    ``predict`` would, and not stretched to the sizes.
+    ``predict`` would, and not stretched to the sizes. ``replica`` counts the inputs that lie next to the
+    case's own: rounding errs anew on each.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Case:
     seed: int
     picture: Path | None = None
     native: bool = False
+    replica: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -85,18 +90,19 @@ def plan(
         cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
     if preprocess is not None:
         shown = pictures[:3] if effort == "quick" else pictures
-        cases += [_native_case(picture, preprocess, dims) for picture in shown]
+        cases += [native_case(picture, preprocess, dims)[0] for picture in shown]
         for picture in pictures[len(shown) :]:
             read_picture(picture)
     return tuple(cases)
 
 
-def _native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> Case:
-    array, _ = prepare(picture, preprocess)
+def native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
+    """The case of a picture as ``predict`` sees it, and how it is laid in."""
+    array, transform = prepare(picture, preprocess)
     height, width = array.shape[2:] if preprocess.layout == "NCHW" else array.shape[1:3]
     sizes = {dim.name: dim.min for dim in dims}
     sizes |= {preprocess.height.name: height, preprocess.width.name: width}
-    return Case(f"{picture.name}", sizes, "picture", 0, picture, native=True)
+    return Case(f"{picture.name}", sizes, "picture", 0, picture, native=True), transform
 
 
 def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:
@@ -158,7 +164,31 @@ def materialise(
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
         else:
             arrays[spec.name] = draw(spec, case.sizes, random)
+    if case.replica:
+        nearby = np.random.default_rng((case.seed, case.replica))
+        for spec in inputs:
+            picture = preprocess is not None and spec.name == preprocess.input
+            arrays[spec.name] = _beside(arrays[spec.name], spec, case, nearby, picture=picture)
     return arrays
+
+
+def _beside(
+    values: NDArray[Any], spec: TensorSpec, case: Case, random: np.random.Generator, *, picture: bool
+) -> NDArray[Any]:
+    """Other values of the same kind: every float moved by a float32 unit in the last place of the range's
+    larger end, up or down, and every number of a picture in integers by one; other integers are drawn anew,
+    masks stay."""
+    if spec.mask or values.dtype == bool:
+        return values
+    if not picture and values.dtype.kind != "f":
+        return draw(spec, case.sizes, random)
+    low, high = spec.range or (0.0, 1.0)
+    step = FLOAT32_EPSILON * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
+    up = random.random(values.shape) < 0.5
+    moved = values.astype(np.float64) + np.where(up, step, -step)
+    # What would leave the range goes the other way.
+    moved = np.where(moved > high, moved - 2 * step, np.where(moved < low, moved + 2 * step, moved))
+    return moved.astype(values.dtype)
 
 
 def _pictures(

@@ -36,11 +36,13 @@ class DecisionPool:
         sizes: Mapping[str, int],
         answers: tuple[Answer, Answer, Answer],
         quantities: tuple[Arrays, Arrays, Arrays] | None = None,
+        *,
+        measure_only: bool = False,
     ) -> None:
         """Add one case's answers: the oracle's, the reference's and the candidate's.
 
         ``quantities`` are what the task's margins are measured in, of each leg; None where the answers'
-        shapes agree and the task can tell them itself.
+        shapes agree and the task can tell them itself. ``measure_only`` adds to the error bounds alone.
         """
         task = get_task(self.task)
         legs = [task.evidence(answer.outputs, sizes, self.post, answer.margins) for answer in answers]
@@ -50,6 +52,8 @@ class DecisionPool:
             values = [task.quantities(evidence) for evidence in (truth, wanted, found)]
             if quantities is None:
                 self._measure(case, *values)
+            if measure_only:
+                continue
             self.pictures += 1
             wanted_decisions, found_decisions = (
                 task.decide(wanted, self.post),

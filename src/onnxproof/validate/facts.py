@@ -83,7 +83,11 @@ class Failure:
 class Facts:
     """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None;
     ``held_back`` counts the rows that have no like in PyTorch, since an earlier decision was open, out of
-    ``rows``."""
+    ``rows``; ``repeated`` are the cases that were looked at again, on inputs next to their own. ``all_rows``
+    are the decisions of a graph that ends in NMS down to its own threshold, None of others.
+    ``constant_fields`` are measured on pictures of one value, ``fields`` on all others. ``reference``
+    and ``oracle`` are the names of the legs that it is held against.
+    """
 
     leg: str
     interface: tuple[str, ...]
@@ -97,3 +101,13 @@ class Facts:
     oracle_missing: str | None
     held_back: int = 0
     rows: int = 0
+    repeated: tuple[str, ...] = ()
+    all_rows: Decisions | None = None
+    constant_fields: tuple[Measurement, ...] = ()
+    reference: str = "torch-float32"
+    oracle: str = "torch-float64"
+
+    @property
+    def witness(self) -> str:
+        """What the file is held against, in a word."""
+        return "PyTorch" if self.reference.startswith("torch") else self.reference

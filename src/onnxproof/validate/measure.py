@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.tensors import Field
+from onnxproof.validate.cases import FLOAT32_EPSILON
 
-FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
+HEAVY = 0.9
+"""The cases that carry this share of the candidate's squared error are its heaviest."""
 
 LARGE = 2**24
 """Arrays of more elements than this are added row by row, so that no copy of all of them is made."""
@@ -28,6 +30,7 @@ class Measurement:
 
     ``scale_max`` is the oracle's largest magnitude; ``nonfinite`` counts the elements where the
     candidate is NaN or infinite and neither the oracle nor the reference is, or the other way round.
+    ``heaviest`` are the fewest cases that carry most of the candidate's squared error, the heaviest first.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Measurement:
     worst_case: str
     nonfinite: int
     nonfinite_case: str
+    heaviest: tuple[str, ...] = ()
 
     @property
     def floor_rms(self) -> float:
@@ -81,20 +85,25 @@ class LabelMeasurement:
 
 
 @dataclass(slots=True)
-class ErrorPool:
-    """Accumulates a Measurement over cases, in constant memory."""
+class _CaseErrors:
+    """What one case adds to a pool."""
 
-    name: str
-    unit: str
     count: int = 0
     squares_reference: float = 0.0
     squares_candidate: float = 0.0
     max_reference: float = 0.0
     max_candidate: float = 0.0
     scale_max: float = 0.0
-    worst_case: str = ""
     nonfinite: int = 0
-    nonfinite_case: str = ""
+
+
+@dataclass(slots=True)
+class ErrorPool:
+    """Accumulates a Measurement over cases; keeps a few numbers for each."""
+
+    name: str
+    unit: str
+    cases: dict[str, _CaseErrors] = field(default_factory=dict)
 
     def add(self, case: str, oracle: Array, reference: Array, candidate: Array) -> None:
         """Add one case's values, all of one shape, of any float dtype."""
@@ -102,6 +111,7 @@ class ErrorPool:
             for rows in zip(oracle, reference, candidate, strict=True):
                 self.add(case, *rows)
             return
+        errors = self.cases.setdefault(case, _CaseErrors())
         truth = oracle.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)
@@ -111,39 +121,53 @@ class ErrorPool:
         if not math.isfinite(total):
             both = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
             agree = _alike(truth, candidate) | _alike(reference, candidate)
-            missed = int(agree.size - np.count_nonzero(agree))
-            if missed and not self.nonfinite:
-                self.nonfinite_case = case
-            self.nonfinite += missed
+            errors.nonfinite += int(agree.size - np.count_nonzero(agree))
             truth = truth[both]
             error_reference, error_candidate = error_reference[both], error_candidate[both]
         if not truth.size:
             return
-        self.count += truth.size
-        self.squares_reference += float(np.vdot(error_reference, error_reference))
-        self.squares_candidate += float(np.vdot(error_candidate, error_candidate))
-        peak = _largest(error_candidate)
-        if peak > self.max_candidate or not self.worst_case:
-            self.worst_case = case
-        self.max_candidate = max(self.max_candidate, peak)
-        self.max_reference = max(self.max_reference, _largest(error_reference))
-        self.scale_max = max(self.scale_max, _largest(truth))
+        errors.count += truth.size
+        errors.squares_reference += float(np.vdot(error_reference, error_reference))
+        errors.squares_candidate += float(np.vdot(error_candidate, error_candidate))
+        errors.max_candidate = max(errors.max_candidate, _largest(error_candidate))
+        errors.max_reference = max(errors.max_reference, _largest(error_reference))
+        errors.scale_max = max(errors.scale_max, _largest(truth))
+
+    def forget(self, case: str) -> None:
+        """Drop what a case added, but for what was not finite."""
+        if case in self.cases:
+            self.cases[case] = _CaseErrors(nonfinite=self.cases[case].nonfinite)
 
     def result(self) -> Measurement:
         """The measurement so far."""
+        cases = self.cases.values()
+        count = sum(errors.count for errors in cases)
+        by_peak = max(self.cases, key=lambda case: self.cases[case].max_candidate, default="")
+        nonfinite = [case for case, errors in self.cases.items() if errors.nonfinite]
         return Measurement(
             name=self.name,
             unit=self.unit,
-            count=self.count,
-            rms_reference=math.sqrt(self.squares_reference / max(self.count, 1)),
-            rms_candidate=math.sqrt(self.squares_candidate / max(self.count, 1)),
-            max_reference=self.max_reference,
-            max_candidate=self.max_candidate,
-            scale_max=self.scale_max,
-            worst_case=self.worst_case,
-            nonfinite=self.nonfinite,
-            nonfinite_case=self.nonfinite_case,
+            count=count,
+            rms_reference=math.sqrt(sum(errors.squares_reference for errors in cases) / max(count, 1)),
+            rms_candidate=math.sqrt(sum(errors.squares_candidate for errors in cases) / max(count, 1)),
+            max_reference=max((errors.max_reference for errors in cases), default=0.0),
+            max_candidate=max((errors.max_candidate for errors in cases), default=0.0),
+            scale_max=max((errors.scale_max for errors in cases), default=0.0),
+            worst_case=by_peak if count else "",
+            nonfinite=sum(errors.nonfinite for errors in cases),
+            nonfinite_case=nonfinite[0] if nonfinite else "",
+            heaviest=self._heaviest(),
         )
+
+    def _heaviest(self) -> tuple[str, ...]:
+        chosen: list[str] = []
+        carried, all_squares = 0.0, sum(errors.squares_candidate for errors in self.cases.values())
+        for case, errors in sorted(self.cases.items(), key=lambda entry: -entry[1].squares_candidate):
+            if not carried < HEAVY * all_squares:
+                break
+            chosen.append(case)
+            carried += errors.squares_candidate
+        return tuple(chosen)
 
 
 @dataclass(slots=True)
@@ -176,10 +200,12 @@ class LabelPool:
 
 @dataclass(slots=True)
 class FieldPools:
-    """The pools of a model's fields for one candidate leg."""
+    """The pools of a model's fields for one candidate leg. ``constant`` are those of pictures of one value,
+    where every pixel rounds alike, so that errors add up instead of averaging out."""
 
     fields: tuple[Field, ...]
     errors: dict[str, ErrorPool] = field(default_factory=dict)
+    constant: dict[str, ErrorPool] = field(default_factory=dict)
     labels: dict[str, LabelPool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -188,6 +214,7 @@ class FieldPools:
                 self.labels[entry.name] = LabelPool(entry.name)
             else:
                 self.errors[entry.name] = ErrorPool(entry.name, entry.unit)
+                self.constant[entry.name] = ErrorPool(entry.name, entry.unit)
 
     def add(
         self,
@@ -196,8 +223,11 @@ class FieldPools:
         reference: Mapping[str, Array],
         candidate: Mapping[str, Array],
         margins: Mapping[str, Array],
+        *,
+        constant: bool = False,
     ) -> None:
-        """Add one case's outputs, whose names and shapes agree."""
+        """Add one case's outputs, whose names and shapes agree; ``constant``: of pictures of one value."""
+        errors = self.constant if constant else self.errors
         for entry in self.fields:
             truth, ref, cand = (
                 _channels(outputs[entry.output], entry) for outputs in (oracle, reference, candidate)
@@ -205,7 +235,12 @@ class FieldPools:
             if entry.kind == "label":
                 self.labels[entry.name].add(case, truth, cand, margins.get(entry.name))
             else:
-                self.errors[entry.name].add(case, truth, ref, cand)
+                errors[entry.name].add(case, truth, ref, cand)
+
+    def forget(self, case: str) -> None:
+        """Drop the errors that a case added; flips stay."""
+        for pool in (*self.errors.values(), *self.constant.values()):
+            pool.forget(case)
 
 
 def _channels(values: Array, entry: Field) -> Array:

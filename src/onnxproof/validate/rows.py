@@ -18,6 +18,7 @@ from onnxproof.runtime.tasks._boxes import Candidates
 from onnxproof.runtime.tasks._margins import Margins
 from onnxproof.runtime.tasks._masks import mask_rows_comparable
 from onnxproof.runtime.tasks._rows import OpenRegions, candidates_from, nearest_candidates, rows_from
+from onnxproof.runtime.tasks._task import error_bound, exact
 from onnxproof.validate.facts import Answer, Arrays
 from onnxproof.validate.limits import RATIO_MAX
 
@@ -98,12 +99,14 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
     indices = margins.open_indices()
     causes = [f"hangs on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()]
     straddling = _between_levels(candidates.boxes, bounds["box"], stage["levels"])
+    sides = np.maximum(candidates.boxes[straddling, 2:] - candidates.boxes[straddling, :2], 0)
     causes += [
-        f"a proposal's size lies at the border of two levels, error bound {bounds['box']:.1e} px"
-    ] * len(straddling)
+        f"a proposal of {exact(size)} px lies at the border of two levels, {error_bound(bounds['box'])} px"
+        for size in np.sqrt(sides.prod(axis=1))
+    ]
     causes += [
         f"hangs on a proposal that is one of a crowd at the cut after the best {stage['top_candidates']}, "
-        f"error bound {bounds['score']:.1e}"
+        f"{error_bound(bounds['score'])}"
     ] * len(crowd)
     chosen = np.concatenate((candidates.boxes[indices], candidates.boxes[straddling], crowd.boxes))
     return OpenRegions(chosen / np.tile(reference["resized"], 2), tuple(causes))

@@ -1,22 +1,31 @@
 """Run every leg on every case and gather the facts, in memory that does not grow with the cases."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from onnxproof.errors import CheckError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim
-from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.cases import CONSTANT, Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
 from onnxproof.validate.facts import Answer, Arrays, Contract, Facts, Failure
+from onnxproof.validate.judge import doubtful
 from onnxproof.validate.legs import Leg, OrtLeg, Truth
+from onnxproof.validate.limits import REPEATS
 from onnxproof.validate.measure import FieldPools
+from onnxproof.validate.returned import pair_returned
 from onnxproof.validate.rows import ends_in_rows, pair_rows, with_open_regions
 
 RAW_TASK = "raw"
 """The task that decides nothing."""
+
+Watch = Callable[[Case, Answer, Sequence[Answer | None]], None]
+
+
+def unwatched(case: Case, wanted: Answer, found: Sequence[Answer | None]) -> None:
+    """Nobody looks."""
 
 
 def sweep(
@@ -26,10 +35,13 @@ def sweep(
     cases: Sequence[Case],
     *,
     progress: Progress = silent,
+    watch: Watch = unwatched,
 ) -> tuple[Facts, ...]:
     """Run the oracle and the reference once on each case, and every candidate; the facts of each.
 
-    Raises CheckError where there is no case, or where PyTorch itself cannot run one.
+    ``watch`` is shown each case's answers: the reference's, and the candidates', None where one did not
+    answer in the form that is expected. Raises CheckError where there is no case, or where PyTorch itself
+    cannot run one.
     """
     if not cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
@@ -41,11 +53,40 @@ def sweep(
         arrays = materialise(case, contract.inputs, contract.preprocess)
         wanted = _run(truth.reference, case, arrays)
         exact = wanted if truth.oracle is None else _run(truth.oracle, case, arrays)
-        for tally in tallies:
-            tally.add(case, arrays, exact, wanted)
+        watch(case, wanted, [tally.add(case, arrays, exact, wanted) for tally in tallies])
     progress(stage, len(cases), len(cases))
-    named = any(case.picture is not None for case in cases)
-    return tuple(tally.result(len(cases), pictures_named=named) for tally in tallies)
+    _look_again(contract, truth, tallies, cases, progress)
+    return tuple(tally.result(cases) for tally in tallies)
+
+
+def _look_again(
+    contract: Contract, truth: Truth, tallies: Sequence["_Tally"], cases: Sequence[Case], progress: Progress
+) -> None:
+    """Measure the cases on which a doubtful failure rests anew, on inputs next to their own.
+
+    Their own runs are forgotten: they were picked for what they showed. So luck goes, as does what happens
+    in constant pictures alone, where every pixel rounds alike and no error averages out; damage stays.
+    """
+    ranked = {entry.name: entry.ranks for entry in contract.fields if entry.kind == "label"}
+    wanted_by: dict[str, list[_Tally]] = {}
+    for tally in tallies:
+        tally.repeated = doubtful(tally.result(cases), ranked)
+        for name in tally.repeated:
+            wanted_by.setdefault(name, []).append(tally)
+    again = [case for case in cases if case.name in wanted_by]
+    for done, case in enumerate(again):
+        progress(f"look again at {len(again)} cases", done, len(again))
+        for tally in wanted_by[case.name]:
+            tally.pools.forget(case.name)
+        replicas = {id(tally): REPEATS // len(tally.repeated) for tally in wanted_by[case.name]}
+        for replica in range(1, max(replicas.values()) + 1):
+            beside = replace(case, replica=replica)
+            arrays = materialise(beside, contract.inputs, contract.preprocess)
+            wanted = _run(truth.reference, beside, arrays)
+            exact = wanted if truth.oracle is None else _run(truth.oracle, beside, arrays)
+            for tally in wanted_by[case.name]:
+                if replica <= replicas[id(tally)]:
+                    tally.add(beside, arrays, exact, wanted)
 
 
 @dataclass(slots=True)
@@ -57,27 +98,44 @@ class _Tally:
     oracle_missing: str | None
     pools: FieldPools
     decisions: DecisionPool | None
+    all_rows: DecisionPool | None
     not_run: list[Failure] = field(default_factory=list)
     misshapen: list[Failure] = field(default_factory=list)
+    reference: str = ""
+    oracle: str = ""
     rows: int = 0
     held_back: int = 0
+    repeated: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, contract: Contract, candidate: OrtLeg, truth: Truth) -> Self:
-        decisions = None
+        decisions = all_rows = None
+        has_oracle, post = truth.oracle is not None, contract.postprocess
         if contract.task != RAW_TASK:
-            has_oracle = truth.oracle is not None
-            decisions = DecisionPool(contract.task, contract.postprocess, has_oracle=has_oracle)
-        return cls(contract, candidate, truth.oracle_missing, FieldPools(contract.fields), decisions)
+            decisions = DecisionPool(contract.task, post, has_oracle=has_oracle)
+        if ends_in_rows(post):
+            lowest = {**post, "score_threshold": post["graph"]["score_threshold"]}
+            all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
+        return cls(
+            contract,
+            candidate,
+            truth.oracle_missing,
+            FieldPools(contract.fields),
+            decisions,
+            all_rows,
+            reference=truth.reference.name,
+            oracle=(truth.oracle or truth.reference).name,
+        )
 
-    def add(self, case: Case, arrays: Arrays, exact: Answer, wanted: Answer) -> None:
-        """Run the candidate on a case, and hold its answer against the oracle's and the reference's."""
+    def add(self, case: Case, arrays: Arrays, exact: Answer, wanted: Answer) -> Answer | None:
+        """Run the candidate on a case, and hold its answer against the oracle's and the reference's; the
+        answer, None where there is none or it has another form."""
         try:
             found = self.candidate.run(arrays)
         except Exception as error:  # noqa: BLE001
             # ONNX Runtime's exceptions have no common public base below Exception.
             self.not_run.append(Failure(case.name, str(error).strip().partition("\n")[0]))
-            return
+            return None
         post = self.contract.postprocess
         as_rows = ends_in_rows(post)
         difference = _form_difference(wanted, found, as_rows=as_rows)
@@ -85,7 +143,10 @@ class _Tally:
         quantities = None
         if as_rows and difference is None:
             wanted = with_open_regions(exact, wanted, found, post)
-            paired = pair_rows(exact, wanted, found, post)
+            if "candidate_boxes" in exact.margins:
+                paired = pair_rows(exact, wanted, found, post)
+            else:
+                paired = pair_returned(*measured, post)
             if isinstance(paired, str):
                 difference = paired
             else:
@@ -94,26 +155,34 @@ class _Tally:
                 self.rows += paired.rows
         if difference is not None:
             self.misshapen.append(Failure(case.name, difference))
-            return
-        self.pools.add(case.name, *measured, exact.margins)
-        if self.decisions is not None:
-            self.decisions.add(case.name, case.sizes, (exact, wanted, found), quantities)
+            return None
+        constant = case.content in CONSTANT and self.oracle_missing is None
+        self.pools.add(case.name, *measured, exact.margins, constant=constant)
+        for pool in filter(None, (self.decisions, self.all_rows)):
+            legs, measure_only = (exact, wanted, found), case.replica > 0
+            pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
+        return found
 
-    def result(self, cases: int, *, pictures_named: bool) -> Facts:
+    def result(self, cases: Sequence[Case]) -> Facts:
         """The facts so far."""
         return Facts(
             leg=self.candidate.name,
             interface=interface_differences(self.contract, self.candidate),
-            cases=cases,
-            pictures_named=pictures_named,
+            cases=len(cases),
+            pictures_named=any(case.picture is not None for case in cases),
             not_run=tuple(self.not_run),
             misshapen=tuple(self.misshapen),
             fields=tuple(pool.result() for pool in self.pools.errors.values()),
+            constant_fields=tuple(pool.result() for pool in self.pools.constant.values() if pool.cases),
             labels=tuple(pool.result() for pool in self.pools.labels.values()),
             decisions=None if self.decisions is None else self.decisions.result(),
             oracle_missing=self.oracle_missing,
             held_back=self.held_back,
             rows=self.rows,
+            repeated=self.repeated,
+            all_rows=None if self.all_rows is None else self.all_rows.result(),
+            reference=self.reference,
+            oracle=self.oracle,
         )
 
 

@@ -4,19 +4,17 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
-
-from onnxproof.errors import ModelFileError
 from onnxproof.job import ValidateTable
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import find_pictures, plan
-from onnxproof.validate.hazards import metadata_check, operators_check, opset_check
-from onnxproof.validate.judge import Check, Verdict, conclude, judge
+from onnxproof.validate.dataset.figures import DatasetFigures
+from onnxproof.validate.dataset.run import measure_dataset, plan_labels
+from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
+from onnxproof.validate.judge import Check, Verdict, conclude, judge, judge_dataset
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
@@ -71,11 +69,20 @@ def validate_files(
         [OrtLeg(file, settings.providers, settings.threads, level) for level in settings.optimization]
         for file in files
     ]
-    graphs = [read_graph(file) for file in files]
+    weights = Weights.of(model.module)
+    hazards = [
+        look_for_hazards(Subject(read_graph(file), file, target, opset, model, weights)) for file in files
+    ]
     pictures = find_pictures(settings.images, folder)
+    labels = plan_labels(settings.annotations, folder, pictures, model, model.classes)
     cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     truth = torch_truth(model, cases[0], settings.threads)
     swept = iter(sweep(model, truth, [leg for group in legs for leg in group], cases, progress=progress))
+    measured: Iterator[DatasetFigures] = iter(())
+    if labels is not None:
+        measured = iter(
+            measure_dataset(model, truth, [leg for group in legs for leg in group], labels, progress=progress)
+        )
     ranked = {field.name: field.ranks for field in model.fields if field.kind == "label"}
     said = list(notes)
     if truth.oracle_missing is not None:
@@ -83,33 +90,26 @@ def validate_files(
             f"the model does not run in float64 ({truth.oracle_missing}), so a fixed tolerance was used"
         )
     verdicts = []
-    for file, proto, group in zip(files, graphs, legs, strict=True):
-        checks = [*extra_checks, operators_check(proto, target), metadata_check(proto, model.postprocess)]
-        if opset is not None:
-            checks.append(opset_check(proto, opset))
+    for file, found, group in zip(files, hazards, legs, strict=True):
+        checks = [*extra_checks, *(entry.check for entry in found)]
         facts = tuple(next(swept) for _ in group)
         for one in facts:
             checks += judge(one, ranked)
+        dataset = () if labels is None else tuple(next(measured) for _ in group)
+        checks += map(judge_dataset, dataset)
         verdicts.append(
             Verdict(
                 status=conclude(checks),
                 checks=tuple(checks),
                 facts=facts,
                 cases=cases,
-                notes=tuple(said),
+                notes=(*said, *advice(found)),
                 model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
                 environment=environment(settings),
+                dataset=dataset,
             )
         )
     return tuple(verdicts)
-
-
-def read_graph(file: Path) -> onnx.ModelProto:
-    """The graph of an ONNX file, without external data; ModelFileError where it is none."""
-    try:
-        return onnx.load(file, load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
 
 
 def environment(settings: ValidateTable) -> dict[str, Any]:

@@ -110,13 +110,13 @@ def test_classes_that_swap_within_the_bound_are_ties() -> None:
     comparison = compare(CLASSIFICATION, LOGITS, row(0, 3.0, 2.999), row(0, 2.9995, 2.9996), 0.001)
     assert (comparison.matched, len(comparison.ties), comparison.defects) == (0, 2, ())
     assert comparison.ties[0].what == "rank 1: class 1, now class 2"
-    assert "0.001 apart, error bound 1.0e-03" in comparison.ties[0].cause
+    assert "0.001 apart, error bound 1.00e-03" in comparison.ties[0].cause
 
 
 def test_classes_that_swap_beyond_the_bound_are_defects() -> None:
     comparison = compare(CLASSIFICATION, LOGITS, row(0, 3.0, 2.9), row(0, 2.9, 3.0), 0.001)
     assert (comparison.matched, comparison.ties, len(comparison.defects)) == (0, (), 2)
-    assert "0.1 apart, error bound 1.0e-03" in comparison.defects[0].cause
+    assert "0.1 apart, error bound 1.00e-03" in comparison.defects[0].cause
 
 
 def test_a_narrow_margin_excuses_no_score_that_moved_far() -> None:
@@ -174,7 +174,7 @@ def test_labels_at_the_threshold_are_ties_others_defects() -> None:
     comparison = compare(MULTILABEL, SETS, row(0.5004, 0.9, 0.2), row(0.4998, 0.1, 0.7), 0.001)
     assert comparison.matched == 0
     assert [finding.what for finding in comparison.ties] == ["missing: class 0"]
-    assert "against threshold 0.5, error bound 1.0e-03" in comparison.ties[0].cause
+    assert "against threshold 0.5, error bound 1.00e-03" in comparison.ties[0].cause
     assert [finding.what for finding in comparison.defects] == ["missing: class 1", "extra: class 2"]
 
 

@@ -338,14 +338,14 @@ class TestTies:
                 [*SCENE, Row(beside(300), 0.5005)],
                 [*SCENE, Row(beside(300), 0.4997)],
                 (3, 1, 0),
-                ["missing", "score 0.5005", "threshold 0.5", "bound 1.0e-03"],
+                ["missing", "score 0.5005", "threshold 0.5", "bound 1.00e-03"],
                 id="score-falls-below-the-threshold-inside-the-bound",
             ),
             pytest.param(
                 [*SCENE, Row(beside(300), 0.4997)],
                 [*SCENE, Row(beside(300), 0.5005)],
                 (3, 1, 0),
-                ["extra", "score 0.4997", "threshold 0.5", "bound 1.0e-03"],
+                ["extra", "score 0.4997", "threshold 0.5", "bound 1.00e-03"],
                 id="score-rises-above-the-threshold-inside-the-bound",
             ),
             pytest.param(
@@ -422,7 +422,8 @@ class TestTies:
     def test_boxes_as_small_as_the_bound_are_ties_with_their_neighbours_only(self) -> None:
         speck, twin = (5, 5, 5.001, 5.001), (5.001, 5, 5.002, 5.001)
         reference = [Row(speck, 0.875), Row(twin, 0.75), Row(FAR, 0.625)]
-        assert counts(judge(reference, [Row(speck, 0.875), Row(FAR, 0.625)])) == (2, 1, 0)
+        onto_speck = Row((5.0002, 5, 5.0012, 5.001), 0.75)
+        assert counts(judge(reference, [Row(speck, 0.875), onto_speck, Row(FAR, 0.625)])) == (2, 1, 0)
         assert counts(judge(reference, [Row(speck, 0.875), Row(twin, 0.75)])) == (2, 0, 1)
 
 
@@ -489,14 +490,18 @@ class TestDefects:
                 SCENE,
                 [moved(SCENE[0], x=0.5), *SCENE[1:]],
                 (2, 0, 1),
-                ["moved: class 0, score 0.875", "the box moved by 0.5 px, error bound 1.0e-02"],
+                ["moved: class 0, score 0.875", "the box moved by 0.5 px, error bound 1.00e-02"],
                 id="a-moved-box",
             ),
             pytest.param(
                 SCENE,
                 [moved(SCENE[0], score=-0.02), *SCENE[1:]],
                 (2, 0, 1),
-                ["moved: class 0, score 0.875", "the score moved by 0.02, error bound 1.0e-03"],
+                [
+                    "moved: class 0, score 0.875",
+                    "the score moved by 0.02 from 0.875 to 0.855",
+                    "error bound 1.00e-03",
+                ],
                 id="a-changed-score",
             ),
             pytest.param(

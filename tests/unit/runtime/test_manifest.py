@@ -8,7 +8,7 @@ import pytest
 
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.manifest import FORMAT, ClassInfo, Manifest, Preprocess
-from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.tensors import Dim, Field, TensorSpec
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
 MANIFEST = Manifest(
@@ -28,8 +28,15 @@ MANIFEST = Manifest(
     model_sha256="beef",
     versions={"torch": "2.9"},
     job={"name": "mine", "model": {"checkpoint": "../secret/path.pth"}},
+    fields=(
+        Field("output", "box", "px", 0, 4),
+        Field("output", "label", "class", 4, 5, kind="label", ranks="score"),
+        Field("output", "score", "probability", 5),
+    ),
 )
-BARE = replace(MANIFEST, preprocess=None, classes=(), checkpoint_sha256=None, model_sha256=None, job=None)
+BARE = replace(
+    MANIFEST, preprocess=None, classes=(), checkpoint_sha256=None, model_sha256=None, job=None, fields=()
+)
 
 
 @pytest.mark.parametrize("manifest", [MANIFEST, BARE], ids=["everything", "nothing-optional"])
@@ -58,7 +65,7 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in MANIFEST.to_json().items() if name != key}
 
 
-@pytest.mark.parametrize("key", sorted(set(MANIFEST.to_json()) - {"model_sha256", "job", "format"}))
+@pytest.mark.parametrize("key", sorted(set(MANIFEST.to_json()) - {"model_sha256", "job", "format", "fields"}))
 def test_missing_key_is_refused_by_name(key: str) -> None:
     with pytest.raises(ModelFileError, match=f"'{key}'"):
         Manifest.from_json(without(key))
@@ -73,6 +80,7 @@ def test_missing_key_is_refused_by_name(key: str) -> None:
         pytest.param({"dims": [{"name": "n"}]}, ["not one that onnxproof wrote"], id="half-a-dim"),
         pytest.param({"preprocess": {}}, ["not one that onnxproof wrote"], id="an-empty-preprocess"),
         pytest.param({"postprocess": "packed"}, ["not one that onnxproof wrote"], id="text-for-a-table"),
+        pytest.param({"fields": [{"name": "n"}]}, ["not one that onnxproof wrote"], id="half-a-field"),
     ],
 )
 def test_another_form_is_refused(change: dict[str, Any], words: list[str]) -> None:
@@ -94,3 +102,13 @@ def test_another_form_is_refused(change: dict[str, Any], words: list[str]) -> No
 def test_any_other_json_is_refused(document: Any) -> None:
     with pytest.raises(ModelFileError, match="format None"):
         Manifest.from_json(document)
+
+
+def test_a_file_of_before_fields_were_written_has_one_an_output() -> None:
+    labels = TensorSpec("labels", "int64", ("batch",))
+    document = replace(MANIFEST, outputs=(*MANIFEST.outputs, labels)).to_json()
+    del document["fields"]
+    assert Manifest.from_json(document).fields == (
+        Field("output", "output", ""),
+        Field("labels", "labels", "", kind="label"),
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.tasks import Comparison
 from onnxproof.runtime.tasks._boxes import Candidates, decide
 from onnxproof.runtime.tasks._margins import Margins
-from onnxproof.runtime.tasks._matching import compare_detections
+from onnxproof.runtime.tasks._matching import DUPLICATE, compare_detections
 from onnxproof.runtime.tasks._rows import OpenRegions, nearest_candidates, rows_from
 from onnxproof.runtime.tasks.detection import TASK
 
@@ -104,6 +104,7 @@ def test_no_rows_at_all() -> None:
         pytest.param((A._replace(score=0.95), B, C), id="another-score"),
         pytest.param((A._replace(box=(0, 0, 40, 41)), B, C), id="another-box"),
         pytest.param((A._replace(score=float("nan")), B, C), id="nan"),
+        pytest.param((A, B, C, FAINT._replace(score=float("nan"))), id="nan-in-a-row-below-the-threshold"),
     ],
 )
 def test_what_no_margin_excuses_is_a_defect(found: Sequence[Row]) -> None:
@@ -135,7 +136,11 @@ class TestRanks:
         found = judged((A, B, C), (A, B, rival), candidates=(rival,), max_detections=3)
         assert not found.defects
         assert {tie.what.partition(":")[0] for tie in found.ties} == {"missing", "extra"}
-        assert all("at the cut after the best 3" in tie.cause for tie in found.ties)
+        across = "at the cut after the best 3, error bound 1.00e-03 each"
+        assert [tie.cause for tie in found.ties] == [
+            f"score 0.699999988 against 0.699599981 {across}",
+            f"score 0.699599981 against 0.699999988 {across}",
+        ]
 
     def test_far_from_the_cut_is_a_defect(self) -> None:
         rival = Row((300, 0, 340, 40), 0.65)
@@ -176,6 +181,10 @@ class TestHiddenChoices:
         excused = judged(SCENE, found, regions=self.REGION)
         assert not excused.defects
         assert {tie.cause for tie in excused.ties} == {"a coin toss"}
+
+    def test_excuse_no_duplicate(self) -> None:
+        found = judged(SCENE, (A, B, C, C), regions=self.REGION)
+        assert [defect.cause for defect in found.defects] == [DUPLICATE]
 
     def test_excuse_nothing_elsewhere(self) -> None:
         assert judged(SCENE, (A, C), regions=self.REGION).defects

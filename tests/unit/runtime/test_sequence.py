@@ -136,9 +136,10 @@ def test_a_flipped_step_is_a_tie_only_within_the_bound(
 ) -> None:
     reference, candidate = steps([0, 1, 2, 3]), steps([0, 1, 1, 3])
     reference.logits[2] = [-9, 0, lead, -9]
+    candidate.logits[2] = [-9, lead / 2 + 1e-9, lead / 2, -9]
     if np.isnan(lead):
         reference.logits[2] = [lead, 0, 1, lead]
-        candidate.logits[2] = [1, 0, 0, 0]
+        candidate.logits[2] = [lead, 1, 0, lead]
     if thinned:
         reference, candidate = TASK.thin(reference, candidate, CTC)
         assert reference.numbers.tolist() == [2]
@@ -149,10 +150,11 @@ def test_a_flipped_step_is_a_tie_only_within_the_bound(
 def test_a_tie_says_its_step_its_lead_and_the_limit() -> None:
     reference, candidate = steps([0, 2]), steps([0, 1])
     reference.logits[1] = [0, 0.5, 0.5 + 2**-23, 0]
+    candidate.logits[1] = [0, 0.5, 0.5 - 2**-23, 0]
     (tie,) = TASK.compare(reference, candidate, CTC, BOUNDS).ties
     assert (tie.what, tie.cause) == (
         "step 1: class 2, now class 1",
-        "class 2 leads 1 by 1.19e-07, limit 2.0e-06",
+        "logit 0.500000119 of class 2 leads 0.5 of class 1 by 1.19e-07, error bound 1.00e-06 each",
     )
 
 

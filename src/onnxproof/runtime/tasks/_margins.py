@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.tasks._boxes import Candidates, Detections
-from onnxproof.runtime.tasks._task import Array
+from onnxproof.runtime.tasks._task import Array, error_bound, exact
 
 IOU_ROUNDINGS = 8
 """How many units of relative precision computing an IoU can cost: at most 15 roundings of half a unit
 (3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
 
 CHAINED = "hangs on an overlapping box that is open itself: "
+MOVES_UP = "its rank hangs on a better box that is open itself: "
 
 
 class Margins:
@@ -52,9 +53,12 @@ class Margins:
         for whatever order the boxes are taken in, one suppresses the other.
         """
         cause = self.open(index)
-        if cause is None:
-            return False, "no margin of the reference lies within the error bound"
         score = float(self.reference.scores[index])
+        if cause is None:
+            return False, (
+                f"no margin of the reference lies within the error bound: score {exact(score)} against "
+                f"threshold {exact(self.score_threshold)}, {error_bound(self.score_bound)}"
+            )
         if score <= self.score_threshold + self.score_bound or index in self._cut:
             return True, cause
         label = self.reference.labels[index]
@@ -93,8 +97,8 @@ class Margins:
         gaps = self.reference.gaps
         if gaps is not None and gaps[index] <= 2 * self.score_bound:
             return (
-                f"class {self.reference.labels[index]} leads the runner-up by {gaps[index]:.3g}, "
-                f"error bound {self.score_bound:.1e}"
+                f"score {exact(self.reference.scores[index])} of class {self.reference.labels[index]} leads "
+                f"the runner-up by {gaps[index]:.3g}, {error_bound(self.score_bound, each=True)}"
             )
         return None
 
@@ -135,11 +139,11 @@ class Margins:
                 cause = self._rival_cause(index, rival, float(ious[k]), float(slack[k]), causes.get(rival))
             elif not ranked[i] > self.score_threshold + self.score_bound:
                 cause = (
-                    f"score {ranked[i]:.9g} against threshold {self.score_threshold:g}, "
-                    f"error bound {self.score_bound:.1e}"
+                    f"score {exact(ranked[i])} against threshold {exact(self.score_threshold)}, "
+                    f"{error_bound(self.score_bound)}"
                 )
             elif entry[i] == 0:
-                cause = self._cut_cause(index, self.top_candidates)
+                cause = self._cut_cause(index, self._group(order, index), self.top_candidates, causes)
             if entry[i] == 0:
                 self._cut.add(index)
             if cause is None:
@@ -149,13 +153,22 @@ class Margins:
         if self.max_detections is not None:
             left = np.flatnonzero(status >= 0)
             places = self._places(ranked[left], status[left] == 1, self.max_detections)
-            for i, place in zip(left.tolist(), places.tolist(), strict=True):
+            own = dict(causes)
+            for index, place in zip(order[left].tolist(), places.tolist(), strict=True):
                 if place == 0:
-                    self._cut.add(int(order[i]))
-                    causes.setdefault(int(order[i]), self._cut_cause(int(order[i]), self.max_detections))
+                    self._cut.add(index)
+                    if index not in own:
+                        causes[index] = self._cut_cause(index, order[left], self.max_detections, own)
                 elif place < 0:
-                    causes.pop(int(order[i]), None)
+                    causes.pop(index, None)
         return causes
+
+    def _group(self, order: Array, index: int) -> Array:
+        """Those of the candidates in ``order`` that compete with one for a place in NMS."""
+        groups = self.reference.groups
+        assert groups is not None
+        members: Array = order[groups[order] == groups[index]]
+        return members
 
     def _peers(self, order: Array) -> list[Array]:
         """For each of the candidates in ``order`` the positions of those that may be of its class."""
@@ -186,9 +199,20 @@ class Margins:
         precede = surely[np.searchsorted(-ranked, -ranked - reach, side="left")]
         return np.where(precede >= count, -1, np.where(may_precede < count, 1, 0)).astype(np.int8)
 
-    def _cut_cause(self, index: int, count: int | None) -> str:
-        score = float(self.reference.scores[index])
-        return f"score {score:.9g} at the cut after the best {count}, error bound {self.score_bound:.1e}"
+    def _cut_cause(self, index: int, rivals: Array, count: int | None, causes: Mapping[int, str]) -> str:
+        """Why it is open whether a candidate is among the best ``count`` of ``rivals``, which are in order:
+        a score on the other side lies near, or one ahead of it is open itself, which ``causes`` tell."""
+        assert count is not None
+        place = int(np.flatnonzero(rivals == index)[0])
+        other = int(rivals[count] if place < count else rivals[count - 1])
+        score, against = (float(self.reference.scores[at]) for at in (index, other))
+        ahead = [causes[at] for at in rivals[:place].tolist() if at in causes]
+        if abs(score - against) > 2 * self.score_bound and ahead:
+            return f"{MOVES_UP}{ahead[0].removeprefix(MOVES_UP)}"
+        return (
+            f"score {exact(score)} against {exact(against)} at the cut after the best {count}, "
+            f"{error_bound(self.score_bound, each=True)}"
+        )
 
     def _share_class(self, index: int, rivals: Array) -> tuple[Array, Array]:
         """Whether each rival may, and whether it must, have the candidate's class."""
@@ -204,7 +228,7 @@ class Margins:
 
     def _rival_cause(self, index: int, rival: int, iou: float, slack: float, rival_cause: str | None) -> str:
         if abs(iou - self.iou_threshold) <= slack:
-            return f"IoU {iou:.9g} against threshold {self.iou_threshold:g}, error bound {slack:.1e}"
+            return f"IoU {exact(iou)} against threshold {exact(self.iou_threshold)}, {error_bound(slack)}"
         if rival_cause is not None:
             return f"{CHAINED}{rival_cause.removeprefix(CHAINED)}"
         class_cause = self.class_open(index) or self.class_open(rival)
@@ -212,8 +236,8 @@ class Margins:
             return f"overlapping boxes may be of one class or of two: {class_cause}"
         scores = self.reference.scores
         return (
-            f"scores {scores[index]:.9g} and {scores[rival]:.9g} of overlapping boxes may change "
-            f"order, error bound {self.score_bound:.1e}"
+            f"scores {exact(scores[index])} and {exact(scores[rival])} of overlapping boxes may change "
+            f"order, {error_bound(self.score_bound, each=True)}"
         )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._task import Array, Finding
+from onnxproof.runtime.tasks._task import Array, Finding, error_bound, exact
 
 MASK_SIDE = 28
 """The side of the masks that torchvision's Mask R-CNN predicts, px: 14 from its MaskRoIAlign, doubled by
@@ -135,24 +135,36 @@ def compare_masks(
       the bound of the integer at which it jumps;
     - or where the reference's probability at every pixel that flips lies within the bound of the threshold,
       and the candidate's moved no further than the bound.
+
+    A pixel that is NaN in the candidate alone is a defect.
     """
     flipped = (wanted > threshold) != (found > threshold)
-    if not flipped.any():
+    lost = int((np.isnan(found) & ~np.isnan(wanted)).sum())
+    if not flipped.any() and not lost:
         return None
-    jump = _jump(wanted_box, found_box, bounds["box"], mask_side)
-    margin = float(np.abs(wanted[flipped].astype(np.float64) - threshold).max())
-    move = float(_apart(wanted[flipped], found[flipped]).max())
     what = _flips(wanted > threshold, found > threshold)
-    if jump is not None and jump[0] and np.isfinite(move):
+    if lost:
+        return False, Finding(what, f"{lost} probabilit{'y is' if lost == 1 else 'ies are'} NaN")
+    jump = _jump(wanted_box, found_box, bounds["box"], mask_side)
+    margins = np.abs(wanted[flipped].astype(np.float64) - threshold)
+    moves = _apart(wanted[flipped], found[flipped])
+    farthest, longest = int(margins.argmax()), int(moves.argmax())
+    if jump is not None and jump[0] and np.isfinite(moves[longest]):
         return True, Finding(what, jump[1])
     bound = bounds["mask"]
-    if margin <= bound and move <= bound:
-        return True, Finding(
-            what, f"probabilities within {margin:.2g} of {threshold:g}, error bound {bound:.1e}"
+    most = " at most" if len(margins) > 1 else ""
+    cause = (
+        f"probability {exact(wanted[flipped][farthest])} against threshold {exact(threshold)}, "
+        f"{margins[farthest]:.3g} apart{most}, {error_bound(bound)}"
+    )
+    if margins[farthest] <= bound and moves[longest] <= bound:
+        return True, Finding(what, cause)
+    if margins[farthest] <= bound:
+        before, after = exact(wanted[flipped][longest]), exact(found[flipped][longest])
+        cause = (
+            f"the probability moved by {moves[longest]:.3g} from {before} to {after}{most}, "
+            f"{error_bound(bound)}"
         )
-    cause = f"probabilities up to {margin:.3g} from {threshold:g}, error bound {bound:.1e}"
-    if margin <= bound:
-        cause = f"probabilities moved by up to {move:.3g}, error bound {bound:.1e}"
     return False, Finding(what, cause if jump is None else f"{jump[1]}; {cause}")
 
 
@@ -166,7 +178,8 @@ def _flips(wanted: NDArray[np.bool_], found: NDArray[np.bool_]) -> str:
     count, union = int((wanted != found).sum()), int((wanted | found).sum())
     pixels = "pixel" if count == 1 else "pixels"
     # Rounded down, so that masks that differ never read as an IoU of 1.
-    return f"{count} {pixels} flipped, mask IoU {np.floor((1 - count / union) * 1e4) / 1e4:.4f}"
+    iou = np.floor((1 - count / max(union, 1)) * 1e4) / 1e4
+    return f"{count} {pixels} flipped, mask IoU {iou:.4f}"
 
 
 def _jump(wanted_box: Array, found_box: Array, bound: float, mask_side: int) -> tuple[bool, str] | None:
@@ -186,13 +199,13 @@ def _jump(wanted_box: Array, found_box: Array, bound: float, mask_side: int) -> 
         edge = math.copysign(max(round(abs(coordinate)), 1), coordinate)
         more = "" if len(jumps) == 1 else f" (and {len(jumps) - 1} more)"
         return True, (
-            f"pasted {off} px off: corner {CORNERS[k]} {coordinate:.10g} against {edge:g}{more}, "
-            f"error bound {limit:.1e}"
+            f"pasted {off} px off: corner {CORNERS[k]} {exact(coordinate)} against {edge:g}{more}, "
+            f"{error_bound(limit)}"
         )
     k = int(jumps[~excused[jumps]][0])
     return False, (
-        f"pasted elsewhere: corner {CORNERS[k]} {wanted.coordinates[0, k]:.10g}, now "
-        f"{found.coordinates[0, k]:.10g}, error bound {limit:.1e}"
+        f"pasted elsewhere: corner {CORNERS[k]} {exact(wanted.coordinates[0, k])}, now "
+        f"{exact(found.coordinates[0, k])}, {error_bound(limit)}"
     )
 
 

@@ -8,12 +8,14 @@ import numpy as np
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.tasks._boxes import Candidates, Detections
 from onnxproof.runtime.tasks._margins import Margins
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding, error_bound, exact
 
 MATCH_IOU = 0.5
 """The least IoU at which two boxes are taken to mean the same object (PASCAL VOC's criterion)."""
 
 NO_CANDIDATE = "the reference has no candidate with this class, box and score"
+DUPLICATE = "a duplicate of a detection that is matched already"
+NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
 
 Excuse = Callable[[Array], str | None]
 """Why a detection with the given box may be there or not, for a reason that its candidates do not
@@ -31,13 +33,15 @@ def compare_detections(
     post: Mapping[str, Any],
     bounds: Mapping[str, float],
     hidden: Excuse = no_excuse,
+    candidate: Candidates | None = None,
 ) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
     """Pair the detections of two legs, and tell ties from defects among what is left over; and which of
     ``wanted`` was paired with which of ``found``.
 
     ``wanted.indices`` are indices into ``reference``, what the wanted ones were chosen from. ``bounds``
     gives how far float error alone can have moved a "box" coordinate (px) and a "score". ``hidden`` is
-    asked about what would be a defect otherwise.
+    asked about what would be a defect otherwise. ``candidate`` is what ``found`` was chosen from, where the
+    file tells it: what is missing is a tie only if it is still among it.
     """
     # Pairing the closest first is right as long as boxes are larger than the bounds by far: two that
     # lie within the bounds of each other then overlap so much that no leg keeps both.
@@ -57,6 +61,8 @@ def compare_detections(
     come: dict[int, str] = {}
     for i in missing:
         is_tie, cause = margins.excuse(int(wanted.indices[i]), found)
+        if is_tie and candidate is not None and not _is_among(candidate, wanted, i, margins, bounds):
+            is_tie, cause = False, f"{NO_TRACE}: {cause}"
         outside = None if is_tie else hidden(wanted.boxes[i])
         if is_tie:
             ties.append(Finding(_describe("missing", wanted, i), cause))
@@ -66,7 +72,8 @@ def compare_detections(
             lost[i] = cause
     for j in extra:
         index, cause = _behind(found, j, reference, margins, settled, bounds)
-        outside = hidden(found.boxes[j]) if index is None else None
+        # Whatever a hidden choice brings in, NMS leaves no two of it.
+        outside = hidden(found.boxes[j]) if index is None and cause != DUPLICATE else None
         if index is not None:
             ties.append(Finding(_describe("extra", found, j), cause))
             settled.add(index)
@@ -140,7 +147,7 @@ def _spread(
             (found, foreign, come, wanted, gone),
         ):
             for i in list(certain):
-                if certain[i] == NO_CANDIDATE:
+                if certain[i] in (NO_CANDIDATE, DUPLICATE):
                     continue
                 cause = margins.displaced(here, i, there, others)
                 if cause is not None:
@@ -182,15 +189,33 @@ def _defects(
 def _moved(wanted: Detections, found: Detections, i: int, j: int, bounds: Mapping[str, float]) -> Finding:
     shift = float(_apart(wanted.boxes[i], found.boxes[j]).max())
     change = float(_apart(wanted.scores[i], found.scores[j]))
-    cause = f"the score moved by {change:.3g}, error bound {bounds['score']:.1e}"
+    before, after = exact(wanted.scores[i]), exact(found.scores[j])
+    cause = f"the score moved by {change:.3g} from {before} to {after}, {error_bound(bounds['score'])}"
     if not shift <= bounds["box"]:
-        cause = f"the box moved by {shift:.3g} px, error bound {bounds['box']:.1e}"
+        cause = f"the box moved by {shift:.3g} px, {error_bound(bounds['box'])}"
     return Finding(_describe("moved", wanted, i), cause)
 
 
 def _describe(verb: str, detections: Detections, i: int) -> str:
     box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
-    return f"{verb}: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"
+    return f"{verb}: class {detections.labels[i]}, score {exact(detections.scores[i])}, box [{box}]"
+
+
+def _is_among(
+    candidate: Candidates, wanted: Detections, i: int, margins: Margins, bounds: Mapping[str, float]
+) -> bool:
+    """Whether a wanted detection stands, within the bounds, among what the file's were chosen from.
+
+    Candidates that score less than half the threshold may have been thinned out.
+    """
+    if not wanted.scores[i] - bounds["score"] >= margins.score_threshold / 2:
+        return True
+    shifts = _apart(candidate.boxes, wanted.boxes[i]).max(axis=-1, initial=0)
+    changes = _apart(candidate.scores, wanted.scores[i])
+    near = (shifts <= bounds["box"]) & (changes <= bounds["score"])
+    if margins.class_open(int(wanted.indices[i])) is None:
+        near &= candidate.labels == wanted.labels[i]
+    return bool(near.any())
 
 
 def _behind(
@@ -215,5 +240,5 @@ def _behind(
     if not same_class:
         return None, NO_CANDIDATE
     if settled.issuperset(same_class):
-        return None, "a duplicate of a detection that is matched already"
+        return None, DUPLICATE
     return None, "the reference drops it, and no margin lies within the error bound"

@@ -19,7 +19,8 @@ import numpy as np
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.tasks._boxes import Candidates, Detections
 from onnxproof.runtime.tasks._matching import compare_detections
-from onnxproof.runtime.tasks._task import Array, Comparison
+from onnxproof.runtime.tasks._returned import compare_returned
+from onnxproof.runtime.tasks._task import Array, Comparison, Finding
 
 PROPOSAL_IOU = 0.3
 """The IoU below which a proposal has nothing to do with an object (Ren et al. 2015, arXiv:1506.01497, section
@@ -137,13 +138,23 @@ def compare_rows(
     """Pair the rows above ``post["score_threshold"]``, and tell ties from defects among what is left over;
     and which of the reference's was paired with which of the file's.
 
-    ``reference`` is a PyTorch leg's, with its candidates.
+    ``reference`` is a PyTorch leg's, with its candidates; where it is a file's, which tells none, the rows
+    alone are compared (_returned.py). A row whose score is NaN is a defect, though no
+    threshold lets it pass: what it should have been may be a tie, and NaN excuses nothing.
     """
-    assert reference.candidates is not None
     graph = post["graph"]
     threshold = max(post["score_threshold"], graph["score_threshold"])
     wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
     settings = {**graph, "score_threshold": threshold, "class_agnostic": False}
-    return compare_detections(
-        reference.candidates, wanted, found, settings, bounds, reference.open_regions.over
-    )
+    if reference.candidates is None:
+        full = graph.get("max_detections") in (len(reference.detections), len(candidate.detections))
+        comparison, pairs = compare_returned(wanted, found, settings, bounds, full=full)
+    else:
+        comparison, pairs = compare_detections(
+            reference.candidates, wanted, found, settings, bounds, reference.open_regions.over
+        )
+    nans = [int(np.isnan(rows.detections.scores).sum()) for rows in (reference, candidate)]
+    if nans[1] > nans[0]:
+        lost = Finding("no number: a row that is no detection", f"of {nans[1]} rows the score is NaN")
+        comparison = replace(comparison, defects=(*comparison.defects, lost))
+    return comparison, pairs

@@ -97,6 +97,16 @@ class Task(Protocol):
         """A copy of the picture with the decisions drawn on it."""
 
 
+def exact(value: float) -> str:
+    """A number of a decision as text: nine significant digits tell one float32 from the next."""
+    return f"{float(value):.9g}"
+
+
+def error_bound(bound: float, *, each: bool = False) -> str:
+    """A bound as every cause tells it; ``each``: either of two numbers may have moved by it."""
+    return f"error bound {bound:.2e}{' each' if each else ''}"
+
+
 def class_name(label: int, classes: tuple[ClassInfo, ...]) -> str:
     """The name of a class, or its index where the model names none."""
     return classes[label].name if 0 <= label < len(classes) else str(label)

@@ -15,7 +15,16 @@ from PIL import Image
 from onnxproof.runtime.drawing import draw_captions
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding, as_float, class_color, class_name
+from onnxproof.runtime.tasks._task import (
+    Array,
+    Comparison,
+    Finding,
+    as_float,
+    class_color,
+    class_name,
+    error_bound,
+    exact,
+)
 
 BAR = 16
 """Width of a class name in a printed line, in characters."""
@@ -84,13 +93,16 @@ class _Classification:
 
         Two classes may have changed places where the reference's scores of them lie within twice the
         bound. That no healthy file does more follows from sorting: where no score moves by more than b,
-        nor does the i-th best, so the classes that two legs put at rank i lie within 2 b in either.
+        nor does the i-th best, so the classes that two legs put at rank i lie within 2 b in either. A score
+        that is NaN in the candidate alone matches nothing.
         """
         wanted, found = rank(reference, post["top_k"]), rank(candidate, post["top_k"])
         ties: list[Finding] = []
         defects: list[Finding] = []
         for place, (ours, theirs) in enumerate(zip(wanted.tolist(), found.tolist(), strict=True), start=1):
             if ours == theirs:
+                if np.isnan(candidate[ours]) and not np.isnan(reference[ours]):
+                    defects.append(Finding(f"rank {place}: class {ours}", "its score is NaN"))
                 continue
             what = f"rank {place}: class {ours}, now class {theirs}"
             if theirs not in wanted:
@@ -138,10 +150,15 @@ def class_probabilities(probabilities: Array, classes: tuple[ClassInfo, ...]) ->
 def _cause(reference: Array, candidate: Array, ours: int, theirs: int, bound: float) -> tuple[bool, str]:
     """Whether float error alone may have put the class ``theirs`` in the place of ``ours``; and why."""
     lead = abs(float(reference[ours]) - float(reference[theirs]))
+    cause = (
+        f"score {exact(reference[ours])} of class {ours} against {exact(reference[theirs])} of class "
+        f"{theirs}, {lead:.3g} apart, {error_bound(bound, each=True)}"
+    )
     if not lead <= 2 * bound:
-        return False, f"the reference's scores of the two are {lead:.3g} apart, error bound {bound:.1e} each"
+        return False, cause
     for label in (ours, theirs):
         change = abs(float(candidate[label]) - float(reference[label]))
         if not change <= bound:
-            return False, f"the score of class {label} moved by {change:.3g}, error bound {bound:.1e}"
-    return True, f"the reference's scores of the two are {lead:.3g} apart, error bound {bound:.1e} each"
+            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
+            return False, f"the score of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}"
+    return True, cause

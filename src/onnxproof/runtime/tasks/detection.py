@@ -126,7 +126,7 @@ class _Detection:
         assert isinstance(reference, Candidates)
         assert isinstance(candidate, Candidates)
         wanted, found = reference.decide(post), candidate.decide(post)
-        comparison, _ = compare_detections(reference, wanted, found, post, bounds)
+        comparison, _ = compare_detections(reference, wanted, found, post, bounds, candidate=candidate)
         return comparison
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:

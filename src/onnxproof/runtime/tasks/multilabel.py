@@ -15,7 +15,16 @@ from PIL import Image
 from onnxproof.runtime.drawing import draw_captions
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding, as_float, class_color, class_name
+from onnxproof.runtime.tasks._task import (
+    Array,
+    Comparison,
+    Finding,
+    as_float,
+    class_color,
+    class_name,
+    error_bound,
+    exact,
+)
 from onnxproof.runtime.tasks.classification import BAR, class_probabilities, rank
 
 DEFAULT_THRESHOLD = 0.5
@@ -74,22 +83,30 @@ class _Multilabel:
         self, reference: Array, candidate: Array, post: Mapping[str, Any], bounds: Mapping[str, float]
     ) -> Comparison:
         """Label by label: matched where both legs have it, a tie where one alone has it and the
-        reference's probability lies within the bound of the threshold."""
+        reference's probability lies within the bound of the threshold. A probability that is NaN in the
+        candidate alone is a defect."""
         threshold, bound = post["score_threshold"], bounds["probability"]
         wanted, found = reference > threshold, candidate > threshold
         ties: list[Finding] = []
         defects: list[Finding] = []
+        broken = np.isnan(candidate) & ~np.isnan(reference) & ~wanted
+        defects += (
+            Finding(f"no number: class {label}", "its probability is NaN")
+            for label in np.flatnonzero(broken).tolist()
+        )
         for label in np.flatnonzero(wanted != found).tolist():
             what = f"{'missing' if wanted[label] else 'extra'}: class {label}"
             margin = abs(float(reference[label]) - threshold)
             change = abs(float(candidate[label]) - float(reference[label]))
             cause = (
-                f"probability {reference[label]:.9g} against threshold {threshold:g}, error bound {bound:.1e}"
+                f"probability {exact(reference[label])} against threshold {exact(threshold)}, "
+                f"{error_bound(bound)}"
             )
             if not margin <= bound:
                 defects.append(Finding(what, cause))
             elif not change <= bound:
-                cause = f"the probability moved by {change:.3g}, error bound {bound:.1e}"
+                moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
+                cause = f"the probability moved by {change:.3g} {moved}, {error_bound(bound)}"
                 defects.append(Finding(what, cause))
             else:
                 ties.append(Finding(what, cause))

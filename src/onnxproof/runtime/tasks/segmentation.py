@@ -9,7 +9,7 @@ The outputs come in one of two layouts (``post["decode"]``):
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,15 @@ from PIL import Image
 from onnxproof.runtime.drawing import blend
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_color, class_name
+from onnxproof.runtime.tasks._task import (
+    Array,
+    Comparison,
+    Finding,
+    class_color,
+    class_name,
+    error_bound,
+    exact,
+)
 
 NOWHERE = 255
 """The class of a picture's pixels that the model did not see, as in PASCAL VOC's ground truth."""
@@ -66,8 +74,9 @@ class _Segmentation:
     def thin(
         self, reference: Segments, candidate: Segments, post: Mapping[str, Any]
     ) -> tuple[Segments, Segments]:
-        """The pixels on which the legs differ, and how many others there are."""
-        apart = reference.labels != candidate.labels
+        """The pixels on which the legs differ or the candidate has lost a number, and how many others there
+        are."""
+        apart = (reference.labels != candidate.labels) | _lost(reference, candidate)
         alike = int(apart.size - apart.sum())
         return _at(reference, apart, alike), _at(candidate, apart, alike)
 
@@ -84,22 +93,27 @@ class _Segmentation:
         post: Mapping[str, Any],
         bounds: Mapping[str, float],
     ) -> Comparison:
-        """Pixels of another class are ties where the reference's lead lies within twice the bound.
+        """Pixels of another class are ties where the reference's lead lies within twice the bound, and the
+        candidate's confidence moved no further than the bound: of all probabilities none moves further than
+        the largest. Pixels whose confidence is NaN in the candidate alone are defects.
 
         The pixels of one picture that flipped for the same reason are one finding.
         """
-        flipped = reference.labels != candidate.labels
+        bound = bounds["confidence"]
+        lost = _lost(reference, candidate)
+        flipped = (reference.labels != candidate.labels) & ~lost
         gaps = np.full(flipped.shape, np.inf) if reference.gaps is None else reference.gaps
-        limit = 2 * bounds["confidence"]
-        close = flipped & (gaps <= limit)
-        far = flipped & ~close
-        ties, defects = (
-            (Finding(f"{int(pixels.sum())} pixels of another class", _lead(gaps[pixels], limit)),)
-            if pixels.any()
-            else ()
-            for pixels in (close, far)
+        with np.errstate(invalid="ignore"):
+            moves = np.abs(np.subtract(candidate.confidence, reference.confidence, dtype=np.float64))
+        narrow = flipped & (gaps <= 2 * bound)
+        ties, wide, moved = narrow & (moves <= bound), flipped & ~narrow, narrow & ~(moves <= bound)
+        defects = (
+            *_finding(wide, lambda: _lead(reference, gaps, wide, bound)),
+            *_finding(moved, lambda: _move(reference, candidate, moves, moved, bound)),
+            *_finding(lost, lambda: "their confidence is NaN"),
         )
-        return Comparison(reference.alike + int(flipped.size - flipped.sum()), ties, defects)
+        matched = reference.alike + int(flipped.size - (flipped | lost).sum())
+        return Comparison(matched, _finding(ties, lambda: _lead(reference, gaps, ties, bound)), defects)
 
     def count(self, decisions: Segments) -> int:
         return int(decisions.labels.size)
@@ -163,8 +177,44 @@ def _from_logits(logits: Array) -> Segments:
     return Segments(labels, first, first - second)
 
 
-def _lead(gaps: Array, limit: float) -> str:
-    return f"the class leads the next by {gaps.max():.3g} at most, limit {limit:.1e}"
+def _lost(reference: Segments, candidate: Segments) -> NDArray[np.bool_]:
+    """The pixels whose confidence is NaN in the candidate alone."""
+    lost: NDArray[np.bool_] = np.isnan(candidate.confidence) & ~np.isnan(reference.confidence)
+    return lost
+
+
+def _finding(pixels: NDArray[np.bool_], cause: Callable[[], str]) -> tuple[Finding, ...]:
+    """The pixels as one finding, none where there are none."""
+    count = int(pixels.sum())
+    if not count:
+        return ()
+    return (Finding(f"{count} pixel{'' if count == 1 else 's'} of another class", cause()),)
+
+
+def _lead(reference: Segments, gaps: Array, pixels: NDArray[np.bool_], bound: float) -> str:
+    """The widest of the leads: NaN where one is."""
+    widest = int(gaps[pixels].argmax())
+    return (
+        f"confidence {exact(reference.confidence[pixels][widest])} leads the next class by "
+        f"{gaps[pixels][widest]:.3g}{_at_most(pixels)}, {error_bound(bound, each=True)}"
+    )
+
+
+def _move(
+    reference: Segments, candidate: Segments, moves: Array, pixels: NDArray[np.bool_], bound: float
+) -> str:
+    """The longest of the moves: NaN where one is."""
+    longest = int(moves[pixels].argmax())
+    before, after = (exact(leg.confidence[pixels][longest]) for leg in (reference, candidate))
+    return (
+        f"the confidence moved by {moves[pixels][longest]:.3g} from {before} to {after}{_at_most(pixels)}, "
+        f"{error_bound(bound)}"
+    )
+
+
+def _at_most(pixels: NDArray[np.bool_]) -> str:
+    """What follows a number that is the largest of several."""
+    return " at most" if pixels.sum() > 1 else ""
 
 
 def _shares(decisions: Segments) -> list[tuple[int, float]]:

@@ -6,9 +6,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import Check, Verdict
-from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.limits import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
@@ -20,6 +21,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     for facts in verdict.facts:
         parts.append(_fields_table(facts))
         parts += _decision_lines(facts)
+    parts += [_dataset_table(figures) for figures in verdict.dataset]
     for check in verdict.checks:
         if check.status != "pass":
             parts.append(_check_line(check))
@@ -29,10 +31,10 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 
 def _fields_table(facts: Facts) -> Table:
-    title = f"{facts.leg} against torch-float32, errors measured from torch-float64, {facts.cases} cases"
+    title = f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, {facts.cases} cases"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("field, unit", overflow="fold")
-    for heading in (f"rms ≤ {RATIO_RMS:g}", f"max ≤ {RATIO_MAX:g}", "largest error", "PyTorch's"):
+    for heading in (f"rms ≤ {RATIO_RMS:g}", f"max ≤ {RATIO_MAX:g}", "largest error", f"{facts.witness}'s"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("in case", overflow="fold")
     for measured in facts.fields:
@@ -67,6 +69,27 @@ def _decision_lines(facts: Facts) -> list[RenderableType]:
         if len(located) > SHOWN_FINDINGS:
             lines.append(Text(f"  … and {len(located) - SHOWN_FINDINGS} more in parity.json", style=style))
     return lines
+
+
+def _dataset_table(found: DatasetFigures) -> Table:
+    above = "" if found.score_threshold is None else f", scores above {found.score_threshold:g}"
+    title = f"{found.leg} on {found.pictures} labelled pictures, {found.annotations} annotations{above}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("figure", overflow="fold")
+    for heading in ("PyTorch's", "the file's", "difference", f"without ties ≤ {DATASET_DIFFERENCE:g}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for figure in found.figures:
+        table.add_row(
+            figure.name,
+            f"{figure.reference:.4f}",
+            f"{figure.candidate:.4f}",
+            f"{figure.difference:+.2e}" if figure.difference else "0",
+            _ratio(abs(figure.untied_difference), DATASET_DIFFERENCE),
+        )
+    counts = f"{found.matched} matched, {len(found.ties)} ties, {len(found.defects)} defects"
+    table.caption = f"decisions: {counts}"
+    table.caption_justify = "left"
+    return table
 
 
 def _check_line(check: Check) -> Text:

@@ -1,0 +1,91 @@
+"""onnxproof compare."""
+
+import json
+from pathlib import Path
+
+import click
+
+from onnxproof.cli._folder import explained, try_folder
+from onnxproof.cli._terminal import progress, show_json, show_verdict
+from onnxproof.comparison import compare
+from onnxproof.errors import RequestError
+from onnxproof.validate.cases import Effort
+
+COMPARISON_FILE = "comparison.json"
+
+
+@click.command("compare")
+@click.argument("a", metavar="A.onnx|BUNDLE", type=click.Path(path_type=Path))
+@click.argument("b", metavar="B.onnx|BUNDLE", type=click.Path(path_type=Path))
+@click.option("--job", type=click.Path(path_type=Path), help="A job or bundle whose checkpoint judges both.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+)
+@click.option(
+    "--dim", "dims", multiple=True, metavar="NAME=RANGE", help='Sizes to try, such as "batch=1..8".'
+)
+@click.option(
+    "--inputs",
+    multiple=True,
+    metavar="NAME=DTYPE[AXES] in LOW..HIGH",
+    help="What an input takes, of a file that onnxproof did not write.",
+)
+@click.option("--images", metavar="GLOB", help="Pictures to try, seen from here.")
+@click.option("--effort", type=click.Choice(("quick", "normal", "thorough")), help="How many cases to run.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of ONNX Runtime, and of PyTorch.")
+@click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    a: Path,
+    b: Path,
+    job: Path | None,
+    overrides: tuple[str, ...],
+    dims: tuple[str, ...],
+    inputs: tuple[str, ...],
+    images: str | None,
+    effort: Effort | None,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Hold the ONNX file B against the ONNX file A: before and after a simplifier, a version bump.
+
+    With --job, or where A is a bundle with its checkpoint at hand, PyTorch judges both. Otherwise B is held
+    against A, in units of A's own float error, and nothing needs torch.
+    """
+    if out is not None:
+        try_folder(out)
+    with progress() as report:
+        verdict = compare(
+            a,
+            b,
+            job=job,
+            overrides=overrides,
+            dims=_by_name("--dim", dims, "batch=1..8"),
+            inputs=_by_name("--inputs", inputs, "image=float32[batch, 3, 224, 224] in 0..255"),
+            images=images,
+            effort=effort,
+            threads=threads,
+            progress=report,
+        )
+    code = show_verdict(verdict, json_only=as_json)
+    document = verdict.to_json()
+    if out is not None:
+        with explained(out):
+            (out / COMPARISON_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        show_json(document)
+    return code
+
+
+def _by_name(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:
+    """NAME=TEXT by name; RequestError where one has another form or a name comes twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise RequestError(f'{option} {text}: expected NAME=…, for example "{example}"')
+        if name.strip() in found:
+            raise RequestError(f"{option} {text}: {name.strip()} is given twice")
+        found[name.strip()] = value
+    return found

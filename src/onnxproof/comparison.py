@@ -1,0 +1,117 @@
+"""``onnxproof.compare``: one ONNX file against another, with PyTorch where a checkpoint is at hand."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from onnxproof.errors import CheckpointError, RequestError
+from onnxproof.progress import Progress, silent
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE, model_file, read_manifest
+from onnxproof.validate.cases import Effort
+from onnxproof.validate.compare import ComparedVerdict, Settings, compare_alone, compare_by_oracle, with_sizes
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def compare(
+    a: str | PathLike[str],
+    b: str | PathLike[str],
+    *,
+    job: str | PathLike[str] | None = None,
+    model: Any = None,
+    overrides: Sequence[str] = (),
+    dims: Mapping[str, str] = NOTHING,
+    inputs: Mapping[str, str] = NOTHING,
+    images: str | None = None,
+    effort: Effort | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> ComparedVerdict:
+    """Hold the ONNX file ``b`` against the ONNX file ``a``; either may be a bundle.
+
+    Where ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at
+    hand, both are judged by PyTorch. Otherwise ``a`` takes its place, and no torch is imported. ``model`` is
+    the module itself, for a job that names no checkpoint; ``overrides`` change the job.
+
+    ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8"; ``inputs`` maps inputs of a file
+    that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255"; ``images`` is a
+    glob pattern of pictures, seen from the working directory. Where ``images``, ``effort`` or ``threads`` is
+    None, the job says; without one there are no pictures, "normal" effort and 2 threads.
+
+    Raises ModelFileError, PictureError or another RequestError for a request that cannot be met, CheckError
+    where PyTorch, or ``a``, cannot run what is declared.
+    """
+    first, second = model_file(a), model_file(b)
+    source, notes = job, []
+    if source is None and Path(a).is_dir():
+        reason = _no_oracle(read_manifest(Path(a)), has_model=model is not None)
+        if reason is None:
+            source = a
+        else:
+            notes.append(f"A's bundle names a job, but {reason}: B is judged by A")
+    if source is not None:
+        try:
+            return _by_oracle(
+                first, second, source, model, overrides, dims, inputs, (images, effort, threads), progress
+            )
+        except CheckpointError as error:
+            if job is not None:
+                raise
+            notes.append(f"A's bundle names a checkpoint that cannot be used ({error}): B is judged by A")
+    if overrides:
+        raise RequestError("--set changes a job, and none is given: name it with --job")
+    settings = Settings(images, effort=effort or "normal", threads=threads or 2)
+    return compare_alone(first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress)
+
+
+def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
+    """Why a bundle's checkpoint cannot be asked; None where it can."""
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    if manifest.job is None:
+        return f"{MANIFEST_FILE} holds none"
+    table = manifest.job.get("model", {})
+    if not has_model and table.get("family") == "module" and "builder" not in table:
+        return "the module that it exported is not given"
+    return None
+
+
+def _by_oracle(
+    a: Path,
+    b: Path,
+    source: str | PathLike[str],
+    model: Any,
+    overrides: Sequence[str],
+    dims: Mapping[str, str],
+    inputs: Mapping[str, str],
+    told: tuple[str | None, Effort | None, int | None],
+    progress: Progress,
+) -> ComparedVerdict:
+    if inputs:
+        raise RequestError("--inputs: the job declares the inputs; leave it out")
+    # Both bring torch, which a comparison without a checkpoint does without.
+    pipeline = importlib.import_module("onnxproof.pipeline")
+    torch_legs = importlib.import_module("onnxproof.validate.torch_legs")
+    job, wrapped = pipeline.model_of(source, model=model, overrides=overrides)
+    images, effort, threads = told
+    settings = Settings(
+        images=images if images is not None else job.validation.images,
+        folder=Path() if images is not None else job.folder,
+        providers=job.validation.providers,
+        effort=effort or job.validation.effort,
+        threads=threads or job.validation.threads,
+        seed=job.validation.seed,
+    )
+    return compare_by_oracle(
+        with_sizes(wrapped, dims),
+        lambda case: torch_legs.torch_truth(wrapped, case, settings.threads),
+        a,
+        b,
+        settings,
+        progress=progress,
+    )

@@ -1,0 +1,293 @@
+"""Bisect one ONNX file against its model: choose the case, walk the graph, name the nodes."""
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper
+
+from onnxproof.errors import CheckError, RequestError
+from onnxproof.job import ValidateTable
+from onnxproof.progress import Progress, silent
+from onnxproof.runtime.predictor import CPU, QUIET
+from onnxproof.validate.bisect.nodes import Graph, open_model
+from onnxproof.validate.bisect.repro import Repro
+from onnxproof.validate.bisect.result import Bisection, GraphKind, Leaving, NamedNode
+from onnxproof.validate.bisect.resync import Resync, Stretch, TrueValues
+from onnxproof.validate.bisect.truth import BUDGET, Truth
+from onnxproof.validate.bisect.walk import Walk, Walker, walk
+from onnxproof.validate.cases import Case, find_pictures, materialise, plan
+from onnxproof.validate.judge import judge
+from onnxproof.validate.legs import LEVELS, Optimization, OrtLeg
+from onnxproof.validate.legs import Truth as Legs
+from onnxproof.validate.sweep import sweep
+from onnxproof.validate.torch_legs import torch_truth
+from onnxproof.wrappers._family import WrappedModel
+
+Array = NDArray[Any]
+
+UNEXPLAINED = 3
+"""Failing cases that are walked without finding a node before the search ends."""
+
+INTERFACE = "interface"
+"""The check that says nothing about a case."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bisected:
+    """The finding, and what reproduces it (None where there is nothing to reproduce)."""
+
+    result: Bisection
+    repro: Repro | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """A case, its number in the plan, and whether the verdict on it alone is fail."""
+
+    number: int
+    case: Case
+    failing: bool
+
+
+def bisect_file(
+    model: WrappedModel,
+    file: Path,
+    settings: ValidateTable,
+    *,
+    folder: Path,
+    case: str | None = None,
+    budget: int = BUDGET,
+    progress: Progress = silent,
+) -> Bisected:
+    """Find the nodes of the ONNX file that introduce error, as against those that pass it on.
+
+    ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. Where it is None,
+    the most telling small case is walked, and then those on which the verdict fails, until one names nodes;
+    where none fails, the case with the largest error is walked at last. ``folder`` is where
+    ``settings.images`` starts, ``budget`` how many bytes of the module's intermediate tensors are held at
+    once. Raises RequestError where there is no such case, ModelFileError where the file cannot be loaded,
+    CheckError where the model does not run in float64, or the file's inputs and outputs are not the model's.
+    """
+    task = _Task.of(model, file, settings, folder)
+    numbers = task.order() if case is None else (_number_of(case, task.cases),)
+    unexplained: list[Bisected] = []
+    worst, largest = numbers[0], -math.inf
+    for done, number in enumerate(numbers):
+        progress("look for a case that fails", done, len(numbers))
+        failing, ratio = task.judged(task.candidate, task.cases[number])
+        if failing or case is not None or done == 0:
+            found = task.bisect(_Chosen(number, task.cases[number], failing), budget, progress)
+            if found.repro is not None or case is not None:
+                return found
+            unexplained += [found] if failing else []
+            if len(unexplained) == UNEXPLAINED:
+                break
+        if ratio > largest:
+            worst, largest = number, ratio
+    if unexplained:
+        return unexplained[0]
+    return task.bisect(_Chosen(worst, task.cases[worst], failing=False), budget, progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """A file, its model, and the cases that it is tried on."""
+
+    model: WrappedModel
+    file: Path
+    settings: ValidateTable
+    cases: tuple[Case, ...]
+    candidate: OrtLeg
+    legs: Legs
+
+    @classmethod
+    def of(cls, model: WrappedModel, file: Path, settings: ValidateTable, folder: Path) -> Self:
+        pictures = find_pictures(settings.images, folder)
+        cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+        candidate = OrtLeg(file, settings.providers, settings.threads, settings.optimization[-1])
+        for kind, specs, found in (
+            ("inputs", model.inputs, [value.name for value in candidate.session.get_inputs()]),
+            ("outputs", model.outputs, candidate.output_names),
+        ):
+            wanted = [spec.name for spec in specs]
+            if set(wanted) != set(found):
+                raise CheckError(
+                    f"{file} has the {kind} {', '.join(found)}; expected {', '.join(wanted)}: its values "
+                    "cannot be held against the model's; export the job again"
+                )
+        legs = torch_truth(model, cases[0], settings.threads)
+        if legs.oracle_missing is not None:
+            raise CheckError(
+                f"the model does not run in float64 ({legs.oracle_missing}), and bisect measures every node "
+                "against that: keep the model's dtypes free, or compare whole files with validate"
+            )
+        return cls(model, file, settings, cases, candidate, legs)
+
+    def order(self) -> tuple[int, ...]:
+        """The cases' numbers, the most telling and smallest first."""
+        return tuple(sorted(range(len(self.cases)), key=lambda number: _blandness(self.cases[number])))
+
+    def judged(self, leg: OrtLeg, case: Case) -> tuple[bool, float]:
+        """Whether the verdict on one case alone is fail, and the largest ratio of a field."""
+        (facts,) = sweep(self.model, self.legs, (leg,), (case,))
+        ranked = {field.name: field.ranks for field in self.model.fields if field.kind == "label"}
+        failing = any(check.status == "fail" and check.name != INTERFACE for check in judge(facts, ranked))
+        return failing, max((field.ratio_rms for field in facts.fields), default=0.0)
+
+    def bisect(self, chosen: _Chosen, budget: int, progress: Progress) -> Bisected:
+        """Walk the file on a case, and where the file is right there but its verdict is not, what ONNX
+        Runtime's optimizer makes of it."""
+        arrays = materialise(chosen.case, self.model.inputs, self.model.preprocess)
+        progress("run the model in float64", 0, 0)
+        truth = Truth(self.model.module, arrays, self.model.outputs, budget=budget)
+        search = _Search(Graph(self.file), truth, arrays, progress)
+        stretch = search.stretch(failing=chosen.failing)
+        kind: GraphKind = "file"
+        level = self._wrong_level(chosen.case) if stretch is None and chosen.failing else None
+        if level is not None:
+            with tempfile.TemporaryDirectory() as scratch:
+                optimized = Path(scratch) / "optimized.onnx"
+                _write_optimized(self.file, level, optimized)
+                search, kind = _Search(Graph(optimized), truth, arrays, progress), "optimized"
+            stretch = search.stretch(failing=True)
+        sha256 = hashlib.sha256(self.file.read_bytes()).hexdigest()
+        return search.finish(stretch, chosen, kind, sha256)
+
+    def _wrong_level(self, case: Case) -> Optimization | None:
+        """The first level of ONNX Runtime's optimization at which the verdict on the case fails; None where
+        it already does without."""
+        levels: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
+        for level in levels:
+            leg = OrtLeg(self.file, self.settings.providers, self.settings.threads, level)
+            if self.judged(leg, case)[0]:
+                return None if level == "none" else level
+        return None
+
+
+def _blandness(case: Case) -> tuple[bool, bool, int]:
+    """Sorts cases: those first that tell values apart, by what fills them and by sizes that differ, and of
+    these the smallest."""
+    bland = case.content in ("empty", "black", "saturated")
+    sizes = tuple(case.sizes.values())
+    return bland, len(set(sizes)) < len(sizes), math.prod(sizes)
+
+
+def _number_of(wanted: str, cases: Sequence[Case]) -> int:
+    names = [case.name for case in cases]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdigit() and int(wanted) < len(cases):
+        return int(wanted)
+    raise RequestError(
+        f"there is no case {wanted}: expected a number from 0 to {len(cases) - 1}, as parity.json lists "
+        f"them, or a name such as {names[0]}"
+    )
+
+
+def _write_optimized(file: Path, level: Optimization, target: Path) -> None:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = LEVELS[level]
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = QUIET
+    ort.InferenceSession(str(file), options, providers=[CPU])
+
+
+class _Search:
+    """One graph, walked on one case."""
+
+    def __init__(self, graph: Graph, truth: Truth, inputs: Mapping[str, Array], progress: Progress) -> None:
+        self._graph, self._truth, self._progress = graph, truth, progress
+        self._inputs = {name: inputs[name] for name in graph.inputs}
+        self._walker = Walker(graph, truth)
+        self._walk: Walk | None = None
+
+    def stretch(self, *, failing: bool) -> Stretch | None:
+        """The nodes that introduce error. Where ``failing``, also those whose error later nodes hide."""
+        forced = self._truth.outputs
+        self._walk = walk(self._walker, self._inputs, forced=forced, progress=self._progress)
+        self._progress("look for where it is right again", 0, 0)
+        resync = Resync(self._walker, self._walk, self._inputs, forced)
+        stretch = resync.locate()
+        return resync.quiet() if stretch is None and failing else stretch
+
+    def finish(self, stretch: Stretch | None, chosen: _Chosen, kind: GraphKind, sha256: str) -> Bisected:
+        """The finding, and the repro of it."""
+        assert self._walk is not None
+        nodes = () if stretch is None else stretch.nodes
+        counted = [
+            any(self._walk.places[name].status == "tied" for name in node.outputs)
+            for node in self._graph.nodes
+        ]
+        result = Bisection(
+            status="nothing" if stretch is None else "node" if len(nodes) == 1 else "region",
+            case=chosen.case.to_json(),
+            case_number=chosen.number,
+            failing=chosen.failing,
+            graph=kind,
+            nodes=tuple(NamedNode(node.label, node.operator, node.outputs) for node in nodes),
+            leaving=() if stretch is None else tuple(self._leaving(stretch)),
+            confirmed=stretch is not None and stretch.confirmed,
+            reason="" if stretch is None else stretch.reason,
+            nodes_walked=len(self._graph.nodes),
+            tied=sum(counted),
+            peak_bytes=self._walk.peak + self._truth.peak,
+            model_sha256=sha256,
+        )
+        return Bisected(result, None if stretch is None else self._repro(stretch, chosen.case))
+
+    def _leaving(self, stretch: Stretch) -> list[Leaving]:
+        described = []
+        own = self._own(tuple(stretch.expected))
+        for name, (number, local) in stretch.expected.items():
+            record = self._truth.records[number]
+            found = own.get(name)
+            own_rms = None
+            if found is not None and found.shape == record.shape:
+                error = found.astype(np.float64) - self._truth.fetch(number)
+                own_rms = float(np.sqrt(np.mean(np.square(error))))
+            shape = None if found is None else found.shape
+            described.append(
+                Leaving(name, record.path, record.operation, local, own_rms, shape, record.shape)
+            )
+        return described
+
+    def _own(self, names: Sequence[str]) -> dict[str, Array]:
+        """Values as the file itself computes them; empty where it does not run so far."""
+        nodes = self._graph.ancestors(names)
+        read = {name for node in nodes for name in node.inputs}
+        feeds = {name: array for name, array in self._inputs.items() if name in read}
+        try:
+            session = open_model(self._graph.model(nodes, feeds, names))
+            return dict(zip(names, session.run(list(names), feeds), strict=True))
+        except Exception:  # noqa: BLE001
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            return {}
+
+    def _repro(self, stretch: Stretch, case: Case) -> Repro:
+        assert self._walk is not None
+        values = TrueValues(self._walker, self._walk, self._inputs)
+        made = {name for node in stretch.nodes for name in node.outputs}
+        read = dict.fromkeys(name for node in stretch.nodes for name in self._graph.given(node))
+        feeds = {name: values.get(name)[0] for name in read if name not in made}
+        expected = {name: self._truth.fetch(number) for name, (number, _) in stretch.expected.items()}
+        outputs = tuple(expected) or stretch.nodes[-1].outputs
+        model = self._graph.model(stretch.nodes, feeds, outputs)
+        for value in model.graph.output:
+            dtype = helper.np_dtype_to_tensor_dtype(np.dtype(self._walk.places[value.name].dtype))
+            axes = (None,) * expected[value.name].ndim if value.name in expected else None
+            value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, axes))
+        return Repro(
+            model,
+            feeds,
+            expected,
+            tuple(f"{node.operator} {node.label}" for node in stretch.nodes),
+            case.name,
+        )

@@ -1,0 +1,52 @@
+"""The named nodes as an ONNX file of their own, with what goes in and what should come out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+MODEL, ARRAYS, README = "repro.onnx", "repro.npz", "repro.txt"
+
+HOW = """\
+{nodes}
+on the case {case}, fed with what PyTorch computes in float64, rounded to the inputs' dtypes.
+
+repro.onnx holds these nodes alone; repro.npz has the arrays "input:NAME" and "expected:NAME", the latter as
+PyTorch computes them in float64. To see the error:
+
+    import numpy as np, onnxruntime as ort
+    arrays = np.load("repro.npz")
+    session = ort.InferenceSession("repro.onnx")
+    feeds = {{value.name: arrays["input:" + value.name] for value in session.get_inputs()}}
+    for value, found in zip(session.get_outputs(), session.run(None, feeds)):
+        wanted = arrays["expected:" + value.name]
+        print(value.name, found.shape, wanted.shape)
+        if found.shape == wanted.shape:
+            print(np.abs(found - wanted).max())
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repro:
+    """A model of the named nodes, arrays for its inputs by name, and what its outputs should be."""
+
+    model: onnx.ModelProto
+    inputs: Mapping[str, Array]
+    expected: Mapping[str, Array]
+    nodes: Sequence[str]
+    case: str
+
+    def write(self, folder: Path) -> None:
+        """Write repro.onnx, repro.npz and repro.txt into a folder."""
+        (folder / MODEL).write_bytes(self.model.SerializeToString(deterministic=True))
+        arrays = {f"input:{name}": array for name, array in self.inputs.items()}
+        arrays |= {f"expected:{name}": array for name, array in self.expected.items()}
+        np.savez(folder / ARRAYS, allow_pickle=False, **arrays)
+        text = HOW.format(nodes="\n".join(self.nodes), case=self.case)
+        (folder / README).write_text(text, encoding="utf-8")

@@ -1,0 +1,110 @@
+"""What bisect found: which nodes, how far off, beside which floor."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS, Deviation
+
+Status = Literal["node", "region", "nothing"]
+GraphKind = Literal["file", "optimized"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNode:
+    """A node of the file: its name (or what stands for one), its operator, what it writes."""
+
+    name: str
+    operator: str
+    outputs: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"name": self.name, "operator": self.operator, "outputs": list(self.outputs)}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A value that leaves the named nodes, held against its counterpart in the module.
+
+    ``module`` is the path of the module that computes it (empty for the wrapper itself), ``operation``
+    PyTorch's operation. ``local`` is the deviation for true inputs, None where the nodes do not run or give
+    another shape; ``own_rms`` the rms error for the inputs that the file itself gives them, None likewise.
+    """
+
+    output: str
+    module: str
+    operation: str
+    local: Deviation | None
+    own_rms: float | None
+    shape: tuple[int, ...] | None
+    expected_shape: tuple[int, ...]
+
+    @property
+    def passed_on_rms(self) -> float | None:
+        """The part of ``own_rms`` that came in with the inputs, as if the two were independent."""
+        if self.own_rms is None or self.local is None:
+            return None
+        return math.sqrt(max(self.own_rms**2 - self.local.rms**2, 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; null for what is not known."""
+        return {
+            "output": self.output,
+            "module": self.module,
+            "operation": self.operation,
+            "local": None if self.local is None else self.local.to_json(),
+            "own_rms": _finite(self.own_rms),
+            "passed_on_rms": _finite(self.passed_on_rms),
+            "shape": None if self.shape is None else list(self.shape),
+            "expected_shape": list(self.expected_shape),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bisection:
+    """Which nodes introduce error on one case.
+
+    ``status`` is "node" or "region" where the nodes introduce more than the limits let pass, "nothing" where
+    none does. ``graph`` says whose nodes these are: the file's own, or those that ONNX Runtime's optimizer
+    made of them, where the file itself is right. ``confirmed`` says that all that follows is right again
+    where the nodes give what is expected. ``failing`` says whether the verdict on the case is fail.
+    ``tied`` of ``nodes_walked`` nodes have a counterpart in the module.
+    """
+
+    status: Status
+    case: Mapping[str, Any]
+    case_number: int
+    failing: bool
+    graph: GraphKind
+    nodes: tuple[NamedNode, ...]
+    leaving: tuple[Leaving, ...]
+    confirmed: bool
+    reason: str
+    nodes_walked: int
+    tied: int
+    peak_bytes: int
+    model_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document."""
+        return {
+            "format": 1,
+            "status": self.status,
+            "case": dict(self.case),
+            "case_number": self.case_number,
+            "case_fails": self.failing,
+            "graph": self.graph,
+            "nodes": [node.to_json() for node in self.nodes],
+            "leaving": [value.to_json() for value in self.leaving],
+            "confirmed": self.confirmed,
+            "reason": self.reason,
+            "limits": {"ratio": LIMIT_RMS, "ratio_max": LIMIT_MAX},
+            "walked": {"nodes": self.nodes_walked, "tied": self.tied, "peak_bytes": self.peak_bytes},
+            "model_sha256": self.model_sha256,
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

@@ -1,0 +1,275 @@
+"""What the wrapped module computes on the way, in float64: every operation's output, fingerprinted.
+
+The tensors themselves are not kept. One that is asked for is fetched by running the module again, with
+its successors up to a budget of bytes, since whoever walks a graph wants those next.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onnxproof.errors import CheckError
+from onnxproof.tensors import TensorSpec
+
+Array = NDArray[Any]
+
+BUDGET = 256 * 2**20
+"""Bytes of float64 intermediates that are held at once."""
+
+SAMPLES = 64
+"""Elements of a tensor that make its fingerprint."""
+
+DECOMPOSED = frozenset(
+    """
+    silu hardswish hardsigmoid gelu mish softplus elu glu leaky_relu hardtanh _softmax _log_softmax addmm
+    baddbmm addcmul addcdiv native_layer_norm native_group_norm native_batch_norm var_mean rsub reciprocal
+    _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu logsumexp
+    """.split()
+)
+"""Operations of PyTorch that ONNX exporters write as several nodes: their inner values are recorded too, as
+torch's own decompositions compute them."""
+
+DECOMPOSITION_DEPTH = 3
+"""How far a decomposition's own operations are decomposed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One tensor that the module computed.
+
+    ``number`` counts in the order of computation, the module's inputs first. ``path`` is the innermost
+    module that was running, ``sources`` the numbers of the tensors that it was computed from, ``kind`` is
+    "f", "i" or "b", and ``sample`` float64 [up to SAMPLES] the values at ``positions(shape)``.
+    """
+
+    number: int
+    operation: str
+    path: str
+    shape: tuple[int, ...]
+    kind: str
+    sources: tuple[int, ...]
+    sample: Array
+
+
+@lru_cache(maxsize=4096)
+def positions(shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """Seeded places in a tensor of a shape, the same in every run: an index array for each axis."""
+    size = int(np.prod(shape))
+    flat: Array = np.arange(size)
+    if size > SAMPLES:
+        flat = np.sort(np.random.default_rng(size).choice(size, SAMPLES, replace=False))
+    return np.unravel_index(flat, shape) if shape else ()
+
+
+def kind_of(dtype: str) -> str:
+    """ "f" for floats, "b" for bool, "i" for integers, "" for what is not compared."""
+    if dtype.startswith(("float", "bfloat")):
+        return "f"
+    return "b" if dtype == "bool" else "i" if "int" in dtype else ""
+
+
+class Truth:
+    """The wrapped module in float64 on one case.
+
+    ``records`` has every tensor's fingerprint, by number; ``outputs`` the numbers of the module's outputs by
+    name; ``peak`` the most bytes of tensors that were held at once. Raises CheckError where the module does
+    not run in float64.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[TensorSpec],
+        *,
+        budget: int = BUDGET,
+    ) -> None:
+        self._module = copy.deepcopy(module).double().eval()
+        self._paths: list[str] = []
+        for name, part in self._module.named_modules():
+            part.register_forward_pre_hook(self._entering(name))
+            part.register_forward_hook(self._leaving, always_call=True)
+        self._inputs = dict(inputs)
+        self._budget = budget
+        self._held: dict[int, Array] = {}
+        self.peak = 0
+        self.runs = 0
+        self.records: list[Record] = []
+        try:
+            # A module that keeps something from its first run computes less in the second.
+            self._run(lambda *_: None)
+            self._paths.clear()
+            returned = self._run(self._fingerprint)
+        except Exception as error:
+            # The model's own code runs here: any type at all.
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckError(
+                f"the model does not run in float64 ({type(error).__name__}: {reason}), and bisect measures "
+                "every node against that: keep the model's dtypes free, or compare whole files with validate"
+            ) from error
+        if len(returned) != len(outputs):
+            raise CheckError(
+                f"the model returned {len(returned)} outputs, its family declares {len(outputs)}"
+            )
+        self.outputs = {spec.name: number for spec, number in zip(outputs, returned, strict=True)}
+        self.inputs = {name: number for number, name in enumerate(self._inputs)}
+        self.consumers: dict[int, list[int]] = {}
+        for record in self.records:
+            for source in record.sources:
+                self.consumers.setdefault(source, []).append(record.number)
+
+    def fetch(self, number: int) -> Array:
+        """The tensor of that number: float64, or integers or bools as they were."""
+        if number not in self._held:
+            self._refill(number)
+        return self._held[number]
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        def enter(*_: object) -> None:
+            self._paths.append(name)
+
+        return enter
+
+    def _leaving(self, *_: object) -> None:
+        if self._paths:
+            self._paths.pop()
+
+    def _fingerprint(self, number: int, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
+        shape = tuple(tensor.shape)
+        index = tuple(torch.from_numpy(axis) for axis in positions(shape))
+        sample = (tensor[index] if index else tensor).reshape(-1).to(torch.float64).numpy()
+        kind = kind_of(str(tensor.dtype).removeprefix("torch."))
+        path = self._paths[-1] if self._paths else ""
+        self.records.append(Record(number, operation, path, shape, kind, sources, np.array(sample)))
+
+    def _refill(self, wanted: int) -> None:
+        """Hold the tensor ``wanted`` and those computed after it, up to the budget."""
+        self._held.clear()
+        held = 0
+
+        def keep(number: int, _: str, tensor: Tensor, __: tuple[int, ...]) -> None:
+            nonlocal held
+            if number < wanted:
+                return
+            if self.records[number].shape != tuple(tensor.shape):
+                raise CheckError(
+                    "the model does not compute the same in two runs on one input, so no node can be held "
+                    "against it: take out what is random or remembered from run to run"
+                )
+            size = tensor.numel() * tensor.element_size()
+            if number > wanted and held + size > self._budget:
+                raise _Enough
+            self._held[number] = np.array(tensor.numpy())
+            held += size
+
+        with contextlib.suppress(_Enough):
+            self._run(keep)
+        self.peak = max(self.peak, held)
+
+    def _run(self, visit: "Visit") -> list[int]:
+        """Run the module under a recorder; the numbers of what it returned."""
+        self.runs += 1
+        self._paths.clear()
+        tensors = [torch.from_numpy(np.array(array)) for array in self._inputs.values()]
+        tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+        recorder = _Recorder(visit)
+        with torch.no_grad():
+            for tensor in tensors:
+                recorder.note("input", tensor, ())
+            with recorder:
+                returned = self._module(*tensors)
+            flat = returned if isinstance(returned, tuple | list) else (returned,)
+            return [recorder.number_of(tensor) for tensor in flat]
+
+
+class _Enough(BaseException):
+    """What was wanted has been seen: the rest of the forward pass need not run. No Exception, since some
+    models catch those in their ``forward``."""
+
+
+Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Numbers every tensor that is computed while it is entered, and shows it to ``visit``."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._visit = visit
+        self._numbers: Any = WeakTensorKeyDictionary()
+        self._count = 0
+        self._depth = 0
+
+    def note(self, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
+        """Give a tensor the next number."""
+        self._numbers[tensor] = self._count
+        self._count += 1
+        self._visit(self._count - 1, operation, tensor, sources)
+
+    def number_of(self, tensor: Tensor) -> int:
+        """A tensor's number; it gets one if it has none."""
+        if tensor not in self._numbers:
+            self.note("output", tensor, ())
+        number: int = self._numbers[tensor]
+        return number
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        sources = tuple(dict.fromkeys(self._numbers[leaf] for leaf in given if leaf in self._numbers))
+        self._decompose(func, args, kwargs)
+        result = func(*args, **kwargs)
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and self._worth_noting(func, leaf, sources):
+                self.note(str(func).removeprefix("aten."), leaf, sources)
+        return result
+
+    def _worth_noting(self, func: Any, result: Tensor, sources: tuple[int, ...]) -> bool:
+        """Not what is nothing, what was returned as it came, or a decomposition's arithmetic on weights."""
+        if result.layout != torch.strided or not result.numel():
+            return False
+        if result in self._numbers and not func._schema.is_mutable:
+            return False
+        return bool(sources) or not self._depth
+
+    def _decompose(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Compute the operation's inner values, for the record alone."""
+        name = func._schema.name.removeprefix("aten::")
+        if self._depth >= DECOMPOSITION_DEPTH or name.removesuffix("_") not in DECOMPOSED:
+            return
+        pure = func
+        if func._schema.is_mutable:
+            packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+            pure = getattr(packet, func._overloadname, None)
+        parts = decomposition_table.get(pure)
+        if parts is None or pure._schema.is_mutable:
+            return
+        self._depth += 1
+        try:
+            # What torch's own decomposition cannot do here only leaves values without a counterpart.
+            with self, contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
+                parts(*args, **kwargs)
+        finally:
+            self._depth -= 1
+
+
+def near(truth: Truth, numbers: Iterator[int] | Sequence[int], depth: int) -> dict[int, int]:
+    """The records that are computed from the given ones in up to ``depth`` steps, with their distance."""
+    reached = dict.fromkeys(numbers, 0)
+    edge = list(reached)
+    for distance in range(1, depth + 1):
+        edge = [after for number in edge for after in truth.consumers.get(number, ()) if after not in reached]
+        reached.update(dict.fromkeys(edge, distance))
+    return {number: distance for number, distance in reached.items() if distance}

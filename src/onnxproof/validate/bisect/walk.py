@@ -1,0 +1,316 @@
+"""Walk a graph with true values: each node is fed what the module computes in float64, and its output is
+looked up among the module's own.
+
+A value is *tied* to a tensor of the module where it equals it within the limit; true values go on from there.
+What has no counterpart (a constant's arithmetic, a layout of the exporter's) is carried on as the node
+computed it. Behind a node that is wrong nothing ties any more; so the fault lies where the untied values
+that lead to a wrong output begin.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.progress import Progress, silent
+from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS, Deviation, deviation, move
+from onnxproof.validate.bisect.nodes import Graph, Node, NodeRunner, Value
+from onnxproof.validate.bisect.truth import Record, Truth, kind_of, positions
+
+Array = NDArray[Any]
+
+ALIKE = 1e-2
+"""Fingerprints that differ by less than this, rms over rms, are worth comparing in full."""
+
+COMPARED = 4
+"""How many tensors of the module an output is compared with in full."""
+
+MOVES = 4
+"""How often more an output's inputs are moved before it counts as untied."""
+
+Status = Literal["tied", "open", "neutral", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """A value's counterpart in the module, and how far from it the node's output was."""
+
+    number: int
+    deviation: Deviation
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of one value of the graph.
+
+    ``status`` is "tied" where it has a counterpart; "open" where it is a float without one; "neutral" where
+    it is not a float, or says nothing; "failed" where the node did not run. ``tie`` is the counterpart of a
+    tied value, ``near`` the nearest of an open one, where there is one worth the name. ``anchors`` are the
+    numbers of the tied values (and inputs) that it hangs on, ``data`` says whether the value (and not only
+    the shape) of something open went into it, ``reason`` why the node did not run.
+    """
+
+    name: str
+    status: Status
+    tie: Tie | None
+    anchors: frozenset[int]
+    data: bool = True
+    dtype: str = "float32"
+    near: Tie | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Fed:
+    """True values by name, and the same moved by rounding."""
+
+    true: dict[str, Value] = field(default_factory=dict)
+    moved: dict[str, Value] = field(default_factory=dict)
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        values = (*self.true.values(), *self.moved.values())
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+
+class Walker:
+    """Runs nodes on true values and ties what comes out. Shared by the walk and by what follows it."""
+
+    def __init__(self, graph: Graph, truth: Truth) -> None:
+        self.graph, self.truth = graph, truth
+        self.runner = NodeRunner(graph)
+        self.random = np.random.default_rng(0)
+        self._by_shape: dict[tuple[str, tuple[int, ...]], tuple[list[int], Array]] = {}
+        grouped: dict[tuple[str, tuple[int, ...]], list[Record]] = {}
+        for record in truth.records:
+            grouped.setdefault((record.kind, record.shape), []).append(record)
+        for key, records in grouped.items():
+            samples = np.stack([record.sample for record in records])
+            self._by_shape[key] = [record.number for record in records], samples
+        self.fed_constants = {
+            name: move(value, self.random)
+            for name, value in graph.constants.items()
+            if value.dtype.kind == "f"
+        }
+
+    def run(self, node: Node, feeds: Mapping[str, Value]) -> dict[str, Value]:
+        """The node on true values."""
+        return self.runner.run(node, feeds)
+
+    def run_moved(
+        self, node: Node, moved: Mapping[str, Value], outputs: Mapping[str, Value]
+    ) -> dict[str, Value]:
+        """The node on moved values; its true outputs where a move changes shapes or breaks it."""
+        floats = any(_is_float(moved.get(name)) for name in node.inputs) or any(
+            name in self.fed_constants for name in node.inputs
+        )
+        if not floats:
+            return dict(outputs)
+        feeds = {name: self.fed_constants[name] for name in node.inputs if name in self.fed_constants}
+        try:
+            found = self.runner.run(node, {**feeds, **moved})
+        except Exception:  # noqa: BLE001
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            return dict(outputs)
+        return {
+            name: found[name] if _same_form(found[name], value) else value for name, value in outputs.items()
+        }
+
+    def tie(
+        self,
+        node: Node,
+        value: Value,
+        moved: Value,
+        again: Callable[[], Value],
+        among: Sequence[int] | None = None,
+    ) -> tuple[Tie | None, Tie | None]:
+        """The module's tensor that a node's output equals within the limit, and the nearest beyond it; None
+        where there is none.
+
+        ``again`` gives the output for inputs moved once more. ``among`` are the numbers to look at, all of
+        the same shape where it is None.
+        """
+        numbers = self.candidates(value, ALIKE) if among is None else among
+        shifted: list[Value] = [moved]
+        nearest: Tie | None = None
+        for number in numbers[:COMPARED]:
+            record = self.truth.records[number]
+            if record.shape != value.shape or record.kind != kind_of(value.dtype.name):
+                continue
+            wanted = self.truth.fetch(number)
+            found = _judge(node, value, shifted, wanted)
+            if not within(found) and _close(found):
+                while len(shifted) <= MOVES:
+                    shifted.append(again())
+                found = _judge(node, value, shifted, wanted)
+            if within(found):
+                return Tie(number, found), None
+            if _close(found) and (nearest is None or found.rms < nearest.deviation.rms):
+                nearest = Tie(number, found)
+        return None, nearest
+
+    def candidates(self, value: Array, alike: float) -> list[int]:
+        """The module's tensors of a value's shape whose fingerprints are that near, the nearest first."""
+        key = kind_of(value.dtype.name), value.shape
+        if key not in self._by_shape:
+            return []
+        numbers, samples = self._by_shape[key]
+        distances = self._distances(value, samples)
+        order = np.argsort(distances, kind="stable")
+        return [numbers[index] for index in order if distances[index] <= alike]
+
+    def _distances(self, value: Array, samples: Array) -> Array:
+        own = value[positions(value.shape)].reshape(-1).astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = samples - own
+            error[samples == own] = 0.0
+            scale = np.sqrt(np.mean(np.square(np.nan_to_num(own, posinf=0.0, neginf=0.0)))) + 1e-30
+            distances: Array = np.sqrt(np.mean(np.square(error), axis=1)) / scale
+        return np.nan_to_num(distances, nan=np.inf)
+
+    def true_value(self, number: int, like: np.dtype[Any]) -> Array:
+        """A tensor of the module as the graph would hold it."""
+        with np.errstate(over="ignore"):
+            return self.truth.fetch(number).astype(like)
+
+    def take(
+        self,
+        node: Node,
+        fed: Fed,
+        places: Mapping[str, Place],
+        forced: Mapping[str, int],
+    ) -> list[Place]:
+        """Run a node on true values, tie its outputs, and put them among the true values.
+
+        ``forced`` has the only number that a value may be tied to, for the model's outputs.
+        """
+        given = [places[name] for name in self.graph.given(node) if name in places]
+        anchors = frozenset[int]().union(*(place.anchors for place in given))
+        shape_of = node.proto.op_type in ("Shape", "Size")
+        data = not shape_of and any(place.data for place in given)
+        try:
+            found = self.run(node, fed.true)
+        except Exception as error:  # noqa: BLE001
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            reason = str(error).strip().partition("\n")[0]
+            return [Place(name, "failed", None, anchors, reason=reason) for name in node.outputs]
+        moved = self.run_moved(node, fed.moved, found)
+        taken = []
+        for name, value in found.items():
+            place, true, shifted = self._placed(node, name, value, moved[name], fed, anchors, data, forced)
+            fed.true[name], fed.moved[name] = true, shifted
+            taken.append(place)
+        return taken
+
+    def _placed(
+        self,
+        node: Node,
+        name: str,
+        value: Value,
+        moved: Value,
+        fed: Fed,
+        anchors: frozenset[int],
+        data: bool,
+        forced: Mapping[str, int],
+    ) -> tuple[Place, Value, Value]:
+        if not isinstance(value, np.ndarray) or not kind_of(value.dtype.name):
+            return Place(name, "neutral", None, anchors, data), value, moved
+
+        def again() -> Value:
+            feeds = {key: move(entry, self.random) for key, entry in fed.true.items() if _is_float(entry)}
+            return self.run_moved(node, {**fed.moved, **feeds}, {name: value})[name]
+
+        number = forced.get(name)
+        is_float = kind_of(value.dtype.name) == "f"
+        if number is None and not _telling(value):
+            return Place(name, "neutral", None, anchors, data), value, moved
+        dtype = value.dtype.name
+        tie, near = self.tie(node, value, moved, again, None if number is None else (number,))
+        if tie is not None:
+            true = self.true_value(tie.number, value.dtype)
+            shifted = move(true, self.random) if is_float else true
+            return Place(name, "tied", tie, frozenset((tie.number,)), False, dtype), true, shifted
+        if is_float or number is not None:
+            return Place(name, "open", None, anchors, True, dtype, near), value, moved
+        return Place(name, "neutral", None, anchors, data), value, moved
+
+
+def within(found: Deviation) -> bool:
+    """Whether an error is no more than rounding makes."""
+    return found.ratio <= LIMIT_RMS and found.ratio_max <= LIMIT_MAX
+
+
+def _close(found: Deviation) -> bool:
+    """Whether a better look at the floor could bring the error within the limit."""
+    return found.rms <= ALIKE * max(found.scale, found.floor_rms)
+
+
+def _judge(node: Node, value: Array, shifted: Sequence[Array], wanted: Array) -> Deviation:
+    if not value.size:
+        return Deviation(0.0, 0.0, math.ulp(0.0), math.ulp(0.0), 0.0)
+    if kind_of(value.dtype.name) != "f":
+        wrong = value != wanted
+        # An arg-max or a threshold that flips under a move was a coin toss.
+        for moved in shifted:
+            wrong &= moved == value
+        share = float(np.sqrt(np.mean(wrong)))
+        return Deviation(share, float(wrong.any()), 1e-9, 1e-9, 1.0)
+    parts = [deviation(value, moved, wanted, node.operator) for moved in shifted]
+    floor_rms, floor_max = max(part.floor_rms for part in parts), max(part.floor_max for part in parts)
+    return Deviation(parts[0].rms, parts[0].maximum, floor_rms, floor_max, parts[0].scale)
+
+
+def _telling(value: Array) -> bool:
+    """Whether a value has anything by which to know it: two different numbers."""
+    flat = value.reshape(-1)
+    return bool(flat.size > 1 and np.any(flat != flat[0]))
+
+
+def _is_float(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _same_form(one: Value, other: Value) -> bool:
+    if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
+        return type(one) is type(other)
+    same: bool = one.shape == other.shape
+    return same
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """A walk's findings: each value's place, and the most bytes of values that were alive at once."""
+
+    places: Mapping[str, Place]
+    peak: int
+
+
+def walk(
+    walker: Walker, inputs: Mapping[str, Array], *, forced: Mapping[str, int], progress: Progress = silent
+) -> Walk:
+    """Walk the whole graph once. Values are freed behind their last reader."""
+    graph, truth = walker.graph, walker.truth
+    fed = Fed(dict(inputs), {name: move(value, walker.random) for name, value in inputs.items()})
+    places = {
+        name: Place(name, "tied", None, frozenset((truth.inputs[name],)), False) for name in graph.inputs
+    }
+    last = {name: readers[-1].position for name, readers in graph.readers.items()}
+    peak = 0
+    for node in graph.nodes:
+        progress("walk the graph with true values", node.position, len(graph.nodes))
+        failed = [name for name in graph.given(node) if places[name].status == "failed"]
+        if failed:
+            anchors = frozenset[int]().union(*(places[name].anchors for name in graph.given(node)))
+            places.update({name: Place(name, "failed", None, anchors) for name in node.outputs})
+        else:
+            places.update({place.name: place for place in walker.take(node, fed, places, forced)})
+        peak = max(peak, fed.nbytes())
+        for name in (*node.inputs, *node.outputs):
+            if last.get(name, -1) <= node.position:
+                fed.true.pop(name, None)
+                fed.moved.pop(name, None)
+    progress("walk the graph with true values", len(graph.nodes), len(graph.nodes))
+    return Walk(places, peak)

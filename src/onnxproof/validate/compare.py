@@ -1,0 +1,458 @@
+"""Hold one ONNX file, B, against another, A, over the cases that a checkpoint's file is tried on.
+
+Two rules. With the checkpoint at hand B is judged as ``validate`` judges it, by PyTorch in float64 and
+float32, and so is A: what only PyTorch can tell (candidates before NMS, proposals) is told then. Without it A
+takes PyTorch's place, run twice (floor.py). Nothing here imports torch.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.progress import Progress, silent
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest, Preprocess, whole_outputs
+from onnxproof.runtime.plain import Port
+from onnxproof.runtime.predictor import CPU, RAW_TASK, read_metadata
+from onnxproof.tensors import DTYPES, Dim, Field, TensorSpec
+from onnxproof.validate.cases import Case, Effort, find_pictures, plan
+from onnxproof.validate.facts import Contract, Facts
+from onnxproof.validate.floor import TwoRuns
+from onnxproof.validate.judge import Check, Verdict, conclude, judge
+from onnxproof.validate.legs import OrtLeg, Truth
+from onnxproof.validate.rows import ends_in_rows
+from onnxproof.validate.sweep import interface_differences, sweep
+
+Rule = Literal["oracle", "two-runs"]
+
+RULES: Mapping[Rule, str] = {
+    "oracle": "A and B are both judged by PyTorch: errors are measured from its float64 run, in units of its "
+    "float32 run's own error; B's verdict is the verdict",
+    "two-runs": "B is judged by A, without PyTorch: errors are measured from A unoptimized with its weights "
+    "moved by one unit in the last place, in units of what A as deployed errs from that; decisions are held "
+    "against A's. A fault that A has too is not seen",
+}
+"""The rule that a comparison was made by, as its verdict says it."""
+
+BATCHES, SIDES, LENGTHS = "1..4", "64..256 step 32", "1..64"
+"""The sizes that are tried where nobody says which: of a first axis, of a picture's sides, of others."""
+
+PICTURE_AXES = 4
+"""Axes of an input that may take pictures: batch, channels, height, width."""
+
+TOLD = ("task", "classes", "preprocess", "postprocess")
+"""What of a manifest a host goes by."""
+
+TINY_SHARE = 1e-3
+"""Of the reference's error, what an exact A is taken to err, so that nothing is divided by zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContract:
+    """What an ONNX file declares, and what its outputs mean."""
+
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    dims: tuple[Dim, ...]
+    fields: tuple[Field, ...]
+    preprocess: Preprocess | None
+    postprocess: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How two files are run. ``images`` is a pattern of pictures, seen from ``folder``, None for none."""
+
+    images: str | None = None
+    folder: Path = Path()
+    providers: tuple[str, ...] = (CPU,)
+    effort: Effort = "normal"
+    threads: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedVerdict(Verdict):
+    """B's verdict, the rule that it was reached by, and A's own verdict where PyTorch told one."""
+
+    rule: Rule = "two-runs"
+    a_sha256: str = ""
+    baseline: Verdict | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``parity.json``, with "rule", "rule_text", "a_sha256", and in "baseline" what came
+        of A."""
+        # super() without arguments does not know the class, which dataclass makes anew to give it slots.
+        document = Verdict.to_json(self)
+        baseline = None
+        if self.baseline is not None:
+            told = self.baseline.to_json()
+            baseline = {key: told[key] for key in ("verdict", "checks", "decisions", "measurements")}
+        return {
+            **document,
+            "rule": self.rule,
+            "rule_text": RULES[self.rule],
+            "a_sha256": self.a_sha256,
+            "baseline": baseline,
+        }
+
+
+def compare_alone(
+    a: Path,
+    b: Path,
+    settings: Settings,
+    *,
+    dims: Mapping[str, str] = MappingProxyType({}),
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> ComparedVerdict:
+    """B held against A, without PyTorch. ``dims`` and ``inputs`` say what A's file leaves open, in the words
+    that ``Dim.parse`` and ``TensorSpec.parse`` read.
+
+    Raises ModelFileError where a file cannot be loaded, RequestError where the two do not take the same
+    inputs or ``dims`` or ``inputs`` do not fit, PictureError where a picture cannot be read, CheckError where
+    A itself cannot run a case.
+    """
+    legs = _open(a, b, settings)
+    contract, assumed = contract_of(legs[0], a, dims, inputs)
+    cases = _plan(contract, settings)
+    runs = TwoRuns(a, contract.fields, settings.providers, settings.threads, settings.seed)
+    (facts,) = _swept(contract, runs.truth(), legs[1:], cases, progress)
+    checks = (_metadata_check(*legs), *_checks(contract, facts))
+    said = (*notes, *assumed, *runs.notes)
+    return _verdict("two-runs", (a, b), settings, cases, (facts,), checks, said)
+
+
+def compare_by_oracle(
+    contract: Contract,
+    truth: Callable[[Case], Truth],
+    a: Path,
+    b: Path,
+    settings: Settings,
+    *,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> ComparedVerdict:
+    """A and B held against PyTorch, whose legs ``truth`` makes, given a case to try them on. Raises as
+    ``compare_alone``; CheckError where PyTorch cannot run a case."""
+    legs = _open(a, b, settings)
+    cases = _plan(contract, settings)
+    before, after = _swept(contract, truth(cases[0]), legs, cases, progress)
+    own = _checks(contract, before)
+    said = [*notes]
+    if after.oracle_missing is not None:
+        said.append(
+            f"the model does not run in float64 ({after.oracle_missing}), so a fixed tolerance was used"
+        )
+    if conclude(own) != "pass":
+        first = next(check for check in own if check.status in ("fail", "error"))
+        said.append(
+            f"A itself does not pass ({first.name}: {first.reason}); B is judged by PyTorch all the same"
+        )
+    said += _beside(before, after)
+    baseline = _verdict("oracle", (a, a), settings, cases, (before,), own, ())
+    checks = (_metadata_check(*legs), *_checks(contract, after))
+    return _verdict("oracle", (a, b), settings, cases, (after,), checks, said, baseline)
+
+
+def _open(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
+    """The two files as legs; RequestError where they do not take inputs of the same names."""
+    legs = tuple(OrtLeg(file, settings.providers, settings.threads) for file in (a, b))
+    for leg, letter in zip(legs, "AB", strict=True):
+        leg.name = f"{letter}, {leg.name}"
+    taken = [[value.name for value in leg.session.get_inputs()] for leg in legs]
+    if sorted(taken[0]) != sorted(taken[1]):
+        raise RequestError(
+            f"A takes the inputs {', '.join(taken[0])}, B takes {', '.join(taken[1])}, so no case can be run "
+            "on both: give two files of one model"
+        )
+    return legs[0], legs[1]
+
+
+def _plan(contract: Contract, settings: Settings) -> tuple[Case, ...]:
+    try:
+        pictures = find_pictures(settings.images, settings.folder)
+    except PictureError as error:
+        raise PictureError(
+            f'--images "{settings.images}" names no file, seen from {settings.folder.absolute()}'
+        ) from error
+    if pictures and contract.preprocess is None:
+        raise RequestError(
+            f'--images "{settings.images}": nothing says how pictures are laid into the inputs '
+            f"{', '.join(spec.name for spec in contract.inputs)}; leave it out, and say with --inputs which "
+            "values they take"
+        )
+    return plan(contract.dims, contract.preprocess, pictures, settings.effort, settings.seed)
+
+
+def _swept(
+    contract: Contract, truth: Truth, legs: Sequence[OrtLeg], cases: Sequence[Case], progress: Progress
+) -> tuple[Facts, ...]:
+    found = sweep(contract, truth, legs, cases, progress=progress)
+    return tuple(
+        replace(facts, interface=_differences(contract, leg)) for facts, leg in zip(found, legs, strict=True)
+    )
+
+
+def _checks(contract: Contract, facts: Facts) -> tuple[Check, ...]:
+    return judge(facts, {field.name: field.ranks for field in contract.fields if field.kind == "label"})
+
+
+def _differences(contract: Contract, leg: OrtLeg) -> tuple[str, ...]:
+    """How the file declares less than the contract; an axis that it leaves free is no difference, nor is one
+    of an output whose size no declared dimension gives."""
+    named = {dim.name for dim in contract.dims}
+    specs = []
+    for wanted, values in (
+        (contract.inputs, leg.session.get_inputs()),
+        (contract.outputs, leg.session.get_outputs()),
+    ):
+        ports = {port.name: port for port in map(Port.of, values)}
+        specs.append(tuple(_widened(spec, ports.get(spec.name), named) for spec in wanted))
+    return interface_differences(replace(with_sizes(contract, {}), inputs=specs[0], outputs=specs[1]), leg)
+
+
+def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec:
+    if port is None or len(port.shape) != len(spec.shape):
+        return spec
+    axes: list[int | str] = []
+    for axis, size in zip(spec.shape, port.shape, strict=True):
+        if isinstance(size, int):
+            axes.append(size if isinstance(axis, str) and axis not in named else axis)
+        else:
+            axes.append(axis if isinstance(axis, str) else "any")
+    return replace(spec, shape=tuple(axes))
+
+
+def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
+    """Whether both files tell a host the same: task, classes, what is done before and after. "skipped" where
+    one of them tells nothing."""
+    told = [leg.session.get_modelmeta().custom_metadata_map for leg in (a, b)]
+    silent_ones = [
+        letter for letter, metadata in zip("AB", told, strict=True) if METADATA_KEY not in metadata
+    ]
+    if silent_ones:
+        return Check(
+            "metadata", "skipped", f"{' and '.join(silent_ones)} without metadata of onnxproof", leg=b.name
+        )
+    try:
+        wanted, found = (_told(read_metadata(metadata, Path("the file"))) for metadata in told)
+    except ModelFileError as error:
+        return Check("metadata", "fail", str(error), 1, 0, b.name)
+    wrong = [key for key in wanted if wanted[key] != found[key]]
+    words = "; ".join(f"{key} {_difference(wanted[key], found[key])}" for key in wrong)
+    return Check("metadata", "fail" if wrong else "pass", words, len(wrong), 0, b.name)
+
+
+def _told(manifest: Manifest) -> dict[str, Any]:
+    """What of a manifest a host goes by, less the sizes, of which B may take more."""
+    document = manifest.to_json()
+    told = {key: document[key] for key in TOLD}
+    if told["preprocess"] is not None:
+        told["preprocess"] = {
+            key: value for key, value in told["preprocess"].items() if key not in ("height", "width")
+        }
+    return told
+
+
+def _difference(wanted: Any, found: Any) -> str:
+    """In words how two values of a manifest differ."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        keys = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
+        return ", ".join(f"{key} {wanted.get(key)!s:.60} is now {found.get(key)!s:.60}" for key in keys)
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        pairs = [(i, *pair) for i, pair in enumerate(zip(wanted, found, strict=True)) if pair[0] != pair[1]]
+        return f"differ at {len(pairs)} places, first at {pairs[0][0]}: {pairs[0][1]} is now {pairs[0][2]}"
+    return f"{wanted!s:.60} is now {found!s:.60}"
+
+
+def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
+    """B's errors over A's own, both measured from PyTorch in float64."""
+    if [field.name for field in before.fields] != [field.name for field in after.fields]:
+        return ()
+    ratios = [
+        f"{b.name} {b.rms_candidate / max(a.rms_candidate, a.floor_rms * TINY_SHARE):.3g}"
+        for a, b in zip(before.fields, after.fields, strict=True)
+    ]
+    return (f"B's rms error over A's own: {', '.join(ratios)}",) if ratios else ()
+
+
+def contract_of(
+    leg: OrtLeg, file: Path, dims: Mapping[str, str], inputs: Mapping[str, str]
+) -> tuple[FileContract, tuple[str, ...]]:
+    """What a file declares, with the sizes in ``dims`` in place of its own; and what had to be assumed.
+
+    RequestError where ``dims`` names no dynamic axis, where ``inputs`` do not fit the file or say what its
+    metadata says, or where a tensor is of a kind that cannot be compared.
+    """
+    metadata = leg.session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY in metadata:
+        if inputs:
+            raise RequestError(f"--inputs: {file} declares its inputs itself, in its metadata; leave it out")
+        return _contract_of_manifest(read_metadata(metadata, file), dims), ()
+    return _contract_of_graph(leg, dims, inputs)
+
+
+def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> FileContract:
+    contract = with_sizes(manifest, dims)
+    post = contract.postprocess
+    if not ends_in_rows(post):
+        return contract
+    # Only PyTorch tells its proposals; and rows are paired by class, which is no field of theirs then.
+    graph = {key: value for key, value in post["graph"].items() if key != "proposals"}
+    fields = tuple(field for field in contract.fields if field.output != post["outputs"][1])
+    return replace(contract, fields=fields, postprocess={**post, "graph": graph})
+
+
+def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
+    """The contract with other sizes of some dimensions; RequestError where it has none of that name."""
+    _require_names(dims, [dim.name for dim in contract.dims])
+    told = {name: Dim.parse(name, text) for name, text in dims.items()}
+    preprocess = contract.preprocess
+    if preprocess is not None:
+        height, width = (told.get(dim.name, dim) for dim in (preprocess.height, preprocess.width))
+        preprocess = replace(preprocess, height=height, width=width)
+    return FileContract(
+        contract.task,
+        contract.inputs,
+        contract.outputs,
+        tuple(told.get(dim.name, dim) for dim in contract.dims),
+        contract.fields,
+        preprocess,
+        contract.postprocess,
+    )
+
+
+def _contract_of_graph(
+    leg: OrtLeg, dims: Mapping[str, str], inputs: Mapping[str, str]
+) -> tuple[FileContract, tuple[str, ...]]:
+    ports = [Port.of(value) for value in leg.session.get_inputs()]
+    _require_names(inputs, [port.name for port in ports], "--inputs", "input")
+    specs = tuple(
+        _spec_of(port, TensorSpec.parse(port.name, inputs[port.name]) if port.name in inputs else None)
+        for port in ports
+    )
+    sizes = {name: text for spec in reversed(specs) for name, text in _assumed_sizes(spec)}
+    _require_names(dims, [*sizes])
+    assumed = {name: text for name, text in sizes.items() if name not in dims}
+    notes = []
+    if assumed:
+        told = ", ".join(f"{name}={text}" for name, text in assumed.items())
+        notes.append(f"A does not say which sizes it takes; assumed: {told} (--dim NAME=RANGE says others)")
+    ranges = [
+        f"{spec.name} {spec}"
+        for spec in specs
+        if spec.range is None and spec.dtype != "bool" and not spec.mask
+    ]
+    if ranges:
+        notes.append(
+            f"A does not say which values it takes; drawn from 0..1: {'; '.join(ranges)} "
+            '(--inputs "NAME=DTYPE[AXES] in LOW..HIGH" says others)'
+        )
+    outputs = tuple(_spec_of(Port.of(value), None) for value in leg.session.get_outputs())
+    contract = FileContract(
+        RAW_TASK,
+        specs,
+        outputs,
+        tuple(Dim.parse(name, dims.get(name, text)) for name, text in sizes.items()),
+        whole_outputs(outputs),
+        None,
+        {},
+    )
+    return contract, tuple(notes)
+
+
+def _require_names(
+    given: Mapping[str, str], known: Sequence[str], option: str = "--dim", what: str = "dynamic axis"
+) -> None:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise RequestError(
+            f"{option} {unknown[0]}={given[unknown[0]]}: A has no {what} of that name; "
+            f"there are: {', '.join(known) or 'none'}"
+        )
+
+
+def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:
+    """A tensor of the file; nameless dynamic axes are named after it and their place. ``told`` is what the
+    user says of it; RequestError where that is not what the file has."""
+    if port.dtype not in DTYPES:
+        raise RequestError(
+            f"{port.name} is {port.dtype}, which cannot be compared; expected one of {', '.join(DTYPES)}"
+        )
+    if told is None:
+        axes = (f"{port.name}_{i}" if axis is None else axis for i, axis in enumerate(port.shape))
+        return TensorSpec(port.name, port.dtype, tuple(axes))
+    fits = (
+        told.dtype == port.dtype
+        and len(told.shape) == len(port.shape)
+        and all(
+            not isinstance(size, int) or axis == size
+            for axis, size in zip(told.shape, port.shape, strict=True)
+        )
+    )
+    if not fits:
+        raise RequestError(
+            f"--inputs {port.name}={told}: the file has {port}; expected its dtype and fixed axes"
+        )
+    return told
+
+
+def _assumed_sizes(spec: TensorSpec) -> Iterator[tuple[str, str]]:
+    """The sizes that are tried of an input's dynamic axes where nobody says which."""
+    picture = len(spec.shape) == PICTURE_AXES
+    channels_last = picture and isinstance(spec.shape[3], int) and not isinstance(spec.shape[1], int)
+    sides = () if not picture else (1, 2) if channels_last else (2, 3)
+    for place, axis in enumerate(spec.shape):
+        if isinstance(axis, str):
+            first = place == 0 and len(spec.shape) > 1
+            yield axis, BATCHES if first else SIDES if place in sides else LENGTHS
+
+
+def _verdict(
+    rule: Rule,
+    files: tuple[Path, Path],
+    settings: Settings,
+    cases: tuple[Case, ...],
+    facts: tuple[Facts, ...],
+    checks: tuple[Check, ...],
+    notes: Sequence[str],
+    baseline: Verdict | None = None,
+) -> ComparedVerdict:
+    a, b = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return ComparedVerdict(
+        status=conclude(checks),
+        checks=checks,
+        facts=facts,
+        cases=cases,
+        notes=(f"rule {rule}: {RULES[rule]}", *notes),
+        model_sha256=b,
+        environment=_environment(settings),
+        rule=rule,
+        a_sha256=a,
+        baseline=baseline,
+    )
+
+
+def _environment(settings: Settings) -> dict[str, Any]:
+    """Where a verdict was reached: versions of what is installed, processor, threads."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": settings.threads,
+        "effort": settings.effort,
+        "seed": settings.seed,
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("onnxproof", "onnx", "onnxruntime", "numpy")
+        },
+    }

@@ -1,0 +1,238 @@
+"""What float error does to an ONNX file, learnt from the file alone: no torch, no checkpoint.
+
+A file in place of PyTorch runs twice. Once as it is deployed, every optimization on: that is the reference.
+And once with every optimization off and every weight of its linear operators moved by one unit in the last
+place, up or down by a seeded coin: that stands in for the oracle. The weights alone make the two runs round
+differently everywhere, also where optimization changes nothing, and let the file's own conditioning show;
+a unit is what another exporter, a folded batch norm or another order of summation costs a weight (Parker's
+Monte Carlo arithmetic, 1997, perturbs operands in the same way to learn how many digits are left).
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from onnxproof.errors import CheckError, ModelFileError
+from onnxproof.tensors import Field
+from onnxproof.validate.facts import Answer, Arrays
+from onnxproof.validate.legs import OrtLeg, Truth
+from onnxproof.validate.limits import RATIO_MAX
+
+Array = NDArray[Any]
+
+REFERENCE = "A"
+ORACLE = "A moved by an ulp"
+
+LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
+"""Operators whose weights enter sums of products, so that a unit in their last place is float error."""
+
+PASSING = frozenset({"Cast", "Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that hand on what they are given."""
+
+CHOOSING = frozenset({"ArgMax", "TopK"})
+"""Operators that make a class index of scores."""
+
+LARGEST_PROTO = 2**31 - 1
+"""Bytes that a protobuf message can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Where a label's lead over the next class is read: the tensor that its ArgMax takes, and its axis."""
+
+    tensor: str
+    axis: int
+
+
+class TwoRuns:
+    """A file run as it is and with its weights moved, each answer with the margins that both tell.
+
+    A label's lead over the next class is read off the graph, where its ArgMax is found. Where the label has a
+    field that it ranks, in that field's unit; otherwise the lead is told as 0 where it lies within what float
+    error can do to it (which a third run tells, unoptimized and not moved), and as infinite elsewhere. Where
+    there is no ArgMax, it is 0 where the two runs differ: A's own flips bound what is excused.
+    """
+
+    def __init__(
+        self, file: Path, fields: Sequence[Field], providers: Sequence[str], threads: int, seed: int
+    ) -> None:
+        proto = read_whole(file)
+        self.labels = tuple(entry for entry in fields if entry.kind == "label")
+        found = {entry.name: find_lead(proto.graph, entry) for entry in self.labels}
+        self.leads = {name: lead for name, lead in found.items() if lead is not None}
+        self.fields = {entry.name: entry for entry in fields}
+        outputs = {value.name for value in proto.graph.output}
+        told = {lead.tensor for lead in self.leads.values()} - outputs
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(told))
+        self._deployed = OrtLeg(file, providers, threads)
+        alone = [name for name in self.leads if self.fields[name].ranks is None]
+        self._still = _unoptimized(proto, providers, threads) if alone else None
+        self.moved = move_weights(proto.graph, np.random.default_rng(seed))
+        self._moved = _unoptimized(proto, providers, threads)
+        self._last: tuple[Arrays, Answer, Answer] | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be done."""
+        if self.moved:
+            return ()
+        return (
+            "A has no weights that could be moved: what float error does to it, optimization alone tells",
+        )
+
+    def truth(self) -> Truth:
+        """The two runs as what a candidate is held against."""
+        return Truth(oracle=_Run(ORACLE, self, 0), reference=_Run(REFERENCE, self, 1))
+
+    def run(self, inputs: Arrays) -> tuple[Answer, Answer]:
+        """The answers with moved weights and as deployed; the last are kept, for both are asked for."""
+        if self._last is None or self._last[0] is not inputs:
+            wanted = self._deployed.run(inputs).outputs
+            exact = dict(self._moved.run(inputs).outputs)
+            still = {} if self._still is None else self._still.run(inputs).outputs
+            margins = {entry.name: self._margins(entry, exact, wanted, still) for entry in self.labels}
+            exact = {name: exact[name] for name in wanted}
+            told = {name: lead for name, lead in margins.items() if lead is not None}
+            self._last = (inputs, Answer(exact, told), Answer(wanted, told))
+        return self._last[1:]
+
+    def _margins(self, entry: Field, exact: Arrays, wanted: Arrays, still: Arrays) -> Array | None:
+        here, there = (_channels(outputs[entry.output], entry) for outputs in (exact, wanted))
+        if here.shape != there.shape:
+            return None
+        lead = self.leads.get(entry.name)
+        if lead is not None and here.size:
+            best, ahead = _lead(lead, exact)
+            if ahead.size == here.size and entry.ranks is None:
+                moves = np.subtract(exact[lead.tensor], still[lead.tensor], dtype=np.float64)
+                return np.where(ahead <= 2 * (1 + RATIO_MAX) * np.abs(moves).max(), 0.0, np.inf)
+            ranked = self.fields.get(str(entry.ranks))
+            # In another unit than the field that it ranks, a lead could not be held against its error.
+            if ranked is not None and np.array_equal(
+                best.ravel(), _channels(exact[ranked.output], ranked).ravel()
+            ):
+                return ahead
+        shape = here.shape[:-1] if here.ndim and here.shape[-1] == 1 else here.shape
+        return np.where(here == there, np.inf, 0.0).reshape(shape)
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One of the two runs, as a leg."""
+
+    name: str
+    runs: TwoRuns
+    place: int
+
+    def run(self, inputs: Arrays) -> Answer:
+        try:
+            return self.runs.run(inputs)[self.place]
+        except Exception as error:
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckError(
+                f"A itself cannot run the inputs {sizes}: {reason}; say which sizes it takes, "
+                "--dim NAME=RANGE, and which of its axes are one, --inputs NAME=DTYPE[AXES]"
+            ) from error
+
+
+def _unoptimized(proto: onnx.ModelProto, providers: Sequence[str], threads: int) -> OrtLeg:
+    """A graph in memory as a leg."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.onnx"
+        onnx.save_model(proto, copy, save_as_external_data=proto.ByteSize() > LARGEST_PROTO)
+        return OrtLeg(copy, providers, threads, "none")
+
+
+def read_whole(file: Path) -> onnx.ModelProto:
+    """The graph of an ONNX file with its weights; ModelFileError where it is none."""
+    try:
+        return onnx.load(file)
+    except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
+
+
+def move_weights(graph: onnx.GraphProto, random: np.random.Generator) -> int:
+    """Move every weight of the graph's linear operators to the next float above or below; how many tensors
+    were moved. Zeros stay, since pruned weights cost no rounding."""
+    names = set(_weights(graph))
+    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
+    tensors += [
+        attribute.t
+        for node in graph.node
+        if node.op_type == "Constant" and node.output[0] in names
+        for attribute in node.attribute
+        if attribute.name == "value"
+    ]
+    moved = 0
+    for tensor in tensors:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind != "f":
+            continue
+        towards = np.where(random.random(values.shape) < 0.5, -np.inf, np.inf).astype(values.dtype)
+        next_to = np.nextafter(values, towards)
+        keep = (values == 0) | ~np.isfinite(values) | ~np.isfinite(next_to)
+        tensor.CopyFrom(numpy_helper.from_array(np.where(keep, values, next_to), tensor.name))
+        moved += 1
+    return moved
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of constants that reach a linear operator, through operators that hand them on."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    makers = {name: node for node in graph.node for name in node.output}
+    pending = [name for node in graph.node if node.op_type in LINEAR for name in node.input]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in constants:
+            yield name
+        elif name in makers and makers[name].op_type in PASSING:
+            pending += makers[name].input[:1]
+
+
+def find_lead(graph: onnx.GraphProto, entry: Field) -> Lead | None:
+    """Where the lead of a label can be read: what the one ArgMax (or TopK) behind it takes; None where
+    there is none, or several."""
+    makers = {name: node for node in graph.node for name in node.output}
+    pending, choosers = [entry.output], {}
+    while pending:
+        node = makers.get(pending.pop())
+        if node is None:
+            continue
+        if node.op_type in CHOOSING:
+            choosers[node.output[0]] = node
+        elif node.op_type in PASSING:
+            pending += node.input
+    if len(choosers) != 1:
+        return None
+    (node,) = choosers.values()
+    default = -1 if node.op_type == "TopK" else 0
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), default)
+    return Lead(node.input[0], int(axis))
+
+
+def _lead(lead: Lead, outputs: Arrays) -> tuple[Array, Array]:
+    """The best of the scores along the axis, and its lead over the next (infinite with one class)."""
+    scores = np.moveaxis(outputs[lead.tensor], lead.axis, -1)
+    best = scores.max(axis=-1)
+    if scores.shape[-1] == 1:
+        return best, np.full_like(best, np.inf)
+    return best, best - np.partition(scores, -2, axis=-1)[..., -2]
+
+
+def _channels(values: Array, entry: Field) -> Array:
+    return values[..., entry.channels] if values.ndim else values

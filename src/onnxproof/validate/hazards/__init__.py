@@ -1,0 +1,77 @@
+"""What the file itself shows, before any number: named checks on the graph, each with a why and a remedy.
+
+Nothing is run, and no framework is imported. One check a function, related checks in one module; a new one is
+found through ``HAZARDS``.
+"""
+
+from collections.abc import Iterable
+
+from onnxproof.validate.hazards._checkpoint import Weights
+from onnxproof.validate.hazards._graph import read_graph
+from onnxproof.validate.hazards._hazard import Contract, Found, Hazard, Subject
+from onnxproof.validate.hazards.axes import FROZEN_AXES
+from onnxproof.validate.hazards.metadata import METADATA
+from onnxproof.validate.hazards.operators import (
+    CONTROL_FLOW_HAZARD,
+    CUSTOM_DOMAINS,
+    OPERATORS,
+    OPSET,
+    RANDOM_OPERATORS,
+    TRAINING,
+    UNKNOWN_OPERATORS,
+    WIDE_TYPES,
+)
+from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
+from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
+
+__all__ = [
+    "HAZARDS",
+    "TARGETS",
+    "Contract",
+    "Found",
+    "Hazard",
+    "Subject",
+    "Weights",
+    "advice",
+    "look_for_hazards",
+    "read_graph",
+]
+
+TARGETS = ("onnxruntime", *OPERATORS)
+"""What a file can be meant for."""
+
+
+def _registered(*hazards: Hazard) -> tuple[Hazard, ...]:
+    names = [hazard.name for hazard in hazards]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the hazard {twice[0]} is registered twice")
+    return hazards
+
+
+HAZARDS = _registered(
+    FROZEN_AXES,
+    OPSET,
+    UNKNOWN_OPERATORS,
+    CUSTOM_DOMAINS,
+    WIDE_TYPES,
+    NONFINITE,
+    CHANGED_WEIGHTS,
+    METADATA,
+    TRAINING,
+    RANDOM_OPERATORS,
+    STRAY_DATA,
+    CONTROL_FLOW_HAZARD,
+    WASTE,
+)
+"""All of them, in the order in which they are told."""
+
+
+def look_for_hazards(subject: Subject) -> tuple[Found, ...]:
+    """Look for each hazard in a file."""
+    return tuple(Found(hazard, hazard.look(subject)) for hazard in HAZARDS)
+
+
+def advice(found: Iterable[Found]) -> tuple[str, ...]:
+    """What changes no decision and is worth knowing, a line each."""
+    return tuple(f"{entry.hazard.name}: {entry.advice}" for entry in found if entry.advice is not None)

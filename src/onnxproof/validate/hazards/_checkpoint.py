@@ -1,0 +1,123 @@
+"""The checkpoint's tensors, and in which forms an export puts them into a graph.
+
+No framework is imported: a module hands its tensors over as NumPy arrays.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+RECURRENT = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
+"""What PyTorch's recurrences call their tensors, each with the number of the layer behind it."""
+
+GATES = {4: (0, 3, 1, 2), 3: (1, 0, 2)}
+"""The order of the gates' blocks in ONNX, by their number: an LSTM has i, f, g, o in PyTorch and i, o, f, c
+in ONNX, a GRU r, z, n and z, r, h (PyTorch's documentation of both; ONNX's Operators.md)."""
+
+PROJECTED = ("in_proj_weight", "in_proj_bias")
+"""Query, key and value of PyTorch's attention in one tensor, which exporters cut in three."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A batch norm in evaluation mode, x * gain + shift for each channel, in float64.
+
+    ``gain`` is gamma / sqrt(var + eps) and ``shift`` beta - mean * gain (as in export/fold.py); all are [C].
+    """
+
+    name: str
+    mean: Array
+    beta: Array
+    gain: Array
+    spread: Array
+    scaling: frozenset[str]
+    shifting: frozenset[str]
+
+    def bias(self, before: Array | float) -> Array:
+        """The bias of a convolution that has this norm folded in, ``before`` being its own."""
+        folded: Array = (before - self.mean) * self.gain + self.beta
+        return folded
+
+    def terms(self, before: Array | float) -> Array:
+        """How large the numbers are that ``bias`` adds up: its rounding error is a share of that."""
+        size: Array = (np.abs(before) + np.abs(self.mean)) * np.abs(self.gain) + np.abs(self.beta)
+        return size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A checkpoint's tensor as an export may store it. ``name`` is the tensor's."""
+
+    name: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """A model's floating-point tensors by name, and the epsilon of each norm with running statistics."""
+
+    tensors: Mapping[str, Array]
+    epsilons: Mapping[str, float]
+
+    @classmethod
+    def of(cls, module: Any) -> Self:
+        """The parameters and buffers that a PyTorch module saves, sharing memory where they can."""
+        tensors = {}
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                plain = tensor.detach().cpu()
+                tensors[name] = (plain.float() if plain.element_size() < 4 else plain).numpy()
+        epsilons = {
+            name: float(layer.eps)
+            for name, layer in module.named_modules()
+            if getattr(layer, "running_var", None) is not None and hasattr(layer, "eps")
+        }
+        return cls(tensors, epsilons)
+
+    def norms(self) -> Iterator[Norm]:
+        """The batch norms, of any class that saves them as PyTorch does."""
+        for name, epsilon in self.epsilons.items():
+            keys = {part: f"{name}.{part}" if name else part for part in ("running_mean", "running_var")}
+            keys |= {part: f"{name}.{part}" if name else part for part in ("weight", "bias")}
+            found = {
+                part: self.tensors[key].astype(np.float64)
+                for part, key in keys.items()
+                if key in self.tensors
+            }
+            if "running_mean" not in found or "running_var" not in found:
+                continue
+            spread = np.sqrt(found["running_var"] + epsilon)
+            yield Norm(
+                name,
+                found["running_mean"],
+                found.get("bias", np.zeros_like(spread)),
+                found.get("weight", np.ones_like(spread)) / spread,
+                spread,
+                frozenset(keys[part] for part in ("weight", "running_var") if part in found),
+                frozenset(keys[part] for part in ("bias", "running_mean") if part in found),
+            )
+
+    def views(self) -> Iterator[View]:
+        """Each tensor as it is, transposed, with its gates in ONNX's order, or cut in three."""
+        for name, array in self.tensors.items():
+            yield View(name, array)
+            if array.ndim == 2:
+                yield View(name, array.T)
+            leaf = name.rpartition(".")[2]
+            if leaf.startswith(RECURRENT):
+                yield from (View(name, _reordered(array, n)) for n in GATES if len(array) % n == 0)
+            if leaf in PROJECTED and len(array) % 3 == 0:
+                for part in np.split(array, 3):
+                    yield View(name, part)
+                    if part.ndim == 2:
+                        yield View(name, part.T)
+
+
+def _reordered(array: Array, gates: int) -> Array:
+    blocks = array.reshape(gates, len(array) // gates, *array.shape[1:])
+    return blocks[list(GATES[gates])].reshape(array.shape)

@@ -1,0 +1,169 @@
+"""What a hazard is, what it is looked for in, and what was found."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Preprocess
+from onnxproof.runtime.predictor import read_metadata
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.hazards._checkpoint import Weights
+from onnxproof.validate.hazards._graph import Stored, stored_in
+from onnxproof.validate.judge import Check
+
+ONNXRUNTIME = "onnxruntime"
+
+
+class Contract(Protocol):
+    """What a model promises of its file: a wrapped model has it, and so has a manifest."""
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """In the model's order."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """In the model's order."""
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """The named axes and their sizes."""
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """What the host does to a picture; None where it takes none."""
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """In the order of the outputs' channels."""
+
+    @property
+    def postprocess(self) -> Mapping[str, Any]:
+        """What the host needs to decide."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A file, and what is known about what it should be.
+
+    ``proto`` is read without external data, which is read from beside ``file`` where it is needed.
+    ``opset`` is the one that was asked for, ``contract`` the model's own word, ``weights`` the tensors of the
+    checkpoint: each None where it is not at hand.
+    """
+
+    proto: onnx.ModelProto
+    file: Path
+    target: str = ONNXRUNTIME
+    opset: int | None = None
+    contract: Contract | None = None
+    weights: Weights | None = None
+
+    @cached_property
+    def told(self) -> str | None:
+        """The text of onnxproof's metadata; None where the file has none."""
+        return next((entry.value for entry in self.proto.metadata_props if entry.key == METADATA_KEY), None)
+
+    @cached_property
+    def declared(self) -> Contract | None:
+        """The model's word, or else the metadata's; None where neither is to be had."""
+        if self.contract is not None or self.told is None:
+            return self.contract
+        try:
+            return read_metadata({METADATA_KEY: self.told}, self.file)
+        except ModelFileError:
+            return None
+
+    @cached_property
+    def stored(self) -> tuple[Stored, ...]:
+        """Every tensor that the file holds, those in branches and functions too."""
+        return tuple(stored_in(self.proto))
+
+
+Look = Callable[[Subject], Check]
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """A named check on the graph: ``why`` what it finds does harm, and the ``remedy``."""
+
+    name: str
+    why: str
+    remedy: str
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of looking for a hazard."""
+
+    hazard: Hazard
+    check: Check
+
+    @property
+    def advice(self) -> str | None:
+        """What is worth knowing though it changes no decision; None where there is nothing."""
+        counted = self.check.limit is None and bool(self.check.value)
+        return self.check.reason if self.check.status == "pass" and counted else None
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is nothing to say."""
+        return self.check.status == "pass" and self.advice is None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the check's name, status, reason, value and limit, the hazard's why and remedy."""
+        check, hazard = self.check, self.hazard
+        return {
+            "name": check.name,
+            "status": check.status,
+            "reason": check.reason,
+            "value": check.value,
+            "limit": check.limit,
+            "why": hazard.why,
+            "remedy": hazard.remedy,
+        }
+
+
+def passed(name: str, reason: str = "") -> Check:
+    """Nothing was found; ``reason`` says what was looked at."""
+    return Check(name, "pass", reason, 0, 0)
+
+
+def advised(name: str, reason: str, count: float) -> Check:
+    """Found, but harmless: a pass that is worth a note."""
+    return Check(name, "pass", reason, count)
+
+
+def failed(name: str, reason: str, count: float = 1) -> Check:
+    """Found, and it can change a decision."""
+    return Check(name, "fail", reason, count, 0)
+
+
+def skipped(name: str, reason: str) -> Check:
+    """Could not be looked for."""
+    return Check(name, "skipped", reason)
+
+
+SHOWN = 3
+"""How many names a reason spells out."""
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - SHOWN
+    return separator.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(names: Iterator[str]) -> str:
+    """Names with how often each comes, in alphabetical order."""
+    found = sorted(names)
+    return ", ".join(f"{name} ({found.count(name)} times)" for name in sorted(set(found)))

@@ -1,0 +1,127 @@
+"""What the file's metadata tells a host to do, held against the model, and against the graph itself."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import onnx
+
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import SETTINGS
+from onnxproof.tensors import TensorSpec
+from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, failed, passed, skipped
+from onnxproof.validate.judge import Check
+
+NAME = "metadata"
+
+
+def look_for_other_metadata(subject: Subject) -> Check:
+    """Whether the file tells the host to feed it, to read it and to decide as the model is judged here.
+
+    Compared are task, inputs, outputs, dims, preprocessing, the classes' names in their order, and the
+    postprocessing but for what a user may replace; without the model, the inputs and outputs with the
+    graph's own. "skipped" where the file has no metadata of onnxproof.
+    """
+    if subject.told is None:
+        return skipped(NAME, "the file carries no metadata of onnxproof")
+    try:
+        document = json.loads(subject.told)
+        told = Manifest.from_json(document)
+    except (ValueError, ModelFileError):
+        return failed(NAME, "the file's metadata is no manifest: export the model again")
+    wrong = list(_against_graph(told, subject.proto.graph))
+    if subject.contract is not None:
+        wrong += _against_model(told, subject.contract)
+    if not wrong:
+        return passed(NAME)
+    reason = f"the file's metadata is another model's: {'; '.join(wrong)}: export it again"
+    return failed(NAME, reason, len(wrong))
+
+
+def _against_model(told: Manifest, model: Contract) -> Iterator[str]:
+    if told.task != model.task:
+        yield f"task is {told.task}, the model's is {model.task}"
+    for key in ("inputs", "outputs", "dims"):
+        said, meant = getattr(told, key), getattr(model, key)
+        if tuple(said) != tuple(meant):
+            yield f"{key} are {_named(said)}, the model's are {_named(meant)}"
+    yield from _preprocess_differences(told, model)
+    said, meant = ([entry.name for entry in each.classes] for each in (told, model))
+    if said != meant:
+        yield _class_difference(said, meant)
+    kept = _plain(told.postprocess), _plain(model.postprocess)
+    keys = sorted((kept[0].keys() | kept[1].keys()) - SETTINGS.keys())
+    yield from (
+        f"postprocess has another {key} than the model"
+        for key in keys
+        if kept[0].get(key) != kept[1].get(key)
+    )
+
+
+def _preprocess_differences(told: Manifest, model: Contract) -> Iterator[str]:
+    if told.preprocess is None or model.preprocess is None:
+        if told.preprocess is not model.preprocess:
+            yield f"preprocess is {'missing' if told.preprocess is None else 'there'}, the model's is not"
+        return
+    said, meant = asdict(told.preprocess), asdict(model.preprocess)
+    for key in said:
+        if said[key] != meant[key]:
+            one, other = getattr(told.preprocess, key), getattr(model.preprocess, key)
+            yield f"preprocess has {key} {one}, the model {other}"
+
+
+def _class_difference(said: list[str], meant: list[str]) -> str:
+    if len(said) != len(meant):
+        return f"{len(said)} classes, the model has {len(meant)}"
+    first = next(at for at, pair in enumerate(zip(said, meant, strict=True)) if pair[0] != pair[1])
+    order = ", in another order" if sorted(said) == sorted(meant) else ""
+    return f'class {first} is "{said[first]}", the model\'s is "{meant[first]}"{order}'
+
+
+def _named(values: Any) -> str:
+    return ", ".join(f"{value.name} {value}" for value in values) or "none"
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it: lists for tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
+    return plain
+
+
+def _against_graph(told: Manifest, graph: onnx.GraphProto) -> Iterator[str]:
+    initializers = {tensor.name for tensor in graph.initializer}
+    for key, specs, values in (
+        ("inputs", told.inputs, [value for value in graph.input if value.name not in initializers]),
+        ("outputs", told.outputs, list(graph.output)),
+    ):
+        said = [spec.name for spec in specs]
+        names = [value.name for value in values]
+        if said != names:
+            yield f"{key} are {', '.join(said)}, the graph's are {', '.join(names)}"
+            continue
+        for spec, value in zip(specs, values, strict=True):
+            kind = value.type.tensor_type
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+            if dtype != spec.dtype or (kind.HasField("shape") and not _fits(spec, kind.shape.dim)):
+                shape = [axis.dim_value or axis.dim_param or "?" for axis in kind.shape.dim]
+                yield f"{spec.name} is {spec}, in the graph {dtype}[{', '.join(map(str, shape))}]"
+
+
+def _fits(spec: TensorSpec, axes: Sequence[onnx.TensorShapeProto.Dimension]) -> bool:
+    """Whether axes are as many as the spec's, and of its sizes where both are numbers."""
+    return len(axes) == len(spec.shape) and all(
+        axis.dim_value == meant
+        for axis, meant in zip(axes, spec.shape, strict=True)
+        if axis.HasField("dim_value") and isinstance(meant, int)
+    )
+
+
+METADATA = Hazard(
+    NAME,
+    "a host feeds the file, reads its classes and cuts its scores by the metadata: where it is another "
+    "model's, right numbers become wrong decisions",
+    "export the model again; metadata is not to be edited by hand or carried from one file to another",
+    look_for_other_metadata,
+)

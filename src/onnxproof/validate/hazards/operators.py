@@ -1,0 +1,309 @@
+"""Which operators the graph has: those a target lacks, of another opset, of a custom domain, random ones,
+those left from training, branches and loops."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from onnxproof.validate.hazards._graph import (
+    STANDARD,
+    Stored,
+    attribute_of,
+    functions_of,
+    label,
+    nodes_in,
+    opset_of,
+    readers_in,
+)
+from onnxproof.validate.hazards._hazard import (
+    ONNXRUNTIME,
+    Hazard,
+    Subject,
+    advised,
+    counted,
+    failed,
+    listed,
+    passed,
+    skipped,
+)
+from onnxproof.validate.judge import Check
+
+BARRACUDA = frozenset(
+    """
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Clip
+    Concat Constant Conv ConvTranspose Cos Cosh DepthToSpace Div Dropout Elu Equal Exp Expand
+    Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool Greater Identity ImageScaler
+    InstanceNormalization LRN LSTM LeakyRelu Less Log LogSoftmax MatMul Max MaxPool Mean Min Mul
+    Multinomial Neg Not OneHot Or PRelu Pad Pow RandomNormal RandomNormalLike RandomUniform
+    RandomUniformLike Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape
+    Resize Selu Shape Sigmoid Sin Sinh Slice Softmax SpaceToDepth Sqrt Squeeze Sub Sum Tan Tanh TopK
+    Transpose Unsqueeze Upsample Xor
+    """.split()
+)
+"""Source: "Supported ONNX operators" in the documentation of Unity's barracuda-release repository."""
+
+OPERATORS: Mapping[str, frozenset[str]] = {"barracuda": BARRACUDA}
+"""The operators that each target's documentation lists; ONNX Runtime has all of the standard set."""
+
+FLOAT32_ONLY = ("barracuda",)
+"""Targets that hold every number as float32. Source: "Working with data" in the documentation of Unity's
+barracuda-release repository, where a tensor is made from C# floats and read as such."""
+
+EXACT_IN_FLOAT32 = 2**24
+"""Integers up to this magnitude are float32 numbers (IEEE 754: 24 bits of significand)."""
+
+RUNTIMES_OWN = frozenset("com.microsoft com.microsoft.nchwc ai.onnx.ml".split())
+"""Domains that ONNX Runtime brings along (its docs/ContribOperators.md and docs/OperatorKernels.md)."""
+
+TRAINING_DOMAIN = "ai.onnx.preview.training"
+
+RANDOM = frozenset(
+    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
+)
+
+CONTROL_FLOW = frozenset("If Loop Scan SequenceMap".split())
+
+SHAPE_PARAMETERS: Mapping[str, tuple[int, ...]] = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "ReduceL1": (1,),
+    "ReduceL2": (1,),
+    "ReduceMax": (1,),
+    "ReduceMean": (1,),
+    "ReduceMin": (1,),
+    "ReduceProd": (1,),
+    "ReduceSum": (1,),
+    "Reshape": (1,),
+    "Resize": (3,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+}
+"""Where operators take sizes, axes and counts, which ONNX writes in int64 and every target reads as such."""
+
+
+def look_for_another_opset(subject: Subject) -> Check:
+    """Whether the file's opset is the one that was asked for, by the job or else by the file's metadata."""
+    wanted = subject.opset if subject.opset is not None else _told_opset(subject)
+    if wanted is None:
+        return skipped("opset", "nobody asked for an opset")
+    written = opset_of(subject.proto)
+    if written == wanted:
+        return Check("opset", "pass", "", written, wanted)
+    asking = "the job asks" if subject.opset is not None else "its metadata asks"
+    return Check("opset", "fail", f"the file has opset {written}, {asking} for {wanted}", written, wanted)
+
+
+def _told_opset(subject: Subject) -> int | None:
+    try:
+        told = json.loads(subject.told or "null")
+        return int(told["opset"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def look_for_unknown_operators(subject: Subject) -> Check:
+    """Whether every operator, of branches and functions too, is in the target's documentation."""
+    known = OPERATORS.get(subject.target)
+    if known is None:
+        return passed("operators", f"{subject.target} runs the standard operator set")
+    unknown = [
+        node.op_type
+        for node in nodes_in(subject.proto)
+        if node.op_type not in known or node.domain not in STANDARD
+    ]
+    if not unknown:
+        return passed("operators", f"all are in the documentation of {subject.target}")
+    reason = f"outside the documentation of {subject.target}: {counted(iter(unknown))}"
+    return failed("operators", reason, len(unknown))
+
+
+def look_for_custom_domains(subject: Subject) -> Check:
+    """Whether all operators are standard ones. ONNX Runtime's own are advice where it is the target."""
+    functions = functions_of(subject.proto)
+    custom = [
+        node
+        for node in nodes_in(subject.proto)
+        if node.domain not in STANDARD and (node.domain, node.op_type) not in functions
+    ]
+    if not custom:
+        return passed("domains")
+    own = [node for node in custom if node.domain in RUNTIMES_OWN]
+    if subject.target == ONNXRUNTIME and len(own) == len(custom):
+        reason = f"runs in ONNX Runtime alone: {counted(f'{node.domain}.{node.op_type}' for node in own)}"
+        return advised("domains", reason, len(own))
+    foreign = own if subject.target != ONNXRUNTIME else []
+    names = [node for node in custom if node in foreign or node.domain not in RUNTIMES_OWN]
+    reason = f"{subject.target} has no {counted(f'{node.domain}.{node.op_type}' for node in names)}"
+    return failed("domains", reason, len(names))
+
+
+def look_for_random_operators(subject: Subject) -> Check:
+    """Whether an operator draws numbers, so that the same input gives another answer."""
+    random = [label(node) for node in nodes_in(subject.proto) if node.op_type in RANDOM]
+    if not random:
+        return passed("random")
+    return failed("random", f"draws random numbers: {listed(random)}", len(random))
+
+
+def look_for_training(subject: Subject) -> Check:
+    """Whether dropout or batch norm is in its training form. A dropout that passes all is advice."""
+    constants = {stored.name: stored for stored in subject.stored}
+    left, idle = [], 0
+    for node in nodes_in(subject.proto):
+        if node.domain == TRAINING_DOMAIN:
+            left.append(f"{label(node)} trains")
+        elif node.op_type == "Dropout":
+            fault = _dropout_fault(node, constants, opset_of(subject.proto))
+            left += [f"{label(node)} {fault}"] if fault else []
+            idle += not fault
+        elif node.op_type == "BatchNormalization" and _norm_trains(node, opset_of(subject.proto)):
+            left.append(f"{label(node)} takes its statistics from the batch")
+    if left:
+        return failed("training", listed(left), len(left))
+    if idle:
+        return advised("training", f"Dropout ({idle} times) stands in the graph, switched off", idle)
+    return passed("training")
+
+
+def _dropout_fault(node: onnx.NodeProto, constants: Mapping[str, Stored], opset: int) -> str | None:
+    """What is wrong with a Dropout: operator set 12 gave it the input training_mode, 7 took is_test away."""
+    if opset < 7:
+        return None if attribute_of(node, "is_test", 0) else "drops at random"
+    if opset < 12 or len(node.input) < 3 or not node.input[2]:
+        return None
+    stored = constants.get(node.input[2])
+    if stored is None:
+        return "is switched while the graph runs"
+    return "drops at random" if bool(np.any(numpy_helper.to_array(stored.proto))) else None
+
+
+def _norm_trains(node: onnx.NodeProto, opset: int) -> bool:
+    """Operator set 14 gave it the attribute training_mode; before, it trained where it had more outputs."""
+    if opset >= 14:
+        return bool(attribute_of(node, "training_mode", 0))
+    if opset < 7:
+        return not attribute_of(node, "is_test", 0)
+    return sum(map(bool, node.output)) > 1
+
+
+def look_for_control_flow(subject: Subject) -> Check:
+    """Branches and loops: always advice."""
+    found = [node.op_type for node in nodes_in(subject.proto) if node.op_type in CONTROL_FLOW]
+    if not found:
+        return passed("control_flow")
+    return advised("control_flow", f"the graph branches or loops: {counted(iter(found))}", len(found))
+
+
+def look_for_wide_types(subject: Subject) -> Check:
+    """Float64, and int64 beyond what a float32 holds, where the target has neither.
+
+    Sizes, axes and counts of operators such as Reshape and Slice are int64 by ONNX's own rule, and so are
+    indices; both are read as such by every target, so only integers above 2**24 that are computed with count.
+    """
+    if subject.target not in FLOAT32_ONLY:
+        return passed("wide_types", f"{subject.target} has float64 and int64")
+    found = [*_wide_ports(subject.proto), *_wide_constants(subject), *_wide_casts(subject.proto)]
+    if not found:
+        return passed("wide_types")
+    return failed("wide_types", f"{subject.target} holds float32 alone: {listed(found)}", len(found))
+
+
+WIDE = (TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64)
+
+
+def _wide_ports(proto: onnx.ModelProto) -> Iterator[str]:
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    for kind, values in (("input", proto.graph.input), ("output", proto.graph.output)):
+        for value in values:
+            data_type = value.type.tensor_type.elem_type
+            if data_type in WIDE and value.name not in initializers:
+                yield f"{kind} {value.name} is {TensorProto.DataType.Name(data_type).lower()}"
+
+
+def _wide_constants(subject: Subject) -> Iterator[str]:
+    readers = readers_in(subject.proto)
+    for stored in subject.stored:
+        if stored.proto.data_type == TensorProto.DOUBLE:
+            yield f"the constant {stored.name} is double"
+        elif stored.proto.data_type in WIDE and stored.proto.data_location != TensorProto.EXTERNAL:
+            used = readers.get(stored.name, ())
+            if used and all(at in SHAPE_PARAMETERS.get(node.op_type, ()) for node, at in used):
+                continue
+            values: Any = numpy_helper.to_array(stored.proto)
+            largest = (
+                max((abs(int(value)) for value in (values.min(), values.max())), default=0)
+                if values.size
+                else 0
+            )
+            if largest > EXACT_IN_FLOAT32:
+                yield f"the constant {stored.name} holds {largest}"
+
+
+def _wide_casts(proto: onnx.ModelProto) -> Iterator[str]:
+    for node in nodes_in(proto):
+        if node.op_type == "Cast" and attribute_of(node, "to", 0) == TensorProto.DOUBLE:
+            yield f"{label(node)} casts to double"
+
+
+OPSET = Hazard(
+    "opset",
+    "operators change meaning and form between operator sets, and a runtime that was chosen for one may "
+    "refuse another",
+    "export again with export.opset as it is wanted; converters change the version alone",
+    look_for_another_opset,
+)
+
+UNKNOWN_OPERATORS = Hazard(
+    "operators",
+    "the target does not load a graph with an operator that it lacks",
+    'wrapper.decode = "none", a lower export.opset, fixed dims, or another target',
+    look_for_unknown_operators,
+)
+
+CUSTOM_DOMAINS = Hazard(
+    "domains",
+    "an operator of a custom domain runs only where its library is installed",
+    "export from PyTorch again without the optimizer or converter that put it in, or ship its library",
+    look_for_custom_domains,
+)
+
+RANDOM_OPERATORS = Hazard(
+    "random",
+    "the same input gives another answer each time, and no comparison holds",
+    "put the module into evaluation mode; make the noise an input",
+    look_for_random_operators,
+)
+
+TRAINING = Hazard(
+    "training",
+    "dropout in training drops at random, batch norm in training takes a batch's own statistics: the answer "
+    "depends on chance and on what else is in the batch",
+    "call model.eval() before the export, and leave torch.onnx's training mode at EVAL",
+    look_for_training,
+)
+
+CONTROL_FLOW_HAZARD = Hazard(
+    "control_flow",
+    "many compilers and small runtimes refuse branches and loops, and one path may never have been compared",
+    "nothing where ONNX Runtime runs it; elsewhere write the model without branches on data, or take NMS out "
+    'of the graph (wrapper.decode = "none")',
+    look_for_control_flow,
+)
+
+WIDE_TYPES = Hazard(
+    "wide_types",
+    "where the target has no such type numbers are rounded to float32: integers above 2**24 become others",
+    "keep doubles and large integers out of forward, and take int32 or float32 inputs; or another target",
+    look_for_wide_types,
+)

@@ -1,0 +1,217 @@
+"""The tensors that the file holds: NaN and infinity, bytes wasted, external data."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from onnxproof.validate.hazards._graph import Array, Place, Stored, UnreadableError, nodes_in, readers_in
+from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
+from onnxproof.validate.judge import Check
+
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+CHUNK = 2**22
+"""Elements that are looked at together, so that memory stays bounded."""
+
+WORTH_TELLING = 1024
+"""Bytes: whoever wastes less than this in total is not told."""
+
+SPREADS_INFINITY: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "InstanceNormalization"), (1, 2)),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), (1, 2)),
+    **dict.fromkeys(("BatchNormalization",), (1, 2, 3, 4)),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2, 3)),
+    **dict.fromkeys(("MatMul", "Mul"), (0, 1)),
+    "Div": (0,),
+    "PRelu": (1,),
+    "Resize": (2,),
+}
+"""Where a weight, a bias, a scale or a factor is read: an infinity there reaches the answer."""
+
+BOUNDS: Mapping[str, tuple[int, ...]] = {
+    "Clip": (1, 2),
+    "Where": (1, 2),
+    "Max": tuple(range(16)),
+    "Min": tuple(range(16)),
+    "Pad": (2,),
+    **dict.fromkeys("Equal Greater GreaterOrEqual Less LessOrEqual".split(), (0, 1)),
+}
+"""Where an infinity is a bound, a fill, or something to compare with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Extremes:
+    nans: int
+    infinities: int
+    others: bool
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether besides infinities there is nothing but zeros: a mask that is added, or a fill."""
+        return not self.others
+
+
+def look_for_nonfinite(subject: Subject) -> Check:
+    """NaN anywhere, and infinity where it is no mask, fill or bound.
+
+    Harmless is an infinity that stands alone or among zeros (an attention mask, the fill of a Where, the
+    start of a maximum) unless it is read as a weight, bias or factor; and any that is read only as a bound
+    of Clip, Max or Min, as a branch of Where, as Pad's fill, or to compare with.
+    """
+    readers = readers_in(subject.proto)
+    bad, harmless, unread = [], 0, []
+    for stored in subject.stored:
+        if stored.proto.data_type not in FLOATS:
+            continue
+        try:
+            found = _extremes(stored.array(subject.file))
+        except UnreadableError as error:
+            unread.append(str(error))
+            continue
+        if found.nans:
+            bad.append(f"{stored.name} has {found.nans} NaN")
+        elif found.infinities:
+            spread = _read_at(readers.get(stored.name, ()), SPREADS_INFINITY, every=False)
+            bound = _read_at(readers.get(stored.name, ()), BOUNDS, every=True)
+            if bound or (found.is_mask and not spread):
+                harmless += 1
+            else:
+                bad.append(f"{stored.name} has {found.infinities} infinities")
+    bad += [f"{name} is filled with NaN" for name in _filled_with_nan(subject.proto)]
+    if bad:
+        return failed("nonfinite", listed(bad), len(bad))
+    if unread:
+        return skipped("nonfinite", f"not all tensors can be read: {unread[0]}")
+    return passed("nonfinite", f"{harmless} masks, fills or bounds are infinite" if harmless else "")
+
+
+def _read_at(
+    used: tuple[tuple[onnx.NodeProto, int], ...], places: Mapping[str, tuple[int, ...]], *, every: bool
+) -> bool:
+    there = [at in places.get(node.op_type, ()) for node, at in used]
+    return bool(there) and (all(there) if every else any(there))
+
+
+def _extremes(array: Array) -> _Extremes:
+    flat = array.reshape(-1)
+    nans = infinities = 0
+    others = False
+    for start in range(0, flat.size, CHUNK):
+        chunk = flat[start : start + CHUNK]
+        finite = np.isfinite(chunk)
+        if not finite.all():
+            nan = int(np.count_nonzero(np.isnan(chunk)))
+            nans += nan
+            infinities += int(chunk.size - np.count_nonzero(finite)) - nan
+        others = others or bool(np.any(chunk[finite] != 0))
+    return _Extremes(nans, infinities, others)
+
+
+def _filled_with_nan(proto: onnx.ModelProto) -> Iterator[str]:
+    for node in nodes_in(proto):
+        if node.op_type == "ConstantOfShape":
+            for attribute in node.attribute:
+                if attribute.t.data_type in FLOATS and np.isnan(numpy_helper.to_array(attribute.t)).any():
+                    yield node.output[0]
+
+
+def look_for_waste(subject: Subject) -> Check:
+    """Initializers that nothing reads, or that hold what another one holds: advice."""
+    initializers = [stored for stored in subject.stored if stored.initializer]
+    used = set(readers_in(subject.proto)) | {value.name for value in subject.proto.graph.output}
+    for graph_outputs in _outputs_of_bodies(subject.proto):
+        used |= graph_outputs
+    unused = [stored for stored in initializers if stored.name and stored.name not in used]
+    twice = list(_duplicates([s for s in initializers if s.name in used], subject))
+    wasted = sum(stored.bytes for stored in (*unused, *twice))
+    if wasted < WORTH_TELLING:
+        return passed("waste")
+    parts = []
+    if unused:
+        parts.append(f"nothing reads {listed([stored.name for stored in unused])}")
+    if twice:
+        parts.append(f"{listed([stored.name for stored in twice])} hold what others hold")
+    return advised("waste", f"{wasted} bytes are wasted: {'; '.join(parts)}", wasted)
+
+
+def _outputs_of_bodies(proto: onnx.ModelProto) -> Iterator[set[str]]:
+    for node in nodes_in(proto):
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield {value.name for value in body.output}
+
+
+def _duplicates(initializers: list[Stored], subject: Subject) -> Iterator[Stored]:
+    """All but the first of those that hold the same bytes; only what has a like in size is read."""
+    alike: dict[tuple[object, ...], list[Stored]] = defaultdict(list)
+    for stored in initializers:
+        alike[(stored.proto.data_type, *stored.proto.dims)].append(stored)
+    for group in alike.values():
+        if len(group) < 2:
+            continue
+        seen: set[bytes] = set()
+        for stored in group:
+            digest = _digest(stored, subject)
+            if digest is not None and digest in seen:
+                yield stored
+            elif digest is not None:
+                seen.add(digest)
+
+
+def _digest(stored: Stored, subject: Subject) -> bytes | None:
+    if stored.proto.data_type == TensorProto.STRING:
+        return None
+    try:
+        array = stored.array(subject.file)
+    except UnreadableError:
+        return None
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    hashed = hashlib.blake2b(digest_size=16)
+    for start in range(0, flat.size, 4 * CHUNK):
+        hashed.update(flat[start : start + 4 * CHUNK].data)
+    return hashed.digest()
+
+
+def look_for_stray_data(subject: Subject) -> Check:
+    """External data at an absolute path, outside of the model's folder, missing, or of another length."""
+    outside = [stored for stored in subject.stored if stored.proto.data_location == TensorProto.EXTERNAL]
+    if not outside:
+        return passed("external_data")
+    faults = []
+    for stored in outside:
+        fault = Place.of(stored.proto).fault(subject.file.parent, stored.bytes)
+        if fault is not None:
+            faults.append(f"{stored.name}: {fault}")
+    if faults:
+        return failed("external_data", listed(faults), len(faults))
+    files = sorted({Place.of(stored.proto).location for stored in outside})
+    return advised("external_data", f"the weights lie in {listed(files)}: ship it with the file", len(files))
+
+
+NONFINITE = Hazard(
+    "nonfinite",
+    "a NaN or an infinity among the weights makes answers NaN, perhaps only where that channel is looked at",
+    "find where training or conversion made it (a division by zero, a float16 overflow), and export again",
+    look_for_nonfinite,
+)
+
+WASTE = Hazard(
+    "waste",
+    "the file is larger than it need be; answers are the same",
+    'export.simplify = "onnxsim", or tie the weights in the module',
+    look_for_waste,
+)
+
+STRAY_DATA = Hazard(
+    "external_data",
+    "the file's weights lie in another file, which is not found on another machine, or is one that nobody "
+    "meant to give away",
+    "save again with onnx.save(..., save_as_external_data=True, location=...), the name without a folder, "
+    "and ship both files",
+    look_for_stray_data,
+)

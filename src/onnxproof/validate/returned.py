@@ -1,0 +1,68 @@
+"""Rows of two files, where none tells what its rows were chosen from: each is measured against the row of the
+same class that lies nearest, in both runs of the first file. What has no like is left to the decisions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.tasks._boxes import Detections
+from onnxproof.runtime.tasks._masks import mask_rows_comparable
+from onnxproof.runtime.tasks._matching import MATCH_IOU
+from onnxproof.runtime.tasks._rows import rows_from
+from onnxproof.validate.facts import Arrays
+from onnxproof.validate.rows import MASKS, Paired
+
+Array = NDArray[Any]
+
+
+def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, post: Mapping[str, Any]) -> Paired:
+    """The outputs of three runs with their rows in one order: those that all three return. The others of the
+    candidate's are held back."""
+    names = post["outputs"]
+    answers = (oracle, reference, candidate)
+    truth, wanted, found = (rows_from(outputs, post, {}).detections for outputs in answers)
+    in_truth, in_found = dict(nearest_rows(wanted, truth)), dict(nearest_rows(wanted, found))
+    shared = sorted(in_truth.keys() & in_found.keys())
+    rows = [
+        np.array(chosen, np.int64)
+        for chosen in ([in_truth[i] for i in shared], shared, [in_found[i] for i in shared])
+    ]
+    legs: list[dict[str, Array]] = [
+        {"box": leg.boxes[chosen], "score": leg.scores[chosen]}
+        for leg, chosen in zip((truth, wanted, found), rows, strict=True)
+    ]
+    if len(names) > MASKS:
+        alike = mask_rows_comparable([leg["box"] for leg in legs], post["mask_side"])
+        for leg, answer, chosen in zip(legs, answers, rows, strict=True):
+            leg["mask"] = answer[names[MASKS]][chosen[alike]]
+    outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]
+    return Paired(
+        (outputs[0], outputs[1], outputs[2]),
+        (legs[0], legs[1], legs[2]),
+        rows=len(found),
+        held_back=len(found) - len(shared),
+    )
+
+
+def nearest_rows(a: Detections, b: Detections) -> tuple[tuple[int, int], ...]:
+    """Pairs of rows of one class, one to one, the nearest first: those that overlap by MATCH_IOU, by the
+    farthest coordinate as a share of the picture's extent plus the scores' difference."""
+    extent = float(np.nanmax(np.abs(np.concatenate((a.boxes, b.boxes))), initial=1.0))
+    with np.errstate(invalid="ignore"):
+        moved = np.abs(np.subtract(a.boxes[:, None], b.boxes[None], dtype=np.float64)).max(axis=2, initial=0)
+        changed = np.abs(np.subtract.outer(a.scores.astype(np.float64), b.scores))
+        overlap = pairwise_iou(a.boxes.astype(np.float64), b.boxes.astype(np.float64))
+    distances = moved / extent + changed
+    allowed = (a.labels[:, None] == b.labels) & ~(overlap < MATCH_IOU)
+    i, j = np.nonzero(allowed)
+    order = np.argsort(distances[i, j], kind="stable")
+    pairs, taken_a, taken_b = [], set(), set()
+    for row, column in zip(i[order].tolist(), j[order].tolist(), strict=True):
+        if row not in taken_a and column not in taken_b:
+            pairs.append((row, column))
+            taken_a.add(row)
+            taken_b.add(column)
+    return tuple(pairs)

@@ -1,0 +1,112 @@
+"""onnxproof bisect: exit codes, streams, and the folder that it leaves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+Run = Callable[..., CompletedProcess[str]]
+Refuse = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def damaged(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, onnx.NodeProto]:
+    """The small bundle's file with one convolution scaled by a hundredth, and that node."""
+    model = onnx.load(small_bundle / "model.onnx")
+    node = [node for node in model.graph.node if node.op_type == "Conv"][20]
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    file = tmp_path_factory.mktemp("damaged") / "model.onnx"
+    onnx.save(model, file)
+    return file, node
+
+
+def case_of(run: Run, bundle: Path) -> str:
+    """The name of a case that the bundle's plan has."""
+    ran = run("bisect", bundle, "--case", "nonsense")
+    return str(ran.stderr.strip().rpartition("such as ")[2])
+
+
+def test_a_healthy_file_is_exit_0(run: Run, small_bundle: Path, tmp_path: Path) -> None:
+    ran = run("bisect", small_bundle, "--case", "0", "--out", tmp_path / "found")
+    assert ran.returncode == 0, ran
+    assert "no node introduces more error" in ran.stdout
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_damaged_file_is_exit_1_and_named(
+    run: Run, small_bundle: Path, damaged: tuple[Path, onnx.NodeProto], tmp_path: Path
+) -> None:
+    file, node = damaged
+    ran = run("bisect", small_bundle, "--onnx", file, "--out", tmp_path / "found")
+    assert ran.returncode == 1, ran
+    assert f"Conv  {node.name}  -> {node.output[0]}" in ran.stdout
+    assert "error begins at one node in the file" in ran.stdout
+    assert "times the floor of" in ran.stdout
+    assert ran.stderr == ""
+    left = sorted(path.name for path in (tmp_path / "found").iterdir())
+    assert left == ["bisect.json", "repro.npz", "repro.onnx", "repro.txt"]
+
+
+def test_json_is_one_document_and_the_file_holds_the_same(
+    run: Run, small_bundle: Path, damaged: tuple[Path, onnx.NodeProto], tmp_path: Path
+) -> None:
+    file, node = damaged
+    case = case_of(run, small_bundle)
+    ran = run("bisect", small_bundle, "--onnx", file, "--out", tmp_path / "found", "--case", case, "--json")
+    assert ran.returncode == 1, ran
+    said = json.loads(ran.stdout)
+    assert said == json.loads((tmp_path / "found" / "bisect.json").read_text(encoding="utf-8"))
+    assert (said["status"], said["confirmed"], said["case"]["name"]) == ("node", True, case)
+    assert [named["outputs"] for named in said["nodes"]] == [[node.output[0]]]
+    (leaving,) = said["leaving"]
+    assert leaving["module"].startswith("network.")
+    assert leaving["local"]["ratio"] > said["limits"]["ratio"]
+
+
+def test_the_folder_is_named_by_the_job(
+    run: Run,
+    small_bundle: Path,
+    damaged: tuple[Path, onnx.NodeProto],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("bisect", small_bundle.resolve(), "--onnx", damaged[0]).returncode == 1
+    assert (tmp_path / "bisect" / "small" / "repro.onnx").is_file()
+
+
+def test_an_unknown_case_is_refused(refuse: Refuse, small_bundle: Path) -> None:
+    refuse("bisect", small_bundle, "--case", "99999", says=("there is no case 99999", "from 0 to"))
+
+
+def test_a_missing_file_is_refused(refuse: Refuse, small_bundle: Path, tmp_path: Path) -> None:
+    refuse("bisect", small_bundle, "--onnx", tmp_path / "none.onnx", says=("none.onnx does not exist",))
+
+
+def test_what_is_no_model_is_refused(refuse: Refuse, small_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no model", encoding="utf-8")
+    refuse("bisect", small_bundle, "--onnx", tmp_path / "text.onnx", says=("text.onnx cannot be loaded",))
+
+
+def test_a_file_of_another_model_could_not_be_run(run: Run, small_bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(small_bundle / "model.onnx")
+    renamed = model.graph.output[0].name
+    model.graph.output[0].name = "other"
+    model.graph.node.append(onnx.helper.make_node("Identity", [renamed], ["other"]))
+    onnx.save(model, tmp_path / "other.onnx")
+    ran = run("bisect", small_bundle, "--onnx", tmp_path / "other.onnx")
+    assert ran.returncode == 4
+    assert "has the outputs other; expected output" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_help_tells_the_exit_codes(run: Run) -> None:
+    said = " ".join(run("bisect", "--help").stdout.split())
+    assert "1 nodes are named" in said
+    assert "4 it could not be run" in said

@@ -1,0 +1,409 @@
+"""Bisect names the node that a fault was planted in, and no node of a healthy export."""
+
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from node_faults import Fault, Planter, draws
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from onnxproof.errors import CheckError, ModelFileError, RequestError
+from onnxproof.job import Job, load_job
+from onnxproof.pipeline import build_model, make_graph
+from onnxproof.validate.bisect import locate
+from onnxproof.validate.bisect.locate import Bisected, bisect_file
+from onnxproof.validate.bisect.truth import Truth
+from onnxproof.validate.cases import Case, Content, find_pictures, materialise, plan
+from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.torch_legs import TorchLeg
+from onnxproof.wrappers._family import WrappedModel
+
+Array = NDArray[Any]
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = ("dims.batch=1..2", 'dims.height="64..128 step 32"', 'dims.width="64..128 step 32"')
+EFFORT = ("validate.effort=quick", "validate.threads=1")
+TRACED = ("export.exporter=torchscript", "export.simplify=none", "export.fold_batch_norms=false")
+
+EXPORTS = {
+    "yolox, torch.export, onnxsim": ("digits-yolox", (*SMALL, "export.exporter=torch.export")),
+    "yolox, TorchScript, not folded": ("digits-yolox", (*SMALL, *TRACED)),
+    "classifier, torch.export, onnxsim": ("digits-classifier", ()),
+    "segmenter, torch.export, onnxsim": ("digits-segmenter", ("dims.batch=1..2",)),
+}
+UNPLANTED = {
+    "yolox, torch.export, not folded, split": (
+        "digits-yolox",
+        (*SMALL, "export.exporter=torch.export", "export.fold_batch_norms=false", "wrapper.decode=split"),
+    ),
+    "classifier, TorchScript": ("digits-classifier", TRACED),
+    "reader, TorchScript": ("digits-reader", ()),
+    "bert, TorchScript": ("module-bert", TRACED[:2]),
+    "bert, torch.export": ("module-bert", ()),
+}
+
+EFFECT = 3.0
+"""A fault counts where it moves an output, rms, by more than this many times the healthy file's own error."""
+
+LARGEST = 6
+"""Nodes of a region that still says where."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A healthy export: the job, the model, its graph."""
+
+    job: Job
+    model: WrappedModel
+    proto: onnx.ModelProto
+
+    def bisected(self, proto: onnx.ModelProto, folder: Path, **settings: Any) -> Bisected:
+        file = folder / "model.onnx"
+        onnx.save(proto, file)
+        return bisect_file(self.model, file, self.job.validation, folder=self.job.folder, **settings)
+
+    def plan(self) -> dict[str, Case]:
+        settings = self.job.validation
+        pictures = find_pictures(settings.images, self.job.folder)
+        cases = plan(self.model.dims, self.model.preprocess, pictures, settings.effort, settings.seed)
+        return {case.name: case for case in cases}
+
+    def cases(self) -> list[str]:
+        return list(self.plan())
+
+    def arrays(self, case: str) -> dict[str, Array]:
+        return materialise(self.plan()[case], self.model.inputs, self.model.preprocess)
+
+    def effect(self, proto: onnx.ModelProto, folder: Path) -> float:
+        """How far a changed graph's outputs are from the healthy one's, over the latter's error; infinite
+        where it does not run or has other shapes."""
+        largest = 0.0
+        contents: tuple[Content, ...] = ("noise", "empty")
+        for number, content in enumerate(contents):
+            sizes = {
+                dim.name: dim.floor(min(dim.max, 96 + 32 * position)) if dim.max > 32 else dim.max
+                for position, dim in enumerate(self.model.dims)
+            }
+            arrays = materialise(
+                Case("effect", sizes, content, number),
+                self.model.inputs,
+                self.model.preprocess,
+            )
+            legs = []
+            for name, graph in (("healthy", self.proto), ("changed", proto)):
+                onnx.save(graph, folder / f"{name}.onnx")
+                legs.append(OrtLeg(folder / f"{name}.onnx", ["CPUExecutionProvider"], 1))
+            truth = TorchLeg(self.model.module, torch.float64, self.model.outputs, 1).run(arrays).outputs
+            healthy = legs[0].run(arrays).outputs
+            try:
+                changed = legs[1].run(arrays).outputs
+            except Exception:  # noqa: BLE001
+                # ONNX Runtime's exceptions have no common public base below Exception.
+                return np.inf
+            for output, exact in truth.items():
+                if changed[output].shape != exact.shape:
+                    return np.inf
+                floor = max(_rms(healthy[output] - exact), 1e-7 * _rms(exact), 1e-30)
+                largest = max(largest, _rms(changed[output].astype(np.float64) - healthy[output]) / floor)
+        return largest
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
+
+
+def make(name: str) -> Export:
+    config, overrides = {**EXPORTS, **UNPLANTED}[name]
+    job = load_job(CONFIGS / f"{config}.toml", (*overrides, *EFFORT))
+    model, _ = build_model(job)
+    return Export(job, model, make_graph(job, model).proto)
+
+
+@pytest.fixture(scope="module")
+def exports() -> dict[str, Export]:
+    return {name: make(name) for name in EXPORTS}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What bisect said of a planted fault."""
+
+    export: str
+    fault: Fault
+    named: tuple[tuple[str, ...], ...]
+    confirmed: bool
+    ratio: float | None
+
+    @property
+    def right(self) -> bool:
+        return len(self.named) <= LARGEST and any(self.fault.output in outputs for outputs in self.named)
+
+    def __str__(self) -> str:
+        fault = self.fault
+        named = "; ".join(", ".join(outputs) for outputs in self.named) or "nothing"
+        return f"{self.export}: {fault.kind} in {fault.operator} {fault.output} ({fault.detail}): {named}"
+
+
+def plant_and_bisect(exports: dict[str, Export], seed: int, folder: Path) -> Iterator[Outcome]:
+    """Outcomes without end, of faults that load and that move an output."""
+    protos = {name: export.proto for name, export in exports.items()}
+    for name, proto, fault in draws(protos, seed):
+        try:
+            effect = exports[name].effect(proto, folder)
+        except ModelFileError:
+            continue
+        if not effect > EFFECT:
+            continue
+        result = exports[name].bisected(proto, folder).result
+        local = result.leaving[0].local if result.leaving else None
+        named = tuple(node.outputs for node in result.nodes)
+        yield Outcome(name, fault, named, result.confirmed, None if local is None else local.ratio)
+
+
+def report(outcomes: Sequence[Outcome]) -> str:
+    """A table of kinds, and what was missed."""
+    lines = ["| fault | planted | named | alone |", "| --- | ---: | ---: | ---: |"]
+    for kind in dict.fromkeys(outcome.fault.kind for outcome in outcomes):
+        of_kind = [outcome for outcome in outcomes if outcome.fault.kind == kind]
+        alone = sum(outcome.right and len(outcome.named) == 1 for outcome in of_kind)
+        lines.append(f"| {kind} | {len(of_kind)} | {sum(o.right for o in of_kind)} | {alone} |")
+    sizes = Counter(len(outcome.named) for outcome in outcomes)
+    lines.append(f"nodes named: {dict(sorted(sizes.items()))}")
+    lines += [f"missed: {outcome}" for outcome in outcomes if not outcome.right]
+    return "\n".join(lines)
+
+
+def test_planted_faults_are_named(exports: dict[str, Export], tmp_path: Path) -> None:
+    outcomes = list(itertools.islice(plant_and_bisect(exports, 0, tmp_path), 28))
+    missed = [str(outcome) for outcome in outcomes if not outcome.right]
+    assert len(missed) <= 1, report(outcomes)
+
+
+@pytest.mark.slow
+def test_of_a_hundred_planted_faults_95_are_named(
+    exports: dict[str, Export], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = list(itertools.islice(plant_and_bisect(exports, 1, tmp_path), 100))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{report(outcomes)}\n")
+    assert sum(outcome.right for outcome in outcomes) >= 95, report(outcomes)
+
+
+@pytest.mark.parametrize("name", [*EXPORTS, *UNPLANTED])
+def test_no_node_of_a_healthy_export_is_named(name: str, exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports.get(name) or make(name)
+    smallest = sorted(export.plan().values(), key=lambda case: -int(np.prod(list(case.sizes.values()))))
+    for case in {case.content: case.name for case in smallest}.values():
+        result = export.bisected(export.proto, tmp_path, case=case).result
+        assert result.status == "nothing", (case, result)
+        assert result.tied > result.nodes_walked / 4
+
+
+YOLOX = "yolox, TorchScript, not folded"
+
+
+def first(proto: onnx.ModelProto, operator: str) -> int:
+    return next(at for at, node in enumerate(proto.graph.node) if node.op_type == operator)
+
+
+def conv_scaled(proto: onnx.ModelProto, number: int, factor: float = 1.01) -> onnx.ModelProto:
+    """A copy with the weights of one convolution scaled."""
+    at = [at for at, node in enumerate(proto.graph.node) if node.op_type == "Conv"][number]
+    planter = Planter(proto, at)
+    planter.rewrite(1, planter.value(1) * factor)
+    return planter.proto
+
+
+def test_a_named_node_comes_with_all_that_tells_of_it(exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports[YOLOX]
+    found = export.bisected(conv_scaled(export.proto, 12), tmp_path)
+    result = found.result
+    (node,), (leaving,) = result.nodes, result.leaving
+    assert (result.status, result.confirmed, result.graph) == ("node", True, "file")
+    assert node.operator == "Conv"
+    # The exporter calls the node by the module's path, and folds the normalisation behind it into it.
+    block = leaving.module.removesuffix(".bn")
+    assert node.name.replace("/", ".").endswith(f"{block.rpartition('.')[2]}.conv.Conv")
+    assert (block, leaving.operation) != (leaving.module, "convolution.default")
+    assert leaving.local is not None
+    assert leaving.local.rms == pytest.approx(0.01 * leaving.local.scale, rel=1)
+    assert leaving.local.ratio > 1e4
+    assert leaving.own_rms == pytest.approx(leaving.local.rms, rel=1e-3)
+    assert leaving.passed_on_rms is not None
+    assert leaving.passed_on_rms < 0.1 * leaving.local.rms
+
+
+def test_the_repro_shows_the_error(exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports[YOLOX]
+    found = export.bisected(conv_scaled(export.proto, 5), tmp_path)
+    assert found.repro is not None
+    found.repro.write(tmp_path)
+    made = onnx.load(tmp_path / "repro.onnx")
+    onnx.checker.check_model(made)
+    assert [node.op_type for node in made.graph.node] == ["Conv"]
+    arrays = np.load(tmp_path / "repro.npz")
+    session = ort.InferenceSession(str(tmp_path / "repro.onnx"))
+    feeds = {value.name: arrays[f"input:{value.name}"] for value in session.get_inputs()}
+    (output,) = session.get_outputs()
+    error = session.run(None, feeds)[0] - arrays[f"expected:{output.name}"]
+    local = found.result.leaving[0].local
+    assert local is not None
+    assert np.abs(error).max() == pytest.approx(local.maximum, rel=1e-2)
+    assert (
+        output.name in (tmp_path / "repro.txt").read_text() or "Conv" in (tmp_path / "repro.txt").read_text()
+    )
+
+
+def test_the_first_of_two_faults_is_named(exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports[YOLOX]
+    once = conv_scaled(export.proto, 6)
+    expected = export.bisected(once, tmp_path).result.nodes
+    assert export.bisected(conv_scaled(once, 40), tmp_path).result.nodes == expected
+
+
+def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(
+    exports: dict[str, Export], tmp_path: Path
+) -> None:
+    export = exports["segmenter, torch.export, onnxsim"]
+    at = first(export.proto, "Reshape")
+    planter = Planter(export.proto, at)
+    sizes = planter.node.input[1]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(export.proto)
+    probe.graph.output.append(onnx.ValueInfoProto(name=sizes))
+    session = ort.InferenceSession(probe.SerializeToString())
+    names = export.cases()
+    (frozen,) = session.run([sizes], export.arrays(names[0]))
+    planter.proto.graph.initializer.append(numpy_helper.from_array(frozen, "frozen"))
+    planter.node.input[1] = "frozen"
+    other = next(
+        name for name in names if not np.array_equal(session.run([sizes], export.arrays(name))[0], frozen)
+    )
+    result = export.bisected(planter.proto, tmp_path, case=other).result
+    assert planter.node.output[0] in {name for node in result.nodes for name in node.outputs}
+    assert len(result.nodes) <= LARGEST
+    assert "Reshape" in result.reason
+
+
+def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(
+    exports: dict[str, Export], tmp_path: Path
+) -> None:
+    export = exports["segmenter, torch.export, onnxsim"]
+    onnx.save(export.proto, tmp_path / "plain.onnx")
+    locate._write_optimized(tmp_path / "plain.onnx", "extended", tmp_path / "fused.onnx")
+    fused = onnx.load(tmp_path / "fused.onnx")
+    planter = Planter(fused, first(fused, "FusedConv"))
+    planter.rewrite(1, planter.value(1) * 1.01)
+    assert export.bisected(fused, tmp_path).result.status == "nothing"
+    (node,) = export.bisected(planter.proto, tmp_path).result.nodes
+    assert (node.operator, node.outputs) == ("com.microsoft.FusedConv", tuple(planter.node.output))
+
+
+def test_where_only_the_optimizer_is_wrong_its_graph_is_named(
+    exports: dict[str, Export], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if an optimization of ONNX Runtime's changed a convolution's weights."""
+    export = exports["segmenter, torch.export, onnxsim"]
+    wrong = tmp_path / "wrong.onnx"
+    onnx.save(conv_scaled(export.proto, 4), wrong)
+
+    def open_leg(file: Path, providers: Sequence[str], threads: int, level: str) -> OrtLeg:
+        return OrtLeg(wrong if level in ("extended", "all") else file, providers, threads, "none")
+
+    def write_optimized(file: Path, level: str, target: Path) -> None:
+        assert level == "extended"
+        target.write_bytes(wrong.read_bytes())
+
+    monkeypatch.setattr(locate, "OrtLeg", open_leg)
+    monkeypatch.setattr(locate, "_write_optimized", write_optimized)
+    result = export.bisected(export.proto, tmp_path).result
+    assert (result.status, result.graph) == ("node", "optimized")
+    assert result.nodes[0].operator == "Conv"
+
+
+def test_memory_stays_within_its_budget(exports: dict[str, Export], tmp_path: Path) -> None:
+    """Intermediates are fetched in slices: far less is held than all of them, and the same node is named."""
+    export = exports[YOLOX]
+    damaged = conv_scaled(export.proto, 30)
+    (case,) = (case for case in export.cases() if case == "2x64x128-picture")
+    whole = export.bisected(damaged, tmp_path, case=case).result
+    budget = 4 * 2**20
+    sliced = export.bisected(damaged, tmp_path, case=case, budget=budget).result
+    assert sliced.nodes == whole.nodes
+    arrays = export.arrays(case)
+    truth = Truth(export.model.module, arrays, export.model.outputs, budget=budget)
+    everything = sum(8 * int(np.prod(record.shape)) for record in truth.records)
+    largest = max(8 * int(np.prod(record.shape)) for record in truth.records)
+    assert everything > 8 * budget
+    assert largest < budget
+    for number in range(0, len(truth.records), 7):
+        assert truth.fetch(number).shape == truth.records[number].shape
+    assert truth.peak <= budget
+    assert truth.runs > everything // budget
+    assert sliced.peak_bytes < budget + 8 * largest
+
+
+def test_a_case_is_taken_by_number_and_by_name(exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports["classifier, torch.export, onnxsim"]
+    names = export.cases()
+    damaged = conv_scaled(export.proto, 3)
+    by_number, by_name = (export.bisected(damaged, tmp_path, case=case).result for case in ("2", names[2]))
+    assert by_number == by_name
+    assert (by_number.case_number, by_number.case["name"]) == (2, names[2])
+    with pytest.raises(
+        RequestError, match=f"there is no case 999: expected a number from 0 to {len(names) - 1}"
+    ):
+        export.bisected(damaged, tmp_path, case="999")
+
+
+def test_a_model_without_float64_is_refused(exports: dict[str, Export], tmp_path: Path) -> None:
+    class SingleOnly(nn.Module):
+        def forward(self, input: Tensor) -> Tensor:
+            if input.dtype == torch.float64:
+                raise TypeError("this kernel is written for float32")
+            return input
+
+    export = exports["classifier, torch.export, onnxsim"]
+    single = replace(export, model=replace(export.model, module=SingleOnly()))
+    with pytest.raises(CheckError, match="this kernel is written for float32"):
+        single.bisected(export.proto, tmp_path)
+
+
+class Noisy(nn.Module):
+    """Takes a random number of steps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(int(torch.randint(1, 9, ()))):
+            x = torch.cat((x, x[:, :1]), dim=1)
+        return x.sum(dim=1)
+
+
+def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: dict[str, Export]) -> None:
+    outputs = exports["classifier, torch.export, onnxsim"].model.outputs
+    truth = Truth(Noisy(), {"x": np.ones((2, 3), np.float32)}, outputs)
+    with pytest.raises(CheckError, match="does not compute the same in two runs"):
+        for _ in range(50):
+            for number in range(len(truth.records)):
+                truth.fetch(number)
+                truth._held.clear()
+
+
+def test_outputs_of_another_name_are_refused(exports: dict[str, Export], tmp_path: Path) -> None:
+    export = exports["classifier, torch.export, onnxsim"]
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(export.proto)
+    renamed.graph.output[0].name = "other"
+    renamed.graph.node.append(helper.make_node("Identity", ["logits"], ["other"]))
+    with pytest.raises(CheckError, match="has the outputs other; expected logits"):
+        export.bisected(renamed, tmp_path)

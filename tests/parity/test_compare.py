@@ -1,0 +1,183 @@
+"""Real exports held against each other: what should make no difference passes, with and without the
+checkpoint, and what PyTorch alone would tell is read off the files as far as they show it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+import onnxproof
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.validate.compare import ComparedVerdict
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+DIGITS = ROOT / "examples" / "digits"
+
+UNFOLDED = ("export.fold_batch_norms=false", "export.simplify=none")
+JOBS: dict[str, tuple[str, ...]] = {
+    "digits-classifier": ("export.exporter=torchscript",),
+    "digits-multilabel": ("export.exporter=torchscript",),
+    "digits-segmenter": ("export.exporter=torchscript", "dims.height=64..160 step 16"),
+    "digits-reader": ("export.exporter=torchscript",),
+    "digits-maskrcnn": ("dims.height=96..160", "dims.width=96..160"),
+    "digits-yolox": ("export.exporter=torchscript",),
+}
+SMALL = {"height": "64..96 step 32", "width": "64..96 step 32", "batch": "1..2"}
+PICTURES = {
+    "digits-classifier": "classifier/images/*.png",
+    "digits-multilabel": "multilabel/images/*.png",
+    "digits-segmenter": "images/*.png",
+    "digits-maskrcnn": "images/scene-0[2-5].png",
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The file of a job with overrides, made once."""
+    made: dict[tuple[str, ...], Path] = {}
+    out = tmp_path_factory.mktemp("compare")
+
+    def exported(name: str, *overrides: str) -> Path:
+        key = (name, *overrides)
+        if key not in made:
+            job = onnxproof.load_job(CONFIGS / f"{name}.toml", (*JOBS[name], *overrides))
+            made[key] = onnxproof.export(job, out=out / str(len(made)), validate=False).path / "model.onnx"
+        return made[key]
+
+    return exported
+
+
+def compare(name: str, a: Path, b: Path, **options: Any) -> ComparedVerdict:
+    images = str(DIGITS / PICTURES[name]) if name in PICTURES else None
+    return onnxproof.compare(a, b, images=images, effort="quick", threads=1, **options)
+
+
+def damaged(file: Path, target: Path, factor: float = 1.0001) -> Path:
+    """A copy with the middle one of the weight tensors scaled."""
+    proto = onnx.load(file)
+    tensors = [tensor for tensor in proto.graph.initializer if tensor.data_type == 1 and len(tensor.dims) > 1]
+    tensor = tensors[len(tensors) // 2]
+    values = numpy_helper.to_array(tensor) * np.float32(factor)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(proto, target)
+    return target
+
+
+def failed(verdict: ComparedVerdict) -> set[str]:
+    return {check.name for check in verdict.checks if check.status == "fail"}
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "digits-yolox"])
+def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:
+    a = exported(name)
+    healthy = compare(name, a, exported(name, *UNFOLDED))
+    assert healthy.passed, healthy.checks
+    assert healthy.rule == "two-runs"
+    fault = compare(name, a, damaged(a, tmp_path / "b.onnx"))
+    assert "ratio_rms" in failed(fault), fault.checks
+
+
+def test_nms_in_the_graph_is_compared_row_by_row(exported: Any, tmp_path: Path) -> None:
+    a = exported("digits-maskrcnn")
+    (facts,) = compare("digits-maskrcnn", a, exported("digits-maskrcnn", *UNFOLDED)).facts
+    assert {field.name for field in facts.fields} == {"box_xyxy", "score", "mask"}
+    assert all(field.count for field in facts.fields)
+    assert facts.rows > 20
+    assert facts.decisions is not None
+    assert facts.decisions.matched > 5
+    assert not facts.decisions.defects
+    broken = compare("digits-maskrcnn", a, damaged(a, tmp_path / "b.onnx", 1.1))
+    assert {"decisions", "ratio_rms"} <= failed(broken)
+
+
+def test_a_mask_flips_only_where_the_softmax_in_the_file_is_not_sure(exported: Any, tmp_path: Path) -> None:
+    a = exported("digits-segmenter")
+    verdict = compare("digits-segmenter", a, damaged(a, tmp_path / "b.onnx", 1.01))
+    assert {"flips", "decisions"} <= failed(verdict)
+    (label,) = verdict.facts[0].labels
+    assert np.isfinite(label.largest_margin)
+
+
+def test_the_file_says_what_its_channels_mean(exported: Any) -> None:
+    file = exported("digits-yolox")
+    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    manifest = Manifest.from_json(json.loads(metadata[METADATA_KEY]))
+    assert [field.name for field in manifest.fields] == ["box_xy", "box_wh", "label", "score"]
+    assert manifest.fields == onnxproof.load(file.parent).manifest.fields
+
+
+def test_a_label_leads_by_what_its_argmax_takes(exported: Any, tmp_path: Path) -> None:
+    a = exported("digits-yolox")
+    healthy = compare("digits-yolox", a, exported("digits-yolox", *UNFOLDED), dims=SMALL)
+    assert healthy.passed, healthy.checks
+    fault = compare("digits-yolox", a, damaged(a, tmp_path / "b.onnx", 1.1), dims=SMALL)
+    assert "flips" in failed(fault)
+    (label,) = fault.facts[0].labels
+    assert np.isfinite(label.largest_margin)
+
+
+def test_a_file_of_before_fields_were_written_is_compared_output_by_output(
+    exported: Any, tmp_path: Path
+) -> None:
+    proto = onnx.load(exported("digits-yolox"))
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    document = json.loads(metadata[METADATA_KEY])
+    del document["fields"]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(document)})
+    older = tmp_path / "older.onnx"
+    onnx.save(proto, older)
+    verdict = onnxproof.compare(older, older, dims=SMALL, effort="quick", threads=1)
+    assert verdict.passed, verdict.checks
+    assert [field.name for field in verdict.facts[0].fields] == ["output"]
+
+
+class Mixer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.layers(x)
+        return mixed
+
+
+def test_a_bundle_without_a_checkpoint_needs_its_module(tmp_path: Path) -> None:
+    module = Mixer()
+    bundle = onnxproof.export_module(
+        module,
+        inputs={"x": "float32[batch, 16] in -1..1"},
+        dims={"batch": "1..8"},
+        out=tmp_path / "mixer",
+        overrides=["export.exporter=torchscript"],
+        validate=False,
+    ).path
+    b = damaged(bundle / "model.onnx", tmp_path / "b.onnx")
+    alone = onnxproof.compare(bundle, b, threads=1)
+    assert (alone.rule, alone.status) == ("two-runs", "fail")
+    assert any("the module that it exported is not given" in note for note in alone.notes)
+    told = onnxproof.compare(bundle, b, model=module, threads=1)
+    assert (told.rule, told.status) == ("oracle", "fail")
+    assert told.baseline is not None
+    assert told.baseline.passed, told.baseline.checks
+    assert told.facts[0].reference == "torch-float32"
+
+
+def test_a_lost_checkpoint_leaves_a_to_judge(exported: Any, tmp_path: Path) -> None:
+    bundle = exported("digits-reader").parent
+    document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    document["job"]["model"]["checkpoint"] = "gone"
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    (moved / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes())
+    verdict = onnxproof.compare(moved, bundle, effort="quick", threads=1)
+    assert (verdict.rule, verdict.status) == ("two-runs", "pass")
+    assert any("cannot be used" in note for note in verdict.notes)
