@@ -3,12 +3,14 @@
 Every model of ``soundness/subjects.py`` is exported in all ways of ``soundness/healthy.py``, and damaged in
 all ways of ``soundness/faults``. Each file goes before our verdict and before the rules of the tools in use
 (``soundness/peers.py``), on the same inputs; what a fault really changes is measured in float64. Prints the
-tables, and with --write puts them and the plot into ``soundness/README.md``.
+tables, and with --write puts them and the plot into ``soundness/README.md``, and the summary into the
+project's README.
 """
 
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,8 +26,10 @@ from soundness.report import by_healthy, by_kind, figures, plot, summary
 from soundness.subjects import BY_NAME, SUBJECTS
 
 README = Path(__file__).parent / "soundness" / "README.md"
+FRONT = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PROCESSES = 2
+POPULATIONS = ("healthy", "fault")
 
 
 def measure(population: str, subject: str) -> tuple[list[Row], float]:
@@ -47,61 +51,57 @@ def main() -> None:
     )
     names = [subject.name for subject in SUBJECTS]
     parser.add_argument("--subjects", nargs="+", choices=names, default=names)
-    parser.add_argument(
-        "--populations", nargs="+", choices=("healthy", "fault"), default=("healthy", "fault")
-    )
+    parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=POPULATIONS)
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--rows", type=Path, help="a file to write all rows into, as JSON")
-    parser.add_argument("--write", action="store_true", help="put tables and plot into soundness/README.md")
+    parser.add_argument("--read", type=Path, help="such a file, to be shown in place of measuring")
+    parser.add_argument("--write", action="store_true", help="put tables and plot into the READMEs")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    start = time.perf_counter()
-    tasks = [(population, subject) for subject in arguments.subjects for population in arguments.populations]
-    rows = gather(tasks, arguments.processes, arguments.rows)
-    minutes = (time.perf_counter() - start) / 60
-    text = render(rows, minutes)
+    if arguments.read is not None:
+        document = json.loads(arguments.read.read_text(encoding="utf-8"))
+        minutes, rows = document["minutes"], [Row(**row) for row in document["rows"]]
+    else:
+        start = time.perf_counter()
+        tasks = [(population, name) for name in arguments.subjects for population in arguments.populations]
+        rows = gather(tasks, arguments.processes)
+        minutes = (time.perf_counter() - start) / 60
+    if arguments.rows is not None:
+        document = {"minutes": minutes, "rows": [asdict(row) for row in rows]}
+        arguments.rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    short = "\n".join((*(f"- {line}" for line in figures(rows)), "", *summary(rows)))
+    long = "\n".join(
+        ("### Healthy files", "", *by_healthy(rows), "", "### Planted faults", "", *by_kind(rows))
+    )
+    text = f"In {minutes:.0f} minutes, with {PROCESSES} processes.\n\n{short}\n\n{long}"
     print(text)
     if arguments.write:
-        write(text)
+        write(text, README)
+        write("\n".join(summary(rows)), FRONT)
         plot(rows, README.with_name("soundness.png"))
 
 
-def gather(tasks: Sequence[tuple[str, str]], processes: int, file: Path | None) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks; written into ``file``, too, as they come."""
+def gather(tasks: Sequence[tuple[str, str]], processes: int) -> list[Row]:
+    """The rows of all tasks, in the order of the tasks."""
     done: dict[tuple[str, str], list[Row]] = {}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(measure, *task): task for task in tasks}
         for future in as_completed(waiting):
             task = waiting[future]
             done[task], seconds = future.result()
-            if file is not None:
-                rows = [asdict(row) for task in tasks for row in done.get(task, [])]
-                file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-            print(
-                f"{len(done)} of {len(tasks)}: {' '.join(task)}, {len(done[task])} rows, {seconds:.0f} s",
-                flush=True,
-            )
+            told = f"{len(done)} of {len(tasks)}: {' '.join(task)}, {len(done[task])} rows, {seconds:.0f} s"
+            print(told, file=sys.stderr, flush=True)
     return [row for task in tasks for row in done[task]]
 
 
-def render(rows: Sequence[Row], minutes: float) -> str:
-    """The measured part of the README."""
-    parts = [
-        f"Measured in {minutes:.0f} minutes.",
-        *(f"- {line}" for line in figures(rows)),
-        "",
-        *summary(rows),
-    ]
-    parts += ["", "### Healthy files", "", *by_healthy(rows), "", "### Planted faults", "", *by_kind(rows)]
-    return "\n".join(parts)
-
-
-def write(text: str) -> None:
-    """Put the measured part between the marks of the README."""
-    whole = README.read_text(encoding="utf-8")
-    head, _, rest = whole.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+def write(text: str, file: Path) -> None:
+    """Put what was measured between the marks of a page."""
+    whole = file.read_text(encoding="utf-8")
+    head, begin, rest = whole.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{file} has no marks {BEGIN} and {END}: put them where the table belongs")
+    file.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from onnxproof.tensors import DTYPES, Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, Effort, find_pictures, plan
 from onnxproof.validate.facts import Contract, Facts
 from onnxproof.validate.floor import TwoRuns
-from onnxproof.validate.judge import Check, Verdict, conclude, judge
+from onnxproof.validate.judge import Check, Verdict, conclude, judge, second_looks
 from onnxproof.validate.legs import OrtLeg, Truth
 from onnxproof.validate.rows import ends_in_rows
 from onnxproof.validate.sweep import interface_differences, sweep
@@ -433,7 +433,7 @@ def _verdict(
         checks=checks,
         facts=facts,
         cases=cases,
-        notes=(f"rule {rule}: {RULES[rule]}", *notes),
+        notes=(f"rule {rule}: {RULES[rule]}", *notes, *second_looks(facts)),
         model_sha256=b,
         environment=_environment(settings),
         rule=rule,

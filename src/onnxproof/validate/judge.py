@@ -168,6 +168,16 @@ def doubtful(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[str
     return tuple(cases) if len(cases) <= FEW else ()
 
 
+def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
+    """A note for each leg that was measured anew where its failures rested on few cases."""
+    return tuple(
+        f"{one.leg}: measured anew on inputs next to its own, since failures rested on it alone: "
+        f"{', '.join(one.repeated)}"
+        for one in facts
+        if one.repeated
+    )
+
+
 def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
     """Whether the rows below the job's threshold are there, too: ``predict`` may be told a lower one."""
     reason = f"{rows.matched} rows matched, {len(rows.ties)} ties, {len(rows.defects)} defects"

@@ -14,7 +14,7 @@ from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset, plan_labels
 from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
-from onnxproof.validate.judge import Check, Verdict, conclude, judge, judge_dataset
+from onnxproof.validate.judge import Check, Verdict, conclude, judge, judge_dataset, second_looks
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
@@ -103,7 +103,7 @@ def validate_files(
                 checks=tuple(checks),
                 facts=facts,
                 cases=cases,
-                notes=(*said, *advice(found)),
+                notes=(*said, *second_looks(facts), *advice(found)),
                 model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
                 environment=environment(settings),
                 dataset=dataset,

@@ -10,8 +10,8 @@ import pytest
 from onnxproof.runtime.tasks import Finding
 from onnxproof.validate.cases import Case
 from onnxproof.validate.facts import Decisions, Facts, Failure, Located
-from onnxproof.validate.judge import SHOWN_FINDINGS, Check, Status, Verdict, conclude, judge
-from onnxproof.validate.limits import FIXED_TOLERANCE, RATIO_MAX, RATIO_RMS, error_bound
+from onnxproof.validate.judge import SHOWN_FINDINGS, Check, Status, Verdict, conclude, judge, second_looks
+from onnxproof.validate.limits import FIXED_TOLERANCE, RATIO_CONSTANT, RATIO_MAX, RATIO_RMS, error_bound
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 NAN, INF = float("nan"), float("inf")
@@ -296,3 +296,38 @@ def test_parity_document() -> None:
 
 def test_verdict_passes_only_by_its_status() -> None:
     assert verdict_of(FACTS).passed
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status"),
+    [
+        pytest.param(RATIO_RMS * 4, "pass", id="sums-over-equal-pixels-may-err-more"),
+        pytest.param(RATIO_CONSTANT * 1.01, "fail", id="not-without-limit"),
+        pytest.param(NAN, "fail", id="nan"),
+    ],
+)
+def test_pictures_of_one_value_have_a_limit_of_their_own(ratio: float, status: Status) -> None:
+    constant = replace(HEALTHY, rms_candidate=ratio * HEALTHY.rms_reference)
+    facts = replace(FACTS, constant_fields=(constant,))
+    assert check_named("ratio_constant", facts).status == status
+    assert check_named("ratio_rms", facts).status == "pass"
+
+
+def test_what_is_not_finite_on_a_picture_of_one_value_fails() -> None:
+    facts = replace(FACTS, constant_fields=(replace(HEALTHY, nonfinite=3, nonfinite_case="black"),))
+    failed = [check for check in judge(facts, {}) if check.status == "fail"]
+    assert [(check.name, check.value) for check in failed] == [("finite", 3)]
+
+
+def test_the_rows_below_the_jobs_threshold_are_judged_too() -> None:
+    rows = replace(DECIDED, matched=200)
+    assert check_named("rows", replace(FACTS, all_rows=rows)).status == "pass"
+    found = check_named("rows", replace(FACTS, all_rows=replace(rows, defects=(DEFECT,))))
+    assert found.status == "fail"
+    assert "missing: class 0" in found.reason
+
+
+def test_a_second_look_is_told() -> None:
+    (note,) = second_looks([FACTS, replace(FACTS, leg="ort-cpu-none", repeated=("a", "b"))])
+    assert note.startswith("ort-cpu-none: ")
+    assert note.endswith("a, b")
