@@ -88,6 +88,8 @@ def gather(tasks: Sequence[tuple[str, str]], processes: int) -> list[Row]:
         waiting = {pool.submit(measure, *task): task for task in tasks}
         for future in as_completed(waiting):
             task = waiting[future]
+            if future.exception() is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
             done[task], seconds = future.result()
             told = f"{len(done)} of {len(tasks)}: {' '.join(task)}, {len(done[task])} rows, {seconds:.0f} s"
             print(told, file=sys.stderr, flush=True)

@@ -131,7 +131,9 @@ def judge(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[Check,
         checks.append(_judge_held_back(facts))
     for measured in facts.fields:
         checks += _judge_field(facts, measured)
-    checks += (check for measured in facts.constant_fields for check in _judge_constant(facts, measured))
+    by_name = {measured.name: measured for measured in facts.fields}
+    for measured in facts.constant_fields:
+        checks += _judge_constant(facts, measured, by_name[measured.name])
     for label in facts.labels:
         checks.append(_judge_label(facts, label, _bound_of(facts, fields_ranked.get(label.name))))
     if not facts.fields and not facts.labels:
@@ -237,11 +239,18 @@ def _limited(name: str, facts: Facts, measured: Measurement, value: float, limit
     return Check(name, status, worst, value, limit, facts.leg, measured.name)
 
 
-def _judge_constant(facts: Facts, measured: Measurement) -> Iterator[Check]:
-    """The looser check on pictures of one value; what is not finite there is told as everywhere."""
+def _judge_constant(facts: Facts, measured: Measurement, elsewhere: Measurement) -> Iterator[Check]:
+    """The looser check on pictures of one value; what is not finite there is told as everywhere.
+
+    The errors are held against PyTorch's on those pictures or ``elsewhere``, whichever are larger: a
+    probability is next to nothing where a picture shows nothing, and no kernel is that exact.
+    """
     if measured.nonfinite:
         yield _not_finite(facts, measured)
-    value = max(measured.ratio_rms, measured.ratio_max)
+    value = max(
+        measured.rms_candidate / max(measured.floor_rms, elsewhere.floor_rms),
+        measured.max_candidate / max(measured.floor_max, elsewhere.floor_max),
+    )
     worst = f"largest error {measured.max_candidate:.3g} {measured.unit}".rstrip()
     reason = f"{worst} in {measured.worst_case}, a picture of one value"
     yield _limited("ratio_constant", facts, measured, value, RATIO_CONSTANT, reason)

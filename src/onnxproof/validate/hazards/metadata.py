@@ -11,7 +11,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import SETTINGS
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, failed, passed, skipped
+from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, advised, failed, passed, skipped
 from onnxproof.validate.judge import Check
 
 NAME = "metadata"
@@ -22,7 +22,8 @@ def look_for_other_metadata(subject: Subject) -> Check:
 
     Compared are task, inputs, outputs, dims, preprocessing, the classes' names in their order, and the
     postprocessing but for what a user may replace; without the model, the inputs and outputs with the
-    graph's own. "skipped" where the file has no metadata of onnxproof.
+    graph's own. Another threshold is advice: predict may be told one, and the verdict is on the job's.
+    "skipped" where the file has no metadata of onnxproof.
     """
     if subject.told is None:
         return skipped(NAME, "the file carries no metadata of onnxproof")
@@ -35,7 +36,8 @@ def look_for_other_metadata(subject: Subject) -> Check:
     if subject.contract is not None:
         wrong += _against_model(told, subject.contract)
     if not wrong:
-        return passed(NAME)
+        others = [] if subject.contract is None else _other_settings(told, subject.contract)
+        return advised(NAME, "; ".join(others), len(others)) if others else passed(NAME)
     reason = f"the file's metadata is another model's: {'; '.join(wrong)}: export it again"
     return failed(NAME, reason, len(wrong))
 
@@ -58,6 +60,15 @@ def _against_model(told: Manifest, model: Contract) -> Iterator[str]:
         for key in keys
         if kept[0].get(key) != kept[1].get(key)
     )
+
+
+def _other_settings(told: Manifest, model: Contract) -> list[str]:
+    own, judged = _plain(told.postprocess), _plain(model.postprocess)
+    return [
+        f"the file decides by {key} {own.get(key)} unless told another, and is judged by {judged.get(key)}"
+        for key in sorted(SETTINGS.keys() & (own.keys() | judged.keys()))
+        if own.get(key) != judged.get(key)
+    ]
 
 
 def _preprocess_differences(told: Manifest, model: Contract) -> Iterator[str]:
