@@ -22,12 +22,13 @@ from tempfile import TemporaryDirectory
 import torch
 from soundness.faults import FAULTS
 from soundness.measure import Row, fault_rows, healthy_rows
-from soundness.report import by_healthy, by_kind, figures, plot, summary
+from soundness.report import by_healthy, by_kind, figures, plot, rules, summary
 from soundness.subjects import BY_NAME, SUBJECTS
 
 README = Path(__file__).parent / "soundness" / "README.md"
 FRONT = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+PLOT = "![The measured ratio over the true effect; how often each tool is wrong](soundness.png)"
 PROCESSES = 2
 POPULATIONS = ("healthy", "fault")
 
@@ -70,10 +71,9 @@ def main() -> None:
         document = {"minutes": minutes, "rows": [asdict(row) for row in rows]}
         arguments.rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     short = "\n".join((*(f"- {line}" for line in figures(rows)), "", *summary(rows)))
-    long = "\n".join(
-        ("### Healthy files", "", *by_healthy(rows), "", "### Planted faults", "", *by_kind(rows))
-    )
-    text = f"In {minutes:.0f} minutes, with {PROCESSES} processes.\n\n{short}\n\n{long}"
+    tables = {"Tools": rules(), "Healthy files": by_healthy(rows), "Planted faults": by_kind(rows)}
+    long = "\n\n".join("\n".join((f"### {title}", "", *lines)) for title, lines in tables.items())
+    text = f"In {minutes:.0f} minutes, with {PROCESSES} processes.\n\n{short}\n\n{PLOT}\n\n{long}"
     print(text)
     if arguments.write:
         write(text, README)

@@ -10,9 +10,13 @@ from matplotlib.figure import Figure
 from soundness.measure import Row
 from soundness.peers import PEERS
 
+from onnxproof.validate.hazards import HAZARDS
 from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
 
 OURS = "onnxproof"
+SHOWN = {hazard.name for hazard in HAZARDS}
+"""Checks that need no number."""
+
 CLAIMED = 3.0
 """No fault with a larger effect than this, in units of the model's own float error, is to be missed."""
 
@@ -59,7 +63,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
         [row for row in faults if row.effect is not None and band_of(row.effect) == i]
         for i in range(len(BANDS))
     ]
-    heads = " | ".join(_heading(tool) for tool in tools())
+    heads = " | ".join(tools())
     lines = [
         f"| effect, in units of the model's own float error | files | {heads} |",
         f"| --- | ---: |{' ---: |' * len(tools())}",
@@ -73,9 +77,12 @@ def summary(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _heading(tool: str) -> str:
-    rule = next((peer.rule for peer in PEERS if peer.name == tool), "")
-    return f"{tool}, {rule}" if rule else tool
+def rules() -> Iterator[str]:
+    """A line for each tool: what it accepts, and where that is written."""
+    yield "| tool | accepts | source |"
+    yield "| --- | --- | --- |"
+    for peer in PEERS:
+        yield f"| {peer.name} | {peer.rule} | {peer.source} |"
 
 
 def figures(rows: Sequence[Row]) -> list[str]:
@@ -89,7 +96,9 @@ def figures(rows: Sequence[Row]) -> list[str]:
     missed = [row for row in large if row.verdict == "pass"]
     rms = [row.rms for row in healthy if not math.isnan(row.rms)]
     maximum = [row.maximum for row in healthy if not math.isnan(row.maximum)]
-    found = [row for row in faults if row.effect and math.isfinite(row.effect) and row.verdict != "pass"]
+    measurable = [row for row in faults if row.effect and math.isfinite(row.effect)]
+    found = [row for row in measurable if set(row.failed) - SHOWN]
+    passed = [row for row in measurable if row.verdict == "pass"]
     lines = [
         f"healthy: {len(files)} files of {len({row.subject for row in healthy})} models, each at "
         f"{len({row.severity for row in healthy})} settings of ONNX Runtime: {len(healthy)} verdicts, "
@@ -100,10 +109,13 @@ def figures(rows: Sequence[Row]) -> list[str]:
         f"{len(faults) + len(nothing)} files, of which {len(nothing)} change nothing in float64",
         f"faults with an effect over {CLAIMED:g}: {len(large)}, missed {len(missed)}",
     ]
-    if found:
+    if found and passed:
         smallest = min(found, key=lambda row: row.effect or 0)
-        where = f"{smallest.subject}, {smallest.name}, {smallest.severity}"
-        lines.append(f"smallest effect found: {smallest.effect:.2g} ({where})")
+        largest = max(passed, key=lambda row: row.effect or 0)
+        lines.append(f"the smallest effect that numbers found: {_line(smallest)}")
+        lines.append(f"the largest effect that passed: {_line(largest)}")
+    shown = [row for row in faults if row.verdict != "pass" and not set(row.failed) - SHOWN]
+    lines.append(f"found by a hazard alone, without any number: {len(shown)}")
     lines += [f"false alarm: {_line(row)}" for row in alarms]
     lines += [f"missed: {_line(row)}" for row in missed]
     return lines
@@ -125,10 +137,17 @@ def by_kind(rows: Sequence[Row]) -> Iterator[str]:
     faults = sorted((row for row in rows if row.population == "fault"), key=lambda row: row.name)
     for _, members in groupby(faults, key=lambda row: row.name):
         for row in sorted(members, key=lambda row: (row.subject, -(row.effect or 0))):
-            said = " | ".join("found" if caught(row, tool) else "–" for tool in tools())
+            said = " | ".join((_ours(row), *("found" if caught(row, t) else "–" for t in tools()[1:])))
             assert row.effect is not None
             numbers = " | ".join(map(_number, (row.effect, row.rms, row.maximum)))
             yield f"| {row.name} | {row.subject} | {row.severity} | {numbers} | {said} |"
+
+
+def _ours(row: Row) -> str:
+    """What our verdict found; the names of the hazards where they alone did."""
+    if row.verdict == "pass":
+        return "–"
+    return "found" if set(row.failed) - SHOWN else f"by {', '.join(row.failed)}"
 
 
 def by_healthy(rows: Sequence[Row]) -> Iterator[str]:
@@ -156,7 +175,7 @@ def _number(value: float) -> str:
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:
-    """Left: the measured ratio over the true effect. Right: the share of faults that each tool finds."""
+    """Left: the measured ratio over the true effect. Right: how often each tool is wrong, both ways."""
     mpl.use("Agg")
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -183,20 +202,17 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         ylabel="ratio_rms that the verdict measured",
     )
     left.legend(loc="upper left", fontsize=9)
-    edges = [10**power for power in range(-3, 7)]
-    middles = [low * math.sqrt(10) for low in edges[:-1]]
-    for tool in tools():
-        shares = []
-        for low in edges[:-1]:
-            members = [row for row in faults if row.effect is not None and low <= row.effect < 10 * low]
-            shares.append(sum(caught(row, tool) for row in members) / len(members) if members else math.nan)
-        style = {"lw": 3, "color": "tab:blue"} if tool == OURS else {"lw": 1.3}
-        right.plot(middles, shares, marker="o", ms=4, label=_heading(tool), **style)
-    right.set(
-        xscale="log",
-        ylim=(-0.03, 1.03),
-        xlabel="effect in float64, in units of PyTorch's own float error (rms)",
-        ylabel="share of the planted faults that is found",
-    )
-    right.legend(loc="lower right", fontsize=8)
+    asked = [row for row in rows if row.population == "healthy" and row.peers]
+    large = [row for row in acting(rows) if row.effect is not None and row.effect > CLAIMED]
+    for offset, members, wrong, color, label in (
+        (0.2, asked, True, "tab:orange", "healthy files that it refuses"),
+        (-0.2, large, False, "tab:red", f"faults of an effect over {CLAIMED:g} that it passes"),
+    ):
+        shares = [100 * sum(caught(row, t) is wrong for row in members) / len(members) for t in tools()]
+        places = [len(shares) - index + offset for index in range(len(shares))]
+        bars = right.barh(places, shares, 0.38, color=color, label=f"{label} (of {len(members)})")
+        right.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=9)
+    right.set_yticks([len(tools()) - index for index in range(len(tools()))], tools())
+    right.set(xlim=(0, 100), xlabel="wrong, %")
+    right.legend(loc="upper right", fontsize=9)
     figure.savefig(file, dpi=90)

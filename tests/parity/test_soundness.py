@@ -11,7 +11,7 @@ from soundness.fault import Fault
 from soundness.faults import FAULTS
 from soundness.measure import SELDOM, Row, fault_rows, healthy_rows
 from soundness.peers import PEERS
-from soundness.report import CLAIMED
+from soundness.report import CLAIMED, SHOWN
 from soundness.subjects import BY_NAME
 
 HEALTHY = {
@@ -22,9 +22,6 @@ HEALTHY = {
 """Trained and seeded; both exporters; the oldest and the newest opset."""
 
 DAMAGED = ("classifier", "small-variance", "encoder", "maskrcnn")
-SHOWN = {"weights", "opset"}
-"""Checks that need no number."""
-
 ACTS_ELSEWHERE = {"NaN on one input in so many"}
 """Kinds that none of the cases need show."""
 
