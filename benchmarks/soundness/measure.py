@@ -29,7 +29,7 @@ from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers._family import WrappedModel
 
 FLIPPED = 0.01
-"""The share of labels, in float64, from which on a fault changes the function by them alone."""
+"""The share of labels, in float64, from which on a fault changes them, and not a number that tips a few."""
 
 SELDOM = (
     "NaN on one input in so many",
@@ -247,9 +247,7 @@ class _Effects:
                     return math.inf
                 squares[field.name] = squares.get(field.name, 0) + float((change**2).sum())
                 counts[field.name] = counts.get(field.name, 0) + change.size
-        if labels and flips / labels > FLIPPED:
-            return math.inf
-        return max(
+        effect = max(
             (
                 math.sqrt(squares[name] / max(counts[name], 1)) / self._floors[name]
                 for name in squares
@@ -257,6 +255,8 @@ class _Effects:
             ),
             default=0.0,
         )
+        relabelled = flips > 0 if effect == 0 else flips > FLIPPED * labels
+        return math.inf if relabelled else effect
 
 
 def _told(proto: onnx.ModelProto) -> Any:

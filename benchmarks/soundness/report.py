@@ -28,7 +28,7 @@ BANDS: tuple[tuple[str, float, float], ...] = (
     ("over 1,000", 1e3, math.inf),
     ("another form, label or metadata; NaN", math.inf, math.inf),
 )
-"""Of effects: name, from (not included, but for infinity), to."""
+"""Of effects: name, from (not included), to; the last is of those that have no number."""
 
 
 def caught(row: Row, tool: str) -> bool:
@@ -48,10 +48,9 @@ def acting(rows: Sequence[Row]) -> list[Row]:
 
 def band_of(effect: float) -> int:
     """The index of the effect's band."""
-    for index, (_, low, high) in enumerate(BANDS):
-        if low < effect <= high or (math.isinf(effect) and math.isinf(low)):
-            return index
-    raise ValueError(effect)
+    if math.isinf(effect):
+        return len(BANDS) - 1
+    return next(index for index, (_, low, high) in enumerate(BANDS) if low < effect <= high)
 
 
 def summary(rows: Sequence[Row]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from onnxproof.validate.measure import Measurement
 
-RATIO_RMS = 2.5
-"""Limit of ratio_rms. Healthy exports measured 0.28 to 1.74, the mildest planted fault that fails 3.6
-(docs/verdict.md)."""
+RATIO_RMS = 2.7
+"""Limit of ratio_rms. Healthy exports measured 0.68 to 2.43; a fault with three times the effect of PyTorch's
+own float error measures 3 or more (benchmarks/soundness)."""
 
 RATIO_MAX = 5.0
-"""Limit of ratio_max. A maximum scatters more than an rms: healthy exports measured 0.49 to 1.98."""
+"""Limit of ratio_max. A maximum scatters more than an rms: healthy exports measured 0.50 to 3.63."""
 
 RATIO_CONSTANT = 100.0
 """Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
