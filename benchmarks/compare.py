@@ -117,7 +117,7 @@ def pairs(folder: Path, only: str) -> Iterator[tuple[str, str, str, Path, Path, 
         pattern = None if pictures is None else str(DIGITS / pictures / "*.png")
         files = {}
         for variant, overrides in {"A": (), **variants}.items():
-            label = variant.replace(" ", "-")
+            label = variant.replace(",", "").replace(" ", "-")
             config = CONFIGS / f"{name.partition(',')[0]}.toml"
             job = onnxproof.load_job(config, (*common, *overrides, f"name={label}"))
             bundle = onnxproof.export(job, out=folder / name.replace(", ", "-"), validate=False)
