@@ -24,7 +24,7 @@ from onnxproof.tensors import DTYPES, Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, Effort, find_pictures, plan
 from onnxproof.validate.facts import Contract, Facts
 from onnxproof.validate.floor import TwoRuns
-from onnxproof.validate.judge import Check, Verdict, conclude, judge, second_looks
+from onnxproof.validate.judge import Check, Verdict, conclude, judge, ranks_of, second_looks
 from onnxproof.validate.legs import OrtLeg, Truth
 from onnxproof.validate.rows import ends_in_rows
 from onnxproof.validate.sweep import interface_differences, sweep
@@ -203,7 +203,7 @@ def _swept(
 
 
 def _checks(contract: Contract, facts: Facts) -> tuple[Check, ...]:
-    return judge(facts, {field.name: field.ranks for field in contract.fields if field.kind == "label"})
+    return judge(facts, ranks_of(contract.fields))
 
 
 def _differences(contract: Contract, leg: OrtLeg) -> tuple[str, ...]:

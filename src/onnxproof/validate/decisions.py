@@ -47,11 +47,11 @@ class DecisionPool:
         task = get_task(self.task)
         legs = [task.evidence(answer.outputs, sizes, self.post, answer.margins) for answer in answers]
         if quantities is not None:
-            self._measure(case, *quantities)
+            self._measure(*quantities)
         for index, (truth, wanted, found) in enumerate(zip(*legs, strict=True)):
             values = [task.quantities(evidence) for evidence in (truth, wanted, found)]
             if quantities is None:
-                self._measure(case, *values)
+                self._measure(*values)
             if measure_only:
                 continue
             self.pictures += 1
@@ -66,10 +66,11 @@ class DecisionPool:
                 pair = task.thin(wanted, found, self.post)
                 self.open_pairs.append((case, index, *pair))
 
-    def _measure(self, case: str, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
+    def _measure(self, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
         for name in oracle:
             pool = self.quantities.setdefault(name, ErrorPool(name, ""))
-            pool.add(case, oracle[name], reference[name], candidate[name])
+            # All as one case: bounds, which every picture asks for anew, need not know where errors stood.
+            pool.add("", oracle[name], reference[name], candidate[name])
 
     def _close(self, reference: Arrays, candidate: Arrays) -> bool:
         """Whether all quantities lie within the bounds so far, which can only grow."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure
@@ -118,6 +119,11 @@ def conclude(checks: Iterable[Check]) -> Literal["pass", "fail", "error"]:
     if "fail" in statuses:
         return "fail"
     return "pass" if "pass" in statuses and "error" not in statuses else "error"
+
+
+def ranks_of(fields: Iterable[Field]) -> dict[str, str | None]:
+    """For each label field the field that it ranks, as ``judge`` asks."""
+    return {field.name: field.ranks for field in fields if field.kind == "label"}
 
 
 def judge(facts: Facts, fields_ranked: Mapping[str, str | None]) -> tuple[Check, ...]:

@@ -11,7 +11,7 @@ from onnxproof.tensors import Dim
 from onnxproof.validate.cases import CONSTANT, Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
 from onnxproof.validate.facts import Answer, Arrays, Contract, Facts, Failure
-from onnxproof.validate.judge import doubtful
+from onnxproof.validate.judge import doubtful, ranks_of
 from onnxproof.validate.legs import Leg, OrtLeg, Truth
 from onnxproof.validate.limits import REPEATS
 from onnxproof.validate.measure import FieldPools
@@ -55,8 +55,14 @@ def sweep(
         exact = wanted if truth.oracle is None else _run(truth.oracle, case, arrays)
         watch(case, wanted, [tally.add(case, arrays, exact, wanted) for tally in tallies])
     progress(stage, len(cases), len(cases))
+    facts = [tally.result(cases) for tally in tallies]
+    ranked = ranks_of(contract.fields)
+    for tally, found in zip(tallies, facts, strict=True):
+        tally.repeated = doubtful(found, ranked)
     _look_again(contract, truth, tallies, cases, progress)
-    return tuple(tally.result(cases) for tally in tallies)
+    return tuple(
+        tally.result(cases) if tally.repeated else found for tally, found in zip(tallies, facts, strict=True)
+    )
 
 
 def _look_again(
@@ -67,10 +73,8 @@ def _look_again(
     Their own runs are forgotten: they were picked for what they showed. So luck goes, as does what happens
     in constant pictures alone, where every pixel rounds alike and no error averages out; damage stays.
     """
-    ranked = {entry.name: entry.ranks for entry in contract.fields if entry.kind == "label"}
     wanted_by: dict[str, list[_Tally]] = {}
     for tally in tallies:
-        tally.repeated = doubtful(tally.result(cases), ranked)
         for name in tally.repeated:
             wanted_by.setdefault(name, []).append(tally)
     again = [case for case in cases if case.name in wanted_by]

@@ -14,7 +14,15 @@ from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset, plan_labels
 from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
-from onnxproof.validate.judge import Check, Verdict, conclude, judge, judge_dataset, second_looks
+from onnxproof.validate.judge import (
+    Check,
+    Verdict,
+    conclude,
+    judge,
+    judge_dataset,
+    ranks_of,
+    second_looks,
+)
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
@@ -77,13 +85,12 @@ def validate_files(
     labels = plan_labels(settings.annotations, folder, pictures, model, model.classes)
     cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
     truth = torch_truth(model, cases[0], settings.threads)
-    swept = iter(sweep(model, truth, [leg for group in legs for leg in group], cases, progress=progress))
+    candidates = [leg for group in legs for leg in group]
+    swept = iter(sweep(model, truth, candidates, cases, progress=progress))
     measured: Iterator[DatasetFigures] = iter(())
     if labels is not None:
-        measured = iter(
-            measure_dataset(model, truth, [leg for group in legs for leg in group], labels, progress=progress)
-        )
-    ranked = {field.name: field.ranks for field in model.fields if field.kind == "label"}
+        measured = iter(measure_dataset(model, truth, candidates, labels, progress=progress))
+    ranked = ranks_of(model.fields)
     said = list(notes)
     if truth.oracle_missing is not None:
         said.append(
