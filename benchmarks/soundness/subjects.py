@@ -12,9 +12,7 @@ from torch import Tensor
 from onnxproof.export.capture import capture
 from onnxproof.export.graph import finish, stamp
 from onnxproof.job import Job, load_job, override
-from onnxproof.pipeline import build_model, make_graph
-from onnxproof.runtime.manifest import Manifest
-from onnxproof.validate.verify import versions
+from onnxproof.pipeline import build_model, make_graph, manifest_of
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers._family import Checkpoint, WrappedModel
 
@@ -63,22 +61,7 @@ class Subject:
         else:
             graph = make_graph(job, model)
             captured, proto, simplifier = graph.captured, graph.proto, graph.simplifier
-        manifest = Manifest(
-            name=job.name,
-            task=model.task,
-            family=model.family,
-            inputs=model.inputs,
-            outputs=model.outputs,
-            dims=model.dims,
-            preprocess=model.preprocess,
-            classes=model.classes,
-            postprocess=model.postprocess,
-            opset=job.export.opset,
-            exporter=captured.exporter,
-            simplify=simplifier,
-            checkpoint_sha256=None,
-            versions=versions(),
-        )
+        manifest = manifest_of(job, model, None, captured.exporter, simplifier)
         return onnx.load_from_string(stamp(proto, manifest))
 
 

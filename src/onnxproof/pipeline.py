@@ -34,8 +34,9 @@ from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.dataset.run import plan_labels
+from onnxproof.validate.environment import PACKAGES, versions
 from onnxproof.validate.judge import Check, Verdict
-from onnxproof.validate.verify import validate_file, versions
+from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers._family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.module import wrap_for_job
@@ -280,10 +281,11 @@ def _validate(
     )
 
 
-def _write_model(
-    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: _Graph, folder: Path
+def manifest_of(
+    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, exporter: str, simplifier: str
 ) -> Manifest:
-    manifest = Manifest(
+    """What the file of a model says of itself, before its own checksum is known."""
+    return Manifest(
         name=job.name,
         task=model.task,
         family=model.family,
@@ -294,12 +296,18 @@ def _write_model(
         classes=model.classes,
         postprocess=model.postprocess,
         opset=job.export.opset,
-        exporter=graph.captured.exporter,
-        simplify=graph.simplifier,
+        exporter=exporter,
+        simplify=simplifier,
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
-        versions=versions(),
+        versions=versions(PACKAGES),
         fields=model.fields,
     )
+
+
+def _write_model(
+    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: _Graph, folder: Path
+) -> Manifest:
+    manifest = manifest_of(job, model, checkpoint, graph.captured.exporter, graph.simplifier)
     (folder / MODEL_FILE).write_bytes(stamp(graph.proto, manifest))
     return manifest
 

@@ -6,9 +6,6 @@ takes PyTorch's place, run twice (floor.py). Nothing here imports torch.
 """
 
 import hashlib
-import importlib.metadata
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +14,13 @@ from typing import Any, Literal
 
 from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest, Preprocess, whole_outputs
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest, whole_outputs
 from onnxproof.runtime.plain import Port
 from onnxproof.runtime.predictor import CPU, RAW_TASK, read_metadata
-from onnxproof.tensors import DTYPES, Dim, Field, TensorSpec
+from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case, Effort, find_pictures, plan
-from onnxproof.validate.facts import Contract, Facts
+from onnxproof.validate.environment import environment
+from onnxproof.validate.facts import Contract, Facts, FileContract
 from onnxproof.validate.floor import TwoRuns
 from onnxproof.validate.judge import Check, Verdict, conclude, judge, ranks_of, second_looks
 from onnxproof.validate.legs import OrtLeg, Truth
@@ -49,21 +47,11 @@ PICTURE_AXES = 4
 TOLD = ("task", "classes", "preprocess", "postprocess")
 """What of a manifest a host goes by."""
 
+PACKAGES = ("onnxproof", "onnx", "onnxruntime", "numpy")
+"""Those that every comparison rests on."""
+
 TINY_SHARE = 1e-3
 """Of the reference's error, what an exact A is taken to err, so that nothing is divided by zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileContract:
-    """What an ONNX file declares, and what its outputs mean."""
-
-    task: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    dims: tuple[Dim, ...]
-    fields: tuple[Field, ...]
-    preprocess: Preprocess | None
-    postprocess: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,15 +308,8 @@ def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
     if preprocess is not None:
         height, width = (told.get(dim.name, dim) for dim in (preprocess.height, preprocess.width))
         preprocess = replace(preprocess, height=height, width=width)
-    return FileContract(
-        contract.task,
-        contract.inputs,
-        contract.outputs,
-        tuple(told.get(dim.name, dim) for dim in contract.dims),
-        contract.fields,
-        preprocess,
-        contract.postprocess,
-    )
+    dims_told = tuple(told.get(dim.name, dim) for dim in contract.dims)
+    return replace(FileContract.of(contract), dims=dims_told, preprocess=preprocess)
 
 
 def _contract_of_graph(
@@ -435,24 +416,8 @@ def _verdict(
         cases=cases,
         notes=(f"rule {rule}: {RULES[rule]}", *notes, *second_looks(facts)),
         model_sha256=b,
-        environment=_environment(settings),
+        environment=environment(settings, PACKAGES),
         rule=rule,
         a_sha256=a,
         baseline=baseline,
     )
-
-
-def _environment(settings: Settings) -> dict[str, Any]:
-    """Where a verdict was reached: versions of what is installed, processor, threads."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": settings.threads,
-        "effort": settings.effort,
-        "seed": settings.seed,
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("onnxproof", "onnx", "onnxruntime", "numpy")
-        },
-    }

@@ -2,8 +2,8 @@
 around."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
@@ -32,6 +32,24 @@ class Contract(Protocol):
     def preprocess(self) -> Preprocess | None: ...
     @property
     def postprocess(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileContract:
+    """A contract as a value, of a file without its model, or of a model with something changed."""
+
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    dims: tuple[Dim, ...]
+    fields: tuple[Field, ...]
+    preprocess: Preprocess | None
+    postprocess: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, contract: Contract) -> Self:
+        """The same contract."""
+        return cls(**{entry.name: getattr(contract, entry.name) for entry in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,18 +1,15 @@
 """Compare an ONNX file with the PyTorch model that it was made from, and say whether it decides alike."""
 
 import hashlib
-import importlib.metadata
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from onnxproof.job import ValidateTable
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset, plan_labels
+from onnxproof.validate.environment import PACKAGES, environment
 from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
 from onnxproof.validate.judge import (
     Check,
@@ -112,28 +109,8 @@ def validate_files(
                 cases=cases,
                 notes=(*said, *second_looks(facts), *advice(found)),
                 model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-                environment=environment(settings),
+                environment=environment(settings, PACKAGES),
                 dataset=dataset,
             )
         )
     return tuple(verdicts)
-
-
-def environment(settings: ValidateTable) -> dict[str, Any]:
-    """Where a verdict was reached: versions, processor, threads."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": settings.threads,
-        "effort": settings.effort,
-        "seed": settings.seed,
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that an export and a verdict rest on."""
-    names = ("onnxproof", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
-    return {name: importlib.metadata.version(name) for name in names}

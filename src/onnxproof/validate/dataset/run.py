@@ -1,21 +1,20 @@
 """Run the legs over labelled pictures, and hold their figures and their decisions against each other."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import JobError, PictureError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.manifest import ClassInfo, Preprocess
+from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
-from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, native_case
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.dataset.labels import KEY, LabelledPicture, Labels, read_labels
 from onnxproof.validate.dataset.metrics import MEASURES, NEEDS, Measure, require_coco
-from onnxproof.validate.facts import Answer, Contract, Facts
+from onnxproof.validate.facts import Answer, Contract, Facts, FileContract
 from onnxproof.validate.legs import OrtLeg, Truth
 from onnxproof.validate.sweep import sweep
 
@@ -26,19 +25,6 @@ end where the threshold cuts it, and the figure would be the threshold's."""
 
 CUT_BY_SCORE = ("detection", "instance_segmentation")
 """Tasks whose figures take in decisions below the job's threshold."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lowered:
-    """A contract with the threshold that the figures are taken at."""
-
-    task: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    dims: tuple[Dim, ...]
-    fields: tuple[Field, ...]
-    preprocess: Preprocess | None
-    postprocess: Mapping[str, Any]
 
 
 def plan_labels(
@@ -118,19 +104,11 @@ def measure_dataset(
     )
 
 
-def _lowered(contract: Contract) -> _Lowered:
+def _lowered(contract: Contract) -> FileContract:
     post = dict(contract.postprocess)
     if contract.task in CUT_BY_SCORE:
         post["score_threshold"] = min(post["score_threshold"], SCORE_THRESHOLD)
-    return _Lowered(
-        contract.task,
-        contract.inputs,
-        contract.outputs,
-        contract.dims,
-        contract.fields,
-        contract.preprocess,
-        post,
-    )
+    return replace(FileContract.of(contract), postprocess=post)
 
 
 def _shown(labels: Labels, contract: Contract) -> Iterator[tuple[Case, LabelledPicture, Transform]]:
