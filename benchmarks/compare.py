@@ -15,8 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 import onnxproof
-from onnxproof.validate.compare import ComparedVerdict
 from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.pair import ComparedVerdict
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

@@ -13,7 +13,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import MANIFEST_FILE, model_file, read_manifest
 from onnxproof.validate.cases import Effort
-from onnxproof.validate.compare import ComparedVerdict, Settings, compare_alone, compare_by_oracle, with_sizes
+from onnxproof.validate.pair import ComparedVerdict, Settings, compare_alone, compare_by_oracle, with_sizes
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.validate.compare import ComparedVerdict
+from onnxproof.validate.pair import ComparedVerdict
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"

@@ -17,9 +17,9 @@ import onnxproof
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.validate.compare import ComparedVerdict
 from onnxproof.validate.floor import Lead, TwoRuns, find_lead, move_weights
 from onnxproof.validate.judge import Check
+from onnxproof.validate.pair import ComparedVerdict
 
 Array = NDArray[Any]
 
