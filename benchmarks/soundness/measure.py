@@ -26,7 +26,7 @@ from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.torch_legs import TorchLeg
 from onnxproof.validate.verify import validate_files
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 FLIPPED = 0.01
 """The share of labels, in float64, from which on a fault changes them, and not a number that tips a few."""

@@ -17,7 +17,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import batched_nms
 from train import CHECKPOINT, PADDING, normalise
 
-from onnxproof.wrappers.yolox import build_network
+from onnxproof.wrappers.families.yolox import build_network
 
 COARSEST_STRIDE = 32
 SCORE_THRESHOLD = 0.01

@@ -17,7 +17,7 @@ from scenes import MAX_DIGITS, Scene, compose, load_backgrounds, load_scans
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from onnxproof.wrappers.yolox import build_network
+from onnxproof.wrappers.families.yolox import build_network
 
 CHECKPOINT = "yolox_nano.pth"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

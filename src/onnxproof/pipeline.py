@@ -38,8 +38,8 @@ from onnxproof.validate.environment import PACKAGES, versions
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import get_family
-from onnxproof.wrappers._family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.module import wrap_for_job
+from onnxproof.wrappers.families.module import wrap_for_job
+from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
 
 PARITY_FILE = "parity.json"
 BISECTION_FILE = "bisect.json"

@@ -157,7 +157,7 @@ def test_a_family_whose_package_is_not_installed(
     refuse_export: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cjm_yolox_pytorch.model", None)
-    monkeypatch.delitem(sys.modules, "onnxproof.wrappers.yolox", raising=False)
+    monkeypatch.delitem(sys.modules, "onnxproof.wrappers.families.yolox", raising=False)
     refuse_export(says=("yolox needs cjm_yolox_pytorch", "pip install 'onnxproof[export,cjm_yolox_pytorch]'"))
 
 

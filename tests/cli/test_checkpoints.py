@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onnxproof.export.checkpoint import sha256_of
-from onnxproof.wrappers.yolox import build_network
+from onnxproof.wrappers.families.yolox import build_network
 
 Refuse = Callable[..., None]
 Run = Callable[..., CompletedProcess[str]]

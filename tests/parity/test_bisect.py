@@ -27,7 +27,7 @@ from onnxproof.validate.bisect.truth import Truth
 from onnxproof.validate.cases import Case, Content, find_pictures, materialise, plan
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.torch_legs import TorchLeg
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 Array = NDArray[Any]
 

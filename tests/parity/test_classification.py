@@ -24,7 +24,7 @@ from onnxproof.runtime.tasks.multilabel import sigmoid
 from onnxproof.validate.judge import Check, Verdict
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.verify import validate_file
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSIFIER, MULTILABEL = CONFIGS / "digits-classifier.toml", CONFIGS / "digits-multilabel.toml"

@@ -22,8 +22,8 @@ from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
 from onnxproof.validate.verify import validate_file
-from onnxproof.wrappers import yolox
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.families import yolox
+from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ("dims.batch=1..3", 'dims.height="64..160 step 32"', 'dims.width="64..160 step 32"')

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from onnxproof.wrappers._detector import SteadyTransform
+from onnxproof.wrappers.detectors.steady import SteadyTransform
 
 SETTINGS = [
     pytest.param(160, 256, id="small"),

@@ -17,7 +17,7 @@ from onnxproof.export.graph import interface_of
 from onnxproof.job import load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FAST = (

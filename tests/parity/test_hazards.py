@@ -17,7 +17,7 @@ from onnxproof.job import Job, load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.hazards import Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.verify import validate_file
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICK = ("validate.effort=quick", "validate.threads=1", "dims.batch=1..2")

@@ -19,8 +19,8 @@ from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime import prepare
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers._folder import name_classes
-from onnxproof.wrappers.module import FAMILY, flatten, wrap_for_job, wrap_module
+from onnxproof.wrappers.families.module import FAMILY, flatten, wrap_for_job, wrap_module
+from onnxproof.wrappers.folder import name_classes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

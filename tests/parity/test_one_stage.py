@@ -20,9 +20,9 @@ from onnxproof.export.capture import capture
 from onnxproof.runtime.tasks._anchors import ScoredAnchors, candidates
 from onnxproof.runtime.tasks._boxes import Candidates
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers._family import WrappedModel
-from onnxproof.wrappers._input import PictureInput
-from onnxproof.wrappers._one_stage import OneStageInference, RawHeads, settings_of
+from onnxproof.wrappers.detectors.one_stage import OneStageInference, RawHeads, settings_of
+from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.input import PictureInput
 
 Array = NDArray[Any]
 NAMES = ("logits", "deltas", "centerness")

@@ -8,8 +8,8 @@ import torch
 from cjm_yolox_pytorch.inference import YOLOXInferenceWrapper
 from torch import Tensor, nn
 
-from onnxproof.wrappers._input import PictureInput
-from onnxproof.wrappers.yolox import YoloxInference, build_network
+from onnxproof.wrappers.families.yolox import YoloxInference, build_network
+from onnxproof.wrappers.input import PictureInput
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -21,7 +21,7 @@ from onnxproof.errors import ExportError
 from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
-from onnxproof.wrappers._family import Checkpoint
+from onnxproof.wrappers.family import Checkpoint
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 ENVELOPES = ("model", "state_dict")

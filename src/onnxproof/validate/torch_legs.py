@@ -14,7 +14,7 @@ from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.facts import Answer, Arrays
 from onnxproof.validate.legs import Truth
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 ORACLE = "torch-float64"
 REFERENCE = "torch-float32"

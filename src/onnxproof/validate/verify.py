@@ -23,7 +23,7 @@ from onnxproof.validate.judge import (
 from onnxproof.validate.legs import OrtLeg
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 
 def validate_file(

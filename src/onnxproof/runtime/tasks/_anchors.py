@@ -81,7 +81,7 @@ def candidates(
 
     ``outputs`` are the float outputs by name, in the order of ``post["outputs"]``: logits, deltas and, of
     FCOS, centerness; ``sizes`` has the input's "height" and "width" in pixels; ``post`` holds, besides the
-    names of the outputs, what ``settings_of`` in wrappers/_one_stage.py returns.
+    names of the outputs, what ``settings_of`` in wrappers/detectors/one_stage.py returns.
 
     Raises ModelFileError where the number of anchors is not that of the size.
     """

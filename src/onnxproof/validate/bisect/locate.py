@@ -29,7 +29,7 @@ from onnxproof.validate.legs import LEVELS, Optimization, OrtLeg
 from onnxproof.validate.legs import Truth as Legs
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.torch_legs import torch_truth
-from onnxproof.wrappers._family import WrappedModel
+from onnxproof.wrappers.family import WrappedModel
 
 Array = NDArray[Any]
 

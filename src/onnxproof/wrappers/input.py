@@ -10,8 +10,8 @@ from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import Preprocess
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers._family import Checkpoint
-from onnxproof.wrappers._folder import read_norm_stats
+from onnxproof.wrappers.family import Checkpoint
+from onnxproof.wrappers.folder import read_norm_stats
 
 PICTURE = "input"
 """The name of the input that takes pictures."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from onnxproof.wrappers._family import Outputs
+from onnxproof.wrappers.family import Outputs
 
 
 class MaskInference(nn.Module):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from onnxproof.errors import RequestError
 from onnxproof.job import Job
-from onnxproof.wrappers._classifier import build_classifier, last_weight
-from onnxproof.wrappers._family import Checkpoint, WrappedModel
+from onnxproof.wrappers.classifier import build_classifier, last_weight
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
 
 try:
     import timm

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from onnxproof.errors import JobError
 from onnxproof.tensors import Field, TensorSpec
-from onnxproof.wrappers._family import Outputs
+from onnxproof.wrappers.family import Outputs
 
 LOGITS, LENGTHS = "logits", "lengths"
 """The outputs of a file for sequences."""

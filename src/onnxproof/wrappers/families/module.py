@@ -5,12 +5,8 @@ lists, dicts and dataclasses however deep, get stable names.
 """
 
 import dataclasses
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +19,14 @@ from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks import detection, multilabel
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name
-from onnxproof.wrappers._class_scores import ClassScores
-from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, task_of
-from onnxproof.wrappers._folder import name_classes, read_classes
-from onnxproof.wrappers._picture import PicturePort, StagedModule, picture_port
-from onnxproof.wrappers._segmentation import MaskInference
-from onnxproof.wrappers._sequence import as_sequence
-from onnxproof.wrappers._weights import load_weights
+from onnxproof.wrappers.builder import load_builder
+from onnxproof.wrappers.class_scores import ClassScores
+from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, task_of
+from onnxproof.wrappers.folder import name_classes, read_classes
+from onnxproof.wrappers.heads.segmentation import MaskInference
+from onnxproof.wrappers.heads.sequence import as_sequence
+from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_port
+from onnxproof.wrappers.weights import load_weights
 
 SINGLE_OUTPUT = "output"
 """The name of a module's only output; of several without names, this and their position."""
@@ -373,45 +370,6 @@ def _output_spec(name: str, forms: Sequence[tuple[str, tuple[int, ...]]], free: 
         alone = len(followed) == 1 and (size, grown) == (dim.min, dim.min + dim.multiple)
         axes.append(dim.name if alone else f"{name}_axis_{position}")
     return TensorSpec(name, dtype, tuple(axes))
-
-
-def load_builder(reference: str, folder: Path) -> Any:
-    """The callable that ``package.module:callable`` or ``file.py:callable`` names.
-
-    A file is relative to ``folder``. Raises JobError where there is none.
-    """
-    place, colon, attribute = reference.partition(":")
-    if not colon or not place or not attribute:
-        raise JobError(
-            f'model.builder = "{reference}": expected "package.module:callable" or "file.py:callable"'
-        )
-    try:
-        source = _import_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, OSError) as error:
-        raise JobError(f'model.builder = "{reference}" cannot be imported: {error}') from error
-    try:
-        found: Any = source
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except AttributeError as error:
-        raise JobError(f'model.builder = "{reference}": {place} has no {attribute}') from error
-    if not callable(found):
-        raise JobError(f'model.builder = "{reference}" is a {type(found).__name__}, not a callable')
-    return found
-
-
-def _import_file(file: Path) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist")
-    name = f"onnxproof_builder_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickles look their module up by name.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:

@@ -11,9 +11,9 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image
 
 from onnxproof.errors import RequestError
-from onnxproof.wrappers._detector import SteadyTransform, recorded_calls
-from onnxproof.wrappers._family import Outputs
-from onnxproof.wrappers._input import PictureInput
+from onnxproof.wrappers.detectors.steady import SteadyTransform, recorded_calls
+from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.input import PictureInput
 
 HEADS: Mapping[type[nn.Module], str] = {RetinaNet: "retinanet", FCOS: "fcos", SSD: "ssd"}
 """What the task calls each kind of head (runtime/tasks/_anchors.py)."""

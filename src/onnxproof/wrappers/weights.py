@@ -3,7 +3,7 @@
 from torch import nn
 
 from onnxproof.errors import CheckpointError
-from onnxproof.wrappers._family import Checkpoint
+from onnxproof.wrappers.family import Checkpoint
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice: str) -> nn.Module:

@@ -15,10 +15,10 @@ from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers._family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import number_classes, read_classes
-from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec, picture_stage
-from onnxproof.wrappers._weights import load_weights
+from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.weights import load_weights
 
 try:
     from cjm_yolox_pytorch.model import (

@@ -9,9 +9,9 @@ from torch.nn import functional
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
-from onnxproof.wrappers._detector import SteadyTransform, recorded_calls
-from onnxproof.wrappers._family import Outputs
-from onnxproof.wrappers._input import PictureInput
+from onnxproof.wrappers.detectors.steady import SteadyTransform, recorded_calls
+from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.input import PictureInput
 
 SETTLING_SIDE = 128
 """Pixels of the picture at which the strides of the feature maps are read: a multiple of all of them."""

@@ -9,8 +9,8 @@ from onnxproof.errors import JobError
 from onnxproof.job import Channels, Job, PredictTable, WrapperTable
 from onnxproof.runtime.manifest import Preprocess
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers._family import Outputs
-from onnxproof.wrappers._input import PictureInput
+from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.input import PictureInput
 
 UNIT, BYTE = (0.0, 1.0), (0.0, 255.0)
 """The ranges that pixels come in."""

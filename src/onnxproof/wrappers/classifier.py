@@ -12,10 +12,10 @@ from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.multilabel import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers._family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import number_classes, read_classes
-from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec, picture_stage
-from onnxproof.wrappers._weights import load_weights
+from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.weights import load_weights
 
 DEFAULT_DIMS = {
     "batch": Dim("batch", 1, 8),

@@ -18,11 +18,11 @@ from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers._family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers._folder import number_classes, read_classes
-from onnxproof.wrappers._input import PictureInput, picture_preprocess, picture_spec
-from onnxproof.wrappers._weights import load_weights
-from onnxproof.wrappers.module import load_builder
+from onnxproof.wrappers.builder import load_builder
+from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers.weights import load_weights
 
 try:
     from torchvision import models
@@ -36,7 +36,7 @@ except ModuleNotFoundError as error:
         f"the family torchvision_detector needs {error.name}: pip install 'onnxproof[torchvision]'"
     ) from error
 
-from onnxproof.wrappers import _one_stage, _rcnn
+from onnxproof.wrappers.detectors import one_stage, two_stage
 
 STEP = 32
 """What the sides of the padded picture are multiples of, in all of torchvision's detectors."""
@@ -278,24 +278,24 @@ def _with_nms(network: nn.Module, stage: PictureInput) -> Wrapped:
     settings: dict[str, Any] = {"decode": "nms"}
     if isinstance(network, ONE_STAGE):
         return (
-            _one_stage.OneStageInference(network, stage),
+            one_stage.OneStageInference(network, stage),
             tuple(outputs),
             tuple(fields),
-            {**settings, "graph": _one_stage.settings_of(network)},
+            {**settings, "graph": one_stage.settings_of(network)},
         )
-    module = _rcnn.TwoStageInference(network, stage)
+    module = two_stage.TwoStageInference(network, stage)
     if module.has_masks:
         outputs.append(TensorSpec("masks", "float32", (ROWS, 1, "height", "width")))
         fields.append(Field("masks", "mask", "probability"))
-        settings |= {"mask_threshold": MASK_THRESHOLD, "mask_side": _rcnn.mask_side(network)}
-    return module, tuple(outputs), tuple(fields), {**settings, "graph": _rcnn.settings_of(network)}
+        settings |= {"mask_threshold": MASK_THRESHOLD, "mask_side": two_stage.mask_side(network)}
+    return module, tuple(outputs), tuple(fields), {**settings, "graph": two_stage.settings_of(network)}
 
 
 def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim, width: Dim) -> Wrapped:
     """Backbone and head alone: the anchors' logits, box deltas and, of an FCOS, centerness."""
-    settings = _one_stage.settings_of(network)
+    settings = one_stage.settings_of(network)
     fixed = height.fixed and width.fixed
-    anchors = _one_stage.anchor_count(settings, height.max, width.max) if fixed else "anchors"
+    anchors = one_stage.anchor_count(settings, height.max, width.max) if fixed else "anchors"
     outputs = [
         TensorSpec("logits", "float32", ("batch", anchors, num_classes)),
         TensorSpec("deltas", "float32", ("batch", anchors, 4)),
@@ -305,7 +305,7 @@ def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim,
         outputs.append(TensorSpec("centerness", "float32", ("batch", anchors, 1)))
         fields.append(Field("centerness", "centerness_logit", ""))
     return (
-        _one_stage.RawHeads(network, stage),
+        one_stage.RawHeads(network, stage),
         tuple(outputs),
         tuple(fields),
         {"decode": "none", **settings},

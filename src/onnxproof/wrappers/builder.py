@@ -1,0 +1,48 @@
+"""The callable of the user's own that makes a module: ``package.module:callable`` or ``file.py:callable``."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import JobError
+
+
+def load_builder(reference: str, folder: Path) -> Any:
+    """The callable that ``package.module:callable`` or ``file.py:callable`` names.
+
+    A file is relative to ``folder``. Raises JobError where there is none.
+    """
+    place, colon, attribute = reference.partition(":")
+    if not colon or not place or not attribute:
+        raise JobError(
+            f'model.builder = "{reference}": expected "package.module:callable" or "file.py:callable"'
+        )
+    try:
+        source = _import_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
+    except (ImportError, OSError) as error:
+        raise JobError(f'model.builder = "{reference}" cannot be imported: {error}') from error
+    try:
+        found: Any = source
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        raise JobError(f'model.builder = "{reference}": {place} has no {attribute}') from error
+    if not callable(found):
+        raise JobError(f'model.builder = "{reference}" is a {type(found).__name__}, not a callable')
+    return found
+
+
+def _import_file(file: Path) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist")
+    name = f"onnxproof_builder_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles look their module up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

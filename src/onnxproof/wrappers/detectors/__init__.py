@@ -1,0 +1,1 @@
+"""torchvision's detectors in their inference wrappers."""
