@@ -40,6 +40,7 @@ from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers.families.module import wrap_for_job
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.weights import notes_on
 
 PARITY_FILE = "parity.json"
 BISECTION_FILE = "bisect.json"
@@ -149,7 +150,7 @@ def _export(
         if verdict is not None:
             _write_json(folder / PARITY_FILE, verdict.to_json())
         _draw_pictures(job, _loaded(job, folder), folder, progress)
-    return Bundle(target, manifest, verdict, graph.notes)
+    return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
 
 def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
@@ -160,7 +161,11 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         path = job.resolve(job.model.checkpoint)
         variant = job.model.variant
         checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
-    return family.build(job, checkpoint), checkpoint
+    model = family.build(job, checkpoint)
+    if checkpoint is not None:
+        # As the checkpoint holds them: in the model they are float32 already.
+        model = replace(model, notes=notes_on(checkpoint.state_dict))
+    return model, checkpoint
 
 
 def model_of(

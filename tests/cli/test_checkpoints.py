@@ -217,6 +217,17 @@ def second_colormap(folder: Path) -> None:
     (folder / "letters-colormap.json").write_bytes(content)
 
 
+def eight_bits(folder: Path) -> None:
+    state = {name: (tensor * 100).to(torch.int8) for name, tensor in state_in(folder).items()}
+    torch.save(state, folder / "yolox_nano.pth")
+
+
+def eight_bit_floats(folder: Path) -> None:
+    state = state_in(folder)
+    name = next(name for name in state if name.endswith("conv.weight"))
+    torch.save({**state, name: state[name].to(torch.float8_e4m3fn)}, folder / "yolox_nano.pth")
+
+
 @pytest.mark.parametrize(
     ("damage", "parts"),
     [
@@ -257,6 +268,10 @@ def second_colormap(folder: Path) -> None:
         ),
         pytest.param(one_tensor_short, ("is missing",), id="a-tensor-too-few"),
         pytest.param(one_tensor_more, ("extra.weight is not in the model",), id="a-tensor-too-many"),
+        pytest.param(
+            eight_bits, ("does not fit yolox_nano", "is int8, expected float32", "quantized"), id="int8"
+        ),
+        pytest.param(eight_bit_floats, ("conv.weight is float8_e4m3fn, expected float32",), id="fp8"),
         pytest.param(no_statistics, ("norm_stats.json", "wrapper.mean and wrapper.std"), id="no-norm-stats"),
         pytest.param(
             statistics_of_two_channels, ("mean [0.0, 0.0]", "expected three"), id="norm-stats-of-two-channels"
@@ -274,6 +289,43 @@ def test_a_checkpoint_that_does_not_fit(
 ) -> None:
     damage(model_folder)
     refuse_export("--set", f"model.checkpoint={model_folder}", says=(str(model_folder), *parts))
+
+
+def all_zero(state: State) -> State:
+    return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+
+
+def in_half(state: State) -> State:
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def in_double(state: State) -> State:
+    return {
+        name: tensor.double() / 3 if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        pytest.param(all_zero, "note: every weight is zero (", id="all-zero"),
+        pytest.param(in_half, "in half precision; float32 holds the same numbers", id="half"),
+        pytest.param(in_double, "as float64 and rounded to float32", id="float64"),
+    ],
+)
+def test_what_is_odd_in_a_checkpoint_that_fits_is_told_once(
+    run: Run,
+    small_job: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    change: Callable[[State], State],
+    note: str,
+) -> None:
+    torch.save(change(state_in(model_folder)), model_folder / "yolox_nano.pth")
+    flags = ("--out", tmp_path / "dist", *FAST, "--set", f"model.checkpoint={model_folder}")
+    ran = run("export", small_job, *flags)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count(note) == 1, ran.stderr
 
 
 def test_a_checkpoint_that_is_not_there(refuse_export: Refuse, tmp_path: Path) -> None:

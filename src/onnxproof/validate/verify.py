@@ -88,7 +88,7 @@ def validate_files(
     if labels is not None:
         measured = iter(measure_dataset(model, truth, candidates, labels, progress=progress))
     ranked = ranks_of(model.fields)
-    said = list(notes)
+    said = [*model.notes, *notes]
     if truth.oracle_missing is not None:
         said.append(
             f"the model does not run in float64 ({truth.oracle_missing}), so a fixed tolerance was used"

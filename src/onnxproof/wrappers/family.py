@@ -37,7 +37,7 @@ class WrappedModel:
     ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of
     ``outputs``. ``fields`` say what the outputs' channels mean, ``postprocess`` what the task needs to
     decide from them. ``preprocess`` is None where no input is a picture. ``traced`` says why TorchScript
-    has to capture the model, None where torch.export may try.
+    has to capture the model, None where torch.export may try. ``notes`` say what is odd in the weights.
     """
 
     module: nn.Module
@@ -51,6 +51,7 @@ class WrappedModel:
     classes: tuple[ClassInfo, ...]
     postprocess: Mapping[str, Any]
     traced: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def decode_of(job: Job, *choices: str) -> str:

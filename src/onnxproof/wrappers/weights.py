@@ -1,29 +1,146 @@
-"""A checkpoint's tensors go into a network, or what does not fit is said."""
+"""Load a checkpoint's tensors into a network, refuse those that do not fit, and note what is odd in them."""
 
-from torch import nn
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from onnxproof.errors import CheckpointError
 from onnxproof.wrappers.family import Checkpoint
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes whose numbers mean the same in float32, up to rounding."""
+
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""The dtypes that may stand in for one another where no value changes."""
+
+CODES = (
+    "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "
+    "save the weights from before they were quantized, or dequantized, as float32"
+)
+
+SHOWN = 3
+"""How many tensors a note names."""
+
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice: str) -> nn.Module:
-    """The network in float32 with the checkpoint's tensors, all of which it needs and no other.
+    """The network in float32 with the checkpoint's tensors. Both must have the same names.
 
-    ``called`` is what the network is called in the error, ``advice`` what to do about it. Raises
-    CheckpointError where names or shapes differ.
+    ``called`` is what the network is called in the error, ``advice`` what to do about a wrong name or
+    shape. Raises CheckpointError where names, shapes or dtypes do not fit.
     """
-    expected = network.state_dict()
+    expected = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    state = checkpoint.state_dict
     wrong = [
         f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
-        for name, tensor in checkpoint.state_dict.items()
-        if name in expected and tensor.shape != expected[name].shape
+        for name, tensor in state.items()
+        if name in expected and not is_lazy(expected[name]) and tensor.shape != expected[name].shape
     ]
-    wrong += [f"{name} is missing" for name in expected if name not in checkpoint.state_dict]
-    wrong += [f"{name} is not in the model" for name in checkpoint.state_dict if name not in expected]
+    wrong += [f"{name} is missing" for name in expected if name not in state]
+    wrong += [f"{name} is not in the model" for name in state if name not in expected]
     if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise _does_not_fit(checkpoint, called, wrong, advice)
+    unbuilt = [name for name, tensor in expected.items() if tensor.is_meta]
+    if unbuilt:
         raise CheckpointError(
-            f"checkpoint {checkpoint.file} does not fit {called}: {wrong[0]}{more}; {advice}"
+            f"{called} has no memory for {unbuilt[0]}: the model was built on the device meta; build it on "
+            "the CPU"
         )
-    network.load_state_dict(dict(checkpoint.state_dict))
+    refused = [
+        (f"{name} is {kind}, expected {_name(expected[name].dtype)}", remedy)
+        for name, tensor in state.items()
+        for kind, remedy in _refusals(tensor, expected[name])
+    ]
+    if refused:
+        raise _does_not_fit(checkpoint, called, [what for what, _ in refused], refused[0][1])
+    network.load_state_dict(dict(state))
     return network.float()
+
+
+def _does_not_fit(checkpoint: Checkpoint, called: str, wrong: list[str], advice: str) -> CheckpointError:
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return CheckpointError(f"checkpoint {checkpoint.file} does not fit {called}: {wrong[0]}{more}; {advice}")
+
+
+def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
+    """What the tensor is and what to do, if PyTorch cannot copy it or the copy would mean something else."""
+    if tensor.is_meta:
+        yield "without values (saved from the device meta)", "save the checkpoint from a model with values"
+    elif tensor.is_quantized:
+        yield f"quantized ({_name(tensor.dtype)})", CODES
+    elif tensor.layout != torch.strided:
+        yield f"sparse ({str(tensor.layout).removeprefix('torch.')})", "save it dense: tensor.to_dense()"
+    elif expected.is_floating_point() and tensor.is_complex():
+        yield (
+            _name(tensor.dtype),
+            "a float has no imaginary part; save real weights, or build the model with complex ones",
+        )
+    elif expected.is_floating_point():
+        if tensor.dtype not in FLOATS:
+            yield _name(tensor.dtype), CODES
+    elif expected.is_complex():
+        if not tensor.is_complex() and tensor.dtype not in FLOATS:
+            yield _name(tensor.dtype), CODES
+    elif tensor.dtype != expected.dtype and not (
+        tensor.dtype in (*FLOATS, *WHOLE) and _survives(tensor, expected.dtype)
+    ):
+        yield (
+            f"{_name(tensor.dtype)} with values that {_name(expected.dtype)} cannot hold",
+            f"save it as {_name(expected.dtype)}",
+        )
+
+
+def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether each number is the same in the other dtype. NaN is the same as NaN."""
+    there = tensor.to(dtype).to(tensor.dtype)
+    return bool(((there == tensor) | (there.isnan() & tensor.isnan())).all())
+
+
+def notes_on(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """What a user should know of weights that load: what rounds, what is not finite, what is all zero."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.dtype in FLOATS}
+    return tuple(note for look in (_rounded, _not_finite, _zero) for note in look(floats))
+
+
+def _rounded(floats: Mapping[str, Tensor]) -> Iterator[str]:
+    double = [
+        name
+        for name, tensor in floats.items()
+        if tensor.dtype == torch.float64 and not _survives(tensor, torch.float32)
+    ]
+    if double:
+        yield f"{_tensors(double)} in the checkpoint as float64 and rounded to float32"
+    half = [name for name, tensor in floats.items() if tensor.element_size() < 4]
+    if half:
+        yield f"{_tensors(half)} in the checkpoint in half precision; float32 holds the same numbers"
+
+
+def _not_finite(floats: Mapping[str, Tensor]) -> Iterator[str]:
+    found = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]
+    if found:
+        yield f"{_tensors(found)} not finite in float32 (NaN or infinity)"
+
+
+def _zero(floats: Mapping[str, Tensor]) -> Iterator[str]:
+    """Biases and means are often zero. A weight with two axes or more, or every tensor, seldom is."""
+    weights = {name: tensor for name, tensor in floats.items() if tensor.ndim >= 2} or floats
+    zero = [name for name, tensor in weights.items() if tensor.numel() and not bool(tensor.any())]
+    if zero and len(zero) == len(weights):
+        yield f"every weight is zero ({_names(zero)}): was the model saved before it was trained or loaded?"
+    elif zero:
+        yield f"{_tensors(zero)} zero throughout"
+
+
+def _tensors(names: list[str]) -> str:
+    """The subject and the verb of a note."""
+    return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors ({_names(names)}) are"
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -26,7 +26,7 @@ from onnxproof.wrappers.folder import name_classes, read_classes
 from onnxproof.wrappers.heads.segmentation import MaskInference
 from onnxproof.wrappers.heads.sequence import as_sequence
 from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_port
-from onnxproof.wrappers.weights import load_weights
+from onnxproof.wrappers.weights import load_weights, notes_on
 
 SINGLE_OUTPUT = "output"
 """The name of a module's only output; of several without names, this and their position."""
@@ -185,6 +185,7 @@ def wrap_module(
         preprocess=None if picture is None else picture.preprocess,
         classes=classes,
         postprocess=postprocess,
+        notes=notes_on(module.state_dict()),
     )
 
 
