@@ -11,7 +11,8 @@ from typing import Any
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, model_file, read_manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE
+from onnxproof.source import BundleFolder, look_at, model_at
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair import ComparedVerdict, Settings, compare_alone, compare_by_oracle, with_sizes
 
@@ -24,7 +25,9 @@ def compare(
     *,
     job: str | PathLike[str] | None = None,
     model: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
     dims: Mapping[str, str] = NOTHING,
     inputs: Mapping[str, str] = NOTHING,
     images: str | None = None,
@@ -36,20 +39,24 @@ def compare(
 
     Where ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at
     hand, both are judged by PyTorch. Otherwise ``a`` takes its place, and no torch is imported. ``model`` is
-    the module itself, for a job that names no checkpoint; ``overrides`` change the job.
+    the module itself, for a job that names no checkpoint; ``checkpoint`` is where the checkpoint lies now, if
+    a bundle moved; ``overrides`` change the job, a bundle's too. ``trust`` allows to run the code that a
+    bundle names, and to take a checkpoint that is not the one it was made from.
 
     ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8"; ``inputs`` maps inputs of a file
     that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255"; ``images`` is a
     glob pattern of pictures, seen from the working directory. Where ``images``, ``effort`` or ``threads`` is
     None, the job says; without one there are no pictures, "normal" effort and 2 threads.
 
-    Raises ModelFileError, PictureError or another RequestError for a request that cannot be met, CheckError
-    where PyTorch, or ``a``, cannot run what is declared.
+    Raises TrustError if a bundle whose checkpoint would judge names code and ``trust`` is False,
+    ModelFileError, PictureError or another RequestError for a request that cannot be met, CheckError if
+    PyTorch, or ``a``, cannot run what is declared.
     """
-    first, second = model_file(a), model_file(b)
+    first, second = model_at(a), model_at(b)
     source, notes = job, []
-    if source is None and Path(a).is_dir():
-        reason = _no_oracle(read_manifest(Path(a)), has_model=model is not None)
+    found = look_at(a)
+    if source is None and isinstance(found, BundleFolder):
+        reason = _no_oracle(found.manifest(), has_model=model is not None)
         if reason is None:
             source = a
         else:
@@ -57,14 +64,23 @@ def compare(
     if source is not None:
         try:
             return _by_oracle(
-                first, second, source, model, overrides, dims, inputs, (images, effort, threads), progress
+                first,
+                second,
+                source,
+                {"model": model, "checkpoint": checkpoint, "overrides": overrides, "trust": trust},
+                dims,
+                inputs,
+                (images, effort, threads),
+                progress,
             )
         except CheckpointError as error:
-            if job is not None:
+            if job is not None or checkpoint is not None:
                 raise
             notes.append(f"A's bundle names a checkpoint that cannot be used ({error}): B is judged by A")
-    if overrides:
-        raise RequestError("--set changes a job, and none is given: name it with --job")
+    for flag, given in (("--set", bool(overrides)), ("--checkpoint", checkpoint is not None)):
+        if given:
+            why = "".join(f" ({note})" for note in notes)
+            raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
     settings = Settings(images, effort=effort or "normal", threads=threads or 2)
     return compare_alone(first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress)
 
@@ -85,8 +101,7 @@ def _by_oracle(
     a: Path,
     b: Path,
     source: str | PathLike[str],
-    model: Any,
-    overrides: Sequence[str],
+    options: Mapping[str, Any],
     dims: Mapping[str, str],
     inputs: Mapping[str, str],
     told: tuple[str | None, Effort | None, int | None],
@@ -97,7 +112,8 @@ def _by_oracle(
     # Both bring torch, which a comparison without a checkpoint does without.
     pipeline = importlib.import_module("onnxproof.pipeline")
     torch_legs = importlib.import_module("onnxproof.validate.torch_legs")
-    job, wrapped = pipeline.model_of(source, model=model, overrides=overrides)
+    asked, wrapped = pipeline.model_of(source, **options)
+    job = asked.job
     images, effort, threads = told
     settings = Settings(
         images=images if images is not None else job.validation.images,
@@ -113,5 +129,6 @@ def _by_oracle(
         a,
         b,
         settings,
+        notes=asked.notes,
         progress=progress,
     )

@@ -25,6 +25,14 @@ class CheckpointError(RequestError):
     """A checkpoint is missing, unsafe to load, or does not fit the model."""
 
 
+class TrustError(RequestError):
+    """A bundle names code to run, and the user did not say that it may."""
+
+
+class UserCodeError(RequestError):
+    """Code that the user brought, a builder or a module, raised or called sys.exit."""
+
+
 class PictureError(RequestError):
     """A picture cannot be read, or cannot be fitted to the model's input."""
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import onnx
 
-from onnxproof.errors import CheckpointError, ExportError, JobError, ModelFileError, RequestError
+from onnxproof.asked import Address, Asked, JobLike, job_to_export, job_to_hold
+from onnxproof.errors import ExportError, JobError, ModelFileError
 from onnxproof.export.bundle import staged_folder
 from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
-from onnxproof.export.checkpoint import load_checkpoint, sha256_of
+from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.graph import finish, stamp
 from onnxproof.export.simplify import simplify
-from onnxproof.job import Job, load_job, override
+from onnxproof.job import Job, override
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
@@ -26,10 +27,10 @@ from onnxproof.runtime.predictor import (
     RAW_TASK,
     Predictor,
     load,
-    read_manifest,
     require_providers,
 )
 from onnxproof.runtime.preprocess import prepare
+from onnxproof.source import sha256_of
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import find_pictures, plan
@@ -49,8 +50,6 @@ SHOWN_PICTURES = 4
 """How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
 
 MODULE_FAMILY = "module"
-
-JobLike = Job | str | PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def export(
     stays as it was where this raises: RequestError for a request that cannot be met, ExportError
     where capture fails, CheckError where PyTorch cannot run what is declared.
     """
-    job = _as_job(job, overrides)
+    job = job_to_export(job, overrides)
     model, checkpoint = build_model(job)
     return _export(job, model, checkpoint, Path(out) / job.name, validate, progress)
 
@@ -169,18 +168,24 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
 
 
 def model_of(
-    source: JobLike, *, model: Module | None = None, overrides: Sequence[str] = ()
-) -> tuple[Job, WrappedModel]:
-    """The job that ``source`` is, or that the bundle there was made by, and its wrapped model.
+    source: JobLike,
+    *,
+    model: Module | None = None,
+    overrides: Sequence[str] = (),
+    checkpoint: Address | None = None,
+    trust: bool = False,
+) -> tuple[Asked, WrappedModel]:
+    """The job that ``source`` stands for, and its wrapped model: ``model`` itself if it is given, else the
+    one that the job builds.
 
-    ``model`` is the module itself, where the job names no checkpoint. Raises RequestError where there is no
-    such job, or its checkpoint is not at hand.
+    Raises as ``job_to_hold`` and ``build_model`` do.
     """
-    if isinstance(source, str | PathLike) and Path(source).is_dir():
-        job, _ = _job_of(Path(source), overrides)
-    else:
-        job = _as_job(source, overrides)
-    return job, build_model(job)[0] if model is None else wrap_for_job(job, model)
+    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    return asked, _wrapped(asked.job, model)
+
+
+def _wrapped(job: Job, model: Module | None) -> WrappedModel:
+    return build_model(job)[0] if model is None else wrap_for_job(job, model)
 
 
 def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
@@ -382,8 +387,10 @@ def validate(
     source: JobLike,
     *,
     model: Module | None = None,
-    onnx_file: str | PathLike[str] | None = None,
+    onnx_file: Address | None = None,
+    checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
     progress: Progress = silent,
 ) -> Verdict:
     """Hold an ONNX file against the checkpoint that a job or a bundle names.
@@ -391,88 +398,75 @@ def validate(
     ``source`` is a job (then the file is ``onnx_file``, or the job's bundle in ``dist``) or a bundle's
     folder (then the file is the bundle's own, whose checksum is checked too, unless ``onnx_file`` is
     given). ``model`` is the module itself, for a bundle of ``export_module``, which names no checkpoint.
-    Raises as ``export`` does.
+    ``checkpoint`` is where the checkpoint lies now, if the bundle moved; ``overrides`` change the job, the
+    bundle's too. ``trust`` allows to run the code that a bundle names, and to take a checkpoint that is not
+    the one it was made from. Raises as ``export`` does; TrustError if a bundle names code and ``trust`` is
+    False.
     """
-    job, wrapped, file, checks = _to_hold(source, model, onnx_file, overrides)
-    return _validate(job, wrapped, file, progress, checks=checks)
+    asked, wrapped, file, checks = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
+    return _validate(asked.job, wrapped, file, progress, checks=checks, notes=asked.notes)
+
+
+def _to_hold(
+    source: JobLike,
+    model: Module | None,
+    onnx_file: Address | None,
+    checkpoint: Address | None,
+    overrides: Sequence[str],
+    trust: bool,
+) -> tuple[Asked, WrappedModel, Path, list[Check]]:
+    """The job, its model, the file to hold against it, and the check of its checksum. The file is looked
+    for before the model is built."""
+    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    file, checks = _file_to_hold(asked, onnx_file)
+    return asked, _wrapped(asked.job, model), file, checks
 
 
 def bisect(
     source: JobLike,
     *,
     model: Module | None = None,
-    onnx_file: str | PathLike[str] | None = None,
+    onnx_file: Address | None = None,
+    checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
     case: str | int | None = None,
-    out: str | PathLike[str] | None = None,
+    out: Address | None = None,
     progress: Progress = silent,
 ) -> Bisection:
     """Name the nodes of an ONNX file that introduce error, as against those that only pass it on.
 
-    ``source``, ``model`` and ``onnx_file`` as for ``validate``. ``case`` is a case's number in parity.json's
-    list (from 0) or its name; left out, the cases on which the file fails are tried, the most telling first.
-    Where nodes are named, the folder ``out`` (``bisect/<job name>``) gets them as a model of their own with
-    its inputs and what it should give, beside ``bisect.json``. Raises as ``validate`` does; CheckError where
-    the model does not run in float64.
+    ``source``, ``model``, ``onnx_file``, ``checkpoint``, ``overrides`` and ``trust`` as for ``validate``.
+    ``case`` is a case's number in parity.json's list (from 0) or its name; without it, the cases on which
+    the file fails are tried, the most telling first. If nodes are named, the folder ``out``
+    (``bisect/<job name>``) gets them as a model of their own with its inputs and what it should give, beside
+    ``bisect.json``. Raises as ``validate`` does; CheckError if the model does not run in float64.
     """
-    job, wrapped, file, _ = _to_hold(source, model, onnx_file, overrides)
+    asked, wrapped, file, _ = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
+    job = asked.job
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, job.validation, folder=job.folder, case=chosen, progress=progress)
+    result = replace(found.result, notes=asked.notes)
     if found.repro is not None:
         with staged_folder(Path("bisect") / job.name if out is None else Path(out)) as folder:
             found.repro.write(folder)
-            _write_json(folder / BISECTION_FILE, found.result.to_json())
-    return found.result
+            _write_json(folder / BISECTION_FILE, result.to_json())
+    return result
 
 
-def _to_hold(
-    source: JobLike,
-    model: Module | None,
-    onnx_file: str | PathLike[str] | None,
-    overrides: Sequence[str],
-) -> tuple[Job, WrappedModel, Path, list[Check]]:
-    """The job, its model, the file to hold against it, and the check on the file's checksum where it is a
-    bundle's own."""
+def _file_to_hold(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
+    """The file to hold against the job's model, and the check of its checksum if it is a bundle's own."""
     checks: list[Check] = []
-    if isinstance(source, str | PathLike) and Path(source).is_dir():
-        bundle = Path(source)
-        job, manifest = _job_of(bundle, overrides)
-        file = bundle / MODEL_FILE if onnx_file is None else Path(onnx_file)
-        if onnx_file is None:
-            checks.append(_checksum_check(file, manifest))
-    elif isinstance(source, str | PathLike) and Path(source).suffix == ".onnx":
-        raise RequestError(
-            f"{source} is a model; to judge it, give the job or the bundle that it was made from, "
-            f"and --onnx {source}"
-        )
+    if onnx_file is not None:
+        file = Path(onnx_file)
+    elif asked.bundle is not None and asked.manifest is not None:
+        file = asked.bundle.model
+        checks.append(_checksum_check(file, asked.manifest))
     else:
-        job = _as_job(source, overrides)
-        file = Path("dist") / job.name / MODEL_FILE if onnx_file is None else Path(onnx_file)
+        file = Path("dist") / asked.job.name / MODEL_FILE
     if not file.is_file():
         raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
-    if model is None:
-        wrapped, _ = build_model(job)
-    else:
-        wrapped = wrap_for_job(job, model)
-    return job, wrapped, file, checks
-
-
-def _job_of(bundle: Path, overrides: Sequence[str]) -> tuple[Job, Manifest]:
-    if overrides:
-        raise RequestError("--set changes a job, and this is a bundle: give the job file")
-    manifest = read_manifest(bundle)
-    if manifest.job is None:
-        raise ModelFileError(f"{bundle} names no checkpoint: give the job file, or the model")
-    job = Job.from_document(manifest.job, folder=bundle, source=str(bundle / MANIFEST_FILE))
-    if job.model.checkpoint is not None:
-        checkpoint = load_checkpoint(job.resolve(job.model.checkpoint))
-        if checkpoint.sha256 != manifest.checkpoint_sha256:
-            raise CheckpointError(
-                f"{checkpoint.file} is not the checkpoint that {bundle} was made from (its SHA-256 is "
-                f"{checkpoint.sha256[:12]}…, the manifest says {str(manifest.checkpoint_sha256)[:12]}…): "
-                "export the job again"
-            )
-    return job, manifest
+    return file, checks
 
 
 def _checksum_check(file: Path, manifest: Manifest) -> Check:
@@ -481,14 +475,6 @@ def _checksum_check(file: Path, manifest: Manifest) -> Check:
     same = sha256_of(file) == manifest.model_sha256
     reason = "" if same else f"{file} is not the file that {MANIFEST_FILE} describes"
     return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)
-
-
-def _as_job(job: JobLike, overrides: Sequence[str]) -> Job:
-    if not isinstance(job, Job):
-        return load_job(job, overrides)
-    if overrides:
-        raise RequestError("overrides go with a job file, not with a Job")
-    return job
 
 
 def _write_json(file: Path, document: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from onnxproof.export.checkpoint import sha256_of
+from onnxproof.source import sha256_of
 from onnxproof.wrappers.families.yolox import build_network
 
 Refuse = Callable[..., None]

@@ -135,10 +135,8 @@ def test_validate_refuses_a_job_that_was_not_exported(
     refuse("validate", small_job, says=("dist/small/model.onnx", "does not exist", "export the job first"))
 
 
-def test_validate_refuses_overrides_of_a_bundle(refuse: Refuse, bundle: Path) -> None:
-    refuse(
-        "validate", bundle, "--set", "validate.effort=quick", says=("--set", "bundle", "give the job file")
-    )
+def test_validate_refuses_an_override_that_fits_no_bundle(refuse: Refuse, bundle: Path) -> None:
+    refuse("validate", bundle, "--set", "validate.efort=quick", says=("manifest.json", "validate.efort"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 import onnxproof
 from onnxproof import Check, Verdict
-from onnxproof.export.checkpoint import sha256_of
+from onnxproof.source import sha256_of
 from onnxproof.runtime.manifest import METADATA_KEY
 
 ROOT = Path(__file__).parents[2]

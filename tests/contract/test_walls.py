@@ -177,17 +177,20 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
     assert ran.stderr.count("\n") == 1, ran.stderr
 
 
-GROUND = {"errors", "tensors", "progress", "seeded"}
+GROUND = {"errors", "tensors", "progress", "seeded", "usercode"}
 ROOMS = {
     "runtime": {"errors", "tensors", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
-    "export": GROUND | {"job", "runtime", "wrappers", "export"},
+    "export": GROUND | {"job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"job", "runtime", "wrappers", "validate"},
     "errors": set(),
     "tensors": {"errors"},
     "progress": set(),
     "seeded": {"tensors"},
+    "usercode": {"errors"},
     "job": {"errors", "tensors"},
+    "source": {"errors", "runtime"},
+    "asked": {"errors", "job", "runtime", "source"},
 }
 """Which parts of onnxproof each part may import."""
 

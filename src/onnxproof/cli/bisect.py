@@ -31,7 +31,19 @@ FOUND = 1
     "--out", type=click.Path(path_type=Path), help="Where the nodes go as a file of their own: bisect/NAME."
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Replace a value of the job, a bundle's too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
@@ -39,6 +51,8 @@ def command(
     case: str | None,
     onnx_file: Path | None,
     out: Path | None,
+    checkpoint: Path | None,
+    trust: bool,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -49,7 +63,16 @@ def command(
     4 it could not be run.
     """
     with progress() as report:
-        found = bisect(source, onnx_file=onnx_file, overrides=overrides, case=case, out=out, progress=report)
+        found = bisect(
+            source,
+            onnx_file=onnx_file,
+            checkpoint=checkpoint,
+            overrides=overrides,
+            trust=trust,
+            case=case,
+            out=out,
+            progress=report,
+        )
     if as_json:
         show_json(found.to_json())
     else:
@@ -59,6 +82,7 @@ def command(
 
 def _sentences(found: Bisection) -> Iterator[str]:
     """The finding in words."""
+    yield from (f"note: {note}" for note in found.notes)
     case = f"case {found.case_number}, {found.case['name']}"
     walked = f"{found.nodes_walked} nodes walked on {case}; {found.tied} give what the model gives"
     if not found.nodes:

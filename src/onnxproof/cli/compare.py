@@ -19,7 +19,19 @@ COMPARISON_FILE = "comparison.json"
 @click.argument("b", metavar="B.onnx|BUNDLE", type=click.Path(path_type=Path))
 @click.option("--job", type=click.Path(path_type=Path), help="A job or bundle whose checkpoint judges both.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Replace a value of the job, a bundle's too.",
 )
 @click.option(
     "--dim", "dims", multiple=True, metavar="NAME=RANGE", help='Sizes to try, such as "batch=1..8".'
@@ -39,6 +51,8 @@ def command(
     a: Path,
     b: Path,
     job: Path | None,
+    checkpoint: Path | None,
+    trust: bool,
     overrides: tuple[str, ...],
     dims: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -60,6 +74,8 @@ def command(
             a,
             b,
             job=job,
+            checkpoint=checkpoint,
+            trust=trust,
             overrides=overrides,
             dims=_by_name("--dim", dims, "batch=1..8"),
             inputs=_by_name("--inputs", inputs, "image=float32[batch, 3, 224, 224] in 0..255"),

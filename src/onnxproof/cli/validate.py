@@ -20,17 +20,42 @@ from onnxproof.pipeline import PARITY_FILE, validate
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Replace a value of the job, a bundle's too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print parity.json's document and nothing else.")
 def command(
-    source: Path, onnx_file: Path | None, out: Path | None, overrides: tuple[str, ...], as_json: bool
+    source: Path,
+    onnx_file: Path | None,
+    out: Path | None,
+    checkpoint: Path | None,
+    trust: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if out is not None:
         try_folder(out)
     with progress() as report:
-        verdict = validate(source, onnx_file=onnx_file, overrides=overrides, progress=report)
+        verdict = validate(
+            source,
+            onnx_file=onnx_file,
+            checkpoint=checkpoint,
+            overrides=overrides,
+            trust=trust,
+            progress=report,
+        )
     code = show_verdict(verdict, json_only=as_json)
     document = verdict.to_json()
     if out is not None:

@@ -17,10 +17,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from onnxproof.errors import ExportError
+from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
 from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
+from onnxproof.usercode import failure, raised_by_user
 from onnxproof.wrappers.family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
@@ -67,8 +68,9 @@ def capture(
         return Captured(_with_torchscript(model, module, opset), "torchscript", reason)
     try:
         return Captured(_with_torch_export(model, module, opset, optimize), "torch.export", None)
-    except ExportError as error:
-        if exporter == "torch.export":
+    except (ExportError, UserCodeError) as error:
+        # A module that ends the program does so whoever captures it.
+        if exporter == "torch.export" or isinstance(error.__cause__, SystemExit):
             raise
         return Captured(_with_torchscript(model, module, opset), "torchscript", str(error))
 
@@ -112,9 +114,9 @@ def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optim
                 input_names=[spec.name for spec in model.inputs],
                 output_names=[spec.name for spec in model.outputs],
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # torch.export raises what the traced code and its own passes raise: any type at all.
-        raise ExportError(f"torch.export could not capture the model: {_first_line(error)}") from error
+        raise _failure("torch.export", error) from error
     assert program is not None
     return _checked(program.model_proto, opset)
 
@@ -149,9 +151,9 @@ def _with_torchscript(model: WrappedModel, module: nn.Module, opset: int) -> onn
                 dynamic_axes=axes,
             )
             proto = onnx.load(file)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The tracer raises what the traced code raises: any type at all.
-        raise ExportError(f"TorchScript could not capture the model: {_first_line(error)}") from error
+        raise _failure("TorchScript", error) from error
     return _checked(proto, opset)
 
 
@@ -213,6 +215,13 @@ def _no_graph_dump() -> Iterator[None]:
         yield
     finally:
         torch._C._jit_set_onnx_log_enabled = switch
+
+
+def _failure(exporter: str, error: BaseException) -> OnnxproofError:
+    """UserCodeError if the traced code itself raised, ExportError if the exporter did."""
+    if raised_by_user(error):
+        return failure(f"while {exporter} captures the model, its code", error)
+    return ExportError(f"{exporter} could not capture the model: {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """Read checkpoints without running anything that is in them."""
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -13,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
+from onnxproof.source import find_checkpoint, sha256_of
 from onnxproof.wrappers.family import Checkpoint
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
 ENVELOPES = ("model", "state_dict")
 """Keys under which training scripts keep the state dict beside an optimizer's and other state."""
 
@@ -39,32 +38,6 @@ def load_checkpoint(path: Path, stems: Collection[str] = ()) -> Checkpoint:
             'or {"model": …} or {"state_dict": …} around one'
         )
     return Checkpoint(file, sha256_of(file), dict(state))
-
-
-def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
-    """The checkpoint file that a path means; CheckpointError where there is none, or no single one."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(f"checkpoint {path} does not exist: give a file or a folder that holds one")
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    if len(files) > 1:
-        files = [file for file in files if file.stem in stems] or files
-    if len(files) == 1:
-        return files[0]
-    if not files:
-        expected = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
-        raise CheckpointError(f"folder {path} holds no checkpoint: expected one of {expected} in it")
-    raise CheckpointError(
-        f"folder {path} holds {len(files)} checkpoints ({', '.join(file.name for file in files)}): "
-        "name the file in model.checkpoint"
-    )
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(file: Path) -> Any:

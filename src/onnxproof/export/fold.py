@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from onnxproof.errors import UserCodeError
+from onnxproof.usercode import no_exit
+
 AGREEMENT = 1e-9
 """The largest relative difference, in float64, between a model and its folded self: far above what
 float64 rounding can add up to (1e-12 in networks of a hundred layers), far below any real change."""
@@ -26,17 +29,25 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     """A copy of ``module`` with batch norms folded, and how many were.
 
     ``inputs`` are an example, which shows which convolution feeds which norm. The folded model is
-    run against the original on it, in float64; where they disagree (a convolution's output was also
-    used elsewhere, say) the copy is returned unfolded, with 0.
+    run against the original on it, in float64. If they disagree (a convolution's output was also used
+    elsewhere, say), or the model does not run in float64, the copy is returned unfolded, with 0. Raises
+    UserCodeError if the model calls ``sys.exit``.
     """
     exact = copy.deepcopy(module).double()
     exact_inputs = [value.double() if value.is_floating_point() else value for value in inputs]
-    with torch.inference_mode(False), torch.no_grad():
-        pairs = _find_pairs(exact, exact_inputs)
-        before = _flatten(exact(*exact_inputs))
-        for convolution_name, norm_name in pairs:
-            _fold(exact, convolution_name, norm_name)
-        after = _flatten(exact(*exact_inputs))
+    try:
+        with torch.inference_mode(False), torch.no_grad(), no_exit("the module's forward"):
+            pairs = _find_pairs(exact, exact_inputs)
+            before = _flatten(exact(*exact_inputs))
+            for convolution_name, norm_name in pairs:
+                _fold(exact, convolution_name, norm_name)
+            after = _flatten(exact(*exact_inputs))
+    except UserCodeError:
+        raise
+    except Exception:  # noqa: BLE001
+        # A module that fixed its dtype somewhere fails in its own way: any type at all. What fails in
+        # float32, too, fails again in capture, and is told there.
+        return copy.deepcopy(module), 0
     if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
         return copy.deepcopy(module), 0
     folded = copy.deepcopy(module)

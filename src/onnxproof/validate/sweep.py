@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from onnxproof.errors import CheckError
+from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim
+from onnxproof.usercode import told, users_place
 from onnxproof.validate.cases import CONSTANT, Case, materialise, volume
 from onnxproof.validate.decisions import DecisionPool
 from onnxproof.validate.facts import Answer, Arrays, Contract, Facts, Failure
@@ -40,8 +41,8 @@ def sweep(
     """Run the oracle and the reference once on each case, and every candidate; the facts of each.
 
     ``watch`` is shown each case's answers: the reference's, and the candidates', None where one did not
-    answer in the form that is expected. Raises CheckError where there is no case, or where PyTorch itself
-    cannot run one.
+    answer in the form that is expected. Raises CheckError if there is no case, or if PyTorch itself
+    cannot run one; UserCodeError if the module's own code raises.
     """
     if not cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
@@ -193,11 +194,16 @@ class _Tally:
 def _run(leg: Leg, case: Case, arrays: dict[str, Any]) -> Answer:
     try:
         return leg.run(arrays)
-    except CheckError:
+    except OnnxproofError:
         raise
     except Exception as error:
         # The model's own code runs here: any type at all.
         sizes = ", ".join(f"{name} {size}" for name, size in case.sizes.items())
+        if users_place(error) is not None:
+            raise UserCodeError(
+                f"the module's forward {told(error)}; that is on the case {case.name} ({sizes}, {leg.name}): "
+                "mend it there, or narrow [dims] to what the model supports"
+            ) from error
         reason = str(error).strip().partition("\n")[0]
         raise CheckError(
             f"PyTorch itself ({leg.name}) cannot run the case {case.name} ({sizes}): {reason}; "

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from onnxproof.errors import CheckError
+from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.tensors import TensorSpec
+from onnxproof.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.facts import Answer, Arrays
 from onnxproof.validate.legs import Truth
@@ -40,7 +41,7 @@ class TorchLeg:
         torch.set_num_threads(self._threads)
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
         tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        with torch.inference_mode():
+        with torch.inference_mode(), no_exit("the module's forward"):
             outputs, margins = self._call(tensors)
         if len(outputs) != len(self._outputs):
             raise CheckError(
@@ -65,6 +66,8 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     try:
         oracle = TorchLeg(model.module, torch.float64, model.outputs, threads)
         answer = oracle.run(materialise(case, model.inputs, model.preprocess))
+    except UserCodeError:
+        raise
     except Exception as error:  # noqa: BLE001
         # A module that fixed its dtype somewhere fails in its own way: any type at all.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

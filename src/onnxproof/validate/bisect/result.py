@@ -70,7 +70,8 @@ class Bisection:
     none does. ``graph`` says whose nodes these are: the file's own, or those that ONNX Runtime's optimizer
     made of them, where the file itself is right. ``confirmed`` says that all that follows is right again
     where the nodes give what is expected. ``failing`` says whether the verdict on the case is fail.
-    ``tied`` of ``nodes_walked`` nodes have a counterpart in the module.
+    ``tied`` of ``nodes_walked`` nodes have a counterpart in the module. ``notes`` say what about the request
+    bears on the result.
     """
 
     status: Status
@@ -86,6 +87,7 @@ class Bisection:
     tied: int
     peak_bytes: int
     model_sha256: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document."""
@@ -103,6 +105,7 @@ class Bisection:
             "limits": {"ratio": LIMIT_RMS, "ratio_max": LIMIT_MAX},
             "walked": {"nodes": self.nodes_walked, "tied": self.tied, "peak_bytes": self.peak_bytes},
             "model_sha256": self.model_sha256,
+            "notes": list(self.notes),
         }
 
 

@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnxproof.errors import CheckError
+from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.tensors import TensorSpec
+from onnxproof.usercode import no_exit
 
 Array = NDArray[Any]
 
@@ -108,10 +109,13 @@ class Truth:
         self.runs = 0
         self.records: list[Record] = []
         try:
-            # A module that keeps something from its first run computes less in the second.
-            self._run(lambda *_: None)
-            self._paths.clear()
-            returned = self._run(self._fingerprint)
+            with no_exit("the module's forward"):
+                # A module that keeps something from its first run computes less in the second.
+                self._run(lambda *_: None)
+                self._paths.clear()
+                returned = self._run(self._fingerprint)
+        except UserCodeError:
+            raise
         except Exception as error:
             # The model's own code runs here: any type at all.
             reason = str(error).strip().partition("\n")[0]

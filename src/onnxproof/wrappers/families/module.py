@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxproof.errors import JobError
+from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks import detection, multilabel
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name
-from onnxproof.wrappers.builder import load_builder
+from onnxproof.usercode import no_exit, told
+from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.class_scores import ClassScores
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, task_of
 from onnxproof.wrappers.folder import name_classes, read_classes
@@ -197,18 +198,16 @@ def _describe_outputs(
     # Each free dim is made larger alone, so that what follows it is told from what follows another.
     runs = [smallest, *({**smallest, dim.name: dim.min + dim.multiple} for dim in free)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), no_exit("the module's forward"):
             names = flattened.names(_probe(inputs, smallest))
             forms = [[_form(tensor) for tensor in flattened(*_probe(inputs, sizes))] for sizes in runs]
-    except JobError:
+    except RequestError:
         raise
     except Exception as error:
         # The module's own code runs here: any type at all.
-        reason = str(error).strip().partition("\n")[0]
+        reason = told(error)
         listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
-        raise JobError(
-            f"the module does not run on the declared inputs ({listed}): {type(error).__name__}: {reason}"
-        ) from error
+        raise JobError(f"the module does not run on the declared inputs ({listed}): it {reason}") from error
     if any(len(form) != len(names) for form in forms):
         raise JobError(
             f"the module returns {len(names)} tensors or another number, depending on its inputs' sizes: "
@@ -405,7 +404,7 @@ class _Module:
                 'model.builder is missing: name what makes the module, "package.module:callable" or '
                 '"file.py:callable"'
             )
-        module = load_builder(job.model.builder, job.folder)(**job.model.kwargs)
+        module = build_with(job.model.builder, job.folder, job.model.kwargs)
         if not isinstance(module, nn.Module):
             raise JobError(
                 f'model.builder = "{job.model.builder}" made a {type(module).__name__}, no nn.Module'

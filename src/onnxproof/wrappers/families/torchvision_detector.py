@@ -18,7 +18,7 @@ from onnxproof.job import Job
 from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers.builder import load_builder
+from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
@@ -128,7 +128,7 @@ def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
     """The network that the job names, with the checkpoint's weights."""
     if job.model.builder is not None:
         called = f"what {job.model.builder} makes"
-        network = load_builder(job.model.builder, job.folder)(**job.model.kwargs)
+        network = build_with(job.model.builder, job.folder, job.model.kwargs)
     else:
         called = _variant(job, checkpoint)
         network = _by_name(job, called, checkpoint, num_classes)

@@ -1,0 +1,213 @@
+"""The job that a source stands for: a job file's own, or the one that made a bundle.
+
+A job file is the user's own word. A bundle may come from anyone: the code that its manifest names is refused
+here, before anything of it is imported, unless the user trusts it; and its checkpoint is told by its SHA-256,
+wherever it lies.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
+from onnxproof.job import Job, load_job, override
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE
+from onnxproof.source import (
+    BundleFolder,
+    CheckpointPath,
+    ModelFile,
+    Nothing,
+    OtherFolder,
+    checkpoints_at,
+    look_at,
+    sha256_of,
+)
+
+JobLike = Job | str | PathLike[str]
+Address = str | PathLike[str]
+
+SHOWN_HASH = 12
+"""Digits of a SHA-256 that a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job, the bundle and manifest that it came from (None for a job of the user's own), and what a
+    verdict has to say of how it was found."""
+
+    job: Job
+    bundle: BundleFolder | None = None
+    manifest: Manifest | None = None
+    notes: tuple[str, ...] = ()
+
+
+def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
+    """The job that ``export`` takes: a job file, or a Job. Raises JobError if it is neither."""
+    if isinstance(source, Job):
+        return _own_job(source, overrides)
+    match look_at(source):
+        case BundleFolder(path):
+            raise JobError(
+                f"job file {path} is a folder, a bundle that export wrote: give the .toml file of its job"
+            )
+        case ModelFile(path) | CheckpointPath(path) as found if path.is_file():
+            raise JobError(f"{path} is {found.what}, not a job: give the path of a .toml file")
+    return load_job(source, overrides)
+
+
+def job_to_hold(
+    source: JobLike,
+    overrides: Sequence[str] = (),
+    *,
+    checkpoint: Address | None = None,
+    trust: bool = False,
+    has_model: bool = False,
+) -> Asked:
+    """The job that a file is held against: a job file's, a Job, or the one in a bundle's manifest.
+
+    ``overrides`` replace values of either; paths in those of a bundle start at its folder. ``checkpoint``
+    is where the checkpoint lies now. For a bundle it must have the SHA-256 that the manifest names; with
+    ``trust`` another one is a note. ``has_model`` says that the module itself is given, so nothing is
+    built. Raises TrustError if a bundle names code and ``trust`` is False, CheckpointError if the bundle's
+    checkpoint is not at hand, another RequestError if the source is no job.
+    """
+    if checkpoint is not None and has_model:
+        raise RequestError("both a model and a checkpoint are given, and the model has its weights: give one")
+    if isinstance(source, Job):
+        return Asked(_with_checkpoint(_own_job(source, overrides), checkpoint))
+    match look_at(source):
+        case BundleFolder() as bundle:
+            return _of_bundle(bundle, overrides, checkpoint, trust=trust, has_model=has_model)
+        case ModelFile(path):
+            raise RequestError(
+                f"{path} is a model; to judge it, give the job or the bundle that it was made from, "
+                f"and --onnx {path}"
+            )
+        case Nothing(path) if path.suffix == ".onnx":
+            raise RequestError(f"{path} does not exist: give a job file or a bundle")
+        case CheckpointPath(path):
+            raise RequestError(
+                f"{path} is a checkpoint; give the job or the bundle that was made from it, and "
+                f"--checkpoint {path}"
+            )
+        case OtherFolder(path):
+            raise ModelFileError(
+                f"{path} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
+            )
+    return Asked(_with_checkpoint(load_job(source, overrides), checkpoint))
+
+
+def _own_job(job: Job, overrides: Sequence[str]) -> Job:
+    if overrides:
+        raise RequestError("overrides go with a job file, not with a Job")
+    return job
+
+
+def _of_bundle(
+    bundle: BundleFolder,
+    overrides: Sequence[str],
+    checkpoint: Address | None,
+    *,
+    trust: bool,
+    has_model: bool,
+) -> Asked:
+    manifest = bundle.manifest()
+    if manifest.job is None:
+        raise ModelFileError(f"{bundle.path} names no checkpoint: give the job file, or the model")
+    document = override(dict(manifest.job), overrides)
+    job = Job.from_document(document, folder=bundle.path, source=str(bundle.path / MANIFEST_FILE))
+    if has_model:
+        return Asked(job, bundle, manifest)
+    job, notes = _with_bundles_checkpoint(job, bundle.path, manifest, checkpoint, trust=trust)
+    if not trust:
+        _refuse_code(job, bundle.path, overrides)
+    return Asked(job, bundle, manifest, notes)
+
+
+def _with_bundles_checkpoint(
+    job: Job, bundle: Path, manifest: Manifest, given: Address | None, *, trust: bool
+) -> tuple[Job, tuple[str, ...]]:
+    """The job with the path of the checkpoint that has the manifest's SHA-256, and a note if another is
+    trusted."""
+    named = job.model.checkpoint
+    if given is None and named is None:
+        return job, ()
+    path = Path(given).expanduser() if given is not None else job.resolve(str(named))
+    try:
+        files = checkpoints_at(path)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. {bundle} was made from it: say where it lies now with --checkpoint PATH, seen from "
+            "here, or --set model.checkpoint=PATH, seen from the bundle"
+        ) from error
+    wanted = manifest.checkpoint_sha256
+    sums = {file: sha256_of(file) for file in files}
+    for file, found in sums.items():
+        if found == wanted:
+            return _with_checkpoint(job, file), ()
+    said = ", ".join(f"{file.name} {found[:SHOWN_HASH]}…" for file, found in sums.items())
+    place = files[0] if len(files) == 1 else path
+    differs = (
+        f"{place} is not the checkpoint that {bundle} was made from (its SHA-256: {said}; the manifest says "
+        f"{str(wanted)[:SHOWN_HASH]}…)"
+    )
+    if trust and len(files) == 1:
+        return _with_checkpoint(job, files[0]), (f"{differs}: it is used all the same, with --trust",)
+    raise CheckpointError(
+        f"{differs}: export the job again, name the right one with --checkpoint PATH, or take this one with "
+        "--trust"
+    )
+
+
+def _with_checkpoint(job: Job, path: Address | None) -> Job:
+    if path is None:
+        return job
+    # The link itself, not what it leads to: files that belong to a checkpoint lie beside its link.
+    place = os.path.abspath(Path(path).expanduser())  # noqa: PTH100
+    return job.model_copy(update={"model": job.model.model_copy(update={"checkpoint": place})})
+
+
+def _refuse_code(job: Job, bundle: Path, overrides: Sequence[str]) -> None:
+    """TrustError if the manifest, and not an override of the user's, names code to run.
+
+    A builder is code. The arguments of a library's own builder are not, if they are numbers: a text may
+    name a file to load or a part to import, and the library decides what that does.
+    """
+    own = {text.partition("=")[0].strip() for text in overrides}
+    table = job.model
+    kwargs: Mapping[str, Any] = {}
+    if "model.kwargs" not in own:
+        kwargs = {name: value for name, value in table.kwargs.items() if f"model.kwargs.{name}" not in own}
+    if table.builder is not None and "model.builder" not in own:
+        would = f"run {_called(table.builder, table.kwargs)}{_place(job, table.builder)}"
+    elif any(map(_names_something, kwargs.values())):
+        maker = table.builder if table.builder is not None else f"the family {table.family}'s builder"
+        would = f"run {_called(maker, kwargs)}"
+    else:
+        return
+    raise TrustError(
+        f"the manifest of {bundle} names code, which this would {would}. A bundle may come from anyone, so "
+        "nothing that it names is run unasked: look at it, then add --trust (in Python, trust=True), give "
+        "a job file of your own, or the module itself (in Python, model=)"
+    )
+
+
+def _called(name: str, kwargs: Mapping[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in kwargs.items())})"
+
+
+def _place(job: Job, builder: str) -> str:
+    file = builder.partition(":")[0]
+    return f", from {os.path.abspath(job.resolve(file))}" if file.endswith(".py") else ""  # noqa: PTH100
+
+
+def _names_something(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_names_something, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_names_something, value))
+    return not (value is None or isinstance(value, bool | int | float))

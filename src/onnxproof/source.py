@@ -1,0 +1,165 @@
+"""What a path that a user hands in is: a job, a bundle, a model, a checkpoint, or none of these.
+
+Looking imports no torch and runs nothing: ``compare`` without a checkpoint, and whoever only asks for a
+file's name, need no more than this.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import ClassVar
+
+from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE, MODEL_FILE, read_manifest
+
+JOB_SUFFIX = ".toml"
+MODEL_SUFFIX = ".onnx"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A job file: the user's own word, so what it names may run."""
+
+    path: Path
+    what: ClassVar[str] = "a job"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFolder:
+    """A folder that holds a ``manifest.json`` or a ``model.onnx``. Others may have written it, so nothing
+    that it names is run unasked."""
+
+    path: Path
+    what: ClassVar[str] = "a bundle"
+
+    @property
+    def model(self) -> Path:
+        """The bundle's ONNX file, whether it is there or not."""
+        return self.path / MODEL_FILE
+
+    def manifest(self) -> Manifest:
+        """The bundle's manifest; ModelFileError if it is missing or broken."""
+        return read_manifest(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """An ONNX file."""
+
+    path: Path
+    what: ClassVar[str] = "a model"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPath:
+    """A checkpoint file, or a folder that holds some and no bundle."""
+
+    path: Path
+    what: ClassVar[str] = "a checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A file whose name does not tell what it is: only reading it can."""
+
+    path: Path
+    what: ClassVar[str] = "a file of another kind"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFolder:
+    """A folder that is no bundle and holds no checkpoint."""
+
+    path: Path
+    what: ClassVar[str] = "a folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is nothing at the path."""
+
+    path: Path
+    what: ClassVar[str] = "nothing"
+
+
+Source = JobFile | BundleFolder | ModelFile | CheckpointPath | OtherFile | OtherFolder | Nothing
+
+
+def look_at(path: str | PathLike[str]) -> Source:
+    """What is at the path. Files are told apart by their names' ends, folders by what they hold."""
+    given = Path(path)
+    if given.is_dir():
+        if (given / MANIFEST_FILE).is_file() or (given / MODEL_FILE).is_file():
+            return BundleFolder(given)
+        return CheckpointPath(given) if _checkpoints_in(given) else OtherFolder(given)
+    if not given.exists():
+        return Nothing(given)
+    suffix = given.suffix.lower()
+    if suffix == JOB_SUFFIX:
+        return JobFile(given)
+    if suffix == MODEL_SUFFIX:
+        return ModelFile(given)
+    return CheckpointPath(given) if suffix in CHECKPOINT_SUFFIXES else OtherFile(given)
+
+
+def model_at(path: str | PathLike[str]) -> Path:
+    """The ONNX file that a path names, or that the bundle there holds.
+
+    Raises ModelFileError if there is none, RequestError if the path is a job or a checkpoint.
+    """
+    source = look_at(path)
+    advice = "give a bundle (the folder that export wrote) or an .onnx file"
+    if isinstance(source, JobFile) or (isinstance(source, CheckpointPath) and source.path.is_file()):
+        raise RequestError(f"{path} is {source.what}, not a model: {advice}")
+    if isinstance(source, Nothing):
+        raise ModelFileError(f"{path} does not exist: {advice}")
+    if isinstance(source, BundleFolder) and source.model.is_file():
+        return source.model
+    if source.path.is_dir():
+        raise ModelFileError(f"the folder {path} holds no {MODEL_FILE}: {advice}")
+    return source.path
+
+
+def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
+    """The checkpoint file that a path means.
+
+    ``stems`` are the file's possible names, without suffix, if a folder holds several. Raises
+    CheckpointError if there is none, or no single one.
+    """
+    files = checkpoints_at(path)
+    if len(files) > 1:
+        files = tuple(file for file in files if file.stem in stems) or files
+    if len(files) == 1:
+        return files[0]
+    raise CheckpointError(
+        f"folder {path} holds {len(files)} checkpoints ({', '.join(file.name for file in files)}): "
+        "name the file in model.checkpoint"
+    )
+
+
+def checkpoints_at(path: Path) -> tuple[Path, ...]:
+    """The file itself, or the checkpoints that a folder holds, sorted by name; CheckpointError if there is
+    none."""
+    if path.is_file():
+        return (path,)
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path} does not exist: give a file or a folder that holds one")
+    files = _checkpoints_in(path)
+    if not files:
+        expected = ", ".join(f"*{suffix}" for suffix in CHECKPOINT_SUFFIXES)
+        raise CheckpointError(f"folder {path} holds no checkpoint: expected one of {expected} in it")
+    return files
+
+
+def _checkpoints_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(file for file in folder.iterdir() if file.suffix in CHECKPOINT_SUFFIXES))
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

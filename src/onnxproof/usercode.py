@@ -1,0 +1,115 @@
+"""Code that the user brings: what it raises is told by the user's own file and line.
+
+A builder or a module may raise anything, and may call ``sys.exit``. Neither may end a run without a word, or
+be taken for a fault of onnxproof's.
+"""
+
+import contextlib
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxproof.errors import OnnxproofError, UserCodeError
+
+LONGEST = 300
+"""Characters of a foreign error's text that a message shows."""
+
+OURS = Path(__file__).resolve().parent
+INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
+PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a file; ``function`` is None if the file could not be compiled."""
+
+    file: str
+    line: int
+    function: str | None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" + (f" (in {self.function})" if self.function else "")
+
+
+def users_place(error: BaseException) -> Place | None:
+    """The innermost line of the user's own files that the error passed through.
+
+    Returns None if it passed through none: files of onnxproof, of Python and of installed packages are
+    not the user's.
+    """
+    if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
+        return Place(error.filename, error.lineno or 0, None)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _is_users(frame.filename):
+            return Place(frame.filename, frame.lineno or 0, frame.name)
+    return None
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether the error was raised in a line of the user's own, or ends the program.
+
+    An error that a library raised, called by the user's code, may be the fault of whoever called both.
+    """
+    if isinstance(error, SystemExit):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _is_users(frames[-1].filename)
+
+
+def told(error: BaseException) -> str:
+    """What was raised and where, in one line: ``raises ValueError at build.py:3 (in make): no such size``."""
+    place = users_place(error) or _first_foreign(error)
+    at = "" if place is None else f" at {place}"
+    if isinstance(error, SystemExit):
+        return f"calls sys.exit({'' if error.code is None else repr(error.code)}){at}"
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:LONGEST]
+    return f"raises {type(error).__name__}{at}{f': {text}' if text else ''}"
+
+
+def failure(what: str, error: BaseException) -> UserCodeError:
+    """The error to raise in place of what the user's code raised. ``what`` names that code."""
+    advice = "it may not end the program" if isinstance(error, SystemExit) else "mend it there"
+    return UserCodeError(f"{what} {told(error)}; {advice}")
+
+
+@contextlib.contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Run the user's code: UserCodeError in place of whatever it raises, ``SystemExit`` included.
+
+    onnxproof's own errors and KeyboardInterrupt pass.
+    """
+    try:
+        yield
+    except OnnxproofError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise failure(what, error) from error
+
+
+@contextlib.contextmanager
+def no_exit(what: str) -> Iterator[None]:
+    """Run the user's code: UserCodeError if it calls ``sys.exit``; what it raises passes."""
+    try:
+        yield
+    except SystemExit as error:
+        raise failure(what, error) from error
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith("<"):  # generated, or frozen into the interpreter
+        return False
+    path = Path(filename).resolve()
+    return PACKAGE_FOLDERS.isdisjoint(path.parts) and not any(map(path.is_relative_to, (OURS, *INSTALLED)))
+
+
+def _first_foreign(error: BaseException) -> Place | None:
+    """The first line that is not onnxproof's or Python's: where an installed builder was entered."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename).resolve()
+        installed = not PACKAGE_FOLDERS.isdisjoint(path.parts)
+        ours = path.is_relative_to(OURS) or frame.filename.startswith("<")
+        if not ours and (installed or not any(map(path.is_relative_to, INSTALLED))):
+            return Place(frame.filename, frame.lineno or 0, frame.name)
+    return None

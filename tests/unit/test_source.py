@@ -1,0 +1,88 @@
+"""What a path is, told without torch and without running anything."""
+
+from pathlib import Path
+
+import pytest
+
+from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.source import (
+    BundleFolder,
+    CheckpointPath,
+    JobFile,
+    ModelFile,
+    Nothing,
+    OtherFile,
+    OtherFolder,
+    Source,
+    checkpoints_at,
+    find_checkpoint,
+    look_at,
+    model_at,
+)
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("holds", "asked", "kind"),
+    [
+        pytest.param("a.toml", "a.toml", JobFile, id="job"),
+        pytest.param("a.ONNX", "a.ONNX", ModelFile, id="model-in-capitals"),
+        pytest.param("a.safetensors", "a.safetensors", CheckpointPath, id="checkpoint"),
+        pytest.param("a.bin", "a.bin", OtherFile, id="a-name-that-does-not-tell"),
+        pytest.param("b/manifest.json", "b", BundleFolder, id="a-bundle-that-lost-its-model"),
+        pytest.param("b/model.onnx", "b", BundleFolder, id="a-bundle-that-lost-its-manifest"),
+        pytest.param("c/weights.pth", "c", CheckpointPath, id="a-folder-of-checkpoints"),
+        pytest.param("d/notes.txt", "d", OtherFolder, id="a-folder-of-neither"),
+        pytest.param("e.txt", "gone.toml", Nothing, id="nothing"),
+    ],
+)
+def test_a_path_is_one_kind(tmp_path: Path, holds: str, asked: str, kind: type[Source]) -> None:
+    touch(tmp_path / holds)
+    assert look_at(tmp_path / asked) == kind(tmp_path / asked)
+
+
+def test_a_bundle_with_checkpoints_beside_its_model_is_a_bundle(tmp_path: Path) -> None:
+    touch(tmp_path / "model.onnx")
+    touch(tmp_path / "a.pth")
+    assert look_at(tmp_path) == BundleFolder(tmp_path)
+
+
+def test_a_name_that_no_system_allows_is_nothing() -> None:
+    assert isinstance(look_at("a\0b"), Nothing)
+
+
+def test_a_bundle_and_a_file_name_their_model(tmp_path: Path) -> None:
+    model = touch(tmp_path / "model.onnx")
+    other = touch(tmp_path / "model.bin")
+    assert model_at(tmp_path) == model_at(model) == model
+    assert model_at(other) == other
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        pytest.param("job.toml", RequestError, "is a job, not a model", id="job"),
+        pytest.param("a.pth", RequestError, "is a checkpoint, not a model", id="checkpoint"),
+        pytest.param("bundle/manifest.json", ModelFileError, "holds no model.onnx", id="half-a-bundle"),
+        pytest.param("notes/a.txt", ModelFileError, "holds no model.onnx", id="a-folder"),
+    ],
+)
+def test_what_holds_no_model_says_what_it_is(
+    tmp_path: Path, name: str, error: type[RequestError], says: str
+) -> None:
+    file = touch(tmp_path / name)
+    with pytest.raises(error, match=says):
+        model_at(file if file.parent == tmp_path else file.parent)
+
+
+def test_a_folder_of_several_checkpoints_needs_a_name(tmp_path: Path) -> None:
+    one, two = touch(tmp_path / "one.pt"), touch(tmp_path / "two.pth")
+    assert checkpoints_at(tmp_path) == (one, two)
+    assert find_checkpoint(tmp_path, ["two"]) == two
+    with pytest.raises(CheckpointError, match=r"holds 2 checkpoints \(one.pt, two.pth\)"):
+        find_checkpoint(tmp_path)
