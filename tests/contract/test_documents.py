@@ -12,8 +12,8 @@ import pytest
 
 import onnxproof
 from onnxproof import Check, Verdict
-from onnxproof.source import sha256_of
 from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.source import sha256_of
 
 ROOT = Path(__file__).parents[2]
 SCENE = ROOT / "examples" / "digits" / "images" / "scene-01.png"
