@@ -31,6 +31,7 @@ from onnxproof.runtime.predictor import (
 )
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.source import sha256_of
+from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import find_pictures, plan
@@ -455,13 +456,13 @@ def bisect(
 
 
 def _file_to_hold(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
-    """The file to hold against the job's model, and the check of its checksum if it is a bundle's own."""
+    """The file to hold against the job's model, and the checks on the manifest if it is a bundle's own."""
     checks: list[Check] = []
     if onnx_file is not None:
         file = Path(onnx_file)
     elif asked.bundle is not None and asked.manifest is not None:
         file = asked.bundle.model
-        checks.append(_checksum_check(file, asked.manifest))
+        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
     else:
         file = Path("dist") / asked.job.name / MODEL_FILE
     if not file.is_file():

@@ -6,13 +6,30 @@ last axis with one meaning. All three are plain values: they hold no tensor and 
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from onnxproof.document import Entry
 from onnxproof.errors import RequestError
 
 DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "bool")
+
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "float16": (-65504, 65504),
+    "float32": (-3.4028235e38, 3.4028235e38),
+    "float64": (-sys.float_info.max, sys.float_info.max),
+    "uint8": (0, 2**8 - 1),
+    "int8": (-(2**7), 2**7 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "bool": (0, 1),
+}
+"""The least and the largest value of each dtype."""
+
+MOST_AXES = 64
+"""The most axes of a tensor: NumPy's and PyTorch's limit."""
 
 _DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -61,6 +78,18 @@ class Dim:
         low, high, step = match.groups()
         return cls(name, int(low), int(high or low), int(step or 1))
 
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The dimension of a JSON object with the keys of this class; ModelFileError for any other."""
+        keys = entry.table(("name", "min", "max"), ("multiple",))
+        with entry.naming():
+            return cls(
+                keys["name"].text(),
+                keys["min"].whole(1),
+                keys["max"].whole(1),
+                keys["multiple"].whole(1) if "multiple" in keys else 1,
+            )
+
     def __str__(self) -> str:
         step = f" step {self.multiple}" if self.multiple > 1 else ""
         return f"{self.min if self.fixed else f'{self.min}..{self.max}'}{step}"
@@ -106,6 +135,8 @@ class TensorSpec:
             raise RequestError(
                 f"tensor {self.name}: the range {self.range[0]}..{self.range[1]} is empty or infinite"
             )
+        if len(self.shape) > MOST_AXES:
+            raise RequestError(f"tensor {self.name}: {len(self.shape)} axes, expected at most {MOST_AXES}")
 
     @classmethod
     def parse(cls, name: str, text: str) -> Self:
@@ -151,16 +182,32 @@ class TensorSpec:
         return {**document, "mask": True} if self.mask else document
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        limits = value.get("range")
-        return cls(
-            value["name"],
-            value["dtype"],
-            tuple(value["shape"]),
-            None if limits is None else tuple(limits),
-            value.get("mask", False),
-        )
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other value."""
+        return cls.read(Entry(value))
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """As ``from_json``, of a value inside a document."""
+        keys = entry.table(("name", "dtype", "shape"), ("range", "mask"))
+        limits = None
+        if "range" in keys and keys["range"].value is not None:
+            held = LIMITS[keys["dtype"].text(DTYPES)]
+            low, high = (end.number(*held) for end in keys["range"].entries(2))
+            limits = (low, high)
+        with entry.naming():
+            return cls(
+                keys["name"].text(),
+                keys["dtype"].text(DTYPES),
+                tuple(_axis(axis) for axis in keys["shape"].entries()),
+                limits,
+                keys["mask"].flag() if "mask" in keys else False,
+            )
+
+
+NONE = Entry(None)
+
+KINDS = ("continuous", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +231,29 @@ class Field:
     def channels(self) -> slice:
         """The slice of the last axis."""
         return slice(self.start, self.stop)
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The field of a JSON object with the keys of this class; ModelFileError for any other."""
+        keys = entry.table(("output", "name", "unit"), ("start", "stop", "kind", "ranks"))
+        stop, ranks = (None if keys.get(key, NONE).value is None else keys[key] for key in ("stop", "ranks"))
+        return cls(
+            keys["output"].text(),
+            keys["name"].text(),
+            keys["unit"].words(),
+            keys["start"].whole() if "start" in keys else 0,
+            None if stop is None else stop.whole(),
+            keys["kind"].text(KINDS) if "kind" in keys else "continuous",  # type: ignore[arg-type]
+            None if ranks is None else ranks.text(),
+        )
+
+
+def _axis(entry: Entry) -> int | str:
+    if isinstance(entry.value, str):
+        return entry.text()
+    if isinstance(entry.value, int) and not isinstance(entry.value, bool):
+        return entry.whole()
+    raise entry.refused("a size or a name of an axis")
 
 
 def dims_by_name(dims: Iterable[Dim]) -> dict[str, Dim]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest, Preprocess
+from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, TensorSpec
 
 Refuse = Callable[..., None]

@@ -1,6 +1,7 @@
 """What a deployment runs: NumPy, ONNX Runtime and Pillow, never torch."""
 
-from onnxproof.runtime.manifest import ClassInfo, Manifest, Preprocess
+from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.nms import nms
 from onnxproof.runtime.plain import PlainModel, gather, load_plain, picture_array, read_arrays, write_arrays
 from onnxproof.runtime.predictor import Prediction, Predictor, load

@@ -1,11 +1,14 @@
 """What a bundle says of itself: the manifest, in ``manifest.json`` and in the model's own metadata."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from onnxproof.errors import ModelFileError
+from onnxproof.contract import ClassInfo, Contract, Preprocess, Reading
+from onnxproof.document import Entry, read_json
+from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import Dim, Field, TensorSpec
 
 FORMAT = 1
@@ -15,38 +18,15 @@ METADATA_KEY = "onnxproof"
 IN_FILE_ONLY = ("model_sha256",)
 """Keys of ``manifest.json`` that cannot stand inside the file they describe."""
 
+REQUIRED = (
+    *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
+    *("postprocess", "opset", "exporter", "simplify", "checkpoint_sha256", "versions"),
+)
+OPTIONAL = ("fields", "model_sha256", "job")
+"""The keys of a manifest."""
 
-@dataclass(frozen=True, slots=True)
-class ClassInfo:
-    """A class: its name, and its colour as RGB in 0..255."""
-
-    name: str
-    color: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """What the host does to a picture before the model's input; the graph does the rest.
-
-    ``layout`` is the order of the input's axes; pixels in 0..255 are divided by ``divide_by`` (255
-    where the input is in [0, 1], 1 where the graph scales them itself).
-    ``resize`` is "crop" (short side to ``size`` pixels, then a centre crop to declared sizes),
-    "letterbox" (long side to ``size`` pixels, then grey padding) or "stretch".
-    """
-
-    input: str
-    layout: Literal["NCHW", "NHWC"]
-    dtype: Literal["float32", "uint8"]
-    divide_by: int
-    resize: Literal["crop", "letterbox", "stretch"]
-    size: int
-    height: Dim
-    width: Dim
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of ``dataclasses.asdict``."""
-        return cls(**{**value, "height": Dim(**value["height"]), "width": Dim(**value["width"])})
+LARGEST_OPSET = 1000
+"""Above any opset that there will be while this format is written; ONNX has one or two new ones a year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +68,7 @@ class Manifest:
             "fields": [asdict(entry) for entry in self.fields],
             "dims": [asdict(dim) for dim in self.dims],
             "preprocess": None if self.preprocess is None else asdict(self.preprocess),
-            "classes": [{"name": entry.name, "color": list(entry.color)} for entry in self.classes],
+            "classes": [entry.to_json() for entry in self.classes],
             "postprocess": dict(self.postprocess),
             "opset": self.opset,
             "exporter": self.exporter,
@@ -99,59 +79,92 @@ class Manifest:
             "job": None if self.job is None else dict(self.job),
         }
 
-    def to_metadata(self) -> str:
-        """The text for the ONNX file's own metadata: no checksum of itself, no paths, sorted keys."""
+    def shared_json(self) -> dict[str, Any]:
+        """What ``manifest.json`` and the model's metadata both say: all but the checksum and the job."""
         document = self.to_json()
         for key in (*IN_FILE_ONLY, "job"):
             del document[key]
-        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return document
+
+    def to_metadata(self) -> str:
+        """The text for the ONNX file's own metadata: no checksum of itself, no paths, sorted keys."""
+        return json.dumps(self.shared_json(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``; ModelFileError where a key is missing or the format is newer."""
-        found = value.get("format") if isinstance(value, Mapping) else None
-        if found != FORMAT:
+    def from_json(cls, value: Any) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises ModelFileError if the format is another, a key is missing or unknown, or a value is not what
+        the key expects; the error names the key.
+        """
+        found = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(found, int) or isinstance(found, bool) or found != FORMAT:
             raise ModelFileError(
-                f"manifest format {found!r} is not {FORMAT}: "
+                f"manifest format {found!a:.40} is not {FORMAT}: "
                 "read this bundle with the onnxproof that wrote it, or export it again"
             )
         try:
-            preprocess = value["preprocess"]
-            outputs = tuple(TensorSpec.from_json(spec) for spec in value["outputs"])
-            fields = value.get("fields")
-            return cls(
-                name=value["name"],
-                task=value["task"],
-                family=value["family"],
-                inputs=tuple(TensorSpec.from_json(spec) for spec in value["inputs"]),
-                outputs=outputs,
-                dims=tuple(Dim(**dim) for dim in value["dims"]),
-                preprocess=None if preprocess is None else Preprocess.from_json(preprocess),
-                classes=tuple(ClassInfo(entry["name"], tuple(entry["color"])) for entry in value["classes"]),
-                postprocess=dict(value["postprocess"]),
-                opset=value["opset"],
-                exporter=value["exporter"],
-                simplify=value["simplify"],
-                checkpoint_sha256=value["checkpoint_sha256"],
-                model_sha256=value.get("model_sha256"),
-                versions=dict(value["versions"]),
-                job=value.get("job"),
-                # Files that were written before fields were have none.
-                fields=whole_outputs(outputs)
-                if fields is None
-                else tuple(Field(**entry) for entry in fields),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            keys = Entry(value).table(REQUIRED, OPTIONAL)
+            return cls._read(keys)
+        except RecursionError as error:
             raise ModelFileError(
-                f"the manifest is not one that onnxproof wrote ({type(error).__name__}: {error}); "
+                "the manifest is not one that onnxproof wrote (it is nested too deeply to be read); "
                 "export the model again"
             ) from error
+        except RequestError as error:
+            raise ModelFileError(
+                f"the manifest is not one that onnxproof wrote ({error}); export the model again"
+            ) from error
+
+    @classmethod
+    def _read(cls, keys: Mapping[str, Entry]) -> Self:
+        contract = Contract.read(keys, read_reading)
+        job = keys.get("job", Entry(None))
+        if job.value is not None:
+            job.require_json()
+            for entry in job.free_table().values():
+                if not isinstance(entry.value, str):
+                    entry.free_table()
+        return cls(
+            name=contract.name,
+            task=contract.task,
+            family=keys["family"].text(),
+            inputs=contract.inputs,
+            outputs=contract.outputs,
+            dims=contract.dims,
+            preprocess=contract.preprocess,
+            classes=contract.classes,
+            postprocess=contract.reading.to_json(),
+            opset=keys["opset"].whole(1, LARGEST_OPSET),
+            exporter=keys["exporter"].text(),
+            simplify=keys["simplify"].text(),
+            checkpoint_sha256=_text_or_none(keys["checkpoint_sha256"]),
+            model_sha256=_text_or_none(keys.get("model_sha256", Entry(None))),
+            versions={
+                Entry(name, entry.key).text(): entry.text()
+                for name, entry in keys["versions"].free_table().items()
+            },
+            job=job.value,
+            fields=contract.fields,
+        )
 
 
-def whole_outputs(outputs: Iterable[TensorSpec]) -> tuple[Field, ...]:
-    """One field an output, where nothing says what its channels mean: floats are continuous, integers and
-    booleans are labels."""
-    return tuple(
-        Field(spec.name, spec.name, "", kind="continuous" if spec.dtype.startswith("float") else "label")
-        for spec in outputs
-    )
+def read_manifest_text(text: str, source: str) -> Manifest:
+    """The manifest that ``text`` holds; ModelFileError, which names the ``source``, if it holds none."""
+    try:
+        return Manifest.from_json(read_json(text).value)
+    except ModelFileError as error:
+        raise ModelFileError(f"{source}: {error}") from error
+
+
+def read_reading(task: str, entry: Entry) -> Reading:
+    """The reading of a task from a manifest's ``postprocess``; ModelFileError if it is no reading of it."""
+    try:
+        found = get_task(task)
+    except RequestError as error:
+        raise ModelFileError(f"task is {task}: {error}") from error
+    return found.reading(entry)
+
+
+def _text_or_none(entry: Entry) -> str | None:
+    return None if entry.value is None else entry.text()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.predictor import CPU, QUIET, model_file, open_session
+from onnxproof.runtime.predictor import CPU, QUIET, metadata_of, model_file, open_session
 from onnxproof.runtime.preprocess import Picture, read_picture
 
 Array = NDArray[Any]
@@ -107,7 +107,7 @@ class PlainModel:
         self.file = file
         self.inputs = tuple(Port.of(node) for node in session.get_inputs())
         self.outputs = tuple(Port.of(node) for node in session.get_outputs())
-        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = metadata_of(session, file)
 
     @property
     def by_onnxproof(self) -> bool:

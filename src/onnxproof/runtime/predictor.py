@@ -1,7 +1,6 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both, with ONNX Runtime and the file's own
 metadata."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,8 +13,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest, Preprocess
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
@@ -289,7 +289,8 @@ def predictor_of(
     session: ort.InferenceSession, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
 ) -> Predictor:
     """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
-    manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
+    manifest = read_metadata(metadata_of(session, file), file)
+    _require_interface(session, manifest, file)
     known = sorted(SETTINGS.keys() & manifest.postprocess.keys())
     unknown = sorted(set(overrides) - set(known))
     if unknown:
@@ -338,6 +339,39 @@ def require_providers(providers: Sequence[str]) -> None:
         )
 
 
+def metadata_of(session: ort.InferenceSession, file: Path) -> Mapping[str, str]:
+    """The metadata of an ONNX file; ModelFileError if it is not UTF-8."""
+    try:
+        found: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{file}'s metadata is not UTF-8 ({error}): export the model again") from error
+    return found
+
+
+def _require_interface(session: ort.InferenceSession, manifest: Manifest, file: Path) -> None:
+    """Raise ModelFileError if the graph does not have the inputs and outputs that its metadata declares."""
+    for kind, specs, values in (
+        ("inputs", manifest.inputs, session.get_inputs()),
+        ("outputs", manifest.outputs, session.get_outputs()),
+    ):
+        declared, found = [spec.name for spec in specs], [value.name for value in values]
+        if declared != found:
+            raise ModelFileError(
+                f"{file}'s metadata declares the {kind} {', '.join(declared)}, its graph has "
+                f"{', '.join(found)}: export the model again"
+            )
+        for spec, value in zip(specs, values, strict=True):
+            axes = value.shape
+            if len(axes) != len(spec.shape) or any(
+                isinstance(size, int) and isinstance(axis, int) and size != axis
+                for axis, size in zip(spec.shape, axes, strict=True)
+            ):
+                raise ModelFileError(
+                    f"{file}'s metadata declares {spec.name} as {spec}, its graph has the axes {axes}: "
+                    "export the model again"
+                )
+
+
 def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
     """The manifest in an ONNX file's metadata; ModelFileError where there is none."""
     text = metadata.get(METADATA_KEY)
@@ -347,7 +381,7 @@ def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
             "give a file that onnxproof exported, or run this one with arrays: onnxproof predict "
             "MODEL.onnx --input NAME=FILE (in Python, onnxproof.runtime.load_plain)"
         )
-    return _parse_manifest(text, f"{file}'s metadata")
+    return read_manifest_text(text, f"{file}'s metadata")
 
 
 def read_manifest(bundle: Path) -> Manifest:
@@ -361,13 +395,4 @@ def read_manifest(bundle: Path) -> Manifest:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{file} cannot be read ({error}): export the bundle again") from error
-    return _parse_manifest(text, str(file))
-
-
-def _parse_manifest(text: str, source: str) -> Manifest:
-    try:
-        return Manifest.from_json(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise ModelFileError(f"{source} is no JSON ({error}): export the model again") from error
-    except ModelFileError as error:
-        raise ModelFileError(f"{source}: {error}") from error
+    return read_manifest_text(text, str(file))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
-from onnxproof.runtime.manifest import Preprocess
 
 PADDING_GREY = 114
 """The grey of letterbox padding, 0..255, as in YOLOX (Ge et al. 2021, its reference code)."""

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
-from onnxproof.runtime.manifest import Preprocess
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from onnxproof.runtime.manifest import Preprocess
+from onnxproof.contract import Preprocess
 from onnxproof.runtime.tasks import Finding
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.measure import LabelMeasurement, Measurement

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from onnxproof.contract import whole_outputs
 from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest, whole_outputs
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.plain import Port
-from onnxproof.runtime.predictor import CPU, RAW_TASK, read_metadata
+from onnxproof.runtime.predictor import CPU, RAW_TASK, metadata_of, read_metadata
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case, Effort, find_pictures, plan
 from onnxproof.validate.environment import environment
@@ -223,7 +224,7 @@ def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec
 def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
     """Whether both files tell a host the same: task, classes, what is done before and after. "skipped" where
     one of them tells nothing."""
-    told = [leg.session.get_modelmeta().custom_metadata_map for leg in (a, b)]
+    told = [metadata_of(leg.session, Path("the file")) for leg in (a, b)]
     silent_ones = [
         letter for letter, metadata in zip("AB", told, strict=True) if METADATA_KEY not in metadata
     ]
@@ -281,7 +282,7 @@ def contract_of(
     RequestError where ``dims`` names no dynamic axis, where ``inputs`` do not fit the file or say what its
     metadata says, or where a tensor is of a kind that cannot be compared.
     """
-    metadata = leg.session.get_modelmeta().custom_metadata_map
+    metadata = metadata_of(leg.session, file)
     if METADATA_KEY in metadata:
         if inputs:
             raise RequestError(f"--inputs: {file} declares its inputs itself, in its metadata; leave it out")

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.multilabel import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import JobError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import ClassInfo, Preprocess
 from onnxproof.tensors import Dim, Field, TensorSpec
 
 Module = nn.Module

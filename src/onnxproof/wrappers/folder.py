@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
-from onnxproof.runtime.manifest import ClassInfo
 
 Channels = tuple[float, float, float]
 

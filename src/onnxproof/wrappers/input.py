@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import Preprocess
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.folder import read_norm_stats

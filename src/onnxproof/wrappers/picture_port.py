@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import JobError
 from onnxproof.job import Channels, Job, PredictTable, WrapperTable
-from onnxproof.runtime.manifest import Preprocess
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest, Preprocess
+from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, TensorSpec
 
 Array = NDArray[Any]

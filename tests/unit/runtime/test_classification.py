@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
 from onnxproof.runtime.tasks.classification import TASK as CLASSIFICATION

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import Comparison, get_task, task_names

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task, task_names
 from onnxproof.runtime.tasks._masks import Instances

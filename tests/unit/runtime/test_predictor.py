@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime import answer, load, parse_request
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest, Preprocess
+from onnxproof.runtime import answer, load, load_plain, parse_request
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, TensorSpec
 
 WHITE = np.full((32, 32, 3), 255, np.uint8)
@@ -106,12 +107,10 @@ def test_a_model_that_does_not_run_is_a_message(bright: Path, tmp_path: Path) ->
     renamed = edited(
         bright,
         tmp_path,
-        inputs=(replace(manifest.inputs[0], name="picture"),),
-        preprocess=replace(manifest.preprocess, input="picture"),
+        inputs=(replace(manifest.inputs[0], dtype="uint8"),),
+        preprocess=replace(manifest.preprocess, dtype="uint8"),
     )
-    with pytest.raises(
-        ModelFileError, match=r"does not run on picture float32\[1, 3, 16, 16\].*Export it again"
-    ):
+    with pytest.raises(ModelFileError, match=r"does not run on input uint8\[1, 3, 16, 16\].*Export it again"):
         load(renamed, threads=1).predict(WHITE)
 
 
@@ -374,3 +373,31 @@ def test_a_request_takes_the_other_inputs_beside_each_picture(asked: Path, tmp_p
     assert list(second.to_json()) == ["error"]
     with pytest.raises(RequestError, match="nothing is given for input query"):
         list(answer(predictor, request))
+
+
+def test_metadata_that_is_not_utf8_is_refused(bright: Path, tmp_path: Path) -> None:
+    model = onnx.load(bright)
+    helper.set_model_props(model, {METADATA_KEY: "?" * 40})
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model.SerializeToString().replace(b"?" * 40, b"\xff" * 40))
+    for opening in (load, load_plain):
+        with pytest.raises(ModelFileError, match="UTF-8"):
+            opening(file, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        pytest.param({"inputs": "another"}, "declares the inputs another, its graph has", id="another-name"),
+        pytest.param({"shape": (1, 2, 3, 4, 5)}, "its graph has the axes", id="another-rank"),
+    ],
+)
+def test_metadata_of_another_interface_is_refused(
+    bright: Path, tmp_path: Path, specs: dict[str, Any], words: str
+) -> None:
+    manifest = load(bright, threads=1).manifest
+    (spec,) = manifest.inputs
+    changed = replace(spec, name=specs.get("inputs", spec.name), shape=specs.get("shape", spec.shape))
+    file = edited(bright, tmp_path, inputs=(changed,), preprocess=None)
+    with pytest.raises(ModelFileError, match=words):
+        load(file, threads=1)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
-from onnxproof.runtime.manifest import Preprocess
 from onnxproof.runtime.preprocess import PADDING_GREY, TRANSPARENT, Transform, prepare, read_picture, to_input
 from onnxproof.tensors import Dim
 

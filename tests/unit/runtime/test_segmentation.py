@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks.segmentation import NOWHERE, TASK, Segments
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
 from onnxproof.runtime.tasks.sequence import NOTHING, TASK, Reading, Steps, best_classes

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
-from onnxproof.runtime.manifest import Preprocess
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.cases import (

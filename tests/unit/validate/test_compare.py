@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxproof
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckError, ModelFileError, RequestError
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.floor import Lead, TwoRuns, find_lead, move_weights
 from onnxproof.validate.judge import Check
@@ -319,6 +320,9 @@ MANIFEST = Manifest(
 )
 
 
+LABELLED = {"decode": "none", "outputs": ["scores"], "score_threshold": 0.5}
+
+
 def stamped(proto: onnx.ModelProto, **changes: Any) -> onnx.ModelProto:
     text = dataclasses.replace(MANIFEST, **changes).to_metadata()
     helper.set_model_props(proto, {METADATA_KEY: text})
@@ -352,7 +356,11 @@ def test_a_defect_in_the_decisions_is_found(compare: Compare) -> None:
             {"classes": MANIFEST.classes[::-1]}, "classes differ at 4 places", id="classes-permuted"
         ),
         pytest.param({"classes": MANIFEST.classes[:3]}, "classes", id="a-class-less"),
-        pytest.param({"task": "multilabel"}, "task classification is now multilabel", id="another-task"),
+        pytest.param(
+            {"task": "multilabel", "postprocess": LABELLED},
+            "task classification is now multilabel",
+            id="another-task",
+        ),
     ],
 )
 def test_metadata_that_tells_a_host_otherwise_is_found(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import JobError, PictureError, RequestError
-from onnxproof.runtime.manifest import ClassInfo, Preprocess
 from onnxproof.runtime.tasks import Finding
 from onnxproof.runtime.tasks._boxes import Detections
 from onnxproof.runtime.tasks._masks import Instances, Patch

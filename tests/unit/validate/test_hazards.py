@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
 from onnxproof.job import ExportTable
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Manifest, Preprocess
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards, read_graph
 
@@ -371,16 +372,24 @@ def test_a_file_without_a_graph_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 BATCH, SIDE = Dim("batch", 1, 8), Dim("side", 64, 128, 32)
+PREPROCESS = Preprocess("x", "NCHW", "float32", 255, "crop", 128, SIDE, SIDE)
 MANIFEST = Manifest(
     name="one",
     task="detection",
     family="module",
-    inputs=(TensorSpec("x", "float32", ("batch", 4), (0, 255)),),
-    outputs=(TensorSpec("y", "float32", ("batch", "n")),),
+    inputs=(TensorSpec("x", "float32", ("batch", 3, "side", "side"), (0, 255)),),
+    outputs=(TensorSpec("y", "float32", ("batch", "n", 8)),),
     dims=(BATCH,),
-    preprocess=Preprocess("x", "NCHW", "float32", 255, "crop", 128, SIDE, SIDE),
+    preprocess=PREPROCESS,
     classes=tuple(ClassInfo(name, (1, 2, 3)) for name in ("cat", "dog", "owl")),
-    postprocess={"decode": "none", "strides": (8, 16, 32), "score_threshold": 0.45, "first_label": 1},
+    postprocess={
+        "decode": "none",
+        "outputs": ["y"],
+        "strides": [8, 16, 32],
+        "score_threshold": 0.45,
+        "iou_threshold": 0.45,
+        "class_agnostic": False,
+    },
     opset=20,
     exporter="torchscript",
     simplify="none",
@@ -389,7 +398,9 @@ MANIFEST = Manifest(
 
 
 def carrying(text: str | None) -> onnx.ModelProto:
-    proto = model_of(RELU)
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 3, "side", "side"])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", "n", 8])
+    proto = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y]))
     if text is not None:
         helper.set_model_props(proto, {METADATA_KEY: text})
     return proto
@@ -404,8 +415,7 @@ def deciding(**changes: Any) -> str:
 
 
 def prepared(**changes: Any) -> str:
-    assert MANIFEST.preprocess is not None
-    return telling(preprocess=replace(MANIFEST.preprocess, **changes))
+    return telling(preprocess=replace(PREPROCESS, **changes))
 
 
 CAT, DOG, OWL = MANIFEST.classes
@@ -429,31 +439,45 @@ CAT, DOG, OWL = MANIFEST.classes
             id="a-colour-decides-nothing",
         ),
         pytest.param(deciding(strides=[8, 32, 16]), "fail", "another strides", id="other-strides"),
-        pytest.param(deciding(anchors=[]), "fail", "another anchors", id="a-key-too-many"),
+        pytest.param(deciding(anchors=[]), "fail", 'unknown key "anchors"', id="a-key-too-many"),
         pytest.param(
-            telling(postprocess={"decode": "none"}), "fail", "another first_label", id="keys-of-it-missing"
+            telling(postprocess={"decode": "none"}),
+            "fail",
+            "lacks the key 'outputs'",
+            id="keys-of-it-missing",
         ),
         pytest.param(
             telling(classes=(CAT, OWL, DOG)), "fail", 'class 1 is "owl", the model\'s is "dog"', id="permuted"
         ),
         pytest.param(telling(classes=(CAT, DOG)), "fail", "2 classes, the model has 3", id="a-class-less"),
         pytest.param(prepared(divide_by=1), "fail", "divide_by 1, the model 255", id="not-scaled"),
-        pytest.param(prepared(layout="NHWC"), "fail", "layout NHWC, the model NCHW", id="another-layout"),
+        pytest.param(
+            telling(
+                inputs=(TensorSpec("x", "float32", ("batch", "side", "side", 3), (0, 255)),),
+                preprocess=replace(PREPROCESS, layout="NHWC"),
+            ),
+            "fail",
+            "layout NHWC, the model NCHW",
+            id="another-layout",
+        ),
         pytest.param(prepared(resize="stretch"), "fail", "resize stretch", id="another-resize"),
         pytest.param(
             prepared(height=Dim("side", 64, 256, 32)), "fail", "height 64..256 step 32", id="taller"
         ),
         pytest.param(telling(preprocess=None), "fail", "preprocess is missing", id="no-picture"),
-        pytest.param(telling(task="raw"), "fail", "task is raw", id="another-task"),
+        pytest.param(telling(task="raw", postprocess={}), "fail", "task is raw", id="another-task"),
         pytest.param(telling(dims=(Dim("batch", 1, 16),)), "fail", "dims are batch 1..16", id="other-dims"),
         pytest.param(
-            telling(inputs=(TensorSpec("x", "float32", ("batch", 4), (0, 1)),)),
+            telling(inputs=(TensorSpec("x", "float32", ("batch", 3, "side", "side"), (0, 1)),)),
             "fail",
             "in 0..1, the model's are",
             id="another-range",
         ),
         pytest.param(
-            telling(outputs=(TensorSpec("z", "float32", ("batch", "n")),)),
+            telling(
+                outputs=(TensorSpec("z", "float32", ("batch", "n", 8)),),
+                postprocess={**MANIFEST.postprocess, "outputs": ["z"]},
+            ),
             "fail",
             "outputs are z, the graph's are y",
             id="another-output",
@@ -473,8 +497,8 @@ def test_metadata_of_another_model_is_told(text: str | None, status: str, says: 
 
 def test_without_the_model_metadata_is_held_against_the_graph() -> None:
     assert look("metadata", carrying(telling(classes=(CAT,)))).check.status == "pass"
-    wide = telling(inputs=(TensorSpec("x", "float32", ("batch", 5), (0, 255)),))
-    assert "x is float32[batch, 5] in 0..255, in the graph float32[batch, 4]" in (
+    wide = telling(inputs=(TensorSpec("x", "float32", ("batch", 4, "side", "side"), (0, 255)),))
+    assert "x is float32[batch, 4, side, side] in 0..255, in the graph float32[batch, 3, side, side]" in (
         look("metadata", carrying(wide)).check.reason
     )
     assert look("opset", carrying(telling(opset=17))).check.status == "fail"

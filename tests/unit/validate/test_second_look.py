@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxproof.runtime.manifest import Preprocess
+from onnxproof.contract import Preprocess
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import FLOAT32_EPSILON, Case, materialise
 from onnxproof.validate.facts import Answer, Arrays, Facts

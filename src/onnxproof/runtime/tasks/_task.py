@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.runtime.manifest import ClassInfo
+from onnxproof.contract import ClassInfo, Reading
+from onnxproof.document import Entry
 from onnxproof.runtime.preprocess import Transform
 
 Array = NDArray[Any]
@@ -44,6 +45,12 @@ class Task(Protocol):
 
     name: str
     summary: str
+
+    def reading(self, entry: Entry) -> Reading:
+        """How the task reads a file's outputs, from the manifest's ``postprocess``.
+
+        Raises ModelFileError, naming the key, for an object that is no reading of this task.
+        """
 
     def evidence(
         self,

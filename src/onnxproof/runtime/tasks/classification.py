@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_captions
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
 from onnxproof.runtime.tasks._task import (
     Array,
     Comparison,
@@ -25,9 +27,31 @@ from onnxproof.runtime.tasks._task import (
     error_bound,
     exact,
 )
+from onnxproof.tensors import TensorSpec
 
 BAR = 16
 """Width of a class name in a printed line, in characters."""
+
+
+DECODES = ("none", "probabilities")
+"""What the output holds: logits, or probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedScores(Adjustable):
+    """One output [batch, C]: logits (``decode`` "none") or the softmax of them ("probabilities"). The
+    ``top_k`` best classes are told."""
+
+    decode: str
+    top_k: int
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        require_form(outputs[self.outputs[0]], "float", None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"decode": self.decode, "outputs": list(self.outputs), "top_k": self.top_k}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +87,10 @@ def rank(scores: Array, top_k: int) -> NDArray[np.int64]:
 class _Classification:
     name = "classification"
     summary = "One class a picture: class scores, ranked."
+
+    def reading(self, entry: Entry) -> RankedScores:
+        keys = entry.table(("decode", "outputs", "top_k"))
+        return RankedScores(output_names(keys, 1), keys["decode"].text(DECODES), setting(keys, "top_k"))
 
     def evidence(
         self,

@@ -20,15 +20,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.drawing import draw_boxes
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.anchors import AnchorBoxes
+from onnxproof.runtime.readings.boxes import PackedBoxes, SplitBoxes
+from onnxproof.runtime.readings.cells import CellBoxes
+from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.runtime.tasks._anchors import ScoredAnchors, candidates
 from onnxproof.runtime.tasks._boxes import Candidates, Detections
 from onnxproof.runtime.tasks._matching import compare_detections
 from onnxproof.runtime.tasks._rows import Rows, compare_rows, rows_from
 from onnxproof.runtime.tasks._task import Array, Comparison, class_color, class_name
+
+Reading = PackedBoxes | SplitBoxes | CellBoxes | AnchorBoxes | RowReading
+
+READINGS: Mapping[str, type[Reading]] = {
+    "packed": PackedBoxes,
+    "split": SplitBoxes,
+    "none": CellBoxes,
+    "nms": RowReading,
+}
+"""The layouts by the word under "decode"; "none" beside a "head" is AnchorBoxes."""
 
 Evidence = Candidates | ScoredAnchors | Rows
 
@@ -70,6 +85,14 @@ def cells(height: int, width: int, strides: tuple[int, ...]) -> NDArray[np.int64
 class _Detection:
     name = "detection"
     summary = "Object detection: boxes with classes and scores, as NMS leaves them."
+
+    def reading(self, entry: Entry) -> Reading:
+        table = entry.free_table()
+        decode = table.get("decode", Entry(None, f"{entry.key}.decode")).text(tuple(READINGS))
+        with entry.naming():
+            if decode == "none" and "head" in table:
+                return AnchorBoxes.read(entry)
+            return READINGS[decode].read(entry)
 
     def evidence(
         self,

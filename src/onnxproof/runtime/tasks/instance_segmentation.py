@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.polygons import polygons_of
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.rows import MaskReading
 from onnxproof.runtime.tasks._boxes import Detections
 from onnxproof.runtime.tasks._masks import (
     MASK_SIDE,
@@ -46,6 +48,11 @@ class _InstanceSegmentation:
     summary = (
         "Instance segmentation: boxes, classes and scores as the network's own NMS leaves them, a mask each."
     )
+
+    def reading(self, entry: Entry) -> MaskReading:
+        reading = MaskReading.read(entry)
+        entry.free_table()["decode"].text(("nms",))
+        return reading
 
     def evidence(
         self,

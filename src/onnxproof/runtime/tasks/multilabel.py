@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_captions
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
 from onnxproof.runtime.tasks._task import (
     Array,
     Comparison,
@@ -25,10 +27,32 @@ from onnxproof.runtime.tasks._task import (
     error_bound,
     exact,
 )
-from onnxproof.runtime.tasks.classification import BAR, class_probabilities, rank
+from onnxproof.runtime.tasks.classification import BAR, DECODES, class_probabilities, rank
+from onnxproof.tensors import TensorSpec
 
 DEFAULT_THRESHOLD = 0.5
 """Where a label counts as present unless the job says otherwise: it is then likelier there than not."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores(Adjustable):
+    """One output [batch, C]: logits (``decode`` "none") or the sigmoid of them ("probabilities"). A class is
+    there if its probability is above ``score_threshold``."""
+
+    decode: str
+    score_threshold: float
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        require_form(outputs[self.outputs[0]], "float", None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "decode": self.decode,
+            "outputs": list(self.outputs),
+            "score_threshold": self.score_threshold,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +79,11 @@ def sigmoid(logits: Array) -> Array:
 class _Multilabel:
     name = "multilabel"
     summary = "Any number of classes a picture: those whose probability is above a threshold."
+
+    def reading(self, entry: Entry) -> LabelScores:
+        keys = entry.table(("decode", "outputs", "score_threshold"))
+        threshold = setting(keys, "score_threshold")
+        return LabelScores(output_names(keys, 1), keys["decode"].text(DECODES), threshold)
 
     def evidence(
         self,

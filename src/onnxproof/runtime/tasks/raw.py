@@ -1,19 +1,37 @@
 """Outputs as they are: nothing is decided from them, so tensors alone are compared."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.errors import RequestError
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable
 from onnxproof.runtime.tasks._task import Array, Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Unread(Adjustable):
+    """No output is read."""
+
+    outputs: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {}
 
 
 class _Raw:
     name = "raw"
     summary = "Outputs as they are: nothing is decided from them, so tensors alone are compared."
+
+    def reading(self, entry: Entry) -> Unread:
+        entry.table(())
+        return Unread()
 
     def evidence(
         self,

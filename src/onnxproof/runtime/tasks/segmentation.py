@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.runtime.drawing import blend
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form
 from onnxproof.runtime.tasks._task import (
     Array,
     Comparison,
@@ -29,9 +31,38 @@ from onnxproof.runtime.tasks._task import (
     error_bound,
     exact,
 )
+from onnxproof.tensors import TensorSpec
 
 NOWHERE = 255
 """The class of a picture's pixels that the model did not see, as in PASCAL VOC's ground truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMaps(Adjustable):
+    """Two outputs: the most probable class int64 [b, H, W], and its probability float [b, H, W]."""
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        mask, confidence = (outputs[name] for name in self.outputs)
+        require_form(mask, "int", None, None, None)
+        require_form(confidence, "float", None, None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"decode": "mask", "outputs": list(self.outputs)}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLogits(Adjustable):
+    """One output of logits [b, C, H, W]."""
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        require_form(outputs[self.outputs[0]], "float", None, None, None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"decode": "none", "outputs": list(self.outputs)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,12 @@ class Segments:
 class _Segmentation:
     name = "segmentation"
     summary = "Semantic segmentation: the class of every pixel, and how sure the network is of it."
+
+    def reading(self, entry: Entry) -> ClassMaps | PixelLogits:
+        keys = entry.table(("decode", "outputs"))
+        if keys["decode"].text(("mask", "none")) == "mask":
+            return ClassMaps(output_names(keys, 2))
+        return PixelLogits(output_names(keys, 1))
 
     def evidence(
         self,

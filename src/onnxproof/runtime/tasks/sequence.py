@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
+from onnxproof.errors import RequestError
 from onnxproof.runtime.drawing import draw_captions
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form
 from onnxproof.runtime.tasks._task import (
     Array,
     Comparison,
@@ -31,9 +34,35 @@ from onnxproof.runtime.tasks._task import (
     exact,
 )
 from onnxproof.runtime.tasks.classification import softmax
+from onnxproof.tensors import TensorSpec
 
 NOTHING = "(nothing)"
 """What a caption says where no class was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLogits(Adjustable):
+    """Logits [batch, time, C] and, if there is a second output, how many steps of each sequence count,
+    integers [batch].
+
+    ``blank`` is the index of the blank of connectionist temporal classification, or None.
+    """
+
+    blank: int | None
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        logits, *lengths = (outputs[name] for name in self.outputs)
+        require_form(logits, "float", None, None, None)
+        for spec in lengths:
+            require_form(spec, "int", None)
+        count = logits.shape[-1]
+        if self.blank is not None and isinstance(count, int) and self.blank >= count:
+            raise RequestError(f"the blank is class {self.blank}, and {logits.name} is {logits}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"decode": "none", "outputs": list(self.outputs), "blank": self.blank}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +111,12 @@ def runs(classes: NDArray[np.int64]) -> NDArray[np.int64]:
 class _Sequence:
     name = "sequence"
     summary = "Sequences: the class of every step, and the text that the classes spell."
+
+    def reading(self, entry: Entry) -> StepLogits:
+        keys = entry.table(("decode", "outputs", "blank"))
+        keys["decode"].text(("none",))
+        blank = None if keys["blank"].value is None else keys["blank"].whole()
+        return StepLogits(output_names(keys, 1, 2), blank)
 
     def evidence(
         self,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, PictureError
-from onnxproof.runtime.manifest import ClassInfo
 
 KEY = "validate.annotations"
 LISTS = ("images", "annotations", "categories")

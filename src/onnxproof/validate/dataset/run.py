@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, PictureError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.cases import Case, native_case

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import onnx
 
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.manifest import METADATA_KEY, ClassInfo, Preprocess
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.predictor import read_metadata
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards._checkpoint import Weights

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.manifest import Manifest, read_manifest_text
 from onnxproof.runtime.predictor import SETTINGS
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, advised, failed, passed, skipped
@@ -28,11 +28,10 @@ def look_for_other_metadata(subject: Subject) -> Check:
     if subject.told is None:
         return skipped(NAME, "the file carries no metadata of onnxproof")
     try:
-        document = json.loads(subject.told)
-        told = Manifest.from_json(document)
-    except (ValueError, ModelFileError):
-        return failed(NAME, "the file's metadata is no manifest: export the model again")
-    wrong = list(_against_graph(told, subject.proto.graph))
+        told = read_manifest_text(subject.told, "the file's metadata")
+    except ModelFileError as error:
+        return failed(NAME, f"the file's metadata is no manifest: {error}")
+    wrong = list(against_graph(told, subject.proto.graph))
     if subject.contract is not None:
         wrong += _against_model(told, subject.contract)
     if not wrong:
@@ -101,7 +100,8 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _against_graph(told: Manifest, graph: onnx.GraphProto) -> Iterator[str]:
+def against_graph(told: Manifest, graph: onnx.GraphProto) -> Iterator[str]:
+    """How the inputs and outputs that a manifest declares differ from the graph's, in words."""
     initializers = {tensor.name for tensor in graph.initializer}
     for key, specs, values in (
         ("inputs", told.inputs, [value for value in graph.input if value.name not in initializers]),

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job, ValidateTable
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks import detection, multilabel
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, Field, TensorSpec, dims_by_name

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.builder import build_with

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.runtime.manifest import ClassInfo
 from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of

@@ -1,0 +1,242 @@
+"""What one ONNX file promises, as a value: its inputs and outputs, what they mean, and how they are read."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, Self
+
+from onnxproof.document import Entry
+from onnxproof.errors import RequestError
+from onnxproof.tensors import Dim, Field, TensorSpec
+
+LARGEST_SIDE = 65_535
+"""The longest side of a picture, px: JPEG's, and more than any picture that is decoded at once has."""
+
+LARGEST_COLOR = 255
+
+LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
+"""Of each layout of a picture's input, the axes of the channels, the height and the width."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """A class: its name, and its colour as RGB in 0..255."""
+
+    name: str
+    color: tuple[int, int, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"name": self.name, "color": list(self.color)}
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other object."""
+        keys = entry.table(("name", "color"))
+        red, green, blue = (part.whole(0, LARGEST_COLOR) for part in keys["color"].entries(3))
+        return cls(keys["name"].words(), (red, green, blue))
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """What the host does to a picture before the model's input; the graph does the rest.
+
+    ``layout`` is the order of the input's axes; pixels in 0..255 are divided by ``divide_by`` (255
+    if the input is in [0, 1], 1 if the graph scales them itself).
+    ``resize`` is "crop" (short side to ``size`` pixels, then a centre crop to declared sizes),
+    "letterbox" (long side to ``size`` pixels, then grey padding) or "stretch".
+    """
+
+    input: str
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "uint8"]
+    divide_by: int
+    resize: Literal["crop", "letterbox", "stretch"]
+    size: int
+    height: Dim
+    width: Dim
+
+    def __post_init__(self) -> None:
+        for name, side in (("height", self.height.max), ("width", self.width.max), ("size", self.size)):
+            if not 1 <= side <= LARGEST_SIDE:
+                raise RequestError(f"preprocess.{name}: {side} px, expected 1 to {LARGEST_SIDE} px")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other object."""
+        keys = entry.table(("input", "layout", "dtype", "divide_by", "resize", "size", "height", "width"))
+        with entry.naming():
+            return cls(
+                input=keys["input"].text(),
+                layout=keys["layout"].text(tuple(LAYOUTS)),  # type: ignore[arg-type]
+                dtype=keys["dtype"].text(("float32", "uint8")),  # type: ignore[arg-type]
+                divide_by=keys["divide_by"].whole(1, LARGEST_SIDE),
+                resize=keys["resize"].text(("crop", "letterbox", "stretch")),  # type: ignore[arg-type]
+                size=keys["size"].whole(1, LARGEST_SIDE),
+                height=Dim.read(keys["height"]),
+                width=Dim.read(keys["width"]),
+            )
+
+
+class Reading(Protocol):
+    """How a task reads a file's outputs: their layout, and the settings that decisions are taken by.
+
+    It is a frozen value, made once when a file or a model is loaded. Each layout has a type of its own, in
+    the task's module or in ``runtime/readings/``.
+    """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that are read, in the order in which they are read."""
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """Raise RequestError if the outputs, by name, do not have the forms that are read."""
+
+    def settings(self) -> Mapping[str, float]:
+        """The settings that a user may replace, by name."""
+
+    def with_settings(self, **settings: float) -> Self:
+        """The same reading with some of its settings replaced.
+
+        Raises RequestError for a setting that it does not have, or a value outside of its range.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object, the manifest's ``postprocess``."""
+
+
+ReadReading = Callable[[str, Entry], Reading]
+"""Reads the ``postprocess`` of a manifest, given the name of its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What one file promises.
+
+    ``dims`` are the sizes of the named axes. ``fields`` say what the outputs' channels mean. ``preprocess``
+    is None if no input is a picture. ``classes`` stand in the order of the outputs' channels. ``reading``
+    says how the task reads the outputs.
+
+    Raises RequestError if the parts do not fit each other.
+    """
+
+    name: str
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    dims: tuple[Dim, ...]
+    fields: tuple[Field, ...]
+    preprocess: Preprocess | None
+    classes: tuple[ClassInfo, ...]
+    reading: Reading
+
+    def __post_init__(self) -> None:
+        for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [spec.name for spec in specs]
+            if len(set(names)) < len(names):
+                raise RequestError(f"{kind}: a name comes twice among {', '.join(names)}")
+        names = [dim.name for dim in self.dims]
+        for name in names:
+            if names.count(name) > 1:
+                raise RequestError(f"dims: {name} is declared twice")
+        self._require_fields()
+        self._require_picture()
+        outputs = {spec.name: spec for spec in self.outputs}
+        for name in self.reading.outputs:
+            if name not in outputs:
+                listed = ", ".join(outputs) or "none"
+                raise RequestError(f"postprocess.outputs names {name}, the file's outputs are {listed}")
+        try:
+            self.reading.require(outputs)
+        except RequestError as error:
+            raise RequestError(f"postprocess does not fit the outputs: {error}") from error
+
+    def _require_fields(self) -> None:
+        outputs = {spec.name: spec for spec in self.outputs}
+        names = [entry.name for entry in self.fields]
+        for index, entry in enumerate(self.fields):
+            where = f"fields[{index}]"
+            if names.count(entry.name) > 1:
+                raise RequestError(f"{where}.name is {entry.name}, which another field is called, too")
+            if entry.output not in outputs:
+                listed = ", ".join(outputs) or "none"
+                raise RequestError(f"{where}.output is {entry.output}, expected one of the outputs: {listed}")
+            if entry.ranks is not None and entry.ranks not in names:
+                raise RequestError(f"{where}.ranks is {entry.ranks}, expected another field's name")
+            shape = outputs[entry.output].shape
+            last = shape[-1] if shape else 1
+            stop = entry.stop if entry.stop is not None else entry.start + 1
+            if not 0 <= entry.start < stop or (isinstance(last, int) and stop > last):
+                raise RequestError(
+                    f"{where} has the channels {entry.start} to {entry.stop}, expected some of the last axis "
+                    f"of {entry.output} {outputs[entry.output]}"
+                )
+
+    def _require_picture(self) -> None:
+        spec = self.preprocess
+        if spec is None:
+            return
+        found = next((entry for entry in self.inputs if entry.name == spec.input), None)
+        if found is None:
+            listed = ", ".join(entry.name for entry in self.inputs) or "none"
+            raise RequestError(f"preprocess.input is {spec.input}, expected one of the inputs: {listed}")
+        _, row, column = LAYOUTS[spec.layout]
+        fits = len(found.shape) == 4 and all(
+            found.shape[axis] == dim.name or (dim.fixed and found.shape[axis] == dim.min)
+            for axis, dim in ((row, spec.height), (column, spec.width))
+        )
+        if not fits or found.dtype != spec.dtype:
+            raise RequestError(
+                f"preprocess lays {spec.dtype} pictures in as {spec.layout}, {spec.height.name} by "
+                f"{spec.width.name}, and the input {spec.input} is {found}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; the reading is its "postprocess"."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "fields": [asdict(entry) for entry in self.fields],
+            "dims": [asdict(dim) for dim in self.dims],
+            "preprocess": None if self.preprocess is None else self.preprocess.to_json(),
+            "classes": [entry.to_json() for entry in self.classes],
+            "postprocess": self.reading.to_json(),
+        }
+
+    @classmethod
+    def read(cls, keys: Mapping[str, Entry], read_reading: ReadReading) -> Self:
+        """The inverse of ``to_json``, from the entries of its object by key; other keys are ignored.
+
+        A file that was written before fields were has one for each output. Raises ModelFileError, naming the
+        key, if a value is not what it should be.
+        """
+        task = keys["task"].text()
+        outputs = tuple(TensorSpec.read(entry) for entry in keys["outputs"].entries())
+        fields, preprocess = keys.get("fields"), keys["preprocess"]
+        return cls(
+            name=keys["name"].text(),
+            task=task,
+            inputs=tuple(TensorSpec.read(entry) for entry in keys["inputs"].entries()),
+            outputs=outputs,
+            dims=tuple(Dim.read(entry) for entry in keys["dims"].entries()),
+            fields=whole_outputs(outputs)
+            if fields is None
+            else tuple(Field.read(entry) for entry in fields.entries()),
+            preprocess=None if preprocess.value is None else Preprocess.read(preprocess),
+            classes=tuple(ClassInfo.read(entry) for entry in keys["classes"].entries()),
+            reading=read_reading(task, keys["postprocess"]),
+        )
+
+
+def whole_outputs(outputs: Iterable[TensorSpec]) -> tuple[Field, ...]:
+    """One field for each output, for a file that does not say what its channels mean: floats are continuous,
+    integers and booleans are labels."""
+    return tuple(
+        Field(spec.name, spec.name, "", kind="continuous" if spec.dtype.startswith("float") else "label")
+        for spec in outputs
+    )

@@ -1,0 +1,78 @@
+"""What every reading has: settings that a user may replace, and outputs whose forms are checked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Self
+
+from onnxproof.document import Entry
+from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.tensors import TensorSpec
+
+SETTINGS: Mapping[str, Callable[[Entry], float]] = MappingProxyType(
+    {
+        "score_threshold": lambda entry: entry.number(0, 1),
+        "iou_threshold": lambda entry: entry.number(0, 1),
+        "mask_threshold": lambda entry: entry.number(0, 1),
+        "class_agnostic": lambda entry: entry.flag(),
+        "top_k": lambda entry: entry.whole(1),
+    }
+)
+"""What of a reading a user may replace, and what checks the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustable:
+    """A reading whose fields with the names of ``SETTINGS`` are settings; one that is None is not there."""
+
+    outputs: tuple[str, ...]
+
+    def settings(self) -> dict[str, float]:
+        """The settings that a user may replace, by name."""
+        names = sorted(entry.name for entry in fields(self) if entry.name in SETTINGS)
+        return {name: getattr(self, name) for name in names}
+
+    def with_settings(self, **settings: float) -> Self:
+        """The same reading with some of its settings replaced.
+
+        Raises RequestError for a setting that it does not have, or a value outside of its range.
+        """
+        known = self.settings()
+        for name, value in settings.items():
+            if name not in known:
+                raise RequestError(f"{name} is no setting here; there are: {', '.join(known) or 'none'}")
+            try:
+                SETTINGS[name](Entry(value, name))
+            except ModelFileError as error:
+                raise RequestError(str(error)) from error
+        return replace(self, **settings)  # type: ignore[arg-type]
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """Raise RequestError if an output does not have the form that is read."""
+
+
+def setting(keys: Mapping[str, Entry], name: str) -> Any:
+    """The checked value of a setting among the entries of a reading."""
+    return SETTINGS[name](keys[name])
+
+
+def output_names(keys: Mapping[str, Entry], least: int, most: int | None = None) -> tuple[str, ...]:
+    """The names under "outputs", ``least`` to ``most`` of them, none twice."""
+    names = tuple(entry.text() for entry in keys["outputs"].entries())
+    most = least if most is None else most
+    if not least <= len(names) <= most or len(set(names)) < len(names):
+        count = str(least) if least == most else f"{least} to {most}"
+        raise keys["outputs"].refused(f"a list of {count} different names")
+    return names
+
+
+def require_form(spec: TensorSpec, dtype: str, *axes: int | None) -> None:
+    """Raise RequestError if an output is not float or integer as ``dtype`` says ("float", "int") or does not
+    have these axes, where None stands for any size; an axis that the spec leaves open may have any."""
+    fits = len(spec.shape) == len(axes) and all(
+        wanted is None or isinstance(size, str) or size == wanted
+        for size, wanted in zip(spec.shape, axes, strict=True)
+    )
+    if not fits or not spec.dtype.startswith(dtype):
+        form = ", ".join("any" if axis is None else str(axis) for axis in axes)
+        raise RequestError(f"the output {spec.name} is {spec}, its reading expects {dtype}[{form}]")

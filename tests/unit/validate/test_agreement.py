@@ -1,0 +1,118 @@
+"""A bundle's manifest.json against its model file: every difference is told by its key."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import helper
+
+from onnxproof.contract import ClassInfo
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.validate.agreement import manifest_check
+
+MANIFEST = Manifest(
+    name="one",
+    task="classification",
+    family="module",
+    inputs=(TensorSpec("x", "float32", ("batch", 4), (0, 1)),),
+    outputs=(TensorSpec("logits", "float32", ("batch", 4)),),
+    dims=(Dim("batch", 1, 8),),
+    preprocess=None,
+    classes=tuple(ClassInfo(name, (1, 2, 3)) for name in "abcd"),
+    postprocess={"decode": "none", "outputs": ["logits"], "top_k": 2},
+    opset=20,
+    exporter="torchscript",
+    simplify="none",
+    checkpoint_sha256="c0ffee",
+    model_sha256="beef",
+    versions={"torch": "2.9"},
+    job={"name": "one"},
+    fields=(Field("logits", "logit", ""),),
+)
+
+
+def written(folder: Path, text: str | bytes | None) -> Path:
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 4])
+    node = helper.make_node("Relu", ["x"], ["logits"])
+    proto = helper.make_model(helper.make_graph([node], "g", [x], [y]))
+    content = "?" * 40 if isinstance(text, bytes) else text
+    if content is not None:
+        helper.set_model_props(proto, {METADATA_KEY: content})
+    data = proto.SerializeToString()
+    if isinstance(text, bytes):
+        data = data.replace(b"?" * 40, text)
+    (folder / "model.onnx").write_bytes(data)
+    return folder / "model.onnx"
+
+
+def test_a_bundle_that_agrees_passes(tmp_path: Path) -> None:
+    check = manifest_check(MANIFEST, written(tmp_path, MANIFEST.to_metadata()))
+    assert (check.name, check.status, check.reason) == ("manifest", "pass", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"name": "two"}, ["name is two, in the model one"], id="name"),
+        pytest.param({"family": "yolox"}, ["family is yolox"], id="family"),
+        pytest.param({"classes": MANIFEST.classes[::-1]}, ["classes[0] is", "'d'"], id="classes-reversed"),
+        pytest.param({"classes": MANIFEST.classes[:3]}, ["classes is a list of 3"], id="a-class-less"),
+        pytest.param(
+            {"classes": (replace(MANIFEST.classes[0], color=(9, 9, 9)), *MANIFEST.classes[1:])},
+            ["classes[0]", "[9, 9, 9]"],
+            id="a-colour",
+        ),
+        pytest.param({"dims": ()}, ["dims is a list of 0"], id="no-dims"),
+        pytest.param({"dims": (Dim("batch", 1, 9),)}, ["dims[0]"], id="other-dims"),
+        pytest.param(
+            {"task": "raw", "postprocess": {}},
+            ["task is raw", "postprocess.top_k is None, in the model 2"],
+            id="another-task",
+        ),
+        pytest.param(
+            {"postprocess": {**MANIFEST.postprocess, "top_k": 1}},
+            ["postprocess.top_k is 1, in the model 2"],
+            id="a-setting",
+        ),
+        pytest.param({"fields": ()}, ["fields is a list of 0"], id="no-fields"),
+        pytest.param({"opset": 18}, ["opset is 18"], id="opset"),
+        pytest.param({"exporter": "torch.export"}, ["exporter is torch.export"], id="exporter"),
+        pytest.param({"simplify": "onnxsim"}, ["simplify is onnxsim"], id="simplify"),
+        pytest.param({"checkpoint_sha256": None}, ["checkpoint_sha256 is None"], id="checkpoint"),
+        pytest.param({"versions": {"torch": "1"}}, ["versions.torch is 1"], id="versions"),
+        pytest.param(
+            {"inputs": (TensorSpec("z", "float32", ("batch", 4), (0, 1)),)},
+            ["inputs[0]", "inputs are z, the graph's are x"],
+            id="inputs",
+        ),
+    ],
+)
+def test_every_key_that_differs_is_told(tmp_path: Path, changes: dict[str, Any], says: list[str]) -> None:
+    file = written(tmp_path, MANIFEST.to_metadata())
+    check = manifest_check(replace(MANIFEST, **changes), file)
+    assert check.status == "fail"
+    for words in says:
+        assert words in check.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(None, "no metadata", id="none"),
+        pytest.param("{", "no JSON", id="no-json"),
+        pytest.param("[" * 100_000, "nested too deeply", id="nested"),
+    ],
+)
+def test_a_model_without_a_manifest_of_its_own_fails(tmp_path: Path, text: str | None, says: str) -> None:
+    check = manifest_check(MANIFEST, written(tmp_path, text))
+    assert check.status == "fail"
+    assert says in check.reason
+
+
+def test_metadata_that_is_not_utf8_fails(tmp_path: Path) -> None:
+    check = manifest_check(MANIFEST, written(tmp_path, b"\xff" * 40))
+    assert (check.status, "utf-8" in check.reason) == ("fail", True)
