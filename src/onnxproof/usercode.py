@@ -58,9 +58,19 @@ def raised_by_user(error: BaseException) -> bool:
     return bool(frames) and _is_users(frames[-1].filename)
 
 
+def innermost_place(error: BaseException) -> Place | None:
+    """The line that raised the error, whoever wrote it; None if the error was not raised in Python."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Place(frames[-1].filename, frames[-1].lineno or 0, frames[-1].name) if frames else None
+
+
 def told(error: BaseException) -> str:
-    """What was raised and where, in one line: ``raises ValueError at build.py:3 (in make): no such size``."""
-    place = users_place(error) or _first_foreign(error)
+    """What the user's code raised and where: ``raises ValueError at build.py:3 (in make): no such size``."""
+    return told_at(error, users_place(error) or _first_foreign(error))
+
+
+def told_at(error: BaseException, place: Place | None) -> str:
+    """What was raised, at a place that is known, in one line."""
     at = "" if place is None else f" at {place}"
     if isinstance(error, SystemExit):
         return f"calls sys.exit({'' if error.code is None else repr(error.code)}){at}"

@@ -1,5 +1,6 @@
 """The command run in this process, and a job that it exports in a second or two."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -96,14 +97,20 @@ def small_bundle(small_job: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def refuse(run: Run) -> Refuse:
-    """Run a command that must be refused: exit code 2, nothing on standard output, and one line on
-    standard error (``lines`` where a job has that many mistakes) in which all of ``says`` stands."""
+    """Run a command that must be refused: exit code 2, one line on standard error (``lines`` if a job has
+    that many mistakes) in which all of ``says`` stands, and the same as a document on standard output with
+    --json, else nothing."""
 
     def refuse(*arguments: str | Path, says: Iterable[str], lines: int = 1) -> None:
         ran = run(*arguments)
-        assert (ran.returncode, ran.stdout) == (2, ""), ran
+        assert ran.returncode == 2, ran
         assert ran.stderr.startswith("onnxproof: "), ran.stderr
         assert ran.stderr.count("\n") == lines, ran.stderr
+        if "--json" in arguments:
+            error = json.loads(ran.stdout)["error"]
+            assert (error["exit_code"], f"onnxproof: {error['message']}\n") == (2, ran.stderr)
+        else:
+            assert ran.stdout == ""
         missing = [part for part in says if part not in ran.stderr]
         assert not missing, f"{missing} not in: {ran.stderr}"
 

@@ -98,7 +98,10 @@ def test_a_verdict_of_fail_is_exit_code_1(
 
 def test_a_failed_capture_is_exit_code_3(run: Run, small_job: Path, tmp_path: Path) -> None:
     ran = run("export", small_job, "--out", tmp_path, "--set", "export.opset=25", "--json")
-    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.returncode == 3
+    error = document(ran)["error"]
+    assert (error["type"], error["exit_code"]) == ("ExportError", 3)
+    assert ran.stderr == f"onnxproof: {error['message']}\n"
     assert ran.stderr.startswith("onnxproof: TorchScript could not capture the model: ")
     assert ran.stderr.count("\n") == 1, ran.stderr[:1000]
     assert list(tmp_path.iterdir()) == []

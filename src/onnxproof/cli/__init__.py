@@ -1,5 +1,6 @@
 """The terminal: each command parses, calls one function, prints, exits."""
 
+import contextlib
 import importlib
 import sys
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import click
 
 from onnxproof import __version__
-from onnxproof.errors import OnnxproofError
+from onnxproof.cli import _ending
+from onnxproof.cli._document import document_only
 
 COMMANDS = {
     "export": "Export a job's checkpoint, prove the file, write a bundle.",
@@ -20,8 +22,11 @@ COMMANDS = {
     "tasks": "List the tasks.",
 }
 
-INTERRUPTED = 130
-"""The shell's exit code for a command that was stopped by Ctrl-C."""
+TRACEBACK = click.Option(
+    ["--traceback"], is_flag=True, expose_value=False, help="Show where in the code an error comes from."
+)
+"""Taken before and after a command's name. ``main`` looks for it itself: an error may come before any
+option is read."""
 
 
 class _Commands(click.Group):
@@ -34,7 +39,23 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"onnxproof.cli.{cmd_name}").command
+        if TRACEBACK not in command.params:
+            command.params.append(TRACEBACK)
         return command
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _ending.reader_may_go():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _ending.reader_may_go():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -46,49 +67,29 @@ class _Commands(click.Group):
 def app() -> None:
     """Export trained PyTorch checkpoints to ONNX, and prove that the file decides as the checkpoint did.
 
-    Exit codes: 0 done, or the verdict is pass; 1 the verdict is fail; 2 the request is wrong; 3 capture
-    or export failed; 4 a check could not be run.
+    Exit codes: 0 done, or the verdict is pass; 1 the verdict is fail; 2 the request is wrong, or code that
+    it names raised or exited; 3 capture or export failed; 4 a check could not be run; 70 an error that
+    nobody foresaw, a fault of onnxproof; 130 stopped by Ctrl-C; 141 whoever read the output went away.
+
+    With --json, standard output is one JSON document, {"error": {"type", "message", "exit_code"}} if there
+    is no result.
     """
+
+
+app.params.append(TRACEBACK)
 
 
 def main() -> None:
     """The console script: errors for people on standard error, and the right exit code."""
-    try:
-        code: Any = app(standalone_mode=False)
-    except OnnxproofError as error:
-        click.echo(f"onnxproof: {error}", err=True)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("onnxproof: stopped", err=True)
-        code = INTERRUPTED
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("onnxproof"):
-            raise
-        extra = EXTRAS.get(error.name.partition(".")[0])
-        if extra is None:
-            raise
-        click.echo(
-            f"onnxproof: this needs the package {error.name}: pip install 'onnxproof[{extra}]'", err=True
+    as_json = _asks_for("--json")
+    with document_only() if as_json else contextlib.nullcontext():
+        code = _ending.run(
+            lambda: app(standalone_mode=False), as_json=as_json, with_traceback=_asks_for("--traceback")
         )
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
-EXTRAS = {
-    "torch": "export",
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxsim": "export",
-    "pydantic": "export",
-    "pydantic_core": "export",
-    "rich": "export",
-    "safetensors": "export",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "cjm_yolox_pytorch": "cjm_yolox_pytorch",
-    "cjm_psl_utils": "cjm_yolox_pytorch",
-}
-"""Which extra brings a package that the base install does without."""
+def _asks_for(flag: str) -> bool:
+    """Whether the flag stands among the arguments; what follows ``--`` is no flag."""
+    given = sys.argv[1:]
+    return flag in (given[: given.index("--")] if "--" in given else given)

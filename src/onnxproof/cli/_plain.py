@@ -1,6 +1,5 @@
 """What predict prints of outputs as they are: their names, shapes and a summary of their values."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
+from onnxproof.cli._document import show_json
 from onnxproof.errors import RequestError
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
@@ -33,7 +33,7 @@ def print_outputs(run: Run, images: Sequence[Path], *, out: Path | None, as_json
     if out is not None:
         _write(out, outputs)
     if as_json:
-        click.echo(json.dumps(results if images else results[0], indent=2, ensure_ascii=False))
+        show_json(results if images else results[0])
     return 0
 
 

@@ -1,12 +1,10 @@
 """What the commands that run for more than a second share: progress, verdicts, JSON."""
 
 import contextlib
-import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -69,8 +67,3 @@ def show_verdict(verdict: Verdict, *, json_only: bool) -> int:
         console = Console(stderr=json_only, width=LOG_WIDTH)
     console.print(verdict_table(verdict))
     return EXIT_CODES[verdict.status]
-
-
-def show_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

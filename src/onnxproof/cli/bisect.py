@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from onnxproof.cli._terminal import progress, show_json
+from onnxproof.cli._document import show_json
+from onnxproof.cli._terminal import progress
 from onnxproof.pipeline import bisect
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
 from onnxproof.validate.bisect.result import Bisection, Leaving

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
+from onnxproof.cli._document import show_json
 from onnxproof.cli._folder import explained, try_folder
-from onnxproof.cli._terminal import progress, show_json, show_verdict
+from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.comparison import compare
 from onnxproof.errors import RequestError
 from onnxproof.validate.cases import Effort

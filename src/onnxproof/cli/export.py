@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from onnxproof.cli._terminal import progress, show_json, show_verdict
+from onnxproof.cli._document import show_json
+from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.pipeline import export
 
 

@@ -1,12 +1,12 @@
 """onnxproof inspect."""
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from onnxproof.cli._document import show_json
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.predictor import MANIFEST_FILE, predictor_of, read_manifest
@@ -41,7 +41,7 @@ def command(model: Path, target: str | None, as_json: bool) -> int:
     if as_json:
         document = plain.to_json() if manifest is None else manifest.to_json()
         hazards = None if found is None else [entry.to_json() for entry in found]
-        click.echo(json.dumps({**document, "hazards": hazards}, indent=2, ensure_ascii=False))
+        show_json({**document, "hazards": hazards})
         return 0
     rows = _rows_of_plain(plain) if manifest is None else _rows_of_manifest(manifest)
     rows += [("hazards", reason)] if found is None else _rows_of_hazards(found)

@@ -1,6 +1,5 @@
 """onnxproof predict."""
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import click
 from PIL import Image
 
+from onnxproof.cli._document import show_json
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import RequestError
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
@@ -161,7 +161,7 @@ def _predict(
             for row in rows:
                 click.echo(f"  {row}")
     if as_json:
-        click.echo(json.dumps(results if images else results[0], indent=2, ensure_ascii=False))
+        show_json(results if images else results[0])
     return 0
 
 
@@ -188,7 +188,7 @@ def _answer(
             failed += 1
         elif draw is not None:
             _draw(result.prediction, result.picture, draw, f"{position}.png")
-    click.echo(json.dumps(answers, indent=2, ensure_ascii=False))
+    show_json(answers)
     if failed:
         click.echo(f"onnxproof: {failed} of {len(answers)} pictures cannot be used, see the answer", err=True)
     return NONE_WORKED if failed == len(answers) else 0

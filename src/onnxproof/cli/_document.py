@@ -1,0 +1,54 @@
+"""The one JSON document that a command prints with ``--json``, apart from whatever else is printed."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import click
+
+STDOUT, STDERR = 1, 2
+"""File descriptors."""
+
+_kept: ContextVar[int | None] = ContextVar("kept", default=None)
+"""The file descriptor that standard output had before ``document_only``; None outside of it."""
+
+
+@contextlib.contextmanager
+def document_only() -> Iterator[None]:
+    """Send to standard error whatever is printed, by Python or past it, except by ``show_json``.
+
+    A builder that prints, or a library that does, would else break the document.
+    """
+    sys.stdout.flush()
+    try:
+        kept = os.dup(STDOUT)
+    except OSError:  # standard output is closed
+        yield
+        return
+    token = _kept.set(kept)
+    try:
+        with contextlib.suppress(OSError):  # standard error is closed
+            os.dup2(STDERR, STDOUT)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _kept.reset(token)
+        os.dup2(kept, STDOUT)
+        os.close(kept)
+
+
+def show_json(document: Any) -> None:
+    """One JSON document on standard output, in UTF-8."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    kept = _kept.get()
+    if kept is None:
+        click.echo(text)
+        return
+    # A lone surrogate, from a file name that is no UTF-8, stands as JSON's own escape.
+    rest = f"{text}\n".encode("utf-8", "backslashreplace")
+    while rest:
+        rest = rest[os.write(kept, rest) :]

@@ -1,0 +1,116 @@
+"""Whose fault an error is: the user's own files are told from onnxproof's, Python's and installed ones."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxproof.errors import JobError, UserCodeError
+from onnxproof.source import find_checkpoint
+from onnxproof.usercode import no_exit, raised_by_user, told, user_code, users_place
+
+Load = Callable[..., Callable[..., Any]]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """The function ``f`` of a file of the user's that holds the code."""
+
+    def load(code: str, name: str = "build.py") -> Callable[..., Any]:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(code, encoding="utf-8")
+        names: dict[str, Any] = {}
+        exec(compile(code, str(file), "exec"), names)
+        found: Callable[..., Any] = names["f"]
+        return found
+
+    return load
+
+
+def caught(function: Callable[[], Any]) -> BaseException:
+    try:
+        function()
+    except BaseException as error:  # noqa: BLE001
+        # Without this file's own frame, which is a user's too.
+        return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    raise AssertionError("nothing was raised")
+
+
+def test_the_innermost_line_of_the_users_is_told(load: Load, tmp_path: Path) -> None:
+    f = load("import json\ndef g():\n    return json.loads('{')\ndef f():\n    return g()\n")
+    error = caught(f)
+    place = users_place(error)
+    assert place is not None
+    assert (place.file, place.line, place.function) == (str(tmp_path / "build.py"), 3, "g")
+    assert told(error).startswith(f"raises JSONDecodeError at {tmp_path / 'build.py'}:3 (in g): Expecting")
+    assert not raised_by_user(error)  # json raised it
+
+
+def test_what_the_user_raises_is_the_users(load: Load) -> None:
+    assert raised_by_user(caught(load("def f():\n    raise ValueError('no')\n")))
+    assert raised_by_user(SystemExit(0))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(partial(find_checkpoint, Path("nowhere")), id="ours"),
+        pytest.param(partial(json.loads, "{"), id="pythons"),
+    ],
+)
+def test_what_others_raise_is_not(function: Callable[[], Any]) -> None:
+    assert users_place(caught(function)) is None
+
+
+def test_an_installed_package_is_not_the_users_file_and_is_named_all_the_same(load: Load) -> None:
+    error = caught(load("def f():\n    raise ValueError('no')\n", "site-packages/theirs/build.py"))
+    assert users_place(error) is None
+    assert "theirs/build.py:2 (in f)" in told(error)
+
+
+def test_a_file_that_cannot_be_compiled_is_told() -> None:
+    error = caught(lambda: compile("def f(:\n", "/home/me/build.py", "exec"))
+    assert "/home/me/build.py:1" in told(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        pytest.param(
+            "import sys\ndef f():\n    sys.exit(0)\n", r"calls sys.exit\(0\) at .*:3 \(in f\)", id="exit"
+        ),
+        pytest.param(
+            "def f():\n    raise SystemExit\n", r"calls sys.exit\(\) at .*:2", id="exit-without-code"
+        ),
+        pytest.param("def f():\n    raise MemoryError\n", r"raises MemoryError at .*:2", id="memory"),
+        pytest.param("def f():\n    f()\n", r"raises RecursionError at .*:2", id="recursion"),
+        pytest.param(
+            "def f():\n    raise ValueError('\\nno\\nmore')\n",
+            r":2 \(in f\): no; mend",
+            id="one-line-of-many",
+        ),
+    ],
+)
+def test_whatever_the_user_raises_is_one_error(load: Load, code: str, says: str) -> None:
+    with pytest.raises(UserCodeError, match=says) as raised, user_code('model.builder = "build.py:f"'):
+        load(code)()
+    assert str(raised.value).startswith('model.builder = "build.py:f" ')
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [JobError("ours"), KeyboardInterrupt()], ids=["ours", "ctrl-c"])
+def test_our_errors_and_ctrl_c_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised, user_code("the builder"):
+        raise error
+    assert raised.value is error
+
+
+def test_no_exit_lets_errors_pass() -> None:
+    with pytest.raises(ValueError, match="no"), no_exit("forward"):
+        raise ValueError("no")
+    with pytest.raises(UserCodeError, match="it may not end the program"), no_exit("forward"):
+        raise SystemExit(0)
