@@ -15,8 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 import onnxproof
-from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
-from onnxproof.validate.pair import ComparedVerdict
+from onnxproof.validate.policy import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -138,7 +138,7 @@ def pairs(folder: Path, only: str) -> Iterator[tuple[str, str, str, Path, Path, 
             yield name, "fault", fault, a, file, pattern
 
 
-def row(verdict: ComparedVerdict) -> tuple[float, float, str]:
+def row(verdict: Verdict) -> tuple[float, float, str]:
     (facts,) = verdict.facts
     rms = max((field.ratio_rms for field in facts.fields if field.count), default=np.nan)
     largest = max((field.ratio_max for field in facts.fields if field.count), default=np.nan)

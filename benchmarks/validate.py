@@ -18,9 +18,11 @@ from _rounds import take_turns
 from onnxproof.job import load_job
 from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.cases import Case, find_pictures, materialise, plan
-from onnxproof.validate.legs import Leg, OrtLeg
+from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import TorchLeg, torch_truth
 from onnxproof.validate.sweep import sweep
-from onnxproof.validate.torch_legs import TorchLeg, torch_truth
+from onnxproof.validate.trial import Trial
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits-yolox.toml"
 THREADS = 1
@@ -41,9 +43,7 @@ def main() -> None:
         file = Path(folder) / "model.onnx"
         onnx.save(make_graph(job, model).proto, file)
         candidate = OrtLeg(file, job.validation.providers, THREADS)
-        legs: list[Leg] = [
-            TorchLeg(model.module, dtype, model.outputs, THREADS) for dtype in (torch.float64, torch.float32)
-        ]
+        legs: list[Leg] = [TorchLeg(model, dtype, THREADS) for dtype in (torch.float64, torch.float32)]
         legs.append(candidate)
         inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
 
@@ -53,7 +53,8 @@ def main() -> None:
                     leg.run(arrays)
 
         def whole(chosen: Sequence[Case] = cases) -> None:
-            sweep(model, torch_truth(model, chosen[0], THREADS), [candidate], chosen)
+            truth = torch_truth(model, chosen[0], THREADS)
+            sweep(Trial(model, truth, (candidate,), tuple(chosen)))
 
         inference, swept = take_turns({"inference of the three legs": bare, "sweep": whole}, rounds)
         print(f"{len(cases)} cases\n\n| | median s | ratio |\n| --- | ---: | ---: |")

@@ -19,12 +19,14 @@ from soundness.subjects import Subject
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.job import Job
+from onnxproof.pipeline import plan_of, settings_of
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.validate.cases import Case, find_pictures, materialise, plan
-from onnxproof.validate.facts import Arrays
-from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.legs.leg import Arrays
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.measure import Measurement
-from onnxproof.validate.torch_legs import TorchLeg
+from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 
@@ -86,8 +88,8 @@ def healthy_rows(
         files[variant.name] = file
     asked = _peers_say(model, job, list(files.values()), next(iter(files.values())))
     for threads in THREADS:
-        settings = job.validation.model_copy(update={"threads": threads, "optimization": LEVELS})
-        verdicts = validate_files(model, list(files.values()), settings, folder=job.folder)
+        asked_for = replace(settings_of(job), threads=threads, optimization=LEVELS)
+        verdicts = validate_files(model, list(files.values()), plan_trial(model, asked_for))
         for (name, file), verdict in zip(files.items(), verdicts, strict=True):
             for facts in verdict.facts:
                 mine = [check for check in verdict.checks if check.leg in (None, facts.leg)]
@@ -123,14 +125,14 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
     loading = [file for _, file in planted if _loads(file, job)]
     files = [base, *loading]
     judged = validate_files(
-        model, files, job.validation, folder=job.folder, opset=job.export.opset, target=job.export.target
+        model, files, plan_of(job, model), opset=job.export.opset, target=job.export.target
     )
     verdicts = dict(zip(files, judged, strict=True))
     if not verdicts[base].passed:
         reasons = [check for check in verdicts[base].checks if check.status in ("fail", "error")]
         raise AssertionError(f"the healthy file of {subject.name} fails: {reasons}")
     asked = _peers_say(model, job, files, base)
-    effects = _Effects(model, _cases(model, job), base, verdicts[base].facts[0].fields)
+    effects = _Effects(model, plan_of(job, model).cases, base, verdicts[base].facts[0].fields)
     for fault, file in planted:
         if file not in verdicts:
             nobody = {peer.name: False for peer in PEERS}
@@ -168,20 +170,14 @@ def _largest(fields: Sequence[Measurement], ratio: str) -> float:
     return max(values, default=math.nan)
 
 
-def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
-    settings = job.validation
-    pictures = find_pictures(settings.images, job.folder)
-    return plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
-
-
 def _peers_say(
     model: WrappedModel, job: Job, files: Sequence[Path], base: Path
 ) -> dict[Path, dict[str, bool]]:
     """Which peers accept each file on all of the verdict's own inputs. What does not run is not accepted."""
-    reference = TorchLeg(model.module, torch.float32, model.outputs, 1)
+    reference = TorchLeg(model, torch.float32, 1)
     legs = {file: OrtLeg(file, job.validation.providers, 1) for file in {base: None, **dict.fromkeys(files)}}
     said = {file: {peer.name: True for peer in PEERS} for file in files}
-    for case in _cases(model, job):
+    for case in plan_of(job, model).cases:
         arrays = materialise(case, model.inputs, model.preprocess)
         wanted = reference.run(arrays).outputs
         from_base = legs[base].run(arrays).outputs

@@ -11,7 +11,7 @@ from soundness.measure import Row
 from soundness.peers import PEERS
 
 from onnxproof.validate.hazards import HAZARDS
-from onnxproof.validate.limits import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.policy import RATIO_MAX, RATIO_RMS
 
 OURS = "onnxproof"
 SHOWN = {hazard.name for hazard in HAZARDS}

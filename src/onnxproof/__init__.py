@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
     from onnxproof.validate.bisect.result import Bisection as Bisection
-    from onnxproof.validate.judge import Check as Check
-    from onnxproof.validate.judge import Verdict as Verdict
+    from onnxproof.validate.verdict import Check as Check
+    from onnxproof.validate.verdict import Verdict as Verdict
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Bisection": "onnxproof.validate.bisect.result",
     "Bundle": "onnxproof.pipeline",
-    "Check": "onnxproof.validate.judge",
+    "Check": "onnxproof.validate.verdict",
     "Job": "onnxproof.job",
     "Prediction": "onnxproof.runtime.predictor",
     "Predictor": "onnxproof.runtime.predictor",
-    "Verdict": "onnxproof.validate.judge",
+    "Verdict": "onnxproof.validate.verdict",
     "bisect": "onnxproof.pipeline",
     "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",

@@ -14,7 +14,9 @@ from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import MANIFEST_FILE
 from onnxproof.source import BundleFolder, look_at, model_at
 from onnxproof.validate.cases import Effort
-from onnxproof.validate.pair import ComparedVerdict, Settings, compare_alone, compare_by_oracle, with_sizes
+from onnxproof.validate.pair import compare_alone, compare_by_oracle, with_sizes
+from onnxproof.validate.trial import Settings
+from onnxproof.validate.verdict import Verdict
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -34,7 +36,7 @@ def compare(
     effort: Effort | None = None,
     threads: int | None = None,
     progress: Progress = silent,
-) -> ComparedVerdict:
+) -> Verdict:
     """Hold the ONNX file ``b`` against the ONNX file ``a``; either may be a bundle.
 
     Where ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at
@@ -106,12 +108,12 @@ def _by_oracle(
     inputs: Mapping[str, str],
     told: tuple[str | None, Effort | None, int | None],
     progress: Progress,
-) -> ComparedVerdict:
+) -> Verdict:
     if inputs:
         raise RequestError("--inputs: the job declares the inputs; leave it out")
     # Both bring torch, which a comparison without a checkpoint does without.
     pipeline = importlib.import_module("onnxproof.pipeline")
-    torch_legs = importlib.import_module("onnxproof.validate.torch_legs")
+    pytorch = importlib.import_module("onnxproof.validate.legs.pytorch")
     asked, wrapped = pipeline.model_of(source, **options)
     job = asked.job
     images, effort, threads = told
@@ -125,7 +127,7 @@ def _by_oracle(
     )
     return compare_by_oracle(
         with_sizes(wrapped, dims),
-        lambda case: torch_legs.torch_truth(wrapped, case, settings.threads),
+        lambda case: pytorch.torch_truth(wrapped, case, settings.threads),
         a,
         b,
         settings,

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from onnxproof.asked import Address, Asked, JobLike, job_to_export, job_to_hold
-from onnxproof.errors import ExportError, JobError, ModelFileError
+from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import staged_folder
 from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
 from onnxproof.export.checkpoint import load_checkpoint
@@ -34,10 +34,10 @@ from onnxproof.source import sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.result import Bisection
-from onnxproof.validate.cases import find_pictures, plan
-from onnxproof.validate.dataset.run import plan_labels
+from onnxproof.validate.cases import find_pictures
 from onnxproof.validate.environment import PACKAGES, versions
-from onnxproof.validate.judge import Check, Verdict
+from onnxproof.validate.trial import Plan, Settings, plan_trial
+from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import get_family
 from onnxproof.wrappers.families.module import wrap_for_job
@@ -142,10 +142,10 @@ def _export(
     validate: bool,
     progress: Progress,
 ) -> Bundle:
-    _check_ahead(job, model, validate)
+    plan = _check_ahead(job, model)
     with staged_folder(target) as folder:
         graph = make_graph(job, model, progress)
-        graph, verdict = _prove(job, model, checkpoint, graph, folder, validate, progress)
+        graph, verdict = _prove(job, model, checkpoint, graph, folder, plan if validate else None, progress)
         manifest = _write(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             _write_json(folder / PARITY_FILE, verdict.to_json())
@@ -189,22 +189,34 @@ def _wrapped(job: Job, model: Module | None) -> WrappedModel:
     return build_model(job)[0] if model is None else wrap_for_job(job, model)
 
 
-def _check_ahead(job: Job, model: WrappedModel, validate: bool) -> None:
-    """Raise before the slow capture what the steps after it would raise: providers, pictures."""
-    settings = job.validation
-    require_providers(settings.providers)
-    pictures = find_pictures(settings.images, job.folder)
-    if pictures and model.preprocess is None:
-        raise JobError(
-            f'validate.images = "{settings.images}": the model has no picture among its inputs '
-            f"({', '.join(spec.name for spec in model.inputs)}); leave the key out"
-        )
-    if validate:
-        plan_labels(settings.annotations, job.folder, pictures, model, model.classes)
-        plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+def plan_of(job: Job, model: WrappedModel) -> Plan:
+    """What a file of the job's model is tried on."""
+    return plan_trial(model, settings_of(job))
+
+
+def settings_of(job: Job) -> Settings:
+    """How the job's file is tried."""
+    table = job.validation
+    return Settings(
+        images=table.images,
+        annotations=table.annotations,
+        folder=job.folder,
+        providers=table.providers,
+        optimization=table.optimization,
+        effort=table.effort,
+        threads=table.threads,
+        seed=table.seed,
+    )
+
+
+def _check_ahead(job: Job, model: WrappedModel) -> Plan:
+    """What the file will be tried on. Raises before the slow capture what the steps after it would raise."""
+    require_providers(job.validation.providers)
+    plan = plan_of(job, model)
     if model.preprocess is not None:
-        for picture in pictures[:SHOWN_PICTURES]:
+        for picture in find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]:
             prepare(picture, model.preprocess)
+    return plan
 
 
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_Graph":
@@ -237,14 +249,14 @@ def _prove(
     checkpoint: Checkpoint | None,
     graph: _Graph,
     folder: Path,
-    validate: bool,
+    plan: Plan | None,
     progress: Progress,
 ) -> tuple[_Graph, Verdict | None]:
-    """Write the model file and validate it; go back to the unsimplified graph where that does better."""
+    """Write the model file and validate it; go back to the unsimplified graph if that does better."""
     _write_model(job, model, checkpoint, graph, folder)
-    if not validate:
+    if plan is None:
         return graph, None
-    verdict = _validate(job, model, folder / MODEL_FILE, progress, notes=graph.notes)
+    verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=graph.notes)
     if verdict.status == "pass" or graph.simplifier == "none":
         return graph, verdict
     plain = replace(
@@ -254,7 +266,7 @@ def _prove(
         notes=(*graph.notes, f"not simplified: the simplified graph did worse ({_first_failure(verdict)})"),
     )
     _write_model(job, model, checkpoint, plain, folder)
-    plain_verdict = _validate(job, model, folder / MODEL_FILE, progress, notes=plain.notes)
+    plain_verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=plain.notes)
     if _failures(plain_verdict) < _failures(verdict):
         return plain, plain_verdict
     _write_model(job, model, checkpoint, graph, folder)
@@ -274,6 +286,7 @@ def _validate(
     job: Job,
     model: WrappedModel,
     file: Path,
+    plan: Plan,
     progress: Progress,
     *,
     checks: Sequence[Check] = (),
@@ -282,8 +295,7 @@ def _validate(
     return validate_file(
         model,
         file,
-        job.validation,
-        folder=job.folder,
+        plan,
         opset=job.export.opset,
         target=job.export.target,
         extra_checks=checks,
@@ -405,7 +417,8 @@ def validate(
     False.
     """
     asked, wrapped, file, checks = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
-    return _validate(asked.job, wrapped, file, progress, checks=checks, notes=asked.notes)
+    plan = plan_of(asked.job, wrapped)
+    return _validate(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
 
 
 def _to_hold(
@@ -446,7 +459,7 @@ def bisect(
     asked, wrapped, file, _ = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
     job = asked.job
     chosen = None if case is None else str(case)
-    found = bisect_file(wrapped, file, job.validation, folder=job.folder, case=chosen, progress=progress)
+    found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
     result = replace(found.result, notes=asked.notes)
     if found.repro is not None:
         with staged_folder(Path("bisect") / job.name if out is None else Path(out)) as folder:

@@ -95,7 +95,7 @@ def test_validate_refuses_a_picture_before_its_sweep(
         raise AssertionError("the request was found wrong only after the sweep had begun")
 
     # By its name the package's function would be found, not the folder.
-    monkeypatch.setattr(importlib.import_module("onnxproof.validate.verify"), "sweep", sweep)
+    monkeypatch.setattr(importlib.import_module("onnxproof.validate.verify"), "measure", sweep)
     truncate(pictures_folder / "4.png")
     model = small_bundle / "model.onnx"
     wanted = ("validate", small_job, "--onnx", model, *images(pictures_folder))

@@ -131,6 +131,6 @@ def test_validate_cannot_write_below_a_file(
         raise AssertionError("the request was found wrong only after the sweep had begun")
 
     # By its name the package's function would be found, not the folder.
-    monkeypatch.setattr(importlib.import_module("onnxproof.validate.verify"), "sweep", sweep)
+    monkeypatch.setattr(importlib.import_module("onnxproof.validate.verify"), "measure", sweep)
     below = regular_file / "below"
     refuse("validate", small_bundle, "--out", below, says=(str(below), "cannot be written", "--out"))

@@ -197,7 +197,7 @@ ROOMS = {
 """Which parts of onnxproof each part may import."""
 
 TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.")
-TORCH_LEGS = {"onnxproof.validate.torch_legs", "onnxproof.validate.bisect.truth"}
+TORCH_LEGS = {"onnxproof.validate.legs.pytorch", "onnxproof.validate.bisect.truth"}
 
 
 def imports(file: Path) -> Iterator[str]:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph
+from onnxproof.pipeline import build_model, make_graph, plan_of
 from onnxproof.validate.bisect import locate
 from onnxproof.validate.bisect.locate import Bisected, bisect_file
 from onnxproof.validate.bisect.truth import Truth
-from onnxproof.validate.cases import Case, Content, find_pictures, materialise, plan
-from onnxproof.validate.legs import OrtLeg
-from onnxproof.validate.torch_legs import TorchLeg
+from onnxproof.validate.cases import Case, Content, materialise
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.wrappers.family import WrappedModel
 
 Array = NDArray[Any]
@@ -71,13 +71,10 @@ class Export:
     def bisected(self, proto: onnx.ModelProto, folder: Path, **settings: Any) -> Bisected:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return bisect_file(self.model, file, self.job.validation, folder=self.job.folder, **settings)
+        return bisect_file(self.model, file, plan_of(self.job, self.model), **settings)
 
     def plan(self) -> dict[str, Case]:
-        settings = self.job.validation
-        pictures = find_pictures(settings.images, self.job.folder)
-        cases = plan(self.model.dims, self.model.preprocess, pictures, settings.effort, settings.seed)
-        return {case.name: case for case in cases}
+        return {case.name: case for case in plan_of(self.job, self.model).cases}
 
     def cases(self) -> list[str]:
         return list(self.plan())
@@ -104,7 +101,7 @@ class Export:
             for name, graph in (("healthy", self.proto), ("changed", proto)):
                 onnx.save(graph, folder / f"{name}.onnx")
                 legs.append(OrtLeg(folder / f"{name}.onnx", ["CPUExecutionProvider"], 1))
-            truth = TorchLeg(self.model.module, torch.float64, self.model.outputs, 1).run(arrays).outputs
+            truth = TorchLeg(self.model, torch.float64, 1).run(arrays).outputs
             healthy = legs[0].run(arrays).outputs
             try:
                 changed = legs[1].run(arrays).outputs

@@ -18,11 +18,11 @@ from PIL import Image
 import onnxproof
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph
+from onnxproof.pipeline import build_model, make_graph, plan_of
 from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.multilabel import sigmoid
-from onnxproof.validate.judge import Check, Verdict
-from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel
 
@@ -65,7 +65,7 @@ class Export:
     def verdict(self, proto: onnx.ModelProto, folder: Path) -> Verdict:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return validate_file(self.model, file, self.job.validation, folder=self.job.folder, opset=20)
+        return validate_file(self.model, file, plan_of(self.job, self.model), opset=20)
 
     def edited(self, edit: Callable[[onnx.GraphProto], None]) -> onnx.ModelProto:
         proto = onnx.ModelProto()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.validate.pair import ComparedVerdict
+from onnxproof.validate.verdict import Pairing, Verdict
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -54,7 +54,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return exported
 
 
-def compare(name: str, a: Path, b: Path, **options: Any) -> ComparedVerdict:
+def pairing(verdict: Verdict) -> Pairing:
+    assert verdict.pairing is not None
+    return verdict.pairing
+
+
+def compare(name: str, a: Path, b: Path, **options: Any) -> Verdict:
     images = str(DIGITS / PICTURES[name]) if name in PICTURES else None
     return onnxproof.compare(a, b, images=images, effort="quick", threads=1, **options)
 
@@ -70,7 +75,7 @@ def damaged(file: Path, target: Path, factor: float = 1.0001) -> Path:
     return target
 
 
-def failed(verdict: ComparedVerdict) -> set[str]:
+def failed(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.status == "fail"}
 
 
@@ -79,7 +84,7 @@ def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp
     a = exported(name)
     healthy = compare(name, a, exported(name, *UNFOLDED))
     assert healthy.passed, healthy.checks
-    assert healthy.rule == "two-runs"
+    assert pairing(healthy).rule == "two-runs"
     fault = compare(name, a, damaged(a, tmp_path / "b.onnx"))
     assert "ratio_rms" in failed(fault), fault.checks
 
@@ -161,12 +166,13 @@ def test_a_bundle_without_a_checkpoint_needs_its_module(tmp_path: Path) -> None:
     ).path
     b = damaged(bundle / "model.onnx", tmp_path / "b.onnx")
     alone = onnxproof.compare(bundle, b, threads=1)
-    assert (alone.rule, alone.status) == ("two-runs", "fail")
+    assert (pairing(alone).rule, alone.status) == ("two-runs", "fail")
     assert any("the module that it exported is not given" in note for note in alone.notes)
     told = onnxproof.compare(bundle, b, model=module, threads=1)
-    assert (told.rule, told.status) == ("oracle", "fail")
-    assert told.baseline is not None
-    assert told.baseline.passed, told.baseline.checks
+    assert (pairing(told).rule, told.status) == ("oracle", "fail")
+    baseline = pairing(told).baseline
+    assert baseline is not None
+    assert baseline.passed, baseline.checks
     assert told.facts[0].reference == "torch-float32"
 
 
@@ -179,5 +185,5 @@ def test_a_lost_checkpoint_leaves_a_to_judge(exported: Any, tmp_path: Path) -> N
     (moved / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
     (moved / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes())
     verdict = onnxproof.compare(moved, bundle, effort="quick", threads=1)
-    assert (verdict.rule, verdict.status) == ("two-runs", "pass")
+    assert (pairing(verdict).rule, verdict.status) == ("two-runs", "pass")
     assert any("cannot be used" in note for note in verdict.notes)

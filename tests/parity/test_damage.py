@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from onnxproof.export.capture import capture
 from onnxproof.export.graph import finish
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph
+from onnxproof.pipeline import build_model, make_graph, plan_of
 from onnxproof.validate.cases import Case
-from onnxproof.validate.judge import Check, Verdict, judge
-from onnxproof.validate.legs import OrtLeg
+from onnxproof.validate.judge import judge
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.sweep import sweep
-from onnxproof.validate.torch_legs import torch_truth
+from onnxproof.validate.trial import Trial
+from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.families import yolox
 from onnxproof.wrappers.family import WrappedModel
@@ -41,7 +43,7 @@ class Export:
     def verdict(self, proto: onnx.ModelProto, folder: Path) -> Verdict:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return validate_file(self.model, file, self.job.validation, folder=self.job.folder, opset=20)
+        return validate_file(self.model, file, plan_of(self.job, self.model), opset=20)
 
     def recaptured(self, module: nn.Module, opset: int = 20) -> onnx.ModelProto:
         captured = capture(self.model, module, "torchscript", opset, optimize=False)
@@ -118,7 +120,7 @@ def test_a_healthy_export_passes_at_every_declared_size(tmp_path: Path) -> None:
     sizes = [(size, width.min) for size in every] + [(height.min + 32, size) for size in every]
     cases = [Case(f"{h}x{w}", {"batch": 1, "height": h, "width": w}, "noise", h + w) for h, w in sizes]
     candidate = OrtLeg(file, job.validation.providers, 1)
-    (facts,) = sweep(model, torch_truth(model, cases[0], 1), [candidate], cases)
+    (facts,) = sweep(Trial(model, torch_truth(model, cases[0], 1), (candidate,), tuple(cases)))
     checks = judge(facts, {"label": "score"})
     assert facts.cases == 2 * 19
     assert {check.status for check in checks} <= {"pass", "skipped"}, checks

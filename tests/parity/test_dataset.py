@@ -18,7 +18,7 @@ import onnxproof
 from onnxproof.cli import main
 from onnxproof.pipeline import Bundle
 from onnxproof.validate.dataset.run import SCORE_THRESHOLD
-from onnxproof.validate.judge import Check, Verdict
+from onnxproof.validate.verdict import Check, Verdict
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -59,8 +59,8 @@ def test_the_detectors_map_is_the_same_in_both_legs(yolox: Bundle) -> None:
     verdict = verdict_of(yolox)
     assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
     (found,) = verdict.dataset
-    assert (found.pictures, found.annotations, found.defects) == (12, 59, ())
-    assert found.matched >= 59
+    assert (found.pictures, found.annotations, found.decisions.defects) == (12, 59, ())
+    assert found.decisions.matched >= 59
     figures = {figure.name: figure for figure in found.figures}
     assert figures["mAP"].reference > 0.6
     assert figures["mAP at IoU 0.5"].reference > 0.8
@@ -145,7 +145,7 @@ def test_a_damaged_file_has_another_map_and_fails(
     check = dataset_check(verdict)
     (found,) = verdict.dataset
     assert check.status == "fail"
-    assert found.defects
+    assert found.decisions.defects
     assert found.figures[0].reference > 0.6
     assert check.value is not None
     assert check.value > 0.005

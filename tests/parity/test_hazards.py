@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph
+from onnxproof.pipeline import build_model, make_graph, plan_of
 from onnxproof.validate.hazards import Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel
@@ -187,8 +187,8 @@ def test_the_verdict_holds_the_hazards_and_notes_the_advice(classifier: Export, 
 
     file = tmp_path / "model.onnx"
     onnx.save(classifier.damaged(damage), file)
-    settings = classifier.job.validation
-    verdict = validate_file(classifier.model, file, settings, folder=classifier.job.folder, opset=20)
+    plan = plan_of(classifier.job, classifier.model)
+    verdict = validate_file(classifier.model, file, plan, opset=20)
     by_name = {check.name: check for check in verdict.checks}
     assert by_name["weights"].status == "fail"
     assert [found.hazard.name for found in classifier.hazards(classifier.proto)] == [

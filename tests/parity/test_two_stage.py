@@ -20,7 +20,7 @@ import onnxproof
 from onnxproof.errors import JobError
 from onnxproof.job import Job, load_job, override
 from onnxproof.pipeline import Bundle, build_model
-from onnxproof.validate.judge import Verdict
+from onnxproof.validate.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))

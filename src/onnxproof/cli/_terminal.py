@@ -18,8 +18,8 @@ from rich.progress import (
 from rich.text import Text
 
 from onnxproof.progress import Progress as Report
-from onnxproof.validate.judge import Verdict
 from onnxproof.validate.report.table import verdict_table
+from onnxproof.validate.verdict import Verdict
 
 LOG_WIDTH = 140
 """Columns of a table that goes to a file or a pipe, wide enough to break no cell."""

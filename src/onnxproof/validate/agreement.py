@@ -10,7 +10,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.validate.hazards import read_graph
 from onnxproof.validate.hazards.metadata import against_graph
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 NAME = "manifest"
 

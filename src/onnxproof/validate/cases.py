@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,21 @@ class Case:
             "content": self.content,
             "seed": self.seed,
             "picture": picture,
+            "native": self.native,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``; the picture's folder is not told, so ``picture`` is its name alone."""
+        picture = value["picture"]
+        return cls(
+            value["name"],
+            dict(value["sizes"]),
+            value["content"],
+            value["seed"],
+            None if picture is None else Path(picture),
+            value.get("native", False),
+        )
 
 
 def plan(

@@ -1,20 +1,43 @@
-"""Hold the decisions of the reference and of the candidate against each other, picture by picture.
+"""Compare the decisions of the reference and of the candidate, picture by picture.
 
-Whether a difference is a tie hangs on error bounds that are known only when all cases have run. So
-pictures whose decisions differ keep the little that is needed to judge them; all others are counted
-and forgotten.
+Whether a difference is a tie depends on error bounds, which are known only when all cases have run and a
+policy is chosen. So a picture whose decisions differ keeps the little that is needed to judge it; all others
+are counted and forgotten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from onnxproof.runtime.tasks import get_task
-from onnxproof.validate.facts import Answer, Arrays, Decisions, Located
-from onnxproof.validate.limits import error_bound
-from onnxproof.validate.measure import ErrorPool
+from onnxproof.validate.facts import Located, Outcome
+from onnxproof.validate.legs.leg import Answer, Arrays
+from onnxproof.validate.measure import Extremes
+
+CERTAIN = 2.0
+"""A picture with equal decisions is forgotten if its numbers lie within this many times PyTorch's largest
+error of PyTorch's own. Every policy allows that much; what lies beyond it the policy decides on."""
+
+CERTAIN_SHARE = 2.0**-16
+"""The same if there is no oracle, so that PyTorch's error is not known: as a share of the largest value."""
+
+Bound = Callable[[Extremes], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """The evidence of one picture in both legs, as far as comparing it needs.
+
+    ``apart`` is None if the decisions differ. Otherwise it says how far each quantity lies apart (infinite
+    if the shapes differ), and ``count`` how many decisions are equal.
+    """
+
+    reference: Any
+    candidate: Any
+    apart: Mapping[str, float] | None
+    count: int
 
 
 @dataclass(slots=True)
@@ -27,8 +50,9 @@ class DecisionPool:
     pictures: int = 0
     reference: int = 0
     matched: int = 0
-    quantities: dict[str, ErrorPool] = field(default_factory=dict)
-    open_pairs: list[tuple[str, int, Any, Any]] = field(default_factory=list)
+    quantities: dict[str, Extremes] = field(default_factory=dict)
+    pairs: dict[tuple[str, int], _Pair] = field(default_factory=dict)
+    """By case and picture of its batch."""
 
     def add(
         self,
@@ -41,8 +65,8 @@ class DecisionPool:
     ) -> None:
         """Add one case's answers: the oracle's, the reference's and the candidate's.
 
-        ``quantities`` are what the task's margins are measured in, of each leg; None where the answers'
-        shapes agree and the task can tell them itself. ``measure_only`` adds to the error bounds alone.
+        ``quantities`` are what the task's margins are measured in, of each leg. They are None if the answers'
+        shapes agree, so that the task can tell them itself. ``measure_only`` adds to the error bounds alone.
         """
         task = get_task(self.task)
         legs = [task.evidence(answer.outputs, sizes, self.post, answer.margins) for answer in answers]
@@ -55,53 +79,74 @@ class DecisionPool:
             if measure_only:
                 continue
             self.pictures += 1
-            wanted_decisions, found_decisions = (
-                task.decide(wanted, self.post),
-                task.decide(found, self.post),
-            )
-            self.reference += task.count(wanted_decisions)
-            if not task.differ(wanted_decisions, found_decisions) and self._close(values[1], values[2]):
-                self.matched += task.count(wanted_decisions)
+            decided = [task.decide(evidence, self.post) for evidence in (wanted, found)]
+            count = task.count(decided[0])
+            self.reference += count
+            apart = None if task.differ(*decided) else _apart(values[1], values[2])
+            if apart is not None and self._certain(apart):
+                self.matched += count
             else:
-                pair = task.thin(wanted, found, self.post)
-                self.open_pairs.append((case, index, *pair))
+                self.pairs[case, index] = _Pair(*task.thin(wanted, found, self.post), apart, count)
 
-    def _measure(self, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
-        for name in oracle:
-            pool = self.quantities.setdefault(name, ErrorPool(name, ""))
-            # All as one case: bounds, which every picture asks for anew, need not know where errors stood.
-            pool.add("", oracle[name], reference[name], candidate[name])
+    def merge(self, other: Self) -> None:
+        """Take over what another pool of the same contract found on other cases."""
+        self.pictures += other.pictures
+        self.reference += other.reference
+        self.matched += other.matched
+        for name, extremes in other.quantities.items():
+            self.quantities.setdefault(name, Extremes()).merge(extremes)
+        self.pairs |= other.pairs
 
-    def _close(self, reference: Arrays, candidate: Arrays) -> bool:
-        """Whether all quantities lie within the bounds so far, which can only grow."""
-        if any(reference[name].shape != candidate[name].shape for name in reference):
-            return False
-        bounds = self._bounds()
-        # Infinity less infinity is NaN, which lies within no bound.
-        with np.errstate(invalid="ignore"):
-            return all(
-                bool(
-                    np.max(np.abs(np.subtract(reference[name], candidate[name], dtype=np.float64)), initial=0)
-                    <= bounds[name]
-                )
-                for name in reference
-            )
+    def result(self, bound: Bound, order: Sequence[str]) -> Outcome:
+        """What differs is a tie or a defect within the bounds of the whole sweep.
 
-    def _bounds(self) -> dict[str, float]:
-        return {
-            name: error_bound(pool.result(), has_oracle=self.has_oracle)
-            for name, pool in self.quantities.items()
-        }
-
-    def result(self) -> Decisions:
-        """Judge what differed, with the bounds of the whole sweep."""
-        task, bounds = get_task(self.task), self._bounds()
+        ``bound`` gives a quantity's bound from its extremes; ``order`` are the cases' names as planned.
+        """
+        task = get_task(self.task)
+        bounds = {name: bound(extremes) for name, extremes in self.quantities.items()}
+        places = {name: place for place, name in enumerate(order)}
         matched = self.matched
         ties: list[Located] = []
         defects: list[Located] = []
-        for case, index, reference, candidate in self.open_pairs:
-            comparison = task.compare(reference, candidate, self.post, bounds)
+        for case, index in sorted(self.pairs, key=lambda key: (places.get(key[0], len(places)), key)):
+            pair = self.pairs[case, index]
+            if pair.apart is not None and (
+                # Again, with the errors of the whole sweep: so the order of the cases does not matter.
+                self._certain(pair.apart) or all(pair.apart[name] <= bounds[name] for name in pair.apart)
+            ):
+                matched += pair.count
+                continue
+            comparison = task.compare(pair.reference, pair.candidate, self.post, bounds)
             matched += comparison.matched
             ties += (Located(case, index, finding) for finding in comparison.ties)
             defects += (Located(case, index, finding) for finding in comparison.defects)
-        return Decisions(self.pictures, self.reference, matched, tuple(ties), tuple(defects))
+        return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects))
+
+    def _measure(self, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
+        for name in oracle:
+            self.quantities.setdefault(name, Extremes()).add(oracle[name], reference[name], candidate[name])
+
+    def _certain(self, apart: Mapping[str, float]) -> bool:
+        """Whether all quantities lie within what every policy allows: errors so far, which can only grow."""
+        return all(
+            apart[name]
+            <= max(
+                CERTAIN * self.quantities[name].floor_max,
+                0.0 if self.has_oracle else CERTAIN_SHARE * self.quantities[name].scale_max,
+            )
+            for name in apart
+        )
+
+
+def _apart(reference: Arrays, candidate: Arrays) -> dict[str, float]:
+    """How far each quantity of the candidate lies from the reference's, at most."""
+    if any(reference[name].shape != candidate[name].shape for name in reference):
+        return dict.fromkeys(reference, np.inf)
+    # Infinity less infinity is NaN, which lies within no bound.
+    with np.errstate(invalid="ignore"):
+        return {
+            name: float(
+                np.max(np.abs(np.subtract(reference[name], candidate[name], dtype=np.float64)), initial=0)
+            )
+            for name in reference
+        }

@@ -4,21 +4,12 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
+
+from onnxproof.validate.trial import Settings
 
 PACKAGES = ("onnxproof", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
 """Those that an export and its verdict rest on."""
-
-
-class Settings(Protocol):
-    """What of a verdict's settings is told; a job's ``[validate]`` has it."""
-
-    @property
-    def threads(self) -> int: ...
-    @property
-    def effort(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
 
 
 def environment(settings: Settings, packages: Iterable[str]) -> dict[str, Any]:

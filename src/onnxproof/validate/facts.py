@@ -1,18 +1,13 @@
-"""What is compared, what legs answer, what a sweep finds: values that the other modules of this folder pass
-around."""
+"""What a sweep found of one candidate, as values without tensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, Self
 
-from numpy.typing import NDArray
-
-from onnxproof.contract import Preprocess
+from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.runtime.tasks import Finding
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.measure import LabelMeasurement, Measurement
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 class Contract(Protocol):
@@ -31,6 +26,8 @@ class Contract(Protocol):
     @property
     def preprocess(self) -> Preprocess | None: ...
     @property
+    def classes(self) -> tuple[ClassInfo, ...]: ...
+    @property
     def postprocess(self) -> Mapping[str, Any]: ...
 
 
@@ -44,6 +41,7 @@ class FileContract:
     dims: tuple[Dim, ...]
     fields: tuple[Field, ...]
     preprocess: Preprocess | None
+    classes: tuple[ClassInfo, ...]
     postprocess: Mapping[str, Any]
 
     @classmethod
@@ -52,12 +50,8 @@ class FileContract:
         return cls(**{entry.name: getattr(contract, entry.name) for entry in fields(cls)})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a leg returned: outputs by name, and margins by the name of a label field."""
-
-    outputs: Arrays
-    margins: Arrays
+SHOWN_FINDINGS = 100
+"""How many ties and defects of a leg a verdict spells out; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +71,15 @@ class Located:
             "cause": self.finding.cause,
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        return cls(value["case"], value["picture"], Finding(value["what"], value["cause"]))
+
 
 @dataclass(frozen=True, slots=True)
-class Decisions:
-    """The outcome over all pictures: ``reference`` decisions were taken on ``pictures`` pictures."""
+class Outcome:
+    """The decisions on all pictures: the reference took ``reference`` of them on ``pictures`` pictures."""
 
     pictures: int
     reference: int
@@ -90,8 +89,74 @@ class Decisions:
 
 
 @dataclass(frozen=True, slots=True)
+class Decisions:
+    """An Outcome as a verdict tells it: the first ties and defects, and how many more there are."""
+
+    pictures: int
+    reference: int
+    matched: int
+    ties: tuple[Located, ...]
+    defects: tuple[Located, ...]
+    more_ties: int = 0
+    more_defects: int = 0
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """The outcome with at most SHOWN_FINDINGS ties and as many defects."""
+        return cls(
+            outcome.pictures,
+            outcome.reference,
+            outcome.matched,
+            outcome.ties[:SHOWN_FINDINGS],
+            outcome.defects[:SHOWN_FINDINGS],
+            len(outcome.ties[SHOWN_FINDINGS:]),
+            len(outcome.defects[SHOWN_FINDINGS:]),
+        )
+
+    @property
+    def tie_count(self) -> int:
+        """How many ties there are, those that are not spelled out included."""
+        return len(self.ties) + self.more_ties
+
+    @property
+    def defect_count(self) -> int:
+        """How many defects there are, those that are not spelled out included."""
+        return len(self.defects) + self.more_defects
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "pictures": self.pictures,
+            "reference": self.reference,
+            "matched": self.matched,
+            "ties": self.tie_count,
+            "defects": self.defect_count,
+            "findings": {
+                "ties": [located.to_json() for located in self.ties],
+                "defects": [located.to_json() for located in self.defects],
+            },
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        ties, defects = (
+            tuple(map(Located.from_json, value["findings"][kind])) for kind in ("ties", "defects")
+        )
+        return cls(
+            value["pictures"],
+            value["reference"],
+            value["matched"],
+            ties,
+            defects,
+            value["ties"] - len(ties),
+            value["defects"] - len(defects),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """A case on which the candidate could not answer, or answered in another form."""
+    """A case on which the candidate did not answer, or answered in another form."""
 
     case: str
     reason: str
@@ -99,12 +164,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one candidate leg did. ``oracle_missing`` says why there is no float64 oracle, or None;
-    ``held_back`` counts the rows that have no like in PyTorch, since an earlier decision was open, out of
-    ``rows``; ``repeated`` are the cases that were looked at again, on inputs next to their own. ``all_rows``
-    are the decisions of a graph that ends in NMS down to its own threshold, None of others.
-    ``constant_fields`` are measured on pictures of one value, ``fields`` on all others. ``reference``
-    and ``oracle`` are the names of the legs that it is held against.
+    """What one candidate leg did.
+
+    ``fields`` are measured on all cases but the pictures of one value, whose errors are in
+    ``constant_fields``. ``all_rows`` are the decisions of a graph that ends in NMS down to the graph's own
+    threshold; it is None for other graphs. Of ``rows`` returned rows ``held_back`` were not measured: they
+    depend on an earlier decision that float error can change. ``repeated`` names the cases that were measured
+    again, on inputs next to their own. ``oracle_missing`` says why there is no float64 oracle, None if there
+    is one. ``reference`` and ``oracle`` are the names of the legs that the candidate was compared with.
     """
 
     leg: str
@@ -127,5 +194,5 @@ class Facts:
 
     @property
     def witness(self) -> str:
-        """What the file is held against, in a word."""
+        """What the file is compared with, in a word."""
         return "PyTorch" if self.reference.startswith("torch") else self.reference

@@ -5,9 +5,9 @@ float32, C the candidate; rms and largest magnitude of each, and where the large
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ HEAVY = 0.9
 
 LARGE = 2**24
 """Arrays of more elements than this are added row by row, so that no copy of all of them is made."""
+
+REACH = 5.0
+"""Differences of up to this many times PyTorch's own error are taken for float error while rows and labels
+are paired. It decides what is compared with what, and is no limit of a verdict."""
 
 Array = NDArray[Any]
 
@@ -59,7 +63,7 @@ class Measurement:
     @property
     def floor_max(self) -> float:
         """The reference's largest error, at least one unit in the last place of the largest value."""
-        return max(self.max_reference, FLOAT32_EPSILON * self.scale_max, math.ulp(0.0))
+        return _floor_max(self.max_reference, self.scale_max)
 
     @property
     def ratio_rms(self) -> float:
@@ -85,8 +89,8 @@ class LabelMeasurement:
 
 
 @dataclass(slots=True)
-class _CaseErrors:
-    """What one case adds to a pool."""
+class _RunErrors:
+    """What one run of one case adds to a pool."""
 
     count: int = 0
     squares_reference: float = 0.0
@@ -96,22 +100,40 @@ class _CaseErrors:
     scale_max: float = 0.0
     nonfinite: int = 0
 
+    def add(self, other: "_RunErrors") -> None:
+        """Add another part of the same run."""
+        self.count += other.count
+        self.squares_reference += other.squares_reference
+        self.squares_candidate += other.squares_candidate
+        self.max_reference = max(self.max_reference, other.max_reference)
+        self.max_candidate = max(self.max_candidate, other.max_candidate)
+        self.scale_max = max(self.scale_max, other.scale_max)
+        self.nonfinite += other.nonfinite
+
+
+Run = tuple[str, int]
+"""A case's name and the number of its replica that was run, 0 for the case itself."""
+
 
 @dataclass(slots=True)
 class ErrorPool:
-    """Accumulates a Measurement over cases; keeps a few numbers for each."""
+    """Accumulates a Measurement over cases; keeps a few numbers for each run.
+
+    Sums over runs are rounded once (``math.fsum``), so that they do not depend on the order of the runs.
+    """
 
     name: str
     unit: str
-    cases: dict[str, _CaseErrors] = field(default_factory=dict)
+    cases: dict[str, _RunErrors] = field(default_factory=dict)
+    replicas: dict[Run, _RunErrors] = field(default_factory=dict)
 
-    def add(self, case: str, oracle: Array, reference: Array, candidate: Array) -> None:
-        """Add one case's values, all of one shape, of any float dtype."""
+    def add(self, case: str, oracle: Array, reference: Array, candidate: Array, *, replica: int = 0) -> None:
+        """Add one run's values, all of one shape, of any float dtype."""
         if oracle.ndim > 1 and oracle.size > LARGE:
             for rows in zip(oracle, reference, candidate, strict=True):
-                self.add(case, *rows)
+                self.add(case, *rows, replica=replica)
             return
-        errors = self.cases.setdefault(case, _CaseErrors())
+        errors = self._of(case, replica)
         truth = oracle.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)
@@ -126,76 +148,146 @@ class ErrorPool:
             error_reference, error_candidate = error_reference[both], error_candidate[both]
         if not truth.size:
             return
-        errors.count += truth.size
-        errors.squares_reference += float(np.vdot(error_reference, error_reference))
-        errors.squares_candidate += float(np.vdot(error_candidate, error_candidate))
-        errors.max_candidate = max(errors.max_candidate, _largest(error_candidate))
-        errors.max_reference = max(errors.max_reference, _largest(error_reference))
-        errors.scale_max = max(errors.scale_max, _largest(truth))
+        errors.add(
+            _RunErrors(
+                truth.size,
+                float(np.vdot(error_reference, error_reference)),
+                float(np.vdot(error_candidate, error_candidate)),
+                _largest(error_reference),
+                _largest(error_candidate),
+                _largest(truth),
+            )
+        )
+
+    def merge(self, other: Self) -> None:
+        """Take over what another pool of the same field measured."""
+        for case, errors in other.cases.items():
+            self._of(case).add(errors)
+        for run, errors in other.replicas.items():
+            self._of(*run).add(errors)
 
     def forget(self, case: str) -> None:
-        """Drop what a case added, but for what was not finite."""
+        """Drop what the case itself added, except the count of what was not finite."""
         if case in self.cases:
-            self.cases[case] = _CaseErrors(nonfinite=self.cases[case].nonfinite)
+            self.cases[case] = _RunErrors(nonfinite=self.cases[case].nonfinite)
 
-    def result(self) -> Measurement:
-        """The measurement so far."""
-        cases = self.cases.values()
-        count = sum(errors.count for errors in cases)
-        by_peak = max(self.cases, key=lambda case: self.cases[case].max_candidate, default="")
-        nonfinite = [case for case, errors in self.cases.items() if errors.nonfinite]
+    @property
+    def runs(self) -> list[_RunErrors]:
+        """What every run added."""
+        return [*self.cases.values(), *self.replicas.values()]
+
+    def result(self, order: Sequence[str] = ()) -> Measurement:
+        """The measurement so far. ``order`` are the cases' names as planned; of equals the first is named.
+
+        Cases that are not in ``order`` come last, as they were added.
+        """
+        cases, runs = self._by_case(order), self.runs
+        count = sum(errors.count for errors in runs)
+        by_peak = max(cases, key=lambda case: max(run.max_candidate for run in cases[case]), default="")
+        nonfinite = [case for case, errors in cases.items() if any(run.nonfinite for run in errors)]
         return Measurement(
             name=self.name,
             unit=self.unit,
             count=count,
-            rms_reference=math.sqrt(sum(errors.squares_reference for errors in cases) / max(count, 1)),
-            rms_candidate=math.sqrt(sum(errors.squares_candidate for errors in cases) / max(count, 1)),
-            max_reference=max((errors.max_reference for errors in cases), default=0.0),
-            max_candidate=max((errors.max_candidate for errors in cases), default=0.0),
-            scale_max=max((errors.scale_max for errors in cases), default=0.0),
+            rms_reference=math.sqrt(math.fsum(errors.squares_reference for errors in runs) / max(count, 1)),
+            rms_candidate=math.sqrt(math.fsum(errors.squares_candidate for errors in runs) / max(count, 1)),
+            max_reference=max((errors.max_reference for errors in runs), default=0.0),
+            max_candidate=max((errors.max_candidate for errors in runs), default=0.0),
+            scale_max=max((errors.scale_max for errors in runs), default=0.0),
             worst_case=by_peak if count else "",
-            nonfinite=sum(errors.nonfinite for errors in cases),
+            nonfinite=sum(errors.nonfinite for errors in runs),
             nonfinite_case=nonfinite[0] if nonfinite else "",
-            heaviest=self._heaviest(),
+            heaviest=_heaviest(cases),
         )
 
-    def _heaviest(self) -> tuple[str, ...]:
-        chosen: list[str] = []
-        carried, all_squares = 0.0, sum(errors.squares_candidate for errors in self.cases.values())
-        for case, errors in sorted(self.cases.items(), key=lambda entry: -entry[1].squares_candidate):
-            if not carried < HEAVY * all_squares:
-                break
-            chosen.append(case)
-            carried += errors.squares_candidate
-        return tuple(chosen)
+    def _of(self, case: str, replica: int = 0) -> _RunErrors:
+        if replica:
+            return self.replicas.setdefault((case, replica), _RunErrors())
+        return self.cases.setdefault(case, _RunErrors())
+
+    def _by_case(self, order: Sequence[str]) -> dict[str, list[_RunErrors]]:
+        cases: dict[str, list[_RunErrors]] = {case: [] for case in order}
+        for case, errors in self.cases.items():
+            cases.setdefault(case, []).append(errors)
+        for (case, _), errors in self.replicas.items():
+            cases.setdefault(case, []).append(errors)
+        return {case: errors for case, errors in cases.items() if errors}
+
+
+def _heaviest(cases: Mapping[str, Sequence[_RunErrors]]) -> tuple[str, ...]:
+    squares = {case: math.fsum(run.squares_candidate for run in runs) for case, runs in cases.items()}
+    chosen: list[str] = []
+    for case in sorted(squares, key=lambda case: -squares[case]):
+        if not math.fsum(squares[name] for name in chosen) < HEAVY * math.fsum(squares.values()):
+            break
+        chosen.append(case)
+    return tuple(chosen)
+
+
+@dataclass(slots=True)
+class Extremes:
+    """The largest errors and the largest value of one quantity that decisions rest on."""
+
+    max_reference: float = 0.0
+    max_candidate: float = 0.0
+    scale_max: float = 0.0
+
+    def add(self, oracle: Array, reference: Array, candidate: Array) -> None:
+        """Add values of one shape, of any float dtype."""
+        pool = ErrorPool("", "")
+        pool.add("", oracle, reference, candidate)
+        for errors in pool.runs:
+            self.merge(type(self)(errors.max_reference, errors.max_candidate, errors.scale_max))
+
+    def merge(self, other: Self) -> None:
+        """Take over what was measured elsewhere."""
+        self.max_reference = max(self.max_reference, other.max_reference)
+        self.max_candidate = max(self.max_candidate, other.max_candidate)
+        self.scale_max = max(self.scale_max, other.scale_max)
+
+    @property
+    def floor_max(self) -> float:
+        """As ``Measurement.floor_max``."""
+        return _floor_max(self.max_reference, self.scale_max)
 
 
 @dataclass(slots=True)
 class LabelPool:
-    """Accumulates a LabelMeasurement over cases, in constant memory."""
+    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin."""
 
     name: str
     count: int = 0
     flips: int = 0
     largest_margin: float = math.nan
-    worst_case: str = ""
+    worst: set[str] = field(default_factory=set)
 
     def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
-        """Add one case's labels. ``margins`` has their shape, or is None where they are not known."""
+        """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
         flipped = ~(oracle == candidate)
         self.count += flipped.size
         flips = int(np.count_nonzero(flipped))
         if not flips:
             return
-        self.flips += flips
         margin = math.inf if margins is None else float(np.max(margins.reshape(flipped.shape)[flipped]))
-        margin = math.inf if math.isnan(margin) else margin
-        if not margin <= self.largest_margin:
-            self.largest_margin, self.worst_case = margin, case
+        self._add(flips, math.inf if math.isnan(margin) else margin, {case})
 
-    def result(self) -> LabelMeasurement:
-        """The measurement so far."""
-        return LabelMeasurement(self.name, self.count, self.flips, self.largest_margin, self.worst_case)
+    def merge(self, other: Self) -> None:
+        """Take over what another pool of the same field measured."""
+        self.count += other.count
+        if other.flips:
+            self._add(other.flips, other.largest_margin, other.worst)
+
+    def _add(self, flips: int, margin: float, cases: set[str]) -> None:
+        self.flips += flips
+        if margin == self.largest_margin:
+            self.worst |= cases
+        elif not margin <= self.largest_margin:
+            self.largest_margin, self.worst = margin, set(cases)
+
+    def result(self, order: Sequence[str] = ()) -> LabelMeasurement:
+        """The measurement so far; ``order`` as in ``ErrorPool.result``."""
+        worst = next((case for case in (*order, *sorted(self.worst)) if case in self.worst), "")
+        return LabelMeasurement(self.name, self.count, self.flips, self.largest_margin, worst)
 
 
 @dataclass(slots=True)
@@ -224,9 +316,10 @@ class FieldPools:
         candidate: Mapping[str, Array],
         margins: Mapping[str, Array],
         *,
+        replica: int = 0,
         constant: bool = False,
     ) -> None:
-        """Add one case's outputs, whose names and shapes agree; ``constant``: of pictures of one value."""
+        """Add one run's outputs, whose names and shapes agree; ``constant``: of pictures of one value."""
         errors = self.constant if constant else self.errors
         for entry in self.fields:
             truth, ref, cand = (
@@ -235,10 +328,21 @@ class FieldPools:
             if entry.kind == "label":
                 self.labels[entry.name].add(case, truth, cand, margins.get(entry.name))
             else:
-                errors[entry.name].add(case, truth, ref, cand)
+                errors[entry.name].add(case, truth, ref, cand, replica=replica)
+
+    def merge(self, other: Self) -> None:
+        """Take over what the pools of another tally of the same fields measured."""
+        for own, others in (
+            (self.errors, other.errors),
+            (self.constant, other.constant),
+        ):
+            for name, pool in own.items():
+                pool.merge(others[name])
+        for name, labels in self.labels.items():
+            labels.merge(other.labels[name])
 
     def forget(self, case: str) -> None:
-        """Drop the errors that a case added; flips stay."""
+        """Drop the errors that the case itself added; flips stay."""
         for pool in (*self.errors.values(), *self.constant.values()):
             pool.forget(case)
 
@@ -246,6 +350,10 @@ class FieldPools:
 def _channels(values: Array, entry: Field) -> Array:
     """The field's slice of the last axis; a scalar is its own."""
     return values[..., entry.channels] if values.ndim else values
+
+
+def _floor_max(max_reference: float, scale_max: float) -> float:
+    return max(max_reference, FLOAT32_EPSILON * scale_max, math.ulp(0.0))
 
 
 def _largest(values: Array) -> float:

@@ -2,12 +2,12 @@
 
 Two rules. With the checkpoint at hand B is judged as ``validate`` judges it, by PyTorch in float64 and
 float32, and so is A: what only PyTorch can tell (candidates before NMS, proposals) is told then. Without it A
-takes PyTorch's place, run twice (floor.py). Nothing here imports torch.
+takes PyTorch's place, run twice (legs/moved_weights.py). Nothing here imports torch.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,16 +17,20 @@ from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.plain import Port
-from onnxproof.runtime.predictor import CPU, RAW_TASK, metadata_of, read_metadata
+from onnxproof.runtime.predictor import RAW_TASK, read_metadata
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
-from onnxproof.validate.cases import Case, Effort, find_pictures, plan
+from onnxproof.validate.cases import Case, find_pictures
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Contract, Facts, FileContract
-from onnxproof.validate.floor import TwoRuns
-from onnxproof.validate.judge import Check, Verdict, conclude, judge, ranks_of, second_looks
-from onnxproof.validate.legs import OrtLeg, Truth
+from onnxproof.validate.interface import interface_differences
+from onnxproof.validate.judge import judge, ranks_of, second_looks
+from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.moved_weights import TwoRuns
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.rows import ends_in_rows
-from onnxproof.validate.sweep import interface_differences, sweep
+from onnxproof.validate.sweep import sweep
+from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
+from onnxproof.validate.verdict import Check, Pairing, Verdict, conclude
 
 Rule = Literal["oracle", "two-runs"]
 
@@ -55,44 +59,6 @@ TINY_SHARE = 1e-3
 """Of the reference's error, what an exact A is taken to err, so that nothing is divided by zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How two files are run. ``images`` is a pattern of pictures, seen from ``folder``, None for none."""
-
-    images: str | None = None
-    folder: Path = Path()
-    providers: tuple[str, ...] = (CPU,)
-    effort: Effort = "normal"
-    threads: int = 2
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedVerdict(Verdict):
-    """B's verdict, the rule that it was reached by, and A's own verdict where PyTorch told one."""
-
-    rule: Rule = "two-runs"
-    a_sha256: str = ""
-    baseline: Verdict | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of ``parity.json``, with "rule", "rule_text", "a_sha256", and in "baseline" what came
-        of A."""
-        # super() without arguments does not know the class, which dataclass makes anew to give it slots.
-        document = Verdict.to_json(self)
-        baseline = None
-        if self.baseline is not None:
-            told = self.baseline.to_json()
-            baseline = {key: told[key] for key in ("verdict", "checks", "decisions", "measurements")}
-        return {
-            **document,
-            "rule": self.rule,
-            "rule_text": RULES[self.rule],
-            "a_sha256": self.a_sha256,
-            "baseline": baseline,
-        }
-
-
 def compare_alone(
     a: Path,
     b: Path,
@@ -102,7 +68,7 @@ def compare_alone(
     inputs: Mapping[str, str] = MappingProxyType({}),
     notes: Sequence[str] = (),
     progress: Progress = silent,
-) -> ComparedVerdict:
+) -> Verdict:
     """B held against A, without PyTorch. ``dims`` and ``inputs`` say what A's file leaves open, in the words
     that ``Dim.parse`` and ``TensorSpec.parse`` read.
 
@@ -112,12 +78,12 @@ def compare_alone(
     """
     legs = _open(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
-    cases = _plan(contract, settings)
+    plan = _plan(contract, settings)
     runs = TwoRuns(a, contract.fields, settings.providers, settings.threads, settings.seed)
-    (facts,) = _swept(contract, runs.truth(), legs[1:], cases, progress)
-    checks = (_metadata_check(*legs), *_checks(contract, facts))
+    facts = _swept(Trial.of(plan, runs.truth(), legs[1:]), progress)
+    checks = (_metadata_check(*legs), *_checks(plan, facts[0]))
     said = (*notes, *assumed, *runs.notes)
-    return _verdict("two-runs", (a, b), settings, cases, (facts,), checks, said)
+    return _verdict("two-runs", (a, b), plan, facts, checks, said)
 
 
 def compare_by_oracle(
@@ -129,13 +95,13 @@ def compare_by_oracle(
     *,
     notes: Sequence[str] = (),
     progress: Progress = silent,
-) -> ComparedVerdict:
+) -> Verdict:
     """A and B held against PyTorch, whose legs ``truth`` makes, given a case to try them on. Raises as
     ``compare_alone``; CheckError where PyTorch cannot run a case."""
     legs = _open(a, b, settings)
-    cases = _plan(contract, settings)
-    before, after = _swept(contract, truth(cases[0]), legs, cases, progress)
-    own = _checks(contract, before)
+    plan = _plan(contract, settings)
+    before, after = _swept(Trial.of(plan, truth(plan.cases[0]), legs), progress)
+    own = _checks(plan, before)
     said = [*notes]
     if after.oracle_missing is not None:
         said.append(
@@ -147,17 +113,18 @@ def compare_by_oracle(
             f"A itself does not pass ({first.name}: {first.reason}); B is judged by PyTorch all the same"
         )
     said += _beside(before, after)
-    baseline = _verdict("oracle", (a, a), settings, cases, (before,), own, ())
-    checks = (_metadata_check(*legs), *_checks(contract, after))
-    return _verdict("oracle", (a, b), settings, cases, (after,), checks, said, baseline)
+    baseline = _verdict("oracle", (a, a), plan, (before,), own, ())
+    checks = (_metadata_check(*legs), *_checks(plan, after))
+    return _verdict("oracle", (a, b), plan, (after,), checks, said, baseline)
 
 
 def _open(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
     """The two files as legs; RequestError where they do not take inputs of the same names."""
-    legs = tuple(OrtLeg(file, settings.providers, settings.threads) for file in (a, b))
-    for leg, letter in zip(legs, "AB", strict=True):
-        leg.name = f"{letter}, {leg.name}"
-    taken = [[value.name for value in leg.session.get_inputs()] for leg in legs]
+    legs = tuple(
+        OrtLeg(file, settings.providers, settings.threads, label=f"{letter}, ")
+        for file, letter in zip((a, b), "AB", strict=True)
+    )
+    taken = [[port.name for port in leg.ports.inputs] for leg in legs]
     if sorted(taken[0]) != sorted(taken[1]):
         raise RequestError(
             f"A takes the inputs {', '.join(taken[0])}, B takes {', '.join(taken[1])}, so no case can be run "
@@ -166,7 +133,7 @@ def _open(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
     return legs[0], legs[1]
 
 
-def _plan(contract: Contract, settings: Settings) -> tuple[Case, ...]:
+def _plan(contract: Contract, settings: Settings) -> Plan:
     try:
         pictures = find_pictures(settings.images, settings.folder)
     except PictureError as error:
@@ -179,32 +146,28 @@ def _plan(contract: Contract, settings: Settings) -> tuple[Case, ...]:
             f"{', '.join(spec.name for spec in contract.inputs)}; leave it out, and say with --inputs which "
             "values they take"
         )
-    return plan(contract.dims, contract.preprocess, pictures, settings.effort, settings.seed)
+    return plan_trial(contract, settings)
 
 
-def _swept(
-    contract: Contract, truth: Truth, legs: Sequence[OrtLeg], cases: Sequence[Case], progress: Progress
-) -> tuple[Facts, ...]:
-    found = sweep(contract, truth, legs, cases, progress=progress)
+def _swept(trial: Trial, progress: Progress) -> tuple[Facts, ...]:
+    found = sweep(trial, progress=progress)
     return tuple(
-        replace(facts, interface=_differences(contract, leg)) for facts, leg in zip(found, legs, strict=True)
+        replace(facts, interface=_differences(trial.contract, leg))
+        for facts, leg in zip(found, trial.candidates, strict=True)
     )
 
 
-def _checks(contract: Contract, facts: Facts) -> tuple[Check, ...]:
-    return judge(facts, ranks_of(contract.fields))
+def _checks(plan: Plan, facts: Facts) -> tuple[Check, ...]:
+    return judge(facts, ranks_of(plan.contract.fields), plan.policy)
 
 
-def _differences(contract: Contract, leg: OrtLeg) -> tuple[str, ...]:
+def _differences(contract: Contract, leg: Leg) -> tuple[str, ...]:
     """How the file declares less than the contract; an axis that it leaves free is no difference, nor is one
     of an output whose size no declared dimension gives."""
     named = {dim.name for dim in contract.dims}
     specs = []
-    for wanted, values in (
-        (contract.inputs, leg.session.get_inputs()),
-        (contract.outputs, leg.session.get_outputs()),
-    ):
-        ports = {port.name: port for port in map(Port.of, values)}
+    for wanted, own in ((contract.inputs, leg.ports.inputs), (contract.outputs, leg.ports.outputs)):
+        ports = {port.name: port for port in own}
         specs.append(tuple(_widened(spec, ports.get(spec.name), named) for spec in wanted))
     return interface_differences(replace(with_sizes(contract, {}), inputs=specs[0], outputs=specs[1]), leg)
 
@@ -224,7 +187,7 @@ def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec
 def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
     """Whether both files tell a host the same: task, classes, what is done before and after. "skipped" where
     one of them tells nothing."""
-    told = [metadata_of(leg.session, Path("the file")) for leg in (a, b)]
+    told = [leg.metadata for leg in (a, b)]
     silent_ones = [
         letter for letter, metadata in zip("AB", told, strict=True) if METADATA_KEY not in metadata
     ]
@@ -282,7 +245,7 @@ def contract_of(
     RequestError where ``dims`` names no dynamic axis, where ``inputs`` do not fit the file or say what its
     metadata says, or where a tensor is of a kind that cannot be compared.
     """
-    metadata = metadata_of(leg.session, file)
+    metadata = leg.metadata
     if METADATA_KEY in metadata:
         if inputs:
             raise RequestError(f"--inputs: {file} declares its inputs itself, in its metadata; leave it out")
@@ -316,7 +279,7 @@ def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
 def _contract_of_graph(
     leg: OrtLeg, dims: Mapping[str, str], inputs: Mapping[str, str]
 ) -> tuple[FileContract, tuple[str, ...]]:
-    ports = [Port.of(value) for value in leg.session.get_inputs()]
+    ports = leg.ports.inputs
     _require_names(inputs, [port.name for port in ports], "--inputs", "input")
     specs = tuple(
         _spec_of(port, TensorSpec.parse(port.name, inputs[port.name]) if port.name in inputs else None)
@@ -339,7 +302,7 @@ def _contract_of_graph(
             f"A does not say which values it takes; drawn from 0..1: {'; '.join(ranges)} "
             '(--inputs "NAME=DTYPE[AXES] in LOW..HIGH" says others)'
         )
-    outputs = tuple(_spec_of(Port.of(value), None) for value in leg.session.get_outputs())
+    outputs = tuple(_spec_of(port, None) for port in leg.ports.outputs)
     contract = FileContract(
         RAW_TASK,
         specs,
@@ -347,6 +310,7 @@ def _contract_of_graph(
         tuple(Dim.parse(name, dims.get(name, text)) for name, text in sizes.items()),
         whole_outputs(outputs),
         None,
+        (),
         {},
     )
     return contract, tuple(notes)
@@ -402,23 +366,21 @@ def _assumed_sizes(spec: TensorSpec) -> Iterator[tuple[str, str]]:
 def _verdict(
     rule: Rule,
     files: tuple[Path, Path],
-    settings: Settings,
-    cases: tuple[Case, ...],
+    plan: Plan,
     facts: tuple[Facts, ...],
     checks: tuple[Check, ...],
     notes: Sequence[str],
     baseline: Verdict | None = None,
-) -> ComparedVerdict:
+) -> Verdict:
     a, b = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-    return ComparedVerdict(
+    return Verdict(
         status=conclude(checks),
         checks=checks,
         facts=facts,
-        cases=cases,
+        cases=plan.cases,
         notes=(f"rule {rule}: {RULES[rule]}", *notes, *second_looks(facts)),
         model_sha256=b,
-        environment=environment(settings, PACKAGES),
-        rule=rule,
-        a_sha256=a,
-        baseline=baseline,
+        environment=environment(plan.settings, PACKAGES),
+        policy=plan.policy.to_json(),
+        pairing=Pairing(rule, RULES[rule], a, baseline),
     )

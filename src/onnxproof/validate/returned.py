@@ -12,7 +12,7 @@ from onnxproof.runtime.tasks._boxes import Detections
 from onnxproof.runtime.tasks._masks import mask_rows_comparable
 from onnxproof.runtime.tasks._matching import MATCH_IOU
 from onnxproof.runtime.tasks._rows import rows_from
-from onnxproof.validate.facts import Arrays
+from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.rows import MASKS, Paired
 
 Array = NDArray[Any]

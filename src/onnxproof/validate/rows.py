@@ -19,8 +19,8 @@ from onnxproof.runtime.tasks._margins import Margins
 from onnxproof.runtime.tasks._masks import mask_rows_comparable
 from onnxproof.runtime.tasks._rows import OpenRegions, candidates_from, nearest_candidates, rows_from
 from onnxproof.runtime.tasks._task import error_bound, exact
-from onnxproof.validate.facts import Answer, Arrays
-from onnxproof.validate.limits import RATIO_MAX
+from onnxproof.validate.legs.leg import Answer, Arrays
+from onnxproof.validate.measure import REACH
 
 Array = NDArray[Any]
 
@@ -80,7 +80,7 @@ def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mappi
     if not all(np.array_equal(ids, chosen[0]) for ids in chosen):
         return False
     errors = _distances(truth, nearest, wanted, _same_in_reference(oracle, reference, nearest)[0])
-    return bool((distances <= RATIO_MAX * errors.max(initial=0)).all())
+    return bool((distances <= REACH * errors.max(initial=0)).all())
 
 
 def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any]) -> OpenRegions:
@@ -88,8 +88,8 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
     boxes, scores = reference["proposal_boxes"], reference["proposal_scores"]
     # The file does not tell its proposals: its error is taken to be as large as the limit lets pass.
     bounds = {
-        "box": (1 + RATIO_MAX) * _largest_difference(oracle["proposal_boxes"], boxes),
-        "score": (1 + RATIO_MAX) * _largest_difference(oracle["proposal_scores"], scores),
+        "box": (1 + REACH) * _largest_difference(oracle["proposal_boxes"], boxes),
+        "score": (1 + REACH) * _largest_difference(oracle["proposal_scores"], scores),
     }
     levels = reference["proposal_levels"]
     candidates = Candidates(boxes, scores, levels, None, levels)
@@ -221,7 +221,7 @@ def _undisturbed(candidate: Array, reference: Array, hanging: NDArray[np.bool_])
     if not len(hanging):
         return hanging
     sure = reference[~hanging] if not hanging.all() else np.median(reference, keepdims=True)
-    limit = RATIO_MAX * float(sure.max(initial=0))
+    limit = REACH * float(sure.max(initial=0))
     near: NDArray[np.bool_] = np.maximum(candidate, reference) <= limit
     return near
 

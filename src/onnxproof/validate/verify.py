@@ -1,53 +1,40 @@
-"""Compare an ONNX file with the PyTorch model that it was made from, and say whether it decides alike."""
+"""Compare ONNX files with the PyTorch model that they were made from, and give a verdict on each."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from onnxproof.job import ValidateTable
 from onnxproof.progress import Progress, silent
-from onnxproof.validate.cases import find_pictures, plan
 from onnxproof.validate.dataset.figures import DatasetFigures
-from onnxproof.validate.dataset.run import measure_dataset, plan_labels
+from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import PACKAGES, environment
 from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
-from onnxproof.validate.judge import (
-    Check,
-    Verdict,
-    conclude,
-    judge,
-    judge_dataset,
-    ranks_of,
-    second_looks,
-)
-from onnxproof.validate.legs import OrtLeg
-from onnxproof.validate.sweep import sweep
-from onnxproof.validate.torch_legs import torch_truth
+from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.sweep import measure, settle
+from onnxproof.validate.tally import Tally
+from onnxproof.validate.trial import Plan, Trial
+from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 
 
 def validate_file(
     model: WrappedModel,
     file: Path,
-    settings: ValidateTable,
+    plan: Plan,
     *,
-    folder: Path,
     opset: int | None = None,
     target: str = "onnxruntime",
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
-    """Hold the ONNX file against the model on a planned sweep of cases.
-
-    ``folder`` is where ``settings.images`` starts. Raises ModelFileError where the file cannot be
-    loaded, PictureError where a picture cannot be read, CheckError where PyTorch cannot run a case.
-    """
+    """The verdict on one ONNX file, as ``validate_files`` gives it."""
     (verdict,) = validate_files(
         model,
         (file,),
-        settings,
-        folder=folder,
+        plan,
         opset=opset,
         target=target,
         extra_checks=extra_checks,
@@ -60,57 +47,95 @@ def validate_file(
 def validate_files(
     model: WrappedModel,
     files: Sequence[Path],
-    settings: ValidateTable,
+    plan: Plan,
     *,
-    folder: Path,
     opset: int | None = None,
     target: str = "onnxruntime",
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
-    """``validate_file`` for several files of one model, for which PyTorch runs once."""
+    """A verdict on each ONNX file of one model, for all of which PyTorch runs once.
+
+    ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` stand in every verdict. Raises
+    ModelFileError if a file cannot be loaded, PictureError if a picture cannot be read, CheckError if PyTorch
+    cannot run a case.
+    """
+    trial = open_trial(model, files, plan)
+    return verdicts_of(
+        model,
+        files,
+        plan,
+        trial,
+        measure(trial, progress=progress),
+        opset=opset,
+        target=target,
+        extra_checks=extra_checks,
+        notes=notes,
+        progress=progress,
+    )
+
+
+def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
+    """The plan with its legs open: PyTorch's, and of each file one a level of optimization. Raises
+    ModelFileError if a file cannot be loaded."""
+    settings = plan.settings
     legs = [
-        [OrtLeg(file, settings.providers, settings.threads, level) for level in settings.optimization]
+        OrtLeg(file, settings.providers, settings.threads, level)
         for file in files
+        for level in settings.optimization
     ]
+    return Trial.of(plan, torch_truth(model, plan.cases[0], settings.threads), legs)
+
+
+def verdicts_of(
+    model: WrappedModel,
+    files: Sequence[Path],
+    plan: Plan,
+    trial: Trial,
+    tallies: Sequence[Tally],
+    *,
+    opset: int | None = None,
+    target: str = "onnxruntime",
+    extra_checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> tuple[Verdict, ...]:
+    """Judge what was measured on all cases of the trial, wherever and in whatever order that was."""
     weights = Weights.of(model.module)
     hazards = [
         look_for_hazards(Subject(read_graph(file), file, target, opset, model, weights)) for file in files
     ]
-    pictures = find_pictures(settings.images, folder)
-    labels = plan_labels(settings.annotations, folder, pictures, model, model.classes)
-    cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
-    truth = torch_truth(model, cases[0], settings.threads)
-    candidates = [leg for group in legs for leg in group]
-    swept = iter(sweep(model, truth, candidates, cases, progress=progress))
+    settled = iter(settle(trial, tallies, progress=progress))
     measured: Iterator[DatasetFigures] = iter(())
-    if labels is not None:
-        measured = iter(measure_dataset(model, truth, candidates, labels, progress=progress))
+    if plan.labels is not None:
+        measured = iter(measure_dataset(trial, plan.labels, progress=progress))
     ranked = ranks_of(model.fields)
     said = [*model.notes, *notes]
-    if truth.oracle_missing is not None:
+    if trial.truth.oracle_missing is not None:
         said.append(
-            f"the model does not run in float64 ({truth.oracle_missing}), so a fixed tolerance was used"
+            f"the model does not run in float64 ({trial.truth.oracle_missing}), so a fixed tolerance was used"
         )
+    levels = plan.settings.optimization
     verdicts = []
-    for file, found, group in zip(files, hazards, legs, strict=True):
+    for file, found in zip(files, hazards, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found)]
-        facts = tuple(next(swept) for _ in group)
+        facts = tuple(next(settled) for _ in levels)
         for one in facts:
-            checks += judge(one, ranked)
-        dataset = () if labels is None else tuple(next(measured) for _ in group)
+            checks += judge(one, ranked, plan.policy)
+        dataset = () if plan.labels is None else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
         verdicts.append(
             Verdict(
                 status=conclude(checks),
                 checks=tuple(checks),
                 facts=facts,
-                cases=cases,
+                cases=plan.cases,
                 notes=(*said, *second_looks(facts), *advice(found)),
                 model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-                environment=environment(settings, PACKAGES),
+                environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,
+                policy=plan.policy.to_json(),
             )
         )
     return tuple(verdicts)

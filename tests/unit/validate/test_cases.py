@@ -349,4 +349,6 @@ def test_case_is_written_as_json() -> None:
         "content": "picture",
         "seed": 3,
         "picture": "a.png",
+        "native": False,
     }
+    assert Case.from_json(case.to_json()) == replace(case, picture=Path("a.png"))

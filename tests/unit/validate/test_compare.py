@@ -18,9 +18,8 @@ from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.validate.floor import Lead, TwoRuns, find_lead, move_weights
-from onnxproof.validate.judge import Check
-from onnxproof.validate.pair import ComparedVerdict
+from onnxproof.validate.legs.moved_weights import Lead, TwoRuns, find_lead, move_weights
+from onnxproof.validate.verdict import Check, Verdict
 
 Array = NDArray[Any]
 
@@ -83,12 +82,12 @@ def labelled(first: Array = FIRST, **more: Any) -> onnx.ModelProto:
     return network(first, tail=tail, outputs=[scores("label", TensorProto.INT64, ("batch",))], **more)
 
 
-Compare = Callable[..., ComparedVerdict]
+Compare = Callable[..., Verdict]
 
 
 @pytest.fixture
 def compare(tmp_path: Path) -> Compare:
-    def compare(a: onnx.ModelProto, b: onnx.ModelProto, **more: Any) -> ComparedVerdict:
+    def compare(a: onnx.ModelProto, b: onnx.ModelProto, **more: Any) -> Verdict:
         for name, proto in (("a", a), ("b", b)):
             onnx.save(proto, tmp_path / f"{name}.onnx")
         options = {"dims": {"batch": "1..64"}, "threads": 1, **more}
@@ -97,7 +96,7 @@ def compare(tmp_path: Path) -> Compare:
     return compare
 
 
-def failed(verdict: ComparedVerdict) -> set[str]:
+def failed(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.status == "fail"}
 
 
@@ -109,7 +108,8 @@ def test_a_file_is_as_good_as_itself(compare: Compare) -> None:
     # Not 0: it errs as far from A with moved weights as A does.
     assert measured.ratio_rms == measured.ratio_max == 1
     assert measured.count > 0
-    assert verdict.model_sha256 == verdict.a_sha256
+    assert verdict.pairing is not None
+    assert verdict.model_sha256 == verdict.pairing.a_sha256
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def stamped(proto: onnx.ModelProto, **changes: Any) -> onnx.ModelProto:
     return proto
 
 
-def metadata_check(verdict: ComparedVerdict) -> Check:
+def metadata_check(verdict: Verdict) -> Check:
     return next(check for check in verdict.checks if check.name == "metadata")
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,11 +35,13 @@ from onnxproof.validate.dataset.metrics import (
     average_precision,
     mask_of,
 )
-from onnxproof.validate.dataset.run import SCORE_THRESHOLD, measure_dataset, plan_labels
-from onnxproof.validate.facts import Answer, Arrays, Located
+from onnxproof.validate.dataset.plan import plan_labels
+from onnxproof.validate.dataset.run import SCORE_THRESHOLD, measure_dataset
+from onnxproof.validate.facts import Decisions, Located
 from onnxproof.validate.judge import judge_dataset
-from onnxproof.validate.legs import OrtLeg, Truth
-from onnxproof.validate.limits import DATASET_DIFFERENCE
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.policy import DATASET_DIFFERENCE
+from onnxproof.validate.trial import Trial
 
 Array = NDArray[Any]
 NAN = float("nan")
@@ -359,11 +361,7 @@ class Brightness:
     name: str = "torch-float32"
     bias: float = 0.0
     broken: bool = False
-    session: Any = None
-
-    def __post_init__(self) -> None:
-        ports: Any = type("Ports", (), {"get_inputs": lambda _: [], "get_outputs": lambda _: []})
-        self.session = ports()
+    ports: Ports = field(default_factory=lambda: Ports((), ()))
 
     def run(self, inputs: Arrays) -> Answer:
         if self.broken:
@@ -384,6 +382,7 @@ class Contract:
     dims: tuple[Dim, ...] = (Dim("height", 8, 8), Dim("width", 8, 8))
     fields: tuple[Field, ...] = (Field("logits", "logit", ""),)
     preprocess: Preprocess | None = LAID_IN
+    classes: tuple[ClassInfo, ...] = CLASSES
     postprocess: Mapping[str, Any] = field(
         default_factory=lambda: {"decode": "none", "outputs": ["logits"], "top_k": 1}
     )
@@ -391,7 +390,7 @@ class Contract:
 
 def planned(folder: Path, content: Any, contract: Contract | None = None) -> Labels:
     (folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
-    labels = plan_labels("labels.json", folder, (), contract or Contract(), CLASSES)
+    labels = plan_labels("labels.json", folder, (), contract or Contract())
     assert labels is not None
     return labels
 
@@ -399,7 +398,7 @@ def planned(folder: Path, content: Any, contract: Contract | None = None) -> Lab
 def measured(folder: Path, **candidate: Any) -> DatasetFigures:
     leg = Brightness("ort-cpu", **candidate)
     truth = Truth(Brightness("torch-float64"), Brightness())
-    (found,) = measure_dataset(Contract(), truth, [cast(OrtLeg, leg)], planned(folder, document()))
+    (found,) = measure_dataset(Trial(Contract(), truth, (leg,), ()), planned(folder, document()))
     return found
 
 
@@ -409,8 +408,10 @@ class TestRunning:
     def test_equal_legs_have_equal_figures(self, folder: Path) -> None:
         found = measured(folder)
         assert found.figures == (Figure("accuracy, top 1", 1.0, 1.0, 0.0),)
-        assert (found.pictures, found.annotations, found.decided, found.untied) == (2, 2, 2, 2)
-        assert (found.matched, found.ties, found.defects, found.not_answered) == (2, (), (), None)
+        assert (found.pictures, found.annotations, found.decisions.reference, found.untied) == (2, 2, 2, 2)
+        decisions = found.decisions
+        assert (decisions.matched, decisions.ties, decisions.defects) == (2, (), ())
+        assert found.not_answered is None
         check = judge_dataset(found)
         assert (check.name, check.status, check.value, check.limit) == (
             "dataset",
@@ -423,7 +424,7 @@ class TestRunning:
     def test_a_bias_that_makes_every_picture_a_cat_fails(self, folder: Path) -> None:
         found = measured(folder, bias=5.0)
         assert [figure.difference for figure in found.figures] == [-0.5]
-        assert [located.case for located in found.defects] == ["one.png"]
+        assert [located.case for located in found.decisions.defects] == ["one.png"]
         check = judge_dataset(found)
         assert (check.status, check.value) == ("fail", 0.5)
         assert "first in one.png: rank 1: class 1, now class 0" in check.reason
@@ -449,13 +450,14 @@ class TestRunning:
             (folder / name).rename(folder / image["file_name"])
         (folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
         labels = planned(folder, content)
-        leg = cast(OrtLeg, Brightness("ort-cpu", bias=5.0))
-        (found,) = measure_dataset(Contract(), Truth(Brightness(), Brightness()), [leg], labels)
+        leg = Brightness("ort-cpu", bias=5.0)
+        trial = Trial(Contract(), Truth(Brightness(), Brightness()), (leg,), ())
+        (found,) = measure_dataset(trial, labels)
         assert found.figures[0].reference == 1
-        assert len(found.defects) == 1
+        assert len(found.decisions.defects) == 1
 
     def test_nothing_asked_for_is_nothing_done(self, folder: Path) -> None:
-        assert plan_labels(None, folder, (), Contract(), CLASSES) is None
+        assert plan_labels(None, folder, (), Contract()) is None
 
     def test_a_task_that_pictures_are_not_labelled_for_is_refused(self, folder: Path) -> None:
         for task in ("raw", "sequence"):
@@ -481,13 +483,16 @@ HEALTHY = DatasetFigures(
     leg="ort-cpu",
     pictures=10,
     annotations=30,
-    decided=40,
     untied=9,
     score_threshold=SCORE_THRESHOLD,
     figures=(Figure("mAP", 0.5, 0.52, 0.0005), Figure("mAP at IoU 0.5", 0.8, 0.8, 0.0)),
-    matched=39,
-    ties=(Located("a.png", 0, Finding("missing", "toss")),),
-    defects=(),
+    decisions=Decisions(
+        pictures=10,
+        reference=40,
+        matched=39,
+        ties=(Located("a.png", 0, Finding("missing", "toss")),),
+        defects=(),
+    ),
     not_answered=None,
 )
 
@@ -503,9 +508,17 @@ class TestJudging:
             pytest.param({"figures": (Figure("mAP", 0.5, 0.5, 0.001),)}, "pass", id="at-the-limit"),
             pytest.param({"figures": (Figure("mAP", 0.5, 0.5, -0.0011),)}, "fail", id="beyond-the-limit"),
             pytest.param({"figures": (Figure("mAP", 0.5, 0.5, NAN),)}, "error", id="nothing-left-to-compare"),
-            pytest.param({"defects": HEALTHY.ties}, "fail", id="a-defect-without-a-difference"),
+            pytest.param(
+                {"decisions": replace(HEALTHY.decisions, defects=HEALTHY.decisions.ties)},
+                "fail",
+                id="a-defect-without-a-difference",
+            ),
             pytest.param({"not_answered": "a.png: no"}, "fail", id="no-answer"),
-            pytest.param({"decided": 0, "matched": 0}, "error", id="nothing-decided-is-never-a-pass"),
+            pytest.param(
+                {"decisions": replace(HEALTHY.decisions, reference=0, matched=0)},
+                "error",
+                id="nothing-decided-is-never-a-pass",
+            ),
         ],
     )
     def test_status(self, changes: Mapping[str, Any], status: str) -> None:
@@ -525,7 +538,9 @@ class TestJudging:
             "untied_difference": 0.0005,
             "difference": pytest.approx(0.02),
         }
-        assert written["decisions"] == {"reference": 40, "matched": 39, "ties": 1, "defects": 0}
+        counts = {"pictures": 10, "reference": 40, "matched": 39, "ties": 1, "defects": 0}
+        assert {key: written["decisions"][key] for key in counts} == counts
+        assert DatasetFigures.from_json(written) == HEALTHY
         assert (written["pictures"], written["annotations"], written["score_threshold"]) == (10, 30, 0.01)
 
 

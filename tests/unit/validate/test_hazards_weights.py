@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.validate.hazards import Subject, Weights
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 Array = NDArray[Any]
 Change = Callable[[Array], Array]

@@ -9,10 +9,11 @@ import pytest
 
 from onnxproof.runtime.tasks import Finding
 from onnxproof.validate.cases import Case
-from onnxproof.validate.facts import Decisions, Facts, Failure, Located
-from onnxproof.validate.judge import SHOWN_FINDINGS, Check, Status, Verdict, conclude, judge, second_looks
-from onnxproof.validate.limits import FIXED_TOLERANCE, RATIO_CONSTANT, RATIO_MAX, RATIO_RMS, error_bound
+from onnxproof.validate.facts import SHOWN_FINDINGS, Decisions, Facts, Failure, Located, Outcome
+from onnxproof.validate.judge import judge, second_looks
 from onnxproof.validate.measure import LabelMeasurement, Measurement
+from onnxproof.validate.policy import FIXED_TOLERANCE, FLOAT_FLOOR, RATIO_CONSTANT, RATIO_MAX, RATIO_RMS
+from onnxproof.validate.verdict import Check, Status, Verdict, conclude
 
 NAN, INF = float("nan"), float("inf")
 HEALTHY = Measurement(
@@ -187,7 +188,7 @@ class TestWithoutOracle:
 
 
 class TestLabels:
-    BOUND = error_bound(HEALTHY, has_oracle=True)
+    BOUND = FLOAT_FLOOR.bound(HEALTHY, has_oracle=True)
 
     @staticmethod
     def facts(flips: int, margin: float) -> Facts:
@@ -212,16 +213,16 @@ class TestLabels:
 
 class TestErrorBound:
     def test_adds_both_legs_errors(self) -> None:
-        found = error_bound(replace(HEALTHY, max_reference=3e-6, max_candidate=2e-6), has_oracle=True)
+        found = FLOAT_FLOOR.bound(replace(HEALTHY, max_reference=3e-6, max_candidate=2e-6), has_oracle=True)
         assert found == pytest.approx(5e-6)
 
     def test_a_damaged_file_does_not_widen_it(self) -> None:
-        limit = error_bound(replace(HEALTHY, max_candidate=RATIO_MAX * 4e-6), has_oracle=True)
-        assert error_bound(replace(HEALTHY, max_candidate=1.0), has_oracle=True) == pytest.approx(limit)
-        assert error_bound(replace(HEALTHY, max_candidate=NAN), has_oracle=True) == pytest.approx(limit)
+        limit = FLOAT_FLOOR.bound(replace(HEALTHY, max_candidate=RATIO_MAX * 4e-6), has_oracle=True)
+        assert FLOAT_FLOOR.bound(replace(HEALTHY, max_candidate=1.0), has_oracle=True) == pytest.approx(limit)
+        assert FLOAT_FLOOR.bound(replace(HEALTHY, max_candidate=NAN), has_oracle=True) == pytest.approx(limit)
 
     def test_without_an_oracle_it_is_the_fixed_tolerance(self) -> None:
-        assert error_bound(replace(HEALTHY, scale_max=8.0), has_oracle=False) == 8 * FIXED_TOLERANCE
+        assert FLOAT_FLOOR.bound(replace(HEALTHY, scale_max=8.0), has_oracle=False) == 8 * FIXED_TOLERANCE
 
 
 class TestDecisions:
@@ -282,9 +283,10 @@ def verdict_of(facts: Facts) -> Verdict:
 
 def test_parity_document() -> None:
     many = (DEFECT,) * (SHOWN_FINDINGS + 5)
-    verdict = verdict_of(replace(FACTS, decisions=replace(DECIDED, ties=(DEFECT,), defects=many)))
+    outcome = Outcome(pictures=3, reference=5, matched=5, ties=(DEFECT,), defects=many)
+    verdict = verdict_of(replace(FACTS, decisions=Decisions.of(outcome)))
     document = json.loads(json.dumps(verdict.to_json()))
-    assert (document["format"], document["verdict"], document["model_sha256"]) == (1, "fail", "beef")
+    assert (document["format"], document["verdict"], document["model_sha256"]) == (2, "fail", "beef")
     assert document["decisions"] == {"matched": 5, "ties": 1, "defects": SHOWN_FINDINGS + 5}
     assert len(document["findings"]["defects"]) == SHOWN_FINDINGS
     assert document["findings"]["ties"][0]["case"] == "64x64-noise"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxproof.validate.facts import Answer
+from onnxproof.validate.legs.leg import Answer
 from onnxproof.validate.rows import Paired, ends_in_rows, pair_rows, with_open_regions
 
 Array = NDArray[Any]

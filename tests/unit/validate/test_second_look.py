@@ -2,21 +2,22 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from onnxproof.contract import Preprocess
+from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.runtime.plain import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import FLOAT32_EPSILON, Case, materialise
-from onnxproof.validate.facts import Answer, Arrays, Facts
+from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import doubtful, judge
-from onnxproof.validate.legs import Truth
-from onnxproof.validate.limits import BEYOND_DOUBT, FEW, RATIO_RMS, REPEATS
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.measure import ErrorPool
+from onnxproof.validate.policy import BEYOND_DOUBT, FEW, RATIO_RMS, REPEATS
 from onnxproof.validate.sweep import sweep
+from onnxproof.validate.trial import Trial
 
 SPEC = TensorSpec("x", "float32", ("batch", 4), (0.0, 1.0))
 OUT = TensorSpec("y", "float32", ("batch", 4))
@@ -32,6 +33,7 @@ class Contract:
     dims: tuple[Dim, ...] = (Dim("batch", 1, 4),)
     fields: tuple[Field, ...] = (Field("y", "y", ""),)
     preprocess: Preprocess | None = None
+    classes: tuple[ClassInfo, ...] = ()
     postprocess: dict[str, Any] = field(default_factory=dict)
 
 
@@ -50,11 +52,9 @@ class NoisyLeg:
     known: dict[bytes, None] = field(default_factory=dict)
 
     @property
-    def session(self) -> Any:
-        def node(spec: TensorSpec) -> Any:
-            return SimpleNamespace(name=spec.name, type="tensor(float)", shape=["batch", 4])
-
-        return SimpleNamespace(get_inputs=lambda: [node(SPEC)], get_outputs=lambda: [node(OUT)])
+    def ports(self) -> Ports:
+        inputs, outputs = (Port(spec.name, spec.dtype, spec.shape) for spec in (SPEC, OUT))
+        return Ports((inputs,), (outputs,))
 
     def run(self, inputs: Arrays) -> Answer:
         self.runs += 1
@@ -70,8 +70,7 @@ CASES = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch
 
 def facts_of(candidate: NoisyLeg, reference: NoisyLeg) -> Facts:
     truth = Truth(NoisyLeg("oracle", 0.0), reference)
-    legs: Any = [candidate]
-    (facts,) = sweep(Contract(), truth, legs, CASES)
+    (facts,) = sweep(Trial(Contract(), truth, (candidate,), CASES))
     return facts
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnxproof.errors import CheckError, RequestError
-from onnxproof.job import ValidateTable
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.predictor import CPU, QUIET
 from onnxproof.validate.bisect.nodes import Graph, open_model
@@ -23,12 +22,13 @@ from onnxproof.validate.bisect.result import Bisection, GraphKind, Leaving, Name
 from onnxproof.validate.bisect.resync import Resync, Stretch, TrueValues
 from onnxproof.validate.bisect.truth import BUDGET, Truth
 from onnxproof.validate.bisect.walk import Walk, Walker, walk
-from onnxproof.validate.cases import Case, find_pictures, materialise, plan
-from onnxproof.validate.judge import judge
-from onnxproof.validate.legs import LEVELS, Optimization, OrtLeg
-from onnxproof.validate.legs import Truth as Legs
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.judge import judge, ranks_of
+from onnxproof.validate.legs.leg import Truth as Legs
+from onnxproof.validate.legs.onnx_runtime import LEVELS, Optimization, OrtLeg
+from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.sweep import sweep
-from onnxproof.validate.torch_legs import torch_truth
+from onnxproof.validate.trial import Plan, Trial
 from onnxproof.wrappers.family import WrappedModel
 
 Array = NDArray[Any]
@@ -60,31 +60,31 @@ class _Chosen:
 def bisect_file(
     model: WrappedModel,
     file: Path,
-    settings: ValidateTable,
+    plan: Plan,
     *,
-    folder: Path,
     case: str | None = None,
     budget: int = BUDGET,
     progress: Progress = silent,
 ) -> Bisected:
     """Find the nodes of the ONNX file that introduce error, as against those that pass it on.
 
-    ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. Where it is None,
-    the most telling small case is walked, and then those on which the verdict fails, until one names nodes;
-    where none fails, the case with the largest error is walked at last. ``folder`` is where
-    ``settings.images`` starts, ``budget`` how many bytes of the module's intermediate tensors are held at
-    once. Raises RequestError where there is no such case, ModelFileError where the file cannot be loaded,
-    CheckError where the model does not run in float64, or the file's inputs and outputs are not the model's.
+    ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. If it is None,
+    the most telling small case is walked, and then those on which the verdict fails, until one names nodes.
+    If none fails, the case with the largest error is walked last. ``budget`` says how many bytes of the
+    module's intermediate tensors are held at once. Raises RequestError if there is no such case,
+    ModelFileError if the file cannot be loaded, CheckError if the model does not run in float64, or if the
+    file's inputs and outputs are not the model's.
     """
-    task = _Task.of(model, file, settings, folder)
-    numbers = task.order() if case is None else (_number_of(case, task.cases),)
+    task = _Task.of(model, file, plan)
+    cases = plan.cases
+    numbers = task.order() if case is None else (_number_of(case, cases),)
     unexplained: list[Bisected] = []
     worst, largest = numbers[0], -math.inf
     for done, number in enumerate(numbers):
         progress("look for a case that fails", done, len(numbers))
-        failing, ratio = task.judged(task.candidate, task.cases[number])
+        failing, ratio = task.judged(task.candidate, cases[number])
         if failing or case is not None or done == 0:
-            found = task.bisect(_Chosen(number, task.cases[number], failing), budget, progress)
+            found = task.bisect(_Chosen(number, cases[number], failing), budget, progress)
             if found.repro is not None or case is not None:
                 return found
             unexplained += [found] if failing else []
@@ -94,52 +94,52 @@ def bisect_file(
             worst, largest = number, ratio
     if unexplained:
         return unexplained[0]
-    return task.bisect(_Chosen(worst, task.cases[worst], failing=False), budget, progress)
+    return task.bisect(_Chosen(worst, cases[worst], failing=False), budget, progress)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """A file, its model, and the cases that it is tried on."""
+    """A file, its model, and what it is tried on."""
 
     model: WrappedModel
     file: Path
-    settings: ValidateTable
-    cases: tuple[Case, ...]
+    plan: Plan
     candidate: OrtLeg
     legs: Legs
 
     @classmethod
-    def of(cls, model: WrappedModel, file: Path, settings: ValidateTable, folder: Path) -> Self:
-        pictures = find_pictures(settings.images, folder)
-        cases = plan(model.dims, model.preprocess, pictures, settings.effort, settings.seed)
+    def of(cls, model: WrappedModel, file: Path, plan: Plan) -> Self:
+        settings = plan.settings
         candidate = OrtLeg(file, settings.providers, settings.threads, settings.optimization[-1])
-        for kind, specs, found in (
-            ("inputs", model.inputs, [value.name for value in candidate.session.get_inputs()]),
-            ("outputs", model.outputs, candidate.output_names),
+        for kind, specs, ports in (
+            ("inputs", model.inputs, candidate.ports.inputs),
+            ("outputs", model.outputs, candidate.ports.outputs),
         ):
+            found = [port.name for port in ports]
             wanted = [spec.name for spec in specs]
             if set(wanted) != set(found):
                 raise CheckError(
                     f"{file} has the {kind} {', '.join(found)}; expected {', '.join(wanted)}: its values "
                     "cannot be held against the model's; export the job again"
                 )
-        legs = torch_truth(model, cases[0], settings.threads)
+        legs = torch_truth(model, plan.cases[0], settings.threads)
         if legs.oracle_missing is not None:
             raise CheckError(
                 f"the model does not run in float64 ({legs.oracle_missing}), and bisect measures every node "
                 "against that: keep the model's dtypes free, or compare whole files with validate"
             )
-        return cls(model, file, settings, cases, candidate, legs)
+        return cls(model, file, plan, candidate, legs)
 
     def order(self) -> tuple[int, ...]:
         """The cases' numbers, the most telling and smallest first."""
-        return tuple(sorted(range(len(self.cases)), key=lambda number: _blandness(self.cases[number])))
+        cases = self.plan.cases
+        return tuple(sorted(range(len(cases)), key=lambda number: _blandness(cases[number])))
 
     def judged(self, leg: OrtLeg, case: Case) -> tuple[bool, float]:
         """Whether the verdict on one case alone is fail, and the largest ratio of a field."""
-        (facts,) = sweep(self.model, self.legs, (leg,), (case,))
-        ranked = {field.name: field.ranks for field in self.model.fields if field.kind == "label"}
-        failing = any(check.status == "fail" and check.name != INTERFACE for check in judge(facts, ranked))
+        (facts,) = sweep(Trial.of(self.plan, self.legs, (leg,)).on(case))
+        checks = judge(facts, ranks_of(self.model.fields), self.plan.policy)
+        failing = any(check.status == "fail" and check.name != INTERFACE for check in checks)
         return failing, max((field.ratio_rms for field in facts.fields), default=0.0)
 
     def bisect(self, chosen: _Chosen, budget: int, progress: Progress) -> Bisected:
@@ -164,9 +164,10 @@ class _Task:
     def _wrong_level(self, case: Case) -> Optimization | None:
         """The first level of ONNX Runtime's optimization at which the verdict on the case fails; None where
         it already does without."""
+        settings = self.plan.settings
         levels: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
         for level in levels:
-            leg = OrtLeg(self.file, self.settings.providers, self.settings.threads, level)
+            leg = OrtLeg(self.file, settings.providers, settings.threads, level)
             if self.judged(leg, case)[0]:
                 return None if level == "none" else level
         return None

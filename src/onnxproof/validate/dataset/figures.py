@@ -1,9 +1,10 @@
 """What a run over labelled pictures finds, as figures of both legs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
-from onnxproof.validate.facts import Located
+from onnxproof.validate.facts import Decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,37 +29,52 @@ class Figure:
 class DatasetFigures:
     """The figures of one leg on ``pictures`` labelled pictures, ``untied`` of them without a tie.
 
-    ``annotations`` counts what is labelled on them, ``decided`` what the reference decided. Detections count
-    above ``score_threshold`` (None where nothing is cut for the figures). ``not_answered`` says on which
-    picture the file failed first, and why; None where it answered all.
+    ``annotations`` counts the labelled objects. Detections count above ``score_threshold``, which is None for
+    tasks without one. ``not_answered`` says on which picture the file failed first, and why; it is None if
+    the file answered all.
     """
 
     leg: str
     pictures: int
     annotations: int
-    decided: int
     untied: int
     score_threshold: float | None
     figures: tuple[Figure, ...]
-    matched: int
-    ties: tuple[Located, ...]
-    defects: tuple[Located, ...]
+    decisions: Decisions
     not_answered: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object: the findings' numbers, not the findings."""
+        """A JSON object."""
         return {
             "leg": self.leg,
             "pictures": self.pictures,
             "annotations": self.annotations,
             "score_threshold": self.score_threshold,
             "figures": [{**asdict(figure), "difference": figure.difference} for figure in self.figures],
-            "decisions": {
-                "reference": self.decided,
-                "matched": self.matched,
-                "ties": len(self.ties),
-                "defects": len(self.defects),
-            },
+            "decisions": self.decisions.to_json(),
             "untied_pictures": self.untied,
             "not_answered": self.not_answered,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        figures = (
+            Figure(
+                entry["name"],
+                float(entry["reference"]),
+                float(entry["candidate"]),
+                float(entry["untied_difference"]),
+            )
+            for entry in value["figures"]
+        )
+        return cls(
+            value["leg"],
+            value["pictures"],
+            value["annotations"],
+            value["untied_pictures"],
+            value["score_threshold"],
+            tuple(figures),
+            Decisions.from_json(value["decisions"]),
+            value["not_answered"],
+        )

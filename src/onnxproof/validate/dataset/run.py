@@ -1,22 +1,23 @@
-"""Run the legs over labelled pictures, and hold their figures and their decisions against each other."""
+"""Run the legs over labelled pictures, and compare their figures and their decisions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from onnxproof.contract import ClassInfo
-from onnxproof.errors import JobError, PictureError
+from onnxproof.errors import PictureError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.cases import Case, native_case
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
-from onnxproof.validate.dataset.labels import KEY, LabelledPicture, Labels, read_labels
-from onnxproof.validate.dataset.metrics import MEASURES, NEEDS, Measure, require_coco
-from onnxproof.validate.facts import Answer, Contract, Facts, FileContract
-from onnxproof.validate.legs import OrtLeg, Truth
-from onnxproof.validate.sweep import sweep
+from onnxproof.validate.dataset.labels import LabelledPicture, Labels
+from onnxproof.validate.dataset.metrics import MEASURES, Measure
+from onnxproof.validate.facts import Contract, Decisions, FileContract
+from onnxproof.validate.judge import outcome_of
+from onnxproof.validate.legs.leg import Answer
+from onnxproof.validate.sweep import measure, settle
+from onnxproof.validate.tally import Tally, in_order
+from onnxproof.validate.trial import Trial
 
 SCORE_THRESHOLD = 0.01
 """Above which a detection counts for mAP, unless the job's threshold is lower: as in YOLOX's evaluation (Ge
@@ -27,80 +28,37 @@ CUT_BY_SCORE = ("detection", "instance_segmentation")
 """Tasks whose figures take in decisions below the job's threshold."""
 
 
-def plan_labels(
-    annotations: str | None,
-    folder: Path,
-    pictures: Sequence[Path],
-    contract: Contract,
-    classes: Sequence[ClassInfo],
-) -> Labels | None:
-    """The labelled pictures that a job names in ``validate.annotations``, None where it names none.
-
-    ``folder`` is where that path starts; ``pictures`` are the job's, in whose folders labelled ones are
-    looked for too. Needs no tensor. Raises JobError where the model cannot be measured on pictures, and as
-    ``read_labels`` does; RequestError where pycocotools is needed and not installed.
-    """
-    if annotations is None:
-        return None
-    if contract.task not in MEASURES:
-        raise JobError(
-            f'{KEY} = "{annotations}": the task {contract.task} is not measured on labelled pictures; those '
-            f"that are: {', '.join(sorted(MEASURES))}. Leave the key out"
-        )
-    others = [
-        spec.name
-        for spec in contract.inputs
-        if contract.preprocess is None or spec.name != contract.preprocess.input
-    ]
-    if others:
-        raise JobError(
-            f'{KEY} = "{annotations}": the model takes {", ".join(others)} besides a picture, and a COCO '
-            "JSON tells pictures alone; leave the key out"
-        )
-    if contract.task in NEEDS:
-        require_coco()
-    folders = list(dict.fromkeys(picture.parent for picture in pictures))
-    file = folder / Path(annotations).expanduser()
-    return read_labels(annotations, file, folders, classes, NEEDS.get(contract.task, ()))
-
-
 def measure_dataset(
-    contract: Contract,
-    truth: Truth,
-    candidates: Sequence[OrtLeg],
-    labels: Labels,
-    *,
-    progress: Progress = silent,
+    trial: Trial, labels: Labels, *, progress: Progress = silent
 ) -> tuple[DatasetFigures, ...]:
     """The figures of each candidate beside the reference's, and the findings between the two.
 
     Each picture is a case, laid in as ``predict`` does; what is decided is taken back to its own pixels. For
     detections the score threshold is lowered to SCORE_THRESHOLD; NMS cuts where the job says. Raises
-    PictureError where a picture cannot be read, or is not of the size that it is labelled for, CheckError
-    where PyTorch cannot run one.
+    PictureError if a picture cannot be read, or is not of the size that it is labelled for, CheckError if
+    PyTorch cannot run one.
     """
-    lowered = _lowered(contract)
+    lowered = _lowered(trial.contract)
     shown = {case.name: (case, picture, transform) for case, picture, transform in _shown(labels, lowered)}
     task, post = get_task(lowered.task), lowered.postprocess
-    measures: list[Measure] = [MEASURES[lowered.task](labels) for _ in (truth.reference, *candidates)]
-    decided = 0
+    measures: list[Measure] = [MEASURES[lowered.task](labels) for _ in (trial.truth, *trial.candidates)]
 
     def decisions_on(case: Case, answer: Answer) -> Any:
         return task.decide(task.evidence(answer.outputs, case.sizes, post, answer.margins)[0], post)
 
     def watch(case: Case, wanted: Answer, found: Sequence[Answer | None]) -> None:
-        nonlocal decided
         _, picture, transform = shown[case.name]
-        decided += task.count(decisions_on(case, wanted))
-        for measure, answer in zip(measures, (wanted, *found), strict=True):
+        for measured, answer in zip(measures, (wanted, *found), strict=True):
             decisions = None if answer is None else task.restore(decisions_on(case, answer), transform)
-            measure.add(picture, decisions)
+            measured.add(picture, decisions)
 
-    cases = tuple(case for case, _, _ in shown.values())
-    swept = sweep(lowered, truth, candidates, cases, progress=progress, watch=watch)
+    on_pictures = replace(trial, contract=lowered).on(*(case for case, _, _ in shown.values()))
+    tallies = measure(on_pictures, progress=progress, watch=watch)
+    # For the second look, which widens the bounds of what rests on few pictures.
+    settle(on_pictures, tallies, progress=progress)
     return tuple(
-        _figures(facts, labels, tuple(shown), decided, measures[0], measure, lowered)
-        for facts, measure in zip(swept, measures[1:], strict=True)
+        _figures(on_pictures, leg.name, tally, labels, measures[0], own)
+        for leg, tally, own in zip(trial.candidates, tallies, measures[1:], strict=True)
     )
 
 
@@ -131,35 +89,28 @@ def _shown(labels: Labels, contract: Contract) -> Iterator[tuple[Case, LabelledP
 
 
 def _figures(
-    facts: Facts,
-    labels: Labels,
-    names: Sequence[str],
-    decided: int,
-    reference: Measure,
-    candidate: Measure,
-    contract: Contract,
+    trial: Trial, leg: str, tally: Tally, labels: Labels, reference: Measure, candidate: Measure
 ) -> DatasetFigures:
-    decisions = facts.decisions
-    assert decisions is not None
+    assert tally.decisions is not None
+    names = [case.name for case in trial.cases]
+    outcome = outcome_of(tally.decisions, trial.policy, names)
     everything = range(len(names))
-    tied = {located.case for located in decisions.ties}
+    tied = {located.case for located in outcome.ties}
     untied = [number for number in everything if names[number] not in tied]
     wanted, found = reference.figures(everything), candidate.figures(everything)
     apart = {name: found[name] - wanted[name] for name in wanted}
     if tied and untied:
         here, there = reference.figures(untied), candidate.figures(untied)
         apart = {name: there[name] - here[name] for name in wanted}
-    failed = (*facts.not_run, *facts.misshapen)
+    failed = (*in_order(tally.not_run, names), *in_order(tally.misshapen, names))
+    contract = trial.contract
     return DatasetFigures(
-        leg=facts.leg,
+        leg=leg,
         pictures=len(names),
         annotations=labels.count,
-        decided=decided,
         untied=len(untied),
         score_threshold=contract.postprocess["score_threshold"] if contract.task in CUT_BY_SCORE else None,
         figures=tuple(Figure(name, wanted[name], found[name], apart[name]) for name in wanted),
-        matched=decisions.matched,
-        ties=decisions.ties,
-        defects=decisions.defects,
+        decisions=Decisions.of(outcome),
         not_answered=f"{failed[0].case}: {failed[0].reason}" if failed else None,
     )

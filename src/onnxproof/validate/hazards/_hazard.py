@@ -15,7 +15,7 @@ from onnxproof.runtime.predictor import read_metadata
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards._checkpoint import Weights
 from onnxproof.validate.hazards._graph import Stored, stored_in
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
 

@@ -16,7 +16,7 @@ from onnxproof.tensors import Dim
 from onnxproof.validate.hazards._graph import attribute_of, label
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
 from onnxproof.validate.hazards._shapes import Probe, Shape, Skeleton
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 NAME = "frozen_axes"
 

@@ -12,7 +12,7 @@ from onnxproof.runtime.manifest import Manifest, read_manifest_text
 from onnxproof.runtime.predictor import SETTINGS
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, advised, failed, passed, skipped
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 NAME = "metadata"
 

@@ -30,7 +30,7 @@ from onnxproof.validate.hazards._hazard import (
     passed,
     skipped,
 )
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 BARRACUDA = frozenset(
     """

@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from onnxproof.validate.hazards._graph import Array, Place, Stored, UnreadableError, nodes_in, readers_in
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from onnxproof.validate.hazards._checkpoint import Array, Norm, View, Weights
 from onnxproof.validate.hazards._graph import UnreadableError, readers_in
 from onnxproof.validate.hazards._hazard import Hazard, Subject, failed, listed, passed, skipped
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 NAME = "weights"
 

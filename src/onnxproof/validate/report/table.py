@@ -8,8 +8,8 @@ from rich.text import Text
 
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
-from onnxproof.validate.judge import Check, Verdict
-from onnxproof.validate.limits import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
+from onnxproof.validate.policy import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
+from onnxproof.validate.verdict import Check, Verdict
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
@@ -60,14 +60,17 @@ def _decision_lines(facts: Facts) -> list[RenderableType]:
     decisions = facts.decisions
     if decisions is None:
         return []
-    counts = f"{decisions.matched} matched, {len(decisions.ties)} ties, {len(decisions.defects)} defects"
+    counts = f"{decisions.matched} matched, {decisions.tie_count} ties, {decisions.defect_count} defects"
     lines: list[RenderableType] = [Text(f"decisions: {counts} on {decisions.pictures} pictures")]
-    for kind, located, style in (("tie", decisions.ties, "yellow"), ("defect", decisions.defects, "red")):
+    for kind, located, count, style in (
+        ("tie", decisions.ties, decisions.tie_count, "yellow"),
+        ("defect", decisions.defects, decisions.defect_count, "red"),
+    ):
         for entry in located[:SHOWN_FINDINGS]:
             text = f"  {kind} in {entry.case}[{entry.picture}] {entry.finding.what}: {entry.finding.cause}"
             lines.append(Text(text, style=style))
-        if len(located) > SHOWN_FINDINGS:
-            lines.append(Text(f"  … and {len(located) - SHOWN_FINDINGS} more in parity.json", style=style))
+        if count > SHOWN_FINDINGS:
+            lines.append(Text(f"  … and {count - SHOWN_FINDINGS} more in parity.json", style=style))
     return lines
 
 
@@ -86,7 +89,8 @@ def _dataset_table(found: DatasetFigures) -> Table:
             f"{figure.difference:+.2e}" if figure.difference else "0",
             _ratio(abs(figure.untied_difference), DATASET_DIFFERENCE),
         )
-    counts = f"{found.matched} matched, {len(found.ties)} ties, {len(found.defects)} defects"
+    decided = found.decisions
+    counts = f"{decided.matched} matched, {decided.tie_count} ties, {decided.defect_count} defects"
     table.caption = f"decisions: {counts}"
     table.caption_justify = "left"
     return table

@@ -22,9 +22,9 @@ from onnx import numpy_helper
 
 from onnxproof.errors import CheckError, ModelFileError
 from onnxproof.tensors import Field
-from onnxproof.validate.facts import Answer, Arrays
-from onnxproof.validate.legs import OrtLeg, Truth
-from onnxproof.validate.limits import RATIO_MAX
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.measure import REACH
 
 Array = NDArray[Any]
 
@@ -80,6 +80,11 @@ class TwoRuns:
         self._last: tuple[Arrays, Answer, Answer] | None = None
 
     @property
+    def ports(self) -> Ports:
+        """The file's inputs and outputs."""
+        return self._deployed.ports
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What could not be done."""
         if self.moved:
@@ -113,7 +118,7 @@ class TwoRuns:
             best, ahead = _lead(lead, exact)
             if ahead.size == here.size and entry.ranks is None:
                 moves = np.subtract(exact[lead.tensor], still[lead.tensor], dtype=np.float64)
-                return np.where(ahead <= 2 * (1 + RATIO_MAX) * np.abs(moves).max(), 0.0, np.inf)
+                return np.where(ahead <= 2 * (1 + REACH) * np.abs(moves).max(), 0.0, np.inf)
             ranked = self.fields.get(str(entry.ranks))
             # In another unit than the field that it ranks, a lead could not be held against its error.
             if ranked is not None and np.array_equal(
@@ -131,6 +136,10 @@ class _Run:
     name: str
     runs: TwoRuns
     place: int
+
+    @property
+    def ports(self) -> Ports:
+        return self.runs.ports
 
     def run(self, inputs: Arrays) -> Answer:
         try:

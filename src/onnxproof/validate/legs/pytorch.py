@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from onnxproof.errors import CheckError, UserCodeError
+from onnxproof.runtime.plain import Port
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.facts import Answer, Arrays
-from onnxproof.validate.legs import Truth
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.wrappers.family import WrappedModel
 
 ORACLE = "torch-float64"
@@ -28,13 +28,11 @@ class TorchLeg:
     are converted to it exactly; others are passed as they are.
     """
 
-    def __init__(
-        self, module: nn.Module, dtype: torch.dtype, outputs: Sequence[TensorSpec], threads: int
-    ) -> None:
+    def __init__(self, model: WrappedModel, dtype: torch.dtype, threads: int) -> None:
         self.name = {torch.float64: ORACLE, torch.float32: REFERENCE}[dtype]
-        self._module = copy.deepcopy(module).to(dtype).eval()
+        self.ports = Ports(_ports(model.inputs), _ports(model.outputs))
+        self._module = copy.deepcopy(model.module).to(dtype).eval()
         self._dtype = dtype
-        self._outputs = tuple(spec.name for spec in outputs)
         self._threads = threads
 
     def run(self, inputs: Arrays) -> Answer:
@@ -43,11 +41,12 @@ class TorchLeg:
         tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.inference_mode(), no_exit("the module's forward"):
             outputs, margins = self._call(tensors)
-        if len(outputs) != len(self._outputs):
+        declared = [port.name for port in self.ports.outputs]
+        if len(outputs) != len(declared):
             raise CheckError(
-                f"the model returned {len(outputs)} outputs, its family declares {len(self._outputs)}"
+                f"the model returned {len(outputs)} outputs, its family declares {len(declared)}"
             )
-        named = dict(zip(self._outputs, outputs, strict=True))
+        named = dict(zip(declared, outputs, strict=True))
         return Answer(_to_numpy(named), _to_numpy(margins))
 
     def _call(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
@@ -60,11 +59,13 @@ class TorchLeg:
 
 
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
-    """The wrapped model as oracle and reference. There is an oracle where the model runs on ``case`` in
-    float64, and answers in it."""
-    reference = TorchLeg(model.module, torch.float32, model.outputs, threads)
+    """The wrapped model as oracle and reference.
+
+    There is an oracle if the model runs on ``case`` in float64 and all its float outputs are float64.
+    """
+    reference = TorchLeg(model, torch.float32, threads)
     try:
-        oracle = TorchLeg(model.module, torch.float64, model.outputs, threads)
+        oracle = TorchLeg(model, torch.float64, threads)
         answer = oracle.run(materialise(case, model.inputs, model.preprocess))
     except UserCodeError:
         raise
@@ -79,6 +80,10 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         reason = f"the output {single[0]} comes in {answer.outputs[single[0]].dtype} all the same"
         return Truth(None, reference, reason)
     return Truth(oracle, reference)
+
+
+def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
+    return tuple(Port(spec.name, spec.dtype, spec.shape) for spec in specs)
 
 
 def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,39 @@
+"""How the inputs and outputs of a leg differ from those that the contract declares."""
+
+from typing import Any
+
+from onnxproof.tensors import Dim
+from onnxproof.validate.facts import Contract
+from onnxproof.validate.legs.leg import Leg
+
+
+def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]:
+    """How the file's inputs and outputs differ from the declared: names, dtypes, ranks, frozen axes."""
+    dims = {dim.name: dim for dim in contract.dims}
+    differences = []
+    for kind, specs, ports in (
+        ("input", contract.inputs, candidate.ports.inputs),
+        ("output", contract.outputs, candidate.ports.outputs),
+    ):
+        wanted, found = [spec.name for spec in specs], [port.name for port in ports]
+        if wanted != found:
+            differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}")
+            continue
+        for spec, port in zip(specs, ports, strict=True):
+            if port.dtype != spec.dtype:
+                differences.append(f"{kind} {spec.name} is {port.dtype}; expected {spec.dtype}")
+            if len(port.shape) != len(spec.shape):
+                differences.append(f"{kind} {spec.name} has {len(port.shape)} axes; expected {spec}")
+                continue
+            for axis, size in zip(spec.shape, port.shape, strict=True):
+                differences += _axis_difference(kind, spec.name, axis, size, dims)
+    return tuple(differences)
+
+
+def _axis_difference(kind: str, name: str, axis: int | str, size: Any, dims: dict[str, Dim]) -> list[str]:
+    frozen = isinstance(axis, str) and isinstance(size, int) and not (axis in dims and dims[axis].fixed)
+    if frozen:
+        return [f"the axis {axis} of {kind} {name} is declared dynamic but frozen at {size}"]
+    if isinstance(axis, int) and size != axis:
+        return [f"an axis of {kind} {name} is {size}; expected {axis}"]
+    return []

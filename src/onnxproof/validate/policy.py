@@ -1,0 +1,158 @@
+"""The limits that measurements are judged by, as values, and where the limits come from.
+
+Measuring reads none of this: the same tally can be judged by any policy.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from onnxproof.validate.measure import Measurement
+
+RATIO_RMS = 2.7
+"""Limit of ratio_rms. Healthy exports measured 0.68 to 2.43; a fault with three times the effect of PyTorch's
+own float error measures 3 or more (benchmarks/soundness)."""
+
+RATIO_MAX = 5.0
+"""Limit of ratio_max. A maximum scatters more than an rms: healthy exports measured 0.50 to 3.63."""
+
+RATIO_CONSTANT = 100.0
+"""Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
+averaging out: healthy exports that take means or normalise over such a picture measured up to 29."""
+
+FEW = 8
+"""A failure that rests on this many cases or fewer is looked at again: so few measure float error badly."""
+
+REPEATS = 32
+"""How many runs a second look takes, on inputs next to those of the doubtful cases. The rms of as many normal
+deviates scatters by an eighth."""
+
+BEYOND_DOUBT = 100.0
+"""The ratio from which on nothing is looked at again. Of one number in float error, ratios over 30 are not
+rare (one in fifty; the ratio of two normal deviates is Cauchy's)."""
+
+HELD_BACK = 0.1
+"""The largest share of a file's rows that may depend on hidden choices that float error can change."""
+
+DATASET_DIFFERENCE = 0.001
+"""How far mAP or accuracy of the two legs may differ on the labelled pictures without a tie: the last digit
+that is published of such figures, a tenth of a point."""
+
+FIXED_TOLERANCE = 1e-4
+"""If a model cannot run in float64: the largest error, as a share of the field's largest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One figure of a field and its limit, under the name of the check."""
+
+    check: str
+    value: float
+    limit: float
+
+
+class Extremal(Protocol):
+    """What a bound is computed from: a Measurement is one, and so are Extremes."""
+
+    @property
+    def max_candidate(self) -> float: ...
+    @property
+    def floor_max(self) -> float: ...
+    @property
+    def scale_max(self) -> float: ...
+
+
+class Policy(Protocol):
+    """What a tally is judged by."""
+
+    @property
+    def few(self) -> int:
+        """The largest number of cases behind a failure that is looked at again; 0 for no second look."""
+
+    def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
+        """The figures that a field is judged by."""
+
+    def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
+        """The same on pictures of one value; ``elsewhere`` was measured on all other cases."""
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        """How far errors that the policy allows can part the candidate from the reference, in the field's
+        unit. A decision whose margin is within it is a tie."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The policy's name and its limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTolerance:
+    """Errors up to ``absolute`` plus ``relative`` times the field's largest value, for every field."""
+
+    absolute: float = 0.0
+    relative: float = FIXED_TOLERANCE
+
+    name: ClassVar[str] = "fixed tolerance"
+    few: ClassVar[int] = 0
+
+    def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
+        yield Held("max_error", measured.max_candidate, self.bound(measured, has_oracle=has_oracle))
+
+    def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
+        limit = max(self.bound(found, has_oracle=True) for found in (measured, elsewhere))
+        yield Held("max_error", measured.max_candidate, limit)
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        return self.absolute + self.relative * measured.scale_max
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class FloatFloor:
+    """Errors in units of PyTorch's own float error, from a float64 oracle (docs/verdict.md).
+
+    ``without_oracle`` is used if there is no oracle, since no float error was measured then.
+    """
+
+    ratio_rms: float = RATIO_RMS
+    ratio_max: float = RATIO_MAX
+    ratio_constant: float = RATIO_CONSTANT
+    few: int = FEW
+    without_oracle: FixedTolerance = FixedTolerance()
+
+    name: ClassVar[str] = "float floor"
+
+    def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
+        if not has_oracle:
+            yield from self.without_oracle.held(measured, has_oracle=False)
+        elif measured.count:
+            yield Held("ratio_rms", measured.ratio_rms, self.ratio_rms)
+            yield Held("ratio_max", measured.ratio_max, self.ratio_max)
+
+    def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
+        """Errors are divided by PyTorch's on these pictures or ``elsewhere``, whichever are larger: a
+        probability is close to 0 if a picture shows nothing, and no kernel is that exact."""
+        value = max(
+            measured.rms_candidate / max(measured.floor_rms, elsewhere.floor_rms),
+            measured.max_candidate / max(measured.floor_max, elsewhere.floor_max),
+        )
+        yield Held("ratio_constant", value, self.ratio_constant)
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        """The reference's error plus the candidate's.
+
+        The candidate's counts only up to what the limit allows: a damaged file must not excuse its own
+        decisions.
+        """
+        if not has_oracle:
+            return self.without_oracle.bound(measured, has_oracle=False)
+        allowed = (self.ratio_constant if constant else self.ratio_max) * measured.floor_max
+        candidate = measured.max_candidate if measured.max_candidate <= allowed else allowed
+        return measured.floor_max + candidate
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self)}
+
+
+FLOAT_FLOOR = FloatFloor()
+"""The policy of every verdict, unless another is given."""

@@ -1,0 +1,118 @@
+"""What was measured of one candidate, case by case. Tallies of different cases can be merged in any order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from onnxproof.validate.cases import CONSTANT, Case
+from onnxproof.validate.decisions import DecisionPool
+from onnxproof.validate.facts import Contract, Failure
+from onnxproof.validate.legs.leg import Answer, Arrays
+from onnxproof.validate.measure import FieldPools, Run
+from onnxproof.validate.returned import pair_returned
+from onnxproof.validate.rows import ends_in_rows, pair_rows, with_open_regions
+
+RAW_TASK = "raw"
+"""The task that decides nothing."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one candidate did on the cases so far. It reads no limit: judging does."""
+
+    contract: Contract
+    has_oracle: bool
+    pools: FieldPools
+    decisions: DecisionPool | None
+    all_rows: DecisionPool | None
+    not_run: dict[Run, str] = field(default_factory=dict)
+    misshapen: dict[Run, str] = field(default_factory=dict)
+    rows: int = 0
+    held_back: int = 0
+
+    @classmethod
+    def of(cls, contract: Contract, *, has_oracle: bool) -> Self:
+        """A tally of no case."""
+        decisions = all_rows = None
+        post = contract.postprocess
+        if contract.task != RAW_TASK:
+            decisions = DecisionPool(contract.task, post, has_oracle=has_oracle)
+        if ends_in_rows(post):
+            lowest = {**post, "score_threshold": post["graph"]["score_threshold"]}
+            all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
+        return cls(contract, has_oracle, FieldPools(contract.fields), decisions, all_rows)
+
+    def add(self, case: Case, exact: Answer, wanted: Answer, found: Answer | str) -> Answer | None:
+        """Compare the candidate's answer with the oracle's and the reference's.
+
+        ``found`` is the reason in words if the candidate did not answer. Returns the answer, None if there is
+        none or it has another form than the reference's.
+        """
+        run = (case.name, case.replica)
+        if isinstance(found, str):
+            self.not_run[run] = found
+            return None
+        post = self.contract.postprocess
+        as_rows = ends_in_rows(post)
+        difference = _form_difference(wanted, found, as_rows=as_rows)
+        measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
+        quantities = None
+        if as_rows and difference is None:
+            wanted = with_open_regions(exact, wanted, found, post)
+            if "candidate_boxes" in exact.margins:
+                paired = pair_rows(exact, wanted, found, post)
+            else:
+                paired = pair_returned(*measured, post)
+            if isinstance(paired, str):
+                difference = paired
+            else:
+                measured, quantities = paired.outputs, paired.quantities
+                self.held_back += paired.held_back
+                self.rows += paired.rows
+        if difference is not None:
+            self.misshapen[run] = difference
+            return None
+        constant = case.content in CONSTANT and self.has_oracle
+        self.pools.add(case.name, *measured, exact.margins, replica=case.replica, constant=constant)
+        for pool in filter(None, (self.decisions, self.all_rows)):
+            legs, measure_only = (exact, wanted, found), case.replica > 0
+            pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
+        return found
+
+    def merge(self, other: Self) -> None:
+        """Take over what another tally of the same contract and candidate measured on other cases."""
+        self.pools.merge(other.pools)
+        for own, others in ((self.decisions, other.decisions), (self.all_rows, other.all_rows)):
+            if own is not None and others is not None:
+                own.merge(others)
+        self.not_run |= other.not_run
+        self.misshapen |= other.misshapen
+        self.rows += other.rows
+        self.held_back += other.held_back
+
+    def forget_errors(self, case: str) -> None:
+        """Drop the errors that the case itself added. Flips, decisions and what is not finite stay."""
+        self.pools.forget(case)
+
+
+def in_order(failures: Mapping[Run, str], order: Sequence[str]) -> tuple[Failure, ...]:
+    """The failures in the order of the cases as planned."""
+    places = {name: place for place, name in enumerate(order)}
+    runs = sorted(failures, key=lambda run: (places.get(run[0], len(places)), run))
+    return tuple(Failure(run[0], failures[run]) for run in runs)
+
+
+def _form_difference(wanted: Answer, found: Answer, *, as_rows: bool) -> str | None:
+    """How the candidate's outputs differ in name, dtype or shape; None if they do not.
+
+    If outputs are rows, the number of rows may differ, as long as it is the same in all outputs.
+    """
+    if set(wanted.outputs) != set(found.outputs):
+        return f"outputs {', '.join(found.outputs)}; expected {', '.join(wanted.outputs)}"
+    rows = max((len(array) for array in found.outputs.values() if array.ndim), default=0)
+    for name, array in wanted.outputs.items():
+        got = found.outputs[name]
+        expected = (rows, *array.shape[1:]) if as_rows else array.shape
+        if got.dtype != array.dtype or got.shape != expected:
+            return f"{name} is {got.dtype}{list(got.shape)}; expected {array.dtype}{list(expected)}"
+    return None

@@ -1,0 +1,87 @@
+"""A trial: what is promised, the legs that are compared, the cases, and the policy that judges.
+
+A plan is made once, before any model runs; a trial is a plan with its legs open. validate, compare, bisect
+and the labelled pictures all run trials, so that they try the same things in the same way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from onnxproof.errors import JobError
+from onnxproof.runtime.predictor import CPU
+from onnxproof.validate.cases import Case, Effort, find_pictures, plan
+from onnxproof.validate.dataset.labels import Labels
+from onnxproof.validate.dataset.plan import plan_labels
+from onnxproof.validate.facts import Contract
+from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.onnx_runtime import Optimization
+from onnxproof.validate.policy import FLOAT_FLOOR, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How files are tried: a job's ``[validate]``, less what the model's decisions are cut by.
+
+    ``images`` is a pattern of pictures and ``annotations`` a file of labels, both seen from ``folder`` and
+    None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
+    number of intra-op threads of PyTorch and of ONNX Runtime.
+    """
+
+    images: str | None = None
+    annotations: str | None = None
+    folder: Path = Path()
+    providers: tuple[str, ...] = (CPU,)
+    optimization: tuple[Optimization, ...] = ("all",)
+    effort: Effort = "normal"
+    threads: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be tried, before anything runs. ``labels`` are None if no labelled pictures are named."""
+
+    contract: Contract
+    settings: Settings
+    cases: tuple[Case, ...]
+    labels: Labels | None
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """A plan with its legs open."""
+
+    contract: Contract
+    truth: Truth
+    candidates: tuple[Leg, ...]
+    cases: tuple[Case, ...]
+    policy: Policy = FLOAT_FLOOR
+
+    @classmethod
+    def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg]) -> Self:
+        """The trial of a plan on these legs."""
+        return cls(plan.contract, truth, tuple(candidates), plan.cases, plan.policy)
+
+    def on(self, *cases: Case) -> "Trial":
+        """The same trial on some cases alone."""
+        return replace(self, cases=cases)
+
+
+def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FLOOR) -> Plan:
+    """Plan what a file is tried on. Needs no model and no tensor; opens every picture.
+
+    Raises PictureError if a picture is missing or cannot be read, JobError if the model takes no pictures and
+    some are named, or if the labelled pictures do not fit.
+    """
+    pictures = find_pictures(settings.images, settings.folder)
+    if pictures and contract.preprocess is None:
+        raise JobError(
+            f'validate.images = "{settings.images}": the model has no picture among its inputs '
+            f"({', '.join(spec.name for spec in contract.inputs)}); leave the key out"
+        )
+    labels = plan_labels(settings.annotations, settings.folder, pictures, contract)
+    cases = plan(contract.dims, contract.preprocess, pictures, settings.effort, settings.seed)
+    return Plan(contract, settings, cases, labels, policy)
