@@ -60,7 +60,7 @@ class WrapperTable(_Table):
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
-    decode: Literal["auto", "none", "packed", "split", "probabilities", "mask", "nms"] = "auto"
+    decode: str = "auto"
     mean: Channels | None = None
     std: Channels | None = None
 

@@ -40,9 +40,9 @@ from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers import get_family
-from onnxproof.wrappers.families.module import wrap_for_job
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.weights import notes_on
+from onnxproof.wrappers.wrap import wrap_for_job
 
 PARITY_FILE = "parity.json"
 BISECTION_FILE = "bisect.json"

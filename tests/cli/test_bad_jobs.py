@@ -60,7 +60,7 @@ def test_a_job_file_that_is_no_job(
         ),
         pytest.param(
             "wrapper.decode=boxes",
-            ("wrapper.decode = 'boxes'", "'auto', 'none', 'packed'"),
+            ('wrapper.decode = "boxes"', "there are: packed, split, none"),
             id="no-such-layout",
         ),
         pytest.param(

@@ -19,8 +19,10 @@ from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime import prepare
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers.families.module import FAMILY, flatten, wrap_for_job, wrap_module
+from onnxproof.wrappers.families.module import FAMILY
+from onnxproof.wrappers.flat import flatten
 from onnxproof.wrappers.folder import name_classes
+from onnxproof.wrappers.wrap import wrap_for_job, wrap_module
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

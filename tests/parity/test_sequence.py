@@ -16,7 +16,7 @@ from onnxproof.job import load_job
 from onnxproof.pipeline import Bundle, build_model
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.builder import load_builder
-from onnxproof.wrappers.families.module import wrap_module
+from onnxproof.wrappers.wrap import wrap_module
 
 ROOT = Path(__file__).parents[2]
 READER = ROOT / "configs" / "digits-reader.toml"

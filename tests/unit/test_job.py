@@ -118,8 +118,8 @@ def test_paths_start_at_the_job_file(write: Write, tmp_path: Path) -> None:
         pytest.param("export.opset = 3", ["export.opset = 3", "7"], id="below-the-least-opset"),
         pytest.param("wrapper.scale_input = 1", ["wrapper.scale_input = 1", "bool"], id="1-for-true"),
         pytest.param(
-            'wrapper.decode = "both"',
-            ["wrapper.decode = 'both'", "none", "packed", "split"],
+            'wrapper.input_dtype = "int8"',
+            ["wrapper.input_dtype = 'int8'", "float32", "uint8"],
             id="a-choice-lists-the-choices",
         ),
         pytest.param("wrapper.mean = [0.5, 0.5]", ["wrapper.mean"], id="two-channels-of-three"),

@@ -1,23 +1,69 @@
-"""From a module's class logits to what the tasks of whole inputs take: one tensor of scores."""
+"""What the heads of whole inputs share: one row of class scores, as logits or as probabilities."""
 
-import torch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
 from torch import Tensor, nn
+
+from onnxproof.job import ValidateTable
+from onnxproof.tensors import Field, TensorSpec
+from onnxproof.wrappers.head import Bare, Headed, find_logits
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class ClassScores(nn.Module):
-    """A module that returns, among others, logits [b, C]: these alone, or the softmax ("classification")
-    or sigmoid ("multilabel") of them."""
+    """A module that returns logits [b, C] among others: these alone, or the probabilities that
+    ``activation`` makes of them."""
 
-    def __init__(self, module: nn.Module, position: int, task: str, decode: str) -> None:
+    def __init__(self, module: nn.Module, position: int, activation: Activation | None) -> None:
         super().__init__()
         self.module = module
         self.position = position
-        self.task = task
-        self.decode = decode
+        self.activation = activation
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits or probabilities, float [b, C]."""
         logits: Tensor = self.module(*inputs)[self.position]
-        if self.decode == "none":
-            return logits
-        return torch.softmax(logits, dim=1) if self.task == "classification" else torch.sigmoid(logits)
+        return logits if self.activation is None else self.activation(logits)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScoresHead:
+    """The head of a task that decides from one row of class scores.
+
+    ``probabilities`` turns logits [b, C] into probabilities. ``settings`` gives what the task decides with
+    from ``[validate]`` and the number of classes.
+    """
+
+    name: str
+    probabilities: Activation
+    settings: Callable[[ValidateTable, int], Mapping[str, Any]]
+    decodes: tuple[str, ...] = ("none", "probabilities")
+
+    def activation(self, decode: str) -> Activation | None:
+        """What the graph does to the logits. None if it leaves them."""
+        return None if decode == "none" else self.probabilities
+
+    def behind(
+        self, module: nn.Module, logits: TensorSpec, count: int, decode: str, validation: ValidateTable
+    ) -> Headed:
+        """``module`` returns the scores that ``decode`` asks for; ``logits`` is the output that they replace
+        and ``count`` the number of classes."""
+        name, each, unit = ("logits", "logit", "")
+        if decode == "probabilities":
+            name, each, unit = ("probabilities", "probability", "probability")
+        return Headed(
+            module,
+            (replace(logits, name=name),),
+            (Field(name, each, unit),),
+            {"decode": decode, "outputs": [name], **self.settings(validation, count)},
+        )
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """The module's only output of logits [b, C], or the one that is named so."""
+        chosen = find_logits(bare, self.name, ("batch", "classes"))
+        module = ClassScores(bare.module, chosen, self.activation(decode))
+        logits = bare.outputs[chosen]
+        return self.behind(module, logits, int(logits.shape[1]), decode, validation)

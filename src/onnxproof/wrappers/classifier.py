@@ -1,19 +1,19 @@
-"""What all picture classifiers share: the picture's way in, a network that ends in class scores, softmax or
-sigmoid behind it, and the contract of the file."""
+"""What all picture classifiers share: the picture's stage, a network that ends in class scores, the head of
+the task, and the contract of the file."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.runtime.tasks.multilabel import DEFAULT_THRESHOLD
-from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers.class_scores import Activation, ClassScoresHead
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.heads import classification, multilabel
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers.weights import load_weights
 
@@ -24,7 +24,7 @@ DEFAULT_DIMS = {
 }
 """224 x 224 pixels is the size that ImageNet's classifiers are trained at."""
 
-KINDS = ("classification", "multilabel")
+HEADS: Mapping[str, ClassScoresHead] = {head.name: head for head in (classification.HEAD, multilabel.HEAD)}
 
 
 class Library(Protocol):
@@ -39,29 +39,26 @@ class Library(Protocol):
         """A few names like this one."""
 
     def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
-        """The name of the last layer's weight, [C, ...], in a checkpoint; None where there is none."""
+        """The name of the last layer's weight, [C, ...], in a checkpoint. None if there is none."""
 
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         """The network with random weights: pictures [b, 3, H, W] to logits [b, C]."""
 
 
 class ClassifierInference(nn.Module):
-    """The network with its input stage in front and, with ``decode`` "probabilities", softmax (one class
-    a picture) or sigmoid (several) behind."""
+    """The network with its input stage in front. ``activation`` makes probabilities of its logits; it is None
+    if the graph leaves them."""
 
-    def __init__(self, network: nn.Module, stage: PictureInput, task: str, decode: str) -> None:
+    def __init__(self, network: nn.Module, stage: PictureInput, activation: Activation | None) -> None:
         super().__init__()
         self.stage = stage
         self.network = network
-        self.task = task
-        self.decode = decode
+        self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
         """Pictures to logits or probabilities, float [b, C]."""
         logits: Tensor = self.network(self.stage(input))
-        if self.decode == "none":
-            return logits
-        return torch.softmax(logits, dim=1) if self.task == "classification" else torch.sigmoid(logits)
+        return logits if self.activation is None else self.activation(logits)
 
 
 def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) -> WrappedModel:
@@ -69,29 +66,22 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
     if checkpoint is None:
         raise JobError(f"model.checkpoint is missing: the family {library.name} reads a trained checkpoint")
     batch, height, width = dims_of(job, DEFAULT_DIMS)
-    task, decode = task_of(job, *KINDS), decode_of(job, "none", "probabilities")
+    head, decode = HEADS[task_of(job, *HEADS)], decode_of(job, *classification.HEAD.decodes)
     network, classes = _load_network(_variant(job, checkpoint, library), job, checkpoint, library)
-    module = ClassifierInference(network, picture_stage(job, checkpoint), task, decode).eval()
-    name, each, unit = ("logits", "logit", "")
-    if decode == "probabilities":
-        name, each, unit = ("probabilities", "probability", "probability")
-    postprocess: dict[str, Any] = {"decode": decode, "outputs": [name]}
-    if task == "classification":
-        postprocess["top_k"] = min(job.validation.top_k, len(classes))
-    else:
-        given = job.validation.score_threshold
-        postprocess["score_threshold"] = DEFAULT_THRESHOLD if given is None else given
+    module = ClassifierInference(network, picture_stage(job, checkpoint), head.activation(decode)).eval()
+    logits = TensorSpec("logits", "float32", (batch.name, len(classes)))
+    headed = head.behind(module, logits, len(classes), decode, job.validation)
     return WrappedModel(
-        module=module,
+        module=headed.module,
         family=library.name,
-        task=task,
+        task=head.name,
         inputs=(picture_spec(job, batch, height, width),),
-        outputs=(TensorSpec(name, "float32", (batch.name, len(classes))),),
+        outputs=headed.outputs,
         dims=(batch, height, width),
-        fields=(Field(name, each, unit),),
+        fields=headed.fields,
         preprocess=picture_preprocess(job, height, width),
         classes=classes,
-        postprocess=postprocess,
+        postprocess=headed.postprocess,
     )
 
 
@@ -142,6 +132,6 @@ def _load_network(
 
 def last_weight(state_dict: Mapping[str, Tensor]) -> str | None:
     """The name of the last weight with an axis for classes and one for features, in the order of the
-    checkpoint; None where there is none."""
+    checkpoint. None if there is none."""
     names = [name for name, tensor in state_dict.items() if name.endswith("weight") and tensor.ndim >= 2]
     return names[-1] if names else None

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD, cells
+from onnxproof.runtime.tasks.detection import cells
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers.weights import load_weights
 
@@ -153,7 +154,6 @@ class _Yolox:
         fixed = height.fixed and width.fixed
         anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
         outputs, fields = _outputs(decode, len(classes), anchors)
-        given, overlap = job.validation.score_threshold, job.validation.iou_threshold
         return WrappedModel(
             module=module,
             family=self.name,
@@ -168,9 +168,7 @@ class _Yolox:
                 "decode": decode,
                 "outputs": [spec.name for spec in outputs],
                 "strides": list(STRIDES),
-                "score_threshold": DEFAULT_THRESHOLD if given is None else given,
-                "iou_threshold": DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
-                "class_agnostic": job.validation.class_agnostic,
+                **detection.settings(job.validation),
             },
         )
 
@@ -242,10 +240,7 @@ def _outputs(
             Field("output", "score", "probability", 5, 6),
         )
     if decode == "split":
-        return (spec("boxes", 4), spec("scores", num_classes)), (
-            Field("boxes", "box_xyxy", "px"),
-            Field("scores", "score", "probability"),
-        )
+        return detection.split_outputs(("batch", anchors, 4), ("batch", anchors, num_classes))
     return (spec("output", 5 + num_classes),), (
         Field("output", "box_offset", "cells", 0, 2),
         Field("output", "box_log_size", "log strides", 2, 4),

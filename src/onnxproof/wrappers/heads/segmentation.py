@@ -1,11 +1,20 @@
-"""From class logits to masks inside the graph."""
+"""The class of every pixel: logits, or the mask and its confidence inside the graph."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from onnxproof.errors import JobError
+from onnxproof.job import ValidateTable
+from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.head import Bare, Headed, find_logits, plain_field
+
+MASK, CONFIDENCE = "mask", "confidence"
+"""The outputs of a file for segmentation with the arg-max in the graph."""
+
+AXES = ("batch", "classes", "height", "width")
 
 
 class MaskInference(nn.Module):
@@ -33,3 +42,34 @@ class MaskInference(nn.Module):
     def _probabilities(self, inputs: Outputs) -> Tensor:
         logits: Tensor = self.module(*inputs)[self.position]
         return torch.softmax(logits, dim=1)
+
+
+class _Segmentation:
+    name = "segmentation"
+    decodes = ("mask", "none")
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """The module returns class logits [batch, classes, height, width]; with "none", nothing else."""
+        chosen = find_logits(bare, self.name, AXES)
+        if decode == "none":
+            if len(bare.outputs) > 1:
+                raise JobError('wrapper.decode = "none": the module returns more than its logits; use "mask"')
+            (logits,) = bare.outputs
+            postprocess = {"decode": decode, "outputs": [logits.name]}
+            return Headed(bare.module, bare.outputs, (plain_field(logits),), postprocess)
+        batch, _, height, width = bare.outputs[chosen].shape
+        return Headed(
+            MaskInference(bare.module, chosen),
+            (
+                TensorSpec(MASK, "int64", (batch, height, width)),
+                TensorSpec(CONFIDENCE, "float32", (batch, height, width)),
+            ),
+            (
+                Field(MASK, "mask", "class", kind="label", ranks="confidence"),
+                Field(CONFIDENCE, "confidence", "probability"),
+            ),
+            {"decode": decode, "outputs": [MASK, CONFIDENCE]},
+        )
+
+
+HEAD = _Segmentation()

@@ -1,0 +1,77 @@
+"""Boxes and class scores, which NMS outside of the graph decides from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from onnxproof.errors import JobError
+from onnxproof.job import ValidateTable
+from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
+from onnxproof.tensors import Field, TensorSpec
+from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.head import Bare, Headed, listed, require_names
+
+BOXES, SCORES = "boxes", "scores"
+"""The outputs of a file for detection, and what a module calls them if it returns more than one tensor of
+either form."""
+
+
+class Chosen(nn.Module):
+    """Some of the outputs of a module that returns a flat tuple."""
+
+    def __init__(self, module: nn.Module, positions: Sequence[int]) -> None:
+        super().__init__()
+        self.module = module
+        self.positions = tuple(positions)
+
+    def forward(self, *inputs: Tensor) -> Outputs:
+        """The outputs at the positions, in their order."""
+        outputs = self.module(*inputs)
+        return tuple(outputs[position] for position in self.positions)
+
+
+class _Detection:
+    name = "detection"
+    decodes = ("split",)
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """The module returns ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels) and ``scores``
+        [batch, n, classes] in [0, 1]."""
+        outputs = bare.outputs
+        rows = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
+        named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
+        chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
+        if len(chosen) != 2 or outputs[chosen[0]].shape[2] != 4:
+            raise JobError(
+                "the task detection needs boxes [batch, n, 4] and scores [batch, n, classes], in this order "
+                f"or named {BOXES} and {SCORES}; the module returns {listed(outputs)}"
+            )
+        boxes, scores = (outputs[i] for i in chosen)
+        require_names(scores, 2, bare.classes)
+        specs, fields = split_outputs(boxes.shape, scores.shape)
+        postprocess = {"decode": decode, "outputs": [BOXES, SCORES], **settings(validation)}
+        return Headed(Chosen(bare.module, chosen), specs, fields, postprocess)
+
+
+HEAD = _Detection()
+
+
+def split_outputs(
+    boxes: tuple[int | str, ...], scores: tuple[int | str, ...]
+) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
+    """The outputs of the layout "split" and their fields, from their shapes."""
+    return (TensorSpec(BOXES, "float32", boxes), TensorSpec(SCORES, "float32", scores)), (
+        Field(BOXES, "box_xyxy", "px"),
+        Field(SCORES, "score", "probability"),
+    )
+
+
+def settings(validation: ValidateTable) -> Mapping[str, Any]:
+    """What NMS outside of the graph decides with: the job's thresholds, or the task's own."""
+    given, overlap = validation.score_threshold, validation.iou_threshold
+    return {
+        "score_threshold": DEFAULT_THRESHOLD if given is None else given,
+        "iou_threshold": DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
+        "class_agnostic": validation.class_agnostic,
+    }

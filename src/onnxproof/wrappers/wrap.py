@@ -1,0 +1,101 @@
+"""Any module as a model: its outputs found out, the head of a task behind it, a picture's stage before it."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from onnxproof.contract import ClassInfo
+from onnxproof.errors import JobError
+from onnxproof.job import Job, ValidateTable
+from onnxproof.tensors import Dim, TensorSpec, dims_by_name
+from onnxproof.wrappers.family import Checkpoint, WrappedModel, task_of
+from onnxproof.wrappers.flat import Flattened, describe_outputs
+from onnxproof.wrappers.folder import name_classes, read_classes
+from onnxproof.wrappers.head import Bare, attach_head
+from onnxproof.wrappers.heads import get_head, head_names
+from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_port
+from onnxproof.wrappers.weights import notes_on
+
+DEFAULT_TASK = "raw"
+"""What a module's outputs mean if nobody says."""
+
+ANY_MODULE = "module"
+"""The family of a module that no family knows."""
+
+
+def wrap_module(
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    dims: Sequence[Dim],
+    *,
+    family: str = ANY_MODULE,
+    task: str = DEFAULT_TASK,
+    decode: str = "auto",
+    classes: tuple[ClassInfo, ...] = (),
+    picture: PicturePort | None = None,
+    validation: ValidateTable = ValidateTable(),  # noqa: B008
+) -> WrappedModel:
+    """A module with the contract of its file, which is found by running it at a few sizes.
+
+    ``inputs`` are in the order of the module's ``forward``. ``task`` names the head that is put behind it;
+    wrappers/heads/ says what each needs of the module, and what its ``decode`` may be. Outputs that the
+    head does not need are left out of the file. ``picture`` says which input takes pictures. ``validation``
+    says where decisions are cut. Raises JobError if the inputs do not fit the module, or if its outputs or
+    ``classes`` do not fit the task.
+    """
+    head = get_head(task)
+    named = dims_by_name(dims)
+    if not inputs:
+        raise JobError("[inputs] is empty: name the module's inputs, in the order of its forward")
+    for spec in inputs:
+        for axis in spec.axis_names:
+            if axis not in named:
+                raise JobError(
+                    f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
+                )
+    flattened = Flattened(module.eval(), [spec.name for spec in inputs])
+    outputs = describe_outputs(flattened, inputs, dims)
+    wrapped: nn.Module = flattened
+    if picture is not None:
+        inputs = [picture.spec if at == picture.position else spec for at, spec in enumerate(inputs)]
+        if picture.stage is not None:
+            wrapped = StagedModule(flattened, picture.position, picture.stage)
+    bare = Bare(wrapped, module, tuple(inputs), outputs, classes)
+    headed = attach_head(head, bare, decode, validation)
+    return WrappedModel(
+        module=headed.module.eval(),
+        family=family,
+        task=task,
+        inputs=bare.inputs,
+        outputs=headed.outputs,
+        dims=tuple(dims),
+        fields=headed.fields,
+        preprocess=None if picture is None else picture.preprocess,
+        classes=classes,
+        postprocess=headed.postprocess,
+        notes=notes_on(module.state_dict()),
+    )
+
+
+def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:
+    """A module as the job's tables ask for it.
+
+    The classes are the job's, else those in the files beside the checkpoint. Raises JobError as
+    ``wrap_module`` does, and if ``predict.input`` names no input that takes pictures.
+    """
+    classes: tuple[ClassInfo, ...] | None = None
+    if job.model.classes is not None:
+        classes = name_classes(job.model.classes)
+    elif checkpoint is not None:
+        classes = read_classes(checkpoint.folder)
+    others = (name for name in head_names() if name != DEFAULT_TASK)
+    return wrap_module(
+        module,
+        tuple(job.inputs.values()),
+        tuple(job.dims.values()),
+        task=task_of(job, DEFAULT_TASK, *others),
+        decode=job.wrapper.decode,
+        classes=classes or (),
+        picture=picture_port(job),
+        validation=job.validation,
+    )
