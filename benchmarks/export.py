@@ -23,9 +23,9 @@ from cjm_yolox_pytorch.inference import YOLOXInferenceWrapper
 
 from onnxproof.job import Job
 from onnxproof.pipeline import make_graph
-from onnxproof.wrappers import get_family
 from onnxproof.wrappers.families.yolox import build_network
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.registry import get_family
 
 CLASSES = 19
 MEAN, STD = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)

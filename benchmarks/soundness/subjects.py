@@ -13,8 +13,8 @@ from onnxproof.export.capture import capture
 from onnxproof.export.graph import finish, stamp
 from onnxproof.job import Job, load_job, override
 from onnxproof.pipeline import build_model, make_graph, manifest_of
-from onnxproof.wrappers import get_family
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.registry import get_family
 
 FOLDER = Path(__file__).parent
 CONFIGS = FOLDER.parents[1] / "configs"

@@ -39,8 +39,8 @@ from onnxproof.validate.environment import PACKAGES, versions
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
-from onnxproof.wrappers import get_family
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.registry import get_family
 from onnxproof.wrappers.weights import notes_on
 from onnxproof.wrappers.wrap import wrap_for_job
 

@@ -1,0 +1,86 @@
+"""A family by its name: ours, or one that another package offers."""
+
+import importlib
+import traceback
+from typing import Any
+
+from onnxproof.errors import JobError, OnnxproofError, RequestError
+from onnxproof.job import Job
+from onnxproof.wrappers.catalog import FamilyEntry, offered_families
+from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
+
+
+def get_family(name: str) -> Family:
+    """The family of that name, imported.
+
+    Raises JobError if there is none. Raises RequestError if two packages offer one of that name, or if it
+    cannot be imported. The ``build`` of another package's family raises RequestError for whatever that
+    package's code raises.
+    """
+    offered = offered_families()
+    entry = next((entry for entry in offered if entry.name == name), None)
+    if entry is None:
+        names = ", ".join(entry.name for entry in offered if not entry.problem)
+        raise JobError(f'model.family = "{name}" is not known; there are: {names}')
+    if entry.problem:
+        raise RequestError(f'model.family = "{name}" cannot be used: {entry.problem}')
+    if entry.distribution is not None:
+        return _Foreign(entry)
+    family: Family = _load(entry.reference)
+    return family
+
+
+class _Foreign:
+    """Another package's family. Its code may raise anything; here that becomes an error for people."""
+
+    def __init__(self, entry: FamilyEntry) -> None:
+        self.name = entry.name
+        self._called = f'the family "{entry.name}" of {entry.origin}'
+        try:
+            self._family: Any = _load(entry.reference)
+        except OnnxproofError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RequestError(
+                f"{self._called} cannot be imported: {_told(error)}; repair or uninstall {entry.distribution}"
+            ) from error
+        if getattr(self._family, "name", None) != entry.name or not callable(
+            getattr(self._family, "build", None)
+        ):
+            raise RequestError(
+                f"{self._called} is a {type(self._family).__name__}; expected an object with the name "
+                f'"{entry.name}" and a method build (docs/families.md)'
+            )
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        try:
+            model = self._family.build(job, checkpoint)
+        except OnnxproofError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RequestError(f"{self._called} raised {_told(error)}") from error
+        if not isinstance(model, WrappedModel) or model.family != self.name:
+            got = f"a {type(model).__name__}"
+            if isinstance(model, WrappedModel):
+                got = f'a WrappedModel of the family "{model.family}"'
+            raise RequestError(
+                f'{self._called} built {got}; expected a WrappedModel of the family "{self.name}"'
+            )
+        return model
+
+
+def _load(reference: str) -> Any:
+    """What "module:attribute" names."""
+    module, _, attribute = (part.strip() for part in reference.partition(":"))
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _told(error: BaseException) -> str:
+    """An error's type, its first line, and the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    reason = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}{f': {reason}' if reason else ''}{place}"
