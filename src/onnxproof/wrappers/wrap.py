@@ -43,7 +43,10 @@ def wrap_module(
     says where decisions are cut. Raises JobError if the inputs do not fit the module, or if its outputs or
     ``classes`` do not fit the task.
     """
-    head = get_head(task)
+    if task not in _tasks():
+        raise JobError(
+            f'model.task = "{task}" is not for the family {family}; there are: {", ".join(_tasks())}'
+        )
     named = dims_by_name(dims)
     if not inputs:
         raise JobError("[inputs] is empty: name the module's inputs, in the order of its forward")
@@ -61,7 +64,7 @@ def wrap_module(
         if picture.stage is not None:
             wrapped = StagedModule(flattened, picture.position, picture.stage)
     bare = Bare(wrapped, module, tuple(inputs), outputs, classes)
-    headed = attach_head(head, bare, decode, validation)
+    headed = attach_head(get_head(task), bare, decode, validation)
     return WrappedModel(
         module=headed.module.eval(),
         family=family,
@@ -88,14 +91,18 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
         classes = name_classes(job.model.classes)
     elif checkpoint is not None:
         classes = read_classes(checkpoint.folder)
-    others = (name for name in head_names() if name != DEFAULT_TASK)
     return wrap_module(
         module,
         tuple(job.inputs.values()),
         tuple(job.dims.values()),
-        task=task_of(job, DEFAULT_TASK, *others),
+        task=task_of(job, *_tasks()),
         decode=job.wrapper.decode,
         classes=classes or (),
         picture=picture_port(job),
         validation=job.validation,
     )
+
+
+def _tasks() -> tuple[str, ...]:
+    """The tasks that have a head, the default one first."""
+    return DEFAULT_TASK, *(name for name in head_names() if name != DEFAULT_TASK)
