@@ -1,4 +1,4 @@
-"""The callable of the user's own that makes a module: ``package.module:callable`` or ``file.py:callable``."""
+"""The user's callable that makes a module: ``package.module:callable`` or ``file.py:callable``."""
 
 import importlib
 import importlib.util

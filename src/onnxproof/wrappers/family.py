@@ -1,4 +1,4 @@
-"""What a family hands over: the wrapped model and everything that is known about it without running it."""
+"""What a family is: an object that builds a wrapped model, with the contract of its file, from a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path:
-        """Where the files that lie beside the checkpoint are looked for."""
+        """The folder with the files beside the checkpoint: class names, normalisation."""
         return self.file.parent
 
 
@@ -35,9 +35,9 @@ class WrappedModel:
     """A model in its inference wrapper, in evaluation mode and float32, and the contract of its file.
 
     ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of
-    ``outputs``. ``fields`` say what the outputs' channels mean, ``postprocess`` what the task needs to
-    decide from them. ``preprocess`` is None where no input is a picture. ``traced`` says why TorchScript
-    has to capture the model, None where torch.export may try. ``notes`` say what is odd in the weights.
+    ``outputs``. ``fields`` say what the outputs' channels mean. ``postprocess`` is what the task needs to
+    decide from them. ``preprocess`` is None if no input is a picture. ``traced`` says why TorchScript
+    has to capture the model; it is None if torch.export may try. ``notes`` say what is odd in the weights.
     """
 
     module: nn.Module
@@ -55,9 +55,9 @@ class WrappedModel:
 
 
 def decode_of(job: Job, *choices: str) -> str:
-    """The job's ``wrapper.decode``, the first of the family's choices where it says "auto".
+    """The job's ``wrapper.decode``. "auto" means the first of the family's ``choices``.
 
-    Raises JobError where it is none of them.
+    Raises JobError if it is none of them.
     """
     wanted = job.wrapper.decode
     if wanted == "auto":
@@ -71,9 +71,9 @@ def decode_of(job: Job, *choices: str) -> str:
 
 
 def task_of(job: Job, *choices: str) -> str:
-    """The job's ``model.task``, the first of the family's choices where the job names none.
+    """The job's ``model.task``, or the first of the family's ``choices`` if the job names none.
 
-    Raises JobError where it is none of them.
+    Raises JobError if it is none of them.
     """
     wanted = job.model.task
     if wanted is None:
@@ -87,9 +87,9 @@ def task_of(job: Job, *choices: str) -> str:
 
 
 def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
-    """The job's dims, and the family's for what it does not name, in the order of ``defaults``.
+    """The dims in the order of ``defaults``: the job's, or the default if the job does not name the dim.
 
-    Raises JobError where the job names one that the family does not have.
+    Raises JobError if the job names a dim that is not among ``defaults``.
     """
     unknown = sorted(set(job.dims) - set(defaults))
     if unknown:
@@ -98,7 +98,7 @@ def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
 
 
 class TellsMargins(Protocol):
-    """A wrapped module that can also tell what its outputs leave out.
+    """A wrapped module that can also return what decisions hang on and its outputs leave out.
 
     ``forward_with_margins`` returns the outputs as ``forward`` does and, by the name of a label field,
     the score's lead over the next class (same shape as the labels).
@@ -109,13 +109,13 @@ class TellsMargins(Protocol):
 
 
 class Family(Protocol):
-    """Torch's side of a model: how it is built, which checkpoints it reads, what is put around it."""
+    """Builds models of one kind. ``name`` is what jobs call it. docs/families.md shows how to write one."""
 
     name: str
 
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
         """The wrapped model that the job asks for.
 
-        Raises JobError where the job does not fit the family, CheckpointError where the checkpoint
-        does not fit the model.
+        ``checkpoint`` is None if the job names none. Raises JobError if the job does not fit the family,
+        CheckpointError if the checkpoint does not fit the model.
         """

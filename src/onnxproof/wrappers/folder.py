@@ -17,11 +17,12 @@ from onnxproof.errors import CheckpointError
 Channels = tuple[float, float, float]
 
 HUE_STEP = (5**0.5 - 1) / 2
-"""Of the colour circle, from one class to the next: the golden ratio's, which keeps all apart."""
+"""The step from one class's hue to the next, as a share of the colour circle. With the golden ratio the hues
+stay far apart however many there are."""
 
 
 def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
-    """Classes that come without a colour, each with a bright one of its own."""
+    """Classes from their names. Each gets a bright colour that differs from the others'."""
     classes = []
     for index, name in enumerate(names):
         shares = colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1)
@@ -31,13 +32,12 @@ def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
 
 
 def number_classes(count: int) -> tuple[ClassInfo, ...]:
-    """Classes that come without a name: their numbers."""
+    """Classes without names: each is called by its number."""
     return name_classes([str(index) for index in range(count)])
 
 
 def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
-    """The classes that the folder's colormap or list of classes names, in order; None where there is
-    neither."""
+    """The classes in the folder's colormap or list of classes, in order. None if it has neither."""
     files = sorted({*folder.glob("*colormap.json"), *folder.glob("*classes.json")})
     if not files:
         return None
@@ -60,7 +60,7 @@ def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
 
 
 def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
-    """Mean and standard deviation of the folder's norm_stats.json; None where there is none."""
+    """Mean and standard deviation in the folder's norm_stats.json. None if there is no such file."""
     file = folder / "norm_stats.json"
     if not file.is_file():
         return None

@@ -1,5 +1,4 @@
-"""The first stage inside every picture model's graph: from what the host hands over to what the
-network was trained on."""
+"""The first stage inside the graph of a picture model: it turns the file's input into the network's."""
 
 from collections.abc import Sequence
 
@@ -49,8 +48,11 @@ class PictureInput(nn.Module):
 
 
 def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
-    """The stage that the job's ``[wrapper]`` asks for; mean and standard deviation are the job's own, or
-    those of the checkpoint's folder (CheckpointError where neither tells them)."""
+    """The stage that the job's ``[wrapper]`` asks for.
+
+    Mean and standard deviation are the job's, or those in the checkpoint's folder. Raises CheckpointError if
+    neither has them.
+    """
     wrapper = job.wrapper
     mean, std = wrapper.mean, wrapper.std
     if mean is None or std is None:
@@ -65,7 +67,7 @@ def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
 
 
 def picture_spec(job: Job, batch: Dim, height: Dim, width: Dim) -> TensorSpec:
-    """The input that goes with ``picture_stage``; JobError where its dtype cannot hold its range."""
+    """The file's input before ``picture_stage``. Raises JobError if its dtype cannot hold its range."""
     wrapper = job.wrapper
     if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
         raise JobError(

@@ -1,4 +1,4 @@
-"""The input of a module that takes pictures: how they get there, and what stands before it in the graph."""
+"""One of a module's inputs as the one that takes pictures: its preprocessing, and its stage in the graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ AS_THEY_ARE: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 class PicturePort:
     """One of a module's inputs as the one that takes pictures.
 
-    ``spec`` is the file's input in the place of the module's own; ``stage`` leads from the one to the
-    other, None where they are the same.
+    ``position`` is the input's place among the module's inputs. ``spec`` is the file's input there.
+    ``stage`` turns the file's input into the module's; it is None if they are the same.
     """
 
     position: int
@@ -50,11 +50,11 @@ class StagedModule(nn.Module):
 
 
 def picture_port(job: Job) -> PicturePort | None:
-    """The input that the job's ``predict.input`` names; None where it names none.
+    """The input that the job's ``predict.input`` names. None if it names none.
 
-    Without ``[wrapper]`` the input is the file's as it stands in the job. With it, the job states what
-    the module takes, before normalisation: float32 [batch, 3, height, width] in 0..1; the file's input
-    follows from that. Raises JobError where the job names no input, or one that is not a picture's.
+    If ``[wrapper]`` asks for nothing, the job's input is the file's. Otherwise the job states what the module
+    takes before normalisation, float32 [batch, 3, height, width] in 0..1, and the file's input follows from
+    that. Raises JobError if ``predict.input`` names no input, or one that does not take pictures.
     """
     if job.predict.input is None:
         asked = _asked(job.wrapper)
@@ -109,8 +109,7 @@ def _staged(own: TensorSpec, wrapper: WrapperTable) -> tuple[TensorSpec, Picture
 
 
 def _layout(spec: TensorSpec) -> str | None:
-    """The order of a picture's axes, None where the shape is not a picture's. Where both orders fit,
-    PyTorch's."""
+    """The order of a picture's axes; if both orders fit, PyTorch's. None if neither fits."""
     if len(spec.shape) != 4:
         return None
     return "NCHW" if spec.shape[1] == 3 else "NHWC" if spec.shape[3] == 3 else None

@@ -1,5 +1,4 @@
-"""RetinaNet, FCOS and SSD of torchvision in their inference wrappers: their heads' raw outputs, or NMS in
-the graph."""
+"""RetinaNet, FCOS and SSD of torchvision in their inference wrappers: with NMS in the graph, or raw heads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,8 +29,10 @@ CHECK_SIDES = (96, 224, 800)
 
 
 class RawHeads(nn.Module):
-    """Backbone and head of a RetinaNet, an FCOS or an SSD with the input stage in front: nothing depends on
-    the data, and no anchor is in the graph."""
+    """Backbone and head of a RetinaNet, an FCOS or an SSD with the input stage in front.
+
+    No shape depends on the data, and no anchor is in the graph.
+    """
 
     def __init__(self, network: Any, stage: PictureInput) -> None:
         super().__init__()
@@ -64,11 +65,13 @@ class OneStageInference(nn.Module):
         return found["boxes"], found["labels"], found["scores"]
 
     def forward_with_margins(self, input: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``, and the pairs of an anchor and a class that the detections were chosen from,
-        before the top-k cut and NMS, those left out that score less than half of the threshold:
-        ``candidate_boxes`` [m, 4] (input pixels), ``candidate_scores`` [m], ``candidate_labels`` int64 [m]
-        ``candidate_groups`` int64 [m], the level (RetinaNet, FCOS) or the class (SSD) of the cut, and
-        ``candidate_ids`` int64 [m], which pair each is."""
+        """As ``forward``, and the candidates: pairs of an anchor and a class before the top-k cut and NMS.
+
+        Pairs that score less than half of the threshold are left out. For each other pair there are
+        ``candidate_boxes`` [m, 4] (input pixels), ``candidate_scores`` [m], ``candidate_labels`` int64 [m],
+        ``candidate_groups`` int64 [m] (the level, of an SSD the class, in which the top-k cut takes place)
+        and ``candidate_ids`` int64 [m] (the number of the pair).
+        """
         with recorded_calls(self.network, "postprocess_detections") as calls:
             outputs = self(input)
         ((head_outputs, anchors, sizes), _) = calls[0]
@@ -89,8 +92,8 @@ def settings_of(network: Any) -> dict[str, Any]:
     """How the outputs of ``network``, a RetinaNet, FCOS or SSD, become detections, for the manifest's
     ``postprocess``; runtime/tasks/_anchors.py reads it.
 
-    Raises RequestError where the network is none of them, or where a level's cells do not follow from the
-    picture's size.
+    Raises RequestError if the network is none of them, or if the number of a level's cells does not follow
+    from the picture's size.
     """
     head = _kind(network)
     settings = {
@@ -120,7 +123,7 @@ def settings_of(network: Any) -> dict[str, Any]:
 
 
 def anchor_count(settings: Mapping[str, Any], height: int, width: int) -> int:
-    """How many anchors a picture has, by the ``settings_of`` the network."""
+    """How many anchors a picture has. ``settings`` are those that ``settings_of`` returns."""
     if settings["head"] == "ssd":
         cells, kinds = settings["grids"], settings["box_sizes"]
     else:
@@ -157,7 +160,7 @@ def _grids(network: Any, height: int, width: int) -> list[tuple[int, int]]:
 
 
 def _reductions(network: Any) -> list[int]:
-    """Of each level, the k for which a side of s pixels has ceil(s / k) cells."""
+    """For each level the number k such that a side of s pixels has ceil(s / k) cells."""
     reductions = [PROBE_SIDE // rows for rows, _ in _grids(network, PROBE_SIDE, PROBE_SIDE)]
     for side in CHECK_SIDES:
         grids = _grids(network, side, PROBE_SIDE)

@@ -1,7 +1,7 @@
-"""What torchvision's detectors share: a resize that agrees with itself, and a look at what they decide on.
+"""What torchvision's detectors share: a resize that is the same when traced, and a record of inner calls.
 
-torchvision's own resize computes its target size in float64 when run and in float32 when traced, so that at
-about one size in seven the ONNX file would see a picture of one pixel more or less.
+torchvision's own resize computes its target size in float64 when run and in float32 when traced. At about one
+size in seven, the ONNX file would therefore resize the picture to one pixel more or less.
 """
 
 import contextlib
@@ -37,12 +37,15 @@ class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
         return image
 
     def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
-        """[3, H, W] to the size that torchvision's eager code gives it: the short side ``min_size``, the
-        long one at most ``max_size``, both rounded down in float64."""
+        """Resize [3, H, W] as torchvision's eager code does.
+
+        The short side becomes ``min_size``, unless the long side would then exceed ``max_size``. Both are
+        rounded down in float64.
+        """
         if self.fixed_size is not None:
             resized, _ = super().resize(image, target)
             return resized, None
-        # _shape_as_tensor keeps the shape in the graph where the size is traced.
+        # _shape_as_tensor keeps the shape in the graph when the size is traced.
         sides = torch._shape_as_tensor(image)[-2:].to(torch.float64)
         # A number over a tensor would be the number times the tensor's reciprocal, which rounds twice.
         limits = torch.tensor([self.min_size[-1], self.max_size], dtype=torch.float64)

@@ -73,11 +73,11 @@ def _proposals(
 def _candidates(
     heads: Any, arguments: tuple[Any, ...], size: tuple[int, int], anchor_boxes: Tensor
 ) -> dict[str, Tensor]:
-    """All pairs of a proposal and a class before the second stage's threshold and NMS, in input pixels;
-    those that score less than half of the threshold are left out.
+    """The pairs of a proposal and a class before the second stage's threshold and NMS, in input pixels.
 
-    ``arguments`` are those of ``postprocess_detections``, ``anchor_boxes`` [m, 4] what the proposals were
-    chosen from: a pair is known by the number of its anchor and its class.
+    Pairs that score no more than half of the threshold are left out. ``arguments`` are those of
+    ``postprocess_detections``. The proposals were chosen from ``anchor_boxes`` [m, 4]; the number of a pair
+    is made of its anchor's number and its class.
     """
     logits, deltas, proposals, sizes = arguments
     boxes = clip_boxes_to_image(heads.box_coder.decode(deltas, proposals), sizes[0])
@@ -95,14 +95,16 @@ def _candidates(
 
 
 def _rows_in(rows: Tensor, table: Tensor) -> Tensor:
-    """Where each of ``rows`` [n, 4] stands in ``table`` [m, 4], int64 [n]; they stand there bit for bit."""
+    """The index in ``table`` [m, 4] of each of ``rows`` [n, 4], int64 [n]. Each row is in it, bit for bit."""
     places = {row.tobytes(): place for place, row in enumerate(table.numpy())}
     return torch.tensor([places[row.tobytes()] for row in rows.numpy()], dtype=torch.int64)
 
 
 def settings_of(network: Any) -> dict[str, Any]:
-    """What the graph decides by, for the manifest's ``postprocess``: the second stage's settings, and the
-    first stage's under "proposals"."""
+    """What the graph decides with, for the manifest's ``postprocess``.
+
+    The first stage's settings are under "proposals", the second stage's beside it.
+    """
     rpn, heads = network.rpn, network.roi_heads
     pool = heads.box_roi_pool
     mapper = pool.map_levels
@@ -125,10 +127,10 @@ def mask_side(network: Any) -> int:
 
 
 def _settle_scales(network: Any) -> None:
-    """Have the poolers read the strides of the feature maps off a picture that every stride divides.
+    """Let the poolers find the strides of the feature maps on a picture that every stride divides.
 
-    Left alone they read them off the first picture that they see, and keep them: what a trace makes
-    constants of, and what each leg of a comparison would read off another picture.
+    Otherwise they find them on the first picture that they see, and keep them. A trace would make constants
+    of those, and each leg of a comparison would find others.
     """
     picture = torch.zeros(1, 3, SETTLING_SIDE, SETTLING_SIDE)
     box = torch.tensor([[0.0, 0.0, SETTLING_SIDE / 2, SETTLING_SIDE / 2]])

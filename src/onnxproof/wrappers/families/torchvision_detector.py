@@ -55,7 +55,7 @@ ROWS = "detections"
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 ON_RESNETS = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
-"""What stands on every ResNet, besides torchvision's own choice: fasterrcnn_resnet18_fpn and so on."""
+"""Detectors that we offer on every ResNet, not only on those that torchvision offers them on."""
 
 DATA_DEPENDENT = "torch.export does not follow NMS, whose number of results depends on the picture"
 
@@ -109,7 +109,7 @@ FAMILY = _TorchvisionDetector()
 
 
 def _num_classes(checkpoint: Checkpoint) -> int:
-    """How many classes a checkpoint's last layers score, the background among them where there is one."""
+    """How many classes a checkpoint's last layers score. The background counts if the network has one."""
     state = checkpoint.state_dict
     for scores, boxes in CLASS_AND_BOX_WEIGHTS:
         if scores not in state:
@@ -187,7 +187,7 @@ def _by_name(job: Job, variant: str, checkpoint: Checkpoint, num_classes: int) -
 
 
 def _refuse_unknown(kwargs: Mapping[str, Any], network: nn.Module) -> None:
-    """JobError where torchvision has swallowed a setting that it does not have."""
+    """Raise JobError if ``model.kwargs`` has a setting that torchvision ignored without a word."""
     known = {"trainable_backbone_layers", "frozen_norm_eps"}
     for kind in type(network).__mro__:
         if kind is not nn.Module and issubclass(kind, nn.Module):
@@ -252,7 +252,7 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
 
 
 def _classes(checkpoint: Checkpoint, num_classes: int) -> tuple[tuple[ClassInfo, ...], int]:
-    """The classes' names, and the label of the first: 1 where the names leave the background out."""
+    """The classes' names, and the label of the first: 1 if the names leave out the background, else 0."""
     classes = read_classes(checkpoint.folder)
     if classes is None:
         return number_classes(num_classes), 0
@@ -313,7 +313,7 @@ def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim,
 
 
 def _thresholds(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
-    """The thresholds that decisions are taken with outside of the graph: the job's, or the defaults."""
+    """The thresholds for deciding outside of the graph: the job's, or the defaults."""
     validation = job.validation
     given = validation.score_threshold
     thresholds: dict[str, Any] = {"score_threshold": DEFAULT_THRESHOLD if given is None else given}

@@ -49,7 +49,7 @@ NANO: Mapping[str, Mapping[str, Any]] = {
     "neck": {"in_channels": [48, 96, 192], "out_channels": 48, "num_csp_blocks": 1},
     "head": {"in_channels": 48, "feat_channels": 48},
 }
-"""Half of tiny's width, the same depth: 1.26 M parameters with ten classes."""
+"""Half the width of tiny and the same depth: 1.26 M parameters with ten classes."""
 
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "nano": NANO,
@@ -76,7 +76,7 @@ def build_network(variant: str, num_classes: int) -> nn.Module:
 
 
 class YoloxInference(nn.Module):
-    """The network with its input stage in front and, where asked for, its boxes decoded behind.
+    """The network with its input stage in front and, unless ``decode`` is "none", its boxes decoded.
 
     ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py).
     """
