@@ -200,14 +200,16 @@ FAMILY = Family()
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param("import acme_nowhere", "ModuleNotFoundError", id="its-import-fails"),
-        pytest.param("raise SystemExit(0)", "SystemExit: 0", id="it-exits-when-imported"),
+        pytest.param("import acme_nowhere", "raises ModuleNotFoundError at ", id="its-import-fails"),
+        pytest.param("raise SystemExit(0)", "calls sys.exit(0) at ", id="it-exits-when-imported"),
         pytest.param("", "has no attribute 'FAMILY'", id="it-has-no-family"),
-        pytest.param("def (", "SyntaxError: ", id="it-is-no-python"),
+        pytest.param("def (", "raises SyntaxError at ", id="it-is-no-python"),
         pytest.param(BROKEN.format(body="pass").replace('"toy"', '"other"'), 'name "toy"', id="another-name"),
         pytest.param("FAMILY = 3", "is a int; expected an object", id="it-is-no-family"),
-        pytest.param(BROKEN.format(body="1 / 0"), "raised ZeroDivisionError", id="its-build-raises"),
-        pytest.param(BROKEN.format(body="raise SystemExit(0)"), "raised SystemExit: 0", id="its-build-exits"),
+        pytest.param(BROKEN.format(body="1 / 0"), "raises ZeroDivisionError at ", id="its-build-raises"),
+        pytest.param(
+            BROKEN.format(body="raise SystemExit(0)"), "calls sys.exit(0) at ", id="its-build-exits"
+        ),
         pytest.param(BROKEN.format(body="return None"), "built a NoneType", id="it-builds-nothing"),
         pytest.param(
             ONE_FILE.replace('"one_file"', '"toy"').replace("family=self.name, ", ""),

@@ -1,11 +1,11 @@
 """A family by its name: ours, or one that another package offers."""
 
 import importlib
-import traceback
 from typing import Any
 
-from onnxproof.errors import JobError, OnnxproofError, RequestError
+from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.usercode import user_code
 from onnxproof.wrappers.catalog import FamilyEntry, offered_families
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
 
@@ -14,8 +14,8 @@ def get_family(name: str) -> Family:
     """The family of that name, imported.
 
     Raises JobError if there is none. Raises RequestError if two packages offer one of that name, or if it
-    cannot be imported. The ``build`` of another package's family raises RequestError for whatever that
-    package's code raises.
+    is not a family; UserCodeError if importing it raises. The ``build`` of another package's family raises
+    UserCodeError in place of whatever that package's code raises.
     """
     offered = offered_families()
     entry = next((entry for entry in offered if entry.name == name), None)
@@ -36,14 +36,8 @@ class _Foreign:
     def __init__(self, entry: FamilyEntry) -> None:
         self.name = entry.name
         self._called = f'the family "{entry.name}" of {entry.origin}'
-        try:
+        with user_code(f"importing {self._called}"):
             self._family: Any = _load(entry.reference)
-        except OnnxproofError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise RequestError(
-                f"{self._called} cannot be imported: {_told(error)}; repair or uninstall {entry.distribution}"
-            ) from error
         if getattr(self._family, "name", None) != entry.name or not callable(
             getattr(self._family, "build", None)
         ):
@@ -53,12 +47,8 @@ class _Foreign:
             )
 
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
-        try:
+        with user_code(self._called):
             model = self._family.build(job, checkpoint)
-        except OnnxproofError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise RequestError(f"{self._called} raised {_told(error)}") from error
         if not isinstance(model, WrappedModel) or model.family != self.name:
             got = f"a {type(model).__name__}"
             if isinstance(model, WrappedModel):
@@ -76,11 +66,3 @@ def _load(reference: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part)
     return found
-
-
-def _told(error: BaseException) -> str:
-    """An error's type, its first line, and the line of code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    reason = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}{f': {reason}' if reason else ''}{place}"
