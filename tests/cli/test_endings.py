@@ -118,6 +118,16 @@ def test_code_of_the_users_is_told_by_its_line(
     assert not list((tmp_path / "dist").glob("*"))
 
 
+def test_a_module_that_runs_in_float32_alone_is_exported_unfolded(
+    run: Run, job: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = job(forward="x = x @ torch.eye(4, dtype=torch.float32)")
+    folding = ("--set", "export.fold_batch_norms=true", "--json")
+    ran = run("export", file, "--out", tmp_path / "dist", *folding)
+    assert ran.returncode == 0, ran.stderr
+    assert any("does not run in float64" in note for note in json.loads(ran.stdout)["parity"]["notes"])
+
+
 def test_in_python_it_is_an_error_to_catch(job: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(UserCodeError, match=r"build\.py"):
         onnxproof.export(job(build="sys.exit(0)"), out=tmp_path)
