@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import tomllib
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +24,24 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = ENVIRONMENT / ".installed"
 CONSTRAINTS = ROOT / "constraints.txt"
 
+PYTEST = ("python", "-m", "pytest", "-q", "-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
+"""Every core takes tests; one that has none left takes half of another's."""
+
+NEWEST = ("3.14", "3.13", "3.12")
+"""Pythons after the oldest supported one; the first that the machine has is tested as the newest."""
+
+UNIT_TOOLS = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "filelock>=3.12")
+"""What the unit tests need beside the package."""
+
 TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
     "demo": (
         "export the bundled checkpoint, prove it, write dist/digits-yolox",
         [["onnxproof", "export", "configs/digits-yolox.toml"]],
     ),
-    "test": ("run the tests", [["python", "-m", "pytest", "-q"]]),
+    "test": (
+        "run the tests that are not marked slow, or the tests that the arguments name by ::",
+        [PYTEST],
+    ),
     "lint": (
         "check style, formatting and the walls between the rooms",
         [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports", "--no-logo"]],
@@ -37,10 +51,11 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
         "run the benchmarks",
         [["python", f"benchmarks/{name}.py"] for name in ("nms", "startup", "validate", "export")],
     ),
+    "pythons": ("run the unit tests on the oldest and on the newest Python that is here, without torch", []),
     "run": ("run a command in the environment, for example: dev.py run onnxproof --help", []),
 }
 TASKS["check"] = (
-    "lint, types and tests, as CI does",
+    "lint, types and all tests, as CI does",
     [*TASKS["lint"][1], *TASKS["types"][1], *TASKS["test"][1]],
 )
 
@@ -56,8 +71,12 @@ def main() -> int:
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036
         parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    if arguments.task == "pythons":
+        return test_pythons()
     install()
     commands = [list(command) for command in TASKS[arguments.task][1]] or [[]]
+    if arguments.task == "test" and not any("::" in argument for argument in arguments.rest):
+        commands[-1] += ["-m", "not slow"]
     commands[-1] += arguments.rest
     if not commands[-1]:
         parser.error("run needs a command")
@@ -93,6 +112,56 @@ def install() -> None:
         command = [*pip, "install", "--quiet", *what]
     subprocess.run(command, check=True)
     STAMP.write_text(wanted)
+
+
+def test_pythons() -> int:
+    """Run the unit tests in throw-away environments; a Python that is not here is skipped by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["export"], *extras["polygons"]]
+    needed = [requirement for requirement in needed if not requirement.startswith("torch>")]
+    oldest = project["requires-python"].removeprefix(">=")
+    newest = next((version for version in NEWEST if interpreter(version) is not None), NEWEST[0])
+    asked = {
+        oldest: [requirement.replace(">=", "==") for requirement in needed],
+        newest: needed,
+    }
+    codes = []
+    for version, requirements in asked.items():
+        program = interpreter(version)
+        if program is None:
+            print(f"Python {version}: skipped, not installed here", file=sys.stderr)
+            continue
+        codes.append(unit_tests(program, requirements))
+        print(f"Python {version}: {'failed' if codes[-1] else 'passed'}", file=sys.stderr)
+    return max(codes, default=0)
+
+
+def interpreter(version: str) -> str | None:
+    """The Python of a version such as "3.13": on PATH, or one that pyenv keeps. None if there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+    for candidate in filter(None, candidates):
+        # pyenv's own python3.13 on PATH may stand for a Python that is not chosen, and then it fails.
+        asked = [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if answer.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
+def unit_tests(program: str, requirements: Sequence[str]) -> int:
+    """The exit code of tests/unit in an environment of this Python and these requirements."""
+    with tempfile.TemporaryDirectory(prefix="onnxproof-") as folder:
+        python = str(Path(folder) / PYTHON.relative_to(ENVIRONMENT))
+        subprocess.run([program, "-m", "venv", folder], check=True)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        for what in ([*requirements, *UNIT_TOOLS], ["--no-deps", str(ROOT)]):
+            installed = subprocess.run([*pip, *what], check=False).returncode
+            if installed:
+                return installed
+        tests = [python, *PYTEST[1:], "-p", "no:cacheprovider", "tests/unit"]
+        return subprocess.run(tests, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,30 +1,50 @@
-"""What the slow tests share: one export of the bundled demo."""
+"""What is made once for all tests: one export of the bundled demo."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from once import Once
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 
+# Threads that wait give their core to the other workers' tests. To be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-@pytest.fixture(scope="session")
-def demo_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo's job, its paths absolute, its sweep quick."""
-    text = (CONFIGS / "digits-yolox.toml").read_text(encoding="utf-8")
-    text = text.replace("../examples", str(ROOT / "examples"))
-    text = text.replace("[validate]\n", '[validate]\neffort = "quick"\n')
-    job = tmp_path_factory.mktemp("job") / "digits-yolox.toml"
-    job.write_text(text, encoding="utf-8")
-    return job
+# A crowded machine is slow, and that is no fault of the code.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
-def demo_bundle(demo_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder once in this run, whichever worker asks first."""
+    base = tmp_path_factory.getbasetemp()
+    return Once((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once")
+
+
+@pytest.fixture(scope="session")
+def demo_job(once: Once) -> Path:
+    """A copy of the demo's job, its paths absolute, its pictures no larger than predict makes them."""
+
+    def make(folder: Path) -> None:
+        text = (CONFIGS / "digits-yolox.toml").read_text(encoding="utf-8")
+        text = text.replace("../examples", str(ROOT / "examples"))
+        text = text.replace("64..640", "64..320").replace("1..8", "1..3")
+        text = text.replace("[validate]\n", '[validate]\neffort = "quick"\nthreads = 1\n')
+        (folder / "digits-yolox.toml").write_text(text, encoding="utf-8")
+
+    return once("the demo's job", make) / "digits-yolox.toml"
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(demo_job: Path, once: Once) -> Path:
     """The demo's bundle, exported and proved once for all tests; not to be written to."""
-    import onnxproof
+    from exports import bundle_of
 
-    bundle = onnxproof.export(demo_job, out=tmp_path_factory.mktemp("dist"))
+    bundle = bundle_of(once, demo_job)
     assert bundle.verdict is not None
     assert bundle.verdict.passed, bundle.verdict.checks
     return bundle.path

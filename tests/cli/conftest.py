@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from once import Once
 from PIL import Image
 
 Ran = subprocess.CompletedProcess[str]
@@ -72,27 +73,28 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 
 @pytest.fixture(scope="session")
-def small_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_job(once: Once) -> Path:
     """A job on the demo's checkpoint with few and small sizes; its folder is not to be written to."""
-    folder = tmp_path_factory.mktemp("small")
-    shutil.copytree(DIGITS / "yolox", folder / "model")
-    (folder / "pictures").mkdir()
-    sources = sorted((DIGITS / "images").glob("*.png"))
-    for number, (left, top) in enumerate(CORNERS):
-        with Image.open(sources[number]) as image:
-            window = image.crop((left, top, left + WINDOW, top + WINDOW))
-            window.save(folder / "pictures" / f"{number}.png")
-    job = folder / "small.toml"
-    job.write_text(SMALL, encoding="utf-8")
-    return job
+
+    def make(folder: Path) -> None:
+        shutil.copytree(DIGITS / "yolox", folder / "model")
+        (folder / "pictures").mkdir()
+        sources = sorted((DIGITS / "images").glob("*.png"))
+        for number, (left, top) in enumerate(CORNERS):
+            with Image.open(sources[number]) as image:
+                window = image.crop((left, top, left + WINDOW, top + WINDOW))
+                window.save(folder / "pictures" / f"{number}.png")
+        (folder / "small.toml").write_text(SMALL, encoding="utf-8")
+
+    return once("the small job", make) / "small.toml"
 
 
 @pytest.fixture(scope="session")
-def small_bundle(small_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_bundle(small_job: Path, once: Once) -> Path:
     """The small job's bundle, exported once, without a verdict; not to be written to."""
-    import onnxproof
+    from exports import bundle_of
 
-    return onnxproof.export(small_job, out=tmp_path_factory.mktemp("dist"), validate=False).path
+    return bundle_of(once, small_job, validate=False).path
 
 
 @pytest.fixture
