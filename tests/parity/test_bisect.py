@@ -13,14 +13,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from exports import graph_of
 from node_faults import Fault, Planter, draws
 from numpy.typing import NDArray
+from once import Once
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph, plan_of
+from onnxproof.pipeline import build_model, plan_of
 from onnxproof.validate.bisect import locate
 from onnxproof.validate.bisect.locate import Bisected, bisect_file
 from onnxproof.validate.bisect.truth import Truth
@@ -120,16 +122,28 @@ def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
 
 
-def make(name: str) -> Export:
+def make(name: str, once: Once) -> Export:
     config, overrides = {**EXPORTS, **UNPLANTED}[name]
     job = load_job(CONFIGS / f"{config}.toml", (*overrides, *EFFORT))
     model, _ = build_model(job)
-    return Export(job, model, make_graph(job, model).proto)
+    return Export(job, model, graph_of(once, job, model))
+
+
+class Exports(dict[str, Export]):
+    """The exports by name, each made when it is first asked for."""
+
+    def __init__(self, once: Once) -> None:
+        super().__init__()
+        self._once = once
+
+    def __missing__(self, name: str) -> Export:
+        made = self[name] = make(name, self._once)
+        return made
 
 
 @pytest.fixture(scope="module")
-def exports() -> dict[str, Export]:
-    return {name: make(name) for name in EXPORTS}
+def exports(once: Once) -> Exports:
+    return Exports(once)
 
 
 @dataclass(frozen=True)
@@ -152,9 +166,9 @@ class Outcome:
         return f"{self.export}: {fault.kind} in {fault.operator} {fault.output} ({fault.detail}): {named}"
 
 
-def plant_and_bisect(exports: dict[str, Export], seed: int, folder: Path) -> Iterator[Outcome]:
+def plant_and_bisect(exports: Exports, seed: int, folder: Path) -> Iterator[Outcome]:
     """Outcomes without end, of faults that load and that move an output."""
-    protos = {name: export.proto for name, export in exports.items()}
+    protos = {name: exports[name].proto for name in EXPORTS}
     for name, proto, fault in draws(protos, seed):
         try:
             effect = exports[name].effect(proto, folder)
@@ -181,7 +195,8 @@ def report(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def test_planted_faults_are_named(exports: dict[str, Export], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_planted_faults_are_named(exports: Exports, tmp_path: Path) -> None:
     outcomes = list(itertools.islice(plant_and_bisect(exports, 0, tmp_path), 28))
     missed = [str(outcome) for outcome in outcomes if not outcome.right]
     assert len(missed) <= 1, report(outcomes)
@@ -189,7 +204,7 @@ def test_planted_faults_are_named(exports: dict[str, Export], tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_of_a_hundred_planted_faults_95_are_named(
-    exports: dict[str, Export], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = list(itertools.islice(plant_and_bisect(exports, 1, tmp_path), 100))
     with capsys.disabled():
@@ -197,9 +212,15 @@ def test_of_a_hundred_planted_faults_95_are_named(
     assert sum(outcome.right for outcome in outcomes) >= 95, report(outcomes)
 
 
-@pytest.mark.parametrize("name", [*EXPORTS, *UNPLANTED])
-def test_no_node_of_a_healthy_export_is_named(name: str, exports: dict[str, Export], tmp_path: Path) -> None:
-    export = exports.get(name) or make(name)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("yolox, torch.export") else ())
+        for name in (*EXPORTS, *UNPLANTED)
+    ],
+)
+def test_no_node_of_a_healthy_export_is_named(name: str, exports: Exports, tmp_path: Path) -> None:
+    export = exports[name]
     smallest = sorted(export.plan().values(), key=lambda case: -int(np.prod(list(case.sizes.values()))))
     for case in {case.content: case.name for case in smallest}.values():
         result = export.bisected(export.proto, tmp_path, case=case).result
@@ -222,7 +243,7 @@ def conv_scaled(proto: onnx.ModelProto, number: int, factor: float = 1.01) -> on
     return planter.proto
 
 
-def test_a_named_node_comes_with_all_that_tells_of_it(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_a_named_node_comes_with_all_that_tells_of_it(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     found = export.bisected(conv_scaled(export.proto, 12), tmp_path)
     result = found.result
@@ -241,7 +262,7 @@ def test_a_named_node_comes_with_all_that_tells_of_it(exports: dict[str, Export]
     assert leaving.passed_on_rms < 0.1 * leaving.local.rms
 
 
-def test_the_repro_shows_the_error(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_the_repro_shows_the_error(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     found = export.bisected(conv_scaled(export.proto, 5), tmp_path)
     assert found.repro is not None
@@ -262,16 +283,14 @@ def test_the_repro_shows_the_error(exports: dict[str, Export], tmp_path: Path) -
     )
 
 
-def test_the_first_of_two_faults_is_named(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_the_first_of_two_faults_is_named(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     once = conv_scaled(export.proto, 6)
     expected = export.bisected(once, tmp_path).result.nodes
     assert export.bisected(conv_scaled(once, 40), tmp_path).result.nodes == expected
 
 
-def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(
-    exports: dict[str, Export], tmp_path: Path
-) -> None:
+def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(exports: Exports, tmp_path: Path) -> None:
     export = exports["segmenter, torch.export, onnxsim"]
     at = first(export.proto, "Reshape")
     planter = Planter(export.proto, at)
@@ -293,9 +312,7 @@ def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(
     assert "Reshape" in result.reason
 
 
-def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(
-    exports: dict[str, Export], tmp_path: Path
-) -> None:
+def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(exports: Exports, tmp_path: Path) -> None:
     export = exports["segmenter, torch.export, onnxsim"]
     onnx.save(export.proto, tmp_path / "plain.onnx")
     locate._write_optimized(tmp_path / "plain.onnx", "extended", tmp_path / "fused.onnx")
@@ -308,7 +325,7 @@ def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(
 
 
 def test_where_only_the_optimizer_is_wrong_its_graph_is_named(
-    exports: dict[str, Export], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if an optimization of ONNX Runtime's changed a convolution's weights."""
     export = exports["segmenter, torch.export, onnxsim"]
@@ -329,7 +346,7 @@ def test_where_only_the_optimizer_is_wrong_its_graph_is_named(
     assert result.nodes[0].operator == "Conv"
 
 
-def test_memory_stays_within_its_budget(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_memory_stays_within_its_budget(exports: Exports, tmp_path: Path) -> None:
     """Intermediates are fetched in slices: far less is held than all of them, and the same node is named."""
     export = exports[YOLOX]
     damaged = conv_scaled(export.proto, 30)
@@ -351,7 +368,7 @@ def test_memory_stays_within_its_budget(exports: dict[str, Export], tmp_path: Pa
     assert sliced.peak_bytes < budget + 8 * largest
 
 
-def test_a_case_is_taken_by_number_and_by_name(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_a_case_is_taken_by_number_and_by_name(exports: Exports, tmp_path: Path) -> None:
     export = exports["classifier, torch.export, onnxsim"]
     names = export.cases()
     damaged = conv_scaled(export.proto, 3)
@@ -364,7 +381,7 @@ def test_a_case_is_taken_by_number_and_by_name(exports: dict[str, Export], tmp_p
         export.bisected(damaged, tmp_path, case="999")
 
 
-def test_a_model_without_float64_is_refused(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_a_model_without_float64_is_refused(exports: Exports, tmp_path: Path) -> None:
     class SingleOnly(nn.Module):
         def forward(self, input: Tensor) -> Tensor:
             if input.dtype == torch.float64:
@@ -386,7 +403,7 @@ class Noisy(nn.Module):
         return x.sum(dim=1)
 
 
-def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: dict[str, Export]) -> None:
+def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: Exports) -> None:
     outputs = exports["classifier, torch.export, onnxsim"].model.outputs
     truth = Truth(Noisy(), {"x": np.ones((2, 3), np.float32)}, outputs)
     with pytest.raises(CheckError, match="does not compute the same in two runs"):
@@ -396,7 +413,7 @@ def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: dic
                 truth._held.clear()
 
 
-def test_outputs_of_another_name_are_refused(exports: dict[str, Export], tmp_path: Path) -> None:
+def test_outputs_of_another_name_are_refused(exports: Exports, tmp_path: Path) -> None:
     export = exports["classifier, torch.export, onnxsim"]
     renamed = onnx.ModelProto()
     renamed.CopyFrom(export.proto)

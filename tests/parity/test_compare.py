@@ -79,7 +79,13 @@ def failed(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.status == "fail"}
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name != "digits-yolox"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in JOBS if name not in ("digits-yolox", "digits-maskrcnn")),
+        pytest.param("digits-maskrcnn", marks=pytest.mark.slow),
+    ],
+)
 def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:
     a = exported(name)
     healthy = compare(name, a, exported(name, *UNFOLDED))

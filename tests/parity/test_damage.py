@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import graph_of
+from once import Once
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -56,20 +58,20 @@ class Export:
         return proto
 
 
-def make(decode: str) -> Export:
+def make(decode: str, once: Once) -> Export:
     job = load_job(CONFIGS / "digits-yolox.toml", (*SMALL, *EFFORT, f"wrapper.decode={decode}"))
     model, _ = build_model(job)
-    return Export(job, model, make_graph(job, model).proto)
+    return Export(job, model, graph_of(once, job, model))
 
 
 @pytest.fixture(scope="module")
-def packed() -> Export:
-    return make("packed")
+def packed(once: Once) -> Export:
+    return make("packed", once)
 
 
 @pytest.fixture(scope="module")
-def split() -> Export:
-    return make("split")
+def split(once: Once) -> Export:
+    return make("split", once)
 
 
 def failed(verdict: Verdict) -> dict[str, Check]:
@@ -88,9 +90,9 @@ def rewrite(tensor: onnx.TensorProto, change: Callable[[Any], Any]) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
 
 
-@pytest.mark.parametrize("decode", ["packed", "split", "none"])
-def test_a_healthy_export_passes(decode: str, tmp_path: Path) -> None:
-    export = make(decode)
+@pytest.mark.parametrize("decode", ["packed", "split", pytest.param("none", marks=pytest.mark.slow)])
+def test_a_healthy_export_passes(decode: str, once: Once, tmp_path: Path) -> None:
+    export = make(decode, once)
     verdict = export.verdict(export.proto, tmp_path)
     assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]
     assert verdict.to_json()["decisions"]["matched"] > 0
@@ -110,6 +112,7 @@ def test_every_optimization_level_that_is_asked_for_is_judged(packed: Export, tm
     } == {*legs}
 
 
+@pytest.mark.slow
 def test_a_healthy_export_passes_at_every_declared_size(tmp_path: Path) -> None:
     job = load_job(CONFIGS / "digits-yolox.toml", EFFORT)
     model, _ = build_model(job)

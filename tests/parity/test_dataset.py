@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import bundle_of
+from once import Once
 from onnx import numpy_helper
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -24,25 +26,25 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 SCENES = ROOT / "examples" / "digits" / "images"
 FAST = ("validate.effort=quick", "validate.threads=1")
+SMALL = ("dims.batch=1..3", 'dims.height="64..320 step 32"', 'dims.width="64..320 step 32"')
 
 
 def labelled(name: str) -> tuple[str, ...]:
     return (*FAST, f"validate.annotations=../examples/digits/{name}")
 
 
-def exported(job: str, annotations: str, folder: Path) -> Bundle:
-    return onnxproof.export(CONFIGS / job, out=folder, overrides=labelled(annotations))
+def exported(once: Once, job: str, annotations: str, *sizes: str) -> Bundle:
+    return bundle_of(once, CONFIGS / job, (*labelled(annotations), *sizes))
 
 
 @pytest.fixture(scope="module")
-def yolox(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return exported("digits-yolox.toml", "images/scenes.json", tmp_path_factory.mktemp("dist"))
+def yolox(once: Once) -> Bundle:
+    return exported(once, "digits-yolox.toml", "images/scenes.json", *SMALL)
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    annotations = "classifier/images/labels.json"
-    return exported("digits-classifier.toml", annotations, tmp_path_factory.mktemp("dist"))
+def classifier(once: Once) -> Bundle:
+    return exported(once, "digits-classifier.toml", "classifier/images/labels.json")
 
 
 def verdict_of(bundle: Bundle) -> Verdict:
@@ -181,8 +183,8 @@ def test_a_classifiers_accuracy(classifier: Bundle, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_masks_and_boxes_of_the_mask_rcnn(tmp_path: Path) -> None:
-    verdict = verdict_of(exported("digits-maskrcnn.toml", "images/scenes.json", tmp_path))
+def test_masks_and_boxes_of_the_mask_rcnn(once: Once) -> None:
+    verdict = verdict_of(exported(once, "digits-maskrcnn.toml", "images/scenes.json"))
     assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
     figures = {figure.name: figure for figure in verdict.dataset[0].figures}
     assert list(figures) == ["mask mAP", "mask mAP at IoU 0.5", "box mAP", "box mAP at IoU 0.5"]

@@ -240,6 +240,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path: Path) -> None:
     network = modules.deeplabv3(4)
     calibrate(network, torch.rand(4, 3, 64, 64))
@@ -269,6 +270,7 @@ def of_the_user(network: nn.Module, folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_detector_of_ultralytics_from_its_yaml_passes(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -587,6 +589,7 @@ def test_a_task_that_does_not_fit_is_refused(task: str, decode: str, names: str,
         )
 
 
+@pytest.mark.slow
 def test_torchvisions_segmenter_with_its_dict_passes(tmp_path: Path) -> None:
     import torchvision
 

@@ -235,6 +235,7 @@ def rms(errors: Array) -> float:
     return float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CAPTURED, indirect=True, scope="module")
 def test_raw_heads_export_with_every_dimension_free(network: Any) -> None:
     """At sizes and batches not captured, ONNX Runtime is as close to float64 as PyTorch is, and NumPy
