@@ -3,6 +3,7 @@
 Names are resolved when they are first used: importing onnxproof imports no torch.
 """
 
+import functools
 import importlib
 import sys
 from types import ModuleType
@@ -64,9 +65,20 @@ class _Face(ModuleType):
         return sorted({*super().__dir__(), *__all__})
 
 
+def _by_checkpoint(*arguments: Any, **options: Any) -> Any:
+    """``pipeline.compare_by_checkpoint``, which imports torch: not before a comparison needs it."""
+    return importlib.import_module("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
+
+
+_GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint}}
+"""What the face hands to functions, since it alone may import when it is asked."""
+
+
 def _lazy(name: str) -> property:
     def resolve(_package: ModuleType) -> Any:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        given = _GIVEN.get(name)
+        return found if given is None else functools.update_wrapper(functools.partial(found, **given), found)
 
     def ignore_folder(_package: ModuleType, value: Any) -> None:
         if not isinstance(value, ModuleType):

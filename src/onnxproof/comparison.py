@@ -1,12 +1,11 @@
 """``onnxproof.compare``: one ONNX file against another, with PyTorch where a checkpoint is at hand."""
 
-import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.progress import Progress, silent
@@ -14,9 +13,40 @@ from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import MANIFEST_FILE
 from onnxproof.source import BundleFolder, look_at, model_at
 from onnxproof.validate.cases import Effort
-from onnxproof.validate.pair import compare_alone, compare_by_oracle, with_sizes
+from onnxproof.validate.pair import compare_alone
 from onnxproof.validate.trial import Settings
 from onnxproof.validate.verdict import Verdict
+
+
+class ByCheckpoint(Protocol):
+    """Compares two files with the checkpoint that a job or a bundle, ``source``, names.
+
+    The options are those of ``compare``; None means that the job says. ``onnxproof.compare`` has one that
+    imports torch when it is called.
+    """
+
+    def __call__(
+        self,
+        a: Path,
+        b: Path,
+        source: str | PathLike[str],
+        *,
+        model: Any,
+        checkpoint: str | PathLike[str] | None,
+        overrides: Sequence[str],
+        trust: bool,
+        dims: Mapping[str, str],
+        images: str | None,
+        effort: Effort | None,
+        threads: int | None,
+        progress: Progress,
+    ) -> Verdict: ...
+
+
+def without_pytorch(a: Path, b: Path, source: str | PathLike[str], **_: Any) -> Verdict:
+    """The ByCheckpoint of whoever calls this module itself: there is none."""
+    raise CheckpointError(f"{source} names a checkpoint, which only onnxproof.compare asks")
+
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -36,6 +66,7 @@ def compare(
     effort: Effort | None = None,
     threads: int | None = None,
     progress: Progress = silent,
+    by_checkpoint: ByCheckpoint = without_pytorch,
 ) -> Verdict:
     """Hold the ONNX file ``b`` against the ONNX file ``a``; either may be a bundle.
 
@@ -64,16 +95,22 @@ def compare(
         else:
             notes.append(f"A's bundle names a job, but {reason}: B is judged by A")
     if source is not None:
+        if inputs:
+            raise RequestError("--inputs: the job declares the inputs; leave it out")
         try:
-            return _by_oracle(
+            return by_checkpoint(
                 first,
                 second,
                 source,
-                {"model": model, "checkpoint": checkpoint, "overrides": overrides, "trust": trust},
-                dims,
-                inputs,
-                (images, effort, threads),
-                progress,
+                model=model,
+                checkpoint=checkpoint,
+                overrides=overrides,
+                trust=trust,
+                dims=dims,
+                images=images,
+                effort=effort,
+                threads=threads,
+                progress=progress,
             )
         except CheckpointError as error:
             if job is not None or checkpoint is not None:
@@ -83,12 +120,12 @@ def compare(
         if given:
             why = "".join(f" ({note})" for note in notes)
             raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
-    settings = Settings(images, effort=effort or "normal", threads=threads or 2)
+    settings = Settings(images=images, effort=effort or "normal", threads=threads or 2)
     return compare_alone(first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress)
 
 
 def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
-    """Why a bundle's checkpoint cannot be asked; None where it can."""
+    """Why a bundle's checkpoint cannot judge; None if it can."""
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed"
     if manifest.job is None:
@@ -97,40 +134,3 @@ def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
     if not has_model and table.get("family") == "module" and "builder" not in table:
         return "the module that it exported is not given"
     return None
-
-
-def _by_oracle(
-    a: Path,
-    b: Path,
-    source: str | PathLike[str],
-    options: Mapping[str, Any],
-    dims: Mapping[str, str],
-    inputs: Mapping[str, str],
-    told: tuple[str | None, Effort | None, int | None],
-    progress: Progress,
-) -> Verdict:
-    if inputs:
-        raise RequestError("--inputs: the job declares the inputs; leave it out")
-    # Both bring torch, which a comparison without a checkpoint does without.
-    pipeline = importlib.import_module("onnxproof.pipeline")
-    pytorch = importlib.import_module("onnxproof.validate.legs.pytorch")
-    asked, wrapped = pipeline.model_of(source, **options)
-    job = asked.job
-    images, effort, threads = told
-    settings = Settings(
-        images=images if images is not None else job.validation.images,
-        folder=Path() if images is not None else job.folder,
-        providers=job.validation.providers,
-        effort=effort or job.validation.effort,
-        threads=threads or job.validation.threads,
-        seed=job.validation.seed,
-    )
-    return compare_by_oracle(
-        with_sizes(wrapped, dims),
-        lambda case: pytorch.torch_truth(wrapped, case, settings.threads),
-        a,
-        b,
-        settings,
-        notes=asked.notes,
-        progress=progress,
-    )

@@ -34,8 +34,10 @@ from onnxproof.source import sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.result import Bisection
-from onnxproof.validate.cases import find_pictures
+from onnxproof.validate.cases import Effort, find_pictures
 from onnxproof.validate.environment import PACKAGES, versions
+from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.pair import compare_by_oracle, with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
@@ -434,6 +436,38 @@ def _to_hold(
     asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
     file, checks = _file_to_hold(asked, onnx_file)
     return asked, _wrapped(asked.job, model), file, checks
+
+
+def compare_by_checkpoint(
+    a: Path,
+    b: Path,
+    source: JobLike,
+    *,
+    model: Module | None,
+    checkpoint: Address | None,
+    overrides: Sequence[str],
+    trust: bool,
+    dims: Mapping[str, str],
+    images: str | None,
+    effort: Effort | None,
+    threads: int | None,
+    progress: Progress,
+) -> Verdict:
+    """Judge two ONNX files by the checkpoint of a job or a bundle; ``onnxproof.compare`` has the options."""
+    asked, wrapped = model_of(source, model=model, checkpoint=checkpoint, overrides=overrides, trust=trust)
+    settings = replace(settings_of(asked.job), annotations=None, optimization=("all",))
+    if images is not None:
+        settings = replace(settings, images=images, folder=Path())
+    settings = replace(settings, effort=effort or settings.effort, threads=threads or settings.threads)
+    return compare_by_oracle(
+        with_sizes(wrapped, dims),
+        lambda case: torch_truth(wrapped, case, settings.threads),
+        a,
+        b,
+        settings,
+        notes=asked.notes,
+        progress=progress,
+    )
 
 
 def bisect(

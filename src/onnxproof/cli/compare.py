@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._folder import explained, try_folder
 from onnxproof.cli._terminal import progress, show_verdict
-from onnxproof.comparison import compare
 from onnxproof.errors import RequestError
 from onnxproof.validate.cases import Effort
 
@@ -71,7 +71,7 @@ def command(
     if out is not None:
         try_folder(out)
     with progress() as report:
-        verdict = compare(
+        verdict = onnxproof.compare(
             a,
             b,
             job=job,
