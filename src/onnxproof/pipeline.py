@@ -23,13 +23,12 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
     MANIFEST_FILE,
-    MODEL_FILE,
     RAW_TASK,
     Predictor,
     load,
-    require_providers,
 )
 from onnxproof.runtime.preprocess import prepare
+from onnxproof.runtime.session import MODEL_FILE, require_providers
 from onnxproof.source import sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from onnxproof.errors import CheckpointError, ModelFileError, RequestError
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, MODEL_FILE, read_manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE, read_manifest
+from onnxproof.runtime.session import MODEL_FILE
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"

@@ -5,89 +5,33 @@ normalisation the model was trained with is not in the file either, so pixels co
 are), and a model that wants more gets an array.
 """
 
-import io
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from onnxproof.errors import PictureError, RequestError
+from onnxproof.errors import OnnxproofError, PictureError, RequestError
+from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.predictor import CPU, QUIET, metadata_of, model_file, open_session
+from onnxproof.runtime.port import Port
 from onnxproof.runtime.preprocess import Picture, read_picture
+from onnxproof.runtime.session import CPU, SessionSettings, first_line, model_file, open_session
 
 Array = NDArray[Any]
 
 NO_VERSION = 2**63 - 1
 """ONNX Runtime's model version of a file that states none."""
 
-_DTYPES = {
-    "float": "float32",
-    "double": "float64",
-    "float16": "float16",
-    "bool": "bool",
-    "string": "string",
-    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
-"""NumPy's names for ONNX Runtime's element types; "string" is fed as NumPy's str."""
-
 ROWS = 8
 """Rows whose arg-max a summary names."""
 
 PICTURE_DTYPES = ("float32", "uint8")
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output as the file declares it.
-
-    ``dtype`` is NumPy's name, or ONNX Runtime's where NumPy has none (bfloat16, a sequence, a map). An
-    axis is an int where it is fixed, a name where it is dynamic, None where it is dynamic and nameless.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-
-    @classmethod
-    def of(cls, node: Any) -> Self:
-        """Read ONNX Runtime's ``NodeArg``."""
-        kind = str(node.type)
-        inner = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
-        axes = tuple(axis if isinstance(axis, int) else axis or None for axis in node.shape or ())
-        return cls(node.name, _DTYPES.get(inner, inner), axes)
-
-    def __str__(self) -> str:
-        axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.dtype}[{axes}]"
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object: name, dtype and shape (null for a nameless dynamic axis)."""
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
-    def check(self, array: Array) -> None:
-        """RequestError where an array has another dtype, rank or fixed size than the input."""
-        text = array.dtype.kind in "UO" and self.dtype == "string"
-        fits = array.ndim == len(self.shape) and all(
-            got == axis for got, axis in zip(array.shape, self.shape, strict=True) if isinstance(axis, int)
-        )
-        if fits and (text or array.dtype.name == self.dtype):
-            return
-        got = f"{array.dtype.name}{list(array.shape)}"
-        if fits and self.dtype not in _DTYPES.values():
-            advice = "NumPy has no such dtype, so this input cannot be fed"
-        elif fits:
-            advice = f'convert it with array.astype("{self.dtype}")'
-        else:
-            advice = "reshape, pad or cut the array to the fixed sizes"
-        raise RequestError(f"input {self.name}: got {got}, expected {self}: {advice}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +46,12 @@ class PictureLayout:
 class PlainModel:
     """An ONNX file and its session. Made by ``load_plain``; safe to call from several threads."""
 
-    def __init__(self, session: ort.InferenceSession, file: Path) -> None:
+    def __init__(self, session: Any, file: Path) -> None:
         self.session = session
         self.file = file
         self.inputs = tuple(Port.of(node) for node in session.get_inputs())
         self.outputs = tuple(Port.of(node) for node in session.get_outputs())
-        self.metadata: Mapping[str, str] = metadata_of(session, file)
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     @property
     def by_onnxproof(self) -> bool:
@@ -126,7 +70,7 @@ class PlainModel:
             "graph": about.graph_name,
             "description": about.description,
             "version": None if about.version == NO_VERSION else about.version,
-            "opset": opsets(self.file),
+            "opset": look_at(self.file).opsets,
             "metadata": dict(sorted(self.metadata.items())),
         }
 
@@ -146,9 +90,11 @@ class PlainModel:
         try:
             # ONNX Runtime's exceptions have no common public base below Exception.
             return dict(zip(names, self.session.run(names, feeds), strict=True))
+        except OnnxproofError:
+            raise
         except Exception as error:
             sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise RequestError(
                 f"{self.file} does not run on {sizes} ({reason}): try other sizes of the dynamic axes, "
                 "such as those that the model was exported with, or multiples of 32"
@@ -207,10 +153,7 @@ def load_plain(
     ModelFileError where the file is missing or broken.
     """
     file = model_file(path)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = QUIET
-    return PlainModel(open_session(file, options, providers), file)
+    return PlainModel(open_session(file, SessionSettings(tuple(providers), threads)), file)
 
 
 def layout_of(port: Port) -> PictureLayout:
@@ -407,59 +350,3 @@ def values_json(value: Any, limit: int) -> Any:
 
 def _dtype_name(array: Array) -> str:
     return "string" if array.dtype.kind in "UO" else array.dtype.name
-
-
-def opsets(file: Path) -> dict[str, int]:
-    """The operator sets that an ONNX file imports, by domain ("ai.onnx" is the standard one).
-
-    Read from the top level of the protobuf (ONNX's onnx.proto: ModelProto.opset_import is field 8, with
-    domain 1 and version 2), for which no weight is loaded. Empty for a file of another form, such as
-    ONNX Runtime's own.
-    """
-    found: dict[str, int] = {}
-    try:
-        with file.open("rb") as stream:
-            for number, content in _fields(stream, file.stat().st_size, keep=8):
-                if number == 8 and isinstance(content, bytes):
-                    entry = dict(_fields(io.BytesIO(content), len(content), keep=1))
-                    domain, version = entry.get(1, b""), entry.get(2, 0)
-                    if isinstance(domain, bytes) and isinstance(version, int):
-                        found[domain.decode() or "ai.onnx"] = version
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def _fields(stream: BinaryIO, size: int, keep: int) -> Iterator[tuple[int, int | bytes]]:
-    """A protobuf message's fields: numbers as they are, and the bytes of field ``keep`` alone.
-
-    Wire format: protobuf.dev/programming-guides/encoding. ValueError where it is broken.
-    """
-    while stream.tell() < size:
-        number, wire = divmod(_varint(stream), 8)
-        if wire == 0:
-            yield number, _varint(stream)
-        elif wire == 2:
-            length = _varint(stream)
-            if stream.tell() + length > size:
-                raise ValueError("a field ends behind the file")
-            if number == keep:
-                yield number, stream.read(length)
-            else:
-                stream.seek(length, io.SEEK_CUR)
-        elif wire in (1, 5):
-            stream.seek(8 if wire == 1 else 4, io.SEEK_CUR)
-        else:
-            raise ValueError(f"wire type {wire}")
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)
-        if not byte:
-            break
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return value
-    raise ValueError("a number without an end")

@@ -9,24 +9,20 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.contract import Preprocess
-from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
+from onnxproof.runtime.session import CPU, SessionSettings, first_line, model_file, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
 
 Array = NDArray[Any]
 
-MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
-QUIET = 4
-"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
-CPU = "CPUExecutionProvider"
 RAW_TASK = "raw"
 """The task that decides nothing."""
 
@@ -88,9 +84,7 @@ class Prediction:
 class Predictor:
     """A loaded model. Made by ``load``; safe to call from several threads."""
 
-    def __init__(
-        self, session: ort.InferenceSession, manifest: Manifest, postprocess: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, session: Any, manifest: Manifest, postprocess: Mapping[str, Any]) -> None:
         self.session = session
         self.manifest = manifest
         self.postprocess = postprocess
@@ -224,8 +218,10 @@ class Predictor:
         try:
             # ONNX Runtime's exceptions have no common public base below Exception.
             return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+        except OnnxproofError:
+            raise
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             listed = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             said = f"the model does not run on {listed} ({reason})"
             if given:
@@ -279,17 +275,14 @@ def load(
     its range.
     """
     file = model_file(path)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = QUIET
-    return predictor_of(open_session(file, options, providers), file, overrides)
+    return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, overrides)
 
 
 def predictor_of(
-    session: ort.InferenceSession, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
+    session: Any, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
 ) -> Predictor:
     """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
-    manifest = read_metadata(metadata_of(session, file), file)
+    manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
     _require_interface(session, manifest, file)
     known = sorted(SETTINGS.keys() & manifest.postprocess.keys())
     unknown = sorted(set(overrides) - set(known))
@@ -304,51 +297,7 @@ def predictor_of(
     return Predictor(session, manifest, {**manifest.postprocess, **overrides})
 
 
-def model_file(path: str | PathLike[str]) -> Path:
-    """The ONNX file that a bundle's folder or a file's path names; ModelFileError where there is none."""
-    given = Path(path)
-    file = given / MODEL_FILE if given.is_dir() else given
-    if not file.is_file():
-        what = f"the folder {given} holds no {MODEL_FILE}" if given.is_dir() else f"{given} does not exist"
-        raise ModelFileError(f"{what}: give a bundle (the folder that export wrote) or an .onnx file")
-    return file
-
-
-def open_session(file: Path, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
-    """An ONNX Runtime session; ModelFileError where the file cannot be loaded, RequestError where a
-    provider is not there."""
-    require_providers(providers)
-    try:
-        # ONNX Runtime's exceptions have no common public base below Exception.
-        return ort.InferenceSession(str(file), options, providers=list(providers))
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFileError(
-            f"{file} cannot be loaded by ONNX Runtime ({reason}): is it whole? Export it again."
-        ) from error
-
-
-def require_providers(providers: Sequence[str]) -> None:
-    """RequestError where an execution provider is not in the ONNX Runtime that is installed."""
-    available = ort.get_available_providers()
-    missing = [provider for provider in providers if provider not in available]
-    if missing:
-        raise RequestError(
-            f'execution provider "{missing[0]}" is not in this ONNX Runtime; '
-            f"there are: {', '.join(available)}"
-        )
-
-
-def metadata_of(session: ort.InferenceSession, file: Path) -> Mapping[str, str]:
-    """The metadata of an ONNX file; ModelFileError if it is not UTF-8."""
-    try:
-        found: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"{file}'s metadata is not UTF-8 ({error}): export the model again") from error
-    return found
-
-
-def _require_interface(session: ort.InferenceSession, manifest: Manifest, file: Path) -> None:
+def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:
     """Raise ModelFileError if the graph does not have the inputs and outputs that its metadata declares."""
     for kind, specs, values in (
         ("inputs", manifest.inputs, session.get_inputs()),

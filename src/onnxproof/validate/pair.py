@@ -16,7 +16,7 @@ from onnxproof.contract import whole_outputs
 from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.runtime.plain import Port
+from onnxproof.runtime.port import Port
 from onnxproof.runtime.predictor import RAW_TASK, read_metadata
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case, find_pictures

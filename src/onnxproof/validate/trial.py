@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Self
 
 from onnxproof.errors import JobError
-from onnxproof.runtime.predictor import CPU
+from onnxproof.runtime.session import CPU, Optimization
 from onnxproof.validate.cases import Case, Effort, find_pictures, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.facts import Contract
 from onnxproof.validate.legs.leg import Leg, Truth
-from onnxproof.validate.legs.onnx_runtime import Optimization
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 
 

@@ -13,19 +13,19 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.runtime.look import look_at
 from onnxproof.runtime.plain import (
     PlainModel,
-    Port,
     gather,
     layout_of,
     load_plain,
-    opsets,
     picture_array,
     read_arrays,
     summarize,
     values_json,
     write_arrays,
 )
+from onnxproof.runtime.port import Port
 
 Array = NDArray[Any]
 Shape = Sequence[int | str | None]
@@ -127,7 +127,7 @@ class TestInterface:
     )
     def test_no_opset_is_read_from_what_is_no_onnx(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.onnx").write_bytes(content)
-        assert opsets(tmp_path / "a.onnx") == {}
+        assert look_at(tmp_path / "a.onnx").opsets == {}
 
     def test_every_domain_has_its_opset(self, tmp_path: Path) -> None:
         model = helper.make_model(
@@ -135,7 +135,7 @@ class TestInterface:
             opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)],
         )
         onnx.save(model, tmp_path / "a.onnx")
-        assert opsets(tmp_path / "a.onnx") == {"ai.onnx": 20, "com.microsoft": 1}
+        assert look_at(tmp_path / "a.onnx").opsets == {"ai.onnx": 20, "com.microsoft": 1}
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match="does not exist"):

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.predictor import CPU, QUIET
+from onnxproof.runtime.session import Optimization, SessionSettings, open_session
 from onnxproof.validate.bisect.nodes import Graph, open_model
 from onnxproof.validate.bisect.repro import Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Leaving, NamedNode
@@ -25,7 +24,7 @@ from onnxproof.validate.bisect.walk import Walk, Walker, walk
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Truth as Legs
-from onnxproof.validate.legs.onnx_runtime import LEVELS, Optimization, OrtLeg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
@@ -194,11 +193,7 @@ def _number_of(wanted: str, cases: Sequence[Case]) -> int:
 
 
 def _write_optimized(file: Path, level: Optimization, target: Path) -> None:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = LEVELS[level]
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = QUIET
-    ort.InferenceSession(str(file), options, providers=[CPU])
+    open_session(file, SessionSettings(optimization=level, optimized_to=target))
 
 
 class _Search:

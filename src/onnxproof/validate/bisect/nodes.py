@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.predictor import CPU, QUIET
+from onnxproof.runtime.look import look_at
+from onnxproof.runtime.session import SessionSettings, open_bytes
 
 Array = NDArray[Any]
 Value = Any
@@ -54,6 +54,7 @@ class Graph:
     """
 
     def __init__(self, file: Path) -> None:
+        look_at(file)
         try:
             proto = onnx.load(file)
         except (OSError, DecodeError) as error:
@@ -165,14 +166,12 @@ def _form(value: Value) -> Any:
     return value.dtype.name, value.shape if sizes else (None,) * value.ndim
 
 
-def open_model(proto: onnx.ModelProto) -> ort.InferenceSession:
+NODE_SETTINGS = SessionSettings(threads=1, optimization="none", in_turn=True)
+
+
+def open_model(proto: onnx.ModelProto) -> Any:
     """A session that runs the nodes as they stand: no optimization, one thread."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = QUIET
-    options.enable_mem_pattern = False
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=[CPU])
+    return open_bytes(proto.SerializeToString(), "the node's own model", NODE_SETTINGS)
 
 
 class NodeRunner:
@@ -181,7 +180,7 @@ class NodeRunner:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._open: OrderedDict[Any, tuple[ort.InferenceSession, frozenset[str]]] = OrderedDict()
+        self._open: OrderedDict[Any, tuple[Any, frozenset[str]]] = OrderedDict()
 
     def run(self, node: Node, feeds: Mapping[str, Value]) -> dict[str, Value]:
         """The node's outputs by name, on values for what it reads; constants may be left out.
@@ -193,9 +192,7 @@ class NodeRunner:
         returned = session.run(list(node.outputs), {name: values[name] for name in names})
         return dict(zip(node.outputs, returned, strict=True))
 
-    def _session(
-        self, node: Node, values: Mapping[str, Value]
-    ) -> tuple[ort.InferenceSession, frozenset[str]]:
+    def _session(self, node: Node, values: Mapping[str, Value]) -> tuple[Any, frozenset[str]]:
         forms = tuple(_form(values[name]) for name in self._graph.given(node))
         key = node.position, forms
         if key in self._open:

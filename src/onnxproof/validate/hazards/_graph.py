@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from onnxproof.errors import ModelFileError
+from onnxproof.runtime.look import look_at
 
 Array = NDArray[Any]
 
@@ -110,6 +111,7 @@ class Place:
 
 def read_graph(file: Path) -> onnx.ModelProto:
     """The graph of an ONNX file, without external data; ModelFileError where it is none."""
+    look_at(file)
     try:
         proto = onnx.load(file, load_external_data=False)
     except (OSError, DecodeError) as error:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from onnxproof.runtime.plain import Port
+from onnxproof.runtime.port import Port
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxproof.errors import CheckError, ModelFileError
+from onnxproof.runtime.look import look_at
 from onnxproof.tensors import Field
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -164,6 +165,7 @@ def _unoptimized(proto: onnx.ModelProto, providers: Sequence[str], threads: int)
 
 def read_whole(file: Path) -> onnx.ModelProto:
     """The graph of an ONNX file with its weights; ModelFileError where it is none."""
+    look_at(file)
     try:
         return onnx.load(file)
     except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:

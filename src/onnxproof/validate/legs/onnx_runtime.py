@@ -1,24 +1,11 @@
 """An ONNX file in ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-import onnxruntime as ort
-
-from onnxproof.runtime.plain import Port
-from onnxproof.runtime.predictor import QUIET, metadata_of, open_session
+from onnxproof.runtime.port import Port
+from onnxproof.runtime.session import Optimization, SessionSettings, open_session
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports
-
-Optimization = Literal["none", "basic", "extended", "all"]
-
-LEVELS = {
-    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
-"""ONNX Runtime's levels of graph optimization by the names that a job uses; "all" is its default."""
 
 
 class OrtLeg:
@@ -39,20 +26,12 @@ class OrtLeg:
         provider = providers[0].removesuffix("ExecutionProvider").lower()
         level = "" if optimization == "all" else f"-{optimization}"
         self.name = f"{label}ort-{provider}{level}"
-        options = ort.SessionOptions()
-        options.graph_optimization_level = LEVELS[optimization]
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = QUIET
-        # Legs take turns on the same cores: a spinning thread pool would steal them from PyTorch's.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Memory planned for one size is kept for the next; with many sizes that only grows.
-        options.enable_mem_pattern = False
-        self._session = open_session(file, options, providers)
+        settings = SessionSettings(tuple(providers), threads, optimization, in_turn=True)
+        self._session = open_session(file, settings)
         self.ports = Ports(
             tuple(map(Port.of, self._session.get_inputs())), tuple(map(Port.of, self._session.get_outputs()))
         )
-        self.metadata = metadata_of(self._session, file)
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, inputs: Arrays) -> Answer:
         names = [port.name for port in self.ports.outputs]

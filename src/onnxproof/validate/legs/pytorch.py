@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxproof.errors import CheckError, UserCodeError
-from onnxproof.runtime.plain import Port
+from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise

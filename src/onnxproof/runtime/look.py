@@ -1,0 +1,342 @@
+"""A look at the structure of an ONNX file before anything is loaded: what ONNX Runtime may crash or hang on.
+
+Field numbers: onnx.proto of ONNX 1.19. Weights are skipped by their length, so the cost follows the number of
+nodes and tensors, not the file's size. The look cannot foresee everything: sizes that a graph computes are
+not seen.
+"""
+
+import math
+import mmap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.wire import Buffer, Wire, WireError, signed
+
+LARGEST_RANK = 64
+"""NumPy's limit of axes."""
+DEEPEST_CALL = 100
+"""Functions that call each other in a chain. ONNX Runtime 1.31 overflows its stack with 3,000 of them."""
+MOST_INLINED = 200_000
+"""Nodes of a file with its functions inlined. ONNX Runtime needs minutes for 100,000."""
+MANY_NODES = 20_000
+"""Nodes above which a file is opened under a limit of time."""
+MANY_ELEMENTS = 2**31
+"""Elements of a size that is written into the file, above which it is opened under a limit of memory."""
+MANY_TURNS = 1_000_000
+"""Turns of a Loop above which the file is opened under a limit of time."""
+MANY_DOUBLINGS = 16
+"""Concat nodes in a chain that join a value with itself."""
+DEEPEST_GRAPH = 100
+"""Graphs inside graphs; protobuf's own limit of nesting."""
+
+_STANDARD = (b"", b"ai.onnx")
+_NESTING = (b"If", b"Loop", b"Scan", b"SequenceMap")
+_GROWING = (b"ConstantOfShape", b"Expand", b"Tile", b"Range", b"Pad", b"Resize", b"Upsample", b"OneHot")
+"""Operators that make an array of a size that one of their inputs states."""
+_DIVIDING = (b"Div", b"Mod")
+_COUNTING = (b"Shape", b"Size")
+_SELECTING = (b"Gather", b"Squeeze", b"Unsqueeze", b"Identity", b"Cast", b"Slice", b"Reshape")
+"""Operators that hand on the values of their first input."""
+_INT32, _INT64 = 6, 7
+_NO_SIZE = (2**31 - 1, 2**62)
+"""What stands for "to the end" in a Slice: the first number, and everything from the second up."""
+_SIZES = 64
+"""Elements of the longest tensor that is read as sizes."""
+
+Key = tuple[bytes, bytes, bytes]
+"""Domain, name and overload of a function."""
+
+
+@dataclass(slots=True)
+class _Body:
+    """What the nodes of the graph or of one function are."""
+
+    nodes: int = 0
+    calls: dict[Key, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen. ``risk`` says why the file is loaded and run in a process of its own; "" where it need
+    not be. ``opsets`` are the operator sets that it imports, by domain ("ai.onnx" is the standard one)."""
+
+    risk: str = ""
+    opsets: dict[str, int] = field(default_factory=dict)
+
+
+def look_at(file: Path) -> Look:
+    """Look at the structure of an ONNX file.
+
+    Raises ModelFileError where its functions are nested deeper, or make more nodes, than ONNX Runtime and
+    onnx can open.
+    """
+    try:
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _look(data, len(data), str(file))
+    except (OSError, ValueError):
+        return Look("its bytes cannot be mapped")
+
+
+def look_at_bytes(content: bytes, name: str) -> Look:
+    """As ``look_at``, for a model in memory; ``name`` is for messages."""
+    return _look(content, len(content), name)
+
+
+def _look(data: Buffer, size: int, name: str) -> Look:
+    scan = _Scan(Wire(data))
+    try:
+        scan.model(size)
+    except WireError as error:
+        return Look(f"its structure cannot be read ({error})", scan.opsets)
+    scan.require_small_calls(name)
+    return Look(scan.risk(), scan.opsets)
+
+
+class _Scan:
+    """One walk over a model file."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.opsets: dict[str, int] = {}
+        self.main = _Body()
+        self.functions: dict[Key, _Body] = {}
+        self.rank = 0
+        self.doublings: dict[bytes, int] = {}
+        """How often a value was joined with itself on the way to a name."""
+        # Of tensors of integers, by name: the product of their elements, the one element, and whether they
+        # hold what may crash a division (the smallest integer, or -1).
+        self.sizes: dict[bytes, int] = {}
+        self.single: dict[bytes, int] = {}
+        self.crashing: set[bytes] = set()
+        # The names that certain operators read.
+        self.asked_sizes: set[bytes] = set()
+        self.divided: set[bytes] = set()
+        self.turns: set[bytes] = set()
+        self.made: dict[bytes, tuple[bytes, bytes]] = {}
+        """Operator and first input of counting and selecting nodes, by output; a name that several nodes
+        write has the operator b""."""
+
+    def model(self, end: int) -> None:
+        """ModelProto."""
+        for number, start, stop in self.wire.fields(0, end):
+            if stop < 0:
+                continue
+            if number == 7:
+                self._graph(start, stop, self.main, 0)
+            elif number == 8:
+                self._opset(start, stop)
+            elif number == 25:
+                self._function(start, stop)
+
+    def risk(self) -> str:
+        """Why the file is to be opened with limits; "" where it need not be."""
+        nodes = self.main.nodes + sum(body.nodes for body in self.functions.values())
+        largest = max((self.sizes.get(name, 0) for name in self.asked_sizes), default=0)
+        if any(not self._is_bounded(name) for name in self.turns):
+            return "it holds a Loop that may have no end"
+        if self.rank > LARGEST_RANK:
+            return f"it holds a tensor of {self.rank:,} axes"
+        if nodes > MANY_NODES:
+            return f"it has {nodes:,} nodes"
+        if largest > MANY_ELEMENTS:
+            return f"it makes an array of {largest:,} elements"
+        doublings = max(self.doublings.values(), default=0)
+        if doublings > MANY_DOUBLINGS:
+            return f"it doubles a value {doublings} times"
+        if self.divided & self.crashing:
+            return "it divides integers in a way that may crash"
+        return ""
+
+    def _is_bounded(self, turns: bytes) -> bool:
+        """Whether a Loop's number of turns is a small constant, or one of a tensor's sizes."""
+        seen: set[bytes] = set()
+        while turns not in seen:
+            seen.add(turns)
+            operator, source = self.made.get(turns, (b"", b""))
+            if operator in _COUNTING:
+                return True
+            if operator not in _SELECTING:
+                return turns in self.single and self.single[turns] <= MANY_TURNS
+            turns = source
+        return False
+
+    def require_small_calls(self, name: str) -> None:
+        """ModelFileError where functions nest too deep, or make too many nodes."""
+        if not self.functions:
+            return
+        depth, nodes = self._inlined()
+        if depth > DEEPEST_CALL or nodes > MOST_INLINED:
+            counted = f"{nodes:,}" if nodes < 10**12 else f"10^{math.floor(math.log10(nodes))}"
+            what = "without end" if math.isinf(depth) else f"{depth:,} deep, {counted} nodes once inlined"
+            raise ModelFileError(
+                f"{name} is not opened: its functions call each other {what}; expected at most "
+                f"{DEEPEST_CALL} deep and {MOST_INLINED:,} nodes, which ONNX Runtime can open: "
+                "export the model without functions"
+            )
+
+    def _inlined(self) -> tuple[float, int]:
+        """How deep the functions nest (infinite where one calls itself), and the nodes once inlined."""
+        depths: dict[Key, int] = {}
+        sizes: dict[Key, int] = {}
+        # Without recursion: a chain of calls may be longer than Python's stack is deep.
+        for root in self.functions:
+            open_calls: dict[Key, Iterator[Key]] = {root: iter(self.functions[root].calls)}
+            while root not in depths:
+                key = next(reversed(open_calls))
+                called = next(open_calls[key], None)
+                if called is None:
+                    body = self.functions[key]
+                    inner = [entry for entry in body.calls if entry in self.functions]
+                    depths[key] = 1 + max((depths[entry] for entry in inner), default=0)
+                    sizes[key] = body.nodes + sum(sizes[entry] * body.calls[entry] for entry in inner)
+                    del open_calls[key]
+                elif called in open_calls:
+                    return math.inf, 0
+                elif called in self.functions and called not in depths:
+                    open_calls[called] = iter(self.functions[called].calls)
+        made = sum(sizes[key] * count for key, count in self.main.calls.items() if key in sizes)
+        return max(depths.values()), self.main.nodes + made
+
+    def _opset(self, start: int, end: int) -> None:
+        domain, version = b"", 0
+        for number, at, stop in self.wire.fields(start, end):
+            if number == 1 and stop >= 0:
+                domain = self.wire.data[at:stop]
+            elif number == 2 and stop < 0:
+                version = signed(at)
+        self.opsets[domain.decode(errors="replace") or "ai.onnx"] = version
+
+    def _function(self, start: int, end: int) -> None:
+        body, name, domain, overload = _Body(), b"", b"", b""
+        for number, at, stop in self.wire.fields(start, end):
+            if stop < 0:
+                continue
+            if number == 1:
+                name = self.wire.data[at:stop]
+            elif number == 10:
+                domain = self.wire.data[at:stop]
+            elif number == 13:
+                overload = self.wire.data[at:stop]
+            elif number == 7:
+                self._node(at, stop, body, 0)
+        self.functions[b"" if domain in _STANDARD else domain, name, overload] = body
+
+    def _graph(self, start: int, end: int, body: _Body, depth: int) -> None:
+        if depth > DEEPEST_GRAPH:
+            raise WireError(f"graphs are nested more than {DEEPEST_GRAPH} deep")
+        for number, at, stop in self.wire.fields(start, end):
+            if stop < 0:
+                continue
+            if number == 1:
+                self._node(at, stop, body, depth)
+            elif number == 5:
+                self._tensor(at, stop, None)
+
+    def _node(self, start: int, end: int, body: _Body, depth: int) -> None:
+        data = self.wire.data
+        operator = domain = overload = b""
+        inputs: list[tuple[int, int]] = []
+        attributes: list[tuple[int, int]] = []
+        first = (0, 0)
+        for number, at, stop in self.wire.fields(start, end):
+            if number == 1:
+                inputs.append((at, stop))
+            elif number == 4:
+                operator = data[at:stop]
+            elif number == 5:
+                attributes.append((at, stop))
+            elif number == 2:
+                first = first if first[1] else (at, stop)
+            elif number == 7:
+                domain = data[at:stop]
+            elif number == 8:
+                overload = data[at:stop]
+        body.nodes += 1
+        standard = domain in _STANDARD
+        key = b"" if standard else domain, operator, overload
+        body.calls[key] = body.calls.get(key, 0) + 1
+        if not standard:
+            pass
+        elif operator == b"Loop":
+            self.turns.add(data[inputs[0][0] : inputs[0][1]] if inputs else b"")
+        elif operator in _SELECTING or operator in _COUNTING:
+            output = data[first[0] : first[1]]
+            source = data[inputs[0][0] : inputs[0][1]] if inputs else b""
+            self.made[output] = (b"" if output in self.made else operator, source)
+        elif operator in _GROWING:
+            self.asked_sizes.update(data[at:stop] for at, stop in inputs)
+        elif operator in _DIVIDING:
+            self.divided.update(data[at:stop] for at, stop in inputs)
+        if operator == b"Concat" or self.doublings:
+            names = [data[at:stop] for at, stop in inputs]
+            doubled = max((self.doublings.get(name, 0) for name in names), default=0)
+            doubled += operator == b"Concat" and len(set(names)) < len(names)
+            if doubled:
+                self.doublings[data[first[0] : first[1]]] = doubled
+        if operator == b"Constant":
+            self._attributes(attributes, body, depth, data[first[0] : first[1]])
+        elif operator in _NESTING or not standard:
+            self._attributes(attributes, body, depth, None)
+
+    def _attributes(
+        self, spans: Iterable[tuple[int, int]], body: _Body, depth: int, constant: bytes | None
+    ) -> None:
+        """The graphs and tensors in a node's attributes; ``constant`` is the name that a Constant writes."""
+        numbers: list[int] = []
+        for start, end in spans:
+            for number, at, stop in self.wire.fields(start, end):
+                if number in (6, 11) and stop >= 0:
+                    self._graph(at, stop, body, depth + 1)
+                elif number in (5, 10) and stop >= 0:
+                    self._tensor(at, stop, constant)
+                elif number in (3, 8) and constant is not None:
+                    numbers += [at] if stop < 0 else self.wire.varints(at, stop)
+        if numbers and constant is not None:
+            self._integers(constant, [signed(value) for value in numbers], -(2**63))
+
+    def _tensor(self, start: int, end: int, name: bytes | None) -> None:
+        """TensorProto; an initializer says its ``name`` itself."""
+        data, rank, kind = self.wire.data, 0, 0
+        raw: tuple[int, int] | None = None
+        numbers: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for number, at, stop in self.wire.fields(start, end):
+            if number == 1:
+                rank += 1 if stop < 0 else sum(1 for _ in self.wire.varints(at, stop))
+            elif number == 2:
+                kind = at
+            elif number == 8 and name is None:
+                name = data[at:stop]
+            elif number == 9 and stop >= 0:
+                raw = at, stop
+            elif number in (5, 7):
+                if stop < 0:
+                    numbers.append(at)
+                else:
+                    spans.append((at, stop))
+        self.rank = max(self.rank, rank)
+        if kind not in (_INT32, _INT64):
+            return
+        width = 4 if kind == _INT32 else 8
+        smallest = -(2 ** (8 * width - 1))
+        if raw is not None and raw[1] - raw[0] <= _SIZES * width:
+            content = data[raw[0] : raw[1]]
+            numbers += [
+                int.from_bytes(content[at : at + width], "little", signed=True)
+                for at in range(0, len(content), width)
+            ]
+        for at, stop in spans:
+            numbers += [signed(value) for value in self.wire.varints(at, stop)]
+        self._integers(name or b"", [signed(value) if value >= 0 else value for value in numbers], smallest)
+
+    def _integers(self, name: bytes, values: list[int], smallest: int) -> None:
+        if smallest in values or -1 in values:
+            self.crashing.add(name)
+        if len(values) <= _SIZES:
+            counted = (value for value in values if 0 < value < _NO_SIZE[1] and value != _NO_SIZE[0])
+            self.sizes[name] = math.prod(counted)
+        if len(values) == 1:
+            # Two tensors of one name, in graphs that do not see each other: the larger counts.
+            self.single[name] = max(values[0], self.single.get(name, values[0]))

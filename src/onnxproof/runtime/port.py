@@ -1,0 +1,66 @@
+"""An input or output as an ONNX file declares it."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from onnxproof.errors import RequestError
+
+Array = NDArray[Any]
+
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bool": "bool",
+    "string": "string",
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+"""NumPy's names for ONNX Runtime's element types; "string" is fed as NumPy's str."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output as the file declares it.
+
+    ``dtype`` is NumPy's name, or ONNX Runtime's where NumPy has none (bfloat16, a sequence, a map). An
+    axis is an int where it is fixed, a name where it is dynamic, None where it is dynamic and nameless.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    @classmethod
+    def of(cls, node: Any) -> Self:
+        """Read ONNX Runtime's ``NodeArg``."""
+        kind = str(node.type)
+        inner = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+        axes = tuple(axis if isinstance(axis, int) else axis or None for axis in node.shape or ())
+        return cls(node.name, _DTYPES.get(inner, inner), axes)
+
+    def __str__(self) -> str:
+        axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.dtype}[{axes}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: name, dtype and shape (null for a nameless dynamic axis)."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    def check(self, array: Array) -> None:
+        """RequestError where an array has another dtype, rank or fixed size than the input."""
+        text = array.dtype.kind in "UO" and self.dtype == "string"
+        fits = array.ndim == len(self.shape) and all(
+            got == axis for got, axis in zip(array.shape, self.shape, strict=True) if isinstance(axis, int)
+        )
+        if fits and (text or array.dtype.name == self.dtype):
+            return
+        got = f"{array.dtype.name}{list(array.shape)}"
+        if fits and self.dtype not in _DTYPES.values():
+            advice = "NumPy has no such dtype, so this input cannot be fed"
+        elif fits:
+            advice = f'convert it with array.astype("{self.dtype}")'
+        else:
+            advice = "reshape, pad or cut the array to the fixed sizes"
+        raise RequestError(f"input {self.name}: got {got}, expected {self}: {advice}")

@@ -1,0 +1,147 @@
+"""Open an ONNX file in ONNX Runtime: the one place that does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import onnxruntime as ort
+
+from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.runtime.guarded import GuardedSession
+from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
+
+MODEL_FILE = "model.onnx"
+QUIET = 4
+"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
+CPU = "CPUExecutionProvider"
+
+Optimization = Literal["none", "basic", "extended", "all"]
+
+LEVELS = MappingProxyType(
+    {
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    }
+)
+"""ONNX Runtime's levels of graph optimization by the names that a job uses; "all" is its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a file is opened. ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it
+    chooses). ``in_turn`` is for sessions that run in turn with others on the same cores and on many sizes.
+    ``optimized_to`` is where the optimized graph is written, None where it is not.
+    """
+
+    providers: tuple[str, ...] = (CPU,)
+    threads: int = 0
+    optimization: Optimization = "all"
+    in_turn: bool = False
+    optimized_to: Path | None = None
+
+    def to_options(self) -> ort.SessionOptions:
+        """ONNX Runtime's own form."""
+        options = ort.SessionOptions()
+        options.log_severity_level = QUIET
+        options.intra_op_num_threads = self.threads
+        options.graph_optimization_level = LEVELS[self.optimization]
+        if self.in_turn:
+            options.inter_op_num_threads = 1
+            # A spinning thread pool would steal the cores of whoever's turn it is.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            # Memory planned for one size is kept for the next; with many sizes that only grows.
+            options.enable_mem_pattern = False
+        if self.optimized_to is not None:
+            options.optimized_model_filepath = str(self.optimized_to)
+        return options
+
+
+def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
+    """An ``onnxruntime.InferenceSession``, or a ``GuardedSession`` where the file's structure says that ONNX
+    Runtime may crash or hang on it.
+
+    Raises ModelFileError where the file cannot be loaded, RequestError where a provider is not there.
+    """
+    return _open(file, str(file), look_at(file), settings or SessionSettings())
+
+
+def open_bytes(content: bytes, name: str, settings: SessionSettings) -> Any:
+    """As ``open_session``, for a model in memory; ``name`` is for messages."""
+    return _open(content, name, look_at_bytes(content, name), settings)
+
+
+def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings) -> Any:
+    require_providers(settings.providers)
+    try:
+        session: Any
+        if look.risk:
+            session = GuardedSession(model, settings, name, look.risk)
+        else:
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            session = load_directly(model if isinstance(model, bytes) else str(model), settings)
+        _require_readable(session, name)
+    except OnnxproofError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ModelFileError(
+            f"{name} holds a name or metadata that is no UTF-8 text ({error.reason} at byte {error.start}): "
+            "was it damaged? Export it again."
+        ) from error
+    except Exception as error:
+        raise ModelFileError(
+            f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): is it whole? Export it again."
+        ) from error
+    return session
+
+
+def load_directly(model: str | bytes, settings: SessionSettings) -> ort.InferenceSession:
+    """A session in this process. Raises whatever ONNX Runtime raises."""
+    # With its fallback ONNX Runtime prints to standard output and tries the same again.
+    return ort.InferenceSession(
+        model, settings.to_options(), providers=list(settings.providers), enable_fallback=0
+    )
+
+
+def _require_readable(session: Any, name: str) -> None:
+    """ModelFileError where NumPy has no array for an input or output; UnicodeDecodeError where a name or the
+    metadata is no text."""
+    about = session.get_modelmeta()
+    _ = about.custom_metadata_map, about.producer_name, about.graph_name, about.description, about.domain
+    for node in (*session.get_inputs(), *session.get_outputs()):
+        rank = len(node.shape or ())
+        if rank > LARGEST_RANK:
+            raise ModelFileError(
+                f"{name}: {node.name} has {rank:,} axes; NumPy's arrays have at most {LARGEST_RANK}: "
+                "export the model again"
+            )
+
+
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without what follows its first line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def require_providers(providers: Sequence[str]) -> None:
+    """RequestError where an execution provider is not in the ONNX Runtime that is installed."""
+    available = ort.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing:
+        raise RequestError(
+            f'execution provider "{missing[0]}" is not in this ONNX Runtime; '
+            f"there are: {', '.join(available)}"
+        )
+
+
+def model_file(path: str | PathLike[str]) -> Path:
+    """The ONNX file that a bundle's folder or a file's path names; ModelFileError where there is none."""
+    given = Path(path)
+    file = given / MODEL_FILE if given.is_dir() else given
+    if not file.is_file():
+        what = f"the folder {given} holds no {MODEL_FILE}" if given.is_dir() else f"{given} does not exist"
+        raise ModelFileError(f"{what}: give a bundle (the folder that export wrote) or an .onnx file")
+    return file

@@ -1,0 +1,48 @@
+"""Text that comes from files, made safe to print, and JSON documents as text."""
+
+import json
+import math
+import re
+from typing import Any
+
+_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters except the line feed, marks that change the direction of text (Unicode TR 36, 3.6),
+line separators, and lone surrogates, which UTF-8 cannot encode."""
+
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Those of them that ``json.dumps`` leaves as they are."""
+
+
+def printable(text: str) -> str:
+    r"""The text with what could steer a terminal written out, such as \x1b or \u202e.
+
+    Line feeds stay; a name on a line of its own goes through ``one_line``.
+    """
+    return _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    r"""As ``printable``, with line feeds written out as \n, too."""
+    return printable(text).replace("\n", "\\n")
+
+
+def json_text(document: Any, *, indent: int | None = 2) -> str:
+    """A JSON document as text that every parser and every terminal takes.
+
+    NaN and infinities, which JSON does not have, become null. Characters that could steer a terminal, and
+    lone surrogates, are escaped as JSON escapes them, so that a parser reads the same strings.
+    """
+    try:
+        text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    """The document with null in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
