@@ -1,7 +1,6 @@
 """The one JSON document that a command prints with ``--json``, apart from whatever else is printed."""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import click
+
+from onnxproof.text import json_text
 
 STDOUT, STDERR = 1, 2
 """File descriptors."""
@@ -43,12 +44,11 @@ def document_only() -> Iterator[None]:
 
 def show_json(document: Any) -> None:
     """One JSON document on standard output, in UTF-8."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    text = json_text(document)
     kept = _kept.get()
     if kept is None:
         click.echo(text)
         return
-    # A lone surrogate, from a file name that is no UTF-8, stands as JSON's own escape.
-    rest = f"{text}\n".encode("utf-8", "backslashreplace")
+    rest = f"{text}\n".encode()
     while rest:
         rest = rest[os.write(kept, rest) :]

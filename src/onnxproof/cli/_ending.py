@@ -18,6 +18,7 @@ import click
 
 from onnxproof.cli._document import STDOUT, show_json
 from onnxproof.errors import OnnxproofError
+from onnxproof.text import printable
 from onnxproof.usercode import failure, innermost_place, told_at, users_place
 
 WRONG_REQUEST = 2
@@ -131,7 +132,7 @@ def _ending(exit_code: int, kind: str, message: str) -> Ending:
 
 def _tell(ending: Ending, *, as_json: bool) -> None:
     if ending.text:
-        click.echo(ending.text, err=True)
+        click.echo(printable(ending.text), err=True)
     if as_json and ending.exit_code != BROKEN_PIPE:
         show_json(ending.to_json())
 

@@ -11,6 +11,7 @@ from onnxproof.cli._document import show_json
 from onnxproof.errors import RequestError
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
+from onnxproof.text import one_line
 
 JSON_VALUES = 1000
 """Outputs with more values than this stand in JSON without them; --out writes them all."""
@@ -45,7 +46,7 @@ def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Ru
             return model.run(arrays)
         port = model.picture_input(arrays)
         array, note = picture_array(image, port, scale=scale)
-        click.echo(f"{image}: {note}", err=True)
+        click.echo(one_line(f"{image}: {note}"), err=True)
         return model.run({**arrays, port.name: array})
 
     return run
@@ -62,18 +63,20 @@ def _describe(name: str, value: Any) -> dict[str, Any]:
 
 def _print(result: Mapping[str, Any]) -> None:
     if "image" in result:
-        click.echo(f"{result['image']}:")
+        click.echo(one_line(f"{result['image']}:"))
     for output in result["outputs"]:
         parts = [f"{output['name']}  {output['dtype']}{output['shape']}"]
         parts += [f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output]
         parts += [
             f"{key.replace('_', ' ')} {output[key]}" for key in ("argmax", "not_finite") if key in output
         ]
-        click.echo("  ".join(parts))
+        click.echo(one_line("  ".join(parts)))
 
 
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:
     arrays = {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
     for name in outputs.keys() - arrays.keys():
-        click.echo(f"note: output {name} is a {type(outputs[name]).__name__}, not written", err=True)
+        click.echo(
+            one_line(f"note: output {name} is a {type(outputs[name]).__name__}, not written"), err=True
+        )
     write_arrays(out, arrays)

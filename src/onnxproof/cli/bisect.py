@@ -8,6 +8,7 @@ import click
 from onnxproof.cli._document import show_json
 from onnxproof.cli._terminal import progress
 from onnxproof.pipeline import bisect
+from onnxproof.text import one_line
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
 from onnxproof.validate.bisect.result import Bisection, Leaving
 
@@ -77,7 +78,7 @@ def command(
     if as_json:
         show_json(found.to_json())
     else:
-        click.echo("\n".join(_sentences(found)))
+        click.echo("\n".join(map(one_line, _sentences(found))))
     return FOUND if found.nodes else 0
 
 

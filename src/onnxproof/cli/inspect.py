@@ -10,6 +10,7 @@ from onnxproof.cli._document import show_json
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.predictor import MANIFEST_FILE, predictor_of, read_manifest
+from onnxproof.text import one_line
 
 SHOWN = 60
 """Characters of a metadata value that the table shows; --json shows all."""
@@ -45,6 +46,7 @@ def command(model: Path, target: str | None, as_json: bool) -> int:
         return 0
     rows = _rows_of_plain(plain) if manifest is None else _rows_of_manifest(manifest)
     rows += [("hazards", reason)] if found is None else _rows_of_hazards(found)
+    rows = [(one_line(key), one_line(value)) for key, value in rows]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         click.echo(f"{key:<{width}}  {value}")

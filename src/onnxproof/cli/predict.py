@@ -15,6 +15,7 @@ from onnxproof.errors import RequestError
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.predictor import RAW_TASK, predictor_of
 from onnxproof.runtime.preprocess import Picture
+from onnxproof.text import one_line
 
 NONE_WORKED = 2
 """The exit code of a request of which no picture could be predicted."""
@@ -133,7 +134,7 @@ def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[s
 def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dict[str, Any]:
     arrays, notes = gather(plain, given, scale=scale or 1.0)
     for note in notes:
-        click.echo(note, err=True)
+        click.echo(one_line(note), err=True)
     return arrays
 
 
@@ -157,9 +158,9 @@ def _predict(
             _draw(prediction, image, draw, file)
         if not as_json:
             summary, *rows = prediction.lines()
-            click.echo(summary if image is None else f"{image}: {summary}")
+            click.echo(one_line(summary if image is None else f"{image}: {summary}"))
             for row in rows:
-                click.echo(f"  {row}")
+                click.echo(one_line(f"  {row}"))
     if as_json:
         show_json(results if images else results[0])
     return 0

@@ -26,6 +26,13 @@ MANIFEST_FILE = "manifest.json"
 RAW_TASK = "raw"
 """The task that decides nothing."""
 
+RAW_ADVICE = (
+    "the task is raw: nothing is decided from the outputs; take them as they are, Predictor.run, on the "
+    "command line --raw"
+)
+NO_PICTURE = b""
+"""Stands for the picture where only what comes beside it is looked at."""
+
 NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
 
 
@@ -103,10 +110,7 @@ class Predictor:
         is raw, ModelFileError where ONNX Runtime cannot run the file.
         """
         if self.manifest.task == RAW_TASK:
-            raise RequestError(
-                "the task is raw: nothing is decided from the outputs; take them as they are, "
-                "Predictor.run, on the command line --raw"
-            )
+            raise RequestError(RAW_ADVICE)
         feeds, transform = self._feeds(picture, inputs)
         outputs = self._run(feeds, given=bool(inputs))
         evidence = self._task.evidence(outputs, self._sizes(feeds), self.postprocess, {})
@@ -131,6 +135,18 @@ class Predictor:
         """
         feeds, _ = self._feeds(picture, inputs)
         return self._run(feeds, given=bool(inputs))
+
+    def require_beside_picture(self, inputs: Mapping[str, Array]) -> None:
+        """RequestError where the model takes no picture, decides nothing, or takes other arrays beside a
+        picture than ``inputs``."""
+        if self.manifest.task == RAW_TASK:
+            raise RequestError(RAW_ADVICE)
+        spec = self.manifest.preprocess
+        self._require_names(NO_PICTURE, inputs)
+        rows = {entry.shape[0] for entry in self.manifest.outputs if entry.shape}
+        for entry in self.manifest.inputs:
+            if spec is None or entry.name != spec.input:
+                _as_declared(inputs[entry.name], entry, rows)
 
     def _feeds(
         self, picture: Picture | None, inputs: Mapping[str, Array]

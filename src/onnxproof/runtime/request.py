@@ -11,7 +11,9 @@ learn.microsoft.com/azure/machine-learning/reference-automl-images-schema, onlin
 
 import base64
 import binascii
+import codecs
 import json
+import math
 import re
 import time
 import urllib.request
@@ -21,11 +23,18 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from onnxproof.errors import PictureError, RequestError
+from onnxproof.errors import OnnxproofError, PictureError, RequestError
 from onnxproof.runtime.predictor import NO_INPUTS, Array, Prediction, Predictor
+from onnxproof.text import printable
 
 COLUMN = "image"
 EXAMPLE = '{"input_data": {"columns": ["image"], "data": ["<base64 of a picture>"]}}'
+
+DEEPEST = 100
+"""Levels of nesting that are read; a request has four."""
+MOST_DIGITS = 1000
+"""Digits of a whole number that are read."""
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 LONGEST_PATH = 4096
 """Characters; Linux's PATH_MAX. Longer text is not looked for on the disk."""
@@ -75,7 +84,7 @@ def parse_request(text: str | bytes) -> PictureRequest:
     What is wrong with a single datum is not found here but by ``answer``, in its place.
     """
     try:
-        document = json.loads(text)
+        document = _loads(text)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the request is no JSON ({error}); expected {EXAMPLE}") from error
     frame = _table(document, "the request", ("input_data",), ("input_data",))["input_data"]
@@ -92,6 +101,41 @@ def parse_request(text: str | bytes) -> PictureRequest:
     if not data:
         raise RequestError("input_data.data is empty: send at least one picture")
     return PictureRequest(tuple(data), tuple(frame.get("index", range(len(data)))))
+
+
+def _loads(text: str | bytes) -> Any:
+    """As ``json.loads``, but what makes only one value unreadable leaves the others readable.
+
+    Bytes that are no text become U+FFFD, a number with too many digits becomes infinite, and what is nested
+    deeper than ``DEEPEST`` becomes an empty list: each is refused later, in the place of its datum.
+    """
+    if isinstance(text, bytes):
+        text = text.removeprefix(codecs.BOM_UTF8).decode(json.detect_encoding(text), errors="replace")
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError:
+        return json.loads(_flatten(text), parse_int=_whole)
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+
+
+def _flatten(text: str) -> str:
+    """JSON without what is nested deeper than ``DEEPEST``."""
+    kept: list[str] = []
+    depth = start = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept.append(text[start : token.start()])
+        elif token[0] in "]}":
+            depth -= 1
+            if depth == DEEPEST:
+                kept.append("[]")
+                start = token.end()
+    return "".join(kept) + (text[start:] if depth <= DEEPEST else "")
 
 
 def _table(value: Any, name: str, allowed: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
@@ -115,17 +159,26 @@ def answer(
 ) -> Iterator[Answer]:
     """The answers to a request, in its order, each computed when it is asked for.
 
-    ``inputs`` are arrays for the model's other inputs, the same beside every picture. A datum that is no
-    picture, or that cannot be fitted to the model's input, is an error in its place. With ``allow_urls``
-    whoever wrote the request chooses what this machine connects to. Raises RequestError where the model
-    takes no picture or other ``inputs``, ModelFileError where it cannot be run.
+    ``inputs`` are arrays for the model's other inputs, the same beside every picture. Whatever goes wrong
+    with a datum is an error in its place. With ``allow_urls`` whoever wrote the request chooses what this
+    machine connects to. Raises RequestError where the model takes no picture or other ``inputs``.
     """
+    predictor.require_beside_picture(inputs)
     for index, datum in zip(request.index, request.data, strict=True):
-        try:
-            picture = find_picture(datum, allow_urls=allow_urls)
-            yield Answer(index, picture, predictor.predict(picture, inputs))
-        except PictureError as error:
-            yield Answer(index, error=str(error))
+        yield _answer_one(predictor, index, datum, inputs, allow_urls=allow_urls)
+
+
+def _answer_one(
+    predictor: Predictor, index: Any, datum: Any, inputs: Mapping[str, Array], *, allow_urls: bool
+) -> Answer:
+    try:
+        picture = find_picture(datum, allow_urls=allow_urls)
+        return Answer(index, picture, predictor.predict(picture, inputs))
+    except OnnxproofError as error:
+        return Answer(index, error=printable(str(error)))
+    except Exception as error:  # noqa: BLE001 - the other data are answered all the same
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return Answer(index, error=f"the datum cannot be used ({printable(_shorten(reason))})")
 
 
 def find_picture(datum: Any, *, allow_urls: bool = False) -> Path | bytes:
