@@ -76,7 +76,6 @@ def _print(result: Mapping[str, Any]) -> None:
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:
     arrays = {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
     for name in outputs.keys() - arrays.keys():
-        click.echo(
-            one_line(f"note: output {name} is a {type(outputs[name]).__name__}, not written"), err=True
-        )
+        note = f"note: output {name} is a {type(outputs[name]).__name__}, not written"
+        click.echo(one_line(note), err=True)
     write_arrays(out, arrays)

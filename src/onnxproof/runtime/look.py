@@ -69,8 +69,8 @@ class Look:
 def look_at(file: Path) -> Look:
     """Look at the structure of an ONNX file.
 
-    Raises ModelFileError where its functions are nested deeper, or make more nodes, than ONNX Runtime and
-    onnx can open.
+    Raises ModelFileError where a tensor has more axes than NumPy's arrays, and where functions are nested
+    deeper, or make more nodes, than ONNX Runtime and onnx can open.
     """
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -90,6 +90,7 @@ def _look(data: Buffer, size: int, name: str) -> Look:
         scan.model(size)
     except WireError as error:
         return Look(f"its structure cannot be read ({error})", scan.opsets)
+    scan.require_arrays(name)
     scan.require_small_calls(name)
     return Look(scan.risk(), scan.opsets)
 
@@ -136,8 +137,6 @@ class _Scan:
         largest = max((self.sizes.get(name, 0) for name in self.asked_sizes), default=0)
         if any(not self._is_bounded(name) for name in self.turns):
             return "it holds a Loop that may have no end"
-        if self.rank > LARGEST_RANK:
-            return f"it holds a tensor of {self.rank:,} axes"
         if nodes > MANY_NODES:
             return f"it has {nodes:,} nodes"
         if largest > MANY_ELEMENTS:
@@ -161,6 +160,14 @@ class _Scan:
                 return turns in self.single and self.single[turns] <= MANY_TURNS
             turns = source
         return False
+
+    def require_arrays(self, name: str) -> None:
+        """ModelFileError where a tensor has more axes than NumPy's arrays."""
+        if self.rank > LARGEST_RANK:
+            raise ModelFileError(
+                f"{name} is not opened: it holds a tensor of {self.rank:,} axes; NumPy's arrays have at most "
+                f"{LARGEST_RANK}: export the model again"
+            )
 
     def require_small_calls(self, name: str) -> None:
         """ModelFileError where functions nest too deep, or make too many nodes."""

@@ -113,7 +113,7 @@ def _require_readable(session: Any, name: str) -> None:
     about = session.get_modelmeta()
     _ = about.custom_metadata_map, about.producer_name, about.graph_name, about.description, about.domain
     for node in (*session.get_inputs(), *session.get_outputs()):
-        rank = len(node.shape or ())
+        _, rank = node.name, len(node.shape or ())
         if rank > LARGEST_RANK:
             raise ModelFileError(
                 f"{name}: {node.name} has {rank:,} axes; NumPy's arrays have at most {LARGEST_RANK}: "

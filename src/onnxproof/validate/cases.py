@@ -21,7 +21,7 @@ from PIL import Image
 from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
-from onnxproof.seeded import draw
+from onnxproof.seeded import draw, require_drawable
 from onnxproof.tensors import Dim, TensorSpec
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -174,6 +174,7 @@ def materialise(
     random = np.random.default_rng(case.seed)
     arrays = {}
     for spec in inputs:
+        require_drawable(spec, case.sizes)
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
         else:

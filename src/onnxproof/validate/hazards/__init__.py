@@ -6,6 +6,7 @@ found through ``HAZARDS``.
 
 from collections.abc import Iterable
 
+from onnxproof.runtime.session import first_line
 from onnxproof.validate.hazards._checkpoint import Weights
 from onnxproof.validate.hazards._graph import read_graph
 from onnxproof.validate.hazards._hazard import Contract, Found, Hazard, Subject
@@ -23,6 +24,7 @@ from onnxproof.validate.hazards.operators import (
 )
 from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
+from onnxproof.validate.judge import Check
 
 __all__ = [
     "HAZARDS",
@@ -69,7 +71,16 @@ HAZARDS = _registered(
 
 def look_for_hazards(subject: Subject) -> tuple[Found, ...]:
     """Look for each hazard in a file."""
-    return tuple(Found(hazard, hazard.look(subject)) for hazard in HAZARDS)
+    return tuple(Found(hazard, _look(hazard, subject)) for hazard in HAZARDS)
+
+
+def _look(hazard: Hazard, subject: Subject) -> Check:
+    """What the hazard's check says; an error where the file is so broken that it raises."""
+    try:
+        return hazard.look(subject)
+    except Exception as error:  # noqa: BLE001 - a broken file raises anything
+        said = f"{type(error).__name__}: {first_line(error)}"
+        return Check(hazard.name, "error", f"could not be looked for in this file ({said})")
 
 
 def advice(found: Iterable[Found]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from onnxproof.text import one_line
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.policy import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
@@ -25,7 +26,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     for check in verdict.checks:
         if check.status != "pass":
             parts.append(_check_line(check))
-    parts += [Text(f"note: {note}", style="yellow") for note in verdict.notes]
+    parts += [Text(one_line(f"note: {note}"), style="yellow") for note in verdict.notes]
     parts.append(_verdict_line(verdict))
     return Group(*parts)
 
@@ -39,16 +40,23 @@ def _fields_table(facts: Facts) -> Table:
     table.add_column("in case", overflow="fold")
     for measured in facts.fields:
         table.add_row(
-            ", ".join(filter(None, (measured.name, measured.unit))),
+            escape(one_line(", ".join(filter(None, (measured.name, measured.unit))))),
             _ratio(measured.ratio_rms, RATIO_RMS),
             _ratio(measured.ratio_max, RATIO_MAX),
             f"{measured.max_candidate:.2e}",
             f"{measured.max_reference:.2e}",
-            escape(measured.worst_case),
+            escape(one_line(measured.worst_case)),
         )
     for label in facts.labels:
         lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
-        table.add_row(f"{label.name}, class", "", "", f"{label.flips} flips", lead, escape(label.worst_case))
+        table.add_row(
+            escape(one_line(f"{label.name}, class")),
+            "",
+            "",
+            f"{label.flips} flips",
+            lead,
+            escape(one_line(label.worst_case)),
+        )
     return table
 
 
@@ -68,7 +76,7 @@ def _decision_lines(facts: Facts) -> list[RenderableType]:
     ):
         for entry in located[:SHOWN_FINDINGS]:
             text = f"  {kind} in {entry.case}[{entry.picture}] {entry.finding.what}: {entry.finding.cause}"
-            lines.append(Text(text, style=style))
+            lines.append(Text(one_line(text), style=style))
         if count > SHOWN_FINDINGS:
             lines.append(Text(f"  … and {count - SHOWN_FINDINGS} more in parity.json", style=style))
     return lines
@@ -83,7 +91,7 @@ def _dataset_table(found: DatasetFigures) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for figure in found.figures:
         table.add_row(
-            figure.name,
+            escape(one_line(figure.name)),
             f"{figure.reference:.4f}",
             f"{figure.candidate:.4f}",
             f"{figure.difference:+.2e}" if figure.difference else "0",
@@ -99,7 +107,8 @@ def _dataset_table(found: DatasetFigures) -> Table:
 def _check_line(check: Check) -> Text:
     field = f" {check.field}" if check.field else ""
     figures = "" if check.value is None else f" {check.value:.3g} (limit {check.limit:.3g})"
-    return Text(f"{check.status}: {check.name}{field}{figures}: {check.reason}", style=STYLES[check.status])
+    line = f"{check.status}: {check.name}{field}{figures}: {check.reason}"
+    return Text(one_line(line), style=STYLES[check.status])
 
 
 def _verdict_line(verdict: Verdict) -> Text:
