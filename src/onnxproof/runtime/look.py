@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.wire import Buffer, Wire, WireError, signed
+from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError, signed
 
 LARGEST_RANK = 64
 """NumPy's limit of axes."""
@@ -49,12 +49,12 @@ Key = tuple[bytes, bytes, bytes]
 """Domain, name and overload of a function."""
 
 
-@dataclass(slots=True)
 class _Body:
-    """What the nodes of the graph or of one function are."""
+    """How many nodes the graph or one function has, and how often each operator."""
 
-    nodes: int = 0
-    calls: dict[Key, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.nodes = 0
+        self.calls: dict[Key, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,10 @@ def _look(data: Buffer, size: int, name: str) -> Look:
     scan = _Scan(Wire(data))
     try:
         scan.model(size)
-    except WireError as error:
-        return Look(f"its structure cannot be read ({error})", scan.opsets)
+    except WireError:
+        return Look("", scan.opsets)  # ONNX Runtime refuses it at once
+    except NotReadError as error:
+        return Look(str(error), scan.opsets)
     scan.require_arrays(name)
     scan.require_small_calls(name)
     return Look(scan.risk(), scan.opsets)
@@ -232,7 +234,7 @@ class _Scan:
 
     def _graph(self, start: int, end: int, body: _Body, depth: int) -> None:
         if depth > DEEPEST_GRAPH:
-            raise WireError(f"graphs are nested more than {DEEPEST_GRAPH} deep")
+            raise NotReadError(f"its graphs are nested more than {DEEPEST_GRAPH} deep")
         for number, at, stop in self.wire.fields(start, end):
             if stop < 0:
                 continue
@@ -248,6 +250,8 @@ class _Scan:
         attributes: list[tuple[int, int]] = []
         first = (0, 0)
         for number, at, stop in self.wire.fields(start, end):
+            if stop < 0:
+                continue
             if number == 1:
                 inputs.append((at, stop))
             elif number == 4:
@@ -312,9 +316,9 @@ class _Scan:
         for number, at, stop in self.wire.fields(start, end):
             if number == 1:
                 rank += 1 if stop < 0 else sum(1 for _ in self.wire.varints(at, stop))
-            elif number == 2:
+            elif number == 2 and stop < 0:
                 kind = at
-            elif number == 8 and name is None:
+            elif number == 8 and name is None and stop >= 0:
                 name = data[at:stop]
             elif number == 9 and stop >= 0:
                 raw = at, stop

@@ -1,5 +1,6 @@
 """Open an ONNX file in ONNX Runtime: the one place that does."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,7 +11,6 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
-from onnxproof.runtime.guarded import GuardedSession
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 
 MODEL_FILE = "model.onnx"
@@ -80,7 +80,9 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
     try:
         session: Any
         if look.risk:
-            session = GuardedSession(model, settings, name, look.risk)
+            # Imported only here: what starts a process takes 3% of a cold start to import.
+            guarded = importlib.import_module("onnxproof.runtime.guarded")
+            session = guarded.GuardedSession(model, settings, name, look.risk)
         else:
             # ONNX Runtime's exceptions have no common public base below Exception.
             session = load_directly(model if isinstance(model, bytes) else str(model), settings)

@@ -13,7 +13,11 @@ MOST_FIELDS = 2_000_000
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message, or one with more fields than are read."""
+    """The bytes are no protobuf message, which protobuf refuses, too."""
+
+
+class NotReadError(Exception):
+    """What protobuf may read and this module does not."""
 
 
 class Wire:
@@ -27,13 +31,13 @@ class Wire:
         """The fields of the message in ``data[at:end]``: (number, start, end) where the field holds bytes,
         (number, value, -1) where it holds a varint. Fixed-size numbers are left out.
 
-        Raises WireError where the message is broken.
+        Raises WireError where the message is broken, NotReadError for groups and too many fields.
         """
         data = self.data
         while at < end:
             self.left -= 1
             if self.left < 0:
-                raise WireError(f"more than {MOST_FIELDS:,} fields")
+                raise NotReadError(f"it has more than {MOST_FIELDS:,} fields")
             tag = data[at]
             at += 1
             if tag >= 128:
@@ -50,6 +54,8 @@ class Wire:
                 yield tag >> 3, value, -1
             elif kind in (1, 5):
                 at += 8 if kind == 1 else 4
+            elif kind == 3:
+                raise NotReadError("it holds a protobuf group")
             else:
                 raise WireError(f"wire type {kind}")
         if at > end:
@@ -60,7 +66,7 @@ class Wire:
         while at < end:
             self.left -= 1
             if self.left < 0:
-                raise WireError(f"more than {MOST_FIELDS:,} fields")
+                raise NotReadError(f"it has more than {MOST_FIELDS:,} fields")
             value, at = self._varint(at, end)
             yield value
 

@@ -1,21 +1,27 @@
 """Pictures that come as JSON: the request's form, each datum's picture, and an answer for each."""
 
 import base64
+import binascii
 import io
 import json
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from onnxproof.errors import PictureError, RequestError
-from onnxproof.runtime import load
+from onnxproof.runtime import Predictor, load
 from onnxproof.runtime.request import answer, fetch, find_picture, parse_request
+from onnxproof.text import json_text
 
 
 def png(color: str) -> bytes:
@@ -264,3 +270,81 @@ class TestAnswer:
     def test_each_is_computed_when_asked_for(self, bright: Path) -> None:
         answers = answer(load(bright, threads=1), parse_request(document(TEXT, TEXT)))
         assert next(answers).prediction is not None
+
+
+def bomb() -> bytes:
+    """A PNG of 60,000 by 60,000 pixels, in a few bytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", binascii.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(bytes(1000))), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
+ANY_DATUM = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | ANY_TEXT
+    | st.binary(max_size=60).map(lambda content: base64.b64encode(content).decode())
+    | st.binary(max_size=40).map(lambda content: base64.b64encode(WHITE[:50] + content).decode())
+    | ANY_TEXT.map(lambda text: f"data:image/png;base64,{text}")
+    | ANY_TEXT.map(lambda text: f"https://{text}"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ANY_TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+class TestAnyDatum:
+    """Whatever one datum is, the others are answered and the document is JSON in UTF-8."""
+
+    @pytest.fixture
+    def predictor(self, bright: Path) -> Predictor:
+        return load(bright, threads=1)
+
+    def test_drawn(self, predictor: Predictor) -> None:
+        @given(st.lists(ANY_DATUM, min_size=1, max_size=3))
+        def check(data: list[Any]) -> None:
+            self.require_answers(predictor, document(TEXT, *data, TEXT).encode(), len(data))
+
+        check()
+
+    @pytest.mark.parametrize(
+        "datum",
+        [
+            pytest.param(b"[" * 100_000 + b"]" * 100_000, id="deep-lists"),
+            pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, id="deep-objects"),
+            pytest.param(b"9" * 100_000, id="many-digits"),
+            pytest.param(b"NaN", id="not-a-number"),
+            pytest.param(b"1e999", id="infinite"),
+            pytest.param(b'"\xff\xfe\xfd"', id="bytes-of-no-encoding"),
+            pytest.param(b'"\xed\xa0\x80"', id="a-surrogate-in-bytes"),
+            pytest.param(b'"\\ud800"', id="a-lone-surrogate"),
+            pytest.param(b'"\\u0000"', id="a-null-character"),
+            pytest.param(b'"' + b"A" * 4_000_000 + b'"', id="much-base64"),
+            pytest.param(b'"' + base64.b64encode(bomb()) + b'"', id="a-bomb"),
+        ],
+    )
+    def test_written(self, predictor: Predictor, datum: bytes) -> None:
+        self.require_answers(predictor, document(TEXT, "@", TEXT).encode().replace(b'"@"', datum), 1)
+
+    def test_what_nobody_foresaw(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(predictor, "predict", fail)
+        (answered,) = answer(predictor, parse_request(document(TEXT)))
+        assert answered.to_json() == {"error": "the datum cannot be used (MemoryError)"}
+
+    def require_answers(self, predictor: Predictor, content: bytes, between: int) -> None:
+        answered = [entry.to_json() for entry in answer(predictor, parse_request(content))]
+        assert json.loads(json_text(answered).encode()) == answered
+        assert len(answered) == between + 2
+        assert "error" not in answered[0]
+        assert answered[0] == answered[-1]
+        assert all(entry["error"] for entry in answered[1:-1])
