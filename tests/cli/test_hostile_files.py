@@ -70,7 +70,7 @@ def test_inspect(folder: Path) -> None:
     for entry in ran:
         require_sound(entry)
     by_name = told(ran)
-    assert "no UTF-8 text" in by_name["metadata-value-no-text"]["err"]
+    assert "is not UTF-8" in by_name["metadata-value-no-text"]["err"]
     assert "3,000 deep" in by_name["functions-in-a-chain"]["err"]
     assert "call each other without end" in by_name["function-of-itself"]["err"]
     assert "100,000 axes" in by_name["ranks-of-an-input"]["err"]

@@ -91,7 +91,7 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
         raise
     except UnicodeDecodeError as error:
         raise ModelFileError(
-            f"{name} holds a name or metadata that is no UTF-8 text ({error.reason} at byte {error.start}): "
+            f"{name} holds a name or metadata that is not UTF-8 ({error.reason} at byte {error.start}): "
             "was it damaged? Export it again."
         ) from error
     except Exception as error:
