@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.runtime.plain import Port
+from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import FLOAT32_EPSILON, Case, materialise
 from onnxproof.validate.facts import Facts

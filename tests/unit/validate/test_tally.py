@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.runtime.plain import Port
+from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
 from onnxproof.validate.facts import Facts

@@ -24,7 +24,7 @@ from onnxproof.validate.hazards.operators import (
 )
 from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
-from onnxproof.validate.judge import Check
+from onnxproof.validate.verdict import Check
 
 __all__ = [
     "HAZARDS",
