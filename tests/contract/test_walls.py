@@ -177,18 +177,19 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
     assert ran.stderr.count("\n") == 1, ran.stderr
 
 
-GROUND = {"errors", "document", "tensors", "contract", "progress", "seeded", "usercode"}
+GROUND = {"errors", "text", "document", "tensors", "contract", "progress", "seeded", "usercode"}
 ROOMS = {
-    "runtime": {"errors", "document", "tensors", "contract", "runtime"},
+    "runtime": {"errors", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
     "export": GROUND | {"job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"job", "runtime", "wrappers", "validate"},
     "errors": set(),
+    "text": set(),
     "document": {"errors"},
     "tensors": {"errors", "document"},
     "contract": {"errors", "document", "tensors"},
     "progress": set(),
-    "seeded": {"tensors"},
+    "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
     "job": {"errors", "tensors"},
     "source": {"errors", "runtime"},
