@@ -1,6 +1,6 @@
 """The spine: job -> model -> graph -> bundle -> verdict."""
 
-import json
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,27 +11,31 @@ from typing import Any
 import onnx
 
 from onnxproof.asked import Address, Asked, JobLike, job_to_export, job_to_hold
-from onnxproof.errors import ExportError, ModelFileError
-from onnxproof.export.bundle import staged_folder
+from onnxproof.errors import ExportError, ModelFileError, PictureError
+from onnxproof.export.bundle import PARITY_FILE, PICTURES_FOLDER, staged_bundle
 from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.graph import finish, stamp
 from onnxproof.export.simplify import simplify
-from onnxproof.job import Job, override
+from onnxproof.files import check_folder, explained, refuse_inputs, write_bytes, write_json
+from onnxproof.job import Job, load_job, override
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
     MANIFEST_FILE,
     RAW_TASK,
     Predictor,
     load,
+    model_files,
 )
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import MODEL_FILE, require_providers
-from onnxproof.source import sha256_of
+from onnxproof.source import BundleFolder, JobFile, OtherFile, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
+from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort, find_pictures
 from onnxproof.validate.environment import PACKAGES, versions
@@ -45,9 +49,7 @@ from onnxproof.wrappers.registry import get_family
 from onnxproof.wrappers.weights import notes_on
 from onnxproof.wrappers.wrap import wrap_for_job
 
-PARITY_FILE = "parity.json"
 BISECTION_FILE = "bisect.json"
-PICTURES_FOLDER = "pictures"
 SHOWN_PICTURES = 4
 """How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
 
@@ -85,13 +87,15 @@ def export(
 ) -> Bundle:
     """Export the job's checkpoint, prove the file, and write the bundle ``out/<job name>``.
 
-    A bundle is written whatever the verdict; look at ``bundle.verdict.passed``. The previous bundle
-    stays as it was where this raises: RequestError for a request that cannot be met, ExportError
-    where capture fails, CheckError where PyTorch cannot run what is declared.
+    A bundle is written whatever the verdict; look at ``bundle.verdict.passed``. It replaces an older
+    bundle or an empty folder, nothing else. The previous bundle stays as it was where this raises:
+    RequestError for a request that cannot be met, ExportError where capture fails, CheckError where
+    PyTorch cannot run what is declared.
     """
-    job = job_to_export(job, overrides)
+    given, job = job, job_to_export(job, overrides)
     model, checkpoint = build_model(job)
-    return _export(job, model, checkpoint, Path(out) / job.name, validate, progress)
+    target = Path(out) / job.name
+    return _export(job, model, checkpoint, target, validate, progress, inputs=files_read(given, job))
 
 
 def export_module(
@@ -132,7 +136,7 @@ def export_module(
         override(document, overrides), folder=Path(), source="the arguments of export_module"
     )
     model = wrap_for_job(job, module)
-    return _export(job, model, None, target, validate, progress)
+    return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
 
 
 def _export(
@@ -142,14 +146,16 @@ def _export(
     target: Path,
     validate: bool,
     progress: Progress,
+    *,
+    inputs: Sequence[Path],
 ) -> Bundle:
     plan = _check_ahead(job, model)
-    with staged_folder(target) as folder:
+    with staged_bundle(target, inputs) as folder:
         graph = make_graph(job, model, progress)
         graph, verdict = _prove(job, model, checkpoint, graph, folder, plan if validate else None, progress)
         manifest = _write(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
-            _write_json(folder / PARITY_FILE, verdict.to_json())
+            write_json(folder / PARITY_FILE, verdict.to_json())
         _draw_pictures(job, _loaded(job, folder), folder, progress)
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
@@ -332,7 +338,7 @@ def _write_model(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: _Graph, folder: Path
 ) -> Manifest:
     manifest = manifest_of(job, model, checkpoint, graph.captured.exporter, graph.simplifier)
-    (folder / MODEL_FILE).write_bytes(stamp(graph.proto, manifest))
+    write_bytes(folder / MODEL_FILE, stamp(graph.proto, manifest))
     return manifest
 
 
@@ -349,7 +355,7 @@ def _write(
         model_sha256=sha256_of(folder / MODEL_FILE),
         job=_relocated(job, target),
     )
-    _write_json(folder / MANIFEST_FILE, manifest.to_json())
+    write_json(folder / MANIFEST_FILE, manifest.to_json())
     return manifest
 
 
@@ -390,10 +396,9 @@ def _draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progr
     if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
         return
     (folder / PICTURES_FOLDER).mkdir()
-    for done, picture in enumerate(pictures):
+    for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):
         progress("draw", done, len(pictures))
-        drawn = predictor.predict(picture).draw(picture)
-        drawn.save(folder / PICTURES_FOLDER / f"{picture.stem}.png")
+        save_drawing(predictor.predict(picture).draw(picture), folder / PICTURES_FOLDER / name)
     progress("draw", len(pictures), len(pictures))
 
 
@@ -491,13 +496,18 @@ def bisect(
     """
     asked, wrapped, file, _ = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
     job = asked.job
+    target = Path("bisect") / job.name if out is None else Path(out)
+    check_folder(target)
+    written = [target / name for name in (*REPRO_FILES, BISECTION_FILE)]
+    refuse_inputs(written, [file, *files_read(source, job, onnx_file)])
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
     result = replace(found.result, notes=asked.notes)
     if found.repro is not None:
-        with staged_folder(Path("bisect") / job.name if out is None else Path(out)) as folder:
-            found.repro.write(folder)
-            _write_json(folder / BISECTION_FILE, result.to_json())
+        with explained(target):
+            target.mkdir(parents=True, exist_ok=True)
+            found.repro.write(target)
+            write_json(target / BISECTION_FILE, result.to_json())
     return result
 
 
@@ -524,5 +534,40 @@ def _checksum_check(file: Path, manifest: Manifest) -> Check:
     return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)
 
 
-def _write_json(file: Path, document: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | None = None) -> list[Path]:
+    """Every file and folder that a job's commands read: ``source`` itself, the ONNX file, and what the job
+    names. None of them may be written to."""
+    paths: list[Path] = []
+    if isinstance(source, str | PathLike):
+        paths += model_files(source)
+    if onnx_file is not None:
+        paths += model_files(onnx_file)
+    if job is not None:
+        builder = (job.model.builder or "").partition(":")[0]
+        named = (job.model.checkpoint, builder, job.validation.annotations)
+        paths += [job.resolve(name) for name in named if name]
+        with contextlib.suppress(PictureError):  # who needs the pictures raises it
+            paths += find_pictures(job.validation.images, job.folder)
+    return paths
+
+
+def inputs_of(
+    source: JobLike,
+    *,
+    onnx_file: Address | None = None,
+    checkpoint: Address | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Path]:
+    """Every file and folder that ``validate`` reads when it is given the same."""
+    given = [] if checkpoint is None else [Path(checkpoint)]
+    job = source if isinstance(source, Job) else None
+    if not isinstance(source, Job):
+        match look_at(source):
+            case BundleFolder(path) as bundle:
+                document = bundle.manifest().job
+                if document is not None:
+                    document = override(dict(document), overrides)
+                    job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
+            case JobFile(path) | OtherFile(path):
+                job = load_job(path, overrides)
+    return [*given, *files_read(source, job, onnx_file)]

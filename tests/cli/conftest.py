@@ -126,10 +126,7 @@ def refuse_export(refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: 
     Capture is the slow part of an export, so it must not have begun.
     """
     dist = tmp_path / "dist"
-    older = dist / "small"
-    older.mkdir(parents=True)
-    (older / "model.onnx").write_bytes(b"an older model")
-    (older / "manifest.json").write_text("{}", encoding="utf-8")
+    write_older_bundle(dist / "small")
 
     def capture(*_: object) -> None:
         raise AssertionError("the request was found wrong only after capture had begun")
@@ -144,6 +141,30 @@ def refuse_export(refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: 
         assert contents(dist) == before
 
     return refuse_export
+
+
+def write_older_bundle(folder: Path) -> None:
+    """What an export takes for a bundle that another one wrote."""
+    manifest = {
+        "format": 1,
+        "name": "small",
+        "task": "detection",
+        "family": "yolox",
+        "model_sha256": "0",
+        "versions": {"onnxproof": "0.1.0"},
+    }
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"an older model")
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / "parity.json").write_text("of the older bundle", encoding="utf-8")
+
+
+@pytest.fixture
+def older_bundle(tmp_path: Path) -> Path:
+    """The small job's bundle in ``tmp_path / "dist"``, as an older export left it."""
+    bundle = tmp_path / "dist" / "small"
+    write_older_bundle(bundle)
+    return bundle
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:

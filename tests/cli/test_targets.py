@@ -52,14 +52,6 @@ def test_a_refused_export_makes_no_folder(run: Run, small_job: Path, tmp_path: P
     assert not (tmp_path / "new").exists()
 
 
-def older_bundle(dist: Path) -> Path:
-    bundle = dist / "small"
-    bundle.mkdir(parents=True)
-    (bundle / "model.onnx").write_bytes(b"an older model")
-    (bundle / "notes.txt").write_text("of the older bundle", encoding="utf-8")
-    return bundle
-
-
 @pytest.mark.parametrize(
     ("raised", "code", "says"),
     [
@@ -73,7 +65,7 @@ def older_bundle(dist: Path) -> Path:
 def test_an_export_that_stops_leaves_the_older_bundle_alone(
     run: Run,
     small_job: Path,
-    tmp_path: Path,
+    older_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     raised: BaseException,
     code: int,
@@ -82,34 +74,44 @@ def test_an_export_that_stops_leaves_the_older_bundle_alone(
     def stop(*_: object) -> None:
         raise raised
 
-    bundle = older_bundle(tmp_path)
+    dist = older_bundle.parent
     monkeypatch.setattr("onnxproof.pipeline.make_graph", stop)
-    ran = run("export", small_job, "--out", tmp_path)
+    ran = run("export", small_job, "--out", dist)
     assert (ran.returncode, ran.stdout) == (code, "")
     assert says in ran.stderr
     assert ran.stderr.count("\n") <= 2, ran.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["small"]
-    assert (bundle / "model.onnx").read_bytes() == b"an older model"
+    assert [path.name for path in dist.iterdir()] == ["small"]
+    assert (older_bundle / "model.onnx").read_bytes() == b"an older model"
 
 
-def test_a_finished_export_takes_the_older_bundles_place(run: Run, small_job: Path, tmp_path: Path) -> None:
-    bundle = older_bundle(tmp_path)
-    ran = run("export", small_job, "--out", tmp_path, *FAST)
-    assert ran.returncode == 0, ran.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["small"]
-    assert sorted(path.name for path in bundle.iterdir()) == ["manifest.json", "model.onnx", "pictures"]
+def test_a_finished_export_takes_the_older_bundles_place(
+    run: Run, small_job: Path, older_bundle: Path
+) -> None:
+    """Twice: what export wrote itself it takes for a bundle, too."""
+    dist = older_bundle.parent
+    for _ in range(2):
+        ran = run("export", small_job, "--out", dist, *FAST)
+        assert ran.returncode == 0, ran.stderr
+        assert [path.name for path in dist.iterdir()] == ["small"]
+        assert sorted(path.name for path in older_bundle.iterdir()) == [
+            "manifest.json",
+            "model.onnx",
+            "pictures",
+        ]
 
 
-def test_a_linked_bundle_is_replaced_where_it_lies(run: Run, small_job: Path, tmp_path: Path) -> None:
-    elsewhere = older_bundle(tmp_path / "elsewhere")
-    dist = tmp_path / "dist"
+def test_a_linked_bundle_is_replaced_where_it_lies(
+    run: Run, small_job: Path, older_bundle: Path, tmp_path: Path
+) -> None:
+    elsewhere = older_bundle
+    dist = tmp_path / "linked"
     dist.mkdir()
     (dist / "small").symlink_to(elsewhere, target_is_directory=True)
     ran = run("export", small_job, "--out", dist, *FAST)
     assert ran.returncode == 0, ran.stderr
     assert [path.name for path in dist.iterdir()] == ["small"]
     assert (dist / "small").is_symlink()
-    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["small"]
+    assert [path.name for path in elsewhere.parent.iterdir()] == ["small"]
     manifest = json.loads((elsewhere / "manifest.json").read_text(encoding="utf-8"))
     assert (dist / "small" / manifest["job"]["model"]["checkpoint"]).samefile(small_job.parent / "model")
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,14 +178,15 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
     assert ran.stderr.count("\n") == 1, ran.stderr
 
 
-GROUND = {"errors", "text", "document", "tensors", "contract", "progress", "seeded", "usercode"}
+GROUND = {"errors", "files", "text", "document", "tensors", "contract", "progress", "seeded", "usercode"}
 ROOMS = {
-    "runtime": {"errors", "text", "document", "tensors", "contract", "runtime"},
+    "runtime": {"errors", "files", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
     "export": GROUND | {"job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"job", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
+    "files": {"errors"},
     "document": {"errors"},
     "tensors": {"errors", "document"},
     "contract": {"errors", "document", "tensors"},
@@ -237,3 +239,46 @@ def test_only_the_command_line_and_the_reports_know_the_terminal() -> None:
         allowed = {"click", "rich"} if name.startswith("onnxproof.cli") else set()
         allowed |= {"rich"} if name.startswith("onnxproof.validate.report") else set()
         assert used <= allowed, name
+
+
+WRITERS = {
+    *("write_text", "write_bytes", "savez", "savez_compressed", "tofile", "rename", "rmtree", "unlink"),
+    *("TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile", "mkdtemp", "mkstemp"),
+}
+"""Functions and methods that write, move or remove what lies on the disk."""
+
+
+def test_only_files_writes_to_the_disk() -> None:
+    """Whoever writes otherwise leaves half a file on a full disk, or a folder when it is killed."""
+    for name, file in FILES.items():
+        if name == "onnxproof.files":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in WRITERS, f"{name}, line {node.lineno}: use onnxproof.files"
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in ("tempfile", "shutil"), f"{name}, line {node.lineno}"
+            if isinstance(node, ast.Call) and (called(node), name) not in INTO_OPEN_STREAMS:
+                assert called(node) != "save", f"{name}, line {node.lineno}: use onnxproof.files"
+                assert called(node) != "open" or not asks_to_write(node), f"{name}, line {node.lineno}"
+
+
+INTO_OPEN_STREAMS = {
+    ("save", "onnxproof.runtime.drawings"),
+    ("save", "onnxproof.runtime.tasks.segmentation"),
+    ("open", "onnxproof.runtime.plain"),
+    ("open", "onnxproof.export.simplify"),  # the null device
+}
+"""Calls that write into what onnxproof.files opened, into memory, or nowhere."""
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def asks_to_write(call: ast.Call) -> bool:
+    """Whether an argument is a mode such as "wb"."""
+    arguments = [*call.args, *(word.value for word in call.keywords)]
+    texts = [entry.value for entry in arguments if isinstance(entry, ast.Constant)]
+    return any(isinstance(text, str) and re.fullmatch(r"[rwxabt+]*[wxa+][rwxabt+]*", text) for text in texts)

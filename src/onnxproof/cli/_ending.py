@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from onnxproof.cli._document import STDOUT, show_json
+from onnxproof.cli._signals import Stopped, stopping_raises
 from onnxproof.errors import OnnxproofError
 from onnxproof.text import printable
 from onnxproof.usercode import failure, innermost_place, told_at, users_place
@@ -80,8 +81,9 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
     """Run a command to its end, whatever it raises; its exit code. An error is told on standard error and,
     with ``as_json``, as the document on standard output."""
     try:
-        code = command()
-        sys.stdout.flush()
+        with stopping_raises():
+            code = command()
+            sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001
         ending = ending_of(error)
         try:
@@ -89,9 +91,11 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
                 traceback.print_exception(error)
             _tell(ending, as_json=as_json)
         except OSError as second:
-            if not _is_broken_pipe(second):
-                raise
-            ending = ending_of(second)
+            # A terminal that hung up takes no message, and the signal that told so says how the run ended.
+            if not isinstance(error, Stopped):
+                if not _is_broken_pipe(second):
+                    raise
+                ending = ending_of(second)
         if ending.exit_code == BROKEN_PIPE:
             _let_go()
         return ending.exit_code
@@ -109,6 +113,8 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(WRONG_REQUEST, "UsageError", error.format_message(), shown.getvalue().rstrip())
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return _ending(INTERRUPTED, "Interrupted", "stopped")
+    if isinstance(error, Stopped):
+        return _ending(error.exit_code, "Stopped", f"stopped by {error.name}")
     if isinstance(error, ReaderGoneError) or any(map(_is_broken_pipe, _causes(error))):
         return Ending(BROKEN_PIPE, "BrokenPipe", "", "")
     if users_place(error) is not None:

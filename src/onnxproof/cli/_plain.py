@@ -1,5 +1,6 @@
 """What predict prints of outputs as they are: their names, shapes and a summary of their values."""
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from onnxproof.cli._document import show_json
 from onnxproof.errors import RequestError
+from onnxproof.files import refuse_inputs
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.text import one_line
@@ -20,10 +22,16 @@ Run = Callable[[Path | None], Mapping[str, Any]]
 """The outputs for a picture, or for what was given without one."""
 
 
-def print_outputs(run: Run, images: Sequence[Path], *, out: Path | None, as_json: bool) -> int:
-    """Run once for each image, or once without one, and print the outputs."""
+def print_outputs(
+    run: Run, images: Sequence[Path], *, read: Sequence[Path], out: Path | None, as_json: bool
+) -> int:
+    """Run once for each image, or once without one, and print the outputs. ``read`` are the files that the
+    command reads, none of which ``out`` may be."""
     if out is not None and len(images) > 1:
         raise RequestError(f"--out writes the outputs of one run, got {len(images)} images: give one")
+    if out is not None:
+        refuse_inputs([out], read)
+        _refuse_other_files(out)
     results: list[dict[str, Any]] = []
     for image in images or (None,):
         outputs = run(image)
@@ -71,6 +79,14 @@ def _print(result: Mapping[str, Any]) -> None:
             f"{key.replace('_', ' ')} {output[key]}" for key in ("argmax", "not_finite") if key in output
         ]
         click.echo(one_line("  ".join(parts)))
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Raises RequestError if ``out`` is a file of another kind, such as the weights of an ONNX file."""
+    if out.suffix.lower() == ".npz" or not out.is_file() or not out.stat().st_size:
+        return
+    if not zipfile.is_zipfile(out):
+        raise RequestError(f"{out} is there and is no .npz file: name another file with --out")
 
 
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:

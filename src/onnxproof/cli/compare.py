@@ -1,15 +1,15 @@
 """onnxproof compare."""
 
-import json
 from pathlib import Path
 
 import click
 
 import onnxproof
 from onnxproof.cli._document import show_json
-from onnxproof.cli._folder import explained, try_folder
 from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.errors import RequestError
+from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.runtime.predictor import model_files
 from onnxproof.validate.cases import Effort
 
 COMPARISON_FILE = "comparison.json"
@@ -69,7 +69,9 @@ def command(
     against A, in units of A's own float error, and nothing needs torch.
     """
     if out is not None:
-        try_folder(out)
+        check_folder(out)
+        read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
+        refuse_inputs([out / COMPARISON_FILE], read)
     with progress() as report:
         verdict = onnxproof.compare(
             a,
@@ -89,7 +91,8 @@ def command(
     document = verdict.to_json()
     if out is not None:
         with explained(out):
-            (out / COMPARISON_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / COMPARISON_FILE, document)
     if as_json:
         show_json(document)
     return code

@@ -12,9 +12,12 @@ from PIL import Image
 from onnxproof.cli._document import show_json
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import RequestError
+from onnxproof.files import check_folder, explained, refuse_inputs
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
-from onnxproof.runtime.predictor import RAW_TASK, predictor_of
+from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
+from onnxproof.runtime.predictor import RAW_TASK, model_files, predictor_of
 from onnxproof.runtime.preprocess import Picture
+from onnxproof.runtime.request import files_named
 from onnxproof.text import one_line
 
 NONE_WORKED = 2
@@ -92,6 +95,9 @@ def command(
         raise RequestError("--allow-urls is for --request: download the picture and give its path")
     settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "top_k": top_k}
     overrides = {name: value for name, value in settings.items() if value is not None}
+    read = [*model_files(model), *images, *(Path(text.partition("=")[2] or text) for text in inputs)]
+    if request_file is not None:
+        read.append(request_file)
     plain = load_plain(model)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
     has_task = predictor is not None and predictor.manifest.task != RAW_TASK
@@ -99,7 +105,7 @@ def command(
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
     if predictor is None:
         run = runs_of(plain, _gather(plain, inputs, scale), scale=scale or 1.0)
-        return print_outputs(run, images, out=out, as_json=as_json)
+        return print_outputs(run, images, read=read, out=out, as_json=as_json)
     pictures, others = _sort(predictor, inputs)
     if pictures and (images or request_file):
         raise RequestError(
@@ -112,10 +118,12 @@ def command(
         )
     arrays = _gather(plain, others, scale)
     if raw or out is not None or not has_task:
-        return print_outputs(lambda image: predictor.run(image, arrays), images, out=out, as_json=as_json)
+        return print_outputs(
+            lambda image: predictor.run(image, arrays), images, read=read, out=out, as_json=as_json
+        )
     if request_file is not None:
-        return _answer(predictor, request_file, arrays, draw, allow_urls=allow_urls)
-    return _predict(predictor, images, arrays, draw, as_json=as_json)
+        return _answer(predictor, request_file, arrays, draw, read, allow_urls=allow_urls)
+    return _predict(predictor, images, arrays, draw, read, as_json=as_json)
 
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -143,14 +151,19 @@ def _predict(
     images: Sequence[Path],
     arrays: Mapping[str, Any],
     draw: Path | None,
+    read: Sequence[Path],
     *,
     as_json: bool,
 ) -> int:
-    """Print the decisions on each image, or on the arrays alone."""
+    """Print the decisions on each image, or on the arrays alone. ``read`` are the files that the command
+    reads, none of which may be drawn over."""
     if draw is not None and not images:
         raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
+    names = drawing_names(images)
+    if draw is not None:
+        _check_drawings(draw, names, read)
     results: list[dict[str, Any]] = []
-    for image, file in zip(images or (None,), _names(images) or [""], strict=True):
+    for image, file in zip(images or (None,), names or ("",), strict=True):
         prediction = predictor.predict(image, arrays)
         if as_json:
             results.append({**({} if image is None else {"image": str(image)}), **prediction.to_json()})
@@ -178,9 +191,18 @@ def _refuse_for_outputs(has_task: bool, **flags: object) -> None:
 
 
 def _answer(
-    predictor: Predictor, file: Path, arrays: Mapping[str, Any], draw: Path | None, *, allow_urls: bool
+    predictor: Predictor,
+    file: Path,
+    arrays: Mapping[str, Any],
+    draw: Path | None,
+    read: Sequence[Path],
+    *,
+    allow_urls: bool,
 ) -> int:
     request = parse_request(_read_request(file))
+    if draw is not None:
+        names = [f"{position}.png" for position in range(len(request.data))]
+        _check_drawings(draw, names, [*read, *files_named(request)])
     answers: list[Mapping[str, Any]] = []
     failed = 0
     for position, result in enumerate(answer(predictor, request, inputs=arrays, allow_urls=allow_urls)):
@@ -207,23 +229,19 @@ def _read_request(file: Path) -> bytes:
         ) from error
 
 
-def _names(images: Sequence[Path]) -> list[str]:
-    """A file name for each drawing; a number tells pictures of the same name apart."""
-    names: list[str] = []
-    for image in images:
-        name, number = f"{image.stem}.png", 1
-        while name in names:
-            number += 1
-            name = f"{image.stem}-{number}.png"
-        names.append(name)
-    return names
+def _check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> None:
+    """Raises RequestError before anything is drawn if that would fail, or lose a file."""
+    check_folder(folder, "--draw")
+    files = [folder / name for name in names]
+    refuse_inputs(files, read, "--draw")
+    for file in files:
+        if file.exists() and not is_drawing(file):
+            raise RequestError(
+                f"{file} is there and was not drawn by onnxproof: name another folder with --draw"
+            )
 
 
 def _draw(prediction: Prediction, picture: Picture, folder: Path, name: str) -> None:
-    try:
+    with explained(folder, "--draw"):
         folder.mkdir(parents=True, exist_ok=True)
-        prediction.draw(picture).save(folder / name)
-    except OSError as error:
-        raise RequestError(
-            f"{folder} cannot be written ({error.strerror or error}): name another folder with --draw"
-        ) from error
+        save_drawing(prediction.draw(picture), folder / name)

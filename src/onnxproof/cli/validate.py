@@ -1,14 +1,14 @@
 """onnxproof validate."""
 
-import json
 from pathlib import Path
 
 import click
 
 from onnxproof.cli._document import show_json
-from onnxproof.cli._folder import explained, try_folder
 from onnxproof.cli._terminal import progress, show_verdict
-from onnxproof.pipeline import PARITY_FILE, validate
+from onnxproof.export.bundle import PARITY_FILE
+from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.pipeline import inputs_of, validate
 
 
 @click.command("validate")
@@ -47,7 +47,9 @@ def command(
 ) -> int:
     """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if out is not None:
-        try_folder(out)
+        check_folder(out)
+        read = inputs_of(source, onnx_file=onnx_file, checkpoint=checkpoint, overrides=overrides)
+        refuse_inputs([out / PARITY_FILE], read)
     with progress() as report:
         verdict = validate(
             source,
@@ -61,7 +63,8 @@ def command(
     document = verdict.to_json()
     if out is not None:
         with explained(out):
-            (out / PARITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / PARITY_FILE, document)
     if as_json:
         show_json(document)
     return code

@@ -1,78 +1,122 @@
-"""Write a bundle beside its target and swap it in, so that a reader never sees a half."""
+"""What a bundle consists of, and how a new one takes the place of an old one."""
 
 import contextlib
-import ctypes
+import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onnxproof.errors import RequestError
+from onnxproof.files import explained, lies_in, staging_folder, swap
+from onnxproof.runtime.drawings import is_drawing
+from onnxproof.runtime.predictor import MANIFEST_FILE
+from onnxproof.runtime.session import MODEL_FILE
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-"""From Linux's <fcntl.h> and <linux/fs.h>."""
+PARITY_FILE = "parity.json"
+PICTURES_FOLDER = "pictures"
+
+BUNDLE_FILES = (MODEL_FILE, f"{MODEL_FILE}.data", MANIFEST_FILE, PARITY_FILE)
+"""The names of the files that export writes into a bundle, beside the drawings in ``PICTURES_FOLDER``."""
+
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file managers put into folders that somebody looked at. Losing one loses nothing."""
+
+MANIFEST_KEYS = {"format", "name", "task", "family", "model_sha256", "versions"}
+"""Keys that every manifest has, whatever its format."""
+
+SHOWN_NAMES = 5
+"""How many foreign files a message names."""
 
 
 @contextlib.contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """A fresh folder beside ``target`` that takes its place when the block ends without an error.
+def staged_bundle(target: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """An empty folder beside ``target`` that takes its place when the block ends without an error.
 
-    Whatever was at ``target`` stays there, whole, until then; on an error it stays for good. Raises
-    RequestError where the target's parent cannot be written, or the target is a file.
+    What is at ``target`` stays there, whole, until then, and after an error for good. A link stays, and
+    the folder that it names is replaced. Raises RequestError if the target cannot be written, if it is
+    neither empty nor a bundle that onnxproof wrote, or if one of ``inputs`` lies in it. This is checked
+    before the block, and again after it.
     """
-    # Of a linked bundle the link stays: what it names is replaced, and staged beside that.
     target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_dir():
+    inputs = tuple(inputs)
+    _check(target, target, inputs)
+    with explained(target), staging_folder(target) as staged:
+        yield staged
+        _check(target, target, inputs)
+        swap(staged, target)
+        try:
+            _check(target, staged, inputs)  # what has come to the target since
+        except RequestError:
+            swap(staged, target)
+            raise
+
+
+def _check(target: Path, folder: Path, inputs: Iterable[Path]) -> None:
+    """Raises RequestError if ``folder``, which is at ``target`` or was, must not be removed."""
+    if folder.exists() and not folder.is_dir():
         raise RequestError(f"{target} is a file: name another folder with --out")
-    if target.parent.exists() and not target.parent.is_dir():
+    if folder.parent.exists() and not folder.parent.is_dir():
         raise RequestError(
             f"{target} cannot be written, {target.parent} is a file: name another folder with --out"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
+    if not folder.exists():
+        return
+    if os.path.ismount(folder):
+        raise RequestError(f"{target} is where a disk is mounted: name a folder in it with --out")
+    for path in inputs:
+        if lies_in(path, folder):
+            raise RequestError(
+                f"{target} would be replaced, and {path} is read from it: name another folder with --out"
+            )
+    reason = why_kept(folder)
+    if reason is not None:
         raise RequestError(
-            f"{target.parent} cannot be written ({error.strerror}): name another folder with --out"
-        ) from error
+            f"{target} {reason}: export replaces only bundles that it wrote and empty folders; "
+            "move it away, or name another folder with --out"
+        )
+
+
+def why_kept(folder: Path) -> str | None:
+    """What in a folder would be lost if it was replaced, in words. Returns None if nothing would be.
+
+    Nothing would be if the folder is empty, or holds a manifest and a model and no file that export does not
+    write. A link counts by its own name, for what it names stays.
+    """
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name not in SYSTEM_FILES)
+    if not names:
+        return None
+    if MODEL_FILE not in names or not _is_manifest(folder / MANIFEST_FILE):
+        return f"is no bundle that onnxproof wrote (it holds {_list(names)})"
+    foreign = [name for name in names if not _is_own(folder / name)]
+    pictures = folder / PICTURES_FOLDER
+    if pictures.is_dir() and not pictures.is_symlink():
+        foreign += [
+            f"{PICTURES_FOLDER}/{entry.name}"
+            for entry in sorted(pictures.iterdir())
+            if entry.name not in SYSTEM_FILES and not is_drawing(entry)
+        ]
+    return f"holds what onnxproof did not write ({_list(foreign)})" if foreign else None
+
+
+def _is_own(entry: Path) -> bool:
+    if entry.name == PICTURES_FOLDER:
+        return entry.is_symlink() or entry.is_dir()
+    return entry.name in BUNDLE_FILES and (entry.is_symlink() or entry.is_file())
+
+
+def _is_manifest(file: Path) -> bool:
     try:
-        yield staging
-        staging.chmod(0o777 & ~_umask())
-        _swap(staging, target)
-    except OSError as error:
-        raise RequestError(f"{target} cannot be written ({error.strerror or error})") from error
-    finally:
-        # After the swap this is the old bundle, after an error the unfinished new one.
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _swap(staging: Path, target: Path) -> None:
-    """Put ``staging`` at ``target``; what was there, if anything, is at ``staging`` afterwards."""
-    if not target.exists():
-        staging.rename(target)
-    elif not _exchange(staging, target):
-        # Elsewhere than on Linux there is no exchange: for a moment between these two there is none.
-        old = staging.with_name(f"{staging.name}-old")
-        target.rename(old)
-        staging.rename(target)
-        old.rename(staging)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return False
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return bool(done == 0)
+    return (
+        isinstance(document, dict)
+        and document.keys() >= MANIFEST_KEYS
+        and isinstance(document["versions"], dict)
+        and "onnxproof" in document["versions"]
+    )
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _list(names: list[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

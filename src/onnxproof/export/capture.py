@@ -5,11 +5,9 @@ import gc
 import inspect
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
+from onnxproof.files import scratch_folder
 from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.seeded import draw
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
@@ -138,8 +137,8 @@ def _with_torchscript(model: WrappedModel, module: nn.Module, opset: int) -> onn
     }
     args = example_inputs(model.inputs, capture_sizes(model.dims))
     try:
-        with _quiet(), _no_graph_dump(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.onnx"
+        with _quiet(), _no_graph_dump(), torch.no_grad(), scratch_folder() as folder:
+            file = folder / "model.onnx"
             torch.onnx.export(
                 module,
                 args,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
+from onnxproof.files import explained, replacing
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.port import Port
@@ -299,18 +300,17 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
 def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
 
-    Raises RequestError where the file cannot be written.
+    Raises RequestError where the file cannot be written; an older file stays as it was then.
     """
-    try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in arrays.items():
-                plain = array.astype(str) if array.dtype == object else array
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, plain, allow_pickle=False)
-    except OSError as error:
-        raise RequestError(
-            f"{path} cannot be written ({error.strerror or error}): name another file with --out"
-        ) from error
+    with (
+        explained(Path(path), kind="file"),
+        replacing(Path(path)) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name, array in arrays.items():
+            plain = array.astype(str) if array.dtype == object else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, plain, allow_pickle=False)
 
 
 def summarize(value: Any) -> dict[str, Any]:

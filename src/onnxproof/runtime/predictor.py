@@ -16,7 +16,7 @@ from onnxproof.contract import Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, model_file, open_session
+from onnxproof.runtime.session import CPU, MODEL_FILE, SessionSettings, first_line, model_file, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
 
@@ -311,6 +311,14 @@ def predictor_of(
         if not allows(value):
             raise RequestError(f"{name} = {value}: expected {expected}")
     return Predictor(session, manifest, {**manifest.postprocess, **overrides})
+
+
+def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
+    """The files that may be read of a bundle's folder or of an ONNX file, whether or not they exist."""
+    given = Path(path)
+    file = given / MODEL_FILE if given.is_dir() else given
+    manifest = (given / MANIFEST_FILE,) if given.is_dir() else ()
+    return (file, file.with_name(f"{file.name}.data"), *manifest)
 
 
 def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:

@@ -181,6 +181,12 @@ def _answer_one(
         return Answer(index, error=f"the datum cannot be used ({printable(_shorten(reason))})")
 
 
+def files_named(request: PictureRequest) -> tuple[Path, ...]:
+    """The files on this machine that a request's data name."""
+    data = (datum[0] if isinstance(datum, list) and len(datum) == 1 else datum for datum in request.data)
+    return tuple(Path(datum) for datum in data if isinstance(datum, str) and _names_file(datum))
+
+
 def find_picture(datum: Any, *, allow_urls: bool = False) -> Path | bytes:
     """The file that a datum names, or the bytes that it holds or that its URL delivers.
 

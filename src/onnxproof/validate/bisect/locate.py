@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnxproof.errors import CheckError, RequestError
+from onnxproof.files import scratch_folder
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization, SessionSettings, open_session
 from onnxproof.validate.bisect.nodes import Graph, open_model
@@ -152,8 +152,8 @@ class _Task:
         kind: GraphKind = "file"
         level = self._wrong_level(chosen.case) if stretch is None and chosen.failing else None
         if level is not None:
-            with tempfile.TemporaryDirectory() as scratch:
-                optimized = Path(scratch) / "optimized.onnx"
+            with scratch_folder() as scratch:
+                optimized = scratch / "optimized.onnx"
                 _write_optimized(self.file, level, optimized)
                 search, kind = _Search(Graph(optimized), truth, arrays, progress), "optimized"
             stretch = search.stretch(failing=True)

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+from onnxproof.files import write_bytes, write_text
+from onnxproof.runtime.plain import write_arrays
 
 Array = NDArray[Any]
 
 MODEL, ARRAYS, README = "repro.onnx", "repro.npz", "repro.txt"
+REPRO_FILES = (MODEL, ARRAYS, README)
 
 HOW = """\
 {nodes}
@@ -43,10 +46,10 @@ class Repro:
     case: str
 
     def write(self, folder: Path) -> None:
-        """Write repro.onnx, repro.npz and repro.txt into a folder."""
-        (folder / MODEL).write_bytes(self.model.SerializeToString(deterministic=True))
+        """Write repro.onnx, repro.npz and repro.txt into a folder, and touch nothing else in it."""
+        write_bytes(folder / MODEL, self.model.SerializeToString(deterministic=True))
         arrays = {f"input:{name}": array for name, array in self.inputs.items()}
         arrays |= {f"expected:{name}": array for name, array in self.expected.items()}
-        np.savez(folder / ARRAYS, allow_pickle=False, **arrays)
+        write_arrays(folder / ARRAYS, arrays)
         text = HOW.format(nodes="\n".join(self.nodes), case=self.case)
-        (folder / README).write_text(text, encoding="utf-8")
+        write_text(folder / README, text)

@@ -8,7 +8,6 @@ a unit is what another exporter, a folded batch norm or another order of summati
 Monte Carlo arithmetic, 1997, perturbs operands in the same way to learn how many digits are left).
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxproof.errors import CheckError, ModelFileError
+from onnxproof.files import scratch_folder
 from onnxproof.runtime.look import look_at
 from onnxproof.tensors import Field
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
@@ -157,8 +157,8 @@ class _Run:
 
 def _unoptimized(proto: onnx.ModelProto, providers: Sequence[str], threads: int) -> OrtLeg:
     """A graph in memory as a leg."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        copy = folder / "model.onnx"
         onnx.save_model(proto, copy, save_as_external_data=proto.ByteSize() > LARGEST_PROTO)
         return OrtLeg(copy, providers, threads, "none")
 

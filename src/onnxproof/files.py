@@ -1,0 +1,327 @@
+"""How onnxproof writes files and folders, so that nothing on the disk is lost and nothing is left behind.
+
+A file is written under a hidden name beside its target and renamed. A reader sees the old file or the new
+one, and an error (a full disk, a signal) leaves the old file as it was. Hidden names are
+``.TARGET.onnxproof-N``.
+The process that writes one holds a lock on it, which the system drops when the process dies, however it dies.
+The next writer of the same target takes what no lock protects for a leftover, and removes it. Where there are
+no such locks (Windows, some network file systems), hidden names are random and leftovers stay.
+"""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from onnxproof.errors import RequestError
+
+if sys.platform != "win32":
+    import fcntl
+
+SLOTS = 16
+"""Hidden names that are tried for one target, so as many processes can write it at once and sweep."""
+
+LONGEST_NAME = 200
+"""Bytes of a target's name that its hidden name repeats. Common file systems allow 255 for the whole."""
+
+FOLDER_SUFFIX = ".new"
+"""What the hidden folder of a claim adds to the name of the file that locks it."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""From Linux's <fcntl.h> and <linux/fs.h>."""
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises OSError, after which the old file is as it was."""
+    with replacing(file) as stream:
+        stream.write(content)
+
+
+def write_text(file: Path, text: str) -> None:
+    """``write_bytes`` of a text in UTF-8."""
+    write_bytes(file, text.encode("utf-8"))
+
+
+def write_json(file: Path, document: Mapping[str, Any]) -> None:
+    """``write_bytes`` of a JSON document, indented."""
+    write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of ``file`` when the block ends without an error.
+
+    A link stays, and the file that it names is replaced. A device or a pipe is written to directly. Raises
+    OSError where the file cannot be written, also where it is write-protected, which a rename alone would
+    pass over.
+    """
+    if _is_special(file):
+        with file.open("wb") as special:
+            yield special
+        return
+    file = Path(os.path.realpath(file))
+    if file.exists():
+        with file.open("r+b"):  # raises what writing to it would
+            pass
+    claim = _claim(file)
+    stream = os.fdopen(claim.descriptor, "w+b")
+    try:
+        yield stream
+        stream.flush()
+        _sync(claim.descriptor)
+        if file.exists():
+            _make_alike(claim.path, file)
+        if sys.platform == "win32":
+            stream.close()  # Windows renames no open file. Elsewhere the lock is held until it is renamed.
+        claim.path.replace(file)
+    except BaseException:
+        if sys.platform == "win32" or _is_at(claim.descriptor, claim.path):
+            with contextlib.suppress(OSError):
+                claim.path.unlink()
+        raise
+    finally:
+        stream.close()
+
+
+@contextlib.contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """An empty hidden folder beside ``target``, which is removed when the block ends, whatever it holds.
+
+    What killed processes left for the same target is removed first. Raises OSError where the target's parent
+    cannot be written; parents that are missing are made, and removed again if the target did not come to be.
+    """
+    made = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _claimed_folder(target, mode=0o777) as folder:
+            yield folder
+    finally:
+        for parent in made:
+            with contextlib.suppress(OSError):  # it holds the target
+                parent.rmdir()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder for files that nobody keeps, in the system's place for them.
+
+    It is removed when the block ends. What killed processes of this user left there is removed first.
+    """
+    with _claimed_folder(Path(tempfile.gettempdir(), "scratch"), mode=0o700) as folder:
+        yield folder
+
+
+def swap(staged: Path, target: Path) -> None:
+    """Put ``staged`` at ``target``. What was at ``target``, if anything, is at ``staged`` afterwards."""
+    if not target.exists():
+        staged.rename(target)
+    elif not exchange(staged, target):
+        # Only Linux exchanges two names in one step. Elsewhere the target is missing between two renames.
+        old = staged.with_name(f"{staged.name}-old")
+        target.rename(old)
+        staged.rename(target)
+        old.rename(staged)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step. Returns False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return bool(done == 0)
+
+
+@contextlib.contextmanager
+def explained(place: Path, flag: str = "--out", kind: str = "folder") -> Iterator[None]:
+    """Raises RequestError, which names the place and the flag that chooses another, in place of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"{place} cannot be written ({error.strerror or error}): name another {kind} with {flag}"
+        ) from error
+
+
+def check_folder(folder: Path, flag: str = "--out") -> None:
+    """Raises RequestError if files cannot be written into ``folder``, which is not made if it is missing.
+
+    To be called before slow work, whose result would be lost.
+    """
+    with explained(folder, flag):
+        place = folder
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+
+
+def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:
+    """Raises RequestError if a file to be written is one of the files that the command reads.
+
+    Links and other spellings of the same file count as that file. To be called before the work.
+    """
+    read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
+    for target in targets:
+        identity = _identity(target)
+        if identity in read:
+            given = read[identity]
+            what = "is read" if given == target else f"is the same file as {given}, which is read"
+            raise RequestError(
+                f"{target} {what} by this command and would be overwritten: name another place with {flag}"
+            )
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is ``folder`` or lies below it, seen through links and other spellings."""
+    wanted = _identity(folder)
+    real = Path(os.path.realpath(path))
+    return wanted is not None and any(_identity(place) == wanted for place in (real, *real.parents))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A hidden file that this process made and locked."""
+
+    path: Path
+    descriptor: int
+
+
+@contextlib.contextmanager
+def _claimed_folder(target: Path, mode: int) -> Iterator[Path]:
+    claim = _claim(target)
+    folder = _folder_of(claim.path)
+    try:
+        folder.mkdir(mode)
+        yield folder
+    finally:
+        _remove(claim.path)
+        os.close(claim.descriptor)
+
+
+def _claim(target: Path) -> _Claim:
+    """Make and lock a hidden file beside ``target``, and remove what killed processes left there."""
+    names = [_hidden(target, str(slot)) for slot in range(SLOTS)] if sys.platform != "win32" else []
+    for path in names:
+        _sweep(path)
+    for path in (*names, _hidden(target, secrets.token_hex(8))):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+        except FileExistsError:
+            continue
+        # Between these two lines another process may take the file for a leftover.
+        if _lock(descriptor) is not False and _is_at(descriptor, path) and not _folder_of(path).exists():
+            return _Claim(path, descriptor)
+        os.close(descriptor)
+    raise FileExistsError(errno.EEXIST, "the hidden names beside it are all taken", str(target))
+
+
+def _hidden(target: Path, slot: str) -> Path:
+    name = target.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return target.with_name(f".{name}.onnxproof-{slot}")
+
+
+def _folder_of(path: Path) -> Path:
+    return path.with_name(path.name + FOLDER_SUFFIX)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a claim whose process died. Leaves alone what a process holds, and what another user made."""
+    if not os.path.lexists(path):
+        return
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return
+    try:
+        found = os.fstat(descriptor)
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if ours and _lock(descriptor) and _is_at(descriptor, path):
+            _remove(path)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a claim that this process holds: its folder first, so that no folder is left without a lock."""
+    shutil.rmtree(_folder_of(path), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed or its process dies.
+
+    Returns False if another process holds the lock, and None where the system has no such locks.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False
+
+
+def _make_alike(new: Path, old: Path) -> None:
+    """Give a file the mode of another, and its owner where this process may."""
+    found = old.stat()
+    if sys.platform != "win32" and os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            os.chown(new, found.st_uid, found.st_gid)
+    new.chmod(stat.S_IMODE(found.st_mode))
+
+
+def _sync(descriptor: int) -> None:
+    """Have the content written to the disk before its name is, so that a full disk tells of itself here."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot
+            raise
+
+
+def _is_special(file: Path) -> bool:
+    """Whether there is a device, a pipe or a socket of that name."""
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file on the disk. Returns None if there is no file of that name."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,55 @@
+"""Drawings as files: what they are called, and how they are told from other pictures."""
+
+import errno
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from onnxproof.files import replacing
+
+SOFTWARE = "Software"
+"""The PNG keyword for what wrote a file (PNG specification, 11.3.4.3, "Keywords and text strings")."""
+ONNXPROOF = "onnxproof"
+
+
+def drawing_names(pictures: Iterable[Path]) -> tuple[str, ...]:
+    """The file name of each picture's drawing: its own with ``.png``, and a number where two are alike.
+
+    Names that differ in case alone count as alike, since some file systems take them for one.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for picture in pictures:
+        name, number = f"{picture.stem}.png", 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{picture.stem}-{number}.png"
+        names.append(name)
+        taken.add(name.casefold())
+    return tuple(names)
+
+
+def save_drawing(drawing: Image.Image, file: Path) -> None:
+    """Write a drawing as PNG. Replaces an older drawing, but no other file.
+
+    Raises OSError if the file cannot be written, FileExistsError if something else is there.
+    """
+    if file.exists() and not is_drawing(file):
+        raise FileExistsError(errno.EEXIST, f"{file.name} is there and was not drawn by onnxproof", str(file))
+    said = PngImagePlugin.PngInfo()
+    said.add_text(SOFTWARE, ONNXPROOF)
+    with replacing(file) as stream:
+        drawing.save(stream, format="PNG", pnginfo=said)
+
+
+def is_drawing(file: Path) -> bool:
+    """Whether a file is a picture that ``save_drawing`` wrote."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=("PNG",)) as image:
+                return image.info.get(SOFTWARE) == ONNXPROOF
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

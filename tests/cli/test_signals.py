@@ -1,0 +1,109 @@
+"""What a signal leaves: nothing where it can be handled, and nothing after the next run where it cannot."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+
+import pytest
+
+Run = Callable[..., CompletedProcess[str]]
+Start = Callable[..., Popen[str]]
+
+FAST = ("--no-validate", "--set", "dims.batch=1", "--set", "dims.height=64", "--set", "dims.width=64")
+
+WAIT = """\
+import signal, sys, time
+import onnxproof.cli, onnxproof.pipeline
+
+def wait(*_):
+    print("capturing", flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
+
+onnxproof.pipeline.make_graph = wait
+onnxproof.cli.main()
+"""
+"""The command line, with a capture that takes a minute."""
+
+
+@pytest.fixture
+def start(small_job: Path, older_bundle: Path) -> Iterator[Start]:
+    """Starts an export over an older bundle in a process of its own, and returns it while it captures."""
+    running: list[Popen[str]] = []
+
+    def start(head: str = "") -> Popen[str]:
+        process = Popen(
+            [sys.executable, "-c", head + WAIT, "export", str(small_job), "--out", str(older_bundle.parent)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "capturing\n"
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "says"),
+    [
+        pytest.param((signal.SIGTERM,), 143, "stopped by SIGTERM", id="SIGTERM"),
+        pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP"),
+        pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT"),
+        pytest.param((signal.SIGTERM, signal.SIGHUP), 143, "stopped by SIGTERM", id="as-systemd-does"),
+    ],
+)
+def test_a_stopped_export_cleans_up(
+    start: Start, older_bundle: Path, sent: tuple[signal.Signals, ...], code: int, says: str
+) -> None:
+    process = start()
+    assert len(names(older_bundle.parent)) == 3
+    # Sent at once, the lower number is delivered first: here one after the other, as it is meant.
+    process.send_signal(sent[0])
+    if len(sent) > 1:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(sent[1])
+        errors = line + process.communicate(timeout=30)[1]
+    else:
+        errors = process.communicate(timeout=30)[1]
+    assert process.returncode == code, errors
+    assert errors.strip().splitlines()[-1] == f"onnxproof: {says}"
+    assert names(older_bundle.parent) == ["small"]
+    assert (older_bundle / "model.onnx").read_bytes() == b"an older model"
+
+
+def test_nohup_is_heeded(start: Start, older_bundle: Path) -> None:
+    process = start("import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    assert len(names(older_bundle.parent)) == 3
+
+
+def test_the_next_export_sweeps_what_a_killed_one_left(
+    run: Run, start: Start, small_job: Path, older_bundle: Path
+) -> None:
+    killed, living = start(), start()
+    killed.kill()
+    killed.wait()
+    assert len(names(older_bundle.parent)) == 5
+    ran = run("export", small_job, "--out", older_bundle.parent, *FAST)
+    assert ran.returncode == 0, ran.stderr
+    assert (older_bundle / "model.onnx").read_bytes() != b"an older model"
+    assert len(names(older_bundle.parent)) == 3, "what the living one holds stays"
+    living.terminate()
+    living.wait(timeout=30)
+    assert names(older_bundle.parent) == ["small"]
