@@ -21,8 +21,8 @@ import torch
 from _rounds import take_turns
 from cjm_yolox_pytorch.inference import YOLOXInferenceWrapper
 
+from onnxproof.export.make import make_graph
 from onnxproof.job import Job
-from onnxproof.pipeline import make_graph
 from onnxproof.wrappers.families.yolox import build_network
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family

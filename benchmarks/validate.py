@@ -15,9 +15,11 @@ import onnx
 import torch
 from _rounds import take_turns
 
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import load_job
-from onnxproof.pipeline import build_model, make_graph
-from onnxproof.validate.cases import Case, find_pictures, materialise, plan
+from onnxproof.source import find_pictures
+from onnxproof.validate.cases import Case, materialise, plan
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg, torch_truth

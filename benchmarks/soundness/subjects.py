@@ -11,8 +11,10 @@ from torch import Tensor
 
 from onnxproof.export.capture import capture
 from onnxproof.export.graph import finish, stamp
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
+from onnxproof.export.write import manifest_of
 from onnxproof.job import Job, load_job, override
-from onnxproof.pipeline import build_model, make_graph, manifest_of
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family
 

@@ -5,6 +5,7 @@ here, before anything of it is imported, unless the user trusts it; and its chec
 wherever it lies.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +13,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
+from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
 from onnxproof.job import Job, load_job, override
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE
+from onnxproof.runtime.predictor import MANIFEST_FILE, model_files
 from onnxproof.source import (
     BundleFolder,
     CheckpointPath,
+    JobFile,
     ModelFile,
     Nothing,
+    OtherFile,
     OtherFolder,
     checkpoints_at,
+    find_pictures,
     look_at,
     sha256_of,
 )
@@ -211,3 +215,42 @@ def _names_something(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_names_something, value))
     return not (value is None or isinstance(value, bool | int | float))
+
+
+def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | None = None) -> list[Path]:
+    """Every file and folder that a job's commands read: ``source`` itself, the ONNX file, and what the job
+    names. None of them may be written to."""
+    paths: list[Path] = []
+    if isinstance(source, str | PathLike):
+        paths += model_files(source)
+    if onnx_file is not None:
+        paths += model_files(onnx_file)
+    if job is not None:
+        builder = (job.model.builder or "").partition(":")[0]
+        named = (job.model.checkpoint, builder, job.validation.annotations)
+        paths += [job.resolve(name) for name in named if name]
+        with contextlib.suppress(PictureError):  # who needs the pictures raises it
+            paths += find_pictures(job.validation.images, job.folder)
+    return paths
+
+
+def inputs_of(
+    source: JobLike,
+    *,
+    onnx_file: Address | None = None,
+    checkpoint: Address | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Path]:
+    """Every file and folder that ``validate`` reads when it is given the same."""
+    given = [] if checkpoint is None else [Path(checkpoint)]
+    job = source if isinstance(source, Job) else None
+    if not isinstance(source, Job):
+        match look_at(source):
+            case BundleFolder(path) as bundle:
+                document = bundle.manifest().job
+                if document is not None:
+                    document = override(dict(document), overrides)
+                    job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
+            case JobFile(path) | OtherFile(path):
+                job = load_job(path, overrides)
+    return [*given, *files_read(source, job, onnx_file)]

@@ -1,58 +1,41 @@
 """The spine: job -> model -> graph -> bundle -> verdict."""
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from onnxproof.asked import Address, Asked, JobLike, job_to_export, job_to_hold
-from onnxproof.errors import ExportError, ModelFileError, PictureError
-from onnxproof.export.bundle import PARITY_FILE, PICTURES_FOLDER, staged_bundle
-from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
-from onnxproof.export.checkpoint import load_checkpoint
-from onnxproof.export.fold import fold_batch_norms
-from onnxproof.export.graph import finish, stamp
-from onnxproof.export.simplify import simplify
-from onnxproof.files import check_folder, explained, refuse_inputs, write_bytes, write_json
-from onnxproof.job import Job, load_job, override
+from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_hold
+from onnxproof.errors import ModelFileError
+from onnxproof.export.bundle import PARITY_FILE, staged_bundle
+from onnxproof.export.make import Graph, make_graph, unsimplified
+from onnxproof.export.model import build_model
+from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest, write_model
+from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.job import Job, override
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import (
     MANIFEST_FILE,
-    RAW_TASK,
-    Predictor,
-    load,
-    model_files,
 )
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import MODEL_FILE, require_providers
-from onnxproof.source import BundleFolder, JobFile, OtherFile, look_at, sha256_of
+from onnxproof.source import find_pictures, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
-from onnxproof.validate.cases import Effort, find_pictures
-from onnxproof.validate.environment import PACKAGES, versions
+from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair import compare_by_oracle, with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.registry import get_family
-from onnxproof.wrappers.weights import notes_on
 from onnxproof.wrappers.wrap import wrap_for_job
 
 BISECTION_FILE = "bisect.json"
-SHOWN_PICTURES = 4
-"""How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
-
 MODULE_FAMILY = "module"
 
 
@@ -64,16 +47,6 @@ class Bundle:
     path: Path
     manifest: Manifest
     verdict: Verdict | None
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Graph:
-    """A finished graph and how it came about."""
-
-    proto: onnx.ModelProto
-    captured: Captured
-    simplifier: str
     notes: tuple[str, ...]
 
 
@@ -153,47 +126,11 @@ def _export(
     with staged_bundle(target, inputs) as folder:
         graph = make_graph(job, model, progress)
         graph, verdict = _prove(job, model, checkpoint, graph, folder, plan if validate else None, progress)
-        manifest = _write(job, model, checkpoint, graph, folder, target)
+        manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             write_json(folder / PARITY_FILE, verdict.to_json())
-        _draw_pictures(job, _loaded(job, folder), folder, progress)
+        draw_pictures(job, load_written(job, folder), folder, progress)
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
-
-
-def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
-    """The wrapped model that a job asks for, and the checkpoint that it was loaded from."""
-    family = get_family(job.model.family)
-    checkpoint = None
-    if job.model.checkpoint is not None:
-        path = job.resolve(job.model.checkpoint)
-        variant = job.model.variant
-        checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
-    model = family.build(job, checkpoint)
-    if checkpoint is not None:
-        # As the checkpoint holds them: in the model they are float32 already.
-        model = replace(model, notes=notes_on(checkpoint.state_dict))
-    return model, checkpoint
-
-
-def model_of(
-    source: JobLike,
-    *,
-    model: Module | None = None,
-    overrides: Sequence[str] = (),
-    checkpoint: Address | None = None,
-    trust: bool = False,
-) -> tuple[Asked, WrappedModel]:
-    """The job that ``source`` stands for, and its wrapped model: ``model`` itself if it is given, else the
-    one that the job builds.
-
-    Raises as ``job_to_hold`` and ``build_model`` do.
-    """
-    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    return asked, _wrapped(asked.job, model)
-
-
-def _wrapped(job: Job, model: Module | None) -> WrappedModel:
-    return build_model(job)[0] if model is None else wrap_for_job(job, model)
 
 
 def plan_of(job: Job, model: WrappedModel) -> Plan:
@@ -226,57 +163,28 @@ def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     return plan
 
 
-def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> "_Graph":
-    """Capture and simplify the model, as the job's ``[export]`` says."""
-    notes: list[str] = []
-    module = model.module
-    if job.export.fold_batch_norms:
-        progress("fold batch norms", 0, 0)
-        module, _ = fold_batch_norms(module, example_inputs(model.inputs, capture_sizes(model.dims)))
-    progress("capture", 0, 0)
-    simplifying = job.export.simplify != "none"
-    captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
-    if captured.fallback_reason is not None:
-        notes.append(f"captured with TorchScript: {captured.fallback_reason}")
-    # With the specs' axes: an axis that the exporter could not tell and onnxsim can is no change then.
-    proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
-    if simplifying:
-        progress("simplify", 0, 0)
-        simplified = simplify(proto)
-        proto = simplified.proto
-        simplifier = "onnxsim" if simplified.refusal is None else "none"
-        if simplified.refusal is not None:
-            notes.append(f"not simplified: {simplified.refusal}")
-    return _Graph(finish(proto, model.inputs, model.outputs), captured, simplifier, tuple(notes))
-
-
 def _prove(
     job: Job,
     model: WrappedModel,
     checkpoint: Checkpoint | None,
-    graph: _Graph,
+    graph: Graph,
     folder: Path,
     plan: Plan | None,
     progress: Progress,
-) -> tuple[_Graph, Verdict | None]:
+) -> tuple[Graph, Verdict | None]:
     """Write the model file and validate it; go back to the unsimplified graph if that does better."""
-    _write_model(job, model, checkpoint, graph, folder)
+    write_model(job, model, checkpoint, graph, folder)
     if plan is None:
         return graph, None
     verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=graph.notes)
     if verdict.status == "pass" or graph.simplifier == "none":
         return graph, verdict
-    plain = replace(
-        graph,
-        proto=finish(graph.captured.proto, model.inputs, model.outputs),
-        simplifier="none",
-        notes=(*graph.notes, f"not simplified: the simplified graph did worse ({_first_failure(verdict)})"),
-    )
-    _write_model(job, model, checkpoint, plain, folder)
+    plain = unsimplified(graph, model, f"the simplified graph did worse ({_first_failure(verdict)})")
+    write_model(job, model, checkpoint, plain, folder)
     plain_verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=plain.notes)
     if _failures(plain_verdict) < _failures(verdict):
         return plain, plain_verdict
-    _write_model(job, model, checkpoint, graph, folder)
+    write_model(job, model, checkpoint, graph, folder)
     return graph, verdict
 
 
@@ -309,97 +217,6 @@ def _validate(
         notes=notes,
         progress=progress,
     )
-
-
-def manifest_of(
-    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, exporter: str, simplifier: str
-) -> Manifest:
-    """What the file of a model says of itself, before its own checksum is known."""
-    return Manifest(
-        name=job.name,
-        task=model.task,
-        family=model.family,
-        inputs=model.inputs,
-        outputs=model.outputs,
-        dims=model.dims,
-        preprocess=model.preprocess,
-        classes=model.classes,
-        postprocess=model.postprocess,
-        opset=job.export.opset,
-        exporter=exporter,
-        simplify=simplifier,
-        checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
-        versions=versions(PACKAGES),
-        fields=model.fields,
-    )
-
-
-def _write_model(
-    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: _Graph, folder: Path
-) -> Manifest:
-    manifest = manifest_of(job, model, checkpoint, graph.captured.exporter, graph.simplifier)
-    write_bytes(folder / MODEL_FILE, stamp(graph.proto, manifest))
-    return manifest
-
-
-def _write(
-    job: Job,
-    model: WrappedModel,
-    checkpoint: Checkpoint | None,
-    graph: _Graph,
-    folder: Path,
-    target: Path,
-) -> Manifest:
-    manifest = replace(
-        _write_model(job, model, checkpoint, graph, folder),
-        model_sha256=sha256_of(folder / MODEL_FILE),
-        job=_relocated(job, target),
-    )
-    write_json(folder / MANIFEST_FILE, manifest.to_json())
-    return manifest
-
-
-def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
-    """The job as a document whose paths start at the bundle.
-
-    ".." goes up from where a link leads, so links on the way are followed; the last name is kept,
-    since files that belong to a checkpoint lie beside its link.
-    """
-    document = job.to_json()
-    start = os.path.realpath(target)
-    for table, key in (("model", "checkpoint"), ("validate", "images"), ("validate", "annotations")):
-        path = document[table].get(key)
-        if path is not None:
-            document[table][key] = _from(start, job.resolve(path))
-    file, colon, attribute = document["model"].get("builder", "").partition(":")
-    if file.endswith(".py"):
-        document["model"]["builder"] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
-    return document
-
-
-def _from(start: str, path: Path) -> str:
-    return os.path.relpath(Path(os.path.realpath(path.parent), path.name), start)
-
-
-def _loaded(job: Job, folder: Path) -> Predictor:
-    """The finished bundle as a user loads it; ExportError where that fails."""
-    try:
-        return load(folder, providers=job.validation.providers, threads=job.validation.threads)
-    except ModelFileError as error:
-        raise ExportError(f"what was exported does not load: {error}") from error
-
-
-def _draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
-    """Draw the file's decisions on a few of the job's pictures, where pictures alone lead to any."""
-    pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
-    manifest = predictor.manifest
-    if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
-        return
-    (folder / PICTURES_FOLDER).mkdir()
-    for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):
-        progress("draw", done, len(pictures))
-        save_drawing(predictor.predict(picture).draw(picture), folder / PICTURES_FOLDER / name)
-    progress("draw", len(pictures), len(pictures))
 
 
 def validate(
@@ -442,6 +259,10 @@ def _to_hold(
     return asked, _wrapped(asked.job, model), file, checks
 
 
+def _wrapped(job: Job, model: Module | None) -> WrappedModel:
+    return build_model(job)[0] if model is None else wrap_for_job(job, model)
+
+
 def compare_by_checkpoint(
     a: Path,
     b: Path,
@@ -458,7 +279,8 @@ def compare_by_checkpoint(
     progress: Progress,
 ) -> Verdict:
     """Judge two ONNX files by the checkpoint of a job or a bundle; ``onnxproof.compare`` has the options."""
-    asked, wrapped = model_of(source, model=model, checkpoint=checkpoint, overrides=overrides, trust=trust)
+    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    wrapped = _wrapped(asked.job, model)
     settings = replace(settings_of(asked.job), annotations=None, optimization=("all",))
     if images is not None:
         settings = replace(settings, images=images, folder=Path())
@@ -532,42 +354,3 @@ def _checksum_check(file: Path, manifest: Manifest) -> Check:
     same = sha256_of(file) == manifest.model_sha256
     reason = "" if same else f"{file} is not the file that {MANIFEST_FILE} describes"
     return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)
-
-
-def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | None = None) -> list[Path]:
-    """Every file and folder that a job's commands read: ``source`` itself, the ONNX file, and what the job
-    names. None of them may be written to."""
-    paths: list[Path] = []
-    if isinstance(source, str | PathLike):
-        paths += model_files(source)
-    if onnx_file is not None:
-        paths += model_files(onnx_file)
-    if job is not None:
-        builder = (job.model.builder or "").partition(":")[0]
-        named = (job.model.checkpoint, builder, job.validation.annotations)
-        paths += [job.resolve(name) for name in named if name]
-        with contextlib.suppress(PictureError):  # who needs the pictures raises it
-            paths += find_pictures(job.validation.images, job.folder)
-    return paths
-
-
-def inputs_of(
-    source: JobLike,
-    *,
-    onnx_file: Address | None = None,
-    checkpoint: Address | None = None,
-    overrides: Sequence[str] = (),
-) -> list[Path]:
-    """Every file and folder that ``validate`` reads when it is given the same."""
-    given = [] if checkpoint is None else [Path(checkpoint)]
-    job = source if isinstance(source, Job) else None
-    if not isinstance(source, Job):
-        match look_at(source):
-            case BundleFolder(path) as bundle:
-                document = bundle.manifest().job
-                if document is not None:
-                    document = override(dict(document), overrides)
-                    job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
-            case JobFile(path) | OtherFile(path):
-                job = load_job(path, overrides)
-    return [*given, *files_read(source, job, onnx_file)]

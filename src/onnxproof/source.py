@@ -4,6 +4,7 @@ Looking imports no torch and runs nothing: ``compare`` without a checkpoint, and
 file's name, need no more than this.
 """
 
+import glob
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
-from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.errors import CheckpointError, ModelFileError, PictureError, RequestError
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.predictor import MANIFEST_FILE, read_manifest
 from onnxproof.runtime.session import MODEL_FILE
@@ -164,3 +165,18 @@ def sha256_of(file: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
+    """The files that a glob pattern names, sorted; PictureError where it names none."""
+    if pattern is None:
+        return ()
+    # Path.glob takes neither "..", which jobs use, nor absolute patterns.
+    found = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
+    files = sorted(file for file in (folder / name for name in found) if file.is_file())
+    if not files:
+        raise PictureError(
+            f'validate.images = "{pattern}" names no file, seen from {folder}: '
+            'give a path or a pattern such as "pictures/*.png"'
+        )
+    return tuple(files)

@@ -7,7 +7,7 @@ import pytest
 
 import onnxproof
 from onnxproof.job import load_job
-from onnxproof.validate.cases import find_pictures
+from onnxproof.source import find_pictures
 
 TESTS = Path(__file__).parents[1]
 CONFIGS = TESTS.parent / "configs"

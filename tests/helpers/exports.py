@@ -8,8 +8,9 @@ import onnx
 from once import Once
 
 import onnxproof
+from onnxproof.export.make import make_graph
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import Bundle, make_graph
+from onnxproof.pipeline import Bundle
 from onnxproof.wrappers.family import WrappedModel
 
 

@@ -21,8 +21,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, ModelFileError, RequestError
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, plan_of
+from onnxproof.pipeline import plan_of
 from onnxproof.validate.bisect import locate
 from onnxproof.validate.bisect.locate import Bisected, bisect_file
 from onnxproof.validate.bisect.truth import Truth

@@ -17,8 +17,10 @@ from PIL import Image
 
 import onnxproof
 from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph, plan_of
+from onnxproof.pipeline import plan_of
 from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.multilabel import sigmoid
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

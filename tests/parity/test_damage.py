@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from onnxproof.export.capture import capture
 from onnxproof.export.graph import finish
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph, plan_of
+from onnxproof.pipeline import plan_of
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

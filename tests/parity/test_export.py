@@ -14,8 +14,9 @@ from onnxproof.errors import ExportError
 from onnxproof.export.capture import capture, capture_sizes, opset_of
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.graph import interface_of
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import load_job
-from onnxproof.pipeline import build_model, make_graph
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import WrappedModel
 

@@ -13,8 +13,8 @@ from packages import install
 
 import onnxproof
 from onnxproof.errors import JobError, OnnxproofError, RequestError
+from onnxproof.export.model import build_model
 from onnxproof.job import Job
-from onnxproof.pipeline import build_model
 from onnxproof.wrappers import families, heads
 from onnxproof.wrappers.registry import get_family
 

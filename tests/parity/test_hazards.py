@@ -13,8 +13,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import onnxproof
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph, plan_of
+from onnxproof.pipeline import plan_of
 from onnxproof.validate.hazards import Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel

@@ -20,8 +20,9 @@ from torchvision import models
 
 import onnxproof
 from onnxproof.errors import CheckpointError, ExportError, JobError
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import Bundle, build_model
+from onnxproof.pipeline import Bundle
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.predictor import Prediction
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import build_model, make_graph, plan_of
+from onnxproof.pipeline import plan_of
 from onnxproof.validate.sweep import measure, merge
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import open_trial, validate_file, verdicts_of

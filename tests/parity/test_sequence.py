@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import JobError
+from onnxproof.export.model import build_model
 from onnxproof.job import load_job
-from onnxproof.pipeline import Bundle, build_model
+from onnxproof.pipeline import Bundle
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.builder import load_builder
 from onnxproof.wrappers.wrap import wrap_module

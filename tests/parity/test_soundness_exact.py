@@ -17,8 +17,9 @@ from torch import nn
 
 from onnxproof.export.capture import capture_sizes, example_inputs
 from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.make import make_graph
+from onnxproof.export.model import build_model
 from onnxproof.job import load_job
-from onnxproof.pipeline import build_model, make_graph
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.legs.pytorch import TorchLeg
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
 from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
-from onnxproof.pipeline import inputs_of, validate
+from onnxproof.pipeline import validate
 
 
 @click.command("validate")

@@ -6,7 +6,6 @@ greedily, the most uncovered pairs for the least work first (the scheme of AETG,
 with the input's volume as cost), so the largest sizes never meet all at once.
 """
 
-import glob
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.contract import Preprocess
-from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
 from onnxproof.seeded import draw, require_drawable
 from onnxproof.tensors import Dim, TensorSpec
@@ -239,18 +237,3 @@ def _gradient(height: int, width: int, random: np.random.Generator) -> Image.Ima
     """A picture with no object: a smooth colour gradient."""
     corners = random.integers(0, 256, (2, 2, 3)).astype(np.uint8)
     return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
-
-
-def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
-    """The files that a glob pattern names, sorted; PictureError where it names none."""
-    if pattern is None:
-        return ()
-    # Path.glob takes neither "..", which jobs use, nor absolute patterns.
-    found = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
-    files = sorted(file for file in (folder / name for name in found) if file.is_file())
-    if not files:
-        raise PictureError(
-            f'validate.images = "{pattern}" names no file, seen from {folder}: '
-            'give a path or a pattern such as "pictures/*.png"'
-        )
-    return tuple(files)

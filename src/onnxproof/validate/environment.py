@@ -1,15 +1,12 @@
 """Where a verdict was reached: versions, processor, threads."""
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
 from typing import Any
 
+from onnxproof.packages import versions
 from onnxproof.validate.trial import Settings
-
-PACKAGES = ("onnxproof", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
-"""Those that an export and its verdict rest on."""
 
 
 def environment(settings: Settings, packages: Iterable[str]) -> dict[str, Any]:
@@ -24,8 +21,3 @@ def environment(settings: Settings, packages: Iterable[str]) -> dict[str, Any]:
         "seed": settings.seed,
         "versions": versions(packages),
     }
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """The installed versions of packages."""
-    return {name: importlib.metadata.version(name) for name in packages}

@@ -18,8 +18,9 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.predictor import RAW_TASK, read_metadata
+from onnxproof.source import find_pictures
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
-from onnxproof.validate.cases import Case, find_pictures
+from onnxproof.validate.cases import Case
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Contract, Facts, FileContract
 from onnxproof.validate.interface import interface_differences

@@ -11,7 +11,8 @@ from typing import Self
 
 from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization
-from onnxproof.validate.cases import Case, Effort, find_pictures, plan
+from onnxproof.source import find_pictures
+from onnxproof.validate.cases import Case, Effort, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.facts import Contract

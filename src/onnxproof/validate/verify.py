@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
-from onnxproof.validate.environment import PACKAGES, environment
+from onnxproof.validate.environment import environment
 from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
 from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

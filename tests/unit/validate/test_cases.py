@@ -16,6 +16,7 @@ from PIL import Image
 from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import prepare
+from onnxproof.source import find_pictures
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.cases import (
     CONTENTS,

@@ -1,0 +1,57 @@
+"""From the wrapped model to the finished graph: fold, capture, simplify, finish."""
+
+from dataclasses import dataclass, replace
+
+import onnx
+
+from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
+from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.graph import finish
+from onnxproof.export.simplify import simplify
+from onnxproof.job import Job
+from onnxproof.progress import Progress, silent
+from onnxproof.wrappers.family import WrappedModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A finished graph and how it came about."""
+
+    proto: onnx.ModelProto
+    captured: Captured
+    simplifier: str
+    notes: tuple[str, ...]
+
+
+def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Graph:
+    """Capture and simplify the model, as the job's ``[export]`` says."""
+    notes: list[str] = []
+    module = model.module
+    if job.export.fold_batch_norms:
+        progress("fold batch norms", 0, 0)
+        module, _ = fold_batch_norms(module, example_inputs(model.inputs, capture_sizes(model.dims)))
+    progress("capture", 0, 0)
+    simplifying = job.export.simplify != "none"
+    captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
+    if captured.fallback_reason is not None:
+        notes.append(f"captured with TorchScript: {captured.fallback_reason}")
+    # With the specs' axes: an axis that the exporter could not tell and onnxsim can is no change then.
+    proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
+    if simplifying:
+        progress("simplify", 0, 0)
+        simplified = simplify(proto)
+        proto = simplified.proto
+        simplifier = "onnxsim" if simplified.refusal is None else "none"
+        if simplified.refusal is not None:
+            notes.append(f"not simplified: {simplified.refusal}")
+    return Graph(finish(proto, model.inputs, model.outputs), captured, simplifier, tuple(notes))
+
+
+def unsimplified(graph: Graph, model: WrappedModel, reason: str) -> Graph:
+    """The same graph as it was captured; ``reason`` says in a note why."""
+    return replace(
+        graph,
+        proto=finish(graph.captured.proto, model.inputs, model.outputs),
+        simplifier="none",
+        notes=(*graph.notes, f"not simplified: {reason}"),
+    )

@@ -1,0 +1,24 @@
+"""The wrapped model that a job asks for, with the weights of its checkpoint."""
+
+from dataclasses import replace
+
+from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.job import Job
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.registry import get_family
+from onnxproof.wrappers.weights import notes_on
+
+
+def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
+    """The wrapped model that a job asks for, and the checkpoint that it was loaded from."""
+    family = get_family(job.model.family)
+    checkpoint = None
+    if job.model.checkpoint is not None:
+        path = job.resolve(job.model.checkpoint)
+        variant = job.model.variant
+        checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
+    model = family.build(job, checkpoint)
+    if checkpoint is not None:
+        # As the checkpoint holds them: in the model they are float32 already.
+        model = replace(model, notes=notes_on(checkpoint.state_dict))
+    return model, checkpoint

@@ -1,0 +1,119 @@
+"""Write the files of a bundle: the model with its metadata, the manifest, and pictures of its decisions."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import ExportError, ModelFileError
+from onnxproof.export.bundle import PICTURES_FOLDER
+from onnxproof.export.graph import stamp
+from onnxproof.export.make import Graph
+from onnxproof.files import write_bytes, write_json
+from onnxproof.job import Job
+from onnxproof.packages import PACKAGES, versions
+from onnxproof.progress import Progress
+from onnxproof.runtime.drawings import drawing_names, save_drawing
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.predictor import MANIFEST_FILE, RAW_TASK, Predictor, load
+from onnxproof.runtime.session import MODEL_FILE
+from onnxproof.source import find_pictures, sha256_of
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
+
+SHOWN_PICTURES = 4
+"""How many of the job's pictures a bundle shows with the file's decisions drawn on them."""
+
+
+def manifest_of(
+    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, exporter: str, simplifier: str
+) -> Manifest:
+    """What the file of a model says of itself, before its own checksum is known."""
+    return Manifest(
+        name=job.name,
+        task=model.task,
+        family=model.family,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        dims=model.dims,
+        preprocess=model.preprocess,
+        classes=model.classes,
+        postprocess=model.postprocess,
+        opset=job.export.opset,
+        exporter=exporter,
+        simplify=simplifier,
+        checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+        versions=versions(PACKAGES),
+        fields=model.fields,
+    )
+
+
+def write_model(
+    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph, folder: Path
+) -> Manifest:
+    """Write the model file, with the manifest as its metadata, and return the manifest."""
+    manifest = manifest_of(job, model, checkpoint, graph.captured.exporter, graph.simplifier)
+    write_bytes(folder / MODEL_FILE, stamp(graph.proto, manifest))
+    return manifest
+
+
+def write_manifest(
+    job: Job,
+    model: WrappedModel,
+    checkpoint: Checkpoint | None,
+    graph: Graph,
+    folder: Path,
+    target: Path,
+) -> Manifest:
+    """Write the model file and ``manifest.json``, and return the manifest. ``target`` is where the bundle
+    will lie, from which the job's paths start."""
+    manifest = replace(
+        write_model(job, model, checkpoint, graph, folder),
+        model_sha256=sha256_of(folder / MODEL_FILE),
+        job=_relocated(job, target),
+    )
+    write_json(folder / MANIFEST_FILE, manifest.to_json())
+    return manifest
+
+
+def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
+    """The job as a document whose paths start at the bundle.
+
+    ".." goes up from where a link leads, so links on the way are followed; the last name is kept,
+    since files that belong to a checkpoint lie beside its link.
+    """
+    document = job.to_json()
+    start = os.path.realpath(target)
+    for table, key in (("model", "checkpoint"), ("validate", "images"), ("validate", "annotations")):
+        path = document[table].get(key)
+        if path is not None:
+            document[table][key] = _from(start, job.resolve(path))
+    file, colon, attribute = document["model"].get("builder", "").partition(":")
+    if file.endswith(".py"):
+        document["model"]["builder"] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
+    return document
+
+
+def _from(start: str, path: Path) -> str:
+    return os.path.relpath(Path(os.path.realpath(path.parent), path.name), start)
+
+
+def load_written(job: Job, folder: Path) -> Predictor:
+    """The finished bundle as a user loads it; ExportError where that fails."""
+    try:
+        return load(folder, providers=job.validation.providers, threads=job.validation.threads)
+    except ModelFileError as error:
+        raise ExportError(f"what was exported does not load: {error}") from error
+
+
+def draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
+    """Draw the file's decisions on a few of the job's pictures, where pictures alone lead to any."""
+    pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
+    manifest = predictor.manifest
+    if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
+        return
+    (folder / PICTURES_FOLDER).mkdir()
+    for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):
+        progress("draw", done, len(pictures))
+        save_drawing(predictor.predict(picture).draw(picture), folder / PICTURES_FOLDER / name)
+    progress("draw", len(pictures), len(pictures))
