@@ -25,7 +25,6 @@ from onnxproof.validate.cases import (
     Content,
     Effort,
     covering_design,
-    find_pictures,
     materialise,
     plan,
     sizes_of,
