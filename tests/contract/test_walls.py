@@ -178,14 +178,18 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
     assert ran.stderr.count("\n") == 1, ran.stderr
 
 
-GROUND = {"errors", "files", "text", "document", "tensors", "contract", "progress", "seeded", "usercode"}
+GROUND = {
+    *("errors", "files", "text", "document", "tensors", "contract"),
+    *("packages", "progress", "seeded", "usercode"),
+}
 ROOMS = {
     "runtime": {"errors", "files", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
     "export": GROUND | {"job", "source", "runtime", "wrappers", "export"},
-    "validate": GROUND | {"job", "runtime", "wrappers", "validate"},
+    "validate": GROUND | {"source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
+    "packages": set(),
     "files": {"errors"},
     "document": {"errors"},
     "tensors": {"errors", "document"},
