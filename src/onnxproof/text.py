@@ -5,11 +5,11 @@ import math
 import re
 from typing import Any
 
-_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 """Control characters except the line feed, marks that change the direction of text (Unicode TR 36, 3.6),
 line separators, and lone surrogates, which UTF-8 cannot encode."""
 
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 """Those of them that ``json.dumps`` leaves as they are."""
 
 
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
     Line feeds stay; a name on a line of its own goes through ``one_line``.
     """
-    return _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+    return re.sub(_UNSAFE, lambda found: repr(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
@@ -36,7 +36,7 @@ def json_text(document: Any, *, indent: int | None = 2) -> str:
         text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
-    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(_UNSAFE_IN_JSON, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

@@ -44,7 +44,11 @@ class Wire:
                 tag, at = self._varint(at - 1, end)
             kind = tag & 7
             if kind == 2:
-                size, at = self._varint(at, end)
+                # Nearly all sizes take one byte.
+                size = data[at] if at < end else 128
+                at += 1
+                if size >= 128:
+                    size, at = self._varint(at - 1, end)
                 if at + size > end:
                     raise WireError("a field ends behind its message")
                 yield tag >> 3, at, at + size
