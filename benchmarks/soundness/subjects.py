@@ -10,7 +10,7 @@ from soundness import modules
 from torch import Tensor
 
 from onnxproof.export.capture import capture
-from onnxproof.export.graph import finish, stamp
+from onnxproof.export.finish import finish, stamp
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.export.write import manifest_of

@@ -16,7 +16,9 @@ import onnxproof
 
 PACKAGE = Path(onnxproof.__file__).parent
 SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01.png"
-EXTRAS = "torch torchvision onnx onnxscript onnxsim pydantic rich safetensors cjm_yolox_pytorch".split()
+EXTRAS = (
+    "torch torchvision onnx onnx_ir onnxscript onnxsim pydantic rich safetensors cjm_yolox_pytorch".split()
+)
 
 
 def module_name(file: Path) -> str:
@@ -185,10 +187,11 @@ GROUND = {
 ROOMS = {
     "runtime": {"errors", "files", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
-    "export": GROUND | {"job", "source", "runtime", "wrappers", "export"},
-    "validate": GROUND | {"source", "runtime", "wrappers", "validate"},
+    "export": GROUND | {"graph", "job", "source", "runtime", "wrappers", "export"},
+    "validate": GROUND | {"graph", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
+    "graph": {"errors", "runtime"},
     "packages": set(),
     "files": {"errors"},
     "document": {"errors"},

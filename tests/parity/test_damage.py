@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from onnxproof.export.capture import capture
-from onnxproof.export.graph import finish
+from onnxproof.export.finish import finish
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import onnxproof
 from onnxproof.errors import ExportError
 from onnxproof.export.capture import capture, capture_sizes, opset_of
+from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
-from onnxproof.export.graph import interface_of
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job

@@ -28,8 +28,9 @@ WITHOUT_ONNX = "not looked for, this needs the package onnx: pip install 'onnxpr
     type=click.Choice(TARGETS),
     help="What the file is meant to run in. [default: what the bundle was exported for, or onnxruntime]",
 )
+@click.option("--axes", is_flag=True, help="Also look for axes that a constant holds at one size.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(model: Path, target: str | None, as_json: bool) -> int:
+def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
     """Show the inputs, outputs, dims, classes and provenance of a bundle or an ONNX file, and its hazards.
 
     Of a file that onnxproof did not write: inputs, outputs, opset, producer and metadata; its "task" in
@@ -38,7 +39,7 @@ def command(model: Path, target: str | None, as_json: bool) -> int:
     """
     plain = load_plain(model)
     manifest = predictor_of(plain.session, plain.file).manifest if plain.by_onnxproof else None
-    found, reason = _look_for_hazards(plain.file, target or _target_of(model))
+    found, reason = _look_for_hazards(plain.file, target or _target_of(model), axes)
     if as_json:
         document = plain.to_json() if manifest is None else manifest.to_json()
         hazards = None if found is None else [entry.to_json() for entry in found]
@@ -64,7 +65,7 @@ def _target_of(model: Path) -> str:
     return str(job.get("export", {}).get("target", TARGETS[0]))
 
 
-def _look_for_hazards(file: Path, target: str) -> tuple[Any, str]:
+def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
     """What onnxproof.validate.hazards found, a sequence of its ``Found``; None, and why, where it cannot
     look."""
     try:
@@ -72,10 +73,11 @@ def _look_for_hazards(file: Path, target: str) -> tuple[Any, str]:
     except ModuleNotFoundError:
         return None, WITHOUT_ONNX
     try:
-        proto = hazards.read_graph(file)
+        graph = hazards.OnnxGraph.read(file)
     except ModelFileError:
         return None, "not looked for: the file is no ONNX graph, though ONNX Runtime loads it"
-    return hazards.look_for_hazards(hazards.Subject(proto, file, target)), ""
+    more = (hazards.FROZEN_AXES,) if axes else ()
+    return hazards.look_for_hazards(hazards.Subject(graph, file, target), *more), ""
 
 
 def _rows_of_hazards(found: Any) -> list[tuple[str, str]]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import onnx
 
 from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
+from onnxproof.export.finish import finish
 from onnxproof.export.fold import fold_batch_norms
-from onnxproof.export.graph import finish
 from onnxproof.export.simplify import simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent

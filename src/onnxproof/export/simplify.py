@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 import onnxsim
 
-from onnxproof.export.graph import interface_of
+from onnxproof.export.finish import interface_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PICTURES_FOLDER
-from onnxproof.export.graph import stamp
+from onnxproof.export.finish import stamp
 from onnxproof.export.make import Graph
 from onnxproof.files import write_bytes, write_json
 from onnxproof.job import Job

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from onnxproof.errors import ModelFileError
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
-from onnxproof.validate.hazards import read_graph
 from onnxproof.validate.hazards.metadata import against_graph
 from onnxproof.validate.verdict import Check
 
@@ -24,15 +22,15 @@ def manifest_check(manifest: Manifest, file: Path) -> Check:
     The reason names every key that differs. What the model itself says is held against the metadata by the
     hazard ``metadata``. Raises ModelFileError if the file is no ONNX file.
     """
-    proto = read_graph(file)
-    wrong = [*_against_metadata(manifest, proto), *against_graph(manifest, proto.graph)]
+    graph = OnnxGraph.read(file)
+    wrong = [*_against_metadata(manifest, graph), *against_graph(manifest, graph)]
     reason = f"manifest.json differs from {file.name}: {'; '.join(wrong)}" if wrong else ""
     return Check(NAME, "fail" if wrong else "pass", reason, float(len(wrong)), 0.0)
 
 
-def _against_metadata(manifest: Manifest, proto: onnx.ModelProto) -> Iterator[str]:
+def _against_metadata(manifest: Manifest, graph: OnnxGraph) -> Iterator[str]:
     try:
-        text = next((entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY), None)
+        text = graph.metadata(METADATA_KEY)
         if text is None:
             yield "the model carries no metadata of onnxproof"
             return

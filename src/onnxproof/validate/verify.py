@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
-from onnxproof.validate.hazards import Subject, Weights, advice, look_for_hazards, read_graph
+from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
@@ -104,9 +105,8 @@ def verdicts_of(
 ) -> tuple[Verdict, ...]:
     """Judge what was measured on all cases of the trial, wherever and in whatever order that was."""
     weights = Weights.of(model.module)
-    hazards = [
-        look_for_hazards(Subject(read_graph(file), file, target, opset, model, weights)) for file in files
-    ]
+    subjects = [Subject(OnnxGraph.read(file), file, target, opset, model, weights) for file in files]
+    hazards = [look_for_hazards(subject) for subject in subjects]
     settled = iter(settle(trial, tallies, progress=progress))
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None:
@@ -119,13 +119,14 @@ def verdicts_of(
         )
     levels = plan.settings.optimization
     verdicts = []
-    for file, found in zip(files, hazards, strict=True):
+    for subject, found in zip(subjects, hazards, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found)]
         facts = tuple(next(settled) for _ in levels)
         for one in facts:
             checks += judge(one, ranked, plan.policy)
         dataset = () if plan.labels is None else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
+        checks = list(explain(checks, subject))
         verdicts.append(
             Verdict(
                 status=conclude(checks),
@@ -133,7 +134,7 @@ def verdicts_of(
                 facts=facts,
                 cases=plan.cases,
                 notes=(*said, *second_looks(facts), *advice(found)),
-                model_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+                model_sha256=hashlib.sha256(subject.file.read_bytes()).hexdigest(),
                 environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,
                 policy=plan.policy.to_json(),

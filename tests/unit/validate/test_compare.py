@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import onnxproof
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckError, ModelFileError, RequestError
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.legs.moved_weights import Lead, TwoRuns, find_lead, move_weights
@@ -384,7 +385,7 @@ def test_a_manifest_declares_its_inputs(compare: Compare) -> None:
 
 def test_weights_move_by_one_unit() -> None:
     proto = network()
-    assert move_weights(proto.graph, np.random.default_rng(0)) == 2
+    assert move_weights(proto, np.random.default_rng(0)) == 2
     moved = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     assert np.array_equal(moved["bias"], BIAS)
     for name, before in (("first", FIRST), ("second", SECOND)):
@@ -400,7 +401,7 @@ def test_weights_behind_a_transpose_and_in_constants_move_too() -> None:
     del proto.graph.initializer[2]
     proto.graph.node.insert(0, weight)
     proto.graph.node.insert(1, turn)
-    assert move_weights(proto.graph, np.random.default_rng(0)) == 2
+    assert move_weights(proto, np.random.default_rng(0)) == 2
     assert not np.array_equal(numpy_helper.to_array(proto.graph.node[0].attribute[0].t), SECOND.T)
 
 
@@ -409,7 +410,7 @@ def test_zeros_and_infinities_stay() -> None:
     pruned[:4] = 0
     pruned[4] = np.inf
     proto = network(second=pruned)
-    move_weights(proto.graph, np.random.default_rng(0))
+    move_weights(proto, np.random.default_rng(0))
     moved = numpy_helper.to_array(proto.graph.initializer[2])
     assert np.array_equal(moved[:5], pruned[:5])
     assert not np.array_equal(moved[5:], pruned[5:])
@@ -419,8 +420,8 @@ LABEL = Field("label", "label", "class", kind="label")
 
 
 def test_a_labels_lead_is_read_where_one_argmax_makes_it() -> None:
-    assert find_lead(labelled().graph, LABEL) == Lead("scores", 1)
-    assert find_lead(network().graph, dataclasses.replace(LABEL, output="scores")) is None
+    assert find_lead(OnnxGraph(labelled()), LABEL) == Lead("scores", 1)
+    assert find_lead(OnnxGraph(network()), dataclasses.replace(LABEL, output="scores")) is None
 
 
 def test_without_an_argmax_only_what_flips_in_a_is_open(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
+from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.job import ExportTable
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards, read_graph
+from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards
 
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 NAN, INF = float("nan"), float("inf")
@@ -44,7 +45,7 @@ def model_of(*nodes: onnx.NodeProto, opset: int = 20, dtype: int = FLOAT, **held
 
 
 def look(name: str, proto: onnx.ModelProto, file: Path = NOWHERE, **known: Any) -> Found:
-    subject = Subject(proto, file, **known)
+    subject = Subject(OnnxGraph(proto), file, **known)
     (found,) = (Found(hazard, hazard.look(subject)) for hazard in HAZARDS if hazard.name == name)
     assert found.check.name == name
     return found
@@ -73,13 +74,13 @@ def with_function(*nodes: onnx.NodeProto) -> onnx.ModelProto:
 
 def test_every_hazard_says_why_and_what_to_do() -> None:
     names = [hazard.name for hazard in HAZARDS]
-    assert len(set(names)) == len(names) == 13
+    assert len(set(names)) == len(names) == 12
     assert all(len(hazard.why) > 40 and len(hazard.remedy) > 40 for hazard in HAZARDS)
     assert set(TARGETS) == set(ExportTable.model_fields["target"].annotation.__args__)  # type: ignore[union-attr]
 
 
 def test_a_clean_file_has_none_and_says_what_could_not_be_looked_for() -> None:
-    found = look_for_hazards(Subject(model_of(RELU), NOWHERE))
+    found = look_for_hazards(Subject(OnnxGraph(model_of(RELU)), NOWHERE))
     assert {entry.check.status for entry in found} == {"pass", "skipped"}
     skipped = {entry.hazard.name for entry in found if entry.check.status == "skipped"}
     assert skipped == {"opset", "weights", "metadata"}
@@ -334,7 +335,7 @@ def relocated(proto: onnx.ModelProto, **changes: str) -> onnx.ModelProto:
     ],
 )
 def test_external_data_that_strays(beside: Path, changes: dict[str, str], says: str) -> None:
-    proto = relocated(read_graph(beside), **changes)
+    proto = relocated(read_proto(beside, weights=False), **changes)
     check = look("external_data", proto, beside).check
     assert check.status == "fail"
     assert says in check.reason
@@ -344,11 +345,11 @@ def test_a_link_out_of_the_folder_strays(beside: Path) -> None:
     weights = beside.parent / "weights.bin"
     weights.rename(beside.parents[1] / "elsewhere.bin")
     weights.symlink_to(beside.parents[1] / "elsewhere.bin")
-    assert "outside of" in look("external_data", read_graph(beside), beside).check.reason
+    assert "outside of" in look("external_data", read_proto(beside, weights=False), beside).check.reason
 
 
 def test_external_data_in_its_place_is_advice_and_is_read(beside: Path) -> None:
-    proto = read_graph(beside)
+    proto = read_proto(beside, weights=False)
     assert outcome(look("external_data", proto, beside)) == "advice"
     assert look("nonfinite", proto, beside).check.status == "pass"
     data = np.fromfile(beside.parent / "weights.bin", np.float32)
@@ -359,7 +360,7 @@ def test_external_data_in_its_place_is_advice_and_is_read(beside: Path) -> None:
 
 def test_what_cannot_be_read_is_no_pass(beside: Path) -> None:
     (beside.parent / "weights.bin").unlink()
-    check = look("nonfinite", read_graph(beside), beside).check
+    check = look("nonfinite", read_proto(beside, weights=False), beside).check
     assert (check.status, "is not there" in check.reason) == ("skipped", True)
 
 
@@ -368,7 +369,7 @@ def test_a_file_without_a_graph_is_refused(tmp_path: Path, content: bytes) -> No
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
     with pytest.raises(ModelFileError, match="is no ONNX file"):
-        read_graph(file)
+        OnnxGraph.read(file)
 
 
 BATCH, SIDE = Dim("batch", 1, 8), Dim("side", 64, 128, 32)
@@ -505,5 +506,5 @@ def test_without_the_model_metadata_is_held_against_the_graph() -> None:
 
 
 def test_hazards_come_in_their_order() -> None:
-    found = look_for_hazards(Subject(carrying(telling()), NOWHERE))
+    found = look_for_hazards(Subject(OnnxGraph(carrying(telling())), NOWHERE))
     assert [entry.hazard.name for entry in found] == [hazard.name for hazard in HAZARDS]

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards import Found, Subject
@@ -61,7 +62,9 @@ def look(
     declared: bool = True,
 ) -> Found:
     proto = model_of(nodes, given, made, held)
-    subject = Subject(proto, Path("model.onnx"), contract=contract(given, made, dims) if declared else None)
+    subject = Subject(
+        OnnxGraph(proto), Path("model.onnx"), contract=contract(given, made, dims) if declared else None
+    )
     return Found(FROZEN_AXES, FROZEN_AXES.look(subject))
 
 
@@ -236,7 +239,7 @@ def test_a_slice_that_no_output_shows_is_advice_unless_it_takes_the_first() -> N
 
 def test_an_axis_that_the_file_writes_as_a_number() -> None:
     proto = model_of([node("Relu", "x")], (1, 3, "height", "width"), (1, 3, "height", "width"), {})
-    subject = Subject(proto, Path("model.onnx"), contract=contract(PICTURE, PICTURE, DIMS))
+    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=contract(PICTURE, PICTURE, DIMS))
     check = FROZEN_AXES.look(subject)
     assert (check.status, check.value) == ("fail", 2)
     assert "the axis batch of input x is written as 1" in check.reason
@@ -245,7 +248,7 @@ def test_an_axis_that_the_file_writes_as_a_number() -> None:
 def test_fixed_dims_may_be_written_as_numbers() -> None:
     fixed = (Dim("batch", 2, 2), *DIMS[1:])
     proto = model_of([node("Relu", "x")], (2, *PICTURE[1:]), (2, *PICTURE[1:]), {})
-    subject = Subject(proto, Path("model.onnx"), contract=contract(PICTURE, PICTURE, fixed))
+    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=contract(PICTURE, PICTURE, fixed))
     assert FROZEN_AXES.look(subject).status == "pass"
 
 
@@ -262,7 +265,7 @@ def test_functions_are_looked_into() -> None:
     )
     proto.functions.append(function)
     proto.opset_import.append(opsets[1])
-    check = FROZEN_AXES.look(Subject(proto, Path("model.onnx")))
+    check = FROZEN_AXES.look(Subject(OnnxGraph(proto), Path("model.onnx")))
     assert (check.status, "[1, 1, 64, 64]" in check.reason) == ("fail", True)
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.validate.hazards import Subject, Weights
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
 from onnxproof.validate.verdict import Check
@@ -89,7 +90,7 @@ def look(**held: Array) -> Check:
         nodes, "g", [], [], [numpy_helper.from_array(array, name) for name, array in held.items()]
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    return CHANGED_WEIGHTS.look(Subject(proto, Path("model.onnx"), weights=WEIGHTS))
+    return CHANGED_WEIGHTS.look(Subject(OnnxGraph(proto), Path("model.onnx"), weights=WEIGHTS))
 
 
 FORMS = [
@@ -235,7 +236,9 @@ def test_changed_tensors_in_constants_are_found_too() -> None:
     tensor = numpy_helper.from_array(one_channel(TENSORS["plain.weight"]))
     graph = helper.make_graph([helper.make_node("Constant", [], ["w"], value=tensor)], "g", [], [])
     proto = helper.make_model(graph)
-    assert CHANGED_WEIGHTS.look(Subject(proto, Path("model.onnx"), weights=WEIGHTS)).status == "fail"
+    assert (
+        CHANGED_WEIGHTS.look(Subject(OnnxGraph(proto), Path("model.onnx"), weights=WEIGHTS)).status == "fail"
+    )
 
 
 def test_a_file_whose_data_is_gone_is_no_pass(tmp_path: Path) -> None:
@@ -244,9 +247,9 @@ def test_a_file_whose_data_is_gone_is_no_pass(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph), file, save_as_external_data=True, location="w.bin", size_threshold=0)
     proto = onnx.load(file, load_external_data=False)
     assert proto.graph.initializer[0].data_location == TensorProto.EXTERNAL
-    assert CHANGED_WEIGHTS.look(Subject(proto, file, weights=WEIGHTS)).status == "pass"
+    assert CHANGED_WEIGHTS.look(Subject(OnnxGraph(proto), file, weights=WEIGHTS)).status == "pass"
     (tmp_path / "w.bin").unlink()
-    assert CHANGED_WEIGHTS.look(Subject(proto, file, weights=WEIGHTS)).status == "skipped"
+    assert CHANGED_WEIGHTS.look(Subject(OnnxGraph(proto), file, weights=WEIGHTS)).status == "skipped"
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -266,7 +269,7 @@ def test_a_single_number_is_known_by_its_name_alone() -> None:
             numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in held.items()
         ]
         proto = helper.make_model(helper.make_graph([], "g", [], [], stored))
-        return CHANGED_WEIGHTS.look(Subject(proto, Path("model.onnx"), weights=weights))
+        return CHANGED_WEIGHTS.look(Subject(OnnxGraph(proto), Path("model.onnx"), weights=weights))
 
     known = TENSORS["plain.weight"]
     assert of(scale=2.5, known=known).reason.startswith("2 of the checkpoint's 2")
@@ -277,6 +280,6 @@ def test_a_single_number_is_known_by_its_name_alone() -> None:
 
 def test_a_model_without_weights_passes() -> None:
     subject = Subject(
-        helper.make_model(helper.make_graph([], "g", [], [])), Path("m"), weights=Weights({}, {})
+        OnnxGraph(helper.make_model(helper.make_graph([], "g", [], []))), Path("m"), weights=Weights({}, {})
     )
     assert CHANGED_WEIGHTS.look(subject).status == "pass"

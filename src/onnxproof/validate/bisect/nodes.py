@@ -1,19 +1,17 @@
 """An ONNX file taken apart: its nodes in order, and any few of them as a model that runs by itself."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
-from onnxproof.errors import ModelFileError
-from onnxproof.runtime.look import look_at
+from onnxproof.graph import OnnxGraph, constant_of, operator_of, read_proto, reads
 from onnxproof.runtime.session import SessionSettings, open_bytes
 
 Array = NDArray[Any]
@@ -26,55 +24,51 @@ SESSIONS = 24
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One node. ``inputs`` are the names that it reads, those that the bodies of its loops and branches read
-    from outside too; ``outputs`` those it writes. ``label`` is its name, or what stands for one."""
+    """One node. ``operator`` has its domain if it is not ONNX's own. ``inputs`` are the names that the node
+    reads, those too that the bodies of its loops and branches read from outside; ``outputs`` those it writes.
+    ``label`` is its name, or what stands for one."""
 
     position: int
     proto: onnx.NodeProto
+    operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     @property
-    def operator(self) -> str:
-        """The operator, with its domain where it is not ONNX's own."""
-        domain = self.proto.domain
-        return f"{domain}.{self.proto.op_type}" if domain not in ("", "ai.onnx") else self.proto.op_type
-
-    @property
     def label(self) -> str:
-        """The node's name; where it has none, the operator and the output."""
+        """The node's name; if it has none, the operator and the output."""
         return self.proto.name or f"{self.proto.op_type} of {', '.join(self.outputs)}"
 
 
 class Graph:
     """The nodes of a model file in topological order, its constants by name, who reads and who writes what.
 
-    Functions of the model are inlined. ``Constant`` nodes count as constants. Raises ModelFileError where
-    the file is no ONNX model.
+    Functions of the model are inlined. ``Constant`` nodes count as constants. Raises ModelFileError if the
+    file is no ONNX model.
     """
 
     def __init__(self, file: Path) -> None:
-        look_at(file)
-        try:
-            proto = onnx.load(file)
-        except (OSError, DecodeError) as error:
-            raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
+        proto = read_proto(file)
         if proto.functions:
             proto = inliner.inline_local_functions(proto)
-        graph = proto.graph
+        graph = OnnxGraph(proto)
         self.opsets, self.ir_version = tuple(proto.opset_import), proto.ir_version
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.inputs = tuple(value.name for value in graph.input if value.name not in self.constants)
-        self.outputs = tuple(value.name for value in graph.output)
+        self.constants = {
+            str(value.name): value.const_value.numpy()
+            for value in graph.model.graph.initializers.values()
+            if value.const_value is not None
+        }
+        self.inputs = tuple(str(value.name) for value in graph.inputs)
+        self.outputs = tuple(str(value.name) for value in graph.outputs)
         self.nodes: list[Node] = []
-        for node in graph.node:
-            value = _constant(node)
-            if value is not None:
-                self.constants[node.output[0]] = value
+        for read, written in zip(graph.top, proto.graph.node, strict=True):
+            constant = constant_of(read)
+            if constant is not None:
+                self.constants[str(read.outputs[0].name)] = constant.numpy()
                 continue
-            inputs = tuple(dict.fromkeys(name for name in _reads(node) if name))
-            outputs = tuple(name for name in node.output if name)
-            self.nodes.append(Node(len(self.nodes), node, inputs, outputs))
+            inputs = tuple(dict.fromkeys(str(value.name) for value in reads(read)))
+            outputs = tuple(name for name in written.output if name)
+            self.nodes.append(Node(len(self.nodes), written, operator_of(read), inputs, outputs))
         self.writer = {name: node for node in self.nodes for name in node.outputs}
         self.readers: dict[str, list[Node]] = {}
         for node in self.nodes:
@@ -121,32 +115,6 @@ class Graph:
             constants,
         )
         return helper.make_model(graph, opset_imports=self.opsets, ir_version=self.ir_version)
-
-
-def _constant(node: onnx.NodeProto) -> Array | None:
-    """The value of a Constant node that holds a tensor or numbers."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
-        return None
-    attribute = node.attribute[0]
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return numpy_helper.to_array(value)
-    if attribute.name in ("value_float", "value_floats"):
-        return np.array(value, np.float32)
-    if attribute.name in ("value_int", "value_ints"):
-        return np.array(value, np.int64)
-    return None
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, and what its bodies read that they do not make themselves."""
-    yield from node.input
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            own = {value.name for value in (*body.input, *body.initializer)}
-            own |= {name for inner in body.node for name in inner.output}
-            yield from (name for inner in body.node for name in _reads(inner) if name not in own)
-            yield from (value.name for value in body.output if value.name not in own)
 
 
 def _declared(name: str, value: Value) -> onnx.ValueInfoProto:

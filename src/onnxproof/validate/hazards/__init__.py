@@ -6,11 +6,11 @@ found through ``HAZARDS``.
 
 from collections.abc import Iterable
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.session import first_line
 from onnxproof.validate.hazards._checkpoint import Weights
-from onnxproof.validate.hazards._graph import read_graph
 from onnxproof.validate.hazards._hazard import Contract, Found, Hazard, Subject
-from onnxproof.validate.hazards.axes import FROZEN_AXES
+from onnxproof.validate.hazards.axes import FROZEN_AXES, explain
 from onnxproof.validate.hazards.metadata import METADATA
 from onnxproof.validate.hazards.operators import (
     CONTROL_FLOW_HAZARD,
@@ -27,16 +27,18 @@ from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
 from onnxproof.validate.verdict import Check
 
 __all__ = [
+    "FROZEN_AXES",
     "HAZARDS",
     "TARGETS",
     "Contract",
     "Found",
     "Hazard",
+    "OnnxGraph",
     "Subject",
     "Weights",
     "advice",
+    "explain",
     "look_for_hazards",
-    "read_graph",
 ]
 
 TARGETS = ("onnxruntime", *OPERATORS)
@@ -52,7 +54,6 @@ def _registered(*hazards: Hazard) -> tuple[Hazard, ...]:
 
 
 HAZARDS = _registered(
-    FROZEN_AXES,
     OPSET,
     UNKNOWN_OPERATORS,
     CUSTOM_DOMAINS,
@@ -66,12 +67,12 @@ HAZARDS = _registered(
     CONTROL_FLOW_HAZARD,
     WASTE,
 )
-"""All of them, in the order in which they are told."""
+"""Those that every verdict looks for, in the order in which they are told. FROZEN_AXES is one on request."""
 
 
-def look_for_hazards(subject: Subject) -> tuple[Found, ...]:
-    """Look for each hazard in a file."""
-    return tuple(Found(hazard, _look(hazard, subject)) for hazard in HAZARDS)
+def look_for_hazards(subject: Subject, *more: Hazard) -> tuple[Found, ...]:
+    """Look for each hazard in a file, and for ``more``."""
+    return tuple(Found(hazard, _look(hazard, subject)) for hazard in (*HAZARDS, *more))
 
 
 def _look(hazard: Hazard, subject: Subject) -> Check:

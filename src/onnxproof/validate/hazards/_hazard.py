@@ -6,15 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import onnx
-
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.predictor import read_metadata
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards._checkpoint import Weights
-from onnxproof.validate.hazards._graph import Stored, stored_in
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
@@ -56,12 +54,12 @@ class Contract(Protocol):
 class Subject:
     """A file, and what is known about what it should be.
 
-    ``proto`` is read without external data, which is read from beside ``file`` where it is needed.
+    ``graph`` is read without external data. That is read from beside ``file`` when it is needed.
     ``opset`` is the one that was asked for, ``contract`` the model's own word, ``weights`` the tensors of the
-    checkpoint: each None where it is not at hand.
+    checkpoint: each is None if it is not at hand.
     """
 
-    proto: onnx.ModelProto
+    graph: OnnxGraph
     file: Path
     target: str = ONNXRUNTIME
     opset: int | None = None
@@ -71,7 +69,7 @@ class Subject:
     @cached_property
     def told(self) -> str | None:
         """The text of onnxproof's metadata; None where the file has none."""
-        return next((entry.value for entry in self.proto.metadata_props if entry.key == METADATA_KEY), None)
+        return self.graph.metadata(METADATA_KEY)
 
     @cached_property
     def declared(self) -> Contract | None:
@@ -82,11 +80,6 @@ class Subject:
             return read_metadata({METADATA_KEY: self.told}, self.file)
         except ModelFileError:
             return None
-
-    @cached_property
-    def stored(self) -> tuple[Stored, ...]:
-        """Every tensor that the file holds, those in branches and functions too."""
-        return tuple(stored_in(self.proto))
 
 
 Look = Callable[[Subject], Check]

@@ -1,24 +1,36 @@
-"""Axes that are declared dynamic, and that the graph holds at one size all the same.
+"""Which constant holds an axis at one size, though the axis is declared dynamic.
 
-The shapes are followed at two sets of sizes. Where a node cannot take what it is given at one of them, and
-what is in the way has the same size at both, or where an output's axis does not come out as declared, the
-axis is frozen: nothing depends on the data here, so this is proof, and no run is needed.
+onnx infers all shapes at two sizes of every dimension. An axis is frozen if a node cannot take what it is
+given, and what is in the way has the same size both times, or if an output's axis does not come out as
+declared. The nearest node before it that a constant tells a size is named. Nothing is said where shapes are
+not known: behind data-dependent operators, and behind arithmetic on sizes that onnx does not follow.
 """
 
+import math
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import onnx
+import onnx.inliner
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx.shape_inference import InferenceError
 
+from onnxproof.errors import ModelFileError
+from onnxproof.graph import OnnxGraph, attribute_of, axes_of, label
 from onnxproof.tensors import Dim
-from onnxproof.validate.hazards._graph import attribute_of, label
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
-from onnxproof.validate.hazards._shapes import Probe, Shape, Skeleton
 from onnxproof.validate.verdict import Check
 
 NAME = "frozen_axes"
+Shape = tuple[int, ...]
+
+SMALL = 512
+"""The most elements of a tensor that is left in the copy whose shapes are inferred: more are no sizes."""
 
 PARAMETERS = {
     "Reshape": (1,),
@@ -28,7 +40,15 @@ PARAMETERS = {
     "Resize": (2, 3),
     "Upsample": (1,),
 }
-"""At which inputs an operator is told sizes; a constant there can be one that was captured."""
+"""At which inputs an operator is told sizes. A constant there can be a size that was captured."""
+
+REFUSED = re.compile(r"node name: (\d+)\)")
+"""How onnx's shape inference names a node that cannot take what it is given: nodes are called by number."""
+
+RECURRENCES = ("LSTM", "GRU", "RNN")
+
+ASKING = ("runs", "shapes")
+"""The verdict's checks whose failure a frozen axis may explain."""
 
 GUESSED_BATCH = Dim("", 2, 8)
 GUESSED_SIDE = Dim("", 64, 512, 64)
@@ -37,7 +57,7 @@ GUESSED_SIDE = Dim("", 64, 512, 64)
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """Shapes by name, in ints and names, and the named axes."""
+    """Axes by name of input and output, and the named dimensions. ``guessed`` if the file declares none."""
 
     inputs: Mapping[str, tuple[int | str, ...]]
     outputs: Mapping[str, tuple[int | str, ...]]
@@ -46,33 +66,25 @@ class _Declared:
 
 
 def look_for_frozen_axes(subject: Subject) -> Check:
-    """Whether every axis that is declared dynamic follows its input, by shapes alone."""
+    """Whether every axis that is declared dynamic follows its input, as far as onnx infers shapes."""
     try:
-        skeleton = Skeleton(subject.proto)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        return skipped(NAME, f"the graph could not be followed: {str(error).strip().partition(chr(10))[0]}")
-    declared = _declared_by(subject, skeleton)
-    signed = list(_frozen_in_signature(subject, declared))
-    free = {name: dim for name, dim in declared.dims.items() if not dim.fixed}
-    if signed:
+        return _look(_Axes(subject))
+    except (RuntimeError, ValueError, InferenceError, ModelFileError, onnx.checker.ValidationError) as error:
+        return skipped(NAME, f"shapes cannot be inferred: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _look(axes: "_Axes") -> Check:
+    if signed := list(axes.signed()):
         return failed(NAME, "; ".join(signed), len(signed))
-    if not free:
+    if not axes.free:
         return passed(NAME, "no axis is declared dynamic")
-    one, other = (_follow(skeleton, declared, sizes) for sizes in _sizes(declared.dims))
-    told = " and at ".join(_sized(probe.sizes) for probe in (one, other))
-    clashes = list(_clashes(skeleton, one, other))
-    wrong = clashes or list(_wrong_outputs(skeleton, declared, one, other))
-    if wrong:
+    told = " and at ".join(", ".join(f"{name} {size}" for name, size in each.items()) for each in axes.sizes)
+    if wrong := list(axes.clashes()) or list(axes.wrong_outputs()):
         return failed(NAME, f"{listed(wrong, '; ')} (followed at {told})", len(wrong))
-    cuts = [] if declared.guessed else list(_cuts(skeleton, one, other))
-    if cuts:
-        reason = (
-            f"{listed(cuts, '; ')}: right where the model means it, and wrong where the size was captured"
-        )
+    if cuts := [] if axes.declared.guessed else list(axes.cuts()):
+        reason = f"{listed(cuts, '; ')}: right if the model means it, wrong if the size was captured"
         return advised(NAME, reason, len(cuts))
-    unknown = sum(one.shape(node.output[0]) is None for node in skeleton.nodes if node.output)
-    left = f"; {unknown} of {len(skeleton.nodes)} nodes depend on the data" if unknown else ""
-    return passed(NAME, f"followed at {told}{left}")
+    return passed(NAME, f"followed at {told}{axes.unknown()}")
 
 
 FROZEN_AXES = Hazard(
@@ -85,7 +97,200 @@ FROZEN_AXES = Hazard(
 )
 
 
-def _declared_by(subject: Subject, skeleton: Skeleton) -> _Declared:
+def explain(checks: Sequence[Check], subject: Subject) -> tuple[Check, ...]:
+    """The checks. Where cases did not run or had another shape, the reason names what froze an axis."""
+    asking = [check for check in checks if check.name in ASKING and check.status == "fail"]
+    found = look_for_frozen_axes(subject) if asking else passed(NAME)
+    if not found.value:
+        return tuple(checks)
+    return tuple(
+        replace(check, reason=f"{check.reason}; {found.reason}") if check in asking else check
+        for check in checks
+    )
+
+
+class _Axes:
+    """A graph, its functions inlined, and its shapes at two sets of sizes."""
+
+    def __init__(self, subject: Subject) -> None:
+        proto = subject.graph.proto
+        self.graph = (
+            OnnxGraph(onnx.inliner.inline_local_functions(proto)) if proto.functions else subject.graph
+        )
+        self.declared = _declared_by(subject)
+        self.free = [name for name, dim in self.declared.dims.items() if not dim.fixed]
+        self.sizes = _sizes(self.declared.dims)
+        self.values: dict[str, NDArray[Any]] = {
+            name: stored.array(subject.file)
+            for name, stored in self.graph.constants.items()
+            if stored.place is None and 0 < stored.bytes <= 8 * SMALL
+        }
+
+    @cached_property
+    def shapes(self) -> tuple[Mapping[str, Shape], Mapping[str, Shape]]:
+        """Every shape that onnx infers, by name, at both sets of sizes."""
+        one, other = (self._inferred(sizes) for sizes in self.sizes)
+        return one, other
+
+    def _inferred(self, sizes: Mapping[str, int]) -> Mapping[str, Shape]:
+        inferred = OnnxGraph(onnx.shape_inference.infer_shapes(self._sized(sizes), data_prop=True))
+        values = [*inferred.inputs, *(value for node in inferred.top for value in node.outputs)]
+        stored = {name: stored.shape for name, stored in self.graph.constants.items()}
+        return stored | {str(value.name): shape for value in values if (shape := _known(value)) is not None}
+
+    def _refused(self, sizes: Mapping[str, int]) -> set[int]:
+        """The numbers of the nodes that cannot take what they are given."""
+        try:
+            onnx.shape_inference.infer_shapes(self._sized(sizes), strict_mode=True, data_prop=True)
+        except InferenceError as error:
+            return {int(number) for number in REFUSED.findall(str(error))}
+        return set()
+
+    def _sized(self, sizes: Mapping[str, int]) -> onnx.ModelProto:
+        """The graph without its weights, for inputs of these sizes; nodes are called by their number."""
+        proto = _without_weights(self.graph.proto)
+        for number, node in enumerate(proto.graph.node):
+            node.name = str(number)
+        for value in proto.graph.input:
+            wanted = self.declared.inputs.get(value.name, ())
+            for axis, name in zip(value.type.tensor_type.shape.dim, wanted, strict=False):
+                size = sizes.get(name) if isinstance(name, str) else name
+                if size is not None:
+                    axis.dim_value = size
+        return proto
+
+    def unknown(self) -> str:
+        """How many nodes have no known shape, as a reason tells it."""
+        nodes = self.graph.top
+        count = sum(str(node.outputs[0].name) not in self.shapes[0] for node in nodes)
+        return f"; the shapes behind {count} of {len(nodes)} nodes are not known" if count else ""
+
+    def signed(self) -> Iterator[str]:
+        """Axes that the file itself writes as numbers."""
+        for kind, values, shapes in (
+            ("input", self.graph.inputs, self.declared.inputs),
+            ("output", self.graph.outputs, self.declared.outputs),
+        ):
+            for value in values:
+                for axis, wanted in zip(axes_of(value) or (), shapes.get(str(value.name), ()), strict=False):
+                    if isinstance(axis, int) and wanted in self.free:
+                        yield f"the axis {wanted} of {kind} {value.name} is written as {axis}"
+
+    def clashes(self) -> Iterator[str]:
+        """Nodes that cannot take what they are given, because of something that has one size only."""
+        refused = [self._refused(sizes) for sizes in self.sizes]
+        for number, node in enumerate(self.graph.top):
+            for shapes, numbers in zip(self.shapes, refused, strict=True):
+                fault = self._own_fault(node, shapes)
+                if fault is None and number in numbers:
+                    fault = self._clash(node, shapes)
+                if fault is not None:
+                    yield fault
+                    break
+
+    def _own_fault(self, node: ir.Node, shapes: Mapping[str, Shape]) -> str | None:
+        """What onnx's inference lets pass, of a Reshape and of a recurrence."""
+        names = _names(node)
+        given = shapes.get(names[0]) if names else None
+        if node.op_type == "Reshape" and given is not None and not attribute_of(node, "allowzero", 0):
+            target = self.values.get(names[1])
+            if target is not None and not _fits(given, target):
+                made = [int(size) for size in target]
+                return f"{label(node)}: {math.prod(given)} elements do not make {made}"
+        if node.op_type in RECURRENCES and given is not None and not attribute_of(node, "layout", 0):
+            states = [shapes[name] for name in names[5:7] if name in shapes]
+            wrong = [state for state in states if state[1:2] != given[1:2]]
+            if wrong:
+                return f"{label(node)}: its first state is for a batch of {wrong[0][1]}"
+        return None
+
+    def _clash(self, node: ir.Node, shapes: Mapping[str, Shape]) -> str | None:
+        """Why a node cannot take its operands; None if the fewest axes of them that vary are not fewer."""
+        one, other = self.shapes
+        operands = {name: shapes[name] for name in _names(node) if name in one and name in other}
+        varying = {
+            name: sum(a != b for a, b in zip(one[name], other[name], strict=False)) for name in operands
+        }
+        if node.op_type == "Expand":
+            target = _names(node)[1]
+            varying |= {target: 0} if target in self.values else {}
+            operands[target] = tuple(self.values.get(target, ()))
+        if len(set(varying.values())) < 2:
+            return None
+        frozen = min(varying, key=varying.__getitem__)
+        told = " and ".join(str([int(size) for size in shape]) for shape in operands.values())
+        return f"{label(node)} cannot take {told}: {frozen} has one size only{self._culprit(frozen)}"
+
+    def wrong_outputs(self) -> Iterator[str]:
+        """Outputs whose axes do not come out as declared."""
+        one, other = self.shapes
+        for name, wanted in self.declared.outputs.items():
+            a, b = one.get(name, ()), other.get(name, ())
+            if len(a) != len(wanted) or len(b) != len(wanted):
+                continue
+            cause = self._culprit(name)
+            for axis, dim in enumerate(wanted):
+                if dim in self.free:
+                    sizes = tuple(each[str(dim)] for each in self.sizes)
+                    if (a[axis], b[axis]) != sizes:
+                        got, meant = _both((a[axis], b[axis])), _both(sizes)
+                        yield f"the axis {dim} of output {name} comes out as {got}, not as {meant}{cause}"
+                elif isinstance(dim, str) and dim not in self.declared.dims and a[axis] == b[axis] and cause:
+                    yield f"the axis {dim} of output {name} comes out as {a[axis]} at every size{cause}"
+
+    def cuts(self) -> Iterator[str]:
+        """Slices and Resizes to a constant size of an axis that varies."""
+        for node in self.graph.top:
+            if node.op_type in ("Slice", "Resize", "Upsample") and self._was_told(node):
+                shape = self.shapes[0][str(node.outputs[0].name)]
+                axes = [axis for axis in self._lost(node) if shape[axis] > 1]
+                if axes:
+                    verb = "cuts" if node.op_type == "Slice" else "resizes"
+                    told = ", ".join(f"axis {axis} to {shape[axis]}" for axis in axes)
+                    yield f"{label(node)} {verb} what varies: {told}"
+
+    def _culprit(self, name: str) -> str:
+        """The nearest node before a value that a constant told a size; "" if there is none."""
+        makers = {str(value.name): node for node in self.graph.top for value in node.outputs}
+        queue, seen = deque([name]), {name}
+        while queue:
+            node = makers.get(queue.popleft())
+            if node is None:
+                continue
+            if self._was_told(node):
+                return f", by the constant of {label(node)}"
+            fresh = [entry for entry in _names(node) if entry and entry not in seen]
+            seen.update(fresh)
+            queue.extend(fresh)
+        return ""
+
+    def _was_told(self, node: ir.Node) -> bool:
+        """Whether a constant tells a node a size, of an axis that varies or of one that it makes."""
+        inputs = _names(node)
+        names = [inputs[at] for at in PARAMETERS.get(node.op_type, ()) if at < len(inputs)]
+        told = [self.values[name] for name in names if name in self.values]
+        if not told:
+            return False
+        if node.op_type in ("Expand", "Tile"):
+            return any(bool((values > 1).any()) for values in told)
+        if node.op_type != "Reshape":
+            return bool(self._lost(node))
+        one, other = (shapes.get(inputs[0]) for shapes in self.shapes)
+        if one is None or other is None or one == other:
+            return False
+        kept = {a for a, b in zip(one, other, strict=False) if a == b}
+        return any(int(size) > 1 and int(size) not in kept for size in told[0])
+
+    def _lost(self, node: ir.Node) -> list[int]:
+        """The axes that vary before a node and do not after it, if it keeps the number of axes."""
+        names = _names(node)[0], str(node.outputs[0].name)
+        (a, b), (c, d) = ([shapes.get(name, ()) for shapes in self.shapes] for name in names)
+        if not len(a) == len(b) == len(c) == len(d):
+            return []
+        return [axis for axis in range(len(a)) if a[axis] != b[axis] and c[axis] == d[axis]]
+
+
+def _declared_by(subject: Subject) -> _Declared:
     contract = subject.declared
     if contract is not None:
         return _Declared(
@@ -95,8 +300,8 @@ def _declared_by(subject: Subject, skeleton: Skeleton) -> _Declared:
             guessed=False,
         )
     inputs, outputs = (
-        {value.name: _axes_of(value) for value in values if value.type.tensor_type.HasField("shape")}
-        for values in (skeleton.inputs(), skeleton.graph.output)
+        {str(value.name): _named_axes(value) for value in values if value.shape is not None}
+        for values in (subject.graph.inputs, subject.graph.outputs)
     )
     dims: dict[str, Dim] = {}
     for shape in inputs.values():
@@ -107,29 +312,12 @@ def _declared_by(subject: Subject, skeleton: Skeleton) -> _Declared:
     return _Declared(inputs, outputs, dims, guessed=True)
 
 
-def _axes_of(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
-    """A value's axes; one without a name is called by its value and position, a first axis "batch"."""
-    axes = value.type.tensor_type.shape.dim
+def _named_axes(value: ir.Value) -> tuple[int | str, ...]:
+    """A value's axes. One without a name is called by its value and position, a first axis "batch"."""
     return tuple(
-        axis.dim_value
-        if axis.HasField("dim_value")
-        else axis.dim_param or ("batch" if position == 0 else f"{value.name}.{position}")
-        for position, axis in enumerate(axes)
+        axis or ("batch" if position == 0 else f"{value.name}.{position}")
+        for position, axis in enumerate(axes_of(value) or ())
     )
-
-
-def _frozen_in_signature(subject: Subject, declared: _Declared) -> Iterator[str]:
-    graph = subject.proto.graph
-    for kind, values, shapes in (
-        ("input", graph.input, declared.inputs),
-        ("output", graph.output, declared.outputs),
-    ):
-        for value in values:
-            axes = value.type.tensor_type.shape.dim
-            for axis, wanted in zip(axes, shapes.get(value.name, ()), strict=False):
-                dim = declared.dims.get(wanted) if isinstance(wanted, str) else None
-                if isinstance(wanted, str) and axis.HasField("dim_value") and not (dim and dim.fixed):
-                    yield f"the axis {wanted} of {kind} {value.name} is written as {axis.dim_value}"
 
 
 def _sizes(dims: Mapping[str, Dim]) -> tuple[dict[str, int], dict[str, int]]:
@@ -148,184 +336,43 @@ def _sizes(dims: Mapping[str, Dim]) -> tuple[dict[str, int], dict[str, int]]:
     return one, other
 
 
-def _sized(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+def _known(value: ir.Value) -> Shape | None:
+    """A value's shape if all of it is known."""
+    axes = axes_of(value)
+    return None if axes is None or any(isinstance(axis, str) for axis in axes) else axes  # type: ignore[return-value]
 
 
-def _follow(skeleton: Skeleton, declared: _Declared, sizes: Mapping[str, int]) -> Probe:
-    shapes = {
-        name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in shape)
-        for name, shape in declared.inputs.items()
-        if all(isinstance(axis, int) or axis in sizes for axis in shape)
-    }
-    return skeleton.follow(
-        {name: size for name, size in sizes.items() if not declared.dims[name].fixed}, shapes
-    )
+def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a graph whose large initializers are inputs, and in which nothing is said of other shapes."""
+    light = onnx.ModelProto(ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import)
+    light.graph.name = "light"
+    light.graph.node.extend(proto.graph.node)
+    light.graph.input.extend(proto.graph.input)
+    given = {value.name for value in proto.graph.input}
+    for tensor in proto.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) <= SMALL:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in given:
+            light.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
+    light.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in proto.graph.output)
+    return light
 
 
-def _clashes(skeleton: Skeleton, one: Probe, other: Probe) -> Iterator[str]:
-    """Nodes that cannot take what they are given, where one size of it varies and the other does not."""
-    for position in sorted({*one.conflicts, *other.conflicts}):
-        node = skeleton.nodes[position]
-        probe = one if position in one.conflicts else other
-        if node.op_type == "Reshape" and _is_constant(node, 1, one, other):
-            yield f"{label(node)}: {probe.conflicts[position]}"
-            continue
-        if node.op_type in ("LSTM", "GRU", "RNN"):
-            yield f"{label(node)}: {probe.conflicts[position]}"
-            continue
-        frozen = _held(node, probe, one, other)
-        if frozen is not None:
-            shapes = " and ".join(str(list(shape)) for shape in _operands(node, probe))
-            cause = _culprit(skeleton, frozen, one, other)
-            yield f"{label(node)} cannot take {shapes}: {frozen} has one size only{cause}"
+def _fits(shape: Shape, target: NDArray[Any]) -> bool:
+    """Whether a Reshape can make a target (0 keeps an axis, -1 takes what is left) of a shape."""
+    if any(size == 0 and axis >= len(shape) for axis, size in enumerate(target)):
+        return True
+    sides = [shape[axis] if size == 0 else int(size) for axis, size in enumerate(target)]
+    count, named = math.prod(shape), math.prod([size for size in sides if size != -1])
+    return count == named if -1 not in sides else bool(named) and count % named == 0
 
 
-def _operands(node: onnx.NodeProto, probe: Probe) -> list[Shape]:
-    return [shape for _, shape in _named_operands(node, probe)]
-
-
-def _named_operands(node: onnx.NodeProto, probe: Probe) -> list[tuple[str, Shape]]:
-    """A node's operands with known shapes; the shape that an Expand is told counts as one."""
-    found = []
-    for position, name in enumerate(node.input):
-        told = probe.values.get(name)
-        if node.op_type == "Expand" and position == 1 and told is not None:
-            found.append((name, tuple(int(size) for size in told)))
-            continue
-        shape = probe.shape(name) if name else None
-        if shape is not None:
-            found.append((name, shape))
-    return found
-
-
-def _held(node: onnx.NodeProto, probe: Probe, one: Probe, other: Probe) -> str | None:
-    """Of a node's operands that do not go together, the one whose axis stays while another's varies."""
-    axes = {id(each): dict(_named_operands(node, each)) for each in (one, other)}
-    sizes = dict(_named_operands(node, probe))
-    pairs = [(a, b) for a in sizes for b in sizes if a != b]
-    for a, b in pairs:
-        for axis_a, axis_b in _aligned(node, a, b, sizes):
-            if sizes[a][axis_a] == sizes[b][axis_b]:
-                continue
-            stays = len({_at(axes[id(each)].get(a), axis_a) for each in (one, other)} - {None}) == 1
-            moves = len({_at(axes[id(each)].get(b), axis_b) for each in (one, other)} - {None}) == 2
-            if stays and moves:
-                return a
-    return None
-
-
-def _at(shape: Shape | None, axis: int) -> int | None:
-    return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
-
-
-def _aligned(node: onnx.NodeProto, a: str, b: str, sizes: Mapping[str, Shape]) -> Iterator[tuple[int, int]]:
-    """Which axes of two operands have to agree."""
-    ranks = len(sizes[a]), len(sizes[b])
-    first = list(node.input).index(a) < list(node.input).index(b)
-    if node.op_type == "Concat":
-        skipped_axis = attribute_of(node, "axis", 0) % max(ranks[0], 1)
-        yield from ((axis, axis) for axis in range(min(ranks)) if axis != skipped_axis)
-    elif node.op_type in ("MatMul", "Gemm"):
-        flip_a = attribute_of(node, "transA", 0) if node.op_type == "Gemm" else 0
-        flip_b = attribute_of(node, "transB", 0) if node.op_type == "Gemm" else 0
-        inner = (-2 if flip_a else -1, -1 if flip_b else -2)
-        yield inner if first else inner[::-1]
-        yield from ((-axis, -axis) for axis in range(3, min(ranks) + 1))
-    else:
-        yield from ((-axis, -axis) for axis in range(1, min(ranks) + 1))
-
-
-def _is_constant(node: onnx.NodeProto, position: int, one: Probe, other: Probe) -> bool:
-    name = node.input[position] if position < len(node.input) else ""
-    a, b = one.values.get(name), other.values.get(name)
-    return a is not None and b is not None and bool(np.array_equal(a, b))
-
-
-def _wrong_outputs(skeleton: Skeleton, declared: _Declared, one: Probe, other: Probe) -> Iterator[str]:
-    """Outputs whose axes do not come out as declared."""
-    for name, wanted in declared.outputs.items():
-        a, b = one.shape(name), other.shape(name)
-        if a is None or b is None or len(a) != len(wanted) or len(b) != len(wanted):
-            continue
-        for axis, dim in enumerate(wanted):
-            cause = _culprit(skeleton, name, one, other)
-            if dim in declared.dims and not declared.dims[str(dim)].fixed:
-                sizes = one.sizes[str(dim)], other.sizes[str(dim)]
-                if (a[axis], b[axis]) != sizes:
-                    got = str(a[axis]) if a[axis] == b[axis] else f"{a[axis]} and {b[axis]}"
-                    yield f"the axis {dim} of output {name} comes out as {got}, not as {_both(sizes)}{cause}"
-            elif isinstance(dim, str) and dim not in declared.dims and a[axis] == b[axis] and cause:
-                yield f"the axis {dim} of output {name} comes out as {a[axis]} at every size{cause}"
+def _names(node: ir.Node) -> list[str]:
+    """The names of a node's inputs, "" of one that is left out."""
+    return ["" if value is None else str(value.name) for value in node.inputs]
 
 
 def _both(sizes: Sequence[int]) -> str:
-    return " and ".join(map(str, sizes))
-
-
-def _culprit(skeleton: Skeleton, name: str, one: Probe, other: Probe) -> str:
-    """The nearest node before ``name`` that was told a size by a constant; "" where there is none."""
-    queue, seen = deque([name]), {name}
-    while queue:
-        position = skeleton.maker.get(queue.popleft())
-        if position is None:
-            continue
-        node = skeleton.nodes[position]
-        if _was_told(node, one, other):
-            return f", by the constant of {label(node)}"
-        fresh = [entry for entry in node.input if entry and entry not in seen]
-        seen.update(fresh)
-        queue.extend(fresh)
-    return ""
-
-
-def _was_told(node: onnx.NodeProto, one: Probe, other: Probe) -> bool:
-    """Whether a constant tells a node a size, of an axis that varies or of one that it makes."""
-    positions = [at for at in PARAMETERS.get(node.op_type, ()) if _is_constant(node, at, one, other)]
-    if not positions:
-        return False
-    if node.op_type in ("Expand", "Tile"):
-        return any(bool(np.any(one.values[node.input[at]] > 1)) for at in positions)
-    return bool(_lost(node, one, other)) or _regrouped(node, one, other)
-
-
-def _lost(node: onnx.NodeProto, one: Probe, other: Probe) -> list[int]:
-    """The axes that vary before a node and do not after it, where it keeps the number of axes."""
-    before = one.shape(node.input[0]), other.shape(node.input[0])
-    after = one.shape(node.output[0]), other.shape(node.output[0])
-    if None in before or None in after or node.op_type == "Reshape":
-        return []
-    (a, b), (c, d) = before, after
-    assert a is not None and b is not None and c is not None and d is not None  # noqa: PT018
-    if not len(a) == len(b) == len(c) == len(d):
-        return []
-    return [axis for axis in range(len(a)) if a[axis] != b[axis] and c[axis] == d[axis]]
-
-
-def _regrouped(node: onnx.NodeProto, one: Probe, other: Probe) -> bool:
-    """Whether a Reshape to constants puts numbers of a varying axis beside a constant size that it makes."""
-    if node.op_type != "Reshape":
-        return False
-    a, b = one.shape(node.input[0]), other.shape(node.input[0])
-    target = one.values[node.input[1]]
-    if a is None or b is None or a == b:
-        return False
-    kept = {
-        size
-        for size, varies in zip(a, (x != y for x, y in zip(a, b, strict=False)), strict=False)
-        if not varies
-    }
-    return any(int(size) > 1 and int(size) not in kept for size in target)
-
-
-def _cuts(skeleton: Skeleton, one: Probe, other: Probe) -> Iterator[str]:
-    """Slices and Resizes to a constant size of an axis that varies."""
-    for node in skeleton.nodes:
-        if node.op_type not in ("Slice", "Resize", "Upsample") or not _was_told(node, one, other):
-            continue
-        shape = one.shape(node.output[0])
-        axes = [axis for axis in _lost(node, one, other) if shape is not None and shape[axis] > 1]
-        if shape is not None and axes:
-            verb = "cuts" if node.op_type == "Slice" else "resizes"
-            told = ", ".join(f"axis {axis} to {shape[axis]}" for axis in axes)
-            yield f"{label(node)} {verb} what varies: {told}"
+    return " and ".join(dict.fromkeys(map(str, sizes)))

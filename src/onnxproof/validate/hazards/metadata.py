@@ -1,13 +1,12 @@
 """What the file's metadata tells a host to do, held against the model, and against the graph itself."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import onnx
-
 from onnxproof.errors import ModelFileError
+from onnxproof.graph import OnnxGraph, Port, ports_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
 from onnxproof.runtime.predictor import SETTINGS
 from onnxproof.tensors import TensorSpec
@@ -31,7 +30,7 @@ def look_for_other_metadata(subject: Subject) -> Check:
         told = read_manifest_text(subject.told, "the file's metadata")
     except ModelFileError as error:
         return failed(NAME, f"the file's metadata is no manifest: {error}")
-    wrong = list(against_graph(told, subject.proto.graph))
+    wrong = list(against_graph(told, subject.graph))
     if subject.contract is not None:
         wrong += _against_model(told, subject.contract)
     if not wrong:
@@ -100,32 +99,31 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def against_graph(told: Manifest, graph: onnx.GraphProto) -> Iterator[str]:
+def against_graph(told: Manifest, graph: OnnxGraph) -> Iterator[str]:
     """How the inputs and outputs that a manifest declares differ from the graph's, in words."""
-    initializers = {tensor.name for tensor in graph.initializer}
-    for key, specs, values in (
-        ("inputs", told.inputs, [value for value in graph.input if value.name not in initializers]),
-        ("outputs", told.outputs, list(graph.output)),
+    for key, specs, ports in (
+        ("inputs", told.inputs, ports_of(graph.inputs)),
+        ("outputs", told.outputs, ports_of(graph.outputs)),
     ):
         said = [spec.name for spec in specs]
-        names = [value.name for value in values]
+        names = [port.name for port in ports]
         if said != names:
             yield f"{key} are {', '.join(said)}, the graph's are {', '.join(names)}"
             continue
-        for spec, value in zip(specs, values, strict=True):
-            kind = value.type.tensor_type
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-            if dtype != spec.dtype or (kind.HasField("shape") and not _fits(spec, kind.shape.dim)):
-                shape = [axis.dim_value or axis.dim_param or "?" for axis in kind.shape.dim]
-                yield f"{spec.name} is {spec}, in the graph {dtype}[{', '.join(map(str, shape))}]"
+        for spec, port in zip(specs, ports, strict=True):
+            if port.dtype != spec.dtype or not _fits(spec, port):
+                shape = ", ".join(str(axis or "?") for axis in port.axes or ())
+                yield f"{spec.name} is {spec}, in the graph {port.dtype}[{shape}]"
 
 
-def _fits(spec: TensorSpec, axes: Sequence[onnx.TensorShapeProto.Dimension]) -> bool:
-    """Whether axes are as many as the spec's, and of its sizes where both are numbers."""
-    return len(axes) == len(spec.shape) and all(
-        axis.dim_value == meant
-        for axis, meant in zip(axes, spec.shape, strict=True)
-        if axis.HasField("dim_value") and isinstance(meant, int)
+def _fits(spec: TensorSpec, port: Port) -> bool:
+    """Whether a port has as many axes as the spec, and its sizes where both are numbers."""
+    if port.axes is None:
+        return True
+    return len(port.axes) == len(spec.shape) and all(
+        axis == meant
+        for axis, meant in zip(port.axes, spec.shape, strict=True)
+        if isinstance(axis, int) and isinstance(meant, int)
     )
 
 

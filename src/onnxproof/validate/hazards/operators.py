@@ -3,22 +3,11 @@ those left from training, branches and loops."""
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, numpy_helper
+import onnx_ir as ir
 
-from onnxproof.validate.hazards._graph import (
-    STANDARD,
-    Stored,
-    attribute_of,
-    functions_of,
-    label,
-    nodes_in,
-    opset_of,
-    readers_in,
-)
+from onnxproof.graph import STANDARD, Stored, attribute_of, label, operator_of
 from onnxproof.validate.hazards._hazard import (
     ONNXRUNTIME,
     Hazard,
@@ -97,7 +86,7 @@ def look_for_another_opset(subject: Subject) -> Check:
     wanted = subject.opset if subject.opset is not None else _told_opset(subject)
     if wanted is None:
         return skipped("opset", "nobody asked for an opset")
-    written = opset_of(subject.proto)
+    written = subject.graph.opset
     if written == wanted:
         return Check("opset", "pass", "", written, wanted)
     asking = "the job asks" if subject.opset is not None else "its metadata asks"
@@ -118,9 +107,7 @@ def look_for_unknown_operators(subject: Subject) -> Check:
     if known is None:
         return passed("operators", f"{subject.target} runs the standard operator set")
     unknown = [
-        node.op_type
-        for node in nodes_in(subject.proto)
-        if node.op_type not in known or node.domain not in STANDARD
+        node.op_type for node in subject.graph.nodes if node.op_type not in known or node.domain != STANDARD
     ]
     if not unknown:
         return passed("operators", f"all are in the documentation of {subject.target}")
@@ -130,27 +117,27 @@ def look_for_unknown_operators(subject: Subject) -> Check:
 
 def look_for_custom_domains(subject: Subject) -> Check:
     """Whether all operators are standard ones. ONNX Runtime's own are advice where it is the target."""
-    functions = functions_of(subject.proto)
+    functions = subject.graph.functions
     custom = [
         node
-        for node in nodes_in(subject.proto)
-        if node.domain not in STANDARD and (node.domain, node.op_type) not in functions
+        for node in subject.graph.nodes
+        if node.domain != STANDARD and (node.domain, node.op_type) not in functions
     ]
     if not custom:
         return passed("domains")
     own = [node for node in custom if node.domain in RUNTIMES_OWN]
     if subject.target == ONNXRUNTIME and len(own) == len(custom):
-        reason = f"runs in ONNX Runtime alone: {counted(f'{node.domain}.{node.op_type}' for node in own)}"
+        reason = f"runs in ONNX Runtime alone: {counted(operator_of(node) for node in own)}"
         return advised("domains", reason, len(own))
     foreign = own if subject.target != ONNXRUNTIME else []
     names = [node for node in custom if node in foreign or node.domain not in RUNTIMES_OWN]
-    reason = f"{subject.target} has no {counted(f'{node.domain}.{node.op_type}' for node in names)}"
+    reason = f"{subject.target} has no {counted(operator_of(node) for node in names)}"
     return failed("domains", reason, len(names))
 
 
 def look_for_random_operators(subject: Subject) -> Check:
     """Whether an operator draws numbers, so that the same input gives another answer."""
-    random = [label(node) for node in nodes_in(subject.proto) if node.op_type in RANDOM]
+    random = [label(node) for node in subject.graph.nodes if node.op_type in RANDOM]
     if not random:
         return passed("random")
     return failed("random", f"draws random numbers: {listed(random)}", len(random))
@@ -158,16 +145,16 @@ def look_for_random_operators(subject: Subject) -> Check:
 
 def look_for_training(subject: Subject) -> Check:
     """Whether dropout or batch norm is in its training form. A dropout that passes all is advice."""
-    constants = {stored.name: stored for stored in subject.stored}
+    constants = subject.graph.constants
     left, idle = [], 0
-    for node in nodes_in(subject.proto):
+    for node in subject.graph.nodes:
         if node.domain == TRAINING_DOMAIN:
             left.append(f"{label(node)} trains")
         elif node.op_type == "Dropout":
-            fault = _dropout_fault(node, constants, opset_of(subject.proto))
+            fault = _dropout_fault(node, constants, subject.graph.opset)
             left += [f"{label(node)} {fault}"] if fault else []
             idle += not fault
-        elif node.op_type == "BatchNormalization" and _norm_trains(node, opset_of(subject.proto)):
+        elif node.op_type == "BatchNormalization" and _norm_trains(node, subject.graph.opset):
             left.append(f"{label(node)} takes its statistics from the batch")
     if left:
         return failed("training", listed(left), len(left))
@@ -176,30 +163,31 @@ def look_for_training(subject: Subject) -> Check:
     return passed("training")
 
 
-def _dropout_fault(node: onnx.NodeProto, constants: Mapping[str, Stored], opset: int) -> str | None:
+def _dropout_fault(node: ir.Node, constants: Mapping[str, Stored], opset: int) -> str | None:
     """What is wrong with a Dropout: operator set 12 gave it the input training_mode, 7 took is_test away."""
     if opset < 7:
         return None if attribute_of(node, "is_test", 0) else "drops at random"
-    if opset < 12 or len(node.input) < 3 or not node.input[2]:
+    training = node.inputs[2] if opset >= 12 and len(node.inputs) > 2 else None
+    if training is None:
         return None
-    stored = constants.get(node.input[2])
+    stored = constants.get(str(training.name))
     if stored is None:
         return "is switched while the graph runs"
-    return "drops at random" if bool(np.any(numpy_helper.to_array(stored.proto))) else None
+    return "drops at random" if bool(np.any(stored.tensor.numpy())) else None
 
 
-def _norm_trains(node: onnx.NodeProto, opset: int) -> bool:
+def _norm_trains(node: ir.Node, opset: int) -> bool:
     """Operator set 14 gave it the attribute training_mode; before, it trained where it had more outputs."""
     if opset >= 14:
         return bool(attribute_of(node, "training_mode", 0))
     if opset < 7:
         return not attribute_of(node, "is_test", 0)
-    return sum(map(bool, node.output)) > 1
+    return sum(bool(value.name) for value in node.outputs) > 1
 
 
 def look_for_control_flow(subject: Subject) -> Check:
     """Branches and loops: always advice."""
-    found = [node.op_type for node in nodes_in(subject.proto) if node.op_type in CONTROL_FLOW]
+    found = [node.op_type for node in subject.graph.nodes if node.op_type in CONTROL_FLOW]
     if not found:
         return passed("control_flow")
     return advised("control_flow", f"the graph branches or loops: {counted(iter(found))}", len(found))
@@ -213,46 +201,40 @@ def look_for_wide_types(subject: Subject) -> Check:
     """
     if subject.target not in FLOAT32_ONLY:
         return passed("wide_types", f"{subject.target} has float64 and int64")
-    found = [*_wide_ports(subject.proto), *_wide_constants(subject), *_wide_casts(subject.proto)]
+    found = [*_wide_ports(subject), *_wide_constants(subject), *_wide_casts(subject)]
     if not found:
         return passed("wide_types")
     return failed("wide_types", f"{subject.target} holds float32 alone: {listed(found)}", len(found))
 
 
-WIDE = (TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64)
+WIDE = (ir.DataType.DOUBLE, ir.DataType.INT64, ir.DataType.UINT64)
 
 
-def _wide_ports(proto: onnx.ModelProto) -> Iterator[str]:
-    initializers = {tensor.name for tensor in proto.graph.initializer}
-    for kind, values in (("input", proto.graph.input), ("output", proto.graph.output)):
+def _wide_ports(subject: Subject) -> Iterator[str]:
+    for kind, values in (("input", subject.graph.inputs), ("output", subject.graph.outputs)):
         for value in values:
-            data_type = value.type.tensor_type.elem_type
-            if data_type in WIDE and value.name not in initializers:
-                yield f"{kind} {value.name} is {TensorProto.DataType.Name(data_type).lower()}"
+            if value.dtype in WIDE:
+                yield f"{kind} {value.name} is {value.dtype.name.lower()}"
 
 
 def _wide_constants(subject: Subject) -> Iterator[str]:
-    readers = readers_in(subject.proto)
-    for stored in subject.stored:
-        if stored.proto.data_type == TensorProto.DOUBLE:
+    for stored in subject.graph.stored:
+        if stored.dtype == ir.DataType.DOUBLE:
             yield f"the constant {stored.name} is double"
-        elif stored.proto.data_type in WIDE and stored.proto.data_location != TensorProto.EXTERNAL:
-            used = readers.get(stored.name, ())
-            if used and all(at in SHAPE_PARAMETERS.get(node.op_type, ()) for node, at in used):
+        elif stored.dtype in WIDE and stored.place is None:
+            if stored.users and all(
+                at in SHAPE_PARAMETERS.get(node.op_type, ()) for node, at in stored.users
+            ):
                 continue
-            values: Any = numpy_helper.to_array(stored.proto)
-            largest = (
-                max((abs(int(value)) for value in (values.min(), values.max())), default=0)
-                if values.size
-                else 0
-            )
+            values = stored.tensor.numpy()
+            largest = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
             if largest > EXACT_IN_FLOAT32:
                 yield f"the constant {stored.name} holds {largest}"
 
 
-def _wide_casts(proto: onnx.ModelProto) -> Iterator[str]:
-    for node in nodes_in(proto):
-        if node.op_type == "Cast" and attribute_of(node, "to", 0) == TensorProto.DOUBLE:
+def _wide_casts(subject: Subject) -> Iterator[str]:
+    for node in subject.graph.nodes:
+        if node.op_type == "Cast" and attribute_of(node, "to", 0) == ir.DataType.DOUBLE:
             yield f"{label(node)} casts to double"
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import TensorProto, numpy_helper
+import onnx_ir as ir
 
-from onnxproof.validate.hazards._graph import Array, Place, Stored, UnreadableError, nodes_in, readers_in
+from onnxproof.graph import Array, Stored, UnreadableError, attribute_of
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
 from onnxproof.validate.verdict import Check
 
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 CHUNK = 2**22
 """Elements that are looked at together, so that memory stays bounded."""
@@ -63,10 +62,9 @@ def look_for_nonfinite(subject: Subject) -> Check:
     start of a maximum) unless it is read as a weight, bias or factor; and any that is read only as a bound
     of Clip, Max or Min, as a branch of Where, as Pad's fill, or to compare with.
     """
-    readers = readers_in(subject.proto)
     bad, harmless, unread = [], 0, []
-    for stored in subject.stored:
-        if stored.proto.data_type not in FLOATS:
+    for stored in subject.graph.stored:
+        if stored.dtype not in FLOATS:
             continue
         try:
             found = _extremes(stored.array(subject.file))
@@ -76,13 +74,13 @@ def look_for_nonfinite(subject: Subject) -> Check:
         if found.nans:
             bad.append(f"{stored.name} has {found.nans} NaN")
         elif found.infinities:
-            spread = _read_at(readers.get(stored.name, ()), SPREADS_INFINITY, every=False)
-            bound = _read_at(readers.get(stored.name, ()), BOUNDS, every=True)
+            spread = _read_at(stored, SPREADS_INFINITY, every=False)
+            bound = _read_at(stored, BOUNDS, every=True)
             if bound or (found.is_mask and not spread):
                 harmless += 1
             else:
                 bad.append(f"{stored.name} has {found.infinities} infinities")
-    bad += [f"{name} is filled with NaN" for name in _filled_with_nan(subject.proto)]
+    bad += [f"{name} is filled with NaN" for name in _filled_with_nan(subject)]
     if bad:
         return failed("nonfinite", listed(bad), len(bad))
     if unread:
@@ -90,10 +88,8 @@ def look_for_nonfinite(subject: Subject) -> Check:
     return passed("nonfinite", f"{harmless} masks, fills or bounds are infinite" if harmless else "")
 
 
-def _read_at(
-    used: tuple[tuple[onnx.NodeProto, int], ...], places: Mapping[str, tuple[int, ...]], *, every: bool
-) -> bool:
-    there = [at in places.get(node.op_type, ()) for node, at in used]
+def _read_at(stored: Stored, places: Mapping[str, tuple[int, ...]], *, every: bool) -> bool:
+    there = [at in places.get(node.op_type, ()) for node, at in stored.users]
     return bool(there) and (all(there) if every else any(there))
 
 
@@ -112,22 +108,19 @@ def _extremes(array: Array) -> _Extremes:
     return _Extremes(nans, infinities, others)
 
 
-def _filled_with_nan(proto: onnx.ModelProto) -> Iterator[str]:
-    for node in nodes_in(proto):
-        if node.op_type == "ConstantOfShape":
-            for attribute in node.attribute:
-                if attribute.t.data_type in FLOATS and np.isnan(numpy_helper.to_array(attribute.t)).any():
-                    yield node.output[0]
+def _filled_with_nan(subject: Subject) -> Iterator[str]:
+    for node in subject.graph.nodes:
+        filling = attribute_of(node, "value", None) if node.op_type == "ConstantOfShape" else None
+        if filling is not None and filling.dtype in FLOATS and np.isnan(filling.numpy()).any():
+            yield str(node.outputs[0].name)
 
 
 def look_for_waste(subject: Subject) -> Check:
     """Initializers that nothing reads, or that hold what another one holds: advice."""
-    initializers = [stored for stored in subject.stored if stored.initializer]
-    used = set(readers_in(subject.proto)) | {value.name for value in subject.proto.graph.output}
-    for graph_outputs in _outputs_of_bodies(subject.proto):
-        used |= graph_outputs
-    unused = [stored for stored in initializers if stored.name and stored.name not in used]
-    twice = list(_duplicates([s for s in initializers if s.name in used], subject))
+    initializers = [stored for stored in subject.graph.stored if stored.initializer]
+    used = subject.graph.used
+    unused = [stored for stored in initializers if stored.name not in used]
+    twice = list(_duplicates([stored for stored in initializers if stored.name in used], subject))
     wasted = sum(stored.bytes for stored in (*unused, *twice))
     if wasted < WORTH_TELLING:
         return passed("waste")
@@ -139,18 +132,11 @@ def look_for_waste(subject: Subject) -> Check:
     return advised("waste", f"{wasted} bytes are wasted: {'; '.join(parts)}", wasted)
 
 
-def _outputs_of_bodies(proto: onnx.ModelProto) -> Iterator[set[str]]:
-    for node in nodes_in(proto):
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield {value.name for value in body.output}
-
-
 def _duplicates(initializers: list[Stored], subject: Subject) -> Iterator[Stored]:
     """All but the first of those that hold the same bytes; only what has a like in size is read."""
     alike: dict[tuple[object, ...], list[Stored]] = defaultdict(list)
     for stored in initializers:
-        alike[(stored.proto.data_type, *stored.proto.dims)].append(stored)
+        alike[(stored.dtype, *stored.shape)].append(stored)
     for group in alike.values():
         if len(group) < 2:
             continue
@@ -164,7 +150,7 @@ def _duplicates(initializers: list[Stored], subject: Subject) -> Iterator[Stored
 
 
 def _digest(stored: Stored, subject: Subject) -> bytes | None:
-    if stored.proto.data_type == TensorProto.STRING:
+    if stored.dtype == ir.DataType.STRING:
         return None
     try:
         array = stored.array(subject.file)
@@ -179,17 +165,17 @@ def _digest(stored: Stored, subject: Subject) -> bytes | None:
 
 def look_for_stray_data(subject: Subject) -> Check:
     """External data at an absolute path, outside of the model's folder, missing, or of another length."""
-    outside = [stored for stored in subject.stored if stored.proto.data_location == TensorProto.EXTERNAL]
+    outside = [(stored, place) for stored in subject.graph.stored if (place := stored.place) is not None]
     if not outside:
         return passed("external_data")
     faults = []
-    for stored in outside:
-        fault = Place.of(stored.proto).fault(subject.file.parent, stored.bytes)
+    for stored, place in outside:
+        fault = place.fault(subject.file.parent, stored.bytes)
         if fault is not None:
             faults.append(f"{stored.name}: {fault}")
     if faults:
         return failed("external_data", listed(faults), len(faults))
-    files = sorted({Place.of(stored.proto).location for stored in outside})
+    files = sorted({place.location for _, place in outside})
     return advised("external_data", f"the weights lie in {listed(files)}: ship it with the file", len(files))
 
 

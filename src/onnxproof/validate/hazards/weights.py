@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from onnx import TensorProto
+import onnx_ir as ir
 
+from onnxproof.graph import UnreadableError
 from onnxproof.validate.hazards._checkpoint import Array, Norm, View, Weights
-from onnxproof.validate.hazards._graph import UnreadableError, readers_in
 from onnxproof.validate.hazards._hazard import Hazard, Subject, failed, listed, passed, skipped
 from onnxproof.validate.verdict import Check
 
@@ -42,7 +42,7 @@ SAMPLES = 128
 CHUNK = 2**20
 """Numbers that are compared together, in float64."""
 
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 RECURRENCES = ("LSTM", "GRU", "RNN")
 
@@ -122,17 +122,11 @@ CHANGED_WEIGHTS = Hazard(
 
 def _parts(subject: Subject) -> Iterator[tuple[str, Array]]:
     """The graph's floating-point tensors, those of recurrences cut into their directions and biases."""
-    recurrent = {
-        name: at
-        for name, used in readers_in(subject.proto).items()
-        for node, at in used
-        if node.op_type in RECURRENCES and at in (1, 2, 3)
-    }
-    for stored in subject.stored:
-        if stored.proto.data_type not in FLOATS or not stored.bytes:
+    for stored in subject.graph.stored:
+        if stored.dtype not in FLOATS or not stored.bytes:
             continue
         array = stored.array(subject.file)
-        at = recurrent.get(stored.name)
+        at = next((at for node, at in stored.users if node.op_type in RECURRENCES and at in (1, 2, 3)), None)
         if at is None or array.ndim != (2 if at == 3 else 3):
             yield stored.name, array
             continue

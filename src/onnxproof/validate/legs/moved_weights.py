@@ -8,20 +8,20 @@ a unit is what another exporter, a folded batch norm or another order of summati
 Monte Carlo arithmetic, 1997, perturbs operands in the same way to learn how many digits are left).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxproof.errors import CheckError, ModelFileError
+from onnxproof.errors import CheckError
 from onnxproof.files import scratch_folder
-from onnxproof.runtime.look import look_at
+from onnxproof.graph import OnnxGraph, attribute_of, read_proto
 from onnxproof.tensors import Field
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -65,9 +65,10 @@ class TwoRuns:
     def __init__(
         self, file: Path, fields: Sequence[Field], providers: Sequence[str], threads: int, seed: int
     ) -> None:
-        proto = read_whole(file)
+        proto = read_proto(file)
+        graph = OnnxGraph(proto)
         self.labels = tuple(entry for entry in fields if entry.kind == "label")
-        found = {entry.name: find_lead(proto.graph, entry) for entry in self.labels}
+        found = {entry.name: find_lead(graph, entry) for entry in self.labels}
         self.leads = {name: lead for name, lead in found.items() if lead is not None}
         self.fields = {entry.name: entry for entry in fields}
         outputs = {value.name for value in proto.graph.output}
@@ -76,7 +77,7 @@ class TwoRuns:
         self._deployed = OrtLeg(file, providers, threads)
         alone = [name for name in self.leads if self.fields[name].ranks is None]
         self._still = _unoptimized(proto, providers, threads) if alone else None
-        self.moved = move_weights(proto.graph, np.random.default_rng(seed))
+        self.moved = move_weights(proto, np.random.default_rng(seed))
         self._moved = _unoptimized(proto, providers, threads)
         self._last: tuple[Arrays, Answer, Answer] | None = None
 
@@ -163,19 +164,12 @@ def _unoptimized(proto: onnx.ModelProto, providers: Sequence[str], threads: int)
         return OrtLeg(copy, providers, threads, "none")
 
 
-def read_whole(file: Path) -> onnx.ModelProto:
-    """The graph of an ONNX file with its weights; ModelFileError where it is none."""
-    look_at(file)
-    try:
-        return onnx.load(file)
-    except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
+def move_weights(proto: onnx.ModelProto, random: np.random.Generator) -> int:
+    """Move every weight of the model's linear operators to the next float above or below.
 
-
-def move_weights(graph: onnx.GraphProto, random: np.random.Generator) -> int:
-    """Move every weight of the graph's linear operators to the next float above or below; how many tensors
-    were moved. Zeros stay, since pruned weights cost no rounding."""
-    names = set(_weights(graph))
+    Zeros stay, since pruned weights cost no rounding. Returns how many tensors were moved.
+    """
+    graph, names = proto.graph, _weights(OnnxGraph(proto))
     tensors = [tensor for tensor in graph.initializer if tensor.name in names]
     tensors += [
         attribute.t
@@ -197,43 +191,44 @@ def move_weights(graph: onnx.GraphProto, random: np.random.Generator) -> int:
     return moved
 
 
-def _weights(graph: onnx.GraphProto) -> Iterator[str]:
+def _weights(graph: OnnxGraph) -> set[str]:
     """The names of constants that reach a linear operator, through operators that hand them on."""
-    constants = {tensor.name for tensor in graph.initializer}
-    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    makers = {name: node for node in graph.node for name in node.output}
-    pending = [name for node in graph.node if node.op_type in LINEAR for name in node.input]
-    seen: set[str] = set()
+    pending = [value for node in graph.top if node.op_type in LINEAR for value in node.inputs]
+    seen: set[ir.Value] = set()
     while pending:
-        name = pending.pop()
-        if name in seen:
+        value = pending.pop()
+        if value is None or value in seen:
             continue
-        seen.add(name)
-        if name in constants:
-            yield name
-        elif name in makers and makers[name].op_type in PASSING:
-            pending += makers[name].input[:1]
+        seen.add(value)
+        maker = value.producer()
+        if maker is not None and maker.op_type in PASSING:
+            pending += maker.inputs[:1]
+    return {str(value.name) for value in seen} & graph.constants.keys()
 
 
-def find_lead(graph: onnx.GraphProto, entry: Field) -> Lead | None:
-    """Where the lead of a label can be read: what the one ArgMax (or TopK) behind it takes; None where
-    there is none, or several."""
-    makers = {name: node for node in graph.node for name in node.output}
-    pending, choosers = [entry.output], {}
+def find_lead(graph: OnnxGraph, entry: Field) -> Lead | None:
+    """Where the lead of a label can be read: what the ArgMax (or TopK) behind it takes.
+
+    Returns None if there is none, or several.
+    """
+    pending: list[ir.Value | None] = [value for value in graph.outputs if value.name == entry.output]
+    choosers: dict[str, ir.Node] = {}
     while pending:
-        node = makers.get(pending.pop())
+        value = pending.pop()
+        node = None if value is None else value.producer()
         if node is None:
             continue
         if node.op_type in CHOOSING:
-            choosers[node.output[0]] = node
+            choosers[str(node.outputs[0].name)] = node
         elif node.op_type in PASSING:
-            pending += node.input
+            pending += node.inputs
     if len(choosers) != 1:
         return None
     (node,) = choosers.values()
-    default = -1 if node.op_type == "TopK" else 0
-    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), default)
-    return Lead(node.input[0], int(axis))
+    scores = node.inputs[0]
+    if scores is None:
+        return None
+    return Lead(str(scores.name), int(attribute_of(node, "axis", -1 if node.op_type == "TopK" else 0)))
 
 
 def _lead(lead: Lead, outputs: Arrays) -> tuple[Array, Array]:

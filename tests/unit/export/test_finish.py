@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.errors import ExportError
-from onnxproof.export.graph import finish, interface_of, stamp
+from onnxproof.export.finish import finish, interface_of, stamp
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import TensorSpec
 

@@ -1,32 +1,22 @@
-"""Reading and finishing ONNX graphs: the interface, the axes' names, what is stripped, the metadata."""
+"""Finish an ONNX graph: name its axes, strip what the exporter left behind, write the metadata."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import onnx
+import onnx_ir as ir
 
 from onnxproof.errors import ExportError
+from onnxproof.graph import OnnxGraph, Port, ports_of
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import TensorSpec
 
 PRODUCER = "onnxproof"
 
-Interface = tuple[tuple[str, str, tuple[int | str, ...]], ...]
 
-
-def interface_of(proto: onnx.ModelProto) -> Interface:
-    """Name, dtype and axes (ints, and names of dynamic axes) of every input, then every output."""
-    initializers = {tensor.name for tensor in proto.graph.initializer}
-    values = [value for value in proto.graph.input if value.name not in initializers]
-    return tuple(_describe(value) for value in (*values, *proto.graph.output))
-
-
-def _describe(value: onnx.ValueInfoProto) -> tuple[str, str, tuple[int | str, ...]]:
-    tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    axes = tuple(
-        axis.dim_value if axis.HasField("dim_value") else axis.dim_param for axis in tensor.shape.dim
-    )
-    return value.name, dtype, axes
+def interface_of(proto: onnx.ModelProto) -> tuple[Port, ...]:
+    """Name, dtype and axes of every input, then of every output."""
+    graph = OnnxGraph(proto)
+    return ports_of((*graph.inputs, *graph.outputs))
 
 
 def finish(
@@ -52,26 +42,16 @@ def finish(
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
-    _drop_unused(graph)
+    _drop_unused(finished)
     return finished
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def _drop_unused(proto: onnx.ModelProto) -> None:
     """Drop the initializers that no node reads: exporters leave some behind."""
-    used = {*_read_in(graph), *(value.name for value in graph.output)}
+    used, graph = OnnxGraph(proto).used, proto.graph
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in used:
             del graph.initializer[index]
-
-
-def _read_in(graph: onnx.GraphProto) -> Iterator[str]:
-    """The names that a graph's nodes read, those in the bodies of loops and branches too."""
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _read_in(body)
-                yield from (value.name for value in body.output)
 
 
 def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, ...]) -> None:
@@ -79,10 +59,11 @@ def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, .
     if [value.name for value in values] != [spec.name for spec in specs]:
         got, expected = (", ".join(v.name for v in vs) for vs in (values, specs))
         raise ExportError(f"the graph has the tensors {got}; expected {expected}")
-    for value, spec in zip(values, specs, strict=True):
-        _, dtype, axes = _describe(value)
-        if dtype != spec.dtype or len(axes) != len(spec.shape):
-            raise ExportError(f"the graph's {value.name} is {dtype}{list(axes)}; expected {spec}")
+    ports = ports_of([ir.serde.deserialize_value_info_proto(value, None) for value in values])
+    for value, port, spec in zip(values, ports, specs, strict=True):
+        axes = port.axes or ()
+        if port.dtype != spec.dtype or len(axes) != len(spec.shape):
+            raise ExportError(f"the graph's {value.name} is {port.dtype}{list(axes)}; expected {spec}")
         for axis, name in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
             if isinstance(name, str) and not axis.HasField("dim_value"):
                 axis.dim_param = name
