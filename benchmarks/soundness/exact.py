@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from soundness.operators import UnsupportedNodeError, operator_classes
+from soundness.operators import UnsupportedNodeError, all_classes
 
 Array = NDArray[Any]
 
@@ -58,7 +58,7 @@ class ExactGraph:
         self._inputs = {value.name: value for value in proto.graph.input if value.name not in weights}
         self._outputs = tuple(value.name for value in proto.graph.output)
         try:
-            self._evaluator = ReferenceEvaluator(_widened(proto), new_ops=operator_classes())
+            self._evaluator = ReferenceEvaluator(_widened(proto), new_ops=all_classes())
         except (NotImplementedError, RuntimeError, TypeError) as error:
             raise UnsupportedError(f"an operator is not evaluated here: {error}") from error
 

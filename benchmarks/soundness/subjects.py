@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from soundness import modules
+from soundness import fcos, modules
 from torch import Tensor
 
 from onnxproof.export.capture import capture
@@ -185,7 +185,7 @@ SUBJECTS = (
     Subject(
         "fcos",
         {
-            "model": {"family": "torchvision_detector", "builder": f"{modules.__file__}:plain_fcos"},
+            "model": {"family": "torchvision_detector", "builder": f"{fcos.__file__}:plain_fcos"},
             "wrapper": {"decode": "nms"},
             "dims": {"batch": "1", "height": "64..160", "width": "64..160"},
             "predict": {"size": 96},
@@ -194,7 +194,7 @@ SUBJECTS = (
         },
         ("validate.score_threshold=0.41",),
         trained=False,
-        weights=modules.fcos_weights,
+        weights=fcos.fcos_weights,
     ),
 )
 """Every subject; their names are unique."""
