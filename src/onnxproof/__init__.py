@@ -51,9 +51,9 @@ __all__ = [*sorted(_HOMES), "runtime"]
 class _Face(ModuleType):
     """The package as its users see it.
 
-    ``export`` and ``validate`` are functions here and folders below. Python binds a folder's module to
-    its parent's attribute when the folder is first imported, which would hide the function; a property
-    of the package's class keeps the name.
+    ``export`` and ``validate`` are functions of the package and also folders in it. When Python first imports
+    such a folder, it sets the package's attribute of that name to the module, which would hide the function.
+    A property of the package's class prevents that.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -66,12 +66,12 @@ class _Face(ModuleType):
 
 
 def _by_checkpoint(*arguments: Any, **options: Any) -> Any:
-    """``pipeline.compare_by_checkpoint``, which imports torch: not before a comparison needs it."""
+    """``pipeline.compare_by_checkpoint``. It imports torch, so it is imported when a comparison needs it."""
     return importlib.import_module("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
 
 
 _GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint}}
-"""What the face hands to functions, since it alone may import when it is asked."""
+"""Arguments that the package passes to its functions: only it may import lazily."""
 
 
 def _lazy(name: str) -> property:

@@ -9,12 +9,12 @@ from onnxproof.errors import RequestError
 from onnxproof.tensors import Dim, Field, TensorSpec
 
 LARGEST_SIDE = 65_535
-"""The longest side of a picture, px: JPEG's, and more than any picture that is decoded at once has."""
+"""The longest side of a picture, px: the limit of JPEG."""
 
 LARGEST_COLOR = 255
 
 LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
-"""Of each layout of a picture's input, the axes of the channels, the height and the width."""
+"""For each layout of a picture's input: the axis of the channels, of the height and of the width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class ClassInfo:
 class Preprocess:
     """What the host does to a picture before the model's input; the graph does the rest.
 
-    ``layout`` is the order of the input's axes; pixels in 0..255 are divided by ``divide_by`` (255
-    if the input is in [0, 1], 1 if the graph scales them itself).
+    ``layout`` is the order of the input's axes. Pixels in 0..255 are divided by ``divide_by``: 255 if the
+    input is in [0, 1], 1 if the graph scales them itself. ``size`` is in pixels.
     ``resize`` is "crop" (short side to ``size`` pixels, then a centre crop to declared sizes),
     "letterbox" (long side to ``size`` pixels, then grey padding) or "stretch".
     """
@@ -82,18 +82,18 @@ class Preprocess:
 
 
 class Reading(Protocol):
-    """How a task reads a file's outputs: their layout, and the settings that decisions are taken by.
+    """How a task reads a file's outputs: their layout, and the settings of its decisions.
 
-    It is a frozen value, made once when a file or a model is loaded. Each layout has a type of its own, in
-    the task's module or in ``runtime/readings/``.
+    It is a frozen value, made once when a file or a model is loaded. Each layout has its own type, in the
+    task's module or in ``runtime/readings/``.
     """
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of the outputs that are read, in the order in which they are read."""
+        """The names of the outputs that are read, in that order."""
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
-        """Raise RequestError if the outputs, by name, do not have the forms that are read."""
+        """Raise RequestError if the outputs, by name, do not have the dtypes and axes that the task reads."""
 
     def settings(self) -> Mapping[str, float]:
         """The settings that a user may replace, by name."""
@@ -101,7 +101,7 @@ class Reading(Protocol):
     def with_settings(self, **settings: float) -> Self:
         """The same reading with some of its settings replaced.
 
-        Raises RequestError for a setting that it does not have, or a value outside of its range.
+        Raises RequestError for a setting that it does not have, or a value outside its range.
         """
 
     def to_json(self) -> dict[str, Any]:
@@ -210,10 +210,10 @@ class Contract:
 
     @classmethod
     def read(cls, keys: Mapping[str, Entry], read_reading: ReadReading) -> Self:
-        """The inverse of ``to_json``, from the entries of its object by key; other keys are ignored.
+        """The inverse of ``to_json``, from the entries of its object by key. Other keys are ignored.
 
-        A file that was written before fields were has one for each output. Raises ModelFileError, naming the
-        key, if a value is not what it should be.
+        Files of older versions have no "fields"; they get one for each output. Raises ModelFileError, which
+        names the key, if a value is not what the key expects.
         """
         task = keys["task"].text()
         outputs = tuple(TensorSpec.read(entry) for entry in keys["outputs"].entries())

@@ -14,10 +14,10 @@ from typing import Any
 from onnxproof.errors import ModelFileError, RequestError
 
 LARGEST_WHOLE = 2**31 - 1
-"""The largest whole number that a document of ours needs: sizes, counts and indices all lie below it."""
+"""The largest whole number that our documents need: sizes, counts and indices all lie below it."""
 
 LARGEST_NUMBER = 3.4028235e38
-"""The largest magnitude of a number: float32's, in which the numbers end."""
+"""The largest magnitude of a number: float32's, since the numbers are used in float32."""
 
 SHOWN = 40
 """How many characters of a value an error shows."""
@@ -35,7 +35,7 @@ class Entry:
         return ModelFileError(f"{self.key} is {_shown(self.value)}, expected {expected}")
 
     def text(self, choices: Sequence[str] = ()) -> str:
-        """A text that is not empty; one of the ``choices`` if there are any."""
+        """A text that is not empty. If there are ``choices``, it is one of them."""
         value = self.value
         if not isinstance(value, str) or not value or not _encodes(value):
             raise self.refused(f"one of {', '.join(choices)}" if choices else "a text")
@@ -48,14 +48,14 @@ class Entry:
         return "" if self.value == "" and isinstance(self.value, str) else self.text()
 
     def whole(self, least: int = 0, most: int = LARGEST_WHOLE) -> int:
-        """A whole number from ``least`` to ``most``; true and false are none."""
+        """A whole number from ``least`` to ``most``. True and false are refused."""
         value = self.value
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self.refused(f"a whole number from {least} to {most}")
         return value
 
     def number(self, least: float = -LARGEST_NUMBER, most: float = LARGEST_NUMBER) -> float:
-        """A number from ``least`` to ``most``, an int if it was written as one; NaN is none."""
+        """A number from ``least`` to ``most``, as an int if it was written as one. NaN is refused."""
         value = self.value
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
             raise self.refused(f"a number from {least:g} to {most:g}")
@@ -68,14 +68,14 @@ class Entry:
         return self.value
 
     def entries(self, count: int | None = None) -> tuple["Entry", ...]:
-        """The entries of a list, ``count`` of them unless that is None."""
+        """The entries of a list. If ``count`` is given, there must be as many."""
         if not isinstance(self.value, list) or (count is not None and len(self.value) != count):
             raise self.refused("a list" if count is None else f"a list of {count}")
         return tuple(Entry(value, f"{self.key}[{index}]") for index, value in enumerate(self.value))
 
     def table(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, "Entry"]:
-        """The entries of an object by key. It must have all ``required`` keys and none but those and the
-        ``optional`` ones."""
+        """The entries of an object by key. It must have all ``required`` keys, may have the ``optional``
+        ones, and must have no others."""
         found = self.free_table()
         missing = [key for key in required if key not in found]
         if missing:
@@ -109,7 +109,7 @@ class Entry:
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """Turn what a value's own constructor refuses into a ModelFileError that names the key."""
+        """Turn a RequestError of a value's constructor into a ModelFileError that names the key."""
         try:
             yield
         except ModelFileError:
@@ -123,7 +123,7 @@ class Entry:
 
 
 def read_json(text: str) -> Entry:
-    """The document that ``text`` holds; ModelFileError if it is no JSON or nested too deeply to be read."""
+    """The document that ``text`` holds. Raises ModelFileError if it is no JSON, or nested too deeply."""
     try:
         return Entry(json.loads(text))
     except RecursionError as error:
@@ -133,7 +133,7 @@ def read_json(text: str) -> Entry:
 
 
 def _encodes(text: str) -> bool:
-    """Whether the text can be written as UTF-8: one with half of a surrogate pair cannot."""
+    """Whether the text can be written as UTF-8. Text with half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -142,11 +142,11 @@ def _encodes(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """The value in an error's words, cut short."""
+    """The value as an error shows it, cut short."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     try:
         text = json.dumps(value)
-    except (TypeError, ValueError):  # not of JSON, or a whole number with too many digits to be printed
+    except (TypeError, ValueError):  # not a JSON value, or an int with too many digits to print
         text = type(value).__name__
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,7 +1,7 @@
-"""The exceptions that onnxproof raises for what a caller can mend.
+"""The exceptions that onnxproof raises for problems that a caller can fix.
 
-Every message says what was got, what was expected and what to do. ``exit_code`` is what the
-command line returns for it.
+Every message says what was got, what was expected and what to do. ``exit_code`` is the command line's exit
+code for it.
 """
 
 from typing import ClassVar

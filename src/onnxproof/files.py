@@ -3,9 +3,9 @@
 A file is written under a hidden name beside its target and renamed. A reader sees the old file or the new
 one, and an error (a full disk, a signal) leaves the old file as it was. Hidden names are
 ``.TARGET.onnxproof-N``.
-The process that writes one holds a lock on it, which the system drops when the process dies, however it dies.
-The next writer of the same target takes what no lock protects for a leftover, and removes it. Where there are
-no such locks (Windows, some network file systems), hidden names are random and leftovers stay.
+The process that writes one holds a lock on it, which the system drops however the process dies.
+If a hidden file has no lock, the next writer of the same target takes it for a leftover, and removes it.
+Windows and some network file systems have no such locks: there, hidden names are random and leftovers stay.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ if sys.platform != "win32":
     import fcntl
 
 SLOTS = 16
-"""Hidden names that are tried for one target, so as many processes can write it at once and sweep."""
+"""Hidden names that are tried for one target. So many processes can write it at once and remove leftovers."""
 
 LONGEST_NAME = 200
 """Bytes of a target's name that its hidden name repeats. Common file systems allow 255 for the whole."""
@@ -44,7 +44,7 @@ _RENAME_EXCHANGE = 2
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises OSError, after which the old file is as it was."""
+    """Write a file whole or not at all. Raises OSError; the old file is then as it was."""
     with replacing(file) as stream:
         stream.write(content)
 
@@ -63,9 +63,9 @@ def write_json(file: Path, document: Mapping[str, Any]) -> None:
 def replacing(file: Path) -> Iterator[BinaryIO]:
     """A stream whose content takes the place of ``file`` when the block ends without an error.
 
-    A link stays, and the file that it names is replaced. A device or a pipe is written to directly. Raises
-    OSError where the file cannot be written, also where it is write-protected, which a rename alone would
-    pass over.
+    If ``file`` is a link, the file that it names is replaced, and the link stays. A device or a pipe is
+    written to directly. Raises OSError if the file cannot be written, or if it is write-protected, which a
+    rename alone would ignore.
     """
     if _is_special(file):
         with file.open("wb") as special:
@@ -73,7 +73,7 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
         return
     file = Path(os.path.realpath(file))
     if file.exists():
-        with file.open("r+b"):  # raises what writing to it would
+        with file.open("r+b"):  # raises the error that writing to it would raise
             pass
     claim = _claim(file)
     stream = os.fdopen(claim.descriptor, "w+b")
@@ -97,10 +97,10 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
-    """An empty hidden folder beside ``target``, which is removed when the block ends, whatever it holds.
+    """An empty hidden folder beside ``target``, which is removed with its content when the block ends.
 
-    What killed processes left for the same target is removed first. Raises OSError where the target's parent
-    cannot be written; parents that are missing are made, and removed again if the target did not come to be.
+    Leftovers of killed processes for the same target are removed first. Missing parents are made, and removed
+    again if the target was not made. Raises OSError if the target's parent cannot be written.
     """
     made = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,16 +115,16 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder for files that nobody keeps, in the system's place for them.
+    """An empty folder for temporary files, in the system's place for them.
 
-    It is removed when the block ends. What killed processes of this user left there is removed first.
+    It is removed when the block ends. Leftovers of this user's killed processes are removed first.
     """
     with _claimed_folder(Path(tempfile.gettempdir(), "scratch"), mode=0o700) as folder:
         yield folder
 
 
 def swap(staged: Path, target: Path) -> None:
-    """Put ``staged`` at ``target``. What was at ``target``, if anything, is at ``staged`` afterwards."""
+    """Put ``staged`` at ``target``. The old content of ``target``, if any, is at ``staged`` afterwards."""
     if not target.exists():
         staged.rename(target)
     elif not exchange(staged, target):
@@ -136,7 +136,7 @@ def swap(staged: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step. Returns False where the system cannot."""
+    """Exchange two names in one step. Returns False if the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -148,7 +148,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def explained(place: Path, flag: str = "--out", kind: str = "folder") -> Iterator[None]:
-    """Raises RequestError, which names the place and the flag that chooses another, in place of OSError."""
+    """Turn an OSError into a RequestError that names the place, and the flag that chooses another."""
     try:
         yield
     except OSError as error:
@@ -158,9 +158,9 @@ def explained(place: Path, flag: str = "--out", kind: str = "folder") -> Iterato
 
 
 def check_folder(folder: Path, flag: str = "--out") -> None:
-    """Raises RequestError if files cannot be written into ``folder``, which is not made if it is missing.
+    """Raise RequestError if files cannot be written into ``folder``. A missing folder is not made.
 
-    To be called before slow work, whose result would be lost.
+    Call it before slow work, whose result would be lost otherwise.
     """
     with explained(folder, flag):
         place = folder
@@ -173,9 +173,9 @@ def check_folder(folder: Path, flag: str = "--out") -> None:
 
 
 def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:
-    """Raises RequestError if a file to be written is one of the files that the command reads.
+    """Raise RequestError if a file to be written is one of the files that the command reads.
 
-    Links and other spellings of the same file count as that file. To be called before the work.
+    Links and other spellings of the same file count as that file. Call it before the work.
     """
     read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
     for target in targets:
@@ -189,7 +189,7 @@ def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path is ``folder`` or lies below it, seen through links and other spellings."""
+    """Whether a path is ``folder`` or lies below it, by links or other spellings too."""
     wanted = _identity(folder)
     real = Path(os.path.realpath(path))
     return wanted is not None and any(_identity(place) == wanted for place in (real, *real.parents))
@@ -216,7 +216,7 @@ def _claimed_folder(target: Path, mode: int) -> Iterator[Path]:
 
 
 def _claim(target: Path) -> _Claim:
-    """Make and lock a hidden file beside ``target``, and remove what killed processes left there."""
+    """Make and lock a hidden file beside ``target``, and remove the leftovers of killed processes there."""
     names = [_hidden(target, str(slot)) for slot in range(SLOTS)] if sys.platform != "win32" else []
     for path in names:
         _sweep(path)
@@ -225,7 +225,7 @@ def _claim(target: Path) -> _Claim:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
         except FileExistsError:
             continue
-        # Between these two lines another process may take the file for a leftover.
+        # Between opening and locking, another process may take the file for a leftover.
         if _lock(descriptor) is not False and _is_at(descriptor, path) and not _folder_of(path).exists():
             return _Claim(path, descriptor)
         os.close(descriptor)
@@ -244,7 +244,7 @@ def _folder_of(path: Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove a claim whose process died. Leaves alone what a process holds, and what another user made."""
+    """Remove a claim whose process died. A claim that a process holds or another user made stays."""
     if not os.path.lexists(path):
         return
     try:
@@ -261,7 +261,7 @@ def _sweep(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a claim that this process holds: its folder first, so that no folder is left without a lock."""
+    """Remove a claim that this process holds: first its folder, so that no folder is left without a lock."""
     shutil.rmtree(_folder_of(path), ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink()
@@ -270,7 +270,7 @@ def _remove(path: Path) -> None:
 def _lock(descriptor: int) -> bool | None:
     """Lock an open file until it is closed or its process dies.
 
-    Returns False if another process holds the lock, and None where the system has no such locks.
+    Returns False if another process holds the lock, and None if the system has no such locks.
     """
     if sys.platform == "win32":
         return None
@@ -284,7 +284,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+    """Whether an open file is still the file at ``path``."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:
@@ -292,7 +292,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _make_alike(new: Path, old: Path) -> None:
-    """Give a file the mode of another, and its owner where this process may."""
+    """Give a file the mode of another, and its owner if this process may."""
     found = old.stat()
     if sys.platform != "win32" and os.geteuid() == 0:
         with contextlib.suppress(OSError):
@@ -301,11 +301,11 @@ def _make_alike(new: Path, old: Path) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Have the content written to the disk before its name is, so that a full disk tells of itself here."""
+    """Write the content to the disk before the file is renamed, so that a full disk raises its error here."""
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system has no fsync
             raise
 
 

@@ -31,8 +31,8 @@ class _Table(BaseModel):
 class ModelTable(_Table):
     """``[model]``: which family builds the model, for which task, and from which checkpoint.
 
-    ``task`` None takes the family's first. ``classes`` are the classes' names in the model's order, for
-    the family module; None takes those that lie beside the checkpoint.
+    ``task`` None means the family's first task. ``classes`` are the classes' names in the model's order, for
+    the family module; None means those in the files beside the checkpoint.
     """
 
     family: str
@@ -52,9 +52,9 @@ class ModelTable(_Table):
 class WrapperTable(_Table):
     """``[wrapper]``: what is put around the model inside the graph.
 
-    ``decode`` is how far the graph goes from the network's raw outputs toward decisions; each family has
-    its own choices, and "auto" takes the family's first. ``mean`` and ``std`` are per channel of an input
-    in [0, 1]; None takes those of the checkpoint's folder.
+    ``decode`` is how far the graph goes from the network's raw outputs toward decisions. Each family has
+    its own choices; "auto" means the family's first. ``mean`` and ``std`` are per channel of an input
+    in [0, 1]; None means those in the checkpoint's folder.
     """
 
     scale_input: bool = False
@@ -93,14 +93,13 @@ class ExportTable(_Table):
 
 
 class ValidateTable(_Table):
-    """``[validate]``: what the file is tried on, and where decisions are cut.
+    """``[validate]``: what the file is tried on, and the thresholds of its decisions.
 
-    ``annotations`` is a JSON in COCO's layout: the pictures that it labels are measured on.
-    ``score_threshold`` None takes the task's own: 0.45 for detection, 0.5 for multilabel; ``iou_threshold``
-    None takes the network's own, or 0.45 where it has none. ``top_k`` is how
-    many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's levels of graph
-    optimization, each of which is judged. ``threads`` is the number of intra-op threads of both PyTorch and
-    ONNX Runtime.
+    ``annotations`` is a JSON file in COCO's layout. Accuracy is measured on the pictures that it labels.
+    ``score_threshold`` None means the task's own: 0.45 for detection, 0.5 for multilabel. ``iou_threshold``
+    None means the network's own, or 0.45 if it has none. ``top_k`` is how many of a picture's best classes
+    are decided on. ``optimization`` lists ONNX Runtime's levels of graph optimization, each of which is
+    judged. ``threads`` is the number of intra-op threads, of PyTorch and of ONNX Runtime.
     """
 
     images: str | None = None
@@ -131,7 +130,7 @@ class ValidateTable(_Table):
 class PredictTable(_Table):
     """``[predict]``: how ``predict`` fits a picture to the model's input.
 
-    ``input`` names the input of the family module that takes pictures; None where none does. Other
+    ``input`` names the input of the family module that takes pictures. It is None if none does. Other
     families know theirs. ``size`` is in pixels: of the short side for "crop", of the long side for
     "letterbox", of both for "stretch". "crop" resizes the short side to ``size``, then crops the centre
     to declared sizes.
@@ -143,8 +142,7 @@ class PredictTable(_Table):
 
 
 class Job(_Table):
-    """A whole job. ``dims`` and ``inputs`` hold the values of tensors.py; ``folder`` is where relative
-    paths start."""
+    """A whole job. ``dims`` and ``inputs`` hold values of tensors.py. Relative paths start at ``folder``."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: ModelTable
@@ -189,7 +187,7 @@ class Job(_Table):
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], *, folder: Path, source: str) -> Self:
-        """Check a document against the schema; JobError names the key, its value and what is allowed."""
+        """Check a document by the schema. Raises JobError with the key, its value and what is allowed."""
         if "folder" in document:
             raise JobError(f"{source}: unknown key folder: paths start at the folder that the file lies in")
         try:
@@ -201,9 +199,9 @@ class Job(_Table):
 
 
 def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
-    """Read a job file. ``overrides`` are "section.key=value" with the value in TOML, or a bare word.
+    """Read a job file. ``overrides`` are "section.key=value", with the value in TOML or as a bare word.
 
-    Raises JobError where the file is missing, is no TOML, or does not fit the schema.
+    Raises JobError if the file is missing, is no TOML, or does not fit the schema.
     """
     file = Path(path)
     try:
@@ -221,7 +219,7 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
 
 
 def override(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A document with values replaced by "section.key=value"; JobError where one is not of that form."""
+    """A document with values replaced by "section.key=value". Raises JobError for any other form."""
     changed = copy.deepcopy(document)
     for text in overrides:
         _apply(changed, text)
@@ -251,7 +249,7 @@ IN_TOMLS_WORDS = {
     "string_pattern_mismatch": 'expected letters, digits, ".", "_" and "-", a letter or a digit first',
     "tuple_type": "expected an array",
 }
-"""What pydantic says of Python's types and patterns, as the writer of a job knows them."""
+"""pydantic's messages about Python's types and patterns, in the words of a TOML file."""
 
 
 def _explain(source: str, entry: Mapping[str, Any]) -> str:

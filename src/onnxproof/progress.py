@@ -1,9 +1,9 @@
-"""How long work tells that it goes on."""
+"""How slow work reports its progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and how much there is (0: not known)."""
+"""Called with a stage's name, how much of it is done, and how much there is in all (0 if not known)."""
 
 
 def silent(stage: str, done: int, total: int) -> None:

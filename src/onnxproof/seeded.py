@@ -1,4 +1,4 @@
-"""Seeded arrays for a TensorSpec: what models are captured with, probed with and compared on."""
+"""Seeded arrays for a TensorSpec. Models are captured, probed and compared on them."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from onnxproof.errors import RequestError
 from onnxproof.tensors import TensorSpec
 
 MOST_ELEMENTS = 2**30
-"""Elements of the largest array that is made; 8 GiB while its numbers are drawn."""
+"""Elements of the largest array that is made. Drawing it takes 8 GiB."""
 
 
 def require_drawable(spec: TensorSpec, sizes: Mapping[str, int]) -> None:
-    """RequestError where an array of these sizes has more than ``MOST_ELEMENTS``."""
+    """Raise RequestError if an array of these sizes has more than ``MOST_ELEMENTS`` elements."""
     shape = spec.sized(sizes)
     elements = math.prod(shape)
     if elements > MOST_ELEMENTS:
@@ -28,8 +28,8 @@ def require_drawable(spec: TensorSpec, sizes: Mapping[str, int]) -> None:
 def draw(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator) -> NDArray[Any]:
     """An array of the spec's dtype and shape: uniform in its range, or a padding mask.
 
-    Floats without a range are in [0, 1], integers in 0..1. A mask has, in each row of its last axis, a
-    random number of ones (at least one), then zeros.
+    Without a range, floats are in [0, 1] and integers in 0..1. Each row of a mask's last axis holds a random
+    number of ones (at least one), then zeros. Raises RequestError as ``require_drawable``.
     """
     shape = spec.sized(sizes)
     require_drawable(spec, sizes)

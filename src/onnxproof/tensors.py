@@ -41,7 +41,8 @@ _AXIS_PATTERN = re.compile(r"\d+|[A-Za-z_]\w*")
 class Dim:
     """A dynamic axis: a name, the sizes from ``min`` to ``max`` inclusive, in steps of ``multiple``.
 
-    Raises RequestError where no size, or not the stated ends, satisfy all three.
+    Raises RequestError if a number is below 1, if ``min`` is above ``max``, or if one of these two is not a
+    multiple of ``multiple``.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Dim:
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
-        """The dimension of a JSON object with the keys of this class; ModelFileError for any other."""
+        """Read a JSON object with the keys of this class. Raises ModelFileError for any other value."""
         keys = entry.table(("name", "min", "max"), ("multiple",))
         with entry.naming():
             return cls(
@@ -104,11 +105,11 @@ class Dim:
         return self.min <= size <= self.max and size % self.multiple == 0
 
     def floor(self, size: float) -> int:
-        """The largest declared size that is not above ``size``; ``min`` where none is."""
+        """The largest declared size that is not above ``size``, or ``min`` if there is none."""
         return min(max(int(size) // self.multiple * self.multiple, self.min), self.max)
 
     def ceil(self, size: float) -> int:
-        """The smallest declared size that is not below ``size``; ``max`` where none is."""
+        """The smallest declared size that is not below ``size``, or ``max`` if there is none."""
         return min(max(-int(-size // self.multiple) * self.multiple, self.min), self.max)
 
 
@@ -116,8 +117,8 @@ class Dim:
 class TensorSpec:
     """A named tensor: its dtype, its axes (an int is fixed, a str is a name) and its value range.
 
-    ``range`` (inclusive) is what seeded cases draw from; it is None where nothing is drawn. A ``mask``
-    is a padding mask: in each row of the last axis ones, at least one, then zeros.
+    Seeded cases draw values from ``range`` (inclusive). It is None if none is declared. A ``mask`` is a
+    padding mask: each row of the last axis holds one or more ones, then zeros.
     """
 
     name: str
@@ -142,7 +143,7 @@ class TensorSpec:
     def parse(cls, name: str, text: str) -> Self:
         """Read ``"float32[batch, 3, height, width] in 0..255"`` or ``"int64[batch, time] as mask"``.
 
-        What stands behind the axes may be left out.
+        The part after the axes is optional.
         """
         match = _SPEC_PATTERN.fullmatch(text.strip())
         axes = [axis.strip() for axis in match[2].split(",")] if match and match[2].strip() else []
@@ -161,7 +162,7 @@ class TensorSpec:
         )
 
     def __str__(self) -> str:
-        # With every digit of the range: a bundle's job is written as this text and read back.
+        # Every digit of the range is kept, because a bundle's job is written as this text and read back.
         ends = [repr(float(end)).removesuffix(".0") for end in self.range or ()]
         limits = " as mask" if self.mask else f" in {'..'.join(ends)}" if ends else ""
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]{limits}"
@@ -172,7 +173,7 @@ class TensorSpec:
         return tuple(axis for axis in self.shape if isinstance(axis, str))
 
     def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape with every name replaced from ``sizes`` (KeyError where one is missing)."""
+        """The shape with every name replaced by its size. Raises KeyError if ``sizes`` lacks one."""
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -183,12 +184,12 @@ class TensorSpec:
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other value."""
+        """The inverse of ``to_json``. Raises ModelFileError for any other value."""
         return cls.read(Entry(value))
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
-        """As ``from_json``, of a value inside a document."""
+        """As ``from_json``, for a value inside a document."""
         keys = entry.table(("name", "dtype", "shape"), ("range", "mask"))
         limits = None
         if "range" in keys and keys["range"].value is not None:
@@ -215,8 +216,8 @@ class Field:
     """The channels ``start:stop`` of the last axis of one output, which share a meaning and a unit.
 
     ``kind`` is "continuous" (judged by its error) or "label" (a class index, judged by its flips).
-    ``stop`` None means to the end. ``ranks`` names the continuous field whose values a label is the
-    arg-max of: a flip is excused where the oracle's lead lies within that field's error.
+    ``stop`` None means to the end. If a label is the arg-max of a continuous field, ``ranks`` names that
+    field: a flip is excused if the oracle's lead is within the field's error.
     """
 
     output: str
@@ -234,7 +235,7 @@ class Field:
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
-        """The field of a JSON object with the keys of this class; ModelFileError for any other."""
+        """Read a JSON object with the keys of this class. Raises ModelFileError for any other value."""
         keys = entry.table(("output", "name", "unit"), ("start", "stop", "kind", "ranks"))
         stop, ranks = (None if keys.get(key, NONE).value is None else keys[key] for key in ("stop", "ranks"))
         return cls(
@@ -257,7 +258,7 @@ def _axis(entry: Entry) -> int | str:
 
 
 def dims_by_name(dims: Iterable[Dim]) -> dict[str, Dim]:
-    """Index dims by name; RequestError where a name comes twice."""
+    """Index dims by name. Raises RequestError if a name comes twice."""
     indexed: dict[str, Dim] = {}
     for dim in dims:
         if dim.name in indexed:

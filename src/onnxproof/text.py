@@ -1,4 +1,4 @@
-"""Text that comes from files, made safe to print, and JSON documents as text."""
+"""Text from files, made safe to print, and JSON documents as text."""
 
 import json
 import math
@@ -14,23 +14,23 @@ _UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-
 
 
 def printable(text: str) -> str:
-    r"""The text with what could steer a terminal written out, such as \x1b or \u202e.
+    r"""The text with characters that could control a terminal escaped, such as \x1b or \u202e.
 
-    Line feeds stay; a name on a line of its own goes through ``one_line``.
+    Line feeds stay. For text that must stay on one line there is ``one_line``.
     """
     return re.sub(_UNSAFE, lambda found: repr(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
-    r"""As ``printable``, with line feeds written out as \n, too."""
+    r"""As ``printable``, with line feeds escaped as \n, too."""
     return printable(text).replace("\n", "\\n")
 
 
 def json_text(document: Any, *, indent: int | None = 2) -> str:
-    """A JSON document as text that every parser and every terminal takes.
+    """A JSON document as text that is safe for every parser and every terminal.
 
-    NaN and infinities, which JSON does not have, become null. Characters that could steer a terminal, and
-    lone surrogates, are escaped as JSON escapes them, so that a parser reads the same strings.
+    NaN and infinities, which JSON does not have, become null. Characters that could control a terminal, and
+    lone surrogates, get JSON's own escapes, so that a parser reads the same strings.
     """
     try:
         text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)

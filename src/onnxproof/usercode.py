@@ -1,7 +1,7 @@
-"""Code that the user brings: what it raises is told by the user's own file and line.
+"""Code that the user brings: its errors are reported with the user's own file and line.
 
-A builder or a module may raise anything, and may call ``sys.exit``. Neither may end a run without a word, or
-be taken for a fault of onnxproof's.
+A builder or a module may raise any error, and may call ``sys.exit``. Neither may end a run without a message,
+or look like a fault of onnxproof.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from onnxproof.errors import OnnxproofError, UserCodeError
 
 LONGEST = 300
-"""Characters of a foreign error's text that a message shows."""
+"""How many characters of another code's error a message shows."""
 
 OURS = Path(__file__).resolve().parent
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
@@ -36,8 +36,8 @@ class Place:
 def users_place(error: BaseException) -> Place | None:
     """The innermost line of the user's own files that the error passed through.
 
-    Returns None if it passed through none: files of onnxproof, of Python and of installed packages are
-    not the user's.
+    Files of onnxproof, of Python and of installed packages are not the user's. Returns None if the error
+    passed through no others.
     """
     if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
         return Place(error.filename, error.lineno or 0, None)
@@ -48,9 +48,9 @@ def users_place(error: BaseException) -> Place | None:
 
 
 def raised_by_user(error: BaseException) -> bool:
-    """Whether the error was raised in a line of the user's own, or ends the program.
+    """Whether a line of the user's own files raised the error, or the error ends the program.
 
-    An error that a library raised, called by the user's code, may be the fault of whoever called both.
+    If a library raised it, called by the user's code, the fault may be that of the user code's caller.
     """
     if isinstance(error, SystemExit):
         return True
@@ -59,7 +59,7 @@ def raised_by_user(error: BaseException) -> bool:
 
 
 def innermost_place(error: BaseException) -> Place | None:
-    """The line that raised the error, whoever wrote it; None if the error was not raised in Python."""
+    """The line that raised the error, whoever wrote it. Returns None if no Python code raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     return Place(frames[-1].filename, frames[-1].lineno or 0, frames[-1].name) if frames else None
 
@@ -70,7 +70,7 @@ def told(error: BaseException) -> str:
 
 
 def told_at(error: BaseException, place: Place | None) -> str:
-    """What was raised, at a place that is known, in one line."""
+    """As ``told``, with a place that the caller knows."""
     at = "" if place is None else f" at {place}"
     if isinstance(error, SystemExit):
         return f"calls sys.exit({'' if error.code is None else repr(error.code)}){at}"
@@ -79,16 +79,16 @@ def told_at(error: BaseException, place: Place | None) -> str:
 
 
 def failure(what: str, error: BaseException) -> UserCodeError:
-    """The error to raise in place of what the user's code raised. ``what`` names that code."""
+    """The UserCodeError to raise in place of the error of the user's code. ``what`` names that code."""
     advice = "it may not end the program" if isinstance(error, SystemExit) else "mend it there"
     return UserCodeError(f"{what} {told(error)}; {advice}")
 
 
 @contextlib.contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Run the user's code: UserCodeError in place of whatever it raises, ``SystemExit`` included.
+    """Run the user's code. Raises UserCodeError in place of whatever it raises, ``SystemExit`` included.
 
-    onnxproof's own errors and KeyboardInterrupt pass.
+    onnxproof's own errors and KeyboardInterrupt pass unchanged.
     """
     try:
         yield
@@ -100,7 +100,7 @@ def user_code(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Run the user's code: UserCodeError if it calls ``sys.exit``; what it raises passes."""
+    """Run the user's code. Raises UserCodeError if it calls ``sys.exit``. Other errors pass unchanged."""
     try:
         yield
     except SystemExit as error:
@@ -115,7 +115,7 @@ def _is_users(filename: str) -> bool:
 
 
 def _first_foreign(error: BaseException) -> Place | None:
-    """The first line that is not onnxproof's or Python's: where an installed builder was entered."""
+    """The first line that is not onnxproof's or Python's. There onnxproof called an installed builder."""
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename).resolve()
         installed = not PACKAGE_FOLDERS.isdisjoint(path.parts)

@@ -13,8 +13,8 @@ from onnxproof.cli._document import document_only
 
 COMMANDS = {
     "export": "Export a job's checkpoint, prove the file, write a bundle.",
-    "validate": "Hold an ONNX file against the checkpoint that a job or a bundle names.",
-    "compare": "Hold an ONNX file against another.",
+    "validate": "Check an ONNX file against the checkpoint that a job or a bundle names.",
+    "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",
     "predict": "Run a bundle or an ONNX file on pictures.",
     "inspect": "Show what a bundle or an ONNX file is.",
@@ -25,12 +25,12 @@ COMMANDS = {
 TRACEBACK = click.Option(
     ["--traceback"], is_flag=True, expose_value=False, help="Show where in the code an error comes from."
 )
-"""Taken before and after a command's name. ``main`` looks for it itself: an error may come before any
-option is read."""
+"""Accepted before and after a command's name. ``main`` looks for it itself, because an error may come before
+click reads the options."""
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when it is called, so that --help imports none."""
+    """Imports a command's module only when the command is called, so that --help imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -69,11 +69,11 @@ def app() -> None:
 
     Exit codes: 0 done, or the verdict is pass; 1 the verdict is fail; 2 the request is wrong, or code that
     it names raised or exited; 3 capture or export failed; 4 a check could not be run; 70 an error that
-    nobody foresaw, a fault of onnxproof; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP; 141 whoever
-    read the output went away.
+    nobody foresaw, a fault of onnxproof; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP; 141 the
+    reader of the output went away.
 
-    With --json, standard output is one JSON document, {"error": {"type", "message", "exit_code"}} if there
-    is no result.
+    With --json, standard output is one JSON document. It is {"error": {"type", "message", "exit_code"}} if
+    there is no result.
     """
 
 
@@ -81,7 +81,7 @@ app.params.append(TRACEBACK)
 
 
 def main() -> None:
-    """The console script: errors for people on standard error, and the right exit code."""
+    """The console script. Errors go to standard error, in words, and set the exit code."""
     as_json = _asks_for("--json")
     with document_only() if as_json else contextlib.nullcontext():
         code = _ending.run(
@@ -91,6 +91,6 @@ def main() -> None:
 
 
 def _asks_for(flag: str) -> bool:
-    """Whether the flag stands among the arguments; what follows ``--`` is no flag."""
+    """Whether the flag is among the arguments before ``--``."""
     given = sys.argv[1:]
     return flag in (given[: given.index("--")] if "--" in given else given)

@@ -1,4 +1,4 @@
-"""The one JSON document that a command prints with ``--json``, apart from whatever else is printed."""
+"""The one JSON document that a command prints with ``--json``, kept apart from all other output."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ STDOUT, STDERR = 1, 2
 """File descriptors."""
 
 _kept: ContextVar[int | None] = ContextVar("kept", default=None)
-"""The file descriptor that standard output had before ``document_only``; None outside of it."""
+"""A copy of standard output's file descriptor from before ``document_only``. None outside of it."""
 
 
 @contextlib.contextmanager
 def document_only() -> Iterator[None]:
-    """Send to standard error whatever is printed, by Python or past it, except by ``show_json``.
+    """Send all output to standard error, except that of ``show_json``.
 
-    A builder that prints, or a library that does, would else break the document.
+    Otherwise a builder or a library that prints, from Python or from C, would break the document.
     """
     sys.stdout.flush()
     try:
@@ -43,7 +43,7 @@ def document_only() -> Iterator[None]:
 
 
 def show_json(document: Any) -> None:
-    """One JSON document on standard output, in UTF-8."""
+    """Print one JSON document on standard output, in UTF-8."""
     text = json_text(document)
     kept = _kept.get()
     if kept is None:

@@ -1,7 +1,7 @@
-"""How a run ends: its exit code, and what is said of an error, to people or as JSON.
+"""How a run ends: its exit code, and an error's message, for people or as JSON.
 
-0, 1, 3 and 4 are the commands' own, and 2 is a wrong request. An exception that nobody foresaw is none of
-these: CI must not read it as a verdict.
+Exit codes 0, 1, 3 and 4 are the commands' own, and 2 is a wrong request. An exception that nobody foresaw
+gets another, so that CI does not read it as a verdict.
 """
 
 import contextlib
@@ -44,13 +44,12 @@ EXTRAS = {
     "cjm_yolox_pytorch": "cjm_yolox_pytorch",
     "cjm_psl_utils": "cjm_yolox_pytorch",
 }
-"""Which extra brings a package that the base install does without."""
+"""The extra that installs a package which is not in the base install."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """An exit code, and what went wrong: the error's type and a message. ``text`` is what standard error
-    gets."""
+    """An exit code, the error's type, and its message. ``text`` is what is printed on standard error."""
 
     exit_code: int
     type: str
@@ -63,12 +62,12 @@ class Ending:
 
 
 class ReaderGoneError(Exception):
-    """Whoever read standard output went away."""
+    """The reader of standard output went away."""
 
 
 @contextlib.contextmanager
 def reader_may_go() -> Iterator[None]:
-    """ReaderGoneError in place of the error of a broken pipe, which click would end with exit code 1."""
+    """Raise ReaderGoneError in place of the error of a broken pipe, for which click would exit with 1."""
     try:
         yield
     except OSError as error:
@@ -78,8 +77,10 @@ def reader_may_go() -> Iterator[None]:
 
 
 def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> int:
-    """Run a command to its end, whatever it raises; its exit code. An error is told on standard error and,
-    with ``as_json``, as the document on standard output."""
+    """Run a command and return its exit code, whatever the command raises.
+
+    An error goes to standard error and, with ``as_json``, to standard output as the document.
+    """
     try:
         with stopping_raises():
             code = command()
@@ -91,7 +92,7 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
                 traceback.print_exception(error)
             _tell(ending, as_json=as_json)
         except OSError as second:
-            # A terminal that hung up takes no message, and the signal that told so says how the run ended.
+            # A terminal that hung up takes no message. The run then ends as the signal (SIGHUP) says.
             if not isinstance(error, Stopped):
                 if not _is_broken_pipe(second):
                     raise
@@ -103,7 +104,7 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
 
 
 def ending_of(error: BaseException) -> Ending:
-    """How a run that raised this ends."""
+    """How a run ends that raised this error."""
     kind = type(error).__name__
     if isinstance(error, OnnxproofError):
         return _ending(error.exit_code, kind, str(error))
@@ -144,8 +145,7 @@ def _tell(ending: Ending, *, as_json: bool) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and if it only ends the program, what it came from: rich turns a broken pipe into
-    ``sys.exit(1)``."""
+    """The error and, if it is SystemExit, the one behind it: rich calls ``sys.exit(1)`` for a broken pipe."""
     yield error
     if isinstance(error, SystemExit) and error.__context__ is not None:
         yield error.__context__
@@ -156,8 +156,8 @@ def _is_broken_pipe(error: BaseException) -> bool:
 
 
 def _let_go() -> None:
-    """Send to nowhere what is still buffered for a reader that went away: the interpreter flushes it at its
-    end, and would complain."""
+    """Discard the output that is still buffered for a reader that went away. Otherwise the interpreter's last
+    flush would print an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STDOUT)
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What predict prints of outputs as they are: their names, shapes and a summary of their values."""
+"""What predict prints of raw outputs: their names, shapes and a summary of their values."""
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,19 @@ from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.text import one_line
 
 JSON_VALUES = 1000
-"""Outputs with more values than this stand in JSON without them; --out writes them all."""
+"""JSON leaves out the values of outputs with more than this many. --out writes all values."""
 
 Run = Callable[[Path | None], Mapping[str, Any]]
-"""The outputs for a picture, or for what was given without one."""
+"""Returns the outputs for a picture, or for the other inputs alone if it gets None."""
 
 
 def print_outputs(
     run: Run, images: Sequence[Path], *, read: Sequence[Path], out: Path | None, as_json: bool
 ) -> int:
-    """Run once for each image, or once without one, and print the outputs. ``read`` are the files that the
-    command reads, none of which ``out`` may be."""
+    """Run once for each image, or once without one, and print the outputs.
+
+    ``read`` are the files that the command reads. Raises RequestError if ``out`` is one of them.
+    """
     if out is not None and len(images) > 1:
         raise RequestError(f"--out writes the outputs of one run, got {len(images)} images: give one")
     if out is not None:
@@ -47,7 +49,7 @@ def print_outputs(
 
 
 def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Run:
-    """How a file whose inputs' meaning is not known runs: a picture goes where one fits."""
+    """How to run a file that does not say what its inputs mean: a picture goes to the input that it fits."""
 
     def run(image: Path | None) -> Mapping[str, Any]:
         if image is None:
@@ -82,7 +84,7 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Raises RequestError if ``out`` is a file of another kind, such as the weights of an ONNX file."""
+    """Raise RequestError if ``out`` is a file of another kind, such as the weights of an ONNX file."""
     if out.suffix.lower() == ".npz" or not out.is_file() or not out.stat().st_size:
         return
     if not zipfile.is_zipfile(out):

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, as an exception, so that whatever it was writing is cleaned up."""
+"""Signals that ask a process to end, as an exception, so that unfinished files are cleaned up."""
 
 import contextlib
 import math
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-"""Signals that end a process without cleaning up, unless they are handled. SIGBREAK is of Windows."""
+"""Signals that end a process without cleaning up, unless they are handled. SIGBREAK is Windows'."""
 
 SAME_REQUEST_S = 2.0
 """Seconds within which signals are one request to stop: service managers send SIGHUP right after SIGTERM."""
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end. No Exception, so that nothing on the way takes it for a failure."""
+    """A signal asked the process to end. It is no Exception, so ``except Exception`` does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,12 +28,12 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopping_raises() -> Iterator[None]:
-    """Raises Stopped in the main thread when one of ``STOPPING`` arrives.
+    """Raise Stopped in the main thread when one of ``STOPPING`` arrives.
 
-    One that follows within ``SAME_REQUEST_S`` is part of the same request, and does not cut the cleaning up
-    short. A later one raises again, for a library may have swallowed the first. A signal that is ignored
-    already, as SIGHUP is by nohup, stays ignored. After a stop this holds until the process ends, which a
-    signal that comes later still ends at once.
+    A second signal within ``SAME_REQUEST_S`` belongs to the same request and is ignored, so that it does not
+    interrupt the cleaning up. A later one raises again, because a library may have swallowed the first. A
+    signal that is already ignored, as SIGHUP is under nohup, stays ignored. Once Stopped has left the block,
+    the handlers stay, and a later signal ends the process at once.
     """
     raised, ended = -math.inf, False
 

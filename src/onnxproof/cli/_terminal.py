@@ -22,13 +22,13 @@ from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict
 
 LOG_WIDTH = 140
-"""Columns of a table that goes to a file or a pipe, wide enough to break no cell."""
+"""Columns of a table that goes to a file or a pipe: wide enough that no cell is broken."""
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
 
 class _Count(MofNCompleteColumn):
-    """Nothing for a stage whose length is not known."""
+    """Shows nothing for a stage whose length is not known."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.total is None else super().render(task)
@@ -36,8 +36,8 @@ class _Count(MofNCompleteColumn):
 
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
-    """A bar for each stage on standard error; nothing where that is no terminal."""
-    # Bound to the stream as it is now: capture puts another in its place to keep the exporters quiet.
+    """Show a bar for each stage on standard error. Shows nothing if that is no terminal."""
+    # Keep the stream of now: capture replaces sys.stderr to keep the exporters quiet.
     console = Console(file=sys.stderr)
     columns = (
         SpinnerColumn(),
@@ -61,7 +61,7 @@ def progress() -> Iterator[Report]:
 
 
 def show_verdict(verdict: Verdict, *, json_only: bool) -> int:
-    """Print the verdict's table (to standard error where JSON has standard output); its exit code."""
+    """Print the verdict's table, on standard error if JSON needs standard output. Returns the exit code."""
     console = Console(stderr=json_only)
     if not console.is_terminal:
         console = Console(stderr=json_only, width=LOG_WIDTH)

@@ -13,7 +13,7 @@ from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
 from onnxproof.validate.bisect.result import Bisection, Leaving
 
 FOUND = 1
-"""The exit code where nodes were named."""
+"""The exit code if nodes are named."""
 
 
 @click.command("bisect")
@@ -30,22 +30,22 @@ FOUND = 1
     help="The ONNX file to bisect, in place of the bundle's own.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Where the nodes go as a file of their own: bisect/NAME."
+    "--out", type=click.Path(path_type=Path), help="A folder for a file of these nodes. Default: bisect/NAME."
 )
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
 )
 @click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, a bundle's too.",
+    help="Replace a value of the job, or of a bundle's job.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
@@ -58,11 +58,11 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Name the nodes of an ONNX file that introduce error, as against those that only pass it on.
+    """Name the nodes of an ONNX file that introduce error, and not those that only pass it on.
 
-    Each node is run on what PyTorch computes in float64 from the checkpoint that JOB or BUNDLE names. Exit
-    codes: 0 no node introduces more error than float rounding; 1 nodes are named; 2 the request is wrong;
-    4 it could not be run.
+    Each node is run on the inputs that PyTorch computes for it in float64, from the checkpoint that JOB or
+    BUNDLE names. Exit codes: 0 no node introduces more error than float rounding; 1 nodes are named; 2 the
+    request is wrong; 4 it could not be run.
     """
     with progress() as report:
         found = bisect(

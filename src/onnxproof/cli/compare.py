@@ -22,17 +22,17 @@ COMPARISON_FILE = "comparison.json"
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
 )
 @click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, a bundle's too.",
+    help="Replace a value of the job, or of a bundle's job.",
 )
 @click.option(
     "--dim", "dims", multiple=True, metavar="NAME=RANGE", help='Sizes to try, such as "batch=1..8".'
@@ -41,9 +41,9 @@ COMPARISON_FILE = "comparison.json"
     "--inputs",
     multiple=True,
     metavar="NAME=DTYPE[AXES] in LOW..HIGH",
-    help="What an input takes, of a file that onnxproof did not write.",
+    help="What an input takes, if onnxproof did not write the file.",
 )
-@click.option("--images", metavar="GLOB", help="Pictures to try, seen from here.")
+@click.option("--images", metavar="GLOB", help="Pictures to try, from the working directory.")
 @click.option("--effort", type=click.Choice(("quick", "normal", "thorough")), help="How many cases to run.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of ONNX Runtime, and of PyTorch.")
 @click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
@@ -63,10 +63,10 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> int:
-    """Hold the ONNX file B against the ONNX file A: before and after a simplifier, a version bump.
+    """Compare the ONNX file B with the ONNX file A: before and after a simplifier, a version bump.
 
-    With --job, or where A is a bundle with its checkpoint at hand, PyTorch judges both. Otherwise B is held
-    against A, in units of A's own float error, and nothing needs torch.
+    With --job, or if A is a bundle whose checkpoint is there, both are checked against PyTorch. Otherwise B
+    is compared with A, in units of A's own float error, and torch is not needed.
     """
     if out is not None:
         check_folder(out)
@@ -99,7 +99,7 @@ def command(
 
 
 def _by_name(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:
-    """NAME=TEXT by name; RequestError where one has another form or a name comes twice."""
+    """The TEXT of each NAME=TEXT by name. Raises RequestError for another form, or a name given twice."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

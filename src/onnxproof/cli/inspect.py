@@ -26,16 +26,16 @@ WITHOUT_ONNX = "not looked for, this needs the package onnx: pip install 'onnxpr
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
-    help="What the file is meant to run in. [default: what the bundle was exported for, or onnxruntime]",
+    help="The runtime that the file is for. [default: the one that the bundle is for, or onnxruntime]",
 )
-@click.option("--axes", is_flag=True, help="Also look for axes that a constant holds at one size.")
+@click.option("--axes", is_flag=True, help="Also look for axes that a constant fixes at one size.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
     """Show the inputs, outputs, dims, classes and provenance of a bundle or an ONNX file, and its hazards.
 
-    Of a file that onnxproof did not write: inputs, outputs, opset, producer and metadata; its "task" in
-    JSON is null. Hazards are what the graph shows without being run. They are shown and not judged: the exit
-    code is 0 whatever they are; onnxproof validate judges.
+    For a file that onnxproof did not write: inputs, outputs, opset, producer and metadata; its "task" in
+    JSON is null. Hazards are found in the graph without running it. inspect only shows them, so its exit code
+    is 0 whatever they are; onnxproof validate judges them.
     """
     plain = load_plain(model)
     manifest = predictor_of(plain.session, plain.file).manifest if plain.by_onnxproof else None
@@ -55,18 +55,18 @@ def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
 
 
 def _target_of(model: Path) -> str:
-    """What a bundle's job exported it for; a lone file does not say."""
+    """The runtime that a bundle was exported for. A lone file does not say, so it gets the first."""
     if not (model / MANIFEST_FILE).is_file():
         return TARGETS[0]
     try:
         job = read_manifest(model).job or {}
     except ModelFileError:
-        return TARGETS[0]  # the file's own metadata is shown, which is whole
+        return TARGETS[0]  # manifest.json is broken; what is shown comes from the file's own metadata
     return str(job.get("export", {}).get("target", TARGETS[0]))
 
 
 def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
-    """What onnxproof.validate.hazards found, a sequence of its ``Found``; None, and why, where it cannot
+    """What onnxproof.validate.hazards found, a sequence of its ``Found``. None, and the reason, if it cannot
     look."""
     try:
         hazards = importlib.import_module("onnxproof.validate.hazards")

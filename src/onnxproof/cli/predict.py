@@ -21,7 +21,7 @@ from onnxproof.runtime.request import files_named
 from onnxproof.text import one_line
 
 NONE_WORKED = 2
-"""The exit code of a request of which no picture could be predicted."""
+"""The exit code if none of a request's pictures worked."""
 
 
 @click.command("predict")
@@ -46,14 +46,14 @@ NONE_WORKED = 2
     metavar="NAME=FILE",
     multiple=True,
     help="Feed an input from a .npy, .npz or picture; a .npz alone feeds several by name. Repeatable; "
-    "what it feeds is the same beside each IMAGE.",
+    "each IMAGE gets the same.",
 )
 @click.option(
     "--scale",
     type=click.FloatRange(0, min_open=True),
-    help="What white is in a float32 input that a picture goes into: 1 unless given, often 255.",
+    help="The value of white in a float32 input that takes a picture: 1 unless given, often 255.",
 )
-@click.option("--raw", is_flag=True, help="Print the outputs as they are, also where the file has a task.")
+@click.option("--raw", is_flag=True, help="Print the outputs as they are, even if the file has a task.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .npz to write raw outputs into; implies --raw."
 )
@@ -74,16 +74,16 @@ def command(
 ) -> int:
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
 
-    A file that onnxproof exported prints what it decides. With --raw or --out, of the task raw, and of any
-    other file, the outputs' names, shapes and a summary are printed; with --json also the values of
-    outputs of up to 1000. Without IMAGE and --request, --json prints one object in place of a list.
+    For a file that onnxproof exported, its decisions are printed. With --raw or --out, for the task raw, and
+    for any other file, the outputs' names, shapes and a summary are printed; with --json also the values of
+    outputs that have up to 1000. Without IMAGE and --request, --json prints one object in place of a list.
 
-    --request takes {"input_data": {"columns": ["image"], "data": [...]}} with a picture in base64, a path
-    or, with --allow-urls, a URL for each datum, and prints a JSON list in its order. A picture that
-    cannot be used is {"error": ...} in its place: the exit code is 0 if at least one picture worked and
-    2 if none did.
+    --request takes {"input_data": {"columns": ["image"], "data": [...]}}, where each datum is a picture in
+    base64, a path or, with --allow-urls, a URL. It prints a JSON list in that order. A picture that cannot be
+    used becomes {"error": ...} in its place. The exit code is 0 if at least one picture worked, and 2 if
+    none did.
     """
-    # Pictures above Pillow's limit are refused, and in our words.
+    # Pictures above Pillow's limit are refused with our own message.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     if request_file is not None and images:
         raise RequestError("--request names the pictures itself: leave out IMAGE, or --request")
@@ -127,7 +127,7 @@ def command(
 
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The texts of --input that give a picture to the input that takes them, and the others."""
+    """The values of --input that give a picture to the input for pictures, and the others."""
     spec = predictor.manifest.preprocess
     pictures = [
         text
@@ -155,8 +155,10 @@ def _predict(
     *,
     as_json: bool,
 ) -> int:
-    """Print the decisions on each image, or on the arrays alone. ``read`` are the files that the command
-    reads, none of which may be drawn over."""
+    """Print the decisions on each image, or on the arrays alone.
+
+    ``read`` are the files that the command reads. Raises RequestError if a drawing would replace one of them.
+    """
     if draw is not None and not images:
         raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
     names = drawing_names(images)
@@ -185,7 +187,7 @@ def _refuse_for_outputs(has_task: bool, **flags: object) -> None:
         if value is not None:
             flag = {"request_file": "--request"}.get(name, f"--{name.replace('_', '-')}")
             raise RequestError(
-                f"{flag} needs to know what the outputs mean, and raw outputs say nothing of it: "
+                f"{flag} needs to know what the outputs mean, which raw outputs do not say: "
                 f"{advice}, or leave it out"
             )
 
@@ -230,7 +232,7 @@ def _read_request(file: Path) -> bytes:
 
 
 def _check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> None:
-    """Raises RequestError before anything is drawn if that would fail, or lose a file."""
+    """Raise RequestError if drawing would fail or lose a file, before anything is drawn."""
     check_folder(folder, "--draw")
     files = [folder / name for name in names]
     refuse_inputs(files, read, "--draw")

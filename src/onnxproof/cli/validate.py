@@ -24,17 +24,17 @@ from onnxproof.pipeline import validate
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="Where the checkpoint lies now, of a bundle that moved; its SHA-256 must be the manifest's.",
+    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
 )
 @click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; take a checkpoint that is another."
+    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, a bundle's too.",
+    help="Replace a value of the job, or of a bundle's job.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print parity.json's document and nothing else.")
 def command(
@@ -46,7 +46,7 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Hold an ONNX file against the checkpoint that JOB or BUNDLE names."""
+    """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if out is not None:
         check_folder(out)
         read = inputs_of(source, onnx_file=onnx_file, checkpoint=checkpoint, overrides=overrides)

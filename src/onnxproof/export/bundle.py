@@ -32,10 +32,10 @@ SHOWN_NAMES = 5
 def staged_bundle(target: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """An empty folder beside ``target`` that takes its place when the block ends without an error.
 
-    What is at ``target`` stays there, whole, until then, and after an error for good. A link stays, and
-    the folder that it names is replaced. Raises RequestError if the target cannot be written, if it is
-    neither empty nor a bundle that onnxproof wrote, or if one of ``inputs`` lies in it. This is checked
-    before the block, and again after it.
+    Until then ``target`` keeps its old content; after an error it keeps that for good. If ``target`` is a
+    link, the folder that it names is replaced, and the link stays. Raises RequestError if the target cannot
+    be written, if it is neither empty nor a bundle that onnxproof wrote, or if one of ``inputs`` lies in it.
+    This is checked before the block, and again after it.
     """
     target = Path(os.path.realpath(target))
     inputs = tuple(inputs)
@@ -45,14 +45,14 @@ def staged_bundle(target: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
         _check(target, target, inputs)
         swap(staged, target)
         try:
-            _check(target, staged, inputs)  # what has come to the target since
+            _check(target, staged, inputs)  # the old content: files may have come since the last check
         except RequestError:
             swap(staged, target)
             raise
 
 
 def _check(target: Path, folder: Path, inputs: Iterable[Path]) -> None:
-    """Raises RequestError if ``folder``, which is at ``target`` or was, must not be removed."""
+    """Raises RequestError if ``folder`` must not be removed. It is at ``target``, or was until the swap."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{target} is a file: name another folder with --out")
     if folder.parent.exists() and not folder.parent.is_dir():
@@ -77,10 +77,10 @@ def _check(target: Path, folder: Path, inputs: Iterable[Path]) -> None:
 
 
 def why_kept(folder: Path) -> str | None:
-    """What in a folder would be lost if it was replaced, in words. Returns None if nothing would be.
+    """Why a folder must not be replaced, in words. Returns None if it may be.
 
-    Nothing would be if the folder is empty, or holds a manifest and a model and no file that export does not
-    write. A link counts by its own name, for what it names stays.
+    It may be if it is empty, or if it holds a manifest, a model, and only files that export writes. A link
+    is judged by its own name, because the file that it names stays.
     """
     names = sorted(entry.name for entry in folder.iterdir() if entry.name not in SYSTEM_FILES)
     if not names:

@@ -1,4 +1,4 @@
-"""Turn a wrapped model into an ONNX graph: torch.export first, TorchScript where that fails."""
+"""Turn a wrapped model into an ONNX graph: with torch.export, or with TorchScript if that fails."""
 
 import contextlib
 import gc
@@ -26,13 +26,14 @@ from onnxproof.wrappers.family import WrappedModel
 Exporter = Literal["torch.export", "torchscript"]
 
 TORCH_EXPORT_STEPS = 5
-"""torch.export takes sizes 0 and 1 for constants, in feature maps too: at 5 strides of 32 pixels a map of a
-128th of the picture has two cells."""
+"""The least number of a dim's steps that torch.export captures at. It treats sizes 0 and 1 as constants, in
+feature maps too: with 5 steps of 32 pixels, a map at 1/128 of the picture's size still has two cells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """An ONNX graph, which exporter made it, and why not the first choice (None where it was)."""
+    """An ONNX graph and the exporter that made it. ``fallback_reason`` says why the first choice did not, and
+    is None if it did."""
 
     proto: onnx.ModelProto
     exporter: Exporter
@@ -49,10 +50,10 @@ def capture(
 ) -> Captured:
     """Export ``module`` (the model's own, or a folded copy) with the model's dims as dynamic axes.
 
-    ``optimize`` runs the optimizer of torch's own exporter: a waste where a simplifier comes after,
-    since it takes a third of the export.
+    ``optimize`` runs the optimizer of torch's own exporter. It takes a third of the export's time, which is
+    wasted if a simplifier runs afterwards.
 
-    Raises ExportError where capture fails, or where the exporter wrote another opset than asked for.
+    Raises ExportError if capture fails, or if the exporter wrote another opset than asked for.
     """
     if exporter == "torchscript":
         return Captured(_with_torchscript(model, module, opset), "torchscript", None)
@@ -75,8 +76,7 @@ def capture(
 
 
 def capture_sizes(dims: Sequence[Dim], least: int = 2) -> dict[str, int]:
-    """Small sizes to capture at, different for each dimension, and ``least`` or more steps where they can
-    be."""
+    """Small sizes to capture at: another for each dim, and at least ``least`` steps if the dim allows it."""
     sizes: dict[str, int] = {}
     for position, dim in enumerate(dims):
         steps = max(least + position, -(-dim.min // dim.multiple))
@@ -189,8 +189,8 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep Python's cycle collector from walking the millions of small objects that a symbolic trace
-    keeps alive: it frees next to nothing and takes a fifth of the time."""
+    """Pause Python's cycle collector. It takes a fifth of a capture's time to walk the millions of small
+    objects that a symbolic trace keeps alive, and frees next to nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -202,10 +202,11 @@ def _collector_paused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_graph_dump() -> Iterator[None]:
-    """Keep the TorchScript exporter from switching on the log in which it dumps the graph when it fails.
+    """Keep the TorchScript exporter from switching on the log into which it dumps the graph when it fails.
 
-    It means to leave the log as it was, but tests the function that would tell instead of calling it
-    (torch 2.15, ``setup_onnx_logging``); and the log is written in C++, past ``sys.stdout``.
+    The exporter means to switch on the log only if it was on before. But it tests the function that tells
+    so instead of calling it (torch 2.15, ``setup_onnx_logging``), so it always does. The log is written in
+    C++, past ``sys.stdout``.
     """
     switch = torch._C._jit_set_onnx_log_enabled
     switch(False)

@@ -22,9 +22,9 @@ ENVELOPES = ("model", "state_dict")
 def load_checkpoint(path: Path, stems: Collection[str] = ()) -> Checkpoint:
     """Load a checkpoint file, or the one checkpoint in a folder.
 
-    ``stems`` are the file's possible names (without suffix) where a folder holds several. Only tensors
+    ``stems`` are the names, without suffix, that the file may have if a folder holds several. Only tensors
     are read: pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError
-    where there is no such file, it is broken, or it holds more than tensors.
+    if there is no such file, if it is broken, or if it holds more than tensors.
     """
     file = find_checkpoint(path, stems)
     state = _read(file)
@@ -45,10 +45,10 @@ def _read(file: Path) -> Any:
         if file.suffix == ".safetensors":
             return load_file(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that it then refuses
+            warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        # In a damaged file the readers stumble over anything (EOFError, UnicodeDecodeError, …).
+        # On a damaged file the readers raise errors of many types (EOFError, UnicodeDecodeError, …).
         code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if code is not None:
             raise CheckpointError(

@@ -22,11 +22,11 @@ def interface_of(proto: onnx.ModelProto) -> tuple[Port, ...]:
 def finish(
     proto: onnx.ModelProto, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]
 ) -> onnx.ModelProto:
-    """Name the axes as the specs do and strip what is neither function nor interface.
+    """Name the axes as the specs do, and strip what changes neither the outputs nor the interface.
 
-    Exporters leave traces, machine paths and symbolic expressions in names of axes, documentation
+    Exporters leave stack traces, machine paths and symbolic expressions in names of axes, documentation
     and metadata, partly in hash order. An axis that the graph froze keeps its size, so that validate
-    sees it. Raises ExportError where names, dtypes or ranks are not the specs'.
+    sees it. Raises ExportError if names, dtypes or ranks differ from the specs'.
     """
     finished = onnx.ModelProto()
     finished.CopyFrom(proto)
@@ -72,7 +72,10 @@ def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, .
 
 
 def stamp(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
-    """The file's bytes with the manifest in its metadata; the same graph gives the same bytes."""
+    """The file's bytes, with the manifest in its metadata. The same graph gives the same bytes.
+
+    Raises ExportError if the graph is not valid ONNX.
+    """
     stamped = onnx.ModelProto()
     stamped.CopyFrom(proto)
     onnx.helper.set_model_props(stamped, {METADATA_KEY: manifest.to_metadata()})

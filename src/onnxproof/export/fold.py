@@ -2,8 +2,8 @@
 
 A convolution followed by a batch norm in evaluation mode is one convolution with scaled weights:
 w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps) for each output channel
-(Jacob et al. 2018, arXiv:1712.05877, section 3.2). Rounding once instead of at every step leaves the
-graph nearer to the true function than the model was.
+(Jacob et al. 2018, arXiv:1712.05877, section 3.2). Because the weights are rounded once instead of at every
+step, the graph is nearer to the exact function than the model was.
 """
 
 import copy
@@ -18,20 +18,20 @@ from onnxproof.errors import UserCodeError
 from onnxproof.usercode import no_exit
 
 AGREEMENT = 1e-9
-"""The largest relative difference, in float64, between a model and its folded self: far above what
-float64 rounding can add up to (1e-12 in networks of a hundred layers), far below any real change."""
+"""The largest relative difference, in float64, that a model and its folded copy may have. Rounding adds up
+to far less (1e-12 in networks of a hundred layers), and any real change is far larger."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, int]:
-    """A copy of ``module`` with batch norms folded, and how many were.
+    """A copy of ``module`` with its batch norms folded, and how many were.
 
-    ``inputs`` are an example, which shows which convolution feeds which norm. The folded model is
-    run against the original on it, in float64. If they disagree (a convolution's output was also used
-    elsewhere, say), or the model does not run in float64, the copy is returned unfolded, with 0. Raises
-    UserCodeError if the model calls ``sys.exit``.
+    ``inputs`` are example inputs. Running them shows which convolution feeds which norm, and then whether
+    the folded model agrees with the original in float64. If it does not (because a convolution's output is
+    also used elsewhere, say), or if the model does not run in float64, the copy is returned unfolded, with
+    0. Raises UserCodeError if the model calls ``sys.exit``.
     """
     exact = copy.deepcopy(module).double()
     exact_inputs = [value.double() if value.is_floating_point() else value for value in inputs]
@@ -45,8 +45,8 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     except UserCodeError:
         raise
     except Exception:  # noqa: BLE001
-        # A module that fixed its dtype somewhere fails in its own way: any type at all. What fails in
-        # float32, too, fails again in capture, and is told there.
+        # A module that fixes a dtype somewhere may raise an error of any type here. An error that also
+        # comes in float32 is raised again in capture, and reported there.
         return copy.deepcopy(module), 0
     if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
         return copy.deepcopy(module), 0
@@ -59,7 +59,7 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
 
 
 def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, str]]:
-    """Names of convolutions and of the norms that they feed, where each is called exactly once."""
+    """Pairs of a convolution's name and the norm's that it feeds, if both are called exactly once."""
     made_by: dict[int, str] = {}
     calls: dict[str, int] = {}
     pairs: dict[str, str] = {}

@@ -35,7 +35,7 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
     captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
     if captured.fallback_reason is not None:
         notes.append(f"captured with TorchScript: {captured.fallback_reason}")
-    # With the specs' axes: an axis that the exporter could not tell and onnxsim can is no change then.
+    # With the specs' axes named first, an axis that only onnxsim can infer does not count as a change.
     proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
     if simplifying:
         progress("simplify", 0, 0)
@@ -48,7 +48,7 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
 
 
 def unsimplified(graph: Graph, model: WrappedModel, reason: str) -> Graph:
-    """The same graph as it was captured; ``reason`` says in a note why."""
+    """The same graph as it was before the simplifier. ``reason`` goes into a note."""
     return replace(
         graph,
         proto=finish(graph.captured.proto, model.inputs, model.outputs),

@@ -19,6 +19,6 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
     model = family.build(job, checkpoint)
     if checkpoint is not None:
-        # As the checkpoint holds them: in the model they are float32 already.
+        # Of the checkpoint's own tensors: in the model they are float32 already.
         model = replace(model, notes=notes_on(checkpoint.state_dict))
     return model, checkpoint

@@ -1,4 +1,4 @@
-"""Simplify a graph with onnxsim, under contract: what the outside sees must not change."""
+"""Simplify a graph with onnxsim, and refuse the result if its inputs or outputs changed."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from onnxproof.export.finish import interface_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simplified:
-    """The graph to go on with, and why it is not the simplified one (None where it is)."""
+    """The graph to use. ``refusal`` says why it is not the simplified one; it is None if it is."""
 
     proto: onnx.ModelProto
     refusal: str | None
@@ -35,9 +35,9 @@ def _quiet() -> Iterator[None]:
 
 
 def simplify(proto: onnx.ModelProto) -> Simplified:
-    """Run onnxsim; keep the given graph where it fails or where the interface changes.
+    """Run onnxsim. Keep the given graph if onnxsim fails or changes the interface.
 
-    onnxsim's own comparison is left off: validate does the same job on more inputs and a sharper rule.
+    onnxsim's own comparison is off: validate compares on more inputs and by a stricter rule.
     """
     try:
         with _quiet():

@@ -28,7 +28,7 @@ SHOWN_PICTURES = 4
 def manifest_of(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, exporter: str, simplifier: str
 ) -> Manifest:
-    """What the file of a model says of itself, before its own checksum is known."""
+    """The manifest of a model's file, without the file's checksum, which is not known yet."""
     return Manifest(
         name=job.name,
         task=model.task,
@@ -65,8 +65,10 @@ def write_manifest(
     folder: Path,
     target: Path,
 ) -> Manifest:
-    """Write the model file and ``manifest.json``, and return the manifest. ``target`` is where the bundle
-    will lie, from which the job's paths start."""
+    """Write the model file and ``manifest.json``, and return the manifest.
+
+    ``target`` is the bundle's final place. The manifest's paths are relative to it.
+    """
     manifest = replace(
         write_model(job, model, checkpoint, graph, folder),
         model_sha256=sha256_of(folder / MODEL_FILE),
@@ -77,10 +79,10 @@ def write_manifest(
 
 
 def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
-    """The job as a document whose paths start at the bundle.
+    """The job as a document whose paths are relative to the bundle.
 
-    ".." goes up from where a link leads, so links on the way are followed; the last name is kept,
-    since files that belong to a checkpoint lie beside its link.
+    Links to folders on the way are resolved, because ".." goes up from the folder that a link names. The
+    last name of a path is not: files that belong to a checkpoint lie beside the link to it.
     """
     document = job.to_json()
     start = os.path.realpath(target)
@@ -99,7 +101,7 @@ def _from(start: str, path: Path) -> str:
 
 
 def load_written(job: Job, folder: Path) -> Predictor:
-    """The finished bundle as a user loads it; ExportError where that fails."""
+    """The finished bundle, loaded as a user would. Raises ExportError if that fails."""
     try:
         return load(folder, providers=job.validation.providers, threads=job.validation.threads)
     except ModelFileError as error:
@@ -107,7 +109,10 @@ def load_written(job: Job, folder: Path) -> Predictor:
 
 
 def draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
-    """Draw the file's decisions on a few of the job's pictures, where pictures alone lead to any."""
+    """Draw the file's decisions on a few of the job's pictures.
+
+    Draws nothing if the task decides nothing, or if the model has inputs besides the picture.
+    """
     pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
     manifest = predictor.manifest
     if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
