@@ -19,8 +19,8 @@ SHOWN = 60
 def manifest_check(manifest: Manifest, file: Path) -> Check:
     """Whether ``manifest.json`` agrees with the metadata in the model ``file`` and with its graph.
 
-    The reason names every key that differs. What the model itself says is held against the metadata by the
-    hazard ``metadata``. Raises ModelFileError if the file is no ONNX file.
+    The reason names every key that differs. The hazard ``metadata`` compares the metadata with the PyTorch
+    model. Raises ModelFileError if the file is no ONNX file.
     """
     graph = OnnxGraph.read(file)
     wrong = [*_against_metadata(manifest, graph), *against_graph(manifest, graph)]
@@ -42,7 +42,7 @@ def _against_metadata(manifest: Manifest, graph: OnnxGraph) -> Iterator[str]:
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any], above: str = "") -> Iterator[str]:
-    """The keys whose values differ, down to the keys of tables and the places in lists of one length."""
+    """The keys whose values differ. Goes into tables, and into lists of the same length."""
     for key in sorted(ours.keys() | theirs.keys()):
         here, there = ours.get(key), theirs.get(key)
         name = f"{above}{key}"

@@ -1,9 +1,9 @@
 """The inputs that a file is tried on: a covering design over sizes and contents, and real pictures.
 
-Every value of every dimension, and every pair of values of two dimensions (and of a dimension and a
-kind of content), stands in at least one case; the product of all is never built. Rows are chosen
-greedily, the most uncovered pairs for the least work first (the scheme of AETG, Cohen et al. 1997,
-with the input's volume as cost), so the largest sizes never meet all at once.
+At least one case has each value of each dimension, and each pair of values of two dimensions, or of a
+dimension and a kind of content. The product of all is never built. Rows are chosen greedily, the most
+uncovered pairs for the least work first (AETG, Cohen et al. 1997, with the input's volume as the cost), so
+no case has the largest size of every dimension.
 """
 
 import itertools
@@ -31,16 +31,16 @@ CONSTANT: tuple[Content, ...] = ("black", "saturated")
 VALUES_PER_DIM = {"quick": 3, "normal": 4, "thorough": 6}
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 CANDIDATE_ROWS = 60
-"""How many random rows are weighed against each other for each row of the design."""
+"""How many random rows are drawn for each row of the design; the best of them is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One input: its sizes by axis name, what fills it, and the seed of whatever is random in it.
 
-    ``picture`` is the file that a "picture" case starts from; ``native`` says that it is laid in as
-    ``predict`` would, and not stretched to the sizes. ``replica`` counts the inputs that lie next to the
-    case's own: rounding errs anew on each.
+    ``picture`` is the file that a "picture" case starts from. ``native`` says that it is preprocessed as
+    ``predict`` does it, instead of stretched to the sizes. ``replica`` is 0 for the case's own input, or the
+    number of an input next to it, on which rounding errors fall differently.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Case:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``; the picture's folder is not told, so ``picture`` is its name alone."""
+        """The inverse of ``to_json``. ``picture`` is the file's name alone, since JSON has no folder."""
         picture = value["picture"]
         return cls(
             value["name"],
@@ -82,8 +82,8 @@ def plan(
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, then each picture as predict sees it.
 
-    Needs no tensor and no model; opens every picture, and raises PictureError where one cannot be read
-    or fitted.
+    Needs no tensor and no model. Opens every picture; raises PictureError if one cannot be read or does not
+    fit the dims.
     """
     contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
     if not pictures:
@@ -109,7 +109,7 @@ def plan(
 
 
 def native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
-    """The case of a picture as ``predict`` sees it, and how it is laid in."""
+    """The case of a picture as ``predict`` sees it, and the transform that preprocessing applied."""
     array, transform = prepare(picture, preprocess)
     height, width = array.shape[2:] if preprocess.layout == "NCHW" else array.shape[1:3]
     sizes = {dim.name: dim.min for dim in dims}
@@ -118,9 +118,9 @@ def native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> t
 
 
 def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:
-    """Up to ``count`` of a dim's sizes: the ends, one step from the smallest, and some between.
+    """Up to ``count`` of a dim's sizes: both ends, one step above the smallest, and some between.
 
-    Sizes in between are spread evenly by ratio, as the cost of a size is.
+    The sizes between are spaced evenly on a logarithmic scale.
     """
     steps_low, steps_high = dim.min // dim.multiple, dim.max // dim.multiple
     if steps_high - steps_low < count:
@@ -134,7 +134,7 @@ def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:
 
 
 def covering_design(factors: Mapping[str, Sequence[Any]], seed: int) -> Iterator[dict[str, Any]]:
-    """Rows that hold every value of every factor and every pair of values of two factors."""
+    """Rows that together have every value of every factor and every pair of values of two factors."""
     names = list(factors)
     uncovered = {
         ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]
@@ -161,7 +161,7 @@ def _cost(row: Mapping[str, Any]) -> float:
 
 
 def volume(cases: Sequence[Case]) -> int:
-    """The sum of the cases' input volumes (batch x height x width): what a sweep's time grows with."""
+    """The sum of the cases' input volumes (batch x height x width), which a sweep's time grows with."""
     return sum(math.prod(case.sizes.values()) for case in cases)
 
 
@@ -188,9 +188,11 @@ def materialise(
 def _beside(
     values: NDArray[Any], spec: TensorSpec, case: Case, random: np.random.Generator, *, picture: bool
 ) -> NDArray[Any]:
-    """Other values of the same kind: every float moved by a float32 unit in the last place of the range's
-    larger end, up or down, and every number of a picture in integers by one; other integers are drawn anew,
-    masks stay."""
+    """Values next to the given ones.
+
+    Every float moves up or down by one float32 unit in the last place of the range's larger end; every
+    integer of a picture moves by one. Other integers are drawn again. Masks stay.
+    """
     if spec.mask or values.dtype == bool:
         return values
     if not picture and values.dtype.kind != "f":
@@ -199,7 +201,7 @@ def _beside(
     step = FLOAT32_EPSILON * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
     up = random.random(values.shape) < 0.5
     moved = values.astype(np.float64) + np.where(up, step, -step)
-    # What would leave the range goes the other way.
+    # A value that would leave the range moves the other way.
     moved = np.where(moved > high, moved - 2 * step, np.where(moved < low, moved + 2 * step, moved))
     return moved.astype(values.dtype)
 
@@ -222,7 +224,7 @@ def _pictures(
     if case.native:
         laid, _ = prepare(source, preprocess)
         return np.repeat(laid, batch, axis=0)
-    # Every member of a batch differs: a file that answers with its first picture must be seen to.
+    # Every member of a batch differs, to expose a file that answers for the first picture only.
     turned = [source if turn is None else source.transpose(turn) for turn in _turns(batch)]
     resized = [picture.resize((width, height)) for picture in turned]
     return np.stack([to_input(picture, preprocess) for picture in resized])
@@ -234,6 +236,6 @@ def _turns(count: int) -> list[Image.Transpose | None]:
 
 
 def _gradient(height: int, width: int, random: np.random.Generator) -> Image.Image:
-    """A picture with no object: a smooth colour gradient."""
+    """A picture without objects: a smooth colour gradient."""
     corners = random.integers(0, 256, (2, 2, 3)).astype(np.uint8)
     return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)

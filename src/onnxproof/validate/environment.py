@@ -10,7 +10,7 @@ from onnxproof.validate.trial import Settings
 
 
 def environment(settings: Settings, packages: Iterable[str]) -> dict[str, Any]:
-    """A JSON object; the versions are those of ``packages``."""
+    """A JSON object. ``packages`` names the packages whose versions it has."""
     return {
         "python": platform.python_version(),
         "platform": platform.system(),

@@ -8,7 +8,7 @@ from onnxproof.validate.legs.leg import Leg
 
 
 def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]:
-    """How the file's inputs and outputs differ from the declared: names, dtypes, ranks, frozen axes."""
+    """How the file's inputs and outputs differ from the declared ones: names, dtypes, ranks, frozen axes."""
     dims = {dim.name: dim for dim in contract.dims}
     differences = []
     for kind, specs, ports in (

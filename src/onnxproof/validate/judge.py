@@ -1,4 +1,4 @@
-"""Opinion: a tally read under a policy becomes facts, facts become checks.
+"""Judge: turn a tally into facts under a policy, and facts into checks.
 
 Every comparison is written ``value <= limit``, so that NaN fails.
 """
@@ -32,7 +32,7 @@ def facts_of(
     interface: tuple[str, ...],
     repeated: tuple[str, ...] = (),
 ) -> Facts:
-    """What a tally says under a policy. ``cases`` are all cases as planned; of equals, the first is named."""
+    """The facts of a tally under a policy. ``cases`` are all as planned; of equal ones the first is named."""
     order = [case.name for case in cases]
 
     def decided(pool: DecisionPool | None) -> Decisions | None:
@@ -60,7 +60,7 @@ def facts_of(
 
 
 def ranks_of(fields: Iterable[Field]) -> dict[str, str | None]:
-    """For each label field the field that it ranks, as ``judge`` asks."""
+    """The field that each label field ranks, by the label field's name, as ``judge`` takes it."""
     return {field.name: field.ranks for field in fields if field.kind == "label"}
 
 
@@ -128,17 +128,17 @@ def doubtful(
 
 
 def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
-    """A note for each leg whose failures rested on few cases, so that these were measured again."""
+    """A note for each leg whose failures rested on few cases, which were therefore measured again."""
     return tuple(
-        f"{one.leg}: measured anew on inputs next to its own, since failures rested on it alone: "
-        f"{', '.join(one.repeated)}"
+        f"{one.leg}: failures rested on these cases alone, so they were measured again on inputs next to "
+        f"their own: {', '.join(one.repeated)}"
         for one in facts
         if one.repeated
     )
 
 
 def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
-    """Whether the rows below the job's threshold are there, too: ``predict`` may be told a lower one."""
+    """Whether the rows below the job's threshold agree too, since ``predict`` may be given a lower one."""
     reason = f"{rows.matched} rows matched, {rows.tie_count} ties, {rows.defect_count} defects"
     if rows.defects:
         first = rows.defects[0]
@@ -148,10 +148,10 @@ def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
 
 
 def _judge_held_back(facts: Facts) -> Check:
-    """Whether enough rows could be measured: what most of a file hangs on toss-ups says nothing."""
+    """Whether enough rows could be measured: if most depend on open choices, the rest prove nothing."""
     share = facts.held_back / facts.rows
     status: Status = "pass" if share <= HELD_BACK else "error"
-    reason = f"{facts.held_back} of {facts.rows} rows hang on choices of proposals that are open"
+    reason = f"{facts.held_back} of {facts.rows} rows depend on choices of proposals that are open"
     return Check("held_back", status, reason, share, HELD_BACK, facts.leg)
 
 
@@ -194,7 +194,7 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
 def _judge_constant(
     facts: Facts, measured: Measurement, elsewhere: Measurement, policy: Policy
 ) -> Iterator[Check]:
-    """The looser check on pictures of one value; what is not finite fails there as everywhere."""
+    """The looser check on pictures of one value. NaN and infinity fail there as everywhere."""
     if measured.nonfinite:
         yield _not_finite(facts, measured)
     worst = f"largest error {measured.max_candidate:.3g} {measured.unit}".rstrip()
@@ -239,7 +239,7 @@ def _judge_decisions(facts: Facts) -> Iterator[Check]:
         return
     if not decisions.reference and not decisions.defect_count and not facts.pictures_named:
         reason = (
-            "no pictures are named (validate.images, for compare --images), and on seeded inputs "
+            "no pictures are named (validate.images; --images for compare), and on seeded inputs "
             f"{facts.witness} decided nothing"
         )
         yield Check("decisions", "skipped", reason, leg=facts.leg)
@@ -262,8 +262,11 @@ def _judge_decisions(facts: Facts) -> Iterator[Check]:
 
 
 def judge_dataset(found: DatasetFigures) -> Check:
-    """The check on one candidate's labelled pictures: it must answer on all, decide as the reference but for
-    ties, and differ in no figure by more than the limit on the pictures without a tie."""
+    """The check on one candidate's labelled pictures.
+
+    The candidate must answer on all of them and decide as the reference does, except for ties. On the
+    pictures without a tie no figure may differ by more than the limit.
+    """
     decisions = found.decisions
     told = ", ".join(
         f"{figure.name} {figure.candidate:.4f} (PyTorch's {figure.reference:.4f})" for figure in found.figures

@@ -1,7 +1,7 @@
-"""Facts, no opinion: how far the candidate and the reference are from the oracle, field by field.
+"""Measure, without judging, how far the candidate and the reference are from the oracle, field by field.
 
-For one field, over all cases pooled: e_R = R - O and e_C = C - O, with O the model in float64, R in
-float32, C the candidate; rms and largest magnitude of each, and where the largest stood.
+For one field, over all cases: e_R = R - O and e_C = C - O. O is the model in float64, R the model in
+float32, C the candidate. Of each error the rms, the largest magnitude and the case with the largest are kept.
 """
 
 import math
@@ -19,11 +19,11 @@ HEAVY = 0.9
 """The cases that carry this share of the candidate's squared error are its heaviest."""
 
 LARGE = 2**24
-"""Arrays of more elements than this are added row by row, so that no copy of all of them is made."""
+"""Arrays of more elements than this are added row by row, so that the whole array is never copied."""
 
 REACH = 5.0
-"""Differences of up to this many times PyTorch's own error are taken for float error while rows and labels
-are paired. It decides what is compared with what, and is no limit of a verdict."""
+"""While rows and labels are paired, a difference of up to this many times PyTorch's own error counts as float
+error. It decides what is compared with what; it is not a limit of the verdict."""
 
 Array = NDArray[Any]
 
@@ -32,9 +32,9 @@ Array = NDArray[Any]
 class Measurement:
     """The errors of one continuous field, or of one quantity that decisions rest on.
 
-    ``scale_max`` is the oracle's largest magnitude; ``nonfinite`` counts the elements where the
-    candidate is NaN or infinite and neither the oracle nor the reference is, or the other way round.
-    ``heaviest`` are the fewest cases that carry most of the candidate's squared error, the heaviest first.
+    ``scale_max`` is the oracle's largest magnitude. ``nonfinite`` counts the elements where the candidate is
+    NaN or infinite and neither the oracle nor the reference is, or the other way round. ``heaviest`` are the
+    fewest cases that make up most of the candidate's squared error, the largest share first.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Measurement:
     def floor_rms(self) -> float:
         """The reference's rms error, at least that of one rounding at the field's own scale.
 
-        Rounding to nearest errs uniformly within half a unit in the last place: ulp / sqrt(12) rms.
-        Without this, kernels that approximate to a unit in the last place of 1.0, as ONNX Runtime's
-        Sigmoid does, would be measured against errors of nearly zero wherever a picture shows nothing.
+        The error of rounding to nearest is uniform within half a unit in the last place: ulp / sqrt(12) rms.
+        Some kernels, such as ONNX Runtime's Sigmoid, are accurate to a unit in the last place of 1.0. Without
+        this minimum, their error would be divided by nearly zero on pictures that show nothing.
         """
         return max(self.rms_reference, FLOAT32_EPSILON * self.scale_max / math.sqrt(12), math.ulp(0.0))
 
@@ -78,8 +78,11 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class LabelMeasurement:
-    """The flips of one label field. ``largest_margin`` is the oracle's lead over the next class where
-    the candidate flipped it (NaN where there was no flip); infinite where the margin is not known."""
+    """The flips of one label field.
+
+    ``largest_margin`` is the oracle's largest lead over the next class among the flips. It is NaN if there is
+    no flip, infinite if the margin of one is not known.
+    """
 
     name: str
     count: int
@@ -138,7 +141,7 @@ class ErrorPool:
         with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)
             error_candidate = np.subtract(candidate, truth, dtype=np.float64)
-            # One sum tells whether anything is not finite; only then is it worth looking closer.
+            # The sum is not finite if any element is not; only then look at each.
             total = float(error_reference.sum() + error_candidate.sum())
         if not math.isfinite(total):
             both = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
@@ -160,14 +163,14 @@ class ErrorPool:
         )
 
     def merge(self, other: Self) -> None:
-        """Take over what another pool of the same field measured."""
+        """Add what another pool of the same field measured."""
         for case, errors in other.cases.items():
             self._of(case).add(errors)
         for run, errors in other.replicas.items():
             self._of(*run).add(errors)
 
     def forget(self, case: str) -> None:
-        """Drop what the case itself added, except the count of what was not finite."""
+        """Drop what the case itself added, except the count of elements that were not finite."""
         if case in self.cases:
             self.cases[case] = _RunErrors(nonfinite=self.cases[case].nonfinite)
 
@@ -177,9 +180,9 @@ class ErrorPool:
         return [*self.cases.values(), *self.replicas.values()]
 
     def result(self, order: Sequence[str] = ()) -> Measurement:
-        """The measurement so far. ``order`` are the cases' names as planned; of equals the first is named.
+        """The measurement so far. ``order`` are the cases' names as planned; of equals it names the first.
 
-        Cases that are not in ``order`` come last, as they were added.
+        Cases that are not in ``order`` come last, in the order in which they were added.
         """
         cases, runs = self._by_case(order), self.runs
         count = sum(errors.count for errors in runs)
@@ -240,7 +243,7 @@ class Extremes:
             self.merge(type(self)(errors.max_reference, errors.max_candidate, errors.scale_max))
 
     def merge(self, other: Self) -> None:
-        """Take over what was measured elsewhere."""
+        """Add what was measured elsewhere."""
         self.max_reference = max(self.max_reference, other.max_reference)
         self.max_candidate = max(self.max_candidate, other.max_candidate)
         self.scale_max = max(self.scale_max, other.scale_max)
@@ -272,7 +275,7 @@ class LabelPool:
         self._add(flips, math.inf if math.isnan(margin) else margin, {case})
 
     def merge(self, other: Self) -> None:
-        """Take over what another pool of the same field measured."""
+        """Add what another pool of the same field measured."""
         self.count += other.count
         if other.flips:
             self._add(other.flips, other.largest_margin, other.worst)
@@ -292,8 +295,11 @@ class LabelPool:
 
 @dataclass(slots=True)
 class FieldPools:
-    """The pools of a model's fields for one candidate leg. ``constant`` are those of pictures of one value,
-    where every pixel rounds alike, so that errors add up instead of averaging out."""
+    """The pools of a model's fields for one candidate leg.
+
+    ``constant`` are the pools for pictures of one value. In those every pixel rounds alike, so errors add up
+    instead of averaging out.
+    """
 
     fields: tuple[Field, ...]
     errors: dict[str, ErrorPool] = field(default_factory=dict)
@@ -319,7 +325,7 @@ class FieldPools:
         replica: int = 0,
         constant: bool = False,
     ) -> None:
-        """Add one run's outputs, whose names and shapes agree; ``constant``: of pictures of one value."""
+        """Add one run's outputs, whose names and shapes agree. ``constant``: the pictures have one value."""
         errors = self.constant if constant else self.errors
         for entry in self.fields:
             truth, ref, cand = (
@@ -331,7 +337,7 @@ class FieldPools:
                 errors[entry.name].add(case, truth, ref, cand, replica=replica)
 
     def merge(self, other: Self) -> None:
-        """Take over what the pools of another tally of the same fields measured."""
+        """Add what the pools of another tally of the same fields measured."""
         for own, others in (
             (self.errors, other.errors),
             (self.constant, other.constant),
@@ -348,7 +354,7 @@ class FieldPools:
 
 
 def _channels(values: Array, entry: Field) -> Array:
-    """The field's slice of the last axis; a scalar is its own."""
+    """The field's slice of the last axis; a scalar as it is."""
     return values[..., entry.channels] if values.ndim else values
 
 

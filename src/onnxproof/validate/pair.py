@@ -1,8 +1,8 @@
-"""Hold one ONNX file, B, against another, A, over the cases that a checkpoint's file is tried on.
+"""Compare one ONNX file, B, with another, A, on the cases that a checkpoint's file is tried on.
 
-Two rules. With the checkpoint at hand B is judged as ``validate`` judges it, by PyTorch in float64 and
-float32, and so is A: what only PyTorch can tell (candidates before NMS, proposals) is told then. Without it A
-takes PyTorch's place, run twice (legs/moved_weights.py). Nothing here imports torch.
+There are two rules. With the checkpoint, A and B are both judged as ``validate`` judges a file, by PyTorch in
+float64 and float32; only PyTorch gives the candidates before NMS and the proposals. Without the checkpoint, A
+takes PyTorch's place and runs twice (legs/moved_weights.py). Nothing here imports torch.
 """
 
 import hashlib
@@ -39,25 +39,26 @@ RULES: Mapping[Rule, str] = {
     "oracle": "A and B are both judged by PyTorch: errors are measured from its float64 run, in units of its "
     "float32 run's own error; B's verdict is the verdict",
     "two-runs": "B is judged by A, without PyTorch: errors are measured from A unoptimized with its weights "
-    "moved by one unit in the last place, in units of what A as deployed errs from that; decisions are held "
-    "against A's. A fault that A has too is not seen",
+    "moved by one unit in the last place, in units of what A as deployed errs from that; decisions are "
+    "compared with A's. A fault that A has too is not seen",
 }
-"""The rule that a comparison was made by, as its verdict says it."""
+"""The rules of a comparison, in the words of the verdict's note."""
 
 BATCHES, SIDES, LENGTHS = "1..4", "64..256 step 32", "1..64"
-"""The sizes that are tried where nobody says which: of a first axis, of a picture's sides, of others."""
+"""The default sizes, if neither the file nor the user says any: of a first axis, a picture's side, another
+axis."""
 
 PICTURE_AXES = 4
 """Axes of an input that may take pictures: batch, channels, height, width."""
 
 TOLD = ("task", "classes", "preprocess", "postprocess")
-"""What of a manifest a host goes by."""
+"""The keys of a manifest that a host goes by."""
 
 PACKAGES = ("onnxproof", "onnx", "onnxruntime", "numpy")
-"""Those that every comparison rests on."""
+"""The packages whose versions a verdict names."""
 
 TINY_SHARE = 1e-3
-"""Of the reference's error, what an exact A is taken to err, so that nothing is divided by zero."""
+"""The least error that A is taken to have, as a share of the reference's: nothing is divided by zero."""
 
 
 def compare_alone(
@@ -70,12 +71,13 @@ def compare_alone(
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
-    """B held against A, without PyTorch. ``dims`` and ``inputs`` say what A's file leaves open, in the words
-    that ``Dim.parse`` and ``TensorSpec.parse`` read.
+    """Compare B with A, without PyTorch.
 
-    Raises ModelFileError where a file cannot be loaded, RequestError where the two do not take the same
-    inputs or ``dims`` or ``inputs`` do not fit, PictureError where a picture cannot be read, CheckError where
-    A itself cannot run a case.
+    ``dims`` and ``inputs`` say what A's file leaves open, as ``Dim.parse`` and ``TensorSpec.parse`` read it.
+
+    Raises ModelFileError if a file cannot be loaded, RequestError if the two do not take the same inputs or
+    ``dims`` or ``inputs`` do not fit, PictureError if a picture cannot be read, CheckError if A itself cannot
+    run a case.
     """
     legs = _open(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
@@ -97,8 +99,11 @@ def compare_by_oracle(
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
-    """A and B held against PyTorch, whose legs ``truth`` makes, given a case to try them on. Raises as
-    ``compare_alone``; CheckError where PyTorch cannot run a case."""
+    """Compare A and B with PyTorch.
+
+    ``truth`` makes PyTorch's legs, given a case to try them on. Raises as ``compare_alone`` does, and
+    CheckError if PyTorch cannot run a case.
+    """
     legs = _open(a, b, settings)
     plan = _plan(contract, settings)
     before, after = _swept(Trial.of(plan, truth(plan.cases[0]), legs), progress)
@@ -120,7 +125,7 @@ def compare_by_oracle(
 
 
 def _open(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
-    """The two files as legs; RequestError where they do not take inputs of the same names."""
+    """The two files as legs. Raises RequestError if their inputs have different names."""
     legs = tuple(
         OrtLeg(file, settings.providers, settings.threads, label=f"{letter}, ")
         for file, letter in zip((a, b), "AB", strict=True)
@@ -143,7 +148,7 @@ def _plan(contract: Contract, settings: Settings) -> Plan:
         ) from error
     if pictures and contract.preprocess is None:
         raise RequestError(
-            f'--images "{settings.images}": nothing says how pictures are laid into the inputs '
+            f'--images "{settings.images}": nothing says how pictures become the inputs '
             f"{', '.join(spec.name for spec in contract.inputs)}; leave it out, and say with --inputs which "
             "values they take"
         )
@@ -163,8 +168,11 @@ def _checks(plan: Plan, facts: Facts) -> tuple[Check, ...]:
 
 
 def _differences(contract: Contract, leg: Leg) -> tuple[str, ...]:
-    """How the file declares less than the contract; an axis that it leaves free is no difference, nor is one
-    of an output whose size no declared dimension gives."""
+    """How the file declares less than the contract.
+
+    An axis that the file leaves free is no difference. Nor is an axis of an output whose size no declared
+    dimension gives.
+    """
     named = {dim.name for dim in contract.dims}
     specs = []
     for wanted, own in ((contract.inputs, leg.ports.inputs), (contract.outputs, leg.ports.outputs)):
@@ -186,8 +194,10 @@ def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec
 
 
 def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
-    """Whether both files tell a host the same: task, classes, what is done before and after. "skipped" where
-    one of them tells nothing."""
+    """Whether both files give a host the same task, classes, preprocessing and postprocessing.
+
+    "skipped" if one of them has no metadata.
+    """
     told = [leg.metadata for leg in (a, b)]
     silent_ones = [
         letter for letter, metadata in zip("AB", told, strict=True) if METADATA_KEY not in metadata
@@ -206,7 +216,7 @@ def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
 
 
 def _told(manifest: Manifest) -> dict[str, Any]:
-    """What of a manifest a host goes by, less the sizes, of which B may take more."""
+    """The part of a manifest that a host goes by, without the sizes, since B may take more of them."""
     document = manifest.to_json()
     told = {key: document[key] for key in TOLD}
     if told["preprocess"] is not None:
@@ -217,7 +227,7 @@ def _told(manifest: Manifest) -> dict[str, Any]:
 
 
 def _difference(wanted: Any, found: Any) -> str:
-    """In words how two values of a manifest differ."""
+    """How two values of a manifest differ, in words."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         keys = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
         return ", ".join(f"{key} {wanted.get(key)!s:.60} is now {found.get(key)!s:.60}" for key in keys)
@@ -228,7 +238,7 @@ def _difference(wanted: Any, found: Any) -> str:
 
 
 def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
-    """B's errors over A's own, both measured from PyTorch in float64."""
+    """A note with B's errors over A's, both measured from PyTorch in float64; empty if the fields differ."""
     if [field.name for field in before.fields] != [field.name for field in after.fields]:
         return ()
     ratios = [
@@ -241,10 +251,10 @@ def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
 def contract_of(
     leg: OrtLeg, file: Path, dims: Mapping[str, str], inputs: Mapping[str, str]
 ) -> tuple[FileContract, tuple[str, ...]]:
-    """What a file declares, with the sizes in ``dims`` in place of its own; and what had to be assumed.
+    """What a file declares, with the sizes in ``dims`` in place of its own, and notes on what was assumed.
 
-    RequestError where ``dims`` names no dynamic axis, where ``inputs`` do not fit the file or say what its
-    metadata says, or where a tensor is of a kind that cannot be compared.
+    Raises RequestError if ``dims`` names no dynamic axis, if ``inputs`` do not fit the file or its metadata
+    declares them already, or if a tensor is of a kind that cannot be compared.
     """
     metadata = leg.metadata
     if METADATA_KEY in metadata:
@@ -259,14 +269,14 @@ def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> FileCo
     post = contract.postprocess
     if not ends_in_rows(post):
         return contract
-    # Only PyTorch tells its proposals; and rows are paired by class, which is no field of theirs then.
+    # Only PyTorch gives the proposals. Rows are paired by class, so the class is not compared as a field.
     graph = {key: value for key, value in post["graph"].items() if key != "proposals"}
     fields = tuple(field for field in contract.fields if field.output != post["outputs"][1])
     return replace(contract, fields=fields, postprocess={**post, "graph": graph})
 
 
 def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
-    """The contract with other sizes of some dimensions; RequestError where it has none of that name."""
+    """The contract with other sizes of some dimensions. Raises RequestError if it lacks one of them."""
     _require_names(dims, [dim.name for dim in contract.dims])
     told = {name: Dim.parse(name, text) for name, text in dims.items()}
     preprocess = contract.preprocess
@@ -329,8 +339,10 @@ def _require_names(
 
 
 def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:
-    """A tensor of the file; nameless dynamic axes are named after it and their place. ``told`` is what the
-    user says of it; RequestError where that is not what the file has."""
+    """A tensor of the file. Dynamic axes without a name are named after the tensor and their position.
+
+    ``told`` is what the user says of it. Raises RequestError if the file has something else.
+    """
     if port.dtype not in DTYPES:
         raise RequestError(
             f"{port.name} is {port.dtype}, which cannot be compared; expected one of {', '.join(DTYPES)}"
@@ -354,7 +366,7 @@ def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:
 
 
 def _assumed_sizes(spec: TensorSpec) -> Iterator[tuple[str, str]]:
-    """The sizes that are tried of an input's dynamic axes where nobody says which."""
+    """The default sizes of an input's dynamic axes, by the axis's name."""
     picture = len(spec.shape) == PICTURE_AXES
     channels_last = picture and isinstance(spec.shape[3], int) and not isinstance(spec.shape[1], int)
     sides = () if not picture else (1, 2) if channels_last else (2, 3)

@@ -1,4 +1,4 @@
-"""Run every leg on every case and add up what is found, in memory that does not grow with the cases."""
+"""Run every leg on every case and add up the errors, in memory that does not grow with the cases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,23 +20,23 @@ Watch = Callable[[Case, Answer, Sequence[Answer | None]], None]
 
 
 def unwatched(case: Case, wanted: Answer, found: Sequence[Answer | None]) -> None:
-    """Nobody looks."""
+    """The Watch that does nothing."""
 
 
 def sweep(trial: Trial, *, progress: Progress = silent) -> tuple[Facts, ...]:
-    """Measure all cases, judge, measure the doubtful cases' neighbours, and judge again.
+    """Measure all cases, judge, measure inputs next to the doubtful cases', and judge again.
 
-    Returns the facts of each candidate. Raises as ``measure``.
+    Returns the facts of each candidate. Raises as ``measure`` does.
     """
     return settle(trial, measure(trial, progress=progress), progress=progress)
 
 
 def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatched) -> tuple[Tally, ...]:
-    """Run the oracle, the reference and every candidate once on each case: a tally of each candidate.
+    """Run the oracle, the reference and every candidate once on each case. Returns a tally per candidate.
 
-    ``watch`` is shown each case's answers: the reference's, and the candidates', None for one that did not
-    answer in the expected form. Raises CheckError if there is no case, or if PyTorch itself
-    cannot run one; UserCodeError if the module's own code raises.
+    ``watch`` gets each case's answers: the reference's and the candidates'. The answer of a candidate is None
+    if it failed or had another form than expected. Raises CheckError if there is no case or PyTorch itself
+    cannot run one, UserCodeError if the module's own code raises.
     """
     if not trial.cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
@@ -53,9 +53,9 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
 
 
 def merge(parts: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
-    """The tallies of a trial whose cases were measured in parts, in any order and in any process.
+    """Merge the tallies of a trial whose cases were measured in parts, in any order and in any process.
 
-    The first part's tallies are added to and returned.
+    Adds to the first part's tallies and returns them.
     """
     first, *others = parts
     for part in others:
@@ -65,11 +65,11 @@ def merge(parts: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
 
 
 def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silent) -> tuple[Facts, ...]:
-    """Judge the tallies of all cases; where a failure rests on few cases, look again and judge again.
+    """Judge the tallies of all cases. If a failure rests on few cases, take a second look and judge again.
 
-    A second look measures the doubtful cases anew, on inputs next to their own, and forgets the errors of
-    their own runs, which were picked for what they showed. So luck goes, as does what happens in constant
-    pictures alone, where every pixel rounds alike and no error averages out; damage stays.
+    A second look measures the doubtful cases on inputs next to their own, and forgets the errors of their
+    own runs: those were selected for being large. Bad luck does not repeat, nor do errors that only add up
+    on constant pictures, where every pixel rounds alike. Damage repeats.
     """
     ranked = ranks_of(trial.contract.fields)
     facts = [_facts(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
@@ -104,7 +104,7 @@ def _look_again(
 def _measure_case(
     trial: Trial, case: Case, candidates: Sequence[Leg], tallies: Sequence[Tally]
 ) -> tuple[Answer, list[Answer | None]]:
-    """Run all legs on one case; the reference's answer, and the candidates' as ``Tally.add`` returns them."""
+    """Run all legs on one case. Returns the reference's answer, and the candidates' as ``Tally.add`` does."""
     arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
     wanted = _run(trial.truth.reference, case, arrays)
     exact = wanted if trial.truth.oracle is None else _run(trial.truth.oracle, case, arrays)
@@ -138,11 +138,11 @@ def _run(leg: Leg, case: Case, arrays: dict[str, Any]) -> Answer:
     except OnnxproofError:
         raise
     except Exception as error:
-        # The model's own code runs here: any type at all.
+        # The model's own code runs here and may raise any type.
         sizes = ", ".join(f"{name} {size}" for name, size in case.sizes.items())
         if users_place(error) is not None:
             raise UserCodeError(
-                f"the module's forward {told(error)}; that is on the case {case.name} ({sizes}, {leg.name}): "
+                f"the module's forward {told(error)}; the case was {case.name} ({sizes}, {leg.name}): "
                 "mend it there, or narrow [dims] to what the model supports"
             ) from error
         reason = str(error).strip().partition("\n")[0]

@@ -1,1 +1,1 @@
-"""Labelled pictures: how good the checkpoint and the file are on them, and whether that differs."""
+"""Labelled pictures: measure how good the checkpoint and the file are on them, and compare the two."""

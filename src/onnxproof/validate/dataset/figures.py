@@ -1,4 +1,4 @@
-"""What a run over labelled pictures finds, as figures of both legs."""
+"""The figures of both legs from a run over labelled pictures."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from onnxproof.validate.facts import Decisions
 class Figure:
     """One measure of quality, such as mAP, of both legs: shares in [0, 1].
 
-    ``untied_difference`` is the candidate's less the reference's on the pictures without a tie.
+    ``untied_difference`` is the candidate's minus the reference's on the pictures without a tie.
     """
 
     name: str
@@ -21,7 +21,7 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """The candidate's figure less the reference's."""
+        """The candidate's figure minus the reference's."""
         return self.candidate - self.reference
 
 

@@ -20,9 +20,11 @@ SHOWN_CLASSES = 12
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One labelled object: the model's class ``label``, and as COCO has them the box ``bbox`` (x, y, width,
-    height, px; None where it has none), the ``mask`` (polygons or a run-length code; None), the ``area``
-    (px²) and whether it is a ``crowd``."""
+    """One labelled object. ``label`` is the model's class; the rest is as in COCO's JSON.
+
+    ``bbox`` is (x, y, width, height) in px, ``mask`` polygons or a run-length code, ``area`` in px²: each is
+    None if the JSON does not have it. ``crowd`` says whether it is a crowd.
+    """
 
     label: int
     bbox: tuple[float, float, float, float] | None
@@ -33,7 +35,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """A picture and what is labelled on it; ``width`` and ``height`` are those that the JSON states, px."""
+    """A picture and its labelled objects. ``width`` and ``height`` are those in the JSON, px."""
 
     file: Path
     width: int
@@ -42,7 +44,7 @@ class LabelledPicture:
 
     @property
     def labels(self) -> frozenset[int]:
-        """The classes that are there."""
+        """The classes that are labelled on it."""
         return frozenset(annotation.label for annotation in self.annotations)
 
 
@@ -64,11 +66,12 @@ def read_labels(
 ) -> Labels:
     """Read the labelled pictures of a COCO JSON.
 
-    ``given`` is the path as the job has it, for messages; ``folders`` are where pictures lie that are not
-    beside the JSON; ``classes`` are the model's, with which categories are matched by name; ``needs`` names
-    what each annotation must have, "bbox" or "segmentation". Raises JobError where the file is missing or
-    is none, labels nothing, or names a category that the model has no class for; PictureError where a
-    picture is missing.
+    ``given`` is the path as the job has it, for messages. ``folders`` are searched for pictures that are not
+    beside the JSON. ``classes`` are the model's; categories are matched with them by name. ``needs`` names
+    what each annotation must have, "bbox" or "segmentation".
+
+    Raises JobError if the file is missing, is no COCO JSON, labels nothing, or names a category that the
+    model has no class for; PictureError if a picture is missing.
     """
     said = f'{KEY} = "{given}"'
     document = _read(said, file)
@@ -124,12 +127,12 @@ def _read(said: str, file: Path) -> Mapping[str, Any]:
     ]
     if missing:
         raise JobError(
-            f"{said}: it is no COCO JSON, for it has no list {' and no list '.join(missing)}: expected an "
+            f"{said}: it is no COCO JSON, since it has no list {' and no list '.join(missing)}: expected an "
             f"object with the lists {', '.join(LISTS)}"
         )
     for key in LISTS:
         if not all(isinstance(entry, Mapping) for entry in document[key]):
-            raise JobError(f"{said}: it is no COCO JSON, for {key} holds something that is no object")
+            raise JobError(f"{said}: it is no COCO JSON, since {key} holds an entry that is no object")
     found: Mapping[str, Any] = document
     return found
 
@@ -150,7 +153,7 @@ def _annotation(
 ) -> Annotation:
     category = _whole(said, entry, "annotations", "category_id")
     if category not in categories:
-        raise JobError(f"{said}: an annotation is of category {category}, which categories does not list")
+        raise JobError(f"{said}: an annotation has category {category}, which categories does not list")
     box, area = entry.get("bbox"), entry.get("area")
     for need in needs:
         if not entry.get(need):
@@ -193,6 +196,6 @@ def _find(said: str, name: str, folders: Sequence[Path]) -> Path:
             return folder / name
     looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
     raise PictureError(
-        f"{said}: the picture {name} is missing, looked for in {looked}: put it beside the JSON, or let "
-        "validate.images name the folder that it lies in"
+        f"{said}: the picture {name} is missing, looked for in {looked}: put it beside the JSON, or name its "
+        "folder in validate.images"
     )

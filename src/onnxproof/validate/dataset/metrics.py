@@ -1,7 +1,6 @@
-"""How good decisions are, held against labels: a measure for each task that pictures can be labelled for.
+"""Measure how good decisions are by labels: one measure for each task that pictures can be labelled for.
 
-pycocotools, which detections and masks are measured with, is imported where it is needed: nothing else
-of onnxproof needs it.
+Detections and masks are measured by pycocotools, which is imported only when they are.
 """
 
 import contextlib
@@ -25,28 +24,31 @@ from onnxproof.validate.dataset.labels import LabelledPicture, Labels
 
 Array = NDArray[Any]
 Found = tuple[LabelledPicture, list[dict[str, Any]]]
-"""A picture and what was found on it, as COCO's entries."""
+"""A picture and the objects that were found on it, as COCO's entries."""
 
 BACKGROUND = ("background", "__background__")
-"""What a segmentation network's class for unlabelled pixels is called."""
+"""Names of a segmentation network's class for unlabelled pixels."""
 
 AP, AP_50 = 0, 1
-"""Where pycocotools's statistics have the mean AP over IoUs from 0.5 to 0.95, and the AP at 0.5."""
+"""Indices of pycocotools's statistics: the mean AP over IoUs from 0.5 to 0.95, and the AP at 0.5."""
 
 
 class Measure(Protocol):
     """Gathers decisions picture by picture, in the pictures' order, and turns them into figures."""
 
     def add(self, picture: LabelledPicture, decisions: Any) -> None:
-        """Add the decisions on a picture, in its own pixels; None where there is no answer."""
+        """Add the decisions on a picture, in its own pixels; None if the leg gave no answer."""
 
     def figures(self, chosen: Sequence[int]) -> dict[str, float]:
         """The figures by name over the pictures with these numbers, each a share in [0, 1]."""
 
 
 class BoxPrecision:
-    """mAP of boxes as COCO defines it, by pycocotools: the mean over the classes and over IoUs from 0.5 to
-    0.95 of the average precision, of each class the best 100 boxes of a picture."""
+    """mAP of boxes as COCO defines it, by pycocotools.
+
+    It is the mean of the average precision over the classes and over IoUs from 0.5 to 0.95. The 100 boxes
+    with the highest scores count, of each class on each picture.
+    """
 
     kinds: Mapping[str, str] = MappingProxyType({"bbox": "mAP"})
 
@@ -59,7 +61,7 @@ class BoxPrecision:
         self.found.append((picture, [] if decisions is None else self.results(decisions)))
 
     def results(self, decisions: Detections) -> list[dict[str, Any]]:
-        """COCO's entries, but for the picture's and their own number."""
+        """COCO's entries, without the ids of the picture and of the entries themselves."""
         rows = zip(
             decisions.boxes.tolist(), decisions.scores.tolist(), decisions.labels.tolist(), strict=True
         )
@@ -102,7 +104,7 @@ class InstancePrecision(BoxPrecision):
 
 
 class Accuracy:
-    """The share of pictures whose best class is labelled on it; pictures without a label do not count."""
+    """The share of pictures whose best class is among their labels. Pictures without a label do not count."""
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
@@ -118,8 +120,8 @@ class Accuracy:
 
 
 class LabelPrecision:
-    """The mean over the classes that are labelled anywhere of the average precision of their
-    probabilities, and the share of pictures whose set of labels is right."""
+    """The average precision of the probabilities, as the mean over the classes that are labelled on any
+    picture; and the share of pictures whose set of labels is right."""
 
     def __init__(self, labels: Labels) -> None:
         self.classes = len(labels.classes)
@@ -148,10 +150,10 @@ class LabelPrecision:
 
 
 class MeanIou:
-    """The mean over the classes of the IoU of the pixels that have them in truth with those decided.
+    """The mean over the classes of the IoU of a class's labelled pixels with its decided pixels.
 
-    A pixel without a label has the class called "background", and does not count where there is none. Of
-    labels that overlap the later wins.
+    A pixel without a label has the class called "background". If the model has no such class, the pixel does
+    not count. If labels overlap, the later one counts.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -166,7 +168,7 @@ class MeanIou:
             truth[mask_of(annotation.mask, picture)] = annotation.label
         found = np.full_like(truth, NOWHERE) if decisions is None else decisions.labels
         seen = truth != NOWHERE
-        # Pixels that the model did not see, or has no class for, are wrong ones.
+        # Pixels that the model did not see, or decided no class for, count as wrong.
         decided = np.where((found >= 0) & (found < self.classes), found, self.classes)[seen]
         pairs = truth[seen].astype(np.int64) * (self.classes + 1) + decided
         counts = np.bincount(pairs.reshape(-1), minlength=self.classes * (self.classes + 1))
@@ -204,11 +206,11 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "segmentation": ("segmentation",),
     }
 )
-"""What an annotation must have to be measured by, besides its category."""
+"""The keys that an annotation must have, besides its category, for each task."""
 
 
 def require_coco() -> dict[str, Any]:
-    """pycocotools's modules by name; RequestError where it is not installed."""
+    """pycocotools's modules by name. Raises RequestError if it is not installed."""
     try:
         return {name: importlib.import_module(f"pycocotools.{name}") for name in ("coco", "cocoeval", "mask")}
     except ImportError as error:
@@ -252,8 +254,10 @@ def mask_of(segmentation: Any, picture: LabelledPicture) -> NDArray[np.bool_]:
 
 
 def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str) -> tuple[float, float]:
-    """COCO's mean AP over IoUs from 0.5 to 0.95, and AP at 0.5, over all sizes, the best 100 of a class on a
-    picture; NaN where nothing is labelled."""
+    """COCO's mean AP over IoUs from 0.5 to 0.95, and its AP at 0.5; NaN if nothing is labelled.
+
+    Objects of all sizes count, and the best 100 of a class on a picture.
+    """
     coco = require_coco()
     images = [
         {"id": number, "width": picture.width, "height": picture.height}
@@ -278,7 +282,7 @@ def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str
         for number, (_, entries) in enumerate(found)
         for entry in entries
     ]
-    # pycocotools says what it does on standard output, which may be JSON's.
+    # pycocotools prints to standard output, which may carry a JSON document.
     with contextlib.redirect_stdout(io.StringIO()):
         wanted, got = (_indexed(coco["coco"], images, entries, classes) for entries in (truth, shown))
         evaluation = coco["cocoeval"].COCOeval(wanted, got, kind)
@@ -295,7 +299,7 @@ def _area(bbox: tuple[float, float, float, float] | None) -> float:
 def _indexed(
     module: Any, images: list[dict[str, Any]], entries: list[dict[str, Any]], classes: Sequence[str]
 ) -> Any:
-    """pycocotools's data set of these annotations; their numbers start at 1, for 0 means none there."""
+    """pycocotools's data set of these annotations. Ids start at 1, since 0 means "no match" there."""
     data = module.COCO()
     data.dataset = {
         "info": {},

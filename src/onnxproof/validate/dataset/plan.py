@@ -15,17 +15,17 @@ def plan_labels(
     pictures: Sequence[Path],
     contract: Contract,
 ) -> Labels | None:
-    """The labelled pictures that a job names in ``validate.annotations``, None if it names none.
+    """The labelled pictures that a job names in ``validate.annotations``; None if it names none.
 
-    ``folder`` is where that path starts. Labelled pictures are looked for beside the JSON and in the folders
+    That path is relative to ``folder``. Labelled pictures are looked for beside the JSON and in the folders
     of ``pictures``, which are the job's. Needs no tensor. Raises JobError if the model cannot be measured on
-    pictures, RequestError if pycocotools is needed and not installed, and as ``read_labels`` does.
+    labelled pictures, RequestError if pycocotools is needed and not installed, and as ``read_labels`` does.
     """
     if annotations is None:
         return None
     if contract.task not in MEASURES:
         raise JobError(
-            f'{KEY} = "{annotations}": the task {contract.task} is not measured on labelled pictures; those '
+            f'{KEY} = "{annotations}": the task {contract.task} is not measured on labelled pictures; tasks '
             f"that are: {', '.join(sorted(MEASURES))}. Leave the key out"
         )
     others = [
@@ -36,7 +36,7 @@ def plan_labels(
     if others:
         raise JobError(
             f'{KEY} = "{annotations}": the model takes {", ".join(others)} besides a picture, and a COCO '
-            "JSON tells pictures alone; leave the key out"
+            "JSON names only pictures; leave the key out"
         )
     if contract.task in NEEDS:
         require_coco()

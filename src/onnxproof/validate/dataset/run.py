@@ -20,23 +20,23 @@ from onnxproof.validate.tally import Tally, in_order
 from onnxproof.validate.trial import Trial
 
 SCORE_THRESHOLD = 0.01
-"""Above which a detection counts for mAP, unless the job's threshold is lower: as in YOLOX's evaluation (Ge
-et al. 2021, its reference code). At a threshold for use, 0.45 say, the curve of precision over recall would
-end where the threshold cuts it, and the figure would be the threshold's."""
+"""The score above which a detection counts for mAP, unless the job's threshold is lower. The value is that of
+YOLOX's evaluation (Ge et al. 2021, its reference code). A threshold for use, such as 0.45, would cut off the
+curve of precision over recall, and mAP would depend on the threshold."""
 
 CUT_BY_SCORE = ("detection", "instance_segmentation")
-"""Tasks whose figures take in decisions below the job's threshold."""
+"""Tasks whose figures include decisions below the job's threshold."""
 
 
 def measure_dataset(
     trial: Trial, labels: Labels, *, progress: Progress = silent
 ) -> tuple[DatasetFigures, ...]:
-    """The figures of each candidate beside the reference's, and the findings between the two.
+    """The figures of each candidate beside the reference's, and the ties and defects between the two.
 
-    Each picture is a case, laid in as ``predict`` does; what is decided is taken back to its own pixels. For
-    detections the score threshold is lowered to SCORE_THRESHOLD; NMS cuts where the job says. Raises
-    PictureError if a picture cannot be read, or is not of the size that it is labelled for, CheckError if
-    PyTorch cannot run one.
+    Each picture is a case, preprocessed as ``predict`` does it; decisions are restored to the picture's own
+    pixels. For detections the score threshold is lowered to SCORE_THRESHOLD; the NMS threshold stays the
+    job's. Raises PictureError if a picture cannot be read or has another size than its labels state,
+    CheckError if PyTorch cannot run one.
     """
     lowered = _lowered(trial.contract)
     shown = {case.name: (case, picture, transform) for case, picture, transform in _shown(labels, lowered)}
@@ -54,7 +54,7 @@ def measure_dataset(
 
     on_pictures = replace(trial, contract=lowered).on(*(case for case, _, _ in shown.values()))
     tallies = measure(on_pictures, progress=progress, watch=watch)
-    # For the second look, which widens the bounds of what rests on few pictures.
+    # A second look measures again what rests on few pictures, which may widen its error bounds.
     settle(on_pictures, tallies, progress=progress)
     return tuple(
         _figures(on_pictures, leg.name, tally, labels, measures[0], own)
@@ -70,7 +70,7 @@ def _lowered(contract: Contract) -> FileContract:
 
 
 def _shown(labels: Labels, contract: Contract) -> Iterator[tuple[Case, LabelledPicture, Transform]]:
-    """A case for each picture, in the pictures' order, with how it is laid in; names tell pictures apart."""
+    """A case for each picture, in the pictures' order, with its transform. Cases have different names."""
     spec = contract.preprocess
     assert spec is not None
     taken: set[str] = set()

@@ -15,8 +15,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Answer:
     """What a leg returned: outputs by name, and margins by the name of a label field.
 
-    Margins are what the outputs leave out, such as a label's lead over the next class. Only a leg that knows
-    how its outputs came about can tell them; for all others ``margins`` is empty.
+    A margin is not in the outputs: a label's lead over the next class, for example. Only a leg that sees how
+    its outputs are computed has margins; for all others ``margins`` is empty.
     """
 
     outputs: Arrays
@@ -32,7 +32,7 @@ class Ports:
 
 
 class Leg(Protocol):
-    """One way to run the model. ``name`` is how the verdict calls it."""
+    """One way to run the model. ``name`` is its name in the verdict."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Leg(Protocol):
 
     @property
     def ports(self) -> Ports:
-        """What the leg takes and gives, as it declares them itself."""
+        """The inputs and outputs that the leg itself declares."""
 
     def run(self, inputs: Arrays) -> Answer:
         """The outputs for inputs by name. Raises whatever the backend raises."""

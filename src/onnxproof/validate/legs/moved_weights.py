@@ -1,11 +1,15 @@
-"""What float error does to an ONNX file, learnt from the file alone: no torch, no checkpoint.
+"""Estimate the float error of an ONNX file from the file alone, without torch and without a checkpoint.
 
-A file in place of PyTorch runs twice. Once as it is deployed, every optimization on: that is the reference.
-And once with every optimization off and every weight of its linear operators moved by one unit in the last
-place, up or down by a seeded coin: that stands in for the oracle. The weights alone make the two runs round
-differently everywhere, also where optimization changes nothing, and let the file's own conditioning show;
-a unit is what another exporter, a folded batch norm or another order of summation costs a weight (Parker's
-Monte Carlo arithmetic, 1997, perturbs operands in the same way to learn how many digits are left).
+The file takes PyTorch's place and runs twice:
+
+- as it is deployed, with every optimization. This run is the reference.
+- without optimization, each weight of its linear operators moved up or down at random, with a fixed seed, by
+  one unit in the last place. This run stands in for the oracle.
+
+Moved weights make the two runs round differently everywhere, even if optimization changes nothing, and show
+how well the file is conditioned. One unit is what another exporter, a folded batch norm or another order of
+summation costs a weight. Parker's Monte Carlo arithmetic (1997) perturbs operands in the same way to learn
+how many digits are significant.
 """
 
 from collections.abc import Sequence
@@ -36,10 +40,10 @@ LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "R
 """Operators whose weights enter sums of products, so that a unit in their last place is float error."""
 
 PASSING = frozenset({"Cast", "Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-"""Operators that hand on what they are given."""
+"""Operators that pass their input's values on unchanged."""
 
 CHOOSING = frozenset({"ArgMax", "TopK"})
-"""Operators that make a class index of scores."""
+"""Operators that turn scores into a class index."""
 
 LARGEST_PROTO = 2**31 - 1
 """Bytes that a protobuf message can hold."""
@@ -54,12 +58,15 @@ class Lead:
 
 
 class TwoRuns:
-    """A file run as it is and with its weights moved, each answer with the margins that both tell.
+    """Runs a file as it is and with its weights moved. Both answers have the same margins.
 
-    A label's lead over the next class is read off the graph, where its ArgMax is found. Where the label has a
-    field that it ranks, in that field's unit; otherwise the lead is told as 0 where it lies within what float
-    error can do to it (which a third run tells, unoptimized and not moved), and as infinite elsewhere. Where
-    there is no ArgMax, it is 0 where the two runs differ: A's own flips bound what is excused.
+    The margin of a label is its lead over the next class, read at the ArgMax of the graph:
+
+    - If the label ranks a field, the lead is in that field's unit.
+    - If it ranks none, the lead is 0 if float error can undo it and infinite if not. A third run, without
+      optimization and with the weights as they are, measures the float error.
+    - If the lead cannot be read in either way, it is 0 if the two runs chose different classes and infinite
+      if not, so only flips that A itself makes are excused.
     """
 
     def __init__(
@@ -88,19 +95,17 @@ class TwoRuns:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be done."""
+        """A note if no weight could be moved."""
         if self.moved:
             return ()
-        return (
-            "A has no weights that could be moved: what float error does to it, optimization alone tells",
-        )
+        return ("A has no weights that could be moved: its float error is estimated from optimization alone",)
 
     def truth(self) -> Truth:
-        """The two runs as what a candidate is held against."""
+        """The two runs as the legs that a candidate is compared with."""
         return Truth(oracle=_Run(ORACLE, self, 0), reference=_Run(REFERENCE, self, 1))
 
     def run(self, inputs: Arrays) -> tuple[Answer, Answer]:
-        """The answers with moved weights and as deployed; the last are kept, for both are asked for."""
+        """The answers with moved weights and as deployed. The last are kept, since both legs ask for them."""
         if self._last is None or self._last[0] is not inputs:
             wanted = self._deployed.run(inputs).outputs
             exact = dict(self._moved.run(inputs).outputs)
@@ -122,7 +127,7 @@ class TwoRuns:
                 moves = np.subtract(exact[lead.tensor], still[lead.tensor], dtype=np.float64)
                 return np.where(ahead <= 2 * (1 + REACH) * np.abs(moves).max(), 0.0, np.inf)
             ranked = self.fields.get(str(entry.ranks))
-            # In another unit than the field that it ranks, a lead could not be held against its error.
+            # The lead can be compared with the error of the ranked field only if the scores are that field.
             if ranked is not None and np.array_equal(
                 best.ravel(), _channels(exact[ranked.output], ranked).ravel()
             ):
@@ -192,7 +197,7 @@ def move_weights(proto: onnx.ModelProto, random: np.random.Generator) -> int:
 
 
 def _weights(graph: OnnxGraph) -> set[str]:
-    """The names of constants that reach a linear operator, through operators that hand them on."""
+    """The names of constants that reach a linear operator, directly or through PASSING operators."""
     pending = [value for node in graph.top if node.op_type in LINEAR for value in node.inputs]
     seen: set[ir.Value] = set()
     while pending:
@@ -207,9 +212,9 @@ def _weights(graph: OnnxGraph) -> set[str]:
 
 
 def find_lead(graph: OnnxGraph, entry: Field) -> Lead | None:
-    """Where the lead of a label can be read: what the ArgMax (or TopK) behind it takes.
+    """Where the lead of a label can be read: the scores that its ArgMax or TopK takes.
 
-    Returns None if there is none, or several.
+    Returns None if there is no such operator, or several.
     """
     pending: list[ir.Value | None] = [value for value in graph.outputs if value.name == entry.output]
     choosers: dict[str, ir.Node] = {}

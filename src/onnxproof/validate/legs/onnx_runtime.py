@@ -11,8 +11,8 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Ports
 class OrtLeg:
     """An ONNX file in ONNX Runtime at one of its optimization levels.
 
-    ``metadata`` is the file's own, by key. ``label`` stands before the name. Raises ModelFileError if the
-    file cannot be loaded.
+    ``metadata`` is the file's own, by key. ``label`` is a prefix of the leg's name. Raises ModelFileError if
+    the file cannot be loaded.
     """
 
     def __init__(

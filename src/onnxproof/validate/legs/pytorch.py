@@ -1,4 +1,4 @@
-"""The wrapped model in PyTorch: in float64, the oracle, and in float32, the reference."""
+"""The wrapped model in PyTorch: the oracle in float64, the reference in float32."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ REFERENCE = "torch-float32"
 class TorchLeg:
     """The wrapped module in one float dtype, on the CPU.
 
-    ``dtype`` float64 makes the oracle: the same weights, every operation in double. Inputs in float
-    are converted to it exactly; others are passed as they are.
+    With ``dtype`` float64 it is the oracle: the same weights, every operation in double. Float inputs are
+    converted to ``dtype``, from float32 without loss; others are passed as they are.
     """
 
     def __init__(self, model: WrappedModel, dtype: torch.dtype, threads: int) -> None:
@@ -70,14 +70,14 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     except UserCodeError:
         raise
     except Exception as error:  # noqa: BLE001
-        # A module that fixed its dtype somewhere fails in its own way: any type at all.
+        # A module with a fixed dtype somewhere may raise any type.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Truth(None, reference, reason)
     single = [
         name for name, array in answer.outputs.items() if array.dtype.kind == "f" and array.itemsize < 8
     ]
     if single:
-        reason = f"the output {single[0]} comes in {answer.outputs[single[0]].dtype} all the same"
+        reason = f"its output {single[0]} is {answer.outputs[single[0]].dtype} even then"
         return Truth(None, reference, reason)
     return Truth(oracle, reference)
 

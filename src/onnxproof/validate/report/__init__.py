@@ -1,1 +1,1 @@
-"""Render a verdict; what it says was decided elsewhere."""
+"""Render a verdict, without deciding anything."""

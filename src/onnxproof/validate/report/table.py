@@ -17,7 +17,7 @@ SHOWN_FINDINGS = 5
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """The ratios by field, the decisions, what did not pass and the notes."""
+    """The ratios by field, the decisions, the checks that did not pass, and the notes."""
     parts: list[RenderableType] = []
     for facts in verdict.facts:
         parts.append(_fields_table(facts))
