@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import bundle_of
 from numpy.typing import NDArray
+from once import Once
 from onnx import numpy_helper
 from PIL import Image
 from torchvision import models
@@ -46,7 +48,15 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "none": ("dims.batch=1..2",),
     "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
 }
-EVERY = [(kind, layout) for layout in LAYOUTS for kind in ("retinanet", "fcos", "ssdlite")]
+SLOW = pytest.mark.slow
+SHORT = (("ssdlite", "none"), ("fcos", "nms"), ("ssdlite", "nms"))
+"""Kinds and layouts that the short run exports."""
+
+EVERY = [
+    pytest.param(kind, layout, marks=() if (kind, layout) in SHORT else SLOW)
+    for layout in LAYOUTS
+    for kind in ("retinanet", "fcos", "ssdlite")
+]
 
 
 @dataclass(frozen=True)
@@ -82,26 +92,27 @@ def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
+def trained(once: Once) -> Callable[[str], tuple[Any, Path]]:
     """A kind's calibrated network, not to be changed, and the folder of its checkpoint."""
 
     @functools.cache
     def make(kind: str) -> tuple[Any, Path]:
         network = getattr(detectors, kind)()
-        return network, saved(network, tmp_path_factory.mktemp(kind) / "weights", NAMES[kind])
+        folder = once(f"weights of {kind}", lambda folder: saved(network, folder / "weights", NAMES[kind]))
+        return network, folder / "weights"
 
     return make
 
 
 @pytest.fixture(scope="module")
-def export(trained: Callable[[str], tuple[Any, Path]], tmp_path_factory: pytest.TempPathFactory) -> Export:
+def export(trained: Callable[[str], tuple[Any, Path]], once: Once) -> Export:
     """Exports a kind in a layout, once."""
 
     @functools.cache
     def make(kind: str, layout: str) -> Exported:
         network, weights = trained(kind)
         job = job_of(kind, layout, weights)
-        return Exported(job, onnxproof.export(job, out=tmp_path_factory.mktemp(layout)), network)
+        return Exported(job, bundle_of(once, job), network)
 
     return make
 
@@ -173,8 +184,20 @@ def test_predict_gives_what_torchvision_gives(export: Export, kind: str, layout:
 @pytest.mark.parametrize(
     ("kind", "key", "change"),
     [
-        pytest.param("fcos", "base_anchors", lambda levels: move(levels[0][0], 4), id="one-anchor-moved"),
-        pytest.param("retinanet", "base_anchors", lambda levels: levels.reverse(), id="levels-swapped"),
+        pytest.param(
+            "fcos",
+            "base_anchors",
+            lambda levels: move(levels[0][0], 4),
+            id="one-anchor-moved",
+            marks=SLOW,
+        ),
+        pytest.param(
+            "retinanet",
+            "base_anchors",
+            lambda levels: levels.reverse(),
+            id="levels-swapped",
+            marks=SLOW,
+        ),
         pytest.param("ssdlite", "delta_weights", lambda weights: move(weights, 1), id="delta-weights"),
     ],
 )
@@ -268,13 +291,21 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 @pytest.mark.parametrize(
     ("kind", "layout", "damage", "fields"),
     [
-        pytest.param("fcos", "none", one_weight("cls_logits.weight"), {"logit"}, id="one-weight-of-a-head"),
+        pytest.param(
+            "fcos",
+            "none",
+            one_weight("cls_logits.weight"),
+            {"logit"},
+            id="one-weight-of-a-head",
+            marks=SLOW,
+        ),
         pytest.param(
             "fcos",
             "none",
             behind("centerness", "Add", planted=np.array(1e-3, np.float32)),
             {"centerness_logit"},
             id="centerness-moved",
+            marks=SLOW,
         ),
         pytest.param(
             "ssdlite",

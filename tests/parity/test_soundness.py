@@ -2,11 +2,14 @@
 claims to find is found. ``python benchmarks/verdict.py`` measures all of it."""
 
 import math
-from functools import cache
+import pickle
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from once import Once
 from soundness.fault import Fault
 from soundness.faults import FAULTS
 from soundness.measure import SELDOM, Row, fault_rows, healthy_rows
@@ -22,27 +25,48 @@ HEALTHY = {
 """Trained and seeded; both exporters; the oldest and the newest opset."""
 
 DAMAGED = ("classifier", "small-variance", "encoder", "maskrcnn")
+
 ACTS_ELSEWHERE = {"NaN on one input in so many"}
 """Kinds that none of the cases need show."""
 
 
-@cache
-def rows_of(subject: str) -> tuple[Row, ...]:
-    with TemporaryDirectory() as folder:
+def slow_if(slow: str, subjects: Iterable[str]) -> list[Any]:
+    """The subjects as rows of a test, one of them left to the long run."""
+    return [pytest.param(name, marks=pytest.mark.slow if name == slow else ()) for name in subjects]
+
+
+RowsOf = Callable[[str], tuple[Row, ...]]
+
+
+@pytest.fixture(scope="module")
+def rows_of(once: Once) -> RowsOf:
+    """The rows of all faults of a subject, measured once."""
+
+    def measured(subject: str) -> tuple[Row, ...]:
         planted: list[Fault] = [fault for fault in FAULTS if fault.subject == subject]
         assert planted
-        return tuple(fault_rows(BY_NAME[subject], planted, Path(folder)))
+
+        def make(folder: Path) -> None:
+            with TemporaryDirectory() as files:
+                rows = tuple(fault_rows(BY_NAME[subject], planted, Path(files)))
+            (folder / "rows.pickle").write_bytes(pickle.dumps(rows))
+
+        folder = once(f"soundness rows of {subject}", make)
+        rows: tuple[Row, ...] = pickle.loads((folder / "rows.pickle").read_bytes())
+        return rows
+
+    return measured
 
 
-@pytest.mark.parametrize("subject", HEALTHY)
+@pytest.mark.parametrize("subject", slow_if("classifier", HEALTHY))
 def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str, tmp_path: Path) -> None:
     rows = list(healthy_rows(BY_NAME[subject], tmp_path, HEALTHY[subject].__contains__))
     assert len(rows) == 8 * len(HEALTHY[subject])
     assert [row for row in rows if row.verdict != "pass"] == []
 
 
-@pytest.mark.parametrize("subject", DAMAGED)
-def test_what_stands_out_of_float_error_is_found(subject: str) -> None:
+@pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
+def test_what_stands_out_of_float_error_is_found(subject: str, rows_of: RowsOf) -> None:
     claimed = [
         row
         for row in rows_of(subject)
@@ -52,15 +76,16 @@ def test_what_stands_out_of_float_error_is_found(subject: str) -> None:
     assert [row for row in claimed if row.verdict == "pass"] == []
 
 
-@pytest.mark.parametrize("subject", DAMAGED)
-def test_what_hides_in_float_error_is_let_pass(subject: str) -> None:
+@pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
+def test_what_hides_in_float_error_is_let_pass(subject: str, rows_of: RowsOf) -> None:
     """A verdict that refuses what nobody can tell from rounding would cry wolf. (What the file itself shows,
     such as a weight that is not the checkpoint's, may be told all the same.)"""
     hidden = [row for row in rows_of(subject) if row.effect is not None and row.effect < 0.3]
     assert [row for row in hidden if not SHOWN.issuperset(row.failed)] == []
 
 
-def test_the_measured_ratio_is_the_true_effect() -> None:
+@pytest.mark.slow
+def test_the_measured_ratio_is_the_true_effect(rows_of: RowsOf) -> None:
     """The verdict's ratio in float32 and the effect in float64 are measured by different means."""
     known = [
         row
@@ -73,7 +98,8 @@ def test_the_measured_ratio_is_the_true_effect() -> None:
         assert row.rms == pytest.approx(row.effect, rel=0.3), row
 
 
-def test_every_tool_in_use_lets_something_pass_that_is_found() -> None:
+@pytest.mark.slow
+def test_every_tool_in_use_lets_something_pass_that_is_found(rows_of: RowsOf) -> None:
     found = [row for subject in DAMAGED for row in rows_of(subject) if row.verdict == "fail"]
     for peer in PEERS:
         assert any(row.peers[peer.name] for row in found), peer.name

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import bundle_of
 from numpy.typing import NDArray
+from once import Once
 from PIL import Image
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -51,20 +53,22 @@ def job_of(kind: str, backbone: str, folder: Path, *more: str) -> Job:
     return load_job(ROOT / "configs" / f"torchvision-{kind}.toml", overrides)
 
 
-@pytest.fixture(scope="module")
-def faster(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Bundle, Any]:
-    folder = tmp_path_factory.mktemp("faster")
-    network = faster_rcnn()
-    job = job_of("fasterrcnn", "resnet18", checkpoint(network, folder / "weights", "fasterrcnn_resnet18_fpn"))
-    return job, onnxproof.export(job, out=folder), network
+def exported(once: Once, kind: str, network: Any) -> tuple[Job, Bundle, Any]:
+    def save(folder: Path) -> None:
+        checkpoint(network, folder / "weights", f"{kind}_resnet18_fpn")
+
+    job = job_of(kind, "resnet18", once(f"weights of {kind}", save) / "weights")
+    return job, bundle_of(once, job), network
 
 
 @pytest.fixture(scope="module")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Bundle, Any]:
-    folder = tmp_path_factory.mktemp("masked")
-    network = mask_rcnn()
-    job = job_of("maskrcnn", "resnet18", checkpoint(network, folder / "weights", "maskrcnn_resnet18_fpn"))
-    return job, onnxproof.export(job, out=folder), network
+def faster(once: Once) -> tuple[Job, Bundle, Any]:
+    return exported(once, "fasterrcnn", faster_rcnn())
+
+
+@pytest.fixture(scope="module")
+def masked(once: Once) -> tuple[Job, Bundle, Any]:
+    return exported(once, "maskrcnn", mask_rcnn())
 
 
 def passed(bundle: Bundle, *, least: int) -> None:
