@@ -40,14 +40,14 @@ def main() -> None:
     job = load_job(CONFIG)
     model, _ = build_model(job)
     pictures = find_pictures(job.validation.images, job.folder)
-    cases = plan(model.dims, model.preprocess, pictures, "quick", 0)
+    cases = plan(model.contract.dims, model.contract.preprocess, pictures, "quick", 0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         onnx.save(make_graph(job, model).proto, file)
         candidate = OrtLeg(file, job.validation.providers, THREADS)
         legs: list[Leg] = [TorchLeg(model, dtype, THREADS) for dtype in (torch.float64, torch.float32)]
         legs.append(candidate)
-        inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
+        inputs = [materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases]
 
         def bare() -> None:
             for arrays in inputs:
@@ -56,7 +56,7 @@ def main() -> None:
 
         def whole(chosen: Sequence[Case] = cases) -> None:
             truth = torch_truth(model, chosen[0], THREADS)
-            sweep(Trial(model, truth, (candidate,), tuple(chosen)))
+            sweep(Trial(model.contract, truth, (candidate,), tuple(chosen)))
 
         inference, swept = take_turns({"inference of the three legs": bare, "sweep": whole}, rounds)
         print(f"{len(cases)} cases\n\n| | median s | ratio |\n| --- | ---: | ---: |")

@@ -89,7 +89,7 @@ def healthy_rows(
     asked = _peers_say(model, job, list(files.values()), next(iter(files.values())))
     for threads in THREADS:
         asked_for = replace(settings_of(job), threads=threads, optimization=LEVELS)
-        verdicts = validate_files(model, list(files.values()), plan_trial(model, asked_for))
+        verdicts = validate_files(model, list(files.values()), plan_trial(model.contract, asked_for))
         for (name, file), verdict in zip(files.items(), verdicts, strict=True):
             for facts in verdict.facts:
                 mine = [check for check in verdict.checks if check.leg in (None, facts.leg)]
@@ -178,7 +178,7 @@ def _peers_say(
     legs = {file: OrtLeg(file, job.validation.providers, 1) for file in {base: None, **dict.fromkeys(files)}}
     said = {file: {peer.name: True for peer in PEERS} for file in files}
     for case in plan_of(job, model).cases:
-        arrays = materialise(case, model.inputs, model.preprocess)
+        arrays = materialise(case, model.contract.inputs, model.contract.preprocess)
         wanted = reference.run(arrays).outputs
         from_base = legs[base].run(arrays).outputs
         for file in files:
@@ -205,7 +205,7 @@ class _Effects:
         self, model: WrappedModel, cases: Sequence[Case], base: Path, floors: Sequence[Measurement]
     ) -> None:
         self._model = model
-        self._inputs = [materialise(case, model.inputs, model.preprocess) for case in cases]
+        self._inputs = [materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases]
         self._base = onnx.load(base)
         exact = ExactGraph(self._base)
         self._wanted = [exact.run(arrays) for arrays in self._inputs]
@@ -228,7 +228,7 @@ class _Effects:
                 if _answer(leg, arrays) is not None:
                     raise
                 return math.inf
-            for field in self._model.fields:
+            for field in self._model.contract.fields:
                 a, b = wanted[field.output], found[field.output]
                 if a.shape != b.shape:
                     return math.inf

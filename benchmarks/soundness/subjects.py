@@ -59,7 +59,7 @@ class Subject:
         """The model's graph, stamped with its manifest as a bundle's file is."""
         if self.plain:
             captured = capture(model, model.module, "torch.export", job.export.opset, optimize=False)
-            proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
+            proto, simplifier = finish(captured.proto, model.contract.inputs, model.contract.outputs), "none"
         else:
             graph = make_graph(job, model)
             captured, proto, simplifier = graph.captured, graph.proto, graph.simplifier

@@ -50,7 +50,11 @@ class Entry:
     def whole(self, least: int = 0, most: int = LARGEST_WHOLE) -> int:
         """A whole number from ``least`` to ``most``. True and false are refused."""
         value = self.value
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.refused(
+                f"a whole number from {least} {f'to {most}' if most < LARGEST_WHOLE else 'up'}"
+            )
+        if value > most:
             raise self.refused(f"a whole number from {least} to {most}")
         return value
 

@@ -135,7 +135,7 @@ def _export(
 
 def plan_of(job: Job, model: WrappedModel) -> Plan:
     """What a file of the job's model is tried on."""
-    return plan_trial(model, settings_of(job))
+    return plan_trial(model.contract, settings_of(job))
 
 
 def settings_of(job: Job) -> Settings:
@@ -157,9 +157,9 @@ def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     """What the file will be tried on. Raises before the slow capture what the steps after it would raise."""
     require_providers(job.validation.providers)
     plan = plan_of(job, model)
-    if model.preprocess is not None:
+    if model.contract.preprocess is not None:
         for picture in find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]:
-            prepare(picture, model.preprocess)
+            prepare(picture, model.contract.preprocess)
     return plan
 
 
@@ -286,7 +286,7 @@ def compare_by_checkpoint(
         settings = replace(settings, images=images, folder=Path())
     settings = replace(settings, effort=effort or settings.effort, threads=threads or settings.threads)
     return compare_by_oracle(
-        with_sizes(wrapped, dims),
+        with_sizes(wrapped.contract, dims),
         lambda case: torch_truth(wrapped, case, settings.threads),
         a,
         b,

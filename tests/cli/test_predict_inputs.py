@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import manifest as made
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
 from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, TensorSpec
 
 Refuse = Callable[..., None]
@@ -41,7 +42,7 @@ def written(file: Path, task: str, *inputs: TensorSpec) -> Path:
     graph = helper.make_graph(nodes, "sketch", values[:-1], values[-1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="by hand")
     model.ir_version = 8
-    manifest = Manifest(
+    manifest = made(
         name="sketch",
         task=task,
         family="none",

@@ -3,22 +3,23 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from contracts import Whole, reading_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks import Comparison
-from onnxproof.runtime.tasks._anchors import ScoredAnchors
-from onnxproof.runtime.tasks._boxes import Candidates, decide
-from onnxproof.runtime.tasks._task import error_bound
-from onnxproof.runtime.tasks.detection import TASK as DETECTION
-from onnxproof.runtime.tasks.detection import cells
-from onnxproof.runtime.tasks.instance_segmentation import TASK as INSTANCES
+from onnxproof.runtime.readings.boxes import Candidates, decide
+from onnxproof.runtime.readings.cells import cells
+from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
+from onnxproof.validate.compare.comparer import Comparison, error_bound
 
 Array = NDArray[Any]
+
+DETECTION, INSTANCES = Whole("detection"), Whole("instance_segmentation")
 
 quickly = settings(max_examples=40, deadline=None, derandomize=True)
 """The same few examples on every run."""
@@ -128,36 +129,34 @@ def chosen_from(boxes: Boxes) -> Candidates:
 Layout = Callable[[Legs], Comparison]
 
 
-def _post(legs: Legs, decode: str, **more: Any) -> dict[str, Any]:
-    return {
-        "decode": decode,
-        "score_threshold": THRESHOLD,
-        "iou_threshold": IOU_THRESHOLD,
-        "class_agnostic": False,
-        "first_label": 0,
-        **more,
-        **legs.settings,
-    }
+def _reading(decode: str, **more: Any) -> Any:
+    settings = {"score_threshold": THRESHOLD, "iou_threshold": IOU_THRESHOLD, "class_agnostic": False}
+    return reading_of("detection", **{"decode": decode, **settings, **more})
 
 
-def _compared(task: Any, legs: Legs, post: Mapping[str, Any], evidence: tuple[Any, Any]) -> Comparison:
+def _dense(legs: Legs, reading: Any, evidence: tuple[Any, Any]) -> Comparison:
+    """Compared with the cuts that the legs ask for, be they cuts of this layout or not."""
+    return _compared(DETECTION, legs, SimpleNamespace(cuts=replace(reading.cuts, **legs.settings)), evidence)
+
+
+def _compared(task: Any, legs: Legs, reading: Any, evidence: tuple[Any, Any]) -> Comparison:
     allowed = {"score": legs.score_bound, "box": legs.box_bound, "mask": legs.score_bound}
-    comparison: Comparison = task.compare(*task.thin(*evidence, post), post, allowed)
+    comparison: Comparison = task.compare(*task.thin(*evidence, reading), reading, allowed)
     return comparison
 
 
 def split(legs: Legs) -> Comparison:
-    post = _post(legs, "split", outputs=["boxes", "scores"])
+    reading = _reading("split", outputs=["boxes", "scores"])
     pair = [
-        DETECTION.evidence({"boxes": leg.xyxy[None], "scores": leg.scores[None]}, {}, post, {})[0]
+        DETECTION.evidence({"boxes": leg.xyxy[None], "scores": leg.scores[None]}, {}, reading, {})[0]
         for leg in (legs.reference, legs.candidate)
     ]
-    return _compared(DETECTION, legs, post, (pair[0], pair[1]))
+    return _dense(legs, reading, (pair[0], pair[1]))
 
 
 def packed(legs: Legs) -> Comparison:
     """The file tells no lead over the next class, PyTorch does."""
-    post = _post(legs, "packed", outputs=["output"])
+    reading = _reading("packed", outputs=["output"])
     pair = []
     for leg, is_pytorch in ((legs.reference, True), (legs.candidate, False)):
         ranked = np.sort(leg.scores, axis=1)
@@ -165,13 +164,13 @@ def packed(legs: Legs) -> Comparison:
         rows = np.column_stack((leg.xyxy[:, :2], sizes, leg.scores.argmax(axis=1), ranked[:, -1]))
         lead = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else np.full(len(ranked), np.inf)
         margins = {"label": lead[None]} if is_pytorch else {}
-        pair.append(DETECTION.evidence({"output": rows[None]}, {}, post, margins)[0])
-    return _compared(DETECTION, legs, post, (pair[0], pair[1]))
+        pair.append(DETECTION.evidence({"output": rows[None]}, {}, reading, margins)[0])
+    return _dense(legs, reading, (pair[0], pair[1]))
 
 
 def raw(legs: Legs) -> Comparison:
     """A head of centres in cells and logarithms of sizes in strides, as YOLOX's."""
-    post = _post(legs, "none", outputs=["output"], strides=list(STRIDES))
+    reading = _reading("none", outputs=["output"], strides=list(STRIDES))
     grid = cells(HEIGHT, WIDTH, STRIDES).astype(np.float64)
     pair = []
     for leg in (legs.reference, legs.candidate):
@@ -182,8 +181,8 @@ def raw(legs: Legs) -> Comparison:
         head[0, :count, 2:4] = np.log(sizes / grid[:count, 2:])
         head[0, :count, 4], head[0, :count, 5:] = 1, leg.scores
         outputs = {"output": head}
-        pair.append(DETECTION.evidence(outputs, {"height": HEIGHT, "width": WIDTH}, post, {})[0])
-    return _compared(DETECTION, legs, post, (pair[0], pair[1]))
+        pair.append(DETECTION.evidence(outputs, {"height": HEIGHT, "width": WIDTH}, reading, {})[0])
+    return _dense(legs, reading, (pair[0], pair[1]))
 
 
 def anchors(legs: Legs) -> Comparison:
@@ -192,18 +191,37 @@ def anchors(legs: Legs) -> Comparison:
         ScoredAnchors(leg.xyxy, leg.scores, np.zeros(leg.scores.shape, np.int64), 0)
         for leg in (legs.reference, legs.candidate)
     ]
-    return _compared(DETECTION, legs, _post(legs, "none", head="retinanet"), (pair[0], pair[1]))
+    reading = _reading(
+        "none",
+        outputs=["logits", "deltas"],
+        head="retinanet",
+        reductions=[32],
+        base_anchors=[[[-16, -16, 16, 16]]],
+        delta_weights=[1, 1, 1, 1],
+        largest_log_scale=4,
+        top_candidates=1000,
+        max_detections=1000,
+        first_label=0,
+    )
+    return _dense(legs, reading, (pair[0], pair[1]))
 
 
-def _rows(legs: Legs, names: tuple[str, ...]) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """The settings, the rows that the graph leaves of each leg, and PyTorch's margins."""
+def _rows(legs: Legs, task: str, **more: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The reading, the rows that the graph leaves of each leg, and PyTorch's margins."""
     graph = {"score_threshold": 0.05, "iou_threshold": IOU_THRESHOLD, "max_detections": 100}
-    post = _post(legs, "nms", outputs=list(names), graph={**graph, **legs.settings}, mask_threshold=0.5)
+    reading = reading_of(
+        task,
+        decode="nms",
+        score_threshold=THRESHOLD,
+        first_label=0,
+        graph={**graph, **legs.settings},
+        **more,
+    )
     outputs = []
     for leg in (legs.reference, legs.candidate):
         # A score that is NaN comes out as a row, as of a graph that has lost it behind its NMS.
         whole = Boxes(leg.xyxy, np.nan_to_num(leg.scores, nan=0.9))
-        rows = decide(chosen_from(whole), {**post["graph"], "class_agnostic": False})
+        rows = decide(chosen_from(whole), reading.graph.cuts(reading.graph.score_threshold))
         scores = leg.scores.reshape(-1)[rows.indices]
         outputs.append({"boxes": rows.boxes, "labels": rows.labels, "scores": scores})
     told = chosen_from(legs.reference)
@@ -212,27 +230,28 @@ def _rows(legs: Legs, names: tuple[str, ...]) -> tuple[dict[str, Any], list[Any]
         "candidate_scores": told.scores,
         "candidate_labels": told.labels,
     }
-    return post, outputs, [margins, {}]
+    return reading, outputs, [margins, {}]
 
 
 def rows(legs: Legs) -> Comparison:
     """NMS in the graph."""
-    post, outputs, margins = _rows(legs, ("boxes", "labels", "scores"))
-    pair = [DETECTION.evidence(leg, {}, post, more)[0] for leg, more in zip(outputs, margins, strict=True)]
-    return _compared(DETECTION, legs, post, (pair[0], pair[1]))
+    reading, outputs, margins = _rows(legs, "detection", outputs=["boxes", "labels", "scores"])
+    pair = [DETECTION.evidence(leg, {}, reading, more)[0] for leg, more in zip(outputs, margins, strict=True)]
+    return _compared(DETECTION, legs, reading, (pair[0], pair[1]))
 
 
 def instances(legs: Legs) -> Comparison:
     """NMS in the graph, and a mask that fills each box, whole pixels."""
-    post, outputs, margins = _rows(legs, ("boxes", "labels", "scores", "masks"))
+    names = ["boxes", "labels", "scores", "masks"]
+    reading, outputs, margins = _rows(legs, "instance_segmentation", outputs=names, mask_threshold=0.5)
     for leg in outputs:
         leg["masks"] = np.zeros((len(leg["boxes"]), 1, HEIGHT, WIDTH))
         for mask, box in zip(leg["masks"], leg["boxes"], strict=True):
             # By eights, from where no box of these tests begins or ends: the legs' masks are the same.
             x0, y0, x1, y1 = (8 * round((float(np.nan_to_num(value)) + 1.5) / 8) for value in box)
             mask[0, y0:y1, x0:x1] = 0.9
-    pair = [INSTANCES.evidence(leg, {}, post, more)[0] for leg, more in zip(outputs, margins, strict=True)]
-    return _compared(INSTANCES, legs, post, (pair[0], pair[1]))
+    pair = [INSTANCES.evidence(leg, {}, reading, more)[0] for leg, more in zip(outputs, margins, strict=True)]
+    return _compared(INSTANCES, legs, reading, (pair[0], pair[1]))
 
 
 DENSE: tuple[Layout, ...] = (split, packed, raw, anchors)

@@ -83,7 +83,7 @@ class Export:
         return list(self.plan())
 
     def arrays(self, case: str) -> dict[str, Array]:
-        return materialise(self.plan()[case], self.model.inputs, self.model.preprocess)
+        return materialise(self.plan()[case], self.model.contract.inputs, self.model.contract.preprocess)
 
     def effect(self, proto: onnx.ModelProto, folder: Path) -> float:
         """How far a changed graph's outputs are from the healthy one's, over the latter's error; infinite
@@ -93,12 +93,12 @@ class Export:
         for number, content in enumerate(contents):
             sizes = {
                 dim.name: dim.floor(min(dim.max, 96 + 32 * position)) if dim.max > 32 else dim.max
-                for position, dim in enumerate(self.model.dims)
+                for position, dim in enumerate(self.model.contract.dims)
             }
             arrays = materialise(
                 Case("effect", sizes, content, number),
-                self.model.inputs,
-                self.model.preprocess,
+                self.model.contract.inputs,
+                self.model.contract.preprocess,
             )
             legs = []
             for name, graph in (("healthy", self.proto), ("changed", proto)):
@@ -357,7 +357,7 @@ def test_memory_stays_within_its_budget(exports: Exports, tmp_path: Path) -> Non
     sliced = export.bisected(damaged, tmp_path, case=case, budget=budget).result
     assert sliced.nodes == whole.nodes
     arrays = export.arrays(case)
-    truth = Truth(export.model.module, arrays, export.model.outputs, budget=budget)
+    truth = Truth(export.model.module, arrays, export.model.contract.outputs, budget=budget)
     everything = sum(8 * int(np.prod(record.shape)) for record in truth.records)
     largest = max(8 * int(np.prod(record.shape)) for record in truth.records)
     assert everything > 8 * budget
@@ -405,7 +405,7 @@ class Noisy(nn.Module):
 
 
 def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: Exports) -> None:
-    outputs = exports["classifier, torch.export, onnxsim"].model.outputs
+    outputs = exports["classifier, torch.export, onnxsim"].model.contract.outputs
     truth = Truth(Noisy(), {"x": np.ones((2, 3), np.float32)}, outputs)
     with pytest.raises(CheckError, match="does not compute the same in two runs"):
         for _ in range(50):

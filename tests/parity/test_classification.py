@@ -251,8 +251,10 @@ def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     assert bundle.verdict is not None
     assert bundle.verdict.passed, status(bundle.verdict)
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0
-    assert bundle.manifest.task == task
-    assert [entry.name for entry in bundle.manifest.classes] == [f"class {index}" for index in range(7)]
+    assert bundle.manifest.contract.task == task
+    assert [entry.name for entry in bundle.manifest.contract.classes] == [
+        f"class {index}" for index in range(7)
+    ]
 
 
 def test_timms_by_name(tmp_path: Path) -> None:
@@ -279,13 +281,17 @@ def test_the_files_name_tells_the_variant_and_the_task_its_threshold(seeded: Pat
     job = load_job(seeded, (*IMAGENET, "model.task=multilabel"))
     table = job.model.model_copy(update={"variant": None})
     model, _ = build_model(job.model_copy(update={"model": table}))
-    assert model.postprocess == {"decode": "none", "outputs": ["logits"], "score_threshold": 0.5}
-    assert [str(dim) for dim in model.dims] == ["1..8", "224", "224"]
+    assert model.contract.reading.to_json() == {
+        "decode": "none",
+        "outputs": ["logits"],
+        "score_threshold": 0.5,
+    }
+    assert [str(dim) for dim in model.contract.dims] == ["1..8", "224", "224"]
 
 
 def test_no_more_classes_are_ranked_than_there_are(seeded: Path) -> None:
     model, _ = build_model(load_job(seeded, IMAGENET))
-    assert model.postprocess == {"decode": "none", "outputs": ["logits"], "top_k": 3}
+    assert model.contract.reading.to_json() == {"decode": "none", "outputs": ["logits"], "top_k": 3}
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def test_the_file_says_what_its_channels_mean(exported: Any) -> None:
     file = exported("digits-yolox")
     metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     manifest = Manifest.from_json(json.loads(metadata[METADATA_KEY]))
-    assert [field.name for field in manifest.fields] == ["box_xy", "box_wh", "label", "score"]
-    assert manifest.fields == onnxproof.load(file.parent).manifest.fields
+    assert [field.name for field in manifest.contract.fields] == ["box_xy", "box_wh", "label", "score"]
+    assert manifest.contract.fields == onnxproof.load(file.parent).manifest.contract.fields
 
 
 def test_a_label_leads_by_what_its_argmax_takes(exported: Any, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class Export:
 
     def recaptured(self, module: nn.Module, opset: int = 20) -> onnx.ModelProto:
         captured = capture(self.model, module, "torchscript", opset, optimize=False)
-        return finish(captured.proto, self.model.inputs, self.model.outputs)
+        return finish(captured.proto, self.model.contract.inputs, self.model.contract.outputs)
 
     def edited(self, edit: Callable[[onnx.GraphProto], None]) -> onnx.ModelProto:
         proto = onnx.ModelProto()
@@ -120,12 +120,12 @@ def test_a_healthy_export_passes_at_every_declared_size(tmp_path: Path) -> None:
     model, _ = build_model(job)
     file = tmp_path / "model.onnx"
     onnx.save(make_graph(job, model).proto, file)
-    _, height, width = model.dims
+    _, height, width = model.contract.dims
     every = range(height.min, height.max + 1, height.multiple)
     sizes = [(size, width.min) for size in every] + [(height.min + 32, size) for size in every]
     cases = [Case(f"{h}x{w}", {"batch": 1, "height": h, "width": w}, "noise", h + w) for h, w in sizes]
     candidate = OrtLeg(file, job.validation.providers, 1)
-    (facts,) = sweep(Trial(model, torch_truth(model, cases[0], 1), (candidate,), tuple(cases)))
+    (facts,) = sweep(Trial(model.contract, torch_truth(model, cases[0], 1), (candidate,), tuple(cases)))
     checks = judge(facts, {"label": "score"})
     assert facts.cases == 2 * 19
     assert {check.status for check in checks} <= {"pass", "skipped"}, checks

@@ -7,6 +7,7 @@ import onnx
 import onnxsim
 import pytest
 import torch
+from contracts import contract
 from torch import Tensor, nn
 
 import onnxproof
@@ -102,18 +103,12 @@ def test_the_models_own_module_is_not_changed() -> None:
 
 def wrapped(module: nn.Module, *dims: Dim) -> WrappedModel:
     spec = TensorSpec("input", "float32", ("batch", 3, 16, 16))
-    return WrappedModel(
-        module=module.eval(),
-        family="test",
-        task="detection",
+    promised = contract(
         inputs=(spec,),
         outputs=(TensorSpec("output", "float32", ("batch", 4, 14, 14)),),
         dims=dims or (Dim("batch", 1, 4),),
-        fields=(),
-        preprocess=None,
-        classes=(),
-        postprocess={},
     )
+    return WrappedModel(module.eval(), promised, "test")
 
 
 class Branching(Plain):

@@ -65,8 +65,8 @@ def test_the_documented_family_of_another_package_exports_and_is_listed(
     bundle = onnxproof.export(tmp_path / "signals.toml", out=tmp_path / "dist")
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
-    assert (bundle.manifest.family, bundle.manifest.task) == ("acme_signals", "classification")
-    assert len(bundle.manifest.classes) == 5
+    assert (bundle.manifest.family, bundle.manifest.contract.task) == ("acme_signals", "classification")
+    assert len(bundle.manifest.contract.classes) == 5
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0
 
     with pytest.raises(JobError, match='"huge" is not known'):
@@ -163,8 +163,8 @@ def test_a_new_tasks_head_is_one_file_which_every_family_may_use(
         ),
     ):
         model, _ = build_model(job(*settings))
-        assert (model.task, model.postprocess) == ("keypoints", {"decode": decode})
-        assert [str(spec) for spec in model.outputs] == ["float32[batch, 2]"]
+        assert (model.contract.task, model.contract.reading.to_json()) == ("keypoints", {"decode": decode})
+        assert [str(spec) for spec in model.contract.outputs] == ["float32[batch, 2]"]
         assert model.module(*line)[0].shape == (2, 2)
     with pytest.raises(JobError, match='"mask" is not for the task keypoints; there are: peaks, heatmaps'):
         build_model(

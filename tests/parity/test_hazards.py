@@ -46,7 +46,7 @@ class Export:
     def hazards(self, proto: onnx.ModelProto) -> tuple[Found, ...]:
         weights = Weights.of(self.model.module)
         graph = OnnxGraph(proto)
-        subject = Subject(graph, Path("model.onnx"), "onnxruntime", 20, self.model, weights)
+        subject = Subject(graph, Path("model.onnx"), "onnxruntime", 20, self.model.contract, weights)
         return look_for_hazards(subject, FROZEN_AXES)
 
     def failing(self, proto: onnx.ModelProto) -> dict[str, str]:

@@ -93,7 +93,7 @@ def dims(sizes: Mapping[str, str | int]) -> tuple[Dim, ...]:
 
 def test_axes_are_named_after_what_they_follow() -> None:
     model = wrap_module(TwoInputs(), specs(TWO_INPUTS), dims(TWO_DIMS))
-    assert {spec.name: str(spec) for spec in model.outputs} == {
+    assert {spec.name: str(spec) for spec in model.contract.outputs} == {
         "logits": "float32[batch, 4, height, width]",
         "mask": "bool[batch, height, width]",
         "half": "float32[batch, half_axis_1, width]",
@@ -171,7 +171,7 @@ def test_a_bert_from_a_config_passes(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     bundle = onnxproof.export(CONFIGS / "module-bert.toml", out=tmp_path, overrides=["validate.effort=quick"])
     assert_passed(bundle)
-    assert [str(spec) for spec in bundle.manifest.outputs] == [
+    assert [str(spec) for spec in bundle.manifest.contract.outputs] == [
         "float32[batch, time, 64]",
         "float32[batch, 64]",
     ]
@@ -292,7 +292,7 @@ def test_a_detector_of_ultralytics_from_its_yaml_passes(
         CONFIGS / "module-ultralytics.toml", out=tmp_path, overrides=of_the_user(module, tmp_path)
     )
     assert_passed(bundle)
-    assert [str(spec) for spec in bundle.manifest.outputs] == [
+    assert [str(spec) for spec in bundle.manifest.contract.outputs] == [
         "float32[batch, boxes_axis_1, 4]",
         "float32[batch, scores_axis_1, 4]",
     ]
@@ -304,7 +304,7 @@ def assert_detects_as(
     module: nn.Module, bundle: Bundle, picture: Path, inputs: Mapping[str, np.ndarray[Any, Any]]
 ) -> None:
     """Each box of the bundle's prediction is one of PyTorch's above the threshold, of the same class."""
-    preprocess = bundle.manifest.preprocess
+    preprocess = bundle.manifest.contract.preprocess
     assert preprocess is not None
     array, transform = prepare(picture, preprocess)
     prediction = onnxproof.load(bundle.path).predict(picture, inputs)
@@ -320,7 +320,7 @@ def assert_detects_as(
         near = (np.abs(boxes - box).max(axis=1) <= 1e-2) & (np.abs(scores - score) <= 1e-4)
         assert label in labels[near], (box, score, label)
     assert {entry["label"] for entry in prediction.to_json()["boxes"]} <= {
-        entry.name for entry in bundle.manifest.classes
+        entry.name for entry in bundle.manifest.contract.classes
     }
 
 
@@ -427,7 +427,7 @@ def test_the_wrapper_stands_before_the_input_that_takes_pictures(
     bundle = onnxproof.export(request, out=tmp_path / "dist")
     assert_passed(bundle)
     decided(bundle)
-    assert [str(spec) for spec in bundle.manifest.inputs] == [
+    assert [str(spec) for spec in bundle.manifest.contract.inputs] == [
         "float32[batch, 2] in -1..1",
         "uint8[batch, 16, width, 3] in 0..255",
     ]
@@ -466,7 +466,7 @@ def test_preprocessing_follows_from_how_the_input_reads(
         model={"family": "module", "task": "raw"},
         inputs={"query": "float32[batch, 2]", "image": image},
     )
-    spec = wrap_for_job(request, Sum()).preprocess
+    spec = wrap_for_job(request, Sum()).contract.preprocess
     assert spec is not None
     assert (spec.input, spec.divide_by, spec.layout, spec.dtype) == ("image", divide_by, layout, dtype)
     assert (spec.resize, spec.size) == ("stretch", 24)
@@ -559,8 +559,8 @@ def test_class_scores_come_as_logits_or_probabilities(task: str, decode: str, po
     model = wrap_module(
         linear, specs({"x": "float32[batch, 4]"}), dims({"batch": "1..4"}), task=task, decode=decode
     )
-    assert model.postprocess == post
-    assert [str(spec) for spec in model.outputs] == ["float32[batch, 3]"]
+    assert model.contract.reading.to_json() == post
+    assert [str(spec) for spec in model.contract.outputs] == ["float32[batch, 3]"]
     x = torch.rand(2, 4)
     wanted = linear(x) if decode == "auto" else torch.sigmoid(linear(x))
     torch.testing.assert_close(model.module(x), wanted)
@@ -605,7 +605,7 @@ def test_torchvisions_segmenter_with_its_dict_passes(tmp_path: Path) -> None:
         overrides=["validate.effort=quick"],
     )
     assert_passed(bundle)
-    assert [(spec.name, str(spec)) for spec in bundle.manifest.outputs] == [
+    assert [(spec.name, str(spec)) for spec in bundle.manifest.contract.outputs] == [
         ("out", "float32[batch, 5, height, width]")
     ]
 
@@ -702,7 +702,7 @@ def test_a_segmenter_with_two_inputs_gives_a_mask_and_a_confidence_map(tmp_path:
     )
     assert_passed(bundle)
     assert bundle.verdict is not None
-    assert {spec.name: str(spec) for spec in bundle.manifest.outputs} == {
+    assert {spec.name: str(spec) for spec in bundle.manifest.contract.outputs} == {
         "mask": "int64[batch, height, width]",
         "confidence": "float32[batch, height, width]",
     }
@@ -738,7 +738,10 @@ def test_a_segmenter_whose_classes_are_swapped_fails_by_its_decisions(tmp_path: 
 def test_the_task_segmentation_looks_for_logits(module: nn.Module, says: str | None) -> None:
     inputs = specs({"image": "float32[batch, 3, height, width]"})
     if says is None:
-        assert wrap_module(module, inputs, dims(TWO_DIMS), task="segmentation").outputs[0].name == "mask"
+        assert (
+            wrap_module(module, inputs, dims(TWO_DIMS), task="segmentation").contract.outputs[0].name
+            == "mask"
+        )
     else:
         with pytest.raises(JobError, match=says):
             wrap_module(module, inputs, dims(TWO_DIMS), task="segmentation")

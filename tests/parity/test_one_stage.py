@@ -2,7 +2,6 @@
 export."""
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,14 +10,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from contracts import contract, reading_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import detection
 
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.export.capture import capture
-from onnxproof.runtime.tasks._anchors import ScoredAnchors, candidates
-from onnxproof.runtime.tasks._boxes import Candidates
+from onnxproof.runtime.readings.boxes import Candidates
+from onnxproof.runtime.readings.scored_anchors import ScoredAnchors, scored_anchors
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.detectors.one_stage import OneStageInference, RawHeads, settings_of
 from onnxproof.wrappers.family import WrappedModel
@@ -100,18 +100,19 @@ def scored(network: Any, batch: Tensor) -> tuple[ScoredAnchors, ...]:
 
 def scored_from(raw: list[Array], batch: Tensor, network: Any) -> tuple[ScoredAnchors, ...]:
     outputs = dict(zip(NAMES, raw, strict=False))
-    post = json.loads(json.dumps({**post_of(network), "outputs": list(outputs)}))
-    return candidates(outputs, {"height": batch.shape[2], "width": batch.shape[3]}, post)
+    reading = reading_of("detection", **post_of(network), outputs=list(outputs))
+    return scored_anchors(outputs, {"height": batch.shape[2], "width": batch.shape[3]}, reading)
 
 
 def post_of(network: Any) -> dict[str, Any]:
     """The manifest's ``postprocess`` where all decisions are the network's own."""
-    return {**settings_of(network), "class_agnostic": False, "first_label": 0}
+    return {"decode": "none", **settings_of(network).to_json(), "class_agnostic": False, "first_label": 0}
 
 
 def decide(evidence: ScoredAnchors | Candidates, network: Any) -> Found:
     """What is left after the threshold, the top-k cut and NMS."""
-    found = evidence.decide(post_of(network))
+    settings = settings_of(network)
+    found = evidence.decide(settings.cuts(settings.score_threshold))
     return Found(found.boxes, found.labels, found.scores)
 
 
@@ -166,7 +167,7 @@ def test_each_setting_is_taken_from_the_network(name: str) -> None:
     keys = dict(
         zip(wanted, ("top_candidates", "max_detections", "iou_threshold", "score_threshold"), strict=True)
     )
-    assert settings_of(network)[keys[name]] == wanted[name]
+    assert getattr(settings_of(network), keys[name]) == wanted[name]
 
 
 class Floors(nn.Module):
@@ -193,8 +194,10 @@ def small_retinanet(last: nn.Module) -> Any:
 
 def test_levels_that_round_up_are_read_off_any_backbone() -> None:
     settings = settings_of(small_retinanet(nn.MaxPool2d(1, 4)))
-    assert settings["reductions"] == [8, 16, 64]
-    assert settings["base_anchors"] == [[[-half, -half, half, half]] for half in (8, 16, 32)]
+    assert settings.anchors is not None
+    places = settings.anchors.to_json()
+    assert places["reductions"] == [8, 16, 64]
+    assert places["base_anchors"] == [[[-half, -half, half, half]] for half in (8, 16, 32)]
 
 
 def test_levels_that_round_down_are_refused() -> None:
@@ -209,18 +212,12 @@ def test_other_networks_are_refused() -> None:
 
 def wrapped(module: nn.Module, outputs: tuple[TensorSpec, ...], dims: tuple[Dim, ...]) -> WrappedModel:
     batch = "batch" if dims[0].name == "batch" else 1
-    return WrappedModel(
-        module=module.eval(),
-        family="torchvision_detector",
-        task="detection",
+    promised = contract(
         inputs=(TensorSpec("input", "float32", (batch, 3, "height", "width"), (0, 1)),),
         outputs=outputs,
         dims=dims,
-        fields=(),
-        preprocess=None,
-        classes=(),
-        postprocess={},
     )
+    return WrappedModel(module.eval(), promised, "torchvision_detector")
 
 
 def picture_dims(network: Any) -> tuple[Dim, Dim]:
@@ -242,7 +239,7 @@ def test_raw_heads_export_with_every_dimension_free(network: Any) -> None:
     decides from its outputs as torchvision does."""
     module = RawHeads(network, stage_of(network))
     channels = {"logits": settings_classes(network), "deltas": 4, "centerness": 1}
-    names = NAMES[: 3 if "distances_in_sizes" in settings_of(network) else 2]
+    names = NAMES[: 3 if "distances_in_sizes" in settings_of(network).to_json() else 2]
     outputs = tuple(TensorSpec(name, "float32", ("batch", "anchors", channels[name])) for name in names)
     height, width = picture_dims(network)
     model = wrapped(module, outputs, (Dim("batch", 1, 4), height, width))

@@ -132,15 +132,15 @@ def passed(bundle: Bundle, *, least: int) -> None:
 def test_passes_with_hundreds_of_detections(export: Export, kind: str, layout: str) -> None:
     manifest = export(kind, layout).bundle.manifest
     passed(export(kind, layout).bundle, least=100)
-    (picture,) = manifest.inputs
-    (batch, *_) = manifest.dims
+    (picture,) = manifest.contract.inputs
+    (batch, *_) = manifest.contract.dims
     if layout == "nms":
         assert (manifest.exporter, batch.max) == ("torchscript", 1)
-        assert [spec.name for spec in manifest.outputs] == ["boxes", "labels", "scores"]
+        assert [spec.name for spec in manifest.contract.outputs] == ["boxes", "labels", "scores"]
     else:
         assert (manifest.exporter, batch.max, picture.shape[0]) == ("torch.export", 2, "batch")
         names = ["logits", "deltas", "centerness"] if kind == "fcos" else ["logits", "deltas"]
-        assert [spec.name for spec in manifest.outputs] == names
+        assert [spec.name for spec in manifest.contract.outputs] == names
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -406,13 +406,13 @@ def test_the_config_as_it_stands_takes_torchvisions_own_network(config: str, tmp
     network = models.get_model(variant, weights=None, weights_backbone=None, num_classes=3)
     torch.save(network.state_dict(), tmp_path / "best.pth")
     model, _ = build_model(load_job(file, [f"model.checkpoint={tmp_path / 'best.pth'}"]))
-    post = model.postprocess
+    post = model.contract.reading.to_json()
     assert (post["decode"], post["score_threshold"], post["first_label"]) == ("none", 0.5, 0)
     assert [post[key] for key in ("top_candidates", "iou_threshold", "max_detections")] == list(
         kwargs.values()
     )
-    assert [entry.name for entry in model.classes] == ["0", "1", "2"]
-    assert model.dims[0].max == 8
+    assert [entry.name for entry in model.contract.classes] == ["0", "1", "2"]
+    assert model.contract.dims[0].max == 8
 
 
 def test_torch_export_with_nms_is_refused(trained: Callable[[str], tuple[Any, Path]], tmp_path: Path) -> None:

@@ -32,7 +32,11 @@ def test_the_trained_segmenter_passes(bundle: Bundle) -> None:
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
     assert bundle.verdict.to_json()["decisions"]["matched"] > 100_000
-    assert [entry.name for entry in bundle.manifest.classes] == ["background", "asked for", "other digit"]
+    assert [entry.name for entry in bundle.manifest.contract.classes] == [
+        "background",
+        "asked for",
+        "other digit",
+    ]
 
 
 @pytest.mark.parametrize("asked", [(0, 2, 4, 6, 8), (1, 3, 5, 7, 9)], ids=["even", "odd"])

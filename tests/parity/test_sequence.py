@@ -49,8 +49,12 @@ def test_the_trained_reader_passes(bundle: Bundle) -> None:
     assert counts["matched"] + counts["ties"] == counted
     assert counts["defects"] == 0
     assert {1, 128} <= {case.sizes["time"] for case in bundle.verdict.cases}
-    assert bundle.manifest.postprocess == {"decode": "none", "outputs": ["logits"], "blank": 10}
-    assert [entry.name for entry in bundle.manifest.classes] == [*"0123456789", "blank"]
+    assert bundle.manifest.contract.reading.to_json() == {
+        "decode": "none",
+        "outputs": ["logits"],
+        "blank": 10,
+    }
+    assert [entry.name for entry in bundle.manifest.contract.classes] == [*"0123456789", "blank"]
 
 
 def test_a_recurrence_that_torch_export_cannot_follow_is_said(bundle: Bundle) -> None:
@@ -146,7 +150,7 @@ def test_only_what_the_mask_leaves_is_decided_on(tell: str, tmp_path: Path) -> N
     assert bundle.verdict is not None
     sizes = [case.sizes for case in bundle.verdict.cases]
     assert 0 < counts["matched"] + counts["ties"] < sum(size["batch"] * size["time"] for size in sizes)
-    assert {spec.name: str(spec) for spec in bundle.manifest.outputs} == {
+    assert {spec.name: str(spec) for spec in bundle.manifest.contract.outputs} == {
         "logits": "float32[batch, time, 5]",
         "lengths": "int64[batch]",
     }

@@ -613,8 +613,10 @@ def test_an_export_agrees_with_pytorch_in_float64(
     those of the checkpoint."""
     job = load_job(CONFIGS / f"{config}.toml", (*overrides, "export.exporter=torchscript"))
     model, _ = build_model(job)
-    folded, _ = fold_batch_norms(model.module, example_inputs(model.inputs, capture_sizes(model.dims)))
-    inputs = materialise(Case("noise", sizes, "noise", 0), model.inputs, model.preprocess)
+    folded, _ = fold_batch_norms(
+        model.module, example_inputs(model.contract.inputs, capture_sizes(model.contract.dims))
+    )
+    inputs = materialise(Case("noise", sizes, "noise", 0), model.contract.inputs, model.contract.preprocess)
     proto = make_graph(job, model).proto
     (exact,) = run_exact(proto, inputs).values()
     (single,) = in_ort(proto, inputs).values()

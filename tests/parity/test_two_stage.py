@@ -86,8 +86,10 @@ def test_faster_rcnn_passes_with_dozens_of_detections(faster: tuple[Job, Bundle,
     _, bundle, _ = faster
     passed(bundle, least=100)
     assert bundle.manifest.exporter == "torchscript"
-    assert [spec.name for spec in bundle.manifest.outputs] == ["boxes", "labels", "scores"]
-    assert [axis for spec in bundle.manifest.outputs for axis in spec.shape[:1]] == ["detections"] * 3
+    assert [spec.name for spec in bundle.manifest.contract.outputs] == ["boxes", "labels", "scores"]
+    assert [axis for spec in bundle.manifest.contract.outputs for axis in spec.shape[:1]] == [
+        "detections"
+    ] * 3
 
 
 def test_mask_rcnn_passes_and_its_masks_are_measured(masked: tuple[Job, Bundle, Any]) -> None:
@@ -285,7 +287,7 @@ def test_the_files_name_tells_the_variant(faster: tuple[Job, Bundle, Any], tmp_p
     document = {**job.to_json(), "model": {**job.to_json()["model"], "checkpoint": str(tmp_path)}}
     del document["model"]["variant"]
     model, _ = build_model(Job.from_document(document, folder=job.folder, source="test"))
-    assert len(model.classes) == CLASSES
+    assert len(model.contract.classes) == CLASSES
     (tmp_path / "fasterrcnn_resnet18_fpn-258fb6c6.pth").rename(tmp_path / "best.pth")
     with pytest.raises(JobError, match=r"the name best.pth tells no variant: give model.variant"):
         build_model(Job.from_document(document, folder=job.folder, source="test"))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts import manifest as made
 
 from onnxproof.asked import job_to_export, job_to_hold
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
-from onnxproof.runtime.manifest import Manifest
 
 CANARY = "raise AssertionError('the file of a bundle was run')\n"
 MakeBundle = Callable[..., Path]
@@ -28,7 +28,7 @@ def bundle(tmp_path: Path) -> MakeBundle:
         folder = tmp_path / "bundle"
         folder.mkdir()
         (folder / "evil.py").write_text(CANARY, encoding="utf-8")
-        manifest = Manifest(
+        manifest = made(
             name="small",
             task="raw",
             family=model["family"],

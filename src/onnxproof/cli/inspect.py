@@ -112,15 +112,16 @@ def _shorten(text: str) -> str:
 
 
 def _rows_of_manifest(manifest: Manifest) -> list[tuple[str, str]]:
+    contract = manifest.contract
     return [
-        ("name", manifest.name),
-        ("task", manifest.task),
+        ("name", contract.name),
+        ("task", contract.task),
         ("family", manifest.family),
-        *((f"input {spec.name}", str(spec)) for spec in manifest.inputs),
-        *((f"output {spec.name}", str(spec)) for spec in manifest.outputs),
-        *((f"dim {dim.name}", str(dim)) for dim in manifest.dims),
-        ("classes", ", ".join(entry.name for entry in manifest.classes)),
-        *((key.replace("_", " "), _shorten(str(value))) for key, value in manifest.postprocess.items()),
+        *((f"input {spec.name}", str(spec)) for spec in contract.inputs),
+        *((f"output {spec.name}", str(spec)) for spec in contract.outputs),
+        *((f"dim {dim.name}", str(dim)) for dim in contract.dims),
+        ("classes", ", ".join(entry.name for entry in contract.classes)),
+        *((key.replace("_", " "), _shorten(str(value))) for key, value in contract.reading.to_json().items()),
         ("opset", str(manifest.opset)),
         ("exporter", manifest.exporter),
         ("simplify", manifest.simplify),

@@ -15,7 +15,7 @@ from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
-from onnxproof.runtime.predictor import RAW_TASK, model_files, predictor_of
+from onnxproof.runtime.predictor import model_files, predictor_of
 from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.request import files_named
 from onnxproof.text import one_line
@@ -100,7 +100,7 @@ def command(
         read.append(request_file)
     plain = load_plain(model)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
-    has_task = predictor is not None and predictor.manifest.task != RAW_TASK
+    has_task = predictor is not None and predictor.decides
     if raw or out is not None or not has_task:
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
     if predictor is None:
@@ -112,7 +112,7 @@ def command(
             f"--input {pictures[0]} comes beside other pictures: give it as an IMAGE of its own"
         )
     images = (*images, *(Path(text.partition("=")[2]) for text in pictures))
-    if scale is not None and predictor.manifest.preprocess is not None:
+    if scale is not None and predictor.contract.preprocess is not None:
         raise RequestError(
             "--scale is for files that do not say what white is, and this one does: leave it out"
         )
@@ -128,7 +128,7 @@ def command(
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
     """The values of --input that give a picture to the input for pictures, and the others."""
-    spec = predictor.manifest.preprocess
+    spec = predictor.contract.preprocess
     pictures = [
         text
         for text in given

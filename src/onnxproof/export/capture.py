@@ -91,12 +91,12 @@ def example_inputs(inputs: Sequence[TensorSpec], sizes: dict[str, int]) -> tuple
 
 
 def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> onnx.ModelProto:
-    dims = dims_by_name(model.dims)
-    args = example_inputs(model.inputs, capture_sizes(model.dims, TORCH_EXPORT_STEPS))
+    dims = dims_by_name(model.contract.dims)
+    args = example_inputs(model.contract.inputs, capture_sizes(model.contract.dims, TORCH_EXPORT_STEPS))
     symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
     shapes: tuple[Any, ...] = tuple(
         {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}
-        for spec in model.inputs
+        for spec in model.contract.inputs
     )
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
@@ -110,8 +110,8 @@ def _with_torch_export(model: WrappedModel, module: nn.Module, opset: int, optim
                 opset_version=opset,
                 optimize=optimize,
                 verbose=False,
-                input_names=[spec.name for spec in model.inputs],
-                output_names=[spec.name for spec in model.outputs],
+                input_names=[spec.name for spec in model.contract.inputs],
+                output_names=[spec.name for spec in model.contract.outputs],
             )
     except (Exception, SystemExit) as error:
         # torch.export raises what the traced code and its own passes raise: any type at all.
@@ -128,14 +128,14 @@ def _symbol(dim: Dim) -> Any:
 
 
 def _with_torchscript(model: WrappedModel, module: nn.Module, opset: int) -> onnx.ModelProto:
-    fixed = {dim.name for dim in model.dims if dim.fixed}
+    fixed = {dim.name for dim in model.contract.dims if dim.fixed}
     axes = {
         spec.name: {
             axis: name for axis, name in enumerate(spec.shape) if isinstance(name, str) and name not in fixed
         }
-        for spec in (*model.inputs, *model.outputs)
+        for spec in (*model.contract.inputs, *model.contract.outputs)
     }
-    args = example_inputs(model.inputs, capture_sizes(model.dims))
+    args = example_inputs(model.contract.inputs, capture_sizes(model.contract.dims))
     try:
         with _quiet(), _no_graph_dump(), torch.no_grad(), scratch_folder() as folder:
             file = folder / "model.onnx"
@@ -145,8 +145,8 @@ def _with_torchscript(model: WrappedModel, module: nn.Module, opset: int) -> onn
                 file,
                 dynamo=False,
                 opset_version=opset,
-                input_names=[spec.name for spec in model.inputs],
-                output_names=[spec.name for spec in model.outputs],
+                input_names=[spec.name for spec in model.contract.inputs],
+                output_names=[spec.name for spec in model.contract.outputs],
                 dynamic_axes=axes,
             )
             proto = onnx.load(file)

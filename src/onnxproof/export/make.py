@@ -26,17 +26,18 @@ class Graph:
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Graph:
     """Capture and simplify the model, as the job's ``[export]`` says."""
     notes: list[str] = []
-    module = model.module
+    module, contract = model.module, model.contract
     if job.export.fold_batch_norms:
         progress("fold batch norms", 0, 0)
-        module, _ = fold_batch_norms(module, example_inputs(model.inputs, capture_sizes(model.dims)))
+        examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
+        module, _ = fold_batch_norms(module, examples)
     progress("capture", 0, 0)
     simplifying = job.export.simplify != "none"
     captured = capture(model, module, job.export.exporter, job.export.opset, optimize=not simplifying)
     if captured.fallback_reason is not None:
         notes.append(f"captured with TorchScript: {captured.fallback_reason}")
     # With the specs' axes named first, an axis that only onnxsim can infer does not count as a change.
-    proto, simplifier = finish(captured.proto, model.inputs, model.outputs), "none"
+    proto, simplifier = finish(captured.proto, contract.inputs, contract.outputs), "none"
     if simplifying:
         progress("simplify", 0, 0)
         simplified = simplify(proto)
@@ -44,14 +45,14 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
         simplifier = "onnxsim" if simplified.refusal is None else "none"
         if simplified.refusal is not None:
             notes.append(f"not simplified: {simplified.refusal}")
-    return Graph(finish(proto, model.inputs, model.outputs), captured, simplifier, tuple(notes))
+    return Graph(finish(proto, contract.inputs, contract.outputs), captured, simplifier, tuple(notes))
 
 
 def unsimplified(graph: Graph, model: WrappedModel, reason: str) -> Graph:
     """The same graph as it was before the simplifier. ``reason`` goes into a note."""
     return replace(
         graph,
-        proto=finish(graph.captured.proto, model.inputs, model.outputs),
+        proto=finish(graph.captured.proto, model.contract.inputs, model.contract.outputs),
         simplifier="none",
         notes=(*graph.notes, f"not simplified: {reason}"),
     )

@@ -16,7 +16,7 @@ from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, RAW_TASK, Predictor, load
+from onnxproof.runtime.predictor import MANIFEST_FILE, Predictor, load
 from onnxproof.runtime.session import MODEL_FILE
 from onnxproof.source import find_pictures, sha256_of
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -30,21 +30,13 @@ def manifest_of(
 ) -> Manifest:
     """The manifest of a model's file, without the file's checksum, which is not known yet."""
     return Manifest(
-        name=job.name,
-        task=model.task,
+        contract=replace(model.contract, name=job.name),
         family=model.family,
-        inputs=model.inputs,
-        outputs=model.outputs,
-        dims=model.dims,
-        preprocess=model.preprocess,
-        classes=model.classes,
-        postprocess=model.postprocess,
         opset=job.export.opset,
         exporter=exporter,
         simplify=simplifier,
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         versions=versions(PACKAGES),
-        fields=model.fields,
     )
 
 
@@ -114,8 +106,7 @@ def draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progre
     Draws nothing if the task decides nothing, or if the model has inputs besides the picture.
     """
     pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
-    manifest = predictor.manifest
-    if not pictures or manifest.task == RAW_TASK or len(manifest.inputs) > 1:
+    if not pictures or not predictor.decides or len(predictor.contract.inputs) > 1:
         return
     (folder / PICTURES_FOLDER).mkdir()
     for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from onnxproof.contract import ClassInfo, Contract, Preprocess, Reading
+from onnxproof.contract import Contract, Reading
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.tasks import get_task
-from onnxproof.tensors import Dim, Field, TensorSpec
 
 FORMAT = 1
 METADATA_KEY = "onnxproof"
@@ -31,22 +30,13 @@ LARGEST_OPSET = 1000
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The facts that a bundle carries. ``preprocess`` is None where no input is a picture.
+    """The facts that a bundle carries: the contract of its file, and where the file came from.
 
-    ``postprocess`` is what the task needs to turn outputs into decisions (thresholds, layout); ``fields``
-    say what the outputs' channels mean, for whoever compares two files.
     ``job`` is the job that made the bundle, its paths relative to the bundle.
     """
 
-    name: str
-    task: str
+    contract: Contract
     family: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    dims: tuple[Dim, ...]
-    preprocess: Preprocess | None
-    classes: tuple[ClassInfo, ...]
-    postprocess: Mapping[str, Any]
     opset: int
     exporter: str
     simplify: str
@@ -54,22 +44,15 @@ class Manifest:
     model_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
-    fields: tuple[Field, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``manifest.json``."""
         return {
             "format": FORMAT,
-            "name": self.name,
-            "task": self.task,
+            "name": self.contract.name,
+            "task": self.contract.task,
             "family": self.family,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "fields": [asdict(entry) for entry in self.fields],
-            "dims": [asdict(dim) for dim in self.dims],
-            "preprocess": None if self.preprocess is None else asdict(self.preprocess),
-            "classes": [entry.to_json() for entry in self.classes],
-            "postprocess": dict(self.postprocess),
+            **self.contract.to_json(),
             "opset": self.opset,
             "exporter": self.exporter,
             "simplify": self.simplify,
@@ -118,7 +101,6 @@ class Manifest:
 
     @classmethod
     def _read(cls, keys: Mapping[str, Entry]) -> Self:
-        contract = Contract.read(keys, read_reading)
         job = keys.get("job", Entry(None))
         if job.value is not None:
             job.require_json()
@@ -126,15 +108,8 @@ class Manifest:
                 if not isinstance(entry.value, str):
                     entry.free_table()
         return cls(
-            name=contract.name,
-            task=contract.task,
+            contract=Contract.read(keys, read_reading),
             family=keys["family"].text(),
-            inputs=contract.inputs,
-            outputs=contract.outputs,
-            dims=contract.dims,
-            preprocess=contract.preprocess,
-            classes=contract.classes,
-            postprocess=contract.reading.to_json(),
             opset=keys["opset"].whole(1, LARGEST_OPSET),
             exporter=keys["exporter"].text(),
             simplify=keys["simplify"].text(),
@@ -145,7 +120,6 @@ class Manifest:
                 for name, entry in keys["versions"].free_table().items()
             },
             job=job.value,
-            fields=contract.fields,
         )
 
 

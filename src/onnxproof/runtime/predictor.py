@@ -1,8 +1,8 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both, with ONNX Runtime and the file's own
 metadata."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.contract import Preprocess
+from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
@@ -23,8 +23,6 @@ from onnxproof.tensors import TensorSpec, dims_by_name
 Array = NDArray[Any]
 
 MANIFEST_FILE = "manifest.json"
-RAW_TASK = "raw"
-"""The task that decides nothing."""
 
 RAW_ADVICE = (
     "the task is raw: nothing is decided from the outputs; take them as they are, Predictor.run, on the "
@@ -36,26 +34,6 @@ NO_PICTURE = b""
 NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
 
 
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
-    {
-        "score_threshold": (_is_share, "a number from 0 to 1"),
-        "iou_threshold": (_is_share, "a number from 0 to 1"),
-        "mask_threshold": (_is_share, "a number from 0 to 1"),
-        "class_agnostic": (lambda value: isinstance(value, bool), "true or false"),
-        "top_k": (_is_count, "a whole number from 1 up"),
-    }
-)
-"""What of a manifest's ``postprocess`` a user may replace: which values, and that in words."""
-
-
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What was decided on one picture, in its own coordinates, or on one row of arrays.
@@ -64,19 +42,20 @@ class Prediction:
     in its place, None where the model takes no picture.
     """
 
-    task: str
     decisions: Any
-    manifest: Manifest
+    contract: Contract
     width: int | None
     height: int | None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; its keys are the task's."""
-        return get_task(self.task).to_json(self.decisions, self.manifest.classes, self.width, self.height)
+        return get_task(self.contract.task).to_json(
+            self.decisions, self.contract.classes, self.width, self.height
+        )
 
     def lines(self) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""
-        return get_task(self.task).lines(self.decisions, self.manifest.classes)
+        return get_task(self.contract.task).lines(self.decisions, self.contract.classes)
 
     def draw(self, picture: Picture) -> Image.Image:
         """A copy of the picture with the decisions drawn on it; RequestError where the model takes none."""
@@ -85,17 +64,23 @@ class Prediction:
                 "the model takes no picture, so where its decisions lie in one is not known: draw what they "
                 "say yourself"
             )
-        return get_task(self.task).draw(read_picture(picture), self.decisions, self.manifest.classes)
+        return get_task(self.contract.task).draw(read_picture(picture), self.decisions, self.contract.classes)
 
 
 class Predictor:
     """A loaded model. Made by ``load``; safe to call from several threads."""
 
-    def __init__(self, session: Any, manifest: Manifest, postprocess: Mapping[str, Any]) -> None:
+    def __init__(self, session: Any, manifest: Manifest, contract: Contract) -> None:
+        """``manifest`` is the file's; ``contract`` is its contract with the settings that the user chose."""
         self.session = session
         self.manifest = manifest
-        self.postprocess = postprocess
-        self._task = get_task(manifest.task)
+        self.contract = contract
+        self._task = get_task(self.contract.task)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the task decides anything from the outputs."""
+        return self._task.decides
 
     def predict(self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS) -> Prediction:
         """The decisions on one picture, on arrays by input name, or on a picture beside arrays.
@@ -109,22 +94,22 @@ class Predictor:
         are not the model's in name, dtype, rank or declared size, hold several rows, or where the task
         is raw, ModelFileError where ONNX Runtime cannot run the file.
         """
-        if self.manifest.task == RAW_TASK:
+        if not self._task.decides:
             raise RequestError(RAW_ADVICE)
         feeds, transform = self._feeds(picture, inputs)
         outputs = self._run(feeds, given=bool(inputs))
-        evidence = self._task.evidence(outputs, self._sizes(feeds), self.postprocess, {})
+        evidence = self._task.evidence(outputs, self._sizes(feeds), self.contract.reading, {})
         if len(evidence) != 1:
             raise RequestError(
                 f"the inputs hold {len(evidence)} rows, and predict decides on one: give one row at a time, "
                 "or take all outputs, Predictor.run, on the command line --raw"
             )
-        decisions = self._task.decide(evidence[0], self.postprocess)
+        decisions = self._task.decide(evidence[0], self.contract.reading)
         width = height = None
         if transform is not None:
             decisions = self._task.restore(decisions, transform)
             width, height = transform.picture_width, transform.picture_height
-        return Prediction(self.manifest.task, decisions, self.manifest, width, height)
+        return Prediction(decisions, self.contract, width, height)
 
     def run(
         self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
@@ -139,12 +124,12 @@ class Predictor:
     def require_beside_picture(self, inputs: Mapping[str, Array]) -> None:
         """RequestError where the model takes no picture, decides nothing, or takes other arrays beside a
         picture than ``inputs``."""
-        if self.manifest.task == RAW_TASK:
+        if not self._task.decides:
             raise RequestError(RAW_ADVICE)
-        spec = self.manifest.preprocess
+        spec = self.contract.preprocess
         self._require_names(NO_PICTURE, inputs)
-        rows = {entry.shape[0] for entry in self.manifest.outputs if entry.shape}
-        for entry in self.manifest.inputs:
+        rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
+        for entry in self.contract.inputs:
             if spec is None or entry.name != spec.input:
                 _as_declared(inputs[entry.name], entry, rows)
 
@@ -152,14 +137,14 @@ class Predictor:
         self, picture: Picture | None, inputs: Mapping[str, Array]
     ) -> tuple[dict[str, Array], Transform | None]:
         """An array for each input, checked, and how the picture was laid in (None where none is taken)."""
-        spec, transform = self.manifest.preprocess, None
+        spec, transform = self.contract.preprocess, None
         self._require_names(picture, inputs)
         found: dict[str, Array] = {}
         if picture is not None:
             assert spec is not None
             found[spec.input], transform = prepare(picture, spec)
-        rows = {entry.shape[0] for entry in self.manifest.outputs if entry.shape}
-        for entry in self.manifest.inputs:
+        rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
+        for entry in self.contract.inputs:
             if entry.name not in found:
                 found[entry.name] = _as_declared(inputs[entry.name], entry, rows)
         self._require_sizes(found)
@@ -169,7 +154,7 @@ class Predictor:
         return found, transform
 
     def _require_names(self, picture: Picture | None, inputs: Mapping[str, Array]) -> None:
-        spec, specs = self.manifest.preprocess, self.manifest.inputs
+        spec, specs = self.contract.preprocess, self.contract.inputs
         listed = ", ".join(f"{entry.name} {entry}" for entry in specs)
         if picture is not None and spec is None:
             raise RequestError(
@@ -196,9 +181,9 @@ class Predictor:
 
     def _require_sizes(self, feeds: Mapping[str, Array]) -> None:
         """RequestError where a named axis has two sizes, or one that was not declared."""
-        dims = dims_by_name(self.manifest.dims)
+        dims = dims_by_name(self.contract.dims)
         seen: dict[str, tuple[int, str]] = {}
-        for entry in self.manifest.inputs:
+        for entry in self.contract.inputs:
             for axis, size in zip(entry.shape, feeds[entry.name].shape, strict=True):
                 if not isinstance(axis, str):
                     continue
@@ -217,12 +202,12 @@ class Predictor:
     def _sizes(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """The sizes of the inputs' named axes, and of the picture's height and width."""
         sizes: dict[str, int] = {}
-        for entry in self.manifest.inputs:
+        for entry in self.contract.inputs:
             shape = feeds[entry.name].shape
             sizes |= {
                 axis: size for axis, size in zip(entry.shape, shape, strict=True) if isinstance(axis, str)
             }
-        spec = self.manifest.preprocess
+        spec = self.contract.preprocess
         if spec is not None:
             height, width = _sides(feeds[spec.input], spec)
             sizes |= {spec.height.name: height, spec.width.name: width}
@@ -241,7 +226,7 @@ class Predictor:
             listed = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             said = f"the model does not run on {listed} ({reason})"
             if given:
-                declared = ", ".join(f"{entry.name}: {entry}" for entry in self.manifest.inputs)
+                declared = ", ".join(f"{entry.name}: {entry}" for entry in self.contract.inputs)
                 raise RequestError(f"{said}: are the values those that it takes, {declared}?") from error
             raise ModelFileError(f"{said}: was the file changed? Export it again.") from error
 
@@ -285,7 +270,7 @@ def load(
     """Load a bundle (a folder) or a lone ``.onnx`` file that onnxproof wrote.
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses); ``overrides``
-    replace settings of the task that the file carries (``SETTINGS``), such as "score_threshold",
+    replace settings of the file's reading, such as "score_threshold",
     "iou_threshold" and "top_k". Raises ModelFileError where the file is missing, broken or without
     onnxproof's metadata, RequestError for a setting that the task does not have, or a value outside of
     its range.
@@ -300,17 +285,15 @@ def predictor_of(
     """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
     manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
     _require_interface(session, manifest, file)
-    known = sorted(SETTINGS.keys() & manifest.postprocess.keys())
+    known = manifest.contract.reading.settings()
     unknown = sorted(set(overrides) - set(known))
     if unknown:
         raise RequestError(
-            f"{unknown[0]} is not a setting of task {manifest.task}; there are: {', '.join(known) or 'none'}"
+            f"{unknown[0]} is not a setting of task {manifest.contract.task}; "
+            f"there are: {', '.join(known) or 'none'}"
         )
-    for name, value in overrides.items():
-        allows, expected = SETTINGS[name]
-        if not allows(value):
-            raise RequestError(f"{name} = {value}: expected {expected}")
-    return Predictor(session, manifest, {**manifest.postprocess, **overrides})
+    reading = manifest.contract.reading.with_settings(**overrides)
+    return Predictor(session, manifest, replace(manifest.contract, reading=reading))
 
 
 def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
@@ -324,8 +307,8 @@ def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
 def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:
     """Raise ModelFileError if the graph does not have the inputs and outputs that its metadata declares."""
     for kind, specs, values in (
-        ("inputs", manifest.inputs, session.get_inputs()),
-        ("outputs", manifest.outputs, session.get_outputs()),
+        ("inputs", manifest.contract.inputs, session.get_inputs()),
+        ("outputs", manifest.contract.outputs, session.get_outputs()),
     ):
         declared, found = [spec.name for spec in specs], [value.name for value in values]
         if declared != found:

@@ -23,7 +23,7 @@ def manifest_check(manifest: Manifest, file: Path) -> Check:
     model. Raises ModelFileError if the file is no ONNX file.
     """
     graph = OnnxGraph.read(file)
-    wrong = [*_against_metadata(manifest, graph), *against_graph(manifest, graph)]
+    wrong = [*_against_metadata(manifest, graph), *against_graph(manifest.contract, graph)]
     reason = f"manifest.json differs from {file.name}: {'; '.join(wrong)}" if wrong else ""
     return Check(NAME, "fail" if wrong else "pass", reason, float(len(wrong)), 0.0)
 

@@ -1,54 +1,11 @@
 """What a sweep found of one candidate, as values without tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
-from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.runtime.tasks import Finding
-from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.validate.compare.comparer import Finding
 from onnxproof.validate.measure import LabelMeasurement, Measurement
-
-
-class Contract(Protocol):
-    """What is declared of a file, and what its outputs mean; a WrappedModel is one."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]: ...
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]: ...
-    @property
-    def dims(self) -> tuple[Dim, ...]: ...
-    @property
-    def fields(self) -> tuple[Field, ...]: ...
-    @property
-    def preprocess(self) -> Preprocess | None: ...
-    @property
-    def classes(self) -> tuple[ClassInfo, ...]: ...
-    @property
-    def postprocess(self) -> Mapping[str, Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FileContract:
-    """A contract as a value, of a file without its model, or of a model with something changed."""
-
-    task: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    dims: tuple[Dim, ...]
-    fields: tuple[Field, ...]
-    preprocess: Preprocess | None
-    classes: tuple[ClassInfo, ...]
-    postprocess: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, contract: Contract) -> Self:
-        """The same contract."""
-        return cls(**{entry.name: getattr(contract, entry.name) for entry in fields(cls)})
-
 
 SHOWN_FINDINGS = 100
 """How many ties and defects of a leg a verdict spells out; all are counted."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from onnxproof.contract import Contract
 from onnxproof.tensors import Dim
-from onnxproof.validate.facts import Contract
 from onnxproof.validate.legs.leg import Leg
 
 

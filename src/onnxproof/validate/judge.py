@@ -9,8 +9,8 @@ from typing import cast
 
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case
+from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
-from onnxproof.validate.decisions import DecisionPool
 from onnxproof.validate.facts import Decisions, Facts, Failure, Outcome
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.measure import Extremes, LabelMeasurement, Measurement

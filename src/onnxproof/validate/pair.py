@@ -12,23 +12,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from onnxproof.contract import whole_outputs
+from onnxproof.contract import Contract, whole_outputs
 from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
-from onnxproof.runtime.predictor import RAW_TASK, read_metadata
+from onnxproof.runtime.predictor import read_metadata
+from onnxproof.runtime.readings.rows import RowReading
+from onnxproof.runtime.tasks import raw
 from onnxproof.source import find_pictures
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case
 from onnxproof.validate.environment import environment
-from onnxproof.validate.facts import Contract, Facts, FileContract
+from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import judge, ranks_of, second_looks
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.moved_weights import TwoRuns
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
-from onnxproof.validate.rows import ends_in_rows
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
 from onnxproof.validate.verdict import Check, Pairing, Verdict, conclude
@@ -178,7 +179,7 @@ def _differences(contract: Contract, leg: Leg) -> tuple[str, ...]:
     for wanted, own in ((contract.inputs, leg.ports.inputs), (contract.outputs, leg.ports.outputs)):
         ports = {port.name: port for port in own}
         specs.append(tuple(_widened(spec, ports.get(spec.name), named) for spec in wanted))
-    return interface_differences(replace(with_sizes(contract, {}), inputs=specs[0], outputs=specs[1]), leg)
+    return interface_differences(replace(contract, inputs=specs[0], outputs=specs[1]), leg)
 
 
 def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec:
@@ -250,7 +251,7 @@ def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
 
 def contract_of(
     leg: OrtLeg, file: Path, dims: Mapping[str, str], inputs: Mapping[str, str]
-) -> tuple[FileContract, tuple[str, ...]]:
+) -> tuple[Contract, tuple[str, ...]]:
     """What a file declares, with the sizes in ``dims`` in place of its own, and notes on what was assumed.
 
     Raises RequestError if ``dims`` names no dynamic axis, if ``inputs`` do not fit the file or its metadata
@@ -264,18 +265,18 @@ def contract_of(
     return _contract_of_graph(leg, dims, inputs)
 
 
-def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> FileContract:
-    contract = with_sizes(manifest, dims)
-    post = contract.postprocess
-    if not ends_in_rows(post):
+def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> Contract:
+    contract = with_sizes(manifest.contract, dims)
+    reading = contract.reading
+    if not isinstance(reading, RowReading):
         return contract
     # Only PyTorch gives the proposals. Rows are paired by class, so the class is not compared as a field.
-    graph = {key: value for key, value in post["graph"].items() if key != "proposals"}
-    fields = tuple(field for field in contract.fields if field.output != post["outputs"][1])
-    return replace(contract, fields=fields, postprocess={**post, "graph": graph})
+    graph = replace(reading.graph, proposals=None)
+    fields = tuple(field for field in contract.fields if field.output != reading.outputs[1])
+    return replace(contract, fields=fields, reading=replace(reading, graph=graph))
 
 
-def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
+def with_sizes(contract: Contract, dims: Mapping[str, str]) -> Contract:
     """The contract with other sizes of some dimensions. Raises RequestError if it lacks one of them."""
     _require_names(dims, [dim.name for dim in contract.dims])
     told = {name: Dim.parse(name, text) for name, text in dims.items()}
@@ -284,12 +285,12 @@ def with_sizes(contract: Contract, dims: Mapping[str, str]) -> FileContract:
         height, width = (told.get(dim.name, dim) for dim in (preprocess.height, preprocess.width))
         preprocess = replace(preprocess, height=height, width=width)
     dims_told = tuple(told.get(dim.name, dim) for dim in contract.dims)
-    return replace(FileContract.of(contract), dims=dims_told, preprocess=preprocess)
+    return replace(contract, dims=dims_told, preprocess=preprocess)
 
 
 def _contract_of_graph(
     leg: OrtLeg, dims: Mapping[str, str], inputs: Mapping[str, str]
-) -> tuple[FileContract, tuple[str, ...]]:
+) -> tuple[Contract, tuple[str, ...]]:
     ports = leg.ports.inputs
     _require_names(inputs, [port.name for port in ports], "--inputs", "input")
     specs = tuple(
@@ -314,15 +315,16 @@ def _contract_of_graph(
             '(--inputs "NAME=DTYPE[AXES] in LOW..HIGH" says others)'
         )
     outputs = tuple(_spec_of(port, None) for port in leg.ports.outputs)
-    contract = FileContract(
-        RAW_TASK,
-        specs,
-        outputs,
-        tuple(Dim.parse(name, dims.get(name, text)) for name, text in sizes.items()),
-        whole_outputs(outputs),
-        None,
-        (),
-        {},
+    contract = Contract(
+        name=leg.name,
+        task=raw.TASK.name,
+        inputs=specs,
+        outputs=outputs,
+        dims=tuple(Dim.parse(name, dims.get(name, text)) for name, text in sizes.items()),
+        fields=whole_outputs(outputs),
+        preprocess=None,
+        classes=(),
+        reading=raw.Unread(),
     )
     return contract, tuple(notes)
 

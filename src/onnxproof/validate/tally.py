@@ -1,19 +1,19 @@
 """What was measured of one candidate, case by case. Tallies of different cases can be merged in any order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
+from onnxproof.contract import Contract
+from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.validate.cases import CONSTANT, Case
-from onnxproof.validate.decisions import DecisionPool
-from onnxproof.validate.facts import Contract, Failure
+from onnxproof.validate.compare import get_comparer
+from onnxproof.validate.compare.decisions import DecisionPool
+from onnxproof.validate.compare.returned_pairs import pair_returned
+from onnxproof.validate.compare.row_pairs import pair_rows, with_open_regions
+from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import FieldPools, Run
-from onnxproof.validate.returned import pair_returned
-from onnxproof.validate.rows import ends_in_rows, pair_rows, with_open_regions
-
-RAW_TASK = "raw"
-"""The task that decides nothing."""
 
 
 @dataclass(slots=True)
@@ -34,11 +34,11 @@ class Tally:
     def of(cls, contract: Contract, *, has_oracle: bool) -> Self:
         """A tally of no case."""
         decisions = all_rows = None
-        post = contract.postprocess
-        if contract.task != RAW_TASK:
-            decisions = DecisionPool(contract.task, post, has_oracle=has_oracle)
-        if ends_in_rows(post):
-            lowest = {**post, "score_threshold": post["graph"]["score_threshold"]}
+        reading = contract.reading
+        if get_comparer(contract.task) is not None:
+            decisions = DecisionPool(contract.task, reading, has_oracle=has_oracle)
+        if isinstance(reading, RowReading):
+            lowest = replace(reading, score_threshold=reading.graph.score_threshold)
             all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
         return cls(contract, has_oracle, FieldPools(contract.fields), decisions, all_rows)
 
@@ -52,17 +52,17 @@ class Tally:
         if isinstance(found, str):
             self.not_run[run] = found
             return None
-        post = self.contract.postprocess
-        as_rows = ends_in_rows(post)
+        reading = self.contract.reading
+        as_rows = isinstance(reading, RowReading)
         difference = _form_difference(wanted, found, as_rows=as_rows)
         measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
         quantities = None
-        if as_rows and difference is None:
-            wanted = with_open_regions(exact, wanted, found, post)
+        if isinstance(reading, RowReading) and difference is None:
+            wanted = with_open_regions(exact, wanted, found, reading)
             if "candidate_boxes" in exact.margins:
-                paired = pair_rows(exact, wanted, found, post)
+                paired = pair_rows(exact, wanted, found, reading)
             else:
-                paired = pair_returned(*measured, post)
+                paired = pair_returned(*measured, reading)
             if isinstance(paired, str):
                 difference = paired
             else:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization
 from onnxproof.source import find_pictures
 from onnxproof.validate.cases import Case, Effort, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
-from onnxproof.validate.facts import Contract
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 

@@ -105,13 +105,13 @@ def verdicts_of(
 ) -> tuple[Verdict, ...]:
     """Judge what was measured on all cases of the trial, wherever and in whatever order that was."""
     weights = Weights.of(model.module)
-    subjects = [Subject(OnnxGraph.read(file), file, target, opset, model, weights) for file in files]
+    subjects = [Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights) for file in files]
     hazards = [look_for_hazards(subject) for subject in subjects]
     settled = iter(settle(trial, tallies, progress=progress))
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None:
         measured = iter(measure_dataset(trial, plan.labels, progress=progress))
-    ranked = ranks_of(model.fields)
+    ranked = ranks_of(model.contract.fields)
     said = [*model.notes, *notes]
     if trial.truth.oracle_missing is not None:
         said.append(

@@ -1,11 +1,11 @@
 """What the heads of whole inputs share: one row of class scores, as logits or as probabilities."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor, nn
 
+from onnxproof.contract import Reading
 from onnxproof.job import ValidateTable
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, find_logits
@@ -33,13 +33,13 @@ class ClassScores(nn.Module):
 class ClassScoresHead:
     """The head of a task that decides from one row of class scores.
 
-    ``probabilities`` turns logits [b, C] into probabilities. ``settings`` gives what the task decides with
-    from ``[validate]`` and the number of classes.
+    ``probabilities`` turns logits [b, C] into probabilities. ``reading`` makes the
+    task's reading from the output's name, how it is decoded, ``[validate]`` and the number of classes.
     """
 
     name: str
     probabilities: Activation
-    settings: Callable[[ValidateTable, int], Mapping[str, Any]]
+    reading: Callable[[str, str, ValidateTable, int], Reading]
     decodes: tuple[str, ...] = ("none", "probabilities")
 
     def activation(self, decode: str) -> Activation | None:
@@ -58,7 +58,7 @@ class ClassScoresHead:
             module,
             (replace(logits, name=name),),
             (Field(name, each, unit),),
-            {"decode": decode, "outputs": [name], **self.settings(validation, count)},
+            self.reading(name, decode, validation, count),
         )
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:

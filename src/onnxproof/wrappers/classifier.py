@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from onnxproof.contract import ClassInfo
+from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.tensors import Dim, TensorSpec
@@ -71,9 +71,8 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
     module = ClassifierInference(network, picture_stage(job, checkpoint), head.activation(decode)).eval()
     logits = TensorSpec("logits", "float32", (batch.name, len(classes)))
     headed = head.behind(module, logits, len(classes), decode, job.validation)
-    return WrappedModel(
-        module=headed.module,
-        family=library.name,
+    contract = Contract(
+        name=job.name,
         task=head.name,
         inputs=(picture_spec(job, batch, height, width),),
         outputs=headed.outputs,
@@ -81,8 +80,9 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
         fields=headed.fields,
         preprocess=picture_preprocess(job, height, width),
         classes=classes,
-        postprocess=headed.postprocess,
+        reading=headed.reading,
     )
+    return WrappedModel(headed.module, contract, library.name)
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
-from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job
-from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.tensors import Dim
 
 Module = nn.Module
 Outputs = tuple[Tensor, ...]
@@ -34,22 +34,14 @@ class Checkpoint:
 class WrappedModel:
     """A model in its inference wrapper, in evaluation mode and float32, and the contract of its file.
 
-    ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of
-    ``outputs``. ``fields`` say what the outputs' channels mean. ``postprocess`` is what the task needs to
-    decide from them. ``preprocess`` is None if no input is a picture. ``traced`` says why TorchScript
-    has to capture the model; it is None if torch.export may try. ``notes`` say what is odd in the weights.
+    ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of the contract's
+    outputs. ``traced`` says why TorchScript has to capture the model; it is None if torch.export may try.
+    ``notes`` say what is odd in the weights.
     """
 
     module: nn.Module
+    contract: Contract
     family: str
-    task: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    dims: tuple[Dim, ...]
-    fields: tuple[Field, ...]
-    preprocess: Preprocess | None
-    classes: tuple[ClassInfo, ...]
-    postprocess: Mapping[str, Any]
     traced: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -1,12 +1,12 @@
 """What a head is: it turns what a module returns into the outputs that its task reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import nn
 
-from onnxproof.contract import ClassInfo
+from onnxproof.contract import ClassInfo, Reading
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
 from onnxproof.tensors import Field, TensorSpec
@@ -35,7 +35,7 @@ class Bare:
 class Headed:
     """A module with its head, and the part of the file's contract that follows from the head.
 
-    ``postprocess`` is what the task needs to decide from the outputs. If decisions hang on what the outputs
+    ``reading`` says how the task reads the outputs. If decisions hang on what the outputs
     leave out, such as the lead of a label over the next class, ``module`` also has the method
     ``forward_with_margins`` (``TellsMargins`` in wrappers/family.py).
     """
@@ -43,7 +43,7 @@ class Headed:
     module: nn.Module
     outputs: tuple[TensorSpec, ...]
     fields: tuple[Field, ...]
-    postprocess: Mapping[str, Any]
+    reading: Reading
 
 
 class Head(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from onnxproof.contract import ClassInfo
+from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
@@ -28,6 +28,7 @@ def wrap_module(
     inputs: Sequence[TensorSpec],
     dims: Sequence[Dim],
     *,
+    name: str = ANY_MODULE,
     family: str = ANY_MODULE,
     task: str = DEFAULT_TASK,
     decode: str = "auto",
@@ -38,7 +39,8 @@ def wrap_module(
     """A module with the contract of its file, which is found by running it at a few sizes.
 
     ``inputs`` are in the order of the module's ``forward``. ``task`` names the head that is put behind it;
-    wrappers/heads/ says what each needs of the module, and what its ``decode`` may be. Outputs that the
+    wrappers/heads/ says what each needs of the module, and what its ``decode`` may be. ``name`` is the
+    contract's. Outputs that the
     head does not need are left out of the file. ``picture`` says which input takes pictures. ``validation``
     says where decisions are cut. Raises JobError if the inputs do not fit the module, or if its outputs or
     ``classes`` do not fit the task.
@@ -65,9 +67,8 @@ def wrap_module(
             wrapped = StagedModule(flattened, picture.position, picture.stage)
     bare = Bare(wrapped, module, tuple(inputs), outputs, classes)
     headed = attach_head(get_head(task), bare, decode, validation)
-    return WrappedModel(
-        module=headed.module.eval(),
-        family=family,
+    contract = Contract(
+        name=name,
         task=task,
         inputs=bare.inputs,
         outputs=headed.outputs,
@@ -75,7 +76,12 @@ def wrap_module(
         fields=headed.fields,
         preprocess=None if picture is None else picture.preprocess,
         classes=classes,
-        postprocess=headed.postprocess,
+        reading=headed.reading,
+    )
+    return WrappedModel(
+        headed.module.eval(),
+        contract,
+        family,
         notes=notes_on(module.state_dict()),
     )
 
@@ -95,6 +101,7 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
         module,
         tuple(job.inputs.values()),
         tuple(job.dims.values()),
+        name=job.name,
         task=task_of(job, *_tasks()),
         decode=job.wrapper.decode,
         classes=classes or (),

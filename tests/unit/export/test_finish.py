@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import pytest
+from contracts import manifest as made
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.errors import ExportError
@@ -35,8 +36,8 @@ def small_graph(batch: str | int = "s31", name: str = "output") -> onnx.ModelPro
 
 
 def manifest() -> Manifest:
-    return Manifest(
-        name="mine", task="detection", family="yolox", inputs=INPUTS, outputs=OUTPUTS, dims=(),
+    return made(
+        name="mine", task="raw", family="yolox", inputs=INPUTS, outputs=OUTPUTS, dims=(),
         preprocess=None, classes=(), postprocess={}, opset=20, exporter="torchscript", simplify="none",
         checkpoint_sha256=None,
     )  # fmt: skip

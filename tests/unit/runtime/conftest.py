@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import manifest as made
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, TensorSpec
 
 Array = NDArray[Any]
 
 HEIGHT, WIDTH = Dim("height", 8, 64, 8), Dim("width", 8, 64, 8)
-BRIGHT = Manifest(
+BRIGHT = made(
     name="bright",
     task="detection",
     family="none",

@@ -1,31 +1,33 @@
 """Anchors and default boxes stand where torchvision puts them, and each head's scores and boxes follow its
 paper's formulas; tests/parity/test_one_stage.py holds them against torchvision itself."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from contracts import reading_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.tasks._anchors import (
+from onnxproof.runtime.readings.boxes import Cuts
+from onnxproof.runtime.readings.scored_anchors import (
     ScoredAnchors,
     anchor_boxes,
-    candidates,
     decode_deltas,
     decode_distances,
     default_boxes,
+    scored_anchors,
 )
 
 Array = NDArray[Any]
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 COMMON: Mapping[str, Any] = {
+    "decode": "none",
     "score_threshold": 0.5,
     "iou_threshold": 0.5,
     "top_candidates": 100,
@@ -72,8 +74,14 @@ def head_outputs(post: Mapping[str, Any], dtype: np.dtype[Any] = F32, batch: int
 
 
 def only(outputs: Mapping[str, Array], post: Mapping[str, Any]) -> ScoredAnchors:
-    (picture,) = candidates(outputs, SIZES, json.loads(json.dumps(post)))
+    (picture,) = scored_anchors(outputs, SIZES, reading_of("detection", **post))
     return picture
+
+
+def cuts_of(post: Mapping[str, Any], **changes: Any) -> Cuts:
+    cuts = reading_of("detection", **{**post, **changes}).cuts
+    assert isinstance(cuts, Cuts)
+    return cuts
 
 
 def centres(boxes: Array) -> list[list[float]]:
@@ -177,7 +185,7 @@ HEADS = pytest.mark.parametrize("post", [RETINANET, FCOS, SSD], ids=["retinanet"
 def test_every_anchor_gets_a_box_inside_the_picture(post: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
     outputs = head_outputs(post, dtype, batch=2)
     outputs["deltas"][1] = np.random.default_rng(0).normal(0, 3, outputs["deltas"][1].shape)
-    pictures = candidates(outputs, SIZES, post)
+    pictures = scored_anchors(outputs, SIZES, reading_of("detection", **post))
     assert len(pictures) == 2
     for picture in pictures:
         assert picture.boxes.shape == (COUNTS[post["head"]], 4)
@@ -233,7 +241,7 @@ def test_the_best_of_each_level_become_detections(top: int, wanted: list[tuple[i
     outputs["logits"][:], outputs["centerness"][:], outputs["deltas"][:] = -20, 20, 0.25
     for (anchor, label), logit in zip([(0, 0), (8, 2), (1, 1), (2, 0)], (4, 3, 2, 1), strict=True):
         outputs["logits"][0, anchor, label] = logit
-    found = only(outputs, FCOS).decide({**FCOS, "top_candidates": top})
+    found = only(outputs, FCOS).decide(cuts_of(FCOS, top_candidates=top))
     assert [divmod(index, 3) for index in found.indices.tolist()] == wanted
     assert found.labels.tolist() == [label for _, label in wanted]
     assert (np.diff(found.scores) < 0).all()
@@ -243,7 +251,7 @@ def test_an_anchor_may_have_several_classes() -> None:
     outputs = head_outputs(RETINANET)
     outputs["logits"][:] = -20
     outputs["logits"][0, 5] = [1, -20, 2]
-    found = only(outputs, RETINANET).decide(RETINANET)
+    found = only(outputs, RETINANET).decide(cuts_of(RETINANET))
     assert found.indices.tolist() == [5 * 3 + 2, 5 * 3]
     assert np.array_equal(found.boxes[0], found.boxes[1])
 
@@ -251,7 +259,7 @@ def test_an_anchor_may_have_several_classes() -> None:
 def test_labels_count_from_the_first_named_class() -> None:
     outputs = head_outputs(SSD)
     outputs["logits"][0, 3] = [0, 0, 9]
-    found = only(outputs, SSD).decide({**SSD, "first_label": 1})
+    found = only(outputs, {**SSD, "first_label": 1}).decide(cuts_of(SSD))
     assert found.labels.tolist() == [1]
     assert found.indices.tolist() == [3 * 3 + 2]
 
@@ -261,7 +269,7 @@ def test_comparisons_see_what_scores_half_the_threshold_or_more() -> None:
     outputs["logits"][:] = -20
     outputs["logits"][0, 7] = [0, -0.001, 0.001]
     picture = only(outputs, RETINANET)
-    thin = picture.thin({**RETINANET, "score_threshold": 1.0})
+    thin = picture.candidates(cuts_of(RETINANET, score_threshold=1.0))
     assert thin.labels.tolist() == [0, 2]
     assert np.array_equal(thin.boxes, picture.boxes[[7, 7]])
     assert thin.scores.tolist() == picture.scores[7, [0, 2]].tolist()
@@ -285,4 +293,4 @@ def test_another_number_of_anchors_is_refused(post: Mapping[str, Any]) -> None:
     outputs = {name: array[:, 1:] for name, array in head_outputs(post).items()}
     count = COUNTS[post["head"]]
     with pytest.raises(ModelFileError, match=rf"has {count - 1} anchors, .* 32x64 has {count}: .*frozen\?"):
-        candidates(outputs, SIZES, post)
+        scored_anchors(outputs, SIZES, reading_of("detection", **post))

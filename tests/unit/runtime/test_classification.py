@@ -1,9 +1,11 @@
 """Class scores: softmax and sigmoid hold at every magnitude, ranks are stable, ties are told from defects."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -12,16 +14,16 @@ from PIL import Image
 
 from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks import get_task
-from onnxproof.runtime.tasks.classification import TASK as CLASSIFICATION
-from onnxproof.runtime.tasks.classification import rank, softmax
-from onnxproof.runtime.tasks.multilabel import TASK as MULTILABEL
-from onnxproof.runtime.tasks.multilabel import sigmoid
+from onnxproof.runtime.tasks.classification import RankedScores, rank, softmax
+from onnxproof.runtime.tasks.multilabel import LabelScores, sigmoid
 
 Array = NDArray[Any]
 CLASSES = (ClassInfo("cat", (255, 0, 0)), ClassInfo("dog", (0, 255, 0)), ClassInfo("owl", (0, 0, 255)))
-LOGITS: dict[str, Any] = {"decode": "none", "outputs": ["logits"], "top_k": 2}
-SETS: dict[str, Any] = {"decode": "probabilities", "outputs": ["probabilities"], "score_threshold": 0.5}
+CLASSIFICATION, MULTILABEL = Whole("classification"), Whole("multilabel")
+LOGITS = RankedScores(("logits",), "none", 2)
+SHARES = RankedScores(("probabilities",), "probabilities", 2)
+SETS = LabelScores(("probabilities",), "probabilities", 0.5)
+READINGS: dict[str, Any] = {"classification": SHARES, "multilabel": SETS}
 NO_MOVE = Transform(1, 1, 0, 0, 64, 48)
 
 rows = arrays.arrays(
@@ -90,15 +92,15 @@ def test_ranking(scores: tuple[float, ...], top_k: int, wanted: list[int]) -> No
 
 def test_evidence_is_one_row_a_picture() -> None:
     logits = np.arange(6, dtype=np.float32).reshape(2, 3)
-    for task, post in ((CLASSIFICATION, LOGITS), (MULTILABEL, {**SETS, "outputs": ["logits"]})):
-        first, second = task.evidence({"logits": logits}, {"batch": 2}, post, {})
+    for task, reading in ((CLASSIFICATION, LOGITS), (MULTILABEL, replace(SETS, outputs=("logits",)))):
+        first, second = task.evidence({"logits": logits}, {"batch": 2}, reading, {})
         assert first.shape == second.shape == (3,)
         assert next(iter(task.quantities(first).values())).shape == (3,)
 
 
-def compare(task: Any, post: Any, wanted: Array, found: Array, bound: float) -> Any:
+def compare(task: Any, reading: Any, wanted: Array, found: Array, bound: float) -> Any:
     (name,) = task.quantities(wanted)
-    return task.compare(wanted, found, post, {name: bound})
+    return task.compare(wanted, found, reading, {name: bound})
 
 
 def test_the_same_ranks_match() -> None:
@@ -135,8 +137,8 @@ def test_a_class_from_outside_the_top_is_said_to_be() -> None:
 
 @pytest.mark.parametrize("task", [CLASSIFICATION, MULTILABEL], ids=lambda task: task.name)
 def test_nan_is_never_a_tie(task: Any) -> None:
-    post = {**LOGITS, **SETS, "top_k": 3}
-    comparison = compare(task, post, row(0.5001, 0.5002, 0.1), np.full(3, np.nan, np.float32), 0.001)
+    reading = {"classification": replace(SHARES, top_k=3), "multilabel": SETS}[task.name]
+    comparison = compare(task, reading, row(0.5001, 0.5002, 0.1), np.full(3, np.nan, np.float32), 0.001)
     assert comparison.defects
     assert not comparison.ties
 
@@ -148,8 +150,9 @@ def test_nan_is_never_a_tie(task: Any) -> None:
 )
 def test_no_file_within_the_bound_is_called_defect(scores: Array, errors: Array, top_k: int) -> None:
     found = scores + errors
-    post = {**LOGITS, "top_k": top_k}
-    comparison = compare(CLASSIFICATION, post, scores, found, float(np.abs(found - scores).max()))
+    comparison = compare(
+        CLASSIFICATION, replace(LOGITS, top_k=top_k), scores, found, float(np.abs(found - scores).max())
+    )
     assert comparison.defects == ()
     assert comparison.matched + len(comparison.ties) == top_k
     shares, moved = sigmoid(scores / 10), sigmoid(found / 10)
@@ -186,8 +189,7 @@ def test_a_threshold_near_by_excuses_no_probability_that_moved_far() -> None:
 
 @pytest.mark.parametrize("task", [CLASSIFICATION, MULTILABEL], ids=lambda task: task.name)
 def test_the_answer_names_every_class_in_order(task: Any) -> None:
-    post = {**LOGITS, **SETS}
-    decided = task.restore(task.decide(row(0.25, 0.625, 0.125), post), NO_MOVE)
+    decided = task.restore(task.decide(row(0.25, 0.625, 0.125), READINGS[task.name]), NO_MOVE)
     assert task.to_json(decided, CLASSES, 64, 48) == {
         "probs": [0.25, 0.625, 0.125],
         "labels": ["cat", "dog", "owl"],
@@ -201,8 +203,7 @@ def test_logits_are_answered_as_probabilities() -> None:
 
 
 def test_lines_tell_names() -> None:
-    post = {**LOGITS, "decode": "probabilities"}
-    lines = CLASSIFICATION.lines(CLASSIFICATION.decide(row(0.25, 0.625, 0.125), post), CLASSES)
+    lines = CLASSIFICATION.lines(CLASSIFICATION.decide(row(0.25, 0.625, 0.125), SHARES), CLASSES)
     assert [" ".join(line.split()) for line in lines] == ["dog", "dog 0.625", "cat 0.250"]
     lines = MULTILABEL.lines(MULTILABEL.decide(row(0.25, 0.625, 0.125), SETS), CLASSES)
     assert [" ".join(line.split()) for line in lines] == ["1 label", "dog 0.625"]
@@ -213,8 +214,8 @@ def test_lines_tell_names() -> None:
 @pytest.mark.parametrize("size", [(64, 48), (8, 8), (1, 1), (900, 600)], ids=str)
 def test_drawing_leaves_the_picture_as_it_was(task: str, size: tuple[int, int]) -> None:
     picture = Image.new("RGB", size, (0, 0, 0))
-    post = {**LOGITS, **SETS}
-    drawn = get_task(task).draw(picture, get_task(task).decide(row(0.25, 0.625, 0.75), post), CLASSES)
+    whole = Whole(task)
+    drawn = whole.draw(picture, whole.decide(row(0.25, 0.625, 0.75), READINGS[task]), CLASSES)
     assert drawn.size == size
     assert picture.getcolors() == [(size[0] * size[1], (0, 0, 0))]
     assert np.asarray(drawn).any()

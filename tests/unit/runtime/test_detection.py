@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from contracts import Whole, reading_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,15 +19,18 @@ from onnxproof.contract import ClassInfo
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks import Comparison, get_task, task_names
-from onnxproof.runtime.tasks._boxes import Candidates
-from onnxproof.runtime.tasks.detection import TASK, cells, decode_raw
+from onnxproof.runtime.readings.boxes import Candidates
+from onnxproof.runtime.readings.cells import cells, decode_raw
+from onnxproof.runtime.tasks import get_task, task_names
+from onnxproof.validate.compare import Comparison
 
 NAN, INF = float("nan"), float("inf")
 Box = tuple[float, float, float, float]
 Array = NDArray[Any]
 
-POST: Mapping[str, Any] = {
+TASK = Whole("detection")
+STRIDES = (8, 16, 32)
+DOCUMENT: Mapping[str, Any] = {
     "decode": "split",
     "outputs": ["boxes", "scores"],
     "strides": [8, 16, 32],
@@ -34,6 +38,7 @@ POST: Mapping[str, Any] = {
     "iou_threshold": 0.5,
     "class_agnostic": False,
 }
+POST: Any = reading_of("detection", **DOCUMENT)
 BOUNDS = {"box": 0.01, "score": 0.001}
 HEIGHT, WIDTH = 64, 96
 CLASSES = (ClassInfo("cat", (255, 0, 0)), ClassInfo("dog", (0, 0, 255)))
@@ -57,9 +62,9 @@ def candidates(*rows: Row, gaps_known: bool = True) -> Candidates:
     )
 
 
-def settled(**changes: Any) -> dict[str, Any]:
-    """The settings of POST, some changed."""
-    return {**POST, **changes}
+def settled(**changes: Any) -> Any:
+    """The reading of POST, with something changed."""
+    return reading_of("detection", **{**DOCUMENT, **changes})
 
 
 def beside(shift: float) -> Box:
@@ -76,7 +81,7 @@ SCENE = (Row(BASE, 0.875), Row(FAR, 0.75, 1), Row(FARTHER, 0.625))
 def raw_head(classes: int, seed: int = 0) -> Array:
     """What a dense head puts out for one picture of HEIGHT by WIDTH: float32 [1, n, 5 + classes]."""
     random = np.random.default_rng(seed)
-    count = sum((HEIGHT // stride) * (WIDTH // stride) for stride in POST["strides"])
+    count = sum((HEIGHT // stride) * (WIDTH // stride) for stride in STRIDES)
     raw = random.uniform(0, 1, (1, count, 5 + classes))
     raw[..., 2:4] = random.normal(0, 0.625, (1, count, 2))
     return raw.astype(np.float32)
@@ -85,7 +90,7 @@ def raw_head(classes: int, seed: int = 0) -> Array:
 def decoded_by_hand(raw: Array) -> tuple[Array, Array]:
     """Corners and sizes [n, 4] and class scores [n, C], one cell after the other, in Python's floats."""
     boxes, scores, rows = [], [], iter(raw[0].astype(float).tolist())
-    for stride in POST["strides"]:
+    for stride in STRIDES:
         for y in range(HEIGHT // stride):
             for x in range(WIDTH // stride):
                 dx, dy, log_width, log_height, objectness, *classes = next(rows)
@@ -98,7 +103,7 @@ def decoded_by_hand(raw: Array) -> tuple[Array, Array]:
 
 def candidates_of(
     outputs: Mapping[str, Array],
-    post: Mapping[str, Any] = POST,
+    post: Any = POST,
     margins: Mapping[str, Array] = MappingProxyType({}),
 ) -> list[Candidates]:
     """What a dense head's outputs are taken for, picture by picture."""
@@ -230,7 +235,7 @@ class TestDecide:
 
     def test_thinning_at_threshold_0_keeps_what_another_leg_may_keep(self) -> None:
         zero = candidates(Row(BASE, 0))
-        assert len(zero.thin(settled(score_threshold=0))) == 1
+        assert len(TASK.thin(zero, zero, settled(score_threshold=0))[0]) == 1
 
     @pytest.mark.parametrize(
         ("rows", "differ"),
@@ -276,7 +281,7 @@ class TestPresentation:
 
     def test_the_task_is_found_by_name(self) -> None:
         assert "detection" in task_names()
-        assert get_task("detection") is TASK
+        assert get_task("detection") is TASK.task
         with pytest.raises(RequestError, match=r"telepathy.*detection"):
             get_task("telepathy")
 
@@ -285,7 +290,8 @@ def judge(
     reference: Sequence[Row], candidate: Sequence[Row], *, gaps_known: bool = True, **changes: Any
 ) -> Comparison:
     wanted, found = candidates(*reference, gaps_known=gaps_known), candidates(*candidate, gaps_known=False)
-    return TASK.compare(wanted, found, settled(**changes), BOUNDS)
+    comparison: Comparison = TASK.compare(wanted, found, settled(**changes), BOUNDS)
+    return comparison
 
 
 def counts(comparison: Comparison) -> tuple[int, int, int]:
@@ -655,7 +661,7 @@ def clear_crowds(draw: st.DrawFn) -> Candidates:
     count = len(boxes)
     assume(count > 0)
     ious = pairwise_iou(boxes, boxes)
-    assume(float(np.abs(ious - POST["iou_threshold"]).min()) > 1e-3)
+    assume(float(np.abs(ious - POST.iou_threshold).min()) > 1e-3)
     ranks = draw(st.permutations(range(count)))
     labels = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
     return Candidates(

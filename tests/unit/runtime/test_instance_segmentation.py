@@ -6,29 +6,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole, reading_of
 from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.masks import Instances
 from onnxproof.runtime.tasks import get_task, task_names
-from onnxproof.runtime.tasks._masks import Instances
-from onnxproof.runtime.tasks._task import Comparison
-from onnxproof.runtime.tasks.instance_segmentation import TASK, Evidence
+from onnxproof.runtime.tasks.instance_segmentation import Evidence
+from onnxproof.validate.compare import Comparison
 
 Array = NDArray[Any]
 
 CLASSES = (ClassInfo("cat", (255, 0, 0)), ClassInfo("dog", (0, 0, 255)))
 SIZE = 64
 BOUNDS = {"box": 1e-4, "score": 1e-6, "mask": 1e-6}
-POST: dict[str, Any] = {
-    "decode": "nms",
-    "outputs": ["boxes", "labels", "scores", "masks"],
-    "first_label": 1,
-    "score_threshold": 0.5,
-    "mask_threshold": 0.5,
-    "graph": {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100},
-}
+TASK = Whole("instance_segmentation")
+POST: Any = reading_of(
+    "instance_segmentation",
+    decode="nms",
+    outputs=["boxes", "labels", "scores", "masks"],
+    first_label=1,
+    score_threshold=0.5,
+    mask_threshold=0.5,
+    graph={"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100},
+)
 IDENTITY = Transform(1, 1, 0, 0, SIZE, SIZE)
 
 BOXES = [[8.25, 10.25, 30.25, 40.25], [35.25, 20.25, 55.25, 45.25], [2.25, 50.25, 20.25, 60.25]]
@@ -53,24 +56,27 @@ def evidence(values: Mapping[str, Array], *, chosen_from: bool = False) -> Evide
     if chosen_from:
         margins = {f"candidate_{name}": values[name] for name in ("boxes", "scores", "labels")}
     (only,) = TASK.evidence(values, {}, POST, margins)
+    assert isinstance(only, Evidence)
     return only
 
 
 def decided(count: int = 3) -> Instances:
-    return TASK.decide(evidence(outputs(count)), POST)
+    found: Instances = TASK.decide(evidence(outputs(count)), POST)
+    return found
 
 
 def compared(wanted: Mapping[str, Array], found: Mapping[str, Array], *, thinned: bool = False) -> Comparison:
     pair = evidence(wanted, chosen_from=True), evidence(found)
     if thinned:
         pair = TASK.thin(*pair, POST)
-    return TASK.compare(*pair, POST, BOUNDS)
+    comparison: Comparison = TASK.compare(*pair, POST, BOUNDS)
+    return comparison
 
 
 def test_the_task_is_found_by_its_name() -> None:
     assert "instance_segmentation" in task_names()
     found: object = get_task("instance_segmentation")
-    assert found is TASK
+    assert found is TASK.task
     assert TASK.summary
 
 

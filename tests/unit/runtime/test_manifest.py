@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from contracts import changed
+from contracts import manifest as made
 
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
@@ -13,7 +15,7 @@ from onnxproof.runtime.manifest import FORMAT, Manifest, read_manifest_text
 from onnxproof.tensors import Dim, Field, TensorSpec
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
-MANIFEST = Manifest(
+MANIFEST = made(
     name="mine",
     task="detection",
     family="yolox",
@@ -42,7 +44,7 @@ MANIFEST = Manifest(
         Field("output", "score", "probability", 5),
     ),
 )
-BARE = replace(
+BARE = changed(
     MANIFEST, preprocess=None, classes=(), checkpoint_sha256=None, model_sha256=None, job=None, fields=()
 )
 
@@ -65,7 +67,7 @@ def test_metadata_reads_back_as_the_manifest_without_them() -> None:
 
 
 def test_metadata_does_not_depend_on_the_order_of_keys() -> None:
-    backwards = replace(MANIFEST, postprocess=dict(reversed([*MANIFEST.postprocess.items()])))
+    backwards = changed(MANIFEST, postprocess=dict(reversed([*MANIFEST.contract.reading.to_json().items()])))
     assert backwards.to_metadata() == MANIFEST.to_metadata()
 
 
@@ -114,9 +116,9 @@ def test_any_other_json_is_refused(document: Any) -> None:
 
 def test_a_file_of_before_fields_were_written_has_one_an_output() -> None:
     labels = TensorSpec("labels", "int64", ("batch",))
-    document = replace(MANIFEST, outputs=(*MANIFEST.outputs, labels)).to_json()
+    document = changed(MANIFEST, outputs=(*MANIFEST.contract.outputs, labels)).to_json()
     del document["fields"]
-    assert Manifest.from_json(document).fields == (
+    assert Manifest.from_json(document).contract.fields == (
         Field("output", "output", ""),
         Field("labels", "labels", "", kind="label"),
     )
@@ -184,7 +186,7 @@ MASKED = TensorSpec("tokens", "int64", ("batch", "time"), (0, 9))
 
 def reading(task: str, specs: tuple[TensorSpec, ...], **postprocess: Any) -> Manifest:
     fields = tuple(Field(spec.name, spec.name, "") for spec in specs)
-    return replace(MANIFEST, task=task, outputs=specs, fields=fields, postprocess=postprocess)
+    return changed(MANIFEST, task=task, outputs=specs, fields=fields, postprocess=postprocess)
 
 
 REAL = {
@@ -236,7 +238,7 @@ REAL = {
     ),
     "class-maps": reading("segmentation", MAPS, decode="mask", outputs=["mask", "confidence"]),
     "pixel-logits": reading("segmentation", (PIXELS,), decode="none", outputs=["logits"]),
-    "sequence": replace(
+    "sequence": changed(
         reading("sequence", STEPS, decode="none", outputs=["logits", "lengths"], blank=1),
         inputs=(MASKED, TensorSpec("mask", "int64", ("batch", "time"), mask=True)),
         preprocess=None,
@@ -258,7 +260,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(value[key], (*at, key))
 
 
-def changed(document: dict[str, Any], at: tuple[Any, ...]) -> tuple[Any, Any]:
+def copied(document: dict[str, Any], at: tuple[Any, ...]) -> tuple[Any, Any]:
     """A copy of the document, and the table or list in it that holds the value at a place."""
     copy = inner = json.loads(json.dumps(document))
     for key in at[:-1]:
@@ -272,16 +274,16 @@ def mutations(document: dict[str, Any], keys: Container[str]) -> Iterator[Any]:
         if not at or at[0] not in keys or (at[0] == "job" and len(at) > 1):
             continue
         for wrong in WRONG:
-            copy, inner = changed(document, at)
+            copy, inner = copied(document, at)
             inner[at[-1]] = wrong
             yield copy
-        copy, inner = changed(document, at)
+        copy, inner = copied(document, at)
         if isinstance(at[-1], int):
             inner.insert(at[-1], inner[at[-1]])
         else:
             inner[f"{at[-1]}_too"] = inner[at[-1]]
         yield copy
-        copy, inner = changed(document, at)
+        copy, inner = copied(document, at)
         del inner[at[-1]]
         yield copy
 
@@ -339,24 +341,26 @@ def test_every_mutation_is_read_or_refused_by_name(name: str) -> None:
         pytest.param(
             {"fields": [asdict(Field("output", "box", "px", 4, 9))]}, ["fields[0]"], id="a-field-beyond"
         ),
-        pytest.param({"inputs": [MANIFEST.inputs[0].to_json()] * 2}, ["inputs: a name"], id="an-input-twice"),
         pytest.param(
-            {"inputs": [{**MANIFEST.inputs[0].to_json(), "shape": [1] * 100}]},
+            {"inputs": [MANIFEST.contract.inputs[0].to_json()] * 2}, ["inputs: a name"], id="an-input-twice"
+        ),
+        pytest.param(
+            {"inputs": [{**MANIFEST.contract.inputs[0].to_json(), "shape": [1] * 100}]},
             ["inputs[0]", "100 axes"],
             id="a-hundred-axes",
         ),
         pytest.param(
-            {"postprocess": {**MANIFEST.postprocess, "score_threshold": float("nan")}},
+            {"postprocess": {**MANIFEST.contract.reading.to_json(), "score_threshold": float("nan")}},
             ["postprocess.score_threshold is NaN", "a number from 0 to 1"],
             id="nan-for-a-threshold",
         ),
         pytest.param(
-            {"postprocess": {**MANIFEST.postprocess, "outputs": ["elsewhere"]}},
+            {"postprocess": {**MANIFEST.contract.reading.to_json(), "outputs": ["elsewhere"]}},
             ["postprocess.outputs names elsewhere"],
             id="an-output-that-is-not-there",
         ),
         pytest.param(
-            {"postprocess": {**MANIFEST.postprocess, "strides": "8"}},
+            {"postprocess": {**MANIFEST.contract.reading.to_json(), "strides": "8"}},
             ['postprocess.strides is "8"', "a list"],
             id="text-for-a-list",
         ),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import changed
+from contracts import manifest as made
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
@@ -30,7 +32,7 @@ def edited(file: Path, folder: Path, **changes: Any) -> Path:
     """A copy of a model with another manifest."""
     model = onnx.load(file)
     manifest = Manifest.from_json(json.loads(model.metadata_props[0].value))
-    helper.set_model_props(model, {METADATA_KEY: replace(manifest, **changes).to_metadata()})
+    helper.set_model_props(model, {METADATA_KEY: changed(manifest, **changes).to_metadata()})
     onnx.save(model, folder / "edited.onnx")
     return folder / "edited.onnx"
 
@@ -103,12 +105,12 @@ def test_a_model_without_pictures_says_how_to_run_it(bright: Path, tmp_path: Pat
 
 def test_a_model_that_does_not_run_is_a_message(bright: Path, tmp_path: Path) -> None:
     manifest = load(bright, threads=1).manifest
-    assert manifest.preprocess is not None
+    assert manifest.contract.preprocess is not None
     renamed = edited(
         bright,
         tmp_path,
-        inputs=(replace(manifest.inputs[0], dtype="uint8"),),
-        preprocess=replace(manifest.preprocess, dtype="uint8"),
+        inputs=(replace(manifest.contract.inputs[0], dtype="uint8"),),
+        preprocess=replace(manifest.contract.preprocess, dtype="uint8"),
     )
     with pytest.raises(ModelFileError, match=r"does not run on input uint8\[1, 3, 16, 16\].*Export it again"):
         load(renamed, threads=1).predict(WHITE)
@@ -138,7 +140,7 @@ def written(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="by hand")
     model.ir_version = 8
-    manifest = Manifest(
+    manifest = made(
         name="sketch",
         family="none",
         inputs=tuple(specs[name] for name in inputs),
@@ -396,7 +398,7 @@ def test_metadata_of_another_interface_is_refused(
     bright: Path, tmp_path: Path, specs: dict[str, Any], words: str
 ) -> None:
     manifest = load(bright, threads=1).manifest
-    (spec,) = manifest.inputs
+    (spec,) = manifest.contract.inputs
     changed = replace(spec, name=specs.get("inputs", spec.name), shape=specs.get("shape", spec.shape))
     file = edited(bright, tmp_path, inputs=(changed,), preprocess=None)
     with pytest.raises(ModelFileError, match=words):

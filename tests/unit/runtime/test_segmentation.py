@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole
 from PIL import Image
 
 from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks.segmentation import NOWHERE, TASK, Segments
+from onnxproof.runtime.tasks.segmentation import NOWHERE, ClassMaps, PixelLogits, Segments
 
 CLASSES = (ClassInfo("sky", (0, 0, 255)), ClassInfo("sea", (0, 255, 0)), ClassInfo("sand", (255, 0, 0)))
-LOGITS: dict[str, Any] = {"decode": "none", "outputs": ["logits"]}
+TASK = Whole("segmentation")
+LOGITS = PixelLogits(("logits",))
 BOUNDS = {"confidence": 1e-6}
 
 
@@ -32,8 +34,7 @@ def test_logits_and_masks_give_the_same_decisions() -> None:
     assert first.gaps is not None
     np.testing.assert_allclose(first.gaps, ranked[-1] - ranked[-2])
     mask = {"mask": first.labels[None], "confidence": first.confidence[None]}
-    post = {"decode": "mask", "outputs": ["mask", "confidence"]}
-    (again,) = TASK.evidence(mask, {}, post, {})
+    (again,) = TASK.evidence(mask, {}, ClassMaps(("mask", "confidence")), {})
     assert not TASK.differ(first, again)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,13 +13,14 @@ from PIL import Image
 from onnxproof.contract import ClassInfo
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
-from onnxproof.runtime.tasks.sequence import NOTHING, TASK, Reading, Steps, best_classes
+from onnxproof.runtime.tasks.sequence import NOTHING, StepLogits, Steps, Transcript, best_classes
 
 Array = NDArray[Any]
 BLANK = 3
-CTC: dict[str, Any] = {"decode": "none", "outputs": ["logits"], "blank": BLANK}
-PLAIN: dict[str, Any] = {**CTC, "blank": None}
-PADDED: dict[str, Any] = {**CTC, "outputs": ["logits", "lengths"]}
+TASK = Whole("sequence")
+CTC = StepLogits(("logits",), BLANK)
+PLAIN = StepLogits(("logits",), None)
+PADDED = StepLogits(("logits", "lengths"), BLANK)
 LETTERS = tuple(ClassInfo(name, (0, 0, 40 * index)) for index, name in enumerate(("a", "b", "c", "blank")))
 WORDS = tuple(ClassInfo(name, (255, 0, 0)) for name in ("up", "down", "left", "blank"))
 BOUNDS = {"logit": 1e-6}
@@ -36,14 +38,14 @@ def steps(classes: list[int], lead: float = 1.0, length: int | None = None) -> S
     return Steps(logits, np.arange(len(classes)), len(classes) if length is None else length)
 
 
-def read(classes: list[int], post: dict[str, Any] = CTC) -> Reading:
-    reading: Reading = TASK.decide(steps(classes), post)
-    return reading
+def read(classes: list[int], reading: StepLogits = CTC) -> Transcript:
+    transcript: Transcript = TASK.decide(steps(classes), reading)
+    return transcript
 
 
 def test_the_task_is_found_by_its_name() -> None:
     found: object = get_task("sequence")
-    assert found is TASK
+    assert found is TASK.task
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_the_same_text_from_other_steps_differs() -> None:
         pytest.param(LETTERS, PLAIN, "a b blank b", id="no-blank-no-letter"),
     ],
 )
-def test_the_text_is_told_in_json(classes: tuple[ClassInfo, ...], post: dict[str, Any], text: str) -> None:
+def test_the_text_is_told_in_json(classes: tuple[ClassInfo, ...], post: StepLogits, text: str) -> None:
     document = TASK.to_json(read([0, 1, 3, 1], post), classes, 10, 10)
     assert document["text"] == text
     assert " ".join(document["labels"]) == text or "".join(document["labels"]) == text

@@ -6,14 +6,16 @@ from typing import Any
 
 import onnx
 import pytest
+from contracts import changed
+from contracts import manifest as made
 from onnx import helper
 
 from onnxproof.contract import ClassInfo
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.agreement import manifest_check
 
-MANIFEST = Manifest(
+MANIFEST = made(
     name="one",
     task="classification",
     family="module",
@@ -59,10 +61,19 @@ def test_a_bundle_that_agrees_passes(tmp_path: Path) -> None:
     [
         pytest.param({"name": "two"}, ["name is two, in the model one"], id="name"),
         pytest.param({"family": "yolox"}, ["family is yolox"], id="family"),
-        pytest.param({"classes": MANIFEST.classes[::-1]}, ["classes[0] is", "'d'"], id="classes-reversed"),
-        pytest.param({"classes": MANIFEST.classes[:3]}, ["classes is a list of 3"], id="a-class-less"),
         pytest.param(
-            {"classes": (replace(MANIFEST.classes[0], color=(9, 9, 9)), *MANIFEST.classes[1:])},
+            {"classes": MANIFEST.contract.classes[::-1]}, ["classes[0] is", "'d'"], id="classes-reversed"
+        ),
+        pytest.param(
+            {"classes": MANIFEST.contract.classes[:3]}, ["classes is a list of 3"], id="a-class-less"
+        ),
+        pytest.param(
+            {
+                "classes": (
+                    replace(MANIFEST.contract.classes[0], color=(9, 9, 9)),
+                    *MANIFEST.contract.classes[1:],
+                )
+            },
             ["classes[0]", "[9, 9, 9]"],
             id="a-colour",
         ),
@@ -74,7 +85,7 @@ def test_a_bundle_that_agrees_passes(tmp_path: Path) -> None:
             id="another-task",
         ),
         pytest.param(
-            {"postprocess": {**MANIFEST.postprocess, "top_k": 1}},
+            {"postprocess": {**MANIFEST.contract.reading.to_json(), "top_k": 1}},
             ["postprocess.top_k is 1, in the model 2"],
             id="a-setting",
         ),
@@ -93,7 +104,7 @@ def test_a_bundle_that_agrees_passes(tmp_path: Path) -> None:
 )
 def test_every_key_that_differs_is_told(tmp_path: Path, changes: dict[str, Any], says: list[str]) -> None:
     file = written(tmp_path, MANIFEST.to_metadata())
-    check = manifest_check(replace(MANIFEST, **changes), file)
+    check = manifest_check(changed(MANIFEST, **changes), file)
     assert check.status == "fail"
     for words in says:
         assert words in check.reason

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import changed
+from contracts import manifest as made
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,7 +19,7 @@ import onnxproof
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.graph import OnnxGraph
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.legs.moved_weights import Lead, TwoRuns, find_lead, move_weights
 from onnxproof.validate.verdict import Check, Verdict
@@ -303,7 +305,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes | None) -> N
         onnxproof.compare(tmp_path / "a.onnx", tmp_path / "b.onnx")
 
 
-MANIFEST = Manifest(
+MANIFEST = made(
     name="mine",
     task="classification",
     family="module",
@@ -325,7 +327,7 @@ LABELLED = {"decode": "none", "outputs": ["scores"], "score_threshold": 0.5}
 
 
 def stamped(proto: onnx.ModelProto, **changes: Any) -> onnx.ModelProto:
-    text = dataclasses.replace(MANIFEST, **changes).to_metadata()
+    text = changed(MANIFEST, **changes).to_metadata()
     helper.set_model_props(proto, {METADATA_KEY: text})
     return proto
 
@@ -352,11 +354,15 @@ def test_a_defect_in_the_decisions_is_found(compare: Compare) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        pytest.param({"postprocess": {**MANIFEST.postprocess, "top_k": 1}}, "top_k 2 is now 1", id="top-k"),
         pytest.param(
-            {"classes": MANIFEST.classes[::-1]}, "classes differ at 4 places", id="classes-permuted"
+            {"postprocess": {**MANIFEST.contract.reading.to_json(), "top_k": 1}},
+            "top_k 2 is now 1",
+            id="top-k",
         ),
-        pytest.param({"classes": MANIFEST.classes[:3]}, "classes", id="a-class-less"),
+        pytest.param(
+            {"classes": MANIFEST.contract.classes[::-1]}, "classes differ at 4 places", id="classes-permuted"
+        ),
+        pytest.param({"classes": MANIFEST.contract.classes[:3]}, "classes", id="a-class-less"),
         pytest.param(
             {"task": "multilabel", "postprocess": LABELLED},
             "task classification is now multilabel",

@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.contract import ClassInfo, Contract, Preprocess
 from onnxproof.errors import JobError, PictureError, RequestError
-from onnxproof.runtime.tasks import Finding
-from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._masks import Instances, Patch
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.masks import Instances, Patch
 from onnxproof.runtime.tasks.classification import Ranking
 from onnxproof.runtime.tasks.multilabel import Labels as Present
 from onnxproof.runtime.tasks.segmentation import NOWHERE, Segments
 from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.validate.compare import Finding
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.dataset.labels import Annotation, LabelledPicture, Labels, read_labels
 from onnxproof.validate.dataset.metrics import (
@@ -374,23 +375,21 @@ class Brightness:
 LAID_IN = Preprocess("input", "NCHW", "float32", 255, "crop", 8, Dim("height", 8, 8), Dim("width", 8, 8))
 
 
-@dataclass(frozen=True)
-class Contract:
-    task: str = "classification"
-    inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "float32", (1, 3, "height", "width"), (0, 1)),)
-    outputs: tuple[TensorSpec, ...] = (TensorSpec("logits", "float64", (1, 2)),)
-    dims: tuple[Dim, ...] = (Dim("height", 8, 8), Dim("width", 8, 8))
-    fields: tuple[Field, ...] = (Field("logits", "logit", ""),)
-    preprocess: Preprocess | None = LAID_IN
-    classes: tuple[ClassInfo, ...] = CLASSES
-    postprocess: Mapping[str, Any] = field(
-        default_factory=lambda: {"decode": "none", "outputs": ["logits"], "top_k": 1}
-    )
+CONTRACT = contract(
+    task="classification",
+    inputs=(TensorSpec("input", "float32", (1, 3, "height", "width"), (0, 1)),),
+    outputs=(TensorSpec("logits", "float64", (1, 2)),),
+    dims=(Dim("height", 8, 8), Dim("width", 8, 8)),
+    fields=(Field("logits", "logit", ""),),
+    preprocess=LAID_IN,
+    classes=CLASSES,
+    postprocess={"decode": "none", "outputs": ["logits"], "top_k": 1},
+)
 
 
-def planned(folder: Path, content: Any, contract: Contract | None = None) -> Labels:
+def planned(folder: Path, content: Any, promised: Contract | None = None) -> Labels:
     (folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
-    labels = plan_labels("labels.json", folder, (), contract or Contract())
+    labels = plan_labels("labels.json", folder, (), promised or CONTRACT)
     assert labels is not None
     return labels
 
@@ -398,7 +397,7 @@ def planned(folder: Path, content: Any, contract: Contract | None = None) -> Lab
 def measured(folder: Path, **candidate: Any) -> DatasetFigures:
     leg = Brightness("ort-cpu", **candidate)
     truth = Truth(Brightness("torch-float64"), Brightness())
-    (found,) = measure_dataset(Trial(Contract(), truth, (leg,), ()), planned(folder, document()))
+    (found,) = measure_dataset(Trial(CONTRACT, truth, (leg,), ()), planned(folder, document()))
     return found
 
 
@@ -451,18 +450,18 @@ class TestRunning:
         (folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
         labels = planned(folder, content)
         leg = Brightness("ort-cpu", bias=5.0)
-        trial = Trial(Contract(), Truth(Brightness(), Brightness()), (leg,), ())
+        trial = Trial(CONTRACT, Truth(Brightness(), Brightness()), (leg,), ())
         (found,) = measure_dataset(trial, labels)
         assert found.figures[0].reference == 1
         assert len(found.decisions.defects) == 1
 
     def test_nothing_asked_for_is_nothing_done(self, folder: Path) -> None:
-        assert plan_labels(None, folder, (), Contract()) is None
+        assert plan_labels(None, folder, (), CONTRACT) is None
 
     def test_a_task_that_pictures_are_not_labelled_for_is_refused(self, folder: Path) -> None:
         for task in ("raw", "sequence"):
             with pytest.raises(JobError, match=rf"the task {task} is not measured.*detection"):
-                planned(folder, document(), replace(Contract(), task=task))
+                planned(folder, document(), replace(CONTRACT, task=task))
 
     def test_boxes_without_pycocotools_are_refused_with_the_way_out(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -471,12 +470,12 @@ class TestRunning:
             monkeypatch.setitem(sys.modules, name, None)
         assert planned(folder, document()).count == 2, "classes need none"
         with pytest.raises(RequestError, match=r"pip install 'onnxproof\[coco\]'"):
-            planned(folder, document(), replace(Contract(), task="detection"))
+            planned(folder, document(), replace(CONTRACT, task="detection"))
 
     def test_a_model_with_more_inputs_is_refused(self, folder: Path) -> None:
         query = TensorSpec("query", "float32", (1, 10))
         with pytest.raises(JobError, match=r"takes query besides a picture"):
-            planned(folder, document(), replace(Contract(), inputs=(*Contract().inputs, query)))
+            planned(folder, document(), replace(CONTRACT, inputs=(*CONTRACT.inputs, query)))
 
 
 HEALTHY = DatasetFigures(

@@ -1,5 +1,6 @@
 """What the file itself shows: its operators, its tensors, its metadata. Each hazard is planted, and found."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import changed
+from contracts import manifest as made
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.job import ExportTable
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards
 
@@ -374,7 +377,7 @@ def test_a_file_without_a_graph_is_refused(tmp_path: Path, content: bytes) -> No
 
 BATCH, SIDE = Dim("batch", 1, 8), Dim("side", 64, 128, 32)
 PREPROCESS = Preprocess("x", "NCHW", "float32", 255, "crop", 128, SIDE, SIDE)
-MANIFEST = Manifest(
+MANIFEST = made(
     name="one",
     task="detection",
     family="module",
@@ -408,18 +411,23 @@ def carrying(text: str | None) -> onnx.ModelProto:
 
 
 def telling(**changes: Any) -> str:
-    return replace(MANIFEST, **changes).to_metadata()
+    return changed(MANIFEST, **changes).to_metadata()
 
 
 def deciding(**changes: Any) -> str:
-    return telling(postprocess={**MANIFEST.postprocess, **changes})
+    return reading_as({**MANIFEST.contract.reading.to_json(), **changes})
+
+
+def reading_as(postprocess: dict[str, Any]) -> str:
+    """The metadata with any object in the reading's place."""
+    return json.dumps({**json.loads(MANIFEST.to_metadata()), "postprocess": postprocess})
 
 
 def prepared(**changes: Any) -> str:
     return telling(preprocess=replace(PREPROCESS, **changes))
 
 
-CAT, DOG, OWL = MANIFEST.classes
+CAT, DOG, OWL = MANIFEST.contract.classes
 
 
 @pytest.mark.parametrize(
@@ -442,7 +450,7 @@ CAT, DOG, OWL = MANIFEST.classes
         pytest.param(deciding(strides=[8, 32, 16]), "fail", "another strides", id="other-strides"),
         pytest.param(deciding(anchors=[]), "fail", 'unknown key "anchors"', id="a-key-too-many"),
         pytest.param(
-            telling(postprocess={"decode": "none"}),
+            reading_as({"decode": "none"}),
             "fail",
             "lacks the key 'outputs'",
             id="keys-of-it-missing",
@@ -477,7 +485,7 @@ CAT, DOG, OWL = MANIFEST.classes
         pytest.param(
             telling(
                 outputs=(TensorSpec("z", "float32", ("batch", "n", 8)),),
-                postprocess={**MANIFEST.postprocess, "outputs": ["z"]},
+                postprocess={**MANIFEST.contract.reading.to_json(), "outputs": ["z"]},
             ),
             "fail",
             "outputs are z, the graph's are y",
@@ -490,7 +498,7 @@ CAT, DOG, OWL = MANIFEST.classes
     ],
 )
 def test_metadata_of_another_model_is_told(text: str | None, status: str, says: str) -> None:
-    check = look("metadata", carrying(text), contract=MANIFEST).check
+    check = look("metadata", carrying(text), contract=MANIFEST.contract).check
     assert check.status == status
     assert says in check.reason
     assert bool(check.reason) == bool(says)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from contracts import contract
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
-from onnxproof.runtime.manifest import Manifest
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards import Found, Subject
 from onnxproof.validate.hazards.axes import FROZEN_AXES
@@ -46,11 +47,9 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
-def contract(given: Axes, made: Axes, dims: tuple[Dim, ...]) -> Manifest:
+def promised(given: Axes, made: Axes, dims: tuple[Dim, ...]) -> Contract:
     inputs, outputs = TensorSpec("x", "float32", tuple(given)), TensorSpec("y", "float32", tuple(made))
-    return Manifest(
-        "one", "raw", "module", (inputs,), (outputs,), dims, None, (), {}, 20, "torchscript", "none", None
-    )
+    return contract(inputs=(inputs,), outputs=(outputs,), dims=dims)
 
 
 def look(
@@ -63,7 +62,7 @@ def look(
 ) -> Found:
     proto = model_of(nodes, given, made, held)
     subject = Subject(
-        OnnxGraph(proto), Path("model.onnx"), contract=contract(given, made, dims) if declared else None
+        OnnxGraph(proto), Path("model.onnx"), contract=promised(given, made, dims) if declared else None
     )
     return Found(FROZEN_AXES, FROZEN_AXES.look(subject))
 
@@ -239,7 +238,7 @@ def test_a_slice_that_no_output_shows_is_advice_unless_it_takes_the_first() -> N
 
 def test_an_axis_that_the_file_writes_as_a_number() -> None:
     proto = model_of([node("Relu", "x")], (1, 3, "height", "width"), (1, 3, "height", "width"), {})
-    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=contract(PICTURE, PICTURE, DIMS))
+    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=promised(PICTURE, PICTURE, DIMS))
     check = FROZEN_AXES.look(subject)
     assert (check.status, check.value) == ("fail", 2)
     assert "the axis batch of input x is written as 1" in check.reason
@@ -248,7 +247,7 @@ def test_an_axis_that_the_file_writes_as_a_number() -> None:
 def test_fixed_dims_may_be_written_as_numbers() -> None:
     fixed = (Dim("batch", 2, 2), *DIMS[1:])
     proto = model_of([node("Relu", "x")], (2, *PICTURE[1:]), (2, *PICTURE[1:]), {})
-    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=contract(PICTURE, PICTURE, fixed))
+    subject = Subject(OnnxGraph(proto), Path("model.onnx"), contract=promised(PICTURE, PICTURE, fixed))
     assert FROZEN_AXES.look(subject).status == "pass"
 
 

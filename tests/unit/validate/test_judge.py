@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from onnxproof.runtime.tasks import Finding
 from onnxproof.validate.cases import Case
+from onnxproof.validate.compare import Finding
 from onnxproof.validate.facts import SHOWN_FINDINGS, Decisions, Facts, Failure, Located, Outcome
 from onnxproof.validate.judge import judge, second_looks
 from onnxproof.validate.measure import LabelMeasurement, Measurement

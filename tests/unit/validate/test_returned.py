@@ -5,21 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole, reading_of
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks import Comparison, get_task
-from onnxproof.validate.returned import pair_returned
+from onnxproof.validate.compare import Comparison
+from onnxproof.validate.compare.returned_pairs import pair_returned
 
 Array = NDArray[Any]
 
-POST: dict[str, Any] = {
+DOCUMENT: dict[str, Any] = {
     "decode": "nms",
     "outputs": ["boxes", "labels", "scores"],
     "first_label": 0,
     "score_threshold": 0.5,
-    "iou_threshold": 0.5,
     "graph": {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 5},
 }
+POST: Any = reading_of("detection", **DOCUMENT)
 BOUNDS = {"box": 1e-3, "score": 1e-4}
 BOXES = [(0, 0, 40, 40), (100, 0, 140, 40), (0, 100, 40, 150)]
 
@@ -39,9 +40,10 @@ def outputs(rows: list[Row], shift: float = 0.0) -> dict[str, Array]:
 
 
 def compared(wanted: list[Row], found: list[Row]) -> Comparison:
-    task = get_task("detection")
+    task = Whole("detection")
     evidence = [task.evidence(outputs(rows), {}, POST, {})[0] for rows in (wanted, found)]
-    return task.compare(evidence[0], evidence[1], POST, BOUNDS)
+    comparison: Comparison = task.compare(evidence[0], evidence[1], POST, BOUNDS)
+    return comparison
 
 
 def test_rows_are_measured_against_their_like_in_any_order() -> None:
@@ -83,7 +85,8 @@ def test_a_row_that_is_nan_is_measured() -> None:
 
 
 def test_masks_come_with_their_rows() -> None:
-    post = {**POST, "outputs": [*POST["outputs"], "masks"], "mask_side": 28}
+    masked = {"outputs": [*DOCUMENT["outputs"], "masks"], "mask_side": 28, "mask_threshold": 0.5}
+    post = reading_of("instance_segmentation", **{**DOCUMENT, **masked})
     masks = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1) * np.ones((3, 1, 160, 160), np.float32)
     straight, turned = {**outputs(ROWS), "masks": masks}, {**outputs(ROWS[::-1]), "masks": masks[::-1]}
     paired = pair_returned(straight, straight, turned, post)

@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import reading_of
 from numpy.typing import NDArray
 
+from onnxproof.validate.compare.row_pairs import Paired, pair_rows, with_open_regions
 from onnxproof.validate.legs.leg import Answer
-from onnxproof.validate.rows import Paired, ends_in_rows, pair_rows, with_open_regions
 
 Array = NDArray[Any]
 
-POST = {
+DOCUMENT: dict[str, Any] = {
     "decode": "nms",
     "outputs": ["boxes", "labels", "scores"],
     "first_label": 0,
     "score_threshold": 0.5,
     "graph": {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100},
 }
+POST: Any = reading_of("detection", **DOCUMENT)
 BOXES = np.array([(0, 0, 40, 40), (100, 0, 140, 40), (0, 100, 40, 150), (10, 2, 50, 41)], np.float64)
 SCORES = np.array([0.9, 0.8, 0.7, 0.6])
 LABELS = np.array([0, 1, 0, 0])
@@ -120,7 +122,7 @@ def test_rows_that_hang_on_an_open_choice_are_held_back_where_it_went_otherwise(
 
 
 STAGE = {"iou_threshold": 0.7, "top_candidates": 3, "max_detections": 3, "levels": [2, 5, 4, 224]}
-TWO_STAGES = {**POST, "graph": {"proposals": STAGE}}
+TWO_STAGES: Any = reading_of("detection", **{**DOCUMENT, "graph": {**DOCUMENT["graph"], "proposals": STAGE}})
 
 
 class TestProposals:
@@ -172,9 +174,3 @@ class TestProposals:
         )
         assert len(found) == 1
         assert "border of two levels" in causes[0]
-
-
-def test_only_files_that_end_in_nms_answer_in_rows() -> None:
-    assert ends_in_rows(POST)
-    assert not ends_in_rows({"decode": "none"})
-    assert not ends_in_rows({})

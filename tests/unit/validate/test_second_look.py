@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import contract
 
-from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.contract import Preprocess
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import FLOAT32_EPSILON, Case, materialise
@@ -25,16 +26,16 @@ NOISE = 1e-5
 """Of the legs below, far above a rounding."""
 
 
-@dataclass
-class Contract:
-    task: str = "raw"
-    inputs: tuple[TensorSpec, ...] = (SPEC,)
-    outputs: tuple[TensorSpec, ...] = (OUT,)
-    dims: tuple[Dim, ...] = (Dim("batch", 1, 4),)
-    fields: tuple[Field, ...] = (Field("y", "y", ""),)
-    preprocess: Preprocess | None = None
-    classes: tuple[ClassInfo, ...] = ()
-    postprocess: dict[str, Any] = field(default_factory=dict)
+CONTRACT = contract(
+    task="raw",
+    inputs=(SPEC,),
+    outputs=(OUT,),
+    dims=(Dim("batch", 1, 4),),
+    fields=(Field("y", "y", ""),),
+    preprocess=None,
+    classes=(),
+    postprocess={},
+)
 
 
 @dataclass
@@ -70,7 +71,7 @@ CASES = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch
 
 def facts_of(candidate: NoisyLeg, reference: NoisyLeg) -> Facts:
     truth = Truth(NoisyLeg("oracle", 0.0), reference)
-    (facts,) = sweep(Trial(Contract(), truth, (candidate,), CASES))
+    (facts,) = sweep(Trial(CONTRACT, truth, (candidate,), CASES))
     return facts
 
 

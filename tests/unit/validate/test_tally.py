@@ -2,16 +2,15 @@
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from contracts import contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
@@ -29,18 +28,16 @@ SPEC = TensorSpec("x", "float32", ("batch", CLASSES), (0.0, 1.0))
 OUT = TensorSpec("logits", "float32", ("batch", CLASSES))
 
 
-@dataclass(frozen=True)
-class Contract:
-    task: str = "classification"
-    inputs: tuple[TensorSpec, ...] = (SPEC,)
-    outputs: tuple[TensorSpec, ...] = (OUT,)
-    dims: tuple[Dim, ...] = (Dim("batch", 1, 8),)
-    fields: tuple[Field, ...] = (Field("logits", "logits", "logit"),)
-    preprocess: Preprocess | None = None
-    classes: tuple[ClassInfo, ...] = ()
-    postprocess: Mapping[str, Any] = field(
-        default_factory=lambda: {"decode": "none", "outputs": ["logits"], "top_k": 2}
-    )
+CONTRACT = contract(
+    task="classification",
+    inputs=(SPEC,),
+    outputs=(OUT,),
+    dims=(Dim("batch", 1, 8),),
+    fields=(Field("logits", "logits", "logit"),),
+    preprocess=None,
+    classes=(),
+    postprocess={"decode": "none", "outputs": ["logits"], "top_k": 2},
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ CANDIDATES = (
     Noisy("damaged", 1e-2),
     Noisy("broken", 1e-6, breaks_at=(2,), nan_at=(5,)),
 )
-TRIAL = Trial(Contract(), Truth(Noisy("oracle", 0.0), Noisy("reference", 1e-6)), CANDIDATES, CASES)
+TRIAL = Trial(CONTRACT, Truth(Noisy("oracle", 0.0), Noisy("reference", 1e-6)), CANDIDATES, CASES)
 
 
 def document(trial: Trial, facts: Sequence[Facts]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime.tasks import Finding
 from onnxproof.validate.cases import Case
+from onnxproof.validate.compare import Finding
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.facts import SHOWN_FINDINGS, Decisions, Facts, Failure, Located, Outcome
 from onnxproof.validate.measure import LabelMeasurement, Measurement

@@ -5,9 +5,13 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.tensors import TensorSpec
+
+Array = NDArray[Any]
 
 SETTINGS: Mapping[str, Callable[[Entry], float]] = MappingProxyType(
     {

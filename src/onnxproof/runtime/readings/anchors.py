@@ -1,17 +1,14 @@
-"""Dense heads over anchors, as torchvision's one-stage detectors have them."""
+"""Heads over anchors, as torchvision's one-stage detectors have them: the places and codes of boxes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from onnxproof.document import Entry
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
-from onnxproof.runtime.readings.boxes import THRESHOLDS, Cuts
-from onnxproof.tensors import TensorSpec
 
 HEADS = ("retinanet", "fcos", "ssd")
 
-Head = Literal["retinanet", "fcos", "ssd"]
+HeadName = Literal["retinanet", "fcos", "ssd"]
 
 Box = tuple[float, ...]
 
@@ -23,6 +20,11 @@ class Pyramid:
 
     reductions: tuple[int, ...]
     base_anchors: tuple[tuple[Box, ...], ...]
+
+    def count(self, height: int, width: int) -> int:
+        """How many anchors an input of this size has, px."""
+        levels = zip(self.reductions, self.base_anchors, strict=True)
+        return sum(-(-height // step) * -(-width // step) * len(bases) for step, bases in levels)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -46,6 +48,11 @@ class DefaultBoxes:
     grids: tuple[tuple[int, int], ...]
     box_sizes: tuple[tuple[Box, ...], ...]
     steps: tuple[float, ...] | None
+
+    def count(self, height: int, width: int) -> int:
+        """How many default boxes there are: the input has one size."""
+        levels = zip(self.grids, self.box_sizes, strict=True)
+        return sum(rows * columns * len(shapes) for (rows, columns), shapes in levels)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -109,7 +116,7 @@ class Distances:
 class Anchors:
     """A head: where its anchors stand, and how its outputs become boxes from them."""
 
-    head: Head
+    head: HeadName
     places: Pyramid | DefaultBoxes
     coder: Deltas | Distances
 
@@ -134,66 +141,6 @@ def keys_of_head(entry: Entry) -> tuple[str, ...]:
     places = ("grids", "box_sizes", "steps") if head == "ssd" else ("reductions", "base_anchors")
     coder = ("distances_in_sizes",) if head == "fcos" else ("delta_weights", "largest_log_scale")
     return ("head", *places, *coder)
-
-
-@dataclass(frozen=True, slots=True)
-class AnchorBoxes(Adjustable):
-    """The raw outputs of a head over anchors: logits [b, n, C], deltas [b, n, 4] and, of FCOS, centerness
-    [b, n, 1]. Labels count from ``first_label``."""
-
-    anchors: Anchors
-    score_threshold: float
-    iou_threshold: float
-    class_agnostic: bool
-    top_candidates: int
-    max_detections: int
-    first_label: int
-
-    @property
-    def cuts(self) -> Cuts:
-        """What is kept of the boxes."""
-        return Cuts(
-            self.score_threshold,
-            self.iou_threshold,
-            self.class_agnostic,
-            self.top_candidates,
-            self.max_detections,
-        )
-
-    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
-        """See ``Reading``."""
-        for name, channels in zip(self.outputs, (None, 4, 1), strict=False):
-            require_form(outputs[name], "float", None, None, channels)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "decode": "none",
-            "head": self.anchors.head,
-            "score_threshold": self.score_threshold,
-            "iou_threshold": self.iou_threshold,
-            "top_candidates": self.top_candidates,
-            "max_detections": self.max_detections,
-            **self.anchors.to_json(),
-            "class_agnostic": self.class_agnostic,
-            "outputs": list(self.outputs),
-            "first_label": self.first_label,
-        }
-
-    @classmethod
-    def read(cls, entry: Entry) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other object."""
-        own = ("decode", "outputs", *THRESHOLDS, "top_candidates", "max_detections", "first_label")
-        keys = entry.table((*own, *keys_of_head(entry)))
-        anchors = Anchors.read(keys)
-        return cls(
-            output_names(keys, 3 if anchors.head == "fcos" else 2),
-            anchors,
-            **{name: setting(keys, name) for name in THRESHOLDS},
-            top_candidates=keys["top_candidates"].whole(1),
-            max_detections=keys["max_detections"].whole(1),
-            first_label=keys["first_label"].whole(),
-        )
 
 
 def _boxes(entry: Entry, levels: int, numbers: int) -> tuple[tuple[Box, ...], ...]:

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from onnxproof.document import Entry
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
+from onnxproof.runtime.nms import nms
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
 from onnxproof.tensors import TensorSpec
 
 THRESHOLDS = ("score_threshold", "iou_threshold", "class_agnostic")
@@ -28,10 +32,81 @@ class Cuts:
 
 
 @dataclass(frozen=True, slots=True)
-class BoxReading(Adjustable):
-    """A reading of boxes that NumPy's NMS is to thin out. ``strides`` are those of the network's cells, px;
-    None if the network did not say."""
+class Candidates:
+    """All boxes of one picture before the threshold and NMS.
 
+    ``boxes`` float [n, 4] (x0, y0, x1, y1, input pixels), ``scores`` float [n] in [0, 1], ``labels``
+    int64 [n], ``gaps`` float [n]: the score's lead over the next class (infinite with one class),
+    None where the layout does not tell it. ``groups`` int64 [n]: within which of them the best are
+    chosen before NMS (a level of the feature pyramid, say), None where all take part.
+    """
+
+    boxes: Array
+    scores: Array
+    labels: NDArray[np.int64]
+    gaps: Array | None
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, indices: Array) -> "Candidates":
+        """The candidates at the given indices (or under a mask)."""
+        gaps, groups = (None if of is None else of[indices] for of in (self.gaps, self.groups))
+        return Candidates(self.boxes[indices], self.scores[indices], self.labels[indices], gaps, groups)
+
+    def decide(self, cuts: Cuts) -> "Detections":
+        """The detections; see ``decide``."""
+        return decide(self, cuts)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What is left after the threshold and NMS, best score first.
+
+    ``boxes`` float [n, 4] (x0, y0, x1, y1, pixels), ``scores`` float [n], ``labels`` int64 [n],
+    ``indices`` int64 [n]: which candidates they were.
+    """
+
+    boxes: Array
+    scores: Array
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def decide(candidates: Candidates, cuts: Cuts) -> Detections:
+    """The candidates that ``cuts`` leaves."""
+    above = np.flatnonzero(candidates.scores > cuts.score_threshold)
+    if candidates.groups is not None and cuts.top_candidates is not None:
+        above = _best_of_groups(candidates, above, cuts.top_candidates)
+    classes = None if cuts.class_agnostic else candidates.labels[above]
+    kept = above[nms(candidates.boxes[above], candidates.scores[above], cuts.iou_threshold, classes)]
+    kept = kept[: cuts.max_detections]
+    return Detections(candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept], kept)
+
+
+def _best_of_groups(candidates: Candidates, indices: Array, count: int) -> Array:
+    """The ``count`` best of each group among ``indices``, in the order of ``indices``."""
+    assert candidates.groups is not None
+    groups = candidates.groups[indices]
+    order = np.lexsort((-candidates.scores[indices], groups))
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    ranks = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return indices[np.sort(order[ranks < count])]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxReading(Adjustable):
+    """A reading of boxes that NumPy's NMS is to thin out.
+
+    ``decode`` is what the layout is called. ``strides`` are those of the network's cells, px; None if the
+    network did not say.
+    """
+
+    decode: ClassVar[str]
     score_threshold: float
     iou_threshold: float
     class_agnostic: bool = False
@@ -42,11 +117,11 @@ class BoxReading(Adjustable):
         """What is kept of the boxes."""
         return Cuts(self.score_threshold, self.iou_threshold, self.class_agnostic)
 
-    def document(self, decode: str) -> dict[str, Any]:
-        """The JSON object of a layout that is called ``decode``."""
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         strides = {} if self.strides is None else {"strides": list(self.strides)}
         return {
-            "decode": decode,
+            "decode": self.decode,
             "outputs": list(self.outputs),
             **strides,
             **{name: getattr(self, name) for name in THRESHOLDS},
@@ -71,18 +146,33 @@ class BoxReading(Adjustable):
 class PackedBoxes(BoxReading):
     """One output [b, n, 6]: x0, y0, width, height in pixels, label, score."""
 
+    decode: ClassVar[str] = "packed"
+
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         require_form(outputs[self.outputs[0]], "float", None, None, 6)
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return self.document("packed")
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple[Candidates, ...]:
+        """The candidates of each picture of a batch. ``margins`` holds, of a PyTorch leg, the scores' lead
+        over the next class as "label", float [b, n]."""
+        packed, gaps = outputs[self.outputs[0]], margins.get("label")
+        corners, extents = packed[..., :2], packed[..., 2:4]
+        with np.errstate(invalid="ignore"):  # a size that overflowed is infinite, its corner minus infinity
+            boxes = np.concatenate((corners, corners + extents), axis=-1)
+        labels = np.nan_to_num(packed[..., 4], nan=-1).astype(np.int64)
+        return tuple(
+            Candidates(boxes[i], packed[i, :, 5], labels[i], None if gaps is None else gaps[i])
+            for i in range(len(packed))
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SplitBoxes(BoxReading):
     """Two outputs: boxes [b, n, 4] (x0, y0, x1, y1 in pixels) and scores [b, n, C]."""
+
+    decode: ClassVar[str] = "split"
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -90,11 +180,25 @@ class SplitBoxes(BoxReading):
         require_form(boxes, "float", None, None, 4)
         require_form(scores, "float", None, None, None)
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return self.document("split")
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple[Candidates, ...]:
+        """The candidates of each picture of a batch."""
+        boxes, scores = (outputs[name] for name in self.outputs)
+        return from_class_scores(boxes, scores)
 
     @classmethod
     def names(cls, keys: Mapping[str, Entry]) -> tuple[str, ...]:
         """The names of the two outputs."""
         return output_names(keys, 2)
+
+
+def from_class_scores(boxes: Array, scores: Array) -> tuple[Candidates, ...]:
+    """The candidates of each picture, from boxes [b, n, 4] (x0, y0, x1, y1) and class scores [b, n, C]."""
+    labels = scores.argmax(axis=-1)
+    best = np.take_along_axis(scores, labels[..., None], axis=-1)[..., 0]
+    if scores.shape[-1] == 1:
+        gaps = np.full_like(best, np.inf)
+    else:
+        gaps = best - np.partition(scores, -2, axis=-1)[..., -2]
+    return tuple(Candidates(boxes[i], best[i], labels[i], gaps[i]) for i in range(len(boxes)))

@@ -1,12 +1,19 @@
-"""Dense heads over cells, as YOLOX has them (Ge et al. 2021, arXiv:2107.08430)."""
+"""Dense heads over cells, as YOLOX has them.
+
+The decoding is Ge et al. 2021's (arXiv:2107.08430): centre = (offset + cell) * stride, size = exp(log size) *
+stride, score = objectness * class probability.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from onnxproof.errors import RequestError
-from onnxproof.runtime.readings.adjustable import require_form
-from onnxproof.runtime.readings.boxes import BoxReading
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.runtime.readings.adjustable import Array, require_form
+from onnxproof.runtime.readings.boxes import BoxReading, Candidates, from_class_scores
 from onnxproof.tensors import TensorSpec
 
 CHANNELS_BEFORE_CLASSES = 5
@@ -17,6 +24,8 @@ CHANNELS_BEFORE_CLASSES = 5
 class CellBoxes(BoxReading):
     """One output [b, n, 5 + C]: centre x, centre y in cells from the cell's corner, log of width and height
     in strides, objectness, class probabilities; cells row by row, strides in order."""
+
+    decode: ClassVar[str] = "none"
 
     def __post_init__(self) -> None:
         if not self.strides:
@@ -30,6 +39,39 @@ class CellBoxes(BoxReading):
         if isinstance(last, int) and last <= CHANNELS_BEFORE_CLASSES:
             raise RequestError(f"the output {spec.name} is {spec}, expected more than 5 channels")
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return self.document("none")
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple[Candidates, ...]:
+        """The candidates of each picture of a batch; ``sizes`` has the input's "height" and "width", px."""
+        assert self.strides is not None
+        raw = outputs[self.outputs[0]]
+        return from_class_scores(*decode_raw(raw, sizes["height"], sizes["width"], self.strides))
+
+
+def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) -> tuple[Array, Array]:
+    """The layout as boxes [b, n, 4] (x0, y0, x1, y1, pixels) and class scores [b, n, C].
+
+    ``raw`` is float [b, n, 5 + C] for an input of ``height`` by ``width`` pixels. Raises
+    ModelFileError where n is not the number of cells of that size.
+    """
+    grid = cells(height, width, strides).astype(raw.dtype)
+    if len(grid) != raw.shape[1]:
+        raise ModelFileError(
+            f"the output has {raw.shape[1]} cells, but an input of {height}x{width} with strides "
+            f"{list(strides)} has {len(grid)}: is the file's height or width frozen?"
+        )
+    # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
+    with np.errstate(over="ignore", invalid="ignore"):
+        centres = (raw[..., :2] + grid[:, :2]) * grid[:, 2:]
+        halves = np.exp(raw[..., 2:4]) * grid[:, 2:] / 2
+        boxes = np.concatenate((centres - halves, centres + halves), axis=-1)
+        return boxes, raw[..., 4:5] * raw[..., 5:]
+
+
+def cells(height: int, width: int, strides: tuple[int, ...]) -> NDArray[np.int64]:
+    """The cells of a dense head, int64 [n, 3]: column, row and stride, row by row, strides in order."""
+    grids = []
+    for stride in strides:
+        rows, columns = np.indices((height // stride, width // stride)).reshape(2, -1)
+        grids.append(np.stack((columns, rows, np.full_like(rows, stride)), axis=-1))
+    return np.concatenate(grids).astype(np.int64)

@@ -1,96 +1,66 @@
-"""Detectors whose graph ends in NMS: one row for each detection of one picture."""
+"""Detectors whose graph ends in NMS: one row for each detection of one picture.
+
+The file tells the rows alone. The PyTorch legs also tell, among their margins, what they were chosen from:
+``candidate_boxes`` [m, 4], ``candidate_scores``, ``candidate_labels`` (and ``candidate_groups``) [m] before
+the threshold and NMS, in input pixels, and ``candidate_ids`` [m], by which legs know them.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import numpy as np
 
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
-from onnxproof.runtime.readings.anchors import Anchors, keys_of_head
-from onnxproof.runtime.readings.boxes import Cuts
+from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.runtime.readings.graph_nms import GraphNms
 from onnxproof.tensors import TensorSpec
 
 MASK_SIDE = 28
 """The side of the masks that torchvision's Mask R-CNN predicts, px: 14 from its MaskRoIAlign, doubled by
 its predictor's transposed convolution."""
 
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """The settings of a first stage.
-
-    ``levels`` are the lowest and the highest level of the pyramid, and the level and the size in pixels that
-    the others are counted from (Lin et al. 2017, arXiv:1612.03144, equation 1).
-    """
-
-    iou_threshold: float
-    top_candidates: int
-    max_detections: int
-    levels: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "iou_threshold": self.iou_threshold,
-            "top_candidates": self.top_candidates,
-            "max_detections": self.max_detections,
-            "levels": list(self.levels),
-        }
-
-    @classmethod
-    def read(cls, entry: Entry) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("iou_threshold", "top_candidates", "max_detections", "levels"))
-        return cls(
-            keys["iou_threshold"].number(),
-            keys["top_candidates"].whole(1),
-            keys["max_detections"].whole(1),
-            tuple(level.number() for level in keys["levels"].entries(4)),
-        )
+PROPOSAL_IOU = 0.3
+"""The IoU below which a proposal has nothing to do with an object (Ren et al. 2015, arXiv:1506.01497, section
+3.1.2), and so a detection nothing with a proposal."""
 
 
 @dataclass(frozen=True, slots=True)
-class GraphNms:
-    """What the graph itself decides by. ``anchors`` are a one-stage network's; ``proposals`` are the settings
-    of a two-stage network's first stage."""
+class OpenRegions:
+    """Where a hidden decision may go one way or the other: ``boxes`` float [k, 4] (x0, y0, x1, y1, input
+    pixels), and the cause of each."""
 
-    score_threshold: float
-    iou_threshold: float
-    max_detections: int | None = None
-    top_candidates: int | None = None
-    proposals: Proposals | None = None
-    anchors: Anchors | None = None
+    boxes: Array
+    causes: tuple[str, ...]
 
-    def cuts(self, score_threshold: float) -> Cuts:
-        """What is left of the graph's candidates that score above a threshold."""
-        return Cuts(score_threshold, self.iou_threshold, False, self.top_candidates, self.max_detections)
+    def over(self, box: Array) -> str | None:
+        """The cause of the region that overlaps a box most, None where none does by PROPOSAL_IOU."""
+        if not self.causes:
+            return None
+        ious = pairwise_iou(box[None].astype(np.float64), self.boxes.astype(np.float64))[0]
+        best = int(ious.argmax())
+        return self.causes[best] if ious[best] >= PROPOSAL_IOU else None
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        document: dict[str, Any] = {} if self.anchors is None else {"head": self.anchors.head}
-        document |= {"score_threshold": self.score_threshold, "iou_threshold": self.iou_threshold}
-        for name in ("top_candidates", "max_detections"):
-            if getattr(self, name) is not None:
-                document[name] = getattr(self, name)
-        if self.proposals is not None:
-            document["proposals"] = self.proposals.to_json()
-        return document if self.anchors is None else {**document, **self.anchors.to_json()}
 
-    @classmethod
-    def read(cls, entry: Entry) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other object."""
-        head = keys_of_head(entry)
-        optional = ("max_detections", "top_candidates", "proposals")
-        keys = entry.table(("score_threshold", "iou_threshold", *head), optional)
-        return cls(
-            keys["score_threshold"].number(),
-            keys["iou_threshold"].number(),
-            keys["max_detections"].whole(1) if "max_detections" in keys else None,
-            keys["top_candidates"].whole(1) if "top_candidates" in keys else None,
-            Proposals.read(keys["proposals"]) if "proposals" in keys else None,
-            Anchors.read(keys) if head else None,
-        )
+NOWHERE = OpenRegions(np.empty((0, 4)), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One picture's rows, what they were chosen from (None for a file), and where that choice hangs on an
+    earlier one that is open."""
+
+    detections: Detections
+    candidates: Candidates | None
+    open_regions: OpenRegions = NOWHERE
+
+    def decide(self, cuts: Cuts) -> Detections:
+        """The rows above the threshold."""
+        rows = above(self.detections, cuts.score_threshold)
+        return replace(rows, indices=np.arange(len(rows)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +81,17 @@ class RowReading(Adjustable):
         require_form(boxes, "float", None, 4)
         require_form(labels, "int", None)
         require_form(scores, "float", None)
+
+    @property
+    def cuts(self) -> Cuts:
+        """What is kept of the rows: the graph has done the rest."""
+        return self.graph.cuts(self.score_threshold)
+
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple["Rows", ...]:
+        """The rows of the one picture."""
+        return (rows_from(outputs, self, margins),)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -174,3 +155,65 @@ class MaskReading(RowReading):
             setting(keys, "mask_threshold"),
             keys["mask_side"].whole(1) if "mask_side" in keys else MASK_SIDE,
         )
+
+
+def rows_from(outputs: Mapping[str, Array], reading: RowReading, margins: Mapping[str, Array]) -> Rows:
+    """The rows of a file's or a leg's outputs; ``margins`` as in the module's documentation.
+
+    The rows' ``indices`` are into the candidates where there are any, otherwise their own numbers.
+    """
+    boxes, labels, scores = (outputs[name] for name in reading.outputs[:3])
+    labels = labels - reading.first_label
+    candidates = candidates_from(margins, reading)
+    if candidates is None:
+        return Rows(Detections(boxes, scores, labels, np.arange(len(scores))), None)
+    nearest, _ = nearest_candidates(candidates, boxes, scores, labels)
+    regions = NOWHERE
+    if "open_boxes" in margins:
+        regions = OpenRegions(margins["open_boxes"], tuple(str(cause) for cause in margins["open_causes"]))
+    return Rows(Detections(boxes, scores, labels, nearest), candidates, regions)
+
+
+def candidates_from(margins: Mapping[str, Array], reading: RowReading) -> Candidates | None:
+    """What a PyTorch leg chose its rows from; None where the margins do not tell."""
+    if "candidate_boxes" not in margins:
+        return None
+    return Candidates(
+        margins["candidate_boxes"],
+        margins["candidate_scores"],
+        margins["candidate_labels"] - reading.first_label,
+        None,
+        margins.get("candidate_groups"),
+    )
+
+
+def nearest_candidates(
+    candidates: Candidates, boxes: Array, scores: Array, labels: Array
+) -> tuple[Array, Array]:
+    """For each row the index of the candidate of its class that lies nearest in box and score, and how far
+    away it is (infinite where the class has none): the farthest coordinate, as a share of the picture's
+    extent, plus the scores' difference."""
+    indices, distances = np.zeros(len(scores), np.int64), np.full(len(scores), np.inf)
+    extent = float(np.nanmax(np.abs(candidates.boxes), initial=1.0))
+    for label in np.unique(labels):
+        rows, members = np.flatnonzero(labels == label), np.flatnonzero(candidates.labels == label)
+        if not len(members):
+            continue
+        apart = np.zeros((len(rows), len(members)))
+        with np.errstate(invalid="ignore"):
+            for k in range(4):
+                moved = np.abs(
+                    np.subtract.outer(boxes[rows, k], candidates.boxes[members, k], dtype=np.float64)
+                )
+                np.maximum(apart, moved, out=apart)
+            apart = apart / extent + np.abs(np.subtract.outer(scores[rows], candidates.scores[members]))
+        apart = np.where(np.isnan(apart), np.inf, apart)
+        best = apart.argmin(axis=1)
+        indices[rows], distances[rows] = members[best], apart[np.arange(len(rows)), best]
+    return indices, distances
+
+
+def above(rows: Detections, threshold: float) -> Detections:
+    """The rows whose score is above a threshold."""
+    chosen = rows.scores > threshold
+    return Detections(rows.boxes[chosen], rows.scores[chosen], rows.labels[chosen], rows.indices[chosen])

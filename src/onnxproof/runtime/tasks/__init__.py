@@ -4,16 +4,14 @@ import importlib
 import pkgutil
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime.tasks._task import Comparison, Finding, Task
+from onnxproof.runtime.tasks.task import Task
 
-__all__ = ["Comparison", "Finding", "Task", "get_task", "task_names"]
+__all__ = ["Task", "get_task", "task_names"]
 
 
 def task_names() -> tuple[str, ...]:
     """The names of all tasks, sorted."""
-    return tuple(
-        sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    )
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "task"))
 
 
 def get_task(name: str) -> Task:

@@ -1,6 +1,6 @@
 """One class a picture: class scores, ranked.
 
-The model has one output [batch, C]. With ``post["decode"]`` "none" it holds logits, and the softmax is
+The model has one output [batch, C]. With the decoding "none" it holds logits, and the softmax is
 taken here; with "probabilities" it holds the softmax's result.
 """
 
@@ -16,17 +16,8 @@ from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_captions
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
-from onnxproof.runtime.tasks._task import (
-    Array,
-    Comparison,
-    Finding,
-    as_float,
-    class_color,
-    class_name,
-    error_bound,
-    exact,
-)
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.tasks.task import as_float, class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 BAR = 16
@@ -86,6 +77,7 @@ def rank(scores: Array, top_k: int) -> NDArray[np.int64]:
 
 class _Classification:
     name = "classification"
+    decides = True
     summary = "One class a picture: class scores, ranked."
 
     def reading(self, entry: Entry) -> RankedScores:
@@ -96,51 +88,14 @@ class _Classification:
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: RankedScores,
         margins: Mapping[str, Array],
     ) -> tuple[Array, ...]:
-        return tuple(outputs[post["outputs"][0]])
+        return tuple(outputs[reading.outputs[0]])
 
-    def quantities(self, evidence: Array) -> Mapping[str, Array]:
-        return {"score": evidence}
-
-    def thin(self, reference: Array, candidate: Array, post: Mapping[str, Any]) -> tuple[Array, Array]:
-        return reference.copy(), candidate.copy()
-
-    def decide(self, evidence: Array, post: Mapping[str, Any]) -> Ranking:
-        probabilities = evidence if post["decode"] == "probabilities" else softmax(evidence)
-        return Ranking(rank(evidence, post["top_k"]), probabilities)
-
-    def differ(self, reference: Ranking, candidate: Ranking) -> bool:
-        return not np.array_equal(reference.labels, candidate.labels)
-
-    def compare(
-        self, reference: Array, candidate: Array, post: Mapping[str, Any], bounds: Mapping[str, float]
-    ) -> Comparison:
-        """Rank by rank: a rank is matched where both legs put the same class there.
-
-        Two classes may have changed places where the reference's scores of them lie within twice the
-        bound. That no healthy file does more follows from sorting: where no score moves by more than b,
-        nor does the i-th best, so the classes that two legs put at rank i lie within 2 b in either. A score
-        that is NaN in the candidate alone matches nothing.
-        """
-        wanted, found = rank(reference, post["top_k"]), rank(candidate, post["top_k"])
-        ties: list[Finding] = []
-        defects: list[Finding] = []
-        for place, (ours, theirs) in enumerate(zip(wanted.tolist(), found.tolist(), strict=True), start=1):
-            if ours == theirs:
-                if np.isnan(candidate[ours]) and not np.isnan(reference[ours]):
-                    defects.append(Finding(f"rank {place}: class {ours}", "its score is NaN"))
-                continue
-            what = f"rank {place}: class {ours}, now class {theirs}"
-            if theirs not in wanted:
-                what += f", which is not among the reference's best {len(wanted)}"
-            is_tie, cause = _cause(reference, candidate, ours, theirs, bounds["score"])
-            (ties if is_tie else defects).append(Finding(what, cause))
-        return Comparison(len(wanted) - len(ties) - len(defects), tuple(ties), tuple(defects))
-
-    def count(self, decisions: Ranking) -> int:
-        return len(decisions.labels)
+    def decide(self, evidence: Array, reading: RankedScores) -> Ranking:
+        probabilities = evidence if reading.decode == "probabilities" else softmax(evidence)
+        return Ranking(rank(evidence, reading.top_k), probabilities)
 
     def restore(self, decisions: Ranking, transform: Transform) -> Ranking:
         return decisions
@@ -173,20 +128,3 @@ def class_probabilities(probabilities: Array, classes: tuple[ClassInfo, ...]) ->
         "probs": [float(value) for value in probabilities],
         "labels": [class_name(label, classes) for label in range(len(probabilities))],
     }
-
-
-def _cause(reference: Array, candidate: Array, ours: int, theirs: int, bound: float) -> tuple[bool, str]:
-    """Whether float error alone may have put the class ``theirs`` in the place of ``ours``; and why."""
-    lead = abs(float(reference[ours]) - float(reference[theirs]))
-    cause = (
-        f"score {exact(reference[ours])} of class {ours} against {exact(reference[theirs])} of class "
-        f"{theirs}, {lead:.3g} apart, {error_bound(bound, each=True)}"
-    )
-    if not lead <= 2 * bound:
-        return False, cause
-    for label in (ours, theirs):
-        change = abs(float(candidate[label]) - float(reference[label]))
-        if not change <= bound:
-            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
-            return False, f"the score of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}"
-    return True, cause

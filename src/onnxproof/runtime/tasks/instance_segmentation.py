@@ -1,6 +1,6 @@
 """Instance segmentation by a network with NMS in its graph: boxes, classes, scores, and a mask each.
 
-The outputs (``post["outputs"]``) are those of torchvision's Mask R-CNN, for a batch of one picture: boxes
+The outputs (``reading.outputs``) are those of torchvision's Mask R-CNN, for a batch of one picture: boxes
 float [n, 4] (x0, y0, x1, y1 in the input's pixels), labels int64 [n], scores float [n], masks float
 [n, 1, H, W]: probabilities, pasted into the input's picture.
 """
@@ -17,19 +17,11 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
 from onnxproof.runtime.polygons import polygons_of
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.rows import MaskReading
-from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._masks import (
-    MASK_SIDE,
-    Instances,
-    Patch,
-    compare_masks,
-    crop,
-    overlaid,
-    restore_mask,
-)
-from onnxproof.runtime.tasks._rows import Rows, above, compare_rows, rows_from
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding, class_color, class_name
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
+from onnxproof.runtime.readings.rows import MaskReading, Rows, rows_from
+from onnxproof.runtime.tasks.task import class_color, class_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +37,7 @@ class Evidence:
 
 class _InstanceSegmentation:
     name = "instance_segmentation"
+    decides = True
     summary = (
         "Instance segmentation: boxes, classes and scores as the network's own NMS leaves them, a mask each."
     )
@@ -58,67 +51,19 @@ class _InstanceSegmentation:
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: MaskReading,
         margins: Mapping[str, Array],
     ) -> tuple[Evidence, ...]:
-        masks = outputs[post["outputs"][3]]
+        masks = outputs[reading.outputs[3]]
         height, width = masks.shape[2:]
-        rows = rows_from(outputs, post, margins)
+        rows = rows_from(outputs, reading, margins)
         return (Evidence(rows, tuple(crop(mask[0]) for mask in masks), height, width),)
 
-    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
-        return evidence.rows.quantities()
-
-    def thin(
-        self, reference: Evidence, candidate: Evidence, post: Mapping[str, Any]
-    ) -> tuple[Evidence, Evidence]:
-        """The masks of what is detected alone, cut off from the arrays that hold all of them."""
-        return _thinned(reference, post), _thinned(candidate, post)
-
-    def decide(self, evidence: Evidence, post: Mapping[str, Any]) -> Instances:
-        """The rows whose score is above ``post["score_threshold"]``, in the network's order."""
-        masks = _masks_above(evidence, post["score_threshold"])
-        detections = evidence.rows.decide(post)
-        return Instances(detections, masks, post["mask_threshold"], evidence.height, evidence.width)
-
-    def differ(self, reference: Instances, candidate: Instances) -> bool:
-        return not (
-            np.array_equal(reference.detections.labels, candidate.detections.labels)
-            and all(
-                _alike(*regions) for regions in zip(reference.regions(), candidate.regions(), strict=True)
-            )
-        )
-
-    def compare(
-        self, reference: Evidence, candidate: Evidence, post: Mapping[str, Any], bounds: Mapping[str, float]
-    ) -> Comparison:
-        """The boxes as every detector's are compared; then the masks of each pair that matches."""
-        boxes, pairs = compare_rows(reference.rows, candidate.rows, post, bounds)
-        threshold = max(post["score_threshold"], post["graph"]["score_threshold"])
-        wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
-        masks = [_masks_above(evidence, threshold) for evidence in (reference, candidate)]
-        ties: list[Finding] = []
-        defects: list[Finding] = []
-        for i, j in pairs:
-            wanted_mask, found_mask = overlaid((masks[0][i], masks[1][j]))
-            difference = compare_masks(
-                wanted_mask,
-                found_mask,
-                wanted.boxes[i],
-                found.boxes[j],
-                post["mask_threshold"],
-                bounds,
-                post.get("mask_side", MASK_SIDE),
-            )
-            if difference is not None:
-                is_tie, finding = difference
-                told = Finding(f"{_describe(wanted, i)}: {finding.what}", finding.cause)
-                (ties if is_tie else defects).append(told)
-        matched = boxes.matched - len(ties) - len(defects)
-        return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
-
-    def count(self, decisions: Instances) -> int:
-        return len(decisions)
+    def decide(self, evidence: Evidence, reading: MaskReading) -> Instances:
+        """The rows whose score is above the threshold, in the network's order."""
+        masks = masks_above(evidence, reading.score_threshold)
+        detections = evidence.rows.decide(reading.cuts)
+        return Instances(detections, masks, reading.mask_threshold, evidence.height, evidence.width)
 
     def restore(self, decisions: Instances, transform: Transform) -> Instances:
         """Boxes as a detector's; masks as the bool pixels of the picture, cropped to where they are."""
@@ -200,26 +145,7 @@ class _InstanceSegmentation:
 TASK = _InstanceSegmentation()
 
 
-def _alike(a: Patch, b: Patch) -> bool:
-    first, second = overlaid((a, b))
-    return np.array_equal(first, second)
-
-
-def _masks_above(evidence: Evidence, threshold: float) -> tuple[Patch, ...]:
+def masks_above(evidence: Evidence, threshold: float) -> tuple[Patch, ...]:
     """The masks of the rows whose score is above a threshold."""
     scores = evidence.rows.detections.scores
     return tuple(evidence.masks[i] for i in np.flatnonzero(scores > threshold).tolist())
-
-
-def _thinned(evidence: Evidence, post: Mapping[str, Any]) -> Evidence:
-    nothing = Patch(0, 0, np.zeros((0, 0), np.float32))
-    masks = (
-        Patch(mask.left, mask.top, mask.pixels.copy()) if score > post["score_threshold"] else nothing
-        for mask, score in zip(evidence.masks, evidence.rows.detections.scores, strict=True)
-    )
-    return Evidence(evidence.rows.thin(post), tuple(masks), evidence.height, evidence.width)
-
-
-def _describe(detections: Detections, i: int) -> str:
-    box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
-    return f"mask: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"

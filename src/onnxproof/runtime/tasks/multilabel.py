@@ -1,6 +1,6 @@
 """Any number of classes a picture: those whose probability is above a threshold.
 
-The model has one output [batch, C]. With ``post["decode"]`` "none" it holds logits, and the sigmoid is
+The model has one output [batch, C]. With the decoding "none" it holds logits, and the sigmoid is
 taken here; with "probabilities" it holds the sigmoid's result.
 """
 
@@ -16,18 +16,9 @@ from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_captions
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form, setting
-from onnxproof.runtime.tasks._task import (
-    Array,
-    Comparison,
-    Finding,
-    as_float,
-    class_color,
-    class_name,
-    error_bound,
-    exact,
-)
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
 from onnxproof.runtime.tasks.classification import BAR, DECODES, class_probabilities, rank
+from onnxproof.runtime.tasks.task import as_float, class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 DEFAULT_THRESHOLD = 0.5
@@ -78,6 +69,7 @@ def sigmoid(logits: Array) -> Array:
 
 class _Multilabel:
     name = "multilabel"
+    decides = True
     summary = "Any number of classes a picture: those whose probability is above a threshold."
 
     def reading(self, entry: Entry) -> LabelScores:
@@ -89,60 +81,15 @@ class _Multilabel:
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: LabelScores,
         margins: Mapping[str, Array],
     ) -> tuple[Array, ...]:
-        values = outputs[post["outputs"][0]]
-        return tuple(values if post["decode"] == "probabilities" else sigmoid(values))
+        values = outputs[reading.outputs[0]]
+        return tuple(values if reading.decode == "probabilities" else sigmoid(values))
 
-    def quantities(self, evidence: Array) -> Mapping[str, Array]:
-        return {"probability": evidence}
-
-    def thin(self, reference: Array, candidate: Array, post: Mapping[str, Any]) -> tuple[Array, Array]:
-        return reference.copy(), candidate.copy()
-
-    def decide(self, evidence: Array, post: Mapping[str, Any]) -> Labels:
-        present = np.count_nonzero(evidence > post["score_threshold"])
+    def decide(self, evidence: Array, reading: LabelScores) -> Labels:
+        present = np.count_nonzero(evidence > reading.score_threshold)
         return Labels(rank(evidence, int(present)), evidence)
-
-    def differ(self, reference: Labels, candidate: Labels) -> bool:
-        return set(reference.labels.tolist()) != set(candidate.labels.tolist())
-
-    def compare(
-        self, reference: Array, candidate: Array, post: Mapping[str, Any], bounds: Mapping[str, float]
-    ) -> Comparison:
-        """Label by label: matched where both legs have it, a tie where one alone has it and the
-        reference's probability lies within the bound of the threshold. A probability that is NaN in the
-        candidate alone is a defect."""
-        threshold, bound = post["score_threshold"], bounds["probability"]
-        wanted, found = reference > threshold, candidate > threshold
-        ties: list[Finding] = []
-        defects: list[Finding] = []
-        broken = np.isnan(candidate) & ~np.isnan(reference) & ~wanted
-        defects += (
-            Finding(f"no number: class {label}", "its probability is NaN")
-            for label in np.flatnonzero(broken).tolist()
-        )
-        for label in np.flatnonzero(wanted != found).tolist():
-            what = f"{'missing' if wanted[label] else 'extra'}: class {label}"
-            margin = abs(float(reference[label]) - threshold)
-            change = abs(float(candidate[label]) - float(reference[label]))
-            cause = (
-                f"probability {exact(reference[label])} against threshold {exact(threshold)}, "
-                f"{error_bound(bound)}"
-            )
-            if not margin <= bound:
-                defects.append(Finding(what, cause))
-            elif not change <= bound:
-                moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
-                cause = f"the probability moved by {change:.3g} {moved}, {error_bound(bound)}"
-                defects.append(Finding(what, cause))
-            else:
-                ties.append(Finding(what, cause))
-        return Comparison(int(np.count_nonzero(wanted & found)), tuple(ties), tuple(defects))
-
-    def count(self, decisions: Labels) -> int:
-        return len(decisions.labels)
 
     def restore(self, decisions: Labels, transform: Transform) -> Labels:
         return decisions

@@ -10,8 +10,7 @@ from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable
-from onnxproof.runtime.tasks._task import Array, Comparison
+from onnxproof.runtime.readings.adjustable import Adjustable, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,7 @@ class Unread(Adjustable):
 
 class _Raw:
     name = "raw"
+    decides = False
     summary = "Outputs as they are: nothing is decided from them, so tensors alone are compared."
 
     def reading(self, entry: Entry) -> Unread:
@@ -37,30 +37,13 @@ class _Raw:
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: Unread,
         margins: Mapping[str, Array],
     ) -> tuple[Any, ...]:
         return ()
 
-    def quantities(self, evidence: Any) -> Mapping[str, Array]:
-        return {}
-
-    def thin(self, reference: Any, candidate: Any, post: Mapping[str, Any]) -> tuple[Any, Any]:
-        return reference, candidate
-
-    def decide(self, evidence: Any, post: Mapping[str, Any]) -> NoReturn:
+    def decide(self, evidence: Any, reading: Unread) -> NoReturn:
         raise RequestError("the task raw decides nothing: run the file's session with arrays instead")
-
-    def differ(self, reference: Any, candidate: Any) -> bool:
-        return False
-
-    def compare(
-        self, reference: Any, candidate: Any, post: Mapping[str, Any], bounds: Mapping[str, float]
-    ) -> Comparison:
-        return Comparison(0, (), ())
-
-    def count(self, decisions: Any) -> int:
-        return 0
 
     def restore(self, decisions: Any, transform: Transform) -> Any:
         return decisions

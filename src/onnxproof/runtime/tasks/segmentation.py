@@ -1,15 +1,11 @@
 """Semantic segmentation: the class of every pixel, and how sure the network is of it.
 
-The outputs come in one of two layouts (``post["decode"]``):
-
-- "mask": ``mask`` int64 [b, H, W], the most probable class, and ``confidence`` float [b, H, W], its
-  probability;
-- "none": one output of logits [b, C, H, W].
+The outputs come in one of two layouts: ``ClassMaps`` or ``PixelLogits``.
 """
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +17,8 @@ from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.runtime.drawing import blend
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, require_form
-from onnxproof.runtime.tasks._task import (
-    Array,
-    Comparison,
-    Finding,
-    class_color,
-    class_name,
-    error_bound,
-    exact,
-)
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form
+from onnxproof.runtime.tasks.task import class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 NOWHERE = 255
@@ -82,6 +70,7 @@ class Segments:
 
 class _Segmentation:
     name = "segmentation"
+    decides = True
     summary = "Semantic segmentation: the class of every pixel, and how sure the network is of it."
 
     def reading(self, entry: Entry) -> ClassMaps | PixelLogits:
@@ -94,66 +83,19 @@ class _Segmentation:
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: ClassMaps | PixelLogits,
         margins: Mapping[str, Array],
     ) -> tuple[Segments, ...]:
-        if post["decode"] == "none":
-            return tuple(_from_logits(logits) for logits in outputs[post["outputs"][0]])
-        labels, confidence = (outputs[name] for name in post["outputs"])
-        gaps = margins.get(post["outputs"][0])
+        if isinstance(reading, PixelLogits):
+            return tuple(_from_logits(logits) for logits in outputs[reading.outputs[0]])
+        labels, confidence = (outputs[name] for name in reading.outputs)
+        gaps = margins.get(reading.outputs[0])
         return tuple(
             Segments(labels[i], confidence[i], None if gaps is None else gaps[i]) for i in range(len(labels))
         )
 
-    def quantities(self, evidence: Segments) -> Mapping[str, Array]:
-        return {"confidence": evidence.confidence}
-
-    def thin(
-        self, reference: Segments, candidate: Segments, post: Mapping[str, Any]
-    ) -> tuple[Segments, Segments]:
-        """The pixels on which the legs differ or the candidate has lost a number, and how many others there
-        are."""
-        apart = (reference.labels != candidate.labels) | _lost(reference, candidate)
-        alike = int(apart.size - apart.sum())
-        return _at(reference, apart, alike), _at(candidate, apart, alike)
-
-    def decide(self, evidence: Segments, post: Mapping[str, Any]) -> Segments:
+    def decide(self, evidence: Segments, reading: ClassMaps | PixelLogits) -> Segments:
         return evidence
-
-    def differ(self, reference: Segments, candidate: Segments) -> bool:
-        return not np.array_equal(reference.labels, candidate.labels)
-
-    def compare(
-        self,
-        reference: Segments,
-        candidate: Segments,
-        post: Mapping[str, Any],
-        bounds: Mapping[str, float],
-    ) -> Comparison:
-        """Pixels of another class are ties where the reference's lead lies within twice the bound, and the
-        candidate's confidence moved no further than the bound: of all probabilities none moves further than
-        the largest. Pixels whose confidence is NaN in the candidate alone are defects.
-
-        The pixels of one picture that flipped for the same reason are one finding.
-        """
-        bound = bounds["confidence"]
-        lost = _lost(reference, candidate)
-        flipped = (reference.labels != candidate.labels) & ~lost
-        gaps = np.full(flipped.shape, np.inf) if reference.gaps is None else reference.gaps
-        with np.errstate(invalid="ignore"):
-            moves = np.abs(np.subtract(candidate.confidence, reference.confidence, dtype=np.float64))
-        narrow = flipped & (gaps <= 2 * bound)
-        ties, wide, moved = narrow & (moves <= bound), flipped & ~narrow, narrow & ~(moves <= bound)
-        defects = (
-            *_finding(wide, lambda: _lead(reference, gaps, wide, bound)),
-            *_finding(moved, lambda: _move(reference, candidate, moves, moved, bound)),
-            *_finding(lost, lambda: "their confidence is NaN"),
-        )
-        matched = reference.alike + int(flipped.size - (flipped | lost).sum())
-        return Comparison(matched, _finding(ties, lambda: _lead(reference, gaps, ties, bound)), defects)
-
-    def count(self, decisions: Segments) -> int:
-        return int(decisions.labels.size)
 
     def restore(self, decisions: Segments, transform: Transform) -> Segments:
         """The nearest of the model's pixels for each of the picture's; NOWHERE where it saw none."""
@@ -198,11 +140,6 @@ class _Segmentation:
 TASK = _Segmentation()
 
 
-def _at(segments: Segments, where: NDArray[np.bool_], alike: int) -> Segments:
-    gaps = None if segments.gaps is None else segments.gaps[where]
-    return Segments(segments.labels[where], segments.confidence[where], gaps, alike)
-
-
 def _from_logits(logits: Array) -> Segments:
     """Logits [C, H, W] through a softmax that cannot overflow."""
     exponents = np.exp(logits - logits.max(axis=0))
@@ -212,46 +149,6 @@ def _from_logits(logits: Array) -> Segments:
         return Segments(labels, probabilities[0], np.full(labels.shape, np.inf))
     second, first = np.partition(probabilities, (-2, -1), axis=0)[-2:]
     return Segments(labels, first, first - second)
-
-
-def _lost(reference: Segments, candidate: Segments) -> NDArray[np.bool_]:
-    """The pixels whose confidence is NaN in the candidate alone."""
-    lost: NDArray[np.bool_] = np.isnan(candidate.confidence) & ~np.isnan(reference.confidence)
-    return lost
-
-
-def _finding(pixels: NDArray[np.bool_], cause: Callable[[], str]) -> tuple[Finding, ...]:
-    """The pixels as one finding, none where there are none."""
-    count = int(pixels.sum())
-    if not count:
-        return ()
-    return (Finding(f"{count} pixel{'' if count == 1 else 's'} of another class", cause()),)
-
-
-def _lead(reference: Segments, gaps: Array, pixels: NDArray[np.bool_], bound: float) -> str:
-    """The widest of the leads: NaN where one is."""
-    widest = int(gaps[pixels].argmax())
-    return (
-        f"confidence {exact(reference.confidence[pixels][widest])} leads the next class by "
-        f"{gaps[pixels][widest]:.3g}{_at_most(pixels)}, {error_bound(bound, each=True)}"
-    )
-
-
-def _move(
-    reference: Segments, candidate: Segments, moves: Array, pixels: NDArray[np.bool_], bound: float
-) -> str:
-    """The longest of the moves: NaN where one is."""
-    longest = int(moves[pixels].argmax())
-    before, after = (exact(leg.confidence[pixels][longest]) for leg in (reference, candidate))
-    return (
-        f"the confidence moved by {moves[pixels][longest]:.3g} from {before} to {after}{_at_most(pixels)}, "
-        f"{error_bound(bound)}"
-    )
-
-
-def _at_most(pixels: NDArray[np.bool_]) -> str:
-    """What follows a number that is the largest of several."""
-    return " at most" if pixels.sum() > 1 else ""
 
 
 def _shares(decisions: Segments) -> list[tuple[int, float]]:

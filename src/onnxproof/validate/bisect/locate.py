@@ -111,8 +111,8 @@ class _Task:
         settings = plan.settings
         candidate = OrtLeg(file, settings.providers, settings.threads, settings.optimization[-1])
         for kind, specs, ports in (
-            ("inputs", model.inputs, candidate.ports.inputs),
-            ("outputs", model.outputs, candidate.ports.outputs),
+            ("inputs", model.contract.inputs, candidate.ports.inputs),
+            ("outputs", model.contract.outputs, candidate.ports.outputs),
         ):
             found = [port.name for port in ports]
             wanted = [spec.name for spec in specs]
@@ -137,16 +137,16 @@ class _Task:
     def judged(self, leg: OrtLeg, case: Case) -> tuple[bool, float]:
         """Whether the verdict on one case alone is fail, and the largest ratio of a field."""
         (facts,) = sweep(Trial.of(self.plan, self.legs, (leg,)).on(case))
-        checks = judge(facts, ranks_of(self.model.fields), self.plan.policy)
+        checks = judge(facts, ranks_of(self.model.contract.fields), self.plan.policy)
         failing = any(check.status == "fail" and check.name != INTERFACE for check in checks)
         return failing, max((field.ratio_rms for field in facts.fields), default=0.0)
 
     def bisect(self, chosen: _Chosen, budget: int, progress: Progress) -> Bisected:
         """Walk the file on a case, and where the file is right there but its verdict is not, what ONNX
         Runtime's optimizer makes of it."""
-        arrays = materialise(chosen.case, self.model.inputs, self.model.preprocess)
+        arrays = materialise(chosen.case, self.model.contract.inputs, self.model.contract.preprocess)
         progress("run the model in float64", 0, 0)
-        truth = Truth(self.model.module, arrays, self.model.outputs, budget=budget)
+        truth = Truth(self.model.module, arrays, self.model.contract.outputs, budget=budget)
         search = _Search(Graph(self.file), truth, arrays, progress)
         stretch = search.stretch(failing=chosen.failing)
         kind: GraphKind = "file"

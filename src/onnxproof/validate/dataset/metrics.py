@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._masks import Instances
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.masks import Instances
 from onnxproof.runtime.tasks.classification import Ranking
 from onnxproof.runtime.tasks.multilabel import Labels as Present
 from onnxproof.runtime.tasks.segmentation import NOWHERE, Segments

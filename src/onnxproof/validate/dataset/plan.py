@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.validate.dataset.labels import KEY, Labels, read_labels
 from onnxproof.validate.dataset.metrics import MEASURES, NEEDS, require_coco
-from onnxproof.validate.facts import Contract
 
 
 def plan_labels(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from onnxproof.contract import Contract
 from onnxproof.errors import PictureError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess import Transform
@@ -12,7 +13,7 @@ from onnxproof.validate.cases import Case, native_case
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
 from onnxproof.validate.dataset.metrics import MEASURES, Measure
-from onnxproof.validate.facts import Contract, Decisions, FileContract
+from onnxproof.validate.facts import Decisions
 from onnxproof.validate.judge import outcome_of
 from onnxproof.validate.legs.leg import Answer
 from onnxproof.validate.sweep import measure, settle
@@ -40,11 +41,11 @@ def measure_dataset(
     """
     lowered = _lowered(trial.contract)
     shown = {case.name: (case, picture, transform) for case, picture, transform in _shown(labels, lowered)}
-    task, post = get_task(lowered.task), lowered.postprocess
+    task, reading = get_task(lowered.task), lowered.reading
     measures: list[Measure] = [MEASURES[lowered.task](labels) for _ in (trial.truth, *trial.candidates)]
 
     def decisions_on(case: Case, answer: Answer) -> Any:
-        return task.decide(task.evidence(answer.outputs, case.sizes, post, answer.margins)[0], post)
+        return task.decide(task.evidence(answer.outputs, case.sizes, reading, answer.margins)[0], reading)
 
     def watch(case: Case, wanted: Answer, found: Sequence[Answer | None]) -> None:
         _, picture, transform = shown[case.name]
@@ -62,11 +63,11 @@ def measure_dataset(
     )
 
 
-def _lowered(contract: Contract) -> FileContract:
-    post = dict(contract.postprocess)
-    if contract.task in CUT_BY_SCORE:
-        post["score_threshold"] = min(post["score_threshold"], SCORE_THRESHOLD)
-    return replace(FileContract.of(contract), postprocess=post)
+def _lowered(contract: Contract) -> Contract:
+    if contract.task not in CUT_BY_SCORE:
+        return contract
+    threshold = min(contract.reading.settings()["score_threshold"], SCORE_THRESHOLD)
+    return replace(contract, reading=contract.reading.with_settings(score_threshold=threshold))
 
 
 def _shown(labels: Labels, contract: Contract) -> Iterator[tuple[Case, LabelledPicture, Transform]]:
@@ -104,12 +105,13 @@ def _figures(
         apart = {name: there[name] - here[name] for name in wanted}
     failed = (*in_order(tally.not_run, names), *in_order(tally.misshapen, names))
     contract = trial.contract
+    cut_by = contract.reading.settings()["score_threshold"] if contract.task in CUT_BY_SCORE else None
     return DatasetFigures(
         leg=leg,
         pictures=len(names),
         annotations=labels.count,
         untied=len(untied),
-        score_threshold=contract.postprocess["score_threshold"] if contract.task in CUT_BY_SCORE else None,
+        score_threshold=cut_by,
         figures=tuple(Figure(name, wanted[name], found[name], apart[name]) for name in wanted),
         decisions=Decisions.of(outcome),
         not_answered=f"{failed[0].case}: {failed[0].reason}" if failed else None,

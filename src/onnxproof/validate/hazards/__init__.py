@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.session import first_line
 from onnxproof.validate.hazards._checkpoint import Weights
-from onnxproof.validate.hazards._hazard import Contract, Found, Hazard, Subject
+from onnxproof.validate.hazards._hazard import Found, Hazard, Subject
 from onnxproof.validate.hazards.axes import FROZEN_AXES, explain
 from onnxproof.validate.hazards.metadata import METADATA
 from onnxproof.validate.hazards.operators import (
@@ -30,7 +30,6 @@ __all__ = [
     "FROZEN_AXES",
     "HAZARDS",
     "TARGETS",
-    "Contract",
     "Found",
     "Hazard",
     "OnnxGraph",

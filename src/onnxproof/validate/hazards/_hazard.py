@@ -1,53 +1,20 @@
 """What a hazard is, what it is looked for in, and what was found."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.predictor import read_metadata
-from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards._checkpoint import Weights
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
-
-
-class Contract(Protocol):
-    """What a model promises of its file: a wrapped model has it, and so has a manifest."""
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """In the model's order."""
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """In the model's order."""
-
-    @property
-    def dims(self) -> tuple[Dim, ...]:
-        """The named axes and their sizes."""
-
-    @property
-    def preprocess(self) -> Preprocess | None:
-        """What the host does to a picture; None where it takes none."""
-
-    @property
-    def classes(self) -> tuple[ClassInfo, ...]:
-        """In the order of the outputs' channels."""
-
-    @property
-    def postprocess(self) -> Mapping[str, Any]:
-        """What the host needs to decide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +44,7 @@ class Subject:
         if self.contract is not None or self.told is None:
             return self.contract
         try:
-            return read_metadata({METADATA_KEY: self.told}, self.file)
+            return read_metadata({METADATA_KEY: self.told}, self.file).contract
         except ModelFileError:
             return None
 

@@ -1,16 +1,15 @@
 """What the file's metadata tells a host to do, held against the model, and against the graph itself."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, Port, ports_of
-from onnxproof.runtime.manifest import Manifest, read_manifest_text
-from onnxproof.runtime.predictor import SETTINGS
+from onnxproof.runtime.manifest import read_manifest_text
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.hazards._hazard import Contract, Hazard, Subject, advised, failed, passed, skipped
+from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, passed, skipped
 from onnxproof.validate.verdict import Check
 
 NAME = "metadata"
@@ -27,7 +26,7 @@ def look_for_other_metadata(subject: Subject) -> Check:
     if subject.told is None:
         return skipped(NAME, "the file carries no metadata of onnxproof")
     try:
-        told = read_manifest_text(subject.told, "the file's metadata")
+        told = read_manifest_text(subject.told, "the file's metadata").contract
     except ModelFileError as error:
         return failed(NAME, f"the file's metadata is no manifest: {error}")
     wrong = list(against_graph(told, subject.graph))
@@ -40,7 +39,7 @@ def look_for_other_metadata(subject: Subject) -> Check:
     return failed(NAME, reason, len(wrong))
 
 
-def _against_model(told: Manifest, model: Contract) -> Iterator[str]:
+def _against_model(told: Contract, model: Contract) -> Iterator[str]:
     if told.task != model.task:
         yield f"task is {told.task}, the model's is {model.task}"
     for key in ("inputs", "outputs", "dims"):
@@ -51,8 +50,9 @@ def _against_model(told: Manifest, model: Contract) -> Iterator[str]:
     said, meant = ([entry.name for entry in each.classes] for each in (told, model))
     if said != meant:
         yield _class_difference(said, meant)
-    kept = _plain(told.postprocess), _plain(model.postprocess)
-    keys = sorted((kept[0].keys() | kept[1].keys()) - SETTINGS.keys())
+    kept = told.reading.to_json(), model.reading.to_json()
+    replaceable = told.reading.settings().keys() | model.reading.settings().keys()
+    keys = sorted((kept[0].keys() | kept[1].keys()) - replaceable)
     yield from (
         f"postprocess has another {key} than the model"
         for key in keys
@@ -60,16 +60,16 @@ def _against_model(told: Manifest, model: Contract) -> Iterator[str]:
     )
 
 
-def _other_settings(told: Manifest, model: Contract) -> list[str]:
-    own, judged = _plain(told.postprocess), _plain(model.postprocess)
+def _other_settings(told: Contract, model: Contract) -> list[str]:
+    own, judged = told.reading.settings(), model.reading.settings()
     return [
         f"the file decides by {key} {own.get(key)} unless told another, and is judged by {judged.get(key)}"
-        for key in sorted(SETTINGS.keys() & (own.keys() | judged.keys()))
+        for key in sorted(own.keys() | judged.keys())
         if own.get(key) != judged.get(key)
     ]
 
 
-def _preprocess_differences(told: Manifest, model: Contract) -> Iterator[str]:
+def _preprocess_differences(told: Contract, model: Contract) -> Iterator[str]:
     if told.preprocess is None or model.preprocess is None:
         if told.preprocess is not model.preprocess:
             yield f"preprocess is {'missing' if told.preprocess is None else 'there'}, the model's is not"
@@ -93,13 +93,7 @@ def _named(values: Any) -> str:
     return ", ".join(f"{value.name} {value}" for value in values) or "none"
 
 
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has it: lists for tuples."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(value)))
-    return plain
-
-
-def against_graph(told: Manifest, graph: OnnxGraph) -> Iterator[str]:
+def against_graph(told: Contract, graph: OnnxGraph) -> Iterator[str]:
     """How the inputs and outputs that a manifest declares differ from the graph's, in words."""
     for key, specs, ports in (
         ("inputs", told.inputs, ports_of(graph.inputs)),

@@ -30,7 +30,7 @@ class TorchLeg:
 
     def __init__(self, model: WrappedModel, dtype: torch.dtype, threads: int) -> None:
         self.name = {torch.float64: ORACLE, torch.float32: REFERENCE}[dtype]
-        self.ports = Ports(_ports(model.inputs), _ports(model.outputs))
+        self.ports = Ports(_ports(model.contract.inputs), _ports(model.contract.outputs))
         self._module = copy.deepcopy(model.module).to(dtype).eval()
         self._dtype = dtype
         self._threads = threads
@@ -66,7 +66,7 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     reference = TorchLeg(model, torch.float32, threads)
     try:
         oracle = TorchLeg(model, torch.float64, threads)
-        answer = oracle.run(materialise(case, model.inputs, model.preprocess))
+        answer = oracle.run(materialise(case, model.contract.inputs, model.contract.preprocess))
     except UserCodeError:
         raise
     except Exception as error:  # noqa: BLE001

@@ -1,6 +1,6 @@
 """RetinaNet, FCOS and SSD of torchvision in their inference wrappers: with NMS in the graph, or raw heads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,14 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.readings.anchors import Anchors, DefaultBoxes, Deltas, Distances, HeadName, Pyramid
+from onnxproof.runtime.readings.graph_nms import GraphNms
 from onnxproof.wrappers.detectors.steady import SteadyTransform, recorded_calls
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 
-HEADS: Mapping[type[nn.Module], str] = {RetinaNet: "retinanet", FCOS: "fcos", SSD: "ssd"}
-"""What the task calls each kind of head (runtime/tasks/_anchors.py)."""
+HEADS: Mapping[type[nn.Module], HeadName] = {RetinaNet: "retinanet", FCOS: "fcos", SSD: "ssd"}
+"""What the task calls each kind of head (runtime/readings/anchors.py)."""
 
 HEAD_OUTPUTS = ("cls_logits", "bbox_regression", "bbox_ctrness")
 """torchvision's names of what a head returns, in the order in which the wrapper does; FCOS alone has the
@@ -88,51 +90,48 @@ class OneStageInference(nn.Module):
         }
 
 
-def settings_of(network: Any) -> dict[str, Any]:
-    """How the outputs of ``network``, a RetinaNet, FCOS or SSD, become detections, for the manifest's
-    ``postprocess``; runtime/tasks/_anchors.py reads it.
+def settings_of(network: Any) -> GraphNms:
+    """How ``network``, a RetinaNet, FCOS or SSD, makes detections of its outputs.
+
+    Raises RequestError as ``anchors_of``.
+    """
+    anchors = anchors_of(network)
+    return GraphNms(
+        score_threshold=network.score_thresh,
+        iou_threshold=network.nms_thresh,
+        max_detections=network.detections_per_img,
+        top_candidates=network.topk_candidates,
+        anchors=anchors,
+    )
+
+
+def anchors_of(network: Any) -> Anchors:
+    """Where the anchors of ``network``, a RetinaNet, FCOS or SSD, stand, and how its outputs become boxes.
 
     Raises RequestError if the network is none of them, or if the number of a level's cells does not follow
     from the picture's size.
     """
     head = _kind(network)
-    settings = {
-        "head": head,
-        "score_threshold": network.score_thresh,
-        "iou_threshold": network.nms_thresh,
-        "top_candidates": network.topk_candidates,
-        "max_detections": network.detections_per_img,
-    }
     generator, coder = network.anchor_generator, network.box_coder
+    places: Pyramid | DefaultBoxes
     if head == "ssd":
         width, height = network.transform.fixed_size
         sizes = [pairs.clamp(0, 1) if generator.clip else pairs for pairs in generator._wh_pairs]
-        settings |= {
-            "grids": [list(grid) for grid in _grids(network, height, width)],
-            "box_sizes": [pairs.tolist() for pairs in sizes],
-            "steps": None if generator.steps is None else list(generator.steps),
-        }
+        steps = None if generator.steps is None else tuple(generator.steps)
+        places = DefaultBoxes(tuple(_grids(network, height, width)), _boxes_of(sizes), steps)
     else:
-        settings |= {
-            "reductions": _reductions(network),
-            "base_anchors": [anchors.tolist() for anchors in generator.cell_anchors],
-        }
+        places = Pyramid(tuple(_reductions(network)), _boxes_of(generator.cell_anchors))
     if head == "fcos":
-        return {**settings, "distances_in_sizes": coder.normalize_by_size}
-    return {**settings, "delta_weights": list(coder.weights), "largest_log_scale": coder.bbox_xform_clip}
+        return Anchors(head, places, Distances(coder.normalize_by_size))
+    return Anchors(head, places, Deltas(tuple(coder.weights), coder.bbox_xform_clip))
 
 
-def anchor_count(settings: Mapping[str, Any], height: int, width: int) -> int:
-    """How many anchors a picture has. ``settings`` are those that ``settings_of`` returns."""
-    if settings["head"] == "ssd":
-        cells, kinds = settings["grids"], settings["box_sizes"]
-    else:
-        cells = [(-(-height // k), -(-width // k)) for k in settings["reductions"]]
-        kinds = settings["base_anchors"]
-    return sum(rows * columns * len(kind) for (rows, columns), kind in zip(cells, kinds, strict=True))
+def _boxes_of(levels: Sequence[Tensor]) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Of each level the rows of a tensor [n, k] as plain numbers."""
+    return tuple(tuple(tuple(row) for row in level.tolist()) for level in levels)
 
 
-def _kind(network: nn.Module) -> str:
+def _kind(network: nn.Module) -> HeadName:
     for kind, name in HEADS.items():
         if isinstance(network, kind):
             return name

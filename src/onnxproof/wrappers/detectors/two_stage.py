@@ -9,6 +9,7 @@ from torch.nn import functional
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
+from onnxproof.runtime.readings.graph_nms import GraphNms, Proposals
 from onnxproof.wrappers.detectors.steady import SteadyTransform, recorded_calls
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
@@ -39,7 +40,7 @@ class TwoStageInference(nn.Module):
         return (*outputs, found["masks"]) if self.has_masks else outputs
 
     def forward_with_margins(self, input: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``, and what both stages chose from (see runtime/tasks/_rows.py)."""
+        """As ``forward``, and what both stages chose from (see runtime/readings/rows.py)."""
         network: Any = self.network
         rpn, heads = network.rpn, network.roi_heads
         with (
@@ -100,25 +101,21 @@ def _rows_in(rows: Tensor, table: Tensor) -> Tensor:
     return torch.tensor([places[row.tobytes()] for row in rows.numpy()], dtype=torch.int64)
 
 
-def settings_of(network: Any) -> dict[str, Any]:
-    """What the graph decides with, for the manifest's ``postprocess``.
-
-    The first stage's settings are under "proposals", the second stage's beside it.
-    """
+def settings_of(network: Any) -> GraphNms:
+    """What the graph decides with: the second stage's settings, and the first stage's as its proposals."""
     rpn, heads = network.rpn, network.roi_heads
-    pool = heads.box_roi_pool
-    mapper = pool.map_levels
-    return {
-        "score_threshold": heads.score_thresh,
-        "iou_threshold": heads.nms_thresh,
-        "max_detections": heads.detections_per_img,
-        "proposals": {
-            "iou_threshold": rpn.nms_thresh,
-            "top_candidates": rpn.pre_nms_top_n(),
-            "max_detections": rpn.post_nms_top_n(),
-            "levels": [mapper.k_min, mapper.k_max, mapper.lvl0, mapper.s0],
-        },
-    }
+    mapper = heads.box_roi_pool.map_levels
+    return GraphNms(
+        score_threshold=heads.score_thresh,
+        iou_threshold=heads.nms_thresh,
+        max_detections=heads.detections_per_img,
+        proposals=Proposals(
+            iou_threshold=rpn.nms_thresh,
+            top_candidates=rpn.pre_nms_top_n(),
+            max_detections=rpn.post_nms_top_n(),
+            levels=(mapper.k_min, mapper.k_max, mapper.lvl0, mapper.s0),
+        ),
+    )
 
 
 def mask_side(network: Any) -> int:

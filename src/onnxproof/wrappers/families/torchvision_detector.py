@@ -13,9 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from onnxproof.contract import ClassInfo
+from onnxproof.contract import ClassInfo, Contract, Reading
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.runtime.readings.rows import MaskReading, RowReading
+from onnxproof.runtime.readings.scored_anchors import AnchorBoxes
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.builder import build_with
@@ -82,12 +84,13 @@ class _TorchvisionDetector:
         in_graph = decode_of(job, *choices) == "nms"
         batch, height, width = _dims(job, network, in_graph=in_graph)
         classes, first_label = _classes(checkpoint, num_classes)
-        module, outputs, fields, settings = (
-            _with_nms(network, stage) if in_graph else _raw(network, stage, num_classes, height, width)
-        )
-        return WrappedModel(
-            module=module.eval(),
-            family=self.name,
+        if in_graph:
+            module, outputs, fields, reading = _with_nms(job, network, stage, first_label)
+        else:
+            module, outputs, fields = _raw(network, stage, num_classes, height, width)
+            reading = _anchor_reading(job, network, outputs, first_label)
+        contract = Contract(
+            name=job.name,
             task=task_of(job, "instance_segmentation" if isinstance(network, MaskRCNN) else "detection"),
             inputs=(picture_spec(job, batch, height, width),),
             outputs=outputs,
@@ -95,14 +98,10 @@ class _TorchvisionDetector:
             fields=fields,
             preprocess=picture_preprocess(job, height, width),
             classes=classes,
-            postprocess={
-                **settings,
-                **_thresholds(job, settings),
-                "outputs": [spec.name for spec in outputs],
-                "first_label": first_label,
-            },
-            traced=DATA_DEPENDENT if in_graph else None,
+            reading=reading,
         )
+        traced = DATA_DEPENDENT if in_graph else None
+        return WrappedModel(module.eval(), contract, self.name, traced)
 
 
 FAMILY = _TorchvisionDetector()
@@ -264,38 +263,46 @@ def _classes(checkpoint: Checkpoint, num_classes: int) -> tuple[tuple[ClassInfo,
     return classes, num_classes - len(classes)
 
 
-Wrapped = tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...], dict[str, Any]]
+Wrapped = tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...]]
 
 
-def _with_nms(network: nn.Module, stage: PictureInput) -> Wrapped:
+def _with_nms(
+    job: Job, network: nn.Module, stage: PictureInput, first_label: int
+) -> tuple[*Wrapped, Reading]:
     """The network with NMS in the graph: one row for each detection."""
-    outputs = [
+    if job.validation.iou_threshold is not None or job.validation.class_agnostic:
+        raise JobError(
+            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and here "
+            "it is in it: set the network's own threshold in model.kwargs (box_nms_thresh, nms_thresh)"
+        )
+    outputs = (
         TensorSpec("boxes", "float32", (ROWS, 4)),
         TensorSpec("labels", "int64", (ROWS,)),
         TensorSpec("scores", "float32", (ROWS,)),
-    ]
-    fields = [Field("boxes", "box_xyxy", "px"), Field("scores", "score", "probability")]
-    settings: dict[str, Any] = {"decode": "nms"}
+    )
+    fields = (Field("boxes", "box_xyxy", "px"), Field("scores", "score", "probability"))
+    names, threshold = tuple(spec.name for spec in outputs), _score_threshold(job)
     if isinstance(network, ONE_STAGE):
-        return (
-            one_stage.OneStageInference(network, stage),
-            tuple(outputs),
-            tuple(fields),
-            {**settings, "graph": one_stage.settings_of(network)},
-        )
-    module = two_stage.TwoStageInference(network, stage)
-    if module.has_masks:
-        outputs.append(TensorSpec("masks", "float32", (ROWS, 1, "height", "width")))
-        fields.append(Field("masks", "mask", "probability"))
-        settings |= {"mask_threshold": MASK_THRESHOLD, "mask_side": two_stage.mask_side(network)}
-    return module, tuple(outputs), tuple(fields), {**settings, "graph": two_stage.settings_of(network)}
+        one = RowReading(names, threshold, first_label, one_stage.settings_of(network))
+        return one_stage.OneStageInference(network, stage), outputs, fields, one
+    module, graph = two_stage.TwoStageInference(network, stage), two_stage.settings_of(network)
+    if not module.has_masks:
+        return module, outputs, fields, RowReading(names, threshold, first_label, graph)
+    return (
+        module,
+        (*outputs, TensorSpec("masks", "float32", (ROWS, 1, "height", "width"))),
+        (*fields, Field("masks", "mask", "probability")),
+        MaskReading(
+            (*names, "masks"), threshold, first_label, graph, MASK_THRESHOLD, two_stage.mask_side(network)
+        ),
+    )
 
 
 def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim, width: Dim) -> Wrapped:
     """Backbone and head alone: the anchors' logits, box deltas and, of an FCOS, centerness."""
-    settings = one_stage.settings_of(network)
     fixed = height.fixed and width.fixed
-    anchors = one_stage.anchor_count(settings, height.max, width.max) if fixed else "anchors"
+    places = one_stage.anchors_of(network).places
+    anchors = places.count(height.max, width.max) if fixed else "anchors"
     outputs = [
         TensorSpec("logits", "float32", ("batch", anchors, num_classes)),
         TensorSpec("deltas", "float32", ("batch", anchors, 4)),
@@ -304,26 +311,29 @@ def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim,
     if isinstance(network, FCOS):
         outputs.append(TensorSpec("centerness", "float32", ("batch", anchors, 1)))
         fields.append(Field("centerness", "centerness_logit", ""))
-    return (
-        one_stage.RawHeads(network, stage),
-        tuple(outputs),
-        tuple(fields),
-        {"decode": "none", **settings},
+    return one_stage.RawHeads(network, stage), tuple(outputs), tuple(fields)
+
+
+def _anchor_reading(
+    job: Job, network: nn.Module, outputs: tuple[TensorSpec, ...], first_label: int
+) -> AnchorBoxes:
+    """The reading of raw heads: the job's thresholds, or the network's own IoU and the task's own score."""
+    settings, overlap = one_stage.settings_of(network), job.validation.iou_threshold
+    assert settings.anchors is not None
+    assert settings.top_candidates is not None
+    assert settings.max_detections is not None
+    return AnchorBoxes(
+        tuple(spec.name for spec in outputs),
+        settings.anchors,
+        score_threshold=_score_threshold(job),
+        iou_threshold=settings.iou_threshold if overlap is None else overlap,
+        class_agnostic=job.validation.class_agnostic,
+        top_candidates=settings.top_candidates,
+        max_detections=settings.max_detections,
+        first_label=first_label,
     )
 
 
-def _thresholds(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
-    """The thresholds for deciding outside of the graph: the job's, or the defaults."""
-    validation = job.validation
-    given = validation.score_threshold
-    thresholds: dict[str, Any] = {"score_threshold": DEFAULT_THRESHOLD if given is None else given}
-    if settings["decode"] == "none":
-        overlap = validation.iou_threshold
-        thresholds["iou_threshold"] = settings["iou_threshold"] if overlap is None else overlap
-        thresholds["class_agnostic"] = validation.class_agnostic
-    elif validation.iou_threshold is not None or validation.class_agnostic:
-        raise JobError(
-            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and here "
-            "it is in it: set the network's own threshold in model.kwargs (box_nms_thresh, nms_thresh)"
-        )
-    return thresholds
+def _score_threshold(job: Job) -> float:
+    given = job.validation.score_threshold
+    return DEFAULT_THRESHOLD if given is None else given

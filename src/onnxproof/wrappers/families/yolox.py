@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxproof.contract import ClassInfo
+from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.runtime.tasks.detection import cells
+from onnxproof.runtime.readings.boxes import BoxReading, PackedBoxes, SplitBoxes
+from onnxproof.runtime.readings.cells import CellBoxes, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes
@@ -141,6 +142,10 @@ def _grid(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(levels)
 
 
+LAYOUTS: Mapping[str, type[BoxReading]] = {"packed": PackedBoxes, "split": SplitBoxes, "none": CellBoxes}
+"""What ``wrapper.decode`` may be, the default first, and how the outputs are then read."""
+
+
 class _Yolox:
     name = "yolox"
 
@@ -149,14 +154,13 @@ class _Yolox:
             raise JobError("model.checkpoint is missing: the family yolox reads a trained checkpoint")
         batch, height, width = _dims(job)
         network, classes = _load_network(_variant(job, checkpoint), checkpoint)
-        decode = decode_of(job, "packed", "split", "none")
+        decode = decode_of(job, *LAYOUTS)
         module = YoloxInference(network, picture_stage(job, checkpoint), decode).eval()
         fixed = height.fixed and width.fixed
         anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
         outputs, fields = _outputs(decode, len(classes), anchors)
-        return WrappedModel(
-            module=module,
-            family=self.name,
+        contract = Contract(
+            name=job.name,
             task=task_of(job, "detection"),
             inputs=(picture_spec(job, batch, height, width),),
             outputs=outputs,
@@ -164,13 +168,11 @@ class _Yolox:
             fields=fields,
             preprocess=picture_preprocess(job, height, width),
             classes=classes,
-            postprocess={
-                "decode": decode,
-                "outputs": [spec.name for spec in outputs],
-                "strides": list(STRIDES),
-                **detection.settings(job.validation),
-            },
+            reading=detection.box_reading(
+                LAYOUTS[decode], tuple(spec.name for spec in outputs), job.validation, tuple(STRIDES)
+            ),
         )
+        return WrappedModel(module, contract, self.name)
 
 
 FAMILY = _Yolox()

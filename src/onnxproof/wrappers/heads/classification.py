@@ -1,12 +1,10 @@
 """One class for each input: logits, or their softmax."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.tasks.classification import RankedScores
 from onnxproof.wrappers.class_scores import ClassScoresHead
 
 
@@ -14,8 +12,8 @@ def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=1)
 
 
-def _settings(validation: ValidateTable, count: int) -> Mapping[str, Any]:
-    return {"top_k": min(validation.top_k, count)}
+def _reading(name: str, decode: str, validation: ValidateTable, count: int) -> RankedScores:
+    return RankedScores((name,), decode, min(validation.top_k, count))
 
 
-HEAD = ClassScoresHead("classification", _softmax, _settings)
+HEAD = ClassScoresHead("classification", _softmax, _reading)

@@ -1,12 +1,12 @@
 """Boxes and class scores, which NMS outside of the graph decides from."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.boxes import BoxReading, SplitBoxes
 from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
@@ -50,8 +50,8 @@ class _Detection:
         boxes, scores = (outputs[i] for i in chosen)
         require_names(scores, 2, bare.classes)
         specs, fields = split_outputs(boxes.shape, scores.shape)
-        postprocess = {"decode": decode, "outputs": [BOXES, SCORES], **settings(validation)}
-        return Headed(Chosen(bare.module, chosen), specs, fields, postprocess)
+        reading = box_reading(SplitBoxes, (BOXES, SCORES), validation)
+        return Headed(Chosen(bare.module, chosen), specs, fields, reading)
 
 
 HEAD = _Detection()
@@ -67,11 +67,18 @@ def split_outputs(
     )
 
 
-def settings(validation: ValidateTable) -> Mapping[str, Any]:
-    """What NMS outside of the graph decides with: the job's thresholds, or the task's own."""
+def box_reading(
+    kind: type[BoxReading],
+    outputs: tuple[str, ...],
+    validation: ValidateTable,
+    strides: tuple[int, ...] | None = None,
+) -> BoxReading:
+    """The reading for NMS outside of the graph, which decides with the job's thresholds or the task's own."""
     given, overlap = validation.score_threshold, validation.iou_threshold
-    return {
-        "score_threshold": DEFAULT_THRESHOLD if given is None else given,
-        "iou_threshold": DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
-        "class_agnostic": validation.class_agnostic,
-    }
+    return kind(
+        outputs,
+        DEFAULT_THRESHOLD if given is None else given,
+        DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
+        validation.class_agnostic,
+        strides,
+    )

@@ -1,6 +1,7 @@
 """No head: the module's outputs as they are."""
 
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.tasks.raw import Unread
 from onnxproof.wrappers.head import Bare, Headed, plain_field
 
 
@@ -9,7 +10,7 @@ class _Raw:
     decodes = ("none",)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        return Headed(bare.module, bare.outputs, tuple(plain_field(spec) for spec in bare.outputs), {})
+        return Headed(bare.module, bare.outputs, tuple(plain_field(spec) for spec in bare.outputs), Unread())
 
 
 HEAD = _Raw()

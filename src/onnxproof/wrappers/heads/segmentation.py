@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.tasks.segmentation import ClassMaps, PixelLogits
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, find_logits, plain_field
@@ -55,8 +56,8 @@ class _Segmentation:
             if len(bare.outputs) > 1:
                 raise JobError('wrapper.decode = "none": the module returns more than its logits; use "mask"')
             (logits,) = bare.outputs
-            postprocess = {"decode": decode, "outputs": [logits.name]}
-            return Headed(bare.module, bare.outputs, (plain_field(logits),), postprocess)
+            reading = PixelLogits((logits.name,))
+            return Headed(bare.module, bare.outputs, (plain_field(logits),), reading)
         batch, _, height, width = bare.outputs[chosen].shape
         return Headed(
             MaskInference(bare.module, chosen),
@@ -68,7 +69,7 @@ class _Segmentation:
                 Field(MASK, "mask", "class", kind="label", ranks="confidence"),
                 Field(CONFIDENCE, "confidence", "probability"),
             ),
-            {"decode": decode, "outputs": [MASK, CONFIDENCE]},
+            ClassMaps((MASK, CONFIDENCE)),
         )
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.tasks.sequence import StepLogits
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, find_logits
@@ -68,7 +69,7 @@ class _Sequence:
             SequenceInference(bare.module, logits, lengths, mask),
             tuple(specs),
             tuple(fields),
-            {"decode": decode, "outputs": [spec.name for spec in specs], "blank": blank},
+            StepLogits(tuple(spec.name for spec in specs), blank),
         )
 
 

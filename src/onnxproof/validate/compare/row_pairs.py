@@ -7,18 +7,26 @@ the choice of the proposals, and came out otherwise, has no like in PyTorch; it 
 measurement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks._boxes import Candidates
-from onnxproof.runtime.tasks._margins import Margins
-from onnxproof.runtime.tasks._masks import mask_rows_comparable
-from onnxproof.runtime.tasks._rows import OpenRegions, candidates_from, nearest_candidates, rows_from
-from onnxproof.runtime.tasks._task import error_bound, exact
+from onnxproof.runtime.readings.boxes import Candidates, Cuts
+from onnxproof.runtime.readings.graph_nms import Proposals
+from onnxproof.runtime.readings.rows import (
+    MaskReading,
+    OpenRegions,
+    RowReading,
+    candidates_from,
+    nearest_candidates,
+    rows_from,
+)
+from onnxproof.validate.compare.comparer import error_bound, exact
+from onnxproof.validate.compare.margins import Margins
+from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import REACH
 
@@ -42,37 +50,30 @@ class Paired:
     held_back: int
 
 
-def ends_in_rows(post: Mapping[str, Any]) -> bool:
-    """Whether the graph ends in NMS, so that its outputs have one row for each detection."""
-    return post.get("decode") == "nms"
-
-
-def with_open_regions(
-    oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]
-) -> Answer:
+def with_open_regions(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Answer:
     """The reference's answer, whose margins now also tell where the choice of the proposals is open.
 
     That is slow to find out, and left out where all three legs return the same rows.
     """
-    stage = post["graph"].get("proposals")
-    if stage is None or _same_rows(oracle, reference, candidate, post):
+    stage = reading.graph.proposals
+    if stage is None or _same_rows(oracle, reference, candidate, reading):
         return reference
     regions = _open_proposals(oracle.margins, reference.margins, stage)
     told = {"open_boxes": regions.boxes, "open_causes": np.array(regions.causes, dtype=str)}
     return replace(reference, margins={**reference.margins, **told})
 
 
-def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]) -> bool:
+def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> bool:
     """Whether the legs' rows are the same candidates, in whatever order, and lie as near to each other as
     float error alone puts them."""
     chosen = []
     for answer in (oracle, reference):
-        indices = rows_from(answer.outputs, post, answer.margins).detections.indices
+        indices = rows_from(answer.outputs, reading, answer.margins).detections.indices
         chosen.append(np.sort(answer.margins["candidate_ids"][indices]))
-    truth, wanted = (candidates_from(answer.margins, post) for answer in (oracle, reference))
+    truth, wanted = (candidates_from(answer.margins, reading) for answer in (oracle, reference))
     assert truth is not None
     assert wanted is not None
-    found = rows_from(candidate.outputs, post, {}).detections
+    found = rows_from(candidate.outputs, reading, {}).detections
     nearest, distances = nearest_candidates(truth, found.boxes, found.scores, found.labels)
     if not np.isfinite(distances).all():
         return False
@@ -83,7 +84,7 @@ def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mappi
     return bool((distances <= REACH * errors.max(initial=0)).all())
 
 
-def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any]) -> OpenRegions:
+def _open_proposals(oracle: Arrays, reference: Arrays, stage: Proposals) -> OpenRegions:
     """The boxes of the proposals that float error may take or drop, or look at on another level."""
     boxes, scores = reference["proposal_boxes"], reference["proposal_scores"]
     # The file does not tell its proposals: its error is taken to be as large as the limit lets pass.
@@ -93,19 +94,19 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Mapping[str, Any])
     }
     levels = reference["proposal_levels"]
     candidates = Candidates(boxes, scores, levels, None, levels)
-    settings = {**stage, "score_threshold": -1.0, "class_agnostic": False}
-    candidates, crowd = _best(candidates, stage["top_candidates"], bounds["score"])
-    margins = Margins(candidates, settings, bounds)
+    cuts = Cuts(-1.0, stage.iou_threshold, False, stage.top_candidates, stage.max_detections)
+    candidates, crowd = _best(candidates, stage.top_candidates, bounds["score"])
+    margins = Margins(candidates, cuts, bounds)
     indices = margins.open_indices()
     causes = [f"hangs on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()]
-    straddling = _between_levels(candidates.boxes, bounds["box"], stage["levels"])
+    straddling = _between_levels(candidates.boxes, bounds["box"], stage.levels)
     sides = np.maximum(candidates.boxes[straddling, 2:] - candidates.boxes[straddling, :2], 0)
     causes += [
         f"a proposal of {exact(size)} px lies at the border of two levels, {error_bound(bounds['box'])} px"
         for size in np.sqrt(sides.prod(axis=1))
     ]
     causes += [
-        f"hangs on a proposal that is one of a crowd at the cut after the best {stage['top_candidates']}, "
+        f"hangs on a proposal that is one of a crowd at the cut after the best {stage.top_candidates}, "
         f"{error_bound(bounds['score'])}"
     ] * len(crowd)
     chosen = np.concatenate((candidates.boxes[indices], candidates.boxes[straddling], crowd.boxes))
@@ -129,7 +130,7 @@ def _best(candidates: Candidates, count: int, bound: float) -> tuple[Candidates,
     return candidates.take(np.concatenate(kept)), candidates.take(np.concatenate(crowd))
 
 
-def _between_levels(boxes: Array, bound: float, levels: list[float]) -> Array:
+def _between_levels(boxes: Array, bound: float, levels: Sequence[float]) -> Array:
     """Which boxes [n, 4] may fall on either of two levels of the pyramid when a corner moves by ``bound`` px.
 
     The level of a box is floor(level0 + log2(sqrt(area) / size0)), within the lowest and the highest level
@@ -151,14 +152,14 @@ def _largest_difference(a: Array, b: Array) -> float:
         return float(np.nanmax(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0))
 
 
-def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mapping[str, Any]) -> Paired | str:
+def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Paired | str:
     """Each of the file's rows with what it means in the oracle and in the reference; or, in words, which row
     has no like at all."""
-    names = post["outputs"]
-    truth, wanted = (candidates_from(answer.margins, post) for answer in (oracle, reference))
+    names = reading.outputs
+    truth, wanted = (candidates_from(answer.margins, reading) for answer in (oracle, reference))
     assert truth is not None
     assert wanted is not None
-    found = rows_from(candidate.outputs, post, {}).detections
+    found = rows_from(candidate.outputs, reading, {}).detections
     boxes, scores, labels = found.boxes, found.scores, found.labels
     in_truth, distances = nearest_candidates(truth, boxes, scores, labels)
     # A row that is NaN has no distance either, and is to be measured.
@@ -172,7 +173,7 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mappin
     nearest, from_wanted = nearest_candidates(wanted, boxes, scores, labels)
     known = np.isin(reference.margins["candidate_ids"], oracle.margins["candidate_ids"])
     apart |= (from_wanted < distances) & ~known[nearest]
-    regions = rows_from(reference.outputs, post, reference.margins).open_regions
+    regions = rows_from(reference.outputs, reading, reference.margins).open_regions
     hanging = apart | np.array([regions.over(box) is not None for box in boxes], bool)
     errors = _distances(truth, in_truth, wanted, in_wanted)
     measured = np.flatnonzero(~hanging | (~apart & _undisturbed(distances, errors, hanging)))
@@ -182,10 +183,10 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, post: Mappin
         {"box": wanted.boxes[in_wanted], "score": wanted.scores[in_wanted]},
         {"box": boxes[measured], "score": scores[measured]},
     ]
-    if len(names) > MASKS:
+    if isinstance(reading, MaskReading):
         answers = (oracle, reference, candidate)
         chosen = (in_truth, in_wanted, measured)
-        for leg, masks in zip(legs, _comparable_masks(answers, chosen, post), strict=True):
+        for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
     outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]
     return Paired(
@@ -227,14 +228,14 @@ def _undisturbed(candidate: Array, reference: Array, hanging: NDArray[np.bool_])
 
 
 def _comparable_masks(
-    answers: tuple[Answer, Answer, Answer], chosen: tuple[Array, Array, Array], post: Mapping[str, Any]
+    answers: tuple[Answer, Answer, Answer], chosen: tuple[Array, Array, Array], reading: MaskReading
 ) -> list[Array]:
     """Of each leg the masks [k, 1, H, W] of the rows that all legs return and paste at the same pixels.
 
     ``chosen`` are the rows that belong together: indices into the candidates of the PyTorch legs, and
     numbers of the file's rows.
     """
-    legs = [rows_from(answer.outputs, post, answer.margins).detections for answer in answers]
+    legs = [rows_from(answer.outputs, reading, answer.margins).detections for answer in answers]
     numbers = [{index: number for number, index in enumerate(leg.indices.tolist())} for leg in legs]
     found = [
         [number[index] for number, index in zip(numbers, row, strict=True)]
@@ -243,7 +244,7 @@ def _comparable_masks(
     ]
     rows = np.array(found, np.int64).reshape(-1, len(legs)).T
     alike = mask_rows_comparable(
-        [leg.boxes[row] for leg, row in zip(legs, rows, strict=True)], post["mask_side"]
+        [leg.boxes[row] for leg, row in zip(legs, rows, strict=True)], reading.mask_side
     )
-    name = post["outputs"][MASKS]
+    name = reading.outputs[MASKS]
     return [answer.outputs[name][row[alike]] for answer, row in zip(answers, rows, strict=True)]

@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks._masks import (
+from onnxproof.runtime.readings.masks import Patch, crop, restore_mask
+from onnxproof.validate.compare import Finding
+from onnxproof.validate.compare.masks import (
     EXPANSION_ROUNDINGS,
-    Patch,
     compare_masks,
-    crop,
     expansion,
     mask_rows_comparable,
     overlaid,
     pasted_corners,
-    restore_mask,
 )
-from onnxproof.runtime.tasks._task import Finding
 
 Array = NDArray[Any]
 NAN, INF = float("nan"), float("inf")

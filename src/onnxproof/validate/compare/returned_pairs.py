@@ -1,29 +1,28 @@
 """Rows of two files, where none tells what its rows were chosen from: each is measured against the row of the
 same class that lies nearest, in both runs of the first file. What has no like is left to the decisions."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
-from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._masks import mask_rows_comparable
-from onnxproof.runtime.tasks._matching import MATCH_IOU
-from onnxproof.runtime.tasks._rows import rows_from
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
+from onnxproof.validate.compare.masks import mask_rows_comparable
+from onnxproof.validate.compare.matching import MATCH_IOU
+from onnxproof.validate.compare.row_pairs import MASKS, Paired
 from onnxproof.validate.legs.leg import Arrays
-from onnxproof.validate.rows import MASKS, Paired
 
 Array = NDArray[Any]
 
 
-def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, post: Mapping[str, Any]) -> Paired:
+def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, reading: RowReading) -> Paired:
     """The outputs of three runs with their rows in one order: those that all three return. The others of the
     candidate's are held back."""
-    names = post["outputs"]
+    names = reading.outputs
     answers = (oracle, reference, candidate)
-    truth, wanted, found = (rows_from(outputs, post, {}).detections for outputs in answers)
+    truth, wanted, found = (rows_from(outputs, reading, {}).detections for outputs in answers)
     in_truth, in_found = dict(nearest_rows(wanted, truth)), dict(nearest_rows(wanted, found))
     shared = sorted(in_truth.keys() & in_found.keys())
     rows = [
@@ -34,8 +33,8 @@ def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, post: Ma
         {"box": leg.boxes[chosen], "score": leg.scores[chosen]}
         for leg, chosen in zip((truth, wanted, found), rows, strict=True)
     ]
-    if len(names) > MASKS:
-        alike = mask_rows_comparable([leg["box"] for leg in legs], post["mask_side"])
+    if isinstance(reading, MaskReading):
+        alike = mask_rows_comparable([leg["box"] for leg in legs], reading.mask_side)
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
     outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]

@@ -11,7 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxproof.runtime.tasks import get_task
+from onnxproof.contract import Reading
+from onnxproof.runtime.tasks import Task, get_task
+from onnxproof.validate.compare import Comparer, get_comparer
 from onnxproof.validate.facts import Located, Outcome
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import Extremes
@@ -45,7 +47,7 @@ class DecisionPool:
     """Accumulates decisions over cases for one candidate leg."""
 
     task: str
-    post: Mapping[str, Any]
+    reading: Reading
     has_oracle: bool
     pictures: int = 0
     reference: int = 0
@@ -68,25 +70,25 @@ class DecisionPool:
         ``quantities`` are what the task's margins are measured in, of each leg. They are None if the answers'
         shapes agree, so that the task can tell them itself. ``measure_only`` adds to the error bounds alone.
         """
-        task = get_task(self.task)
-        legs = [task.evidence(answer.outputs, sizes, self.post, answer.margins) for answer in answers]
+        task, comparer = self._pair_of()
+        legs = [task.evidence(answer.outputs, sizes, self.reading, answer.margins) for answer in answers]
         if quantities is not None:
             self._measure(*quantities)
         for index, (truth, wanted, found) in enumerate(zip(*legs, strict=True)):
-            values = [task.quantities(evidence) for evidence in (truth, wanted, found)]
+            values = [comparer.quantities(evidence) for evidence in (truth, wanted, found)]
             if quantities is None:
                 self._measure(*values)
             if measure_only:
                 continue
             self.pictures += 1
-            decided = [task.decide(evidence, self.post) for evidence in (wanted, found)]
-            count = task.count(decided[0])
+            decided = [task.decide(evidence, self.reading) for evidence in (wanted, found)]
+            count = comparer.count(decided[0])
             self.reference += count
-            apart = None if task.differ(*decided) else _apart(values[1], values[2])
+            apart = None if comparer.differ(*decided) else _apart(values[1], values[2])
             if apart is not None and self._certain(apart):
                 self.matched += count
             else:
-                self.pairs[case, index] = _Pair(*task.thin(wanted, found, self.post), apart, count)
+                self.pairs[case, index] = _Pair(*comparer.thin(wanted, found, self.reading), apart, count)
 
     def merge(self, other: Self) -> None:
         """Take over what another pool of the same contract found on other cases."""
@@ -102,7 +104,7 @@ class DecisionPool:
 
         ``bound`` gives a quantity's bound from its extremes; ``order`` are the cases' names as planned.
         """
-        task = get_task(self.task)
+        _, comparer = self._pair_of()
         bounds = {name: bound(extremes) for name, extremes in self.quantities.items()}
         places = {name: place for place, name in enumerate(order)}
         matched = self.matched
@@ -116,11 +118,17 @@ class DecisionPool:
             ):
                 matched += pair.count
                 continue
-            comparison = task.compare(pair.reference, pair.candidate, self.post, bounds)
+            comparison = comparer.compare(pair.reference, pair.candidate, self.reading, bounds)
             matched += comparison.matched
             ties += (Located(case, index, finding) for finding in comparison.ties)
             defects += (Located(case, index, finding) for finding in comparison.defects)
         return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects))
+
+    def _pair_of(self) -> tuple[Task, Comparer]:
+        """The task and its comparer. They are looked up anew, so that a pool can go to another process."""
+        comparer = get_comparer(self.task)
+        assert comparer is not None
+        return get_task(self.task), comparer
 
     def _measure(self, oracle: Arrays, reference: Arrays, candidate: Arrays) -> None:
         for name in oracle:

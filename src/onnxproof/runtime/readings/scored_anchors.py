@@ -2,8 +2,8 @@
 scored boxes.
 
 The outputs are ``logits`` [b, n, C] and ``deltas`` [b, n, 4], FCOS's also ``centerness`` [b, n, 1]. The n
-anchors stand level by level, cell by cell (rows first), one base anchor after the other. What
-``post["head"]`` names is torchvision's reading of:
+anchors stand level by level, cell by cell (rows first), one base anchor after the other. The head says how
+they are read:
 
 - "retinanet": Lin et al. 2017 (arXiv:1708.02002); score = sigmoid(logit), boxes by ``decode_deltas``;
 - "fcos": Tian et al. 2019 (arXiv:1904.01355); boxes by ``decode_distances`` and score =
@@ -11,8 +11,8 @@ anchors stand level by level, cell by cell (rows first), one base anchor after t
 - "ssd": Liu et al. 2016 (arXiv:1512.02325); scores = softmax(logits) with the background in column 0,
   boxes by ``decode_deltas`` from default boxes.
 
-Boxes are clipped to the picture before NMS. The best ``post["top_candidates"]`` pairs of an anchor and a
-class go into NMS from each level (RetinaNet, FCOS) or of each class (SSD): from each *group*.
+Boxes are clipped to the picture before NMS. The best ``top_candidates`` pairs of an anchor and a class go
+into NMS from each level (RetinaNet, FCOS) or of each class (SSD): from each *group*.
 
 All of it is done in the outputs' dtype. Constants that torchvision makes in float32 are made in float32 here
 too, so that the oracle in float64 starts from the same ones.
@@ -20,14 +20,17 @@ too, so that the oracle in float64 starts from the same ones.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.tasks._boxes import Candidates, Detections
-from onnxproof.runtime.tasks._task import Array
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.anchors import Anchors, DefaultBoxes, Distances, keys_of_head
+from onnxproof.runtime.readings.boxes import THRESHOLDS, Candidates, Cuts, Detections
+from onnxproof.tensors import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,15 @@ class ScoredAnchors:
 
     ``boxes`` float [n, 4] (x0, y0, x1, y1, pixels, inside the picture), ``scores`` float [n, C] in [0, 1],
     ``groups`` int64 [n, C]: in which top-k cut a pair of an anchor and a class competes. Columns are
-    torchvision's labels; those before ``foreground`` are the background, which is never detected.
+    torchvision's labels; those before ``foreground`` are the background, which is never detected. Labels of
+    candidates and detections count from ``first_label``.
     """
 
     boxes: Array
     scores: Array
     groups: NDArray[np.int64]
     foreground: int
+    first_label: int = 0
 
     def pairs(self, least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and column, both int64 [m], of each pair in the foreground that scores ``least`` or more."""
@@ -50,44 +55,104 @@ class ScoredAnchors:
         rows, columns = np.nonzero(self.scores[:, self.foreground :] >= least)
         return rows, columns + self.foreground
 
-    def quantities(self) -> Mapping[str, Array]:
-        """What margins are measured in: coordinates in pixels, and scores, of all anchors."""
-        return {"box": self.boxes, "score": self.scores}
-
-    def thin(self, post: Mapping[str, Any]) -> Candidates:
-        """The pairs that a comparison can need, those that score half the threshold or more; labels count
-        from ``post["first_label"]``."""
-        rows, columns = self.pairs(post["score_threshold"] / 2)
+    def candidates(self, cuts: Cuts) -> Candidates:
+        """The pairs that score half the threshold or more."""
+        rows, columns = self.pairs(cuts.score_threshold / 2)
         return Candidates(
             self.boxes[rows],
             self.scores[rows, columns],
-            columns - post["first_label"],
+            columns - self.first_label,
             None,
             self.groups[rows, columns],
         )
 
-    def decide(self, post: Mapping[str, Any]) -> Detections:
+    def decide(self, cuts: Cuts) -> Detections:
         """The detections; ``indices`` are those of the pairs among all n * C, row by row."""
-        rows, columns = self.pairs(post["score_threshold"] / 2)
-        found = self.thin(post).decide(post)
+        rows, columns = self.pairs(cuts.score_threshold / 2)
+        found = self.candidates(cuts).decide(cuts)
         indices = (rows * self.scores.shape[1] + columns)[found.indices]
         return Detections(found.boxes, found.scores, found.labels, indices)
 
 
-def candidates(
-    outputs: Mapping[str, Array], sizes: Mapping[str, int], post: Mapping[str, Any]
+@dataclass(frozen=True, slots=True)
+class AnchorBoxes(Adjustable):
+    """The raw outputs of a head over anchors: logits [b, n, C], deltas [b, n, 4] and, of FCOS, centerness
+    [b, n, 1]. Labels count from ``first_label``."""
+
+    anchors: Anchors
+    score_threshold: float
+    iou_threshold: float
+    class_agnostic: bool
+    top_candidates: int
+    max_detections: int
+    first_label: int
+
+    @property
+    def cuts(self) -> Cuts:
+        """What is kept of the boxes."""
+        return Cuts(
+            self.score_threshold,
+            self.iou_threshold,
+            self.class_agnostic,
+            self.top_candidates,
+            self.max_detections,
+        )
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        for name, channels in zip(self.outputs, (None, 4, 1), strict=False):
+            require_form(outputs[name], "float", None, None, channels)
+
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple["ScoredAnchors", ...]:
+        """The scored anchors of each picture of a batch; see ``scored_anchors``."""
+        return scored_anchors(outputs, sizes, self)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "decode": "none",
+            "head": self.anchors.head,
+            "score_threshold": self.score_threshold,
+            "iou_threshold": self.iou_threshold,
+            "top_candidates": self.top_candidates,
+            "max_detections": self.max_detections,
+            **self.anchors.to_json(),
+            "class_agnostic": self.class_agnostic,
+            "outputs": list(self.outputs),
+            "first_label": self.first_label,
+        }
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other object."""
+        own = ("decode", "outputs", *THRESHOLDS, "top_candidates", "max_detections", "first_label")
+        keys = entry.table((*own, *keys_of_head(entry)))
+        anchors = Anchors.read(keys)
+        return cls(
+            output_names(keys, 3 if anchors.head == "fcos" else 2),
+            anchors,
+            **{name: setting(keys, name) for name in THRESHOLDS},
+            top_candidates=keys["top_candidates"].whole(1),
+            max_detections=keys["max_detections"].whole(1),
+            first_label=keys["first_label"].whole(),
+        )
+
+
+def scored_anchors(
+    outputs: Mapping[str, Array], sizes: Mapping[str, int], reading: AnchorBoxes
 ) -> tuple[ScoredAnchors, ...]:
     """The scored anchors of each picture of a batch.
 
-    ``outputs`` are the float outputs by name, in the order of ``post["outputs"]``: logits, deltas and, of
-    FCOS, centerness; ``sizes`` has the input's "height" and "width" in pixels; ``post`` holds, besides the
-    names of the outputs, what ``settings_of`` in wrappers/detectors/one_stage.py returns.
+    ``outputs`` are the float outputs by name; ``sizes`` has the input's "height" and "width" in pixels.
 
-    Raises ModelFileError where the number of anchors is not that of the size.
+    Raises ModelFileError if the number of anchors is not that of the size.
     """
-    logits, deltas, *rest = (outputs[name] for name in post["outputs"])
+    logits, deltas, *rest = (outputs[name] for name in reading.outputs)
+    head, coder = reading.anchors.head, reading.anchors.coder
     height, width = sizes["height"], sizes["width"]
-    levels = _levels(height, width, post, deltas.dtype)
+    levels = _levels(height, width, reading.anchors, deltas.dtype)
     anchors = np.concatenate(levels)
     if logits.shape[1] != len(anchors):
         raise ModelFileError(
@@ -96,20 +161,22 @@ def candidates(
         )
     # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
     with np.errstate(over="ignore", invalid="ignore"):
-        if post["head"] == "fcos":
+        if isinstance(coder, Distances):
             scores = np.sqrt(_sigmoid(logits) * _sigmoid(rest[0]))
-            boxes = decode_distances(deltas, anchors, normalized=post["distances_in_sizes"])
+            boxes = decode_distances(deltas, anchors, normalized=coder.in_sizes)
         else:
-            scores = _softmax(logits) if post["head"] == "ssd" else _sigmoid(logits)
-            boxes = decode_deltas(deltas, anchors, post["delta_weights"], post["largest_log_scale"])
+            scores = _softmax(logits) if head == "ssd" else _sigmoid(logits)
+            boxes = decode_deltas(deltas, anchors, coder.weights, coder.largest_log_scale)
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
-    if post["head"] == "ssd":
+    if head == "ssd":
         foreground, groups = 1, np.arange(scores.shape[-1])
     else:
         counts = [len(level) for level in levels]
         foreground, groups = 0, np.repeat(np.arange(len(levels)), counts)[:, None]
     groups = np.broadcast_to(groups, scores.shape[1:])
-    return tuple(ScoredAnchors(boxes[i], scores[i], groups, foreground) for i in range(len(boxes)))
+    return tuple(
+        ScoredAnchors(boxes[i], scores[i], groups, foreground, reading.first_label) for i in range(len(boxes))
+    )
 
 
 def anchor_boxes(
@@ -138,7 +205,7 @@ def default_boxes(
     height: int,
     width: int,
     grids: Sequence[tuple[int, int]],
-    box_sizes: Sequence[Sequence[tuple[float, float]]],
+    box_sizes: Sequence[Sequence[Sequence[float]]],
     steps: Sequence[float] | None,
     dtype: np.dtype[Any],
 ) -> list[Array]:
@@ -185,10 +252,11 @@ def decode_distances(distances: Array, anchors: Array, *, normalized: bool) -> A
     return np.concatenate((centres - distances[..., :2], centres + distances[..., 2:]), axis=-1)
 
 
-def _levels(height: int, width: int, post: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Array]:
-    if post["head"] == "ssd":
-        return default_boxes(height, width, post["grids"], post["box_sizes"], post["steps"], dtype)
-    return anchor_boxes(height, width, post["reductions"], post["base_anchors"], dtype)
+def _levels(height: int, width: int, anchors: Anchors, dtype: np.dtype[Any]) -> list[Array]:
+    places = anchors.places
+    if isinstance(places, DefaultBoxes):
+        return default_boxes(height, width, places.grids, places.box_sizes, places.steps, dtype)
+    return anchor_boxes(height, width, places.reductions, places.base_anchors, dtype)
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import Whole, reading_of
 from hypothesis import given
 from hypothesis import strategies as st
 from legs import assert_exact, bounds, inside, outside, quickly, seeds, told
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks import Comparison
-from onnxproof.runtime.tasks._masks import compare_masks
-from onnxproof.runtime.tasks._task import exact
-from onnxproof.runtime.tasks.classification import TASK as CLASSIFICATION
-from onnxproof.runtime.tasks.multilabel import TASK as MULTILABEL
-from onnxproof.runtime.tasks.segmentation import TASK as SEGMENTATION
-from onnxproof.runtime.tasks.sequence import TASK as SEQUENCE
+from onnxproof.validate.compare.comparer import Comparison, exact
+from onnxproof.validate.compare.masks import compare_masks
+
+CLASSIFICATION, MULTILABEL = Whole("classification"), Whole("multilabel")
+SEGMENTATION, SEQUENCE = Whole("segmentation"), Whole("sequence")
 
 Array = NDArray[Any]
 Compare = Callable[[Array, Array, float], Comparison]
@@ -34,10 +33,11 @@ def _judged(
     margins: Mapping[str, Array] | None = None,
 ) -> Comparison:
     """The comparison as a sweep makes it: of what is left after thinning."""
-    (wanted,) = task.evidence(outputs[0], {}, post, margins or {})
-    (found,) = task.evidence(outputs[1], {}, post, {})
+    reading = reading_of(task.name, **post)
+    (wanted,) = task.evidence(outputs[0], {}, reading, margins or {})
+    (found,) = task.evidence(outputs[1], {}, reading, {})
     (quantity,) = task.quantities(wanted)
-    comparison: Comparison = task.compare(*task.thin(wanted, found, post), post, {quantity: bound})
+    comparison: Comparison = task.compare(*task.thin(wanted, found, reading), reading, {quantity: bound})
     return comparison
 
 

@@ -35,7 +35,7 @@ from legs import (
 )
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks._task import exact
+from onnxproof.validate.compare.comparer import exact
 
 BOX_BOUND = 1e-3
 

@@ -1,14 +1,14 @@
 """Which decisions on boxes float error leaves open, and why."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
-from onnxproof.runtime.tasks._boxes import Candidates, Detections
-from onnxproof.runtime.tasks._task import Array, error_bound, exact
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.validate.compare.comparer import error_bound, exact
 
 IOU_ROUNDINGS = 8
 """How many units of relative precision computing an IoU can cost: at most 15 roundings of half a unit
@@ -26,13 +26,13 @@ class Margins:
     bounds of its threshold, or because it hangs on a candidate that is open itself.
     """
 
-    def __init__(self, reference: Candidates, post: Mapping[str, Any], bounds: Mapping[str, float]) -> None:
+    def __init__(self, reference: Candidates, cuts: Cuts, bounds: Mapping[str, float]) -> None:
         self.reference = reference
-        self.score_threshold: float = post["score_threshold"]
-        self.iou_threshold: float = post["iou_threshold"]
-        self.class_agnostic: bool = post["class_agnostic"]
-        self.top_candidates: int | None = post.get("top_candidates")
-        self.max_detections: int | None = post.get("max_detections")
+        self.score_threshold = cuts.score_threshold
+        self.iou_threshold = cuts.iou_threshold
+        self.class_agnostic = cuts.class_agnostic
+        self.top_candidates = cuts.top_candidates
+        self.max_detections = cuts.max_detections
         self.score_bound, self.box_bound = bounds["score"], bounds["box"]
         self.rounding = IOU_ROUNDINGS * float(np.finfo(reference.boxes.dtype).eps)
         self._cut: set[int] = set()
@@ -64,7 +64,7 @@ class Margins:
         label = self.reference.labels[index]
         may_share = self.class_agnostic or self.class_open(index) is not None
         boxes = np.concatenate((self.reference.boxes[index, None], found.boxes)).astype(np.float64)
-        ious, slack = _iou_with_slack(boxes[0], boxes[1:], self.box_bound, self.rounding)
+        ious, slack = iou_with_slack(boxes[0], boxes[1:], self.box_bound, self.rounding)
         overlaps = ious > self.iou_threshold - slack
         replaces = (
             overlaps & (may_share | (found.labels == label)) & (found.scores >= score - self.score_bound)
@@ -86,7 +86,7 @@ class Margins:
             and there.scores[j] >= score - self.score_bound
         ]
         box = here.boxes[i].astype(np.float64)
-        ious, slack = _iou_with_slack(
+        ious, slack = iou_with_slack(
             box, there.boxes[rivals].astype(np.float64), self.box_bound, self.rounding
         )
         overlapping = np.flatnonzero(ious > self.iou_threshold - slack)
@@ -124,7 +124,7 @@ class Margins:
             index = int(order[i])
             rivals = peers[i][: np.searchsorted(peers[i], reach[i])]
             rivals = rivals[(status[rivals] >= 0) & (rivals != i)]
-            ious, slack = _iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
+            ious, slack = iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
             shares, surely_shares = self._share_class(index, order[rivals])
             may = shares & (ious > self.iou_threshold - slack)
             ahead = ranked[rivals] > ranked[i] + 2 * self.score_bound
@@ -241,7 +241,7 @@ class Margins:
         )
 
 
-def _iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
+def iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
     """IoU of a box with others, and how far it can move when every coordinate moves by up to ``shift`` px.
 
     With d = 2 * shift, a side changes by at most d, so the intersection I of w by h by at most

@@ -1,7 +1,6 @@
-"""What every task offers, and the words in which two sets of decisions are compared."""
+"""What every task offers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,40 +10,20 @@ from PIL import Image
 from onnxproof.contract import ClassInfo, Reading
 from onnxproof.document import Entry
 from onnxproof.runtime.preprocess import Transform
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A decision that one leg took and the other did not: what it was, and why."""
-
-    what: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two sets of decisions on one picture.
-
-    A tie is a difference that the reference's own margins leave open within the error bounds; a
-    defect is one that they rule out.
-    """
-
-    matched: int
-    ties: tuple[Finding, ...]
-    defects: tuple[Finding, ...]
+from onnxproof.runtime.readings.adjustable import Array
 
 
 class Task(Protocol):
     """NumPy's side of a model: what its outputs mean and what is decided from them.
 
     *Evidence* is what one picture's decisions rest on, *decisions* are what is left in the end.
-    ``post`` is the manifest's ``postprocess``; its keys are the task's own.
+    ``decides`` is False if nothing is decided from the outputs. ``reading`` is of one of the types that the
+    method of that name returns.
     """
 
     name: str
     summary: str
+    decides: bool
 
     def reading(self, entry: Entry) -> Reading:
         """How the task reads a file's outputs, from the manifest's ``postprocess``.
@@ -56,7 +35,7 @@ class Task(Protocol):
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        post: Mapping[str, Any],
+        reading: Any,
         margins: Mapping[str, Array],
     ) -> tuple[Any, ...]:
         """The evidence of each picture of a batch, from the model's outputs by name.
@@ -65,29 +44,8 @@ class Task(Protocol):
         legs can tell (empty for an ONNX file).
         """
 
-    def quantities(self, evidence: Any) -> Mapping[str, Array]:
-        """The numbers that margins are measured in, by name; same order and shape in every leg."""
-
-    def thin(self, reference: Any, candidate: Any, post: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The part of the evidence that ``compare`` can need; small enough to be kept."""
-
-    def decide(self, evidence: Any, post: Mapping[str, Any]) -> Any:
+    def decide(self, evidence: Any, reading: Any) -> Any:
         """The decisions, as ``predict`` takes them."""
-
-    def differ(self, reference: Any, candidate: Any) -> bool:
-        """Whether two decisions are not the same set in the same order of the same evidence."""
-
-    def compare(
-        self, reference: Any, candidate: Any, post: Mapping[str, Any], bounds: Mapping[str, float]
-    ) -> Comparison:
-        """Hold the decisions from two pieces of evidence against each other.
-
-        ``bounds`` gives, for each quantity, how far float error alone can have moved it from the
-        reference to the candidate.
-        """
-
-    def count(self, decisions: Any) -> int:
-        """How many decisions there are."""
 
     def restore(self, decisions: Any, transform: Transform) -> Any:
         """The decisions in the original picture's coordinates."""
@@ -102,16 +60,6 @@ class Task(Protocol):
 
     def draw(self, picture: Image.Image, decisions: Any, classes: tuple[ClassInfo, ...]) -> Image.Image:
         """A copy of the picture with the decisions drawn on it."""
-
-
-def exact(value: float) -> str:
-    """A number of a decision as text: nine significant digits tell one float32 from the next."""
-    return f"{float(value):.9g}"
-
-
-def error_bound(bound: float, *, each: bool = False) -> str:
-    """A bound as every cause tells it; ``each``: either of two numbers may have moved by it."""
-    return f"error bound {bound:.2e}{' each' if each else ''}"
 
 
 def class_name(label: int, classes: tuple[ClassInfo, ...]) -> str:

@@ -6,28 +6,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from contracts import Whole, reading_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxproof.runtime.tasks import Comparison
-from onnxproof.runtime.tasks._boxes import Candidates, decide
-from onnxproof.runtime.tasks._margins import Margins
-from onnxproof.runtime.tasks._matching import DUPLICATE, compare_detections
-from onnxproof.runtime.tasks._rows import OpenRegions, nearest_candidates, rows_from
-from onnxproof.runtime.tasks.detection import TASK
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, decide
+from onnxproof.runtime.readings.rows import OpenRegions, nearest_candidates, rows_from
+from onnxproof.validate.compare import Comparison
+from onnxproof.validate.compare.margins import Margins
+from onnxproof.validate.compare.matching import DUPLICATE, compare_detections
 
 Array = NDArray[Any]
 Box = tuple[float, float, float, float]
 
 GRAPH = {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}
-POST: Mapping[str, Any] = {
+TASK = Whole("detection")
+DOCUMENT: Mapping[str, Any] = {
     "decode": "nms",
     "outputs": ["boxes", "labels", "scores"],
     "first_label": 1,
     "score_threshold": 0.5,
     "graph": GRAPH,
 }
+POST: Any = reading_of("detection", **DOCUMENT)
 BOUNDS = {"box": 0.01, "score": 0.001}
 NOTHING: dict[str, Array] = {}
 
@@ -70,11 +72,12 @@ def judged(
     **graph: Any,
 ) -> Comparison:
     """The verdict on ``found``, where PyTorch chose ``wanted`` from those and further candidates."""
-    post = {**POST, "graph": {**GRAPH, **graph}}
+    post = reading_of("detection", **{**DOCUMENT, "graph": {**GRAPH, **graph}})
     chosen_from = [*wanted, *(row for row in candidates if row not in wanted)]
     (reference,) = TASK.evidence(outputs(wanted), {}, post, margins(chosen_from, regions))
     (candidate,) = TASK.evidence(outputs(found), {}, post, NOTHING)
-    return TASK.compare(*TASK.thin(reference, candidate, post), post, BOUNDS)
+    comparison: Comparison = TASK.compare(*TASK.thin(reference, candidate, post), post, BOUNDS)
+    return comparison
 
 
 def test_decisions_are_the_rows_above_the_threshold_with_labels_from_zero() -> None:
@@ -151,23 +154,18 @@ class TestRanks:
         scores = np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.95], np.float32)
         groups = np.array([0, 0, 0, 1, 1, 2])
         candidates = Candidates(boxes, scores, np.zeros(6, np.int64), None, groups)
-        settings = {"score_threshold": 0.1, "iou_threshold": 0.5, "class_agnostic": False}
-        assert decide(candidates, {**settings, "top_candidates": 2}).indices.tolist() == [5, 0, 1, 3, 4]
-        assert decide(candidates, {**settings, "top_candidates": 1}).indices.tolist() == [5, 0, 3]
-        cut = {**settings, "top_candidates": 2, "max_detections": 3}
+        cuts = Cuts(0.1, 0.5)
+        assert decide(candidates, replace(cuts, top_candidates=2)).indices.tolist() == [5, 0, 1, 3, 4]
+        assert decide(candidates, replace(cuts, top_candidates=1)).indices.tolist() == [5, 0, 3]
+        cut = replace(cuts, top_candidates=2, max_detections=3)
         assert decide(candidates, cut).indices.tolist() == [5, 0, 1]
 
     def test_the_cut_of_a_group_is_open_within_the_bound(self) -> None:
         boxes = np.array([(x * 50, 0, x * 50 + 40, 40) for x in range(4)], np.float32)
         scores = np.array([0.9, 0.8, 0.7995, 0.6], np.float32)
         candidates = Candidates(boxes, scores, np.zeros(4, np.int64), None, np.zeros(4, np.int64))
-        settings = {
-            "score_threshold": 0.1,
-            "iou_threshold": 0.5,
-            "class_agnostic": False,
-            "top_candidates": 2,
-        }
-        assert Margins(candidates, settings, BOUNDS).open_indices().tolist() == [1, 2]
+        cuts = Cuts(0.1, 0.5, top_candidates=2)
+        assert Margins(candidates, cuts, BOUNDS).open_indices().tolist() == [1, 2]
 
 
 class TestHiddenChoices:
@@ -243,16 +241,10 @@ def test_noise_within_the_bounds_is_never_a_defect(
         boxes=candidates.boxes + random.uniform(-1e-6, 1e-6, candidates.boxes.shape),
         scores=candidates.scores + random.uniform(-1e-6, 1e-6, candidates.scores.shape),
     )
-    settings = {
-        "score_threshold": 0.5,
-        "iou_threshold": iou,
-        "class_agnostic": False,
-        "top_candidates": top,
-        "max_detections": most,
-    }
-    wanted, found = decide(candidates, settings), decide(noisy, settings)
+    cuts = Cuts(0.5, iou, top_candidates=top, max_detections=most)
+    wanted, found = decide(candidates, cuts), decide(noisy, cuts)
     # Each leg errs by up to 1e-6 from a truth between them, so they lie that far apart.
     bounds = {"box": 1.001e-6, "score": 1.001e-6}
-    comparison, _ = compare_detections(candidates, wanted, found, settings, bounds)
+    comparison, _ = compare_detections(candidates, wanted, found, cuts, bounds)
     assert not comparison.defects
     assert comparison.matched + len(comparison.ties) >= max(len(wanted), len(found))

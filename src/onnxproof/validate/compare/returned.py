@@ -7,43 +7,42 @@ defect: hold the file against the checkpoint then, which tells.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from onnxproof.runtime.tasks._boxes import Detections
-from onnxproof.runtime.tasks._margins import IOU_ROUNDINGS, _iou_with_slack
-from onnxproof.runtime.tasks._matching import _describe, _nearness, _pair_up
-from onnxproof.runtime.tasks._task import Comparison, Finding, error_bound, exact
+from onnxproof.runtime.readings.boxes import Cuts, Detections
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.margins import IOU_ROUNDINGS, iou_with_slack
+from onnxproof.validate.compare.matching import describe, nearness, pair_up
 
 
 def compare_returned(
     wanted: Detections,
     found: Detections,
-    settings: Mapping[str, Any],
+    cuts: Cuts,
     bounds: Mapping[str, float],
     full: bool,
 ) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
     """Pair the rows above the threshold, and tell ties from defects among what is left over; and which of
     ``wanted`` was paired with which of ``found``.
 
-    ``settings`` are "score_threshold", "iou_threshold"; ``full`` says that one of the files returned as many
+    ``full`` says that one of the files returned as many
     rows as it may. Bounds are as ``compare_detections`` takes them.
     """
-    shifts, near = _nearness(wanted, found, bounds)
-    pairs = _pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
+    shifts, near = nearness(wanted, found, bounds)
+    pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
     ties: list[Finding] = []
     defects: list[Finding] = []
     for verb, here, there, side in (("missing", wanted, found, 0), ("extra", found, wanted, 1)):
         partners = {pair[1 - side]: pair[side] for pair in pairs}
         for i in sorted(set(range(len(here))) - set(partners.values())):
-            cause = _why_open(here, i, there, partners, settings, bounds, full=full)
+            cause = _why_open(here, i, there, partners, cuts, bounds, full=full)
             told = (
                 "no margin that the returned rows show lies within the error bound"
                 if cause is None
                 else cause
             )
-            (defects if cause is None else ties).append(Finding(_describe(verb, here, i), told))
+            (defects if cause is None else ties).append(Finding(describe(verb, here, i), told))
     return Comparison(len(pairs), tuple(ties), tuple(defects)), pairs
 
 
@@ -52,15 +51,17 @@ def _why_open(
     i: int,
     there: Detections,
     partners: Mapping[int, int],
-    settings: Mapping[str, Any],
+    cuts: Cuts,
     bounds: Mapping[str, float],
     *,
     full: bool,
 ) -> str | None:
-    """Why a row may be in one file and not in the other; None where nothing shows it. ``partners`` are the
-    rows here of the rows there."""
+    """Why a row may be in one file and not in the other. Returns None if nothing shows it.
+
+    ``partners[j]`` is the index of the row ``here`` that was paired with row ``j`` of ``there``.
+    """
     score, bound = float(here.scores[i]), bounds["score"]
-    threshold = settings["score_threshold"]
+    threshold = cuts.score_threshold
     if score <= threshold + bound:
         return f"score {exact(score)} against threshold {exact(threshold)}, {error_bound(bound)}"
     last = float(min(here.scores.min(), there.scores.min(initial=np.inf)))
@@ -70,18 +71,18 @@ def _why_open(
         )
     boxes, others = here.boxes[i].astype(np.float64), there.boxes.astype(np.float64)
     rounding = IOU_ROUNDINGS * float(np.finfo(here.boxes.dtype).eps)
-    ious, slack = _iou_with_slack(boxes, others, bounds["box"], rounding)
+    ious, slack = iou_with_slack(boxes, others, bounds["box"], rounding)
     may = (there.labels == here.labels[i]) & (there.scores >= score - 2 * bound)
-    may &= ious > settings["iou_threshold"] - slack
+    may &= ious > cuts.iou_threshold - slack
     for j in np.flatnonzero(may).tolist():
         if j not in partners and there.scores[j] <= score + 2 * bound:
             return (
                 f"scores {exact(score)} and {exact(there.scores[j])} of overlapping boxes may change order, "
                 f"{error_bound(bound, each=True)}"
             )
-        if j in partners and ious[j] <= settings["iou_threshold"] + slack[j]:
+        if j in partners and ious[j] <= cuts.iou_threshold + slack[j]:
             return (
-                f"IoU {exact(ious[j])} against threshold {exact(settings['iou_threshold'])}, "
+                f"IoU {exact(ious[j])} against threshold {exact(cuts.iou_threshold)}, "
                 f"{error_bound(float(slack[j]))}"
             )
     return None

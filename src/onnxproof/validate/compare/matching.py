@@ -1,14 +1,14 @@
 """Two legs' detections held against each other: what is paired, what is a tie, what a defect."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from onnxproof.runtime.nms import pairwise_iou
-from onnxproof.runtime.tasks._boxes import Candidates, Detections
-from onnxproof.runtime.tasks._margins import Margins
-from onnxproof.runtime.tasks._task import Array, Comparison, Finding, error_bound, exact
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.margins import Margins
 
 MATCH_IOU = 0.5
 """The least IoU at which two boxes are taken to mean the same object (PASCAL VOC's criterion)."""
@@ -30,7 +30,7 @@ def compare_detections(
     reference: Candidates,
     wanted: Detections,
     found: Detections,
-    post: Mapping[str, Any],
+    cuts: Cuts,
     bounds: Mapping[str, float],
     hidden: Excuse = no_excuse,
     candidate: Candidates | None = None,
@@ -45,12 +45,12 @@ def compare_detections(
     """
     # Pairing the closest first is right as long as boxes are larger than the bounds by far: two that
     # lie within the bounds of each other then overlap so much that no leg keeps both.
-    shifts, near = _nearness(wanted, found, bounds)
-    pairs = _pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
+    shifts, near = nearness(wanted, found, bounds)
+    pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
     if len(pairs) == len(wanted) == len(found):
         return Comparison(len(pairs), (), ()), pairs
-    margins = Margins(reference, post, bounds)
-    flips = _pair_up(shifts, _without(near & margins.may_flip(wanted.indices)[:, None], pairs))
+    margins = Margins(reference, cuts, bounds)
+    flips = pair_up(shifts, _without(near & margins.may_flip(wanted.indices)[:, None], pairs))
     missing = sorted(set(range(len(wanted))) - {i for i, _ in (*pairs, *flips)})
     extra = sorted(set(range(len(found))) - {j for _, j in (*pairs, *flips)})
     settled = {int(wanted.indices[i]) for i, _ in (*pairs, *flips)}
@@ -65,7 +65,7 @@ def compare_detections(
             is_tie, cause = False, f"{NO_TRACE}: {cause}"
         outside = None if is_tie else hidden(wanted.boxes[i])
         if is_tie:
-            ties.append(Finding(_describe("missing", wanted, i), cause))
+            ties.append(Finding(describe("missing", wanted, i), cause))
         elif outside is not None:
             gone[i] = outside
         else:
@@ -75,15 +75,15 @@ def compare_detections(
         # Whatever a hidden choice brings in, NMS leaves no two of it.
         outside = hidden(found.boxes[j]) if index is None and cause != DUPLICATE else None
         if index is not None:
-            ties.append(Finding(_describe("extra", found, j), cause))
+            ties.append(Finding(describe("extra", found, j), cause))
             settled.add(index)
         elif outside is not None:
             come[j] = outside
         else:
             foreign[j] = cause
     _spread(wanted, lost, gone, found, foreign, come, margins)
-    ties += [Finding(_describe("missing", wanted, i), cause) for i, cause in gone.items()]
-    ties += [Finding(_describe("extra", found, j), cause) for j, cause in come.items()]
+    ties += [Finding(describe("missing", wanted, i), cause) for i, cause in gone.items()]
+    ties += [Finding(describe("extra", found, j), cause) for j, cause in come.items()]
     return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign, bounds)), pairs
 
 
@@ -94,7 +94,7 @@ def _apart(a: Array, b: Array) -> Array:
     return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, distance)
 
 
-def _nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
+def nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
     """How far boxes lie apart (the farthest coordinate, px), and whether boxes and scores lie within the
     bounds: both [len(wanted), len(found)]."""
     shifts = np.zeros((len(wanted), len(found)))
@@ -104,7 +104,7 @@ def _nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]
     return shifts, (shifts <= bounds["box"]) & (changes <= bounds["score"])
 
 
-def _pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
+def pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
     """Pair rows with columns where that is allowed, one to one, the least cost first."""
     rows, columns = np.nonzero(allowed)
     order = np.argsort(costs[rows, columns], kind="stable")
@@ -158,7 +158,7 @@ def _spread(
 
 def _flip(wanted: Detections, found: Detections, i: int, j: int, margins: Margins) -> Finding:
     """A tie: both legs have the detection, each with a class of its own."""
-    what = f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}"
+    what = f"{describe('flipped', wanted, i)}; now class {found.labels[j]}"
     return Finding(what, margins.class_open(int(wanted.indices[i])) or "")
 
 
@@ -174,12 +174,12 @@ def _defects(
     rows, columns = [*lost], [j for j, cause in foreign.items() if cause == NO_CANDIDATE]
     ious = pairwise_iou(wanted.boxes[rows].astype(np.float64), found.boxes[columns].astype(np.float64))
     same_class = wanted.labels[rows][:, None] == found.labels[columns]
-    moved = [(rows[i], columns[j]) for i, j in _pair_up(-ious, same_class & (ious >= MATCH_IOU))]
+    moved = [(rows[i], columns[j]) for i, j in pair_up(-ious, same_class & (ious >= MATCH_IOU))]
     return (
         *(_moved(wanted, found, i, j, bounds) for i, j in moved),
-        *(Finding(_describe("missing", wanted, i), lost[i]) for i in rows if i not in dict(moved)),
+        *(Finding(describe("missing", wanted, i), lost[i]) for i in rows if i not in dict(moved)),
         *(
-            Finding(_describe("extra", found, j), cause)
+            Finding(describe("extra", found, j), cause)
             for j, cause in foreign.items()
             if j not in {column for _, column in moved}
         ),
@@ -193,10 +193,10 @@ def _moved(wanted: Detections, found: Detections, i: int, j: int, bounds: Mappin
     cause = f"the score moved by {change:.3g} from {before} to {after}, {error_bound(bounds['score'])}"
     if not shift <= bounds["box"]:
         cause = f"the box moved by {shift:.3g} px, {error_bound(bounds['box'])}"
-    return Finding(_describe("moved", wanted, i), cause)
+    return Finding(describe("moved", wanted, i), cause)
 
 
-def _describe(verb: str, detections: Detections, i: int) -> str:
+def describe(verb: str, detections: Detections, i: int) -> str:
     box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
     return f"{verb}: class {detections.labels[i]}, score {exact(detections.scores[i])}, box [{box}]"
 

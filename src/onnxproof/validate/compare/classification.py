@@ -1,0 +1,68 @@
+"""Rankings of classes, compared rank by rank."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.tasks.classification import RankedScores, Ranking, rank
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+
+
+class _Classification:
+    def quantities(self, evidence: Array) -> Mapping[str, Array]:
+        return {"score": evidence}
+
+    def thin(self, reference: Array, candidate: Array, reading: RankedScores) -> tuple[Array, Array]:
+        return reference.copy(), candidate.copy()
+
+    def differ(self, reference: Ranking, candidate: Ranking) -> bool:
+        return not np.array_equal(reference.labels, candidate.labels)
+
+    def compare(
+        self, reference: Array, candidate: Array, reading: RankedScores, bounds: Mapping[str, float]
+    ) -> Comparison:
+        """Rank by rank: a rank is matched where both legs put the same class there.
+
+        Two classes may have changed places where the reference's scores of them lie within twice the
+        bound. That no healthy file does more follows from sorting: where no score moves by more than b,
+        nor does the i-th best, so the classes that two legs put at rank i lie within 2 b in either. A score
+        that is NaN in the candidate alone matches nothing.
+        """
+        wanted, found = rank(reference, reading.top_k), rank(candidate, reading.top_k)
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for place, (ours, theirs) in enumerate(zip(wanted.tolist(), found.tolist(), strict=True), start=1):
+            if ours == theirs:
+                if np.isnan(candidate[ours]) and not np.isnan(reference[ours]):
+                    defects.append(Finding(f"rank {place}: class {ours}", "its score is NaN"))
+                continue
+            what = f"rank {place}: class {ours}, now class {theirs}"
+            if theirs not in wanted:
+                what += f", which is not among the reference's best {len(wanted)}"
+            is_tie, cause = _cause(reference, candidate, ours, theirs, bounds["score"])
+            (ties if is_tie else defects).append(Finding(what, cause))
+        return Comparison(len(wanted) - len(ties) - len(defects), tuple(ties), tuple(defects))
+
+    def count(self, decisions: Ranking) -> int:
+        return len(decisions.labels)
+
+
+COMPARER = _Classification()
+
+
+def _cause(reference: Array, candidate: Array, ours: int, theirs: int, bound: float) -> tuple[bool, str]:
+    """Whether float error alone may have put the class ``theirs`` in the place of ``ours``; and why."""
+    lead = abs(float(reference[ours]) - float(reference[theirs]))
+    cause = (
+        f"score {exact(reference[ours])} of class {ours} against {exact(reference[theirs])} of class "
+        f"{theirs}, {lead:.3g} apart, {error_bound(bound, each=True)}"
+    )
+    if not lead <= 2 * bound:
+        return False, cause
+    for label in (ours, theirs):
+        change = abs(float(candidate[label]) - float(reference[label]))
+        if not change <= bound:
+            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
+            return False, f"the score of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}"
+    return True, cause

@@ -1,0 +1,66 @@
+"""Detections, compared as sets."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.rows import RowReading, Rows
+from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
+from onnxproof.runtime.tasks.detection import Evidence, Reading
+from onnxproof.validate.compare.comparer import Comparison
+from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.rows import compare_rows, row_quantities
+
+
+class _Detection:
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
+        """What margins are measured in: coordinates in pixels, and scores."""
+        if isinstance(evidence, Rows):
+            return row_quantities(evidence)
+        return {"box": evidence.boxes, "score": evidence.scores}
+
+    def thin(self, reference: Evidence, candidate: Evidence, reading: Reading) -> tuple[Evidence, Evidence]:
+        """The candidates that score half the threshold or more, which is far below any bound."""
+        return _thinned(reference, reading), _thinned(candidate, reading)
+
+    def differ(self, reference: Detections, candidate: Detections) -> bool:
+        return not (
+            np.array_equal(reference.indices, candidate.indices)
+            and np.array_equal(reference.labels, candidate.labels)
+        )
+
+    def compare(
+        self,
+        reference: Evidence,
+        candidate: Evidence,
+        reading: Reading,
+        bounds: Mapping[str, float],
+    ) -> Comparison:
+        if isinstance(reference, Rows):
+            assert isinstance(candidate, Rows)
+            assert isinstance(reading, RowReading)
+            comparison, _ = compare_rows(reference, candidate, reading, bounds)
+            return comparison
+        assert isinstance(reference, Candidates)
+        assert isinstance(candidate, Candidates)
+        cuts = reading.cuts
+        wanted, found = reference.decide(cuts), candidate.decide(cuts)
+        comparison, _ = compare_detections(reference, wanted, found, cuts, bounds, candidate=candidate)
+        return comparison
+
+    def count(self, decisions: Detections) -> int:
+        return len(decisions)
+
+
+COMPARER = _Detection()
+
+
+def _thinned(evidence: Evidence, reading: Reading) -> Evidence:
+    if isinstance(evidence, Rows):
+        return evidence  # the graph has left few
+    if isinstance(evidence, ScoredAnchors):
+        return evidence.candidates(reading.cuts)
+    # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
+    return evidence.take(evidence.scores >= reading.cuts.score_threshold / 2)

@@ -1,0 +1,86 @@
+"""Instances: their boxes compared as sets, their masks pixel by pixel."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.masks import Instances, Patch
+from onnxproof.runtime.readings.rows import MaskReading, above
+from onnxproof.runtime.tasks.instance_segmentation import Evidence, masks_above
+from onnxproof.validate.compare.comparer import Comparison, Finding
+from onnxproof.validate.compare.masks import compare_masks, overlaid
+from onnxproof.validate.compare.rows import compare_rows, row_quantities
+
+
+class _InstanceSegmentation:
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
+        return row_quantities(evidence.rows)
+
+    def thin(
+        self, reference: Evidence, candidate: Evidence, reading: MaskReading
+    ) -> tuple[Evidence, Evidence]:
+        """The masks of what is detected alone, cut off from the arrays that hold all of them."""
+        return _thinned(reference, reading), _thinned(candidate, reading)
+
+    def differ(self, reference: Instances, candidate: Instances) -> bool:
+        return not (
+            np.array_equal(reference.detections.labels, candidate.detections.labels)
+            and all(
+                _alike(*regions) for regions in zip(reference.regions(), candidate.regions(), strict=True)
+            )
+        )
+
+    def compare(
+        self, reference: Evidence, candidate: Evidence, reading: MaskReading, bounds: Mapping[str, float]
+    ) -> Comparison:
+        """The boxes as every detector's are compared; then the masks of each pair that matches."""
+        boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
+        threshold = max(reading.score_threshold, reading.graph.score_threshold)
+        wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
+        masks = [masks_above(evidence, threshold) for evidence in (reference, candidate)]
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for i, j in pairs:
+            wanted_mask, found_mask = overlaid((masks[0][i], masks[1][j]))
+            difference = compare_masks(
+                wanted_mask,
+                found_mask,
+                wanted.boxes[i],
+                found.boxes[j],
+                reading.mask_threshold,
+                bounds,
+                reading.mask_side,
+            )
+            if difference is not None:
+                is_tie, finding = difference
+                told = Finding(f"{_describe(wanted, i)}: {finding.what}", finding.cause)
+                (ties if is_tie else defects).append(told)
+        matched = boxes.matched - len(ties) - len(defects)
+        return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
+
+    def count(self, decisions: Instances) -> int:
+        return len(decisions)
+
+
+COMPARER = _InstanceSegmentation()
+
+
+def _alike(a: Patch, b: Patch) -> bool:
+    first, second = overlaid((a, b))
+    return np.array_equal(first, second)
+
+
+def _thinned(evidence: Evidence, reading: MaskReading) -> Evidence:
+    nothing = Patch(0, 0, np.zeros((0, 0), np.float32))
+    masks = (
+        Patch(mask.left, mask.top, mask.pixels.copy()) if score > reading.score_threshold else nothing
+        for mask, score in zip(evidence.masks, evidence.rows.detections.scores, strict=True)
+    )
+    return Evidence(evidence.rows, tuple(masks), evidence.height, evidence.width)
+
+
+def _describe(detections: Detections, i: int) -> str:
+    box = ", ".join(f"{value:.1f}" for value in detections.boxes[i])
+    return f"mask: class {detections.labels[i]}, score {detections.scores[i]:.9g}, box [{box}]"

@@ -1,0 +1,44 @@
+"""Rows of a graph that ends in NMS, compared as sets."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.rows import RowReading, Rows, above
+from onnxproof.validate.compare.comparer import Comparison, Finding
+from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.returned import compare_returned
+
+
+def row_quantities(rows: Rows) -> Mapping[str, Array]:
+    """What margins are measured in: coordinates in pixels, and scores."""
+    return {"box": rows.detections.boxes, "score": rows.detections.scores}
+
+
+def compare_rows(
+    reference: Rows, candidate: Rows, reading: RowReading, bounds: Mapping[str, float]
+) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
+    """Pair the rows above ``reading.score_threshold``, and tell ties from defects among what is left over;
+    and which of the reference's was paired with which of the file's.
+
+    ``reference`` is a PyTorch leg's, with its candidates; where it is a file's, which tells none, the rows
+    alone are compared (returned.py). A row whose score is NaN is a defect, though no
+    threshold lets it pass: what it should have been may be a tie, and NaN excuses nothing.
+    """
+    threshold = max(reading.score_threshold, reading.graph.score_threshold)
+    wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
+    cuts = reading.graph.cuts(threshold)
+    if reference.candidates is None:
+        full = cuts.max_detections in (len(reference.detections), len(candidate.detections))
+        comparison, pairs = compare_returned(wanted, found, cuts, bounds, full=full)
+    else:
+        comparison, pairs = compare_detections(
+            reference.candidates, wanted, found, cuts, bounds, reference.open_regions.over
+        )
+    nans = [int(np.isnan(rows.detections.scores).sum()) for rows in (reference, candidate)]
+    if nans[1] > nans[0]:
+        lost = Finding("no number: a row that is no detection", f"of {nans[1]} rows the score is NaN")
+        comparison = replace(comparison, defects=(*comparison.defects, lost))
+    return comparison, pairs

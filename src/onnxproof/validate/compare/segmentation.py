@@ -1,0 +1,107 @@
+"""Class maps, compared pixel by pixel."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.tasks.segmentation import ClassMaps, PixelLogits, Segments
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+
+
+class _Segmentation:
+    def quantities(self, evidence: Segments) -> Mapping[str, Array]:
+        return {"confidence": evidence.confidence}
+
+    def thin(
+        self, reference: Segments, candidate: Segments, reading: ClassMaps | PixelLogits
+    ) -> tuple[Segments, Segments]:
+        """The pixels on which the legs differ or the candidate has lost a number, and how many others there
+        are."""
+        apart = (reference.labels != candidate.labels) | _lost(reference, candidate)
+        alike = int(apart.size - apart.sum())
+        return _at(reference, apart, alike), _at(candidate, apart, alike)
+
+    def differ(self, reference: Segments, candidate: Segments) -> bool:
+        return not np.array_equal(reference.labels, candidate.labels)
+
+    def compare(
+        self,
+        reference: Segments,
+        candidate: Segments,
+        reading: ClassMaps | PixelLogits,
+        bounds: Mapping[str, float],
+    ) -> Comparison:
+        """Pixels of another class are ties where the reference's lead lies within twice the bound, and the
+        candidate's confidence moved no further than the bound: of all probabilities none moves further than
+        the largest. Pixels whose confidence is NaN in the candidate alone are defects.
+
+        The pixels of one picture that flipped for the same reason are one finding.
+        """
+        bound = bounds["confidence"]
+        lost = _lost(reference, candidate)
+        flipped = (reference.labels != candidate.labels) & ~lost
+        gaps = np.full(flipped.shape, np.inf) if reference.gaps is None else reference.gaps
+        with np.errstate(invalid="ignore"):
+            moves = np.abs(np.subtract(candidate.confidence, reference.confidence, dtype=np.float64))
+        narrow = flipped & (gaps <= 2 * bound)
+        ties, wide, moved = narrow & (moves <= bound), flipped & ~narrow, narrow & ~(moves <= bound)
+        defects = (
+            *_finding(wide, lambda: _lead(reference, gaps, wide, bound)),
+            *_finding(moved, lambda: _move(reference, candidate, moves, moved, bound)),
+            *_finding(lost, lambda: "their confidence is NaN"),
+        )
+        matched = reference.alike + int(flipped.size - (flipped | lost).sum())
+        return Comparison(matched, _finding(ties, lambda: _lead(reference, gaps, ties, bound)), defects)
+
+    def count(self, decisions: Segments) -> int:
+        return int(decisions.labels.size)
+
+
+COMPARER = _Segmentation()
+
+
+def _at(segments: Segments, where: NDArray[np.bool_], alike: int) -> Segments:
+    gaps = None if segments.gaps is None else segments.gaps[where]
+    return Segments(segments.labels[where], segments.confidence[where], gaps, alike)
+
+
+def _lost(reference: Segments, candidate: Segments) -> NDArray[np.bool_]:
+    """The pixels whose confidence is NaN in the candidate alone."""
+    lost: NDArray[np.bool_] = np.isnan(candidate.confidence) & ~np.isnan(reference.confidence)
+    return lost
+
+
+def _finding(pixels: NDArray[np.bool_], cause: Callable[[], str]) -> tuple[Finding, ...]:
+    """The pixels as one finding, none where there are none."""
+    count = int(pixels.sum())
+    if not count:
+        return ()
+    return (Finding(f"{count} pixel{'' if count == 1 else 's'} of another class", cause()),)
+
+
+def _lead(reference: Segments, gaps: Array, pixels: NDArray[np.bool_], bound: float) -> str:
+    """The widest of the leads: NaN where one is."""
+    widest = int(gaps[pixels].argmax())
+    return (
+        f"confidence {exact(reference.confidence[pixels][widest])} leads the next class by "
+        f"{gaps[pixels][widest]:.3g}{_at_most(pixels)}, {error_bound(bound, each=True)}"
+    )
+
+
+def _move(
+    reference: Segments, candidate: Segments, moves: Array, pixels: NDArray[np.bool_], bound: float
+) -> str:
+    """The longest of the moves: NaN where one is."""
+    longest = int(moves[pixels].argmax())
+    before, after = (exact(leg.confidence[pixels][longest]) for leg in (reference, candidate))
+    return (
+        f"the confidence moved by {moves[pixels][longest]:.3g} from {before} to {after}{_at_most(pixels)}, "
+        f"{error_bound(bound)}"
+    )
+
+
+def _at_most(pixels: NDArray[np.bool_]) -> str:
+    """What follows a number that is the largest of several."""
+    return " at most" if pixels.sum() > 1 else ""
