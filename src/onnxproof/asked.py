@@ -1,8 +1,8 @@
-"""The job that a source stands for: a job file's own, or the one that made a bundle.
+"""Find the job that a source names: a job file's own, or the one that made a bundle.
 
-A job file is the user's own word. A bundle may come from anyone: the code that its manifest names is refused
-here, before anything of it is imported, unless the user trusts it; and its checkpoint is told by its SHA-256,
-wherever it lies.
+A job file is the user's own, so what it names may run. A bundle may come from anyone. The code that its
+manifest names is refused here, before any of it is imported, unless the user trusts it. Its checkpoint is
+recognised by its SHA-256, at any path.
 """
 
 import contextlib
@@ -40,8 +40,10 @@ SHOWN_HASH = 12
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A job, the bundle and manifest that it came from (None for a job of the user's own), and what a
-    verdict has to say of how it was found."""
+    """A job, and the bundle and manifest that it came from (None for a job of the user's own).
+
+    ``notes`` go into the verdict: they say how the job or its checkpoint was found.
+    """
 
     job: Job
     bundle: BundleFolder | None = None
@@ -71,12 +73,14 @@ def job_to_hold(
     trust: bool = False,
     has_model: bool = False,
 ) -> Asked:
-    """The job that a file is held against: a job file's, a Job, or the one in a bundle's manifest.
+    """The job that a file is compared with: a job file's, a Job, or the one in a bundle's manifest.
 
-    ``overrides`` replace values of either; paths in those of a bundle start at its folder. ``checkpoint``
-    is where the checkpoint lies now. For a bundle it must have the SHA-256 that the manifest names; with
-    ``trust`` another one is a note. ``has_model`` says that the module itself is given, so nothing is
-    built. Raises TrustError if a bundle names code and ``trust`` is False, CheckpointError if the bundle's
+    ``overrides`` replace values of the job; if it is a bundle's, paths in them are relative to the bundle.
+    ``checkpoint`` is the checkpoint's present path. For a bundle, its SHA-256 must be the manifest's; with
+    ``trust``, a difference is only a note. ``has_model`` says that the module itself is given, so nothing is
+    built.
+
+    Raises TrustError if a bundle names code and ``trust`` is False, CheckpointError if the bundle's
     checkpoint is not at hand, another RequestError if the source is no job.
     """
     if checkpoint is not None and has_model:
@@ -135,8 +139,10 @@ def _of_bundle(
 def _with_bundles_checkpoint(
     job: Job, bundle: Path, manifest: Manifest, given: Address | None, *, trust: bool
 ) -> tuple[Job, tuple[str, ...]]:
-    """The job with the path of the checkpoint that has the manifest's SHA-256, and a note if another is
-    trusted."""
+    """The job with the path of the checkpoint that has the manifest's SHA-256.
+
+    If the user trusts another checkpoint, the job has its path, and there is a note.
+    """
     named = job.model.checkpoint
     if given is None and named is None:
         return job, ()
@@ -145,7 +151,7 @@ def _with_bundles_checkpoint(
         files = checkpoints_at(path)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error}. {bundle} was made from it: say where it lies now with --checkpoint PATH, seen from "
+            f"{error}. {bundle} was made from it: give its present path with --checkpoint PATH, seen from "
             "here, or --set model.checkpoint=PATH, seen from the bundle"
         ) from error
     wanted = manifest.checkpoint_sha256
@@ -170,7 +176,7 @@ def _with_bundles_checkpoint(
 def _with_checkpoint(job: Job, path: Address | None) -> Job:
     if path is None:
         return job
-    # The link itself, not what it leads to: files that belong to a checkpoint lie beside its link.
+    # Links are not resolved: files that belong to a checkpoint are beside its link.
     place = os.path.abspath(Path(path).expanduser())  # noqa: PTH100
     return job.model_copy(update={"model": job.model.model_copy(update={"checkpoint": place})})
 
@@ -178,8 +184,8 @@ def _with_checkpoint(job: Job, path: Address | None) -> Job:
 def _refuse_code(job: Job, bundle: Path, overrides: Sequence[str]) -> None:
     """TrustError if the manifest, and not an override of the user's, names code to run.
 
-    A builder is code. The arguments of a library's own builder are not, if they are numbers: a text may
-    name a file to load or a part to import, and the library decides what that does.
+    A builder is code. The arguments of a library's own builder are safe if they are numbers. A text may name
+    a file to load or a module to import, and the library decides what to do with it.
     """
     own = {text.partition("=")[0].strip() for text in overrides}
     table = job.model
@@ -229,7 +235,7 @@ def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | Non
         builder = (job.model.builder or "").partition(":")[0]
         named = (job.model.checkpoint, builder, job.validation.annotations)
         paths += [job.resolve(name) for name in named if name]
-        with contextlib.suppress(PictureError):  # who needs the pictures raises it
+        with contextlib.suppress(PictureError):  # raised later, by the code that needs the pictures
             paths += find_pictures(job.validation.images, job.folder)
     return paths
 
@@ -241,7 +247,7 @@ def inputs_of(
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
 ) -> list[Path]:
-    """Every file and folder that ``validate`` reads when it is given the same."""
+    """Every file and folder that ``validate`` reads if it gets the same arguments."""
     given = [] if checkpoint is None else [Path(checkpoint)]
     job = source if isinstance(source, Job) else None
     if not isinstance(source, Job):

@@ -1,4 +1,4 @@
-"""``onnxproof.compare``: one ONNX file against another, with PyTorch where a checkpoint is at hand."""
+"""``onnxproof.compare``: compare one ONNX file with another, by PyTorch if a checkpoint is at hand."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from onnxproof.validate.verdict import Verdict
 class ByCheckpoint(Protocol):
     """Compares two files with the checkpoint that a job or a bundle, ``source``, names.
 
-    The options are those of ``compare``; None means that the job says. ``onnxproof.compare`` has one that
-    imports torch when it is called.
+    The options are those of ``compare``; None means the job's own value. ``onnxproof.compare`` passes one
+    that imports torch when it is called.
     """
 
     def __call__(
@@ -44,7 +44,7 @@ class ByCheckpoint(Protocol):
 
 
 def without_pytorch(*_files: Any, **_options: Any) -> Verdict:
-    """The ByCheckpoint of whoever calls this module itself: there is none."""
+    """The default ByCheckpoint, for calls that do not go through ``onnxproof.compare``. Always raises."""
     raise CheckpointError("only onnxproof.compare asks a checkpoint")
 
 
@@ -68,22 +68,22 @@ def compare(
     progress: Progress = silent,
     by_checkpoint: ByCheckpoint = without_pytorch,
 ) -> Verdict:
-    """Hold the ONNX file ``b`` against the ONNX file ``a``; either may be a bundle.
+    """Compare the ONNX file ``b`` with the ONNX file ``a``; either may be a bundle.
 
-    Where ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at
-    hand, both are judged by PyTorch. Otherwise ``a`` takes its place, and no torch is imported. ``model`` is
-    the module itself, for a job that names no checkpoint; ``checkpoint`` is where the checkpoint lies now, if
-    a bundle moved; ``overrides`` change the job, a bundle's too. ``trust`` allows to run the code that a
-    bundle names, and to take a checkpoint that is not the one it was made from.
+    If ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at hand,
+    both files are judged by PyTorch. Otherwise ``a`` takes PyTorch's place, and torch is not imported.
+    ``model`` is the module itself, for a job that names no checkpoint. ``checkpoint`` is the checkpoint's
+    present path, if a bundle moved. ``overrides`` change the job, also a bundle's. ``trust`` allows to run
+    the code that a bundle names, and to use a checkpoint that is not the one it was made from.
 
-    ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8"; ``inputs`` maps inputs of a file
-    that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255"; ``images`` is a
-    glob pattern of pictures, seen from the working directory. Where ``images``, ``effort`` or ``threads`` is
-    None, the job says; without one there are no pictures, "normal" effort and 2 threads.
+    ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8". ``inputs`` maps inputs of a file
+    that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255". ``images`` is a
+    glob pattern of pictures, relative to the working directory. If ``images``, ``effort`` or ``threads`` is
+    None, the job's value is used; without a job there are no pictures, "normal" effort and 2 threads.
 
-    Raises TrustError if a bundle whose checkpoint would judge names code and ``trust`` is False,
-    ModelFileError, PictureError or another RequestError for a request that cannot be met, CheckError if
-    PyTorch, or ``a``, cannot run what is declared.
+    Raises TrustError if the bundle whose checkpoint would judge names code and ``trust`` is False;
+    ModelFileError, PictureError or another RequestError if the request cannot be met; CheckError if PyTorch,
+    or ``a`` in its place, cannot run a declared case.
     """
     first, second = model_at(a), model_at(b)
     source, notes = job, []

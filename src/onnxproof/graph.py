@@ -1,7 +1,6 @@
-"""Read an ONNX graph: its nodes, who makes and who reads a value, the tensors that it stores, opset, axes.
+"""Read an ONNX graph: its nodes, the producer and users of each value, stored tensors, opset, axes.
 
-This is the only reader in the package. It stands on onnx_ir, whose values know their producer and users.
-Graphs are written as protos, by whoever writes them.
+This is the only reader in the package. It is built on onnx_ir. Code that writes graphs writes protos.
 """
 
 import logging
@@ -25,9 +24,9 @@ from onnxproof.runtime.look import look_at
 Array = NDArray[Any]
 
 STANDARD = ""
-"""The standard domain, as onnx_ir calls it ("ai.onnx" is another name of it)."""
+"""The standard domain in onnx_ir, also called "ai.onnx"."""
 
-# onnx_ir warns of names that nobody makes; whoever runs the graph refuses it and says so.
+# onnx_ir warns of values without a producer. The runtime refuses such a graph with a message of its own.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 
@@ -50,7 +49,7 @@ class Port(NamedTuple):
 class Stored:
     """A tensor that the file holds: an initializer, or the value of a Constant node.
 
-    ``name`` is what nodes read it by. ``users`` are the nodes that read it, each with the input's number.
+    ``name`` is the name of its value. ``users`` are the nodes that read it, each with the input's index.
     """
 
     name: str
@@ -76,13 +75,13 @@ class Stored:
 
     @property
     def place(self) -> "Place | None":
-        """Where its external data lies; None if its numbers are in the file itself."""
+        """The place of its external data; None if its numbers are in the file itself."""
         if not isinstance(self.tensor, ir.ExternalTensor):
             return None
         return Place(str(self.tensor.location), self.tensor.offset or 0, self.tensor.length)
 
     def array(self, file: Path) -> Array:
-        """Its numbers. External data is mapped, not read. Raises UnreadableError if it cannot be."""
+        """Its numbers. External data is mapped into memory. Raises UnreadableError if it cannot be read."""
         place = self.place
         if place is None:
             return self.tensor.numpy()
@@ -98,7 +97,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where external data lies: a path relative to the model's folder, and the bytes in that file."""
+    """The place of external data: a path relative to the model's folder, and the bytes in that file."""
 
     location: str
     offset: int
@@ -139,15 +138,15 @@ def read_proto(file: Path, *, weights: bool = True) -> onnx.ModelProto:
 
 
 class OnnxGraph:
-    """The graph of a model, its branches, loops and functions included."""
+    """The graph of a model, including its branches, loops and functions."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
-        """Raises ModelFileError if the proto is no graph: two nodes make one name, for example."""
+        """Raises ModelFileError if the proto is no valid graph: two nodes write one name, for example."""
         self.proto = proto
         try:
             self.model: ir.Model = ir.from_proto(proto)
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            # onnx_ir raises a SerdeError, which is a RuntimeError, from whatever went wrong.
+            # onnx_ir raises a SerdeError, which is a RuntimeError; its cause has the reason.
             cause = str(error.__cause__ or error).strip().partition("\n")[0]
             raise ModelFileError(f"the file is no ONNX graph: {cause}") from error
 
@@ -157,12 +156,12 @@ class OnnxGraph:
         return cls(read_proto(file, weights=False))
 
     def metadata(self, key: str) -> str | None:
-        """The text that the file's metadata holds for a key; None if it holds none."""
+        """The metadata's text for a key; None if it has none."""
         return next((entry.value for entry in self.proto.metadata_props if entry.key == key), None)
 
     @cached_property
     def nodes(self) -> tuple[ir.Node, ...]:
-        """Every node, those of branches and loops, and of the model's own functions too."""
+        """Every node, including those of branches, loops and the model's own functions."""
         return tuple(node for part in self._parts for node in RecursiveGraphIterator(part))
 
     @property
@@ -196,12 +195,12 @@ class OnnxGraph:
 
     @property
     def inputs(self) -> tuple[ir.Value, ...]:
-        """What the graph is fed: its inputs that have no initializer."""
+        """The graph's inputs without those that have an initializer."""
         return tuple(value for value in self.model.graph.inputs if not value.is_initializer())
 
     @property
     def outputs(self) -> tuple[ir.Value, ...]:
-        """What the graph returns."""
+        """The graph's outputs."""
         return tuple(self.model.graph.outputs)
 
     @cached_property
@@ -213,7 +212,7 @@ class OnnxGraph:
             for value in held
             if value.const_value is not None
         ]
-        # onnx_ir leaves sparse initializers out. Nodes read them by a name that nothing makes.
+        # onnx_ir leaves sparse initializers out. Nodes read them by a name without a producer.
         found += [
             Stored(entry.values.name, ir.from_proto(entry.values), True, ())
             for entry in self.proto.graph.sparse_initializer
@@ -241,7 +240,7 @@ def bodies_of(node: ir.Node) -> Iterator[ir.Graph]:
 
 
 def reads(node: ir.Node) -> tuple[ir.Value, ...]:
-    """The values that a node reads, those too that its bodies read from outside of them; each once."""
+    """The values that a node reads, including those that its bodies read from outside, each once."""
     inside = [inner for body in bodies_of(node) for inner in RecursiveGraphIterator(body)]
     graphs = [body for outer in (node, *inside) for body in bodies_of(outer)]
     made = {value for inner in inside for value in inner.outputs}
@@ -252,12 +251,12 @@ def reads(node: ir.Node) -> tuple[ir.Value, ...]:
 
 
 def is_constant(node: ir.Node) -> bool:
-    """Whether it is ONNX's operator Constant."""
+    """Whether the node is ONNX's operator Constant."""
     return node.op_type == "Constant" and node.domain == STANDARD
 
 
 def constant_of(node: ir.Node) -> ir.TensorProtocol | None:
-    """The tensor of a Constant node; None of another node, or if the constant is no number."""
+    """The tensor of a Constant node; None for another node, or if the constant is no number."""
     if not is_constant(node) or len(node.attributes) != 1:
         return None
     (attribute,) = node.attributes.values()
@@ -289,7 +288,7 @@ def operator_of(node: ir.Node) -> str:
 
 
 def label(node: ir.Node) -> str:
-    """How a reason calls a node: its operator, and its name or else that of its first output."""
+    """A node in a message: its operator, and its name or else its first output's."""
     name = node.name or next((value.name for value in node.outputs if value.name), "")
     return f'{node.op_type} "{name}"'
 
@@ -303,12 +302,12 @@ def ports_of(values: Sequence[ir.Value]) -> tuple[Port, ...]:
 
 
 def dtype_name(dtype: ir.DataType) -> str:
-    """A type by NumPy's name; strings are "object"."""
+    """NumPy's name of a type; "object" for strings."""
     return "object" if dtype == ir.DataType.STRING else str(np.dtype(dtype.numpy()).name)
 
 
 def axes_of(value: ir.Value) -> tuple[int | str, ...] | None:
-    """A value's axes: sizes, and names ("" of an axis without one). None if its shape is not known."""
+    """A value's axes: sizes, and names ("" for an axis without one). None if its shape is not known."""
     if value.shape is None:
         return None
     return tuple(axis if isinstance(axis, int) else axis.value or "" for axis in value.shape)

@@ -41,8 +41,8 @@ MODULE_FAMILY = "module"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What an export wrote. ``verdict`` is None where it was told not to validate; ``notes`` say what
-    went another way than the job asked first."""
+    """What an export wrote. ``verdict`` is None if it did not validate. ``notes`` say what was done otherwise
+    than the job asked."""
 
     path: Path
     manifest: Manifest
@@ -60,10 +60,11 @@ def export(
 ) -> Bundle:
     """Export the job's checkpoint, prove the file, and write the bundle ``out/<job name>``.
 
-    A bundle is written whatever the verdict; look at ``bundle.verdict.passed``. It replaces an older
-    bundle or an empty folder, nothing else. The previous bundle stays as it was where this raises:
-    RequestError for a request that cannot be met, ExportError where capture fails, CheckError where
-    PyTorch cannot run what is declared.
+    A bundle is written whatever the verdict is: look at ``bundle.verdict.passed``. It replaces an older
+    bundle or an empty folder, nothing else.
+
+    Raises RequestError if the request cannot be met, ExportError if capture fails, CheckError if PyTorch
+    cannot run a declared case. The previous bundle then stays as it was.
     """
     given, job = job, job_to_export(job, overrides)
     model, checkpoint = build_model(job)
@@ -87,10 +88,10 @@ def export_module(
     """Export any module, prove the file, and write the bundle ``out``.
 
     ``inputs`` maps the names of the inputs, in the order of the module's ``forward``, to texts such as
-    "int64[batch, time] in 0..999"; ``dims`` maps the named axes to sizes, such as "1..8". Outputs in
-    tuples, dicts and dataclasses get stable names. ``picture`` names the input that takes pictures, so
-    that ``predict`` does; ``classes`` are the classes' names, for a task that has them. ``overrides`` are
-    those of a job, such as "export.opset=18". Raises as ``export`` does; JobError where the inputs do not
+    "int64[batch, time] in 0..999". ``dims`` maps the named axes to sizes, such as "1..8". Outputs in
+    tuples, dicts and dataclasses get stable names. ``picture`` names the input that takes pictures, so that
+    ``predict`` takes them too. ``classes`` are the classes' names, if the task has any. ``overrides`` are
+    those of a job, such as "export.opset=18". Raises as ``export`` does, and JobError if the inputs do not
     fit the module.
     """
     target = Path(out)
@@ -134,7 +135,7 @@ def _export(
 
 
 def plan_of(job: Job, model: WrappedModel) -> Plan:
-    """What a file of the job's model is tried on."""
+    """The cases and settings that a file of the job's model is tried with."""
     return plan_trial(model.contract, settings_of(job))
 
 
@@ -154,7 +155,7 @@ def settings_of(job: Job) -> Settings:
 
 
 def _check_ahead(job: Job, model: WrappedModel) -> Plan:
-    """What the file will be tried on. Raises before the slow capture what the steps after it would raise."""
+    """The plan for the file. Raises now, before the slow capture, what the steps after it would raise."""
     require_providers(job.validation.providers)
     plan = plan_of(job, model)
     if model.contract.preprocess is not None:
@@ -229,15 +230,15 @@ def validate(
     trust: bool = False,
     progress: Progress = silent,
 ) -> Verdict:
-    """Hold an ONNX file against the checkpoint that a job or a bundle names.
+    """Compare an ONNX file with the checkpoint that a job or a bundle names.
 
-    ``source`` is a job (then the file is ``onnx_file``, or the job's bundle in ``dist``) or a bundle's
-    folder (then the file is the bundle's own, whose checksum is checked too, unless ``onnx_file`` is
-    given). ``model`` is the module itself, for a bundle of ``export_module``, which names no checkpoint.
-    ``checkpoint`` is where the checkpoint lies now, if the bundle moved; ``overrides`` change the job, the
-    bundle's too. ``trust`` allows to run the code that a bundle names, and to take a checkpoint that is not
-    the one it was made from. Raises as ``export`` does; TrustError if a bundle names code and ``trust`` is
-    False.
+    ``source`` is a job or a bundle's folder. The file is ``onnx_file`` if that is given. Otherwise it is the
+    one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``model`` is the
+    module itself, for a bundle of ``export_module``, which names no checkpoint. ``checkpoint`` is the
+    checkpoint's present path, if the bundle moved. ``overrides`` change the job, also a bundle's. ``trust``
+    allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
+
+    Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
     asked, wrapped, file, checks = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
@@ -252,8 +253,10 @@ def _to_hold(
     overrides: Sequence[str],
     trust: bool,
 ) -> tuple[Asked, WrappedModel, Path, list[Check]]:
-    """The job, its model, the file to hold against it, and the check of its checksum. The file is looked
-    for before the model is built."""
+    """The job, its model, the file to compare with it, and the checks on the file's manifest.
+
+    Looks for the file before it builds the model.
+    """
     asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
     file, checks = _file_to_hold(asked, onnx_file)
     return asked, _wrapped(asked.job, model), file, checks
@@ -308,13 +311,13 @@ def bisect(
     out: Address | None = None,
     progress: Progress = silent,
 ) -> Bisection:
-    """Name the nodes of an ONNX file that introduce error, as against those that only pass it on.
+    """Name the nodes of an ONNX file that introduce error, not those that only pass it on.
 
-    ``source``, ``model``, ``onnx_file``, ``checkpoint``, ``overrides`` and ``trust`` as for ``validate``.
-    ``case`` is a case's number in parity.json's list (from 0) or its name; without it, the cases on which
-    the file fails are tried, the most telling first. If nodes are named, the folder ``out``
-    (``bisect/<job name>``) gets them as a model of their own with its inputs and what it should give, beside
-    ``bisect.json``. Raises as ``validate`` does; CheckError if the model does not run in float64.
+    ``source``, ``model``, ``onnx_file``, ``checkpoint``, ``overrides`` and ``trust`` are as for ``validate``.
+    ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, the cases on which the
+    file fails are tried, the most informative first. If nodes are named, they are written to the folder
+    ``out`` (``bisect/<job name>``) as a model of their own, with its inputs and its expected outputs, beside
+    ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64.
     """
     asked, wrapped, file, _ = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
     job = asked.job
@@ -334,7 +337,7 @@ def bisect(
 
 
 def _file_to_hold(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
-    """The file to hold against the job's model, and the checks on the manifest if it is a bundle's own."""
+    """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
     checks: list[Check] = []
     if onnx_file is not None:
         file = Path(onnx_file)

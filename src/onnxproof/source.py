@@ -1,7 +1,6 @@
-"""What a path that a user hands in is: a job, a bundle, a model, a checkpoint, or none of these.
+"""Tell what a path from the user is: a job, a bundle, a model, a checkpoint, or none of these.
 
-Looking imports no torch and runs nothing: ``compare`` without a checkpoint, and whoever only asks for a
-file's name, need no more than this.
+This imports no torch and runs nothing, so ``compare`` without a checkpoint does without torch too.
 """
 
 import glob
@@ -24,7 +23,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job file: the user's own word, so what it names may run."""
+    """A job file. It is the user's own, so what it names may run."""
 
     path: Path
     what: ClassVar[str] = "a job"
@@ -32,19 +31,19 @@ class JobFile:
 
 @dataclass(frozen=True, slots=True)
 class BundleFolder:
-    """A folder that holds a ``manifest.json`` or a ``model.onnx``. Others may have written it, so nothing
-    that it names is run unasked."""
+    """A folder that holds a ``manifest.json`` or a ``model.onnx``. Others may have written it, so what it
+    names runs only if the user allows it."""
 
     path: Path
     what: ClassVar[str] = "a bundle"
 
     @property
     def model(self) -> Path:
-        """The bundle's ONNX file, whether it is there or not."""
+        """The path of the bundle's ONNX file, which may be missing."""
         return self.path / MODEL_FILE
 
     def manifest(self) -> Manifest:
-        """The bundle's manifest; ModelFileError if it is missing or broken."""
+        """The bundle's manifest. Raises ModelFileError if it is missing or broken."""
         return read_manifest(self.path)
 
 
@@ -58,7 +57,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPath:
-    """A checkpoint file, or a folder that holds some and no bundle."""
+    """A checkpoint file, or a folder that holds checkpoints and no bundle."""
 
     path: Path
     what: ClassVar[str] = "a checkpoint"
@@ -66,7 +65,7 @@ class CheckpointPath:
 
 @dataclass(frozen=True, slots=True)
 class OtherFile:
-    """A file whose name does not tell what it is: only reading it can."""
+    """A file whose name does not tell what it is."""
 
     path: Path
     what: ClassVar[str] = "a file of another kind"
@@ -92,7 +91,7 @@ Source = JobFile | BundleFolder | ModelFile | CheckpointPath | OtherFile | Other
 
 
 def look_at(path: str | PathLike[str]) -> Source:
-    """What is at the path. Files are told apart by their names' ends, folders by what they hold."""
+    """What is at the path. Decides by a file's suffix and by a folder's contents."""
     given = Path(path)
     if given.is_dir():
         if (given / MANIFEST_FILE).is_file() or (given / MODEL_FILE).is_file():
@@ -127,10 +126,10 @@ def model_at(path: str | PathLike[str]) -> Path:
 
 
 def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
-    """The checkpoint file that a path means.
+    """The checkpoint file at a path, or the only one in a folder there.
 
-    ``stems`` are the file's possible names, without suffix, if a folder holds several. Raises
-    CheckpointError if there is none, or no single one.
+    If the folder holds several, it is the one whose name without suffix is in ``stems``. Raises
+    CheckpointError if there is none, or more than one is left.
     """
     files = checkpoints_at(path)
     if len(files) > 1:
@@ -144,7 +143,7 @@ def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
 
 
 def checkpoints_at(path: Path) -> tuple[Path, ...]:
-    """The file itself, or the checkpoints that a folder holds, sorted by name; CheckpointError if there is
+    """The file itself, or the checkpoints in a folder, sorted by name. Raises CheckpointError if there is
     none."""
     if path.is_file():
         return (path,)
@@ -168,7 +167,7 @@ def sha256_of(file: Path) -> str:
 
 
 def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
-    """The files that a glob pattern names, sorted; PictureError where it names none."""
+    """The files that a glob pattern matches, sorted; () for None. Raises PictureError if it matches none."""
     if pattern is None:
         return ()
     # Path.glob takes neither "..", which jobs use, nor absolute patterns.

@@ -46,8 +46,7 @@ RULES: Mapping[Rule, str] = {
 """The rules of a comparison, in the words of the verdict's note."""
 
 BATCHES, SIDES, LENGTHS = "1..4", "64..256 step 32", "1..64"
-"""The default sizes, if neither the file nor the user says any: of a first axis, a picture's side, another
-axis."""
+"""The default sizes of a first axis, a picture's side, another axis."""
 
 PICTURE_AXES = 4
 """Axes of an input that may take pictures: batch, channels, height, width."""
@@ -169,11 +168,8 @@ def _checks(plan: Plan, facts: Facts) -> tuple[Check, ...]:
 
 
 def _differences(contract: Contract, leg: Leg) -> tuple[str, ...]:
-    """How the file declares less than the contract.
-
-    An axis that the file leaves free is no difference. Nor is an axis of an output whose size no declared
-    dimension gives.
-    """
+    """How the file declares less than the contract. An axis that the file leaves free is no difference, nor
+    is an axis of an output whose size no declared dimension gives."""
     named = {dim.name for dim in contract.dims}
     specs = []
     for wanted, own in ((contract.inputs, leg.ports.inputs), (contract.outputs, leg.ports.outputs)):
@@ -195,10 +191,8 @@ def _widened(spec: TensorSpec, port: Port | None, named: set[str]) -> TensorSpec
 
 
 def _metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
-    """Whether both files give a host the same task, classes, preprocessing and postprocessing.
-
-    "skipped" if one of them has no metadata.
-    """
+    """Whether both files give a host the same task, classes, preprocessing and postprocessing; "skipped" if
+    one of them has no metadata."""
     told = [leg.metadata for leg in (a, b)]
     silent_ones = [
         letter for letter, metadata in zip("AB", told, strict=True) if METADATA_KEY not in metadata
@@ -342,9 +336,7 @@ def _require_names(
 
 def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:
     """A tensor of the file. Dynamic axes without a name are named after the tensor and their position.
-
-    ``told`` is what the user says of it. Raises RequestError if the file has something else.
-    """
+    ``told`` is what the user says of it; raises RequestError if the file has something else."""
     if port.dtype not in DTYPES:
         raise RequestError(
             f"{port.name} is {port.dtype}, which cannot be compared; expected one of {', '.join(DTYPES)}"

@@ -69,7 +69,7 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
 
     A second look measures the doubtful cases on inputs next to their own, and forgets the errors of their
     own runs: those were selected for being large. Bad luck does not repeat, nor do errors that only add up
-    on constant pictures, where every pixel rounds alike. Damage repeats.
+    on constant pictures because every pixel rounds alike. Damage repeats.
     """
     ranked = ranks_of(trial.contract.fields)
     facts = [_facts(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]

@@ -57,9 +57,9 @@ def validate_files(
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
-    """A verdict on each ONNX file of one model, for all of which PyTorch runs once.
+    """A verdict on each ONNX file of one model. PyTorch runs once for all files.
 
-    ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` stand in every verdict. Raises
+    ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` are in every verdict. Raises
     ModelFileError if a file cannot be loaded, PictureError if a picture cannot be read, CheckError if PyTorch
     cannot run a case.
     """
@@ -79,8 +79,10 @@ def validate_files(
 
 
 def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
-    """The plan with its legs open: PyTorch's, and of each file one a level of optimization. Raises
-    ModelFileError if a file cannot be loaded."""
+    """The plan with open legs: PyTorch's, and one for each file and level of optimization.
+
+    Raises ModelFileError if a file cannot be loaded.
+    """
     settings = plan.settings
     legs = [
         OrtLeg(file, settings.providers, settings.threads, level)
@@ -103,7 +105,7 @@ def verdicts_of(
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
-    """Judge what was measured on all cases of the trial, wherever and in whatever order that was."""
+    """Judge what was measured on all cases of the trial, in any process and any order."""
     weights = Weights.of(model.module)
     subjects = [Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights) for file in files]
     hazards = [look_for_hazards(subject) for subject in subjects]

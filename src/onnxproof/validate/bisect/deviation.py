@@ -1,4 +1,4 @@
-"""How far one node's output is from the truth, beside how far rounding alone would take it."""
+"""Measure how far one node's output is from the truth, and how far rounding alone would move it."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from onnxproof.validate.cases import FLOAT32_EPSILON
 Array = NDArray[Any]
 
 LIMIT_RMS = 12.0
-"""What a node's rms error may be of its floor. Nodes of healthy exports measured up to 5 (docs/bisect.md)."""
+"""The largest allowed ratio of a node's rms error to its floor. Nodes of healthy exports measured up to 5
+(docs/bisect.md)."""
 
 LIMIT_MAX = 20.0
-"""What a node's largest error may be of its floor. Nodes of healthy exports measured up to 7."""
+"""The largest allowed ratio of a node's largest error to its floor. Healthy exports measured up to 7."""
 
 UNIT_SCALE = frozenset(
     """
@@ -23,17 +24,20 @@ UNIT_SCALE = frozenset(
     FusedConv Attention MultiHeadAttention
     """.split()
 )
-"""Operators whose kernels approximate to a unit in the last place of 1.0, however small the output is."""
+"""Operators whose kernels are accurate to a unit in the last place of 1.0, however small the output is."""
 
 ROUND_BITS = 0xFFF
-"""The low bits of a float32's mantissa: a number in which they are zero (96, 0.5, a byte) is exact and is not
-moved."""
+"""The low bits of a float32's mantissa. If they are zero (96, 0.5, a byte), the number counts as exact and is
+not moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """An output's error against the truth, rms and largest, and the floors of both: how far the output moves
-    where every float that goes in moves by a unit in the last place, and at least one rounding."""
+    """An output's rms and largest error from the truth, and the floors of both.
+
+    A floor is how far the output moves if every float input moves by a unit in the last place. It is at least
+    one rounding.
+    """
 
     rms: float
     maximum: float
@@ -43,12 +47,12 @@ class Deviation:
 
     @property
     def ratio(self) -> float:
-        """The rms error over its floor; infinite where it is NaN."""
+        """The rms error over its floor; infinite if it is NaN."""
         return _over(self.rms, self.floor_rms)
 
     @property
     def ratio_max(self) -> float:
-        """The largest error over its floor."""
+        """The largest error over its floor; infinite if it is NaN."""
         return _over(self.maximum, self.floor_max)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,14 +75,14 @@ def _over(error: float, floor: float) -> float:
 
 
 def deviation(found: Array, moved: Array, truth: Array, operator: str) -> Deviation:
-    """Hold an output against the truth; all three of one shape. ``moved`` is the output for moved inputs."""
+    """Compare an output with the truth. ``moved`` is the output for moved inputs. All have one shape."""
     with np.errstate(invalid="ignore", over="ignore"):
         wanted = truth.astype(np.float64, copy=False)
         given = found.astype(np.float64)
         error = given - wanted
         shift = moved.astype(np.float64)
         shift -= given
-        # Infinities that agree, in masks of attention for one, are no error; NaN where there is a number is.
+        # Equal infinities, as in attention masks, are no error; a NaN in place of a number is one.
         error[(given == wanted) | (np.isnan(given) & np.isnan(wanted))] = 0.0
         np.nan_to_num(error, copy=False, nan=math.inf, posinf=math.inf, neginf=-math.inf)
         finite = np.abs(wanted[np.isfinite(wanted)])
@@ -97,7 +101,10 @@ def _rms(values: Array) -> float:
 
 
 def move(values: Array, random: np.random.Generator) -> Array:
-    """A copy of a float array with each number moved up or down by one part in 2**23, but for round ones."""
+    """A copy of a float32 array in which each number is moved up or down by one part in 2**23.
+
+    Exact numbers (ROUND_BITS) stay. Arrays of other types are returned as they are.
+    """
     if values.dtype != np.float32:
         return values
     steps = np.array((1 - FLOAT32_EPSILON, 1 + FLOAT32_EPSILON), np.float32)

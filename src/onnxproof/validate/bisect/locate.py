@@ -36,12 +36,12 @@ UNEXPLAINED = 3
 """Failing cases that are walked without finding a node before the search ends."""
 
 INTERFACE = "interface"
-"""The check that says nothing about a case."""
+"""The check that does not depend on the case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bisected:
-    """The finding, and what reproduces it (None where there is nothing to reproduce)."""
+    """The finding, and a repro of it (None if there is nothing to reproduce)."""
 
     result: Bisection
     repro: Repro | None
@@ -119,7 +119,7 @@ class _Task:
             if set(wanted) != set(found):
                 raise CheckError(
                     f"{file} has the {kind} {', '.join(found)}; expected {', '.join(wanted)}: its values "
-                    "cannot be held against the model's; export the job again"
+                    "cannot be compared with the model's; export the job again"
                 )
         legs = torch_truth(model, plan.cases[0], settings.threads)
         if legs.oracle_missing is not None:
@@ -142,8 +142,8 @@ class _Task:
         return failing, max((field.ratio_rms for field in facts.fields), default=0.0)
 
     def bisect(self, chosen: _Chosen, budget: int, progress: Progress) -> Bisected:
-        """Walk the file on a case, and where the file is right there but its verdict is not, what ONNX
-        Runtime's optimizer makes of it."""
+        """Walk the file on a case. If the file is right and its verdict is not, walk what ONNX Runtime's
+        optimizer makes of it."""
         arrays = materialise(chosen.case, self.model.contract.inputs, self.model.contract.preprocess)
         progress("run the model in float64", 0, 0)
         truth = Truth(self.model.module, arrays, self.model.contract.outputs, budget=budget)
@@ -161,8 +161,10 @@ class _Task:
         return search.finish(stretch, chosen, kind, sha256)
 
     def _wrong_level(self, case: Case) -> Optimization | None:
-        """The first level of ONNX Runtime's optimization at which the verdict on the case fails; None where
-        it already does without."""
+        """The first level of ONNX Runtime's optimization at which the verdict on the case fails.
+
+        None if it fails without optimization too, or at no level.
+        """
         settings = self.plan.settings
         levels: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
         for level in levels:
@@ -173,8 +175,8 @@ class _Task:
 
 
 def _blandness(case: Case) -> tuple[bool, bool, int]:
-    """Sorts cases: those first that tell values apart, by what fills them and by sizes that differ, and of
-    these the smallest."""
+    """The sort key of a case. First are cases with varied content, then those whose sizes all differ, then
+    small ones."""
     bland = case.content in ("empty", "black", "saturated")
     sizes = tuple(case.sizes.values())
     return bland, len(set(sizes)) < len(sizes), math.prod(sizes)
@@ -256,7 +258,7 @@ class _Search:
         return described
 
     def _own(self, names: Sequence[str]) -> dict[str, Array]:
-        """Values as the file itself computes them; empty where it does not run so far."""
+        """Values as the file itself computes them; empty if it cannot run up to them."""
         nodes = self._graph.ancestors(names)
         read = {name for node in nodes for name in node.inputs}
         feeds = {name: array for name, array in self._inputs.items() if name in read}

@@ -1,4 +1,4 @@
-"""An ONNX file taken apart: its nodes in order, and any few of them as a model that runs by itself."""
+"""Take an ONNX file apart: its nodes in order, and a few of them as a model of their own."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,16 @@ Value = Any
 """An array, or a list of arrays for ONNX's sequences, or None for an absent optional."""
 
 SESSIONS = 24
-"""One-node sessions that are kept open at once."""
+"""The most one-node sessions that are open at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One node. ``operator`` has its domain if it is not ONNX's own. ``inputs`` are the names that the node
-    reads, those too that the bodies of its loops and branches read from outside; ``outputs`` those it writes.
-    ``label`` is its name, or what stands for one."""
+    """One node. ``operator`` has its domain if it is not ONNX's own.
+
+    ``inputs`` are the names that the node reads, including those that the bodies of its loops and branches
+    read from outside. ``outputs`` are the names that it writes.
+    """
 
     position: int
     proto: onnx.NodeProto
@@ -41,7 +43,7 @@ class Node:
 
 
 class Graph:
-    """The nodes of a model file in topological order, its constants by name, who reads and who writes what.
+    """The nodes of a model file in topological order, its constants by name, each value's writer and readers.
 
     Functions of the model are inlined. ``Constant`` nodes count as constants. Raises ModelFileError if the
     file is no ONNX model.
@@ -76,11 +78,11 @@ class Graph:
                 self.readers.setdefault(name, []).append(node)
 
     def given(self, node: Node) -> tuple[str, ...]:
-        """What the node reads that is no constant."""
+        """The names that the node reads, without constants."""
         return tuple(name for name in node.inputs if name not in self.constants)
 
     def ancestors(self, names: Iterable[str]) -> list[Node]:
-        """The nodes that the named values hang on, in topological order."""
+        """The nodes that the named values depend on, in topological order."""
         found: dict[int, Node] = {}
         waiting = list(names)
         while waiting:
@@ -98,8 +100,11 @@ class Graph:
         *,
         fed_constants: Iterable[str] = (),
     ) -> onnx.ModelProto:
-        """A model of some nodes, in topological order. Its inputs are declared by ``feeds``; constants are
-        initializers, but for those of ``fed_constants``, which ``feeds`` has too."""
+        """A model of some nodes, in topological order.
+
+        Its inputs have the names and forms of ``feeds``. Constants are initializers, except those in
+        ``fed_constants``, which are inputs and must be in ``feeds``.
+        """
         apart = set(fed_constants)
         read = dict.fromkeys(name for node in nodes for name in node.inputs)
         constants = [
@@ -126,8 +131,8 @@ def _declared(name: str, value: Value) -> onnx.ValueInfoProto:
 
 
 def _form(value: Value) -> Any:
-    """What a one-node model is told of an input: dtype and rank, and how many sizes it gets, since ONNX
-    Runtime infers the ranks of some outputs from that."""
+    """What a one-node model declares of an input: dtype and rank, and the length of a list of sizes, since
+    ONNX Runtime infers the ranks of some outputs from it."""
     if not isinstance(value, np.ndarray):
         return "list"
     sizes = value.ndim == 1 and value.dtype == np.int64
@@ -143,15 +148,18 @@ def open_model(proto: onnx.ModelProto) -> Any:
 
 
 class NodeRunner:
-    """Runs single nodes in ONNX Runtime. Float constants are inputs of the one-node model, so that they can
-    be moved; operators that want them baked in get them so."""
+    """Runs single nodes in ONNX Runtime.
+
+    Float constants are inputs of the one-node model, so that they can be moved. If an operator needs them as
+    initializers, they are that.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._open: OrderedDict[Any, tuple[Any, frozenset[str]]] = OrderedDict()
 
     def run(self, node: Node, feeds: Mapping[str, Value]) -> dict[str, Value]:
-        """The node's outputs by name, on values for what it reads; constants may be left out.
+        """The node's outputs by name. ``feeds`` has the values that it reads; constants may be left out.
 
         Raises whatever ONNX Runtime raises.
         """

@@ -1,7 +1,7 @@
-"""What the wrapped module computes on the way, in float64: every operation's output, fingerprinted.
+"""Record what the wrapped module computes in float64: a fingerprint of every operation's output.
 
-The tensors themselves are not kept. One that is asked for is fetched by running the module again, with
-its successors up to a budget of bytes, since whoever walks a graph wants those next.
+The tensors themselves are not kept. To fetch one, the module runs again. The tensors after it are then held
+too, up to a budget of bytes, since a walk of the graph needs those next.
 """
 
 import contextlib
@@ -39,20 +39,20 @@ DECOMPOSED = frozenset(
     _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu logsumexp
     """.split()
 )
-"""Operations of PyTorch that ONNX exporters write as several nodes: their inner values are recorded too, as
+"""Operations of PyTorch that ONNX exporters write as several nodes. Their inner values are recorded too, as
 torch's own decompositions compute them."""
 
 DECOMPOSITION_DEPTH = 3
-"""How far a decomposition's own operations are decomposed."""
+"""How many levels of decompositions are recorded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One tensor that the module computed.
 
-    ``number`` counts in the order of computation, the module's inputs first. ``path`` is the innermost
-    module that was running, ``sources`` the numbers of the tensors that it was computed from, ``kind`` is
-    "f", "i" or "b", and ``sample`` float64 [up to SAMPLES] the values at ``positions(shape)``.
+    ``number`` is its place in the order of computation, the module's inputs first. ``path`` is the innermost
+    module that was running. ``sources`` are the numbers of the tensors that it was computed from. ``kind`` is
+    "f", "i" or "b". ``sample`` has the values at ``positions(shape)``, float64 [up to SAMPLES].
     """
 
     number: int
@@ -84,9 +84,9 @@ def kind_of(dtype: str) -> str:
 class Truth:
     """The wrapped module in float64 on one case.
 
-    ``records`` has every tensor's fingerprint, by number; ``outputs`` the numbers of the module's outputs by
-    name; ``peak`` the most bytes of tensors that were held at once. Raises CheckError where the module does
-    not run in float64.
+    ``records`` has every tensor's fingerprint, by number. ``outputs`` has the numbers of the module's
+    outputs, by name. ``peak`` is the most bytes of tensors that were held at once. Raises CheckError if the
+    module does not run in float64.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Truth:
         self.records: list[Record] = []
         try:
             with no_exit("the module's forward"):
-                # A module that keeps something from its first run computes less in the second.
+                # A module that caches something in its first run computes less in the second.
                 self._run(lambda *_: None)
                 self._paths.clear()
                 returned = self._run(self._fingerprint)
         except UserCodeError:
             raise
         except Exception as error:
-            # The model's own code runs here: any type at all.
+            # The model's own code runs here and may raise any type.
             reason = str(error).strip().partition("\n")[0]
             raise CheckError(
                 f"the model does not run in float64 ({type(error).__name__}: {reason}), and bisect measures "
@@ -135,7 +135,7 @@ class Truth:
                 self.consumers.setdefault(source, []).append(record.number)
 
     def fetch(self, number: int) -> Array:
-        """The tensor of that number: float64, or integers or bools as they were."""
+        """The tensor of that number: floats as float64, integers and bools as they were."""
         if number not in self._held:
             self._refill(number)
         return self._held[number]
@@ -169,8 +169,8 @@ class Truth:
                 return
             if self.records[number].shape != tuple(tensor.shape):
                 raise CheckError(
-                    "the model does not compute the same in two runs on one input, so no node can be held "
-                    "against it: take out what is random or remembered from run to run"
+                    "the model does not compute the same in two runs on one input, so no node can be "
+                    "compared with it: take out what is random or remembered from run to run"
                 )
             size = tensor.numel() * tensor.element_size()
             if number > wanted and held + size > self._budget:
@@ -183,7 +183,7 @@ class Truth:
         self.peak = max(self.peak, held)
 
     def _run(self, visit: "Visit") -> list[int]:
-        """Run the module under a recorder; the numbers of what it returned."""
+        """Run the module under a recorder. Returns the numbers of its outputs."""
         self.runs += 1
         self._paths.clear()
         tensors = [torch.from_numpy(np.array(array)) for array in self._inputs.values()]
@@ -199,15 +199,15 @@ class Truth:
 
 
 class _Enough(BaseException):
-    """What was wanted has been seen: the rest of the forward pass need not run. No Exception, since some
-    models catch those in their ``forward``."""
+    """Ends a forward pass whose rest is not needed. It is no Exception, since some models catch those in
+    their ``forward``."""
 
 
 Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Numbers every tensor that is computed while it is entered, and shows it to ``visit``."""
+    """Numbers every tensor that is computed inside its ``with``, and passes it to ``visit``."""
 
     def __init__(self, visit: Visit) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -241,7 +241,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _worth_noting(self, func: Any, result: Tensor, sources: tuple[int, ...]) -> bool:
-        """Not what is nothing, what was returned as it came, or a decomposition's arithmetic on weights."""
+        """Whether to record a result: not if it is empty, was returned unchanged, or is a decomposition's
+        arithmetic on weights."""
         if result.layout != torch.strided or not result.numel():
             return False
         if result in self._numbers and not func._schema.is_mutable:
@@ -249,7 +250,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return bool(sources) or not self._depth
 
     def _decompose(self, func: Any, args: Any, kwargs: Any) -> None:
-        """Compute the operation's inner values, for the record alone."""
+        """Compute the operation's inner values, only to record them."""
         name = func._schema.name.removeprefix("aten::")
         if self._depth >= DECOMPOSITION_DEPTH or name.removesuffix("_") not in DECOMPOSED:
             return
@@ -262,7 +263,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         self._depth += 1
         try:
-            # What torch's own decomposition cannot do here only leaves values without a counterpart.
+            # If torch's decomposition fails here, some values only lack a counterpart.
             with self, contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
                 parts(*args, **kwargs)
         finally:
@@ -270,7 +271,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def near(truth: Truth, numbers: Iterator[int] | Sequence[int], depth: int) -> dict[int, int]:
-    """The records that are computed from the given ones in up to ``depth`` steps, with their distance."""
+    """The records that are computed from the given ones in up to ``depth`` steps, with their distances."""
     reached = dict.fromkeys(numbers, 0)
     edge = list(reached)
     for distance in range(1, depth + 1):

@@ -1,9 +1,9 @@
-"""Walk a graph with true values: each node is fed what the module computes in float64, and its output is
-looked up among the module's own.
+"""Walk a graph with true values: feed each node what the module computes in float64, and look its output up
+among the module's own tensors.
 
-A value is *tied* to a tensor of the module where it equals it within the limit; true values go on from there.
-What has no counterpart (a constant's arithmetic, a layout of the exporter's) is carried on as the node
-computed it. Behind a node that is wrong nothing ties any more; so the fault lies where the untied values
+A value is *tied* to a tensor of the module if the two are equal within the limit. Later nodes then get the
+module's tensor. A value without a counterpart (arithmetic on constants, a layout of the exporter's) is passed
+on as the node computed it. After a wrong node nothing ties any more. So the fault is where the untied values
 that lead to a wrong output begin.
 """
 
@@ -23,7 +23,7 @@ from onnxproof.validate.bisect.truth import Record, Truth, kind_of, positions
 Array = NDArray[Any]
 
 ALIKE = 1e-2
-"""Fingerprints that differ by less than this, rms over rms, are worth comparing in full."""
+"""Tensors whose fingerprints differ by less than this, rms over rms, are compared in full."""
 
 COMPARED = 4
 """How many tensors of the module an output is compared with in full."""
@@ -46,11 +46,15 @@ class Tie:
 class Place:
     """What is known of one value of the graph.
 
-    ``status`` is "tied" where it has a counterpart; "open" where it is a float without one; "neutral" where
-    it is not a float, or says nothing; "failed" where the node did not run. ``tie`` is the counterpart of a
-    tied value, ``near`` the nearest of an open one, where there is one worth the name. ``anchors`` are the
-    numbers of the tied values (and inputs) that it hangs on, ``data`` says whether the value (and not only
-    the shape) of something open went into it, ``reason`` why the node did not run.
+    ``status`` is one of
+
+    - "tied": it has a counterpart in the module, ``tie``;
+    - "open": it is a float without a counterpart; ``near`` is the nearest tensor, if any is close;
+    - "neutral": it is no float, or all its numbers are equal, so that it cannot be recognised;
+    - "failed": the node did not run; ``reason`` says why.
+
+    ``anchors`` are the numbers of the tied values and inputs that it depends on. ``data`` says whether it
+    depends on the numbers of an open value, and not only on its shape.
     """
 
     name: str
@@ -65,7 +69,7 @@ class Place:
 
 @dataclass(slots=True)
 class Fed:
-    """True values by name, and the same moved by rounding."""
+    """True values by name, and the same values moved by about a rounding."""
 
     true: dict[str, Value] = field(default_factory=dict)
     moved: dict[str, Value] = field(default_factory=dict)
@@ -77,7 +81,7 @@ class Fed:
 
 
 class Walker:
-    """Runs nodes on true values and ties what comes out. Shared by the walk and by what follows it."""
+    """Runs nodes on true values and ties their outputs. Shared by the walk and by the steps after it."""
 
     def __init__(self, graph: Graph, truth: Truth) -> None:
         self.graph, self.truth = graph, truth
@@ -97,13 +101,13 @@ class Walker:
         }
 
     def run(self, node: Node, feeds: Mapping[str, Value]) -> dict[str, Value]:
-        """The node on true values."""
+        """The node's outputs for true values."""
         return self.runner.run(node, feeds)
 
     def run_moved(
         self, node: Node, moved: Mapping[str, Value], outputs: Mapping[str, Value]
     ) -> dict[str, Value]:
-        """The node on moved values; its true outputs where a move changes shapes or breaks it."""
+        """The node's outputs for moved values; ``outputs`` if a move changes a shape or the node fails."""
         floats = any(_is_float(moved.get(name)) for name in node.inputs) or any(
             name in self.fed_constants for name in node.inputs
         )
@@ -127,11 +131,10 @@ class Walker:
         again: Callable[[], Value],
         among: Sequence[int] | None = None,
     ) -> tuple[Tie | None, Tie | None]:
-        """The module's tensor that a node's output equals within the limit, and the nearest beyond it; None
-        where there is none.
+        """The module's tensor that a node's output equals within the limit, or else the nearest beyond it.
 
-        ``again`` gives the output for inputs moved once more. ``among`` are the numbers to look at, all of
-        the same shape where it is None.
+        Each is None if there is none. ``again`` gives the output for inputs moved once more. ``among`` are
+        the numbers of the tensors to compare with; None for all of the same shape.
         """
         numbers = self.candidates(value, ALIKE) if among is None else among
         shifted: list[Value] = [moved]
@@ -153,7 +156,7 @@ class Walker:
         return None, nearest
 
     def candidates(self, value: Array, alike: float) -> list[int]:
-        """The module's tensors of a value's shape whose fingerprints are that near, the nearest first."""
+        """The module's tensors of a value's shape with fingerprints within ``alike``, the nearest first."""
         key = kind_of(value.dtype.name), value.shape
         if key not in self._by_shape:
             return []
@@ -172,7 +175,7 @@ class Walker:
         return np.nan_to_num(distances, nan=np.inf)
 
     def true_value(self, number: int, like: np.dtype[Any]) -> Array:
-        """A tensor of the module as the graph would hold it."""
+        """A tensor of the module in the graph's dtype."""
         with np.errstate(over="ignore"):
             return self.truth.fetch(number).astype(like)
 
@@ -183,9 +186,9 @@ class Walker:
         places: Mapping[str, Place],
         forced: Mapping[str, int],
     ) -> list[Place]:
-        """Run a node on true values, tie its outputs, and put them among the true values.
+        """Run a node on true values, tie its outputs, and add them to the true values.
 
-        ``forced`` has the only number that a value may be tied to, for the model's outputs.
+        ``forced`` maps each of the model's outputs to the one tensor that it may be tied to.
         """
         given = [places[name] for name in self.graph.given(node) if name in places]
         anchors = frozenset[int]().union(*(place.anchors for place in given))
@@ -244,7 +247,7 @@ def within(found: Deviation) -> bool:
 
 
 def _close(found: Deviation) -> bool:
-    """Whether a better look at the floor could bring the error within the limit."""
+    """Whether a better estimate of the floor could bring the error within the limit."""
     return found.rms <= ALIKE * max(found.scale, found.floor_rms)
 
 
@@ -253,7 +256,7 @@ def _judge(node: Node, value: Array, shifted: Sequence[Array], wanted: Array) ->
         return Deviation(0.0, 0.0, math.ulp(0.0), math.ulp(0.0), 0.0)
     if kind_of(value.dtype.name) != "f":
         wrong = value != wanted
-        # An arg-max or a threshold that flips under a move was a coin toss.
+        # An arg-max or a threshold that flips if its inputs move is no error.
         for moved in shifted:
             wrong &= moved == value
         share = float(np.sqrt(np.mean(wrong)))
@@ -264,7 +267,7 @@ def _judge(node: Node, value: Array, shifted: Sequence[Array], wanted: Array) ->
 
 
 def _telling(value: Array) -> bool:
-    """Whether a value has anything by which to know it: two different numbers."""
+    """Whether a value can be recognised: it has two different numbers."""
     flat = value.reshape(-1)
     return bool(flat.size > 1 and np.any(flat != flat[0]))
 
@@ -291,7 +294,7 @@ class Walk:
 def walk(
     walker: Walker, inputs: Mapping[str, Array], *, forced: Mapping[str, int], progress: Progress = silent
 ) -> Walk:
-    """Walk the whole graph once. Values are freed behind their last reader."""
+    """Walk the whole graph once. Values are freed after their last reader."""
     graph, truth = walker.graph, walker.truth
     fed = Fed(dict(inputs), {name: move(value, walker.random) for name, value in inputs.items()})
     places = {

@@ -1,7 +1,7 @@
-"""What the file itself shows, before any number: named checks on the graph, each with a why and a remedy.
+"""Check what the file itself shows: named checks on the graph, each with a why and a remedy.
 
-Nothing is run, and no framework is imported. One check a function, related checks in one module; a new one is
-found through ``HAZARDS``.
+Nothing is run, and no framework is imported. Each check is a function; related checks share a module. A new
+check is added to ``HAZARDS``.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 TARGETS = ("onnxruntime", *OPERATORS)
-"""What a file can be meant for."""
+"""The targets that a file can be meant for."""
 
 
 def _registered(*hazards: Hazard) -> tuple[Hazard, ...]:
@@ -66,7 +66,7 @@ HAZARDS = _registered(
     CONTROL_FLOW_HAZARD,
     WASTE,
 )
-"""Those that every verdict looks for, in the order in which they are told. FROZEN_AXES is one on request."""
+"""The hazards that every verdict looks for, in the order of the report. FROZEN_AXES is on request."""
 
 
 def look_for_hazards(subject: Subject, *more: Hazard) -> tuple[Found, ...]:
@@ -75,7 +75,7 @@ def look_for_hazards(subject: Subject, *more: Hazard) -> tuple[Found, ...]:
 
 
 def _look(hazard: Hazard, subject: Subject) -> Check:
-    """What the hazard's check says; an error where the file is so broken that it raises."""
+    """The hazard's check. Its status is "error" if the file is so broken that the check raises."""
     try:
         return hazard.look(subject)
     except Exception as error:  # noqa: BLE001 - a broken file raises anything
@@ -84,5 +84,5 @@ def _look(hazard: Hazard, subject: Subject) -> Check:
 
 
 def advice(found: Iterable[Found]) -> tuple[str, ...]:
-    """What changes no decision and is worth knowing, a line each."""
+    """The advice of each hazard that has one, a line each."""
     return tuple(f"{entry.hazard.name}: {entry.advice}" for entry in found if entry.advice is not None)

@@ -1,6 +1,6 @@
-"""The checkpoint's tensors, and in which forms an export puts them into a graph.
+"""The checkpoint's tensors, and the forms in which an export stores them in a graph.
 
-No framework is imported: a module hands its tensors over as NumPy arrays.
+No framework is imported: the tensors come as NumPy arrays.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 RECURRENT = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
-"""What PyTorch's recurrences call their tensors, each with the number of the layer behind it."""
+"""PyTorch's names for the tensors of recurrences; the number of the layer follows each."""
 
 GATES = {4: (0, 3, 1, 2), 3: (1, 0, 2)}
-"""The order of the gates' blocks in ONNX, by their number: an LSTM has i, f, g, o in PyTorch and i, o, f, c
-in ONNX, a GRU r, z, n and z, r, h (PyTorch's documentation of both; ONNX's Operators.md)."""
+"""The order of the gates in ONNX, as indices of PyTorch's gates, by the number of gates. An LSTM has i, f, g,
+o in PyTorch and i, o, f, c in ONNX; a GRU has r, z, n and z, r, h (PyTorch's documentation; ONNX's
+Operators.md)."""
 
 PROJECTED = ("in_proj_weight", "in_proj_bias")
-"""Query, key and value of PyTorch's attention in one tensor, which exporters cut in three."""
+"""Query, key and value of PyTorch's attention in one tensor, which exporters split in three."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,19 +40,19 @@ class Norm:
     shifting: frozenset[str]
 
     def bias(self, before: Array | float) -> Array:
-        """The bias of a convolution that has this norm folded in, ``before`` being its own."""
+        """The bias of a convolution with this norm folded in. ``before`` is its bias without the norm."""
         folded: Array = (before - self.mean) * self.gain + self.beta
         return folded
 
     def terms(self, before: Array | float) -> Array:
-        """How large the numbers are that ``bias`` adds up: its rounding error is a share of that."""
+        """The size of the numbers that ``bias`` adds up; its rounding error is proportional to it."""
         size: Array = (np.abs(before) + np.abs(self.mean)) * np.abs(self.gain) + np.abs(self.beta)
         return size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A checkpoint's tensor as an export may store it. ``name`` is the tensor's."""
+    """A checkpoint's tensor as an export may store it. ``name`` is the name in the checkpoint."""
 
     name: str
     array: Array
@@ -66,7 +67,7 @@ class Weights:
 
     @classmethod
     def of(cls, module: Any) -> Self:
-        """The parameters and buffers that a PyTorch module saves, sharing memory where they can."""
+        """The parameters and buffers that a PyTorch module saves. They share its memory if possible."""
         tensors = {}
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
@@ -80,7 +81,7 @@ class Weights:
         return cls(tensors, epsilons)
 
     def norms(self) -> Iterator[Norm]:
-        """The batch norms, of any class that saves them as PyTorch does."""
+        """The batch norms, of any class with the tensors of PyTorch's and an eps."""
         for name, epsilon in self.epsilons.items():
             keys = {part: f"{name}.{part}" if name else part for part in ("running_mean", "running_var")}
             keys |= {part: f"{name}.{part}" if name else part for part in ("weight", "bias")}
@@ -103,7 +104,7 @@ class Weights:
             )
 
     def views(self) -> Iterator[View]:
-        """Each tensor as it is, transposed, with its gates in ONNX's order, or cut in three."""
+        """Each tensor as it is, transposed, with its gates in ONNX's order, or split in three."""
         for name, array in self.tensors.items():
             yield View(name, array)
             if array.ndim == 2:

@@ -1,4 +1,4 @@
-"""What a hazard is, what it is looked for in, and what was found."""
+"""Define a hazard, the subject that it is looked for in, and what was found."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ ONNXRUNTIME = "onnxruntime"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A file, and what is known about what it should be.
+    """A file, and what it should be.
 
-    ``graph`` is read without external data. That is read from beside ``file`` when it is needed.
-    ``opset`` is the one that was asked for, ``contract`` the model's own word, ``weights`` the tensors of the
-    checkpoint: each is None if it is not at hand.
+    ``graph`` has no external data; that is read from beside ``file`` when it is needed. ``opset`` is the
+    requested one, ``contract`` the model's own, ``weights`` the checkpoint's tensors. Each of these three is
+    None if it is not at hand.
     """
 
     graph: OnnxGraph
@@ -35,12 +35,12 @@ class Subject:
 
     @cached_property
     def told(self) -> str | None:
-        """The text of onnxproof's metadata; None where the file has none."""
+        """The text of onnxproof's metadata; None if the file has none."""
         return self.graph.metadata(METADATA_KEY)
 
     @cached_property
     def declared(self) -> Contract | None:
-        """The model's word, or else the metadata's; None where neither is to be had."""
+        """The model's contract, or else the metadata's; None if there is neither."""
         if self.contract is not None or self.told is None:
             return self.contract
         try:
@@ -54,7 +54,7 @@ Look = Callable[[Subject], Check]
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """A named check on the graph: ``why`` what it finds does harm, and the ``remedy``."""
+    """A named check on the graph. ``why`` says what harm its finding does, ``remedy`` what to do."""
 
     name: str
     why: str
@@ -64,14 +64,14 @@ class Hazard:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of looking for a hazard."""
+    """The outcome of looking for a hazard."""
 
     hazard: Hazard
     check: Check
 
     @property
     def advice(self) -> str | None:
-        """What is worth knowing though it changes no decision; None where there is nothing."""
+        """What is worth knowing although it changes no decision; None if there is nothing."""
         counted = self.check.limit is None and bool(self.check.value)
         return self.check.reason if self.check.status == "pass" and counted else None
 
@@ -81,7 +81,7 @@ class Found:
         return self.check.status == "pass" and self.advice is None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object: the check's name, status, reason, value and limit, the hazard's why and remedy."""
+        """A JSON object: the check's name, status, reason, value and limit; the hazard's why and remedy."""
         check, hazard = self.check, self.hazard
         return {
             "name": check.name,
@@ -95,22 +95,22 @@ class Found:
 
 
 def passed(name: str, reason: str = "") -> Check:
-    """Nothing was found; ``reason`` says what was looked at."""
+    """The check if nothing was found. ``reason`` says what was looked at."""
     return Check(name, "pass", reason, 0, 0)
 
 
 def advised(name: str, reason: str, count: float) -> Check:
-    """Found, but harmless: a pass that is worth a note."""
+    """The check if what was found changes no decision: a pass with a note."""
     return Check(name, "pass", reason, count)
 
 
 def failed(name: str, reason: str, count: float = 1) -> Check:
-    """Found, and it can change a decision."""
+    """The check if what was found can change a decision."""
     return Check(name, "fail", reason, count, 0)
 
 
 def skipped(name: str, reason: str) -> Check:
-    """Could not be looked for."""
+    """The check if it could not be made; ``reason`` says why."""
     return Check(name, "skipped", reason)
 
 
@@ -119,12 +119,12 @@ SHOWN = 3
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """The first few names, and how many more there are."""
+    """The first SHOWN names, and how many more there are."""
     more = len(names) - SHOWN
     return separator.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def counted(names: Iterator[str]) -> str:
-    """Names with how often each comes, in alphabetical order."""
+    """Names with the count of each, in alphabetical order."""
     found = sorted(names)
     return ", ".join(f"{name} ({found.count(name)} times)" for name in sorted(set(found)))

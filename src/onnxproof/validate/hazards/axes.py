@@ -1,9 +1,12 @@
-"""Which constant holds an axis at one size, though the axis is declared dynamic.
+"""Find the constant that holds an axis at one size although the axis is declared dynamic.
 
-onnx infers all shapes at two sizes of every dimension. An axis is frozen if a node cannot take what it is
-given, and what is in the way has the same size both times, or if an output's axis does not come out as
-declared. The nearest node before it that a constant tells a size is named. Nothing is said where shapes are
-not known: behind data-dependent operators, and behind arithmetic on sizes that onnx does not follow.
+onnx infers all shapes at two sizes of every dimension. An axis is frozen in two cases:
+
+- A node cannot take its inputs, and the input in the way has the same size both times.
+- An output's axis does not have the declared size.
+
+The reason names the nearest node before it that takes a size from a constant. Nothing is reported if shapes
+are not known: after data-dependent operators, and after arithmetic on sizes that onnx does not follow.
 """
 
 import math
@@ -30,7 +33,7 @@ NAME = "frozen_axes"
 Shape = tuple[int, ...]
 
 SMALL = 512
-"""The most elements of a tensor that is left in the copy whose shapes are inferred: more are no sizes."""
+"""The most elements of a tensor that stays in the copy whose shapes are inferred: larger are no sizes."""
 
 PARAMETERS = {
     "Reshape": (1,),
@@ -40,10 +43,10 @@ PARAMETERS = {
     "Resize": (2, 3),
     "Upsample": (1,),
 }
-"""At which inputs an operator is told sizes. A constant there can be a size that was captured."""
+"""The inputs at which operators take sizes. A constant there may be a size that was captured."""
 
 REFUSED = re.compile(r"node name: (\d+)\)")
-"""How onnx's shape inference names a node that cannot take what it is given: nodes are called by number."""
+"""How onnx's shape inference names a node that cannot take its inputs. ``_sized`` names nodes by number."""
 
 RECURRENCES = ("LSTM", "GRU", "RNN")
 
@@ -52,7 +55,7 @@ ASKING = ("runs", "shapes")
 
 GUESSED_BATCH = Dim("", 2, 8)
 GUESSED_SIDE = Dim("", 64, 512, 64)
-"""What is tried of a file that declares no sizes: sides in steps that every usual stride divides."""
+"""The sizes that are tried if a file declares none. Sides are multiples of every usual stride."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ FROZEN_AXES = Hazard(
 
 
 def explain(checks: Sequence[Check], subject: Subject) -> tuple[Check, ...]:
-    """The checks. Where cases did not run or had another shape, the reason names what froze an axis."""
+    """The checks. If cases did not run or had another shape, the reason also names what froze an axis."""
     asking = [check for check in checks if check.name in ASKING and check.status == "fail"]
     found = look_for_frozen_axes(subject) if asking else passed(NAME)
     if not found.value:
@@ -110,7 +113,7 @@ def explain(checks: Sequence[Check], subject: Subject) -> tuple[Check, ...]:
 
 
 class _Axes:
-    """A graph, its functions inlined, and its shapes at two sets of sizes."""
+    """A graph with its functions inlined, and its shapes at two sets of sizes."""
 
     def __init__(self, subject: Subject) -> None:
         proto = subject.graph.proto
@@ -128,7 +131,7 @@ class _Axes:
 
     @cached_property
     def shapes(self) -> tuple[Mapping[str, Shape], Mapping[str, Shape]]:
-        """Every shape that onnx infers, by name, at both sets of sizes."""
+        """The shapes that onnx infers, by name, at each set of sizes."""
         one, other = (self._inferred(sizes) for sizes in self.sizes)
         return one, other
 
@@ -139,7 +142,7 @@ class _Axes:
         return stored | {str(value.name): shape for value in values if (shape := _known(value)) is not None}
 
     def _refused(self, sizes: Mapping[str, int]) -> set[int]:
-        """The numbers of the nodes that cannot take what they are given."""
+        """The numbers of the nodes that cannot take their inputs."""
         try:
             onnx.shape_inference.infer_shapes(self._sized(sizes), strict_mode=True, data_prop=True)
         except InferenceError as error:
@@ -147,7 +150,7 @@ class _Axes:
         return set()
 
     def _sized(self, sizes: Mapping[str, int]) -> onnx.ModelProto:
-        """The graph without its weights, for inputs of these sizes; nodes are called by their number."""
+        """The graph without its weights, for inputs of these sizes. Nodes are named by their number."""
         proto = _without_weights(self.graph.proto)
         for number, node in enumerate(proto.graph.node):
             node.name = str(number)
@@ -160,13 +163,13 @@ class _Axes:
         return proto
 
     def unknown(self) -> str:
-        """How many nodes have no known shape, as a reason tells it."""
+        """How many nodes have no known shape, in words for a reason."""
         nodes = self.graph.top
         count = sum(str(node.outputs[0].name) not in self.shapes[0] for node in nodes)
         return f"; the shapes behind {count} of {len(nodes)} nodes are not known" if count else ""
 
     def signed(self) -> Iterator[str]:
-        """Axes that the file itself writes as numbers."""
+        """Axes that are declared dynamic and written as numbers in the file."""
         for kind, values, shapes in (
             ("input", self.graph.inputs, self.declared.inputs),
             ("output", self.graph.outputs, self.declared.outputs),
@@ -177,7 +180,7 @@ class _Axes:
                         yield f"the axis {wanted} of {kind} {value.name} is written as {axis}"
 
     def clashes(self) -> Iterator[str]:
-        """Nodes that cannot take what they are given, because of something that has one size only."""
+        """Nodes that cannot take their inputs, because one of these has a single size."""
         refused = [self._refused(sizes) for sizes in self.sizes]
         for number, node in enumerate(self.graph.top):
             for shapes, numbers in zip(self.shapes, refused, strict=True):
@@ -189,7 +192,7 @@ class _Axes:
                     break
 
     def _own_fault(self, node: ir.Node, shapes: Mapping[str, Shape]) -> str | None:
-        """What onnx's inference lets pass, of a Reshape and of a recurrence."""
+        """A fault of a Reshape or a recurrence that onnx's inference does not find; None if there is none."""
         names = _names(node)
         given = shapes.get(names[0]) if names else None
         if node.op_type == "Reshape" and given is not None and not attribute_of(node, "allowzero", 0):
@@ -205,7 +208,7 @@ class _Axes:
         return None
 
     def _clash(self, node: ir.Node, shapes: Mapping[str, Shape]) -> str | None:
-        """Why a node cannot take its operands; None if the fewest axes of them that vary are not fewer."""
+        """Why a node cannot take its operands; None if all of them have the same number of varying axes."""
         one, other = self.shapes
         operands = {name: shapes[name] for name in _names(node) if name in one and name in other}
         varying = {
@@ -222,7 +225,7 @@ class _Axes:
         return f"{label(node)} cannot take {told}: {frozen} has one size only{self._culprit(frozen)}"
 
     def wrong_outputs(self) -> Iterator[str]:
-        """Outputs whose axes do not come out as declared."""
+        """Outputs whose axes do not have the declared sizes."""
         one, other = self.shapes
         for name, wanted in self.declared.outputs.items():
             a, b = one.get(name, ()), other.get(name, ())
@@ -239,7 +242,7 @@ class _Axes:
                     yield f"the axis {dim} of output {name} comes out as {a[axis]} at every size{cause}"
 
     def cuts(self) -> Iterator[str]:
-        """Slices and Resizes to a constant size of an axis that varies."""
+        """Slices and Resizes that bring a varying axis to a constant size."""
         for node in self.graph.top:
             if node.op_type in ("Slice", "Resize", "Upsample") and self._was_told(node):
                 shape = self.shapes[0][str(node.outputs[0].name)]
@@ -250,7 +253,7 @@ class _Axes:
                     yield f"{label(node)} {verb} what varies: {told}"
 
     def _culprit(self, name: str) -> str:
-        """The nearest node before a value that a constant told a size; "" if there is none."""
+        """The nearest node before a value that takes a size from a constant; "" if there is none."""
         makers = {str(value.name): node for node in self.graph.top for value in node.outputs}
         queue, seen = deque([name]), {name}
         while queue:
@@ -265,7 +268,7 @@ class _Axes:
         return ""
 
     def _was_told(self, node: ir.Node) -> bool:
-        """Whether a constant tells a node a size, of an axis that varies or of one that it makes."""
+        """Whether a node takes a size from a constant, of a varying axis or of one that it makes."""
         inputs = _names(node)
         names = [inputs[at] for at in PARAMETERS.get(node.op_type, ()) if at < len(inputs)]
         told = [self.values[name] for name in names if name in self.values]
@@ -282,7 +285,7 @@ class _Axes:
         return any(int(size) > 1 and int(size) not in kept for size in told[0])
 
     def _lost(self, node: ir.Node) -> list[int]:
-        """The axes that vary before a node and do not after it, if it keeps the number of axes."""
+        """The axes that vary before a node and not after it. Empty if it changes the number of axes."""
         names = _names(node)[0], str(node.outputs[0].name)
         (a, b), (c, d) = ([shapes.get(name, ()) for shapes in self.shapes] for name in names)
         if not len(a) == len(b) == len(c) == len(d):
@@ -313,7 +316,7 @@ def _declared_by(subject: Subject) -> _Declared:
 
 
 def _named_axes(value: ir.Value) -> tuple[int | str, ...]:
-    """A value's axes. One without a name is called by its value and position, a first axis "batch"."""
+    """A value's axes. One without a name is named after the value and its position; a first one "batch"."""
     return tuple(
         axis or ("batch" if position == 0 else f"{value.name}.{position}")
         for position, axis in enumerate(axes_of(value) or ())
@@ -323,8 +326,8 @@ def _named_axes(value: ir.Value) -> tuple[int | str, ...]:
 def _sizes(dims: Mapping[str, Dim]) -> tuple[dict[str, int], dict[str, int]]:
     """Two sets of sizes, one at a quarter of the range and one at its end.
 
-    Every dimension that can differs from the others and from itself in the other set, and is above its
-    smallest, since an axis of 1 goes with any.
+    If its range allows, a dimension differs from the others and between the sets. It is above its smallest
+    size too, since an axis of 1 broadcasts to any size.
     """
     one, other = {}, {}
     for position, dim in enumerate(dims.values()):
@@ -343,7 +346,7 @@ def _known(value: ir.Value) -> Shape | None:
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a graph whose large initializers are inputs, and in which nothing is said of other shapes."""
+    """A copy of a graph whose large initializers are inputs. It has no shapes of intermediate values."""
     light = onnx.ModelProto(ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import)
     light.graph.name = "light"
     light.graph.node.extend(proto.graph.node)
@@ -361,7 +364,7 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _fits(shape: Shape, target: NDArray[Any]) -> bool:
-    """Whether a Reshape can make a target (0 keeps an axis, -1 takes what is left) of a shape."""
+    """Whether a Reshape can turn a shape into a target, in which 0 keeps an axis and -1 takes the rest."""
     if any(size == 0 and axis >= len(shape) for axis, size in enumerate(target)):
         return True
     sides = [shape[axis] if size == 0 else int(size) for axis, size in enumerate(target)]
@@ -370,7 +373,7 @@ def _fits(shape: Shape, target: NDArray[Any]) -> bool:
 
 
 def _names(node: ir.Node) -> list[str]:
-    """The names of a node's inputs, "" of one that is left out."""
+    """The names of a node's inputs; "" for one that is left out."""
     return ["" if value is None else str(value.name) for value in node.inputs]
 
 

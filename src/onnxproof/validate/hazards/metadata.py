@@ -1,4 +1,4 @@
-"""What the file's metadata tells a host to do, held against the model, and against the graph itself."""
+"""Compare what the file's metadata tells a host with the model, and with the graph itself."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,12 +16,12 @@ NAME = "metadata"
 
 
 def look_for_other_metadata(subject: Subject) -> Check:
-    """Whether the file tells the host to feed it, to read it and to decide as the model is judged here.
+    """Whether a host that follows the metadata uses the file as the model is used here.
 
-    Compared are task, inputs, outputs, dims, preprocessing, the classes' names in their order, and the
-    postprocessing but for what a user may replace; without the model, the inputs and outputs with the
-    graph's own. Another threshold is advice: predict may be told one, and the verdict is on the job's.
-    "skipped" where the file has no metadata of onnxproof.
+    Compares task, inputs, outputs, dims, preprocessing, the classes' names in their order, and the
+    postprocessing. Compares the inputs and outputs with the graph's too, which needs no model. Another value
+    of a setting that a user may replace, such as a threshold, is advice: the verdict is for the job's value.
+    "skipped" if the file has no metadata of onnxproof.
     """
     if subject.told is None:
         return skipped(NAME, "the file carries no metadata of onnxproof")
@@ -111,7 +111,7 @@ def against_graph(told: Contract, graph: OnnxGraph) -> Iterator[str]:
 
 
 def _fits(spec: TensorSpec, port: Port) -> bool:
-    """Whether a port has as many axes as the spec, and its sizes where both are numbers."""
+    """Whether a port has as many axes as the spec, and the same size wherever both have a number."""
     if port.axes is None:
         return True
     return len(port.axes) == len(spec.shape) and all(
@@ -123,8 +123,8 @@ def _fits(spec: TensorSpec, port: Port) -> bool:
 
 METADATA = Hazard(
     NAME,
-    "a host feeds the file, reads its classes and cuts its scores by the metadata: where it is another "
-    "model's, right numbers become wrong decisions",
-    "export the model again; metadata is not to be edited by hand or carried from one file to another",
+    "a host feeds the file, reads its classes and cuts its scores by the metadata: if it is another model's, "
+    "right numbers become wrong decisions",
+    "export the model again; do not edit metadata by hand or copy it from one file to another",
     look_for_other_metadata,
 )

@@ -1,5 +1,5 @@
-"""Which operators the graph has: those a target lacks, of another opset, of a custom domain, random ones,
-those left from training, branches and loops."""
+"""Check the graph's operators: those that a target lacks, those of another opset or a custom domain, random
+ones, those left from training, branches and loops."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -40,13 +40,13 @@ OPERATORS: Mapping[str, frozenset[str]] = {"barracuda": BARRACUDA}
 
 FLOAT32_ONLY = ("barracuda",)
 """Targets that hold every number as float32. Source: "Working with data" in the documentation of Unity's
-barracuda-release repository, where a tensor is made from C# floats and read as such."""
+barracuda-release repository, in which tensors are made from C# floats and read as such."""
 
 EXACT_IN_FLOAT32 = 2**24
 """Integers up to this magnitude are float32 numbers (IEEE 754: 24 bits of significand)."""
 
 RUNTIMES_OWN = frozenset("com.microsoft com.microsoft.nchwc ai.onnx.ml".split())
-"""Domains that ONNX Runtime brings along (its docs/ContribOperators.md and docs/OperatorKernels.md)."""
+"""Domains that come with ONNX Runtime (its docs/ContribOperators.md and docs/OperatorKernels.md)."""
 
 TRAINING_DOMAIN = "ai.onnx.preview.training"
 
@@ -78,11 +78,11 @@ SHAPE_PARAMETERS: Mapping[str, tuple[int, ...]] = {
     "TopK": (1,),
     "Unsqueeze": (1,),
 }
-"""Where operators take sizes, axes and counts, which ONNX writes in int64 and every target reads as such."""
+"""The inputs at which operators take sizes, axes and counts: int64 in ONNX, and read by every target."""
 
 
 def look_for_another_opset(subject: Subject) -> Check:
-    """Whether the file's opset is the one that was asked for, by the job or else by the file's metadata."""
+    """Whether the file's opset is the one that the job asks for, or else the file's metadata."""
     wanted = subject.opset if subject.opset is not None else _told_opset(subject)
     if wanted is None:
         return skipped("opset", "nobody asked for an opset")
@@ -102,7 +102,7 @@ def _told_opset(subject: Subject) -> int | None:
 
 
 def look_for_unknown_operators(subject: Subject) -> Check:
-    """Whether every operator, of branches and functions too, is in the target's documentation."""
+    """Whether every operator is in the target's documentation, also those in branches and functions."""
     known = OPERATORS.get(subject.target)
     if known is None:
         return passed("operators", f"{subject.target} runs the standard operator set")
@@ -116,7 +116,7 @@ def look_for_unknown_operators(subject: Subject) -> Check:
 
 
 def look_for_custom_domains(subject: Subject) -> Check:
-    """Whether all operators are standard ones. ONNX Runtime's own are advice where it is the target."""
+    """Whether all operators are standard ones. ONNX Runtime's own are advice if it is the target."""
     functions = subject.graph.functions
     custom = [
         node
@@ -136,7 +136,7 @@ def look_for_custom_domains(subject: Subject) -> Check:
 
 
 def look_for_random_operators(subject: Subject) -> Check:
-    """Whether an operator draws numbers, so that the same input gives another answer."""
+    """Whether an operator draws random numbers, so that the same input gives different outputs."""
     random = [label(node) for node in subject.graph.nodes if node.op_type in RANDOM]
     if not random:
         return passed("random")
@@ -144,7 +144,7 @@ def look_for_random_operators(subject: Subject) -> Check:
 
 
 def look_for_training(subject: Subject) -> Check:
-    """Whether dropout or batch norm is in its training form. A dropout that passes all is advice."""
+    """Whether dropout or batch norm is in its training form. A dropout that does nothing is advice."""
     constants = subject.graph.constants
     left, idle = [], 0
     for node in subject.graph.nodes:
@@ -164,7 +164,10 @@ def look_for_training(subject: Subject) -> Check:
 
 
 def _dropout_fault(node: ir.Node, constants: Mapping[str, Stored], opset: int) -> str | None:
-    """What is wrong with a Dropout: operator set 12 gave it the input training_mode, 7 took is_test away."""
+    """What is wrong with a Dropout; None if nothing is.
+
+    Operator set 7 removed the attribute is_test; 12 added the input training_mode.
+    """
     if opset < 7:
         return None if attribute_of(node, "is_test", 0) else "drops at random"
     training = node.inputs[2] if opset >= 12 and len(node.inputs) > 2 else None
@@ -177,7 +180,10 @@ def _dropout_fault(node: ir.Node, constants: Mapping[str, Stored], opset: int) -
 
 
 def _norm_trains(node: ir.Node, opset: int) -> bool:
-    """Operator set 14 gave it the attribute training_mode; before, it trained where it had more outputs."""
+    """Whether a BatchNormalization is in its training form.
+
+    Operator set 14 added the attribute training_mode. From 7 to 13, it trains if it has more than one output.
+    """
     if opset >= 14:
         return bool(attribute_of(node, "training_mode", 0))
     if opset < 7:
@@ -186,7 +192,7 @@ def _norm_trains(node: ir.Node, opset: int) -> bool:
 
 
 def look_for_control_flow(subject: Subject) -> Check:
-    """Branches and loops: always advice."""
+    """Look for branches and loops. Always advice."""
     found = [node.op_type for node in subject.graph.nodes if node.op_type in CONTROL_FLOW]
     if not found:
         return passed("control_flow")
@@ -194,10 +200,11 @@ def look_for_control_flow(subject: Subject) -> Check:
 
 
 def look_for_wide_types(subject: Subject) -> Check:
-    """Float64, and int64 beyond what a float32 holds, where the target has neither.
+    """Look for float64, and for int64 that a float32 cannot hold, if the target has neither.
 
-    Sizes, axes and counts of operators such as Reshape and Slice are int64 by ONNX's own rule, and so are
-    indices; both are read as such by every target, so only integers above 2**24 that are computed with count.
+    Indices, and the sizes, axes and counts of operators such as Reshape and Slice, are int64 in ONNX, and
+    every target reads them. So inputs and outputs of these types count, and constants above 2**24 if they are
+    computed with.
     """
     if subject.target not in FLOAT32_ONLY:
         return passed("wide_types", f"{subject.target} has float64 and int64")
@@ -240,9 +247,9 @@ def _wide_casts(subject: Subject) -> Iterator[str]:
 
 OPSET = Hazard(
     "opset",
-    "operators change meaning and form between operator sets, and a runtime that was chosen for one may "
-    "refuse another",
-    "export again with export.opset as it is wanted; converters change the version alone",
+    "operators change their meaning and their form between operator sets, and a runtime that was chosen for "
+    "one may refuse another",
+    "export again with the wanted export.opset; converters only change the version number",
     look_for_another_opset,
 )
 
@@ -255,22 +262,22 @@ UNKNOWN_OPERATORS = Hazard(
 
 CUSTOM_DOMAINS = Hazard(
     "domains",
-    "an operator of a custom domain runs only where its library is installed",
-    "export from PyTorch again without the optimizer or converter that put it in, or ship its library",
+    "an operator of a custom domain needs its library installed to run",
+    "export from PyTorch again without the optimizer or converter that added it, or ship its library",
     look_for_custom_domains,
 )
 
 RANDOM_OPERATORS = Hazard(
     "random",
-    "the same input gives another answer each time, and no comparison holds",
+    "the same input gives another output each time, so no comparison holds",
     "put the module into evaluation mode; make the noise an input",
     look_for_random_operators,
 )
 
 TRAINING = Hazard(
     "training",
-    "dropout in training drops at random, batch norm in training takes a batch's own statistics: the answer "
-    "depends on chance and on what else is in the batch",
+    "dropout in training drops at random, batch norm in training takes a batch's own statistics: outputs "
+    "depend on chance and on what else is in the batch",
     "call model.eval() before the export, and leave torch.onnx's training mode at EVAL",
     look_for_training,
 )
@@ -278,14 +285,14 @@ TRAINING = Hazard(
 CONTROL_FLOW_HAZARD = Hazard(
     "control_flow",
     "many compilers and small runtimes refuse branches and loops, and one path may never have been compared",
-    "nothing where ONNX Runtime runs it; elsewhere write the model without branches on data, or take NMS out "
-    'of the graph (wrapper.decode = "none")',
+    "nothing if ONNX Runtime runs it; for other runtimes write the model without branches on data, or take "
+    'NMS out of the graph (wrapper.decode = "none")',
     look_for_control_flow,
 )
 
 WIDE_TYPES = Hazard(
     "wide_types",
-    "where the target has no such type numbers are rounded to float32: integers above 2**24 become others",
-    "keep doubles and large integers out of forward, and take int32 or float32 inputs; or another target",
+    "a target without these types rounds numbers to float32: integers above 2**24 become others",
+    "keep doubles and large integers out of forward, and take int32 or float32 inputs; or use another target",
     look_for_wide_types,
 )

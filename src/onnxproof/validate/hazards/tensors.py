@@ -15,10 +15,10 @@ from onnxproof.validate.verdict import Check
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 CHUNK = 2**22
-"""Elements that are looked at together, so that memory stays bounded."""
+"""Elements that are looked at together, to bound memory."""
 
 WORTH_TELLING = 1024
-"""Bytes: whoever wastes less than this in total is not told."""
+"""Bytes. Less waste than this in total is not reported."""
 
 SPREADS_INFINITY: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "InstanceNormalization"), (1, 2)),
@@ -30,7 +30,8 @@ SPREADS_INFINITY: Mapping[str, tuple[int, ...]] = {
     "PRelu": (1,),
     "Resize": (2,),
 }
-"""Where a weight, a bias, a scale or a factor is read: an infinity there reaches the answer."""
+"""The inputs at which operators read a weight, a bias, a scale or a factor. An infinity there reaches the
+output."""
 
 BOUNDS: Mapping[str, tuple[int, ...]] = {
     "Clip": (1, 2),
@@ -40,7 +41,7 @@ BOUNDS: Mapping[str, tuple[int, ...]] = {
     "Pad": (2,),
     **dict.fromkeys("Equal Greater GreaterOrEqual Less LessOrEqual".split(), (0, 1)),
 }
-"""Where an infinity is a bound, a fill, or something to compare with."""
+"""The inputs at which an infinity is a bound, a fill, or an operand of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,18 @@ class _Extremes:
 
     @property
     def is_mask(self) -> bool:
-        """Whether besides infinities there is nothing but zeros: a mask that is added, or a fill."""
+        """Whether all other elements are zeros, as in a mask that is added, or in a fill."""
         return not self.others
 
 
 def look_for_nonfinite(subject: Subject) -> Check:
-    """NaN anywhere, and infinity where it is no mask, fill or bound.
+    """Look for NaN anywhere, and for infinities that are no mask, fill or bound.
 
-    Harmless is an infinity that stands alone or among zeros (an attention mask, the fill of a Where, the
-    start of a maximum) unless it is read as a weight, bias or factor; and any that is read only as a bound
-    of Clip, Max or Min, as a branch of Where, as Pad's fill, or to compare with.
+    An infinity is harmless in two cases:
+
+    - The tensor has only infinities and zeros (an attention mask, the fill of a Where, the start of a
+      maximum), and it is not read as a weight, a bias or a factor.
+    - It is read only as a bound of Clip, Max or Min, as a branch of Where, as Pad's fill, or in a comparison.
     """
     bad, harmless, unread = [], 0, []
     for stored in subject.graph.stored:
@@ -116,7 +119,7 @@ def _filled_with_nan(subject: Subject) -> Iterator[str]:
 
 
 def look_for_waste(subject: Subject) -> Check:
-    """Initializers that nothing reads, or that hold what another one holds: advice."""
+    """Look for initializers that nothing reads, or that have the same bytes as another one. Always advice."""
     initializers = [stored for stored in subject.graph.stored if stored.initializer]
     used = subject.graph.used
     unused = [stored for stored in initializers if stored.name not in used]
@@ -133,7 +136,7 @@ def look_for_waste(subject: Subject) -> Check:
 
 
 def _duplicates(initializers: list[Stored], subject: Subject) -> Iterator[Stored]:
-    """All but the first of those that hold the same bytes; only what has a like in size is read."""
+    """All but the first of the initializers with the same bytes. Reads only those of equal type and shape."""
     alike: dict[tuple[object, ...], list[Stored]] = defaultdict(list)
     for stored in initializers:
         alike[(stored.dtype, *stored.shape)].append(stored)
@@ -164,7 +167,7 @@ def _digest(stored: Stored, subject: Subject) -> bytes | None:
 
 
 def look_for_stray_data(subject: Subject) -> Check:
-    """External data at an absolute path, outside of the model's folder, missing, or of another length."""
+    """Look for external data at an absolute path, outside the model's folder, missing or of wrong length."""
     outside = [(stored, place) for stored in subject.graph.stored if (place := stored.place) is not None]
     if not outside:
         return passed("external_data")
@@ -181,22 +184,22 @@ def look_for_stray_data(subject: Subject) -> Check:
 
 NONFINITE = Hazard(
     "nonfinite",
-    "a NaN or an infinity among the weights makes answers NaN, perhaps only where that channel is looked at",
+    "a NaN or an infinity among the weights makes outputs NaN, perhaps only those that use that channel",
     "find where training or conversion made it (a division by zero, a float16 overflow), and export again",
     look_for_nonfinite,
 )
 
 WASTE = Hazard(
     "waste",
-    "the file is larger than it need be; answers are the same",
+    "the file is larger than it needs to be; its outputs are the same",
     'export.simplify = "onnxsim", or tie the weights in the module',
     look_for_waste,
 )
 
 STRAY_DATA = Hazard(
     "external_data",
-    "the file's weights lie in another file, which is not found on another machine, or is one that nobody "
-    "meant to give away",
+    "the file's weights are in another file, which may be missing on another machine, or may not be meant to "
+    "be given away",
     "save again with onnx.save(..., save_as_external_data=True, location=...), the name without a folder, "
     "and ship both files",
     look_for_stray_data,

@@ -1,4 +1,4 @@
-"""The graph's tensors held against the checkpoint's.
+"""Compare the graph's tensors with the checkpoint's.
 
 A tensor of the graph is taken for a checkpoint's where it holds the same numbers, as they are, transposed, in
 another order of gates, or with a batch norm folded in; or where it lies so near to one that chance is out of
@@ -22,22 +22,22 @@ from onnxproof.validate.verdict import Check
 NAME = "weights"
 
 ROUNDING = 1e-6
-"""The largest relative difference of a number that is taken for the same: 8 units in the last place of
-float32, more than folding a norm in float32 costs (a root, a quotient, two products, half a unit each)."""
+"""The largest relative difference at which two numbers count as equal: 8 units in the last place of float32.
+Folding a norm in float32 costs less (a root, a quotient and two products, half a unit each)."""
 
 CLOSE = 0.02
-"""The rms difference, as a share of the tensor's rms, up to which a tensor is the checkpoint's, changed.
-Rounding to bfloat16 makes 0.002; two tensors that were trained apart lie near 1.4."""
+"""A tensor counts as a changed tensor of the checkpoint up to this rms difference, as a share of the tensor's
+rms. Rounding to bfloat16 makes 0.002; two tensors that were trained apart are near 1.4."""
 
 MOSTLY = 0.5
-"""A tensor that shares more of its numbers than this with the checkpoint's is the checkpoint's, changed,
-however far the others lie off."""
+"""A tensor that shares more than this part of its numbers with one of the checkpoint counts as that tensor,
+changed, however large the other differences are."""
 
 SMALLEST = 8
-"""Numbers that a tensor must have to be known by them; of fewer, chance makes likes."""
+"""The fewest numbers by which a tensor is recognised. With fewer, tensors may be alike by chance."""
 
 SAMPLES = 128
-"""Numbers of a tensor that are compared with every candidate; all of them are, with the best."""
+"""Numbers of a tensor that are compared with every candidate. With the best candidate all are compared."""
 
 CHUNK = 2**20
 """Numbers that are compared together, in float64."""
@@ -49,9 +49,12 @@ RECURRENCES = ("LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Form:
-    """What a tensor of the graph may be: a checkpoint's tensor times a gain for each channel of its first
-    axis (None: as it is), or, where ``terms`` are given, a vector that was computed from numbers as large as
-    they are. ``names`` are the checkpoint's tensors that it stands for."""
+    """What a tensor of the graph may be.
+
+    It is a checkpoint's tensor times a ``gain`` for each channel of its first axis (None: as it is). If
+    ``terms`` are given, it is a vector that was computed from numbers of their size. ``names`` are the
+    checkpoint's tensors that it stands for.
+    """
 
     what: str
     array: Array
@@ -92,7 +95,7 @@ def look_for_changed_weights(subject: Subject) -> Check:
     known = _Known(subject.weights)
     tally = _Tally()
     try:
-        # A NaN or an infinity is no error here: it makes a tensor unlike every other.
+        # NaN and infinity are allowed here: they make a tensor unlike every other.
         with np.errstate(all="ignore"):
             for name, array in _parts(subject):
                 _judge(name, array, known, tally)
@@ -121,7 +124,7 @@ CHANGED_WEIGHTS = Hazard(
 
 
 def _parts(subject: Subject) -> Iterator[tuple[str, Array]]:
-    """The graph's floating-point tensors, those of recurrences cut into their directions and biases."""
+    """The graph's floating-point tensors. Those of recurrences are split into directions and biases."""
     for stored in subject.graph.stored:
         if stored.dtype not in FLOATS or not stored.bytes:
             continue
@@ -190,7 +193,7 @@ def _differ(array: Array, form: _Form) -> _Difference:
 
 
 class _Known:
-    """The checkpoint's tensors, sorted by shape for looking up."""
+    """The checkpoint's tensors, indexed by shape."""
 
     def __init__(self, weights: Weights) -> None:
         self.tensors = weights.tensors
@@ -204,7 +207,7 @@ class _Known:
         self._vectors: dict[int, _Candidates | None] = {}
 
     def equals(self, array: Array) -> frozenset[str]:
-        """The names of the tensors that hold exactly these numbers."""
+        """The names of the tensors with exactly these numbers."""
         shape = _squeezed(array.shape)
         views = self._views.get(shape)
         if views is None:
@@ -215,7 +218,7 @@ class _Known:
         )
 
     def nearest(self, array: Array) -> tuple[_Form | None, bool]:
-        """The form that lies nearest by a sample, and whether that is near enough to be no chance."""
+        """The form that is nearest on a sample, and whether it is too near for chance."""
         sample = _sample(array).astype(np.float64)
         best, closest, close = None, np.inf, False
         for candidates in self._candidates(array.shape):
@@ -227,14 +230,14 @@ class _Known:
             rank = np.where(alike > MOSTLY, np.minimum(share, 1 - alike), share)
             at = int(np.argmin(rank))
             if rank[at] < closest:
-                # Untrained norms are all the same: the tensor stands for each of them.
+                # Untrained norms are all equal, so the tensor stands for each of them.
                 same = [candidates.form(int(each)).names for each in np.flatnonzero(rank == rank[at])]
                 best = replace(candidates.form(at), names=frozenset().union(*same))
                 closest, close = rank[at], bool(share[at] <= CLOSE or alike[at] > MOSTLY)
         return best, close
 
     def _candidates(self, full: tuple[int, ...]) -> Iterator["_Candidates"]:
-        """Everything of the checkpoint that a tensor of this shape may be."""
+        """The forms of the checkpoint's tensors that a tensor of this shape may be."""
         shape = _squeezed(full)
         if len(shape) == 1:
             vectors = self._vector_forms(shape[0])
@@ -260,7 +263,7 @@ class _Known:
                 yield _Candidates(wanted, ROUNDING * np.abs(wanted), _folding(view, norms))
 
     def _vector_forms(self, size: int) -> "_Candidates | None":
-        """What the norms of so many channels become: gains, spreads, biases that have one folded in."""
+        """What norms with this number of channels become: gains, deviations, biases with a norm folded in."""
         norms = self._norms.get(size, [])
         if size not in self._vectors:
             self._vectors[size] = None
@@ -286,8 +289,11 @@ class _Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidates:
-    """Forms that a tensor may have, a row each: their numbers at the sampled places, how far rounding may
-    take each, and the form itself by its row."""
+    """Forms that a tensor may have, one a row.
+
+    ``wanted`` has their numbers at the sampled places, ``allowed`` how far rounding may move each number, and
+    ``form`` gives the form of a row.
+    """
 
     wanted: Array
     allowed: Array
@@ -318,22 +324,22 @@ def _vectors_of(norm: Norm, biases: Sequence[tuple[str, Array]]) -> Iterator[_Fo
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without its axes of 1: exporters add and drop them."""
+    """A shape without its axes of size 1, which exporters add and drop."""
     return tuple(size for size in shape if size != 1)
 
 
 def _places(size: int) -> Array:
-    """Evenly spread places among so many numbers."""
+    """Up to SAMPLES evenly spaced indices of ``size`` numbers."""
     return np.linspace(0, size - 1, min(size, SAMPLES)).astype(np.int64)
 
 
 def _sample(array: Array) -> Array:
-    """The numbers at those places, in the order of a flat array, without a copy of it."""
+    """An array's numbers at those indices, in flat order. Does not copy the array."""
     return array[np.unravel_index(_places(array.size), array.shape)] if array.ndim else array.reshape(1)
 
 
 def _equal(one: Array, other: Array) -> bool:
-    """Whether two arrays of the same shape, but for axes of 1, hold the same numbers."""
+    """Whether two arrays whose shapes differ only in axes of size 1 have the same numbers."""
     shaped = one.reshape(other.shape)
     if not shaped.ndim:
         return bool(shaped == other)
