@@ -1,4 +1,4 @@
-"""JSON documents, read strictly: every value is checked where it is read, and an error names its key.
+"""JSON documents, read strictly: every value is checked when it is read, and an error names its key.
 
 ``Entry`` is one value of a document and the key that leads to it. Its methods return the value as the type
 that the caller expects, or raise ModelFileError, which says what was got and what was expected.

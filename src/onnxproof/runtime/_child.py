@@ -1,4 +1,4 @@
-"""The other side of ``guarded``: opens one ONNX file, then answers runs until its input ends."""
+"""The child process of ``guarded``: opens one ONNX file, then answers runs until its input ends."""
 
 import faulthandler
 import os
@@ -16,12 +16,12 @@ except ModuleNotFoundError:  # Windows has none
 
 GIB = 2**30
 SPARE_S = 5.0
-"""Seconds after the limit at which the child ends itself, should its parent be gone."""
+"""Seconds after the limit at which the child ends itself, in case its parent is gone."""
 
 
 def main() -> None:
-    """Talk through standard input and output."""
-    # What ONNX Runtime prints must not come between the answers.
+    """Read questions from standard input, and write answers to standard output."""
+    # Send what ONNX Runtime prints to standard error, so that it does not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     questions = sys.stdin.buffer
@@ -61,12 +61,12 @@ def _say(answer: Any, answers: Any) -> None:
 
 
 def _watch(limits: Limits) -> None:
-    """End this process some time after the parent would have ended it."""
+    """End this process ``SPARE_S`` after the time at which the parent should have ended it."""
     faulthandler.dump_traceback_later(limits.time_s + SPARE_S, exit=True)
 
 
 def _limit_memory(limits: Limits) -> bool:
-    """Limit the data of this process; whether the platform can."""
+    """Limit the memory of this process. Returns whether the platform can."""
     if resource is None:
         return False
     size = int(limits.memory_gib * GIB)

@@ -29,9 +29,9 @@ def draw_boxes(
 ) -> Image.Image:
     """A copy of an RGB picture with boxes [n, 4] (x0, y0, x1, y1, pixels) and their captions.
 
-    The best come last in drawing order, so that they are never covered by the others; captions come
-    after all boxes, so that no line crosses them. ``line_share`` is the lines' width as a share of the
-    picture's diagonal.
+    The first box is the best. The boxes are drawn from the last to the first, so that none covers a better
+    one. Captions are drawn after all boxes, so that no line crosses them. ``line_share`` is the lines' width
+    as a share of the picture's diagonal.
     """
     drawn = picture.convert("RGB")
     canvas = ImageDraw.Draw(drawn)
@@ -40,7 +40,7 @@ def draw_boxes(
     order = [
         (_drawable(corners, picture.size), caption, color)
         for corners, caption, color in zip(boxes, captions, colors, strict=True)
-        if not np.isnan(corners).any()  # a box that is nowhere
+        if not np.isnan(corners).any()  # such a box has no place
     ][::-1]
     for box, _, color in order:
         canvas.rectangle(box, outline=color, width=line)
@@ -67,7 +67,7 @@ def blend(
 ) -> None:
     """Lay a colour over the pixels [H, W, 3] where ``where`` [H, W] is true; in place."""
     for channel, value in enumerate(color):
-        # A table of what becomes of each of a byte's values: mixing every pixel anew takes ten times as long.
+        # A table with the mixed value of each byte: to mix every pixel takes ten times as long.
         mixed = (np.arange(256) * (1 - opacity) + value * opacity).round().astype(np.uint8)
         np.copyto(pixels[..., channel], mixed[pixels[..., channel]], where=where)
 
@@ -75,15 +75,15 @@ def blend(
 def draw_masks(
     picture: Image.Image, masks: Sequence[tuple[int, int, NDArray[np.bool_]]], colors: Sequence[Color]
 ) -> Image.Image:
-    """A copy of an RGB picture with masks laid over it, half transparent, their edges in full colour
-    beside a thin line of a contrasting one, so that they show on any picture.
+    """A copy of an RGB picture with masks laid over it, half transparent.
 
-    A mask is its left column, its top row, and its pixels [h, w], all within the picture. The best come
-    last in drawing order, as the boxes do.
+    Their edges have the full colour, beside a thin line of a contrasting one, so that they are seen on any
+    picture. A mask is its left column, its top row, and its pixels [h, w], all within the picture. The masks
+    are drawn from the last to the first, as boxes are.
     """
     line = _width(picture.size, EDGE_SHARE)
     margin = 2 * line
-    # Masks are drawn with their surroundings, so the canvas reaches beyond the picture.
+    # Masks are drawn with a margin around them, so the canvas has one, too.
     canvas = np.pad(np.asarray(picture.convert("RGB")), ((margin, margin), (margin, margin), (0, 0)))
     for (left, top, mask), color in reversed(list(zip(masks, colors, strict=True))):
         padded = np.pad(mask, margin)
@@ -96,8 +96,8 @@ def draw_masks(
 
 
 def _nearness(mask: NDArray[np.bool_], line: int) -> NDArray[np.uint8]:
-    """How much of the square that reaches ``line`` px from each pixel is in the mask: from 0, nothing, to
-    255, all of it."""
+    """For each pixel, the share of the mask in the square that reaches ``line`` px from it: 0 is none of the
+    square, 255 all of it."""
     blurred = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(line))
     return np.asarray(blurred)
 
@@ -112,7 +112,7 @@ def _width(size: tuple[int, int], share: float) -> int:
 
 
 def _drawable(box: NDArray[Any], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The box with its corners in order, which Pillow insists on, and not far outside the picture."""
+    """The box with its corners in order, as Pillow demands, and clipped near the picture."""
     corners, limits = np.asarray(box, np.float64).reshape(2, 2), np.array(size)
     (x0, y0), (x1, y1) = np.sort(np.clip(corners, -limits, 2 * limits), axis=0).tolist()
     return x0, y0, x1, y1
@@ -141,7 +141,7 @@ class _Label:
 
 
 def _draw_caption(label: _Label, size: tuple[int, int], box: Sequence[float], color: Color) -> None:
-    """Above the box; inside it where there is no room above; pushed in from the picture's edges."""
+    """Draw a caption above the box, or inside it if there is no room above; always within the picture."""
     x = max(0, min(box[0], size[0] - label.width))
     above = box[1] - label.height
     y = max(0, min(above if above >= 0 else box[1], size[1] - label.height))

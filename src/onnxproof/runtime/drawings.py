@@ -1,4 +1,4 @@
-"""Drawings as files: what they are called, and how they are told from other pictures."""
+"""Drawings as files: their names, and the mark that tells them from other pictures."""
 
 import errno
 import warnings
@@ -15,9 +15,9 @@ ONNXPROOF = "onnxproof"
 
 
 def drawing_names(pictures: Iterable[Path]) -> tuple[str, ...]:
-    """The file name of each picture's drawing: its own with ``.png``, and a number where two are alike.
+    """The file name of each picture's drawing: the picture's with ``.png``, and a number if two are the same.
 
-    Names that differ in case alone count as alike, since some file systems take them for one.
+    Names that differ only in case count as the same, because some file systems do not tell them apart.
     """
     names: list[str] = []
     taken: set[str] = set()

@@ -1,7 +1,7 @@
 """An ONNX Runtime session in a process of its own, with limits on time and memory.
 
-For files whose structure says that ONNX Runtime may crash or hang on them (``look``). A crash, a hang or a
-memory that runs out ends the child, and here a ModelFileError.
+It is for files whose structure says that ONNX Runtime may crash or hang on them (``look``). If it crashes,
+hangs or runs out of memory, only the child ends, and ModelFileError is raised here.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ MEMORY_VARIABLE = "ONNXPROOF_MEMORY_LIMIT"
 TIME_LIMIT_S = 60.0
 """Seconds that a load or a run may take."""
 MEMORY_LIMIT_GIB = 8.0
-"""GiB of data that the child may hold. A network with its weights rarely takes half of it."""
+"""GiB of memory that the child may use. A network with its weights rarely needs half of it."""
 
 _START = "import sys; sys.path[:] = {path!r}; from onnxproof.runtime._child import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeArg:
-    """What ONNX Runtime's class of this name says of an input or output."""
+    """An input or output, with the attributes of ONNX Runtime's class of this name."""
 
     name: str
     type: str
@@ -41,7 +41,7 @@ class NodeArg:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What ONNX Runtime's class of this name says of a file."""
+    """A file's metadata, with the attributes of ONNX Runtime's class of this name."""
 
     custom_metadata_map: dict[str, str]
     description: str
@@ -53,8 +53,7 @@ class ModelMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the child says of a file that it has opened. ``limited`` tells whether the platform can limit
-    memory."""
+    """The child's answer after it has opened a file. ``limited`` says whether its memory is limited."""
 
     inputs: list[NodeArg]
     outputs: list[NodeArg]
@@ -82,7 +81,7 @@ class Limits:
 
     @classmethod
     def from_environment(cls) -> "Limits":
-        """The limits of the environment's variables, or else the defaults."""
+        """The limits in the environment's variables, or the defaults. Raises RequestError for other text."""
         return cls(_number(TIME_VARIABLE, TIME_LIMIT_S), _number(MEMORY_VARIABLE, MEMORY_LIMIT_GIB))
 
 
@@ -98,8 +97,10 @@ def _number(variable: str, default: float) -> float:
 
 
 class GuardedSession:
-    """The part of ``onnxruntime.InferenceSession`` that onnxproof uses. Safe to call from several threads,
-    which take turns. After a crash or a hang the session is closed, and every call raises.
+    """The part of ``onnxruntime.InferenceSession`` that onnxproof uses.
+
+    It is safe to call from several threads, which take turns. After a crash or a hang the session is closed,
+    and every call raises ModelFileError.
     """
 
     def __init__(self, model: Path | bytes, settings: Any, name: str, risk: str) -> None:
@@ -139,7 +140,7 @@ class GuardedSession:
     def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
         """The outputs of these names.
 
-        Raises GuardedRuntimeError for what ONNX Runtime raises, ModelFileError where it crashed or hung.
+        Raises GuardedRuntimeError if ONNX Runtime raises an error, ModelFileError if it crashes or hangs.
         """
         outputs: list[Any] = self._ask((list(names), dict(feeds)), "running")
         return outputs
@@ -183,7 +184,7 @@ class GuardedSession:
             what = f"took more than {self._limits.time_s:g} s"
             advice = f"if you trust the file, give it more: {TIME_VARIABLE}=SECONDS"
         elif code == -signal.SIGABRT or (os.name == "posix" and code == -signal.SIGKILL):
-            what = f"ended with {signal.Signals(-code).name}, most likely for want of memory"
+            what = f"ended with {signal.Signals(-code).name}, most likely because it ran out of memory"
             advice = f"if you trust the file, give it more than {self._limits.memory_gib:g} GiB: "
             advice += f"{MEMORY_VARIABLE}=GIB"
         else:
@@ -196,7 +197,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     child.kill()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            # What was not written yet has no reader any more.
+            # Closing flushes what is not written yet, for which there is no reader any more.
             with contextlib.suppress(OSError):
                 pipe.close()
     child.wait()

@@ -1,8 +1,8 @@
-"""A look at the structure of an ONNX file before anything is loaded: what ONNX Runtime may crash or hang on.
+"""Look at the structure of an ONNX file before it is loaded, for what ONNX Runtime may crash or hang on.
 
-Field numbers: onnx.proto of ONNX 1.19. Weights are skipped by their length, so the cost follows the number of
-nodes and tensors, not the file's size. The look cannot foresee everything: sizes that a graph computes are
-not seen.
+Field numbers: onnx.proto of ONNX 1.19. Weights are skipped by their length, so the time depends on the number
+of nodes and tensors, not on the file's size. The look cannot foresee everything: it does not see sizes that a
+graph computes.
 """
 
 import math
@@ -15,42 +15,42 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError, signed
 
 LARGEST_RANK = 64
-"""NumPy's limit of axes."""
+"""The most axes of a NumPy array."""
 DEEPEST_CALL = 100
-"""Functions that call each other in a chain. ONNX Runtime 1.31 overflows its stack with 3,000 of them."""
+"""The longest chain of functions that call each other. ONNX Runtime 1.31 overflows its stack at 3,000."""
 MOST_INLINED = 200_000
-"""Nodes of a file with its functions inlined. ONNX Runtime needs minutes for 100,000."""
+"""The most nodes of a file with its functions inlined. ONNX Runtime needs minutes for 100,000."""
 MANY_NODES = 20_000
-"""Nodes above which a file is opened under a limit of time."""
+"""A file with more nodes is opened with a limit on time."""
 MANY_ELEMENTS = 2**31
-"""Elements of a size that is written into the file, above which it is opened under a limit of memory."""
+"""A file that states the size of an array with more elements is opened with a limit on memory."""
 MANY_TURNS = 1_000_000
-"""Turns of a Loop above which the file is opened under a limit of time."""
+"""A file whose Loop may have more turns is opened with a limit on time."""
 MANY_DOUBLINGS = 16
-"""Concat nodes in a chain that join a value with itself."""
+"""A file with a longer chain of Concat nodes that join a value with itself is opened with limits."""
 DEEPEST_GRAPH = 100
-"""Graphs inside graphs; protobuf's own limit of nesting."""
+"""The deepest nesting of graphs inside graphs: protobuf's own limit."""
 
 _STANDARD = (b"", b"ai.onnx")
 _NESTING = (b"If", b"Loop", b"Scan", b"SequenceMap")
 _GROWING = (b"ConstantOfShape", b"Expand", b"Tile", b"Range", b"Pad", b"Resize", b"Upsample", b"OneHot")
-"""Operators that make an array of a size that one of their inputs states."""
+"""Operators whose output has a size that one of their inputs states."""
 _DIVIDING = (b"Div", b"Mod")
 _COUNTING = (b"Shape", b"Size")
 _SELECTING = (b"Gather", b"Squeeze", b"Unsqueeze", b"Identity", b"Cast", b"Slice", b"Reshape")
-"""Operators that hand on the values of their first input."""
+"""Operators that return values of their first input."""
 _INT32, _INT64 = 6, 7
 _NO_SIZE = (2**31 - 1, 2**62)
-"""What stands for "to the end" in a Slice: the first number, and everything from the second up."""
+"""The numbers that mean "to the end" in a Slice: the first, and all from the second up."""
 _SIZES = 64
-"""Elements of the longest tensor that is read as sizes."""
+"""Tensors with more elements are not read as sizes."""
 
 Key = tuple[bytes, bytes, bytes]
 """Domain, name and overload of a function."""
 
 
 class _Body:
-    """How many nodes the graph or one function has, and how often each operator."""
+    """How many nodes the graph or one function has, and how many of each operator."""
 
     def __init__(self) -> None:
         self.nodes = 0
@@ -59,8 +59,9 @@ class _Body:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen. ``risk`` says why the file is loaded and run in a process of its own; "" where it need
-    not be. ``opsets`` are the operator sets that it imports, by domain ("ai.onnx" is the standard one)."""
+    """What was seen. ``risk`` says why the file must be loaded and run in a process of its own. It is "" if
+    the file need not be. ``opsets`` are the versions of the operator sets that it imports, by domain
+    ("ai.onnx" is the standard one)."""
 
     risk: str = ""
     opsets: dict[str, int] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Look:
 def look_at(file: Path) -> Look:
     """Look at the structure of an ONNX file.
 
-    Raises ModelFileError where a tensor has more axes than NumPy's arrays, and where functions are nested
+    Raises ModelFileError if a tensor has more axes than NumPy's arrays can have, or if functions are nested
     deeper, or make more nodes, than ONNX Runtime and onnx can open.
     """
     try:
@@ -107,9 +108,9 @@ class _Scan:
         self.functions: dict[Key, _Body] = {}
         self.rank = 0
         self.doublings: dict[bytes, int] = {}
-        """How often a value was joined with itself on the way to a name."""
-        # Of tensors of integers, by name: the product of their elements, the one element, and whether they
-        # hold what may crash a division (the smallest integer, or -1).
+        """By name: how often a value was joined with itself on the way to it."""
+        # For tensors of integers, by name: the product of the elements, the only element, and whether one may
+        # crash a division (the smallest integer, or -1).
         self.sizes: dict[bytes, int] = {}
         self.single: dict[bytes, int] = {}
         self.crashing: set[bytes] = set()
@@ -118,8 +119,8 @@ class _Scan:
         self.divided: set[bytes] = set()
         self.turns: set[bytes] = set()
         self.made: dict[bytes, tuple[bytes, bytes]] = {}
-        """Operator and first input of counting and selecting nodes, by output; a name that several nodes
-        write has the operator b""."""
+        """Operator and first input of counting and selecting nodes, by output. If several nodes write a name,
+        its operator is b""."""
 
     def model(self, end: int) -> None:
         """ModelProto."""
@@ -134,7 +135,7 @@ class _Scan:
                 self._function(start, stop)
 
     def risk(self) -> str:
-        """Why the file is to be opened with limits; "" where it need not be."""
+        """Why the file must be opened with limits. Returns "" if it need not be."""
         nodes = self.main.nodes + sum(body.nodes for body in self.functions.values())
         largest = max((self.sizes.get(name, 0) for name in self.asked_sizes), default=0)
         if any(not self._is_bounded(name) for name in self.turns):
@@ -151,7 +152,7 @@ class _Scan:
         return ""
 
     def _is_bounded(self, turns: bytes) -> bool:
-        """Whether a Loop's number of turns is a small constant, or one of a tensor's sizes."""
+        """Whether a Loop's number of turns is a small constant or a tensor's size."""
         seen: set[bytes] = set()
         while turns not in seen:
             seen.add(turns)
@@ -164,7 +165,7 @@ class _Scan:
         return False
 
     def require_arrays(self, name: str) -> None:
-        """ModelFileError where a tensor has more axes than NumPy's arrays."""
+        """Raise ModelFileError if a tensor has more axes than NumPy's arrays can have."""
         if self.rank > LARGEST_RANK:
             raise ModelFileError(
                 f"{name} is not opened: it holds a tensor of {self.rank:,} axes; NumPy's arrays have at most "
@@ -172,7 +173,7 @@ class _Scan:
             )
 
     def require_small_calls(self, name: str) -> None:
-        """ModelFileError where functions nest too deep, or make too many nodes."""
+        """Raise ModelFileError if functions are nested too deep, or make too many nodes."""
         if not self.functions:
             return
         depth, nodes = self._inlined()
@@ -186,10 +187,10 @@ class _Scan:
             )
 
     def _inlined(self) -> tuple[float, int]:
-        """How deep the functions nest (infinite where one calls itself), and the nodes once inlined."""
+        """How deep the functions are nested (infinite if one calls itself), and the nodes once inlined."""
         depths: dict[Key, int] = {}
         sizes: dict[Key, int] = {}
-        # Without recursion: a chain of calls may be longer than Python's stack is deep.
+        # Without recursion, because a chain of calls may be deeper than Python's stack.
         for root in self.functions:
             open_calls: dict[Key, Iterator[Key]] = {root: iter(self.functions[root].calls)}
             while root not in depths:
@@ -294,7 +295,7 @@ class _Scan:
     def _attributes(
         self, spans: Iterable[tuple[int, int]], body: _Body, depth: int, constant: bytes | None
     ) -> None:
-        """The graphs and tensors in a node's attributes; ``constant`` is the name that a Constant writes."""
+        """Read the graphs and tensors in attributes. ``constant`` is the name that a Constant writes."""
         numbers: list[int] = []
         for start, end in spans:
             for number, at, stop in self.wire.fields(start, end):
@@ -308,7 +309,7 @@ class _Scan:
             self._integers(constant, [signed(value) for value in numbers], -(2**63))
 
     def _tensor(self, start: int, end: int, name: bytes | None) -> None:
-        """TensorProto; an initializer says its ``name`` itself."""
+        """TensorProto. ``name`` is None for an initializer, which holds its name itself."""
         data, rank, kind = self.wire.data, 0, 0
         raw: tuple[int, int] | None = None
         numbers: list[int] = []
@@ -349,5 +350,5 @@ class _Scan:
             counted = (value for value in values if 0 < value < _NO_SIZE[1] and value != _NO_SIZE[0])
             self.sizes[name] = math.prod(counted)
         if len(values) == 1:
-            # Two tensors of one name, in graphs that do not see each other: the larger counts.
+            # Graphs that do not see each other may each have a tensor of that name: the larger counts.
             self.single[name] = max(values[0], self.single.get(name, values[0]))

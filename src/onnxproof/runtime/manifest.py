@@ -15,7 +15,7 @@ METADATA_KEY = "onnxproof"
 """The key of the ONNX file's ``metadata_props`` that holds the manifest as JSON."""
 
 IN_FILE_ONLY = ("model_sha256",)
-"""Keys of ``manifest.json`` that cannot stand inside the file they describe."""
+"""Keys of ``manifest.json`` that cannot be inside the file that they describe."""
 
 REQUIRED = (
     *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
@@ -25,14 +25,14 @@ OPTIONAL = ("fields", "model_sha256", "job")
 """The keys of a manifest."""
 
 LARGEST_OPSET = 1000
-"""Above any opset that there will be while this format is written; ONNX has one or two new ones a year."""
+"""More than any opset in the lifetime of this format: ONNX gets one or two new ones a year."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The facts that a bundle carries: the contract of its file, and where the file came from.
+    """What a bundle says of itself: the contract of its file, and where the file came from.
 
-    ``job`` is the job that made the bundle, its paths relative to the bundle.
+    ``job`` is the job that made the bundle, with paths relative to the bundle.
     """
 
     contract: Contract
@@ -70,7 +70,7 @@ class Manifest:
         return document
 
     def to_metadata(self) -> str:
-        """The text for the ONNX file's own metadata: no checksum of itself, no paths, sorted keys."""
+        """The text for the ONNX file's own metadata: without its checksum and the job, with sorted keys."""
         return json.dumps(self.shared_json(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -124,7 +124,7 @@ class Manifest:
 
 
 def read_manifest_text(text: str, source: str) -> Manifest:
-    """The manifest that ``text`` holds; ModelFileError, which names the ``source``, if it holds none."""
+    """The manifest in ``text``. Raises ModelFileError, which names the ``source``, if there is none."""
     try:
         return Manifest.from_json(read_json(text).value)
     except ModelFileError as error:
@@ -132,7 +132,7 @@ def read_manifest_text(text: str, source: str) -> Manifest:
 
 
 def read_reading(task: str, entry: Entry) -> Reading:
-    """The reading of a task from a manifest's ``postprocess``; ModelFileError if it is no reading of it."""
+    """The reading of a task from a manifest's ``postprocess``. Raises ModelFileError if it is no such."""
     try:
         found = get_task(task)
     except RequestError as error:

@@ -1,7 +1,7 @@
 """Greedy non-maximum suppression and box overlap in NumPy.
 
-Boxes are ``x1, y1, x2, y2`` throughout. The arithmetic, its order and its dtype are those of
-torchvision's CPU kernel, so that keep lists are the same lists and not merely similar ones.
+Boxes are ``x1, y1, x2, y2`` throughout. The arithmetic, its order and its dtype are those of torchvision's
+CPU kernel, so that the lists of kept boxes are equal, and not only similar.
 """
 
 from itertools import pairwise
@@ -18,8 +18,8 @@ Indices: TypeAlias = NDArray[np.int64]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
-# The pieces that work is cut into, in boxes and in pairs of boxes, as timed at 100 to 30,000 boxes: with
-# smaller ones the cost of calling NumPy dominates, with larger ones the scratch leaves a 1 MiB cache.
+# The work is cut into pieces of these sizes, in boxes and in pairs of boxes, as timed at 100 to 30,000 boxes.
+# With smaller ones, calls of NumPy take most of the time; with larger ones, the scratch leaves a 1 MiB cache.
 _LEAF_BOXES = 128
 _TILE_PAIRS = 1 << 16
 _TILE_WIDTH = 2048
@@ -35,35 +35,36 @@ def nms(
 ) -> Indices:
     """Keep the best of the boxes that overlap: greedy non-maximum suppression.
 
-    From the best score down, a box is kept unless one kept before overlaps it by more than ``iou_threshold``.
+    From the best score down, a box is kept unless a box that is already kept overlaps it by more than
+    ``iou_threshold``.
     Memory is O(N), time O(N x kept).
 
     Args:
         boxes_xyxy: ``[N, 4]``, float32 or float64, ``x1, y1, x2, y2`` in any one unit. Overlaps are computed
             in this dtype and compared with the threshold as given, not rounded to this dtype.
-        scores: ``[N]``, float32 or float64; used for ranking only.
-        iou_threshold: in [0, 1]. Suppression asks for ``iou > iou_threshold``: a box exactly at it stays.
-        classes: ``[N]``, any integer dtype: boxes of different classes never suppress each other. No box is
-            shifted for that, so overlaps are those of the boxes as given. None: any box suppresses any.
+        scores: ``[N]``, float32 or float64. They only rank the boxes.
+        iou_threshold: in [0, 1]. A box is suppressed if ``iou > iou_threshold``; a box exactly at it stays.
+        classes: ``[N]``, any integer dtype. Boxes of different classes never suppress each other. No box is
+            shifted for that, so overlaps are those of the boxes as given. None: any box may suppress any.
 
     Returns:
-        ``[kept]``, int64: indices into the input, best score first; equal scores keep the order of the input.
+        ``[kept]``, int64: indices into the input, best score first. Equal scores keep the order of the input.
 
     Raises:
         RequestError: a shape, a dtype or a length does not fit, or the threshold lies outside [0, 1].
 
     Odd input is no error, and torchvision treats it the same:
         - no boxes: an empty result.
-        - a box without area overlaps another by 0, or by 0/0 = NaN where neither has area; NaN exceeds no
-          threshold. So it stays and suppresses nothing, duplicates of it included.
+        - a box without area overlaps another by 0, or by 0/0 = NaN if neither has area. NaN exceeds no
+          threshold. So it stays and suppresses nothing, not even its duplicates.
         - a box with ``x2 < x1`` or ``y2 < y1`` intersects nothing. So it stays and suppresses nothing.
         - a box with a NaN coordinate or an infinite side overlaps by NaN or 0. So it stays and suppresses
           nothing.
         - a NaN score ranks above every number, +inf included; several NaNs are equal. A score of -inf ranks
-          last and no score is too low to be kept: filter by score first.
+          last. No score is too low to be kept: filter by score first.
 
-    On equal scores torchvision's own order is undefined, for it sorts without asking for stability. The order
-    here is what a stable sort gives it.
+    torchvision's own order of equal scores is undefined, because its sort is not stable. The order here is
+    that of a stable sort.
     """
     _require_boxes("boxes_xyxy", boxes_xyxy)
     count = len(boxes_xyxy)
@@ -80,7 +81,7 @@ def nms(
 
     order = _descending(scores)
     suppression = _Suppression(boxes_xyxy.dtype, count, float(iou_threshold))
-    # Overflow and 0/0 have the defined outcomes above, so a warning would be no news.
+    # The results of overflow and 0/0 are defined above, so a warning would not help.
     with np.errstate(all="ignore"):
         if classes is None:
             ranks = suppression.keep(_columns(boxes_xyxy[order]))
@@ -97,8 +98,8 @@ def iou_one_to_many(box: Floats, boxes: Floats) -> Floats:
         boxes: ``[N, 4]``, the same dtype, format and unit.
 
     Returns:
-        ``[N]``, the same dtype, in [0, 1]: 0 for what does not intersect, NaN where the areas add up to 0,
-        where both are infinite and where a coordinate is NaN.
+        ``[N]``, the same dtype, in [0, 1]: 0 if the boxes do not intersect; NaN if the areas add up to 0, if
+        both are infinite, or if a coordinate is NaN.
 
     Raises:
         RequestError: a shape or a dtype does not fit.
@@ -150,9 +151,9 @@ def _require_vector(name: str, values: NDArray[Any], count: int) -> None:
 
 
 def _descending(scores: Floats) -> Indices:
-    """Indices of the scores, highest first, NaN before all, equal ones in their own order.
+    """Indices of the scores, highest first. NaN comes before all. Equal scores keep their order.
 
-    Negated scores would send NaN to the other end. Sorting back to front and reading backwards does not.
+    Sorting negated scores would put NaN last. So the scores are reversed, sorted, and read backwards.
     """
     backwards: Indices = np.argsort(scores[::-1], kind="stable")[::-1]
     return len(scores) - 1 - backwards
@@ -170,15 +171,15 @@ def _columns(boxes: Floats) -> Floats:
 class _Tile:
     """Scratch for the overlaps of up to ``pairs`` pairs of boxes, written in place over and over.
 
-    Each operation is the one that torchvision's kernel does for that pair, in its order and dtype. The one
-    difference is ``maximum(NaN, 0)``, which is 0 in C++: it needs a box whose area is NaN, and that makes the
-    IoU NaN in both.
+    Each operation is that of torchvision's kernel for the pair, in the same order and dtype. The only
+    difference is ``maximum(NaN, 0)``, which is 0 in C++. It needs a box whose area is NaN, and then the IoU
+    is NaN in both.
     """
 
     def __init__(self, dtype: np.dtype[Any], pairs: int) -> None:
         self.pairs = pairs
         self._planes = [np.empty(pairs, dtype=dtype) for _ in range(3)]
-        # maximum() against a plane of zeros is vectorised; against one zero it was five times slower.
+        # maximum() of two planes is vectorised; of a plane and one zero it was five times slower.
         self._zeros = np.zeros(pairs, dtype=dtype)
 
     def iou(self, first: Floats, second: Floats) -> Floats:
@@ -208,8 +209,9 @@ class _Tile:
 class _Suppression:
     """Greedy suppression of boxes that come best first, as ``[5, N]`` columns, with scratch of a fixed size.
 
-    The better half is solved; what it suppresses is dropped from the other half; what remains of that is
-    solved. So NumPy sees large tiles, most boxes are gone after few comparisons, and no N x N matrix exists.
+    The better half is solved first. The boxes that it suppresses are dropped from the other half. Then the
+    rest of that half is solved. So NumPy gets large tiles, most boxes are gone after few comparisons, and no
+    N x N matrix is made.
     """
 
     def __init__(self, dtype: np.dtype[Any], count: int, threshold: float) -> None:
@@ -228,8 +230,8 @@ class _Suppression:
         over &= _EARLIER[:count, :count]
         if labels is not None:
             over &= labels[:, np.newaxis] == labels
-        # A box is kept if no kept box exceeds the threshold with it. Only earlier boxes can, so each round
-        # settles at least one more box, in practice most; what a round leaves unchanged is the greedy answer.
+        # A box is kept if it exceeds the threshold with no kept box before it. So each round settles at least
+        # one more box, in practice most. When a round changes nothing, the answer is the greedy one.
         kept = ~over.any(axis=0)
         while True:
             settled = ~over[kept].any(axis=0)
@@ -276,9 +278,9 @@ class _Suppression:
 def _rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
     """The greatest number of this dtype that is not above the threshold.
 
-    torchvision compares a float32 overlap with a float64 threshold. For an overlap of this dtype, exceeding
-    the threshold is the same as exceeding this number, and no tile needs converting. Rounding to nearest is
-    not the same: float32 rounds 1/3 up, and an overlap of 1/3, rounded up too, would no longer exceed it.
+    torchvision compares a float32 overlap with a float64 threshold. An overlap of this dtype exceeds the
+    threshold if and only if it exceeds this number, so no tile has to be converted. The nearest number would
+    not do: float32 rounds 1/3 up, and an overlap of 1/3, also rounded up, would no longer exceed it.
     """
     rounded: np.floating[Any] = dtype.type(threshold)
     if float(rounded) > threshold:
@@ -287,9 +289,9 @@ def _rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
 
 
 def _keep_by_class(suppression: _Suppression, boxes: Floats, classes: Integers) -> Indices:
-    """Positions of the boxes that are kept among their own class, ascending, where boxes come best first."""
+    """Positions of the boxes that are kept within their class, ascending. ``boxes`` come best first."""
     if classes.min() >= 0 and classes.max() <= np.iinfo(np.uint16).max:
-        # NumPy's stable sort of 16-bit integers is a radix sort, twenty times faster than that of wider ones.
+        # NumPy's stable sort of 16-bit integers is a radix sort, twenty times as fast as of wider ones.
         classes = classes.astype(np.uint16)
     grouped = np.argsort(classes, kind="stable")
     columns = _columns(boxes[grouped])
@@ -304,9 +306,9 @@ def _keep_by_class(suppression: _Suppression, boxes: Floats, classes: Integers) 
 
 
 def _runs(labels: Integers) -> list[tuple[int, int]]:
-    """Start and end of runs of sorted labels: one large class, or as many small ones as fit a leaf together.
+    """Start and end of runs of sorted labels: one large class, or as many small ones as fit one leaf.
 
-    Small classes share a leaf: a call for each would cost more than comparing pairs across classes does.
+    Small classes share a leaf, because a call for each would take longer than comparing across classes.
     """
     ends = [*(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist(), len(labels)]
     runs = []

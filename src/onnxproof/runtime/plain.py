@@ -1,8 +1,8 @@
 """Any ONNX file, also one that onnxproof did not write: its interface, and its outputs as arrays.
 
-What the outputs mean is not known here. A picture can be given to an input of three channels; which
-normalisation the model was trained with is not in the file either, so pixels come in [0, 1] (or as they
-are), and a model that wants more gets an array.
+Such a file does not say what its outputs mean. An input of three channels takes a picture. The file does not
+say how the model normalises pixels either, so they are given in [0, 1] or as they are; for a model that needs
+more, give an array.
 """
 
 import math
@@ -27,17 +27,18 @@ from onnxproof.runtime.session import CPU, SessionSettings, first_line, model_fi
 Array = NDArray[Any]
 
 NO_VERSION = 2**63 - 1
-"""ONNX Runtime's model version of a file that states none."""
+"""The model version that ONNX Runtime returns for a file that states none."""
 
 ROWS = 8
-"""Rows whose arg-max a summary names."""
+"""A summary names the arg-max of at most this many rows."""
 
 PICTURE_DTYPES = ("float32", "uint8")
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLayout:
-    """How a picture is laid into an input: the axes' order, and a fixed height and width or None."""
+    """How a picture is laid into an input. ``order`` is "NCHW" or "NHWC". ``height`` and ``width`` are in px,
+    and None if dynamic."""
 
     order: str
     height: int | None
@@ -60,7 +61,7 @@ class PlainModel:
         return METADATA_KEY in self.metadata
 
     def to_json(self) -> dict[str, Any]:
-        """What the file says of itself; "task" is null, as the file names none."""
+        """What the file says of itself. "task" is null, because the file names none."""
         about = self.session.get_modelmeta()
         return {
             "file": str(self.file),
@@ -76,17 +77,17 @@ class PlainModel:
         }
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        """The outputs by name, for one array an input; a sequence or map comes as a list or dict.
+        """The outputs by name, for one array for each input. A sequence or map is returned as a list or dict.
 
-        Raises RequestError where names, dtypes, ranks or fixed sizes are not the file's, or where
-        ONNX Runtime cannot run these sizes.
+        Raises RequestError if names, dtypes, ranks or fixed sizes are not the file's, or if ONNX Runtime
+        cannot run these sizes.
         """
         self.require_names(arrays)
         for port in self.inputs:
             port.check(arrays[port.name])
         names = [port.name for port in self.outputs]
         feeds = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        # 0-d arrays come out of ascontiguousarray with one axis.
+        # ascontiguousarray gives 0-d arrays an axis.
         feeds = {name: feed.reshape(arrays[name].shape) for name, feed in feeds.items()}
         try:
             # ONNX Runtime's exceptions have no common public base below Exception.
@@ -102,7 +103,7 @@ class PlainModel:
             ) from error
 
     def require_names(self, names: Mapping[str, object]) -> None:
-        """RequestError where an input has nothing given, or something is given for no input."""
+        """Raise RequestError if an input is missing, or if a name is not an input's."""
         expected = {port.name for port in self.inputs}
         missing = [port for port in self.inputs if port.name not in names]
         unknown = sorted(names.keys() - expected)
@@ -115,14 +116,15 @@ class PlainModel:
             )
 
     def input_named(self, name: str) -> Port:
-        """The input of that name; RequestError where there is none."""
+        """The input of that name. Raises RequestError if there is none."""
         for port in self.inputs:
             if port.name == name:
                 return port
         raise RequestError(f'the file has no input "{name}"; there are: {self._list_inputs()}')
 
     def picture_input(self, given: Collection[str] = ()) -> Port:
-        """The one input, of those not ``given``, that a picture fits; PictureError if none or several do."""
+        """The only input, besides those ``given``, that a picture fits. Raises PictureError if none does, or
+        if several do."""
         free = [port for port in self.inputs if port.name not in given]
         fitting = []
         for port in free:
@@ -134,7 +136,7 @@ class PlainModel:
         if len(fitting) == 1:
             return fitting[0]
         if len(free) == 1:
-            layout_of(free[0])  # raises, with what is in the way
+            layout_of(free[0])  # raises, and says why the picture does not fit
         count = f"{len(fitting)} inputs" if fitting else "no input that is still free"
         raise PictureError(
             f"{count} can take a picture; there are: {self._list_inputs()}: "
@@ -151,17 +153,17 @@ def load_plain(
     """Load any ONNX file (or a bundle's) to run it with arrays.
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). Raises
-    ModelFileError where the file is missing or broken.
+    ModelFileError if the file is missing or broken.
     """
     file = model_file(path)
     return PlainModel(open_session(file, SessionSettings(tuple(providers), threads)), file)
 
 
 def layout_of(port: Port) -> PictureLayout:
-    """How a picture fits an input; PictureError, with what is in the way, where it does not.
+    """How a picture fits an input. Raises PictureError, which says why, if it does not.
 
-    The axis with three entries holds the channels: the second is "NCHW", the last "NHWC"; where both
-    have three, "NCHW", which is PyTorch's.
+    The axis of size 3 holds the channels: the second in "NCHW", the last in "NHWC". If both have size 3,
+    "NCHW" is chosen, which is PyTorch's.
     """
 
     def refuse(why: str) -> PictureError:
@@ -189,11 +191,11 @@ def layout_of(port: Port) -> PictureLayout:
 
 
 def picture_array(picture: Picture, port: Port, *, scale: float = 1.0) -> tuple[Array, str]:
-    """A picture as the array for an input, [1, 3, H, W] or [1, H, W, 3] in RGB, and what was done.
+    """A picture as the array for an input, [1, 3, H, W] or [1, H, W, 3] in RGB, and what was done to it.
 
-    A fixed height or width is stretched to, a dynamic one is the picture's own. float32 pixels are in
-    [0, ``scale``], uint8 pixels in 0..255. Raises PictureError where the picture cannot be read, or
-    does not fit the input.
+    The picture is stretched to a fixed height or width; a dynamic one is the picture's own. float32 pixels
+    are in [0, ``scale``], uint8 pixels in 0..255. Raises PictureError if the picture cannot be read, or if
+    it does not fit the input.
     """
     layout = layout_of(port)
     image = read_picture(picture)
@@ -218,17 +220,20 @@ def picture_array(picture: Picture, port: Port, *, scale: float = 1.0) -> tuple[
 def gather(
     model: PlainModel, given: Sequence[str], *, scale: float = 1.0
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The inputs that texts name, and what was done to pictures.
+    """Arrays by input name from texts, and what was done to pictures. Each text is one of these:
 
-    Each text is NAME=FILE, where the file is a .npy, a .npz (its array of that name, or its only one) or
-    a picture (``scale`` as in ``picture_array``); or a .npz alone, which holds inputs by name; or a .npy
-    alone, where there is one input. Raises RequestError where a name or a file is not there, or a name
-    comes twice; PictureError as ``picture_array``. Nothing is checked against the inputs' shapes.
+    - NAME=FILE. The file is a .npy, a .npz (its array of that name, or its only one) or a picture
+      (``scale`` as in ``picture_array``).
+    - A .npz alone, which holds inputs by name.
+    - A .npy alone, if the model has one input.
+
+    Raises RequestError if a name or a file does not exist, or if a name comes twice; PictureError as
+    ``picture_array``. The arrays' shapes are not checked.
     """
     arrays: dict[str, Array] = {}
     notes: list[str] = []
     for text in given:
-        # By the inputs' names, since a name or a path may hold an equals sign itself.
+        # Compared with the inputs' names, because a name or a path may itself hold an equals sign.
         port = next((port for port in model.inputs if text.startswith(f"{port.name}=")), None)
         if port is None:
             found = _arrays_alone(model, text)
@@ -251,7 +256,7 @@ def _arrays_alone(model: PlainModel, text: str) -> dict[str, Array]:
     if not text.lower().endswith((".npy", ".npz")) or ("=" in text and not Path(text).is_file()):
         name, equals, _ = text.partition("=")
         if equals:
-            model.input_named(name)  # raises, with the names that there are
+            model.input_named(name)  # raises, and lists the names
         raise RequestError(
             f"--input {text}: expected NAME=FILE (a .npy, a .npz or a picture), or a .npz alone with "
             "arrays named as the inputs are"
@@ -279,8 +284,8 @@ def _one_array(name: str, file: str) -> Array:
 def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the name "".
 
-    Nothing in the file is run: arrays of Python objects are refused. Raises RequestError where the
-    file is missing or of another form.
+    No code in the file is run: arrays of Python objects are refused. Raises RequestError if the file is
+    missing or has another form.
     """
     file = Path(path)
     advice = "write it with numpy.save or numpy.savez"
@@ -300,7 +305,7 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
 def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
 
-    Raises RequestError where the file cannot be written; an older file stays as it was then.
+    Raises RequestError if the file cannot be written; an older file is then as it was.
     """
     with (
         explained(Path(path), kind="file"),
@@ -314,11 +319,11 @@ def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None
 
 
 def summarize(value: Any) -> dict[str, Any]:
-    """An output in a few numbers, as a JSON object: dtype, shape, and what can be said of the values.
+    """An output's dtype, its shape, and a summary of its values, as a JSON object.
 
-    "min", "max" and "mean" are of the finite values (absent where there are none), "not_finite" counts
-    the others. "argmax" is along the last axis of one or two axes, one index or one a row (the first
-    ``ROWS``). A sequence or a map has its Python type and its length.
+    "min", "max" and "mean" are of the finite values, and absent if there are none. "not_finite" counts the
+    others. "argmax" is along the last axis, for finite floats with one or two axes: one index, or one for
+    each of the first ``ROWS`` rows. A sequence or a map has its Python type as dtype and its length as shape.
     """
     if not isinstance(value, np.ndarray):
         return {"dtype": type(value).__name__, "shape": [len(value)] if hasattr(value, "__len__") else []}
@@ -338,7 +343,8 @@ def summarize(value: Any) -> dict[str, Any]:
 
 
 def values_json(value: Any, limit: int) -> Any:
-    """The values of an output as JSON, null where not finite; None where there are more than ``limit``."""
+    """The values of an output as JSON, with null for what is not finite. None if an array has more than
+    ``limit`` values."""
     if isinstance(value, np.ndarray):
         return None if value.size > limit else values_json(value.tolist(), limit)
     if isinstance(value, list):

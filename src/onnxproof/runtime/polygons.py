@@ -1,4 +1,4 @@
-"""Binary masks as polygons, exact to the pixel's edge.
+"""Binary masks as polygons along the edges of their pixels.
 
 Needs shapely, which the base install does without: ``pip install 'onnxproof[polygons]'``.
 """
@@ -15,14 +15,16 @@ from onnxproof.errors import RequestError
 def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
     """The outlines of a mask [H, W]: vertices [k, 2] (x, y) on the pixels' edges, in pixels.
 
-    A pixel covers the square from (x, y) to (x + 1, y + 1). The polygons do not overlap, and together
-    they cover the mask's pixels and no other. Pixels that touch at a corner alone are in two polygons.
-    A list of polygons cannot say holes, so a part that has some is cut through them by horizontal
-    lines, into pieces that have none. Each polygon starts at its highest vertex, of these the leftmost,
-    and goes clockwise on the screen; its first vertex is not repeated, and none lies on a straight
-    line between its neighbours. The polygons are in the order of their first vertices, row by row.
+    A pixel covers the square from (x, y) to (x + 1, y + 1). The polygons do not overlap. Together they cover
+    the mask's pixels and no others. Pixels that touch only at a corner are in two polygons. A list of
+    polygons has no holes, so a part with holes is cut through them along horizontal lines, into pieces
+    without holes.
 
-    Raises RequestError where shapely is not installed.
+    Each polygon starts at its highest vertex (the leftmost of several) and goes clockwise on the screen. Its
+    first vertex is not repeated, and no vertex lies on a straight line between its neighbours. The polygons
+    are in the order of their first vertices, row by row.
+
+    Raises RequestError if shapely is not installed.
     """
     shapely = _shapely()
     if not mask.any():
@@ -33,7 +35,7 @@ def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
 
 
 def _shapely() -> Any:
-    # Imported here, since the runtime does without it as long as nobody asks for polygons.
+    # Imported here, because the runtime needs it only for polygons.
     try:
         return importlib.import_module("shapely")
     except ImportError as error:
@@ -46,8 +48,9 @@ def _shapely() -> Any:
 def _parts(mask: NDArray[np.bool_], shapely: Any) -> list[Any]:
     """The parts of a mask as shapely's polygons, with their holes.
 
-    The lines between pixels that differ divide the plane into faces, each wholly in the mask or wholly
-    out of it. The pixel at a face's highest, then leftmost vertex is in the face, so it tells which.
+    The lines between pixels that differ divide the plane into faces. Each face is either in the mask or out
+    of it. The pixel at a face's highest, then leftmost vertex is in the face, so the mask's value there says
+    which.
     """
     rows, starts, ends = _runs(mask)
     across = np.stack((starts, rows, ends, rows), axis=-1)
@@ -62,9 +65,10 @@ def _parts(mask: NDArray[np.bool_], shapely: Any) -> list[Any]:
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The straight lines along rows between pixels that differ: row, and first and last column, each [k].
+    """The straight lines along rows between pixels that differ: row, first and last column, each [k].
 
-    A run ends where the side changes on which the mask lies: there a line along a column crosses.
+    A line ends at the column at which the mask changes from one of its sides to the other, because a line
+    along a column crosses there.
     """
     sides = np.pad(np.diff(np.pad(mask.astype(np.int8), ((1, 1), (0, 0))), axis=0), ((0, 0), (1, 1)))
     turns = sides[:, 1:] != sides[:, :-1]
@@ -74,7 +78,7 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _without_holes(part: Any, shapely: Any) -> list[Any]:
-    """A polygon in pieces without holes: cut along a row through the middle hole, again and again."""
+    """A polygon in pieces without holes. A piece with holes is cut along a row through the middle one."""
     pieces, todo = [], [part]
     while todo:
         polygon = todo.pop()
@@ -85,7 +89,7 @@ def _without_holes(part: Any, shapely: Any) -> list[Any]:
         cut = np.sort((holes[:, 1] + holes[:, 3]) // 2)[len(holes) // 2]
         x0, y0, x1, y1 = shapely.bounds(polygon)
         halves = shapely.intersection(polygon, shapely.box(x0, [y0, cut], x1, [cut, y1]))
-        touching = shapely.get_parts(halves)  # among them points and lines, where an edge is on the cut
+        touching = shapely.get_parts(halves)  # points and lines among them, if an edge is on the cut
         todo += touching[shapely.area(touching) > 0].tolist()
     return pieces
 
@@ -106,7 +110,7 @@ def _outline(ring: NDArray[np.float64]) -> NDArray[np.int64]:
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     points = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
     x, y = points.T
-    # Twice the signed area (the shoelace formula): positive where x to y is clockwise, y pointing down.
+    # Twice the signed area (the shoelace formula): positive if x to y is clockwise, with y downward.
     if np.dot(x, np.roll(y, -1)) < np.dot(np.roll(x, -1), y):
         points = points[::-1]
     return np.roll(points, -int(np.lexsort(points.T)[0]), axis=0)

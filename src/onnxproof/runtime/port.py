@@ -24,8 +24,8 @@ _DTYPES = {
 class Port:
     """An input or output as the file declares it.
 
-    ``dtype`` is NumPy's name, or ONNX Runtime's where NumPy has none (bfloat16, a sequence, a map). An
-    axis is an int where it is fixed, a name where it is dynamic, None where it is dynamic and nameless.
+    ``dtype`` is NumPy's name, or ONNX Runtime's if NumPy has none (bfloat16, a sequence, a map). An axis is
+    an int if it is fixed, a name if it is dynamic, and None if it is dynamic without a name.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Port:
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     def check(self, array: Array) -> None:
-        """RequestError where an array has another dtype, rank or fixed size than the input."""
+        """Raise RequestError if an array has another dtype, rank or fixed size than the input."""
         text = array.dtype.kind in "UO" and self.dtype == "string"
         fits = array.ndim == len(self.shape) and all(
             got == axis for got, axis in zip(array.shape, self.shape, strict=True) if isinstance(axis, int)

@@ -1,5 +1,4 @@
-"""Run a bundle or a lone ONNX file on a picture, on arrays or on both, with ONNX Runtime and the file's own
-metadata."""
+"""Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,17 +28,17 @@ RAW_ADVICE = (
     "command line --raw"
 )
 NO_PICTURE = b""
-"""Stands for the picture where only what comes beside it is looked at."""
+"""Takes the picture's place when only the other inputs are checked."""
 
 NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was decided on one picture, in its own coordinates, or on one row of arrays.
+    """The decisions on one picture, in its own coordinates, or on one row of arrays.
 
-    ``decisions`` is the task's own value; ``width`` and ``height`` are the picture's, or those of the array
-    in its place, None where the model takes no picture.
+    ``decisions`` is the task's own value. ``width`` and ``height``, in pixels, are the picture's, or those of
+    the array in its place. They are None if the model takes no picture.
     """
 
     decisions: Any
@@ -58,11 +57,10 @@ class Prediction:
         return get_task(self.contract.task).lines(self.decisions, self.contract.classes)
 
     def draw(self, picture: Picture) -> Image.Image:
-        """A copy of the picture with the decisions drawn on it; RequestError where the model takes none."""
+        """A copy of the picture with the decisions on it. Raises RequestError if the model takes none."""
         if self.width is None:
             raise RequestError(
-                "the model takes no picture, so where its decisions lie in one is not known: draw what they "
-                "say yourself"
+                "the model takes no picture, so its decisions have no place in one: draw them yourself"
             )
         return get_task(self.contract.task).draw(read_picture(picture), self.decisions, self.contract.classes)
 
@@ -86,13 +84,13 @@ class Predictor:
         """The decisions on one picture, on arrays by input name, or on a picture beside arrays.
 
         ``picture`` is a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB, for the input that
-        takes pictures; an array may stand in its place, laid in as the manifest's ``preprocess`` says, and
-        then boxes and masks are in that array's pixels. The arrays are one row: where an array lacks the
-        axis of one in front, it gets it.
+        takes pictures. In its place an array may be given for that input, preprocessed as the manifest's
+        ``preprocess`` says; then boxes and masks are in that array's pixels. The arrays hold one row. An
+        array without the first axis, of size 1, gets it.
 
-        Raises PictureError where the picture cannot be read or fitted, RequestError where the inputs
-        are not the model's in name, dtype, rank or declared size, hold several rows, or where the task
-        is raw, ModelFileError where ONNX Runtime cannot run the file.
+        Raises PictureError if the picture cannot be read or fitted. Raises RequestError if the inputs differ
+        from the model's in name, dtype, rank or declared size, if they hold several rows, or if the task is
+        raw. Raises ModelFileError if ONNX Runtime cannot run the file.
         """
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
@@ -114,7 +112,7 @@ class Predictor:
     def run(
         self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
     ) -> dict[str, Array]:
-        """The outputs as they are, by name, for inputs as ``predict`` takes them, of any number of rows.
+        """The raw outputs by name, for inputs as ``predict`` takes them, with any number of rows.
 
         Raises as ``predict`` does.
         """
@@ -122,7 +120,7 @@ class Predictor:
         return self._run(feeds, given=bool(inputs))
 
     def require_beside_picture(self, inputs: Mapping[str, Array]) -> None:
-        """RequestError where the model takes no picture, decides nothing, or takes other arrays beside a
+        """Raise RequestError if the model takes no picture, decides nothing, or takes other arrays beside a
         picture than ``inputs``."""
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
@@ -136,7 +134,7 @@ class Predictor:
     def _feeds(
         self, picture: Picture | None, inputs: Mapping[str, Array]
     ) -> tuple[dict[str, Array], Transform | None]:
-        """An array for each input, checked, and how the picture was laid in (None where none is taken)."""
+        """A checked array for each input, and the picture's transform (None if the model takes none)."""
         spec, transform = self.contract.preprocess, None
         self._require_names(picture, inputs)
         found: dict[str, Array] = {}
@@ -180,7 +178,7 @@ class Predictor:
             )
 
     def _require_sizes(self, feeds: Mapping[str, Array]) -> None:
-        """RequestError where a named axis has two sizes, or one that was not declared."""
+        """Raise RequestError if a named axis has two sizes, or one that is not declared."""
         dims = dims_by_name(self.contract.dims)
         seen: dict[str, tuple[int, str]] = {}
         for entry in self.contract.inputs:
@@ -195,8 +193,8 @@ class Predictor:
                     )
                 if axis in dims and not dims[axis].admits(size):
                     raise RequestError(
-                        f"input {entry.name}: {axis} is {size}, declared are the sizes {dims[axis]}: "
-                        "pad or cut the array, or export with other dims"
+                        f"input {entry.name}: {axis} is {size}, expected one of the declared sizes "
+                        f"{dims[axis]}: pad or cut the array, or export with other dims"
                     )
 
     def _sizes(self, feeds: Mapping[str, Array]) -> dict[str, int]:
@@ -214,7 +212,7 @@ class Predictor:
         return sizes
 
     def _run(self, feeds: Mapping[str, Array], *, given: bool) -> dict[str, Array]:
-        """``given`` says that some of the arrays are the user's own, and may be what is wrong."""
+        """Run the file. ``given`` says that some of the arrays are the user's own, and may be wrong."""
         names = [output.name for output in self.session.get_outputs()]
         try:
             # ONNX Runtime's exceptions have no common public base below Exception.
@@ -232,16 +230,16 @@ class Predictor:
 
 
 def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:
-    """The height and width of pictures that are laid in."""
+    """The height and width of an input array for pictures."""
     height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
     return height, width
 
 
 def _as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
-    """An array of the spec's dtype and rank, with the fixed sizes that it states; RequestError otherwise.
+    """An array that has the spec's dtype, rank and fixed sizes. Raises RequestError for any other.
 
-    One that lacks nothing but its first axis gets it, with the size 1, where that axis counts rows: it is
-    1, or an output's first (``rows``).
+    If only the first axis is missing and it counts rows, it is added, with size 1. It counts rows if the spec
+    says that it is 1, or if it is the first axis of an output (``rows``).
     """
     laid = np.asarray(array)
     first = spec.shape[0] if spec.shape else None
@@ -269,11 +267,10 @@ def load(
 ) -> Predictor:
     """Load a bundle (a folder) or a lone ``.onnx`` file that onnxproof wrote.
 
-    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses); ``overrides``
-    replace settings of the file's reading, such as "score_threshold",
-    "iou_threshold" and "top_k". Raises ModelFileError where the file is missing, broken or without
-    onnxproof's metadata, RequestError for a setting that the task does not have, or a value outside of
-    its range.
+    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``overrides``
+    replace settings of the file's reading, such as "score_threshold", "iou_threshold" and "top_k". Raises
+    ModelFileError if the file is missing, broken or without onnxproof's metadata, and RequestError for a
+    setting that the task does not have, or a value outside its range.
     """
     file = model_file(path)
     return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, overrides)
@@ -282,7 +279,7 @@ def load(
 def predictor_of(
     session: Any, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
 ) -> Predictor:
-    """A predictor on a session that is open already; ``file`` is for messages. Raises as ``load``."""
+    """A predictor on a session that is already open. ``file`` is for messages. Raises as ``load``."""
     manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
     _require_interface(session, manifest, file)
     known = manifest.contract.reading.settings()
@@ -329,7 +326,7 @@ def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:
 
 
 def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
-    """The manifest in an ONNX file's metadata; ModelFileError where there is none."""
+    """The manifest in an ONNX file's metadata. Raises ModelFileError if there is none."""
     text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
@@ -341,7 +338,7 @@ def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
 
 
 def read_manifest(bundle: Path) -> Manifest:
-    """The ``manifest.json`` of a bundle; ModelFileError where it is missing or broken."""
+    """The ``manifest.json`` of a bundle. Raises ModelFileError if it is missing or broken."""
     file = bundle / MANIFEST_FILE
     try:
         text = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From a picture to the model's input, and the way back for coordinates."""
+"""From a picture to the model's input, and from the input's coordinates back to the picture's."""
 
 import io
 import re
@@ -18,24 +18,24 @@ PADDING_GREY = 114
 """The grey of letterbox padding, 0..255, as in YOLOX (Ge et al. 2021, its reference code)."""
 
 TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
-"""What stands behind transparent pixels, RGB: white, as in a viewer or on a page.
+"""The background of transparent pixels, RGB: white, as in a viewer or on a page.
 
-The colours below full transparency are seen by nobody and are often leftovers of an editor, so they
-must not reach the model; of the backgrounds one could choose, drawings, icons and scans with an alpha
-channel are made for a light one.
+Nobody sees the colours of fully transparent pixels, and they are often leftovers of an editor, so they must
+not reach the model. White, because drawings, icons and scans with an alpha channel are made for a light
+background.
 """
 
 Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
-"""What a user may hand in: a path, the bytes of a picture file, a PIL image, or a uint8 array
+"""A picture as a user gives it: a path, the bytes of a picture file, a PIL image, or a uint8 array
 [H, W, 3] (RGB) or [H, W] (grey)."""
 
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
 """Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BIT_AS_32 = ("PNG", "PPM")
-"""Formats whose grey of 16 bits some Pillow versions hand over in 32 (mode "I"), still up to 65535."""
+"""Formats whose grey of 16 bits some Pillow versions return in 32 (mode "I"), with values up to 65535."""
 
-# The second is a warning, and an exception where the warnings' filters say so.
+# The second is a warning, which the warnings' filters may turn into an exception.
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -60,20 +60,20 @@ class Transform:
 
 
 def read_picture(picture: Picture) -> Image.Image:
-    """A picture as RGB of 8 bits, upright (EXIF orientation applied); of an animation the first frame.
+    """A picture as RGB of 8 bits, upright (EXIF orientation applied).
 
-    Grey, palettes and CMYK are converted as Pillow does; transparent pixels are laid on white
-    (``TRANSPARENT``); greys of 16 bits are scaled from 0..65535 to 0..255. Of a PIL image with several
-    frames, the one it stands at is taken.
+    Grey, palettes and CMYK are converted as Pillow does. Transparent pixels are laid on white
+    (``TRANSPARENT``). Greys of 16 bits are scaled from 0..65535 to 0..255. Of an animation, the first frame
+    is read; of a PIL image with several frames, the current one.
 
-    Raises PictureError where the file is missing or unreadable, or has more pixels than Pillow's
-    ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), where pixels are floats or integers of 32
-    bits, and where an array is of another form.
+    Raises PictureError if the file is missing or unreadable, if it has more pixels than Pillow's
+    ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), if pixels are floats or integers of 32 bits, or if
+    an array has another form.
     """
     if isinstance(picture, np.ndarray):
         return _upright(_from_array(picture), "the array")
     if isinstance(picture, Image.Image):
-        # Pillow reads a file's pixels when they are first asked for, which is here.
+        # Pillow reads a file's pixels only now, when they are first needed.
         return _upright(picture, "the picture")
     if isinstance(picture, bytes):
         return _decode(io.BytesIO(picture), "the picture", empty=not picture)
@@ -109,17 +109,17 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _decode(file: BinaryIO, name: str, *, empty: bool) -> Image.Image:
-    """The picture that a file holds. Its pixels are decoded only where there are not too many."""
+    """The picture that a file holds. Its pixels are decoded only if they are not too many."""
     if empty:
         raise _unreadable(name, EOFError("no bytes at all"))
     try:
         with Image.open(file) as image:
-            limit = Image.MAX_IMAGE_PIXELS  # None where a user has lifted it
+            limit = Image.MAX_IMAGE_PIXELS  # None if a user has lifted it
             if limit is not None and image.width * image.height > limit:
                 raise _too_large(name, image.width * image.height)
             return _upright(image, name)
     except _TOO_LARGE as error:
-        # The count stands in Pillow's message alone; the limit there is twice the one that a user sets.
+        # Only Pillow's message has the count. The limit in it is twice the one that a user sets.
         count = re.search(r"(\d+) pixels", str(error))
         raise _too_large(name, int(count[1]) if count else None) from error
     except PictureError:
@@ -131,18 +131,18 @@ def _decode(file: BinaryIO, name: str, *, empty: bool) -> Image.Image:
 def _too_large(name: str, pixels: int | None) -> PictureError:
     count = "too many" if pixels is None else f"{pixels:,}"
     return PictureError(
-        f"{name} is too large: {count} pixels, where {Image.MAX_IMAGE_PIXELS:,} are the limit; "
-        "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS where you trust its source"
+        f"{name} is too large: {count} pixels, expected at most {Image.MAX_IMAGE_PIXELS:,}; "
+        "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust its source"
     )
 
 
 def _unreadable(name: str, error: Exception) -> PictureError:
     """The error for a picture that Pillow cannot read.
 
-    On damaged files its readers raise what they like: besides OSError also SyntaxError, RuntimeError,
+    On damaged files its readers raise errors of many types: OSError, but also SyntaxError, RuntimeError,
     NotImplementedError, AttributeError, struct.error and others.
     """
-    # Pillow's own words for bytes that it does not know name the Python object that holds them.
+    # For bytes that it does not know, Pillow's message names the Python object that holds them.
     known = not isinstance(error, UnidentifiedImageError)
     reason = (str(error) or type(error).__name__) if known else "no picture that Pillow knows"
     return PictureError(f"{name} cannot be read ({reason}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
@@ -169,9 +169,9 @@ def _require_pixels(width: int, height: int, name: str) -> None:
 
 
 def _scale_down(image: Image.Image) -> Image.Image:
-    """RGB of a grey picture of 16 bits: 0..65535 to 0..255, rounded to the nearest.
+    """A grey picture of 16 bits as RGB: 0..65535 is scaled to 0..255 and rounded to the nearest.
 
-    Pillow's own conversion clips, so that everything above 255 is white.
+    Pillow's own conversion clips, which makes every value above 255 white.
     """
     values = np.asarray(image).astype(np.uint32)
     greys = ((values + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255
@@ -183,7 +183,7 @@ def _scale_down(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGB of a picture of 8 bits, transparent pixels laid on white."""
+    """A picture of 8 bits as RGB, with transparent pixels laid on white."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     canvas = Image.new("RGBA", image.size, (*TRANSPARENT, 255))
@@ -194,8 +194,8 @@ def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform
     """Lay a picture into the model's input.
 
     Returns the input, [1, 3, H, W] or [1, H, W, 3] as ``spec.layout`` says, with H and W among the
-    declared sizes, and the transform for the way back. Raises PictureError where the picture cannot
-    be read, or "crop" cannot keep its aspect within the declared sizes.
+    declared sizes, and the transform for the way back. Raises PictureError if the picture cannot be read,
+    or if "crop" cannot keep its aspect within the declared sizes.
     """
     resize = {"crop": _crop, "letterbox": _letterbox, "stretch": _stretch}[spec.resize]
     image = read_picture(picture)
@@ -223,15 +223,15 @@ def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transfor
     short = spec.size
     long_limit = spec.width.max if width >= height else spec.height.max
     if spec.width.fixed and spec.height.fixed:
-        # Classifiers see the centre alone, as they were trained: the ends are lost by intent.
+        # Classifiers get only the centre, as in their training: the ends are lost on purpose.
         resized_size = _with_short_side(width, height, short)
     else:
-        # A picture too long for the declared sizes is made smaller: cropping would lose its ends.
+        # A picture that is too long for the declared sizes is made smaller: a crop would lose its ends.
         if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
             short = min(width, height) * long_limit // max(width, height)
         ratio = min(width, height) / short if short else float("inf")
-        # Of a square the width is computed and the height given, as in the tutorial: now and then the
-        # division falls just short, and then the square loses a step.
+        # As in the tutorial, the width of a square is computed and its height given. Sometimes the division
+        # is rounded down, and the square's width is a step smaller.
         resized_size = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
     target = (spec.width.floor(resized_size[0]), spec.height.floor(resized_size[1]))
     if target[0] > resized_size[0] or target[1] > resized_size[1]:
@@ -247,8 +247,10 @@ def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transfor
 
 
 def _with_short_side(width: int, height: int, short: int) -> tuple[int, int]:
-    """The size with the short side at ``short`` pixels and the long one in proportion, rounded down in
-    integers: a float division can fall just short, and then a square is none."""
+    """The size with the short side at ``short`` pixels and the long one in proportion, rounded down.
+
+    The division is of integers: one of floats may be rounded down, so that a square is no square any more.
+    """
     return (short, height * short // width) if width < height else (width * short // height, short)
 
 

@@ -2,9 +2,9 @@
 
 The request is ``{"input_data": {"columns": ["image"], "index": [...], "data": [...]}}``: a data frame of
 one column. Each datum is a picture's file in base64, with or without line breaks and a ``data:`` URI's
-head; here also a path, relative to the working directory, or, where allowed, an http(s) URL. A datum may
-stand in a list of its own, as in a frame written row by row. "index" may be left out. The answer is a
-list with one object for each datum, in the request's order.
+head. Here it may also be a path, relative to the working directory, or, if allowed, an http(s) URL. A datum
+may be in a list of its own, as in a frame written row by row. "index" is optional. The answer is a list with
+one object for each datum, in the request's order.
 Schema: Microsoft, "Data schemas to train computer vision models with automated machine learning",
 learn.microsoft.com/azure/machine-learning/reference-automl-images-schema, online scoring.
 """
@@ -31,27 +31,27 @@ COLUMN = "image"
 EXAMPLE = '{"input_data": {"columns": ["image"], "data": ["<base64 of a picture>"]}}'
 
 DEEPEST = 100
-"""Levels of nesting that are read; a request has four."""
+"""The deepest nesting that is read. A request has four levels."""
 MOST_DIGITS = 1000
-"""Digits of a whole number that are read."""
+"""The most digits of a whole number that is read."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 LONGEST_PATH = 4096
-"""Characters; Linux's PATH_MAX. Longer text is not looked for on the disk."""
+"""Characters (Linux's PATH_MAX). Longer text is not taken for a path."""
 SHOWN = 100
-"""Characters of a datum that a message quotes, half from each end: a path is told by its end."""
+"""Characters of a datum that a message quotes: half from each end, because a path ends in the file's name."""
 
 FETCH_TIMEOUT_S = 10.0
-"""Seconds that a URL has to connect and to deliver everything."""
+"""Seconds to connect to a URL and to receive everything."""
 FETCH_LIMIT = 64 * 2**20
-"""Bytes that a URL may deliver; a picture at Pillow's limit of 89 megapixels is a JPEG of about half."""
+"""Bytes that a URL may deliver. A JPEG at Pillow's limit of 89 megapixels takes about half."""
 _CHUNK = 64 * 2**10
-"""Bytes read between two looks at the clock."""
+"""Bytes that are read between two checks of the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureRequest:
-    """The data of a request as JSON gave them, and the index of each."""
+    """The data of a request, as parsed from JSON, and the index of each."""
 
     data: tuple[Any, ...]
     index: tuple[Any, ...]
@@ -66,7 +66,7 @@ class PictureRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one datum: where the picture is and its prediction, or an error."""
+    """The result for one datum: the picture (its path or bytes) and its prediction, or an error."""
 
     index: Any
     picture: Path | bytes | None = None
@@ -79,9 +79,9 @@ class Answer:
 
 
 def parse_request(text: str | bytes) -> PictureRequest:
-    """The request that a JSON document holds; RequestError where it is of another form.
+    """The request in a JSON document. Raises RequestError if the document has another form.
 
-    What is wrong with a single datum is not found here but by ``answer``, in its place.
+    Errors of a single datum are not found here: ``answer`` returns them in the datum's place.
     """
     try:
         document = _loads(text)
@@ -104,10 +104,10 @@ def parse_request(text: str | bytes) -> PictureRequest:
 
 
 def _loads(text: str | bytes) -> Any:
-    """As ``json.loads``, but what makes only one value unreadable leaves the others readable.
+    """As ``json.loads``, but one value that cannot be read does not prevent reading the others.
 
     Bytes that are no text become U+FFFD, a number with too many digits becomes infinite, and what is nested
-    deeper than ``DEEPEST`` becomes an empty list: each is refused later, in the place of its datum.
+    deeper than ``DEEPEST`` becomes an empty list. Each is refused later, in the place of its datum.
     """
     if isinstance(text, bytes):
         text = text.removeprefix(codecs.BOM_UTF8).decode(json.detect_encoding(text), errors="replace")
@@ -139,7 +139,7 @@ def _flatten(text: str) -> str:
 
 
 def _table(value: Any, name: str, allowed: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
-    """``value`` if it is a JSON object with these keys. Settings that nothing would heed are refused."""
+    """``value`` if it is a JSON object with these keys. Others are refused: they would have no effect."""
     if not isinstance(value, dict):
         raise RequestError(f"{name} is {_kind(value)}; expected an object as in {EXAMPLE}")
     missing = [key for key in required if key not in value]
@@ -157,11 +157,11 @@ def answer(
     inputs: Mapping[str, Array] = NO_INPUTS,
     allow_urls: bool = False,
 ) -> Iterator[Answer]:
-    """The answers to a request, in its order, each computed when it is asked for.
+    """Yield the answers to a request, in its order.
 
-    ``inputs`` are arrays for the model's other inputs, the same beside every picture. Whatever goes wrong
-    with a datum is an error in its place. With ``allow_urls`` whoever wrote the request chooses what this
-    machine connects to. Raises RequestError where the model takes no picture or other ``inputs``.
+    ``inputs`` are arrays for the model's other inputs, the same for every picture. Any failure of a datum
+    becomes an error in its place. With ``allow_urls``, the writer of the request chooses what this machine
+    connects to. Raises RequestError if the model takes no picture, or takes other ``inputs``.
     """
     predictor.require_beside_picture(inputs)
     for index, datum in zip(request.index, request.data, strict=True):
@@ -176,13 +176,13 @@ def _answer_one(
         return Answer(index, picture, predictor.predict(picture, inputs))
     except OnnxproofError as error:
         return Answer(index, error=printable(str(error)))
-    except Exception as error:  # noqa: BLE001 - the other data are answered all the same
+    except Exception as error:  # noqa: BLE001 - the other data get their answers
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Answer(index, error=f"the datum cannot be used ({printable(_shorten(reason))})")
 
 
 def files_named(request: PictureRequest) -> tuple[Path, ...]:
-    """The files on this machine that a request's data name."""
+    """The files on this machine that are named in a request's data."""
     data = (datum[0] if isinstance(datum, list) and len(datum) == 1 else datum for datum in request.data)
     return tuple(Path(datum) for datum in data if isinstance(datum, str) and _names_file(datum))
 
@@ -190,8 +190,8 @@ def files_named(request: PictureRequest) -> tuple[Path, ...]:
 def find_picture(datum: Any, *, allow_urls: bool = False) -> Path | bytes:
     """The file that a datum names, or the bytes that it holds or that its URL delivers.
 
-    Text that names a file which exists is taken as its path, any other as base64. Raises PictureError
-    where it is neither, and for a URL that is not allowed or does not deliver.
+    Text that names an existing file is taken as its path, any other text as base64. Raises PictureError if
+    it is neither, or if it is a URL that is not allowed or cannot be fetched.
     """
     if isinstance(datum, list) and len(datum) == 1:
         (datum,) = datum  # a row of the frame
@@ -251,17 +251,18 @@ def _from_data_uri(uri: str) -> bytes:
 
 
 def _decode(text: str) -> bytes:
-    """Base64 (RFC 4648, section 4), line breaks and spaces anywhere; PictureError with the bare reason."""
+    """Decode base64 (RFC 4648, section 4) with white space anywhere. Raises PictureError with the reason."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:  # the second for characters beyond ASCII
+    except (binascii.Error, ValueError) as error:  # ValueError for characters beyond ASCII
         raise PictureError(str(error)) from error
 
 
 def fetch(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, limit: int = FETCH_LIMIT) -> bytes:
     """What an http(s) URL delivers within ``timeout_s`` seconds and ``limit`` bytes.
 
-    Redirections are followed to other http(s) URLs alone. Raises PictureError otherwise.
+    Redirections are followed only to other http(s) URLs. Raises PictureError if it delivers no answer, or
+    too late, or too much.
     """
     # Not urllib's default opener, which would follow a redirection to FTP.
     opener = urllib.request.OpenerDirector()

@@ -1,4 +1,4 @@
-"""Open an ONNX file in ONNX Runtime: the one place that does."""
+"""Open an ONNX file in ONNX Runtime. No other module does."""
 
 import importlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 
 MODEL_FILE = "model.onnx"
 QUIET = 4
-"""ONNX Runtime's log severity "fatal": whatever fails is raised as well."""
+"""ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""
 CPU = "CPUExecutionProvider"
 
 Optimization = Literal["none", "basic", "extended", "all"]
@@ -33,9 +33,11 @@ LEVELS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """How a file is opened. ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it
-    chooses). ``in_turn`` is for sessions that run in turn with others on the same cores and on many sizes.
-    ``optimized_to`` is where the optimized graph is written, None where it is not.
+    """How a file is opened.
+
+    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``in_turn`` is for
+    sessions that take turns with others on the same cores, and that run on many sizes. The optimized graph is
+    written to ``optimized_to``, unless that is None.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -52,9 +54,9 @@ class SessionSettings:
         options.graph_optimization_level = LEVELS[self.optimization]
         if self.in_turn:
             options.inter_op_num_threads = 1
-            # A spinning thread pool would steal the cores of whoever's turn it is.
+            # A spinning thread pool would take the cores from the session whose turn it is.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            # Memory planned for one size is kept for the next; with many sizes that only grows.
+            # Memory that is planned for one size is kept for the next: with many sizes it only grows.
             options.enable_mem_pattern = False
         if self.optimized_to is not None:
             options.optimized_model_filepath = str(self.optimized_to)
@@ -62,10 +64,10 @@ class SessionSettings:
 
 
 def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
-    """An ``onnxruntime.InferenceSession``, or a ``GuardedSession`` where the file's structure says that ONNX
+    """An ``onnxruntime.InferenceSession``, or a ``GuardedSession`` if the file's structure says that ONNX
     Runtime may crash or hang on it.
 
-    Raises ModelFileError where the file cannot be loaded, RequestError where a provider is not there.
+    Raises ModelFileError if the file cannot be loaded, RequestError if a provider is not there.
     """
     return _open(file, str(file), look_at(file), settings or SessionSettings())
 
@@ -80,7 +82,7 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
     try:
         session: Any
         if look.risk:
-            # Imported only here: what starts a process takes 3% of a cold start to import.
+            # Imported only here, because the import of subprocess and the like takes 3% of a cold start.
             guarded = importlib.import_module("onnxproof.runtime.guarded")
             session = guarded.GuardedSession(model, settings, name, look.risk)
         else:
@@ -103,15 +105,15 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
 
 def load_directly(model: str | bytes, settings: SessionSettings) -> ort.InferenceSession:
     """A session in this process. Raises whatever ONNX Runtime raises."""
-    # With its fallback ONNX Runtime prints to standard output and tries the same again.
+    # With its fallback on, ONNX Runtime prints to standard output, then tries the same again.
     return ort.InferenceSession(
         model, settings.to_options(), providers=list(settings.providers), enable_fallback=0
     )
 
 
 def _require_readable(session: Any, name: str) -> None:
-    """ModelFileError where NumPy has no array for an input or output; UnicodeDecodeError where a name or the
-    metadata is no text."""
+    """Raise ModelFileError if an input or output has more axes than NumPy's arrays can have, and
+    UnicodeDecodeError if a name or the metadata is not UTF-8."""
     about = session.get_modelmeta()
     _ = about.custom_metadata_map, about.producer_name, about.graph_name, about.description, about.domain
     for node in (*session.get_inputs(), *session.get_outputs()):
@@ -124,12 +126,12 @@ def _require_readable(session: Any, name: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without what follows its first line."""
+    """The first line of ONNX Runtime's message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def require_providers(providers: Sequence[str]) -> None:
-    """RequestError where an execution provider is not in the ONNX Runtime that is installed."""
+    """Raise RequestError if the installed ONNX Runtime lacks an execution provider."""
     available = ort.get_available_providers()
     missing = [provider for provider in providers if provider not in available]
     if missing:
@@ -140,7 +142,7 @@ def require_providers(providers: Sequence[str]) -> None:
 
 
 def model_file(path: str | PathLike[str]) -> Path:
-    """The ONNX file that a bundle's folder or a file's path names; ModelFileError where there is none."""
+    """The ONNX file at a path, or in the bundle's folder there. Raises ModelFileError if there is none."""
     given = Path(path)
     file = given / MODEL_FILE if given.is_dir() else given
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""The protobuf wire format, read field by field without copying what is not asked for.
+"""The protobuf wire format, read field by field. Only what a caller needs is copied.
 
 Format: protobuf.dev/programming-guides/encoding.
 """
@@ -9,15 +9,15 @@ from mmap import mmap
 Buffer = bytes | mmap
 
 MOST_FIELDS = 2_000_000
-"""Fields that are read of one file; about a second in Python. A network of 1,000 nodes has some 10,000."""
+"""The most fields that are read of one file, in about a second. A network of 1,000 nodes has some 10,000."""
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message, which protobuf refuses, too."""
+    """The bytes are no protobuf message. protobuf refuses them, too."""
 
 
 class NotReadError(Exception):
-    """What protobuf may read and this module does not."""
+    """The message has a part that this module does not read, though protobuf may."""
 
 
 class Wire:
@@ -28,10 +28,10 @@ class Wire:
         self.left = MOST_FIELDS
 
     def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """The fields of the message in ``data[at:end]``: (number, start, end) where the field holds bytes,
-        (number, value, -1) where it holds a varint. Fixed-size numbers are left out.
+        """The fields of the message in ``data[at:end]``: (number, start, end) if the field holds bytes,
+        (number, value, -1) if it holds a varint. Numbers of a fixed size are left out.
 
-        Raises WireError where the message is broken, NotReadError for groups and too many fields.
+        Raises WireError if the message is broken, NotReadError for groups and too many fields.
         """
         data = self.data
         while at < end:
@@ -75,7 +75,7 @@ class Wire:
             yield value
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
-        """A number, and where it ends."""
+        """A number, and the position after it."""
         data, value = self.data, 0
         for shift in range(0, 70, 7):
             if at >= end:

@@ -13,7 +13,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes whose numbers mean the same in float32, up to rounding."""
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-"""The dtypes that may stand in for one another where no value changes."""
+"""The dtypes that may stand in for one another if no value changes."""
 
 CODES = (
     "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "
@@ -28,7 +28,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     """The network in float32 with the checkpoint's tensors. Both must have the same names.
 
     ``called`` is what the network is called in the error, ``advice`` what to do about a wrong name or
-    shape. Raises CheckpointError where names, shapes or dtypes do not fit.
+    shape. Raises CheckpointError if names, shapes or dtypes do not fit.
     """
     expected = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     state = checkpoint.state_dict

@@ -326,13 +326,13 @@ LAID = np.zeros((1, 16, 16, 3), np.float32)
         pytest.param(
             None,
             {"scene": LAID.repeat(5, axis=0), "query": np.ones((5, 3), np.float32)},
-            r"rows is 5, declared are the sizes 1\.\.4",
+            r"rows is 5, expected one of the declared sizes 1\.\.4",
             id="above-what-was-declared",
         ),
         pytest.param(
             None,
             {"scene": LAID[:, :12], "query": row(1, 1, 1)},
-            r"lines is 12, declared are the sizes 8\.\.32 step 8",
+            r"lines is 12, expected one of the declared sizes 8\.\.32 step 8",
             id="between-two-steps",
         ),
         pytest.param(
