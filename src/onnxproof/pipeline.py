@@ -294,7 +294,7 @@ def compare_by_checkpoint(
         a,
         b,
         settings,
-        notes=asked.notes,
+        notes=(*wrapped.notes, *asked.notes),
         progress=progress,
     )
 
@@ -327,7 +327,7 @@ def bisect(
     refuse_inputs(written, [file, *files_read(source, job, onnx_file)])
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
-    result = replace(found.result, notes=asked.notes)
+    result = replace(found.result, notes=(*wrapped.notes, *asked.notes))
     if found.repro is not None:
         with explained(target):
             target.mkdir(parents=True, exist_ok=True)

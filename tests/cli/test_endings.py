@@ -113,7 +113,7 @@ def test_code_of_the_users_is_told_by_its_line(
     run: Run, job: Callable[..., Path], tmp_path: Path, places: dict[str, str], text: str
 ) -> None:
     file = job(**places)
-    ran = run("export", file, "--out", tmp_path / "dist", "--json")
+    ran = run("export", file, "--out", tmp_path / "dist", "--json", "--quiet")
     assert line_of(file, text) in tell_once(ran, 2)
     assert not list((tmp_path / "dist").glob("*"))
 

@@ -1,6 +1,11 @@
 """What each command writes to which stream, and with which exit code it ends."""
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -27,6 +32,11 @@ def document(ran: CompletedProcess[str]) -> Any:
     return json.loads(ran.stdout, parse_constant=refuse)
 
 
+def stages(ran: CompletedProcess[str]) -> list[str]:
+    """The lines of standard error, without the counts that a slow machine adds."""
+    return [line for line in ran.stderr.splitlines() if not re.search(r": \d+ of \d+ after \d+ s$", line)]
+
+
 @pytest.fixture
 def picture(small_job: Path) -> Path:
     return small_job.parent / "pictures" / "0.png"
@@ -50,8 +60,12 @@ def damaged(small_bundle: Path, tmp_path: Path) -> Callable[[float], Path]:
 
 def test_export_prints_a_table_and_where_the_bundle_is(run: Run, small_job: Path, tmp_path: Path) -> None:
     ran = run("export", small_job, "--out", tmp_path)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 0
+    capture, compare, draw = stages(ran)
+    assert (capture, draw) == ("capture", "draw")
+    assert compare.startswith("compare ")
     assert all(part in ran.stdout for part in TABLE), ran.stdout
+    assert not re.search("[\u2500-\u257f]|[ \t]$", ran.stdout, re.MULTILINE), ran.stdout
     assert ran.stdout.splitlines()[-1].startswith(f"{tmp_path / 'small'}: torchscript, opset 20, ")
 
 
@@ -68,9 +82,99 @@ def test_export_prints_json_and_the_table_beside_it(run: Run, small_job: Path, t
 
 def test_export_without_a_verdict_says_so(run: Run, small_job: Path, tmp_path: Path) -> None:
     ran = run("export", small_job, "--out", tmp_path, "--no-validate", "--json")
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, stages(ran)) == (0, ["capture", "draw"])
     assert document(ran)["parity"] is None
     assert not (tmp_path / "small" / "parity.json").exists()
+
+
+def test_a_quiet_command_says_nothing(run: Run, small_job: Path, small_bundle: Path, tmp_path: Path) -> None:
+    """Its exit code tells the verdict; with --json the document is printed alone."""
+    small = [part for dim in ("batch=1", "height=64", "width=64") for part in ("--set", f"dims.{dim}")]
+    wanted = ("--onnx", small_bundle / "model.onnx", "--quiet")
+    for ran in (
+        run("export", small_job, "--out", tmp_path, "--quiet", *small),
+        run("validate", small_job, *wanted),
+        run("compare", small_bundle / "model.onnx", small_bundle / "model.onnx", "--quiet", "--effort=quick"),
+        run("bisect", small_job, "--case", "0", *wanted),
+    ):
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", ""), ran
+    ran = run("validate", small_job, *wanted, "--json")
+    assert (ran.returncode, ran.stderr, document(ran)["verdict"]) == (0, "", "pass")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "onnxproof", *map(str, arguments)]
+
+
+def test_a_terminal_of_80_columns_breaks_no_word(small_bundle: Path) -> None:
+    """In a real pseudo-terminal: what ``inspect`` shows of a bundle."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "LINES": "24"}
+    with subprocess.Popen(command("inspect", small_bundle), stdout=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        try:
+            while part := os.read(leader, 65536):
+                shown += part
+        except OSError:  # Linux says so where the other end is closed
+            pass
+    os.close(leader)
+    assert process.returncode == 0
+    lines = shown.decode().splitlines()
+    too_long = [line for line in lines if len(line) > 80]
+    assert [line.rpartition("  ")[0].strip() for line in too_long] == ["checkpoint SHA-256"]  # one word of 64
+    piped = subprocess.run(
+        command("inspect", small_bundle), capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.decode().split() == piped.split()
+    assert len(lines) > len(piped.splitlines())
+
+
+def test_an_old_encoding_is_no_traceback(small_bundle: Path, tmp_path: Path) -> None:
+    """And JSON stays JSON, and the same document."""
+    model = onnx.load(small_bundle / "model.onnx")
+    model.metadata_props.add(key="café", value="猫 ≤ 😀")
+    del model.metadata_props[:-1]
+    onnx.save(model, tmp_path / "model.onnx")
+    said = {}
+    for encoding in ("ascii", "utf-8"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        for flags in ((), ("--json",)):
+            ran = subprocess.run(
+                command("inspect", tmp_path / "model.onnx", *flags),
+                capture_output=True,
+                env=environment,
+                check=False,
+            )
+            assert (ran.returncode, ran.stderr) == (0, b"")
+            if not flags:
+                assert "metadata caf" in ran.stdout.decode(encoding)
+        said[encoding] = json.loads(ran.stdout.decode("utf-8"))
+    assert said["ascii"] == said["utf-8"]
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code"),
+    [
+        pytest.param(">&-", 0, id="closed"),
+        pytest.param("2>&-", 0, id="errors-closed"),
+        pytest.param("> /dev/full", 2, id="full"),
+    ],
+)
+@pytest.mark.parametrize("flags", [pytest.param((), id="text"), pytest.param(("--json",), id="json")])
+def test_output_that_goes_nowhere_is_no_traceback(
+    small_bundle: Path, redirected: str, code: int, flags: tuple[str, ...]
+) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f'"$@" {redirected}', "bash", *command("inspect", small_bundle, *flags)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code, ran
+    expected = "onnxproof: standard output cannot be written (No space left on device)" if code else ""
+    assert ran.stderr.startswith(expected)
+    assert ran.stderr.count("\n") == (1 if code else 0), ran.stderr
 
 
 def test_validate_prints_json_and_the_table_beside_it(run: Run, small_bundle: Path, tmp_path: Path) -> None:
@@ -101,9 +205,8 @@ def test_a_failed_capture_is_exit_code_3(run: Run, small_job: Path, tmp_path: Pa
     assert ran.returncode == 3
     error = document(ran)["error"]
     assert (error["type"], error["exit_code"]) == ("ExportError", 3)
-    assert ran.stderr == f"onnxproof: {error['message']}\n"
-    assert ran.stderr.startswith("onnxproof: TorchScript could not capture the model: ")
-    assert ran.stderr.count("\n") == 1, ran.stderr[:1000]
+    assert stages(ran) == ["capture", f"onnxproof: {error['message']}"]
+    assert error["message"].startswith("TorchScript could not capture the model: ")
     assert list(tmp_path.iterdir()) == []
 
 

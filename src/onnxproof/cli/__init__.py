@@ -10,6 +10,7 @@ import click
 from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
+from onnxproof.cli._streams import patient_streams
 
 COMMANDS = {
     "export": "Export a job's checkpoint, prove the file, write a bundle.",
@@ -83,7 +84,7 @@ app.params.append(TRACEBACK)
 def main() -> None:
     """The console script. Errors go to standard error, in words, and set the exit code."""
     as_json = _asks_for("--json")
-    with document_only() if as_json else contextlib.nullcontext():
+    with patient_streams(), document_only() if as_json else contextlib.nullcontext():
         code = _ending.run(
             lambda: app(standalone_mode=False), as_json=as_json, with_traceback=_asks_for("--traceback")
         )

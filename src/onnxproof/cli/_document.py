@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from onnxproof.cli._streams import OUTPUT, cannot_write
 from onnxproof.text import json_text
 
 STDOUT, STDERR = 1, 2
@@ -43,12 +44,17 @@ def document_only() -> Iterator[None]:
 
 
 def show_json(document: Any) -> None:
-    """Print one JSON document on standard output, in UTF-8."""
+    """Print one JSON document on standard output, in UTF-8. Raises RequestError if that cannot be written."""
     text = json_text(document)
     kept = _kept.get()
     if kept is None:
         click.echo(text)
         return
     rest = f"{text}\n".encode()
-    while rest:
-        rest = rest[os.write(kept, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(kept, rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(OUTPUT, error) from error

@@ -18,7 +18,7 @@ import click
 
 from onnxproof.cli._document import STDOUT, show_json
 from onnxproof.cli._signals import Stopped, stopping_raises
-from onnxproof.errors import OnnxproofError
+from onnxproof.errors import OnnxproofError, RequestError
 from onnxproof.text import printable
 from onnxproof.usercode import failure, innermost_place, told_at, users_place
 
@@ -141,7 +141,9 @@ def _tell(ending: Ending, *, as_json: bool) -> None:
     if ending.text:
         click.echo(printable(ending.text), err=True)
     if as_json and ending.exit_code != BROKEN_PIPE:
-        show_json(ending.to_json())
+        # Standard output that cannot be written may be the very error that is told.
+        with contextlib.suppress(RequestError):
+            show_json(ending.to_json())
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

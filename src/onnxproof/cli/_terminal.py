@@ -1,28 +1,46 @@
 """What the commands that run for more than a second share: progress, verdicts, JSON."""
 
 import contextlib
+import io
 import sys
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
-from rich.console import Console
+import click
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.text import Text
 
+from onnxproof.cli._streams import is_utf8
 from onnxproof.progress import Progress as Report
+from onnxproof.progress import silent
 from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict
 
-LOG_WIDTH = 140
-"""Columns of a table that goes to a file or a pipe: wide enough that no cell is broken."""
+UNBROKEN = 1_000_000
+"""Columns of a file or a pipe: no line is that long."""
+
+TOLD_EVERY = 10.0
+"""Seconds between two lines of one stage."""
+
+IN_ASCII = str.maketrans({"≤": "<=", "…": "..."})
+"""What the tables' own words hold beyond ASCII."""
+
+quiet_option = click.option(
+    "--quiet",
+    is_flag=True,
+    help="Print nothing but errors, and with --json the document: no progress, no table.",
+)
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
@@ -35,10 +53,44 @@ class _Count(MofNCompleteColumn):
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Report]:
-    """Show a bar for each stage on standard error. Shows nothing if that is no terminal."""
+def progress(*, quiet: bool) -> Iterator[Report]:
+    """Tell each stage on standard error: a bar on a terminal, a line in a file or a pipe."""
     # Keep the stream of now: capture replaces sys.stderr to keep the exporters quiet.
-    console = Console(file=sys.stderr)
+    stream = sys.stderr
+    if quiet:
+        yield silent
+    elif stream.isatty():
+        with _bars(Console(file=stream)) as report:
+            yield report
+    else:
+        yield StageLines(stream)
+
+
+class StageLines:
+    """A Progress that writes a line for each stage, and one with counts every ten seconds of a long one."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._stage: str | None = None
+        self._began = self._told = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Write a line if the stage is new, or if its last line is ten seconds old."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._began = stage, now
+            self._write(stage, now)
+        elif total and now - self._told >= TOLD_EVERY:
+            self._write(f"{stage}: {done} of {total} after {now - self._began:.0f} s", now)
+
+    def _write(self, line: str, now: float) -> None:
+        self._told = now
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+
+@contextlib.contextmanager
+def _bars(console: Console) -> Iterator[Report]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -46,24 +98,36 @@ def progress() -> Iterator[Report]:
         _Count(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
+    with Progress(*columns, console=console, transient=True) as bars:
+        shown: tuple[str, TaskID] | None = None
 
         def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                for earlier in tasks.values():
-                    bars.stop_task(earlier)
-                    bars.update(earlier, visible=False)
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
+            nonlocal shown
+            if shown is None or shown[0] != stage:
+                if shown is not None:
+                    bars.remove_task(shown[1])
+                shown = stage, bars.add_task(stage, total=total or None)
+            bars.update(shown[1], completed=done, total=total or None)
 
         yield report
 
 
-def show_verdict(verdict: Verdict, *, json_only: bool) -> int:
+def show_verdict(verdict: Verdict, *, json_only: bool, quiet: bool) -> int:
     """Print the verdict's table, on standard error if JSON needs standard output. Returns the exit code."""
-    console = Console(stderr=json_only)
-    if not console.is_terminal:
-        console = Console(stderr=json_only, width=LOG_WIDTH)
-    console.print(verdict_table(verdict))
+    stream = sys.stderr if json_only else sys.stdout
+    if not quiet:
+        if stream.isatty():
+            Console(file=stream).print(verdict_table(verdict))
+        else:
+            stream.write(plain_text(verdict_table(verdict), ascii_only=not is_utf8(stream)))
+            stream.flush()
     return EXIT_CODES[verdict.status]
+
+
+def plain_text(table: RenderableType, *, ascii_only: bool = False) -> str:
+    """A table for a file or a pipe: no colours, no box, no blanks at the end of a line, no line broken."""
+    console = Console(file=io.StringIO(), width=UNBROKEN, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table)
+    text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    return text.translate(IN_ASCII) if ascii_only else text

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress
+from onnxproof.cli._terminal import progress, quiet_option
 from onnxproof.pipeline import bisect
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
 from onnxproof.validate.bisect.result import Bisection, Leaving
+from onnxproof.validate.report.notes import bare
 
 FOUND = 1
 """The exit code if nodes are named."""
@@ -48,6 +49,7 @@ FOUND = 1
     help="Replace a value of the job, or of a bundle's job.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@quiet_option
 def command(
     source: Path,
     case: str | None,
@@ -57,6 +59,7 @@ def command(
     trust: bool,
     overrides: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Name the nodes of an ONNX file that introduce error, and not those that only pass it on.
 
@@ -64,7 +67,7 @@ def command(
     BUNDLE names. Exit codes: 0 no node introduces more error than float rounding; 1 nodes are named; 2 the
     request is wrong; 4 it could not be run.
     """
-    with progress() as report:
+    with progress(quiet=quiet) as report:
         found = bisect(
             source,
             onnx_file=onnx_file,
@@ -77,7 +80,7 @@ def command(
         )
     if as_json:
         show_json(found.to_json())
-    else:
+    elif not quiet:
         click.echo("\n".join(map(one_line, _sentences(found))))
     return FOUND if found.nodes else 0
 
@@ -108,7 +111,7 @@ def _sentences(found: Bisection) -> Iterator[str]:
 
 
 def _measured(value: Leaving) -> Iterator[str]:
-    yield f"{value.output} should be {value.operation} of {value.module or 'the wrapper itself'}"
+    yield f"{value.output} should be {value.operation} of {bare(value.module) or 'the wrapper itself'}"
     if value.local is None:
         got = "nothing" if value.shape is None else f"the shape {list(value.shape)}"
         yield f"  got {got}, expected the shape {list(value.expected_shape)}"

@@ -6,7 +6,7 @@ import click
 
 import onnxproof
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress, quiet_option, show_verdict
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.runtime.predictor import model_files
@@ -48,6 +48,7 @@ COMPARISON_FILE = "comparison.json"
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of ONNX Runtime, and of PyTorch.")
 @click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@quiet_option
 def command(
     a: Path,
     b: Path,
@@ -62,6 +63,7 @@ def command(
     threads: int | None,
     out: Path | None,
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Compare the ONNX file B with the ONNX file A: before and after a simplifier, a version bump.
 
@@ -72,7 +74,7 @@ def command(
         check_folder(out)
         read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
         refuse_inputs([out / COMPARISON_FILE], read)
-    with progress() as report:
+    with progress(quiet=quiet) as report:
         verdict = onnxproof.compare(
             a,
             b,
@@ -87,7 +89,7 @@ def command(
             threads=threads,
             progress=report,
         )
-    code = show_verdict(verdict, json_only=as_json)
+    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
     document = verdict.to_json()
     if out is not None:
         with explained(out):

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress, quiet_option, show_verdict
 from onnxproof.pipeline import export
+from onnxproof.validate.report.notes import folded
 
 
 @click.command("export")
@@ -23,18 +24,21 @@ from onnxproof.pipeline import export
 )
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool) -> int:
+@quiet_option
+def command(
+    job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool, quiet: bool
+) -> int:
     """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>."""
-    with progress() as report:
+    with progress(quiet=quiet) as report:
         bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=report)
-    code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json)
+    code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
     if as_json:
         verdict = None if bundle.verdict is None else bundle.verdict.to_json()
         show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
-    else:
+    elif not quiet:
         manifest = bundle.manifest
         if bundle.verdict is None:
-            for note in bundle.notes:
+            for note in folded(bundle.notes):
                 click.echo(f"note: {note}", err=True)
         click.echo(
             f"{bundle.path}: {manifest.exporter}, opset {manifest.opset}, simplify {manifest.simplify}, "

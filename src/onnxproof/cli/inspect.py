@@ -1,6 +1,9 @@
 """onnxproof inspect."""
 
 import importlib
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.predictor import MANIFEST_FILE, predictor_of, read_manifest
 from onnxproof.text import one_line
+from onnxproof.validate.report.notes import for_people
 
 SHOWN = 60
 """Characters of a metadata value that the table shows; --json shows all."""
@@ -50,8 +54,24 @@ def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
     rows = [(one_line(key), one_line(value)) for key, value in rows]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
-        click.echo(f"{key:<{width}}  {value}")
+        for line in _hanging(f"{key:<{width}}  ", for_people(value)):
+            click.echo(line.rstrip())
     return 0
+
+
+def _hanging(key: str, value: str) -> list[str]:
+    """A row as a terminal shows it, broken between words; one line where nobody's screen sets a width."""
+    if not sys.stdout.isatty():
+        return [f"{key}{value}"]
+    columns = shutil.get_terminal_size().columns
+    fit = textwrap.TextWrapper(
+        columns,
+        initial_indent=key,
+        subsequent_indent=" " * len(key),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return fit.wrap(value) or [key]
 
 
 def _target_of(model: Path) -> str:

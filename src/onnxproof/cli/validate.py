@@ -6,7 +6,7 @@ import click
 
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress, quiet_option, show_verdict
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.pipeline import validate
@@ -37,6 +37,7 @@ from onnxproof.pipeline import validate
     help="Replace a value of the job, or of a bundle's job.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print parity.json's document and nothing else.")
+@quiet_option
 def command(
     source: Path,
     onnx_file: Path | None,
@@ -45,13 +46,14 @@ def command(
     trust: bool,
     overrides: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if out is not None:
         check_folder(out)
         read = inputs_of(source, onnx_file=onnx_file, checkpoint=checkpoint, overrides=overrides)
         refuse_inputs([out / PARITY_FILE], read)
-    with progress() as report:
+    with progress(quiet=quiet) as report:
         verdict = validate(
             source,
             onnx_file=onnx_file,
@@ -60,7 +62,7 @@ def command(
             trust=trust,
             progress=report,
         )
-    code = show_verdict(verdict, json_only=as_json)
+    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
     document = verdict.to_json()
     if out is not None:
         with explained(out):

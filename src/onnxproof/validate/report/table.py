@@ -1,19 +1,21 @@
 """A verdict as a table for the terminal."""
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from onnxproof.text import one_line
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.policy import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
+from onnxproof.validate.report.grid import Grid
+from onnxproof.validate.report.notes import folded
 from onnxproof.validate.verdict import Check, Verdict
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
+
+LEAST = (0, 8, 8, 13, 12, 0)
+"""Columns' widths that hold every figure, so that two runs of one job line up: "1.23e+03", "lead 1.6e-08"."""
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
@@ -23,45 +25,50 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         parts.append(_fields_table(facts))
         parts += _decision_lines(facts)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
-    for check in verdict.checks:
-        if check.status != "pass":
-            parts.append(_check_line(check))
-    parts += [Text(one_line(f"note: {note}"), style="yellow") for note in verdict.notes]
+    several = len(verdict.facts) > 1
+    for status in ("fail", "error", "skipped"):
+        lines = (_check_line(check, several) for check in verdict.checks if check.status == status)
+        parts += [Text(one_line(line), style=STYLES[status]) for line in folded(lines)]
+    parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
     parts.append(_verdict_line(verdict))
     return Group(*parts)
 
 
-def _fields_table(facts: Facts) -> Table:
-    title = f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, {facts.cases} cases"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("field, unit", overflow="fold")
-    for heading in (f"rms ≤ {RATIO_RMS:g}", f"max ≤ {RATIO_MAX:g}", "largest error", f"{facts.witness}'s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("in case", overflow="fold")
-    for measured in facts.fields:
-        table.add_row(
-            escape(one_line(", ".join(filter(None, (measured.name, measured.unit))))),
+def _fields_table(facts: Facts) -> Grid:
+    rows: list[tuple[Text, ...]] = [
+        (
+            Text(one_line(", ".join(filter(None, (measured.name, measured.unit))))),
             _ratio(measured.ratio_rms, RATIO_RMS),
             _ratio(measured.ratio_max, RATIO_MAX),
-            f"{measured.max_candidate:.2e}",
-            f"{measured.max_reference:.2e}",
-            escape(one_line(measured.worst_case)),
+            Text(f"{measured.max_candidate:.2e}"),
+            Text(f"{measured.max_reference:.2e}"),
+            Text(one_line(measured.worst_case)),
         )
+        for measured in facts.fields
+    ]
     for label in facts.labels:
         lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
-        table.add_row(
-            escape(one_line(f"{label.name}, class")),
-            "",
-            "",
-            f"{label.flips} flips",
-            lead,
-            escape(one_line(label.worst_case)),
-        )
-    return table
+        cells = (f"{label.name}, class", "", "", f"{label.flips} flips", lead, label.worst_case)
+        rows.append(tuple(Text(one_line(cell)) for cell in cells))
+    return Grid(
+        title=f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, "
+        f"{facts.cases} cases",
+        headings=(
+            "field, unit",
+            f"rms ≤ {RATIO_RMS:g}",
+            f"max ≤ {RATIO_MAX:g}",
+            "largest error",
+            f"{facts.witness}'s",
+            "in case",
+        ),
+        rows=tuple(rows),
+        named_last=True,
+        least=LEAST,
+    )
 
 
-def _ratio(value: float, limit: float) -> str:
-    return f"[{'green' if value <= limit else 'bold red'}]{value:.3g}[/]"
+def _ratio(value: float, limit: float) -> Text:
+    return Text(f"{value:.3g}", style="green" if value <= limit else "bold red")
 
 
 def _decision_lines(facts: Facts) -> list[RenderableType]:
@@ -82,33 +89,40 @@ def _decision_lines(facts: Facts) -> list[RenderableType]:
     return lines
 
 
-def _dataset_table(found: DatasetFigures) -> Table:
+def _dataset_table(found: DatasetFigures) -> Grid:
     above = "" if found.score_threshold is None else f", scores above {found.score_threshold:g}"
-    title = f"{found.leg} on {found.pictures} labelled pictures, {found.annotations} annotations{above}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("figure", overflow="fold")
-    for heading in ("PyTorch's", "the file's", "difference", f"without ties ≤ {DATASET_DIFFERENCE:g}"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for figure in found.figures:
-        table.add_row(
-            escape(one_line(figure.name)),
-            f"{figure.reference:.4f}",
-            f"{figure.candidate:.4f}",
-            f"{figure.difference:+.2e}" if figure.difference else "0",
+    rows = tuple(
+        (
+            Text(one_line(figure.name)),
+            Text(f"{figure.reference:.4f}"),
+            Text(f"{figure.candidate:.4f}"),
+            Text(f"{figure.difference:+.2e}" if figure.difference else "0"),
             _ratio(abs(figure.untied_difference), DATASET_DIFFERENCE),
         )
+        for figure in found.figures
+    )
     decided = found.decisions
     counts = f"{decided.matched} matched, {decided.tie_count} ties, {decided.defect_count} defects"
-    table.caption = f"decisions: {counts}"
-    table.caption_justify = "left"
-    return table
+    return Grid(
+        title=f"{found.leg} on {found.pictures} labelled pictures, {found.annotations} annotations{above}",
+        headings=(
+            "figure",
+            "PyTorch's",
+            "the file's",
+            "difference",
+            f"without ties ≤ {DATASET_DIFFERENCE:g}",
+        ),
+        rows=rows,
+        below=f"decisions: {counts}",
+    )
 
 
-def _check_line(check: Check) -> Text:
+def _check_line(check: Check, several: bool) -> str:
+    """The check in a line, with its leg where the verdict has several."""
+    leg = f" of {check.leg}" if several and check.leg else ""
     field = f" {check.field}" if check.field else ""
     figures = "" if check.value is None else f" {check.value:.3g} (limit {check.limit:.3g})"
-    line = f"{check.status}: {check.name}{field}{figures}: {check.reason}"
-    return Text(one_line(line), style=STYLES[check.status])
+    return f"{check.status}: {check.name}{field}{leg}{figures}: {check.reason}"
 
 
 def _verdict_line(verdict: Verdict) -> Text:

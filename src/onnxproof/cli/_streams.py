@@ -1,0 +1,133 @@
+"""Standard output and standard error that end in no traceback, whoever reads them.
+
+The shell may have closed the stream (``>&-``), and its encoding may lack a character: the command goes on. A
+disk may be full: that is a wrong request. A reader that went away (``| head``) is left to what ends the run.
+"""
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from onnxproof.errors import RequestError
+
+ESCAPES = "onnxproof-escapes"
+"""The error handler that writes a character as JSON escapes it, so that JSON stays JSON."""
+
+OUTPUT = "standard output"
+
+STANDARD = 3
+"""Standard input, output and error are the file descriptors below this."""
+
+
+@contextlib.contextmanager
+def patient_streams() -> Iterator[None]:
+    """Put patient streams in place of ``sys.stdout`` and ``sys.stderr``."""
+    _open_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Patient(before[0], OUTPUT), _Patient(before[1], None)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def cannot_write(stream: str, error: OSError) -> RequestError:
+    """What to raise where a stream cannot be written."""
+    return RequestError(
+        f"{stream} cannot be written ({error.strerror or error}): free space, or send it elsewhere"
+    )
+
+
+def is_utf8(stream: TextIO) -> bool:
+    """Whether a stream takes every character."""
+    return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
+
+
+def _open_closed_descriptors() -> None:
+    """Open the null device in place of each closed standard stream.
+
+    The system gives a free number to the next file that is opened. Where that is 1 or 2, whatever a library
+    prints would go into that file.
+    """
+    for descriptor in range(STANDARD):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+class _Patient(io.TextIOBase):
+    """A text stream that escapes what its encoding lacks.
+
+    If it cannot be written, it raises a RequestError that calls it ``name``, or goes silent where that is
+    None. BrokenPipeError passes. It has no ``buffer``, so that click and rich write here and not past it.
+    """
+
+    def __init__(self, stream: TextIO | None, name: str | None) -> None:
+        self._stream: TextIO = stream if stream is not None else open(os.devnull, "w")  # noqa: PTH123, SIM115
+        self._name = name
+        self._silent = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return ESCAPES
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"a text stream takes str, got {type(text).__name__}")
+        known = text if text.isascii() else text.encode(self.encoding, ESCAPES).decode(self.encoding)
+        if text and not self._silent:
+            with self._patience():
+                self._stream.write(known)
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._silent:
+            with self._patience():
+                self._stream.flush()
+
+    @contextlib.contextmanager
+    def _patience(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._silent = True
+            self._drop_the_rest()
+            if self._name is not None:
+                raise cannot_write(self._name, error) from error
+
+    def _drop_the_rest(self) -> None:
+        """Let what is still buffered go to the null device, or Python fails on it as it exits."""
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
+
+
+codecs.register_error(ESCAPES, _escape)

@@ -1,0 +1,97 @@
+"""What a file or a pipe is told of long work, and streams that end in no traceback."""
+
+import errno
+import io
+import json
+import os
+import sys
+
+import click
+import pytest
+
+from onnxproof.cli._streams import patient_streams
+from onnxproof.cli._terminal import StageLines
+from onnxproof.errors import RequestError
+
+
+def test_a_stage_is_a_line_and_a_long_one_tells_counts_every_ten_seconds() -> None:
+    stream, now = io.StringIO(), [0.0]
+    report = StageLines(stream, clock=lambda: now[0])
+    for second, (stage, done, total) in {
+        0: ("capture", 0, 0),
+        700: ("compare 9 cases", 0, 9),
+        701: ("compare 9 cases", 1, 9),
+        710: ("compare 9 cases", 2, 9),
+        719: ("compare 9 cases", 3, 9),
+        725: ("compare 9 cases", 4, 9),
+        726: ("compare 9 cases", 9, 9),
+        727: ("capture", 0, 0),
+    }.items():
+        now[0] = second
+        report(stage, done, total)
+    assert stream.getvalue().splitlines() == [
+        "capture",
+        "compare 9 cases",
+        "compare 9 cases: 2 of 9 after 10 s",
+        "compare 9 cases: 4 of 9 after 25 s",
+        "capture",
+    ]
+
+
+def stream_of(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
+    """Standard output with that encoding; what is written there."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    return written
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
+def test_text_that_the_encoding_lacks_is_escaped_as_json_escapes_it(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = stream_of(monkeypatch, encoding)
+    said = {"classes": ["café", "猫", "😀", "\udcff"]}
+    with patient_streams():
+        click.echo(json.dumps(said, ensure_ascii=False))
+    assert json.loads(written.getvalue().decode(encoding)) == said
+
+
+class Failing(io.StringIO):
+    """A stream whose writing fails."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.tried = 0
+
+    def write(self, text: str) -> int:
+        self.tried += 1
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def test_a_reader_that_went_away_is_left_to_what_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Failing(errno.EPIPE))
+    with patient_streams(), pytest.raises(BrokenPipeError):
+        click.echo("one")
+
+
+def test_a_full_disk_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Failing(errno.ENOSPC))
+    with (
+        patient_streams(),
+        pytest.raises(RequestError, match=r"^standard output cannot be written \(No space"),
+    ):
+        click.echo("one")
+
+
+def test_standard_error_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Failing(errno.ENOSPC))
+    with patient_streams():
+        click.echo("one", err=True)
+
+
+def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with patient_streams():
+        click.echo("one")
+    assert sys.stdout is None
