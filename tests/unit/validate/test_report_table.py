@@ -12,6 +12,7 @@ from onnxproof.runtime.tasks import Finding
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.facts import Decisions, Facts, Located
 from onnxproof.validate.measure import LabelMeasurement, Measurement
+from onnxproof.validate.policy import FLOAT_FLOOR, FixedTolerance, FloatFloor
 from onnxproof.validate.report.notes import bare, folded, for_people
 from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Check, Verdict
@@ -79,6 +80,7 @@ NOTE = "waste: module.module.head.conv.weight is not read"
 def verdict(*found: Facts, dataset: tuple[DatasetFigures, ...] = ()) -> Verdict:
     return Verdict(
         status="fail",
+        policy=FLOAT_FLOOR.to_json(),
         checks=(
             Check("opset", "pass", ""),
             Check(
@@ -201,3 +203,12 @@ def test_folding_keeps_the_order() -> None:
         "head.module.x",
         "",
     ]
+
+
+def test_the_headings_tell_the_policys_own_limits() -> None:
+    stricter = replace(verdict(DETECTOR), policy=FloatFloor(ratio_rms=1.5, ratio_max=3.0).to_json())
+    heading = on_a_terminal(stricter, 120).splitlines()
+    assert any("rms ≤ 1.5" in line and "max ≤ 3" in line for line in heading), heading
+    other = replace(verdict(DETECTOR), policy=FixedTolerance(1e-3).to_json())
+    heading = on_a_terminal(other, 120).splitlines()
+    assert any("rms ratio" in line and "≤" not in line for line in heading), heading

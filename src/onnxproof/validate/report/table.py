@@ -1,12 +1,15 @@
 """A verdict as a table for the terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxproof.text import one_line
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
-from onnxproof.validate.policy import DATASET_DIFFERENCE, RATIO_MAX, RATIO_RMS
+from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.verdict import Check, Verdict
@@ -22,7 +25,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     """The ratios by field, the decisions, the checks that did not pass, and the notes."""
     parts: list[RenderableType] = []
     for facts in verdict.facts:
-        parts.append(_fields_table(facts))
+        parts.append(_fields_table(facts, verdict.policy or {}))
         parts += _decision_lines(facts)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
     several = len(verdict.facts) > 1
@@ -34,12 +37,13 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     return Group(*parts)
 
 
-def _fields_table(facts: Facts) -> Grid:
+def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
+    rms, largest = policy.get("ratio_rms"), policy.get("ratio_max")
     rows: list[tuple[Text, ...]] = [
         (
             Text(one_line(", ".join(filter(None, (measured.name, measured.unit))))),
-            _ratio(measured.ratio_rms, RATIO_RMS),
-            _ratio(measured.ratio_max, RATIO_MAX),
+            _ratio(measured.ratio_rms, rms),
+            _ratio(measured.ratio_max, largest),
             Text(f"{measured.max_candidate:.2e}"),
             Text(f"{measured.max_reference:.2e}"),
             Text(one_line(measured.worst_case)),
@@ -55,8 +59,8 @@ def _fields_table(facts: Facts) -> Grid:
         f"{facts.cases} cases",
         headings=(
             "field, unit",
-            f"rms ≤ {RATIO_RMS:g}",
-            f"max ≤ {RATIO_MAX:g}",
+            _heading("rms", rms),
+            _heading("max", largest),
             "largest error",
             f"{facts.witness}'s",
             "in case",
@@ -67,8 +71,14 @@ def _fields_table(facts: Facts) -> Grid:
     )
 
 
-def _ratio(value: float, limit: float) -> Text:
-    return Text(f"{value:.3g}", style="green" if value <= limit else "bold red")
+def _heading(ratio: str, limit: float | None) -> str:
+    """A ratio's heading with its limit, "ratio" alone if the policy has no limit for it."""
+    return f"{ratio} ratio" if limit is None else f"{ratio} ≤ {limit:g}"
+
+
+def _ratio(value: float, limit: float | None) -> Text:
+    style = "" if limit is None else "green" if value <= limit else "bold red"
+    return Text(f"{value:.3g}", style=style)
 
 
 def _decision_lines(facts: Facts) -> list[RenderableType]:
