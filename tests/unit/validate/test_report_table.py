@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from onnxproof.cli._terminal import plain_text
-from onnxproof.runtime.tasks import Finding
+from onnxproof.validate.compare.comparer import Finding
 from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.facts import Decisions, Facts, Located
 from onnxproof.validate.measure import LabelMeasurement, Measurement
