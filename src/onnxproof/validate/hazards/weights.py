@@ -2,13 +2,16 @@
 
 A tensor of the graph is taken for a checkpoint's where it holds the same numbers, as they are, transposed, in
 another order of gates, or with a batch norm folded in; or where it lies so near to one that chance is out of
-the question. In the second case it was changed. What is like nothing (a grid, a constant, a product of two
-weights that a simplifier made) is not judged.
+the question. In the second case it was changed, and that is advice: the numbers of the verdict say whether it
+matters. What is like nothing (a grid, a constant, a product of two weights that a simplifier made) is not
+judged. Neither is what may have been computed from several of the checkpoint's tensors: a weight under a
+mask, with a low-rank product added, with another library's norm folded in. Such a computation leaves tensors
+of the same part of the model that are not found in the graph.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +19,7 @@ import onnx_ir as ir
 
 from onnxproof.graph import UnreadableError
 from onnxproof.validate.hazards._checkpoint import Array, Norm, View, Weights
-from onnxproof.validate.hazards._hazard import Hazard, Subject, failed, listed, passed, skipped
+from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
 from onnxproof.validate.verdict import Check
 
 NAME = "weights"
@@ -73,19 +76,32 @@ class _Difference:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """What is told of a changed tensor, and which of the checkpoint's it stands for."""
+
+    what: str
+    names: frozenset[str]
+
+    def computed(self, missing: Set[str]) -> bool:
+        """Whether tensors of the same part of the model, or of a part beside it, are not in the graph."""
+        parts = [name.rpartition(".")[0].rpartition(".")[0] for name in self.names]
+        return any(not part or other.startswith(f"{part}.") for part in parts for other in missing)
+
+
 @dataclass(slots=True)
 class _Tally:
     found: set[str] = field(default_factory=set)
     folded: int = 0
     copied: int = 0
     unlike: int = 0
-    changed: list[str] = field(default_factory=list)
+    changed: list[_Changed] = field(default_factory=list)
 
 
 def look_for_changed_weights(subject: Subject) -> Check:
-    """Whether every tensor that is the checkpoint's holds the checkpoint's numbers.
+    """Whether every tensor that is the checkpoint's holds the checkpoint's numbers; advice if one does not.
 
-    "skipped" where the checkpoint is not at hand, or where none of its tensors is found.
+    "skipped" if the checkpoint is not at hand, or if none of its tensors is found.
     """
     if subject.weights is None:
         return skipped(NAME, "the checkpoint is not at hand; onnxproof validate compares its tensors")
@@ -102,8 +118,10 @@ def look_for_changed_weights(subject: Subject) -> Check:
     except UnreadableError as error:
         return skipped(NAME, f"not all tensors can be read: {error}")
     told = f"{len(tally.found)} of the checkpoint's {total} tensors found"
-    if tally.changed:
-        return failed(NAME, f"{listed(tally.changed)}; {told}", len(tally.changed))
+    missing = subject.weights.tensors.keys() - tally.found
+    changed = [entry.what for entry in tally.changed if not entry.computed(missing)]
+    if changed:
+        return advised(NAME, f"{listed(changed)}; {told}", len(changed))
     if not tally.found:
         return skipped(
             NAME, f"none of the checkpoint's {total} tensors stands in the file in a form that is known"
@@ -146,7 +164,8 @@ def _judge(name: str, array: Array, known: "_Known", tally: _Tally) -> None:
         return
     equal = known.equals(array)
     if equal and bears_name and name not in equal:
-        tally.changed.append(f"{name} holds the numbers of {min(equal)}")
+        tally.found |= equal
+        tally.changed.append(_Changed(f"{name} holds the numbers of {min(equal)}", equal | {name}))
         return
     if equal:
         tally.found |= equal
@@ -163,9 +182,8 @@ def _judge(name: str, array: Array, known: "_Known", tally: _Tally) -> None:
     tally.found |= form.names
     if difference.differing:
         share = f"{difference.differing} of {difference.count} numbers"
-        tally.changed.append(
-            f"{name} is {form.what} changed by {difference.share:.1e} of its size, in {share}"
-        )
+        what = f"{name} is {form.what} changed by {difference.share:.1e} of its size, in {share}"
+        tally.changed.append(_Changed(what, form.names))
     elif form.gain is not None or form.terms is not None:
         tally.folded += 1
     else:
