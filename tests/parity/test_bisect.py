@@ -59,9 +59,6 @@ UNPLANTED = {
 EFFECT = 3.0
 """A fault counts where it moves an output, rms, by more than this many times the healthy file's own error."""
 
-LARGEST = 6
-"""Nodes of a region that still says where."""
-
 
 @dataclass(frozen=True)
 class Export:
@@ -154,12 +151,11 @@ class Outcome:
     export: str
     fault: Fault
     named: tuple[tuple[str, ...], ...]
-    confirmed: bool
     ratio: float | None
 
     @property
     def right(self) -> bool:
-        return len(self.named) <= LARGEST and any(self.fault.output in outputs for outputs in self.named)
+        return len(self.named) == 1 and self.fault.output in self.named[0]
 
     def __str__(self) -> str:
         fault = self.fault
@@ -180,16 +176,15 @@ def plant_and_bisect(exports: Exports, seed: int, folder: Path) -> Iterator[Outc
         result = exports[name].bisected(proto, folder).result
         local = result.leaving[0].local if result.leaving else None
         named = tuple(node.outputs for node in result.nodes)
-        yield Outcome(name, fault, named, result.confirmed, None if local is None else local.ratio)
+        yield Outcome(name, fault, named, None if local is None else local.ratio)
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
     """A table of kinds, and what was missed."""
-    lines = ["| fault | planted | named | alone |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| fault | planted | named |", "| --- | ---: | ---: |"]
     for kind in dict.fromkeys(outcome.fault.kind for outcome in outcomes):
         of_kind = [outcome for outcome in outcomes if outcome.fault.kind == kind]
-        alone = sum(outcome.right and len(outcome.named) == 1 for outcome in of_kind)
-        lines.append(f"| {kind} | {len(of_kind)} | {sum(o.right for o in of_kind)} | {alone} |")
+        lines.append(f"| {kind} | {len(of_kind)} | {sum(o.right for o in of_kind)} |")
     sizes = Counter(len(outcome.named) for outcome in outcomes)
     lines.append(f"nodes named: {dict(sorted(sizes.items()))}")
     lines += [f"missed: {outcome}" for outcome in outcomes if not outcome.right]
@@ -200,7 +195,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
 def test_planted_faults_are_named(exports: Exports, tmp_path: Path) -> None:
     outcomes = list(itertools.islice(plant_and_bisect(exports, 0, tmp_path), 28))
     missed = [str(outcome) for outcome in outcomes if not outcome.right]
-    assert len(missed) <= 1, report(outcomes)
+    assert len(missed) <= 3, report(outcomes)
 
 
 @pytest.mark.slow
@@ -249,7 +244,7 @@ def test_a_named_node_comes_with_all_that_tells_of_it(exports: Exports, tmp_path
     found = export.bisected(conv_scaled(export.proto, 12), tmp_path)
     result = found.result
     (node,), (leaving,) = result.nodes, result.leaving
-    assert (result.status, result.confirmed, result.graph) == ("node", True, "file")
+    assert (result.status, result.graph) == ("node", "file")
     assert node.operator == "Conv"
     # The exporter calls the node by the module's path, and folds the normalisation behind it into it.
     block = leaving.module.removesuffix(".bn")
@@ -309,7 +304,7 @@ def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(exports: Expor
     )
     result = export.bisected(planter.proto, tmp_path, case=other).result
     assert planter.node.output[0] in {name for node in result.nodes for name in node.outputs}
-    assert len(result.nodes) <= LARGEST
+    assert len(result.nodes) == 1
     assert "Reshape" in result.reason
 
 

@@ -95,19 +95,16 @@ def _sentences(found: Bisection) -> Iterator[str]:
         if found.failing:
             yield "on this case alone the verdict is fail: rounding adds up on the way, in no one place"
         return
-    many = len(found.nodes) > 1
     where = (
         "in what ONNX Runtime's optimizer makes of the file" if found.graph == "optimized" else "in the file"
     )
-    yield f"error begins {f'within {len(found.nodes)} nodes' if many else 'at one node'} {where} ({walked})"
+    yield f"error begins at one node {where} ({walked})"
     for node in found.nodes:
         yield f"  {node.operator}  {node.name}  -> {', '.join(node.outputs)}"
     if found.reason:
         yield f"  does not run: {found.reason}"
     for value in found.leaving:
         yield from _measured(value)
-    if not found.confirmed:
-        yield "nothing was found that makes the nodes after these right again: the fault may reach further"
 
 
 def _measured(value: Leaving) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Bisect one ONNX file against its model: choose the case, walk the graph, name the nodes."""
+"""Bisect one ONNX file against its model: choose the case, walk the graph, name the node."""
 
 import hashlib
 import math
@@ -16,11 +16,11 @@ from onnxproof.files import scratch_folder
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization, SessionSettings, open_session
 from onnxproof.validate.bisect.nodes import Graph, open_model
+from onnxproof.validate.bisect.origin import Origin, find_hidden, find_origin
 from onnxproof.validate.bisect.repro import Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Leaving, NamedNode
-from onnxproof.validate.bisect.resync import Resync, Stretch, TrueValues
 from onnxproof.validate.bisect.truth import BUDGET, Truth
-from onnxproof.validate.bisect.walk import Walk, Walker, walk
+from onnxproof.validate.bisect.walk import TrueValues, Walk, Walker, walk
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Truth as Legs
@@ -65,10 +65,10 @@ def bisect_file(
     budget: int = BUDGET,
     progress: Progress = silent,
 ) -> Bisected:
-    """Find the nodes of the ONNX file that introduce error, as against those that pass it on.
+    """Find the node of the ONNX file that introduces error, as against those that pass it on.
 
     ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. If it is None,
-    the most telling small case is walked, and then those on which the verdict fails, until one names nodes.
+    the most telling small case is walked, and then those on which the verdict fails, until one names a node.
     If none fails, the case with the largest error is walked last. ``budget`` says how many bytes of the
     module's intermediate tensors are held at once. Raises RequestError if there is no such case,
     ModelFileError if the file cannot be loaded, CheckError if the model does not run in float64, or if the
@@ -148,17 +148,18 @@ class _Task:
         progress("run the model in float64", 0, 0)
         truth = Truth(self.model.module, arrays, self.model.contract.outputs, budget=budget)
         search = _Search(Graph(self.file), truth, arrays, progress)
-        stretch = search.stretch(failing=chosen.failing)
+        origin = search.origin()
         kind: GraphKind = "file"
-        level = self._wrong_level(chosen.case) if stretch is None and chosen.failing else None
-        if level is not None:
-            with scratch_folder() as scratch:
-                optimized = scratch / "optimized.onnx"
-                _write_optimized(self.file, level, optimized)
-                search, kind = _Search(Graph(optimized), truth, arrays, progress), "optimized"
-            stretch = search.stretch(failing=True)
+        if origin is None and chosen.failing:
+            level = self._wrong_level(chosen.case)
+            if level is not None:
+                with scratch_folder() as scratch:
+                    optimized = scratch / "optimized.onnx"
+                    _write_optimized(self.file, level, optimized)
+                    search, kind = _Search(Graph(optimized), truth, arrays, progress), "optimized"
+            origin = search.origin() or search.hidden()
         sha256 = hashlib.sha256(self.file.read_bytes()).hexdigest()
-        return search.finish(stretch, chosen, kind, sha256)
+        return search.finish(origin, chosen, kind, sha256)
 
     def _wrong_level(self, case: Case) -> Optimization | None:
         """The first level of ONNX Runtime's optimization at which the verdict on the case fails.
@@ -202,49 +203,47 @@ class _Search:
     """One graph, walked on one case."""
 
     def __init__(self, graph: Graph, truth: Truth, inputs: Mapping[str, Array], progress: Progress) -> None:
-        self._graph, self._truth, self._progress = graph, truth, progress
+        self._graph, self._truth = graph, truth
         self._inputs = {name: inputs[name] for name in graph.inputs}
         self._walker = Walker(graph, truth)
-        self._walk: Walk | None = None
+        self._walk: Walk = walk(self._walker, self._inputs, forced=truth.outputs, progress=progress)
+        self._values = TrueValues(self._walker, self._walk, self._inputs)
 
-    def stretch(self, *, failing: bool) -> Stretch | None:
-        """The nodes that introduce error. Where ``failing``, also those whose error later nodes hide."""
-        forced = self._truth.outputs
-        self._walk = walk(self._walker, self._inputs, forced=forced, progress=self._progress)
-        self._progress("look for where it is right again", 0, 0)
-        resync = Resync(self._walker, self._walk, self._inputs, forced)
-        stretch = resync.locate()
-        return resync.quiet() if stretch is None and failing else stretch
+    def origin(self) -> Origin | None:
+        """The node where error begins; None if all outputs are right."""
+        return find_origin(self._walker, self._walk, self._values, self._truth.outputs)
 
-    def finish(self, stretch: Stretch | None, chosen: _Chosen, kind: GraphKind, sha256: str) -> Bisected:
+    def hidden(self) -> Origin | None:
+        """The first node whose error later nodes hide; None if there is none."""
+        return find_hidden(self._walker, self._walk)
+
+    def finish(self, origin: Origin | None, chosen: _Chosen, kind: GraphKind, sha256: str) -> Bisected:
         """The finding, and the repro of it."""
-        assert self._walk is not None
-        nodes = () if stretch is None else stretch.nodes
         counted = [
             any(self._walk.places[name].status == "tied" for name in node.outputs)
             for node in self._graph.nodes
         ]
+        node = None if origin is None else origin.node
         result = Bisection(
-            status="nothing" if stretch is None else "node" if len(nodes) == 1 else "region",
+            status="nothing" if node is None else "node",
             case=chosen.case.to_json(),
             case_number=chosen.number,
             failing=chosen.failing,
             graph=kind,
-            nodes=tuple(NamedNode(node.label, node.operator, node.outputs) for node in nodes),
-            leaving=() if stretch is None else tuple(self._leaving(stretch)),
-            confirmed=stretch is not None and stretch.confirmed,
-            reason="" if stretch is None else stretch.reason,
+            nodes=() if node is None else (NamedNode(node.label, node.operator, node.outputs),),
+            leaving=() if origin is None else tuple(self._leaving(origin)),
+            reason="" if origin is None else origin.reason,
             nodes_walked=len(self._graph.nodes),
             tied=sum(counted),
             peak_bytes=self._walk.peak + self._truth.peak,
             model_sha256=sha256,
         )
-        return Bisected(result, None if stretch is None else self._repro(stretch, chosen.case))
+        return Bisected(result, None if origin is None else self._repro(origin, chosen.case))
 
-    def _leaving(self, stretch: Stretch) -> list[Leaving]:
+    def _leaving(self, origin: Origin) -> list[Leaving]:
         described = []
-        own = self._own(tuple(stretch.expected))
-        for name, (number, local) in stretch.expected.items():
+        own = self._own(tuple(origin.expected))
+        for name, (number, local) in origin.expected.items():
             record = self._truth.records[number]
             found = own.get(name)
             own_rms = None
@@ -269,23 +268,18 @@ class _Search:
             # ONNX Runtime's exceptions have no common public base below Exception.
             return {}
 
-    def _repro(self, stretch: Stretch, case: Case) -> Repro:
-        assert self._walk is not None
-        values = TrueValues(self._walker, self._walk, self._inputs)
-        made = {name for node in stretch.nodes for name in node.outputs}
-        read = dict.fromkeys(name for node in stretch.nodes for name in self._graph.given(node))
-        feeds = {name: values.get(name)[0] for name in read if name not in made}
-        expected = {name: self._truth.fetch(number) for name, (number, _) in stretch.expected.items()}
-        outputs = tuple(expected) or stretch.nodes[-1].outputs
-        model = self._graph.model(stretch.nodes, feeds, outputs)
+    def _own_shape(self, name: str) -> tuple[int, ...] | None:
+        found = self._own((name,)).get(name)
+        return None if found is None else found.shape
+
+    def _repro(self, origin: Origin, case: Case) -> Repro:
+        node = origin.node
+        feeds = {name: self._values.get(name)[0] for name in self._graph.given(node)}
+        expected = {name: self._truth.fetch(number) for name, (number, _) in origin.expected.items()}
+        model = self._graph.model([node], feeds, tuple(expected) or node.outputs)
         for value in model.graph.output:
             dtype = helper.np_dtype_to_tensor_dtype(np.dtype(self._walk.places[value.name].dtype))
-            axes = (None,) * expected[value.name].ndim if value.name in expected else None
+            shape = expected[value.name].shape if value.name in expected else self._own_shape(value.name)
+            axes = None if shape is None else (None,) * len(shape)
             value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, axes))
-        return Repro(
-            model,
-            feeds,
-            expected,
-            tuple(f"{node.operator} {node.label}" for node in stretch.nodes),
-            case.name,
-        )
+        return Repro(model, feeds, expected, f"{node.operator} {node.label}", case.name)

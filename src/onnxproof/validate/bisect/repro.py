@@ -1,6 +1,6 @@
-"""The named nodes as an ONNX file of their own, with what goes in and what should come out."""
+"""The named node as an ONNX file of its own, with what goes in and what should come out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ MODEL, ARRAYS, README = "repro.onnx", "repro.npz", "repro.txt"
 REPRO_FILES = (MODEL, ARRAYS, README)
 
 HOW = """\
-{nodes}
+{node}
 on the case {case}, fed with what PyTorch computes in float64, rounded to the inputs' dtypes.
 
-repro.onnx holds these nodes alone; repro.npz has the arrays "input:NAME" and "expected:NAME", the latter as
+repro.onnx holds this node alone; repro.npz has the arrays "input:NAME" and "expected:NAME", the latter as
 PyTorch computes them in float64. To see the error:
 
     import numpy as np, onnxruntime as ort
@@ -37,12 +37,12 @@ PyTorch computes them in float64. To see the error:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Repro:
-    """A model of the named nodes, arrays for its inputs by name, and what its outputs should be."""
+    """A model of the named node, arrays for its inputs by name, and what its outputs should be."""
 
     model: onnx.ModelProto
     inputs: Mapping[str, Array]
     expected: Mapping[str, Array]
-    nodes: Sequence[str]
+    node: str
     case: str
 
     def write(self, folder: Path) -> None:
@@ -51,5 +51,5 @@ class Repro:
         arrays = {f"input:{name}": array for name, array in self.inputs.items()}
         arrays |= {f"expected:{name}": array for name, array in self.expected.items()}
         write_arrays(folder / ARRAYS, arrays)
-        text = HOW.format(nodes="\n".join(self.nodes), case=self.case)
+        text = HOW.format(node=self.node, case=self.case)
         write_text(folder / README, text)

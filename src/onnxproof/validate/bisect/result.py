@@ -1,4 +1,4 @@
-"""What bisect found: which nodes, how far off, beside which floor."""
+"""What bisect found: which node, how far off, beside which floor."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS, Deviation
 
-Status = Literal["node", "region", "nothing"]
+Status = Literal["node", "nothing"]
 GraphKind = Literal["file", "optimized"]
 
 
@@ -26,10 +26,10 @@ class NamedNode:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A value that leaves the named nodes, held against its counterpart in the module.
+    """An output of the named node, held against its likeliest counterpart in the module.
 
     ``module`` is the path of the module that computes it (empty for the wrapper itself), ``operation``
-    PyTorch's operation. ``local`` is the deviation for true inputs, None where the nodes do not run or give
+    PyTorch's operation. ``local`` is the deviation for true inputs, None if the node does not run or gives
     another shape; ``own_rms`` the rms error for the inputs that the file itself gives them, None likewise.
     """
 
@@ -64,14 +64,13 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
-    """Which nodes introduce error on one case.
+    """Which node introduces error on one case.
 
-    ``status`` is "node" or "region" where the nodes introduce more than the limits let pass, "nothing" where
-    none does. ``graph`` says whose nodes these are: the file's own, or those that ONNX Runtime's optimizer
-    made of them, where the file itself is right. ``confirmed`` says that all that follows is right again
-    where the nodes give what is expected. ``failing`` says whether the verdict on the case is fail.
-    ``tied`` of ``nodes_walked`` nodes have a counterpart in the module. ``notes`` say what about the request
-    bears on the result.
+    ``status`` is "node" if one introduces more than the limits let pass, else "nothing"; ``nodes`` is empty
+    then. ``graph`` says whose node it is: the file's own, or one that ONNX Runtime's optimizer made, if the
+    file itself is right. ``leaving`` are the node's outputs beside their likeliest counterparts.
+    ``failing`` says whether the verdict on the case is fail. ``tied`` of ``nodes_walked`` nodes have a
+    counterpart. ``notes`` say what about the request bears on the result.
     """
 
     status: Status
@@ -81,7 +80,6 @@ class Bisection:
     graph: GraphKind
     nodes: tuple[NamedNode, ...]
     leaving: tuple[Leaving, ...]
-    confirmed: bool
     reason: str
     nodes_walked: int
     tied: int
@@ -92,7 +90,7 @@ class Bisection:
     def to_json(self) -> dict[str, Any]:
         """A JSON document."""
         return {
-            "format": 1,
+            "format": 2,
             "status": self.status,
             "case": dict(self.case),
             "case_number": self.case_number,
@@ -100,7 +98,6 @@ class Bisection:
             "graph": self.graph,
             "nodes": [node.to_json() for node in self.nodes],
             "leaving": [value.to_json() for value in self.leaving],
-            "confirmed": self.confirmed,
             "reason": self.reason,
             "limits": {"ratio": LIMIT_RMS, "ratio_max": LIMIT_MAX},
             "walked": {"nodes": self.nodes_walked, "tied": self.tied, "peak_bytes": self.peak_bytes},

@@ -31,6 +31,9 @@ COMPARED = 4
 MOVES = 4
 """How often more an output's inputs are moved before it counts as untied."""
 
+HELD = 256 * 2**20
+"""Bytes of true values that are held at once behind the walk."""
+
 Status = Literal["tied", "open", "neutral", "failed"]
 
 
@@ -192,7 +195,7 @@ class Walker:
         """
         given = [places[name] for name in self.graph.given(node) if name in places]
         anchors = frozenset[int]().union(*(place.anchors for place in given))
-        shape_of = node.proto.op_type in ("Shape", "Size")
+        shape_of = node.operator in ("Shape", "Size")
         data = not shape_of and any(place.data for place in given)
         try:
             found = self.run(node, fed.true)
@@ -317,3 +320,41 @@ def walk(
                 fed.moved.pop(name, None)
     progress("walk the graph with true values", len(graph.nodes), len(graph.nodes))
     return Walk(places, peak)
+
+
+class TrueValues:
+    """The true values of a walked graph by name, made when they are asked for."""
+
+    def __init__(self, walker: Walker, walked: Walk, inputs: Mapping[str, Value]) -> None:
+        self._walker, self._places = walker, walked.places
+        self._fed = Fed(dict(inputs), {name: move(value, walker.random) for name, value in inputs.items()})
+        self._inputs = frozenset(inputs)
+
+    def get(self, name: str) -> tuple[Value, Value]:
+        """A value and the same moved; raises whatever ONNX Runtime raises where its node does not run."""
+        if self._fed.nbytes() > HELD:
+            for entry in set(self._fed.true) - self._inputs:
+                del self._fed.true[entry], self._fed.moved[entry]
+        self._make(name)
+        return self._fed.true[name], self._fed.moved[name]
+
+    def _make(self, wanted: str) -> None:
+        graph, fed = self._walker.graph, self._fed
+        waiting = [wanted]
+        while waiting:
+            name = waiting[-1]
+            if name in fed.true:
+                waiting.pop()
+                continue
+            tie = self._places[name].tie
+            if tie is not None:
+                true = self._walker.true_value(tie.number, np.dtype(self._places[name].dtype))
+                fed.true[name], fed.moved[name] = true, move(true, self._walker.random)
+                continue
+            node = graph.writer[name]
+            missing = [entry for entry in graph.given(node) if entry not in fed.true]
+            waiting += missing
+            if not missing:
+                found = self._walker.run(node, fed.true)
+                fed.moved.update(self._walker.run_moved(node, fed.moved, found))
+                fed.true.update(found)
