@@ -52,7 +52,7 @@ class Asked:
 
 
 def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
-    """The job that ``export`` takes: a job file, or a Job. Raises JobError if it is neither."""
+    """The job to export, from a job file or a Job. Raises JobError if ``source`` is neither."""
     if isinstance(source, Job):
         return _own_job(source, overrides)
     match look_at(source):
@@ -247,7 +247,7 @@ def inputs_of(
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
 ) -> list[Path]:
-    """Every file and folder that ``validate`` reads if it gets the same arguments."""
+    """Every file and folder that ``validate`` reads if it is called with the same arguments."""
     given = [] if checkpoint is None else [Path(checkpoint)]
     job = source if isinstance(source, Job) else None
     if not isinstance(source, Job):

@@ -1,4 +1,4 @@
-"""What one ONNX file promises, as a value: its inputs and outputs, what they mean, and how they are read."""
+"""What one ONNX file promises: its inputs and outputs, what they mean, and how they are read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ LARGEST_SIDE = 65_535
 LARGEST_COLOR = 255
 
 LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
-"""For each layout of a picture's input: the axis of the channels, of the height and of the width."""
+"""For each layout of a picture's input: the axes of the channels, the height and the width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Reading(Protocol):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of the outputs that are read, in that order."""
+        """The names of the outputs that are read, in the order in which the task reads them."""
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """Raise RequestError if the outputs, by name, do not have the dtypes and axes that the task reads."""
@@ -195,7 +195,7 @@ class Contract:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; the reading is its "postprocess"."""
+        """A JSON object. The reading is under "postprocess"."""
         return {
             "name": self.name,
             "task": self.task,
@@ -212,8 +212,8 @@ class Contract:
     def read(cls, keys: Mapping[str, Entry], read_reading: ReadReading) -> Self:
         """The inverse of ``to_json``, from the entries of its object by key. Other keys are ignored.
 
-        Files of older versions have no "fields"; they get one for each output. Raises ModelFileError, which
-        names the key, if a value is not what the key expects.
+        Files of older versions have no "fields". They get one field for each output. Raises ModelFileError,
+        which names the key, if a value is not what the key expects.
         """
         task = keys["task"].text()
         outputs = tuple(TensorSpec.read(entry) for entry in keys["outputs"].entries())
@@ -234,7 +234,7 @@ class Contract:
 
 
 def whole_outputs(outputs: Iterable[TensorSpec]) -> tuple[Field, ...]:
-    """One field for each output, for a file that does not say what its channels mean: floats are continuous,
+    """One field for each output, for a file that does not say what its channels mean. Floats are continuous;
     integers and booleans are labels."""
     return tuple(
         Field(spec.name, spec.name, "", kind="continuous" if spec.dtype.startswith("float") else "label")

@@ -18,7 +18,8 @@ from onnxproof.validate.measure import FieldPools, Run
 
 @dataclass(slots=True)
 class Tally:
-    """What one candidate did on the cases so far. It reads no limit: judging does."""
+    """What was measured of one candidate on the cases so far. It holds no limits; ``judge.py`` applies
+    them."""
 
     contract: Contract
     has_oracle: bool
@@ -32,7 +33,7 @@ class Tally:
 
     @classmethod
     def of(cls, contract: Contract, *, has_oracle: bool) -> Self:
-        """A tally of no case."""
+        """An empty tally."""
         decisions = all_rows = None
         reading = contract.reading
         if get_comparer(contract.task) is not None:
@@ -45,8 +46,8 @@ class Tally:
     def add(self, case: Case, exact: Answer, wanted: Answer, found: Answer | str) -> Answer | None:
         """Compare the candidate's answer with the oracle's and the reference's.
 
-        ``found`` is the reason in words if the candidate did not answer. Returns the answer, None if there is
-        none or it has another form than the reference's.
+        If the candidate did not answer, ``found`` is the reason in words. Returns the candidate's answer, or
+        None if there is none or its names, dtypes or shapes differ from the reference's.
         """
         run = (case.name, case.replica)
         if isinstance(found, str):
@@ -80,7 +81,7 @@ class Tally:
         return found
 
     def merge(self, other: Self) -> None:
-        """Take over what another tally of the same contract and candidate measured on other cases."""
+        """Add what another tally of the same contract and candidate measured on other cases."""
         self.pools.merge(other.pools)
         for own, others in ((self.decisions, other.decisions), (self.all_rows, other.all_rows)):
             if own is not None and others is not None:
@@ -91,12 +92,12 @@ class Tally:
         self.held_back += other.held_back
 
     def forget_errors(self, case: str) -> None:
-        """Drop the errors that the case itself added. Flips, decisions and what is not finite stay."""
+        """Drop the errors that this case added. Flips, decisions and values that are not finite stay."""
         self.pools.forget(case)
 
 
 def in_order(failures: Mapping[Run, str], order: Sequence[str]) -> tuple[Failure, ...]:
-    """The failures in the order of the cases as planned."""
+    """The failures, in the order in which their cases were planned."""
     places = {name: place for place, name in enumerate(order)}
     runs = sorted(failures, key=lambda run: (places.get(run[0], len(places)), run))
     return tuple(Failure(run[0], failures[run]) for run in runs)

@@ -1,4 +1,4 @@
-"""What every reading has: settings that a user may replace, and outputs whose forms are checked."""
+"""What every reading has: settings that a user may replace, and outputs whose dtypes and axes are checked."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -22,12 +22,12 @@ SETTINGS: Mapping[str, Callable[[Entry], float]] = MappingProxyType(
         "top_k": lambda entry: entry.whole(1),
     }
 )
-"""What of a reading a user may replace, and what checks the value."""
+"""The settings that a user may replace, and the function that checks the value of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustable:
-    """A reading whose fields with the names of ``SETTINGS`` are settings; one that is None is not there."""
+    """A reading. Those of its fields that ``SETTINGS`` names are settings."""
 
     outputs: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Adjustable:
         return replace(self, **settings)  # type: ignore[arg-type]
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
-        """Raise RequestError if an output does not have the form that is read."""
+        """Raise RequestError if an output does not have the dtype and the axes that are read."""
 
 
 def setting(keys: Mapping[str, Entry], name: str) -> Any:
@@ -61,7 +61,8 @@ def setting(keys: Mapping[str, Entry], name: str) -> Any:
 
 
 def output_names(keys: Mapping[str, Entry], least: int, most: int | None = None) -> tuple[str, ...]:
-    """The names under "outputs", ``least`` to ``most`` of them, none twice."""
+    """The names under "outputs". Raises ModelFileError if they are not ``least`` to ``most`` different names;
+    ``most`` None means ``least``."""
     names = tuple(entry.text() for entry in keys["outputs"].entries())
     most = least if most is None else most
     if not least <= len(names) <= most or len(set(names)) < len(names):
@@ -71,8 +72,8 @@ def output_names(keys: Mapping[str, Entry], least: int, most: int | None = None)
 
 
 def require_form(spec: TensorSpec, dtype: str, *axes: int | None) -> None:
-    """Raise RequestError if an output is not float or integer as ``dtype`` says ("float", "int") or does not
-    have these axes, where None stands for any size; an axis that the spec leaves open may have any."""
+    """Raise RequestError if an output's dtype does not begin with ``dtype`` ("float", "int"), or if its axes
+    do not have the sizes ``axes``. None stands for any size. A dynamic axis fits every size."""
     fits = len(spec.shape) == len(axes) and all(
         wanted is None or isinstance(size, str) or size == wanted
         for size, wanted in zip(spec.shape, axes, strict=True)

@@ -1,4 +1,4 @@
-"""Heads over anchors, as torchvision's one-stage detectors have them: the places and codes of boxes."""
+"""Heads of torchvision's one-stage detectors: where their anchors are, and how boxes are coded from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,17 @@ Box = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """Anchors on the levels of a feature pyramid: ``base_anchors`` (x0, y0, x1, y1, px) around every cell of
-    a level, which has ceil(size / reduction) cells a side."""
+    """Anchors on the levels of a feature pyramid.
+
+    A level has ceil(size / reduction) cells along each side. ``base_anchors`` are, for each level, the boxes
+    (x0, y0, x1, y1, px) that every one of its cells has, relative to the cell.
+    """
 
     reductions: tuple[int, ...]
     base_anchors: tuple[tuple[Box, ...], ...]
 
     def count(self, height: int, width: int) -> int:
-        """How many anchors an input of this size has, px."""
+        """How many anchors an input of ``height`` by ``width`` px has."""
         levels = zip(self.reductions, self.base_anchors, strict=True)
         return sum(-(-height // step) * -(-width // step) * len(bases) for step, bases in levels)
 
@@ -42,15 +45,19 @@ class Pyramid:
 
 @dataclass(frozen=True, slots=True)
 class DefaultBoxes:
-    """SSD's default boxes: of each level its rows and columns, its boxes' widths and heights as parts of the
-    picture, and how many pixels its centres stand apart; ``steps`` None spreads them evenly."""
+    """SSD's default boxes.
+
+    For each level, ``grids`` has its rows and columns, ``box_sizes`` its boxes' widths and heights as shares
+    of the picture's, and ``steps`` the distance between its centres, px. If ``steps`` is None, the centres
+    are spread evenly.
+    """
 
     grids: tuple[tuple[int, int], ...]
     box_sizes: tuple[tuple[Box, ...], ...]
     steps: tuple[float, ...] | None
 
     def count(self, height: int, width: int) -> int:
-        """How many default boxes there are: the input has one size."""
+        """How many default boxes there are. SSD's input has one size, so the arguments are not used."""
         levels = zip(self.grids, self.box_sizes, strict=True)
         return sum(rows * columns * len(shapes) for (rows, columns), shapes in levels)
 
@@ -77,8 +84,11 @@ class DefaultBoxes:
 
 @dataclass(frozen=True, slots=True)
 class Deltas:
-    """Boxes as deltas from their anchors, divided by ``weights`` (x, y, width, height); the log of a size is
-    cut at ``largest_log_scale``."""
+    """Boxes coded as deltas from their anchors.
+
+    A delta is divided by its weight; ``weights`` are those of x, y, width and height. The log of a size is at
+    most ``largest_log_scale``.
+    """
 
     weights: tuple[float, ...]
     largest_log_scale: float
@@ -98,7 +108,10 @@ class Deltas:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """Boxes as the distances of their sides from the anchor's centre, in sizes of the anchor or in pixels."""
+    """Boxes coded as the distances of their sides from the anchor's centre.
+
+    The unit is the anchor's size if ``in_sizes``, otherwise the pixel.
+    """
 
     in_sizes: bool
 
@@ -114,14 +127,14 @@ class Distances:
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """A head: where its anchors stand, and how its outputs become boxes from them."""
+    """A head: where its anchors are, and how its outputs code boxes."""
 
     head: HeadName
     places: Pyramid | DefaultBoxes
     coder: Deltas | Distances
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object, less "head"."""
+        """A JSON object without "head"."""
         return {**self.places.to_json(), **self.coder.to_json()}
 
     @classmethod
@@ -133,7 +146,7 @@ class Anchors:
 
 
 def keys_of_head(entry: Entry) -> tuple[str, ...]:
-    """The keys that describe the head in an object; none if it tells of no head."""
+    """The keys of an object that describe its head. Empty if the object has no head."""
     table = entry.free_table()
     if "head" not in table:
         return ()
@@ -144,7 +157,7 @@ def keys_of_head(entry: Entry) -> tuple[str, ...]:
 
 
 def _boxes(entry: Entry, levels: int, numbers: int) -> tuple[tuple[Box, ...], ...]:
-    """Of each level the boxes, so many numbers each."""
+    """The boxes of each level. A box is as many numbers as ``numbers`` says."""
     return tuple(
         tuple(tuple(number.number() for number in box.entries(numbers)) for box in level.entries())
         for level in entry.entries(levels)

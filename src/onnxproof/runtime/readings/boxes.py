@@ -1,4 +1,4 @@
-"""Boxes that the graph decodes: in one packed output, or as boxes beside class scores."""
+"""Boxes that the graph decodes: in one packed output, or as an output of boxes and one of class scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ THRESHOLDS = ("score_threshold", "iou_threshold", "class_agnostic")
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """What is kept of scored boxes.
+    """The limits by which scored boxes become detections.
 
-    A box counts if it scores above ``score_threshold``. NMS suppresses above ``iou_threshold``, over all
-    classes if ``class_agnostic``. ``top_candidates`` is how many of each group enter NMS, the best first, and
-    ``max_detections`` how many of all leave it; None lets all through.
+    A box counts if its score is above ``score_threshold``. NMS suppresses a box if its IoU with a better one
+    is above ``iou_threshold``; the two may be of different classes if ``class_agnostic``. At most
+    ``top_candidates`` of each group enter NMS, the best ones. At most ``max_detections`` in all are kept
+    after it. None means no limit.
     """
 
     score_threshold: float
@@ -36,9 +37,11 @@ class Candidates:
     """All boxes of one picture before the threshold and NMS.
 
     ``boxes`` float [n, 4] (x0, y0, x1, y1, input pixels), ``scores`` float [n] in [0, 1], ``labels``
-    int64 [n], ``gaps`` float [n]: the score's lead over the next class (infinite with one class),
-    None where the layout does not tell it. ``groups`` int64 [n]: within which of them the best are
-    chosen before NMS (a level of the feature pyramid, say), None where all take part.
+    int64 [n].
+
+    ``gaps`` float [n] is the score's lead over the next class: infinite if there is only one class, None if
+    the layout does not have it. ``groups`` int64 [n] is the group, such as a level of the feature pyramid,
+    whose best candidates enter NMS; None if all enter it.
     """
 
     boxes: Array
@@ -56,16 +59,16 @@ class Candidates:
         return Candidates(self.boxes[indices], self.scores[indices], self.labels[indices], gaps, groups)
 
     def decide(self, cuts: Cuts) -> "Detections":
-        """The detections; see ``decide``."""
+        """The detections; see the function ``decide``."""
         return decide(self, cuts)
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What is left after the threshold and NMS, best score first.
+    """The candidates that are kept after the threshold and NMS, the best score first.
 
     ``boxes`` float [n, 4] (x0, y0, x1, y1, pixels), ``scores`` float [n], ``labels`` int64 [n],
-    ``indices`` int64 [n]: which candidates they were.
+    ``indices`` int64 [n] into the candidates.
     """
 
     boxes: Array
@@ -78,7 +81,7 @@ class Detections:
 
 
 def decide(candidates: Candidates, cuts: Cuts) -> Detections:
-    """The candidates that ``cuts`` leaves."""
+    """The detections: the candidates that are kept under ``cuts``."""
     above = np.flatnonzero(candidates.scores > cuts.score_threshold)
     if candidates.groups is not None and cuts.top_candidates is not None:
         above = _best_of_groups(candidates, above, cuts.top_candidates)
@@ -100,10 +103,10 @@ def _best_of_groups(candidates: Candidates, indices: Array, count: int) -> Array
 
 @dataclass(frozen=True, slots=True)
 class BoxReading(Adjustable):
-    """A reading of boxes that NumPy's NMS is to thin out.
+    """A reading of boxes that still need NMS, which NumPy does.
 
-    ``decode`` is what the layout is called. ``strides`` are those of the network's cells, px; None if the
-    network did not say.
+    ``decode`` is the layout's name. ``strides`` are those of the network's cells, px, or None if they are not
+    known.
     """
 
     decode: ClassVar[str]
@@ -114,7 +117,7 @@ class BoxReading(Adjustable):
 
     @property
     def cuts(self) -> Cuts:
-        """What is kept of the boxes."""
+        """The limits by which boxes become detections."""
         return Cuts(self.score_threshold, self.iou_threshold, self.class_agnostic)
 
     def to_json(self) -> dict[str, Any]:
@@ -155,8 +158,10 @@ class PackedBoxes(BoxReading):
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
     ) -> tuple[Candidates, ...]:
-        """The candidates of each picture of a batch. ``margins`` holds, of a PyTorch leg, the scores' lead
-        over the next class as "label", float [b, n]."""
+        """The candidates of each picture of a batch.
+
+        In a PyTorch leg ``margins["label"]`` float [b, n] is the scores' lead over the next class.
+        """
         packed, gaps = outputs[self.outputs[0]], margins.get("label")
         corners, extents = packed[..., :2], packed[..., 2:4]
         with np.errstate(invalid="ignore"):  # a size that overflowed is infinite, its corner minus infinity

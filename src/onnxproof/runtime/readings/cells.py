@@ -17,13 +17,20 @@ from onnxproof.runtime.readings.boxes import BoxReading, Candidates, from_class_
 from onnxproof.tensors import TensorSpec
 
 CHANNELS_BEFORE_CLASSES = 5
-"""Centre, log of the size and objectness stand before the class probabilities."""
+"""The channels of a cell before its class probabilities: centre (2), log of the size (2), objectness (1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellBoxes(BoxReading):
-    """One output [b, n, 5 + C]: centre x, centre y in cells from the cell's corner, log of width and height
-    in strides, objectness, class probabilities; cells row by row, strides in order."""
+    """One output [b, n, 5 + C], with these channels for each of the n cells:
+
+    - the centre's x and y, in cells from the cell's corner;
+    - the logs of the width and of the height, in strides;
+    - the objectness;
+    - the class probabilities.
+
+    The strides follow each other in order, the cells of each row by row.
+    """
 
     decode: ClassVar[str] = "none"
 
@@ -42,17 +49,18 @@ class CellBoxes(BoxReading):
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
     ) -> tuple[Candidates, ...]:
-        """The candidates of each picture of a batch; ``sizes`` has the input's "height" and "width", px."""
+        """The candidates of each picture of a batch. ``sizes`` has the input's "height" and "width", px."""
         assert self.strides is not None
         raw = outputs[self.outputs[0]]
         return from_class_scores(*decode_raw(raw, sizes["height"], sizes["width"], self.strides))
 
 
 def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) -> tuple[Array, Array]:
-    """The layout as boxes [b, n, 4] (x0, y0, x1, y1, pixels) and class scores [b, n, C].
+    """Decode raw outputs into boxes [b, n, 4] (x0, y0, x1, y1, pixels) and class scores [b, n, C].
 
-    ``raw`` is float [b, n, 5 + C] for an input of ``height`` by ``width`` pixels. Raises
-    ModelFileError where n is not the number of cells of that size.
+    ``raw`` is float [b, n, 5 + C] for an input of ``height`` by ``width`` pixels.
+
+    Raises ModelFileError if an input of that size does not have n cells.
     """
     grid = cells(height, width, strides).astype(raw.dtype)
     if len(grid) != raw.shape[1]:
@@ -60,7 +68,7 @@ def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) ->
             f"the output has {raw.shape[1]} cells, but an input of {height}x{width} with strides "
             f"{list(strides)} has {len(grid)}: is the file's height or width frozen?"
         )
-    # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
+    # A size that overflows becomes infinite, as in PyTorch and ONNX Runtime. That needs no warning.
     with np.errstate(over="ignore", invalid="ignore"):
         centres = (raw[..., :2] + grid[:, :2]) * grid[:, 2:]
         halves = np.exp(raw[..., 2:4]) * grid[:, 2:] / 2
@@ -69,7 +77,8 @@ def decode_raw(raw: Array, height: int, width: int, strides: tuple[int, ...]) ->
 
 
 def cells(height: int, width: int, strides: tuple[int, ...]) -> NDArray[np.int64]:
-    """The cells of a dense head, int64 [n, 3]: column, row and stride, row by row, strides in order."""
+    """Column, row and stride of each cell, int64 [n, 3]. Strides come in order, the cells of each row by
+    row."""
     grids = []
     for stride in strides:
         rows, columns = np.indices((height // stride, width // stride)).reshape(2, -1)

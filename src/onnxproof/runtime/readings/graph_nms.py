@@ -1,4 +1,4 @@
-"""What a graph that ends in NMS decides by."""
+"""The settings by which a graph that ends in NMS decides."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,10 +10,10 @@ from onnxproof.runtime.readings.boxes import Cuts
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """The settings of a first stage.
+    """The settings of a two-stage network's first stage.
 
-    ``levels`` are the lowest and the highest level of the pyramid, and the level and the size in pixels that
-    the others are counted from (Lin et al. 2017, arXiv:1612.03144, equation 1).
+    ``levels`` are four numbers: the lowest and the highest level of the pyramid, then k0 and the canonical
+    size in pixels of Lin et al. 2017 (arXiv:1612.03144, equation 1).
     """
 
     iou_threshold: float
@@ -44,8 +44,11 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class GraphNms:
-    """What the graph itself decides by. ``anchors`` are a one-stage network's; ``proposals`` are the settings
-    of a two-stage network's first stage."""
+    """The settings by which the graph itself decides.
+
+    Only a one-stage network has ``anchors``. Only a two-stage network has ``proposals``, the settings of its
+    first stage.
+    """
 
     score_threshold: float
     iou_threshold: float
@@ -55,7 +58,7 @@ class GraphNms:
     anchors: Anchors | None = None
 
     def cuts(self, score_threshold: float) -> Cuts:
-        """What is left of the graph's candidates that score above a threshold."""
+        """The graph's limits, with another score threshold."""
         return Cuts(score_threshold, self.iou_threshold, False, self.top_candidates, self.max_detections)
 
     def to_json(self) -> dict[str, Any]:

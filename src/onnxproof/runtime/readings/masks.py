@@ -1,4 +1,4 @@
-"""Masks of instances: the part of a picture where a mask is, and how it is taken back to the picture."""
+"""Masks of instances: how they are cropped, and how they are resampled to the original picture."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from onnxproof.runtime.readings.boxes import Detections
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The part of a picture where it is not zero: ``pixels`` [h, w], the first of them in column ``left``
-    and row ``top``."""
+    """The part of a mask that is not zero: ``pixels`` [h, w]. The first pixel is in column ``left`` and row
+    ``top`` of the whole mask."""
 
     left: int
     top: int
@@ -23,11 +23,11 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """Detections with a mask each.
+    """Detections, each with a mask.
 
-    A mask's pixels are probabilities, in the input's pixels; once restored they are bool, in the
-    picture's. Either way a pixel belongs to the instance where it is above ``threshold``. ``height`` and
-    ``width`` are the size of what the masks lie in.
+    Before ``restore`` a mask's values are probabilities, in the input's pixels; after it they are bool, in
+    the picture's pixels. Either way a pixel belongs to the instance if its value is above ``threshold``.
+    ``height`` and ``width`` are the size of the input, or after ``restore`` of the picture, px.
     """
 
     detections: Detections
@@ -40,12 +40,12 @@ class Instances:
         return len(self.detections)
 
     def regions(self) -> tuple[Patch, ...]:
-        """The pixels that belong to each instance: bool."""
+        """For each instance the pixels that belong to it: bool."""
         return tuple(Patch(mask.left, mask.top, mask.pixels > self.threshold) for mask in self.masks)
 
 
 def crop(pixels: Array) -> Patch:
-    """The part of ``pixels`` [H, W] that holds all that is not zero, as a view of them."""
+    """The smallest part of ``pixels`` [H, W] that contains all pixels other than zero, as a view."""
     some = pixels != 0
     rows, columns = np.flatnonzero(some.any(axis=1)), np.flatnonzero(some.any(axis=0))
     if not len(rows):
@@ -55,16 +55,17 @@ def crop(pixels: Array) -> Patch:
 
 
 def restore_mask(mask: Patch, threshold: float, transform: Transform, size: tuple[int, int]) -> Patch:
-    """The pixels of the original picture where a mask's probability is above ``threshold``: bool.
+    """The pixels of the original picture at which a mask's probability is above ``threshold``: bool.
 
-    ``size`` is the input's height and width. A probability is taken bilinearly between the input's pixel
-    centres, and at its edge from the edge's pixel; what the model did not see is 0. Only the part of the
-    picture that the mask covers is made.
+    ``size`` is the input's height and width, px. Probabilities are interpolated bilinearly between the
+    input's pixel centres. Between the outermost centres and the input's edge, the edge's pixel counts. Pixels
+    that the model did not see are 0. Only the part of the picture that the mask covers is computed.
     """
     height, width = mask.pixels.shape
     if not mask.pixels.size:
         return Patch(0, 0, np.zeros((0, 0), bool))
-    # Beyond the patch is zero, and half a pixel around it is mixed with that; beyond the input is nothing.
+    # Outside the patch the mask is zero, so its edge is interpolated with one pixel of zeros on each side.
+    # A side at the input's edge gets none: there is nothing outside the input.
     before = (min(1, mask.top), min(1, mask.left))
     after = (min(1, size[0] - mask.top - height), min(1, size[1] - mask.left - width))
     source = np.pad(mask.pixels.astype(np.float32), tuple(zip(before, after, strict=True)))
@@ -76,7 +77,7 @@ def restore_mask(mask: Patch, threshold: float, transform: Transform, size: tupl
     )
     if right <= left or bottom <= top:
         return Patch(0, 0, np.zeros((0, 0), bool))
-    # Pillow's coordinates have pixel centres at halves, as the transform's have.
+    # In Pillow pixel centres are at halves, as in the transform.
     resampled = Image.fromarray(source).transform(
         (right - left, bottom - top),
         Image.Transform.AFFINE,
@@ -88,8 +89,11 @@ def restore_mask(mask: Patch, threshold: float, transform: Transform, size: tupl
 
 
 def _span(start: int, length: int, scale: float, offset: float, limit: int) -> tuple[float, int, int]:
-    """Of input pixels ``start`` to ``start + length`` along an axis: the picture's pixels that they reach,
-    first and last excluded, and where the first one's edge lies from ``start``."""
+    """The picture's pixels that the input's pixels ``start`` to ``start + length`` of one axis reach.
+
+    Returns the offset of the first one's edge from ``start``, in input pixels; the first; and the one after
+    the last.
+    """
     first = max(0, math.floor((start - offset) / scale))
     last = min(limit, math.ceil((start + length - offset) / scale))
     return first * scale + offset - start, first, last

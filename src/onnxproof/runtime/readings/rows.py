@@ -1,8 +1,11 @@
 """Detectors whose graph ends in NMS: one row for each detection of one picture.
 
-The file tells the rows alone. The PyTorch legs also tell, among their margins, what they were chosen from:
-``candidate_boxes`` [m, 4], ``candidate_scores``, ``candidate_labels`` (and ``candidate_groups``) [m] before
-the threshold and NMS, in input pixels, and ``candidate_ids`` [m], by which legs know them.
+The file returns only the rows. The margins of a PyTorch leg also hold the candidates that the rows were
+chosen from, before the threshold and NMS:
+
+- ``candidate_boxes`` [m, 4], in input pixels;
+- ``candidate_scores``, ``candidate_labels`` and, if they compete in groups, ``candidate_groups`` [m];
+- ``candidate_ids`` [m]: the same candidate has the same id in every leg.
 """
 
 from collections.abc import Mapping
@@ -24,20 +27,24 @@ MASK_SIDE = 28
 its predictor's transposed convolution."""
 
 PROPOSAL_IOU = 0.3
-"""The IoU below which a proposal has nothing to do with an object (Ren et al. 2015, arXiv:1506.01497, section
-3.1.2), and so a detection nothing with a proposal."""
+"""The IoU below which a proposal does not belong to an object (Ren et al. 2015, arXiv:1506.01497, section
+3.1.2). Below it, a detection is taken not to come from a proposal."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRegions:
-    """Where a hidden decision may go one way or the other: ``boxes`` float [k, 4] (x0, y0, x1, y1, input
-    pixels), and the cause of each."""
+    """The boxes of open decisions that the rows do not show, such as the choice of proposals.
+
+    ``boxes`` float [k, 4] (x0, y0, x1, y1, input pixels). ``causes[i]`` says why the decision on ``boxes[i]``
+    is open.
+    """
 
     boxes: Array
     causes: tuple[str, ...]
 
     def over(self, box: Array) -> str | None:
-        """The cause of the region that overlaps a box most, None where none does by PROPOSAL_IOU."""
+        """The cause of the region that overlaps ``box`` most. Returns None if no IoU is PROPOSAL_IOU or
+        more."""
         if not self.causes:
             return None
         ious = pairwise_iou(box[None].astype(np.float64), self.boxes.astype(np.float64))[0]
@@ -50,8 +57,11 @@ NOWHERE = OpenRegions(np.empty((0, 4)), ())
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One picture's rows, what they were chosen from (None for a file), and where that choice hangs on an
-    earlier one that is open."""
+    """One picture's rows.
+
+    ``candidates`` are what the rows were chosen from, or None for a file. ``open_regions`` are the places
+    where that choice depends on an earlier choice that is open.
+    """
 
     detections: Detections
     candidates: Candidates | None
@@ -67,8 +77,8 @@ class Rows:
 class RowReading(Adjustable):
     """Rows: boxes float [n, 4] (x0, y0, x1, y1, px), labels int64 [n], scores float [n].
 
-    ``first_label`` is the label of the first of the classes; ``score_threshold`` is what ``predict`` applies;
-    ``graph`` is what the graph itself decided by.
+    ``first_label`` is the label of the first class. ``score_threshold`` is what ``predict`` applies.
+    ``graph`` has the settings by which the graph itself decided.
     """
 
     score_threshold: float
@@ -84,13 +94,13 @@ class RowReading(Adjustable):
 
     @property
     def cuts(self) -> Cuts:
-        """What is kept of the rows: the graph has done the rest."""
+        """The graph's limits, with the score threshold that ``predict`` applies."""
         return self.graph.cuts(self.score_threshold)
 
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
     ) -> tuple["Rows", ...]:
-        """The rows of the one picture."""
+        """The rows of the picture: the batch has only one."""
         return (rows_from(outputs, self, margins),)
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +127,7 @@ class RowReading(Adjustable):
 
 @dataclass(frozen=True, slots=True)
 class MaskReading(RowReading):
-    """Rows with a fourth output, masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
+    """Rows with a fourth output: masks float [n, 1, H, W], probabilities, pasted into the input's picture.
 
     A pixel belongs to the object if its probability is above ``mask_threshold``. ``mask_side`` is the side of
     a mask before it is pasted, px.
@@ -158,9 +168,9 @@ class MaskReading(RowReading):
 
 
 def rows_from(outputs: Mapping[str, Array], reading: RowReading, margins: Mapping[str, Array]) -> Rows:
-    """The rows of a file's or a leg's outputs; ``margins`` as in the module's documentation.
+    """The rows of a file's or a leg's outputs. The module's docstring describes ``margins``.
 
-    The rows' ``indices`` are into the candidates where there are any, otherwise their own numbers.
+    The rows' ``indices`` point into the candidates. If there are no candidates, they number the rows.
     """
     boxes, labels, scores = (outputs[name] for name in reading.outputs[:3])
     labels = labels - reading.first_label
@@ -175,7 +185,7 @@ def rows_from(outputs: Mapping[str, Array], reading: RowReading, margins: Mappin
 
 
 def candidates_from(margins: Mapping[str, Array], reading: RowReading) -> Candidates | None:
-    """What a PyTorch leg chose its rows from; None where the margins do not tell."""
+    """The candidates that a PyTorch leg chose its rows from. Returns None if the margins have none."""
     if "candidate_boxes" not in margins:
         return None
     return Candidates(
@@ -190,9 +200,12 @@ def candidates_from(margins: Mapping[str, Array], reading: RowReading) -> Candid
 def nearest_candidates(
     candidates: Candidates, boxes: Array, scores: Array, labels: Array
 ) -> tuple[Array, Array]:
-    """For each row the index of the candidate of its class that lies nearest in box and score, and how far
-    away it is (infinite where the class has none): the farthest coordinate, as a share of the picture's
-    extent, plus the scores' difference."""
+    """For each row, the index of the nearest candidate of its class, int64 [n], and its distance, float64
+    [n].
+
+    The distance is the largest difference of a coordinate, as a share of the candidates' largest coordinate,
+    plus the difference of the scores. It is infinite if the class has no candidate.
+    """
     indices, distances = np.zeros(len(scores), np.int64), np.full(len(scores), np.inf)
     extent = float(np.nanmax(np.abs(candidates.boxes), initial=1.0))
     for label in np.unique(labels):

@@ -1,9 +1,8 @@
-"""Dense heads over anchors, as torchvision's one-stage detectors have them: from logits and box deltas to
-scored boxes.
+"""Decode the heads of torchvision's one-stage detectors: logits and box deltas become scored boxes.
 
 The outputs are ``logits`` [b, n, C] and ``deltas`` [b, n, 4], FCOS's also ``centerness`` [b, n, 1]. The n
-anchors stand level by level, cell by cell (rows first), one base anchor after the other. The head says how
-they are read:
+anchors are ordered by level, then by cell (row by row), then by base anchor. The head decides how the outputs
+are read:
 
 - "retinanet": Lin et al. 2017 (arXiv:1708.02002); score = sigmoid(logit), boxes by ``decode_deltas``;
 - "fcos": Tian et al. 2019 (arXiv:1904.01355); boxes by ``decode_distances`` and score =
@@ -11,11 +10,11 @@ they are read:
 - "ssd": Liu et al. 2016 (arXiv:1512.02325); scores = softmax(logits) with the background in column 0,
   boxes by ``decode_deltas`` from default boxes.
 
-Boxes are clipped to the picture before NMS. The best ``top_candidates`` pairs of an anchor and a class go
-into NMS from each level (RetinaNet, FCOS) or of each class (SSD): from each *group*.
+Boxes are clipped to the picture before NMS. A candidate is a pair of an anchor and a class. The best
+``top_candidates`` of each *group* enter NMS; a group is a level (RetinaNet, FCOS) or a class (SSD).
 
-All of it is done in the outputs' dtype. Constants that torchvision makes in float32 are made in float32 here
-too, so that the oracle in float64 starts from the same ones.
+The arithmetic is in the outputs' dtype. Constants that torchvision computes in float32 are computed in
+float32 here too, so that the oracle in float64 has the same ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +34,12 @@ from onnxproof.tensors import TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class ScoredAnchors:
-    """What a head says about the anchors of one picture, before anything is selected.
+    """The boxes and class scores of all anchors of one picture, before anything is selected.
 
     ``boxes`` float [n, 4] (x0, y0, x1, y1, pixels, inside the picture), ``scores`` float [n, C] in [0, 1],
-    ``groups`` int64 [n, C]: in which top-k cut a pair of an anchor and a class competes. Columns are
-    torchvision's labels; those before ``foreground`` are the background, which is never detected. Labels of
-    candidates and detections count from ``first_label``.
+    ``groups`` int64 [n, C]: the group in which a pair of an anchor and a class competes for entry to NMS.
+    Columns are torchvision's labels. Those before ``foreground`` are the background, which is never detected.
+    A label of a candidate or a detection is its column minus ``first_label``.
     """
 
     boxes: Array
@@ -50,13 +49,13 @@ class ScoredAnchors:
     first_label: int = 0
 
     def pairs(self, least: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column, both int64 [m], of each pair in the foreground that scores ``least`` or more."""
-        # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
+        """Row and column, both int64 [m], of each foreground pair whose score is ``least`` or more."""
+        # ">=": with a threshold of 0, a pair that scores 0 here may score slightly more in another leg.
         rows, columns = np.nonzero(self.scores[:, self.foreground :] >= least)
         return rows, columns + self.foreground
 
     def candidates(self, cuts: Cuts) -> Candidates:
-        """The pairs that score half the threshold or more."""
+        """The pairs whose score is half the threshold or more."""
         rows, columns = self.pairs(cuts.score_threshold / 2)
         return Candidates(
             self.boxes[rows],
@@ -67,7 +66,7 @@ class ScoredAnchors:
         )
 
     def decide(self, cuts: Cuts) -> Detections:
-        """The detections; ``indices`` are those of the pairs among all n * C, row by row."""
+        """The detections. Their ``indices`` are row * C + column of the pairs."""
         rows, columns = self.pairs(cuts.score_threshold / 2)
         found = self.candidates(cuts).decide(cuts)
         indices = (rows * self.scores.shape[1] + columns)[found.indices]
@@ -76,8 +75,8 @@ class ScoredAnchors:
 
 @dataclass(frozen=True, slots=True)
 class AnchorBoxes(Adjustable):
-    """The raw outputs of a head over anchors: logits [b, n, C], deltas [b, n, 4] and, of FCOS, centerness
-    [b, n, 1]. Labels count from ``first_label``."""
+    """The raw outputs of a head over anchors: logits [b, n, C], deltas [b, n, 4] and, for FCOS, centerness
+    [b, n, 1]. ``first_label`` is the column of the first class."""
 
     anchors: Anchors
     score_threshold: float
@@ -89,7 +88,7 @@ class AnchorBoxes(Adjustable):
 
     @property
     def cuts(self) -> Cuts:
-        """What is kept of the boxes."""
+        """The limits by which boxes become detections."""
         return Cuts(
             self.score_threshold,
             self.iou_threshold,
@@ -145,9 +144,9 @@ def scored_anchors(
 ) -> tuple[ScoredAnchors, ...]:
     """The scored anchors of each picture of a batch.
 
-    ``outputs`` are the float outputs by name; ``sizes`` has the input's "height" and "width" in pixels.
+    ``outputs`` are the float outputs by name. ``sizes`` has the input's "height" and "width" in pixels.
 
-    Raises ModelFileError if the number of anchors is not that of the size.
+    Raises ModelFileError if an input of that size does not have as many anchors as the outputs.
     """
     logits, deltas, *rest = (outputs[name] for name in reading.outputs)
     head, coder = reading.anchors.head, reading.anchors.coder
@@ -159,7 +158,7 @@ def scored_anchors(
             f"the output has {logits.shape[1]} anchors, but an input of {height}x{width} has {len(anchors)}: "
             "is the file's height or width frozen?"
         )
-    # A size that overflows is infinite, as it is in PyTorch and ONNX Runtime; no warning is due.
+    # A size that overflows becomes infinite, as in PyTorch and ONNX Runtime. That needs no warning.
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(coder, Distances):
             scores = np.sqrt(_sigmoid(logits) * _sigmoid(rest[0]))
@@ -188,8 +187,8 @@ def anchor_boxes(
 ) -> list[Array]:
     """The anchors of each level, [n, 4] (x0, y0, x1, y1, pixels): ``base_anchors`` moved to every cell.
 
-    A level has ceil(size / reduction) cells a side, which stand size // cells pixels apart: not always the
-    reduction, but what torchvision's AnchorGenerator makes of it.
+    A level has ceil(size / reduction) cells along each side. The cells are size // cells pixels apart, as in
+    torchvision's AnchorGenerator. That may differ from the reduction.
     """
     levels = []
     for reduction, bases in zip(reductions, base_anchors, strict=True):
@@ -211,9 +210,9 @@ def default_boxes(
 ) -> list[Array]:
     """SSD's default boxes of each level, [n, 4] (x0, y0, x1, y1, pixels).
 
-    ``grids`` are each level's rows and columns, ``box_sizes`` its boxes' widths and heights as parts of the
-    picture. Centres stand ``steps`` pixels apart, or spread over the picture evenly where that is None
-    (Liu et al. 2016, arXiv:1512.02325, section 2.2).
+    ``grids`` are each level's rows and columns. ``box_sizes`` are its boxes' widths and heights, as shares of
+    the picture's. Centres are ``steps`` pixels apart; if that is None, they are spread evenly over the
+    picture (Liu et al. 2016, arXiv:1512.02325, section 2.2).
     """
     picture = np.array([width, height], dtype)
     levels = []
@@ -232,7 +231,7 @@ def decode_deltas(deltas: Array, anchors: Array, weights: Sequence[float], large
     """Boxes [b, n, 4] (x0, y0, x1, y1, pixels) from deltas [b, n, 4] and anchors [n, 4].
 
     centre = anchor's centre + delta / weight * anchor's size, size = exp(delta / weight) * anchor's size
-    (Ren et al. 2015, arXiv:1506.01497, section 3.1.2), the exponent at most ``largest_log_scale``.
+    (Ren et al. 2015, arXiv:1506.01497, section 3.1.2). The exponent is at most ``largest_log_scale``.
     """
     scaled = deltas / np.array(weights, deltas.dtype)
     sizes = anchors[:, 2:] - anchors[:, :2]
@@ -242,9 +241,12 @@ def decode_deltas(deltas: Array, anchors: Array, weights: Sequence[float], large
 
 
 def decode_distances(distances: Array, anchors: Array, *, normalized: bool) -> Array:
-    """Boxes [b, n, 4] (x0, y0, x1, y1, pixels) from the distances [b, n, 4] of the anchors' centres to the
-    left, upper, right and lower side; ``normalized``: in sizes of the anchor rather than in pixels
-    (Tian et al. 2019, arXiv:1904.01355, section 3.1)."""
+    """Boxes [b, n, 4] (x0, y0, x1, y1, pixels) from distances [b, n, 4] and anchors [n, 4].
+
+    The distances are those from the anchor's centre to the left, upper, right and lower side
+    (Tian et al. 2019, arXiv:1904.01355, section 3.1). They are in sizes of the anchor if ``normalized``,
+    otherwise in pixels.
+    """
     if normalized:
         sizes = anchors[:, 2:] - anchors[:, :2]
         distances = distances * np.concatenate((sizes, sizes), axis=-1)
@@ -265,7 +267,7 @@ def _sigmoid(logits: Array) -> Array:
 
 
 def _softmax(logits: Array) -> Array:
-    """Over the last axis."""
+    """The softmax over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: Array = powers / powers.sum(axis=-1, keepdims=True)
     return result

@@ -15,7 +15,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def get_task(name: str) -> Task:
-    """The task of that name; RequestError where there is none."""
+    """The task of that name. Raises RequestError if there is none."""
     if name not in task_names():
         raise RequestError(f'task "{name}" is not known; there are: {", ".join(task_names())}')
     task: Task = importlib.import_module(f"{__name__}.{name}").TASK

@@ -30,8 +30,10 @@ DECODES = ("none", "probabilities")
 
 @dataclass(frozen=True, slots=True)
 class RankedScores(Adjustable):
-    """One output [batch, C]: logits (``decode`` "none") or the softmax of them ("probabilities"). The
-    ``top_k`` best classes are told."""
+    """One output [batch, C]: logits (``decode`` "none") or their softmax ("probabilities").
+
+    ``top_k`` is how many of the best classes are reported.
+    """
 
     decode: str
     top_k: int
@@ -47,9 +49,10 @@ class RankedScores(Adjustable):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best classes of a picture, best first.
+    """The best classes of a picture.
 
-    ``labels`` int64 [k]; ``probabilities`` float [C], of every class, in the classes' order.
+    ``labels`` int64 [k] are the best classes, the best first. ``probabilities`` float [C] has every class, in
+    the classes' order.
     """
 
     labels: NDArray[np.int64]
@@ -70,8 +73,10 @@ def softmax(logits: Array) -> Array:
 
 
 def rank(scores: Array, top_k: int) -> NDArray[np.int64]:
-    """The ``top_k`` classes with the best ``scores`` [C], best first; of equals the lower index first, NaN
-    last."""
+    """The ``top_k`` classes with the highest ``scores`` [C], the highest first: int64 [top_k].
+
+    Among equal scores the lower index comes first. NaN comes last.
+    """
     return np.argsort(-as_float(scores), kind="stable")[:top_k].astype(np.int64)
 
 
@@ -103,7 +108,7 @@ class _Classification:
     def to_json(
         self, decisions: Ranking, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """{"probs", "labels"} of every class, in the classes' order: the answer of Azure AutoML's models."""
+        """{"probs", "labels"} with every class, in the classes' order, as Azure AutoML's models answer."""
         return class_probabilities(decisions.probabilities, classes)
 
     def lines(self, decisions: Ranking, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
@@ -123,7 +128,7 @@ TASK = _Classification()
 
 
 def class_probabilities(probabilities: Array, classes: tuple[ClassInfo, ...]) -> dict[str, Any]:
-    """{"probs", "labels"}: of every class, in the classes' order."""
+    """{"probs", "labels"} with every class, in the classes' order."""
     return {
         "probs": [float(value) for value in probabilities],
         "labels": [class_name(label, classes) for label in range(len(probabilities))],

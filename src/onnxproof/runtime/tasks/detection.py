@@ -1,6 +1,6 @@
 """Object detection: boxes with classes and scores, as NMS leaves them.
 
-The outputs come in one of the layouts of ``READINGS``, each of which is a module of ``runtime/readings/``.
+The outputs come in one of the layouts of ``READINGS``, which are in ``runtime/readings/``.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ READINGS: Mapping[str, type[Reading]] = {
     "none": CellBoxes,
     "nms": RowReading,
 }
-"""The layouts by the word under "decode"; "none" beside a "head" is AnchorBoxes."""
+"""The layout for each value of "decode". If the manifest also has a "head", "none" is AnchorBoxes."""
 
 Evidence = Candidates | ScoredAnchors | Rows
 
 DEFAULT_THRESHOLD = 0.45
 DEFAULT_IOU_THRESHOLD = 0.45
-"""The score above which a detection counts, and the IoU above which NMS suppresses, unless the job says
-otherwise: as in the tutorials' pipeline."""
+"""The score above which a detection counts, and the IoU above which NMS suppresses, if the job gives none.
+They are those of the tutorials' pipeline."""
 
 
 class _Detection:
@@ -73,7 +73,7 @@ class _Detection:
         width: int | None,
         height: int | None,
     ) -> dict[str, Any]:
-        """{"boxes"}; without a picture, "box", in shares of its size, is left out."""
+        """{"boxes"}. "box" is in shares of the picture's size; it is left out if there is no picture."""
         boxes = []
         for box, score, label in zip(decisions.boxes, decisions.scores, decisions.labels, strict=True):
             x0, y0, x1, y1 = (float(value) for value in box)

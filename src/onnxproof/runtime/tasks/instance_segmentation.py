@@ -1,8 +1,11 @@
-"""Instance segmentation by a network with NMS in its graph: boxes, classes, scores, and a mask each.
+"""Instance segmentation by a network with NMS in its graph: boxes, classes, scores and masks.
 
-The outputs (``reading.outputs``) are those of torchvision's Mask R-CNN, for a batch of one picture: boxes
-float [n, 4] (x0, y0, x1, y1 in the input's pixels), labels int64 [n], scores float [n], masks float
-[n, 1, H, W]: probabilities, pasted into the input's picture.
+The outputs (``reading.outputs``) are those of torchvision's Mask R-CNN, for a batch of one picture:
+
+- boxes float [n, 4] (x0, y0, x1, y1, in the input's pixels);
+- labels int64 [n];
+- scores float [n];
+- masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
 """
 
 from collections.abc import Mapping
@@ -26,8 +29,11 @@ from onnxproof.runtime.tasks.task import class_color, class_name
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One picture's rows, and each row's mask: its probabilities where they are not zero, in an input of
-    ``height`` by ``width`` pixels."""
+    """One picture's rows and their masks.
+
+    ``masks`` has one patch for each row: the part of the mask that is not zero, as probabilities. ``height``
+    and ``width`` are the input's size, px.
+    """
 
     rows: Rows
     masks: tuple[Patch, ...]
@@ -66,7 +72,8 @@ class _InstanceSegmentation:
         return Instances(detections, masks, reading.mask_threshold, evidence.height, evidence.width)
 
     def restore(self, decisions: Instances, transform: Transform) -> Instances:
-        """Boxes as a detector's; masks as the bool pixels of the picture, cropped to where they are."""
+        """Boxes are restored as in ``detection``. Masks become bool, in the picture's pixels, and are cropped
+        to their pixels that are True."""
         found = decisions.detections
         boxes = transform.restore(found.boxes)
         size = (decisions.height, decisions.width)
@@ -84,7 +91,7 @@ class _InstanceSegmentation:
         """Boxes and polygons in [0, 1] of the picture's size, as Azure AutoML's instance segmentation answers
         them (Microsoft, "Data schemas to train computer vision models with automated machine learning").
 
-        Raises RequestError where shapely, which makes the polygons, is not installed.
+        Raises RequestError if shapely is not installed: it makes the polygons.
         """
         found = decisions.detections
         boxes = []

@@ -22,13 +22,15 @@ from onnxproof.runtime.tasks.task import as_float, class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 DEFAULT_THRESHOLD = 0.5
-"""Where a label counts as present unless the job says otherwise: it is then likelier there than not."""
+"""The probability above which a label is present, if the job gives none: it is more likely than not."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScores(Adjustable):
-    """One output [batch, C]: logits (``decode`` "none") or the sigmoid of them ("probabilities"). A class is
-    there if its probability is above ``score_threshold``."""
+    """One output [batch, C]: logits (``decode`` "none") or their sigmoid ("probabilities").
+
+    A class is present if its probability is above ``score_threshold``.
+    """
 
     decode: str
     score_threshold: float
@@ -48,9 +50,10 @@ class LabelScores(Adjustable):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The classes that a picture shows, the most probable first.
+    """The classes that a picture shows.
 
-    ``labels`` int64 [n]; ``probabilities`` float [C], of every class, in the classes' order.
+    ``labels`` int64 [n] are the classes present, the most probable first. ``probabilities`` float [C] has
+    every class, in the classes' order.
     """
 
     labels: NDArray[np.int64]
@@ -97,7 +100,7 @@ class _Multilabel:
     def to_json(
         self, decisions: Labels, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """{"probs", "labels"} of every class, in the classes' order: the answer of Azure AutoML's models."""
+        """{"probs", "labels"} with every class, in the classes' order, as Azure AutoML's models answer."""
         return class_probabilities(decisions.probabilities, classes)
 
     def lines(self, decisions: Labels, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Outputs as they are: nothing is decided from them, so tensors alone are compared."""
+"""Outputs as they are. Nothing is decided from them, so only tensors are compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

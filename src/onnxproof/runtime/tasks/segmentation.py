@@ -22,7 +22,7 @@ from onnxproof.runtime.tasks.task import class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 NOWHERE = 255
-"""The class of a picture's pixels that the model did not see, as in PASCAL VOC's ground truth."""
+"""The class of pixels of the picture that the model did not see, as in PASCAL VOC's ground truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class PixelLogits(Adjustable):
 class Segments:
     """One picture's classes and their probabilities, both [H, W].
 
-    ``gaps`` [H, W] is each probability's lead over the next class (infinite with one class), None where
-    the layout does not tell it. ``alike`` counts pixels that were left out since both legs agree on them
-    (then the arrays are [n]).
+    ``gaps`` [H, W] is each probability's lead over the next class: infinite if there is only one class, None
+    if the layout does not have it. ``alike`` counts pixels that were left out because both legs agree on
+    them; then the arrays are [n].
     """
 
     labels: NDArray[np.int64]
@@ -98,7 +98,8 @@ class _Segmentation:
         return evidence
 
     def restore(self, decisions: Segments, transform: Transform) -> Segments:
-        """The nearest of the model's pixels for each of the picture's; NOWHERE where it saw none."""
+        """Each pixel of the picture gets the class of the nearest pixel of the model's. It gets NOWHERE if
+        the model did not see it."""
         columns = np.floor(
             (np.arange(transform.picture_width) + 0.5) * transform.scale_x + transform.offset_x
         )
@@ -115,7 +116,7 @@ class _Segmentation:
     def to_json(
         self, decisions: Segments, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """The mask as a base64 PNG of class indices, and each class's share of the picture."""
+        """{"mask", "shares"}: a base64 PNG of class indices, and each class's share of the picture."""
         stream = io.BytesIO()
         Image.fromarray(decisions.labels.astype(np.uint8)).save(stream, format="PNG")
         return {
@@ -141,7 +142,7 @@ TASK = _Segmentation()
 
 
 def _from_logits(logits: Array) -> Segments:
-    """Logits [C, H, W] through a softmax that cannot overflow."""
+    """Classes and probabilities from logits [C, H, W]. The softmax cannot overflow."""
     exponents = np.exp(logits - logits.max(axis=0))
     probabilities = exponents / exponents.sum(axis=0)
     labels = probabilities.argmax(axis=0)

@@ -1,10 +1,10 @@
 """Sequences: the class of every step, and the text that the classes spell.
 
-The model has an output of logits [batch, time, C], of a batch of sequences that need not be equally long: if
-it has a second output int64 [batch], only so many of a sequence's steps count, from the first on.
+The model has an output of logits [batch, time, C]. It may have a second output int64 [batch], the length of
+each sequence in steps: the steps after it do not count. Without it, all steps count.
 
-The reading may name the blank of connectionist temporal classification (Graves et al. 2006): of equal classes
-that follow one another one is read, then blanks are left out. Without a blank, every step's class is read.
+The reading may name the blank of connectionist temporal classification (Graves et al. 2006). Then a run of
+equal classes is read as one class, and blanks are left out. Without a blank, every step's class is read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,13 @@ from onnxproof.runtime.tasks.task import as_float, class_color, class_name
 from onnxproof.tensors import TensorSpec
 
 NOTHING = "(nothing)"
-"""What a caption says where no class was read."""
+"""The caption if no class was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepLogits(Adjustable):
-    """Logits [batch, time, C] and, if there is a second output, how many steps of each sequence count,
-    integers [batch].
+    """Logits [batch, time, C] and, if there is a second output, the number of steps of each sequence that
+    count: integers [batch].
 
     ``blank`` is the index of the blank of connectionist temporal classification, or None.
     """
@@ -58,8 +58,8 @@ class StepLogits(Adjustable):
 class Steps:
     """The logits [n, C] of one sequence, of which the first ``length`` steps count.
 
-    ``numbers`` int64 [n] are the steps' numbers from 0 on. ``alike`` counts steps that were left out since
-    both legs agree on them.
+    ``numbers`` int64 [n] are the steps' numbers, counted from 0. ``alike`` counts steps that were left out
+    because both legs agree on them.
     """
 
     logits: Array
@@ -72,9 +72,9 @@ class Steps:
 class Transcript:
     """What one sequence says.
 
-    ``steps`` int64 [time], the class of each step that counts. ``labels`` int64 [n], the classes read;
-    ``confidence`` float [n], the largest probability of each among the steps that it was read from, and
-    ``places`` int64 [n], the number of that step. ``blank`` is the blank's class, or None.
+    ``steps`` int64 [time] is the class of each step that counts. ``labels`` int64 [n] are the classes read.
+    A label is read from one or more steps: ``confidence`` float [n] is its largest probability among them,
+    and ``places`` int64 [n] is the number of the step that has it. ``blank`` is the blank's class, or None.
     """
 
     steps: NDArray[np.int64]
@@ -85,14 +85,15 @@ class Transcript:
 
 
 def best_classes(logits: Array) -> NDArray[np.int64]:
-    """The class [n] with the largest logit of each row [n, C]; of equals the lowest, NaN last."""
+    """The class [n] with the largest logit in each row of [n, C]. Among equal logits the lowest class is
+    chosen. NaN counts as minus infinity."""
     values = as_float(logits)
     found: NDArray[np.int64] = np.where(np.isnan(values), -np.inf, values).argmax(axis=-1).astype(np.int64)
     return found
 
 
 def runs(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where runs of equal ``classes`` [n] start: indices [m], and n behind the last."""
+    """The indices at which runs of equal ``classes`` [n] start, followed by n: int64 [m + 1] for m runs."""
     starts = np.flatnonzero(np.diff(classes)) + 1
     return np.concatenate(([0], starts, [len(classes)])) if len(classes) else np.zeros(1, np.int64)
 
@@ -141,8 +142,8 @@ class _Sequence:
     def to_json(
         self, decisions: Transcript, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """{"text", "labels", "confidence", "steps"}: what is read, and of each class its name, its
-        probability and the step that is surest of it."""
+        """{"text", "labels", "confidence", "steps"}: the text; and for each class read its name, its largest
+        probability and the number of the step that has it."""
         return {
             "text": text_of(decisions, classes),
             "labels": [class_name(label, classes) for label in decisions.labels.tolist()],
@@ -166,8 +167,8 @@ TASK = _Sequence()
 
 
 def text_of(transcript: Transcript, classes: tuple[ClassInfo, ...]) -> str:
-    """The names of the classes read: one behind the other where every class but the blank is named by a
-    single character, else with spaces between."""
+    """The names of the classes read, joined. There are spaces between them, unless the name of every class
+    but the blank is a single character."""
     letters = bool(classes) and all(
         len(entry.name) == 1 for label, entry in enumerate(classes) if label != transcript.blank
     )

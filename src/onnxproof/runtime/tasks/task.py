@@ -14,11 +14,11 @@ from onnxproof.runtime.readings.adjustable import Array
 
 
 class Task(Protocol):
-    """NumPy's side of a model: what its outputs mean and what is decided from them.
+    """What a model's outputs mean and what is decided from them, in NumPy.
 
-    *Evidence* is what one picture's decisions rest on, *decisions* are what is left in the end.
-    ``decides`` is False if nothing is decided from the outputs. ``reading`` is of one of the types that the
-    method of that name returns.
+    *Evidence* is the part of the outputs that one picture's decisions depend on. *Decisions* are what the
+    task concludes from it, such as detections. ``decides`` is False if nothing is decided from the outputs.
+    The argument ``reading`` has one of the types that the method ``reading`` returns.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Task(Protocol):
     def reading(self, entry: Entry) -> Reading:
         """How the task reads a file's outputs, from the manifest's ``postprocess``.
 
-        Raises ModelFileError, naming the key, for an object that is no reading of this task.
+        Raises ModelFileError, which names the key, if the object is not a reading of this task.
         """
 
     def evidence(
@@ -40,12 +40,12 @@ class Task(Protocol):
     ) -> tuple[Any, ...]:
         """The evidence of each picture of a batch, from the model's outputs by name.
 
-        ``sizes`` are the sizes of the input's named axes; ``margins`` holds what only the PyTorch
-        legs can tell (empty for an ONNX file).
+        ``sizes`` are the sizes of the input's named axes. ``margins`` are arrays that only the PyTorch legs
+        have, such as a score's lead over the next class; it is empty for an ONNX file.
         """
 
     def decide(self, evidence: Any, reading: Any) -> Any:
-        """The decisions, as ``predict`` takes them."""
+        """The decisions that ``predict`` reports."""
 
     def restore(self, decisions: Any, transform: Transform) -> Any:
         """The decisions in the original picture's coordinates."""
@@ -53,7 +53,8 @@ class Task(Protocol):
     def to_json(
         self, decisions: Any, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """A JSON object for one picture of ``width`` by ``height`` pixels, both None without a picture."""
+        """A JSON object for one picture of ``width`` by ``height`` pixels, both None if there is no
+        picture."""
 
     def lines(self, decisions: Any, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""
@@ -63,16 +64,16 @@ class Task(Protocol):
 
 
 def class_name(label: int, classes: tuple[ClassInfo, ...]) -> str:
-    """The name of a class, or its index where the model names none."""
+    """The name of a class, or its index if the model has no name for it."""
     return classes[label].name if 0 <= label < len(classes) else str(label)
 
 
 def class_color(label: int, classes: tuple[ClassInfo, ...]) -> tuple[int, int, int]:
-    """The RGB colour of a class; a fixed one where the model names none."""
+    """The RGB colour of a class, or a fixed one if the model has no colour for it."""
     fallback = (255, 214, 0)
     return classes[label].color if 0 <= label < len(classes) else fallback
 
 
 def as_float(values: Array) -> NDArray[np.floating[Any]]:
-    """Float arrays as they are, others as float64."""
+    """Float arrays are returned as they are; others are converted to float64."""
     return values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)

@@ -1,4 +1,4 @@
-"""How the decisions of each task are compared, one file each; a comparer is found by the task's name."""
+"""How the decisions of each task are compared: one file for each task, which has the task's name."""
 
 import importlib
 import pkgutil
@@ -9,7 +9,7 @@ __all__ = ["Comparer", "Comparison", "Finding", "get_comparer"]
 
 
 def get_comparer(task: str) -> Comparer | None:
-    """The comparer of a task. Returns None if the task has none: then tensors alone are compared."""
+    """The comparer of a task. Returns None if the task has none: then only tensors are compared."""
     if task not in {module.name for module in pkgutil.iter_modules(__path__)}:
         return None
     comparer: Comparer | None = getattr(importlib.import_module(f"{__name__}.{task}"), "COMPARER", None)

@@ -22,12 +22,12 @@ class _Classification:
     def compare(
         self, reference: Array, candidate: Array, reading: RankedScores, bounds: Mapping[str, float]
     ) -> Comparison:
-        """Rank by rank: a rank is matched where both legs put the same class there.
+        """A rank is matched if both legs put the same class there.
 
-        Two classes may have changed places where the reference's scores of them lie within twice the
-        bound. That no healthy file does more follows from sorting: where no score moves by more than b,
-        nor does the i-th best, so the classes that two legs put at rank i lie within 2 b in either. A score
-        that is NaN in the candidate alone matches nothing.
+        It is a tie if the reference's scores of the two classes are at most twice the bound b apart, and the
+        candidate's scores of both moved by at most b. Float error alone does no more: if no score moves by
+        more than b, neither does the i-th best one, so the classes that two legs put at rank i are within 2 b
+        of each other in either leg. A score that is NaN only in the candidate is a defect.
         """
         wanted, found = rank(reference, reading.top_k), rank(candidate, reading.top_k)
         ties: list[Finding] = []
@@ -52,7 +52,7 @@ COMPARER = _Classification()
 
 
 def _cause(reference: Array, candidate: Array, ours: int, theirs: int, bound: float) -> tuple[bool, str]:
-    """Whether float error alone may have put the class ``theirs`` in the place of ``ours``; and why."""
+    """Whether float error alone may have put the class ``theirs`` in the place of ``ours``, and the cause."""
     lead = abs(float(reference[ours]) - float(reference[theirs]))
     cause = (
         f"score {exact(reference[ours])} of class {ours} against {exact(reference[theirs])} of class "

@@ -1,4 +1,4 @@
-"""What is needed to compare the decisions of two legs, and the words in which that is told."""
+"""What a task needs to compare the decisions of two legs, and how the causes of differences are worded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from onnxproof.runtime.readings.adjustable import Array
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A decision that one leg took and the other did not: what it was, and why."""
+    """A decision that differs between two legs: what it is, and the cause."""
 
     what: str
     cause: str
@@ -19,8 +19,8 @@ class Finding:
 class Comparison:
     """Two sets of decisions on one picture.
 
-    A tie is a difference that the reference's own margins leave open within the error bounds; a
-    defect is one that they rule out.
+    A tie is a difference in a decision that is open: a margin of the reference is within the error bounds. A
+    defect is a difference in a decision that is not open.
     """
 
     matched: int
@@ -32,18 +32,18 @@ class Comparer(Protocol):
     """How the decisions of one task are compared. *Evidence* and *decisions* are the values of the task."""
 
     def quantities(self, evidence: Any) -> Mapping[str, Array]:
-        """The numbers that margins are measured in, by name; same order and shape in every leg."""
+        """The numbers that margins are measured in, by name, in the same order and shape in every leg."""
 
     def thin(self, reference: Any, candidate: Any, reading: Any) -> tuple[Any, Any]:
-        """The part of the evidence that ``compare`` can need; small enough to be kept."""
+        """The part of both legs' evidence that ``compare`` needs. It is kept until all cases have run."""
 
     def differ(self, reference: Any, candidate: Any) -> bool:
-        """Whether two decisions are not the same set in the same order of the same evidence."""
+        """Whether the decisions of two legs differ, in what they are, in their order or in their evidence."""
 
     def compare(
         self, reference: Any, candidate: Any, reading: Any, bounds: Mapping[str, float]
     ) -> Comparison:
-        """Hold the decisions from two pieces of evidence against each other.
+        """Compare the decisions that follow from two legs' evidence.
 
         ``bounds`` gives, for each quantity, how far float error alone can have moved it from the
         reference to the candidate.
@@ -54,10 +54,10 @@ class Comparer(Protocol):
 
 
 def exact(value: float) -> str:
-    """A number of a decision as text: nine significant digits tell one float32 from the next."""
+    """A number of a decision as text. Nine significant digits distinguish any two float32."""
     return f"{float(value):.9g}"
 
 
 def error_bound(bound: float, *, each: bool = False) -> str:
-    """A bound as every cause tells it; ``each``: either of two numbers may have moved by it."""
+    """A bound as text, for every cause. ``each`` says that either of two numbers may have moved by it."""
     return f"error bound {bound:.2e}{' each' if each else ''}"

@@ -1,8 +1,8 @@
 """Compare the decisions of the reference and of the candidate, picture by picture.
 
-Whether a difference is a tie depends on error bounds, which are known only when all cases have run and a
-policy is chosen. So a picture whose decisions differ keeps the little that is needed to judge it; all others
-are counted and forgotten.
+Whether a difference is a tie depends on error bounds. They are known only after all cases have run and a
+policy is chosen. So the evidence of a picture is kept, thinned, if it may be needed to judge the picture. All
+other pictures are only counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,21 +19,21 @@ from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import Extremes
 
 CERTAIN = 2.0
-"""A picture with equal decisions is forgotten if its numbers lie within this many times PyTorch's largest
-error of PyTorch's own. Every policy allows that much; what lies beyond it the policy decides on."""
+"""A picture with equal decisions is only counted if each of its numbers differs from PyTorch's by at most
+this many times PyTorch's own largest error. Every policy allows that much. Beyond it, the policy decides."""
 
 CERTAIN_SHARE = 2.0**-16
-"""The same if there is no oracle, so that PyTorch's error is not known: as a share of the largest value."""
+"""The same limit if there is no oracle, so that PyTorch's error is unknown: a share of the largest value."""
 
 Bound = Callable[[Extremes], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """The evidence of one picture in both legs, as far as comparing it needs.
+    """The part of one picture's evidence, in both legs, that is needed to compare it.
 
-    ``apart`` is None if the decisions differ. Otherwise it says how far each quantity lies apart (infinite
-    if the shapes differ), and ``count`` how many decisions are equal.
+    ``apart`` is None if the decisions differ. Otherwise it is the largest difference of each quantity
+    (infinite if the shapes differ). ``count`` is the number of decisions.
     """
 
     reference: Any
@@ -54,7 +54,7 @@ class DecisionPool:
     matched: int = 0
     quantities: dict[str, Extremes] = field(default_factory=dict)
     pairs: dict[tuple[str, int], _Pair] = field(default_factory=dict)
-    """By case and picture of its batch."""
+    """By the name of the case and the index of the picture in its batch."""
 
     def add(
         self,
@@ -67,8 +67,9 @@ class DecisionPool:
     ) -> None:
         """Add one case's answers: the oracle's, the reference's and the candidate's.
 
-        ``quantities`` are what the task's margins are measured in, of each leg. They are None if the answers'
-        shapes agree, so that the task can tell them itself. ``measure_only`` adds to the error bounds alone.
+        ``quantities`` are the numbers that the task's margins are measured in, for each leg. They are None if
+        the task's comparer is to take them from the evidence: then their shapes agree in all legs.
+        ``measure_only`` adds to the error bounds and compares no decisions.
         """
         task, comparer = self._pair_of()
         legs = [task.evidence(answer.outputs, sizes, self.reading, answer.margins) for answer in answers]
@@ -91,7 +92,7 @@ class DecisionPool:
                 self.pairs[case, index] = _Pair(*comparer.thin(wanted, found, self.reading), apart, count)
 
     def merge(self, other: Self) -> None:
-        """Take over what another pool of the same contract found on other cases."""
+        """Add what another pool of the same contract found on other cases."""
         self.pictures += other.pictures
         self.reference += other.reference
         self.matched += other.matched
@@ -100,9 +101,10 @@ class DecisionPool:
         self.pairs |= other.pairs
 
     def result(self, bound: Bound, order: Sequence[str]) -> Outcome:
-        """What differs is a tie or a defect within the bounds of the whole sweep.
+        """Judge each difference as a tie or a defect, by the error bounds of the whole sweep.
 
-        ``bound`` gives a quantity's bound from its extremes; ``order`` are the cases' names as planned.
+        ``bound`` gives a quantity's bound from its extremes. ``order`` are the names of the cases in the
+        order in which they were planned.
         """
         _, comparer = self._pair_of()
         bounds = {name: bound(extremes) for name, extremes in self.quantities.items()}
@@ -113,7 +115,8 @@ class DecisionPool:
         for case, index in sorted(self.pairs, key=lambda key: (places.get(key[0], len(places)), key)):
             pair = self.pairs[case, index]
             if pair.apart is not None and (
-                # Again, with the errors of the whole sweep: so the order of the cases does not matter.
+                # Checked again with the errors of the whole sweep, so that the order of the cases is no
+                # matter.
                 self._certain(pair.apart) or all(pair.apart[name] <= bounds[name] for name in pair.apart)
             ):
                 matched += pair.count
@@ -125,7 +128,8 @@ class DecisionPool:
         return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects))
 
     def _pair_of(self) -> tuple[Task, Comparer]:
-        """The task and its comparer. They are looked up anew, so that a pool can go to another process."""
+        """The task and its comparer. The pool does not store them, so that it can be sent to another
+        process."""
         comparer = get_comparer(self.task)
         assert comparer is not None
         return get_task(self.task), comparer
@@ -135,7 +139,8 @@ class DecisionPool:
             self.quantities.setdefault(name, Extremes()).add(oracle[name], reference[name], candidate[name])
 
     def _certain(self, apart: Mapping[str, float]) -> bool:
-        """Whether all quantities lie within what every policy allows: errors so far, which can only grow."""
+        """Whether all differences are within what every policy allows, by the errors so far, which only
+        grow."""
         return all(
             apart[name]
             <= max(
@@ -147,10 +152,10 @@ class DecisionPool:
 
 
 def _apart(reference: Arrays, candidate: Arrays) -> dict[str, float]:
-    """How far each quantity of the candidate lies from the reference's, at most."""
+    """The largest difference of each quantity between the candidate and the reference."""
     if any(reference[name].shape != candidate[name].shape for name in reference):
         return dict.fromkeys(reference, np.inf)
-    # Infinity less infinity is NaN, which lies within no bound.
+    # Infinity minus infinity is NaN, which is within no bound.
     with np.errstate(invalid="ignore"):
         return {
             name: float(

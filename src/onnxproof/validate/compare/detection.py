@@ -16,13 +16,14 @@ from onnxproof.validate.compare.rows import compare_rows, row_quantities
 
 class _Detection:
     def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
-        """What margins are measured in: coordinates in pixels, and scores."""
+        """The numbers that margins are measured in: coordinates in pixels, and scores."""
         if isinstance(evidence, Rows):
             return row_quantities(evidence)
         return {"box": evidence.boxes, "score": evidence.scores}
 
     def thin(self, reference: Evidence, candidate: Evidence, reading: Reading) -> tuple[Evidence, Evidence]:
-        """The candidates that score half the threshold or more, which is far below any bound."""
+        """The candidates whose score is half the threshold or more. No error bound reaches down to the
+        rest."""
         return _thinned(reference, reading), _thinned(candidate, reading)
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
@@ -59,8 +60,8 @@ COMPARER = _Detection()
 
 def _thinned(evidence: Evidence, reading: Reading) -> Evidence:
     if isinstance(evidence, Rows):
-        return evidence  # the graph has left few
+        return evidence  # the graph returns only a few
     if isinstance(evidence, ScoredAnchors):
         return evidence.candidates(reading.cuts)
-    # ">=" so that a threshold of 0 keeps what scores 0 here and a trifle more in another leg.
+    # ">=": with a threshold of 0, a box that scores 0 here may score slightly more in another leg.
     return evidence.take(evidence.scores >= reading.cuts.score_threshold / 2)

@@ -1,4 +1,4 @@
-"""Instances: their boxes compared as sets, their masks pixel by pixel."""
+"""Instances: boxes are compared as sets, masks pixel by pixel."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,8 @@ class _InstanceSegmentation:
     def thin(
         self, reference: Evidence, candidate: Evidence, reading: MaskReading
     ) -> tuple[Evidence, Evidence]:
-        """The masks of what is detected alone, cut off from the arrays that hold all of them."""
+        """The evidence without the masks of rows that are not detected. The other masks are copied, so that
+        the output arrays can be freed."""
         return _thinned(reference, reading), _thinned(candidate, reading)
 
     def differ(self, reference: Instances, candidate: Instances) -> bool:
@@ -35,7 +36,7 @@ class _InstanceSegmentation:
     def compare(
         self, reference: Evidence, candidate: Evidence, reading: MaskReading, bounds: Mapping[str, float]
     ) -> Comparison:
-        """The boxes as every detector's are compared; then the masks of each pair that matches."""
+        """Compare the boxes as for any detector, then the masks of each pair that matches."""
         boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
         threshold = max(reading.score_threshold, reading.graph.score_threshold)
         wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))

@@ -11,19 +11,22 @@ from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
 from onnxproof.validate.compare.comparer import error_bound, exact
 
 IOU_ROUNDINGS = 8
-"""How many units of relative precision computing an IoU can cost: at most 15 roundings of half a unit
+"""The largest rounding error of an IoU, in units of relative precision: at most 15 roundings of half a unit
 (3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
 
 CHAINED = "hangs on an overlapping box that is open itself: "
-MOVES_UP = "its rank hangs on a better box that is open itself: "
+MOVES_UP = "its rank depends on a better box that is open itself: "
 
 
 class Margins:
     """Which decisions on the reference's candidates float error leaves open, and why.
 
-    A greedy NMS in three values. A candidate is certain to be kept, certain to be dropped, or open:
-    because its score, an IoU with a rival, the order of two scores, its rank, or a class lies within the
-    bounds of its threshold, or because it hangs on a candidate that is open itself.
+    This is a greedy NMS in three values: a candidate is certain to be kept, certain to be dropped, or open.
+    It is open if one of these holds:
+
+    - its score, or its IoU with a rival, is within the error bound of its threshold;
+    - the order of two scores, its rank, or a class may change within the error bounds;
+    - it depends on a candidate that is open itself.
     """
 
     def __init__(self, reference: Candidates, cuts: Cuts, bounds: Mapping[str, float]) -> None:
@@ -39,18 +42,19 @@ class Margins:
         self._causes = self._run()
 
     def open_indices(self) -> NDArray[np.int64]:
-        """The candidates that may or may not be kept."""
+        """The indices of the open candidates."""
         return np.array(sorted(self._causes), np.int64)
 
     def open(self, index: int) -> str | None:
-        """Why the candidate may or may not be kept; None where that is certain."""
+        """Why the candidate is open. Returns None if it is certain to be kept or to be dropped."""
         return self._causes.get(index)
 
     def excuse(self, index: int, found: Detections) -> tuple[bool, str]:
-        """Whether it is a tie that a candidate that the reference keeps is not among ``found``; and why.
+        """Whether it is a tie that ``found`` lacks a candidate that the reference keeps, and the cause.
 
-        It must be open; and if neither its score nor its rank is, then something found must overlap it,
-        for whatever order the boxes are taken in, one suppresses the other.
+        The candidate must be open. If it is open neither by its score nor by its rank, a box of ``found``
+        must also overlap it and take its place: of two such boxes NMS keeps one, in whichever order it takes
+        them.
         """
         cause = self.open(index)
         score = float(self.reference.scores[index])
@@ -74,8 +78,11 @@ class Margins:
         return False, f"nothing that overlaps it takes its place, though it is open: {cause}"
 
     def displaced(self, here: Detections, i: int, there: Detections, others: Mapping[int, str]) -> str | None:
-        """Why the i-th detection of one leg may be missing in the other: since one of ``others``, detections
-        there by a hidden choice, suppresses it or takes the last place. None where none does."""
+        """Why detection ``i`` of one leg may be missing from the other.
+
+        ``others`` are the detections of the other leg that a hidden choice brought in, with their causes. One
+        of them may suppress ``i``, or push it out of the best. Returns None if none does.
+        """
         score, lowest = float(here.scores[i]), float(there.scores.min(initial=np.inf))
         if others and len(there) == self.max_detections and score <= lowest + self.score_bound:
             return f"pushed out of the best {self.max_detections}: {next(iter(others.values()))}"
@@ -93,7 +100,7 @@ class Margins:
         return None if not len(overlapping) else f"{CHAINED}{others[rivals[int(overlapping[0])]]}"
 
     def class_open(self, index: int) -> str | None:
-        """Why the candidate's class is open; None where it is certain."""
+        """Why the candidate's class is open. Returns None if it is certain."""
         gaps = self.reference.gaps
         if gaps is not None and gaps[index] <= 2 * self.score_bound:
             return (
@@ -112,12 +119,13 @@ class Margins:
         order = possible[np.argsort(-scores[possible], kind="stable")]
         boxes = self.reference.boxes.astype(np.float64)[order]
         ranked = scores[order]
-        # 1: certainly kept, 0: open, -1: certainly dropped; those not yet reached count as open.
+        # 1: certainly kept, 0: open, -1: certainly dropped. Candidates not yet reached are 0.
         status = np.zeros(len(order), np.int8)
         entry = self._entry(order, ranked)
         status[entry < 0] = -1
         causes: dict[int, str] = {}
-        # How many come before each one's score, less twice the bound: all that may be ahead of it.
+        # For each candidate, how many may be ahead of it: those scoring above its score minus twice the
+        # bound.
         reach = np.searchsorted(-ranked, 2 * self.score_bound - ranked, side="right")
         peers = self._peers(order)
         for i in np.flatnonzero(entry >= 0).tolist():
@@ -164,14 +172,14 @@ class Margins:
         return causes
 
     def _group(self, order: Array, index: int) -> Array:
-        """Those of the candidates in ``order`` that compete with one for a place in NMS."""
+        """The candidates in ``order`` that compete with candidate ``index`` to enter NMS."""
         groups = self.reference.groups
         assert groups is not None
         members: Array = order[groups[order] == groups[index]]
         return members
 
     def _peers(self, order: Array) -> list[Array]:
-        """For each of the candidates in ``order`` the positions of those that may be of its class."""
+        """For each candidate in ``order``, the positions in ``order`` of those that may be of its class."""
         if self.class_agnostic or self.reference.gaps is not None:
             return [np.arange(len(order))] * len(order)
         labels = self.reference.labels[order]
@@ -179,7 +187,7 @@ class Margins:
         return [members[label] for label in labels.tolist()]
 
     def _entry(self, order: Array, ranked: Array) -> NDArray[np.int8]:
-        """Whether each candidate is among the best of its group: 1 certain, 0 open, -1 certainly not."""
+        """Whether each candidate is among the best of its group: 1 certainly, 0 open, -1 certainly not."""
         entry = np.ones(len(order), np.int8)
         if self.top_candidates is None or self.reference.groups is None:
             return entry
@@ -191,8 +199,8 @@ class Margins:
         return entry
 
     def _places(self, ranked: Array, certain: NDArray[np.bool_], count: int) -> NDArray[np.int8]:
-        """Whether each is among the ``count`` first of ``ranked`` scores, of which only the certain ones are
-        sure to be there at all: 1 certain, 0 open, -1 certainly not."""
+        """Whether each of the ``ranked`` scores is among the first ``count``: 1 certainly, 0 open, -1
+        certainly not. Only those that are ``certain`` are sure to be in the ranking at all."""
         reach = 2 * self.score_bound
         may_precede = np.searchsorted(-ranked, reach - ranked, side="right") - 1
         surely = np.concatenate(([0], np.cumsum(certain)))
@@ -200,8 +208,11 @@ class Margins:
         return np.where(precede >= count, -1, np.where(may_precede < count, 1, 0)).astype(np.int8)
 
     def _cut_cause(self, index: int, rivals: Array, count: int | None, causes: Mapping[int, str]) -> str:
-        """Why it is open whether a candidate is among the best ``count`` of ``rivals``, which are in order:
-        a score on the other side lies near, or one ahead of it is open itself, which ``causes`` tell."""
+        """Why it is open whether a candidate is among the best ``count`` of ``rivals``, the best first.
+
+        Either its score is close to one on the other side of the cut, or a rival ahead of it is open itself.
+        ``causes`` say why rivals are open.
+        """
         assert count is not None
         place = int(np.flatnonzero(rivals == index)[0])
         other = int(rivals[count] if place < count else rivals[count - 1])
@@ -215,7 +226,7 @@ class Margins:
         )
 
     def _share_class(self, index: int, rivals: Array) -> tuple[Array, Array]:
-        """Whether each rival may, and whether it must, have the candidate's class."""
+        """Whether each rival may have the candidate's class, and whether it certainly has."""
         if self.class_agnostic:
             everywhere = np.ones(len(rivals), bool)
             return everywhere, everywhere
@@ -242,13 +253,13 @@ class Margins:
 
 
 def iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
-    """IoU of a box with others, and how far it can move when every coordinate moves by up to ``shift`` px.
+    """IoU of a box with others, and how far it can move if every coordinate moves by up to ``shift`` px.
 
     With d = 2 * shift, a side changes by at most d, so the intersection I of w by h by at most
     d * (w + h + d), an area A of W by H by at most d * (W + H + d), and I / (A + B - I) by at most
-    (change of I + IoU * change of the union) / (union less its change). Computing the IoU adds its own
-    ``rounding``, relative to it. Boxes further apart than d, and boxes with NaN or infinite corners,
-    which suppress nothing, have an IoU of 0 and no slack; boxes too small to tell have an infinite one.
+    (change of I + IoU * change of the union) / (union - its change). Computing the IoU adds ``rounding``,
+    relative to the IoU. The IoU and the slack are 0 for boxes further apart than d, and for boxes with NaN or
+    infinite corners, which suppress nothing. The slack is infinite for boxes too small to decide.
     """
     d = 2 * shift
     with np.errstate(all="ignore"):

@@ -13,12 +13,13 @@ from onnxproof.runtime.readings.rows import MASK_SIDE
 from onnxproof.validate.compare.comparer import Finding, error_bound, exact
 
 PADDING = 1
-"""By how many px torchvision pads such a mask on each side before it pastes it."""
+"""The padding that torchvision adds on each side of a mask before it pastes it, px."""
 
 EXPANSION_ROUNDINGS = 4
-"""How many units of relative precision of a box's largest coordinate two legs' expanded coordinates can lie
-apart by their rounding alone: each has half a unit of the sides' difference, half of their sum, two halves of
-the half side's product with the scale and half of the last difference, 1.8 units in all, rounded up."""
+"""How far rounding alone can move two legs' expanded coordinates apart, in units of relative precision of the
+box's largest coordinate. Each leg rounds the sides' difference by half a unit, their sum by half, the half
+side's product with the scale by two halves and the last difference by half: 1.8 units in all, rounded up for
+two legs."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
 
@@ -27,9 +28,10 @@ CORNERS = ("x0", "y0", "x1", "y1")
 class Pasted:
     """Where the masks of n boxes are pasted.
 
-    ``corners`` int64 [n, 4]: the first and the last column and row, both included (x0, y0, x1, y1);
-    ``coordinates`` float [n, 4]: those before they are truncated, in the boxes' dtype; ``distances``
-    float64 [n, 4]: how far each coordinate is from where its corner jumps, px (NaN where it is not finite).
+    ``corners`` int64 [n, 4]: the first and the last column and row, both included (x0, y0, x1, y1).
+    ``coordinates`` float [n, 4]: the corners before they are truncated, in the boxes' dtype. ``distances``
+    float64 [n, 4]: how far each coordinate is from the nearest value at which its corner jumps, px; NaN if
+    the coordinate is not finite.
     """
 
     corners: NDArray[np.int64]
@@ -41,11 +43,15 @@ def pasted_corners(boxes: Array, mask_side: int = MASK_SIDE) -> Pasted:
     """Where torchvision pastes the masks of ``boxes`` float [n, 4] (x0, y0, x1, y1, px).
 
     After ``expand_masks``, ``expand_boxes`` and ``paste_mask_in_image`` in torchvision's
-    models/detection/roi_heads.py: a mask of M by M px is padded by PADDING on each side, its box expanded
-    by s = (M + 2 PADDING) / M about its centre, the coordinates truncated toward zero, and a side without
-    extent gets one px. So a corner jumps where its coordinate crosses an integer other than 0, and the
-    coordinate itself, x0 (1 + s) / 2 + x1 (1 - s) / 2, moves by up to s times as far as the box's do.
-    Every step is computed in the boxes' dtype and in torchvision's order.
+    models/detection/roi_heads.py:
+
+    - a mask of M by M px is padded by PADDING on each side;
+    - its box is expanded by s = (M + 2 PADDING) / M about its centre;
+    - the coordinates are truncated toward zero, and a side without extent gets one px.
+
+    So a corner jumps when its coordinate crosses an integer other than 0. The coordinate,
+    x0 (1 + s) / 2 + x1 (1 - s) / 2, moves by up to s times as far as the box's coordinates do. Every step is
+    computed in the boxes' dtype and in torchvision's order.
     """
     scale = boxes.dtype.type(expansion(mask_side))
     half = boxes.dtype.type(0.5)
@@ -55,22 +61,22 @@ def pasted_corners(boxes: Array, mask_side: int = MASK_SIDE) -> Pasted:
         coordinates = np.concatenate((centres - halves, centres + halves), axis=1)
         magnitudes = np.abs(coordinates.astype(np.float64))
         distances = np.abs(magnitudes - np.maximum(np.rint(magnitudes), 1))
-    # What is no int64 has no corner; a box that is nowhere is told by its distances.
+    # A coordinate that does not fit int64 has no corner. If it is not finite, its distance is NaN.
     placed = np.where(magnitudes < 2.0**62, coordinates, 0).astype(np.int64)
     placed[:, 2:] = np.maximum(placed[:, 2:], placed[:, :2])
     return Pasted(placed, coordinates, distances)
 
 
 def expansion(mask_side: int = MASK_SIDE) -> float:
-    """By how much a box is expanded before its mask is pasted."""
+    """The factor by which a box is expanded before its mask is pasted."""
     return (mask_side + 2 * PADDING) / mask_side
 
 
 def mask_rows_comparable(boxes: Sequence[Array], mask_side: int = MASK_SIDE) -> NDArray[np.bool_]:
-    """Which rows are pasted at the same corners in all legs, bool [n]: their pixels, and no others', can be
-    measured against each other.
+    """Which rows are pasted at the same corners in all legs, bool [n].
 
-    ``boxes`` are the legs' boxes, float [n, 4] (x0, y0, x1, y1, px), matched row by row.
+    Only their masks can be compared pixel by pixel. ``boxes`` are the legs' boxes, float [n, 4]
+    (x0, y0, x1, y1, px), matched row by row.
     """
     legs = [pasted_corners(rows, mask_side) for rows in boxes]
     alike = [np.isfinite(leg.distances) & (leg.corners == legs[0].corners) for leg in legs]
@@ -87,19 +93,20 @@ def compare_masks(
     bounds: Mapping[str, float],
     mask_side: int = MASK_SIDE,
 ) -> tuple[bool, Finding] | None:
-    """Hold the masks of a matched pair against each other: None where no pixel flips, else whether the
-    difference is a tie, and what it is.
+    """Compare the masks of a matched pair.
+
+    Returns None if no pixel flips, otherwise whether the difference is a tie, and the finding.
 
     ``wanted`` and ``found`` are probabilities [H, W] of the reference and the candidate, the boxes float [4]
     (x0, y0, x1, y1, px). ``bounds`` gives how far float error alone can have moved a probability ("mask")
-    and a box's coordinate ("box", px). The flips are a tie
+    and a box's coordinate ("box", px). The flips are a tie if one of these holds:
 
-    - where the legs paste the mask at other corners, and the coordinate of each that differs lies within
+    - the legs paste the mask at different corners, and the coordinate of each corner that differs is within
       the bound of the integer at which it jumps;
-    - or where the reference's probability at every pixel that flips lies within the bound of the threshold,
-      and the candidate's moved no further than the bound.
+    - at every pixel that flips, the reference's probability is within the bound of the threshold, and the
+      candidate's moved by no more than the bound.
 
-    A pixel that is NaN in the candidate alone is a defect.
+    A pixel that is NaN only in the candidate is a defect.
     """
     flipped = (wanted > threshold) != (found > threshold)
     lost = int((np.isnan(found) & ~np.isnan(wanted)).sum())
@@ -132,7 +139,7 @@ def compare_masks(
 
 
 def _apart(a: Array, b: Array) -> Array:
-    """|a - b| in float64, NaN where that is not defined."""
+    """|a - b| in float64. NaN if it is undefined."""
     with np.errstate(invalid="ignore"):
         return np.abs(np.subtract(a, b, dtype=np.float64))
 
@@ -146,8 +153,8 @@ def _flips(wanted: NDArray[np.bool_], found: NDArray[np.bool_]) -> str:
 
 
 def _jump(wanted_box: Array, found_box: Array, bound: float, mask_side: int) -> tuple[bool, str] | None:
-    """Whether the boxes' masks are pasted at other corners by float error alone, and where; None where they
-    are pasted at the same."""
+    """Whether float error alone explains that two boxes' masks are pasted at different corners, and the
+    cause. Returns None if the corners are the same."""
     wanted, found = (pasted_corners(box[None], mask_side) for box in (wanted_box, found_box))
     jumps = np.flatnonzero(wanted.corners[0] != found.corners[0])
     if not len(jumps):
@@ -173,7 +180,7 @@ def _jump(wanted_box: Array, found_box: Array, bound: float, mask_side: int) -> 
 
 
 def overlaid(patches: Sequence[Patch]) -> tuple[Array, ...]:
-    """The pixels of the smallest part that holds all patches, [h, w] each: they line up, zero elsewhere."""
+    """Each patch on the smallest canvas [h, w] that holds all patches, the same for all; zero elsewhere."""
     some = [patch for patch in patches if patch.pixels.size]
     left = min((patch.left for patch in some), default=0)
     top = min((patch.top for patch in some), default=0)

@@ -1,4 +1,4 @@
-"""Two legs' detections held against each other: what is paired, what is a tie, what a defect."""
+"""Compare the detections of two legs: which are paired, which are ties, and which are defects."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,12 +18,12 @@ DUPLICATE = "a duplicate of a detection that is matched already"
 NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
 
 Excuse = Callable[[Array], str | None]
-"""Why a detection with the given box may be there or not, for a reason that its candidates do not
-show; None where there is none."""
+"""Gives the reason why a detection with a given box may be in one leg alone, if the candidates do not show
+it, as with the choice of proposals. Returns None if there is no such reason."""
 
 
 def no_excuse(box: Array) -> None:
-    """Nothing is hidden."""
+    """An ``Excuse`` that knows no reason."""
 
 
 def compare_detections(
@@ -35,16 +35,18 @@ def compare_detections(
     hidden: Excuse = no_excuse,
     candidate: Candidates | None = None,
 ) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
-    """Pair the detections of two legs, and tell ties from defects among what is left over; and which of
-    ``wanted`` was paired with which of ``found``.
+    """Pair the detections of two legs, and judge each unpaired one as a tie or a defect.
 
-    ``wanted.indices`` are indices into ``reference``, what the wanted ones were chosen from. ``bounds``
-    gives how far float error alone can have moved a "box" coordinate (px) and a "score". ``hidden`` is
-    asked about what would be a defect otherwise. ``candidate`` is what ``found`` was chosen from, where the
-    file tells it: what is missing is a tie only if it is still among it.
+    Returns the comparison, and the pairs as indices into ``wanted`` and ``found``.
+
+    ``reference`` are the candidates that ``wanted`` was chosen from; ``wanted.indices`` point into it.
+    ``candidate`` are those that ``found`` was chosen from, or None if the file does not return them. If it is
+    given, a missing detection is a tie only if it is among them. ``bounds`` gives how far float error alone
+    can have moved a "box" coordinate (px) and a "score". ``hidden`` is asked before a detection becomes a
+    defect.
     """
-    # Pairing the closest first is right as long as boxes are larger than the bounds by far: two that
-    # lie within the bounds of each other then overlap so much that no leg keeps both.
+    # Pairing the closest first is right if boxes are much larger than the bounds: two boxes within the bounds
+    # of each other then overlap so much that no leg keeps both.
     shifts, near = nearness(wanted, found, bounds)
     pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
     if len(pairs) == len(wanted) == len(found):
@@ -72,7 +74,7 @@ def compare_detections(
             lost[i] = cause
     for j in extra:
         index, cause = _behind(found, j, reference, margins, settled, bounds)
-        # Whatever a hidden choice brings in, NMS leaves no two of it.
+        # A hidden choice excuses no duplicate: NMS would have suppressed it.
         outside = hidden(found.boxes[j]) if index is None and cause != DUPLICATE else None
         if index is not None:
             ties.append(Finding(describe("extra", found, j), cause))
@@ -88,15 +90,17 @@ def compare_detections(
 
 
 def _apart(a: Array, b: Array) -> Array:
-    """|a - b| in float64; 0 where both are the same infinity, or both NaN."""
+    """|a - b| in float64. It is 0 if both are the same infinity or both are NaN."""
     with np.errstate(invalid="ignore"):
         distance = np.abs(np.subtract(a, b, dtype=np.float64))
     return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, distance)
 
 
 def nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
-    """How far boxes lie apart (the farthest coordinate, px), and whether boxes and scores lie within the
-    bounds: both [len(wanted), len(found)]."""
+    """How far each two boxes are apart, and whether their boxes and scores are within the bounds.
+
+    Both are [len(wanted), len(found)]. The distance is the largest difference of a coordinate, px.
+    """
     shifts = np.zeros((len(wanted), len(found)))
     for k in range(4):
         np.maximum(shifts, _apart(wanted.boxes[:, k, None], found.boxes[:, k]), out=shifts)
@@ -105,7 +109,7 @@ def nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float])
 
 
 def pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
-    """Pair rows with columns where that is allowed, one to one, the least cost first."""
+    """Pair rows with columns one to one, the lowest cost first, only if ``allowed``."""
     rows, columns = np.nonzero(allowed)
     order = np.argsort(costs[rows, columns], kind="stable")
     pairs: list[tuple[int, int]] = []
@@ -120,7 +124,7 @@ def pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
 
 
 def _without(allowed: Array, pairs: tuple[tuple[int, int], ...]) -> Array:
-    """``allowed`` less the rows and columns that are paired already."""
+    """``allowed``, but False in the rows and columns that are already paired."""
     left = allowed.copy()
     left[[i for i, _ in pairs]] = False
     left[:, [j for _, j in pairs]] = False
@@ -136,9 +140,13 @@ def _spread(
     come: dict[int, str],
     margins: Margins,
 ) -> None:
-    """Follow what a hidden choice does to NMS: a detection that came in by it suppresses others or pushes
-    them out of the best, and one that went lets others in. What it did moves from ``lost`` to ``gone``, and
-    from ``foreign`` to ``come``."""
+    """Excuse the differences that follow from a hidden choice, through NMS.
+
+    ``lost`` and ``gone`` are detections of ``wanted`` that are missing; ``foreign`` and ``come`` are extra
+    detections of ``found``. A hidden choice excuses ``gone`` and ``come``. An extra detection may suppress
+    others or push them out of the best; without a missing one, others may come in. Those are moved from
+    ``lost`` to ``gone``, and from ``foreign`` to ``come``.
+    """
     changed = True
     while changed:
         changed = False
@@ -157,7 +165,7 @@ def _spread(
 
 
 def _flip(wanted: Detections, found: Detections, i: int, j: int, margins: Margins) -> Finding:
-    """A tie: both legs have the detection, each with a class of its own."""
+    """A tie: both legs have the detection, with different classes."""
     what = f"{describe('flipped', wanted, i)}; now class {found.labels[j]}"
     return Finding(what, margins.class_open(int(wanted.indices[i])) or "")
 
@@ -169,8 +177,11 @@ def _defects(
     foreign: Mapping[int, str],
     bounds: Mapping[str, float],
 ) -> tuple[Finding, ...]:
-    """What no margin excuses, and why. A ``lost`` detection, and a ``foreign`` one of its class that the
-    reference knows nothing of and that overlaps it by MATCH_IOU, are one that moved."""
+    """The differences that no margin excuses, with their causes.
+
+    A ``lost`` detection and a ``foreign`` one are reported as one that moved, if they have the same class and
+    an IoU of MATCH_IOU or more, and the reference has no candidate like the foreign one.
+    """
     rows, columns = [*lost], [j for j, cause in foreign.items() if cause == NO_CANDIDATE]
     ious = pairwise_iou(wanted.boxes[rows].astype(np.float64), found.boxes[columns].astype(np.float64))
     same_class = wanted.labels[rows][:, None] == found.labels[columns]
@@ -204,9 +215,9 @@ def describe(verb: str, detections: Detections, i: int) -> str:
 def _is_among(
     candidate: Candidates, wanted: Detections, i: int, margins: Margins, bounds: Mapping[str, float]
 ) -> bool:
-    """Whether a wanted detection stands, within the bounds, among what the file's were chosen from.
+    """Whether the file has, within the bounds, the candidate of a wanted detection.
 
-    Candidates that score less than half the threshold may have been thinned out.
+    Returns True if its score is too low to tell: candidates below half the threshold may have been dropped.
     """
     if not wanted.scores[i] - bounds["score"] >= margins.score_threshold / 2:
         return True
@@ -226,8 +237,11 @@ def _behind(
     settled: set[int],
     bounds: Mapping[str, float],
 ) -> tuple[int | None, str]:
-    """The open candidate of the reference that an extra detection is, and the cause; None, and the reason
-    why the detection is a defect, where there is none. ``settled`` candidates are spoken for."""
+    """The index of the open candidate of the reference that an extra detection corresponds to, and the cause.
+
+    Returns None and the reason why the detection is a defect if there is no such candidate. ``settled``
+    candidates already correspond to another detection.
+    """
     shifts = _apart(reference.boxes, found.boxes[j]).max(axis=-1, initial=0)
     changes = _apart(reference.scores, found.scores[j])
     alike = np.flatnonzero((shifts <= bounds["box"]) & (changes <= bounds["score"]))

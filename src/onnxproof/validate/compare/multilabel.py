@@ -22,9 +22,12 @@ class _Multilabel:
     def compare(
         self, reference: Array, candidate: Array, reading: LabelScores, bounds: Mapping[str, float]
     ) -> Comparison:
-        """Label by label: matched where both legs have it, a tie where one alone has it and the
-        reference's probability lies within the bound of the threshold. A probability that is NaN in the
-        candidate alone is a defect."""
+        """A label is matched if both legs have it.
+
+        If only one has it, it is a tie if the reference's probability is within the bound of the threshold
+        and the candidate's moved by no more than the bound; otherwise it is a defect. A probability that is
+        NaN only in the candidate is a defect.
+        """
         threshold, bound = reading.score_threshold, bounds["probability"]
         wanted, found = reference > threshold, candidate > threshold
         ties: list[Finding] = []

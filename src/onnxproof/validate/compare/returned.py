@@ -1,9 +1,9 @@
-"""Two files' rows held against each other, where neither tells what its rows were chosen from.
+"""Compare the rows of two files. Neither returns the candidates that its rows were chosen from.
 
-A row that one file alone returns is a tie where its own margins leave it open, as far as returned rows show
-them: its score lies at the threshold or at the last place, or a row that it overlaps may suppress it. What
-hangs on boxes that neither file returns, or on a network's choice of proposals, cannot be told, and is a
-defect: hold the file against the checkpoint then, which tells.
+A row that only one file returns is a tie if the returned rows show that it is open: its score is at the
+threshold or at the last place, or a row that it overlaps may suppress it. If it depends on boxes that neither
+file returns, or on a network's choice of proposals, the rows do not show that, and it is a defect. Comparing
+the file with the checkpoint shows it.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,10 @@ def compare_returned(
     bounds: Mapping[str, float],
     full: bool,
 ) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
-    """Pair the rows above the threshold, and tell ties from defects among what is left over; and which of
-    ``wanted`` was paired with which of ``found``.
+    """Pair the rows above the threshold, and judge each unpaired one as a tie or a defect.
 
-    ``full`` says that one of the files returned as many
-    rows as it may. Bounds are as ``compare_detections`` takes them.
+    Returns the comparison, and the pairs as indices into ``wanted`` and ``found``. ``bounds`` are as in
+    ``compare_detections``. ``full`` says that one of the files returned as many rows as it may.
     """
     shifts, near = nearness(wanted, found, bounds)
     pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))

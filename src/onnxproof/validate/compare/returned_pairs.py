@@ -1,5 +1,9 @@
-"""Rows of two files, where none tells what its rows were chosen from: each is measured against the row of the
-same class that lies nearest, in both runs of the first file. What has no like is left to the decisions."""
+"""Pair the rows of two files, so that errors can be measured.
+
+Neither file returns the candidates that its rows were chosen from. So each row is measured against the
+nearest row of the same class in both runs of the first file. A row without a counterpart is not measured; the
+decisions show it.
+"""
 
 from typing import Any
 
@@ -18,8 +22,8 @@ Array = NDArray[Any]
 
 
 def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, reading: RowReading) -> Paired:
-    """The outputs of three runs with their rows in one order: those that all three return. The others of the
-    candidate's are held back."""
+    """The outputs of three runs, with only the rows that all three return, in the same order. The candidate's
+    other rows are held back."""
     names = reading.outputs
     answers = (oracle, reference, candidate)
     truth, wanted, found = (rows_from(outputs, reading, {}).detections for outputs in answers)
@@ -47,8 +51,11 @@ def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, reading:
 
 
 def nearest_rows(a: Detections, b: Detections) -> tuple[tuple[int, int], ...]:
-    """Pairs of rows of one class, one to one, the nearest first: those that overlap by MATCH_IOU, by the
-    farthest coordinate as a share of the picture's extent plus the scores' difference."""
+    """Pair rows of ``a`` with rows of ``b`` of the same class, one to one, the nearest first.
+
+    Paired rows have an IoU of MATCH_IOU or more. Their distance is the largest difference of a coordinate, as
+    a share of the largest coordinate of all, plus the difference of the scores.
+    """
     extent = float(np.nanmax(np.abs(np.concatenate((a.boxes, b.boxes))), initial=1.0))
     with np.errstate(invalid="ignore"):
         moved = np.abs(np.subtract(a.boxes[:, None], b.boxes[None], dtype=np.float64)).max(axis=2, initial=0)

@@ -1,10 +1,11 @@
-"""Rows that are a set: which of the file's are which of PyTorch's, so that like is measured against like.
+"""Match the rows of a file to PyTorch's candidates, so that errors are measured between the same things.
 
-A file whose graph ends in NMS answers with as many rows as it detects. Each is measured against the oracle's
-candidate that lies nearest, before NMS: so a coin toss in NMS, which keeps one of two boxes that nearly
-coincide, is no error in the numbers (the decisions tell of it). A row that hangs on an earlier coin toss, in
-the choice of the proposals, and came out otherwise, has no like in PyTorch; it is held back from the
-measurement.
+A file whose graph ends in NMS returns one row for each detection, in any order. Each row is measured against
+the oracle's nearest candidate before NMS. So if NMS keeps the other of two boxes that nearly coincide, the
+numbers have no error; the decisions show the difference.
+
+A row may depend on an earlier open decision, the choice of the proposals. If that came out otherwise, no
+candidate of PyTorch corresponds to the row, and it is held back from the measurement.
 """
 
 from collections.abc import Sequence
@@ -33,16 +34,19 @@ from onnxproof.validate.measure import REACH
 Array = NDArray[Any]
 
 MASKS = 3
-"""Where among the outputs the masks are, of a network that has them."""
+"""The position of the masks among the outputs, if the network has masks."""
 
 LEVEL_EPSILON = 1e-6
-"""What torchvision's LevelMapper adds before it rounds down."""
+"""torchvision's LevelMapper adds this before it rounds a level down."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Paired:
-    """The outputs of the three legs with their rows in one order, and the quantities that the task's margins
-    are measured in; ``held_back`` of the file's ``rows`` are left out."""
+    """The outputs of the three legs, with matching rows in the same order.
+
+    ``quantities`` are the numbers that the task's margins are measured in. The file has ``rows`` rows;
+    ``held_back`` of them are left out.
+    """
 
     outputs: tuple[Arrays, Arrays, Arrays]
     quantities: tuple[Arrays, Arrays, Arrays]
@@ -51,9 +55,9 @@ class Paired:
 
 
 def with_open_regions(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Answer:
-    """The reference's answer, whose margins now also tell where the choice of the proposals is open.
+    """The reference's answer. Its margins also say where the choice of the proposals is open.
 
-    That is slow to find out, and left out where all three legs return the same rows.
+    Finding that is slow. If all three legs return the same rows, it is not done, and the answer is unchanged.
     """
     stage = reading.graph.proposals
     if stage is None or _same_rows(oracle, reference, candidate, reading):
@@ -64,8 +68,8 @@ def with_open_regions(oracle: Answer, reference: Answer, candidate: Answer, read
 
 
 def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> bool:
-    """Whether the legs' rows are the same candidates, in whatever order, and lie as near to each other as
-    float error alone puts them."""
+    """Whether the legs' rows are the same candidates, in any order, and are no further apart than float error
+    alone can move them."""
     chosen = []
     for answer in (oracle, reference):
         indices = rows_from(answer.outputs, reading, answer.margins).detections.indices
@@ -85,9 +89,9 @@ def _same_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Ro
 
 
 def _open_proposals(oracle: Arrays, reference: Arrays, stage: Proposals) -> OpenRegions:
-    """The boxes of the proposals that float error may take or drop, or look at on another level."""
+    """The boxes of the proposals whose choice, or whose level of the pyramid, float error may change."""
     boxes, scores = reference["proposal_boxes"], reference["proposal_scores"]
-    # The file does not tell its proposals: its error is taken to be as large as the limit lets pass.
+    # The file does not return its proposals, so its error is assumed to be the largest that is allowed.
     bounds = {
         "box": (1 + REACH) * _largest_difference(oracle["proposal_boxes"], boxes),
         "score": (1 + REACH) * _largest_difference(oracle["proposal_scores"], scores),
@@ -98,7 +102,9 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Proposals) -> Open
     candidates, crowd = _best(candidates, stage.top_candidates, bounds["score"])
     margins = Margins(candidates, cuts, bounds)
     indices = margins.open_indices()
-    causes = [f"hangs on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()]
+    causes = [
+        f"depends on a proposal that is open itself: {margins.open(index)}" for index in indices.tolist()
+    ]
     straddling = _between_levels(candidates.boxes, bounds["box"], stage.levels)
     sides = np.maximum(candidates.boxes[straddling, 2:] - candidates.boxes[straddling, :2], 0)
     causes += [
@@ -106,7 +112,7 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Proposals) -> Open
         for size in np.sqrt(sides.prod(axis=1))
     ]
     causes += [
-        f"hangs on a proposal that is one of a crowd at the cut after the best {stage.top_candidates}, "
+        f"depends on a proposal that is one of a crowd at the cut after the best {stage.top_candidates}, "
         f"{error_bound(bounds['score'])}"
     ] * len(crowd)
     chosen = np.concatenate((candidates.boxes[indices], candidates.boxes[straddling], crowd.boxes))
@@ -114,8 +120,11 @@ def _open_proposals(oracle: Arrays, reference: Arrays, stage: Proposals) -> Open
 
 
 def _best(candidates: Candidates, count: int, bound: float) -> tuple[Candidates, Candidates]:
-    """Of each group those that may be among the ``count`` best, twice as many at most, and the crowd at the
-    cut that is left: of a black picture every anchor scores the same."""
+    """The candidates of each group that may be among the ``count`` best, and the crowd at the cut.
+
+    A group keeps at most twice ``count``. The crowd is the rest of those that may be among the best: on a
+    black picture every anchor scores the same.
+    """
     assert candidates.groups is not None
     kept, crowd = [], []
     for group in np.unique(candidates.groups):
@@ -131,10 +140,10 @@ def _best(candidates: Candidates, count: int, bound: float) -> tuple[Candidates,
 
 
 def _between_levels(boxes: Array, bound: float, levels: Sequence[float]) -> Array:
-    """Which boxes [n, 4] may fall on either of two levels of the pyramid when a corner moves by ``bound`` px.
+    """The indices of the ``boxes`` [n, 4] whose level may change if a corner moves by ``bound`` px.
 
-    The level of a box is floor(level0 + log2(sqrt(area) / size0)), within the lowest and the highest level
-    (Lin et al. 2017, arXiv:1612.03144, equation 1).
+    The level of a box is floor(level0 + log2(sqrt(area) / size0)), clipped to the lowest and the highest
+    level (Lin et al. 2017, arXiv:1612.03144, equation 1).
     """
     lowest, highest, level0, size0 = levels
     sides = np.maximum(np.subtract(boxes[:, 2:], boxes[:, :2], dtype=np.float64), 0)
@@ -153,8 +162,10 @@ def _largest_difference(a: Array, b: Array) -> float:
 
 
 def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Paired | str:
-    """Each of the file's rows with what it means in the oracle and in the reference; or, in words, which row
-    has no like at all."""
+    """Match each row of the file to its candidates in the oracle and in the reference.
+
+    If PyTorch has no candidate of a row's class, returns that in words.
+    """
     names = reading.outputs
     truth, wanted = (candidates_from(answer.margins, reading) for answer in (oracle, reference))
     assert truth is not None
@@ -162,14 +173,14 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
     found = rows_from(candidate.outputs, reading, {}).detections
     boxes, scores, labels = found.boxes, found.scores, found.labels
     in_truth, distances = nearest_candidates(truth, boxes, scores, labels)
-    # A row that is NaN has no distance either, and is to be measured.
+    # A row with NaN has no distance either, but it must be measured.
     strange = np.isinf(distances) & np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     if strange.any() or (len(boxes) and not (len(truth) and len(wanted))):
         return (
             f"a row of class {labels[strange][0] if strange.any() else labels[0]}, which PyTorch sees nowhere"
         )
     in_wanted, apart = _same_in_reference(oracle, reference, in_truth)
-    # Where it is nearer to something that the reference has and the oracle has not, it is that.
+    # A row may be nearer to a candidate that only the reference has. Then it corresponds to that one.
     nearest, from_wanted = nearest_candidates(wanted, boxes, scores, labels)
     known = np.isin(reference.margins["candidate_ids"], oracle.margins["candidate_ids"])
     apart |= (from_wanted < distances) & ~known[nearest]
@@ -198,8 +209,8 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
 
 
 def _same_in_reference(oracle: Answer, reference: Answer, in_truth: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """The reference's candidates that are the given ones of the oracle (0 where it has none such), and where
-    it has none."""
+    """The indices in the reference of the oracle's candidates ``in_truth``, and whether the reference lacks
+    them. An index is 0 if the candidate is lacking."""
     ids = reference.margins["candidate_ids"]
     places = {identity: place for place, identity in enumerate(ids.tolist())}
     found = [places.get(identity, -1) for identity in oracle.margins["candidate_ids"][in_truth].tolist()]
@@ -208,7 +219,7 @@ def _same_in_reference(oracle: Answer, reference: Answer, in_truth: Array) -> tu
 
 
 def _distances(truth: Candidates, in_truth: Array, wanted: Candidates, in_wanted: Array) -> Array:
-    """How far the same candidates lie apart in the two PyTorch legs, as ``nearest_candidates`` measures."""
+    """The distance of the same candidates in the two PyTorch legs, as in ``nearest_candidates``."""
     extent = float(np.nanmax(np.abs(truth.boxes), initial=1.0))
     moved = np.abs(np.subtract(truth.boxes[in_truth], wanted.boxes[in_wanted])).max(axis=1, initial=0)
     changed = np.abs(np.subtract(truth.scores[in_truth], wanted.scores[in_wanted]))
@@ -217,8 +228,11 @@ def _distances(truth: Candidates, in_truth: Array, wanted: Candidates, in_wanted
 
 
 def _undisturbed(candidate: Array, reference: Array, hanging: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows lie as near to the oracle's, in both legs, as float error alone puts them: no farther than
-    the limit lets those pass that hang on nothing."""
+    """Which rows are, in both legs, no further from the oracle's than float error alone can move them.
+
+    The limit is REACH times the largest error, in the reference, of rows that depend on no open decision. If
+    there are none, it is REACH times the median error of all rows.
+    """
     if not len(hanging):
         return hanging
     sure = reference[~hanging] if not hanging.all() else np.median(reference, keepdims=True)
@@ -230,10 +244,10 @@ def _undisturbed(candidate: Array, reference: Array, hanging: NDArray[np.bool_])
 def _comparable_masks(
     answers: tuple[Answer, Answer, Answer], chosen: tuple[Array, Array, Array], reading: MaskReading
 ) -> list[Array]:
-    """Of each leg the masks [k, 1, H, W] of the rows that all legs return and paste at the same pixels.
+    """For each leg the masks [k, 1, H, W] of the rows that all legs return and paste at the same pixels.
 
-    ``chosen`` are the rows that belong together: indices into the candidates of the PyTorch legs, and
-    numbers of the file's rows.
+    ``chosen`` are the matching rows: indices into the candidates of the two PyTorch legs, and into the file's
+    rows.
     """
     legs = [rows_from(answer.outputs, reading, answer.margins).detections for answer in answers]
     numbers = [{index: number for number, index in enumerate(leg.indices.tolist())} for leg in legs]

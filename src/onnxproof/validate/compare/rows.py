@@ -13,19 +13,20 @@ from onnxproof.validate.compare.returned import compare_returned
 
 
 def row_quantities(rows: Rows) -> Mapping[str, Array]:
-    """What margins are measured in: coordinates in pixels, and scores."""
+    """The numbers that margins are measured in: coordinates in pixels, and scores."""
     return {"box": rows.detections.boxes, "score": rows.detections.scores}
 
 
 def compare_rows(
     reference: Rows, candidate: Rows, reading: RowReading, bounds: Mapping[str, float]
 ) -> tuple[Comparison, tuple[tuple[int, int], ...]]:
-    """Pair the rows above ``reading.score_threshold``, and tell ties from defects among what is left over;
-    and which of the reference's was paired with which of the file's.
+    """Pair the rows above ``reading.score_threshold``, and judge each unpaired one as a tie or a defect.
 
-    ``reference`` is a PyTorch leg's, with its candidates; where it is a file's, which tells none, the rows
-    alone are compared (returned.py). A row whose score is NaN is a defect, though no
-    threshold lets it pass: what it should have been may be a tie, and NaN excuses nothing.
+    Returns the comparison, and the pairs as indices into the reference's and the candidate's rows.
+
+    If ``reference`` is a PyTorch leg's, it has candidates. A file's has none; then only the rows are compared
+    (returned.py). More rows with a NaN score than the reference has are a defect, although NaN is above no
+    threshold: otherwise the rows that are missing instead might all be ties.
     """
     threshold = max(reading.score_threshold, reading.graph.score_threshold)
     wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))

@@ -17,8 +17,7 @@ class _Segmentation:
     def thin(
         self, reference: Segments, candidate: Segments, reading: ClassMaps | PixelLogits
     ) -> tuple[Segments, Segments]:
-        """The pixels on which the legs differ or the candidate has lost a number, and how many others there
-        are."""
+        """The pixels at which the legs differ or only the candidate is NaN, and the number of the others."""
         apart = (reference.labels != candidate.labels) | _lost(reference, candidate)
         alike = int(apart.size - apart.sum())
         return _at(reference, apart, alike), _at(candidate, apart, alike)
@@ -33,11 +32,14 @@ class _Segmentation:
         reading: ClassMaps | PixelLogits,
         bounds: Mapping[str, float],
     ) -> Comparison:
-        """Pixels of another class are ties where the reference's lead lies within twice the bound, and the
-        candidate's confidence moved no further than the bound: of all probabilities none moves further than
-        the largest. Pixels whose confidence is NaN in the candidate alone are defects.
+        """A pixel is matched if both legs give it the same class.
 
-        The pixels of one picture that flipped for the same reason are one finding.
+        A pixel of another class is a tie if the reference's lead is at most twice the bound, and the
+        candidate's confidence moved by no more than the bound. If no probability moves by more than the
+        bound, neither does the largest one, which is the confidence. A pixel whose confidence is NaN only in
+        the candidate is a defect.
+
+        The pixels of one picture that differ for the same reason are one finding.
         """
         bound = bounds["confidence"]
         lost = _lost(reference, candidate)
@@ -68,13 +70,13 @@ def _at(segments: Segments, where: NDArray[np.bool_], alike: int) -> Segments:
 
 
 def _lost(reference: Segments, candidate: Segments) -> NDArray[np.bool_]:
-    """The pixels whose confidence is NaN in the candidate alone."""
+    """The pixels whose confidence is NaN only in the candidate."""
     lost: NDArray[np.bool_] = np.isnan(candidate.confidence) & ~np.isnan(reference.confidence)
     return lost
 
 
 def _finding(pixels: NDArray[np.bool_], cause: Callable[[], str]) -> tuple[Finding, ...]:
-    """The pixels as one finding, none where there are none."""
+    """The pixels as one finding. Empty if there are none."""
     count = int(pixels.sum())
     if not count:
         return ()
@@ -82,7 +84,7 @@ def _finding(pixels: NDArray[np.bool_], cause: Callable[[], str]) -> tuple[Findi
 
 
 def _lead(reference: Segments, gaps: Array, pixels: NDArray[np.bool_], bound: float) -> str:
-    """The widest of the leads: NaN where one is."""
+    """The cause: the widest lead, or NaN if one of the leads is NaN."""
     widest = int(gaps[pixels].argmax())
     return (
         f"confidence {exact(reference.confidence[pixels][widest])} leads the next class by "
@@ -93,7 +95,7 @@ def _lead(reference: Segments, gaps: Array, pixels: NDArray[np.bool_], bound: fl
 def _move(
     reference: Segments, candidate: Segments, moves: Array, pixels: NDArray[np.bool_], bound: float
 ) -> str:
-    """The longest of the moves: NaN where one is."""
+    """The cause: the largest change of a confidence, or NaN if one of the changes is NaN."""
     longest = int(moves[pixels].argmax())
     before, after = (exact(leg.confidence[pixels][longest]) for leg in (reference, candidate))
     return (
@@ -103,5 +105,5 @@ def _move(
 
 
 def _at_most(pixels: NDArray[np.bool_]) -> str:
-    """What follows a number that is the largest of several."""
+    """The words after a number that is the largest of several. Empty if there is only one."""
     return " at most" if pixels.sum() > 1 else ""

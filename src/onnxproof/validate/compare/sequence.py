@@ -11,13 +11,12 @@ from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound
 
 class _Sequence:
     def quantities(self, evidence: Steps) -> Mapping[str, Array]:
-        """The logits, with zeros in place of the steps that do not count."""
+        """The logits. Those of steps that do not count are set to zero."""
         counts = evidence.numbers < evidence.length
         return {"logit": np.where(counts[:, None], evidence.logits, 0)}
 
     def thin(self, reference: Steps, candidate: Steps, reading: StepLogits) -> tuple[Steps, Steps]:
-        """The steps on which the legs differ or the candidate has lost a number, and how many others there
-        are."""
+        """The steps at which the legs differ or only the candidate is NaN, and the number of the others."""
         common = min(reference.length, candidate.length)
         ours, theirs = (best_classes(leg.logits[:common]) for leg in (reference, candidate))
         apart = (ours != theirs) | _lost(reference.logits[:common], candidate.logits[:common])
@@ -34,13 +33,13 @@ class _Sequence:
     def compare(
         self, reference: Steps, candidate: Steps, reading: StepLogits, bounds: Mapping[str, float]
     ) -> Comparison:
-        """Step by step: a step is matched where both legs give it the same class.
+        """A step is matched if both legs give it the same class.
 
-        Another class is a tie where the reference's logit of its own class leads that of the candidate's by
-        twice the bound at most, and the candidate's logits of the two moved no further than the bound: where
-        no logit moves by more than b, no two come closer than by 2 b. A step with a logit that is NaN in the
-        candidate alone is a defect. Where the legs count another number of steps, that is a defect, and the
-        steps that both count are compared.
+        Another class is a tie if the reference's logit of its own class leads that of the candidate's class
+        by at most twice the bound b, and the candidate's logits of the two classes moved by no more than b.
+        If no logit moves by more than b, the distance of two logits changes by no more than 2 b. A step is a
+        defect if one of its logits is NaN only in the candidate. If the legs count different numbers of
+        steps, that is a defect too, and the steps that both count are compared.
         """
         common = min(reference.length, candidate.length)
         reference_rows, candidate_rows = (
@@ -71,14 +70,16 @@ COMPARER = _Sequence()
 
 
 def _lost(reference: Array, candidate: Array) -> Array:
-    """The steps, bool [n], at which the candidate alone has a NaN, from logits [n, C]."""
+    """The steps, bool [n], at which a logit is NaN only in the candidate, from logits [n, C]."""
     lost: Array = np.asarray((np.isnan(candidate) & ~np.isnan(reference)).any(axis=-1))
     return lost
 
 
 def _cause(reference: Array, candidate: Array, own: int, other: int, bound: float) -> tuple[bool, str]:
-    """Whether float error alone may have put the class ``other`` in the place of ``own``, from a step's
-    logits [C] in both legs; and why."""
+    """Whether float error alone may have put the class ``other`` in the place of ``own``, and the cause.
+
+    ``reference`` and ``candidate`` are the logits [C] of one step.
+    """
     lead = float(reference[own]) - float(reference[other])
     cause = (
         f"logit {exact(reference[own])} of class {own} leads {exact(reference[other])} of class {other} by "
