@@ -275,6 +275,7 @@ INTO_OPEN_STREAMS = {
     ("save", "onnxproof.runtime.tasks.segmentation"),
     ("open", "onnxproof.runtime.plain"),
     ("open", "onnxproof.export.simplify"),  # the null device
+    ("open", "onnxproof.cli._streams"),  # the null device
 }
 """Calls that write into what onnxproof.files opened, into memory, or nowhere."""
 
