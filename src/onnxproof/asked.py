@@ -200,7 +200,7 @@ def _refuse_code(job: Job, bundle: Path, overrides: Sequence[str]) -> None:
     else:
         return
     raise TrustError(
-        f"the manifest of {bundle} names code, which this would {would}. A bundle may come from anyone, so "
+        f"the manifest of {bundle} names code: this would {would}. A bundle may come from anyone, so "
         "nothing that it names is run unasked: look at it, then add --trust (in Python, trust=True), give "
         "a job file of your own, or the module itself (in Python, model=)"
     )

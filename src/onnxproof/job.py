@@ -18,6 +18,11 @@ from onnxproof.errors import JobError, RequestError
 from onnxproof.tensors import Dim, TensorSpec
 
 Channels = tuple[float, float, float]
+Mean = Annotated[float, Field(allow_inf_nan=False)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+MOST_THREADS = 1024
+"""Threads that PyTorch and ONNX Runtime are asked for at most. They start them all, and each takes memory."""
 
 OLDEST_TORCH_EXPORT_OPSET = 18
 """torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that
@@ -61,8 +66,8 @@ class WrapperTable(_Table):
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
     decode: str = "auto"
-    mean: Channels | None = None
-    std: Channels | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Deviation, Deviation, Deviation] | None = None
 
     @field_validator("mean", "std", mode="before")
     @classmethod
@@ -113,8 +118,8 @@ class ValidateTable(_Table):
         "all",
     )
     effort: Literal["quick", "normal", "thorough"] = "normal"
-    threads: Annotated[int, Field(ge=1)] = 2
-    seed: int = 0
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 2
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("providers", "optimization", mode="before")
     @classmethod

@@ -108,9 +108,13 @@ def no_exit(what: str) -> Iterator[None]:
 
 
 def _is_users(filename: str) -> bool:
+    path = Path(filename)
     if filename.startswith("<"):  # generated, or frozen into the interpreter
         return False
-    path = Path(filename).resolve()
+    # Compiled modules name their sources as they were built, such as numpy/random/bit_generator.pyx.
+    if not path.is_absolute() and not path.is_file():
+        return False
+    path = path.resolve()
     return PACKAGE_FOLDERS.isdisjoint(path.parts) and not any(map(path.is_relative_to, (OURS, *INSTALLED)))
 
 

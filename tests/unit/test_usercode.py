@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from onnxproof.errors import JobError, UserCodeError
@@ -60,6 +61,7 @@ def test_what_the_user_raises_is_the_users(load: Load) -> None:
     [
         pytest.param(partial(find_checkpoint, Path("nowhere")), id="ours"),
         pytest.param(partial(json.loads, "{"), id="pythons"),
+        pytest.param(partial(np.random.SeedSequence, -1), id="compiled-from-a-source-that-is-not-installed"),
     ],
 )
 def test_what_others_raise_is_not(function: Callable[[], Any]) -> None:

@@ -9,6 +9,7 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._terminal import progress, quiet_option, show_verdict
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.job import MOST_THREADS
 from onnxproof.runtime.predictor import model_files
 from onnxproof.validate.cases import Effort
 
@@ -45,7 +46,9 @@ COMPARISON_FILE = "comparison.json"
 )
 @click.option("--images", metavar="GLOB", help="Pictures to try, from the working directory.")
 @click.option("--effort", type=click.Choice(("quick", "normal", "thorough")), help="How many cases to run.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of ONNX Runtime, and of PyTorch.")
+@click.option(
+    "--threads", type=click.IntRange(min=1, max=MOST_THREADS), help="Threads of ONNX Runtime, and of PyTorch."
+)
 @click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @quiet_option

@@ -104,8 +104,10 @@ class Manifest:
         job = keys.get("job", Entry(None))
         if job.value is not None:
             job.require_json()
-            for entry in job.free_table().values():
-                if not isinstance(entry.value, str):
+            for key, entry in job.free_table().items():
+                if key == "name":
+                    entry.text()
+                else:
                     entry.free_table()
         return cls(
             contract=Contract.read(keys, read_reading),

@@ -399,3 +399,14 @@ def test_a_job_that_is_nested_deeply_is_refused() -> None:
         nested = {"a": nested}
     with pytest.raises(ModelFileError, match="nested too deeply"):
         Manifest.from_json({**MANIFEST.to_json(), "job": {"model": nested}})
+
+
+@pytest.mark.parametrize("section", ["model", "export", "validate", "inputs"])
+def test_a_section_of_the_job_that_is_no_table_is_refused(section: str) -> None:
+    with pytest.raises(ModelFileError, match=rf"job\.{section}"):
+        Manifest.from_json({**MANIFEST.to_json(), "job": {"name": "mine", section: "x"}})
+
+
+def test_a_jobs_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ModelFileError, match=r"job\.name"):
+        Manifest.from_json({**MANIFEST.to_json(), "job": {"name": {}}})
