@@ -21,7 +21,7 @@ from onnxproof.runtime.predictor import (
 )
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import MODEL_FILE, require_providers
-from onnxproof.source import find_pictures, sha256_of
+from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
@@ -257,6 +257,10 @@ def _to_hold(
 
     Looks for the file before it builds the model.
     """
+    if onnx_file is None and not isinstance(source, Job):
+        match look_at(source):
+            case BundleFolder() as bundle if not bundle.model.is_file():
+                raise ModelFileError(f"{bundle.model} does not exist: export the job again")
     asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
     file, checks = _file_to_hold(asked, onnx_file)
     return asked, _wrapped(asked.job, model), file, checks
@@ -352,8 +356,6 @@ def _file_to_hold(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[C
 
 
 def _checksum_check(file: Path, manifest: Manifest) -> Check:
-    if not file.is_file():
-        raise ModelFileError(f"{file} does not exist: export the job again")
     same = sha256_of(file) == manifest.model_sha256
     reason = "" if same else f"{file} is not the file that {MANIFEST_FILE} describes"
     return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)

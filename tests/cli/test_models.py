@@ -142,7 +142,7 @@ def test_validate_refuses_an_override_that_fits_no_bundle(refuse: Refuse, bundle
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        pytest.param("{", ("manifest.json is no JSON", "export the model again"), id="cut-short"),
+        pytest.param("{", ("manifest.json", "is no JSON", "export the model again"), id="cut-short"),
         pytest.param("[]", ("format", "export"), id="of-another-form"),
         pytest.param('{"format": 9}', ("format 9 is not 1", "export"), id="from-the-future"),
     ],
@@ -197,7 +197,7 @@ def test_a_flag_that_cannot_be(
 
 def test_a_threshold_that_is_no_number(refuse: Refuse, small_bundle: Path, picture: Path) -> None:
     wanted = ("--score-threshold", "nan")
-    refuse("predict", small_bundle, picture, *wanted, says=("score_threshold = nan", "from 0 to 1"))
+    refuse("predict", small_bundle, picture, *wanted, says=("score_threshold is NaN", "from 0 to 1"))
 
 
 @pytest.mark.parametrize(

@@ -174,4 +174,4 @@ def test_flags_that_exclude_each_other(
 
 def test_help_tells_the_exit_codes(run: Run) -> None:
     said = " ".join(run("predict", "--help").stdout.split())
-    assert "the exit code is 0 if at least one picture worked and 2 if none did" in said
+    assert "The exit code is 0 if at least one picture worked, and 2 if none did" in said
