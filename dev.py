@@ -118,7 +118,7 @@ def test_pythons() -> int:
     """Run the unit tests in throw-away environments; a Python that is not here is skipped by name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["export"], *extras["polygons"]]
+    needed = [*project["dependencies"], *extras["export"], *extras["polygons"], *extras["coco"]]
     needed = [requirement for requirement in needed if not requirement.startswith("torch>")]
     oldest = project["requires-python"].removeprefix(">=")
     newest = next((version for version in NEWEST if interpreter(version) is not None), NEWEST[0])
