@@ -97,9 +97,20 @@ FAMILY = _Line()
 """
 
 KEYPOINTS = """
+from dataclasses import dataclass
+
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.adjustable import Adjustable
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed
+
+
+@dataclass(frozen=True, slots=True)
+class Points(Adjustable):
+    decode: str
+
+    def to_json(self):
+        return {"decode": self.decode}
 
 
 class _Keypoints:
@@ -109,7 +120,7 @@ class _Keypoints:
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         (found,) = bare.outputs
         spec = TensorSpec("points", "float32", found.shape)
-        return Headed(bare.module, (spec,), (Field("points", "point", "px"),), {"decode": decode})
+        return Headed(bare.module, (spec,), (Field("points", "point", "px"),), Points(("points",), decode))
 
 
 HEAD = _Keypoints()
