@@ -15,14 +15,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from onnxproof.errors import JobError, RequestError
+from onnxproof.limits import MOST_THREADS
 from onnxproof.tensors import Dim, TensorSpec
 
 Channels = tuple[float, float, float]
 Mean = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-MOST_THREADS = 1024
-"""Threads that PyTorch and ONNX Runtime are asked for at most. They start them all, and each takes memory."""
 
 OLDEST_TORCH_EXPORT_OPSET = 18
 """torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that

@@ -182,7 +182,7 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
 
 GROUND = {
     *("errors", "files", "text", "document", "tensors", "contract"),
-    *("packages", "progress", "seeded", "usercode"),
+    *("limits", "packages", "progress", "seeded", "usercode"),
 }
 ROOMS = {
     "runtime": {"errors", "files", "text", "document", "tensors", "contract", "runtime"},
@@ -193,6 +193,7 @@ ROOMS = {
     "text": set(),
     "graph": {"errors", "runtime"},
     "packages": set(),
+    "limits": set(),
     "files": {"errors"},
     "document": {"errors"},
     "tensors": {"errors", "document"},
@@ -200,7 +201,7 @@ ROOMS = {
     "progress": set(),
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
-    "job": {"errors", "tensors"},
+    "job": {"errors", "limits", "tensors"},
     "source": {"errors", "runtime"},
     "asked": {"errors", "job", "runtime", "source"},
 }

@@ -9,7 +9,7 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._terminal import progress, quiet_option, show_verdict
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
-from onnxproof.job import MOST_THREADS
+from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.predictor import model_files
 from onnxproof.validate.cases import Effort
 
