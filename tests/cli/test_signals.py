@@ -29,6 +29,12 @@ onnxproof.cli.main()
 """The command line, with a capture that takes a minute."""
 
 
+def heed_signals() -> None:
+    """Let a child die of what may be ignored here: a job in the background inherits SIGINT as ignored."""
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(small_job: Path, older_bundle: Path) -> Iterator[Start]:
     """Starts an export over an older bundle in a process of its own, and returns it while it captures."""
@@ -40,6 +46,7 @@ def start(small_job: Path, older_bundle: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,
         )
         running.append(process)
         assert process.stdout is not None
