@@ -176,6 +176,7 @@ def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
     if not files:
         raise PictureError(
             f'validate.images = "{pattern}" names no file, seen from {folder}: '
-            'give a path or a pattern such as "pictures/*.png"'
+            'give a path or a pattern such as "pictures/*.png", in the job or with '
+            "--set validate.images=PATTERN"
         )
     return tuple(files)

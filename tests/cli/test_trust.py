@@ -37,6 +37,8 @@ def rewrite(small_bundle: Path, tmp_path: Path) -> Rewrite:
         table = document["job"]["model"]
         table["checkpoint"] = os.path.relpath(small_bundle / table["checkpoint"], copy)
         table |= model
+        tried = document["job"]["validate"]
+        tried["images"] = os.path.relpath(small_bundle / tried["images"], copy)
         document["job"]["model"] = {key: value for key, value in table.items() if value is not None}
         (copy / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
         return copy
