@@ -216,8 +216,8 @@ def wrap(module: nn.Module, inputs: dict[str, str] = STEPS, decode: str = "auto"
 
 def test_a_module_without_a_blank_labels_each_step() -> None:
     model = wrap(nn.Linear(6, 3))
-    assert model.postprocess == {"decode": "none", "outputs": ["logits"], "blank": None}
-    assert [str(spec) for spec in model.outputs] == ["float32[batch, time, 3]"]
+    assert model.contract.reading.to_json() == {"decode": "none", "outputs": ["logits"], "blank": None}
+    assert [str(spec) for spec in model.contract.outputs] == ["float32[batch, time, 3]"]
 
 
 class Strided(nn.Module):
