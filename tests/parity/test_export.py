@@ -11,7 +11,7 @@ from contracts import contract
 from torch import Tensor, nn
 
 import onnxproof
-from onnxproof.errors import ExportError
+from onnxproof.errors import ExportError, UserCodeError
 from onnxproof.export.capture import capture, capture_sizes, opset_of
 from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
@@ -139,10 +139,20 @@ def test_an_opset_that_torch_export_cannot_write_goes_to_torchscript() -> None:
 def test_a_model_that_nothing_captures_is_an_export_error() -> None:
     class Broken(Plain):
         def forward(self, x: Tensor) -> Tensor:
+            return super().forward(nn.functional.layer_norm(x, (1, 2, 3)))
+
+    model = wrapped(Broken())
+    with pytest.raises(ExportError, match="normalized_shape"):
+        capture(model, model.module, "auto", 20, optimize=False)
+
+
+def test_what_the_modules_own_code_raises_is_told_with_its_line() -> None:
+    class Broken(Plain):
+        def forward(self, x: Tensor) -> Tensor:
             raise ValueError("this model does not run")
 
     model = wrapped(Broken())
-    with pytest.raises(ExportError, match="this model does not run"):
+    with pytest.raises(UserCodeError, match=r"ValueError at .*test_export\.py:\d+.*this model does not run"):
         capture(model, model.module, "auto", 20, optimize=False)
 
 
