@@ -127,8 +127,9 @@ class Facts:
     ``constant_fields``. ``all_rows`` are the decisions of a graph that ends in NMS down to the graph's own
     threshold; it is None for other graphs. Of ``rows`` returned rows ``held_back`` were not measured: they
     depend on an earlier decision that float error can change. ``repeated`` names the cases that were measured
-    again, on inputs next to their own. ``oracle_missing`` says why there is no float64 oracle, None if there
-    is one. ``reference`` and ``oracle`` are the names of the legs that the candidate was compared with.
+    again, on inputs next to their own. ``oracle_missing`` has the fields without a float64 value, and
+    for each the reason. ``reference`` and ``oracle`` are the names of the legs that the candidate was
+    compared with.
     """
 
     leg: str
@@ -140,7 +141,7 @@ class Facts:
     fields: tuple[Measurement, ...]
     labels: tuple[LabelMeasurement, ...]
     decisions: Decisions | None
-    oracle_missing: str | None
+    oracle_missing: Mapping[str, str]
     held_back: int = 0
     rows: int = 0
     repeated: tuple[str, ...] = ()

@@ -49,7 +49,11 @@ def facts_of(
         constant_fields=tuple(pool.result(order) for pool in tally.pools.constant.values() if pool.runs),
         labels=tuple(pool.result(order) for pool in tally.pools.labels.values()),
         decisions=decided(tally.decisions),
-        oracle_missing=truth.oracle_missing,
+        oracle_missing={
+            field.name: truth.oracle_missing[field.output]
+            for field in tally.contract.fields
+            if field.output in truth.oracle_missing
+        },
         held_back=tally.held_back,
         rows=tally.rows,
         repeated=repeated,
@@ -177,7 +181,7 @@ def _judge_field(facts: Facts, measured: Measurement, policy: Policy) -> Iterato
         yield Check("finite", "pass", "", 0.0, 0.0, facts.leg, measured.name)
     largest = f"{measured.max_candidate:.3g} {measured.unit}".rstrip()
     worst = f"largest error {largest} in {measured.worst_case}"
-    for held in policy.held(measured, has_oracle=facts.oracle_missing is None):
+    for held in policy.held(measured, has_oracle=measured.name not in facts.oracle_missing):
         yield _limited(facts, measured, held, worst)
 
 
@@ -205,7 +209,7 @@ def _judge_constant(
 
 def _bound_of(facts: Facts, field: str | None, policy: Policy) -> float:
     """The error bound of a field over all pictures; 0 if there is no such field."""
-    has_oracle = facts.oracle_missing is None
+    has_oracle = field not in facts.oracle_missing
     bounds = [0.0]
     for fields, constant in ((facts.fields, False), (facts.constant_fields, True)):
         bounds += (

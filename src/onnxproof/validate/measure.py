@@ -298,10 +298,12 @@ class FieldPools:
     """The pools of a model's fields for one candidate leg.
 
     ``constant`` are the pools for pictures of one value. In those every pixel rounds alike, so errors add up
-    instead of averaging out.
+    instead of averaging out. Fields of the outputs ``oracle_missing`` are not told apart by that: no float
+    error is measured of them.
     """
 
     fields: tuple[Field, ...]
+    oracle_missing: frozenset[str] = frozenset()
     errors: dict[str, ErrorPool] = field(default_factory=dict)
     constant: dict[str, ErrorPool] = field(default_factory=dict)
     labels: dict[str, LabelPool] = field(default_factory=dict)
@@ -326,8 +328,9 @@ class FieldPools:
         constant: bool = False,
     ) -> None:
         """Add one run's outputs, whose names and shapes agree. ``constant``: the pictures have one value."""
-        errors = self.constant if constant else self.errors
         for entry in self.fields:
+            apart = constant and entry.output not in self.oracle_missing
+            errors = self.constant if apart else self.errors
             truth, ref, cand = (
                 _channels(outputs[entry.output], entry) for outputs in (oracle, reference, candidate)
             )

@@ -106,13 +106,10 @@ def compare_by_oracle(
     """
     legs = _open(a, b, settings)
     plan = _plan(contract, settings)
-    before, after = _swept(Trial.of(plan, truth(plan.cases[0]), legs), progress)
+    judges = truth(plan.cases[0])
+    before, after = _swept(Trial.of(plan, judges, legs), progress)
     own = _checks(plan, before)
-    said = [*notes]
-    if after.oracle_missing is not None:
-        said.append(
-            f"the model does not run in float64 ({after.oracle_missing}), so a fixed tolerance was used"
-        )
+    said = [*notes, *judges.notes]
     if conclude(own) != "pass":
         first = next(check for check in own if check.status in ("fail", "error"))
         said.append(

@@ -40,9 +40,9 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
     """
     if not trial.cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
-    has_oracle = trial.truth.oracle is not None
-    tallies = tuple(Tally.of(trial.contract, has_oracle=has_oracle) for _ in trial.candidates)
-    legs = len(trial.candidates) + 1 + has_oracle
+    missing = trial.truth.oracle_missing
+    tallies = tuple(Tally.of(trial.contract, oracle_missing=missing) for _ in trial.candidates)
+    legs = len(trial.candidates) + 1 + (trial.truth.oracle is not None)
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
     for done, case in enumerate(trial.cases):
         progress(stage, done, len(trial.cases))
@@ -107,7 +107,11 @@ def _measure_case(
     """Run all legs on one case. Returns the reference's answer, and the candidates' as ``Tally.add`` does."""
     arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
     wanted = _run(trial.truth.reference, case, arrays)
-    exact = wanted if trial.truth.oracle is None else _run(trial.truth.oracle, case, arrays)
+    exact = wanted
+    if trial.truth.oracle is not None:
+        exact = _run(trial.truth.oracle, case, arrays)
+        stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
+        exact = replace(exact, outputs={**exact.outputs, **stand_ins})
     found = []
     for leg, tally in zip(candidates, tallies, strict=True):
         answer: Answer | str

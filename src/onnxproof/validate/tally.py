@@ -1,6 +1,6 @@
 """What was measured of one candidate, case by case. Tallies of different cases can be merged in any order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -22,7 +22,6 @@ class Tally:
     them."""
 
     contract: Contract
-    has_oracle: bool
     pools: FieldPools
     decisions: DecisionPool | None
     all_rows: DecisionPool | None
@@ -32,8 +31,9 @@ class Tally:
     held_back: int = 0
 
     @classmethod
-    def of(cls, contract: Contract, *, has_oracle: bool) -> Self:
-        """An empty tally."""
+    def of(cls, contract: Contract, *, oracle_missing: Collection[str] = ()) -> Self:
+        """An empty tally. ``oracle_missing`` are the outputs that the oracle has no value of."""
+        has_oracle = not oracle_missing
         decisions = all_rows = None
         reading = contract.reading
         if get_comparer(contract.task) is not None:
@@ -41,7 +41,8 @@ class Tally:
         if isinstance(reading, RowReading):
             lowest = replace(reading, score_threshold=reading.graph.score_threshold)
             all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
-        return cls(contract, has_oracle, FieldPools(contract.fields), decisions, all_rows)
+        pools = FieldPools(contract.fields, frozenset(oracle_missing))
+        return cls(contract, pools, decisions, all_rows)
 
     def add(self, case: Case, exact: Answer, wanted: Answer, found: Answer | str) -> Answer | None:
         """Compare the candidate's answer with the oracle's and the reference's.
@@ -73,7 +74,7 @@ class Tally:
         if difference is not None:
             self.misshapen[run] = difference
             return None
-        constant = case.content in CONSTANT and self.has_oracle
+        constant = case.content in CONSTANT
         self.pools.add(case.name, *measured, exact.margins, replica=case.replica, constant=constant)
         for pool in filter(None, (self.decisions, self.all_rows)):
             legs, measure_only = (exact, wanted, found), case.replica > 0

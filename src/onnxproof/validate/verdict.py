@@ -1,7 +1,7 @@
 """The verdict: what was checked, what came of it, and the document that tells it without loss."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -197,7 +197,7 @@ def _leg_to_json(facts: Facts) -> dict[str, Any]:
         "leg": facts.leg,
         "reference": facts.reference,
         "oracle": facts.oracle,
-        "oracle_missing": facts.oracle_missing,
+        "oracle_missing": dict(facts.oracle_missing) or None,
         "cases": facts.cases,
         "pictures_named": facts.pictures_named,
         "interface": list(facts.interface),
@@ -220,7 +220,7 @@ def _facts_from(value: Mapping[str, Any]) -> tuple[Facts, ...]:
         fields.setdefault(entry["leg"], []).append(_restored(Measurement, own))
     if "legs" not in value:
         return tuple(
-            Facts(leg, (), len(value["cases"]), False, (), (), tuple(measured), (), None, None)
+            Facts(leg, (), len(value["cases"]), False, (), (), tuple(measured), (), None, {})
             for leg, measured in fields.items()
         )
     return tuple(
@@ -233,6 +233,7 @@ def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings:
     if leg["decisions"] is not None:
         own = {kind: [one for one in findings[kind] if one["leg"] == leg["leg"]] for kind in findings}
         decisions = Decisions.from_json({**leg["decisions"], "findings": own})
+    labels = tuple(_restored(LabelMeasurement, label) for label in leg["labels"])
     return Facts(
         leg=leg["leg"],
         interface=tuple(leg["interface"]),
@@ -241,9 +242,9 @@ def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings:
         not_run=tuple(_restored(Failure, failure) for failure in leg["not_run"]),
         misshapen=tuple(_restored(Failure, failure) for failure in leg["misshapen"]),
         fields=fields,
-        labels=tuple(_restored(LabelMeasurement, label) for label in leg["labels"]),
+        labels=labels,
         decisions=decisions,
-        oracle_missing=leg["oracle_missing"],
+        oracle_missing=_missing_from(leg["oracle_missing"], fields, labels),
         held_back=leg["held_back"],
         rows=leg["rows"],
         repeated=tuple(leg["repeated"]),
@@ -252,6 +253,18 @@ def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings:
         reference=leg["reference"],
         oracle=leg["oracle"],
     )
+
+
+def _missing_from(
+    value: Mapping[str, str] | str | None,
+    fields: Sequence[Measurement],
+    labels: Sequence[LabelMeasurement],
+) -> dict[str, str]:
+    """Why fields have no oracle, by field. Older documents have one text for all fields."""
+    if isinstance(value, str):
+        names = [*(field.name for field in fields), *(label.name for label in labels)]
+        return dict.fromkeys(names, value)
+    return dict(value or {})
 
 
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

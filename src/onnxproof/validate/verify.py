@@ -114,11 +114,7 @@ def verdicts_of(
     if plan.labels is not None:
         measured = iter(measure_dataset(trial, plan.labels, progress=progress))
     ranked = ranks_of(model.contract.fields)
-    said = [*model.notes, *notes]
-    if trial.truth.oracle_missing is not None:
-        said.append(
-            f"the model does not run in float64 ({trial.truth.oracle_missing}), so a fixed tolerance was used"
-        )
+    said = (*model.notes, *notes, *trial.truth.notes)
     levels = plan.settings.optimization
     verdicts = []
     for subject, found in zip(subjects, hazards, strict=True):

@@ -41,7 +41,7 @@ FACTS = Facts(
     fields=(HEALTHY,),
     labels=(),
     decisions=DECIDED,
-    oracle_missing=None,
+    oracle_missing={},
 )
 
 
@@ -171,7 +171,7 @@ def test_only_nan_fails_and_is_not_called_uncompared() -> None:
 
 
 class TestWithoutOracle:
-    FACTS = replace(FACTS, oracle_missing="no float64 kernel")
+    FACTS = replace(FACTS, oracle_missing={"score": "no float64 kernel"})
 
     @pytest.mark.parametrize(
         ("error", "status"),

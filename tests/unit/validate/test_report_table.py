@@ -45,7 +45,7 @@ def facts(*fields: Measurement, flips: int = 0) -> Facts:
         fields=fields,
         labels=(LabelMeasurement("label", 100, flips, 1.6e-8, "8x64x192-picture"),),
         decisions=Decisions(pictures=114, reference=83, matched=83, ties=(), defects=()),
-        oracle_missing=None,
+        oracle_missing={},
     )
 
 

@@ -30,7 +30,7 @@ FACTS = Facts(
     fields=(MEASURED, replace(MEASURED, name="box", max_candidate=math.inf, rms_candidate=math.inf)),
     labels=(LabelMeasurement("label", 9, 0, math.nan, ""),),
     decisions=Decisions.of(OUTCOME),
-    oracle_missing=None,
+    oracle_missing={},
     held_back=2,
     rows=30,
     repeated=("a",),
@@ -40,7 +40,10 @@ FACTS = Facts(
 VERDICT = Verdict(
     status="fail",
     checks=(Check("ratio_max", "fail", "NaN", math.inf, math.nan, "ort-cpu", "box"), Check("x", "pass", "")),
-    facts=(FACTS, replace(FACTS, leg="ort-cpu-none", decisions=None, all_rows=None, oracle_missing="no")),
+    facts=(
+        FACTS,
+        replace(FACTS, leg="ort-cpu-none", decisions=None, all_rows=None, oracle_missing={"score": "no"}),
+    ),
     cases=(
         Case("a", {"batch": 2}, "picture", 3, Path("pictures/a.png"), native=True),
         Case("b", {"batch": 1}, "noise", 4),
@@ -105,6 +108,13 @@ def test_a_document_of_the_first_format_is_read() -> None:
     assert [facts.leg for facts in back.facts] == ["ort-cpu", "ort-cpu-none"]
     assert repr(back.facts[0].fields) == repr(FACTS.fields)
     assert repr(back.checks) == repr(VERDICT.checks)
+
+
+def test_a_document_with_one_reason_for_all_fields_is_read() -> None:
+    old = VERDICT.to_json()
+    old["legs"][0]["oracle_missing"] = "TypeError: no float64"
+    found = read(old).facts[0].oracle_missing
+    assert found == dict.fromkeys(("score", "box", "label"), "TypeError: no float64")
 
 
 @pytest.mark.parametrize(

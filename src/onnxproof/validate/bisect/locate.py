@@ -122,9 +122,10 @@ class _Task:
                     "cannot be compared with the model's; export the job again"
                 )
         legs = torch_truth(model, plan.cases[0], settings.threads)
-        if legs.oracle_missing is not None:
+        if legs.oracle is None:
+            reason = next(iter(legs.oracle_missing.values()))
             raise CheckError(
-                f"the model does not run in float64 ({legs.oracle_missing}), and bisect measures every node "
+                f"the model does not run in float64 ({reason}), and bisect measures every node "
                 "against that: keep the model's dtypes free, or compare whole files with validate"
             )
         return cls(model, file, plan, candidate, legs)

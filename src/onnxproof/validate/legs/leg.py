@@ -1,7 +1,7 @@
 """What every leg offers: a name, ports, and an answer to a set of inputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -50,10 +50,26 @@ class Leg(Protocol):
 class Truth:
     """What candidates are compared with.
 
-    ``oracle`` is the leg that errors are measured from. It is None if the model does not run in float64;
-    ``oracle_missing`` then says why. ``reference`` is the leg whose own error is the yardstick.
+    ``oracle`` is the leg that errors are measured from; None if the model does not run in float64 at all.
+    ``reference`` is the leg whose own error is the yardstick. ``oracle_missing`` has the outputs without a
+    float64 value, and for each the reason; without an oracle these are all outputs.
     """
 
     oracle: Leg | None
     reference: Leg
-    oracle_missing: str | None = None
+    oracle_missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A note for each reason why outputs have no float64 value."""
+        outputs: dict[str, list[str]] = {}
+        for name, reason in self.oracle_missing.items():
+            outputs.setdefault(reason, []).append(name)
+        if self.oracle is None:
+            told = "the model does not run in float64 ({}), so a fixed tolerance was used"
+        else:
+            told = "no float64 value of {} ({}), so a fixed tolerance was used there"
+        return tuple(
+            told.format(*([] if self.oracle is None else [", ".join(names)]), reason)
+            for reason, names in outputs.items()
+        )

@@ -61,7 +61,8 @@ class TorchLeg:
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     """The wrapped model as oracle and reference.
 
-    There is an oracle if the model runs on ``case`` in float64 and all its float outputs are float64.
+    There is an oracle if the model runs on ``case`` in float64, for those of its float outputs that are
+    float64.
     """
     reference = TorchLeg(model, torch.float32, threads)
     try:
@@ -72,14 +73,13 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     except Exception as error:  # noqa: BLE001
         # A module with a fixed dtype somewhere may raise any type.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Truth(None, reference, reason)
-    single = [
-        name for name, array in answer.outputs.items() if array.dtype.kind == "f" and array.itemsize < 8
-    ]
-    if single:
-        reason = f"its output {single[0]} is {answer.outputs[single[0]].dtype} even then"
-        return Truth(None, reference, reason)
-    return Truth(oracle, reference)
+        return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
+    single = {
+        name: f"it is {array.dtype} even then"
+        for name, array in answer.outputs.items()
+        if array.dtype.kind == "f" and array.itemsize < 8
+    }
+    return Truth(oracle, reference, single)
 
 
 def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
