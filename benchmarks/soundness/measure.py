@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from soundness.exact import ExactGraph, NotRunnableError
 from soundness.fault import Fault
 from soundness.healthy import LEVELS, THREADS, variants
 from soundness.peers import PEERS
@@ -22,6 +21,7 @@ from onnxproof.job import Job
 from onnxproof.pipeline import plan_of, settings_of
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg

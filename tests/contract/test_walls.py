@@ -207,8 +207,11 @@ ROOMS = {
 }
 """Which parts of onnxproof each part may import."""
 
-TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.")
-TORCH_LEGS = {"onnxproof.validate.legs.pytorch", "onnxproof.validate.bisect.truth"}
+TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.", "onnxproof.validate.exact.")
+TORCH_LEGS = {
+    *("onnxproof.validate.legs.pytorch", "onnxproof.validate.legs.exact_graph"),
+    "onnxproof.validate.bisect.truth",
+}
 
 
 def imports(file: Path) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""The float64 evaluator of the soundness benchmark, against ONNX Runtime and against PyTorch in float64."""
+"""The float64 evaluator of ONNX graphs, against ONNX Runtime and against PyTorch in float64."""
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from soundness.exact import ExactGraph, NotRunnableError, UnsupportedError, run_exact
 from torch import nn
 
 from onnxproof.export.capture import capture_sizes, example_inputs
@@ -21,6 +22,9 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.exact.block import Step
+from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError, UnsupportedError, run_exact
+from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 
 Array = NDArray[Any]
@@ -564,7 +568,7 @@ def test_a_frozen_axis_of_an_input_is_held_to() -> None:
 @pytest.mark.parametrize(
     ("op", "attributes", "outputs"),
     [
-        ("FusedConv", {"domain": "com.microsoft"}, 1),
+        ("QMoE", {"domain": "com.microsoft"}, 1),
         ("MaxPool", {"kernel_shape": [2, 2]}, 2),
         ("Cast", {"to": TensorProto.STRING}, 1),
     ],
@@ -578,9 +582,13 @@ def test_what_is_not_evaluated_is_told_from_what_does_not_run(
         run_exact(node_graph(op, [x], outputs, **attributes), {"x0": x})
 
 
-def test_an_old_softmax_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="opset 12"):
-        ExactGraph(node_graph("Softmax", [floats(2, 3)], opset=12))
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_an_old_softmax_takes_the_last_axes_as_one(op: str) -> None:
+    x = floats(2, 3, 4)
+    model = node_graph(op, [x], opset=12)
+    np.testing.assert_allclose(
+        run_exact(model, {"x0": x})["y0"], in_ort(model, {"x0": x})["y0"], rtol=2e-5, atol=2e-6
+    )
 
 
 def test_a_file_runs_as_its_graph_does_and_the_graph_stays_as_it_was(tmp_path: Path) -> None:
@@ -628,3 +636,133 @@ def test_an_export_agrees_with_pytorch_in_float64(
 
     assert off(exact, folded) < 1e-13 < 1e-8 < off(single, folded)
     assert off(exact, model.module) < 1e-7
+
+
+def two_ways(op: str = "QMoE", domain: str = "com.microsoft") -> ModelProto:
+    """y0 depends on an operator that is not evaluated, y1 does not."""
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"], name="first"),
+        helper.make_node(op, ["e"], ["q"], name="odd", domain=domain),
+        helper.make_node("Neg", ["q"], ["y0"]),
+        helper.make_node("Neg", ["e"], ["y1"], name="last"),
+    ]
+    model = graph_of(nodes, {"x": floats(3)}, {}, 2)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+def test_an_operator_that_is_not_evaluated_is_named_and_the_other_outputs_are_returned() -> None:
+    graph = ExactGraph(two_ways())
+    lack = graph.unsupported[0]
+    assert len(graph.unsupported) == 1
+    assert (lack.operator, lack.domain, lack.opset, lack.node) == ("QMoE", "com.microsoft", 1, "odd")
+    assert lack.outputs == ("y0",)
+    assert list(graph.run({"x": floats(3)})) == ["y1"]
+
+
+def test_an_operator_in_a_branch_is_named_only_when_the_branch_is_taken() -> None:
+    def branch(name: str, op: str, domain: str) -> onnx.GraphProto:
+        node = helper.make_node(op, ["x"], [name], domain=domain)
+        return helper.make_graph([node], name, [], [helper.make_value_info(name, onnx.TypeProto())])
+
+    chosen = helper.make_node(
+        "If",
+        ["condition"],
+        ["y0"],
+        then_branch=branch("then", "Exp", ""),
+        else_branch=branch("else", "QMoE", "com.microsoft"),
+    )
+    x = floats(3)
+    graph = ExactGraph(graph_of([chosen], {"x": x, "condition": np.array(True)}, {}, 1))
+    assert list(graph.run({"x": x, "condition": np.array(True)})) == ["y0"]
+    assert list(graph.unsupported) == []
+    with pytest.raises(UnsupportedError, match=r"com\.microsoft\.QMoE"):
+        graph.run({"x": x, "condition": np.array(False)})
+    assert [(lack.operator, lack.outputs) for lack in graph.unsupported] == [("QMoE", ("y0",))]
+
+
+def test_what_no_output_needs_is_not_computed() -> None:
+    model = two_ways()
+    del model.graph.output[0]
+    graph = ExactGraph(model)
+    assert list(graph.unsupported) == []
+    assert [step.label for step in graph.nodes] == ["first", "last"]
+
+
+def test_nodes_are_watched_and_run_alone_on_given_values() -> None:
+    seen: dict[str, tuple[Any, Any]] = {}
+
+    def watch(step: Step, read: tuple[Any, ...], written: tuple[Any, ...]) -> None:
+        seen[step.label] = (read, written)
+
+    x, w = floats(4, 3), floats(3, 2, seed=1)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"], name="mul"),
+        helper.make_node("Relu", ["z"], ["y0"]),
+    ]
+    graph = ExactGraph(graph_of(nodes, {"x": x}, {"w": w}, 1))
+    outputs = graph.run({"x": x}, watch=watch)
+    assert list(seen) == ["mul", "Relu of y0"]
+    np.testing.assert_array_equal(seen["Relu of y0"][1][0], outputs["y0"])
+    product = graph.nodes[0]
+    assert (product.reads, product.writes) == (("x", "w"), ("z",))
+    (z,) = graph.run_node(product, [2 * x, graph.constants["w"]])
+    np.testing.assert_allclose(z, 2 * seen["mul"][1][0], rtol=1e-15)
+    with pytest.raises(NotRunnableError, match="mul: ValueError"):
+        graph.run_node(product, [x.T, w])
+
+
+def test_constants_are_replaced_by_name() -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["third"], value_float=1 / 3),
+        helper.make_node("Mul", ["x", "third"], ["a"]),
+        helper.make_node("Add", ["a", "w"], ["y0"]),
+    ]
+    x = floats(3)
+    model = graph_of(nodes, {"x": x}, {"w": values_of(0.1)}, 1)
+    graph = ExactGraph(model, constants={"third": np.array(1 / 3), "w": np.array([0.1])})
+    np.testing.assert_array_equal(graph.run({"x": x})["y0"], x.astype(np.float64) * (1 / 3) + 0.1)
+    with pytest.raises(ValueError, match="no constant v"):
+        ExactGraph(model, constants={"v": np.array([0.1])})
+    with pytest.raises(ValueError, match=r"w is float64\[1\] in the graph, got float64\[2\]"):
+        ExactGraph(model, constants={"w": np.zeros(2)})
+
+
+def test_values_are_freed_after_their_last_use() -> None:
+    """A chain of nodes holds two values at a time, however long it is."""
+    names = ["x", *(f"v{index}" for index in range(40)), "y0"]
+    nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def watch(_step: Step, _read: tuple[Any, ...], written: tuple[Any, ...]) -> None:
+        nonlocal most
+        alive.append(weakref.ref(written[0]))
+        most = max(most, sum(one() is not None for one in alive))
+
+    x = floats(10)
+    ExactGraph(graph_of(nodes, {"x": x}, {}, 1)).run({"x": x}, watch=watch)
+    assert most <= 2
+
+
+def test_external_data_beside_the_file_is_read(tmp_path: Path) -> None:
+    x, w = floats(2, 3), floats(3, 400, seed=1)
+    model = graph_of([helper.make_node("MatMul", ["x", "w"], ["y0"])], {"x": x}, {"w": w}, 1)
+    expected = run_exact(model, {"x": x})["y0"]
+    file = tmp_path / "m.onnx"
+    onnx.save(model, file, save_as_external_data=True, location="m.data", size_threshold=0)
+    assert (tmp_path / "m.data").is_file()
+    np.testing.assert_array_equal(run_exact(file, {"x": x})["y0"], expected)
+
+
+def test_the_leg_answers_in_float64_and_declares_what_the_graph_does() -> None:
+    x, w = floats(2, 3), floats(3, 4, seed=1)
+    model = graph_of([helper.make_node("MatMul", ["x", "w"], ["y0"])], {"x": x}, {"w": w}, 1)
+    leg = ExactLeg(model, 1)
+    assert leg.name == "onnx-float64"
+    assert [(port.name, port.dtype, port.shape) for port in leg.ports.inputs] == [
+        ("x", "float32", (None, None))
+    ]
+    answer = leg.run({"x": x})
+    assert answer.outputs["y0"].dtype == np.float64
+    np.testing.assert_allclose(answer.outputs["y0"], x.astype(np.float64) @ w.astype(np.float64), rtol=1e-15)

@@ -1,14 +1,16 @@
 """Selection: NMS, the largest, gathering and scattering."""
 
 import math
-from typing import Any
 
 import numpy as np
-from soundness.operators.registry import Array, UnsupportedNodeError, operator
+
+from onnxproof.validate.exact.arrays import Array
+from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.registry import operator
 
 
 @operator("Flatten")
-def _flatten(x: Array, *, axis: int = 1, **_: Any) -> Array:
+def _flatten(x: Array, *, axis: int = 1) -> Array:
     """Both sizes from the shape: with nothing in the array NumPy cannot tell a size left open."""
     axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
@@ -23,7 +25,6 @@ def _non_max_suppression(
     score_threshold: Array | None = None,
     *,
     center_point_box: int = 0,
-    **_: Any,
 ) -> Array:
     """``boxes`` [batch, n, 4], ``scores`` [batch, classes, n]: int64 [kept, 3] of batch, class and box, each
     class's best first, of equal scores the lower index. Both thresholds are exceeded strictly."""
@@ -64,7 +65,7 @@ def _greedy(corners: Array, order: Array, overlap: float, most: int) -> list[int
 
 
 @operator("TopK")
-def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1, **_: Any) -> tuple[Array, Array]:
+def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1) -> tuple[Array, Array]:
     """Sorted; of equals the lower index first."""
     count = int(np.asarray(k).reshape(-1)[0])
     if count > x.shape[axis]:
@@ -77,7 +78,7 @@ def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1, **_: Any) ->
 
 
 @operator("GatherND")
-def _gather_nd(x: Array, indices: Array, *, batch_dims: int = 0, **_: Any) -> Array:
+def _gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
     batch = x.shape[:batch_dims]
     if batch != indices.shape[:batch_dims]:
         raise ValueError(f"GatherND: batches {batch} and {indices.shape[:batch_dims]} differ")
@@ -90,7 +91,7 @@ def _gather_nd(x: Array, indices: Array, *, batch_dims: int = 0, **_: Any) -> Ar
 
 
 @operator("GatherElements")
-def _gather_elements(x: Array, indices: Array, *, axis: int = 0, **_: Any) -> Array:
+def _gather_elements(x: Array, indices: Array, *, axis: int = 0) -> Array:
     return x[_elements(indices, axis)]
 
 
@@ -105,13 +106,13 @@ _REDUCTIONS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.m
 
 
 @operator("ScatterND")
-def _scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str = "none", **_: Any) -> Array:
+def _scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str = "none") -> Array:
     return _scattered(x, tuple(np.moveaxis(indices, -1, 0)), updates, reduction)
 
 
 @operator("ScatterElements")
 def _scatter_elements(
-    x: Array, indices: Array, updates: Array, *, axis: int = 0, reduction: str = "none", **_: Any
+    x: Array, indices: Array, updates: Array, *, axis: int = 0, reduction: str = "none"
 ) -> Array:
     return _scattered(x, _elements(indices, axis), updates, reduction)
 

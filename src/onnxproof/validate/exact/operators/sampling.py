@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from soundness.operators.numbers import rectified
-from soundness.operators.registry import Array, UnsupportedNodeError, operator, to_numpy, to_tensor
 from torch.nn import functional
 
+from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.operators.activations import rectified
+from onnxproof.validate.exact.registry import operator
 
-@operator("Resize")
+
+@operator("Resize", since=11, ignores=("extrapolation_value",))
 def _resize(
     x: Array,
     _roi: Array | None = None,
@@ -25,7 +27,6 @@ def _resize(
     keep_aspect_ratio_policy: str = "stretch",
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
-    **_: Any,
 ) -> Array:
     """Axis by axis. A size that is asked for as a scale is cut off in float32, as ONNX Runtime does, so that
     both have the same number of cells: 10 cells times the float32 nearest 0.7 are 7, in float64 6."""
@@ -63,6 +64,20 @@ def _resize(
             taps = kernel.taps(places, result.shape[axis], scale)
             result = np.moveaxis(np.moveaxis(result, axis, -1) @ taps.T, -1, axis)
     return np.asarray(result, order="C")
+
+
+@operator("Resize", since=10)
+@operator("Upsample", since=9)
+def _resize_by_scale(x: Array, scales: Array, *, mode: str = "nearest") -> Array:
+    """The older forms: a place is its index divided by the scale."""
+    return _resize(
+        x, None, scales, mode=mode, nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+    )
+
+
+@operator("Upsample", since=7)
+def _upsample(x: Array, *, scales: Sequence[float], mode: str = "nearest") -> Array:
+    return _resize_by_scale(x, np.array(scales), mode=mode)
 
 
 def _places(size: int, length: int, scale: float, mode: str) -> Array:
@@ -140,7 +155,6 @@ def _grid_sample(
     mode: str = "linear",
     padding_mode: str = "zeros",
     align_corners: int = 0,
-    **_: Any,
 ) -> Array:
     names = {"linear": "bilinear", "cubic": "bicubic"}
     sampled = functional.grid_sample(
@@ -161,7 +175,6 @@ def _roi_align(
     output_width: int = 1,
     sampling_ratio: int = 0,
     spatial_scale: float = 1.0,
-    **_: Any,
 ) -> Array:
     """``rois`` [n, 4]: x0, y0, x1, y1. The samples of a box stand in rows and columns, so that each box is
     two products of matrices."""

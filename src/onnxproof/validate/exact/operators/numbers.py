@@ -1,12 +1,11 @@
-"""Types, and functions of one number."""
-
-from typing import Any
+"""Types and constants."""
 
 import numpy as np
-import torch
 from onnx import TensorProto
-from soundness.operators.registry import Array, UnsupportedNodeError, operator, to_numpy, to_tensor
-from torch.nn import functional
+
+from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.registry import operator
 
 _FLOAT32_KINDS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 
@@ -37,37 +36,24 @@ def cast(values: Array, kind: int) -> Array:
     return values.astype(_PLAIN[kind])
 
 
-@operator("Cast")
-def _cast(x: Array, *, to: int, **_: Any) -> Array:
+@operator("Cast", ignores=("saturate", "round_mode"))
+def _cast(x: Array, *, to: int) -> Array:
     return cast(x, to)
 
 
-@operator("CastLike")
-def _cast_like(x: Array, like: Array, **_: Any) -> Array:
-    return x.astype(like.dtype)
+@operator("CastLike", ignores=("saturate", "round_mode"))
+def _cast_like(x: Array, like: Array, *, to: int | None = None) -> Array:
+    """``to`` is the type of ``like`` if values of that type are held in float64."""
+    return x.astype(like.dtype) if to is None else cast(x, to)
 
 
-def logistic(x: Array) -> Array:
-    """1 / (1 + exp(-x))."""
-    return to_numpy(torch.sigmoid(to_tensor(x)))
+@operator("ConstantOfShape")
+def _constant_of_shape(shape: Array, *, value: Array | None = None) -> Array:
+    filler = np.zeros(1) if value is None else value
+    return np.full(tuple(map(int, shape)), filler.reshape(-1)[0], filler.dtype)
 
 
-def rectified(x: Array) -> Array:
-    """max(x, 0)."""
-    result: Array = np.maximum(x, 0)
-    return result
-
-
-@operator("Erf")
-def _erf(x: Array, **_: Any) -> Array:
-    return to_numpy(torch.special.erf(to_tensor(x)))
-
-
-@operator("Gelu")
-def _gelu(x: Array, *, approximate: str = "none", **_: Any) -> Array:
-    return to_numpy(functional.gelu(to_tensor(x), approximate=approximate))
-
-
-@operator("Sigmoid")
-def _sigmoid(x: Array, **_: Any) -> Array:
-    return logistic(x)
+@operator("EyeLike")
+def _eye_like(x: Array, *, dtype: int | None = None, k: int = 0) -> Array:
+    ones = np.eye(x.shape[0], x.shape[1], k)
+    return ones.astype(x.dtype) if dtype is None else cast(ones, dtype)

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from soundness.operators.registry import Array, UnsupportedNodeError, operator, to_numpy, to_tensor
 from torch import Tensor
 from torch.nn import functional
+
+from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.registry import operator
 
 
 def _pads(
@@ -48,7 +51,7 @@ _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3
 _MAX_POOLS: dict[int, Any] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
-@operator("Conv")
+@operator("Conv", ignores=("kernel_shape",))
 def _conv(
     x: Array,
     w: Array,
@@ -59,7 +62,6 @@ def _conv(
     group: int = 1,
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    **_: Any,
 ) -> Array:
     """Convolution of [n, c, d1, ...] with [m, c / group, k1, ...]."""
     rank = x.ndim - 2
@@ -92,7 +94,7 @@ def _depthwise(x: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence
     return total
 
 
-@operator("ConvTranspose")
+@operator("ConvTranspose", ignores=("kernel_shape",))
 def _conv_transpose(
     x: Array,
     w: Array,
@@ -105,7 +107,6 @@ def _conv_transpose(
     output_shape: Sequence[int] | None = None,
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    **_: Any,
 ) -> Array:
     """Transposed convolution of [n, c, d1, ...] with [c, m / group, k1, ...]: computed unpadded, then cut."""
     rank = x.ndim - 2
@@ -154,7 +155,7 @@ def _pool_plan(
     return strides, dilations, around, wider
 
 
-@operator("MaxPool")
+@operator("MaxPool", ignores=("storage_order",))
 def _max_pool(
     x: Array,
     *,
@@ -165,7 +166,6 @@ def _max_pool(
     dilations: Sequence[int] | None = None,
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    **_: Any,
 ) -> Array:
     if wanted > 1:
         raise UnsupportedNodeError("MaxPool with indices")
@@ -187,7 +187,6 @@ def _average_pool(
     dilations: Sequence[int] | None = None,
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-    **_: Any,
 ) -> Array:
     """Sums over windows, divided by the cells that count: not what ``ceil_mode`` adds."""
     plan = _pool_plan(x, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)

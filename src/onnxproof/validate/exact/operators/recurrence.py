@@ -1,11 +1,13 @@
 """Recurrences."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from soundness.operators.numbers import logistic, rectified
-from soundness.operators.registry import Array, UnsupportedNodeError, operator
+
+from onnxproof.validate.exact.arrays import Array
+from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.operators.activations import logistic, rectified
+from onnxproof.validate.exact.registry import operator
 
 Function = Callable[[Array], Array]
 
@@ -88,7 +90,6 @@ def _gru(
     hidden_size: int | None = None,
     layout: int = 0,
     linear_before_reset: int = 0,
-    **_: Any,
 ) -> tuple[Array, ...]:
     """Gates in the order update, reset, hidden."""
     size = r.shape[-1] if hidden_size is None else hidden_size
@@ -126,7 +127,6 @@ def _lstm(
     hidden_size: int | None = None,
     input_forget: int = 0,
     layout: int = 0,
-    **_: Any,
 ) -> tuple[Array, ...]:
     """Gates in the order input, output, forget, cell."""
     size = r.shape[-1] if hidden_size is None else hidden_size
@@ -163,7 +163,6 @@ def _rnn(
     direction: str = "forward",
     hidden_size: int | None = None,
     layout: int = 0,
-    **_: Any,
 ) -> tuple[Array, ...]:
     size = r.shape[-1] if hidden_size is None else hidden_size
     bias = np.zeros((w.shape[0], 2 * size)) if b is None else b

@@ -1,0 +1,107 @@
+"""A model's constants, as float64."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
+
+from onnxproof.validate.exact.arrays import Array, Value, widen
+
+NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+"""Float types of which the values are held in float64 and rounded by a Cast."""
+
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, *NARROW)
+"""Float types of which the values are held in float64."""
+
+
+def tensor_value(tensor: TensorProto) -> Array:
+    """A stored tensor: floats as float64, others as they are."""
+    return widen(numpy_helper.to_array(tensor))
+
+
+def sparse_value(sparse: SparseTensorProto) -> Array:
+    """A stored sparse tensor, written out."""
+    values, indices = tensor_value(sparse.values), numpy_helper.to_array(sparse.indices)
+    dense = np.zeros(int(np.prod(sparse.dims)), values.dtype)
+    shape = tuple(sparse.dims)
+    flat = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), shape)
+    dense[flat] = values
+    return dense.reshape(shape)
+
+
+def constant_value(attributes: Mapping[str, Any]) -> Value:
+    """The value of a Constant node, from its attributes as ``attribute_value`` reads them."""
+    ((name, value),) = attributes.items()
+    if name == "value_float":
+        return np.array(value, np.float64)
+    if name == "value_floats":
+        return np.array(value, np.float64)
+    if name in ("value_int", "value_ints"):
+        return np.array(value, np.int64)
+    if name in ("value_string", "value_strings"):
+        return np.array(value, object)
+    return value
+
+
+def attribute_value(attribute: AttributeProto) -> Any:
+    """An attribute's value. A float is the number that its float32 holds, taken over exactly.
+
+    A graph stays a GraphProto, a type a TypeProto.
+    """
+    kinds = AttributeProto
+    if attribute.type == kinds.FLOAT:
+        return float(attribute.f)
+    if attribute.type == kinds.FLOATS:
+        return tuple(map(float, attribute.floats))
+    if attribute.type == kinds.INT:
+        return int(attribute.i)
+    if attribute.type == kinds.INTS:
+        return tuple(map(int, attribute.ints))
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if attribute.type == kinds.STRINGS:
+        return tuple(text.decode("utf-8", "replace") for text in attribute.strings)
+    if attribute.type == kinds.TENSOR:
+        return tensor_value(attribute.t)
+    if attribute.type == kinds.SPARSE_TENSOR:
+        return sparse_value(attribute.sparse_tensor)
+    if attribute.type == kinds.GRAPH:
+        return attribute.g
+    if attribute.type == kinds.TYPE_PROTO:
+        return attribute.tp
+    raise NotImplementedError(f"an attribute of type {kinds.AttributeType.Name(attribute.type)}")
+
+
+def initializers(graph: GraphProto) -> dict[str, Array]:
+    """The graph's stored tensors by name, floats as float64."""
+    values = {tensor.name: tensor_value(tensor) for tensor in graph.initializer}
+    return values | {sparse.values.name: sparse_value(sparse) for sparse in graph.sparse_initializer}
+
+
+def stored_kinds(graph: GraphProto) -> dict[str, int]:
+    """The ONNX types of the graph's stored tensors by name."""
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return kinds | {one.values.name: one.values.data_type for one in graph.sparse_initializer}
+
+
+def reads(node: NodeProto) -> list[str]:
+    """The names that a node reads; those that its bodies read from outside come last."""
+    outside = (name for one in node.attribute for body in bodies(one) for name in free_names(body))
+    return list(dict.fromkeys([*filter(None, node.input), *outside]))
+
+
+def bodies(attribute: AttributeProto) -> Iterable[GraphProto]:
+    """The graphs that an attribute holds."""
+    return [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+
+
+def free_names(graph: GraphProto) -> list[str]:
+    """The names that a body reads from the graph around it, in order of their first use."""
+    known = {value.name for value in graph.input} | set(stored_kinds(graph))
+    free: dict[str, None] = {}
+    for node in graph.node:
+        free |= dict.fromkeys(name for name in reads(node) if name not in known)
+        known.update(node.output)
+    free |= dict.fromkeys(value.name for value in graph.output if value.name not in known)
+    return list(free)

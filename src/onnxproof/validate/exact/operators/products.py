@@ -1,0 +1,40 @@
+"""Matrix products."""
+
+import torch
+
+from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.registry import operator
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product, batched and broadcast as NumPy's."""
+    if a.dtype.kind != "f" or b.dtype.kind != "f":
+        whole: Array = a @ b
+        return whole
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"a product of {list(a.shape)} and {list(b.shape)}")
+    return to_numpy(torch.matmul(to_tensor(a), to_tensor(b)))
+
+
+@operator("MatMul")
+def _mat_mul(a: Array, b: Array) -> Array:
+    return product(a, b)
+
+
+@operator("Gemm", ignores=("broadcast",))
+def _gemm(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803
+    transB: int = 0,  # noqa: N803
+) -> Array:
+    result = product(a.T if transA else a, b.T if transB else b)
+    if alpha != 1.0:
+        result = result * (alpha if result.dtype.kind == "f" else int(alpha))
+    if c is not None:
+        result = result + (c if beta == 1.0 else beta * c)
+    return result

@@ -1,0 +1,40 @@
+"""An ONNX file's graph in float64: what the file states, without the error of any runtime."""
+
+from collections.abc import Mapping
+from os import PathLike
+from types import MappingProxyType
+
+import torch
+from onnx import ModelProto
+
+from onnxproof.validate.exact.arrays import Array
+from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports
+
+EXACT = "onnx-float64"
+
+
+class ExactLeg:
+    """A graph evaluated in float64, on the CPU with ``threads`` threads.
+
+    ``model`` and ``constants`` are those of ``ExactGraph``, and so are the errors raised. Float outputs are
+    float64, whatever the ports declare. An output that depends on an operator that is not evaluated here is
+    left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of the leg's name.
+    """
+
+    def __init__(
+        self,
+        model: ModelProto | str | PathLike[str],
+        threads: int,
+        *,
+        constants: Mapping[str, Array] = MappingProxyType({}),
+        label: str = "",
+    ) -> None:
+        self.name = f"{label}{EXACT}"
+        self.graph = ExactGraph(model, constants=constants)
+        self.ports = Ports(self.graph.inputs, self.graph.outputs)
+        self._threads = threads
+
+    def run(self, inputs: Arrays) -> Answer:
+        torch.set_num_threads(self._threads)
+        return Answer(self.graph.run(inputs), {})
