@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-import click
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -35,12 +34,6 @@ TOLD_EVERY = 10.0
 
 IN_ASCII = str.maketrans({"≤": "<=", "…": "..."})
 """What the tables' own words hold beyond ASCII."""
-
-quiet_option = click.option(
-    "--quiet",
-    is_flag=True,
-    help="Print nothing but errors, and with --json the document: no progress, no table.",
-)
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, quiet_option
+from onnxproof.cli._options import checkpoint_options, onnx_option
+from onnxproof.cli._terminal import progress
 from onnxproof.pipeline import bisect
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
@@ -24,32 +25,11 @@ FOUND = 1
     metavar="N",
     help="A case's number in parity.json's list, from 0, or its name. Default: one that fails.",
 )
-@click.option(
-    "--onnx",
-    "onnx_file",
-    type=click.Path(path_type=Path),
-    help="The ONNX file to bisect, in place of the bundle's own.",
-)
+@onnx_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A folder for a file of these nodes. Default: bisect/NAME."
 )
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
-)
-@click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, or of a bundle's job.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@quiet_option
+@checkpoint_options
 def command(
     source: Path,
     case: str | None,

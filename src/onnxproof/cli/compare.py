@@ -6,11 +6,12 @@ import click
 
 import onnxproof
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, quiet_option, show_verdict
+from onnxproof.cli._options import checkpoint_options
+from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.limits import MOST_THREADS
-from onnxproof.runtime.predictor import model_files
+from onnxproof.runtime.folder import model_files
 from onnxproof.validate.cases import Effort
 
 COMPARISON_FILE = "comparison.json"
@@ -20,21 +21,6 @@ COMPARISON_FILE = "comparison.json"
 @click.argument("a", metavar="A.onnx|BUNDLE", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B.onnx|BUNDLE", type=click.Path(path_type=Path))
 @click.option("--job", type=click.Path(path_type=Path), help="A job or bundle whose checkpoint judges both.")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
-)
-@click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, or of a bundle's job.",
-)
 @click.option(
     "--dim", "dims", multiple=True, metavar="NAME=RANGE", help='Sizes to try, such as "batch=1..8".'
 )
@@ -50,8 +36,7 @@ COMPARISON_FILE = "comparison.json"
     "--threads", type=click.IntRange(min=1, max=MOST_THREADS), help="Threads of ONNX Runtime, and of PyTorch."
 )
 @click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@quiet_option
+@checkpoint_options
 def command(
     a: Path,
     b: Path,

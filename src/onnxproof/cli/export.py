@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, quiet_option, show_verdict
+from onnxproof.cli._options import json_option, quiet_option
+from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.pipeline import export
 from onnxproof.validate.report.notes import folded
 
@@ -23,7 +24,7 @@ from onnxproof.validate.report.notes import folded
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
 )
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option
 @quiet_option
 def command(
     job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool, quiet: bool

@@ -6,7 +6,8 @@ import click
 
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
-from onnxproof.cli._terminal import progress, quiet_option, show_verdict
+from onnxproof.cli._options import checkpoint_options, onnx_option
+from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.pipeline import validate
@@ -14,30 +15,9 @@ from onnxproof.pipeline import validate
 
 @click.command("validate")
 @click.argument("source", metavar="JOB|BUNDLE", type=click.Path(path_type=Path))
-@click.option(
-    "--onnx",
-    "onnx_file",
-    type=click.Path(path_type=Path),
-    help="The ONNX file to judge, in place of the bundle's own.",
-)
+@onnx_option
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
-)
-@click.option(
-    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Replace a value of the job, or of a bundle's job.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print parity.json's document and nothing else.")
-@quiet_option
+@checkpoint_options
 def command(
     source: Path,
     onnx_file: Path | None,

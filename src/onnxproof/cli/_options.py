@@ -1,0 +1,48 @@
+"""The options that several commands have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+quiet_option = click.option(
+    "--quiet",
+    is_flag=True,
+    help="Print nothing but errors, and with --json the document: no progress, no table.",
+)
+onnx_option = click.option(
+    "--onnx",
+    "onnx_file",
+    type=click.Path(path_type=Path),
+    help="The ONNX file, in place of the bundle's own.",
+)
+_checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="The checkpoint of a bundle that was moved; its SHA-256 must be the manifest's.",
+)
+_trust_option = click.option(
+    "--trust", is_flag=True, help="Run the code that a bundle names; accept a checkpoint of another SHA-256."
+)
+_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Replace a value of the job, or of a bundle's job.",
+)
+
+
+def checkpoint_options(command: Command) -> Command:
+    """Give a command that compares with a checkpoint the options that say which one, and how to print.
+
+    The command's arguments are ``checkpoint``, ``trust``, ``overrides``, ``as_json`` and ``quiet``.
+    """
+    # click lists the options of the outermost decorator first.
+    return _checkpoint_option(_trust_option(_set_option(json_option(quiet_option(command)))))
