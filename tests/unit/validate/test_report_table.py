@@ -1,6 +1,7 @@
 """The verdict's table: no word is broken at any width, and in a pipe it is plain text."""
 
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -73,6 +74,21 @@ DATASET = DatasetFigures(
     figures=(Figure("mAP@[.50:.95]", 0.71234, 0.71233, -1e-5), Figure("mAP@.50", 0.9, 0.9, 0.0)),
     decisions=Decisions(pictures=48, reference=150, matched=150, ties=(), defects=()),
     not_answered=None,
+)
+NOTHING_RAN = replace(
+    facts(
+        replace(
+            field("output", "px", ""),
+            count=0,
+            rms_reference=0.0,
+            rms_candidate=0.0,
+            max_reference=0.0,
+            max_candidate=0.0,
+            scale_max=0.0,
+        )
+    ),
+    labels=(LabelMeasurement("label", 0, 0, math.nan, ""),),
+    decisions=None,
 )
 NOTE = "waste: module.module.head.conv.weight is not read"
 
@@ -158,6 +174,14 @@ def test_the_demos_table_stands_in_columns_at_80() -> None:
     assert any(
         row.startswith("score, probability") and row.rstrip().endswith("scene-02.png") for row in rows
     ), rows
+
+
+def test_what_was_never_compared_has_dashes_and_no_perfect_figures() -> None:
+    lines = plain_text(verdict_table(verdict(NOTHING_RAN))).splitlines()
+    (field_row,) = (line for line in lines if line.startswith("output, px"))
+    (label_row,) = (line for line in lines if line.startswith("label, class"))
+    assert field_row.split()[2:] == ["-", "-", "-", "-"]
+    assert label_row.split()[2:] == ["-"]
 
 
 def test_what_does_not_fit_beside_each_other_stands_below() -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 from onnxproof.text import one_line
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
+from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
 from onnxproof.validate.report.notes import folded
@@ -16,6 +17,9 @@ from onnxproof.validate.verdict import Check, Verdict
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
+
+NOTHING = "-"
+"""Takes a figure's place where no value was compared, such as in a file that never ran."""
 
 LEAST = (0, 8, 8, 13, 12, 0)
 """Columns' widths that hold every figure, so that two runs of one job line up: "1.23e+03", "lead 1.6e-08"."""
@@ -39,20 +43,11 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
     rms, largest = policy.get("ratio_rms"), policy.get("ratio_max")
-    rows: list[tuple[Text, ...]] = [
-        (
-            Text(one_line(", ".join(filter(None, (measured.name, measured.unit))))),
-            _ratio(measured.ratio_rms, rms),
-            _ratio(measured.ratio_max, largest),
-            Text(f"{measured.max_candidate:.2e}"),
-            Text(f"{measured.max_reference:.2e}"),
-            Text(one_line(measured.worst_case)),
-        )
-        for measured in facts.fields
-    ]
+    rows = [_field_row(measured, rms, largest) for measured in facts.fields]
     for label in facts.labels:
+        flips = f"{label.flips} flips" if label.count else NOTHING
         lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
-        cells = (f"{label.name}, class", "", "", f"{label.flips} flips", lead, label.worst_case)
+        cells = (f"{label.name}, class", "", "", flips, lead, label.worst_case)
         rows.append(tuple(Text(one_line(cell)) for cell in cells))
     return Grid(
         title=f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, "
@@ -68,6 +63,20 @@ def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
         rows=tuple(rows),
         named_last=True,
         least=LEAST,
+    )
+
+
+def _field_row(measured: Measurement, rms: float | None, largest: float | None) -> tuple[Text, ...]:
+    name = Text(one_line(", ".join(filter(None, (measured.name, measured.unit)))))
+    if not measured.count:
+        return (name, *(Text(NOTHING) for _ in range(4)), Text())
+    return (
+        name,
+        _ratio(measured.ratio_rms, rms),
+        _ratio(measured.ratio_max, largest),
+        Text(f"{measured.max_candidate:.2e}"),
+        Text(f"{measured.max_reference:.2e}"),
+        Text(one_line(measured.worst_case)),
     )
 
 
