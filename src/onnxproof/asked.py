@@ -15,8 +15,8 @@ from typing import Any
 
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
 from onnxproof.job import Job, load_job, override
+from onnxproof.runtime.folder import MANIFEST_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, model_files
 from onnxproof.source import (
     BundleFolder,
     CheckpointPath,

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE
 from onnxproof.source import BundleFolder, look_at, model_at
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair import compare_alone

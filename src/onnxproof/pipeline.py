@@ -15,12 +15,10 @@ from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, 
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.job import Job, override
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import (
-    MANIFEST_FILE,
-)
 from onnxproof.runtime.preprocess import prepare
-from onnxproof.runtime.session import MODEL_FILE, require_providers
+from onnxproof.runtime.session import require_providers
 from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file

@@ -11,10 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
-from onnxproof.errors import CheckpointError, ModelFileError, PictureError, RequestError
+from onnxproof.errors import CheckpointError, PictureError, RequestError
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, read_manifest
-from onnxproof.runtime.session import MODEL_FILE
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"
@@ -113,16 +112,12 @@ def model_at(path: str | PathLike[str]) -> Path:
     Raises ModelFileError if there is none, RequestError if the path is a job or a checkpoint.
     """
     source = look_at(path)
-    advice = "give a bundle (the folder that export wrote) or an .onnx file"
     if isinstance(source, JobFile) or (isinstance(source, CheckpointPath) and source.path.is_file()):
-        raise RequestError(f"{path} is {source.what}, not a model: {advice}")
-    if isinstance(source, Nothing):
-        raise ModelFileError(f"{path} does not exist: {advice}")
-    if isinstance(source, BundleFolder) and source.model.is_file():
-        return source.model
-    if source.path.is_dir():
-        raise ModelFileError(f"the folder {path} holds no {MODEL_FILE}: {advice}")
-    return source.path
+        raise RequestError(
+            f"{path} is {source.what}, not a model: give a bundle (the folder that export wrote) or an .onnx "
+            "file"
+        )
+    return model_file(path)
 
 
 def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:

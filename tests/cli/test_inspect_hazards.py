@@ -119,7 +119,10 @@ def test_a_bundles_own_target_is_taken(run: Run, bundle: Path) -> None:
     assert said(run("inspect", bundle, "--json"))["operators"]["status"] == "fail"
     assert said(run("inspect", bundle / "model.onnx", "--json"))["operators"]["status"] == "pass"
     file.write_text("{", encoding="utf-8")
-    assert said(run("inspect", bundle, "--json"))["operators"]["status"] == "pass"
+    ran = run("inspect", bundle, "--json")
+    by_name = {entry["name"]: entry for entry in json.loads(ran.stdout)["hazards"]}
+    assert (ran.returncode, by_name["operators"]["status"]) == (0, "pass")
+    assert "manifest.json: it is no JSON" in ran.stderr
 
 
 def test_a_target_that_is_not_there(run: Run, small_bundle: Path) -> None:

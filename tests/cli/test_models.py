@@ -102,6 +102,29 @@ def test_a_folder_that_is_no_bundle(refuse: Refuse, tmp_path: Path, picture: Pat
     refuse(command, tmp_path, *pictures, says=(str(tmp_path), "no", "bundle"))
 
 
+@pytest.mark.parametrize("command", ["predict", "inspect"])
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        pytest.param("opset", "twenty", 'opset is "twenty"', id="broken"),
+        pytest.param("checkpoint_sha256", "0" * 64, "differ in checkpoint_sha256", id="of-another-model"),
+    ],
+)
+def test_a_manifest_that_is_not_the_models_is_noted(
+    run: Run, bundle: Path, picture: Path, command: str, key: str, value: str, says: str
+) -> None:
+    arguments = (bundle, picture) if command == "predict" else (bundle,)
+    before = run(command, *arguments, "--json")
+    document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (bundle / "manifest.json").write_text(json.dumps({**document, key: value}), encoding="utf-8")
+    ran = run(command, *arguments, "--json")
+    assert (before.returncode, before.stderr) == (0, "")
+    assert (ran.returncode, ran.stdout) == (0, before.stdout)
+    assert ran.stderr.startswith(f"note: {bundle}"), ran.stderr
+    assert says in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
 def test_validate_of_a_lone_model_says_what_it_needs(refuse: Refuse, bundle: Path) -> None:
     refuse("validate", bundle / "model.onnx", says=("model.onnx is a model", "give the job", "--onnx"))
 

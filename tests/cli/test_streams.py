@@ -265,6 +265,10 @@ def test_inspect_prints_what_the_file_is(run: Run, small_bundle: Path, name: str
     assert rows["name"].strip() == "small"
     assert rows["task"].strip() == "detection"
     assert rows["dim height"].strip() == "64..96 step 32"
+    assert rows["outputs"].strip() == "output"
+    assert rows["strides"].strip() == "8, 16, 32"
+    assert rows["class agnostic"].strip() == "yes"
+    assert not re.search(r"\b(None|True|False)\b|\[['\"]", ran.stdout), ran.stdout
 
 
 def test_inspect_prints_the_manifest_as_json(run: Run, small_bundle: Path) -> None:
@@ -284,6 +288,9 @@ def test_lists_have_a_line_for_each_entry(run: Run, command: str, name: str) -> 
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in ran.stdout.splitlines()}
     assert lines[name].endswith(".")
+    listed = {entry["name"]: entry for entry in document(run(command, "--json"))}
+    assert listed[name]["summary"] == lines[name]
+    assert set(listed) >= set(lines)
 
 
 @pytest.mark.parametrize(

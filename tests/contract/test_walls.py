@@ -185,7 +185,7 @@ GROUND = {
     *("limits", "packages", "progress", "seeded", "usercode"),
 }
 ROOMS = {
-    "runtime": {"errors", "files", "text", "document", "tensors", "contract", "runtime"},
+    "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
     "export": GROUND | {"graph", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"graph", "source", "runtime", "wrappers", "validate"},

@@ -4,20 +4,25 @@ import importlib
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from onnxproof.cli._document import show_json
+from onnxproof.cli._options import json_option
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
-from onnxproof.runtime.predictor import MANIFEST_FILE, predictor_of, read_manifest
+from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
+from onnxproof.runtime.predictor import predictor_of
 from onnxproof.text import one_line
 from onnxproof.validate.report.notes import for_people
 
 SHOWN = 60
 """Characters of a metadata value that the table shows; --json shows all."""
+
+NONE = "none"
 
 TARGETS = ("onnxruntime", "barracuda")
 """Those of onnxproof.validate.hazards, which the base install cannot import."""
@@ -33,7 +38,7 @@ WITHOUT_ONNX = "not looked for, this needs the package onnx: pip install 'onnxpr
     help="The runtime that the file is for. [default: the one that the bundle is for, or onnxruntime]",
 )
 @click.option("--axes", is_flag=True, help="Also look for axes that a constant fixes at one size.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option
 def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
     """Show the inputs, outputs, dims, classes and provenance of a bundle or an ONNX file, and its hazards.
 
@@ -43,6 +48,9 @@ def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
     """
     plain = load_plain(model)
     manifest = predictor_of(plain.session, plain.file).manifest if plain.by_onnxproof else None
+    note = note_on_manifest(model, manifest)
+    if note is not None:
+        click.echo(one_line(f"note: {note}"), err=True)
     found, reason = _look_for_hazards(plain.file, target or _target_of(model), axes)
     if as_json:
         document = plain.to_json() if manifest is None else manifest.to_json()
@@ -81,7 +89,7 @@ def _target_of(model: Path) -> str:
     try:
         job = read_manifest(model).job or {}
     except ModelFileError:
-        return TARGETS[0]  # manifest.json is broken; what is shown comes from the file's own metadata
+        return TARGETS[0]  # manifest.json is broken, which a note has said
     return str(job.get("export", {}).get("target", TARGETS[0]))
 
 
@@ -131,6 +139,28 @@ def _shorten(text: str) -> str:
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
+def _rows_of_table(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """A row for each value of a JSON object, and of the objects in it."""
+    for key, value in table.items():
+        name = f"{above}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _rows_of_table(value, f"{name} ")
+        else:
+            yield name, _in_words(value)
+
+
+def _in_words(value: Any) -> str:
+    """A JSON value as people write it; a list of lists has semicolons between the inner ones."""
+    if value is None or value == []:
+        return NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        between = "; " if any(isinstance(entry, list) for entry in value) else ", "
+        return between.join(map(_in_words, value))
+    return str(value)
+
+
 def _rows_of_manifest(manifest: Manifest) -> list[tuple[str, str]]:
     contract = manifest.contract
     return [
@@ -140,11 +170,11 @@ def _rows_of_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"input {spec.name}", str(spec)) for spec in contract.inputs),
         *((f"output {spec.name}", str(spec)) for spec in contract.outputs),
         *((f"dim {dim.name}", str(dim)) for dim in contract.dims),
-        ("classes", ", ".join(entry.name for entry in contract.classes)),
-        *((key.replace("_", " "), _shorten(str(value))) for key, value in contract.reading.to_json().items()),
+        ("classes", ", ".join(entry.name for entry in contract.classes) or NONE),
+        *((key, _shorten(value)) for key, value in _rows_of_table(contract.reading.to_json())),
         ("opset", str(manifest.opset)),
         ("exporter", manifest.exporter),
         ("simplify", manifest.simplify),
-        ("checkpoint SHA-256", str(manifest.checkpoint_sha256)),
+        ("checkpoint SHA-256", manifest.checkpoint_sha256 or NONE),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
     ]

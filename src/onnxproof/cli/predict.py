@@ -10,12 +10,14 @@ import click
 from PIL import Image
 
 from onnxproof.cli._document import show_json
+from onnxproof.cli._options import json_option
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
-from onnxproof.runtime.predictor import model_files, predictor_of
+from onnxproof.runtime.folder import model_files, note_on_manifest
+from onnxproof.runtime.predictor import predictor_of
 from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.request import files_named
 from onnxproof.text import one_line
@@ -27,7 +29,7 @@ NONE_WORKED = 2
 @click.command("predict")
 @click.argument("model", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option
 @click.option("--draw", type=click.Path(path_type=Path), help="A folder to write annotated pictures into.")
 @click.option("--score-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
 @click.option("--iou-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
@@ -100,6 +102,9 @@ def command(
         read.append(request_file)
     plain = load_plain(model)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
+    note = note_on_manifest(model, None if predictor is None else predictor.manifest)
+    if note is not None:
+        click.echo(one_line(f"note: {note}"), err=True)
     has_task = predictor is not None and predictor.decides
     if raw or out is not None or not has_task:
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)

@@ -9,8 +9,7 @@ from pathlib import Path
 from onnxproof.errors import RequestError
 from onnxproof.files import explained, lies_in, staging_folder, swap
 from onnxproof.runtime.drawings import is_drawing
-from onnxproof.runtime.predictor import MANIFEST_FILE
-from onnxproof.runtime.session import MODEL_FILE
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 
 PARITY_FILE = "parity.json"
 PICTURES_FOLDER = "pictures"

@@ -15,9 +15,9 @@ from onnxproof.job import Job
 from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.predictor import MANIFEST_FILE, Predictor, load
-from onnxproof.runtime.session import MODEL_FILE
+from onnxproof.runtime.predictor import Predictor, load
 from onnxproof.source import find_pictures, sha256_of
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
 from onnxproof.files import explained, replacing
+from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.preprocess import Picture, read_picture
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, model_file, open_session
+from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
 
 Array = NDArray[Any]
 
@@ -153,7 +154,7 @@ def load_plain(
     """Load any ONNX file (or a bundle's) to run it with arrays.
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). Raises
-    ModelFileError if the file is missing or broken.
+    ModelFileError if the file is missing or broken, RequestError for too many threads.
     """
     file = model_file(path)
     return PlainModel(open_session(file, SessionSettings(tuple(providers), threads)), file)

@@ -13,15 +13,14 @@ from PIL import Image
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
-from onnxproof.runtime.session import CPU, MODEL_FILE, SessionSettings, first_line, model_file, open_session
+from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
 
 Array = NDArray[Any]
-
-MANIFEST_FILE = "manifest.json"
 
 RAW_ADVICE = (
     "the task is raw: nothing is decided from the outputs; take them as they are, Predictor.run, on the "
@@ -269,8 +268,8 @@ def load(
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``overrides``
     replace settings of the file's reading, such as "score_threshold", "iou_threshold" and "top_k". Raises
-    ModelFileError if the file is missing, broken or without onnxproof's metadata, and RequestError for a
-    setting that the task does not have, or a value outside its range.
+    ModelFileError if the file is missing, broken or without onnxproof's metadata, and RequestError for too
+    many threads, a setting that the task does not have, or a value outside its range.
     """
     file = model_file(path)
     return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, overrides)
@@ -291,14 +290,6 @@ def predictor_of(
         )
     reading = manifest.contract.reading.with_settings(**overrides)
     return Predictor(session, manifest, replace(manifest.contract, reading=reading))
-
-
-def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
-    """The files that may be read of a bundle's folder or of an ONNX file, whether or not they exist."""
-    given = Path(path)
-    file = given / MODEL_FILE if given.is_dir() else given
-    manifest = (given / MANIFEST_FILE,) if given.is_dir() else ()
-    return (file, file.with_name(f"{file.name}.data"), *manifest)
 
 
 def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:
@@ -335,17 +326,3 @@ def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
             "MODEL.onnx --input NAME=FILE (in Python, onnxproof.runtime.load_plain)"
         )
     return read_manifest_text(text, f"{file}'s metadata")
-
-
-def read_manifest(bundle: Path) -> Manifest:
-    """The ``manifest.json`` of a bundle. Raises ModelFileError if it is missing or broken."""
-    file = bundle / MANIFEST_FILE
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"{bundle} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{file} cannot be read ({error}): export the bundle again") from error
-    return read_manifest_text(text, str(file))

@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -11,9 +10,9 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 
-MODEL_FILE = "model.onnx"
 QUIET = 4
 """ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""
 CPU = "CPUExecutionProvider"
@@ -37,7 +36,7 @@ class SessionSettings:
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``in_turn`` is for
     sessions that take turns with others on the same cores, and that run on many sizes. The optimized graph is
-    written to ``optimized_to``, unless that is None.
+    written to ``optimized_to``, unless that is None. Raises RequestError if there are too many threads.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -45,6 +44,9 @@ class SessionSettings:
     optimization: Optimization = "all"
     in_turn: bool = False
     optimized_to: Path | None = None
+
+    def __post_init__(self) -> None:
+        require_threads(self.threads)
 
     def to_options(self) -> ort.SessionOptions:
         """ONNX Runtime's own form."""
@@ -130,6 +132,14 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def require_threads(threads: int) -> None:
+    """Raise RequestError for a negative number of threads, or for more than ``MOST_THREADS``."""
+    if not 0 <= threads <= MOST_THREADS:
+        raise RequestError(
+            f"threads = {threads}: expected 1 to {MOST_THREADS}, or 0 for as many as ONNX Runtime chooses"
+        )
+
+
 def require_providers(providers: Sequence[str]) -> None:
     """Raise RequestError if the installed ONNX Runtime lacks an execution provider."""
     available = ort.get_available_providers()
@@ -139,13 +149,3 @@ def require_providers(providers: Sequence[str]) -> None:
             f'execution provider "{missing[0]}" is not in this ONNX Runtime; '
             f"there are: {', '.join(available)}"
         )
-
-
-def model_file(path: str | PathLike[str]) -> Path:
-    """The ONNX file at a path, or in the bundle's folder there. Raises ModelFileError if there is none."""
-    given = Path(path)
-    file = given / MODEL_FILE if given.is_dir() else given
-    if not file.is_file():
-        what = f"the folder {given} holds no {MODEL_FILE}" if given.is_dir() else f"{given} does not exist"
-        raise ModelFileError(f"{what}: give a bundle (the folder that export wrote) or an .onnx file")
-    return file

@@ -11,7 +11,7 @@ from typing import Self
 
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError
-from onnxproof.runtime.session import CPU, Optimization
+from onnxproof.runtime.session import CPU, Optimization, require_threads
 from onnxproof.source import find_pictures
 from onnxproof.validate.cases import Case, Effort, plan
 from onnxproof.validate.dataset.labels import Labels
@@ -26,7 +26,7 @@ class Settings:
 
     ``images`` is a pattern of pictures and ``annotations`` a file of labels, both seen from ``folder`` and
     None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
-    number of intra-op threads of PyTorch and of ONNX Runtime.
+    number of intra-op threads of PyTorch and of ONNX Runtime. Raises RequestError for too many.
     """
 
     images: str | None = None
@@ -37,6 +37,9 @@ class Settings:
     effort: Effort = "normal"
     threads: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_threads(self.threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from onnxproof.comparison import compare
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime import answer, load, load_plain, parse_request
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.session import SessionSettings
 from onnxproof.tensors import Dim, TensorSpec
 
 WHITE = np.full((32, 32, 3), 255, np.uint8)
@@ -90,6 +92,16 @@ def test_overrides_replace_the_files_settings(bright: Path) -> None:
 def test_overrides_that_cannot_be(bright: Path, overrides: dict[str, float], says: str) -> None:
     with pytest.raises(RequestError, match=says):
         load(bright, threads=1, overrides=overrides)
+
+
+@pytest.mark.parametrize("threads", [10**6, 1025, -1])
+def test_threads_that_nobody_has_are_refused(bright: Path, threads: int) -> None:
+    for load_it in (load, load_plain):
+        with pytest.raises(RequestError, match=f"threads = {threads}: expected 1 to 1024, or 0"):
+            load_it(bright, threads=threads)
+    with pytest.raises(RequestError, match=f"threads = {threads}"):
+        compare(bright, bright, threads=threads)
+    assert SessionSettings(threads=1024).to_options().intra_op_num_threads == 1024
 
 
 def test_another_tools_file_says_how_to_run_it(plain: Path) -> None:

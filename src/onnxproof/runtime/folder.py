@@ -1,0 +1,98 @@
+"""A bundle's folder: where its files are, and whether its manifest describes its model."""
+
+from os import PathLike
+from pathlib import Path
+
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.manifest import Manifest, read_manifest_text
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+
+SHOWN = 3
+"""How many models a message names."""
+
+
+def model_file(path: str | PathLike[str]) -> Path:
+    """The ONNX file at a path, or in the bundle's folder there. Raises ModelFileError if there is none."""
+    given = Path(path)
+    if not given.is_dir():
+        if given.is_file():
+            return given
+        raise ModelFileError(f"{given} does not exist: {_ADVICE}")
+    file = given / MODEL_FILE
+    if file.is_file():
+        return file
+    if (given / MANIFEST_FILE).is_file():
+        raise ModelFileError(
+            f"the folder {given} holds no {MODEL_FILE}, only the {MANIFEST_FILE} of one: export the job "
+            f"again, or {_ADVICE}"
+        )
+    raise ModelFileError(f"the folder {given} holds no {MODEL_FILE}: {_advice_on(given)}")
+
+
+_ADVICE = "give a bundle (the folder that export wrote) or an .onnx file"
+
+
+def _advice_on(folder: Path) -> str:
+    """What to give in place of a folder that is no bundle: the bundles and ONNX files in it, if any."""
+    bundles = (file.parent for file in folder.glob(f"*/{MODEL_FILE}"))
+    inside = sorted((*bundles, *folder.glob("*.onnx")))
+    if not inside:
+        return _ADVICE
+    named = " or ".join(map(str, inside[:SHOWN]))
+    more = len(inside) - SHOWN
+    return f"give {named}{f', or one of {more} others in it' if more > 0 else ''}"
+
+
+def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
+    """The files that may be read of a bundle's folder or of an ONNX file, whether or not they exist."""
+    given = Path(path)
+    file = given / MODEL_FILE if given.is_dir() else given
+    manifest = (given / MANIFEST_FILE,) if given.is_dir() else ()
+    return (file, file.with_name(f"{file.name}.data"), *manifest)
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """The ``manifest.json`` of a bundle. Raises ModelFileError if it is missing or broken."""
+    file = bundle / MANIFEST_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{bundle} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{file} cannot be read ({error}): export the bundle again") from error
+    return read_manifest_text(text, str(file))
+
+
+def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str | None:
+    """Why the ``manifest.json`` in a bundle's folder does not describe the model beside it.
+
+    ``carried`` is the manifest in the model's own metadata. Returns None if both say the same, if there is
+    no ``manifest.json``, or if ``path`` is no folder. The model's checksum is not computed, because that
+    would read the whole file.
+    """
+    bundle = Path(path)
+    file = bundle / MANIFEST_FILE
+    if not file.exists():
+        return None
+    if carried is None:
+        return (
+            f"{file} describes another file than {MODEL_FILE}, which carries no onnxproof metadata: what its "
+            "outputs mean is not known; export the job again"
+        )
+    used = f"the metadata in {MODEL_FILE} is used"
+    try:
+        ours, theirs = read_manifest(bundle).shared_json(), carried.shared_json()
+    except ModelFileError as error:
+        return f"{error}. Until then {used}"
+    keys = [key for key in ours if ours[key] != theirs[key]]
+    if not keys:
+        return None
+    differ = ", ".join(keys)
+    return (
+        f"{file} describes another file than {MODEL_FILE} (they differ in {differ}): {used}; export the job "
+        "again"
+    )
