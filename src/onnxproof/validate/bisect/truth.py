@@ -15,14 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
+from onnxproof.validate.exact.record import Recorder, Visit
 
 Array = NDArray[Any]
 
@@ -31,19 +28,6 @@ BUDGET = 256 * 2**20
 
 SAMPLES = 64
 """Elements of a tensor that make its fingerprint."""
-
-DECOMPOSED = frozenset(
-    """
-    silu hardswish hardsigmoid gelu mish softplus elu glu leaky_relu hardtanh _softmax _log_softmax addmm
-    baddbmm addcmul addcdiv native_layer_norm native_group_norm native_batch_norm var_mean rsub reciprocal
-    _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu logsumexp
-    """.split()
-)
-"""Operations of PyTorch that ONNX exporters write as several nodes. Their inner values are recorded too, as
-torch's own decompositions compute them."""
-
-DECOMPOSITION_DEPTH = 3
-"""How many levels of decompositions are recorded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,13 +166,13 @@ class Truth:
             self._run(keep)
         self.peak = max(self.peak, held)
 
-    def _run(self, visit: "Visit") -> list[int]:
+    def _run(self, visit: Visit) -> list[int]:
         """Run the module under a recorder. Returns the numbers of its outputs."""
         self.runs += 1
         self._paths.clear()
         tensors = [torch.from_numpy(np.array(array)) for array in self._inputs.values()]
         tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
-        recorder = _Recorder(visit)
+        recorder = Recorder(visit)
         with torch.no_grad():
             for tensor in tensors:
                 recorder.note("input", tensor, ())
@@ -201,73 +185,6 @@ class Truth:
 class _Enough(BaseException):
     """Ends a forward pass whose rest is not needed. It is no Exception, since some models catch those in
     their ``forward``."""
-
-
-Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Numbers every tensor that is computed inside its ``with``, and passes it to ``visit``."""
-
-    def __init__(self, visit: Visit) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._visit = visit
-        self._numbers: Any = WeakTensorKeyDictionary()
-        self._count = 0
-        self._depth = 0
-
-    def note(self, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
-        """Give a tensor the next number."""
-        self._numbers[tensor] = self._count
-        self._count += 1
-        self._visit(self._count - 1, operation, tensor, sources)
-
-    def number_of(self, tensor: Tensor) -> int:
-        """A tensor's number; it gets one if it has none."""
-        if tensor not in self._numbers:
-            self.note("output", tensor, ())
-        number: int = self._numbers[tensor]
-        return number
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        sources = tuple(dict.fromkeys(self._numbers[leaf] for leaf in given if leaf in self._numbers))
-        self._decompose(func, args, kwargs)
-        result = func(*args, **kwargs)
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and self._worth_noting(func, leaf, sources):
-                self.note(str(func).removeprefix("aten."), leaf, sources)
-        return result
-
-    def _worth_noting(self, func: Any, result: Tensor, sources: tuple[int, ...]) -> bool:
-        """Whether to record a result: not if it is empty, was returned unchanged, or is a decomposition's
-        arithmetic on weights."""
-        if result.layout != torch.strided or not result.numel():
-            return False
-        if result in self._numbers and not func._schema.is_mutable:
-            return False
-        return bool(sources) or not self._depth
-
-    def _decompose(self, func: Any, args: Any, kwargs: Any) -> None:
-        """Compute the operation's inner values, only to record them."""
-        name = func._schema.name.removeprefix("aten::")
-        if self._depth >= DECOMPOSITION_DEPTH or name.removesuffix("_") not in DECOMPOSED:
-            return
-        pure = func
-        if func._schema.is_mutable:
-            packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
-            pure = getattr(packet, func._overloadname, None)
-        parts = decomposition_table.get(pure)
-        if parts is None or pure._schema.is_mutable:
-            return
-        self._depth += 1
-        try:
-            # If torch's decomposition fails here, some values only lack a counterpart.
-            with self, contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
-                parts(*args, **kwargs)
-        finally:
-            self._depth -= 1
 
 
 def near(truth: Truth, numbers: Iterator[int] | Sequence[int], depth: int) -> dict[int, int]:

@@ -9,6 +9,8 @@ has no Conv in double, for example.
 - ``compiler.py``, ``block.py``: a graph as a list of steps, and the loop that runs them.
 - ``registry.py``, ``operators/``: the operators, by name, domain and opset.
 - ``reference.py``: ``onnx.reference`` and the function bodies of ONNX's schemas, for rare operators.
+- ``constants.py``: what the file's constants were rounded from, proven against the checkpoint. ``record.py``
+  collects what is known of it (``known.py``); ``pieces.py``, ``folds.py`` and ``scalars.py`` match.
 
 What rounds all the same: a Cast to float16, bfloat16 or float8, because it is part of what the graph says.
 A Cast to float32 does not. Between two casts to float16 nothing is rounded, so what a graph of float16

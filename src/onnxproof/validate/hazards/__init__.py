@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.session import first_line
-from onnxproof.validate.hazards._checkpoint import Weights
+from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.hazards._hazard import Found, Hazard, Subject
 from onnxproof.validate.hazards.axes import FROZEN_AXES, explain
 from onnxproof.validate.hazards.metadata import METADATA

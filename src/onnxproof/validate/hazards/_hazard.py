@@ -11,7 +11,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.predictor import read_metadata
-from onnxproof.validate.hazards._checkpoint import Weights
+from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import UnreadableError
-from onnxproof.validate.hazards._checkpoint import Array, Norm, View, Weights
+from onnxproof.validate.exact.checkpoint import Array, Norm, View, Weights
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
 from onnxproof.validate.verdict import Check
 

@@ -10,15 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxproof.validate.exact.layouts import GATES
+
 Array = NDArray[Any]
 
 RECURRENT = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
 """PyTorch's names for the tensors of recurrences; the number of the layer follows each."""
-
-GATES = {4: (0, 3, 1, 2), 3: (1, 0, 2)}
-"""The order of the gates in ONNX, as indices of PyTorch's gates, by the number of gates. An LSTM has i, f, g,
-o in PyTorch and i, o, f, c in ONNX; a GRU has r, z, n and z, r, h (PyTorch's documentation; ONNX's
-Operators.md)."""
 
 PROJECTED = ("in_proj_weight", "in_proj_bias")
 """Query, key and value of PyTorch's attention in one tensor, which exporters split in three."""
@@ -38,6 +35,11 @@ class Norm:
     spread: Array
     scaling: frozenset[str]
     shifting: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The checkpoint's tensors that the norm is made of."""
+        return self.scaling | self.shifting
 
     def bias(self, before: Array | float) -> Array:
         """The bias of a convolution with this norm folded in. ``before`` is its bias without the norm."""

@@ -1,0 +1,233 @@
+"""Prove a graph's float constants apart, each against the checkpoint.
+
+A file holds its constants in float32. Most are the checkpoint's own numbers. The rest were computed by an
+exporter or a simplifier, and rounded: batch norms folded into weights, scales merged into them, tables,
+scalars that Python had in double. Each constant is matched with what float64 makes of the checkpoint,
+within the roundings that such a computation takes. A graph that is evaluated with the exact values instead
+of the file's differs from the model by no rounding of constants.
+
+A match needs only the numbers to agree, so it says nothing about whether the graph uses the right tensor in
+the right place. The graph's values do: they are compared with the model's.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxproof.graph import OnnxGraph
+from onnxproof.validate.exact.folds import folded, table_of, vector_of
+from onnxproof.validate.exact.known import Known, Pool
+from onnxproof.validate.exact.layouts import Array
+from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, ulps, unit
+from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
+from onnxproof.validate.exact.scalars import Scalar, fourth_root, short, traced, written
+
+FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
+DISTINCT = 64
+"""The most different numbers of a constant that is taken for scalars."""
+
+GRID = 64.0
+"""Numbers that are all multiples of 1 / GRID are exact in the file: sizes, strides, centres of cells."""
+
+SINGLE = unit(np.dtype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a constant is made from, for a message; the checkpoint's tensors among that; and how far its
+    numbers are from the exact ones at most, in units in the last place."""
+
+    text: str
+    names: frozenset[str]
+    ulps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """A constant that matches nothing known. ``near`` tells what it is like, or is ""."""
+
+    name: str
+    shape: tuple[int, ...]
+    near: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proven:
+    """What a graph's float constants are.
+
+    ``exact`` has the float64 numbers of each constant that the file holds rounded, in its shape. The file's
+    own numbers are exact for the other constants in ``origins``. ``attributes`` has the exact value of float
+    attributes, such as an epsilon, by the name of their node's first output and their own.
+    """
+
+    exact: Mapping[str, Array]
+    origins: Mapping[str, Origin]
+    unproven: tuple[Unproven, ...]
+    attributes: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def farthest(self) -> float:
+        """The largest distance of any proven constant from its exact value, in units in the last place."""
+        return max((origin.ulps for origin in self.origins.values()), default=0.0)
+
+
+def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onnx")) -> Proven:
+    """Prove the constants of a graph apart. External data is read from beside ``file``.
+
+    The module runs only if a constant is neither the checkpoint's own nor a fold of a batch norm. Raises
+    UnreadableError if external data cannot be read.
+    """
+    prover = _Prover(known)
+    exact: dict[str, Array] = {}
+    origins: dict[str, Origin] = {}
+    unproven: list[Unproven] = []
+    with np.errstate(all="ignore"):
+        for stored in graph.stored:
+            if stored.dtype not in FLOATS:
+                continue
+            values = _readable(stored.array(file))
+            match = prover.match(stored.name, values)
+            if match is None:
+                unproven.append(Unproven(stored.name, stored.shape, prover.nearest(values)))
+                continue
+            distance = 0.0
+            if match.exact is not None and not np.array_equal(match.exact, values, equal_nan=True):
+                exact[stored.name] = match.exact
+                distance = ulps(values, match.exact)
+            origins[stored.name] = Origin(match.text, match.names, distance)
+    return Proven(exact, origins, tuple(unproven), dict(_attributes(graph, prover)))
+
+
+def _readable(values: Array) -> Array:
+    """A tensor in a float type of NumPy's own: bfloat16 as float32, which holds it exactly."""
+    return values if values.dtype.kind == "f" else values.astype(np.float32)
+
+
+class _Prover:
+    """Matches one constant after the other with what is known."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._ways: tuple[Callable[[str, Array], Match | None], ...] = (
+            self._stored,
+            self._simple,
+            self._folded,
+            self._parts,
+            self._recorded,
+            self._scalars,
+            self._computed,
+        )
+
+    def match(self, name: str, values: Array) -> Match | None:
+        """The first way in which the constant is known, the strictest first; None if there is none."""
+        if not values.size:
+            return Match("no numbers")
+        return next((match for way in self._ways if (match := way(name, values)) is not None), None)
+
+    def nearest(self, values: Array) -> str:
+        """What an unproven constant is like."""
+        source = shuffled(values, self._known.stored)
+        return "" if source is None else f"the numbers of {source.name} in another order"
+
+    def scalar(self, value: float) -> Scalar | None:
+        """The number that a float32 attribute was rounded from."""
+        return written(value, np.dtype(np.float32))
+
+    def _stored(self, name: str, values: Array) -> Match | None:
+        return whole(name, values, self._known.stored) if values.size > 1 else None
+
+    def _simple(self, _: str, values: Array) -> Match | None:
+        """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""
+        if not _sampled(values, _on_grid):
+            distinct = _distinct(values)
+            if distinct is None or not short(distinct):
+                return None
+        return Match(f"{values.reshape(-1)[0]:.9g}" if values.size == 1 else "short numbers")
+
+    def _folded(self, name: str, values: Array) -> Match | None:
+        known = self._known
+        if values.size == 1:
+            return None
+        return vector_of(values, known, SINGLE) or folded(name, values, known, known.stored, SINGLE)
+
+    def _parts(self, name: str, values: Array) -> Match | None:
+        stored = self._known.stored
+        if values.size == 1:
+            return whole(name, values, stored)
+        return slice_of(values, stored) or joined(values, (stored,))
+
+    def _recorded(self, name: str, values: Array) -> Match | None:
+        """What the run computed, to the bit."""
+        tables = self._known.tables
+        return whole(name, values, tables) if values.size > 1 else None
+
+    def _scalars(self, _: str, values: Array) -> Match | None:
+        """Few numbers, each a scalar of the run or one that is written in a simple form."""
+        distinct = _distinct(values)
+        if distinct is None:
+            return None
+        found = [self._scalar(float(value), values.dtype) for value in distinct]
+        scalars = [scalar for scalar in found if scalar is not None]
+        if len(scalars) < len(found):
+            return None
+        exact = np.array([scalar.value for scalar in scalars])[np.searchsorted(distinct, values)]
+        return Match(", ".join(scalar.text for scalar in scalars[:3]), frozenset(), exact)
+
+    def _scalar(self, value: float, dtype: np.dtype[np.generic]) -> Scalar | None:
+        return (
+            traced(value, dtype, self._known.recorded.scalars)
+            or written(value, dtype)
+            or fourth_root(value, SCALAR_ROUNDINGS * SINGLE)
+        )
+
+    def _computed(self, name: str, values: Array) -> Match | None:
+        """What the run computed, within roundings; its slices; what is scaled by it."""
+        known = self._known
+        tables: Pool = known.tables
+        return (
+            table_of(values, tables.by_size.get(values.size, ()), SINGLE)
+            or (vector_of(values, known, SINGLE) if values.size > 1 else None)
+            or folded(name, values, known, known.stored, SINGLE)
+            or folded(name, values, known, tables, SINGLE)
+            or slice_of(values, tables)
+            or joined(values, (known.stored, tables))
+        )
+
+
+def _sampled(values: Array, true: Callable[[Array], bool]) -> bool:
+    """Whether something is true of a few numbers, and then of all."""
+    flat = values.reshape(-1)
+    return true(flat[:DISTINCT]) and true(flat)
+
+
+def _on_grid(values: Array) -> bool:
+    scaled = values.astype(np.float64) * GRID
+    return bool(np.all((scaled == np.trunc(scaled)) & ((np.abs(scaled) < 2**24) | np.isinf(scaled))))
+
+
+def _distinct(values: Array) -> Array | None:
+    """The different numbers of a tensor, sorted; None if they are more than DISTINCT."""
+    flat = values.reshape(-1)
+    few = flat[:: max(1, flat.size // (4 * DISTINCT))]
+    if np.unique(few).size > DISTINCT:
+        return None
+    distinct = np.unique(flat)
+    return distinct if distinct.size <= DISTINCT else None
+
+
+def _attributes(graph: OnnxGraph, prover: _Prover) -> Iterator[tuple[tuple[str, str], float]]:
+    """The float attributes that were rounded, with their exact value."""
+    for node in graph.nodes:
+        if node.op_type == "Constant" or not node.outputs:
+            continue
+        for name, attribute in node.attributes.items():
+            if attribute.is_ref() or attribute.type != ir.AttributeType.FLOAT:
+                continue
+            value = float(np.float32(attribute.value))
+            scalar = prover.scalar(value)
+            if scalar is not None and scalar.value != value:
+                yield (str(node.outputs[0].name), name), scalar.value

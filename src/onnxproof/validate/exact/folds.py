@@ -1,0 +1,272 @@
+"""Constants that are a tensor of the checkpoint times a factor, for each channel or for all; and the biases
+and vectors that a batch norm leaves."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from onnxproof.validate.exact.checkpoint import Array, Norm
+from onnxproof.validate.exact.known import Known, Pool, Source, Vector
+from onnxproof.validate.exact.layouts import (
+    SAMPLES,
+    Layout,
+    places,
+    plain_layouts,
+    sample,
+    shapes_agree,
+    squeezed,
+)
+from onnxproof.validate.exact.match import (
+    BIAS_ROUNDINGS,
+    ROUNDINGS,
+    SCALAR_ROUNDINGS,
+    SPREAD,
+    Match,
+    within,
+)
+from onnxproof.validate.exact.scalars import Scalar, near
+
+CHANNELS = 12
+"""Channels of a tensor whose quotients are looked at before all are."""
+
+ONE = Scalar(1.0, "1")
+
+FEWEST = 4
+"""The fewest numbers of a vector that is known by its multiple. Fewer may be one by chance."""
+
+FEW = 8
+"""Numbers of a vector that are compared before all are."""
+
+TINY = 2.0**-148
+"""Two of float32's smallest numbers: what rounding costs where numbers are too small for its precision."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """A constant that is a tensor times unknown factors: ``factors`` is float64 [C] along ``axis``, or [1]
+    if ``axis`` is None. A factor is NaN where the tensor is zero. ``laid`` is the tensor in the constant's
+    squeezed shape."""
+
+    source: Source
+    layout: Layout
+    laid: Array
+    axis: int | None
+    factors: Array
+
+
+def folded(name: str, values: Array, known: Known, pool: Pool, rounding: float) -> Match | None:
+    """The constant as a tensor of the pool times a factor that is known; None if it is none."""
+    flat = squeezed(values)
+    if values.size < 2:
+        return None
+    for found in scaled(name, flat, pool, rounding):
+        match = _with_factors(found, flat, known, rounding)
+        if match is not None:
+            exact = None if match.exact is None else match.exact.reshape(values.shape)
+            return Match(match.text, match.names, exact)
+    return None
+
+
+def scaled(name: str, flat: Array, pool: Pool, rounding: float) -> Iterator[Scaled]:
+    """The tensors of the pool whose quotient with a squeezed constant is the same all along an axis."""
+    sources = pool.by_size.get(flat.size, [])
+    for source in sorted(sources, key=lambda source: source.name != name):
+        shape = squeezed(source.single).shape
+        for layout in plain_layouts(shape):
+            if not shapes_agree(layout, shape, flat.shape):
+                continue
+            laid = layout.of(source.exact)
+            for axis in (*range(flat.ndim), None) if flat.ndim > 1 else (None,):
+                if _steady(flat, laid, axis, rounding):
+                    yield Scaled(source, layout, laid, axis, _factors(flat, laid, axis))
+
+
+def _steady(flat: Array, laid: Array, axis: int | None, rounding: float) -> bool:
+    """Whether a sample of the quotients is the same all along an axis."""
+    index = _grid(flat.shape, axis)
+    below, above = laid[index].astype(np.float64), flat[index].astype(np.float64)
+    if np.any((below == 0) & (np.abs(above) > TINY)):
+        return False
+    quotients = np.where(below == 0, np.nan, above / below)
+    some = ~np.isnan(quotients)
+    high = np.max(quotients, axis=1, where=some, initial=-np.inf)
+    low = np.min(quotients, axis=1, where=some, initial=np.inf)
+    empty = ~some.any(axis=1)
+    close = high - low <= SPREAD * rounding * np.maximum(np.abs(high), np.abs(low))
+    return bool(np.all(close | empty)) and not bool(np.all(empty))
+
+
+@lru_cache(maxsize=4096)
+def _grid(shape: tuple[int, ...], axis: int | None) -> tuple[Array, ...]:
+    """Places of a tensor, an index array [channels, FEW] for each axis: each row in one channel of
+    ``axis``."""
+    random = np.random.default_rng(len(shape))
+    if axis is None:
+        spots = places(int(np.prod(shape)))
+        return tuple(index[None] for index in np.unravel_index(spots, shape))
+    index = [random.integers(0, size, (CHANNELS, FEW)) for size in shape]
+    index[axis] = np.repeat(np.linspace(0, shape[axis] - 1, CHANNELS).astype(np.int64)[:, None], FEW, 1)
+    return tuple(index)
+
+
+def _factors(flat: Array, laid: Array, axis: int | None) -> Array:
+    """The factor of each channel by least squares, which averages the roundings of its numbers."""
+    others = tuple(at for at in range(flat.ndim) if at != axis)
+    below = laid.astype(np.float64)
+    squares = np.sum(below * below, axis=others)
+    products = np.sum(below * flat, axis=others)
+    with np.errstate(all="ignore"):
+        return np.atleast_1d(np.where(squares > 0, products / squares, np.nan))
+
+
+def _with_factors(found: Scaled, flat: Array, known: Known, rounding: float) -> Match | None:
+    names = frozenset() if found.source.computed else frozenset([found.source.name])
+    if found.axis is None:
+        scalar = _scalar(float(found.factors[0]), known, rounding)
+        if scalar is None:
+            return None
+        exact = found.laid.astype(np.float64) * scalar.value
+        text = f"{found.source.name} times {scalar.text}"
+        return _if_within(flat, exact, text, names, _roundings(scalar.value) * rounding)
+    for vector, scalar in known_vectors(found.factors, known, rounding, 1):
+        channels = [-1 if at == found.axis else 1 for at in range(flat.ndim)]
+        exact = found.laid * (vector.exact * scalar.value).reshape(channels)
+        text = f"{found.source.name} times {vector.name}{_times(scalar)}"
+        allowed = (vector.roundings + 1 + _roundings(scalar.value)) * rounding
+        match = _if_within(flat, exact, text, names | vector.names, allowed)
+        if match is not None:
+            return match
+    return None
+
+
+def _if_within(flat: Array, exact: Array, text: str, names: frozenset[str], relative: float) -> Match | None:
+    return Match(text, names, exact) if within(flat, exact, relative * np.abs(exact) + TINY) else None
+
+
+def _scalar(factor: float, known: Known, rounding: float) -> Scalar | None:
+    """A factor as a number that is written, or was passed in the run; None if it is none."""
+    scalars = known.recorded.scalars if known.has_run else ()
+    return near(factor, SCALAR_ROUNDINGS * rounding, scalars)
+
+
+def _roundings(scalar: float) -> int:
+    """The roundings of a product with a scalar. A power of two costs none."""
+    return 0 if abs(np.frexp(scalar)[0]) == 0.5 else SCALAR_ROUNDINGS
+
+
+def _times(scalar: Scalar) -> str:
+    return "" if scalar.value == 1 else f" times {scalar.text}"
+
+
+def known_vectors(
+    numbers: Array, known: Known, rounding: float, more: int
+) -> Iterator[tuple[Vector, Scalar]]:
+    """The known vectors that numbers [C] are, times a scalar, within the roundings of both and so many
+    ``more``.
+
+    NaN stands for any number.
+    """
+    few = _few(numbers.size)
+    for vector in known.vectors(numbers.size):
+        for scalar in _multiples(vector.exact, vector.terms, numbers, few, known, rounding):
+            allowed = (vector.roundings + more + _roundings(scalar.value)) * rounding
+            error = np.abs(vector.exact * scalar.value - numbers)
+            if np.all((error <= allowed * abs(scalar.value) * vector.terms) | np.isnan(numbers)):
+                yield vector, scalar
+
+
+def _few(size: int) -> Array:
+    return places(size)[:: max(1, min(size, SAMPLES) // FEW)][:FEW]
+
+
+def _multiples(
+    wanted: Array, terms: Array, numbers: Array, few: Array, known: Known, rounding: float
+) -> Iterator[Scalar]:
+    """The scalars by which ``wanted`` may be ``numbers``, judged by a few of them; 1 comes first.
+
+    ``terms`` is the size of what each of ``wanted`` is a sum of.
+    """
+    exact, size, found = wanted[few], terms[few], numbers[few]
+    loose = 4 * SPREAD * rounding * size
+    if np.all((np.abs(exact - found) <= loose) | np.isnan(found)):
+        yield ONE
+        return
+    if numbers.size < FEWEST:
+        return
+    heaviest = int(np.argmax(np.where(np.isfinite(found), np.abs(exact), 0)))
+    factor = float(found[heaviest] / exact[heaviest])
+    if not np.isfinite(factor) or factor == 0:
+        return
+    if np.all((np.abs(exact * factor - found) <= abs(factor) * loose) | np.isnan(found)):
+        valid = np.isfinite(numbers) & (terms <= 2 * np.abs(wanted))
+        below, above = wanted[valid], numbers[valid]
+        if below.size:
+            factor = float(np.sum(below * above) / np.sum(below * below))
+        scalar = _scalar(factor, known, rounding)
+        if scalar is not None:
+            yield scalar
+
+
+def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
+    """The constant as a vector that is known: a factor of a batch norm, or a bias that one is folded into."""
+    numbers = values.reshape(-1).astype(np.float64)
+    for vector, scalar in known_vectors(numbers, known, rounding, 0):
+        if vector.roundings:
+            exact = (vector.exact * scalar.value).reshape(values.shape)
+            return Match(vector.name + _times(scalar), vector.names, exact)
+    few = _few(numbers.size)
+    for norm, name, before in _biases(numbers, known, rounding):
+        wanted, terms = norm.bias(before), norm.terms(before)
+        for scalar in _multiples(wanted, terms, numbers, few, known, rounding):
+            exact = wanted * scalar.value
+            roundings = BIAS_ROUNDINGS + _roundings(scalar.value)
+            if within(numbers, exact, roundings * rounding * abs(scalar.value) * terms + TINY):
+                names = norm.shifting | ({name} if name else set())
+                text = f"{name or 'no bias'} with {norm.name} folded in{_times(scalar)}"
+                return Match(text, frozenset(names), exact.reshape(values.shape))
+    return None
+
+
+def _biases(numbers: Array, known: Known, rounding: float) -> Iterator[tuple[Norm, str, Array]]:
+    """The norms and the biases before them that agree with a folded bias in a few numbers, but for a
+    scalar."""
+    norms = known.norms.get(numbers.size, ())
+    if not norms:
+        return
+    few = _few(numbers.size)
+    found = numbers[few]
+    befores = list(known.biases(numbers.size))
+    table = np.stack([array[few] for _, array in befores])
+    for norm in norms:
+        gain, mean, beta = norm.gain[few], norm.mean[few], norm.beta[few]
+        wanted = (table - mean) * gain + beta
+        terms = (np.abs(table) + np.abs(mean)) * np.abs(gain) + np.abs(beta)
+        heaviest = np.argmax(np.abs(wanted), axis=1)[:, None]
+        factor = found[heaviest] / np.take_along_axis(wanted, heaviest, 1)
+        loose = 4 * SPREAD * rounding * terms * np.abs(factor) + TINY
+        close = np.abs(wanted * factor - found) <= loose
+        for at in np.flatnonzero(np.all(close, axis=1)):
+            yield norm, *befores[at]
+
+
+def table_of(values: Array, sources: Iterable[Source], rounding: float) -> Match | None:
+    """The constant as a tensor that a run computed from no input, in any order of its axes.
+
+    Numbers may be off by the roundings of a product, and by the slack of that tensor.
+    """
+    spots = places(values.size)
+    few = sample(values, spots).astype(np.float64)
+    for source in sources:
+        exact = squeezed(source.exact)
+        slack = source.slack + rounding * source.scale
+        for layout in plain_layouts(exact.shape):
+            laid = layout.of(exact)
+            some = sample(laid, spots)
+            if not within(few, some, ROUNDINGS * rounding * np.abs(some) + slack):
+                continue
+            whole = laid.reshape(values.shape)
+            if within(values, whole, ROUNDINGS * rounding * np.abs(whole) + slack):
+                return Match(source.name, frozenset(), whole.astype(np.float64))
+    return None

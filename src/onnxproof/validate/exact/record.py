@@ -1,0 +1,196 @@
+"""Record what a module computes: every tensor in order, or only what depends on no input."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onnxproof.usercode import no_exit
+from onnxproof.validate.exact.checkpoint import Array, Weights
+from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.wrappers.family import WrappedModel
+
+DECOMPOSED = frozenset(
+    """
+    silu hardswish hardsigmoid gelu mish softplus elu glu leaky_relu hardtanh _softmax _log_softmax addmm
+    baddbmm addcmul addcdiv native_layer_norm native_group_norm native_batch_norm var_mean rsub reciprocal
+    _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu logsumexp
+    """.split()
+)
+"""Operations of PyTorch that ONNX exporters write as several nodes. Their inner values are recorded too, as
+torch's own decompositions compute them."""
+
+DECOMPOSITION_DEPTH = 3
+"""How many levels of decompositions are recorded."""
+
+
+Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Numbers every tensor that is computed inside its ``with``, and passes it to ``visit``.
+
+    ``given`` is called with the arguments of each operation, before it runs. ``depth`` is how many levels of
+    decompositions are recorded.
+    """
+
+    def __init__(
+        self,
+        visit: Visit,
+        given: Callable[[Sequence[Any]], None] | None = None,
+        depth: int = DECOMPOSITION_DEPTH,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._visit = visit
+        self._given = given
+        self._deepest = depth
+        self._numbers: Any = WeakTensorKeyDictionary()
+        self._count = 0
+        self._depth = 0
+
+    def note(self, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
+        """Give a tensor the next number."""
+        self._numbers[tensor] = self._count
+        self._count += 1
+        self._visit(self._count - 1, operation, tensor, sources)
+
+    def number_of(self, tensor: Tensor) -> int:
+        """A tensor's number; it gets one if it has none."""
+        if tensor not in self._numbers:
+            self.note("output", tensor, ())
+        number: int = self._numbers[tensor]
+        return number
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        if self._given is not None:
+            self._given(leaves)
+        given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        sources = tuple(dict.fromkeys(self._numbers[leaf] for leaf in given if leaf in self._numbers))
+        self._decompose(func, args, kwargs)
+        result = func(*args, **kwargs)
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and self._worth_noting(func, leaf, sources):
+                self.note(str(func).removeprefix("aten."), leaf, sources)
+        return result
+
+    def _worth_noting(self, func: Any, result: Tensor, sources: tuple[int, ...]) -> bool:
+        """Whether to record a result: not if it is empty, was returned unchanged, or is a decomposition's
+        arithmetic on weights."""
+        if result.layout != torch.strided or not result.numel():
+            return False
+        if result in self._numbers and not func._schema.is_mutable:
+            return False
+        return bool(sources) or not self._depth
+
+    def _decompose(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Compute the operation's inner values, only to record them."""
+        name = func._schema.name.removeprefix("aten::")
+        if self._depth >= self._deepest or name.removesuffix("_") not in DECOMPOSED:
+            return
+        pure = func
+        if func._schema.is_mutable:
+            packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+            pure = getattr(packet, func._overloadname, None)
+        parts = decomposition_table.get(pure)
+        if parts is None or pure._schema.is_mutable:
+            return
+        self._depth += 1
+        try:
+            # If torch's decomposition fails here, some values only lack a counterpart.
+            with self, contextlib.suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
+                parts(*args, **kwargs)
+        finally:
+            self._depth -= 1
+
+
+LARGEST_TABLES = 2**28
+"""Bytes of tensors computed from no input that are kept. What comes after is not known."""
+
+MOST_SCALARS = 256
+"""The most different scalars of a run that are kept."""
+
+
+def known_of(model: WrappedModel, inputs: Mapping[str, Array]) -> Known:
+    """What is known of a wrapped model: its tensors, and what it computes on ``inputs`` from no input.
+
+    Small inputs are enough. The model runs when a constant asks for it: twice, in float64 and in float32.
+    """
+    weights = Weights.of(model.module)
+    for name, buffer in model.module.named_buffers():
+        if buffer.is_floating_point() and name not in weights.tensors:
+            weights = replace(weights, tensors={**weights.tensors, name: buffer.detach().cpu().numpy()})
+    return Known(weights, lambda: _record(model.module, inputs))
+
+
+def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
+    try:
+        exact, scalars = _tables(module, inputs, torch.float64)
+    except Exception as error:  # noqa: BLE001 - the model's own code may raise any type
+        reason = str(error).strip().partition("\n")[0]
+        return Recorded(missing=f"the model does not run in float64 ({type(error).__name__}: {reason})")
+    try:
+        single, _ = _tables(module, inputs, torch.float32)
+    except Exception:  # noqa: BLE001
+        single = []
+    shapes = [[array.shape for _, array in tables] for tables in (exact, single)]
+    pairs = zip(exact, single if shapes[0] == shapes[1] else exact, strict=True)
+    return Recorded(tuple(Source(name, one, other, True) for (name, one), (_, other) in pairs), scalars)
+
+
+def _tables(
+    module: nn.Module, inputs: Mapping[str, Array], dtype: torch.dtype
+) -> tuple[list[tuple[str, Array]], tuple[float, ...]]:
+    """The tensors that the module computes from no input, and the scalars that its operations take."""
+    module = copy.deepcopy(module).to(dtype).eval()
+    own = {
+        tensor.untyped_storage().data_ptr(): tensor.numel()
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    given = [torch.from_numpy(array) for array in inputs.values()]
+    given = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in given]
+    dependent: set[int] = set()
+    scalars: dict[float, None] = {}
+    tables: list[tuple[str, Array]] = []
+    leaves: set[int] = set()
+    room = LARGEST_TABLES
+
+    def keep(name: str, tensor: Tensor) -> None:
+        nonlocal room
+        size = own.get(tensor.untyped_storage().data_ptr())
+        if not tensor.is_floating_point() or size == tensor.numel() or tensor.dtype == torch.bfloat16:
+            return
+        taken = 0 if size else tensor.numel() * tensor.element_size()
+        if taken <= room:
+            room -= taken
+            tables.append((name, tensor.detach().numpy()))
+
+    def visit(number: int, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
+        if operation == "input" or not dependent.isdisjoint(sources):
+            dependent.add(number)
+        else:
+            keep(f"what {operation.partition('.')[0]} makes of no input", tensor)
+
+    def take(arguments: Sequence[Any]) -> None:
+        for argument in arguments:
+            if isinstance(argument, float) and len(scalars) < MOST_SCALARS:
+                scalars[argument] = None
+            elif isinstance(argument, Tensor) and id(argument) not in leaves:
+                leaves.add(id(argument))
+
+    recorder = Recorder(visit, take, depth=0)
+    with torch.no_grad():
+        for tensor in given:
+            recorder.note("input", tensor, ())
+        with recorder, no_exit("the module's forward"):
+            module(*given)
+    return tables, tuple(scalars)

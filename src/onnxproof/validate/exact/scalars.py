@@ -1,0 +1,177 @@
+"""The number that a float in a file was rounded from, if it is one that people and decompositions write.
+
+A float32 of 0.1 is 0.100000001490116. In float64 the model computes with 0.1 itself, so the graph has to do
+so, too. A float is read as the simplest form that rounds to it: a short decimal, a fraction of small
+numbers, the root of one, a multiple of pi or ln 2. Taking the form for the float moves it by half a unit in
+the last place at most, so a form that is read by chance does no more harm than rounding did.
+
+Decimals end at six digits. There are more decimals of eight digits than floats, so these say nothing.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SHORT_BITS = 12
+"""Significant bits of a number that counts as written exactly: half of float32's. One rounded number in 4096
+has as few by chance."""
+
+DIGITS = 6
+"""The most significant digits of a decimal. One float32 in 30 is such a decimal by chance."""
+
+FRACTION = 200_000
+"""The largest numerator times denominator of a fraction. One float32 in 40 is such a fraction by chance."""
+
+ROOT = 20_000
+"""The same for the square of a root."""
+
+MULTIPLE = 400
+"""The same for the factor of a named constant."""
+
+LARGEST_SIZE = 4096
+"""The largest n of 1 / n^(1/4), which scaled attention makes of a head's size n."""
+
+NAMED = (
+    ("pi", math.pi),
+    ("e", math.e),
+    ("ln 2", math.log(2)),
+    ("ln 10", math.log(10)),
+    ("sqrt(pi)", math.sqrt(math.pi)),
+    ("sqrt(2 pi)", math.sqrt(2 * math.pi)),
+    ("sqrt(2 / pi)", math.sqrt(2 / math.pi)),
+)
+"""Constants of activation functions, logarithms and angles. Their reciprocals are tried, too."""
+
+SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+"""Alpha and scale of SELU (Klambauer et al. 2017, arXiv:1706.02515), to the digits that PyTorch writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number as it was meant, and how that is written."""
+
+    value: float
+    text: str
+
+
+def short(values: Array) -> bool:
+    """Whether every number has at most SHORT_BITS significant bits, or is NaN or infinite."""
+    fractions = np.frexp(values.astype(np.float64))[0] * 2.0**SHORT_BITS
+    return bool(np.all((fractions == np.trunc(fractions)) | ~np.isfinite(fractions)))
+
+
+@lru_cache(maxsize=4096)
+def written(value: float, dtype: np.dtype[Any]) -> Scalar | None:
+    """The simplest form that rounds to ``value`` in that dtype; None if there is none."""
+    return next((form for form in _forms(value) if dtype.type(form.value) == value), None)
+
+
+def traced(value: float, dtype: np.dtype[Any], scalars: Iterable[float]) -> Scalar | None:
+    """The scalar of a run that rounds to ``value``, or whose negation, reciprocal, square or root does."""
+    for scalar in scalars:
+        for form in _variants(scalar):
+            if dtype.type(form.value) == value:
+                return form
+    return None
+
+
+def near(value: float, tolerance: float, scalars: Iterable[float] = ()) -> Scalar | None:
+    """The form that differs from ``value`` by at most ``tolerance`` of it. Scalars of a run come first."""
+    forms = [form for scalar in scalars for form in _variants(scalar)]
+    for form in (*forms, *_forms(value)):
+        if abs(form.value - value) <= tolerance * abs(value):
+            return form
+    return None
+
+
+def _forms(value: float) -> Iterator[Scalar]:
+    """The simple numbers nearest to a number, one of each form."""
+    if not math.isfinite(value) or value == 0 or short(np.array([value])):
+        yield Scalar(value, repr(value))
+        return
+    if abs(value) > 1e30 or abs(value) < 1e-30:
+        yield Scalar(float(f"{value:.{DIGITS - 1}e}"), f"{value:.{DIGITS - 1}e}")
+        return
+    decimal = f"{value:.{DIGITS}g}"
+    yield Scalar(float(decimal), decimal)
+    yield from _fraction(value, FRACTION)
+    sign, size = math.copysign(1, value), abs(value)
+    for form in _fraction(size * size, ROOT):
+        yield Scalar(sign * math.sqrt(form.value), f"{'-' * (sign < 0)}sqrt({form.text})")
+    for alpha in SELU:
+        yield from _close(value, alpha, repr(alpha))
+    yield from _close(value, math.prod(SELU), "scale times alpha of SELU")
+    for name, named in NAMED:
+        for form in _fraction(value / named, MULTIPLE):
+            yield Scalar(form.value * named, f"{form.text} {name}")
+        for form in _fraction(value * named, MULTIPLE):
+            yield Scalar(form.value / named, f"{form.text} / ({name})")
+
+
+def fourth_root(value: float, units: float) -> Scalar | None:
+    """1 / n^(1/4) or n^(1/4) of a whole n up to LARGEST_SIZE, within a relative distance of ``units``."""
+    size = abs(value)
+    if not 1e-4 < size < 1e4:
+        return None
+    for power, text in ((-4, "1 / {}^(1/4)"), (4, "{}^(1/4)")):
+        whole = round(size**power)
+        if not 1 < whole <= LARGEST_SIZE:
+            continue
+        root = math.copysign(whole ** (1 / power), value)
+        if abs(root - value) <= units * size:
+            return Scalar(root, text.format(whole))
+    return None
+
+
+def _variants(scalar: float) -> Iterator[Scalar]:
+    text = repr(scalar)
+    yield Scalar(scalar, text)
+    yield Scalar(-scalar, f"-{text}")
+    if scalar and math.isfinite(scalar):
+        yield Scalar(1 / scalar, f"1 / {text}")
+        yield Scalar(scalar * scalar, f"{text}^2")
+    if 0 < scalar < math.inf:
+        yield Scalar(math.sqrt(scalar), f"sqrt({text})")
+        yield Scalar(1 / math.sqrt(scalar), f"1 / sqrt({text})")
+
+
+def _close(value: float, wanted: float, text: str) -> Iterator[Scalar]:
+    yield Scalar(math.copysign(wanted, value), text)
+
+
+def _fraction(value: float, largest: int) -> Iterator[Scalar]:
+    """The simplest fraction within half a unit in the last place of float32, if it is simple enough."""
+    if not 1e-6 < abs(value) < 1e6:
+        return
+    bound = 2.0**-24 * abs(value)
+    for part in _convergents(Fraction(abs(value))):
+        if abs(part.numerator * part.denominator) > largest:
+            return
+        if abs(float(part) - abs(value)) <= bound:
+            sign = "-" if value < 0 else ""
+            bottom = f" / {part.denominator}" if part.denominator > 1 else ""
+            yield Scalar(math.copysign(float(part), value), f"{sign}{part.numerator}{bottom}")
+            return
+
+
+def _convergents(value: Fraction) -> Iterator[Fraction]:
+    """The best approximations of a number by fractions, from coarse to fine (its continued fraction)."""
+    before, last = (0, 1), (1, 0)
+    rest = value
+    while True:
+        whole = rest.numerator // rest.denominator
+        before, last = last, (whole * last[0] + before[0], whole * last[1] + before[1])
+        if last[1]:
+            yield Fraction(*last)
+        rest -= whole
+        if not rest:
+            return
+        rest = 1 / rest
