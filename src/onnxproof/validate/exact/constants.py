@@ -21,9 +21,9 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool
 from onnxproof.validate.exact.layouts import Array
-from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, ulps, unit
+from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
-from onnxproof.validate.exact.scalars import Scalar, fourth_root, short, traced, written
+from onnxproof.validate.exact.scalars import Scalar, computed, short, traced, written
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -38,8 +38,11 @@ SINGLE = unit(np.dtype(np.float32))
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a constant is made from, for a message; the checkpoint's tensors among that; and how far its
-    numbers are from the exact ones at most, in units in the last place."""
+    """What a constant is made from, for a message, and the checkpoint's tensors among that.
+
+    ``ulps`` is the largest distance of its numbers from the exact ones, in units in float32's last place: of
+    each number itself, or of what was added up for it.
+    """
 
     text: str
     names: frozenset[str]
@@ -94,11 +97,9 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             if match is None:
                 unproven.append(Unproven(stored.name, stored.shape, prover.nearest(values)))
                 continue
-            distance = 0.0
-            if match.exact is not None and not np.array_equal(match.exact, values, equal_nan=True):
+            if match.exact is not None and match.roundings:
                 exact[stored.name] = match.exact
-                distance = ulps(values, match.exact)
-            origins[stored.name] = Origin(match.text, match.names, distance)
+            origins[stored.name] = Origin(match.text, match.names, match.roundings / 2)
     return Proven(exact, origins, tuple(unproven), dict(_attributes(graph, prover)))
 
 
@@ -175,13 +176,14 @@ class _Prover:
         if len(scalars) < len(found):
             return None
         exact = np.array([scalar.value for scalar in scalars])[np.searchsorted(distinct, values)]
-        return Match(", ".join(scalar.text for scalar in scalars[:3]), frozenset(), exact)
+        text = ", ".join(scalar.text for scalar in scalars[:3])
+        return Match(text, frozenset(), exact, roundings_of(values, exact, unit(values.dtype), np.inf))
 
     def _scalar(self, value: float, dtype: np.dtype[np.generic]) -> Scalar | None:
         return (
             traced(value, dtype, self._known.recorded.scalars)
             or written(value, dtype)
-            or fourth_root(value, SCALAR_ROUNDINGS * SINGLE)
+            or computed(value, SCALAR_ROUNDINGS * SINGLE)
         )
 
     def _computed(self, name: str, values: Array) -> Match | None:

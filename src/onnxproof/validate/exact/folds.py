@@ -2,8 +2,9 @@
 and vectors that a batch norm leaves."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,17 @@ from onnxproof.validate.exact.match import (
     ROUNDINGS,
     SCALAR_ROUNDINGS,
     SPREAD,
+    TINY,
     Match,
-    within,
+    roundings_of,
 )
 from onnxproof.validate.exact.scalars import Scalar, near
 
 CHANNELS = 12
 """Channels of a tensor whose quotients are looked at before all are."""
+
+FACTOR_SAMPLES = 6
+"""Numbers of a channel from which its factor is computed."""
 
 ONE = Scalar(1.0, "1")
 
@@ -38,9 +43,6 @@ FEWEST = 4
 
 FEW = 8
 """Numbers of a vector that are compared before all are."""
-
-TINY = 2.0**-148
-"""Two of float32's smallest numbers: what rounding costs where numbers are too small for its precision."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +66,7 @@ def folded(name: str, values: Array, known: Known, pool: Pool, rounding: float) 
     for found in scaled(name, flat, pool, rounding):
         match = _with_factors(found, flat, known, rounding)
         if match is not None:
-            exact = None if match.exact is None else match.exact.reshape(values.shape)
-            return Match(match.text, match.names, exact)
+            return replace(match, exact=None if match.exact is None else match.exact.reshape(values.shape))
     return None
 
 
@@ -112,13 +113,17 @@ def _grid(shape: tuple[int, ...], axis: int | None) -> tuple[Array, ...]:
 
 
 def _factors(flat: Array, laid: Array, axis: int | None) -> Array:
-    """The factor of each channel by least squares, which averages the roundings of its numbers."""
-    others = tuple(at for at in range(flat.ndim) if at != axis)
-    below = laid.astype(np.float64)
-    squares = np.sum(below * below, axis=others)
-    products = np.sum(below * flat, axis=others)
-    with np.errstate(all="ignore"):
-        return np.atleast_1d(np.where(squares > 0, products / squares, np.nan))
+    """The factor of each channel, from a few of its numbers."""
+    if axis is None:
+        index = _grid(flat.shape, None)
+        below, above = laid[index].astype(np.float64), flat[index]
+    else:
+        lines = np.moveaxis(laid, axis, 0), np.moveaxis(flat, axis, 0)
+        random = np.random.default_rng(flat.size)
+        spots: list[Any] = [random.integers(0, size, FACTOR_SAMPLES) for size in lines[0].shape[1:]]
+        below, above = (line[slice(None), *spots].astype(np.float64) for line in lines)
+    squares, products = np.sum(below * below, axis=1), np.sum(below * above, axis=1)
+    return np.where(squares > 0, products / squares, np.nan)
 
 
 def _with_factors(found: Scaled, flat: Array, known: Known, rounding: float) -> Match | None:
@@ -129,20 +134,23 @@ def _with_factors(found: Scaled, flat: Array, known: Known, rounding: float) -> 
             return None
         exact = found.laid.astype(np.float64) * scalar.value
         text = f"{found.source.name} times {scalar.text}"
-        return _if_within(flat, exact, text, names, _roundings(scalar.value) * rounding)
+        return _if_within(flat, exact, text, names, rounding, _roundings(scalar.value))
     for vector, scalar in known_vectors(found.factors, known, rounding, 1):
         channels = [-1 if at == found.axis else 1 for at in range(flat.ndim)]
         exact = found.laid * (vector.exact * scalar.value).reshape(channels)
         text = f"{found.source.name} times {vector.name}{_times(scalar)}"
-        allowed = (vector.roundings + 1 + _roundings(scalar.value)) * rounding
-        match = _if_within(flat, exact, text, names | vector.names, allowed)
+        limit = vector.roundings + 1 + _roundings(scalar.value)
+        match = _if_within(flat, exact, text, names | vector.names, rounding, limit)
         if match is not None:
             return match
     return None
 
 
-def _if_within(flat: Array, exact: Array, text: str, names: frozenset[str], relative: float) -> Match | None:
-    return Match(text, names, exact) if within(flat, exact, relative * np.abs(exact) + TINY) else None
+def _if_within(
+    flat: Array, exact: Array, text: str, names: frozenset[str], rounding: float, limit: float
+) -> Match | None:
+    distance = roundings_of(flat, exact, rounding, limit)
+    return Match(text, names, exact, distance) if distance <= limit else None
 
 
 def _scalar(factor: float, known: Known, rounding: float) -> Scalar | None:
@@ -214,18 +222,20 @@ def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
     numbers = values.reshape(-1).astype(np.float64)
     for vector, scalar in known_vectors(numbers, known, rounding, 0):
         if vector.roundings:
-            exact = (vector.exact * scalar.value).reshape(values.shape)
-            return Match(vector.name + _times(scalar), vector.names, exact)
+            exact = vector.exact * scalar.value
+            distance = roundings_of(numbers, exact, rounding, np.inf, vector.terms * abs(scalar.value))
+            return Match(vector.name + _times(scalar), vector.names, exact.reshape(values.shape), distance)
     few = _few(numbers.size)
     for norm, name, before in _biases(numbers, known, rounding):
         wanted, terms = norm.bias(before), norm.terms(before)
         for scalar in _multiples(wanted, terms, numbers, few, known, rounding):
             exact = wanted * scalar.value
-            roundings = BIAS_ROUNDINGS + _roundings(scalar.value)
-            if within(numbers, exact, roundings * rounding * abs(scalar.value) * terms + TINY):
+            limit = BIAS_ROUNDINGS + _roundings(scalar.value)
+            distance = roundings_of(numbers, exact, rounding, limit, terms * abs(scalar.value))
+            if distance <= limit:
                 names = norm.shifting | ({name} if name else set())
                 text = f"{name or 'no bias'} with {norm.name} folded in{_times(scalar)}"
-                return Match(text, frozenset(names), exact.reshape(values.shape))
+                return Match(text, frozenset(names), exact.reshape(values.shape), distance)
     return None
 
 
@@ -257,16 +267,17 @@ def table_of(values: Array, sources: Iterable[Source], rounding: float) -> Match
     Numbers may be off by the roundings of a product, and by the slack of that tensor.
     """
     spots = places(values.size)
-    few = sample(values, spots).astype(np.float64)
+    few = sample(values, spots)
     for source in sources:
         exact = squeezed(source.exact)
-        slack = source.slack + rounding * source.scale
+        more = (source.slack / rounding + source.scale) / ROUNDINGS
         for layout in plain_layouts(exact.shape):
             laid = layout.of(exact)
             some = sample(laid, spots)
-            if not within(few, some, ROUNDINGS * rounding * np.abs(some) + slack):
+            if roundings_of(few, some, rounding, ROUNDINGS, np.abs(some) + more) > ROUNDINGS:
                 continue
-            whole = laid.reshape(values.shape)
-            if within(values, whole, ROUNDINGS * rounding * np.abs(whole) + slack):
-                return Match(source.name, frozenset(), whole.astype(np.float64))
+            whole = laid.reshape(values.shape).astype(np.float64)
+            if roundings_of(values, whole, rounding, ROUNDINGS, np.abs(whole) + more) <= ROUNDINGS:
+                distance = roundings_of(values, whole, rounding, np.inf, np.array(source.scale))
+                return Match(source.name, frozenset(), whole, distance)
     return None

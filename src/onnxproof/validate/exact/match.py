@@ -24,17 +24,26 @@ SPREAD = 2 * ROUNDINGS
 """The most that two quotients of such a product and its factor may differ by."""
 
 
+CHUNK = 2**16
+"""Numbers that are compared at once, so that what is computed of them stays in the processor's cache."""
+
+TINY = 2.0**-148
+"""Two of float32's smallest numbers: what rounding costs where numbers are too small for its precision."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
     """What a constant is.
 
     ``exact`` has its numbers in float64, in the constant's shape. It is None if the file's own numbers are
     exact. ``text`` says what it was made from, ``names`` are the checkpoint's tensors among that.
+    ``roundings`` is the largest distance of a number from the exact one, as ``roundings_of`` counts.
     """
 
     text: str
     names: frozenset[str] = frozenset()
     exact: Array | None = None
+    roundings: float = 0.0
 
 
 def unit(dtype: np.dtype[Any]) -> float:
@@ -43,16 +52,26 @@ def unit(dtype: np.dtype[Any]) -> float:
     return 2.0 ** -(bits + 1)
 
 
-def within(values: Array, exact: Array, allowed: Array) -> bool:
-    """Whether every number is the exact one, or differs by at most what is allowed for it."""
-    error = np.abs(values.astype(np.float64) - exact)
-    alike = (error <= allowed) | (values == exact) | (np.isnan(values) & np.isnan(exact))
-    return bool(np.all(alike))
+def roundings_of(
+    values: Array, exact: Array, rounding: float, limit: float, terms: Array | None = None
+) -> float:
+    """The largest distance of a number from the exact one, in roundings of the size of its terms.
 
-
-def ulps(values: Array, exact: Array) -> float:
-    """The largest distance, in units in the last place of the values' type."""
-    if not values.size:
-        return 0.0
-    distance = np.abs(values.astype(np.float64) - exact) / np.spacing(np.abs(values)).astype(np.float64)
-    return float(np.nanmax(np.where(values == exact, 0.0, distance), initial=0.0))
+    ``terms`` is the size of what was added up for each number, or None if nothing was. Infinite if the
+    distance is more than ``limit`` anywhere. A number that was rounded once is at most 1 away.
+    """
+    flat, wanted = values.reshape(-1), exact.reshape(-1)
+    sizes = None if terms is None else np.broadcast_to(terms, exact.shape).reshape(-1)
+    largest = 0.0
+    for start in range(0, flat.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        size = np.abs(wanted[part]) if sizes is None else sizes[part]
+        error = np.abs(np.subtract(flat[part], wanted[part], dtype=np.float64))
+        near = error <= limit * rounding * size + TINY
+        if not near.all():
+            near |= (flat[part] == wanted[part]) | (np.isnan(flat[part]) & np.isnan(wanted[part]))
+            if not near.all():
+                return np.inf
+        share = np.divide(error, size, out=np.zeros_like(error), where=size > TINY / rounding)
+        largest = max(largest, float(np.nanmax(share)))
+    return largest / rounding

@@ -16,7 +16,7 @@ from onnxproof.validate.exact.layouts import (
     same,
     squeezed,
 )
-from onnxproof.validate.exact.match import Match
+from onnxproof.validate.exact.match import Match, roundings_of, unit
 
 FEWEST = 4
 """The fewest numbers of a piece that is recognised. With fewer, pieces may be alike by chance."""
@@ -144,7 +144,9 @@ def _match(text: str, sources: Sequence[Source], exact: Array, values: Array) ->
     names = frozenset(source.name for source in sources if not source.computed)
     if all(source.exact is source.single for source in sources) and exact.itemsize <= values.itemsize:
         return Match(text, names)
-    return Match(text, names, exact.astype(np.float64))
+    wide = exact.astype(np.float64)
+    scale = np.max(np.abs(wide), where=np.isfinite(wide), initial=0.0)
+    return Match(text, names, wide, roundings_of(values, wide, unit(values.dtype), np.inf, scale))
 
 
 def _rows(pool: Pool, at: int, single: Array, axis: int) -> Array:

@@ -5,7 +5,7 @@ so, too. A float is read as the simplest form that rounds to it: a short decimal
 numbers, the root of one, a multiple of pi or ln 2. Taking the form for the float moves it by half a unit in
 the last place at most, so a form that is read by chance does no more harm than rounding did.
 
-Decimals end at six digits. There are more decimals of eight digits than floats, so these say nothing.
+Decimals end at six digits. There are more decimals of eight digits than floats, so every float is one.
 """
 
 import math
@@ -24,14 +24,20 @@ SHORT_BITS = 12
 """Significant bits of a number that counts as written exactly: half of float32's. One rounded number in 4096
 has as few by chance."""
 
+PLAIN_DIGITS = 3
+"""Significant digits of a decimal that anyone writes. One float32 in 30 000 is such a decimal by chance."""
+
 DIGITS = 6
 """The most significant digits of a decimal. One float32 in 30 is such a decimal by chance."""
 
-FRACTION = 200_000
-"""The largest numerator times denominator of a fraction. One float32 in 40 is such a fraction by chance."""
+PLAIN_FRACTION = 2000
+"""The largest numerator times denominator of a fraction that comes from sizes."""
 
-ROOT = 20_000
-"""The same for the square of a root."""
+FRACTION = 200_000
+"""The same for a fraction of decimals, such as 0.485 / 0.229. One float32 in 40 is one by chance."""
+
+ROOT = 5000
+"""The same for the square of a root, such as 1 / sqrt(64)."""
 
 MULTIPLE = 400
 """The same for the factor of a named constant."""
@@ -84,31 +90,26 @@ def traced(value: float, dtype: np.dtype[Any], scalars: Iterable[float]) -> Scal
 
 
 def near(value: float, tolerance: float, scalars: Iterable[float] = ()) -> Scalar | None:
-    """The form that differs from ``value`` by at most ``tolerance`` of it. Scalars of a run come first."""
+    """The factor that differs from ``value`` by at most ``tolerance`` of it: a scalar of the run, or a form
+    that is plainer than what a changed tensor may be a multiple by. None if there is none."""
     forms = [form for scalar in scalars for form in _variants(scalar)]
-    for form in (*forms, *_forms(value)):
+    for form in (*forms, *_plain_forms(value)):
         if abs(form.value - value) <= tolerance * abs(value):
             return form
     return None
 
 
-def _forms(value: float) -> Iterator[Scalar]:
-    """The simple numbers nearest to a number, one of each form."""
+def _plain_forms(value: float) -> Iterator[Scalar]:
+    """The plainest numbers nearest to a number, one of each form."""
     if not math.isfinite(value) or value == 0 or short(np.array([value])):
         yield Scalar(value, repr(value))
         return
-    if abs(value) > 1e30 or abs(value) < 1e-30:
-        yield Scalar(float(f"{value:.{DIGITS - 1}e}"), f"{value:.{DIGITS - 1}e}")
-        return
-    decimal = f"{value:.{DIGITS}g}"
-    yield Scalar(float(decimal), decimal)
-    yield from _fraction(value, FRACTION)
-    sign, size = math.copysign(1, value), abs(value)
-    for form in _fraction(size * size, ROOT):
-        yield Scalar(sign * math.sqrt(form.value), f"{'-' * (sign < 0)}sqrt({form.text})")
-    for alpha in SELU:
-        yield from _close(value, alpha, repr(alpha))
-    yield from _close(value, math.prod(SELU), "scale times alpha of SELU")
+    yield _decimal(value, PLAIN_DIGITS)
+    sign = "-" if value < 0 else ""
+    yield from _fraction(value, PLAIN_FRACTION)
+    for form in _fraction(value * value, ROOT):
+        yield Scalar(math.copysign(math.sqrt(form.value), value), f"{sign}sqrt({form.text})")
+    yield from _fourth_roots(value)
     for name, named in NAMED:
         for form in _fraction(value / named, MULTIPLE):
             yield Scalar(form.value * named, f"{form.text} {name}")
@@ -116,19 +117,37 @@ def _forms(value: float) -> Iterator[Scalar]:
             yield Scalar(form.value / named, f"{form.text} / ({name})")
 
 
-def fourth_root(value: float, units: float) -> Scalar | None:
-    """1 / n^(1/4) or n^(1/4) of a whole n up to LARGEST_SIZE, within a relative distance of ``units``."""
-    size = abs(value)
-    if not 1e-4 < size < 1e4:
-        return None
+def _forms(value: float) -> Iterator[Scalar]:
+    """The numbers nearest to a number in every form, the plainest first."""
+    yield from _plain_forms(value)
+    for alpha in (*SELU, math.prod(SELU)):
+        yield Scalar(math.copysign(alpha, value), repr(alpha))
+    yield _decimal(value, DIGITS)
+    yield from _fraction(value, FRACTION)
+
+
+def _decimal(value: float, digits: int) -> Scalar:
+    text = f"{value:.{digits}g}"
+    return Scalar(float(text), text)
+
+
+def computed(value: float, tolerance: float) -> Scalar | None:
+    """The fourth root that differs from ``value`` by at most ``tolerance`` of it: scaled attention computes
+    one in float32, in several steps. None if there is none."""
+    return next(
+        (form for form in _fourth_roots(value) if abs(form.value - value) <= tolerance * abs(value)), None
+    )
+
+
+def _fourth_roots(value: float) -> Iterator[Scalar]:
+    """1 / n^(1/4) and n^(1/4) of the whole n nearest to it, up to LARGEST_SIZE."""
+    if not 1e-4 < abs(value) < 1e4:
+        return
+    sign = "-" if value < 0 else ""
     for power, text in ((-4, "1 / {}^(1/4)"), (4, "{}^(1/4)")):
-        whole = round(size**power)
-        if not 1 < whole <= LARGEST_SIZE:
-            continue
-        root = math.copysign(whole ** (1 / power), value)
-        if abs(root - value) <= units * size:
-            return Scalar(root, text.format(whole))
-    return None
+        whole = round(abs(value) ** power)
+        if 1 < whole <= LARGEST_SIZE:
+            yield Scalar(math.copysign(whole ** (1 / power), value), sign + text.format(whole))
 
 
 def _variants(scalar: float) -> Iterator[Scalar]:
@@ -143,15 +162,11 @@ def _variants(scalar: float) -> Iterator[Scalar]:
         yield Scalar(1 / math.sqrt(scalar), f"1 / sqrt({text})")
 
 
-def _close(value: float, wanted: float, text: str) -> Iterator[Scalar]:
-    yield Scalar(math.copysign(wanted, value), text)
-
-
 def _fraction(value: float, largest: int) -> Iterator[Scalar]:
-    """The simplest fraction within half a unit in the last place of float32, if it is simple enough."""
+    """The simplest fraction within two units in the last place of float32, if it is simple enough."""
     if not 1e-6 < abs(value) < 1e6:
         return
-    bound = 2.0**-24 * abs(value)
+    bound = 2.0**-22 * abs(value)
     for part in _convergents(Fraction(abs(value))):
         if abs(part.numerator * part.denominator) > largest:
             return
