@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from onnxproof.validate.exact.arrays import Array, Value
-from onnxproof.validate.exact.errors import UnsupportedNodeError
+import numpy as np
+
+from onnxproof.validate.exact.arrays import Value
 
 Returned = Value | tuple[Value, ...]
 Function = TypeVar("Function", bound=Callable[..., Returned])
@@ -14,7 +15,10 @@ Function = TypeVar("Function", bound=Callable[..., Returned])
 Body = Callable[..., tuple[Value, ...]]
 """The body of a loop or branch, ready to be called: values in, values out."""
 
-__all__ = ["Array", "Body", "Operator", "UnsupportedNodeError", "find", "operator"]
+
+def single(number: float) -> float:
+    """The float32 nearest to a number: ONNX holds attributes in float32, defaults too."""
+    return float(np.float32(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +59,15 @@ _OPERATORS: dict[tuple[str, str], list[Operator]] = {}
 
 
 def operator(
-    *names: str, since: int = 1, domain: str = "", ignores: Sequence[str] = ()
+    *names: str, since: int = 1, domain: str = "", ignores: Sequence[str] = (), accepts: Sequence[str] = ()
 ) -> Callable[[Function], Function]:
-    """Register a function as the operators ``names`` of ``domain`` from opset ``since`` on."""
+    """Register a function as the operators ``names`` of ``domain`` from opset ``since`` on.
+
+    ``accepts`` are attributes that the function takes by ``**``.
+    """
 
     def register(function: Function) -> Function:
-        entry = _described(function, since, ignores)
+        entry = _described(function, since, ignores, accepts)
         for name in names:
             entries = _OPERATORS.setdefault((domain, name), [])
             if any(known.since == since for known in entries):
@@ -77,7 +84,9 @@ def find(domain: str, name: str, opset: int) -> Operator | None:
     return max(fitting, key=lambda entry: entry.since, default=None)
 
 
-def _described(function: Callable[..., Returned], since: int, ignores: Sequence[str]) -> Operator:
+def _described(
+    function: Callable[..., Returned], since: int, ignores: Sequence[str], accepts: Sequence[str]
+) -> Operator:
     kinds = inspect.Parameter
     parameters = inspect.signature(function).parameters.values()
     keywords = [one for one in parameters if one.kind == kinds.KEYWORD_ONLY]
@@ -88,7 +97,7 @@ def _described(function: Callable[..., Returned], since: int, ignores: Sequence[
         function,
         since,
         frozenset(ignores),
-        frozenset(one.name for one in keywords),
+        frozenset(one.name for one in keywords) | frozenset(accepts),
         frozenset(one.name for one in keywords if one.default is kinds.empty) - told,
         None if variadic else len(places),
     )

@@ -8,17 +8,29 @@ never written to.
 
 from onnxproof.validate.exact.operators import (
     activations,
+    casts,
     control,
     convolution,
-    numbers,
+    elementwise,
+    normalization,
+    pooling,
     products,
+    quantization,
     recurrence,
+    reductions,
+    regions,
     sampling,
     selection,
+    sequences,
+    shapes,
+    signals,
 )
 from onnxproof.validate.exact.registry import find
 
 __all__ = ["ROOMS", "find"]
 
-ROOMS = (activations, control, convolution, numbers, products, recurrence, sampling, selection)
+ROOMS = (
+    *(activations, casts, control, convolution, elementwise, normalization, pooling, products, quantization),
+    *(recurrence, reductions, regions, sampling, selection, sequences, shapes, signals),
+)
 """The modules of which the operators are registered when they are imported."""

@@ -1,5 +1,6 @@
 """Matrix products."""
 
+import numpy as np
 import torch
 
 from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
@@ -21,8 +22,8 @@ def _mat_mul(a: Array, b: Array) -> Array:
     return product(a, b)
 
 
-@operator("Gemm", ignores=("broadcast",))
-def _gemm(
+@operator("Gemm")
+def gemm(
     a: Array,
     b: Array,
     c: Array | None = None,
@@ -32,9 +33,22 @@ def _gemm(
     transA: int = 0,  # noqa: N803
     transB: int = 0,  # noqa: N803
 ) -> Array:
+    """alpha * a @ b + beta * c."""
     result = product(a.T if transA else a, b.T if transB else b)
     if alpha != 1.0:
-        result = result * (alpha if result.dtype.kind == "f" else int(alpha))
+        result = (alpha * result).astype(result.dtype)
     if c is not None:
-        result = result + (c if beta == 1.0 else beta * c)
+        result = result + (c if beta == 1.0 else (beta * c).astype(c.dtype))
     return result
+
+
+@operator("Einsum")
+def _einsum(*inputs: Array, equation: str) -> Array:
+    """Contracted pair by pair in the best order; an ellipsis and repeated letters are allowed."""
+    lower = equation.replace(" ", "")
+    return np.asarray(np.einsum(lower, *inputs, optimize=len(inputs) > 1))
+
+
+@operator("Det")
+def _det(x: Array) -> Array:
+    return np.asarray(np.linalg.det(x))

@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.nn import functional
 
-from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.arrays import Array
 from onnxproof.validate.exact.errors import UnsupportedNodeError
 from onnxproof.validate.exact.operators.activations import rectified
 from onnxproof.validate.exact.registry import operator
 
 
-@operator("Resize", since=11, ignores=("extrapolation_value",))
-def _resize(
+@operator("Resize", since=11)
+def resize(
     x: Array,
-    _roi: Array | None = None,
+    roi: Array | None = None,
     scales: Array | None = None,
     sizes: Array | None = None,
     *,
@@ -24,53 +23,79 @@ def _resize(
     coordinate_transformation_mode: str = "half_pixel",
     cubic_coeff_a: float = -0.75,
     exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
     keep_aspect_ratio_policy: str = "stretch",
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Array:
-    """Axis by axis. A size that is asked for as a scale is cut off in float32, as ONNX Runtime does, so that
-    both have the same number of cells: 10 cells times the float32 nearest 0.7 are 7, in float64 6."""
-    if coordinate_transformation_mode == "tf_crop_and_resize":
-        raise UnsupportedNodeError("Resize with tf_crop_and_resize")
+    """Axis by axis."""
     chosen = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes]
+    cropped = coordinate_transformation_mode == "tf_crop_and_resize"
+    crops = _crops(roi, len(chosen)) if cropped else [(0.0, 1.0)] * len(chosen)
+    steps = _steps(x.shape, chosen, crops, scales, sizes, keep_aspect_ratio_policy)
+    result, outside = x, np.zeros([1] * x.ndim, np.bool_)
+    for (axis, length, scale), crop in zip(steps, crops, strict=True):
+        size = result.shape[axis]
+        if cropped:
+            places = _cropped(size, length, crop)
+            beyond = (places < 0) | (places > size - 1)
+            outside = outside | np.moveaxis(beyond.reshape(-1, *[1] * (x.ndim - 1)), 0, axis)
+        elif length == size and scale in (0.0, 1.0):
+            continue
+        else:
+            places = _places(size, length, scale, coordinate_transformation_mode)
+        if mode == "nearest":
+            result = np.take(result, _nearest(places, nearest_mode, size), axis=axis)
+        else:
+            kernel = _Kernel(mode, cubic_coeff_a, bool(antialias), bool(exclude_outside))
+            taps = kernel.taps(places, size, scale)
+            result = np.moveaxis(np.moveaxis(result, axis, -1) @ taps.T, -1, axis)
+    if outside.any():
+        result = np.where(outside, extrapolation_value, result)
+    return np.asarray(result, order="C")
+
+
+def _crops(roi: Array | None, count: int) -> list[tuple[float, float]]:
+    if roi is None or roi.size != 2 * count:
+        raise ValueError(f"Resize: a crop of {count} axes has {2 * count} ends")
+    return [(float(roi[axis]), float(roi[axis + count])) for axis in range(count)]
+
+
+def _steps(
+    shape: Sequence[int],
+    axes: Sequence[int],
+    crops: Sequence[tuple[float, float]],
+    scales: Array | None,
+    sizes: Array | None,
+    policy: str,
+) -> list[tuple[int, int, float]]:
+    """For each axis its new length and the scale.
+
+    A size that is asked for as a scale is cut off in float32, as ONNX Runtime does, so that both have the
+    same number of cells: 10 cells times the float32 nearest 0.7 are 7, in float64 6.
+    """
     by_scale = scales is not None and scales.size > 0
     wanted = scales if by_scale else sizes
-    if wanted is None or len(wanted) != len(chosen):
-        raise ValueError(f"Resize: {len(chosen)} axes, got scales {scales} and sizes {sizes}")
-    steps: list[tuple[int, int, float]] = []
+    if wanted is None or len(wanted) != len(axes):
+        raise ValueError(f"Resize: {len(axes)} axes, got scales {scales} and sizes {sizes}")
     if by_scale:
-        for axis, scale in zip(chosen, wanted, strict=True):
-            length = int(np.floor(np.float32(scale) * np.float32(x.shape[axis])))
-            steps.append((axis, length, float(scale)))
-    else:
-        lengths = [int(size) for size in wanted]
-        if keep_aspect_ratio_policy != "stretch":
-            ratios = [length / x.shape[axis] for axis, length in zip(chosen, lengths, strict=True)]
-            ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            lengths = [int(np.floor(ratio * x.shape[axis] + 0.5)) for axis in chosen]
-        steps = [
-            (axis, length, length / max(x.shape[axis], 1))
-            for axis, length in zip(chosen, lengths, strict=True)
+        return [
+            (axis, int(np.floor(np.float32(scale) * np.float32(shape[axis] * (end - start)))), float(scale))
+            for axis, scale, (start, end) in zip(axes, wanted, crops, strict=True)
         ]
-    result = x
-    for axis, length, scale in steps:
-        if length == result.shape[axis] and scale in (0.0, 1.0):
-            continue
-        places = _places(result.shape[axis], length, scale, coordinate_transformation_mode)
-        if mode == "nearest":
-            result = np.take(result, _nearest(places, nearest_mode, result.shape[axis]), axis=axis)
-        else:
-            kernel = _Kernel(mode, float(cubic_coeff_a), bool(antialias), bool(exclude_outside))
-            taps = kernel.taps(places, result.shape[axis], scale)
-            result = np.moveaxis(np.moveaxis(result, axis, -1) @ taps.T, -1, axis)
-    return np.asarray(result, order="C")
+    lengths = [int(size) for size in wanted]
+    if policy != "stretch":
+        ratios = [length / shape[axis] for axis, length in zip(axes, lengths, strict=True)]
+        ratio = min(ratios) if policy == "not_larger" else max(ratios)
+        lengths = [int(np.floor(ratio * shape[axis] + 0.5)) for axis in axes]
+    return [(axis, size, size / max(shape[axis], 1)) for axis, size in zip(axes, lengths, strict=True)]
 
 
 @operator("Resize", since=10)
 @operator("Upsample", since=9)
 def _resize_by_scale(x: Array, scales: Array, *, mode: str = "nearest") -> Array:
     """The older forms: a place is its index divided by the scale."""
-    return _resize(
+    return resize(
         x, None, scales, mode=mode, nearest_mode="floor", coordinate_transformation_mode="asymmetric"
     )
 
@@ -78,6 +103,12 @@ def _resize_by_scale(x: Array, scales: Array, *, mode: str = "nearest") -> Array
 @operator("Upsample", since=7)
 def _upsample(x: Array, *, scales: Sequence[float], mode: str = "nearest") -> Array:
     return _resize_by_scale(x, np.array(scales), mode=mode)
+
+
+def _cropped(size: int, length: int, crop: tuple[float, float]) -> Array:
+    """Where each of ``length`` cells lies among the cells of a crop, which is in parts of ``size - 1``."""
+    start, end = crop[0] * (size - 1), crop[1] * (size - 1)
+    return np.linspace(start, end, length) if length > 1 else np.full(length, (start + end) / 2)
 
 
 def _places(size: int, length: int, scale: float, mode: str) -> Array:
@@ -145,64 +176,3 @@ class _Kernel:
         near = ((a + 2) * distances - (a + 3)) * distances**2 + 1
         far = a * (((distances - 5) * distances + 8) * distances - 4)
         return np.where(distances <= 1, near, np.where(distances < 2, far, 0.0))
-
-
-@operator("GridSample")
-def _grid_sample(
-    x: Array,
-    grid: Array,
-    *,
-    mode: str = "linear",
-    padding_mode: str = "zeros",
-    align_corners: int = 0,
-) -> Array:
-    names = {"linear": "bilinear", "cubic": "bicubic"}
-    sampled = functional.grid_sample(
-        to_tensor(x), to_tensor(grid), names.get(mode, mode), padding_mode, bool(align_corners)
-    )
-    return to_numpy(sampled)
-
-
-@operator("RoiAlign")
-def _roi_align(
-    x: Array,
-    rois: Array,
-    batch_indices: Array,
-    *,
-    coordinate_transformation_mode: str = "half_pixel",
-    mode: str = "avg",
-    output_height: int = 1,
-    output_width: int = 1,
-    sampling_ratio: int = 0,
-    spatial_scale: float = 1.0,
-) -> Array:
-    """``rois`` [n, 4]: x0, y0, x1, y1. The samples of a box stand in rows and columns, so that each box is
-    two products of matrices."""
-    if mode != "avg":
-        raise UnsupportedNodeError(f"RoiAlign with mode {mode}")
-    shift = 0.5 if coordinate_transformation_mode == "half_pixel" else 0.0
-    result = np.zeros((len(rois), x.shape[1], output_height, output_width))
-    for row, (roi, batch) in enumerate(zip(rois * float(spatial_scale) - shift, batch_indices, strict=True)):
-        down, across = (
-            _samples(roi[axis], roi[axis + 2], cells, size, sampling_ratio, least=0.0 if shift else 1.0)
-            for axis, cells, size in ((1, output_height, x.shape[2]), (0, output_width, x.shape[3]))
-        )
-        result[row] = down @ x[batch] @ across.T
-    return result
-
-
-def _samples(start: float, end: float, cells: int, size: int, ratio: int, least: float) -> Array:
-    """Weights [cells, size] of one axis of a box: the mean over each cell's samples, which are interpolated
-    between neighbours; a sample more than a pixel outside of the picture counts as 0."""
-    length = max(end - start, least)
-    count = ratio if ratio > 0 else int(np.ceil(length / cells))
-    weights = np.zeros((cells, size))
-    for cell in range(cells):
-        for sample in range(count):
-            place = start + (cell + (sample + 0.5) / count) * length / cells
-            if -1 <= place <= size:
-                place = min(max(place, 0.0), size - 1.0)
-                low = int(place)
-                weights[cell, low] += (1 - place + low) / count
-                weights[cell, min(low + 1, size - 1)] += (place - low) / count
-    return weights

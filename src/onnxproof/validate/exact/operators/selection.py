@@ -1,19 +1,9 @@
 """Selection: NMS, the largest, gathering and scattering."""
 
-import math
-
 import numpy as np
 
 from onnxproof.validate.exact.arrays import Array
-from onnxproof.validate.exact.errors import UnsupportedNodeError
 from onnxproof.validate.exact.registry import operator
-
-
-@operator("Flatten")
-def _flatten(x: Array, *, axis: int = 1) -> Array:
-    """Both sizes from the shape: with nothing in the array NumPy cannot tell a size left open."""
-    axis = axis + x.ndim if axis < 0 else axis
-    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 @operator("NonMaxSuppression")
@@ -64,17 +54,25 @@ def _greedy(corners: Array, order: Array, overlap: float, most: int) -> list[int
     return kept
 
 
-@operator("TopK")
+@operator("TopK", since=10, ignores=("sorted",))
 def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1) -> tuple[Array, Array]:
     """Sorted; of equals the lower index first."""
     count = int(np.asarray(k).reshape(-1)[0])
     if count > x.shape[axis]:
         raise ValueError(f"TopK: the best {count} of {x.shape[axis]}")
-    if x.dtype.kind == "u":
-        raise UnsupportedNodeError("TopK of unsigned integers")
-    order = np.argsort(-x if largest else x, axis=axis, kind="stable")
+    if largest:
+        # Sorted backwards from the back, so that equals keep their order. Unsigned numbers have no negative.
+        backwards = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+        order = x.shape[axis] - 1 - np.flip(backwards, axis)
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
     first = np.take(order, np.arange(count), axis=axis)
     return np.take_along_axis(x, first, axis=axis), first
+
+
+@operator("TopK")
+def _top_k_by_attribute(x: Array, *, k: int, axis: int = -1) -> tuple[Array, Array]:
+    return _top_k(x, np.array(k), axis=axis)
 
 
 @operator("GatherND")
@@ -110,7 +108,7 @@ def _scatter_nd(x: Array, indices: Array, updates: Array, *, reduction: str = "n
     return _scattered(x, tuple(np.moveaxis(indices, -1, 0)), updates, reduction)
 
 
-@operator("ScatterElements")
+@operator("Scatter", "ScatterElements")
 def _scatter_elements(
     x: Array, indices: Array, updates: Array, *, axis: int = 0, reduction: str = "none"
 ) -> Array:
