@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_hold
-from onnxproof.errors import ModelFileError
+from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.make import Graph, make_graph, unsimplified
 from onnxproof.export.model import build_model
@@ -18,7 +18,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
-from onnxproof.runtime.session import require_providers
+from onnxproof.runtime.session import first_line, open_session, require_providers
 from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
@@ -171,11 +171,21 @@ def _prove(
     plan: Plan | None,
     progress: Progress,
 ) -> tuple[Graph, Verdict | None]:
-    """Write the model file and validate it; go back to the unsimplified graph if that does better."""
-    write_model(job, model, checkpoint, graph, folder)
-    if plan is None:
-        return graph, None
-    verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=graph.notes)
+    """Write the model file and validate it; go back to the unsimplified graph if that does better, or if the
+    simplified one is not valid or cannot be loaded."""
+    try:
+        write_model(job, model, checkpoint, graph, folder)
+        if plan is None:
+            if graph.simplifier != "none":
+                open_session(folder / MODEL_FILE)
+            return graph, None
+        verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=graph.notes)
+    except (ExportError, ModelFileError) as error:
+        if graph.simplifier == "none":
+            raise
+        said = first_line(error.__cause__ or error).replace(str(folder / MODEL_FILE), MODEL_FILE)
+        plain = unsimplified(graph, model, f"ONNX Runtime refuses the simplified graph ({said})")
+        return _prove(job, model, checkpoint, plain, folder, plan, progress)
     if verdict.status == "pass" or graph.simplifier == "none":
         return graph, verdict
     plain = unsimplified(graph, model, f"the simplified graph did worse ({_first_failure(verdict)})")

@@ -5,11 +5,13 @@ or look like a fault of onnxproof.
 """
 
 import contextlib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from onnxproof.errors import OnnxproofError, UserCodeError
 
@@ -19,6 +21,9 @@ LONGEST = 300
 OURS = Path(__file__).resolve().parent
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+
+TRACE_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+"""A line of a formatted stack trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,24 @@ class Place:
     function: str | None
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}" + (f" (in {self.function})" if self.function else "")
+        return self._told(self.file)
+
+    @property
+    def short(self) -> str:
+        """The place as it reads on any machine: with the path in the package, or the last folder's name."""
+        parts = Path(self.file).parts
+        inside = [at for at, part in enumerate(parts) if part in PACKAGE_FOLDERS]
+        return self._told("/".join(parts[inside[-1] + 1 :] if inside else parts[-2:]))
+
+    @property
+    def package(self) -> str | None:
+        """The name of the installed package that the file belongs to. Returns None if it is in none."""
+        parts = Path(self.file).parts
+        inside = [at for at, part in enumerate(parts) if part in PACKAGE_FOLDERS]
+        return parts[inside[-1] + 1] if inside and inside[-1] + 1 < len(parts) else None
+
+    def _told(self, file: str) -> str:
+        return f"{file}:{self.line}" + (f" (in {self.function})" if self.function else "")
 
 
 def users_place(error: BaseException) -> Place | None:
@@ -44,6 +66,32 @@ def users_place(error: BaseException) -> Place | None:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _is_users(frame.filename):
             return Place(frame.filename, frame.lineno or 0, frame.name)
+    return None
+
+
+def place_in_trace(text: str) -> Place | None:
+    """The innermost line of the user's own files in a formatted stack trace, or else the innermost line.
+
+    Returns None if the text names no line.
+    """
+    places = [
+        Place(found["file"], int(found["line"]), found["function"]) for found in TRACE_LINE.finditer(text)
+    ]
+    chosen = [place for place in places if _is_users(place.file)] or places
+    return chosen[-1] if chosen else None
+
+
+def place_outside(frame: FrameType | None, packages: frozenset[str]) -> Place | None:
+    """The innermost line on the stack that is neither Python's own nor in one of the ``packages``.
+
+    Returns None if there is none.
+    """
+    while frame is not None:
+        place = Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        python = place.package is None and any(map(Path(place.file).is_relative_to, INSTALLED))
+        if place.package not in packages and not python and not place.file.startswith("<"):
+            return place
+        frame = frame.f_back
     return None
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from onnxproof.export.capture import capture_sizes, example_inputs
+from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import ExportError, UserCodeError
-from onnxproof.export.capture import capture, capture_sizes, opset_of
+from onnxproof.export.capture import capture, opset_of
+from onnxproof.export.examples import capture_sizes
 from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.make import make_graph

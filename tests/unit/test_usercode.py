@@ -1,5 +1,6 @@
 """Whose fault an error is: the user's own files are told from onnxproof's, Python's and installed ones."""
 
+import inspect
 import json
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,16 @@ import pytest
 
 from onnxproof.errors import JobError, UserCodeError
 from onnxproof.source import find_checkpoint
-from onnxproof.usercode import no_exit, raised_by_user, told, user_code, users_place
+from onnxproof.usercode import (
+    Place,
+    no_exit,
+    place_in_trace,
+    place_outside,
+    raised_by_user,
+    told,
+    user_code,
+    users_place,
+)
 
 Load = Callable[..., Callable[..., Any]]
 
@@ -116,3 +126,50 @@ def test_no_exit_lets_errors_pass() -> None:
         raise ValueError("no")
     with pytest.raises(UserCodeError, match="it may not end the program"), no_exit("forward"):
         raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("file", "short"),
+    [
+        pytest.param("/home/me/nets/model.py", "nets/model.py:7 (in f)", id="the-users"),
+        pytest.param(
+            "/env/lib/python3.11/site-packages/lib/nn/net.py", "lib/nn/net.py:7 (in f)", id="a-packages"
+        ),
+        pytest.param("model.py", "model.py:7 (in f)", id="without-a-folder"),
+    ],
+)
+def test_a_short_place_names_no_machine(file: str, short: str) -> None:
+    assert Place(file, 7, "f").short == short
+
+
+def test_a_formatted_stack_names_the_users_innermost_line(load: Load, tmp_path: Path) -> None:
+    load("def f():\n    pass\n")
+    file = tmp_path / "build.py"
+    lines = (f'File "{file}", line 1, in f', f'File "{np.__file__}", line 2, in array')
+    assert place_in_trace("\n  code\n".join(lines)) == Place(str(file), 1, "f")
+    assert place_in_trace(lines[1]) == Place(np.__file__, 2, "array")
+    assert place_in_trace("") is None
+
+
+def test_the_innermost_line_outside_of_packages(load: Load, tmp_path: Path) -> None:
+    f = load("import json\nclass E:\n    def f(self, o):\n        return g()\nf = lambda h: h()\n")
+
+    def here() -> Place | None:
+        return place_outside(inspect.currentframe(), frozenset({"numpy"}))
+
+    place = f(here)
+    assert place is not None
+    assert place.file == __file__
+    assert place.function == "here"
+
+    called: list[Place | None] = []
+
+    class Noted:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            frame = inspect.currentframe()
+            called.append(place_outside(frame and frame.f_back, frozenset({"numpy"})))
+            return np.zeros(1)
+
+    f(lambda: np.linalg.norm(Noted()))
+    assert called[0] is not None
+    assert called[0].function == "<lambda>"

@@ -1,6 +1,6 @@
 """Finish an ONNX graph: name its axes, strip what the exporter left behind, write the metadata."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -44,6 +44,27 @@ def finish(
         part.ClearField("metadata_props")
     _drop_unused(finished)
     return finished
+
+
+def name_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Give the graph's outputs these names, in this order.
+
+    An exporter that computes an output ahead gives it the name of the constant. Such an output gets an
+    Identity node. Returns the graph as it is if the number of outputs is another.
+    """
+    outputs = proto.graph.output
+    if len(outputs) != len(names) or [output.name for output in outputs] == [*names]:
+        return proto
+    named = onnx.ModelProto()
+    named.CopyFrom(proto)
+    taken = {value for node in proto.graph.node for value in node.output} | {
+        value.name for value in (*proto.graph.input, *proto.graph.initializer)
+    }
+    for output, name in zip(named.graph.output, names, strict=True):
+        if output.name != name and name not in taken:
+            named.graph.node.append(onnx.helper.make_node("Identity", [output.name], [name]))
+            output.name = name
+    return named
 
 
 def _drop_unused(proto: onnx.ModelProto) -> None:

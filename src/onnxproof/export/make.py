@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from onnxproof.export.capture import Captured, capture, capture_sizes, example_inputs
+from onnxproof.export.capture import Captured, capture
+from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import finish
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.simplify import simplify

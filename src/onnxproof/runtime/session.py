@@ -127,7 +127,7 @@ def _require_readable(session: Any, name: str) -> None:
             )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of ONNX Runtime's message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

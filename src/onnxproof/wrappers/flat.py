@@ -38,8 +38,9 @@ class Flattened(nn.Module):
         )
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """The module's output tensors, in the order of ``flatten``."""
-        return tuple(tensor for _, tensor in flatten(self._call(inputs)))
+        """The module's output tensors, in the order of ``flatten``. A parameter among them is detached."""
+        found = (tensor for _, tensor in flatten(self._call(inputs)))
+        return tuple(tensor.detach() if tensor.requires_grad else tensor for tensor in found)
 
     def names(self, inputs: Sequence[Tensor]) -> tuple[str, ...]:
         """The outputs' names, from a run on example inputs."""

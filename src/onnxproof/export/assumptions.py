@@ -1,0 +1,156 @@
+"""What torch.export took for granted of the declared sizes, and whether it holds.
+
+torch.export follows one way through the code. Where that way depends on sizes and it cannot prove that all
+sizes take it, it writes an assertion into its program. ONNX has no assertions. So each is evaluated here at
+the declared sizes. If one is false at some size, the program and the module run at that size: if they
+answer alike, nothing depends on it.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onnxproof.export.examples import example_inputs
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.usercode import place_in_trace
+
+MOST_POINTS = 1024
+"""How many combinations of sizes an assertion is evaluated at: all, if there are no more."""
+
+PICKED = 16
+"""How many sizes of a dim are picked if there are more combinations than that: the ends and a spread."""
+
+TRIED = 2
+"""At how many of the sizes that contradict an assertion the program runs."""
+
+ALIKE = 1e-3
+"""The largest difference, as a part of the largest number, of answers that are alike. Both run PyTorch's own
+kernels in float32; another way through the code makes a difference that shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A symbol of torch.export's: the dim that it stands for, and how many of its sizes make one."""
+
+    dim: Dim
+    factor: int
+
+
+def broken_assumption(
+    exported: torch.export.ExportedProgram,
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    dims: Mapping[str, Dim],
+    sizes: Mapping[str, int],
+) -> str | None:
+    """What torch.export wrongly took for granted, where, and at which size it is wrong.
+
+    Returns None if all that it took for granted holds at the declared sizes, or if nothing depends on it.
+    """
+    asserted = [node for node in exported.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]
+    if not asserted:
+        return None
+    axes = _axes(exported, inputs, dims)
+    stripped: nn.Module | None = None
+    seen = set()
+    for node in asserted:
+        condition = getattr(node.args[0], "meta", {}).get("val", node.args[0])
+        expression = getattr(getattr(condition, "node", None), "expr", None)
+        if expression is None or expression in seen or not {*expression.free_symbols} <= axes.keys():
+            continue
+        seen.add(expression)
+        wrong = list(itertools.islice(_contradictions(expression, axes), TRIED))
+        if wrong and stripped is None:
+            stripped = _without_assertions(exported)
+        for point in wrong:
+            assert stripped is not None
+            if not _alike(module, stripped, example_inputs(inputs, {**sizes, **point})):
+                at = place_in_trace(node.meta.get("stack_trace") or "")
+                told = expression.xreplace({symbol: _named(symbol, axis) for symbol, axis in axes.items()})
+                shown = ", ".join(f"{name} = {size}" for name, size in point.items())
+                return f"it took {told} for granted{f' at {at}' if at else ''}, which is wrong for {shown}"
+    return None
+
+
+def _axes(
+    exported: torch.export.ExportedProgram, inputs: Sequence[TensorSpec], dims: Mapping[str, Dim]
+) -> dict[Any, Axis]:
+    """The dim behind each of the program's symbols. A step of a dim is a factor times its symbol."""
+    names = exported.graph_signature.user_inputs
+    by_name = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    found = {}
+    for name, spec in zip(names, inputs, strict=True):
+        for size, axis in zip(by_name[str(name)].meta["val"].shape, spec.shape, strict=True):
+            if isinstance(size, torch.SymInt) and isinstance(axis, str):
+                factor, symbol = size.node.expr.as_coeff_Mul()
+                if symbol.is_Symbol:
+                    found[symbol] = Axis(dims[axis], int(factor))
+    return found
+
+
+def _named(symbol: Any, axis: Axis) -> Any:
+    """The dim's name in place of the symbol, as in ``height/32``."""
+    return type(symbol)(axis.dim.name, integer=True, positive=True) / axis.factor
+
+
+def _contradictions(expression: Any, axes: Mapping[Any, Axis]) -> Iterator[dict[str, int]]:
+    """The declared sizes at which an expression is false, the smallest first."""
+    symbols = sorted(expression.free_symbols, key=str)
+    sizes: list[Sequence[int]] = [_declared(axes[symbol].dim) for symbol in symbols]
+    if math.prod(map(len, sizes)) > MOST_POINTS:
+        sizes = [_picked(_declared(axes[symbol].dim)) for symbol in symbols]
+    for point in itertools.islice(itertools.product(*sizes), MOST_POINTS):
+        values = {symbol: size // axes[symbol].factor for symbol, size in zip(symbols, point, strict=True)}
+        if not expression.subs(values):
+            yield {axes[symbol].dim.name: size for symbol, size in zip(symbols, point, strict=True)}
+
+
+def _declared(dim: Dim) -> range:
+    return range(dim.min, dim.max + 1, dim.multiple)
+
+
+def _picked(sizes: range) -> Sequence[int]:
+    last = len(sizes) - 1
+    return sorted({sizes[round(last * at / (PICKED - 1))] for at in range(PICKED)})
+
+
+def _without_assertions(exported: torch.export.ExportedProgram) -> nn.Module:
+    program = exported.module()
+    graph = program.graph
+    for node in reversed(list(graph.nodes)):
+        if node.target is torch.ops.aten._assert_scalar.default or node.target == "_guards_fn":
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    program.recompile()
+    return program
+
+
+def _alike(module: nn.Module, program: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether the program answers as the module does. Where the module itself refuses, nothing is lost."""
+    try:
+        wanted = _tensors(module(*inputs))
+    except Exception:  # noqa: BLE001 - the user's code
+        return True
+    with contextlib.suppress(Exception):
+        got = _tensors(program(*inputs))
+        return len(wanted) == len(got) and all(map(_close, wanted, got))
+    return False
+
+
+def _tensors(answer: Any) -> tuple[Tensor, ...]:
+    return (answer,) if isinstance(answer, Tensor) else tuple(answer)
+
+
+def _close(wanted: Tensor, got: Tensor) -> bool:
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return False
+    if not wanted.is_floating_point() or not wanted.numel():
+        return torch.equal(wanted, got)
+    scale = float(wanted.abs().nan_to_num(0, 0, 0).max())
+    return torch.allclose(got, wanted, rtol=0, atol=ALIKE * scale, equal_nan=True)

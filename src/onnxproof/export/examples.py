@@ -1,0 +1,27 @@
+"""The inputs that a model is captured on."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onnxproof.seeded import draw
+from onnxproof.tensors import Dim, TensorSpec
+
+
+def capture_sizes(dims: Sequence[Dim], least: int = 2) -> dict[str, int]:
+    """Small sizes to capture at: another for each dim, and at least ``least`` steps if the dim allows it."""
+    sizes: dict[str, int] = {}
+    for position, dim in enumerate(dims):
+        steps = max(least + position, -(-dim.min // dim.multiple))
+        sizes[dim.name] = dim.floor(steps * dim.multiple)
+    return sizes
+
+
+def example_inputs(
+    inputs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int = 0
+) -> tuple[Tensor, ...]:
+    """Seeded tensors of the inputs' dtypes, sizes and ranges."""
+    random = np.random.default_rng(seed)
+    return tuple(torch.from_numpy(draw(spec, sizes, random)) for spec in inputs)

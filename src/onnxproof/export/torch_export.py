@@ -1,0 +1,100 @@
+"""Capture with torch.export, asked as ``torch.onnx.export(dynamo=True)`` asks it."""
+
+import inspect
+import re
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+from torch.fx.experimental import _config as symbolic_shapes
+
+from onnxproof.errors import ExportError, OnnxproofError
+from onnxproof.export.assumptions import broken_assumption
+from onnxproof.export.examples import capture_sizes, example_inputs
+from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
+from onnxproof.export.reasons import failed_capture
+from onnxproof.export.zero_bias import drop_zero_biases
+from onnxproof.tensors import Dim, dims_by_name
+from onnxproof.usercode import Place, place_in_trace
+from onnxproof.wrappers.family import WrappedModel
+
+STEPS = 5
+"""The least number of a dim's steps to capture at. torch.export treats sizes 0 and 1 as constants, in feature
+maps too: with 5 steps of 32 pixels, a map at 1/128 of the picture's size still has two cells."""
+
+TRANSLATING = re.compile(r"translating node %(\w+)")
+
+
+def with_torch_export(
+    model: WrappedModel, module: nn.Module, opset: int, *, optimize: bool
+) -> onnx.ModelProto:
+    """The graph that torch.export captures of ``module``, with the model's dims as dynamic axes.
+
+    ``optimize`` runs the optimizer of torch's own exporter. Raises ExportError if capture fails, or if what
+    torch.export took for granted does not hold at a declared size.
+    """
+    dims = dims_by_name(model.contract.dims)
+    sizes = capture_sizes(model.contract.dims, STEPS)
+    args = example_inputs(model.contract.inputs, sizes)
+    symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
+    shapes: tuple[Any, ...] = tuple(
+        {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}
+        for spec in model.contract.inputs
+    )
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        shapes = (shapes,)  # torch.export mirrors the signature: *inputs is one argument, a tuple
+    exported = None
+    try:
+        with quiet(), collector_paused(), torch.no_grad(), outputs_apart(module):
+            # Both are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first
+            # does not ask of every size whether it is 0 or 1, the second takes what torch cannot prove for
+            # granted instead of refusing it. It is proved below.
+            with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+                exported = torch.export.export(
+                    module, args, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+                )
+            broken = broken_assumption(exported, module, model.contract.inputs, dims, sizes)
+            if broken is not None:
+                raise ExportError(f"torch.export could not capture the model: {broken}")
+            program = torch.onnx.export(
+                exported,
+                dynamo=True,
+                opset_version=opset,
+                optimize=optimize,
+                verbose=False,
+                input_names=[spec.name for spec in model.contract.inputs],
+                output_names=[spec.name for spec in model.contract.outputs],
+            )
+    except OnnxproofError:
+        raise
+    except (Exception, SystemExit) as error:
+        # torch.export raises what the traced code and its own passes raise: any type at all.
+        raise failed_capture("torch.export", error, _place(exported, error)) from error
+    assert program is not None
+    proto = program.model_proto
+    if not optimize:
+        drop_zero_biases(proto)
+    return proto
+
+
+def _symbol(dim: Dim) -> Any:
+    if dim.multiple == 1:
+        return torch.export.Dim(dim.name, min=dim.min, max=dim.max)
+    steps = torch.export.Dim(f"{dim.name}_steps", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+    return dim.multiple * steps
+
+
+def _place(exported: torch.export.ExportedProgram | None, error: BaseException) -> Place | None:
+    """The line of code behind the node that could not be translated. Returns None if no node is named."""
+    if exported is None:
+        return None
+    cause: BaseException | None = error
+    while cause is not None:
+        found = TRANSLATING.search(str(cause))
+        node = next((node for node in exported.graph.nodes if found and node.name == found[1]), None)
+        if node is not None:
+            return place_in_trace(node.meta.get("stack_trace") or "")
+        cause = cause.__cause__
+    return None

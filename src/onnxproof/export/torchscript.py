@@ -1,0 +1,107 @@
+"""Capture with TorchScript: it traces what runs, and bakes in what Python computed on the way."""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+from torch.jit._trace import TracerWarning
+
+from onnxproof.export.examples import capture_sizes, example_inputs
+from onnxproof.export.quiet import outputs_apart, quiet
+from onnxproof.export.reasons import failed_capture
+from onnxproof.files import scratch_folder
+from onnxproof.usercode import Place, place_outside
+from onnxproof.wrappers.family import WrappedModel
+
+LIBRARY = frozenset({"torch", "torchvision"})
+"""Packages whose own warnings torch's tracer ignores (``TracerWarning.ignore_lib_warnings``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A place where Python read a traced value. ``in_library`` is True if a line of ``LIBRARY`` read it."""
+
+    place: Place
+    in_library: bool
+
+
+def with_torchscript(
+    model: WrappedModel, module: nn.Module, opset: int
+) -> tuple[onnx.ModelProto, tuple[Warned, ...]]:
+    """The graph that TorchScript captures of ``module``, and where the tracer warned.
+
+    Raises ExportError if capture fails.
+    """
+    fixed = {dim.name for dim in model.contract.dims if dim.fixed}
+    axes = {
+        spec.name: {
+            axis: name for axis, name in enumerate(spec.shape) if isinstance(name, str) and name not in fixed
+        }
+        for spec in (*model.contract.inputs, *model.contract.outputs)
+    }
+    args = example_inputs(model.contract.inputs, capture_sizes(model.contract.dims))
+    try:
+        with (
+            quiet(),
+            tracer_warnings() as warned,
+            _no_graph_dump(),
+            torch.no_grad(),
+            outputs_apart(module),
+            scratch_folder() as folder,
+        ):
+            file = folder / "model.onnx"
+            torch.onnx.export(
+                module,
+                args,
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=[spec.name for spec in model.contract.inputs],
+                output_names=[spec.name for spec in model.contract.outputs],
+                dynamic_axes=axes,
+            )
+            proto = onnx.load(file)
+    except (Exception, SystemExit) as error:
+        # The tracer raises what the traced code raises: any type at all.
+        raise failed_capture("TorchScript", error) from error
+    return proto, tuple(dict.fromkeys(warned))
+
+
+@contextlib.contextmanager
+def tracer_warnings() -> Iterator[list[Warned]]:
+    """Collect where the tracer warns, instead of showing it. Other warnings are ignored."""
+    found: list[Warned] = []
+
+    def note(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:  # noqa: ARG001
+        place = place_outside(sys._getframe(1), LIBRARY)
+        if issubclass(category, TracerWarning) and place is not None:
+            found.append(Warned(place, Place(filename, 0, None).package in LIBRARY))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", TracerWarning)
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield found
+
+
+@contextlib.contextmanager
+def _no_graph_dump() -> Iterator[None]:
+    """Keep the TorchScript exporter from switching on the log into which it dumps the graph when it fails.
+
+    The exporter means to switch on the log only if it was on before. But it tests the function that tells
+    so instead of calling it (torch 2.15, ``setup_onnx_logging``), so it always does. The log is written in
+    C++, past ``sys.stdout``.
+    """
+    switch = torch._C._jit_set_onnx_log_enabled
+    switch(False)
+    torch._C._jit_set_onnx_log_enabled = lambda enabled: None  # noqa: ARG005
+    try:
+        yield
+    finally:
+        torch._C._jit_set_onnx_log_enabled = switch

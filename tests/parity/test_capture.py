@@ -1,0 +1,270 @@
+"""Capture as people's modules need it: outputs that are one tensor, what torch.export takes for granted, and
+reasons that name the cause."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxsim
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onnxproof
+from onnxproof.errors import ExportError, UserCodeError
+from onnxproof.export.capture import Captured, capture
+from onnxproof.pipeline import Bundle
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers.wrap import wrap_module
+
+EXPORTERS = ("torch.export", "torchscript")
+ROW = {"x": "float32[batch, 8] in -1..1"}
+PICTURE = {"x": "float32[batch, 3, height, width] in 0..1"}
+SIZES = {"batch": "1..3", "height": "16..40", "width": "16..40"}
+
+
+class Net(nn.Module):
+    """A function of its parts and inputs as ``forward``."""
+
+    def __init__(self, run: Callable[..., Any], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.run(self, *inputs)
+
+
+def net(run: Callable[..., Any], **parts: nn.Module) -> Net:
+    return Net(run, **parts).eval()
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(8, 3)
+
+
+def captured(module: nn.Module, inputs: dict[str, str], dims: dict[str, str], exporter: Any) -> Captured:
+    model = wrap_module(
+        module,
+        [TensorSpec.parse(name, text) for name, text in inputs.items()],
+        [Dim.parse(name, text) for name, text in dims.items()],
+    )
+    return capture(model, model.module, exporter, 20, optimize=False)
+
+
+def exported(
+    module: nn.Module, inputs: dict[str, str], dims: dict[str, str], out: Path, *overrides: str
+) -> Bundle:
+    quick = ["validate.effort=quick", "validate.threads=1", *overrides]
+    return onnxproof.export_module(module, inputs=inputs, dims=dims, out=out / "bundle", overrides=quick)
+
+
+def passed(bundle: Bundle) -> bool:
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
+    return True
+
+
+RETURNED: dict[str, tuple[Net, tuple[str, ...]]] = {
+    "a-tensor-twice": (
+        net(lambda s, x: {"a": (y := s.l(x)), "b": y.relu(), "c": y}, l=linear()),
+        ("a", "b", "c"),
+    ),
+    "an-input": (net(lambda s, x: {"y": s.l(x), "z": x}, l=linear()), ("y", "z")),
+    "an-input-alone": (net(lambda s, x: x), ("output",)),
+    "a-parameter": (net(lambda s, x: {"y": s.l(x), "w": s.l.weight}, l=linear()), ("y", "w")),
+    "computed-of-parameters": (
+        net(lambda s, x: {"y": s.l(x), "b": s.l.bias + 1, "again": s.l.bias + 1}, l=linear()),
+        ("y", "b", "again"),
+    ),
+    "constants": (
+        net(lambda s, x: {"y": s.l(x), "a": torch.arange(6), "again": torch.arange(6)}, l=linear()),
+        ("y", "a", "again"),
+    ),
+    "equal-computations": (
+        net(lambda s, x: {"a": s.l(x).relu(), "b": s.l(x).relu()}, l=linear()),
+        ("a", "b"),
+    ),
+    "what-dropout-leaves": (
+        net(lambda s, x: {"a": (y := s.l(x)), "b": s.d(y)}, l=linear(), d=nn.Dropout()),
+        ("a", "b"),
+    ),
+}
+
+
+@pytest.mark.parametrize("simplify", ["onnxsim", "none"])
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("name", RETURNED)
+def test_outputs_that_are_one_tensor_keep_their_names(
+    name: str, exporter: str, simplify: str, tmp_path: Path
+) -> None:
+    module, names = RETURNED[name]
+    bundle = onnxproof.export_module(
+        module,
+        inputs=ROW,
+        dims={"batch": "1..4"},
+        out=tmp_path / "bundle",
+        overrides=[f"export.exporter={exporter}", f"export.simplify={simplify}"],
+        validate=False,
+    )
+    assert not [note for note in bundle.notes if "not simplified" in note]
+    session = onnxruntime.InferenceSession(str(bundle.path / "model.onnx"))
+    assert tuple(output.name for output in session.get_outputs()) == names
+    x = torch.rand(3, 8)
+    with torch.no_grad():
+        wanted = module(x)
+    wanted = wanted if isinstance(wanted, dict) else {"output": wanted}
+    for key, got in zip(names, session.run(None, {"x": x.numpy()}), strict=True):
+        np.testing.assert_allclose(got, wanted[key].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a-tensor-twice", "an-input", "a-parameter", "constants"])
+def test_a_module_with_such_outputs_passes(name: str, tmp_path: Path) -> None:
+    assert passed(exported(RETURNED[name][0], ROW, {"batch": "1..4"}, tmp_path))
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module = RETURNED["an-input"][0]
+    for exporter in EXPORTERS:
+        captured(module, ROW, {"batch": "1..4"}, exporter)
+    x = torch.rand(1, 8)
+    assert module(x)["z"] is x
+
+
+VOLUME = {"x": "float32[batch, 4, 5, 9, 9] in 0..1"}
+
+
+def test_a_3d_convolution_without_bias_gets_none(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Conv3d(4, 8, 3, bias=False).eval()
+    proto = captured(module, VOLUME, {"batch": "1..4"}, "torch.export").proto
+    (node,) = (node for node in proto.graph.node if node.op_type != "Identity")
+    assert (node.op_type, len(node.input)) == ("Conv", 2)
+    bundle = exported(module, VOLUME, {"batch": "1..4"}, tmp_path)
+    assert passed(bundle)
+    assert bundle.manifest.simplify == "onnxsim"
+
+
+def unloadable(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
+    """A graph that the checker takes, and that ONNX Runtime does not."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    changed.opset_import.append(onnx.helper.make_opsetid("nobody.at.all", 1))
+    name = changed.graph.output[0].name
+    for node in changed.graph.node:
+        node.output[:] = ["before" if output == name else output for output in node.output]
+    changed.graph.node.append(onnx.helper.make_node("Foo", ["before"], [name], domain="nobody.at.all"))
+    return changed, True
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_simplified_graph_that_onnx_runtime_refuses_is_dropped(
+    validate: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxsim, "simplify", unloadable)
+    bundle = onnxproof.export_module(
+        linear().eval(), inputs=ROW, dims={"batch": "1..4"}, out=tmp_path / "b", validate=validate
+    )
+    assert bundle.manifest.simplify == "none"
+    (note,) = (note for note in bundle.notes if "not simplified" in note)
+    assert "ONNX Runtime refuses the simplified graph" in note
+    assert str(tmp_path) not in note
+    if validate:
+        assert passed(bundle)
+
+
+def test_torch_export_captures_ceil_mode_at_every_size(tmp_path: Path) -> None:
+    module = net(lambda s, x: nn.functional.max_pool2d(x, 3, 2, ceil_mode=True))
+    bundle = exported(module, PICTURE, SIZES, tmp_path, "export.exporter=torch.export")
+    assert passed(bundle)
+    assert bundle.manifest.exporter == "torch.export"
+
+
+class OddIsPadded(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] % 2:
+            x = nn.functional.pad(x, (0, 0, 0, 1))
+        return x * 2
+
+
+class OneIsDoubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.shape[0] == 1 else x + 1
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        pytest.param(
+            OddIsPadded(), r"Mod\(height, 2\), 0\).*test_capture\.py:\d+.*wrong for height = 17$", id="odd"
+        ),
+        pytest.param(OneIsDoubled(), r"batch.*test_capture\.py:\d+.*wrong for batch = 1$", id="one"),
+    ],
+)
+def test_a_branch_on_sizes_that_torch_export_froze_is_refused(module: nn.Module, says: str) -> None:
+    with pytest.raises(ExportError, match=says):
+        captured(module.eval(), PICTURE, SIZES, "torch.export")
+
+
+def test_a_branch_on_sizes_that_makes_no_difference_is_captured() -> None:
+    def run(s: Net, x: Tensor) -> Tensor:
+        return x + x if x.shape[0] == 1 else x * 2
+
+    assert captured(net(run), PICTURE, SIZES, "torch.export").exporter == "torch.export"
+
+
+def test_a_branch_on_sizes_is_followed_where_dims_leave_one_way() -> None:
+    sizes = {**SIZES, "height": "16..40 step 2"}
+    assert captured(OddIsPadded(), PICTURE, sizes, "torch.export").exporter == "torch.export"
+
+
+def test_the_reason_for_torchscript_names_the_operator_and_the_users_line() -> None:
+    remainder = net(lambda s, x: x.flatten(1).topk(5).indices % (x.shape[2] * x.shape[3]))
+    reason = captured(remainder, PICTURE, SIZES, "auto").fallback_reason
+    assert reason is not None
+    assert "aten.remainder.Scalar" in reason
+    assert "test_capture.py:" in reason
+    assert "\x1b" not in reason
+    assert "This is step" not in reason
+
+
+def test_the_reason_for_torchscript_names_a_size_that_was_made_a_constant() -> None:
+    def run(s: Net, x: Tensor) -> Tensor:
+        return x + 1 if x.shape[2] > 20 else x - 1
+
+    reason = captured(net(run), PICTURE, SIZES, "auto").fallback_reason
+    assert reason is not None
+    assert "constraints violated (height): " in reason
+    assert "16 <= height <= 40" in reason
+    assert "TORCH_LOGS" not in reason
+
+
+def test_if_both_exporters_fail_both_reasons_are_told() -> None:
+    svd = torch.linalg.svdvals
+    module = net(lambda s, x: svd(x) if (x > 2).any() else svd(-x))
+    with pytest.raises(ExportError) as raised:
+        captured(module, {"x": "float32[batch, 8, 8] in -1..1"}, {"batch": "1..4"}, "auto")
+    said = str(raised.value)
+    assert "TorchScript could not capture the model: UnsupportedOperatorError" in said
+    assert "linalg_svd" in said
+    assert "torch.export could not capture the model: GuardOnDataDependentSymNode" in said
+    assert "data-dependent" in said
+    assert "test_capture.py:" in said
+
+
+def test_what_the_modules_own_code_raises_for_both_is_told_once() -> None:
+    raising = net(lambda s, x: x + 1)
+    model = wrap_module(raising, [TensorSpec.parse("x", ROW["x"])], [Dim("batch", 1, 4)])
+
+    def run(s: Net, x: Tensor) -> Tensor:
+        raise ValueError("this model does not run")
+
+    raising.run = run
+    with pytest.raises(UserCodeError) as raised:
+        capture(model, model.module, "auto", 20, optimize=False)
+    assert str(raised.value).count("this model does not run") == 1
