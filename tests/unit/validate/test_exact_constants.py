@@ -33,6 +33,7 @@ def spread(size: int) -> Array:
 TENSORS: dict[str, Array] = {
     "conv.weight": drawn(16, 8, 3, 3),
     "conv.bias": drawn(16),
+    "zero.bias": np.zeros(16, np.float32),
     "plain.weight": drawn(16, 8, 3, 3),
     "transposed.weight": drawn(8, 16, 2, 2),
     "bn.weight": spread(16),

@@ -40,19 +40,23 @@ class Compiler:
     """Compiles the graphs of one model.
 
     ``constants`` replaces initializers and outputs of Constant nodes by name; ``replaced`` collects the names
-    that were found.
+    that were found. ``numbers`` replaces float attributes, by the name of their node's first output and their
+    own.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], FunctionProto]
     constants: Mapping[str, Array]
+    numbers: Mapping[tuple[str, str], float]
     replaced: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, model: ModelProto, constants: Mapping[str, Array]) -> "Compiler":
+    def of(
+        cls, model: ModelProto, constants: Mapping[str, Array], numbers: Mapping[tuple[str, str], float]
+    ) -> "Compiler":
         """The compiler of a model's graph."""
         functions = {(standard(one.domain), one.name, one.overload): one for one in model.functions}
-        return cls(_opsets(model.opset_import), functions, constants)
+        return cls(_opsets(model.opset_import), functions, constants, numbers)
 
     def graph(self, graph: GraphProto, outer: Kinds = NOTHING, bindings: Bindings = NOTHING) -> Block:
         """A graph or a body.
@@ -75,7 +79,7 @@ class Compiler:
         """The body of the function that ``node`` calls."""
         bindings = {one.name: one for one in (*function.attribute_proto, *node.attribute)}
         opsets = {**self.opsets, **_opsets(function.opset_import)}
-        inner = Compiler(opsets, self.functions, self.constants, self.replaced)
+        inner = Compiler(opsets, self.functions, self.constants, self.numbers, self.replaced)
         return inner._block(function.input, function.output, function.node, {}, {}, bindings)
 
     def _block(
@@ -116,6 +120,11 @@ class Compiler:
 
     def _step(self, node: NodeProto, kinds: Kinds, bindings: Bindings) -> Step:
         attributes = _attributes(node)
+        attributes |= {
+            name: self.numbers[node.output[0], name]
+            for name in attributes
+            if node.output and (node.output[0], name) in self.numbers
+        }
         graphs = {name: value for name, value in attributes.items() if isinstance(value, GraphProto)}
         blocks = {name: self.graph(body, kinds, bindings) for name, body in graphs.items()}
         captures = tuple(dict.fromkeys(name for body in graphs.values() for name in free_names(body)))

@@ -43,9 +43,11 @@ class ExactGraph:
     """A graph ready to be evaluated any number of times.
 
     ``model`` is a graph with its weights, which is not changed, or a file of one, with its external data
-    beside it. ``constants`` replaces initializers and outputs of Constant nodes by name: an array of the same
-    shape, float64 if the constant is a float. ``inputs`` and ``outputs`` are what the graph declares. Raises
-    ModelFileError if the file is no ONNX file, ValueError if ``constants`` does not fit the graph.
+    beside it. ``constants`` replaces initializers and outputs of Constant nodes by name: an array of the
+    same shape, float64 if the constant is a float. ``attributes`` replaces float attributes, such as an
+    epsilon, by the name of their node's first output and their own. ``inputs`` and ``outputs`` are what the
+    graph declares. Raises ModelFileError if the file is no ONNX file, ValueError if ``constants`` does not
+    fit the graph.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class ExactGraph:
         model: ModelProto | str | PathLike[str],
         *,
         constants: Mapping[str, Array] = MappingProxyType({}),
+        attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
     ) -> None:
         proto = model if isinstance(model, ModelProto) else read_proto(Path(model))
-        compiler = Compiler.of(proto, constants)
+        compiler = Compiler.of(proto, constants, attributes)
         self._block = compiler.graph(proto.graph)
         unknown = sorted(set(constants) - compiler.replaced)
         if unknown:

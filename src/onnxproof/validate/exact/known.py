@@ -148,7 +148,7 @@ class Known:
                 ("1 / ", 1 / numbers, own + 1),
                 ("square of ", numbers**2, 2 * own + 1),
             ):
-                if roundings or not np.all(made == made[0]):
+                if np.all(np.isfinite(made)) and (roundings or not np.all(made == made[0])):
                     yield Vector(f"{text}{source.name}", made, roundings, np.abs(made), names)
 
     def _drawn(self, size: int) -> Sequence[Source]:
