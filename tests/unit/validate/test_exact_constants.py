@@ -1,6 +1,7 @@
 """A graph's float constants against the checkpoint: every form that exporters make is known with its exact
 value, and what is only near to one is not."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -366,3 +367,58 @@ def test_external_data_is_read_from_beside_the_file(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph), file, save_as_external_data=True, location="w.bin", size_threshold=0)
     assert prove_constants(OnnxGraph.read(file), KNOWN, file).origins["w"].text == "plain.weight"
+
+
+def one_number(array: Array) -> Array:
+    changed = array.copy()
+    changed.reshape(-1)[7] *= SINGLE(1.5)
+    return changed
+
+
+FOLDED = (wide("conv.weight") * channels(gain())).astype(SINGLE)
+DAMAGED = [
+    pytest.param(
+        one_number(TENSORS["plain.weight"]),
+        r"is plain.weight changed by .* in 1 of 1152 numbers",
+        id="copied",
+    ),
+    pytest.param(
+        one_number(TENSORS["head.weight"].T.copy()),
+        "is head.weight changed by .* in 1 of 160",
+        id="transposed",
+    ),
+    pytest.param(
+        one_number(FOLDED), "is conv.weight with bn folded in changed by .* in 1 of 1152", id="folded"
+    ),
+    pytest.param(
+        one_number(bias(0).astype(SINGLE)),
+        "is no bias with bn folded in changed by .* in 1 of 16",
+        id="folded-bias",
+    ),
+    pytest.param(
+        one_number(np.stack([gates("gru.weight_ih_l0", GRU), gates("gru.weight_ih_l0_reverse", GRU)])),
+        r"is gru.weight_ih_l0 changed by .* in 1 of 384 numbers$",
+        id="one-direction",
+    ),
+    pytest.param(
+        one_number(np.concatenate([gates("rnn.bias_ih_l0", LSTM), gates("rnn.bias_hh_l0", LSTM)])[None]),
+        r"is rnn.bias_ih_l0 changed by .* in 1 of 32 numbers$",
+        id="one-bias-of-two",
+    ),
+    pytest.param(
+        TENSORS["plain.weight"].astype(np.float16),
+        "is plain.weight changed by 2.* of its size, in 11.. of 1152",
+        id="rounded-to-half",
+    ),
+    pytest.param(
+        swapped(TENSORS["plain.weight"]), "is the numbers of plain.weight in another order", id="swapped"
+    ),
+    pytest.param(drawn(16, 8, 3, 3), r"^w \(\[16, 8, 3, 3\]\)$", id="another-runs"),
+    pytest.param(np.array(0.7318264539, SINGLE), r"^w \(a single number\)$", id="a-number"),
+]
+
+
+@pytest.mark.parametrize(("array", "says"), DAMAGED)
+def test_a_damaged_constant_is_named_with_the_size_of_the_damage(array: Array, says: str) -> None:
+    (found,) = prove(w=array).unproven
+    assert re.search(says, str(found)), str(found)

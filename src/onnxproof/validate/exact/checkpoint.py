@@ -41,6 +41,16 @@ class Norm:
         """The checkpoint's tensors that the norm is made of."""
         return self.scaling | self.shifting
 
+    @property
+    def factors(self) -> tuple[tuple[str, Array], ...]:
+        """The vectors that exporters compute of a norm, each with its name."""
+        return (
+            ("gain", self.gain),
+            ("deviation", self.spread),
+            ("1 / deviation", 1 / self.spread),
+            ("variance + eps", self.spread**2),
+        )
+
     def bias(self, before: Array | float) -> Array:
         """The bias of a convolution with this norm folded in. ``before`` is its bias without the norm."""
         folded: Array = (before - self.mean) * self.gain + self.beta

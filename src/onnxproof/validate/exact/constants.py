@@ -22,6 +22,7 @@ from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
+from onnxproof.validate.exact.nearest import Near, nearest
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
 from onnxproof.validate.exact.scalars import Scalar, computed, short, traced, written
 
@@ -51,11 +52,23 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """A constant that matches nothing known. ``near`` tells what it is like, or is ""."""
+    """A constant that matches nothing known.
+
+    ``near`` is what it is like, however far; several entries tell of the parts of a recurrence's weights.
+    ``reordered`` is the tensor of which it holds the numbers in another order, or "".
+    """
 
     name: str
     shape: tuple[int, ...]
-    near: str = ""
+    near: tuple[Near, ...] = ()
+    reordered: str = ""
+
+    def __str__(self) -> str:
+        told = [str(near) for near in self.near if near.close]
+        if self.reordered:
+            told = [f"the numbers of {self.reordered} in another order"]
+        size = f"{list(self.shape)}" if self.shape else "a single number"
+        return f"{self.name} ({size}){' is ' if told else ''}{'; '.join(told)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +108,11 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             values = _readable(stored.array(file))
             match = prover.match(stored.name, values)
             if match is None:
-                unproven.append(Unproven(stored.name, stored.shape, prover.nearest(values)))
+                source = shuffled(values, known.stored)
+                near = nearest(stored.name, values, known) if source is None else ()
+                unproven.append(
+                    Unproven(stored.name, stored.shape, near, "" if source is None else source.name)
+                )
                 continue
             if match.exact is not None and match.roundings:
                 exact[stored.name] = match.exact
@@ -128,11 +145,6 @@ class _Prover:
         if not values.size:
             return Match("no numbers")
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
-
-    def nearest(self, values: Array) -> str:
-        """What an unproven constant is like."""
-        source = shuffled(values, self._known.stored)
-        return "" if source is None else f"the numbers of {source.name} in another order"
 
     def scalar(self, value: float) -> Scalar | None:
         """The number that a float32 attribute was rounded from."""

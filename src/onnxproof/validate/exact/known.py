@@ -13,6 +13,10 @@ import numpy as np
 from onnxproof.validate.exact.checkpoint import Array, Norm, Weights
 from onnxproof.validate.exact.layouts import fingerprint
 
+FACTOR_ROUNDINGS = 3.0
+"""Roundings of gamma / sqrt(var + eps): 2.5, since a root halves the relative error of what is under it, and
+half of one more for a root that is not rounded correctly."""
+
 LARGEST_VECTOR = 2**16
 """The most numbers of a vector that is tried as a factor for each channel."""
 
@@ -130,13 +134,10 @@ class Known:
 
     def _vectors_of(self, size: int) -> Iterator[Vector]:
         for norm in self.norms.get(size, ()):
-            for text, numbers, roundings in (
-                ("gain", norm.gain, 3.0),
-                ("deviation", norm.spread, 1.5),
-                ("1 / deviation", 1 / norm.spread, 2.5),
-                ("variance + eps", norm.spread**2, 1.0),
-            ):
-                yield Vector(f"{norm.name}'s {text}", numbers, roundings, np.abs(numbers), norm.scaling)
+            for text, numbers in norm.factors:
+                yield Vector(
+                    f"{norm.name}'s {text}", numbers, FACTOR_ROUNDINGS, np.abs(numbers), norm.scaling
+                )
         if size > LARGEST_VECTOR:
             return
         for source in (*self.stored.by_size.get(size, ()), *self._drawn(size)):

@@ -102,12 +102,17 @@ def plain_layouts(shape: tuple[int, ...]) -> Iterator[Layout]:
     yield from (Layout(axes) for axes in permutations(range(len(shape))))
 
 
-def all_layouts(shape: tuple[int, ...]) -> Iterator[Layout]:
-    """Every order of the axes; then with gates in ONNX's order; then with axes flipped."""
+def ordered_layouts(shape: tuple[int, ...]) -> Iterator[Layout]:
+    """Every order of the axes, and then again with gates in ONNX's order."""
     yield from plain_layouts(shape)
     for gates in GATES:
         if shape and shape[0] % gates == 0:
             yield from (Layout(plain.axes, gates) for plain in plain_layouts(shape))
+
+
+def all_layouts(shape: tuple[int, ...]) -> Iterator[Layout]:
+    """Those, and then every order of the axes with some of them flipped."""
+    yield from ordered_layouts(shape)
     axes = range(len(shape))
     for count in range(1, len(shape) + 1):
         for flipped in combinations(axes, count):

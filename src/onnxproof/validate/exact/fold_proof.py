@@ -1,0 +1,80 @@
+"""Prove a folding of batch norms to the bit: every folded tensor is the float64 fold, rounded once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxproof.validate.exact.checkpoint import Array, Norm, Weights
+from onnxproof.validate.exact.layouts import same
+from onnxproof.validate.exact.match import unit
+
+DOUBLE_ROUNDINGS = 8
+"""Roundings to float64 by which two computations of one fold may differ. They move the rounding to float32
+only if a number lies next to the middle of two floats."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldProof:
+    """What became of a module's tensors in its folded copy.
+
+    ``folds`` are the pairs of a layer and the norm that was folded into it. ``unchanged`` tensors are equal
+    to the bit. ``faults`` says of each other tensor what is wrong with it; a folding without faults is
+    proven.
+    """
+
+    folds: tuple[tuple[str, str], ...]
+    unchanged: int
+    faults: tuple[str, ...]
+
+
+def prove_fold(module: Any, folded: Any) -> FoldProof:
+    """Compare a PyTorch module with a copy whose batch norms are folded, tensor by tensor."""
+    before, after = Weights.of(module), Weights.of(folded)
+    gone = {norm.name: norm for norm in before.norms() if norm.names.isdisjoint(after.tensors)}
+    folds: dict[str, str] = {}
+    faults: list[str] = []
+    unchanged = 0
+    # Weights come before biases, so that a bias is compared with the norm that its weight names.
+    for name in sorted(after.tensors, key=lambda name: after.tensors[name].ndim, reverse=True):
+        values, own = after.tensors[name], before.tensors.get(name)
+        if own is not None and own.shape == values.shape and same(own, values):
+            unchanged += 1
+            continue
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "bias" and layer in folds:
+            norm = gone[folds[layer]]
+            exact, terms = norm.bias(0.0 if own is None else own), norm.terms(0.0 if own is None else own)
+            if not _rounded_once(values, exact, terms):
+                faults.append(f"{name} is not {norm.name} folded in in float64 and rounded once")
+            continue
+        made_with = next(_norms_of(values, own, gone), None)
+        if made_with is None:
+            faults.append(f"{name} is neither the module's nor a fold of it in float64, rounded once")
+        else:
+            folds[layer] = made_with.name
+    missing = before.tensors.keys() - after.tensors.keys()
+    kept = {name for norm in folds.values() for name in gone[norm].names}
+    faults += [f"{name} is missing, and no fold took it in" for name in sorted(missing - kept)]
+    return FoldProof(tuple(folds.items()), unchanged, tuple(faults))
+
+
+def _norms_of(values: Array, own: Array | None, gone: dict[str, Norm]) -> Iterator[Norm]:
+    """The norms that a weight may have been folded with."""
+    if own is None or own.shape != values.shape or values.ndim < 2:
+        return
+    for norm in gone.values():
+        if norm.gain.size == len(values):
+            exact = own * norm.gain.reshape(-1, *[1] * (values.ndim - 1))
+            if _rounded_once(values, exact, np.abs(exact)):
+                yield norm
+
+
+def _rounded_once(values: Array, exact: Array, terms: Array) -> bool:
+    """Whether each number is the float nearest to the exact one, give or take what float64 rounds."""
+    if values.shape != exact.shape:
+        return False
+    slack = DOUBLE_ROUNDINGS * unit(np.dtype(np.float64)) * terms
+    low, high = ((exact + side * slack).astype(values.dtype) for side in (-1, 1))
+    return bool(np.all((low <= values) & (values <= high)))

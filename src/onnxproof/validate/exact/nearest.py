@@ -1,0 +1,182 @@
+"""Name a constant that is like nothing known to the bit: which tensor it lies nearest to, and how far from
+it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxproof.validate.exact.checkpoint import Array
+from onnxproof.validate.exact.known import Known
+from onnxproof.validate.exact.layouts import (
+    ordered_layouts,
+    places,
+    sample,
+    shapes_agree,
+    squeezed,
+)
+from onnxproof.validate.exact.match import CHUNK
+from onnxproof.validate.exact.pieces import whole
+
+ROUNDING = 1e-6
+"""The largest relative difference at which two numbers count as equal: 8 units in the last place of float32.
+Folding a norm in float32 costs less."""
+
+CLOSE = 0.02
+"""A constant counts as a changed tensor up to this rms difference, as a share of the tensor's rms. Rounding
+to bfloat16 makes 0.002; two tensors that were trained apart are near 1.4."""
+
+MOSTLY = 0.5
+"""A constant that shares more than this part of its numbers with a tensor counts as that tensor, changed,
+however large the other differences are."""
+
+SMALLEST = 8
+"""The fewest numbers by which a tensor is recognised. With fewer, tensors may be alike by chance."""
+
+DIRECTIONS = 2
+"""The most directions of a recurrence, whose weights ONNX stacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What a constant is like.
+
+    ``names`` are the checkpoint's tensors that it stands for. ``differing`` of its ``count`` numbers differ
+    by more than rounding; ``share`` is the rms difference as a share of the rms. ``close`` says that chance
+    is out of the question.
+    """
+
+    what: str
+    names: frozenset[str]
+    differing: int
+    count: int
+    share: float
+    close: bool
+
+    def __str__(self) -> str:
+        part = f"in {self.differing} of {self.count} numbers"
+        return f"{self.what} changed by {self.share:.1e} of its size, {part}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """What a constant may be: the numbers of ``laid``, in the constant's squeezed shape, times ``factor``.
+
+    ``terms`` is the size of what was added up for each number, or None if nothing was.
+    """
+
+    what: str
+    names: frozenset[str]
+    laid: Array
+    factor: Array | None = None
+    terms: Array | None = None
+
+    def numbers(self, spots: Array) -> tuple[Array, Array]:
+        """The exact numbers at flat places, and the size of their terms: float64, each [places]."""
+        exact = sample(self.laid, spots).astype(np.float64)
+        if self.factor is not None:
+            exact = exact * sample(np.broadcast_to(self.factor, self.laid.shape), spots)
+        return exact, np.abs(exact) if self.terms is None else self.terms[spots]
+
+
+def nearest(name: str, values: Array, known: Known) -> tuple[Near, ...]:
+    """What a constant is like: one entry, or one for each changed part of a recurrence's stacked weights."""
+    found = _nearest(name, values, known)
+    if found is not None or values.ndim not in (2, 3) or len(values) > DIRECTIONS:
+        return () if found is None else (found,)
+    parts = [
+        part
+        for direction in values
+        for part in (np.split(direction, 2) if values.ndim == 2 and len(direction) % 2 == 0 else [direction])
+    ]
+    changed = [part for part in parts if whole(name, part, known.stored) is None]
+    return tuple(near for part in changed if (near := _nearest(name, part, known)) is not None)
+
+
+def _nearest(name: str, values: Array, known: Known) -> Near | None:
+    """The form that is nearest on a sample, compared in full; None if there is none of its shape."""
+    if values.size < SMALLEST:
+        return _of_its_name(name, values, known)
+    spots = places(values.size)
+    few = sample(values, spots).astype(np.float64)
+    best: _Form | None = None
+    closest, close, names = np.inf, False, frozenset[str]()
+    for form in _forms(values, known):
+        exact, terms = form.numbers(spots)
+        error = np.abs(exact - few)
+        share = float(np.sqrt(np.mean(error**2)) / np.sqrt(np.mean(exact**2)))
+        share = share if np.isfinite(share) else np.inf
+        alike = float(np.mean((error <= ROUNDING * terms) & (exact != 0)))
+        rank = min(share, 1 - alike) if alike > MOSTLY else share
+        if rank < closest:
+            best, closest, names = form, rank, form.names
+            close = share <= CLOSE or alike > MOSTLY
+        elif rank == closest:
+            # Untrained norms are all equal, so the constant stands for each of them.
+            names |= form.names
+    return None if best is None else _compared(replace(best, names=names), values, close)
+
+
+def _of_its_name(name: str, values: Array, known: Known) -> Near | None:
+    """The tensor of a constant's own name. Too few numbers are known by nothing else."""
+    own = known.weights.tensors.get(name)
+    if own is None or own.size != values.size:
+        return None
+    near = _compared(_Form(name, frozenset([name]), own.reshape(-1)), values, True)
+    return near if near.share <= CLOSE else None
+
+
+def _compared(form: _Form, values: Array, close: bool) -> Near:
+    """Compare all numbers, some at a time."""
+    flat = values.reshape(-1)
+    differing = 0
+    squares = scale = 0.0
+    for start in range(0, flat.size, CHUNK):
+        spots = np.arange(start, min(start + CHUNK, flat.size))
+        exact, terms = form.numbers(spots)
+        error = np.abs(flat[spots].astype(np.float64) - exact)
+        differing += int(np.count_nonzero(~(error <= ROUNDING * terms)))
+        squares += float(np.sum(error**2))
+        scale += float(np.sum(exact**2))
+    share = float(np.sqrt(squares / scale)) if scale else np.inf
+    return Near(form.what, form.names, differing, flat.size, share, close)
+
+
+def _forms(values: Array, known: Known) -> Iterator[_Form]:
+    """The forms of the checkpoint's tensors that a constant of this shape may have."""
+    flat = squeezed(values)
+    if flat.ndim == 1:
+        yield from _vectors(flat.size, known)
+    for name, array in _arrays(flat.size, known):
+        shape = squeezed(array).shape
+        for layout in ordered_layouts(shape):
+            if not shapes_agree(layout, shape, flat.shape):
+                continue
+            laid = layout.of(array)
+            yield _Form(name, frozenset([name]), laid)
+            for axis in range(min(2, flat.ndim) if flat.ndim > 1 else 0):
+                for norm in known.norms.get(flat.shape[axis], ()):
+                    factor = norm.gain.reshape([-1 if at == axis else 1 for at in range(flat.ndim)])
+                    what = f"{name} with {norm.name} folded in"
+                    yield _Form(what, norm.scaling | {name}, laid, factor)
+
+
+def _arrays(size: int, known: Known) -> Iterator[tuple[str, Array]]:
+    """The checkpoint's tensors of that size, and the thirds of those that hold query, key and value."""
+    for source in known.stored.by_size.get(size, ()):
+        yield source.name, source.exact
+    for source in known.stored.by_size.get(3 * size, ()):
+        if source.exact.ndim and len(source.exact) % 3 == 0:
+            yield from ((source.name, part) for part in np.split(source.exact, 3))
+
+
+def _vectors(size: int, known: Known) -> Iterator[_Form]:
+    """What norms with this number of channels become."""
+    befores = list(known.biases(size)) if size in known.norms else []
+    for norm in known.norms.get(size, ()):
+        for text, numbers in norm.factors:
+            yield _Form(f"{norm.name}'s {text}", norm.scaling, numbers)
+        for name, before in befores:
+            names = norm.shifting | ({name} if name else set())
+            what = f"{name or 'no bias'} with {norm.name} folded in"
+            yield _Form(what, names, norm.bias(before), None, norm.terms(before))
