@@ -52,7 +52,7 @@ class Operator:
         """The keywords that ``function`` is called with."""
         told = {"wanted": wanted, "opset": opset}
         keywords = {name: value for name, value in attributes.items() if name not in self.ignores}
-        return {**keywords, **{name: value for name, value in told.items() if name in self.keywords}}
+        return {**{name: value for name, value in told.items() if name in self.keywords}, **keywords}
 
 
 _OPERATORS: dict[tuple[str, str], list[Operator]] = {}

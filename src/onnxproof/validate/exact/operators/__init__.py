@@ -8,10 +8,13 @@ never written to.
 
 from onnxproof.validate.exact.operators import (
     activations,
+    attention,
     casts,
     control,
     convolution,
     elementwise,
+    microsoft,
+    microsoft_quantized,
     normalization,
     pooling,
     products,
@@ -30,7 +33,8 @@ from onnxproof.validate.exact.registry import find
 __all__ = ["ROOMS", "find"]
 
 ROOMS = (
-    *(activations, casts, control, convolution, elementwise, normalization, pooling, products, quantization),
+    *(activations, attention, casts, control, convolution, elementwise, microsoft, microsoft_quantized),
+    *(normalization, pooling, products, quantization),
     *(recurrence, reductions, regions, sampling, selection, sequences, shapes, signals),
 )
 """The modules of which the operators are registered when they are imported."""

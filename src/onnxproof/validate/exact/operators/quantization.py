@@ -49,7 +49,8 @@ def quantize(x: Array, scale: Array, zero: Array | None, kind: int, saturate: bo
     return np.clip(whole, *_RANGES[kind]).astype(dtype_of(kind))
 
 
-def _kind(array: Array) -> int:
+def kind_of(array: Array) -> int:
+    """The ONNX type of quantized numbers."""
     name = array.dtype.name
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -63,7 +64,7 @@ def _kind(array: Array) -> int:
 
 
 @operator("QuantizeLinear", ignores=("precision",))
-def _quantize_linear(
+def quantize_linear(
     x: Array,
     scale: Array,
     zero: Array | None = None,
@@ -73,7 +74,8 @@ def _quantize_linear(
     output_dtype: int = 0,
     saturate: int = 1,
 ) -> Array:
-    kind = output_dtype or (TensorProto.UINT8 if zero is None else _kind(zero))
+    """``axis`` and ``block_size`` say which number of the scale belongs to which of ``x``."""
+    kind = output_dtype or (TensorProto.UINT8 if zero is None else kind_of(zero))
     scales = _spread(widen(scale), x.shape, axis, block_size)
     zeros = None if zero is None else _spread(zero, x.shape, axis, block_size)
     return quantize(x.astype(np.float64), scales, zeros, kind, bool(saturate))
@@ -83,15 +85,20 @@ def _quantize_linear(
 def _dequantize_linear(
     x: Array, scale: Array, zero: Array | None = None, *, axis: int = 1, block_size: int = 0
 ) -> Array:
+    return dequantize(x, scale, zero, axis, block_size)
+
+
+def dequantize(x: Array, scale: Array, zero: Array | None, axis: int = 1, block: int = 0) -> Array:
+    """(x - zero) * scale."""
     shifted = x.astype(np.float64)
     if zero is not None:
-        shifted = shifted - _spread(zero, x.shape, axis, block_size).astype(np.float64)
-    return np.asarray(shifted * _spread(scale, x.shape, axis, block_size))
+        shifted = shifted - _spread(zero, x.shape, axis, block).astype(np.float64)
+    return np.asarray(shifted * _spread(scale, x.shape, axis, block))
 
 
 @operator("DynamicQuantizeLinear")
-def _dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
-    """To uint8; the range always holds 0."""
+def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
+    """To uint8, with its scale and zero point; the range always holds 0."""
     least, most = min(0.0, float(x.min())), max(0.0, float(x.max()))
     scale = (most - least) / 255 or 1.0
     zero = np.clip(np.rint(-least / scale), 0, 255)
@@ -131,7 +138,7 @@ def _q_linear_mat_mul(
 ) -> Array:
     whole = product(_less(a, a_zero), _less(b, b_zero, column=True))
     rows = a_scale[:, None] if a_scale.ndim == 1 and a_scale.size > 1 else a_scale
-    return quantize(whole * rows * b_scale, y_scale, y_zero, _kind(y_zero))
+    return quantize(whole * rows * b_scale, y_scale, y_zero, kind_of(y_zero))
 
 
 def _filters(w: Array, zero: Array | None) -> Array:
@@ -152,7 +159,7 @@ def _conv_integer(
 
 
 @operator("QLinearConv", ignores=("kernel_shape",), accepts=WINDOW)
-def _q_linear_conv(
+def q_linear_conv(
     x: Array,
     x_scale: Array,
     x_zero: Array,
@@ -164,9 +171,9 @@ def _q_linear_conv(
     b: Array | None = None,
     **window: Any,
 ) -> Array:
-    """The bias is in units of both scales."""
+    """A convolution of quantized numbers; the bias is in units of both scales."""
     whole = convolve(_less(x, x_zero, column=True), _filters(w, w_zero), **window)
     if b is not None:
         whole = whole + b.astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
     scales = x_scale * (_along_filters(w_scale, x.ndim - 1) if w_scale.size > 1 else w_scale.reshape(()))
-    return quantize(whole * scales, y_scale, y_zero, _kind(y_zero))
+    return quantize(whole * scales, y_scale, y_zero, kind_of(y_zero))

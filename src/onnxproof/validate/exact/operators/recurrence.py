@@ -5,24 +5,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from onnxproof.validate.exact.arrays import Array
-from onnxproof.validate.exact.errors import UnsupportedNodeError
-from onnxproof.validate.exact.operators.activations import logistic, rectified
+from onnxproof.validate.exact.operators.named import Function, activations
 from onnxproof.validate.exact.registry import operator
 
-Function = Callable[[Array], Array]
-
-_ACTIVATIONS: dict[str, Function] = {"Sigmoid": logistic, "Tanh": np.tanh, "Relu": rectified}
-
 Step = Callable[[Array, tuple[Array, ...], int], tuple[Array, ...]]
+Numbers = Sequence[float] | None
 
 
-def _functions(names: Sequence[str] | None, defaults: Sequence[str], direction: int) -> list[Function]:
+def _functions(
+    names: Sequence[str] | None, defaults: Sequence[str], directions: int, alphas: Numbers, betas: Numbers
+) -> list[list[Function]]:
+    """The activations of each direction."""
+    chosen = [*defaults] * directions if not names else list(names)
+    functions = activations(chosen, alphas or (), betas or ())
     count = len(defaults)
-    chosen = defaults if not names else names[direction * count : (direction + 1) * count]
-    for name in chosen:
-        if name not in _ACTIVATIONS:
-            raise UnsupportedNodeError(f"a recurrence with {name}")
-    return [_ACTIVATIONS[name] for name in chosen]
+    return [functions[start : start + count] for start in range(0, len(functions), count)]
 
 
 def _recurrence(
@@ -84,6 +81,8 @@ def _gru(
     lengths: Array | None = None,
     start: Array | None = None,
     *,
+    activation_alpha: Numbers = None,
+    activation_beta: Numbers = None,
     activations: Sequence[str] | None = None,
     clip: float | None = None,
     direction: str = "forward",
@@ -95,8 +94,10 @@ def _gru(
     size = r.shape[-1] if hidden_size is None else hidden_size
     bias = np.zeros((w.shape[0], 6 * size)) if b is None else b
 
+    chosen = _functions(activations, ("Sigmoid", "Tanh"), len(w), activation_alpha, activation_beta)
+
     def step(x_t: Array, states: tuple[Array, ...], number: int) -> tuple[Array, ...]:
-        gate, candidate = _functions(activations, ("Sigmoid", "Tanh"), number)
+        gate, candidate = chosen[number]
         (h,) = states
         of_x = x_t @ w[number].T + bias[number, : 3 * size]
         of_h = h @ r[number][: 2 * size].T + bias[number, 3 * size : 5 * size]
@@ -121,6 +122,8 @@ def _lstm(
     cell: Array | None = None,
     peepholes: Array | None = None,
     *,
+    activation_alpha: Numbers = None,
+    activation_beta: Numbers = None,
     activations: Sequence[str] | None = None,
     clip: float | None = None,
     direction: str = "forward",
@@ -128,21 +131,21 @@ def _lstm(
     input_forget: int = 0,
     layout: int = 0,
 ) -> tuple[Array, ...]:
-    """Gates in the order input, output, forget, cell."""
+    """Gates in the order input, output, forget, cell. ``input_forget`` forgets what is not let in."""
     size = r.shape[-1] if hidden_size is None else hidden_size
     bias = np.zeros((w.shape[0], 8 * size)) if b is None else b
-    if input_forget:
-        raise UnsupportedNodeError("LSTM with coupled gates")
     peeps = np.zeros((w.shape[0], 3 * size)) if peepholes is None else peepholes
 
+    chosen = _functions(activations, ("Sigmoid", "Tanh", "Tanh"), len(w), activation_alpha, activation_beta)
+
     def step(x_t: Array, states: tuple[Array, ...], number: int) -> tuple[Array, ...]:
-        gate, candidate, squash = _functions(activations, ("Sigmoid", "Tanh", "Tanh"), number)
+        gate, candidate, squash = chosen[number]
         h, c = states
         whole = x_t @ w[number].T + h @ r[number].T + bias[number, : 4 * size] + bias[number, 4 * size :]
         i, o, f, g = np.split(whole, 4, axis=1)
         peep_i, peep_o, peep_f = np.split(peeps[number], 3)
         i = gate(_clipped(i + peep_i * c, clip))
-        f = gate(_clipped(f + peep_f * c, clip))
+        f = 1 - i if input_forget else gate(_clipped(f + peep_f * c, clip))
         new = f * c + i * candidate(_clipped(g, clip))
         return gate(_clipped(o + peep_o * new, clip)) * squash(new), new
 
@@ -158,6 +161,8 @@ def _rnn(
     lengths: Array | None = None,
     start: Array | None = None,
     *,
+    activation_alpha: Numbers = None,
+    activation_beta: Numbers = None,
     activations: Sequence[str] | None = None,
     clip: float | None = None,
     direction: str = "forward",
@@ -167,8 +172,10 @@ def _rnn(
     size = r.shape[-1] if hidden_size is None else hidden_size
     bias = np.zeros((w.shape[0], 2 * size)) if b is None else b
 
+    chosen = _functions(activations, ("Tanh",), len(w), activation_alpha, activation_beta)
+
     def step(x_t: Array, states: tuple[Array, ...], number: int) -> tuple[Array, ...]:
-        (activation,) = _functions(activations, ("Tanh",), number)
+        (activation,) = chosen[number]
         whole = x_t @ w[number].T + states[0] @ r[number].T + bias[number, :size] + bias[number, size:]
         return (activation(_clipped(whole, clip)),)
 
