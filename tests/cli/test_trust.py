@@ -93,7 +93,7 @@ def test_trust_runs_it(run: Run, rewrite: Rewrite) -> None:
     bundle = rewrite(family="module", builder="evil.py:make")
     ran = run("validate", bundle, "--trust")
     assert ran.returncode == 2
-    assert "made a NoneType, no nn.Module" in ran.stderr
+    assert "made a NoneType; expected an nn.Module" in ran.stderr
     assert (bundle / "called").exists()
 
 

@@ -364,7 +364,7 @@ def test_damage_fails_for_its_reason(
             "ssdlite",
             "none",
             "dims.width=300",
-            r'dims.width = "300": this network sees pictures of 320 pixels alone',
+            r'dims.width = "300": this network takes only pictures of 320 px',
             id="an-ssd-of-another-size",
         ),
         pytest.param(

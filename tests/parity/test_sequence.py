@@ -241,7 +241,9 @@ class Strided(nn.Module):
             r"lengths is float32\[batch\]; expected int64",
             id="lengths-not-whole",
         ),
-        pytest.param(Strided(), MASKED, "which steps count is not known", id="mask-of-another-length"),
+        pytest.param(
+            Strided(), MASKED, "the lengths of the sequences are not known", id="mask-of-another-length"
+        ),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(module: nn.Module, inputs: dict[str, str], says: str) -> None:

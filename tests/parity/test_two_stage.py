@@ -289,7 +289,7 @@ def test_the_files_name_tells_the_variant(faster: tuple[Job, Bundle, Any], tmp_p
     model, _ = build_model(Job.from_document(document, folder=job.folder, source="test"))
     assert len(model.contract.classes) == CLASSES
     (tmp_path / "fasterrcnn_resnet18_fpn-258fb6c6.pth").rename(tmp_path / "best.pth")
-    with pytest.raises(JobError, match=r"the name best.pth tells no variant: give model.variant"):
+    with pytest.raises(JobError, match=r"the file name best.pth names no detector: give model.variant"):
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 

@@ -1,1 +1,1 @@
-"""torch's side of a model: the families that build it, the heads of its tasks, and what they share."""
+"""Everything that builds a PyTorch model for export: families, the heads of tasks, and what they share."""

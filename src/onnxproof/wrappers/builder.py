@@ -1,4 +1,5 @@
-"""The user's callable that makes a module: ``package.module:callable`` or ``file.py:callable``."""
+"""Finds and calls the user's function that makes a module: ``package.module:callable`` or
+``file.py:callable``."""
 
 import importlib
 import importlib.util
@@ -12,18 +13,20 @@ from onnxproof.usercode import user_code, users_place
 
 
 def build_with(reference: str, folder: Path, kwargs: Mapping[str, Any]) -> Any:
-    """What the builder of that name makes. Raises JobError as ``load_builder``, UserCodeError if the
-    builder raises."""
+    """Call the builder of that name with ``kwargs`` and return what it makes.
+
+    Raises JobError as ``load_builder`` does, UserCodeError if the builder raises.
+    """
     builder = load_builder(reference, folder)
     with user_code(f'model.builder = "{reference}"'):
         return builder(**kwargs)
 
 
 def load_builder(reference: str, folder: Path) -> Any:
-    """The callable that ``package.module:callable`` or ``file.py:callable`` names.
+    """Return the callable that ``package.module:callable`` or ``file.py:callable`` names.
 
-    A file is relative to ``folder``. Raises JobError if there is none, UserCodeError if importing it
-    raises.
+    A file's path is relative to ``folder``. Raises JobError if the module, the file or the attribute does
+    not exist, or if the attribute is no callable; UserCodeError if importing raises.
     """
     place, colon, attribute = reference.partition(":")
     if not colon or not place or not attribute:
@@ -35,7 +38,7 @@ def load_builder(reference: str, folder: Path) -> Any:
             source = _import_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
         except (ImportError, OSError) as error:
             if users_place(error) is not None:
-                raise  # not the builder itself is missing, but something that it needs
+                raise  # The builder was found, but something that it imports was not.
             raise JobError(f'model.builder = "{reference}" cannot be imported: {error}') from error
         try:
             found: Any = source
@@ -56,7 +59,7 @@ def _import_file(file: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickles look their module up by name.
+    # Dataclasses and pickle find a class's module by its name in sys.modules.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -1,7 +1,7 @@
-"""Which model families there are: ours, one file each in families/, and those of other packages.
+"""Lists the model families: ours, one file each in families/, and those of other packages.
 
 Another package offers a family through an entry point of the group ``onnxproof.families``; docs/families.md
-shows one. Nothing here imports a family.
+shows one. This module imports no family.
 """
 
 import ast
@@ -24,9 +24,9 @@ GROUP = "onnxproof.families"
 class FamilyEntry:
     """A family that a package offers.
 
-    ``reference`` is where its object is, "module:attribute". ``distribution`` is the name and version of the
-    package that brings it; it is None for our own families. ``summary`` is the first line of the module's
-    documentation. ``problem`` says why the family cannot be used; it is empty if nothing is known against it.
+    ``reference`` says where the family's object is, as "module:attribute". ``distribution`` is the name and
+    version of the package that contains it; it is None for our own families. ``summary`` is the first line of
+    the module's docstring. ``problem`` says why the family cannot be used; it is empty if no reason is known.
     """
 
     name: str
@@ -37,30 +37,30 @@ class FamilyEntry:
 
     @property
     def origin(self) -> str:
-        """Who brings the family and where it is, as errors name it."""
+        """The package that contains the family and where its object is, as errors name them."""
         return f"{self.distribution or 'onnxproof'} ({self.reference})"
 
 
 def offered_families() -> tuple[FamilyEntry, ...]:
-    """All families that are offered, sorted by name; without summaries.
+    """All families that are offered, sorted by name, without their summaries.
 
-    Two packages may offer one of the same name: then both entries say so in ``problem``.
+    If two packages offer families of the same name, ``problem`` says so in both entries.
     """
     entries = sorted((*_our_entries(), *_foreign_entries()), key=lambda entry: entry.name)
     return tuple(_refuse_doubles(entry, entries) for entry in entries)
 
 
 def describe(entry: FamilyEntry) -> FamilyEntry:
-    """The entry with its summary, which is read from the module's file without importing it.
+    """The entry with its summary, which is read from the module's file without importing the module.
 
-    If there is no such file, that is the entry's ``problem``.
+    If the file does not exist or cannot be read, ``problem`` says so.
     """
     if entry.problem:
         return entry
     module = entry.reference.partition(":")[0].strip()
     try:
         return replace(entry, summary=_first_line(module))
-    # Another package's finder or file may raise anything, and must not hide the other families.
+    # Another package's import hooks or file may raise anything. That must not hide the other families.
     except Exception as error:  # noqa: BLE001
         return replace(entry, problem=f"{module} cannot be read: {type(error).__name__}: {error}")
 
@@ -77,7 +77,7 @@ def _foreign_entries() -> Iterator[FamilyEntry]:
         if not points:
             continue
         name, version = _metadata(distribution, "Name"), _metadata(distribution, "Version")
-        # Of two installations of one package, Python imports the first.
+        # If a package is installed twice, Python imports the first.
         key = re.sub(r"[-_.]+", "-", name).lower()
         if key and key in seen:
             continue
@@ -87,9 +87,9 @@ def _foreign_entries() -> Iterator[FamilyEntry]:
 
 
 def _points(distribution: Distribution) -> tuple[EntryPoint, ...]:
-    """The distribution's entry points of our group.
+    """The distribution's entry points of our group. Returns () if they cannot be read.
 
-    Empty if its entry points cannot be read, for any installed package may have a damaged file.
+    Any installed package may have a damaged file, and that must not stop us.
     """
     try:
         return tuple(point for point in distribution.entry_points if point.group == GROUP)
@@ -98,7 +98,7 @@ def _points(distribution: Distribution) -> tuple[EntryPoint, ...]:
 
 
 def _metadata(distribution: Distribution, key: str) -> str:
-    """A line of the distribution's metadata. Empty if it is missing or cannot be read."""
+    """The value of a key of the distribution's metadata. Returns "" if it is missing or cannot be read."""
     try:
         metadata = distribution.metadata
         return str(metadata[key]) if key in metadata else ""
@@ -123,7 +123,7 @@ def _refuse_doubles(entry: FamilyEntry, entries: list[FamilyEntry]) -> FamilyEnt
 
 
 def _first_line(module: str) -> str:
-    """The first line of a module's documentation. Empty if the module is no Python file."""
+    """The first line of a module's docstring. Returns "" if it has none or if it is no Python file."""
     file = _find(module)
     if file.suffix != ".py":
         return ""
@@ -132,10 +132,11 @@ def _first_line(module: str) -> str:
 
 
 def _find(module: str) -> Path:
-    """The file of a module, or the folder of a package without one. ModuleNotFoundError if it is nowhere.
+    """The file of a module, or the folder of a package that has no file.
 
-    ``importlib.util.find_spec`` imports the packages around a module. So it is asked for the outermost
-    package alone; the inner ones are looked for in the folders of the package around them.
+    ``importlib.util.find_spec`` would import the packages that contain the module. So we call it for the
+    outermost package only, and search the folders of each package for the next one. Raises
+    ModuleNotFoundError if the module does not exist.
     """
     name, *inner = module.split(".")
     spec = importlib.util.find_spec(name)
@@ -147,7 +148,7 @@ def _find(module: str) -> Path:
         name = f"{name}.{part}"
         packages = [folder / part for folder in folders if (folder / part).is_dir()]
         regular = [package / "__init__.py" for package in packages if (package / "__init__.py").is_file()]
-        # Python's own order: a package, then a module, then folders without an __init__.py.
+        # Python's own order: a package, a module, then a folder without an __init__.py.
         found = regular or [path for folder in folders for path in sorted(folder.glob(f"{part}.*"))]
         if not found and not packages:
             raise ModuleNotFoundError(f"there is no module {name}", name=name)

@@ -1,4 +1,5 @@
-"""What the heads of whole inputs share: one row of class scores, as logits or as probabilities."""
+"""Shared by the heads classification and multilabel: one row of class scores for each input, as logits or as
+probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +15,11 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class ClassScores(nn.Module):
-    """A module that returns logits [b, C] among others: these alone, or the probabilities that
-    ``activation`` makes of them."""
+    """Returns only the logits [b, C] of a module that returns a flat tuple, or their probabilities.
+
+    ``position`` is the place of the logits in that tuple. ``activation`` turns them into probabilities; if
+    it is None, the logits are returned.
+    """
 
     def __init__(self, module: nn.Module, position: int, activation: Activation | None) -> None:
         super().__init__()
@@ -33,8 +37,8 @@ class ClassScores(nn.Module):
 class ClassScoresHead:
     """The head of a task that decides from one row of class scores.
 
-    ``probabilities`` turns logits [b, C] into probabilities. ``reading`` makes the
-    task's reading from the output's name, how it is decoded, ``[validate]`` and the number of classes.
+    ``probabilities`` turns logits [b, C] into probabilities. ``reading`` makes the task's reading from the
+    output's name, the value of ``wrapper.decode``, the job's table ``[validate]`` and the number of classes.
     """
 
     name: str
@@ -43,14 +47,16 @@ class ClassScoresHead:
     decodes: tuple[str, ...] = ("none", "probabilities")
 
     def activation(self, decode: str) -> Activation | None:
-        """What the graph does to the logits. None if it leaves them."""
+        """The function that the graph applies to the logits. Returns None if it applies none."""
         return None if decode == "none" else self.probabilities
 
     def behind(
         self, module: nn.Module, logits: TensorSpec, count: int, decode: str, validation: ValidateTable
     ) -> Headed:
-        """``module`` returns the scores that ``decode`` asks for; ``logits`` is the output that they replace
-        and ``count`` the number of classes."""
+        """The contract's part for a ``module`` that already returns the scores that ``decode`` names.
+
+        ``logits`` describes the network's logits, and ``count`` is the number of classes.
+        """
         name, each, unit = ("logits", "logit", "")
         if decode == "probabilities":
             name, each, unit = ("probabilities", "probability", "probability")
@@ -62,7 +68,7 @@ class ClassScoresHead:
         )
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """The module's only output of logits [b, C], or the one that is named so."""
+        """Put the head behind a module with one output of logits [b, C], or with one of that name."""
         chosen = find_logits(bare, self.name, ("batch", "classes"))
         module = ClassScores(bare.module, chosen, self.activation(decode))
         logits = bare.outputs[chosen]

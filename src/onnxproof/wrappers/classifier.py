@@ -1,5 +1,4 @@
-"""What all picture classifiers share: the picture's stage, a network that ends in class scores, the head of
-the task, and the contract of the file."""
+"""Shared by the families of picture classifiers: the input stage, the network, the head, and the contract."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -22,32 +21,34 @@ DEFAULT_DIMS = {
     "height": Dim("height", 224, 224),
     "width": Dim("width", 224, 224),
 }
-"""224 x 224 pixels is the size that ImageNet's classifiers are trained at."""
+"""224 x 224 px is the size at which most ImageNet classifiers are trained."""
 
 HEADS: Mapping[str, ClassScoresHead] = {head.name: head for head in (classification.HEAD, multilabel.HEAD)}
 
 
 class Library(Protocol):
-    """Where classifiers come from by name. ``name`` is the family's."""
+    """A library that makes classifiers by name. ``name`` is the name of its family."""
 
     name: str
 
     def knows(self, variant: str) -> bool:
-        """Whether there is a classifier of that name."""
+        """Whether the library has a classifier of that name."""
 
     def close_to(self, variant: str) -> tuple[str, ...]:
-        """A few names like this one."""
+        """Up to three names of classifiers that are similar to this one."""
 
     def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
-        """The name of the last layer's weight, [C, ...], in a checkpoint. None if there is none."""
+        """The name of the last layer's weight [C, ...] in a checkpoint. Returns None if it has none."""
 
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
-        """The network with random weights: pictures [b, 3, H, W] to logits [b, C]."""
+        """A network with random weights that turns pictures [b, 3, H, W] into logits [b, C]."""
 
 
 class ClassifierInference(nn.Module):
-    """The network with its input stage in front. ``activation`` makes probabilities of its logits; it is None
-    if the graph leaves them."""
+    """The network with its input stage in front.
+
+    ``activation`` turns the logits into probabilities; if it is None, the logits are returned.
+    """
 
     def __init__(self, network: nn.Module, stage: PictureInput, activation: Activation | None) -> None:
         super().__init__()
@@ -56,13 +57,13 @@ class ClassifierInference(nn.Module):
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        """Pictures to logits or probabilities, float [b, C]."""
+        """Turn pictures into logits or probabilities, float [b, C]."""
         logits: Tensor = self.network(self.stage(input))
         return logits if self.activation is None else self.activation(logits)
 
 
 def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) -> WrappedModel:
-    """The wrapped model that the job asks for. Raises as ``Family.build`` does."""
+    """Build the wrapped model that the job describes. Raises as ``Family.build`` does."""
     if checkpoint is None:
         raise JobError(f"model.checkpoint is missing: the family {library.name} reads a trained checkpoint")
     batch, height, width = dims_of(job, DEFAULT_DIMS)
@@ -86,7 +87,7 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:
-    """The job's variant, or the one that the checkpoint's file is named after (resnet18-f37072fd.pth)."""
+    """The job's variant. If it has none, the one in the checkpoint's file name (resnet18-f37072fd.pth)."""
     given = job.model.variant
     if given is None:
         stem = checkpoint.file.stem
@@ -94,8 +95,8 @@ def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:
             if library.knows(name):
                 return name
         raise JobError(
-            f"the name {checkpoint.file.name} tells no variant: give model.variant, a classifier's name "
-            "such as resnet18"
+            f"the file name {checkpoint.file.name} names no classifier: give model.variant, a classifier's "
+            "name such as resnet18"
         )
     if not library.knows(given):
         close = library.close_to(given)
@@ -110,7 +111,7 @@ def _load_network(
     head = library.head_of(variant, checkpoint.state_dict)
     if head is None:
         raise CheckpointError(
-            f"{checkpoint.file} has no tensor of a last layer, [classes, ...]: it is no {variant}; "
+            f"{checkpoint.file} has no weight of a last layer, [classes, ...], so it is no {variant}: "
             "is model.variant right?"
         )
     num_classes = int(checkpoint.state_dict[head].shape[0])
@@ -131,7 +132,9 @@ def _load_network(
 
 
 def last_weight(state_dict: Mapping[str, Tensor]) -> str | None:
-    """The name of the last weight with an axis for classes and one for features, in the order of the
-    checkpoint. None if there is none."""
+    """The name of the checkpoint's last weight that has two axes or more, classes and features.
+
+    Returns None if there is no such weight.
+    """
     names = [name for name, tensor in state_dict.items() if name.endswith("weight") and tensor.ndim >= 2]
     return names[-1] if names else None

@@ -1,4 +1,4 @@
-"""What a family is: an object that builds a wrapped model, with the contract of its file, from a job."""
+"""Defines a family: an object that builds, from a job, a wrapped model and the contract of its file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Checkpoint:
 class WrappedModel:
     """A model in its inference wrapper, in evaluation mode and float32, and the contract of its file.
 
-    ``module`` takes the inputs in order and returns one tensor or a tuple, in the order of the contract's
-    outputs. ``traced`` says why TorchScript has to capture the model; it is None if torch.export may try.
-    ``notes`` say what is odd in the weights.
+    ``module`` takes the contract's inputs in order. It returns one tensor, or a tuple in the order of the
+    contract's outputs. If only TorchScript can capture the model, ``traced`` says why; otherwise it is None.
+    ``notes`` say what is unusual in the weights.
     """
 
     module: nn.Module
@@ -49,7 +49,7 @@ class WrappedModel:
 def decode_of(job: Job, *choices: str) -> str:
     """The job's ``wrapper.decode``. "auto" means the first of the family's ``choices``.
 
-    Raises JobError if it is none of them.
+    Raises JobError if the job's value is not one of them.
     """
     wanted = job.wrapper.decode
     if wanted == "auto":
@@ -63,9 +63,9 @@ def decode_of(job: Job, *choices: str) -> str:
 
 
 def task_of(job: Job, *choices: str) -> str:
-    """The job's ``model.task``, or the first of the family's ``choices`` if the job names none.
+    """The job's ``model.task``. If the job names no task, the first of the family's ``choices``.
 
-    Raises JobError if it is none of them.
+    Raises JobError if the job's value is not one of them.
     """
     wanted = job.model.task
     if wanted is None:
@@ -79,7 +79,7 @@ def task_of(job: Job, *choices: str) -> str:
 
 
 def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
-    """The dims in the order of ``defaults``: the job's, or the default if the job does not name the dim.
+    """The dims in the order of ``defaults``. A dim that the job does not declare has its default sizes.
 
     Raises JobError if the job names a dim that is not among ``defaults``.
     """
@@ -90,23 +90,23 @@ def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
 
 
 class TellsMargins(Protocol):
-    """A wrapped module that can also return what decisions hang on and its outputs leave out.
+    """A wrapped module that can also return values that decisions depend on and its outputs do not contain.
 
-    ``forward_with_margins`` returns the outputs as ``forward`` does and, by the name of a label field,
-    the score's lead over the next class (same shape as the labels).
+    ``forward_with_margins`` returns what ``forward`` returns, and a dict of margins. For a label field the
+    margin is the score's lead over the next class, in the labels' shape; its key is the field's name.
     """
 
     def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """Outputs, and margins by field name."""
+        """Return the outputs, and the margins by name."""
 
 
 class Family(Protocol):
-    """Builds models of one kind. ``name`` is what jobs call it. docs/families.md shows how to write one."""
+    """Builds models of one kind. Jobs name it by ``name``. docs/families.md shows how to write one."""
 
     name: str
 
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
-        """The wrapped model that the job asks for.
+        """Build the wrapped model that the job describes.
 
         ``checkpoint`` is None if the job names none. Raises JobError if the job does not fit the family,
         CheckpointError if the checkpoint does not fit the model.

@@ -1,4 +1,4 @@
-"""A module with its outputs in a flat tuple, and what those outputs are."""
+"""Turns any module into one that returns a flat tuple of tensors, and finds out what these are."""
 
 import dataclasses
 import inspect
@@ -16,13 +16,14 @@ from onnxproof.usercode import no_exit, told
 from onnxproof.wrappers.family import Outputs
 
 SINGLE_OUTPUT = "output"
-"""The name of a module's only output. Several outputs without names are called this and their position."""
+"""The name of a module's only output. Of several without names, each is called this and its position:
+``output_0``, ``output_1``."""
 
 PROBE_SEED = 0
 
 
 class Flattened(nn.Module):
-    """A module with its inputs in the job's order and its outputs in a flat tuple.
+    """A module that takes its inputs in the job's order and returns its outputs in a flat tuple.
 
     An input whose name is one of ``forward``'s parameters is passed by name, others by position.
     """
@@ -43,10 +44,12 @@ class Flattened(nn.Module):
         return tuple(tensor.detach() if tensor.requires_grad else tensor for tensor in found)
 
     def names(self, inputs: Sequence[Tensor]) -> tuple[str, ...]:
-        """The outputs' names, from a run on example inputs."""
+        """The outputs' names, found by running the module on ``inputs``."""
         found = tuple(name for name, _ in flatten(self._call(inputs)))
         if not found:
-            raise JobError("the module returns no tensor, so there is nothing to export")
+            raise JobError(
+                "the module returns no tensor, so there is nothing to export: return one from forward"
+            )
         return found
 
     def _call(self, inputs: Sequence[Tensor]) -> Any:
@@ -60,10 +63,10 @@ class Flattened(nn.Module):
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested dicts, dataclasses, tuples and lists, each with its name.
+    """The tensors in nested dicts, dataclasses, tuples and lists, each with a name.
 
-    Keys and field names are joined by "_". Members of a sequence are numbered. A lone tensor is called
-    ``output``. Whatever is not a tensor, such as None, is left out.
+    A name consists of keys, field names and positions in a sequence, joined by "_". A tensor that is returned
+    alone is called ``output``. Values that are not tensors, such as None, are left out.
     """
     if isinstance(value, Tensor):
         yield name or SINGLE_OUTPUT, value
@@ -84,15 +87,20 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 def describe_outputs(
     flattened: Flattened, inputs: Sequence[TensorSpec], dims: Sequence[Dim]
 ) -> tuple[TensorSpec, ...]:
-    """The module's outputs, found by running it at the smallest sizes and with each free dim made larger.
+    """The specs of the module's outputs, found by running the module.
 
-    An output's axis that keeps its size is fixed. One that is as long as one dim is named after that dim;
-    any other is named after the output. Raises JobError if the module does not run on the inputs, or if it
-    returns another number of tensors or of axes at another size.
+    It is run at the smallest sizes, and again with each free dim one step larger. An output's axis is
+
+    - fixed, if its size never changes;
+    - named after a dim, if it changes with that dim alone and has its size;
+    - named after the output and its position, otherwise.
+
+    Raises JobError if the module does not run on the inputs, or if the number of tensors or of axes depends
+    on the sizes.
     """
     free = [dim for dim in dims if not dim.fixed]
     smallest = {dim.name: dim.min for dim in dims}
-    # Each free dim is made larger alone, so that what follows it is told from what follows another.
+    # Only one dim is larger in each run, which shows the axes that depend on that dim.
     runs = [smallest, *({**smallest, dim.name: dim.min + dim.multiple} for dim in free)]
     try:
         with torch.no_grad(), no_exit("the module's forward"):
@@ -101,13 +109,13 @@ def describe_outputs(
     except RequestError:
         raise
     except Exception as error:
-        # The module's own code runs here: any type at all.
+        # The module's own code runs here, and may raise any type.
         reason = told(error)
         listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
         raise JobError(f"the module does not run on the declared inputs ({listed}): it {reason}") from error
     if any(len(form) != len(names) for form in forms):
         raise JobError(
-            f"the module returns {len(names)} tensors or another number, depending on its inputs' sizes: "
+            f"the module returns {len(names)} tensors at the smallest sizes, another number at larger ones: "
             "an ONNX file always returns the same number"
         )
     return tuple(
@@ -125,10 +133,14 @@ def _probe(inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[Tenso
 
 
 def _output_spec(name: str, forms: Sequence[tuple[str, tuple[int, ...]]], free: Sequence[Dim]) -> TensorSpec:
-    """The spec of an output from its forms: at the smallest sizes, and with each free dim made larger."""
+    """The spec of an output. ``forms`` are its dtype and shape at the smallest sizes, then with each free dim
+    one step larger."""
     (dtype, smallest), *larger = forms
     if any(len(shape) != len(smallest) for _, shape in larger):
-        raise JobError(f"the number of axes of the output {name} depends on the inputs' sizes")
+        raise JobError(
+            f"the number of axes of the output {name} depends on the inputs' sizes, and ONNX cannot declare "
+            "that: return a tensor with a fixed number of axes"
+        )
     axes: list[int | str] = []
     for position, size in enumerate(smallest):
         followed = [dim for dim, (_, shape) in zip(free, larger, strict=True) if shape[position] != size]

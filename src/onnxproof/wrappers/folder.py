@@ -1,8 +1,8 @@
-"""The files beside a checkpoint in the tutorials' folder layout.
+"""Reads the files beside a checkpoint in the tutorials' folder layout.
 
-``*-colormap.json`` is ``{"items": [{"label", "color"}]}`` with colours as RGB in [0, 1];
-``*-classes.json`` is a list of names instead, for models whose classes need no colours;
-``norm_stats.json`` is ``{"mean", "std_dev"}``, per channel of an input in [0, 1].
+- ``*-colormap.json`` is ``{"items": [{"label", "color"}]}``, with colours as RGB in [0, 1].
+- ``*-classes.json`` takes its place for classes that need no colours. It is a list of names.
+- ``norm_stats.json`` is ``{"mean", "std_dev"}``, with a value for each channel of an input in [0, 1].
 """
 
 import colorsys
@@ -17,12 +17,12 @@ from onnxproof.errors import CheckpointError
 Channels = tuple[float, float, float]
 
 HUE_STEP = (5**0.5 - 1) / 2
-"""The step from one class's hue to the next, as a share of the colour circle. With the golden ratio the hues
-stay far apart however many there are."""
+"""The step from one class's hue to the next, as a share of the colour circle. A step of the golden ratio
+keeps the hues apart for any number of classes."""
 
 
 def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
-    """Classes from their names. Each gets a bright colour that differs from the others'."""
+    """Classes of these names. Each gets a bright colour of its own."""
     classes = []
     for index, name in enumerate(names):
         shares = colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1)
@@ -32,19 +32,22 @@ def name_classes(names: Sequence[str]) -> tuple[ClassInfo, ...]:
 
 
 def number_classes(count: int) -> tuple[ClassInfo, ...]:
-    """Classes without names: each is called by its number."""
+    """Classes that have no names. Each is named after its index."""
     return name_classes([str(index) for index in range(count)])
 
 
 def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
-    """The classes in the folder's colormap or list of classes, in order. None if it has neither."""
+    """The classes in the folder's colormap or list of classes, in order. Returns None if it has neither.
+
+    Raises CheckpointError if the folder holds several of these files, or one that cannot be read.
+    """
     files = sorted({*folder.glob("*colormap.json"), *folder.glob("*classes.json")})
     if not files:
         return None
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise CheckpointError(
-            f"{folder} holds {len(files)} files of classes ({names}): leave the model's own"
+            f"{folder} holds {len(files)} files of classes ({names}): leave only the model's own"
         )
     document = _read_json(files[0])
     if files[0].name.endswith("classes.json"):
@@ -60,7 +63,10 @@ def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
 
 
 def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
-    """Mean and standard deviation in the folder's norm_stats.json. None if there is no such file."""
+    """Mean and standard deviation in the folder's norm_stats.json. Returns None if there is no such file.
+
+    Raises CheckpointError if the file cannot be read.
+    """
     file = folder / "norm_stats.json"
     if not file.is_file():
         return None

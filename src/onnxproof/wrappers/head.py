@@ -1,4 +1,4 @@
-"""What a head is: it turns what a module returns into the outputs that its task reads."""
+"""Defines a head: it turns what a module returns into the outputs that its task reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from onnxproof.job import ValidateTable
 from onnxproof.tensors import Field, TensorSpec
 
 LOGITS_NAMES = ("logits", "out")
-"""What networks call their logits if they return more than one tensor of that form."""
+"""The names that find the logits among several outputs of that form."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bare:
-    """A module that has no head yet, and what is known of it.
+    """A module without a head, its inputs and its outputs.
 
     ``module`` takes ``inputs`` in order and returns a flat tuple in the order of ``outputs``. ``own`` is
-    the module as its author wrote it; a head may read attributes of it. ``classes`` are the names of the
-    classes, empty if there are none.
+    the user's module inside it; a head may read its attributes. ``classes`` are the names of the classes,
+    empty if none are given.
     """
 
     module: nn.Module
@@ -33,10 +33,10 @@ class Bare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Headed:
-    """A module with its head, and the part of the file's contract that follows from the head.
+    """A module with its head, and the part of the file's contract that the head determines.
 
-    ``reading`` says how the task reads the outputs. If decisions hang on what the outputs
-    leave out, such as the lead of a label over the next class, ``module`` also has the method
+    ``reading`` says how the task reads the outputs. If decisions depend on values that the outputs do not
+    contain, such as a label's lead over the next class, ``module`` also has the method
     ``forward_with_margins`` (``TellsMargins`` in wrappers/family.py).
     """
 
@@ -47,9 +47,9 @@ class Headed:
 
 
 class Head(Protocol):
-    """One task's head: a file in wrappers/heads/ that is named after the task and holds a ``HEAD``.
+    """The head of one task, the object ``HEAD`` of a file in wrappers/heads/ that is named after the task.
 
-    ``decodes`` are the values of ``wrapper.decode`` that the head knows; "auto" means the first.
+    ``decodes`` are the values of ``wrapper.decode`` that the head accepts; "auto" means the first.
     """
 
     @property
@@ -58,20 +58,20 @@ class Head(Protocol):
 
     @property
     def decodes(self) -> tuple[str, ...]:
-        """How far the graph may go from the module's outputs toward decisions."""
+        """The values of ``wrapper.decode``: how much of the decoding may be in the graph."""
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module. ``decode`` is one of ``decodes``.
 
-        ``validation`` says where decisions are cut. Raises JobError if the module does not return what the
-        task needs, or if the classes' names do not fit its outputs.
+        ``validation`` has the thresholds of the decisions. Raises JobError if the module does not return
+        what the task needs, or if the number of classes is not that of its outputs.
         """
 
 
 def attach_head(head: Head, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
     """Put a head behind a module; ``decode`` may be "auto".
 
-    Raises JobError if the head does not know ``decode``, and as ``Head.attach``.
+    Raises JobError if the head does not accept ``decode``, and as ``Head.attach`` does.
     """
     if decode != "auto" and decode not in head.decodes:
         there = "there is" if len(head.decodes) == 1 else "there are"
@@ -84,8 +84,8 @@ def attach_head(head: Head, bare: Bare, decode: str, validation: ValidateTable) 
 def find_logits(bare: Bare, task: str, axes: Sequence[str]) -> int:
     """The position of the output that holds the class logits.
 
-    ``axes`` are what the task calls their axes; the one called "classes" must have a fixed size. Raises
-    JobError if no output or more than one fits, or if the number of classes is not that of ``bare.classes``.
+    ``axes`` are the names of the logits' axes, for messages. The size of the axis "classes" must be fixed.
+    Raises JobError if no output fits, if several fit, or if ``bare.classes`` are not as many as the classes.
     """
     outputs, axis = bare.outputs, axes.index("classes")
     fitting = [
@@ -102,22 +102,22 @@ def find_logits(bare: Bare, task: str, axes: Sequence[str]) -> int:
 
 
 def require_names(output: TensorSpec, axis: int, classes: Sequence[ClassInfo]) -> None:
-    """Raise JobError if classes are named, but not as many as the output's axis is long."""
+    """Raise JobError if names are given for the classes, and their number is not the size of the axis."""
     count = output.shape[axis]
     if classes and len(classes) != count:
         raise JobError(
             f"{len(classes)} classes are named, the module's output {output.name} {output} has {count}: "
-            "name each in model.classes, in the order that the model was trained with"
+            "name each of them in model.classes, in the order that the model was trained with"
         )
 
 
 def plain_field(spec: TensorSpec) -> Field:
-    """The field of an output of which nothing is known but its dtype: floats are numbers, others labels."""
+    """The field of an output of unknown meaning. Floats are continuous, all other dtypes are labels."""
     if spec.dtype.startswith("float"):
         return Field(spec.name, spec.name, "")
     return Field(spec.name, spec.name, "", kind="label")
 
 
 def listed(specs: Sequence[TensorSpec]) -> str:
-    """Tensors as errors name them."""
+    """The tensors' names and specs, as error messages list them."""
     return ", ".join(f"{spec.name}: {spec}" for spec in specs)

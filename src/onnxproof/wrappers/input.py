@@ -1,4 +1,4 @@
-"""The first stage inside the graph of a picture model: it turns the file's input into the network's."""
+"""The input stage of a picture model: the part of the graph between the file's input and the network."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,14 @@ PICTURE = "input"
 
 
 class PictureInput(nn.Module):
-    """Scale, lay out and normalise a batch of pictures, in this order:
+    """Turns a batch of pictures into the network's input, in this order:
 
-    1. uint8 becomes float; 2. ``scale``: [0, 255] is divided by 255; 3. ``channels_last``:
-    [b, H, W, 3] becomes [b, 3, H, W]; 4. (x - mean) / std for each channel.
+    1. uint8 becomes float.
+    2. With ``scale``, pixels in [0, 255] are divided by 255.
+    3. With ``channels_last``, [b, H, W, 3] becomes [b, 3, H, W].
+    4. Each channel becomes (x - mean) / std.
 
-    These are the operations, and so the numbers, of ``cjm_yolox_pytorch``'s ``YOLOXInferenceWrapper``.
+    The order is that of ``YOLOXInferenceWrapper`` in ``cjm_yolox_pytorch``, so the numbers are the same.
     """
 
     mean: Tensor
@@ -38,7 +40,7 @@ class PictureInput(nn.Module):
         self.channels_last = channels_last
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Float or uint8 [b, 3, H, W] or [b, H, W, 3] to float [b, 3, H, W]."""
+        """Turn float or uint8 [b, 3, H, W] or [b, H, W, 3] into float [b, 3, H, W]."""
         x = pictures if pictures.is_floating_point() else pictures.to(self.mean.dtype)
         if self.scale:
             x = x / 255.0
@@ -48,10 +50,10 @@ class PictureInput(nn.Module):
 
 
 def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
-    """The stage that the job's ``[wrapper]`` asks for.
+    """The input stage that the job's ``[wrapper]`` describes.
 
-    Mean and standard deviation are the job's, or those in the checkpoint's folder. Raises CheckpointError if
-    neither has them.
+    Mean and standard deviation are the job's. If the job has none, they are read from the checkpoint's
+    folder. Raises CheckpointError if they are in neither.
     """
     wrapper = job.wrapper
     mean, std = wrapper.mean, wrapper.std
@@ -80,7 +82,7 @@ def picture_spec(job: Job, batch: Dim, height: Dim, width: Dim) -> TensorSpec:
 
 
 def picture_preprocess(job: Job, height: Dim, width: Dim) -> Preprocess:
-    """What the host does to a picture before that input."""
+    """What the host does to a picture before it feeds the input."""
     return Preprocess(
         input=PICTURE,
         layout="NHWC" if job.wrapper.channels_last else "NCHW",

@@ -1,4 +1,4 @@
-"""One of a module's inputs as the one that takes pictures: its preprocessing, and its stage in the graph."""
+"""Makes one of a module's inputs take pictures: its preprocessing, and its input stage in the graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 
 UNIT, BYTE = (0.0, 1.0), (0.0, 255.0)
-"""The ranges that pixels come in."""
+"""The two ranges that pixels may have."""
 
 AS_THEY_ARE: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 """The mean and standard deviation that change nothing."""
@@ -21,9 +21,9 @@ AS_THEY_ARE: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PicturePort:
-    """One of a module's inputs as the one that takes pictures.
+    """The input of a module that takes pictures.
 
-    ``position`` is the input's place among the module's inputs. ``spec`` is the file's input there.
+    ``position`` is the input's position among the module's inputs. ``spec`` is the input of the file.
     ``stage`` turns the file's input into the module's; it is None if they are the same.
     """
 
@@ -34,7 +34,7 @@ class PicturePort:
 
 
 class StagedModule(nn.Module):
-    """A module that returns a flat tuple, with a stage before one of its inputs."""
+    """A module that returns a flat tuple, with an input stage in front of one of its inputs."""
 
     def __init__(self, module: nn.Module, position: int, stage: PictureInput) -> None:
         super().__init__()
@@ -50,11 +50,12 @@ class StagedModule(nn.Module):
 
 
 def picture_port(job: Job) -> PicturePort | None:
-    """The input that the job's ``predict.input`` names. None if it names none.
+    """The input that the job's ``predict.input`` names. Returns None if the job does not name one.
 
-    If ``[wrapper]`` asks for nothing, the job's input is the file's. Otherwise the job states what the module
-    takes before normalisation, float32 [batch, 3, height, width] in 0..1, and the file's input follows from
-    that. Raises JobError if ``predict.input`` names no input, or one that does not take pictures.
+    If ``[wrapper]`` has its defaults, the file's input is the one that the job declares. Otherwise the job
+    declares what the module takes before normalisation, float32 [batch, 3, height, width] in 0..1, and
+    ``[wrapper]`` determines the file's input. Raises JobError if the module has no input of that name, or if
+    a picture does not fit it.
     """
     if job.predict.input is None:
         asked = _asked(job.wrapper)
@@ -77,21 +78,22 @@ def picture_port(job: Job) -> PicturePort | None:
 
 
 def _asked(wrapper: WrapperTable) -> list[str]:
-    """The keys of ``[wrapper]`` that change how pictures come in and are not at their defaults."""
+    """The keys of ``[wrapper]`` for pictures whose values are not the defaults."""
     keys = ("scale_input", "channels_last", "input_dtype", "mean", "std")
     return [key for key in keys if getattr(wrapper, key) != getattr(WrapperTable(), key)]
 
 
 def _staged(own: TensorSpec, wrapper: WrapperTable) -> tuple[TensorSpec, PictureInput | None]:
-    """The file's input for the module's own, and the stage between them."""
+    """The file's input, and the input stage that turns it into the module's ``own``."""
     asked = _asked(wrapper)
     if not asked:
-        # Bytes leave no doubt; of floats the job must say whether white is 1 or 255.
+        # uint8 pixels are always in 0..255. For floats the job must say whether white is 1 or 255.
         return (replace(own, range=BYTE) if own.dtype == "uint8" and own.range is None else own), None
     if own.dtype != "float32" or _layout(own) != "NCHW" or own.range != UNIT:
         raise JobError(
             f"wrapper.{asked[0]} with the input {own.name}: {own}; expected what the module takes before "
-            'normalisation, "float32[batch, 3, height, width] in 0..1": the file\'s input follows from it'
+            'normalisation, "float32[batch, 3, height, width] in 0..1"; the file\'s input follows from '
+            "[wrapper]"
         )
     if wrapper.input_dtype == "uint8" and not wrapper.scale_input:
         raise JobError(
@@ -109,7 +111,7 @@ def _staged(own: TensorSpec, wrapper: WrapperTable) -> tuple[TensorSpec, Picture
 
 
 def _layout(spec: TensorSpec) -> str | None:
-    """The order of a picture's axes; if both orders fit, PyTorch's. None if neither fits."""
+    """The order of a picture's axes. If both orders fit, it is "NCHW". Returns None if neither fits."""
     if len(spec.shape) != 4:
         return None
     return "NCHW" if spec.shape[1] == 3 else "NHWC" if spec.shape[3] == 3 else None

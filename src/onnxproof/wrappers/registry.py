@@ -1,4 +1,4 @@
-"""A family by its name: ours, or one that another package offers."""
+"""Finds and imports a family by its name, ours or another package's."""
 
 import importlib
 from typing import Any
@@ -11,11 +11,11 @@ from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
 
 
 def get_family(name: str) -> Family:
-    """The family of that name, imported.
+    """Import and return the family of that name.
 
-    Raises JobError if there is none. Raises RequestError if two packages offer one of that name, or if it
-    is not a family; UserCodeError if importing it raises. The ``build`` of another package's family raises
-    UserCodeError in place of whatever that package's code raises.
+    Raises JobError if there is none; RequestError if two packages offer one of that name, or if the object
+    is no family; UserCodeError if importing it raises. If the code of another package's family raises in
+    ``build``, that is a UserCodeError too.
     """
     offered = offered_families()
     entry = next((entry for entry in offered if entry.name == name), None)
@@ -31,7 +31,7 @@ def get_family(name: str) -> Family:
 
 
 class _Foreign:
-    """Another package's family. Its code may raise anything; here that becomes an error for people."""
+    """Another package's family. Whatever its code raises becomes a UserCodeError."""
 
     def __init__(self, entry: FamilyEntry) -> None:
         self.name = entry.name
@@ -60,7 +60,7 @@ class _Foreign:
 
 
 def _load(reference: str) -> Any:
-    """What "module:attribute" names."""
+    """Import the object that "module:attribute" names."""
     module, _, attribute = (part.strip() for part in reference.partition(":"))
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):

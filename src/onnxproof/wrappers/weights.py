@@ -1,4 +1,4 @@
-"""Load a checkpoint's tensors into a network, refuse those that do not fit, and note what is odd in them."""
+"""Loads a checkpoint's tensors into a network, refuses those that do not fit, and notes unusual values."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,14 +10,14 @@ from onnxproof.errors import CheckpointError
 from onnxproof.wrappers.family import Checkpoint
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""The dtypes whose numbers mean the same in float32, up to rounding."""
+"""The dtypes whose values keep their meaning in float32, except for rounding."""
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-"""The dtypes that may stand in for one another if no value changes."""
+"""The dtypes that may be converted into one another if no value changes."""
 
 CODES = (
     "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "
-    "save the weights from before they were quantized, or dequantized, as float32"
+    "save the weights as float32, before they are quantized or after they are dequantized"
 )
 
 SHOWN = 3
@@ -25,10 +25,11 @@ SHOWN = 3
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice: str) -> nn.Module:
-    """The network in float32 with the checkpoint's tensors. Both must have the same names.
+    """Load the checkpoint's tensors into the network and return it in float32.
 
-    ``called`` is what the network is called in the error, ``advice`` what to do about a wrong name or
-    shape. Raises CheckpointError if names, shapes or dtypes do not fit.
+    The error message names the network ``called``, and ends with ``advice`` if a name or a shape does not
+    fit. Raises CheckpointError if the tensors' names are not the network's, or if a shape or a dtype does not
+    fit.
     """
     expected = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     state = checkpoint.state_dict
@@ -64,7 +65,10 @@ def _does_not_fit(checkpoint: Checkpoint, called: str, wrong: list[str], advice:
 
 
 def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
-    """What the tensor is and what to do, if PyTorch cannot copy it or the copy would mean something else."""
+    """What is wrong with a tensor, and what to do.
+
+    Yields nothing if PyTorch can copy the tensor into ``expected`` and its values keep their meaning.
+    """
     if tensor.is_meta:
         yield "without values (saved from the device meta)", "save the checkpoint from a model with values"
     elif tensor.is_quantized:
@@ -74,7 +78,7 @@ def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
     elif expected.is_floating_point() and tensor.is_complex():
         yield (
             _name(tensor.dtype),
-            "a float has no imaginary part; save real weights, or build the model with complex ones",
+            "a float tensor has no imaginary part; save real weights, or build the model with complex ones",
         )
     elif expected.is_floating_point():
         if tensor.dtype not in FLOATS:
@@ -92,13 +96,13 @@ def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
 
 
 def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Whether each number is the same in the other dtype. NaN is the same as NaN."""
+    """Whether every value is the same in the other dtype. NaN counts as the same as NaN."""
     there = tensor.to(dtype).to(tensor.dtype)
     return bool(((there == tensor) | (there.isnan() & tensor.isnan())).all())
 
 
 def notes_on(state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """What a user should know of weights that load: what rounds, what is not finite, what is all zero."""
+    """Notes on weights that load: tensors that are rounded, not finite, or zero throughout."""
     floats = {name: tensor for name, tensor in state.items() if tensor.dtype in FLOATS}
     return tuple(note for look in (_rounded, _not_finite, _zero) for note in look(floats))
 
@@ -123,7 +127,11 @@ def _not_finite(floats: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def _zero(floats: Mapping[str, Tensor]) -> Iterator[str]:
-    """Biases and means are often zero. A weight with two axes or more, or every tensor, seldom is."""
+    """Note weights that are zero throughout.
+
+    Only tensors of two axes or more are looked at, because biases and means are often zero. If the checkpoint
+    has none of these, all its tensors are.
+    """
     weights = {name: tensor for name, tensor in floats.items() if tensor.ndim >= 2} or floats
     zero = [name for name, tensor in weights.items() if tensor.numel() and not bool(tensor.any())]
     if zero and len(zero) == len(weights):
@@ -133,7 +141,7 @@ def _zero(floats: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def _tensors(names: list[str]) -> str:
-    """The subject and the verb of a note."""
+    """The subject and verb of a note on these tensors."""
     return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors ({_names(names)}) are"
 
 

@@ -1,4 +1,4 @@
-"""Any module as a model: its outputs found out, the head of a task behind it, a picture's stage before it."""
+"""Wraps any module: finds out its outputs, puts a task's head behind it and an input stage in front."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_p
 from onnxproof.wrappers.weights import notes_on
 
 DEFAULT_TASK = "raw"
-"""What a module's outputs mean if nobody says."""
+"""The task of a module if the job names none."""
 
 ANY_MODULE = "module"
-"""The family of a module that no family knows."""
+"""The name of the family for any module."""
 
 
 def wrap_module(
@@ -36,14 +36,14 @@ def wrap_module(
     picture: PicturePort | None = None,
     validation: ValidateTable = ValidateTable(),  # noqa: B008
 ) -> WrappedModel:
-    """A module with the contract of its file, which is found by running it at a few sizes.
+    """Wrap a module, and find out the contract of its file by running it at a few sizes.
 
-    ``inputs`` are in the order of the module's ``forward``. ``task`` names the head that is put behind it;
-    wrappers/heads/ says what each needs of the module, and what its ``decode`` may be. ``name`` is the
-    contract's. Outputs that the
-    head does not need are left out of the file. ``picture`` says which input takes pictures. ``validation``
-    says where decisions are cut. Raises JobError if the inputs do not fit the module, or if its outputs or
-    ``classes`` do not fit the task.
+    ``inputs`` are in the order of the module's ``forward``. ``name`` is the contract's. ``task`` names the
+    head that is put behind the module; each file of wrappers/heads/ says what its head needs of the module
+    and which values of ``decode`` it accepts. Outputs that the head does not need are left out of the file.
+    ``picture`` says which input takes pictures. ``validation`` has the thresholds of the decisions.
+
+    Raises JobError if the inputs do not fit the module, or if its outputs or ``classes`` do not fit the task.
     """
     if task not in _tasks():
         raise JobError(
@@ -87,10 +87,10 @@ def wrap_module(
 
 
 def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:
-    """A module as the job's tables ask for it.
+    """Wrap a module as the job's tables describe.
 
-    The classes are the job's, else those in the files beside the checkpoint. Raises JobError as
-    ``wrap_module`` does, and if ``predict.input`` names no input that takes pictures.
+    The classes are the job's. If it names none, they are read from the files beside the checkpoint. Raises
+    JobError as ``wrap_module`` does, and if a picture does not fit the input that ``predict.input`` names.
     """
     classes: tuple[ClassInfo, ...] | None = None
     if job.model.classes is not None:
@@ -111,5 +111,5 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
 
 
 def _tasks() -> tuple[str, ...]:
-    """The tasks that have a head, the default one first."""
+    """The names of the tasks that have a head. The default task is the first."""
     return DEFAULT_TASK, *(name for name in head_names() if name != DEFAULT_TASK)

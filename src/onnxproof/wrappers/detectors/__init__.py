@@ -1,1 +1,1 @@
-"""torchvision's detectors in their inference wrappers."""
+"""The inference wrappers of torchvision's detectors."""

@@ -1,4 +1,4 @@
-"""RetinaNet, FCOS and SSD of torchvision in their inference wrappers: with NMS in the graph, or raw heads."""
+"""The inference wrappers of torchvision's RetinaNet, FCOS and SSD: with NMS in the graph, or raw heads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,23 +17,23 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 
 HEADS: Mapping[type[nn.Module], HeadName] = {RetinaNet: "retinanet", FCOS: "fcos", SSD: "ssd"}
-"""What the task calls each kind of head (runtime/readings/anchors.py)."""
+"""The name of each kind of head in a reading (runtime/readings/anchors.py)."""
 
 HEAD_OUTPUTS = ("cls_logits", "bbox_regression", "bbox_ctrness")
-"""torchvision's names of what a head returns, in the order in which the wrapper does; FCOS alone has the
-last."""
+"""torchvision's names for a head's outputs, in the order in which the wrapper returns them. Only FCOS has the
+last one."""
 
 PROBE_SIDE = 1024
-"""Pixels of the square picture at which each level's reduction is read: a multiple of all of them."""
+"""Side in px of the square picture from which each level's reduction is read. Every reduction divides it."""
 
 CHECK_SIDES = (96, 224, 800)
-"""Pixels of the pictures that the reductions are tried on: neither is a multiple of them all."""
+"""Sides in px of the pictures on which the reductions are tried. None is a multiple of all reductions."""
 
 
 class RawHeads(nn.Module):
-    """Backbone and head of a RetinaNet, an FCOS or an SSD with the input stage in front.
+    """The backbone and the head of a RetinaNet, an FCOS or an SSD, with the input stage in front.
 
-    No shape depends on the data, and no anchor is in the graph.
+    No shape in the graph depends on the picture's content, and the graph makes no anchors.
     """
 
     def __init__(self, network: Any, stage: PictureInput) -> None:
@@ -43,16 +43,16 @@ class RawHeads(nn.Module):
         self.head: nn.Module = network.head
 
     def forward(self, input: Tensor) -> Outputs:
-        """Pictures to logits [b, n, C], deltas [b, n, 4] and, of an FCOS, centerness [b, n, 1]."""
+        """Turn pictures into logits [b, n, C], deltas [b, n, 4] and, for FCOS, centerness [b, n, 1]."""
         found = self.head(_feature_maps(self.backbone(self.stage(input))))
         return tuple(found[name] for name in HEAD_OUTPUTS if name in found)
 
 
 class OneStageInference(nn.Module):
-    """A RetinaNet, an FCOS or an SSD with its input stage in front, for one picture, NMS included.
+    """A RetinaNet, an FCOS or an SSD, NMS included, with its input stage in front. It takes one picture.
 
-    Returns ``boxes`` [n, 4] (x0, y0, x1, y1, input pixels), ``labels`` int64 [n] and ``scores`` [n], in the
-    order of the scores.
+    Returns ``boxes`` [n, 4] (x0, y0, x1, y1, input pixels), ``labels`` int64 [n] and ``scores`` [n], sorted
+    by score, the highest first.
     """
 
     def __init__(self, network: Any, stage: PictureInput) -> None:
@@ -62,17 +62,21 @@ class OneStageInference(nn.Module):
         network.transform = SteadyTransform.of(network.transform)
 
     def forward(self, input: Tensor) -> Outputs:
-        """One picture to what is detected in it."""
+        """Detect the objects in one picture."""
         (found,) = self.network([self.stage(input)[0]])
         return found["boxes"], found["labels"], found["scores"]
 
     def forward_with_margins(self, input: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``, and the candidates: pairs of an anchor and a class before the top-k cut and NMS.
+        """Return what ``forward`` returns, and the candidates: the pairs of an anchor and a class before the
+        top-k cut and NMS.
 
-        Pairs that score less than half of the threshold are left out. For each other pair there are
-        ``candidate_boxes`` [m, 4] (input pixels), ``candidate_scores`` [m], ``candidate_labels`` int64 [m],
-        ``candidate_groups`` int64 [m] (the level, of an SSD the class, in which the top-k cut takes place)
-        and ``candidate_ids`` int64 [m] (the number of the pair).
+        Pairs that score less than half of the threshold are left out. The others have
+
+        - ``candidate_boxes`` [m, 4], in input pixels, and ``candidate_scores`` [m];
+        - ``candidate_labels`` int64 [m], the class;
+        - ``candidate_groups`` int64 [m], the group in which the top-k cut takes place: the level, or for SSD
+          the class;
+        - ``candidate_ids`` int64 [m], the number of the pair.
         """
         with recorded_calls(self.network, "postprocess_detections") as calls:
             outputs = self(input)
@@ -91,9 +95,9 @@ class OneStageInference(nn.Module):
 
 
 def settings_of(network: Any) -> GraphNms:
-    """How ``network``, a RetinaNet, FCOS or SSD, makes detections of its outputs.
+    """The settings with which a RetinaNet, FCOS or SSD turns its outputs into detections.
 
-    Raises RequestError as ``anchors_of``.
+    Raises RequestError as ``anchors_of`` does.
     """
     anchors = anchors_of(network)
     return GraphNms(
@@ -106,10 +110,10 @@ def settings_of(network: Any) -> GraphNms:
 
 
 def anchors_of(network: Any) -> Anchors:
-    """Where the anchors of ``network``, a RetinaNet, FCOS or SSD, stand, and how its outputs become boxes.
+    """The anchors of a RetinaNet, FCOS or SSD, and how its outputs are decoded into boxes.
 
-    Raises RequestError if the network is none of them, or if the number of a level's cells does not follow
-    from the picture's size.
+    Raises RequestError for another network, or if the number of a level's cells is not the picture's size
+    over one number, rounded up.
     """
     head = _kind(network)
     generator, coder = network.anchor_generator, network.box_coder
@@ -127,7 +131,7 @@ def anchors_of(network: Any) -> Anchors:
 
 
 def _boxes_of(levels: Sequence[Tensor]) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """Of each level the rows of a tensor [n, k] as plain numbers."""
+    """The rows of each level's tensor [n, k], as plain numbers."""
     return tuple(tuple(tuple(row) for row in level.tolist()) for level in levels)
 
 
@@ -142,12 +146,12 @@ def _kind(network: nn.Module) -> HeadName:
 
 
 def _feature_maps(features: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
-    """What a backbone returns as a list by level; one level alone may come bare."""
+    """A backbone's feature maps, one for each level. A backbone with one level may return it bare."""
     return [features] if isinstance(features, Tensor) else list(features.values())
 
 
 def _grids(network: Any, height: int, width: int) -> list[tuple[int, int]]:
-    """Rows and columns of each level's feature map, from shapes alone: nothing is computed."""
+    """Rows and columns of each level's feature map. They are found on the meta device, without computing."""
     backbone = network.backbone
     tensors = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
     shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
@@ -159,15 +163,19 @@ def _grids(network: Any, height: int, width: int) -> list[tuple[int, int]]:
 
 
 def _reductions(network: Any) -> list[int]:
-    """For each level the number k such that a side of s pixels has ceil(s / k) cells."""
+    """The reduction of each level: the number k by which a side of s px has ceil(s / k) cells.
+
+    Raises RequestError if a level has none.
+    """
     reductions = [PROBE_SIDE // rows for rows, _ in _grids(network, PROBE_SIDE, PROBE_SIDE)]
     for side in CHECK_SIDES:
         grids = _grids(network, side, PROBE_SIDE)
         wanted = [(-(-side // k), PROBE_SIDE // k) for k in reductions]
         if grids != wanted:
             raise RequestError(
-                f"at {side}x{PROBE_SIDE} pixels the feature maps are {grids}, expected {wanted}: the sides "
-                'over one number for each level, rounded up; set wrapper.decode = "nms" for this network'
+                f"at {side}x{PROBE_SIDE} px the feature maps are {grids}, expected {wanted} (each side over "
+                "the level's reduction, rounded up), so anchors cannot be placed outside of the graph: "
+                'set wrapper.decode = "nms" for this network'
             )
     return reductions
 
@@ -175,10 +183,13 @@ def _reductions(network: Any) -> list[int]:
 def _candidates(
     network: Any, head_outputs: Mapping[str, Any], anchors: list[Any], size: tuple[int, int]
 ) -> tuple[Tensor, ...]:
-    """Boxes, scores, labels, groups and numbers of all pairs that score at least half of the network's
-    threshold, from the arguments of ``postprocess_detections`` for a picture of ``size`` (height, width)."""
+    """The boxes, scores, labels, groups and numbers of the pairs of an anchor and a class.
+
+    The first arguments are those of ``postprocess_detections``; ``size`` is the picture's (height, width).
+    Pairs that score less than half of the network's threshold are left out.
+    """
     by_class = _kind(network) == "ssd"
-    first_label = 1 if by_class else 0  # an SSD's first class is the background
+    first_label = 1 if by_class else 0  # The first class of an SSD is the background.
     logits, deltas, *centerness = (
         _levels(head_outputs[name]) for name in HEAD_OUTPUTS if name in head_outputs
     )
@@ -200,5 +211,5 @@ def _candidates(
 
 
 def _levels(output: Tensor | list[Tensor]) -> list[Tensor]:
-    """A head's output for its one picture, a tensor [n, ...] for each level; SSD's levels are not split."""
+    """A head's output for one picture: a tensor [n, ...] for each level, for SSD one for all levels."""
     return [maps[0] for maps in ([output] if isinstance(output, Tensor) else output)]

@@ -1,7 +1,7 @@
-"""What torchvision's detectors share: a resize that is the same when traced, and a record of inner calls.
+"""Shared by the wrappers of torchvision's detectors: a resize that tracing keeps, a record of inner calls.
 
-torchvision's own resize computes its target size in float64 when run and in float32 when traced. At about one
-size in seven, the ONNX file would therefore resize the picture to one pixel more or less.
+torchvision's own resize computes the target size in float64 when it runs, and in float32 when it is traced.
+At about one size in seven, the ONNX file would resize the picture to one pixel more or less than PyTorch.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 
 class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """The transform of a torchvision detector, with the target size computed in float64 in the graph too.
+    """The transform of a torchvision detector that computes the target size in float64 in the graph too.
 
-    It does not normalise: the stage in front of the network has done that already, with the same numbers.
+    It does not normalise, because the input stage in front of the network does, with the same numbers.
     """
 
     @classmethod
     def of(cls, transform: GeneralizedRCNNTransform) -> Self:
-        """The same settings as those of a network's own transform."""
+        """Make one with the settings of a network's own transform."""
         return cls(
             transform.min_size,
             transform.max_size,
@@ -33,11 +33,11 @@ class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
         )
 
     def normalize(self, image: Tensor) -> Tensor:
-        """The picture as it is."""
+        """Return the picture unchanged."""
         return image
 
     def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
-        """Resize [3, H, W] as torchvision's eager code does.
+        """Resize a picture [3, H, W] as torchvision does when it is not traced.
 
         The short side becomes ``min_size``, unless the long side would then exceed ``max_size``. Both are
         rounded down in float64.
@@ -47,7 +47,7 @@ class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
             return resized, None
         # _shape_as_tensor keeps the shape in the graph when the size is traced.
         sides = torch._shape_as_tensor(image)[-2:].to(torch.float64)
-        # A number over a tensor would be the number times the tensor's reciprocal, which rounds twice.
+        # The limits are a tensor, because number / tensor multiplies by the reciprocal, which rounds twice.
         limits = torch.tensor([self.min_size[-1], self.max_size], dtype=torch.float64)
         scale = torch.div(limits, torch.stack((sides.min(), sides.max()))).min()
         height, width = torch.floor(sides * scale).to(torch.int64)
@@ -57,7 +57,7 @@ class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def recorded_calls(module: nn.Module, method: str) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
-    """Record the arguments and the result of each call of a module's method, while the block runs."""
+    """Record the arguments and the result of each call of a module's method inside the ``with`` block."""
     original: Callable[..., Any] = getattr(module, method)
     calls: list[tuple[tuple[Any, ...], Any]] = []
 

@@ -1,4 +1,4 @@
-"""Faster and Mask R-CNN of torchvision in their inference wrapper, NMS and pasting of masks in the graph."""
+"""The inference wrapper of torchvision's Faster and Mask R-CNN. NMS and pasting of masks are in the graph."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 
 SETTLING_SIDE = 128
-"""Pixels of the picture at which the strides of the feature maps are read: a multiple of all of them."""
+"""Side in px of the picture from which the feature maps' strides are read. Every stride divides it."""
 
 
 class TwoStageInference(nn.Module):
-    """A network of the class FasterRCNN or MaskRCNN with its input stage in front, for one picture.
+    """A FasterRCNN or a MaskRCNN with its input stage in front. It takes one picture.
 
-    Returns ``boxes`` [n, 4] (x0, y0, x1, y1, input pixels), ``labels`` int64 [n], ``scores`` [n] and, of a
-    MaskRCNN, ``masks`` [n, 1, H, W] (probabilities), in the order of the scores.
+    Returns ``boxes`` [n, 4] (x0, y0, x1, y1, input pixels), ``labels`` int64 [n], ``scores`` [n] and, for
+    MaskRCNN, ``masks`` [n, 1, H, W] (probabilities), sorted by score, the highest first.
     """
 
     def __init__(self, network: Any, stage: PictureInput) -> None:
@@ -34,13 +34,16 @@ class TwoStageInference(nn.Module):
         _settle_scales(network)
 
     def forward(self, input: Tensor) -> Outputs:
-        """One picture to what is detected in it."""
+        """Detect the objects in one picture."""
         (found,) = self.network([self.stage(input)[0]])
         outputs = found["boxes"], found["labels"], found["scores"]
         return (*outputs, found["masks"]) if self.has_masks else outputs
 
     def forward_with_margins(self, input: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``, and what both stages chose from (see runtime/readings/rows.py)."""
+        """Return what ``forward`` returns, and the candidates from which each stage chose.
+
+        runtime/readings/rows.py describes them.
+        """
         network: Any = self.network
         rpn, heads = network.rpn, network.roi_heads
         with (
@@ -62,7 +65,10 @@ def input_size(stage: PictureInput, pictures: Tensor) -> tuple[int, int]:
 def _proposals(
     boxes: Tensor, objectness: Tensor, sizes: list[tuple[int, int]], per_level: list[int]
 ) -> dict[str, Tensor]:
-    """All anchors' boxes and probabilities before the first stage's NMS, in the resized picture's pixels."""
+    """The boxes, probabilities and levels of all anchors before the first stage's NMS.
+
+    Boxes are in px of the resized picture.
+    """
     levels = torch.cat([torch.full((count,), level) for level, count in enumerate(per_level)])
     return {
         "proposal_boxes": clip_boxes_to_image(boxes[0], sizes[0]),
@@ -74,11 +80,11 @@ def _proposals(
 def _candidates(
     heads: Any, arguments: tuple[Any, ...], size: tuple[int, int], anchor_boxes: Tensor
 ) -> dict[str, Tensor]:
-    """The pairs of a proposal and a class before the second stage's threshold and NMS, in input pixels.
+    """The pairs of a proposal and a class before the second stage's threshold and NMS.
 
-    Pairs that score no more than half of the threshold are left out. ``arguments`` are those of
-    ``postprocess_detections``. The proposals were chosen from ``anchor_boxes`` [m, 4]; the number of a pair
-    is made of its anchor's number and its class.
+    Boxes are in px of the input. Pairs that score no more than half of the threshold are left out.
+    ``arguments`` are those of ``postprocess_detections``. The first stage chose the proposals from
+    ``anchor_boxes`` [m, 4]. The number of a pair combines the number of its anchor and its class.
     """
     logits, deltas, proposals, sizes = arguments
     boxes = clip_boxes_to_image(heads.box_coder.decode(deltas, proposals), sizes[0])
@@ -96,13 +102,16 @@ def _candidates(
 
 
 def _rows_in(rows: Tensor, table: Tensor) -> Tensor:
-    """The index in ``table`` [m, 4] of each of ``rows`` [n, 4], int64 [n]. Each row is in it, bit for bit."""
+    """The index in ``table`` [m, 4] of each of ``rows`` [n, 4], int64 [n].
+
+    Every row must be in the table with the same bits.
+    """
     places = {row.tobytes(): place for place, row in enumerate(table.numpy())}
     return torch.tensor([places[row.tobytes()] for row in rows.numpy()], dtype=torch.int64)
 
 
 def settings_of(network: Any) -> GraphNms:
-    """What the graph decides with: the second stage's settings, and the first stage's as its proposals."""
+    """The settings of the graph's decisions: the second stage's and, in ``proposals``, the first stage's."""
     rpn, heads = network.rpn, network.roi_heads
     mapper = heads.box_roi_pool.map_levels
     return GraphNms(
@@ -119,15 +128,15 @@ def settings_of(network: Any) -> GraphNms:
 
 
 def mask_side(network: Any) -> int:
-    """Pixels of a side of the masks before they are pasted: the predictor doubles its window."""
+    """The side in px of the masks before they are pasted. The predictor doubles the pooled window."""
     return 2 * int(network.roi_heads.mask_roi_pool.output_size[0])
 
 
 def _settle_scales(network: Any) -> None:
-    """Let the poolers find the strides of the feature maps on a picture that every stride divides.
+    """Let the poolers find the strides of the feature maps on a picture whose sides every stride divides.
 
-    Otherwise they find them on the first picture that they see, and keep them. A trace would make constants
-    of those, and each leg of a comparison would find others.
+    A pooler finds the strides on the first picture that it sees, and keeps them. A trace would turn those of
+    its example picture into constants, and each leg of a comparison could have others.
     """
     picture = torch.zeros(1, 3, SETTLING_SIDE, SETTLING_SIDE)
     box = torch.tensor([[0.0, 0.0, SETTLING_SIDE / 2, SETTLING_SIDE / 2]])

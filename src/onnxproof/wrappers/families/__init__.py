@@ -1,1 +1,1 @@
-"""The model families, one file each, found by the name of the file."""
+"""The model families. Each is one file, and is found by the file's name."""

@@ -1,7 +1,7 @@
-"""Any ``nn.Module``, from a ``package.module:callable`` or a ``file.py:callable``.
+"""Any nn.Module that a function of yours makes: package.module:callable or file.py:callable.
 
-The job's ``[inputs]`` name its inputs, in the order of its ``forward``. Its outputs get stable names: tensors
-in tuples, lists, dicts and dataclasses, nested to any depth.
+The job's ``[inputs]`` name the module's inputs, in the order of its ``forward``. The tensors that it returns
+get stable names, in tuples, lists, dicts and dataclasses nested to any depth.
 """
 
 from torch import nn
@@ -26,7 +26,7 @@ class _Module:
         module = build_with(job.model.builder, job.folder, job.model.kwargs)
         if not isinstance(module, nn.Module):
             raise JobError(
-                f'model.builder = "{job.model.builder}" made a {type(module).__name__}, no nn.Module'
+                f'model.builder = "{job.model.builder}" made a {type(module).__name__}; expected an nn.Module'
             )
         if checkpoint is not None:
             load_weights(module, checkpoint, f"what {job.model.builder} makes", "are model.kwargs right?")

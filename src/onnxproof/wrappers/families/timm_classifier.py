@@ -1,7 +1,7 @@
 """timm's picture classifiers, by their name: resnet10t, efficientnet_b0, convnext_tiny, …
 
-Checkpoints are state dicts, with the class names (``*-colormap.json`` or ``*-classes.json``) and
-``norm_stats.json`` beside them; nothing is downloaded.
+A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classes.json``) and
+``norm_stats.json`` are beside it. No weights are downloaded.
 """
 
 import difflib
@@ -36,7 +36,10 @@ class _TimmClassifier:
         return tuple(difflib.get_close_matches(variant, timm.list_models(), n=3))
 
     def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
-        """Where timm's own configuration names the last layer, that one: heads are not always last."""
+        """The weight of the layer that timm's own configuration names as the classifier, if it names one.
+
+        The classifier is not always the checkpoint's last layer.
+        """
         config = timm.get_pretrained_cfg(variant, allow_unregistered=True)
         named = getattr(config, "classifier", None)
         for layer in named if isinstance(named, tuple | list) else (named,):

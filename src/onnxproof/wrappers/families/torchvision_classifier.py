@@ -1,7 +1,7 @@
 """torchvision's picture classifiers, by their builder's name: resnet18, mobilenet_v3_small, vit_b_16, …
 
-Checkpoints are state dicts, with the class names (``*-colormap.json`` or ``*-classes.json``) and
-``norm_stats.json`` beside them.
+A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classes.json``) and
+``norm_stats.json`` are beside it. No weights are downloaded.
 """
 
 import difflib

@@ -1,8 +1,8 @@
-"""torchvision's detectors by name, or by your own builder: Faster and Mask R-CNN, RetinaNet, FCOS, SSD.
+"""torchvision's detectors, by name or from your own builder: Faster and Mask R-CNN, RetinaNet, FCOS, SSD.
 
-Besides torchvision's own names there are ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` for every ResNet X
-(resnet18, resnet34, …, wide_resnet101_2). Checkpoints are state dicts, with the class names
-(``*-colormap.json`` or ``*-classes.json``) beside them.
+Besides torchvision's own names, ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` exist for every ResNet X
+(resnet18, resnet34, …, wide_resnet101_2). A checkpoint is a state dict. The class names
+(``*-colormap.json`` or ``*-classes.json``) are beside it.
 """
 
 import difflib
@@ -41,7 +41,7 @@ except ModuleNotFoundError as error:
 from onnxproof.wrappers.detectors import one_stage, two_stage
 
 STEP = 32
-"""What the sides of the padded picture are multiples of, in all of torchvision's detectors."""
+"""All of torchvision's detectors pad the picture's sides to multiples of this, in px."""
 
 ONE_STAGE = (RetinaNet, FCOS, SSD)
 
@@ -49,15 +49,15 @@ MASK_THRESHOLD = 0.5
 """The probability above which a pixel belongs to an instance, as in He et al. 2017 (arXiv:1703.06870)."""
 
 FROZEN_NORM_EPS = 1e-5
-"""torchvision's own, unless ``model.kwargs.frozen_norm_eps`` says otherwise: a checkpoint does not tell, and
-what descends from torchvision's COCO_V1 weights was trained with 0."""
+"""The default of torchvision's FrozenBatchNorm2d. A checkpoint does not contain it, and networks that were
+trained from torchvision's COCO_V1 weights use 0, so ``model.kwargs.frozen_norm_eps`` can replace it."""
 
 ROWS = "detections"
-"""The axis along which a file with NMS inside has as many entries as there are detections."""
+"""The name of the outputs' axis whose size is the number of detections, in a file with NMS in the graph."""
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 ON_RESNETS = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
-"""Detectors that we offer on every ResNet, not only on those that torchvision offers them on."""
+"""The detectors that this family offers for every ResNet. torchvision names them for a few only."""
 
 DATA_DEPENDENT = "torch.export does not follow NMS, whose number of results depends on the picture"
 
@@ -67,8 +67,8 @@ CLASS_AND_BOX_WEIGHTS = (
     ("head.classification_head.module_list.0.weight", "head.regression_head.module_list.0.weight"),
     ("head.classification_head.module_list.0.1.weight", "head.regression_head.module_list.0.1.weight"),
 )
-"""The last layers that score classes and that place boxes, in the checkpoints of each kind of network. A
-one-stage network's have C, respectively 4, rows for each anchor of a cell."""
+"""For each kind of network, the weights of the last layers that score classes and that place boxes. Those of
+a one-stage network have C and 4 rows for each anchor of a cell."""
 
 
 class _TorchvisionDetector:
@@ -108,7 +108,7 @@ FAMILY = _TorchvisionDetector()
 
 
 def _num_classes(checkpoint: Checkpoint) -> int:
-    """How many classes a checkpoint's last layers score. The background counts if the network has one."""
+    """The number of classes that a checkpoint's last layers score, with the background if there is one."""
     state = checkpoint.state_dict
     for scores, boxes in CLASS_AND_BOX_WEIGHTS:
         if scores not in state:
@@ -124,7 +124,7 @@ def _num_classes(checkpoint: Checkpoint) -> int:
 
 
 def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
-    """The network that the job names, with the checkpoint's weights."""
+    """Build the network that the job names, with the checkpoint's weights."""
     if job.model.builder is not None:
         called = f"what {job.model.builder} makes"
         network = build_with(job.model.builder, job.folder, job.model.kwargs)
@@ -140,14 +140,14 @@ def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
 
 
 def _variants() -> tuple[str, ...]:
-    """The names of all detectors there are."""
+    """The names of all detectors that the family offers."""
     own = [name for name in models.list_models(module=detection) if not name.startswith("keypoint")]
     resnets = [name for name in models.list_models(module=models) if name.startswith(RESNETS)]
     return (*own, *(f"{kind}_{name}_fpn" for kind in ON_RESNETS for name in resnets))
 
 
 def _variant(job: Job, checkpoint: Checkpoint) -> str:
-    """The job's variant, or the one that the checkpoint's file is named after (…_fpn-258fb6c6.pth)."""
+    """The job's variant. If it has none, the one in the checkpoint's file name (…_fpn-258fb6c6.pth)."""
     known, given = _variants(), job.model.variant
     if given is None:
         stem = checkpoint.file.stem
@@ -155,12 +155,12 @@ def _variant(job: Job, checkpoint: Checkpoint) -> str:
             if name in known:
                 return name
         raise JobError(
-            f"the name {checkpoint.file.name} tells no variant: give model.variant, a detector's name such "
-            f"as {known[0]}, or model.builder"
+            f"the file name {checkpoint.file.name} names no detector: give model.variant, a detector's name "
+            f"such as {known[0]}, or model.builder"
         )
     if given not in known:
         close = difflib.get_close_matches(given, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
         raise JobError(f'model.variant = "{given}" is no detector of torchvision; {hint}')
     return given
 
@@ -186,7 +186,7 @@ def _by_name(job: Job, variant: str, checkpoint: Checkpoint, num_classes: int) -
 
 
 def _refuse_unknown(kwargs: Mapping[str, Any], network: nn.Module) -> None:
-    """Raise JobError if ``model.kwargs`` has a setting that torchvision ignored without a word."""
+    """Raise JobError if ``model.kwargs`` has a setting that torchvision ignores without an error."""
     known = {"trainable_backbone_layers", "frozen_norm_eps"}
     for kind in type(network).__mro__:
         if kind is not nn.Module and issubclass(kind, nn.Module):
@@ -194,12 +194,12 @@ def _refuse_unknown(kwargs: Mapping[str, Any], network: nn.Module) -> None:
     for name in kwargs:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(sorted(known))}"
+            hint = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(sorted(known))}"
             raise JobError(f"unknown key model.kwargs.{name} = {kwargs[name]!r}; {hint}")
 
 
 def _freeze_norms(module: Any, eps: float) -> None:
-    """Batch norms become torchvision's frozen ones, which a network with a pretrained backbone has."""
+    """Replace batch norms by torchvision's frozen ones, which networks with a pretrained backbone have."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=eps))
@@ -208,7 +208,7 @@ def _freeze_norms(module: Any, eps: float) -> None:
 
 
 def _stage(job: Job, network: Any) -> PictureInput:
-    """The stage in front of the network, which normalises as the network's own transform would have."""
+    """The input stage. It normalises in place of the network's own transform, with the same numbers."""
     wrapper, transform = job.wrapper, network.transform
     return PictureInput(
         wrapper.mean or transform.image_mean,
@@ -227,8 +227,8 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
         )
         if batch.max > 1:
             raise JobError(
-                f'dims.batch = "{batch}": with NMS in the graph each picture has another number of '
-                "detections, so torchvision's detectors export at batch 1 only; leave dims.batch out, or, "
+                f'dims.batch = "{batch}": with NMS in the graph the number of detections differs between '
+                "pictures, so torchvision's detectors are exported at batch 1 only; leave dims.batch out or, "
                 'for RetinaNet, FCOS and SSD, set wrapper.decode = "none"'
             )
         return batch, height, width
@@ -241,7 +241,10 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
     batch, height, width = dims_of(job, defaults)
     for dim, default in ((height, defaults["height"]), (width, defaults["width"])):
         if sides is not None and dim != default:
-            raise JobError(f'dims.{dim.name} = "{dim}": this network sees pictures of {default} pixels alone')
+            raise JobError(
+                f'dims.{dim.name} = "{dim}": this network takes only pictures of {default} px; leave '
+                f"dims.{dim.name} out"
+            )
         if sides is None and (dim.min % STEP or dim.max % STEP or (not dim.fixed and dim.multiple % STEP)):
             raise JobError(
                 f'dims.{dim.name} = "{dim}": with wrapper.decode = "none" every size must be a multiple of '
@@ -251,7 +254,7 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
 
 
 def _classes(checkpoint: Checkpoint, num_classes: int) -> tuple[tuple[ClassInfo, ...], int]:
-    """The classes' names, and the label of the first: 1 if the names leave out the background, else 0."""
+    """The classes, and the label of the first: 1 if the names do not include the background, otherwise 0."""
     classes = read_classes(checkpoint.folder)
     if classes is None:
         return number_classes(num_classes), 0
@@ -269,11 +272,12 @@ Wrapped = tuple[nn.Module, tuple[TensorSpec, ...], tuple[Field, ...]]
 def _with_nms(
     job: Job, network: nn.Module, stage: PictureInput, first_label: int
 ) -> tuple[*Wrapped, Reading]:
-    """The network with NMS in the graph: one row for each detection."""
+    """Wrap the network with NMS in the graph. The outputs have one row for each detection."""
     if job.validation.iou_threshold is not None or job.validation.class_agnostic:
         raise JobError(
-            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and here "
-            "it is in it: set the network's own threshold in model.kwargs (box_nms_thresh, nms_thresh)"
+            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and this "
+            "file has it in the graph: set the network's own threshold in model.kwargs (box_nms_thresh, "
+            "nms_thresh)"
         )
     outputs = (
         TensorSpec("boxes", "float32", (ROWS, 4)),
@@ -299,7 +303,7 @@ def _with_nms(
 
 
 def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim, width: Dim) -> Wrapped:
-    """Backbone and head alone: the anchors' logits, box deltas and, of an FCOS, centerness."""
+    """Wrap the backbone and the head alone. They return logits, box deltas and, for FCOS, centerness."""
     fixed = height.fixed and width.fixed
     places = one_stage.anchors_of(network).places
     anchors = places.count(height.max, width.max) if fixed else "anchors"
@@ -317,7 +321,11 @@ def _raw(network: nn.Module, stage: PictureInput, num_classes: int, height: Dim,
 def _anchor_reading(
     job: Job, network: nn.Module, outputs: tuple[TensorSpec, ...], first_label: int
 ) -> AnchorBoxes:
-    """The reading of raw heads: the job's thresholds, or the network's own IoU and the task's own score."""
+    """The reading of raw heads.
+
+    If the job sets no IoU threshold, it is the network's own. If it sets no score threshold, it is the task's
+    default.
+    """
     settings, overlap = one_stage.settings_of(network), job.validation.iou_threshold
     assert settings.anchors is not None
     assert settings.top_candidates is not None

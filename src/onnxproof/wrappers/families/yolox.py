@@ -1,6 +1,6 @@
-"""YOLOX detectors of ``cjm_yolox_pytorch``: tiny, s, m, l, x, and the nano of the bundled demo.
+"""The YOLOX detectors of cjm_yolox_pytorch: tiny, s, m, l, x, and the nano of the bundled demo.
 
-Checkpoints are state dicts in the tutorials' folder layout (``yolox_tiny.pth``, ``*-colormap.json``,
+A checkpoint is a state dict in the tutorials' folder layout (``yolox_tiny.pth``, ``*-colormap.json``,
 ``norm_stats.json``).
 """
 
@@ -50,7 +50,7 @@ NANO: Mapping[str, Mapping[str, Any]] = {
     "neck": {"in_channels": [48, 96, 192], "out_channels": 48, "num_csp_blocks": 1},
     "head": {"in_channels": 48, "feat_channels": 48},
 }
-"""Half the width of tiny and the same depth: 1.26 M parameters with ten classes."""
+"""Half as wide as tiny and equally deep. With ten classes it has 1.26 M parameters."""
 
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "nano": NANO,
@@ -66,7 +66,8 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 def build_network(variant: str, num_classes: int) -> nn.Module:
-    """The bare network with random weights: pictures [b, 3, H, W] to three lists by stride."""
+    """A network with random weights. It turns pictures [b, 3, H, W] into class scores, boxes and objectness,
+    each a list with a map for every stride."""
     config = VARIANTS[variant]
     network: nn.Module = YOLOX(
         CSPDarknet(**config["backbone"]),
@@ -77,7 +78,7 @@ def build_network(variant: str, num_classes: int) -> nn.Module:
 
 
 class YoloxInference(nn.Module):
-    """The network with its input stage in front and, unless ``decode`` is "none", its boxes decoded.
+    """The network with its input stage in front. Its boxes are decoded unless ``decode`` is "none".
 
     ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py).
     """
@@ -89,7 +90,10 @@ class YoloxInference(nn.Module):
         self.decode = decode
 
     def forward(self, input: Tensor) -> Tensor | Outputs:
-        """Pictures to [b, n, 5 + C], [b, n, 6], or boxes [b, n, 4] and scores [b, n, C]."""
+        """Turn pictures into the outputs of the layout.
+
+        "none" has [b, n, 5 + C]; "packed" has [b, n, 6]; "split" has boxes [b, n, 4] and scores [b, n, C].
+        """
         if self.decode == "none":
             return self._raw(input)[0]
         boxes, scores = self._decoded(input)
@@ -100,7 +104,7 @@ class YoloxInference(nn.Module):
         return torch.cat((boxes, labels.to(boxes.dtype).unsqueeze(-1), best.unsqueeze(-1)), dim=-1)
 
     def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``; "packed" also tells each label's lead over the next class."""
+        """Return what ``forward`` returns and, for "packed", each label's lead over the next class [b, n]."""
         if self.decode != "packed":
             outputs = self(*inputs)
             return outputs if isinstance(outputs, tuple) else (outputs,), {}
@@ -112,7 +116,7 @@ class YoloxInference(nn.Module):
         return (packed,), {"label": best - torch.topk(scores, 2, dim=-1).values[..., 1]}
 
     def _raw(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The head's maps, flattened cell by cell: [b, n, 5 + C], and the maps of box offsets."""
+        """The head's outputs with one row for each cell, [b, n, 5 + C], and its maps of box offsets."""
         class_maps, box_maps, object_maps = self.network(self.stage(pictures))
         levels = [
             torch.cat((box, torch.sigmoid(objectness), torch.sigmoid(classes)), dim=1).flatten(2)
@@ -130,7 +134,7 @@ class YoloxInference(nn.Module):
 
 
 def _grid(maps: Sequence[Tensor]) -> Tensor:
-    """Column, row and stride of every cell, [n, 3], from the maps' own sizes."""
+    """The column, row and stride of every cell, [n, 3]. They follow from the maps' sizes."""
     levels = []
     for level_map, stride in zip(maps, STRIDES, strict=True):
         height, width = level_map.shape[-2:]
@@ -143,7 +147,7 @@ def _grid(maps: Sequence[Tensor]) -> Tensor:
 
 
 LAYOUTS: Mapping[str, type[BoxReading]] = {"packed": PackedBoxes, "split": SplitBoxes, "none": CellBoxes}
-"""What ``wrapper.decode`` may be, the default first, and how the outputs are then read."""
+"""The values of ``wrapper.decode``, the default first, and the reading of each."""
 
 
 class _Yolox:
@@ -193,7 +197,7 @@ def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
 
 
 def _variant(job: Job, checkpoint: Checkpoint) -> str:
-    """The job's variant, or the one that the checkpoint's file name begins with or ends in."""
+    """The job's variant. If it has none, the one that the checkpoint is named after: tiny or yolox_tiny."""
     given = job.model.variant if job.model.variant is not None else checkpoint.file.stem
     variant = given.removeprefix("yolox_")
     if variant in VARIANTS:
@@ -202,8 +206,8 @@ def _variant(job: Job, checkpoint: Checkpoint) -> str:
     if job.model.variant is not None:
         raise JobError(f'model.variant = "{given}" is not known; there are: {known}')
     raise JobError(
-        f"the name {checkpoint.file.name} tells no variant: give model.variant, one of {known}, "
-        "or name the file yolox_VARIANT"
+        f"the file name {checkpoint.file.name} names no variant of YOLOX: give model.variant, one of "
+        f"{known}, or call the file yolox_VARIANT"
     )
 
 
@@ -211,7 +215,7 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
     weight = checkpoint.state_dict.get(CLASS_WEIGHT)
     if weight is None:
         raise CheckpointError(
-            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}: it is no YOLOX of cjm_yolox_pytorch; "
+            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}, so it is no YOLOX of cjm_yolox_pytorch: "
             "is model.family right?"
         )
     num_classes = int(weight.shape[0])

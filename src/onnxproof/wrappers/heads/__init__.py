@@ -1,4 +1,4 @@
-"""The heads, one file a task; a head is found by the name of its file, which is the task's."""
+"""The heads. Each is one file, named after its task, and is found by that name."""
 
 import importlib
 import pkgutil
@@ -15,8 +15,8 @@ def head_names() -> tuple[str, ...]:
 
 
 def get_head(task: str) -> Head:
-    """The head of that task. Raises JobError if there is none."""
+    """The head of that task. Raises JobError if the task has none."""
     if task not in head_names():
-        raise JobError(f'model.task = "{task}" has no head; there are: {", ".join(head_names())}')
+        raise JobError(f'model.task = "{task}" has no head; these tasks do: {", ".join(head_names())}')
     head: Head = importlib.import_module(f"{__name__}.{task}").HEAD
     return head

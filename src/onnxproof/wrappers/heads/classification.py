@@ -1,4 +1,4 @@
-"""One class for each input: logits, or their softmax."""
+"""The head for one class of each input: the logits, or their softmax."""
 
 import torch
 from torch import Tensor

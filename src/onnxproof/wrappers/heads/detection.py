@@ -1,4 +1,4 @@
-"""Boxes and class scores, which NMS outside of the graph decides from."""
+"""The head for boxes and class scores. NMS outside of the graph decides from them."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
 
 BOXES, SCORES = "boxes", "scores"
-"""The outputs of a file for detection, and what a module calls them if it returns more than one tensor of
-either form."""
+"""The names of the file's outputs. If a module returns several tensors of the same form, these names find the
+right ones among them."""
 
 
 class Chosen(nn.Module):
-    """Some of the outputs of a module that returns a flat tuple."""
+    """Returns only some of the outputs of a module that returns a flat tuple."""
 
     def __init__(self, module: nn.Module, positions: Sequence[int]) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Chosen(nn.Module):
         self.positions = tuple(positions)
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """The outputs at the positions, in their order."""
+        """The outputs at ``positions``, in that order."""
         outputs = self.module(*inputs)
         return tuple(outputs[position] for position in self.positions)
 
@@ -36,8 +36,11 @@ class _Detection:
     decodes = ("split",)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """The module returns ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels) and ``scores``
-        [batch, n, classes] in [0, 1]."""
+        """Put the head behind a module that returns boxes and scores.
+
+        ``boxes`` are [batch, n, 4], x0, y0, x1, y1 in the input's pixels. ``scores`` are [batch, n, classes]
+        in [0, 1].
+        """
         outputs = bare.outputs
         rows = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
         named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
@@ -60,7 +63,7 @@ HEAD = _Detection()
 def split_outputs(
     boxes: tuple[int | str, ...], scores: tuple[int | str, ...]
 ) -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
-    """The outputs of the layout "split" and their fields, from their shapes."""
+    """The outputs of the layout "split" and their fields, for the shapes of ``boxes`` and ``scores``."""
     return (TensorSpec(BOXES, "float32", boxes), TensorSpec(SCORES, "float32", scores)), (
         Field(BOXES, "box_xyxy", "px"),
         Field(SCORES, "score", "probability"),
@@ -73,7 +76,7 @@ def box_reading(
     validation: ValidateTable,
     strides: tuple[int, ...] | None = None,
 ) -> BoxReading:
-    """The reading for NMS outside of the graph, which decides with the job's thresholds or the task's own."""
+    """The reading for NMS outside of the graph. Thresholds that the job lacks are the task's defaults."""
     given, overlap = validation.score_threshold, validation.iou_threshold
     return kind(
         outputs,

@@ -1,4 +1,4 @@
-"""Any number of classes for each input: logits, or their sigmoid."""
+"""The head for any number of classes of each input: the logits, or their sigmoid."""
 
 import torch
 

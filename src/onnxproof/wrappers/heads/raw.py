@@ -1,4 +1,4 @@
-"""No head: the module's outputs as they are."""
+"""The head of the task raw. It leaves the module's outputs as they are."""
 
 from onnxproof.job import ValidateTable
 from onnxproof.runtime.tasks.raw import Unread

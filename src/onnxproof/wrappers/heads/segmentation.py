@@ -1,4 +1,4 @@
-"""The class of every pixel: logits, or the mask and its confidence inside the graph."""
+"""The head for the class of every pixel: the logits, or a mask and its confidence, decided in the graph."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,16 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, find_logits, plain_field
 
 MASK, CONFIDENCE = "mask", "confidence"
-"""The outputs of a file for segmentation with the arg-max in the graph."""
+"""The names of the file's outputs if the arg-max is in the graph."""
 
 AXES = ("batch", "classes", "height", "width")
 
 
 class MaskInference(nn.Module):
-    """A module that returns, among others, logits [b, C, H, W], with arg-max and softmax behind it."""
+    """Applies softmax and arg-max to the logits [b, C, H, W] of a module that returns a flat tuple.
+
+    ``position`` is the place of the logits in that tuple.
+    """
 
     def __init__(self, module: nn.Module, position: int) -> None:
         super().__init__()
@@ -27,12 +30,12 @@ class MaskInference(nn.Module):
         self.position = position
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """Masks int64 [b, H, W] and the probabilities of their classes [b, H, W]."""
+        """Return class indices, int64 [b, H, W], and the probability of each pixel's class [b, H, W]."""
         confidence, mask = torch.max(self._probabilities(inputs), dim=1)
         return mask, confidence
 
     def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
-        """As ``forward``, and each pixel's lead over the next class."""
+        """Return what ``forward`` returns, and each pixel's lead over the next class [b, H, W]."""
         probabilities = self._probabilities(inputs)
         confidence, mask = torch.max(probabilities, dim=1)
         if probabilities.shape[1] == 1:
@@ -50,7 +53,10 @@ class _Segmentation:
     decodes = ("mask", "none")
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """The module returns class logits [batch, classes, height, width]; with "none", nothing else."""
+        """Put the head behind a module that returns class logits [batch, classes, height, width].
+
+        With ``decode`` "none", the logits must be its only output.
+        """
         chosen = find_logits(bare, self.name, AXES)
         if decode == "none":
             if len(bare.outputs) > 1:

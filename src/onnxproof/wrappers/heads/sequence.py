@@ -1,4 +1,4 @@
-"""A class for each step of a sequence: logits, and how many steps count."""
+"""The head for a class of each step of a sequence: the logits, and the length of each sequence."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,18 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, find_logits
 
 LOGITS, LENGTHS = "logits", "lengths"
-"""The outputs of a file for sequences."""
+"""The names of the file's outputs. The second is left out if no lengths are known."""
 
 
 class SequenceInference(nn.Module):
-    """A module that returns logits [b, time, C] among others: these, and the sequences' lengths if known.
+    """Returns the logits [b, time, C] of a module that returns a flat tuple, and the sequences' lengths.
 
-    The lengths int64 [b] are the module's own output at the position ``lengths``, or the number of steps
-    that the padding mask [b, time], the input at the position ``mask``, keeps of each sequence.
+    ``logits`` is the place of the logits in that tuple. The lengths, int64 [b], come from
+
+    - the module's output at the position ``lengths``, if that is not None;
+    - the padding mask [b, time], the input at the position ``mask``, otherwise: the number of its ones.
+
+    If both are None, no lengths are returned.
     """
 
     def __init__(self, module: nn.Module, logits: int, lengths: int | None, mask: int | None) -> None:
@@ -30,7 +34,7 @@ class SequenceInference(nn.Module):
         self.mask = mask
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """Logits [b, time, C], and lengths int64 [b] if they are known."""
+        """Return logits [b, time, C], and lengths int64 [b] if they are known."""
         outputs = self.module(*inputs)
         if self.lengths is not None:
             return outputs[self.logits], outputs[self.lengths].long()
@@ -44,11 +48,12 @@ class _Sequence:
     decodes = ("none",)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """The module returns class logits [batch, time, classes].
+        """Put the head behind a module that returns class logits [batch, time, classes].
 
-        Its attribute ``blank``, if it has one, is the index of the blank of connectionist temporal
-        classification among the classes. How many steps of a sequence count is told by the module's output
-        ``lengths`` int64 [batch], else by the input that is a mask; without either, all steps count.
+        If the module has an attribute ``blank``, that is the index of the blank class of connectionist
+        temporal classification (CTC). The length of each sequence is the module's output ``lengths``, int64
+        [batch]. If it has no such output, the lengths are read from the padding mask among its inputs. If
+        there is no mask either, all steps count.
         """
         logits = find_logits(bare, self.name, ("batch", "time", "classes"))
         batch, time, count = bare.outputs[logits].shape
@@ -77,27 +82,30 @@ HEAD = _Sequence()
 
 
 def _lengths(outputs: Sequence[TensorSpec], batch: int | str) -> int | None:
-    """The position of the module's own lengths; None if it returns none."""
+    """The position of the module's output ``lengths``. Returns None if it has no such output."""
     for position, spec in enumerate(outputs):
         if spec.name == LENGTHS:
             if spec.shape != (batch,) or spec.dtype not in ("int32", "int64"):
                 raise JobError(
-                    f"the module's output {LENGTHS} is {spec}; expected int64[{batch}], how many steps of "
-                    "each sequence's logits count"
+                    f"the module's output {LENGTHS} is {spec}; expected int64[{batch}], the number of steps "
+                    "that count in each sequence"
                 )
             return position
     return None
 
 
 def _mask(inputs: Sequence[TensorSpec], batch: int | str, time: int | str) -> int | None:
-    """The position of the padding mask with the same axes as the logits. None if no input is a mask."""
+    """The position of the padding mask that has the logits' axes. Returns None if no input is a mask.
+
+    Raises JobError if there are masks, and not exactly one of them has these axes.
+    """
     masks = [i for i, spec in enumerate(inputs) if spec.mask]
     along = [i for i in masks if inputs[i].shape == (batch, time)]
     if masks and len(along) != 1:
         listed = ", ".join(f"{inputs[i].name} {inputs[i]}" for i in masks)
         raise JobError(
-            f"which steps count is not known: the logits are [{batch}, {time}, classes], and of the masks "
-            f"{listed} {len(along)} have the axes [{batch}, {time}]; return {LENGTHS} int64[{batch}] "
-            "beside the logits"
+            f"the lengths of the sequences are not known: the logits are [{batch}, {time}, classes], and "
+            f"{len(along)} of the masks ({listed}) have the axes [{batch}, {time}]; return {LENGTHS} "
+            f"int64[{batch}] beside the logits"
         )
     return along[0] if along else None
