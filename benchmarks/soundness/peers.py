@@ -1,9 +1,9 @@
-"""What other tools say of a file: their own rules, on the outputs that both sides gave for one input.
+"""The rules by which other tools judge a file, from the outputs of both sides for one input.
 
-Each rule is applied as its project documents it, and run from the project's own code where that can be
-called: PyTorch's, Polygraphy's, NumPy's and onnxsim's here are the installed ones. Optimum's is written anew,
-since Optimum wants another transformers than this project has. What a tool never looks at (names, dtypes,
-NaN, an output that is missing) is not looked at here either.
+Each rule is applied as its project documents it. The rules of PyTorch, Polygraphy, NumPy and onnxsim run from
+the installed package's own code. Optimum's is written anew, because Optimum needs another version of
+transformers than this project. If a tool ignores something (names, dtypes, NaN, a missing output), its rule
+here ignores it too.
 """
 
 import contextlib
@@ -30,21 +30,22 @@ Outputs = Mapping[str, Array]
 
 VERIFY_ABSOLUTE = 5e-3
 VERIFY_RELATIVE = 1e-1
-"""From these differences on, ``torch.onnx.export(verify=True)`` reports an output as inaccurate."""
+"""``torch.onnx.export(verify=True)`` calls an output inaccurate if a difference is this large or larger."""
 
 OPTIMUM_ATOL = 1e-5
 TIMM_DECIMALS = 3
 SILENT = 1000
-"""A severity of Polygraphy's logger above all of its own."""
+"""A severity above all of Polygraphy's own, so that its logger prints nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One tool's check. ``rule`` is its text for the table, ``source`` where it is found.
+    """The check of one tool.
 
-    ``accepts(reference, candidate)`` takes both sides' outputs on one input, by name and in the files' order,
-    and says whether the tool would be satisfied. The reference is PyTorch in float32, or, where ``against``
-    says so, the healthy file that the candidate was made from.
+    ``rule`` describes it in the table, and ``source`` says where it is defined. ``accepts(reference,
+    candidate)`` takes both sides' outputs on one input, by name and in the files' order. It returns whether
+    the tool accepts the candidate. If ``against`` is "torch", the reference is PyTorch in float32; if it is
+    "base", the reference is the healthy file that the candidate was made from.
     """
 
     name: str
@@ -63,30 +64,30 @@ def _tensor(array: Array) -> Tensor:
 
 
 def accepts_torch_verify(reference: Outputs, candidate: Outputs) -> bool:
-    """``torch.onnx.export(..., verify=True)``: the largest absolute difference of every output below 5e-3 and
-    the largest relative one, to |reference| + 1e-7, below 0.1.
+    """``torch.onnx.export(..., verify=True)`` accepts an output whose largest absolute difference is below
+    5e-3 and whose largest relative difference, to |reference| + 1e-7, is below 0.1.
 
-    Outputs are paired in their order and the longer side's rest is dropped; names and dtypes are not looked
-    at, and shapes that broadcast pass. A NaN passes, since it is not "at least 5e-3"; an empty output never
-    does, since its difference counts as infinite. What raises is reported as a failed run.
+    Outputs are paired by position, and those that only one side has are ignored. Names and dtypes are
+    ignored, and shapes that broadcast pass. A NaN passes, because it is not "at least 5e-3". An empty output
+    fails, because its difference counts as infinite. An exception counts as a failed run.
     """
     for name, expected, actual in zip(candidate, reference.values(), candidate.values(), strict=False):
         try:
             info = VerificationInfo.from_tensors(name, _tensor(expected), _tensor(actual))
         except (RuntimeError, TypeError):
             return False
-        # The comparisons of torch.onnx._internal.exporter._core.export, which a NaN slips through.
+        # torch.onnx._internal.exporter._core.export compares in this way, so a NaN passes.
         if info.max_abs_diff >= VERIFY_ABSOLUTE or info.max_rel_diff >= VERIFY_RELATIVE:
             return False
     return True
 
 
 def accepts_optimum(reference: Outputs, candidate: Outputs) -> bool:
-    """Optimum's ``validate_model_outputs``: the same set of names, then shapes and ``numpy.allclose`` with
-    atol 1e-5 and NumPy's rtol, 1e-5 of the file's value. dtypes are not looked at; NaN equals nothing.
+    """Optimum's ``validate_model_outputs`` requires the same set of names, the same shapes, and
+    ``numpy.allclose`` with atol 1e-5 and NumPy's rtol, 1e-5 of the file's value.
 
-    Two boolean outputs always pass: the difference that it would report cannot be taken, and what that raises
-    is swallowed.
+    dtypes are ignored, and NaN equals nothing. Two boolean outputs always pass: Optimum cannot subtract them
+    for its report, and suppresses the exception.
     """
     if set(reference) != set(candidate):
         return False
@@ -100,12 +101,12 @@ def accepts_optimum(reference: Outputs, candidate: Outputs) -> bool:
 
 
 def accepts_polygraphy(reference: Outputs, candidate: Outputs) -> bool:
-    """``polygraphy run MODEL --onnxrt --load-outputs REFERENCE``: every number within 1e-5, or within 1e-5 of
-    the reference's.
+    """``polygraphy run MODEL --onnxrt --load-outputs REFERENCE`` accepts a number if its absolute difference,
+    or its difference relative to the reference, is at most 1e-5.
 
-    The file's outputs are looked up in the reference: by name, by a name that holds the other, by position.
-    What is not found there is skipped, and what the file lacks is not missed; nothing in common is an error.
-    Shapes must be equal, dtypes need not; NaN fails, on both sides too.
+    Each output of the file is looked up in the reference: by name, then by a name that contains the other,
+    then by position. Outputs that only one side has are ignored, unless the two have nothing in common.
+    Shapes must be equal, dtypes need not be. NaN fails, even if both sides have it.
     """
     results = RunResults()
     for runner, outputs in (("onnxrt", candidate), ("torch", reference)):
@@ -120,9 +121,11 @@ def accepts_polygraphy(reference: Outputs, candidate: Outputs) -> bool:
 
 
 def accepts_timm(reference: Outputs, candidate: Outputs) -> bool:
-    """timm's ``onnx_export.py --check-forward``: the first output within 1.5e-3, by
-    ``numpy.testing.assert_almost_equal`` with three decimals. NaN where both have one passes; names and
-    dtypes are not looked at."""
+    """timm's ``onnx_export.py --check-forward`` accepts a first output within 1.5e-3, which is
+    ``numpy.testing.assert_almost_equal`` with three decimals.
+
+    NaN passes if both sides have it. Names and dtypes are ignored.
+    """
     if not reference or not candidate:
         return False
     expected, actual = next(iter(reference.values())), next(iter(candidate.values()))
@@ -134,11 +137,11 @@ def accepts_timm(reference: Outputs, candidate: Outputs) -> bool:
 
 
 def accepts_onnxsim(reference: Outputs, candidate: Outputs) -> bool:
-    """onnxsim's check of a simplified file against the file that it came from: ``numpy.allclose`` with rtol
-    1e-4 and atol 1e-5, NaN equal to NaN, output by output of the simplified file.
+    """onnxsim compares each output of a simplified file with the original's by ``numpy.allclose``, with rtol
+    1e-4, atol 1e-5, and NaN equal to NaN.
 
-    Runs onnxsim's own ``compare`` on two graphs that answer with these arrays. An output that the simplified
-    file lacks is not missed, one that the other lacks raises, and so do shapes that do not broadcast.
+    This runs onnxsim's own ``compare`` on two graphs that return these arrays. An output that only the
+    original has is ignored. One that only the simplified file has, and shapes that do not broadcast, raise.
     """
     if not reference or not candidate:
         return False
@@ -163,11 +166,11 @@ def _answering(outputs: Outputs) -> ModelProto:
 
 
 def accepts_assert_close(reference: Outputs, candidate: Outputs) -> bool:
-    """``torch.testing.assert_close(torch_output, onnxruntime_output)`` for each pair, after a comparison of
-    their number, as PyTorch's tutorials on ONNX have it.
+    """PyTorch's ONNX tutorials compare the number of outputs, and then each pair by
+    ``torch.testing.assert_close(torch_output, onnxruntime_output)``.
 
-    float32: 1e-5 plus 1.3e-6 of the file's value; integers and booleans exactly. Shapes and dtypes must be
-    equal, NaN equals nothing, names are not looked at.
+    float32 values may differ by 1e-5 plus 1.3e-6 of the file's value. Integers, booleans, shapes and dtypes
+    must be equal. NaN equals nothing. Names are ignored.
     """
     try:
         torch.testing.assert_close(
@@ -182,7 +185,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "torch.onnx verify",
         "abs < 5e-3 and rel < 0.1, by position",
-        f"torch {_version('torch')}, torch.onnx.verification.VerificationInfo, held against the limits of "
+        f"torch {_version('torch')}, torch.onnx.verification.VerificationInfo, with the limits of "
         "torch.onnx.export(verify=True) in torch/onnx/_internal/exporter/_core.py",
         "torch",
         accepts_torch_verify,
@@ -191,7 +194,7 @@ PEERS: tuple[Peer, ...] = (
         "Optimum",
         "atol 1e-5 plus rtol 1e-5, by name",
         "optimum-onnx 0.1.0, optimum/exporters/onnx/convert.py:validate_model_outputs, "
-        "ATOL_FOR_VALIDATION of optimum 2.3.0's ExporterConfig; re-implemented",
+        "ATOL_FOR_VALIDATION of optimum 2.3.0's ExporterConfig; written anew",
         "torch",
         accepts_optimum,
     ),
@@ -213,7 +216,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "onnxsim",
         "atol 1e-5 plus rtol 1e-4, against the file before",
-        f"onnxsim {_version('onnxsim')}, onnxsim/model_checking.py:compare; made only if check_n > 0",
+        f"onnxsim {_version('onnxsim')}, onnxsim/model_checking.py:compare, which runs only if check_n > 0",
         "base",
         accepts_onnxsim,
     ),

@@ -1,4 +1,4 @@
-"""Tables and a plot of what everybody said: who cried wolf, what was missed, and by how much."""
+"""Tables and a plot of how often each tool is wrong: healthy files that it refuses, faults that it passes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,20 +15,21 @@ from onnxproof.validate.policy import RATIO_MAX, RATIO_RMS
 
 OURS = "onnxproof"
 SHOWN = {hazard.name for hazard in HAZARDS}
-"""Checks that need no number."""
+"""The names of the hazards. These checks look at the graph and measure no error."""
 
 CLAIMED = 3.0
-"""No fault with a larger effect than this, in units of the model's own float error, is to be missed."""
+"""Faults with a larger effect than this, in units of the model's own float error, must be found."""
 
 BANDS: tuple[tuple[str, float, float], ...] = (
-    ("under 1: hidden in float error", 0.0, 1.0),
+    ("under 1 (hidden in float error)", 0.0, 1.0),
     ("1 to 3", 1.0, CLAIMED),
     ("3 to 30", CLAIMED, 30.0),
     ("30 to 1,000", 30.0, 1e3),
     ("over 1,000", 1e3, math.inf),
-    ("another form, label or metadata; NaN", math.inf, math.inf),
+    ("no number (another form, label or metadata, or NaN)", math.inf, math.inf),
 )
-"""Of effects: name, from (not included), to; the last is of those that have no number."""
+"""Ranges of effects: a name, the lower end (excluded) and the upper end. The last is for effects that have no
+number."""
 
 
 def caught(row: Row, tool: str) -> bool:
@@ -37,12 +38,12 @@ def caught(row: Row, tool: str) -> bool:
 
 
 def tools() -> tuple[str, ...]:
-    """Ours first."""
+    """The names of all tools, onnxproof first."""
     return (OURS, *(peer.name for peer in PEERS))
 
 
 def acting(rows: Sequence[Row]) -> list[Row]:
-    """The faults that change the function at all."""
+    """The faults that change the result in float64."""
     return [row for row in rows if row.population == "fault" and row.effect]
 
 
@@ -54,7 +55,7 @@ def band_of(effect: float) -> int:
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
-    """The table for the README: false alarms and missed faults of every tool."""
+    """The README's table: the healthy files that each tool refuses, and the faults that it passes."""
     healthy = [row for row in rows if row.population == "healthy"]
     asked = [row for row in healthy if row.peers]
     faults = acting(rows)
@@ -66,7 +67,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     lines = [
         f"| effect, in units of the model's own float error | files | {heads} |",
         f"| --- | ---: |{' ---: |' * len(tools())}",
-        f"| none: healthy files, refused | {len(asked)} | "
+        f"| none (healthy files): refused | {len(asked)} | "
         + " | ".join(str(sum(caught(row, tool) for row in asked)) for tool in tools())
         + " |",
     ]
@@ -77,7 +78,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
 
 
 def rules() -> Iterator[str]:
-    """A line for each tool: what it accepts, and where that is written."""
+    """A table with a line for each tool: what it accepts, and where that is defined."""
     yield "| tool | accepts | source |"
     yield "| --- | --- | --- |"
     for peer in PEERS:
@@ -85,7 +86,7 @@ def rules() -> Iterator[str]:
 
 
 def figures(rows: Sequence[Row]) -> list[str]:
-    """What there is to say in a few lines."""
+    """The main figures, a line each."""
     healthy = [row for row in rows if row.population == "healthy"]
     files = {(row.subject, row.name) for row in healthy}
     alarms = [row for row in healthy if row.verdict != "pass"]
@@ -111,10 +112,10 @@ def figures(rows: Sequence[Row]) -> list[str]:
     if found and passed:
         smallest = min(found, key=lambda row: row.effect or 0)
         largest = max(passed, key=lambda row: row.effect or 0)
-        lines.append(f"the smallest effect that numbers found: {_line(smallest)}")
-        lines.append(f"the largest effect that passed: {_line(largest)}")
+        lines.append(f"smallest effect that a measured error revealed: {_line(smallest)}")
+        lines.append(f"largest effect that passed: {_line(largest)}")
     shown = [row for row in faults if row.verdict != "pass" and not set(row.failed) - SHOWN]
-    lines.append(f"found by a hazard alone, without any number: {len(shown)}")
+    lines.append(f"found by a hazard alone, with every measured error below its limit: {len(shown)}")
     lines += [f"false alarm: {_line(row)}" for row in alarms]
     lines += [f"missed: {_line(row)}" for row in missed]
     return lines
@@ -124,12 +125,12 @@ def _line(row: Row) -> str:
     effect = "" if row.effect is None else f", effect {row.effect:.3g}"
     return (
         f"{row.subject}, {row.name}, {row.severity}{effect}: rms ratio {row.rms:.3g}, max ratio "
-        f"{row.maximum:.3g}{', ' if row.failed else ''}{', '.join(row.failed)}"
+        f"{row.maximum:.3g}{'; failed checks: ' if row.failed else ''}{', '.join(row.failed)}"
     )
 
 
 def by_kind(rows: Sequence[Row]) -> Iterator[str]:
-    """A line for each planted file: kind, subject, severity, effect, ratios, and who passes it."""
+    """A table with a line for each planted file: its fault, effect and ratios, and each tool's result."""
     heads = " | ".join(tools())
     yield f"| fault | model | severity | effect | rms ratio | max ratio | {heads} |"
     yield f"| --- | --- | --- | ---: | ---: | ---: |{' --- |' * len(tools())}"
@@ -143,14 +144,14 @@ def by_kind(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _ours(row: Row) -> str:
-    """What our verdict found; the names of the hazards where they alone did."""
+    """The result of onnxproof's verdict. If only hazards found the fault, their names."""
     if row.verdict == "pass":
         return "–"
     return "found" if set(row.failed) - SHOWN else f"by {', '.join(row.failed)}"
 
 
 def by_healthy(rows: Sequence[Row]) -> Iterator[str]:
-    """A line for each model of the healthy population: files, verdicts, and the range of the ratios."""
+    """A table with a line for each healthy model: files, verdicts, and the range of the ratios."""
     yield "| model | files | verdicts | false alarms | rms ratio | max ratio |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     healthy = sorted((row for row in rows if row.population == "healthy"), key=lambda row: row.subject)
@@ -174,7 +175,7 @@ def _number(value: float) -> str:
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:
-    """Left: the measured ratio over the true effect. Right: how often each tool is wrong, both ways."""
+    """Plot the measured ratio over the true effect (left), and each tool's share of wrong results (right)."""
     mpl.use("Agg")
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -205,7 +206,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     large = [row for row in acting(rows) if row.effect is not None and row.effect > CLAIMED]
     for offset, members, wrong, color, label in (
         (0.2, asked, True, "tab:orange", "healthy files that it refuses"),
-        (-0.2, large, False, "tab:red", f"faults of an effect over {CLAIMED:g} that it passes"),
+        (-0.2, large, False, "tab:red", f"faults with an effect over {CLAIMED:g} that it passes"),
     ):
         shares = [100 * sum(caught(row, t) is wrong for row in members) / len(members) for t in tools()]
         places = [len(shares) - index + offset for index in range(len(shares))]

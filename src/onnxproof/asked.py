@@ -65,7 +65,7 @@ def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
     return load_job(source, overrides)
 
 
-def job_to_hold(
+def job_to_validate(
     source: JobLike,
     overrides: Sequence[str] = (),
     *,

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_hold
+from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.make import Graph, make_graph, unsimplified
@@ -248,12 +248,12 @@ def validate(
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
-    asked, wrapped, file, checks = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
+    asked, wrapped, file, checks = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
     return _validate(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
 
 
-def _to_hold(
+def _to_validate(
     source: JobLike,
     model: Module | None,
     onnx_file: Address | None,
@@ -269,8 +269,10 @@ def _to_hold(
         match look_at(source):
             case BundleFolder() as bundle if not bundle.model.is_file():
                 raise ModelFileError(f"{bundle.model} does not exist: export the job again")
-    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    file, checks = _file_to_hold(asked, onnx_file)
+    asked = job_to_validate(
+        source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
+    )
+    file, checks = _file_to_validate(asked, onnx_file)
     return asked, _wrapped(asked.job, model), file, checks
 
 
@@ -294,7 +296,9 @@ def compare_by_checkpoint(
     progress: Progress,
 ) -> Verdict:
     """Judge two ONNX files by the checkpoint of a job or a bundle; ``onnxproof.compare`` has the options."""
-    asked = job_to_hold(source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    asked = job_to_validate(
+        source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
+    )
     wrapped = _wrapped(asked.job, model)
     settings = replace(settings_of(asked.job), annotations=None, optimization=("all",))
     if images is not None:
@@ -331,7 +335,7 @@ def bisect(
     ``out`` (``bisect/<job name>``) as a model of their own, with its inputs and its expected outputs, beside
     ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64.
     """
-    asked, wrapped, file, _ = _to_hold(source, model, onnx_file, checkpoint, overrides, trust)
+    asked, wrapped, file, _ = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
     check_folder(target)
@@ -348,7 +352,7 @@ def bisect(
     return result
 
 
-def _file_to_hold(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
+def _file_to_validate(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
     """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
     checks: list[Check] = []
     if onnx_file is not None:

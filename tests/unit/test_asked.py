@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from contracts import manifest as made
 
-from onnxproof.asked import job_to_export, job_to_hold
+from onnxproof.asked import job_to_export, job_to_validate
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
 
 CANARY = "raise AssertionError('the file of a bundle was run')\n"
@@ -83,7 +83,7 @@ CODE = [
 def test_code_that_a_bundle_names_is_refused(bundle: MakeBundle, model: dict[str, Any], says: str) -> None:
     folder = bundle(model)
     with pytest.raises(TrustError) as refused:
-        job_to_hold(folder)
+        job_to_validate(folder)
     said = str(refused.value)
     assert says.replace("{bundle}", str(folder)) in said
     assert all(part in said for part in (str(folder), "--trust", "trust=True"))
@@ -94,41 +94,41 @@ def test_trust_and_a_module_of_ones_own_are_words_enough(
     bundle: MakeBundle, model: dict[str, Any], says: str
 ) -> None:
     folder = bundle(model)
-    assert job_to_hold(folder, trust=True).job.model.builder == model.get("builder")
-    assert job_to_hold(folder, has_model=True).job.model.family == model["family"]
+    assert job_to_validate(folder, trust=True).job.model.builder == model.get("builder")
+    assert job_to_validate(folder, has_model=True).job.model.family == model["family"]
 
 
 def test_numbers_for_a_librarys_builder_are_no_code(bundle: MakeBundle) -> None:
     folder = bundle({"family": "timm_classifier", "kwargs": {"drop_rate": 0.1, "sizes": [1, 2], "x": True}})
-    assert job_to_hold(folder).job.model.kwargs["drop_rate"] == 0.1
+    assert job_to_validate(folder).job.model.kwargs["drop_rate"] == 0.1
 
 
 def test_a_builder_that_the_user_sets_is_the_users_word(bundle: MakeBundle) -> None:
     folder = bundle(module(builder="evil.py:make"))
-    assert job_to_hold(folder, ["model.builder=mine.py:make"]).job.model.builder == "mine.py:make"
+    assert job_to_validate(folder, ["model.builder=mine.py:make"]).job.model.builder == "mine.py:make"
 
 
 def test_a_text_that_the_bundle_hands_to_the_users_builder_is_not(bundle: MakeBundle) -> None:
     folder = bundle(module(builder="evil.py:make", kwargs={"path": "evil.pth"}))
     with pytest.raises(TrustError, match=r"mine.py:make\(path='evil.pth'\)"):
-        job_to_hold(folder, ["model.builder=mine.py:make"])
+        job_to_validate(folder, ["model.builder=mine.py:make"])
     own = ["model.builder=mine.py:make", "model.kwargs.path=good.pth"]
-    assert job_to_hold(folder, own).job.model.kwargs == {"path": "good.pth"}
+    assert job_to_validate(folder, own).job.model.kwargs == {"path": "good.pth"}
 
 
 def test_a_job_file_is_the_users_word(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('name = "a"\n[model]\nfamily = "module"\nbuilder = "os:system"\n', encoding="utf-8")
-    assert job_to_hold(file).job == job_to_export(file)
-    assert job_to_hold(file).job.model.builder == "os:system"
+    assert job_to_validate(file).job == job_to_export(file)
+    assert job_to_validate(file).job.model.builder == "os:system"
 
 
 def test_set_changes_a_bundles_job(bundle: MakeBundle) -> None:
     folder = bundle({"family": "yolox"})
-    job = job_to_hold(folder, ["validate.effort=quick", "validate.images=*.png"]).job
+    job = job_to_validate(folder, ["validate.effort=quick", "validate.images=*.png"]).job
     assert (job.validation.effort, job.folder) == ("quick", folder)
     with pytest.raises(JobError, match=r"unknown key validate\.efort"):
-        job_to_hold(folder, ["validate.efort=quick"])
+        job_to_validate(folder, ["validate.efort=quick"])
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def moved(bundle: MakeBundle, tmp_path: Path) -> Path:
 
 def test_a_missing_checkpoint_names_both_ways_out(moved: Path) -> None:
     with pytest.raises(CheckpointError) as refused:
-        job_to_hold(moved)
+        job_to_validate(moved)
     assert all(
         part in str(refused.value)
         for part in ("gone does not exist", "--checkpoint PATH", "--set model.checkpoint=PATH")
@@ -156,8 +156,8 @@ def test_a_missing_checkpoint_names_both_ways_out(moved: Path) -> None:
 def test_a_moved_checkpoint_is_told_by_its_hash(moved: Path, tmp_path: Path, place: str) -> None:
     weights = tmp_path / "weights"
     for asked in (
-        job_to_hold(moved, checkpoint=weights / place),
-        job_to_hold(moved, [f"model.checkpoint=../weights/{place}"]),
+        job_to_validate(moved, checkpoint=weights / place),
+        job_to_validate(moved, [f"model.checkpoint=../weights/{place}"]),
     ):
         assert asked.job.resolve(str(asked.job.model.checkpoint)).samefile(weights / "b.pth")
         assert asked.notes == ()
@@ -165,21 +165,21 @@ def test_a_moved_checkpoint_is_told_by_its_hash(moved: Path, tmp_path: Path, pla
 
 def test_a_checkpoint_is_seen_from_here(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "weights")
-    asked = job_to_hold(moved, checkpoint="b.pth")
+    asked = job_to_validate(moved, checkpoint="b.pth")
     assert asked.job.resolve(str(asked.job.model.checkpoint)).samefile(tmp_path / "weights" / "b.pth")
 
 
 def test_another_checkpoint_is_refused(moved: Path, tmp_path: Path) -> None:
     other = tmp_path / "weights" / "a.pth"
     with pytest.raises(CheckpointError, match=r"a.pth is not the checkpoint .* SHA-256") as refused:
-        job_to_hold(moved, checkpoint=other)
+        job_to_validate(moved, checkpoint=other)
     assert sha256(b"another")[:12] in str(refused.value)
     assert sha256(b"the right one")[:12] in str(refused.value)
 
 
 def test_another_checkpoint_is_a_note_where_it_is_trusted(moved: Path, tmp_path: Path) -> None:
     other = tmp_path / "weights" / "a.pth"
-    asked = job_to_hold(moved, checkpoint=other, trust=True)
+    asked = job_to_validate(moved, checkpoint=other, trust=True)
     assert asked.job.resolve(str(asked.job.model.checkpoint)) == other
     (note,) = asked.notes
     assert "is not the checkpoint" in note
@@ -190,13 +190,13 @@ def test_a_job_files_checkpoint_is_replaced(tmp_path: Path, monkeypatch: pytest.
     file = tmp_path / "job.toml"
     file.write_text('name = "a"\n[model]\nfamily = "yolox"\ncheckpoint = "gone"\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    job = job_to_hold(file, checkpoint="here.pth").job
+    job = job_to_validate(file, checkpoint="here.pth").job
     assert job.resolve(str(job.model.checkpoint)) == tmp_path / "here.pth"
 
 
 def test_a_model_and_a_checkpoint_are_one_too_many(moved: Path) -> None:
     with pytest.raises(RequestError, match="give one"):
-        job_to_hold(moved, checkpoint="b.pth", has_model=True)
+        job_to_validate(moved, checkpoint="b.pth", has_model=True)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_what_is_no_job_says_what_it_is(tmp_path: Path, name: str, says: str) ->
     for file in ("m.onnx", "c.pth"):
         (tmp_path / file).write_bytes(b"")
     with pytest.raises(RequestError, match=says):
-        job_to_hold(tmp_path / name)
+        job_to_validate(tmp_path / name)
 
 
 def test_a_bundle_without_a_job_asks_for_one(bundle: MakeBundle) -> None:
@@ -221,7 +221,7 @@ def test_a_bundle_without_a_job_asks_for_one(bundle: MakeBundle) -> None:
     document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     (folder / "manifest.json").write_text(json.dumps({**document, "job": None}), encoding="utf-8")
     with pytest.raises(ModelFileError, match="give the job file, or the model"):
-        job_to_hold(folder)
+        job_to_validate(folder)
 
 
 def test_export_takes_no_bundle(bundle: MakeBundle) -> None:

@@ -393,8 +393,8 @@ class TestTies:
                 [FIRST, SECOND, THIRD],
                 [moved(FIRST, score=-4e-4), moved(SECOND, score=4e-4), THIRD],
                 (0, 3, 0),
-                ["missing: class 0, score 0.625", "hangs on an overlapping box", "may change order"],
-                id="a-chain-hangs-on-the-open-pair",
+                ["missing: class 0, score 0.625", "depends on an overlapping box", "may change order"],
+                id="a-chain-depends-on-the-open-pair",
             ),
             pytest.param(
                 [Row(BASE, 0.875, 0, gap=0.0015), Row(beside(2), 0.75, 1)],

@@ -40,7 +40,7 @@ CONTRACT = contract(
 
 @dataclass
 class NoisyLeg:
-    """x + 1 with noise that hangs on the last bits of x, ``damage`` of it in one direction.
+    """x + 1 with noise that depends on the last bits of x, ``damage`` of it in one direction.
 
     ``lucky`` scales the noise of what is not moved: the first run of a case, and not those beside it.
     """

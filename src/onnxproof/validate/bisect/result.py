@@ -13,7 +13,10 @@ GraphKind = Literal["file", "optimized"]
 
 @dataclass(frozen=True, slots=True)
 class NamedNode:
-    """A node of the file: its name (or what stands for one), its operator, what it writes."""
+    """A node of the file: its name, its operator and the names of its outputs.
+
+    If the node has no name, its operator and its outputs take the name's place.
+    """
 
     name: str
     operator: str
@@ -26,11 +29,12 @@ class NamedNode:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """An output of the named node, held against its likeliest counterpart in the module.
+    """An output of the named node, and how far it is from its likeliest counterpart in PyTorch's module.
 
-    ``module`` is the path of the module that computes it (empty for the wrapper itself), ``operation``
-    PyTorch's operation. ``local`` is the deviation for true inputs, None if the node does not run or gives
-    another shape; ``own_rms`` the rms error for the inputs that the file itself gives them, None likewise.
+    ``module`` is the path of the submodule that computes the counterpart, empty for the wrapper itself.
+    ``operation`` is PyTorch's operation there. ``local`` is the output's error when the node gets its true
+    inputs, and ``own_rms`` the rms error when it gets the inputs that the file computes. Both are None if the
+    node does not run, or if the output has another shape than its counterpart.
     """
 
     output: str
@@ -43,13 +47,16 @@ class Leaving:
 
     @property
     def passed_on_rms(self) -> float | None:
-        """The part of ``own_rms`` that came in with the inputs, as if the two were independent."""
+        """The part of ``own_rms`` that the inputs' error causes, if that is independent of the node's error.
+
+        Returns None if one of the two is not known.
+        """
         if self.own_rms is None or self.local is None:
             return None
         return math.sqrt(max(self.own_rms**2 - self.local.rms**2, 0.0))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; null for what is not known."""
+        """A JSON object. Values that are not known are null."""
         return {
             "output": self.output,
             "module": self.module,
@@ -66,11 +73,11 @@ class Leaving:
 class Bisection:
     """Which node introduces error on one case.
 
-    ``status`` is "node" if one introduces more than the limits let pass, else "nothing"; ``nodes`` is empty
-    then. ``graph`` says whose node it is: the file's own, or one that ONNX Runtime's optimizer made, if the
-    file itself is right. ``leaving`` are the node's outputs beside their likeliest counterparts.
-    ``failing`` says whether the verdict on the case is fail. ``tied`` of ``nodes_walked`` nodes have a
-    counterpart. ``notes`` say what about the request bears on the result.
+    ``status`` is "node" if a node introduces more error than the limits allow. Otherwise it is "nothing", and
+    ``nodes`` is empty. ``graph`` says where the node is: in the file itself, or, if the file is right, in the
+    graph that ONNX Runtime's optimizer made of it. ``leaving`` compares the node's outputs with their
+    counterparts. ``failing`` says whether the verdict on the case is fail. ``tied`` of the ``nodes_walked``
+    nodes have a counterpart. ``notes`` are the model's and those on how the checkpoint was found.
     """
 
     status: Status

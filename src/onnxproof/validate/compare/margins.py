@@ -14,8 +14,8 @@ IOU_ROUNDINGS = 8
 """The largest rounding error of an IoU, in units of relative precision: at most 15 roundings of half a unit
 (3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
 
-CHAINED = "hangs on an overlapping box that is open itself: "
-MOVES_UP = "its rank depends on a better box that is open itself: "
+CHAINED = "depends on an overlapping box that is itself open: "
+MOVES_UP = "its rank depends on a better box that is itself open: "
 
 
 class Margins:
@@ -26,7 +26,7 @@ class Margins:
 
     - its score, or its IoU with a rival, is within the error bound of its threshold;
     - the order of two scores, its rank, or a class may change within the error bounds;
-    - it depends on a candidate that is open itself.
+    - it depends on a candidate that is itself open.
     """
 
     def __init__(self, reference: Candidates, cuts: Cuts, bounds: Mapping[str, float]) -> None:
