@@ -26,7 +26,8 @@ from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.pytorch import torch_truth
-from onnxproof.validate.pair import compare_by_oracle, with_sizes
+from onnxproof.validate.pair import compare_by_oracle
+from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file

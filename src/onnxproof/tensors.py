@@ -104,6 +104,18 @@ class Dim:
         """Whether ``size`` is one of the declared sizes."""
         return self.min <= size <= self.max and size % self.multiple == 0
 
+    def in_steps_of(self, step: int) -> bool:
+        """Whether every declared size is a multiple of ``step``."""
+        return self.min % step == 0 and (self.fixed or self.multiple % step == 0)
+
+    def rounded_to(self, step: int) -> str:
+        """The text of the dim with those of its sizes that are multiples of ``step``.
+
+        If none is, it has the first multiple above ``min``.
+        """
+        low, high = -(-self.min // step) * step, self.max // step * step
+        return f"{low}..{high} step {step}" if low < high else str(low)
+
     def floor(self, size: float) -> int:
         """The largest declared size that is not above ``size``, or ``min`` if there is none."""
         return min(max(int(size) // self.multiple * self.multiple, self.min), self.max)

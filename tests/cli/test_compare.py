@@ -76,6 +76,15 @@ def test_what_is_wrong_is_one_line(refuse: Refuse, save: Save, tmp_path: Path) -
     refuse("compare", a, a, "--images", str(tmp_path / "*.png"), says=["--images", "names no file"])
 
 
+def test_sizes_between_the_declared_steps_are_refused_before_anything_runs(
+    refuse: Refuse, small_bundle: Path
+) -> None:
+    model = small_bundle / "model.onnx"
+    says = ["height is declared as 64..96 step 32", 'write --dim "height=64..96 step 32"']
+    for a in (small_bundle, model):
+        refuse("compare", a, model, "--quiet", "--dim", "height=64..96", says=says)
+
+
 def test_sizes_that_a_cannot_run_are_exit_code_4(run: Run, save: Save) -> None:
     file = save("free")
     free = onnx.load(file)

@@ -30,6 +30,7 @@ from onnxproof.validate.judge import judge, ranks_of, second_looks
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.moved_weights import TwoRuns
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.sizes import require_names, with_sizes
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
 from onnxproof.validate.verdict import Check, Pairing, Verdict, conclude
@@ -267,29 +268,17 @@ def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> Contra
     return replace(contract, fields=fields, reading=replace(reading, graph=graph))
 
 
-def with_sizes(contract: Contract, dims: Mapping[str, str]) -> Contract:
-    """The contract with other sizes of some dimensions. Raises RequestError if it lacks one of them."""
-    _require_names(dims, [dim.name for dim in contract.dims])
-    told = {name: Dim.parse(name, text) for name, text in dims.items()}
-    preprocess = contract.preprocess
-    if preprocess is not None:
-        height, width = (told.get(dim.name, dim) for dim in (preprocess.height, preprocess.width))
-        preprocess = replace(preprocess, height=height, width=width)
-    dims_told = tuple(told.get(dim.name, dim) for dim in contract.dims)
-    return replace(contract, dims=dims_told, preprocess=preprocess)
-
-
 def _contract_of_graph(
     leg: OrtLeg, dims: Mapping[str, str], inputs: Mapping[str, str]
 ) -> tuple[Contract, tuple[str, ...]]:
     ports = leg.ports.inputs
-    _require_names(inputs, [port.name for port in ports], "--inputs", "input")
+    require_names(inputs, [port.name for port in ports], "--inputs", "input")
     specs = tuple(
         _spec_of(port, TensorSpec.parse(port.name, inputs[port.name]) if port.name in inputs else None)
         for port in ports
     )
     sizes = {name: text for spec in reversed(specs) for name, text in _assumed_sizes(spec)}
-    _require_names(dims, [*sizes])
+    require_names(dims, [*sizes])
     assumed = {name: text for name, text in sizes.items() if name not in dims}
     notes = []
     if assumed:
@@ -318,17 +307,6 @@ def _contract_of_graph(
         reading=raw.Unread(),
     )
     return contract, tuple(notes)
-
-
-def _require_names(
-    given: Mapping[str, str], known: Sequence[str], option: str = "--dim", what: str = "dynamic axis"
-) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise RequestError(
-            f"{option} {unknown[0]}={given[unknown[0]]}: A has no {what} of that name; "
-            f"there are: {', '.join(known) or 'none'}"
-        )
 
 
 def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:

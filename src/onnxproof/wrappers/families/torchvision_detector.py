@@ -245,10 +245,10 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
                 f'dims.{dim.name} = "{dim}": this network takes only pictures of {default} px; leave '
                 f"dims.{dim.name} out"
             )
-        if sides is None and (dim.min % STEP or dim.max % STEP or (not dim.fixed and dim.multiple % STEP)):
+        if sides is None and not dim.in_steps_of(STEP):
             raise JobError(
                 f'dims.{dim.name} = "{dim}": with wrapper.decode = "none" every size must be a multiple of '
-                f'{STEP}; write "{default}", say'
+                f'{STEP}; write "{dim.rounded_to(STEP)}"'
             )
     return batch, height, width
 

@@ -186,12 +186,10 @@ def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
     batch, height, width = dims_of(job, DEFAULT_DIMS)
     for dim in (height, width):
         stride = max(STRIDES)
-        if dim.min % stride or dim.max % stride or (not dim.fixed and dim.multiple % stride):
-            low, high = -(-dim.min // stride) * stride, dim.max // stride * stride
-            sizes = f"{low}..{high} step {stride}" if low < high else str(low)
+        if not dim.in_steps_of(stride):
             raise JobError(
                 f'dims.{dim.name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
-                f'{stride}; write "{sizes}"'
+                f'{stride}; write "{dim.rounded_to(stride)}"'
             )
     return batch, height, width
 
