@@ -15,6 +15,7 @@ import onnxproof
 from onnxproof.errors import JobError, OnnxproofError, RequestError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
+from onnxproof.runtime.folder import read_manifest
 from onnxproof.wrappers import families, heads
 from onnxproof.wrappers.registry import get_family
 
@@ -66,6 +67,9 @@ def test_the_documented_family_of_another_package_exports_and_is_listed(
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
     assert (bundle.manifest.family, bundle.manifest.contract.task) == ("acme_signals", "classification")
+    assert bundle.manifest.family_package == "acme-signals 1.0"
+    assert read_manifest(bundle.path) == bundle.manifest
+    assert onnxproof.load(bundle.path).manifest.family_package == "acme-signals 1.0"
     assert len(bundle.manifest.contract.classes) == 5
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0
 
@@ -148,6 +152,7 @@ def test_a_family_of_our_own_is_one_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert bundle.verdict is not None
     assert bundle.verdict.passed
     assert bundle.manifest.family == "one_file"
+    assert "family_package" not in bundle.manifest.to_json()
 
 
 def test_a_new_tasks_head_is_one_file_which_every_family_may_use(

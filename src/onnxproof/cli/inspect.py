@@ -139,6 +139,10 @@ def _shorten(text: str) -> str:
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
+def _in_package(family: str, package: str | None) -> str:
+    return family if package is None else f"{family} [{package}]"
+
+
 def _rows_of_table(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """A row for each value of a JSON object, and of the objects in it."""
     for key, value in table.items():
@@ -166,7 +170,7 @@ def _rows_of_manifest(manifest: Manifest) -> list[tuple[str, str]]:
     return [
         ("name", contract.name),
         ("task", contract.task),
-        ("family", manifest.family),
+        ("family", _in_package(manifest.family, manifest.family_package)),
         *((f"input {spec.name}", str(spec)) for spec in contract.inputs),
         *((f"output {spec.name}", str(spec)) for spec in contract.outputs),
         *((f"dim {dim.name}", str(dim)) for dim in contract.dims),

@@ -37,6 +37,7 @@ def manifest_of(
         simplify=simplifier,
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         versions=versions(PACKAGES),
+        family_package=model.package,
     )
 
 

@@ -88,7 +88,7 @@ def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str
         ours, theirs = read_manifest(bundle).shared_json(), carried.shared_json()
     except ModelFileError as error:
         return f"{error}. Until then {used}"
-    keys = [key for key in ours if ours[key] != theirs[key]]
+    keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if not keys:
         return None
     differ = ", ".join(keys)

@@ -21,7 +21,7 @@ REQUIRED = (
     *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
     *("postprocess", "opset", "exporter", "simplify", "checkpoint_sha256", "versions"),
 )
-OPTIONAL = ("fields", "model_sha256", "job")
+OPTIONAL = ("fields", "family_package", "model_sha256", "job")
 """The keys of a manifest."""
 
 LARGEST_OPSET = 1000
@@ -32,7 +32,9 @@ LARGEST_OPSET = 1000
 class Manifest:
     """What a bundle says of itself: the contract of its file, and where the file came from.
 
-    ``job`` is the job that made the bundle, with paths relative to the bundle.
+    ``family_package`` is the name and version of the package that the family comes from, such as
+    "acme-signals 1.0"; it is None for a family of onnxproof's own. ``job`` is the job that made the bundle,
+    with paths relative to the bundle.
     """
 
     contract: Contract
@@ -44,14 +46,17 @@ class Manifest:
     model_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
+    family_package: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The document of ``manifest.json``."""
+        """The document of ``manifest.json``. It has "family_package" only for another package's family."""
+        package = {} if self.family_package is None else {"family_package": self.family_package}
         return {
             "format": FORMAT,
             "name": self.contract.name,
             "task": self.contract.task,
             "family": self.family,
+            **package,
             **self.contract.to_json(),
             "opset": self.opset,
             "exporter": self.exporter,
@@ -122,6 +127,7 @@ class Manifest:
                 for name, entry in keys["versions"].free_table().items()
             },
             job=job.value,
+            family_package=_text_or_none(keys.get("family_package", Entry(None))),
         )
 
 

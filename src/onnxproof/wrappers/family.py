@@ -36,7 +36,8 @@ class WrappedModel:
 
     ``module`` takes the contract's inputs in order. It returns one tensor, or a tuple in the order of the
     contract's outputs. If only TorchScript can capture the model, ``traced`` says why; otherwise it is None.
-    ``notes`` say what is unusual in the weights.
+    ``notes`` say what is unusual in the weights. ``package`` is the name and version of the package that the
+    family comes from; it is None for our own. A family leaves it out: ``get_family`` fills it in.
     """
 
     module: nn.Module
@@ -44,6 +45,7 @@ class WrappedModel:
     family: str
     traced: str | None = None
     notes: tuple[str, ...] = ()
+    package: str | None = None
 
 
 def decode_of(job: Job, *choices: str) -> str:

@@ -1,6 +1,7 @@
 """Finds and imports a family by its name, ours or another package's."""
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import JobError, RequestError
@@ -35,6 +36,7 @@ class _Foreign:
 
     def __init__(self, entry: FamilyEntry) -> None:
         self.name = entry.name
+        self._package = entry.distribution
         self._called = f'the family "{entry.name}" of {entry.origin}'
         with user_code(f"importing {self._called}"):
             self._family: Any = _load(entry.reference)
@@ -56,7 +58,7 @@ class _Foreign:
             raise RequestError(
                 f'{self._called} built {got}; expected a WrappedModel of the family "{self.name}"'
             )
-        return model
+        return replace(model, package=self._package)
 
 
 def _load(reference: str) -> Any:

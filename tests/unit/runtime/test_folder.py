@@ -50,11 +50,14 @@ def test_a_manifest_of_the_same_file_needs_no_note(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_another_file_is_told_by_the_keys_that_differ(tmp_path: Path) -> None:
-    write(tmp_path, changed(CARRIED, opset=17, checkpoint_sha256="c0ffee"))
+    other = changed(CARRIED, opset=17, checkpoint_sha256="c0ffee", family_package="acme 1.0")
+    write(tmp_path, other)
     said = note_on_manifest(tmp_path, CARRIED)
     assert said is not None
-    assert "they differ in opset, checkpoint_sha256" in said
+    assert "they differ in family_package, opset, checkpoint_sha256" in said
     assert "the metadata in model.onnx is used" in said
+    write(tmp_path, CARRIED)
+    assert "differ in " in (note_on_manifest(tmp_path, other) or "")
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,20 @@ BARE = changed(
 )
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, BARE], ids=["everything", "nothing-optional"])
+@pytest.mark.parametrize(
+    "manifest",
+    [MANIFEST, BARE, replace(BARE, family="signals", family_package="acme-signals 1.0")],
+    ids=["everything", "nothing-optional", "another-packages-family"],
+)
 def test_survives_a_file(manifest: Manifest) -> None:
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+def test_only_another_packages_family_names_its_package() -> None:
+    """Earlier versions of onnxproof refuse a key that they do not know."""
+    assert "family_package" not in MANIFEST.to_json()
+    named = replace(MANIFEST, family_package="acme-signals 1.0")
+    assert json.loads(named.to_metadata())["family_package"] == "acme-signals 1.0"
 
 
 def test_metadata_leaves_out_its_own_checksum_and_the_paths() -> None:
