@@ -110,6 +110,61 @@ def test_compare(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_compare_of_a_healthy_file_with_a_hostile_one_and_the_other_way_round(folder: Path) -> None:
+    """``test_compare`` has the other files in A's place."""
+    healthy = folder / "healthy.onnx"
+    healthy.write_bytes(model([node("Neg", "x", "y")]).SerializeToString())
+    loops = ("loop-without-end", "loop-with-many-turns")
+    bombs = ("junk", "functions-doubling", "functions-in-a-chain", "division", "doublings", "expand")
+    pairs = [(folder / f"{name}.onnx", healthy) for name in loops]
+    pairs += [(healthy, folder / f"{name}.onnx") for name in (*loops, *bombs)]
+    for entry in run_all([("compare", a, b, "--effort", "quick") for a, b in pairs]):
+        require_sound(entry)
+        assert entry["code"] in (1, 2, 4), entry
+
+
+NEGATED = """
+import torch
+
+class Negated(torch.nn.Module):
+    def forward(self, x):
+        return {"y": -x}
+"""
+JOB_OF_NEGATED = """
+name = "negated"
+[model]
+family = "module"
+builder = "negated.py:Negated"
+[inputs]
+x = "float32[1, 3]"
+[validate]
+effort = "quick"
+threads = 1
+"""
+
+
+@pytest.mark.slow
+def test_bisect(folder: Path, tmp_path: Path) -> None:
+    """The files have the model's interface, so the walk reaches their nodes."""
+    (tmp_path / "negated.py").write_text(NEGATED, encoding="utf-8")
+    job = tmp_path / "negated.toml"
+    job.write_text(JOB_OF_NEGATED, encoding="utf-8")
+    refused = ("junk", "nested-messages", "functions-doubling", "function-of-itself", "division")
+    named = ("loop-without-end", "doublings", "expand", "huge-input", "branches")
+    ran = run_all(
+        [
+            ("bisect", job, "--onnx", folder / f"{name}.onnx", "--out", tmp_path / name)
+            for name in (*refused, *named)
+        ]
+    )
+    codes = {}
+    for entry in ran:
+        require_sound(entry)
+        codes[Path(entry["arguments"][3]).stem] = entry["code"]
+    assert codes == dict.fromkeys(refused, 2) | dict.fromkeys(named, 1)
+
+
+@pytest.mark.slow
 def test_validate(folder: Path) -> None:
     job = Path(__file__).parents[2] / "configs" / "digits-classifier.toml"
     names = (

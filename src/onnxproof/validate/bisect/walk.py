@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxproof.errors import ModelFileError
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS, Deviation, deviation, move
 from onnxproof.validate.bisect.nodes import Graph, Node, NodeRunner, Value
@@ -33,6 +34,11 @@ MOVES = 4
 
 HELD = 256 * 2**20
 """Bytes of true values that are held at once behind the walk."""
+
+LARGEST_FLOOR = 2**30
+LARGEST_SHARE = 16
+"""A node's output may have this many bytes, or this many times those of the module's largest tensor in
+float64, whichever is more. A graph that keeps doubling a tensor would otherwise fill the memory."""
 
 Status = Literal["tied", "open", "neutral", "failed"]
 
@@ -90,6 +96,8 @@ class Walker:
         self.graph, self.truth = graph, truth
         self.runner = NodeRunner(graph)
         self.random = np.random.default_rng(0)
+        elements = max((math.prod(record.shape) for record in truth.records), default=0)
+        self.largest = max(LARGEST_FLOOR, LARGEST_SHARE * elements * np.dtype(np.float64).itemsize)
         self._by_shape: dict[tuple[str, tuple[int, ...]], tuple[list[int], Array]] = {}
         grouped: dict[tuple[str, tuple[int, ...]], list[Record]] = {}
         for record in truth.records:
@@ -104,8 +112,18 @@ class Walker:
         }
 
     def run(self, node: Node, feeds: Mapping[str, Value]) -> dict[str, Value]:
-        """The node's outputs for true values."""
-        return self.runner.run(node, feeds)
+        """The node's outputs for true values.
+
+        Raises ModelFileError if one is too large to go on with, and whatever ONNX Runtime raises.
+        """
+        found = self.runner.run(node, feeds)
+        for name, value in found.items():
+            if isinstance(value, np.ndarray) and value.nbytes > self.largest:
+                raise ModelFileError(
+                    f"its output {name} takes {value.nbytes / 2**30:.1f} GiB; expected at most "
+                    f"{self.largest / 2**30:.1f} GiB, by the size of the module's largest tensor"
+                )
+        return found
 
     def run_moved(
         self, node: Node, moved: Mapping[str, Value], outputs: Mapping[str, Value]

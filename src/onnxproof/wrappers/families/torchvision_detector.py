@@ -228,7 +228,7 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
         if batch.max > 1:
             raise JobError(
                 f'dims.batch = "{batch}": with NMS in the graph the number of detections differs between '
-                "pictures, so torchvision's detectors are exported at batch 1 only; leave dims.batch out or, "
+                "pictures, so torchvision's detectors export at batch 1 only; leave dims.batch out, or, "
                 'for RetinaNet, FCOS and SSD, set wrapper.decode = "none"'
             )
         return batch, height, width
