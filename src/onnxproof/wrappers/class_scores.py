@@ -53,7 +53,7 @@ class ClassScoresHead:
     def behind(
         self, module: nn.Module, logits: TensorSpec, count: int, decode: str, validation: ValidateTable
     ) -> Headed:
-        """The contract's part for a ``module`` that already returns the scores that ``decode`` names.
+        """The head of a ``module`` that already returns what ``decode`` names: logits or probabilities.
 
         ``logits`` describes the network's logits, and ``count`` is the number of classes.
         """
@@ -68,7 +68,10 @@ class ClassScoresHead:
         )
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """Put the head behind a module with one output of logits [b, C], or with one of that name."""
+        """Put the head behind a module that returns logits [b, C].
+
+        If it has several outputs of that form, the one named ``logits`` or ``out`` is taken.
+        """
         chosen = find_logits(bare, self.name, ("batch", "classes"))
         module = ClassScores(bare.module, chosen, self.activation(decode))
         logits = bare.outputs[chosen]

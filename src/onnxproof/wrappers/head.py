@@ -85,7 +85,7 @@ def find_logits(bare: Bare, task: str, axes: Sequence[str]) -> int:
     """The position of the output that holds the class logits.
 
     ``axes`` are the names of the logits' axes, for messages. The size of the axis "classes" must be fixed.
-    Raises JobError if no output fits, if several fit, or if ``bare.classes`` are not as many as the classes.
+    Raises JobError if no output fits, if several fit, or if ``bare.classes`` names another number of classes.
     """
     outputs, axis = bare.outputs, axes.index("classes")
     fitting = [
