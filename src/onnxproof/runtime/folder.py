@@ -40,9 +40,8 @@ def _advice_on(folder: Path) -> str:
     inside = sorted((*bundles, *folder.glob("*.onnx")))
     if not inside:
         return _ADVICE
-    named = " or ".join(map(str, inside[:SHOWN]))
-    more = len(inside) - SHOWN
-    return f"give {named}{f', or one of {more} others in it' if more > 0 else ''}"
+    more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+    return f"give one that is in it: {', '.join(map(str, inside[:SHOWN]))}{more}"
 
 
 def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:

@@ -22,11 +22,15 @@ def write(folder: Path, manifest: Manifest) -> None:
     ("files", "says"),
     [
         pytest.param(["a.txt"], "give a bundle (the folder that export wrote)", id="nothing-of-ours"),
-        pytest.param(["x/model.onnx", "y/z.txt"], "give {folder}/x", id="folder-of-bundles"),
-        pytest.param(["b.onnx", "a.onnx"], "give {folder}/a.onnx or {folder}/b.onnx", id="models"),
+        pytest.param(
+            ["x/model.onnx", "y/z.txt"], "give one that is in it: {folder}/x", id="folder-of-bundles"
+        ),
+        pytest.param(
+            ["b.onnx", "a.onnx"], "give one that is in it: {folder}/a.onnx, {folder}/b.onnx", id="models"
+        ),
         pytest.param(
             [f"{name}.onnx" for name in "abcde"],
-            "{folder}/c.onnx, or one of 2 others in it",
+            "{folder}/c.onnx and 2 more",
             id="many-models",
         ),
         pytest.param(["manifest.json"], "only the manifest.json of one: export the job again", id="lost"),
