@@ -1,9 +1,13 @@
 """The inputs that a file is tried on: a covering design over sizes and contents, and real pictures.
 
-At least one case has each value of each dimension, and each pair of values of two dimensions, or of a
-dimension and a kind of content. The product of all is never built. Rows are chosen greedily, the most
-uncovered pairs for the least work first (AETG, Cohen et al. 1997, with the input's volume as the cost), so
-no case has the largest size of every dimension.
+Of each dimension a few sizes are chosen: its ends, the size beside the smallest, and some between. At least
+one case has each of them, and each pair of them of two dimensions, or of a dimension and a kind of content.
+The product of all is never built. Rows are chosen greedily, the most uncovered pairs for the least work first
+(AETG, Cohen et al. 1997, with the input's volume as the cost), so no case has the largest size of every
+dimension.
+
+Of a dimension with few sizes, each size is tried. The cases that are added for this have a new size of every
+such dimension at once.
 """
 
 import itertools
@@ -28,8 +32,23 @@ Content = Literal["picture", "noise", "empty", "black", "saturated"]
 CONTENTS: tuple[Content, ...] = ("picture", "noise", "empty", "black", "saturated")
 CONSTANT: tuple[Content, ...] = ("black", "saturated")
 """Contents of one value."""
+VARIED: tuple[Content, ...] = ("picture", "noise")
+"""Contents whose every pixel matters: the sizes that are tried once are tried with these."""
+
 VALUES_PER_DIM = {"quick": 3, "normal": 4, "thorough": 6}
+MOST_SIZES = {"quick": 0, "normal": 64, "thorough": 512}
+"""A dimension with no more sizes than this is tried at each of them."""
+
+BATCH = "batch"
+MOST_BATCHES = 8
+"""The same for the dimension that is called batch. Its size changes no member's answer by itself, and large
+batches are what costs most."""
+
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
+ROW_COST = 3e4
+"""What a case costs beside its volume, in elements of an input: every operator is started once more in every
+leg."""
+
 CANDIDATE_ROWS = 60
 """How many random rows are drawn for each row of the design; the best of them is taken."""
 
@@ -80,7 +99,8 @@ class Case:
 def plan(
     dims: Sequence[Dim], preprocess: Preprocess | None, pictures: Sequence[Path], effort: Effort, seed: int
 ) -> tuple[Case, ...]:
-    """The cases for a model with these dims: the covering design, then each picture as predict sees it.
+    """The cases for a model with these dims: the covering design, the sizes that it leaves out if they are to
+    be tried, then each picture as predict sees it.
 
     Needs no tensor and no model. Opens every picture; raises PictureError if one cannot be read or does not
     fit the dims.
@@ -94,7 +114,10 @@ def plan(
     factors["content"] = contents
     cases: list[Case] = []
     sources = itertools.cycle(pictures)
-    for number, row in enumerate(covering_design(factors, seed)):
+    rows = list(covering_design(factors, seed))
+    varied = itertools.cycle([content for content in contents if content in VARIED])
+    rows += ({**sizes, "content": next(varied)} for sizes in sizes_left(dims, factors, MOST_SIZES[effort]))
+    for number, row in enumerate(rows):
         content: Any = row.pop("content")
         sizes = {name: int(size) for name, size in row.items()}
         picture = next(sources) if content == "picture" else None
@@ -133,6 +156,36 @@ def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:
     return tuple(step * dim.multiple for step in sorted(steps)) if dim.min % dim.multiple == 0 else (dim.min,)
 
 
+def sizes_left(
+    dims: Sequence[Dim], tried: Mapping[str, Sequence[Any]], most: int
+) -> tuple[dict[str, int], ...]:
+    """Sizes of all dims that together have each size that is not ``tried`` of each dim with at most ``most``.
+
+    The batch is tried at each size if it has at most MOST_BATCHES.
+
+    A row has a new size of several dims where that costs less than a row more: large ones beside small ones
+    of the others. The other dims have their smallest size.
+    """
+    smallest = {dim.name: dim.min for dim in dims}
+    left = {
+        dim.name: sorted(set(range(dim.min, dim.max + 1, dim.multiple)) - set(tried[dim.name]), reverse=True)
+        for dim in dims
+        if (dim.max - dim.min) // dim.multiple < (min(most, MOST_BATCHES) if dim.name == BATCH else most)
+    }
+    rows: list[dict[str, int]] = []
+    for name in sorted(left, key=lambda name: -len(left[name])):
+        free = list(rows)
+        for size in left[name]:
+            alone = {**smallest, name: size}
+            row = min(free, key=_volume, default=None)
+            if row is None or _volume({**row, name: size}) - _volume(row) > ROW_COST + _volume(alone):
+                rows.append(alone)
+                continue
+            free = [other for other in free if other is not row]
+            row[name] = size
+    return tuple(rows)
+
+
 def covering_design(factors: Mapping[str, Sequence[Any]], seed: int) -> Iterator[dict[str, Any]]:
     """Rows that together have every value of every factor and every pair of values of two factors."""
     names = list(factors)
@@ -160,9 +213,13 @@ def _cost(row: Mapping[str, Any]) -> float:
     return 1e5 + math.prod(value for value in row.values() if isinstance(value, int))
 
 
+def _volume(sizes: Mapping[str, int]) -> int:
+    return math.prod(sizes.values())
+
+
 def volume(cases: Sequence[Case]) -> int:
     """The sum of the cases' input volumes (batch x height x width), which a sweep's time grows with."""
-    return sum(math.prod(case.sizes.values()) for case in cases)
+    return sum(_volume(case.sizes) for case in cases)
 
 
 def materialise(

@@ -1,6 +1,7 @@
 """Cases: a covering design that covers, contents that are what they say, pictures that are found."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from onnxproof.validate.cases import (
     covering_design,
     materialise,
     plan,
+    sizes_left,
     sizes_of,
     volume,
 )
@@ -131,10 +133,56 @@ class TestPlan:
         }
         rows = [{**case.sizes, "content": case.content} for case in cases]
         covered = {pair for row in rows for pair in itertools.combinations(row.items(), 2)}
-        assert covered == pairs_of(factors)
+        assert covered >= pairs_of(factors)
         for dim in DIMS:
             assert {dim.min, dim.max} <= {case.sizes[dim.name] for case in cases}
         assert any(case.sizes["height"] != case.sizes["width"] for case in cases)
+
+    @pytest.mark.parametrize(
+        ("dim", "effort", "every"),
+        [
+            pytest.param(Dim("n", 64, 640, 32), "normal", True, id="19-sizes"),
+            pytest.param(Dim("n", 1, 64), "normal", True, id="64-sizes"),
+            pytest.param(Dim("n", 1, 65), "normal", False, id="65-sizes"),
+            pytest.param(Dim("n", 1, 64), "quick", False, id="quick"),
+            pytest.param(Dim("n", 1, 512), "thorough", True, id="512-sizes-thorough"),
+            pytest.param(Dim("n", 1, 513), "thorough", False, id="513-sizes-thorough"),
+            pytest.param(Dim("n", 7, 7), "normal", True, id="one-size"),
+        ],
+    )
+    def test_every_declared_size_of_a_dim_with_few_is_tried(
+        self, dim: Dim, effort: Effort, every: bool
+    ) -> None:
+        found = {case.sizes["n"] for case in plan((BATCH, dim), None, [], effort, 0)}
+        declared = set(range(dim.min, dim.max + 1, dim.multiple))
+        assert found <= declared
+        assert (found == declared) == every
+        assert {dim.min, dim.max, dim.ceil(dim.min + 1)} <= found
+
+    def test_many_batches_are_not_all_tried(self) -> None:
+        found = {case.sizes["batch"] for case in plan((Dim("batch", 1, 64),), None, [], "normal", 0)}
+        assert {1, 2, 64} <= found
+        assert len(found) == VALUES_PER_DIM["normal"]
+
+    def test_sizes_of_several_dims_share_cases_and_none_is_large_in_all(self) -> None:
+        tried = {dim.name: sizes_of(dim, VALUES_PER_DIM["normal"]) for dim in DIMS}
+        rows = sizes_left(DIMS, tried, 64)
+        for dim in DIMS:
+            declared = set(range(dim.min, dim.max + 1, dim.multiple))
+            assert {row[dim.name] for row in rows} | set(tried[dim.name]) == declared
+        alone = sum((dim.max - dim.min) // dim.multiple + 1 - len(tried[dim.name]) for dim in DIMS)
+        assert 19 - 4 <= len(rows) < alone
+        areas = [math.prod(row.values()) for row in rows]
+        assert max(areas) < 640 * 320 / 2
+        pairwise = list(covering_design({**tried, "content": CONTENTS}, 0))
+        assert sum(areas) < 0.5 * sum(row["batch"] * row["height"] * row["width"] for row in pairwise)
+
+    def test_a_size_that_is_tried_once_is_no_picture_of_one_value(self, pictures: list[Path]) -> None:
+        tried = sizes_of(HEIGHT, VALUES_PER_DIM["normal"])
+        once = [
+            case for case in plan(DIMS, FLOATS, pictures, "normal", 0) if case.sizes["height"] not in tried
+        ]
+        assert {case.content for case in once if not case.native} == {"picture", "noise"}
 
     def test_more_effort_is_more_work(self, pictures: list[Path]) -> None:
         volumes = [volume(plan(DIMS, FLOATS, pictures, effort, 0)) for effort in EFFORTS]
