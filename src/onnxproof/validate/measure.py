@@ -7,6 +7,7 @@ float32, C the candidate. Of each error the rms, the largest magnitude and the c
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import FLOAT32_EPSILON
+from onnxproof.validate.counted import Kept, select
 
 HEAVY = 0.9
 """The cases that carry this share of the candidate's squared error are its heaviest."""
@@ -26,6 +28,9 @@ REACH = 5.0
 error. It decides what is compared with what; it is not a limit of the verdict."""
 
 Array = NDArray[Any]
+
+EVERYTHING: Kept = MappingProxyType({})
+"""All elements of all outputs are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,11 @@ class LabelMeasurement:
     """The flips of one label field.
 
     ``largest_margin`` is the oracle's largest lead over the next class among the flips. It is NaN if there is
-    no flip, infinite if the margin of one is not known.
+    no flip, infinite if the margin of one is not known. If the labels are places that the model chose by
+    scores (a top-k), a margin is the gap between the scores of the two places. Then ``score_error`` is the
+    reference's largest error of the scores that were chosen, and ``score_scale`` the largest of these scores.
+    ``open`` counts the labels that the reference and the oracle chose from scores that differ by more than
+    float error; their flips have a margin of 0.
     """
 
     name: str
@@ -89,6 +98,9 @@ class LabelMeasurement:
     flips: int
     largest_margin: float
     worst_case: str
+    score_error: float = 0.0
+    score_scale: float = 0.0
+    open: int = 0
 
 
 @dataclass(slots=True)
@@ -263,6 +275,9 @@ class LabelPool:
     flips: int = 0
     largest_margin: float = math.nan
     worst: set[str] = field(default_factory=set)
+    score_error: float = 0.0
+    score_scale: float = 0.0
+    open: int = 0
 
     def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
         """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
@@ -277,8 +292,15 @@ class LabelPool:
     def merge(self, other: Self) -> None:
         """Add what another pool of the same field measured."""
         self.count += other.count
+        self.add_scores(other.score_error, other.score_scale, other.open)
         if other.flips:
             self._add(other.flips, other.largest_margin, other.worst)
+
+    def add_scores(self, error: float, scale: float, open_labels: int) -> None:
+        """Add the reference's error of the scores that labels were chosen by, the largest score, and the
+        number of labels that are open."""
+        self.score_error, self.score_scale = max(self.score_error, error), max(self.score_scale, scale)
+        self.open += open_labels
 
     def _add(self, flips: int, margin: float, cases: set[str]) -> None:
         self.flips += flips
@@ -290,7 +312,16 @@ class LabelPool:
     def result(self, order: Sequence[str] = ()) -> LabelMeasurement:
         """The measurement so far; ``order`` as in ``ErrorPool.result``."""
         worst = next((case for case in (*order, *sorted(self.worst)) if case in self.worst), "")
-        return LabelMeasurement(self.name, self.count, self.flips, self.largest_margin, worst)
+        return LabelMeasurement(
+            self.name,
+            self.count,
+            self.flips,
+            self.largest_margin,
+            worst,
+            self.score_error,
+            self.score_scale,
+            self.open,
+        )
 
 
 @dataclass(slots=True)
@@ -326,16 +357,25 @@ class FieldPools:
         *,
         replica: int = 0,
         constant: bool = False,
+        kept: Kept = EVERYTHING,
     ) -> None:
-        """Add one run's outputs, whose names and shapes agree. ``constant``: the pictures have one value."""
+        """Add one run's outputs, whose names and shapes agree, where they are ``kept``.
+
+        ``constant``: the pictures have one value.
+        """
         for entry in self.fields:
             apart = constant and entry.output not in self.oracle_missing
             errors = self.constant if apart else self.errors
+            where = kept.get(entry.output)
             truth, ref, cand = (
-                _channels(outputs[entry.output], entry) for outputs in (oracle, reference, candidate)
+                _channels(outputs[entry.output], entry, where) for outputs in (oracle, reference, candidate)
             )
             if entry.kind == "label":
-                self.labels[entry.name].add(case, truth, cand, margins.get(entry.name))
+                lead = margins.get(entry.name)
+                if lead is not None and where is not None:
+                    whole = _channels(oracle[entry.output], entry, None)
+                    lead = select(lead.reshape(whole.shape), where, entry.channels)
+                self.labels[entry.name].add(case, truth, cand, lead)
             else:
                 errors[entry.name].add(case, truth, ref, cand, replica=replica)
 
@@ -356,9 +396,12 @@ class FieldPools:
             pool.forget(case)
 
 
-def _channels(values: Array, entry: Field) -> Array:
-    """The field's slice of the last axis; a scalar as it is."""
-    return values[..., entry.channels] if values.ndim else values
+def _channels(values: Array, entry: Field, kept: NDArray[np.bool_] | None) -> Array:
+    """The field's slice of the last axis, or the elements [n] of it that are kept; a scalar as it is."""
+    if not values.ndim:
+        return values
+    channels = values[..., entry.channels]
+    return channels if kept is None else select(channels, kept, entry.channels)
 
 
 def _floor_max(max_reference: float, scale_max: float) -> float:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from onnxproof.contract import Contract, whole_outputs
-from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.errors import CheckError, ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
@@ -23,6 +23,7 @@ from onnxproof.runtime.tasks import raw
 from onnxproof.source import find_pictures
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case
+from onnxproof.validate.counted import not_compared
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences
@@ -108,6 +109,8 @@ def compare_by_oracle(
     legs = _open(a, b, settings)
     plan = _plan(contract, settings)
     judges = truth(plan.cases[0])
+    if judges.unsteady is not None:
+        raise CheckError(judges.unsteady)
     before, after = _swept(Trial.of(plan, judges, legs), progress)
     own = _checks(plan, before)
     said = [*notes, *judges.notes]
@@ -360,7 +363,12 @@ def _verdict(
         checks=checks,
         facts=facts,
         cases=plan.cases,
-        notes=(f"rule {rule}: {RULES[rule]}", *notes, *second_looks(facts)),
+        notes=(
+            f"rule {rule}: {RULES[rule]}",
+            *notes,
+            *not_compared(plan.contract),
+            *second_looks(facts),
+        ),
         model_sha256=b,
         environment=environment(plan.settings, PACKAGES),
         policy=plan.policy.to_json(),

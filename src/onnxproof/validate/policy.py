@@ -34,6 +34,9 @@ rare (one in fifty; the ratio of two normal deviates is Cauchy's)."""
 HELD_BACK = 0.1
 """The largest share of a file's rows that may depend on hidden choices that float error can change."""
 
+OPEN_LABELS = 0.5
+"""The largest share of labels that may have been chosen from scores that are open themselves."""
+
 DATASET_DIFFERENCE = 0.001
 """How far mAP or accuracy of the two legs may differ on the labelled pictures without a tie: the last digit
 that is published of such figures, a tenth of a point."""

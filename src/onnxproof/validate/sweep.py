@@ -8,6 +8,7 @@ from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
 from onnxproof.progress import Progress, silent
 from onnxproof.usercode import told, users_place
 from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.counted import counted
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import doubtful, facts_of, ranks_of
@@ -112,6 +113,7 @@ def _measure_case(
         exact = _run(trial.truth.oracle, case, arrays)
         stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
         exact = replace(exact, outputs={**exact.outputs, **stand_ins})
+    kept = counted(trial.contract, arrays, exact)
     found = []
     for leg, tally in zip(candidates, tallies, strict=True):
         answer: Answer | str
@@ -120,7 +122,7 @@ def _measure_case(
         except Exception as error:  # noqa: BLE001
             # A runtime's exceptions have no common public base below Exception.
             answer = str(error).strip().partition("\n")[0]
-        found.append(tally.add(case, exact, wanted, answer))
+        found.append(tally.add(case, exact, wanted, answer, kept))
     return wanted, found
 
 

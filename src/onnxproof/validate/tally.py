@@ -1,8 +1,10 @@
 """What was measured of one candidate, case by case. Tallies of different cases can be merged in any order."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
+
+import numpy as np
 
 from onnxproof.contract import Contract
 from onnxproof.runtime.readings.rows import RowReading
@@ -11,9 +13,11 @@ from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.returned_pairs import pair_returned
 from onnxproof.validate.compare.row_pairs import pair_rows, with_open_regions
+from onnxproof.validate.counted import Kept
 from onnxproof.validate.facts import Failure
+from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays
-from onnxproof.validate.measure import FieldPools, Run
+from onnxproof.validate.measure import EVERYTHING, Array, FieldPools, Run
 
 
 @dataclass(slots=True)
@@ -44,8 +48,10 @@ class Tally:
         pools = FieldPools(contract.fields, frozenset(oracle_missing))
         return cls(contract, pools, decisions, all_rows)
 
-    def add(self, case: Case, exact: Answer, wanted: Answer, found: Answer | str) -> Answer | None:
-        """Compare the candidate's answer with the oracle's and the reference's.
+    def add(
+        self, case: Case, exact: Answer, wanted: Answer, found: Answer | str, kept: Kept = EVERYTHING
+    ) -> Answer | None:
+        """Compare the candidate's answer with the oracle's and the reference's, where outputs are ``kept``.
 
         If the candidate did not answer, ``found`` is the reason in words. Returns the candidate's answer, or
         None if there is none or its names, dtypes or shapes differ from the reference's.
@@ -75,11 +81,28 @@ class Tally:
             self.misshapen[run] = difference
             return None
         constant = case.content in CONSTANT
-        self.pools.add(case.name, *measured, exact.margins, replica=case.replica, constant=constant)
+        margins = {**exact.margins, **dict(self._gaps(exact, wanted, found))}
+        self.pools.add(case.name, *measured, margins, replica=case.replica, constant=constant, kept=kept)
         for pool in filter(None, (self.decisions, self.all_rows)):
             legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return found
+
+    def _gaps(self, exact: Answer, wanted: Answer, found: Answer) -> Iterator[tuple[str, Array]]:
+        """The gaps of the scores at labels that the model chose by scores, by the field's name."""
+        for entry in filter(may_be_chosen, self.contract.fields):
+            choice, reference = (answer.choices.get(entry.output) for answer in (exact, wanted))
+            if choice is None:
+                continue
+            gaps = choice.gaps(found.outputs[entry.output])
+            if reference is not None:
+                scores = compare_scores(choice, reference)
+                is_open = scores.parted[choice.rows]
+                gaps[is_open] = 0
+                self.pools.labels[entry.name].add_scores(
+                    scores.error, scores.scale, int(np.count_nonzero(is_open))
+                )
+            yield entry.name, gaps
 
     def merge(self, other: Self) -> None:
         """Add what another tally of the same contract and candidate measured on other cases."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
+from onnxproof.validate.counted import not_compared
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
@@ -19,6 +20,9 @@ from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
+
+STATE = "state"
+"""The check that the model answers alike when it is run again on the same input."""
 
 
 def validate_file(
@@ -69,7 +73,7 @@ def validate_files(
         files,
         plan,
         trial,
-        measure(trial, progress=progress),
+        measure(trial, progress=progress) if trial.truth.unsteady is None else (),
         opset=opset,
         target=target,
         extra_checks=extra_checks,
@@ -105,24 +109,30 @@ def verdicts_of(
     notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
-    """Judge what was measured on all cases of the trial, in any process and any order."""
+    """Judge what was measured on all cases of the trial, in any process and any order.
+
+    ``tallies`` is empty if the model is unsteady: then nothing can be compared, and the check ``state`` says
+    why.
+    """
     weights = Weights.of(model.module)
     subjects = [Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights) for file in files]
     hazards = [look_for_hazards(subject) for subject in subjects]
-    settled = iter(settle(trial, tallies, progress=progress))
+    steady = trial.truth.unsteady is None
+    state = Check(STATE, "pass" if steady else "error", trial.truth.unsteady or "")
+    settled = iter(settle(trial, tallies, progress=progress) if steady else ())
     measured: Iterator[DatasetFigures] = iter(())
-    if plan.labels is not None:
+    if plan.labels is not None and steady:
         measured = iter(measure_dataset(trial, plan.labels, progress=progress))
     ranked = ranks_of(model.contract.fields)
-    said = (*model.notes, *notes, *trial.truth.notes)
+    said = (*model.notes, *notes, *trial.truth.notes, *not_compared(model.contract))
     levels = plan.settings.optimization
     verdicts = []
     for subject, found in zip(subjects, hazards, strict=True):
-        checks = [*extra_checks, *(entry.check for entry in found)]
-        facts = tuple(next(settled) for _ in levels)
+        checks = [*extra_checks, *(entry.check for entry in found), state]
+        facts = tuple(next(settled) for _ in levels) if steady else ()
         for one in facts:
             checks += judge(one, ranked, plan.policy)
-        dataset = () if plan.labels is None else tuple(next(measured) for _ in levels)
+        dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
         checks = list(explain(checks, subject))
         verdicts.append(

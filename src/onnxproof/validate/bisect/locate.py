@@ -122,6 +122,8 @@ class _Task:
                     "cannot be compared with the model's; export the job again"
                 )
         legs = torch_truth(model, plan.cases[0], settings.threads)
+        if legs.unsteady is not None:
+            raise CheckError(legs.unsteady)
         if legs.oracle is None:
             reason = next(iter(legs.oracle_missing.values()))
             raise CheckError(

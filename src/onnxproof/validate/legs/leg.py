@@ -7,20 +7,23 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from onnxproof.runtime.port import Port
+from onnxproof.validate.legs.choices import Choice
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a leg returned: outputs by name, and margins by the name of a label field.
+    """What a leg returned: outputs by name, margins by the name of a label field, choices by output.
 
-    A margin is not in the outputs: a label's lead over the next class, for example. Only a leg that sees how
-    its outputs are computed has margins; for all others ``margins`` is empty.
+    A margin is not in the outputs: a label's lead over the next class, for example. Neither is what the
+    integers of an output were chosen from. Only a leg that sees how its outputs are computed has margins and
+    choices; for all others ``margins`` and ``choices`` are empty.
     """
 
     outputs: Arrays
     margins: Arrays
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,15 @@ class Truth:
 
     ``oracle`` is the leg that errors are measured from; None if the model does not run in float64 at all.
     ``reference`` is the leg whose own error is the yardstick. ``oracle_missing`` has the outputs without a
-    float64 value, and for each the reason; without an oracle these are all outputs.
+    float64 value, and for each the reason; without an oracle these are all outputs. ``unsteady`` says how the
+    reference answers otherwise when it is run again on the same input; None if it does not. If it does, no
+    candidate can be compared with it, and there is no oracle.
     """
 
     oracle: Leg | None
     reference: Leg
     oracle_missing: Mapping[str, str] = field(default_factory=dict)
+    unsteady: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.legs.recorder import ChoiceRecorder
+from onnxproof.validate.legs.repeats import differs_when_repeated
 from onnxproof.wrappers.family import WrappedModel
 
 ORACLE = "torch-float64"
@@ -34,12 +38,17 @@ class TorchLeg:
         self._module = copy.deepcopy(model.module).to(dtype).eval()
         self._dtype = dtype
         self._threads = threads
+        # Nothing is recorded if no output may be an integer that was chosen: following them costs time.
+        self._has_choices = any(may_be_chosen(entry) for entry in model.contract.fields) and not hasattr(
+            model.module, "forward_with_margins"
+        )
 
     def run(self, inputs: Arrays) -> Answer:
         torch.set_num_threads(self._threads)
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
         tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        with torch.inference_mode(), no_exit("the module's forward"):
+        recorder = ChoiceRecorder() if self._has_choices else None
+        with torch.inference_mode(), no_exit("the module's forward"), recorder or nullcontext():
             outputs, margins = self._call(tensors)
         declared = [port.name for port in self.ports.outputs]
         if len(outputs) != len(declared):
@@ -47,7 +56,8 @@ class TorchLeg:
                 f"the model returned {len(outputs)} outputs, its family declares {len(declared)}"
             )
         named = dict(zip(declared, outputs, strict=True))
-        return Answer(_to_numpy(named), _to_numpy(margins))
+        choices = {} if recorder is None else recorder.choices(named)
+        return Answer(_to_numpy(named), _to_numpy(margins), choices)
 
     def _call(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
         with_margins = getattr(self._module, "forward_with_margins", None)
@@ -62,12 +72,16 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     """The wrapped model as oracle and reference.
 
     There is an oracle if the model runs on ``case`` in float64, for those of its float outputs that are
-    float64.
+    float64. There is none if the model is unsteady: then it is no wonder if the two differ.
     """
     reference = TorchLeg(model, torch.float32, threads)
+    arrays = materialise(case, model.contract.inputs, model.contract.preprocess)
+    unsteady = _unsteady(reference, arrays)
+    if unsteady is not None:
+        return Truth(None, reference, unsteady=unsteady)
     try:
         oracle = TorchLeg(model, torch.float64, threads)
-        answer = oracle.run(materialise(case, model.contract.inputs, model.contract.preprocess))
+        answer = oracle.run(arrays)
     except UserCodeError:
         raise
     except Exception as error:  # noqa: BLE001
@@ -80,6 +94,18 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         if array.dtype.kind == "f" and array.itemsize < 8
     }
     return Truth(oracle, reference, single)
+
+
+def _unsteady(reference: TorchLeg, arrays: Arrays) -> str | None:
+    """How the reference differs from run to run. Returns None if it does not, or if it does not run at all:
+    the sweep tells that with the case and its sizes."""
+    try:
+        return differs_when_repeated(reference, arrays)
+    except UserCodeError:
+        raise
+    except Exception:  # noqa: BLE001
+        # The model's own code runs here and may raise any type.
+        return None
 
 
 def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
