@@ -73,6 +73,9 @@ class _Points:
             (ties if near else defects).append(Finding(f"point {point}", "its score"))
         return Comparison(len(wanted & found), tuple(ties), tuple(defects))
 
+    def margins(self, evidence, decisions, reading):
+        return {"score": abs(evidence - reading.score_threshold)}
+
     def count(self, decisions):
         return len(decisions)
 

@@ -1,7 +1,7 @@
 """What a sweep found of one candidate, as values without tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from onnxproof.validate.compare.comparer import Finding
@@ -9,6 +9,9 @@ from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 SHOWN_FINDINGS = 100
 """How many ties and defects of a leg a verdict spells out; all are counted."""
+
+NEAR = 10.0
+"""A decision whose margin is at most this many float errors is near to flipping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,42 @@ class Located:
 
 
 @dataclass(frozen=True, slots=True)
+class Closest:
+    """The closest call: the decision of the reference with the least margin, in units of float error.
+
+    ``margin`` is how far every number of ``quantity`` has to move before the decision flips; ``units`` is the
+    same over PyTorch's largest float error of that quantity. Of ``decisions`` margins ``near`` are within
+    NEAR units, to a fifth.
+    """
+
+    quantity: str
+    margin: float
+    units: float
+    case: str
+    picture: int
+    decisions: int
+    near: int
+
+    @property
+    def text(self) -> str:
+        """The closest call in words."""
+        told = f"{self.units:.0f}" if self.units >= NEAR else f"{self.units:.2g}"
+        return f"the closest call lay {told} float errors from flipping"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The decisions on all pictures: the reference took ``reference`` of them on ``pictures`` pictures."""
+    """The decisions on all pictures: the reference took ``reference`` of them on ``pictures`` pictures.
+
+    ``closest`` is None if no margin was measured, or no float error.
+    """
 
     pictures: int
     reference: int
     matched: int
     ties: tuple[Located, ...]
     defects: tuple[Located, ...]
+    closest: Closest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +87,7 @@ class Decisions:
     defects: tuple[Located, ...]
     more_ties: int = 0
     more_defects: int = 0
+    closest: Closest | None = None
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
@@ -68,6 +100,7 @@ class Decisions:
             outcome.defects[:SHOWN_FINDINGS],
             len(outcome.ties[SHOWN_FINDINGS:]),
             len(outcome.defects[SHOWN_FINDINGS:]),
+            outcome.closest,
         )
 
     @property
@@ -88,6 +121,7 @@ class Decisions:
             "matched": self.matched,
             "ties": self.tie_count,
             "defects": self.defect_count,
+            "closest": None if self.closest is None else asdict(self.closest),
             "findings": {
                 "ties": [located.to_json() for located in self.ties],
                 "defects": [located.to_json() for located in self.defects],
@@ -108,6 +142,7 @@ class Decisions:
             defects,
             value["ties"] - len(ties),
             value["defects"] - len(defects),
+            None if value.get("closest") is None else Closest(**value["closest"]),
         )
 
 

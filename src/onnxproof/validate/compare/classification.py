@@ -44,6 +44,11 @@ class _Classification:
             (ties if is_tie else defects).append(Finding(what, cause))
         return Comparison(len(wanted) - len(ties) - len(defects), tuple(ties), tuple(defects))
 
+    def margins(self, evidence: Array, decisions: Ranking, reading: RankedScores) -> Mapping[str, Array]:
+        """Half the lead of each rank over the next: two scores move towards each other."""
+        order = rank(evidence, reading.top_k + 1)
+        return {"score": -np.diff(evidence[order].astype(np.float64)) / 2}
+
     def count(self, decisions: Ranking) -> int:
         return len(decisions.labels)
 

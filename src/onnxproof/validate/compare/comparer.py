@@ -49,6 +49,12 @@ class Comparer(Protocol):
         reference to the candidate.
         """
 
+    def margins(self, evidence: Any, decisions: Any, reading: Any) -> Mapping[str, Array]:
+        """How far every number of a quantity has to move until one of the decisions flips, for each of them.
+
+        Infinite, or left out, if no move of that quantity does.
+        """
+
     def count(self, decisions: Any) -> int:
         """How many decisions there are."""
 

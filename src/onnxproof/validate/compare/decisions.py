@@ -14,6 +14,7 @@ import numpy as np
 from onnxproof.contract import Reading
 from onnxproof.runtime.tasks import Task, get_task
 from onnxproof.validate.compare import Comparer, get_comparer
+from onnxproof.validate.compare.closest import MarginPool, closest_of
 from onnxproof.validate.facts import Located, Outcome
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import Extremes
@@ -53,6 +54,7 @@ class DecisionPool:
     reference: int = 0
     matched: int = 0
     quantities: dict[str, Extremes] = field(default_factory=dict)
+    margins: dict[str, MarginPool] = field(default_factory=dict)
     pairs: dict[tuple[str, int], _Pair] = field(default_factory=dict)
     """By the name of the case and the index of the picture in its batch."""
 
@@ -85,6 +87,8 @@ class DecisionPool:
             decided = [task.decide(evidence, self.reading) for evidence in (wanted, found)]
             count = comparer.count(decided[0])
             self.reference += count
+            for name, margins in comparer.margins(wanted, decided[0], self.reading).items():
+                self.margins.setdefault(name, MarginPool()).add((case, index), margins)
             apart = None if comparer.differ(*decided) else _apart(values[1], values[2])
             if apart is not None and self._certain(apart):
                 self.matched += count
@@ -98,6 +102,8 @@ class DecisionPool:
         self.matched += other.matched
         for name, extremes in other.quantities.items():
             self.quantities.setdefault(name, Extremes()).merge(extremes)
+        for name, margins in other.margins.items():
+            self.margins.setdefault(name, MarginPool()).merge(margins)
         self.pairs |= other.pairs
 
     def result(self, bound: Bound, order: Sequence[str]) -> Outcome:
@@ -125,7 +131,11 @@ class DecisionPool:
             matched += comparison.matched
             ties += (Located(case, index, finding) for finding in comparison.ties)
             defects += (Located(case, index, finding) for finding in comparison.defects)
-        return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects))
+        closest = None
+        if self.has_oracle:
+            units = {name: extremes.floor_max for name, extremes in self.quantities.items()}
+            closest = closest_of(self.margins, units, order)
+        return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects), closest)
 
     def _pair_of(self) -> tuple[Task, Comparer]:
         """The task and its comparer. The pool does not store them, so that it can be sent to another

@@ -9,9 +9,10 @@ from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.tasks.detection import Evidence, Reading
+from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison
 from onnxproof.validate.compare.matching import compare_detections
-from onnxproof.validate.compare.rows import compare_rows, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
 
 class _Detection:
@@ -50,6 +51,15 @@ class _Detection:
         wanted, found = reference.decide(cuts), candidate.decide(cuts)
         comparison, _ = compare_detections(reference, wanted, found, cuts, bounds, candidate=candidate)
         return comparison
+
+    def margins(self, evidence: Evidence, decisions: Detections, reading: Reading) -> Mapping[str, Array]:
+        if isinstance(evidence, Rows):
+            assert isinstance(reading, RowReading)
+            return margins_of_rows(evidence, reading)
+        if isinstance(evidence, ScoredAnchors):
+            evidence = evidence.candidates(reading.cuts)
+            decisions = evidence.decide(reading.cuts)
+        return margins_of_boxes(evidence, decisions, reading.cuts)
 
     def count(self, decisions: Detections) -> int:
         return len(decisions)

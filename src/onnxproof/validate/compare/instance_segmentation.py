@@ -11,7 +11,7 @@ from onnxproof.runtime.readings.rows import MaskReading, above
 from onnxproof.runtime.tasks.instance_segmentation import Evidence, masks_above
 from onnxproof.validate.compare.comparer import Comparison, Finding
 from onnxproof.validate.compare.masks import compare_masks, overlaid
-from onnxproof.validate.compare.rows import compare_rows, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
 
 class _InstanceSegmentation:
@@ -60,6 +60,10 @@ class _InstanceSegmentation:
                 (ties if is_tie else defects).append(told)
         matched = boxes.matched - len(ties) - len(defects)
         return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
+
+    def margins(self, evidence: Evidence, decisions: Instances, reading: MaskReading) -> Mapping[str, Array]:
+        """Those of the boxes. Pixels are left out: of each mask some are on its edge."""
+        return margins_of_rows(evidence.rows, reading)
 
     def count(self, decisions: Instances) -> int:
         return len(decisions)

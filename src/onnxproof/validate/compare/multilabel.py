@@ -55,6 +55,10 @@ class _Multilabel:
                 ties.append(Finding(what, cause))
         return Comparison(int(np.count_nonzero(wanted & found)), tuple(ties), tuple(defects))
 
+    def margins(self, evidence: Array, decisions: Labels, reading: LabelScores) -> Mapping[str, Array]:
+        """The distance of each class's probability from the threshold."""
+        return {"probability": np.abs(evidence.astype(np.float64) - reading.score_threshold)}
+
     def count(self, decisions: Labels) -> int:
         return len(decisions.labels)
 

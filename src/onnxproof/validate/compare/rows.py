@@ -7,6 +7,7 @@ import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.rows import RowReading, Rows, above
+from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding
 from onnxproof.validate.compare.matching import compare_detections
 from onnxproof.validate.compare.returned import compare_returned
@@ -15,6 +16,14 @@ from onnxproof.validate.compare.returned import compare_returned
 def row_quantities(rows: Rows) -> Mapping[str, Array]:
     """The numbers that margins are measured in: coordinates in pixels, and scores."""
     return {"box": rows.detections.boxes, "score": rows.detections.scores}
+
+
+def margins_of_rows(rows: Rows, reading: RowReading) -> Mapping[str, Array]:
+    """The margins of what becomes a detection, by quantity. A file's rows show their scores alone."""
+    threshold = max(reading.score_threshold, reading.graph.score_threshold)
+    if rows.candidates is None:
+        return {"score": np.abs(rows.detections.scores.astype(np.float64) - threshold)}
+    return margins_of_boxes(rows.candidates, above(rows.detections, threshold), reading.graph.cuts(threshold))
 
 
 def compare_rows(

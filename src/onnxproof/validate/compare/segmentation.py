@@ -57,6 +57,12 @@ class _Segmentation:
         matched = reference.alike + int(flipped.size - (flipped | lost).sum())
         return Comparison(matched, _finding(ties, lambda: _lead(reference, gaps, ties, bound)), defects)
 
+    def margins(
+        self, evidence: Segments, decisions: Segments, reading: ClassMaps | PixelLogits
+    ) -> Mapping[str, Array]:
+        """Half the lead of each pixel's class over the next: two probabilities move towards each other."""
+        return {} if evidence.gaps is None else {"confidence": evidence.gaps / 2}
+
     def count(self, decisions: Segments) -> int:
         return int(decisions.labels.size)
 

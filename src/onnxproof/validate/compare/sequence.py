@@ -62,6 +62,14 @@ class _Sequence:
             defects.append(Finding(what, "lengths are whole numbers: no float error moves them"))
         return Comparison(matched, tuple(ties), tuple(defects))
 
+    def margins(self, evidence: Steps, decisions: Transcript, reading: StepLogits) -> Mapping[str, Array]:
+        """Half the lead of the class of each step that counts: two logits move towards each other."""
+        logits = evidence.logits[: evidence.length].astype(np.float64)
+        if logits.shape[-1] < 2:
+            return {}
+        best = np.partition(logits, -2, axis=-1)
+        return {"logit": (best[:, -1] - best[:, -2]) / 2}
+
     def count(self, decisions: Transcript) -> int:
         return len(decisions.steps)
 

@@ -95,7 +95,8 @@ def _decision_lines(facts: Facts) -> list[RenderableType]:
     if decisions is None:
         return []
     counts = f"{decisions.matched} matched, {decisions.tie_count} ties, {decisions.defect_count} defects"
-    lines: list[RenderableType] = [Text(f"decisions: {counts} on {decisions.pictures} pictures")]
+    closest = "" if decisions.closest is None else f"; {decisions.closest.text}"
+    lines: list[RenderableType] = [Text(f"decisions: {counts} on {decisions.pictures} pictures{closest}")]
     for kind, located, count, style in (
         ("tie", decisions.ties, decisions.tie_count, "yellow"),
         ("defect", decisions.defects, decisions.defect_count, "red"),
