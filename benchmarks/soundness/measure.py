@@ -86,7 +86,7 @@ def healthy_rows(
             print(f"{subject.name}: no {variant.name}: {error}")
             continue
         files[variant.name] = file
-    asked = _peers_say(model, job, list(files.values()), next(iter(files.values())))
+    asked = peers_say(model, job, list(files.values()), next(iter(files.values())))
     for threads in THREADS:
         asked_for = replace(settings_of(job), threads=threads, optimization=LEVELS)
         verdicts = validate_files(model, list(files.values()), plan_trial(model.contract, asked_for))
@@ -131,7 +131,7 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
     if not verdicts[base].passed:
         reasons = [check for check in verdicts[base].checks if check.status in ("fail", "error")]
         raise AssertionError(f"the healthy file of {subject.name} fails: {reasons}")
-    asked = _peers_say(model, job, files, base)
+    asked = peers_say(model, job, files, base)
     effects = _Effects(model, plan_of(job, model).cases, base, verdicts[base].facts[0].fields)
     for fault, file in planted:
         if file not in verdicts:
@@ -170,7 +170,7 @@ def _largest(fields: Sequence[Measurement], ratio: str) -> float:
     return max(values, default=math.nan)
 
 
-def _peers_say(
+def peers_say(
     model: WrappedModel, job: Job, files: Sequence[Path], base: Path
 ) -> dict[Path, dict[str, bool]]:
     """Which peers accept each file on all of the verdict's own inputs. What does not run is not accepted."""
