@@ -113,6 +113,7 @@ FORMS = [
         "rnn", blocks("rnn.weight_ih_l0", [0, 3, 1, 2]), ["rnn.weight_ih_l0"], id="gates-of-an-lstm"
     ),
     pytest.param("gru", blocks("gru.weight_ih_l0", [1, 0, 2]), ["gru.weight_ih_l0"], id="gates-of-a-gru"),
+    pytest.param("w", TENSORS["head.weight"] / np.float32(4), ["head.weight"], id="a-factor-merged-in"),
     pytest.param(
         "w",
         TENSORS["attention.in_proj_weight"][16:32].T.copy(),
@@ -254,7 +255,6 @@ OTHERS = [
     pytest.param(np.ones((16,), np.float32), id="ones"),
     pytest.param(np.zeros((16, 8, 3, 3), np.float32), id="zeros"),
     pytest.param(drawn(16, 8, 3, 3), id="another-runs-weights"),
-    pytest.param(TENSORS["head.weight"] / np.float32(4), id="a-factor-merged-in"),
     pytest.param(TENSORS["head.weight"] @ TENSORS["plain.weight"].reshape(16, 72), id="two-weights-merged"),
     pytest.param(np.array([0.5, 0.25, 0.25], np.float32), id="too-few-numbers-to-be-known"),
 ]

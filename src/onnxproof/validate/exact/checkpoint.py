@@ -1,4 +1,4 @@
-"""The checkpoint's tensors, and the forms in which an export stores them in a graph.
+"""The checkpoint's tensors, and its batch norms.
 
 No framework is imported: the tensors come as NumPy arrays.
 """
@@ -10,15 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.validate.exact.layouts import GATES
-
 Array = NDArray[Any]
-
-RECURRENT = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
-"""PyTorch's names for the tensors of recurrences; the number of the layer follows each."""
-
-PROJECTED = ("in_proj_weight", "in_proj_bias")
-"""Query, key and value of PyTorch's attention in one tensor, which exporters split in three."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +52,6 @@ class Norm:
         """The size of the numbers that ``bias`` adds up; its rounding error is proportional to it."""
         size: Array = (np.abs(before) + np.abs(self.mean)) * np.abs(self.gain) + np.abs(self.beta)
         return size
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """A checkpoint's tensor as an export may store it. ``name`` is the name in the checkpoint."""
-
-    name: str
-    array: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,23 +98,3 @@ class Weights:
                 frozenset(keys[part] for part in ("weight", "running_var") if part in found),
                 frozenset(keys[part] for part in ("bias", "running_mean") if part in found),
             )
-
-    def views(self) -> Iterator[View]:
-        """Each tensor as it is, transposed, with its gates in ONNX's order, or split in three."""
-        for name, array in self.tensors.items():
-            yield View(name, array)
-            if array.ndim == 2:
-                yield View(name, array.T)
-            leaf = name.rpartition(".")[2]
-            if leaf.startswith(RECURRENT):
-                yield from (View(name, _reordered(array, n)) for n in GATES if len(array) % n == 0)
-            if leaf in PROJECTED and len(array) % 3 == 0:
-                for part in np.split(array, 3):
-                    yield View(name, part)
-                    if part.ndim == 2:
-                        yield View(name, part.T)
-
-
-def _reordered(array: Array, gates: int) -> Array:
-    blocks = array.reshape(gates, len(array) // gates, *array.shape[1:])
-    return blocks[list(GATES[gates])].reshape(array.shape)

@@ -22,7 +22,7 @@ from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
-from onnxproof.validate.exact.nearest import Near, nearest
+from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
 from onnxproof.validate.exact.scalars import Scalar, computed, short, traced, written
 
@@ -30,6 +30,9 @@ FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataTyp
 
 DISTINCT = 64
 """The most different numbers of a constant that is taken for scalars."""
+
+SCALARS = 4
+"""The most different numbers of a constant that is no changed tensor, whatever it is near to."""
 
 GRID = 64.0
 """Numbers that are all multiples of 1 / GRID are exact in the file: sizes, strides, centres of cells."""
@@ -41,12 +44,14 @@ SINGLE = unit(np.dtype(np.float32))
 class Origin:
     """What a constant is made from, for a message, and the checkpoint's tensors among that.
 
-    ``ulps`` is the largest distance of its numbers from the exact ones, in units in float32's last place: of
-    each number itself, or of what was added up for it.
+    ``copied`` says that these are its own numbers, in whatever layout. ``ulps`` is the largest distance of
+    its numbers from the exact ones, in units in float32's last place: of each number itself, or of what was
+    added up for it.
     """
 
     text: str
     names: frozenset[str]
+    copied: bool
     ulps: float
 
 
@@ -116,7 +121,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
                 continue
             if match.exact is not None and match.roundings:
                 exact[stored.name] = match.exact
-            origins[stored.name] = Origin(match.text, match.names, match.roundings / 2)
+            origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
     return Proven(exact, origins, tuple(unproven), dict(_attributes(graph, prover)))
 
 
@@ -151,15 +156,28 @@ class _Prover:
         return written(value, np.dtype(np.float32))
 
     def _stored(self, name: str, values: Array) -> Match | None:
-        return whole(name, values, self._known.stored) if values.size > 1 else None
+        """The checkpoint's own numbers. A single number counts only under its own name."""
+        known = self._known
+        return whole(name, values, known.stored) if values.size > 1 or name in known.weights.tensors else None
 
-    def _simple(self, _: str, values: Array) -> Match | None:
+    def _simple(self, name: str, values: Array) -> Match | None:
         """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""
-        if not _sampled(values, _on_grid):
+        if _sampled(values, _on_grid):
+            few = values.size if values.size <= DISTINCT else 0
+        else:
             distinct = _distinct(values)
             if distinct is None or not short(distinct):
                 return None
+            few = distinct.size
+        if self._changed(name, values, few):
+            return None
         return Match(f"{values.reshape(-1)[0]:.9g}" if values.size == 1 else "short numbers")
+
+    def _changed(self, name: str, values: Array, distinct: int) -> bool:
+        """Whether numbers that look like scalars are a changed tensor: rounded to half precision, say."""
+        if values.size < SMALLEST:
+            return nearly_own(name, values, self._known)
+        return distinct > SCALARS and any(near.close for near in nearest(name, values, self._known))
 
     def _folded(self, name: str, values: Array) -> Match | None:
         known = self._known
@@ -178,11 +196,13 @@ class _Prover:
         tables = self._known.tables
         return whole(name, values, tables) if values.size > 1 else None
 
-    def _scalars(self, _: str, values: Array) -> Match | None:
+    def _scalars(self, name: str, values: Array) -> Match | None:
         """Few numbers, each a scalar of the run or one that is written in a simple form."""
         distinct = _distinct(values)
-        if distinct is None:
+        if distinct is None or self._changed(name, values, distinct.size):
             return None
+        if values.dtype == np.float64:
+            return Match("numbers in double")
         found = [self._scalar(float(value), values.dtype) for value in distinct]
         scalars = [scalar for scalar in found if scalar is not None]
         if len(scalars) < len(found):

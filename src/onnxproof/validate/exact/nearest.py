@@ -52,6 +52,7 @@ class Near:
     count: int
     share: float
     close: bool
+    folded: bool
 
     def __str__(self) -> str:
         part = f"in {self.differing} of {self.count} numbers"
@@ -77,6 +78,11 @@ class _Form:
         if self.factor is not None:
             exact = exact * sample(np.broadcast_to(self.factor, self.laid.shape), spots)
         return exact, np.abs(exact) if self.terms is None else self.terms[spots]
+
+    @property
+    def folded(self) -> bool:
+        """Whether a norm was folded in."""
+        return self.factor is not None or self.terms is not None
 
 
 def nearest(name: str, values: Array, known: Known) -> tuple[Near, ...]:
@@ -117,6 +123,12 @@ def _nearest(name: str, values: Array, known: Known) -> Near | None:
     return None if best is None else _compared(replace(best, names=names), values, close)
 
 
+def nearly_own(name: str, values: Array, known: Known) -> bool:
+    """Whether a few numbers are nearly those of the tensor of their own name. If so, they were changed or
+    computed, whatever scalars they look like."""
+    return values.size < SMALLEST and _of_its_name(name, values, known) is not None
+
+
 def _of_its_name(name: str, values: Array, known: Known) -> Near | None:
     """The tensor of a constant's own name. Too few numbers are known by nothing else."""
     own = known.weights.tensors.get(name)
@@ -139,7 +151,7 @@ def _compared(form: _Form, values: Array, close: bool) -> Near:
         squares += float(np.sum(error**2))
         scale += float(np.sum(exact**2))
     share = float(np.sqrt(squares / scale)) if scale else np.inf
-    return Near(form.what, form.names, differing, flat.size, share, close)
+    return Near(form.what, form.names, differing, flat.size, share, close, form.folded)
 
 
 def _forms(values: Array, known: Known) -> Iterator[_Form]:
