@@ -159,6 +159,13 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 ROUNDED = frozenset(["local response norm", "activations", "indexing", "powers"])
 """Modules with numbers that float32 does not hold, such as a slope of 0.1. The file has them rounded."""
 
+ROUNDED_BY_DYNAMO = {
+    **{(name, 18): "the root of the scale" for name in ("attention", "transformer layer")},
+    **{("affine grid", opset): "the places of the cells" for opset in (18, 23)},
+    **{("short-time Fourier", opset): "the window" for opset in (18, 23)},
+}
+"""What the dynamo exporter writes as a float32 constant."""
+
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...], opset: int, dynamo: bool) -> onnx.ModelProto:
     with warnings.catch_warnings():
@@ -186,7 +193,7 @@ def check(name: str, opset: int, dynamo: bool) -> None:
         # An epsilon and other numbers of the trace are float32 in the file.
         scale = float(truth.detach().abs().max())
         np.testing.assert_allclose(value, truth.detach().numpy(), rtol=0, atol=1e-7 * scale)
-        if name not in ROUNDED:
+        if name not in ROUNDED and not (dynamo and (name, opset) in ROUNDED_BY_DYNAMO):
             np.testing.assert_allclose(value, truth.detach().numpy(), rtol=0, atol=2e-12 * scale)
 
 

@@ -94,10 +94,20 @@ def _steps(
 @operator("Resize", since=10)
 @operator("Upsample", since=9)
 def _resize_by_scale(x: Array, scales: Array, *, mode: str = "nearest") -> Array:
-    """The older forms: a place is its index divided by the scale."""
-    return resize(
-        x, None, scales, mode=mode, nearest_mode="floor", coordinate_transformation_mode="asymmetric"
-    )
+    """The older forms: a place is its index divided by the scale.
+
+    They leave open which neighbour is nearest. ONNX Runtime takes the one before in a larger picture, the
+    one after in a smaller one.
+    """
+    result = x
+    for axis, scale in enumerate(scales):
+        lone = np.ones(x.ndim)
+        lone[axis] = scale
+        rounding = "ceil" if scale < 1 else "floor"
+        result = resize(
+            result, None, lone, mode=mode, nearest_mode=rounding, coordinate_transformation_mode="asymmetric"
+        )
+    return result
 
 
 @operator("Upsample", since=7)
