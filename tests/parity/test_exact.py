@@ -766,3 +766,35 @@ def test_the_leg_answers_in_float64_and_declares_what_the_graph_does() -> None:
     answer = leg.run({"x": x})
     assert answer.outputs["y0"].dtype == np.float64
     np.testing.assert_allclose(answer.outputs["y0"], x.astype(np.float64) @ w.astype(np.float64), rtol=1e-15)
+
+
+def shrunk(kind: int = TensorProto.FLOAT) -> ModelProto:
+    """As many ones as 0.7 times the cells of x."""
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["cells"], to=kind),
+        helper.make_node("Mul", ["cells", "factor"], ["fewer"]),
+        helper.make_node("Floor", ["fewer"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["size"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["size"], ["y0"]),
+        helper.make_node("Identity", ["fewer"], ["y1"]),
+    ]
+    return graph_of(nodes, {"x": floats(10)}, {"factor": np.array(0.7, dtype)}, 2)
+
+
+def test_a_size_is_computed_in_float32_as_the_graph_declares() -> None:
+    inputs = {"x": floats(10)}
+    got, expected = run_exact(shrunk(), inputs), in_ort(shrunk(), inputs)
+    assert got["y0"].shape == expected["y0"].shape == (7,)
+    # What is no size is computed in double from the same constant.
+    assert got["y1"].tolist() == [10 * float(np.float32(0.7))]
+
+
+def test_a_size_is_computed_in_float64_if_declared_so_or_from_an_exact_constant() -> None:
+    inputs = {"x": floats(10)}
+    nearly = {"factor": np.array(0.7 - 1e-12)}
+    assert ExactGraph(shrunk(), constants=nearly).run(inputs)["y0"].shape == (6,)
+    double = shrunk(TensorProto.DOUBLE)
+    double.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(0.7 - 1e-12), "factor"))
+    assert run_exact(double, inputs)["y0"].shape == in_ort(double, inputs)["y0"].shape == (6,)

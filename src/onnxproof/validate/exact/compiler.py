@@ -20,6 +20,7 @@ from onnxproof.validate.exact.load import (
 )
 from onnxproof.validate.exact.operators import find
 from onnxproof.validate.exact.reference import needs_types, reference_operator, schema_function, standard
+from onnxproof.validate.exact.sizes import with_sizes_in_single
 
 Kinds = Mapping[str, int]
 Bindings = Mapping[str, AttributeProto]
@@ -101,7 +102,7 @@ class Compiler:
                 constants[name] = self._replaced(name, constant_value(_attributes(node)))
             else:
                 steps.append(self._step(node, known, bindings))
-        return Block.of(inputs, outputs, constants, steps)
+        return Block.of(inputs, outputs, constants, with_sizes_in_single(steps, constants, self.constants))
 
     def _opset(self, node: NodeProto) -> int:
         return self.opsets.get(standard(node.domain), 1)
