@@ -210,6 +210,7 @@ ROOMS = {
 TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.", "onnxproof.validate.exact.")
 TORCH_LEGS = {
     *("onnxproof.validate.legs.pytorch", "onnxproof.validate.legs.exact_graph"),
+    "onnxproof.validate.legs.recorder",
     "onnxproof.validate.bisect.truth",
 }
 

@@ -19,6 +19,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job, load_job
 from onnxproof.pipeline import plan_of
 from onnxproof.validate.hazards import FROZEN_AXES, Found, Subject, Weights, look_for_hazards
+from onnxproof.validate.hazards._resize import Step, pytorchs_picks
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel
 
@@ -256,3 +257,23 @@ def test_metadata_of_another_model_fails_the_verdict(tmp_path: Path) -> None:
     assert failed.keys() == {"metadata"}
     assert "divide_by 255, the model 1" in failed["metadata"]
     assert 'class 3 is "5", the model\'s is "3", in another order' in failed["metadata"]
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("target", [33, 60, 64, 100])
+def test_pixels_are_picked_in_numpy_as_pytorch_picks_them(mode: str, target: int) -> None:
+    way = ("asymmetric", "floor") if mode == "nearest" else ("half_pixel", "round_prefer_ceil")
+    for source in range(16, 129):
+        row = torch.arange(source, dtype=torch.float32)[None, None, None]
+        wanted = nn.functional.interpolate(row, size=(1, target), mode=mode)[0, 0, 0]
+        assert pytorchs_picks(Step(way, source, target, None)).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 1.1, 1.5, 3.0])
+def test_pixels_are_picked_in_numpy_as_pytorch_picks_them_by_a_factor(factor: float) -> None:
+    scale = float(np.float32(factor))
+    for source in range(16, 129):
+        row = torch.arange(source, dtype=torch.float32)[None, None, None]
+        wanted = nn.functional.interpolate(row, scale_factor=(1, factor), mode="nearest")[0, 0, 0]
+        found = pytorchs_picks(Step(("asymmetric", "floor"), source, len(wanted), scale))
+        assert found.tolist() == wanted.tolist()

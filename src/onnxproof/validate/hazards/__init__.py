@@ -22,6 +22,7 @@ from onnxproof.validate.hazards.operators import (
     UNKNOWN_OPERATORS,
     WIDE_TYPES,
 )
+from onnxproof.validate.hazards.sizes import SIZES
 from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
 from onnxproof.validate.verdict import Check
@@ -62,6 +63,7 @@ HAZARDS = _registered(
     METADATA,
     TRAINING,
     RANDOM_OPERATORS,
+    SIZES,
     STRAY_DATA,
     CONTROL_FLOW_HAZARD,
     WASTE,

@@ -27,13 +27,11 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, attribute_of, axes_of, label
 from onnxproof.tensors import Dim
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
+from onnxproof.validate.hazards._shapes import SMALL, known_shape, without_weights
 from onnxproof.validate.verdict import Check
 
 NAME = "frozen_axes"
 Shape = tuple[int, ...]
-
-SMALL = 512
-"""The most elements of a tensor that stays in the copy whose shapes are inferred: larger are no sizes."""
 
 PARAMETERS = {
     "Reshape": (1,),
@@ -139,7 +137,9 @@ class _Axes:
         inferred = OnnxGraph(onnx.shape_inference.infer_shapes(self._sized(sizes), data_prop=True))
         values = [*inferred.inputs, *(value for node in inferred.top for value in node.outputs)]
         stored = {name: stored.shape for name, stored in self.graph.constants.items()}
-        return stored | {str(value.name): shape for value in values if (shape := _known(value)) is not None}
+        return stored | {
+            str(value.name): shape for value in values if (shape := known_shape(value)) is not None
+        }
 
     def _refused(self, sizes: Mapping[str, int]) -> set[int]:
         """The numbers of the nodes that cannot take their inputs."""
@@ -151,7 +151,7 @@ class _Axes:
 
     def _sized(self, sizes: Mapping[str, int]) -> onnx.ModelProto:
         """The graph without its weights, for inputs of these sizes. Nodes are named by their number."""
-        proto = _without_weights(self.graph.proto)
+        proto = without_weights(self.graph.proto)
         for number, node in enumerate(proto.graph.node):
             node.name = str(number)
         for value in proto.graph.input:
@@ -337,30 +337,6 @@ def _sizes(dims: Mapping[str, Dim]) -> tuple[dict[str, int], dict[str, int]]:
         one[dim.name] = dim.min + low * dim.multiple
         other[dim.name] = dim.min + high * dim.multiple
     return one, other
-
-
-def _known(value: ir.Value) -> Shape | None:
-    """A value's shape if all of it is known."""
-    axes = axes_of(value)
-    return None if axes is None or any(isinstance(axis, str) for axis in axes) else axes  # type: ignore[return-value]
-
-
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a graph whose large initializers are inputs. It has no shapes of intermediate values."""
-    light = onnx.ModelProto(ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import)
-    light.graph.name = "light"
-    light.graph.node.extend(proto.graph.node)
-    light.graph.input.extend(proto.graph.input)
-    given = {value.name for value in proto.graph.input}
-    for tensor in proto.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) <= SMALL:
-            light.graph.initializer.append(tensor)
-        elif tensor.name not in given:
-            light.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    light.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in proto.graph.output)
-    return light
 
 
 def _fits(shape: Shape, target: NDArray[Any]) -> bool:
