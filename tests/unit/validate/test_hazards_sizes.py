@@ -62,8 +62,8 @@ def test_a_resize_to_a_constant_size_is_named_with_its_sizes() -> None:
     assert check.status == "fail"
     assert check.value == 10
     assert check.reason == (
-        'ONNX Runtime picks other pixels than PyTorch in Resize "resized" at 10 of 113 sizes of height '
-        "(26, 28, 30 and 7 more)"
+        'ONNX Runtime picks other pixels than PyTorch, or another number, in Resize "resized" at 10 of 113 '
+        "sizes of height (26, 28, 30 and 7 more)"
     )
 
 
@@ -134,6 +134,16 @@ def test_a_scale_that_gives_another_length_is_wrong() -> None:
     assert found is not None
     assert len(found) == 63
     assert not alike(step)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_a_length_that_follows_from_a_scale_is_looked_at_in_every_mode(mode: str) -> None:
+    scales = np.array([1, 1, 0.7, 1], np.float32)
+    proto = graph(resize("x", "scales", mode=mode), scales=scales)
+    check = look(proto)
+    assert check.status == "fail"
+    assert "1 of 113 sizes of height (90)" in check.reason
+    assert look(proto, height=Dim("height", 16, 89)).status == "pass"
 
 
 def test_values_are_computed_as_onnx_defines_them() -> None:

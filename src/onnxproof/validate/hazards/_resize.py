@@ -28,15 +28,21 @@ OPSET = 18
 Way = tuple[str, str]
 """A Resize's coordinate_transformation_mode and nearest_mode."""
 
+PLAIN: Way = ("asymmetric", "floor")
+"""The way in which lengths are looked at where no pixel is picked; they are the same in each."""
+
 Picks = NDArray[np.int64]
 """The pixel that each output pixel is taken from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A Resize along one axis. ``scale`` is None if the node is given sizes and not scales."""
+    """A Resize along one axis. ``scale`` is None if the node is given sizes and not scales.
 
-    way: Way
+    ``way`` is None if no pixel is picked, because the mode mixes several: then the length alone is compared.
+    """
+
+    way: Way | None
     source: int
     target: int
     scale: float | None
@@ -50,8 +56,10 @@ class Step:
 @cache
 def alike(step: Step) -> bool:
     """Whether ONNX Runtime picks the pixels that PyTorch picks."""
-    picks = runtimes_picks(step)
-    return picks is not None and np.array_equal(picks, pytorchs_picks(step))
+    picks, wanted = runtimes_picks(step), pytorchs_picks(step)
+    if picks is None or len(picks) != len(wanted):
+        return False
+    return step.way is None or np.array_equal(picks, wanted)
 
 
 def pytorchs_picks(step: Step) -> Picks:
@@ -65,7 +73,7 @@ def pytorchs_picks(step: Step) -> Picks:
     else:
         factor = float(str(np.float32(step.scale)))
         pace, length = np.float32(1 / factor), int(step.source * factor)
-    places = (np.arange(length, dtype=np.float32) + np.float32(TORCH_WAYS[step.way])) * pace
+    places = (np.arange(length, dtype=np.float32) + np.float32(TORCH_WAYS[step.way or PLAIN])) * pace
     picks: Picks = np.minimum(places.astype(np.int64), step.source - 1)
     return picks
 
@@ -78,7 +86,9 @@ def runtimes_picks(step: Step) -> Picks | None:
     else:
         parameter = np.array([1, 1, 1, step.scale], np.float32)
     try:
-        (picked,) = _session(step.way, step.scale is not None).run(None, {"row": row, "parameter": parameter})
+        (picked,) = _session(step.way or PLAIN, step.scale is not None).run(
+            None, {"row": row, "parameter": parameter}
+        )
     except Exception:  # noqa: BLE001
         # ONNX Runtime's exceptions have no common public base below Exception.
         return None

@@ -1,9 +1,9 @@
 """Find what goes wrong at some declared sizes alone: the pixels that a Resize picks.
 
-With mode nearest, a Resize picks a pixel for each output pixel. Whether ONNX Runtime picks the same as
-PyTorch depends on the sizes alone, so every declared size is looked at without running the network: onnx
-infers the sizes before and behind each Resize, and ONNX Runtime runs that Resize alone on one row
-(``_resize.py``).
+With mode nearest, a Resize picks a pixel for each output pixel; in any mode, its length may follow from a
+scale. Whether ONNX Runtime does the same as PyTorch depends on the sizes alone, so every declared size is
+looked at without running the network: onnx infers the sizes before and behind each Resize, and ONNX Runtime
+runs that Resize alone on one row (``_resize.py``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,20 @@ from onnxproof.validate.verdict import Check
 
 NAME = "sizes"
 
+FIRST_OPSET = 11
+"""Before this operator set a Resize has no sizes, and no ways of its own."""
+
 MOST_SIZES = 1024
 """How many sizes of a dimension are looked at; of more, as many, spread evenly."""
 
 
 def look_for_sizes(subject: Subject) -> Check:
-    """Whether each Resize with mode nearest picks the pixels that PyTorch picks, at every declared size."""
+    """Whether each Resize picks the pixels that PyTorch picks, and as many, at every declared size."""
     proto = subject.graph.proto
     graph = OnnxGraph(onnx.inliner.inline_local_functions(proto)) if proto.functions else subject.graph
-    nodes = [node for node in graph.top if _picks_nearest(node, graph.opset)]
+    nodes = [node for node in graph.top if _rounds(node, graph.opset)]
     if not nodes:
-        return passed(NAME, "no Resize picks nearest pixels")
+        return passed(NAME, "no Resize rounds")
     contract = subject.declared
     if contract is None:
         return skipped(NAME, "the file does not say which sizes it takes")
@@ -62,7 +65,8 @@ def look_for_sizes(subject: Subject) -> Check:
             wrong.setdefault(name, []).append(told)
     if wrong:
         reasons = [f"{name} at {', '.join(told)}" for name, told in wrong.items()]
-        return failed(NAME, f"ONNX Runtime picks other pixels than PyTorch in {listed(reasons, '; ')}", count)
+        what = "ONNX Runtime picks other pixels than PyTorch, or another number, in"
+        return failed(NAME, f"{what} {listed(reasons, '; ')}", count)
     if unknown:
         return skipped(NAME, f"the sizes of {listed(sorted(unknown))} depend on more than onnx follows")
     return passed(NAME, f"{len(nodes)} Resize pick PyTorch's pixels at every declared size")
@@ -144,19 +148,24 @@ class _Shapes:
         return shapes
 
 
-def _picks_nearest(node: ir.Node, opset: int) -> bool:
-    """Whether a node is a Resize with mode nearest as PyTorch's modes are written."""
-    return (
-        node.op_type == "Resize"
-        and node.domain == STANDARD
-        and opset >= 11
-        and attribute_of(node, "mode", "nearest") == "nearest"
-        and attribute_of(node, "keep_aspect_ratio_policy", "stretch") == "stretch"
-        and _way(node) in TORCH_WAYS
-    )
+def _rounds(node: ir.Node, opset: int) -> bool:
+    """Whether a node is a Resize that may round otherwise than PyTorch.
+
+    It picks nearest pixels in one of PyTorch's ways, or its length follows from a scale.
+    """
+    if node.op_type != "Resize" or node.domain != STANDARD or opset < FIRST_OPSET:
+        return False
+    if attribute_of(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return False
+    scales = node.inputs[2] if len(node.inputs) > 2 else None
+    by_scales = scales is not None and bool(scales.name)
+    return _way(node) in TORCH_WAYS or (attribute_of(node, "mode", "nearest") != "nearest" and by_scales)
 
 
-def _way(node: ir.Node) -> Way:
+def _way(node: ir.Node) -> Way | None:
+    """How a Resize picks pixels. None if it mixes several."""
+    if attribute_of(node, "mode", "nearest") != "nearest":
+        return None
     return (
         attribute_of(node, "coordinate_transformation_mode", "half_pixel"),
         attribute_of(node, "nearest_mode", "round_prefer_floor"),
