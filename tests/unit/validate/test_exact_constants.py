@@ -254,9 +254,15 @@ def test_what_was_computed_is_known_with_its_exact_value(
     np.testing.assert_allclose(found, exact, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "array", [np.arange(60, dtype=np.float32).reshape(3, 20) + 0.5, np.ones((3, 3), SINGLE)]
-)
+EXACT = [
+    np.arange(60, dtype=np.float32).reshape(3, 20) + 0.5,
+    np.ones((3, 3), SINGLE),
+    np.triu(np.full((9, 9), np.finfo(SINGLE).min), 1),
+    np.triu(np.full((9, 9), SINGLE(-np.inf)), 1),
+]
+
+
+@pytest.mark.parametrize("array", EXACT, ids=["a-grid", "ones", "a-mask", "an-infinite-mask"])
 def test_numbers_that_need_no_rounding_are_exact(array: Array) -> None:
     proven = prove(w=array)
     assert (proven.unproven, dict(proven.exact)) == ((), {})

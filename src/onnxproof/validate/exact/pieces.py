@@ -2,6 +2,7 @@
 other."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,14 +27,23 @@ MOST_PIECES = 64
 
 
 def whole(name: str, values: Array, pool: Pool) -> Match | None:
-    """The constant as a source of the pool, in any layout; the one of its own name if there are several."""
+    """The constant as a source of the pool, in any layout.
+
+    If several sources hold the same numbers, it is the one of its own name, and stands for all of them.
+    """
     alike = pool.alike(values.size, fingerprint(values))
-    for source in sorted(alike, key=lambda source: source.name != name):
-        layout = _layout(source.single, values)
-        if layout is not None:
-            text = _text(source.name, layout)
-            return _match(text, [source], layout.of(source.exact).reshape(values.shape), values)
-    return None
+    found = [
+        (source, layout)
+        for source in sorted(alike, key=lambda source: source.name != name)
+        if (layout := _layout(source.single, values)) is not None
+    ]
+    if not found:
+        return None
+    source, layout = found[0]
+    match = _match(
+        _text(source.name, layout), [source], layout.of(source.exact).reshape(values.shape), values
+    )
+    return replace(match, names=frozenset(source.name for source, _ in found if not source.computed))
 
 
 def shuffled(values: Array, pool: Pool) -> Source | None:

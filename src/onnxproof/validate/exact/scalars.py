@@ -60,6 +60,10 @@ SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 """Alpha and scale of SELU (Klambauer et al. 2017, arXiv:1706.02515), to the digits that PyTorch writes."""
 
 
+LARGEST = (65504.0, float(np.finfo(np.float32).max), 3.3895313892515355e38)
+"""The largest floats of 16 and 32 bits, and of bfloat16: masks hold them, and mean just that float."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """A number as it was meant, and how that is written."""
@@ -101,7 +105,7 @@ def near(value: float, tolerance: float, scalars: Iterable[float] = ()) -> Scala
 
 def _plain_forms(value: float) -> Iterator[Scalar]:
     """The plainest numbers nearest to a number, one of each form."""
-    if not math.isfinite(value) or value == 0 or short(np.array([value])):
+    if not math.isfinite(value) or value == 0 or abs(value) in LARGEST or short(np.array([value])):
         yield Scalar(value, repr(value))
         return
     yield _decimal(value, PLAIN_DIGITS)
