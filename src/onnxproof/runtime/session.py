@@ -62,6 +62,11 @@ class SessionSettings:
             options.enable_mem_pattern = False
         if self.optimized_to is not None:
             options.optimized_model_filepath = str(self.optimized_to)
+            # Otherwise a file with external data refers to the data beside it from the new place, too.
+            beside = f"{self.optimized_to.name}.data"
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", beside
+            )
         return options
 
 

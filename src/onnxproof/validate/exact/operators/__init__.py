@@ -9,6 +9,7 @@ never written to.
 from onnxproof.validate.exact.operators import (
     activations,
     attention,
+    blocked,
     casts,
     control,
     convolution,
@@ -33,8 +34,8 @@ from onnxproof.validate.exact.registry import find
 __all__ = ["ROOMS", "find"]
 
 ROOMS = (
-    *(activations, attention, casts, control, convolution, elementwise, microsoft, microsoft_quantized),
-    *(normalization, pooling, products, quantization),
+    *(activations, attention, blocked, casts, control, convolution, elementwise, microsoft),
+    *(microsoft_quantized, normalization, pooling, products, quantization),
     *(recurrence, reductions, regions, sampling, selection, sequences, shapes, signals),
 )
 """The modules of which the operators are registered when they are imported."""

@@ -1,0 +1,287 @@
+"""The second half of the runtime link: ask each node that ONNX Runtime runs whether it computes what it says.
+
+ONNX Runtime may err more than PyTorch although the file is right: its kernel for an operator is rougher. So
+each node of the graph that it runs is compared with itself in float64, on the inputs that it got from ONNX
+Runtime, and held to the rounding bound of its operator (bounds/). Three things make that a proof:
+
+- ONNX Runtime's optimizer has not changed what the graph computes: the optimized graph in float64 answers as
+  the file's own graph in float64 does.
+- The nodes, run one by one, answer bit for bit as the whole session does.
+- Every number of every node lies within its bound.
+
+Then the answer is a sequence of right roundings, and its error is that of the kernels.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxproof.errors import OnnxproofError
+from onnxproof.runtime.session import SessionSettings, first_line, open_session
+from onnxproof.validate.bounds import Asked, allowances, has_rule
+from onnxproof.validate.bounds.model import UNITS
+from onnxproof.validate.chain import Chain, Ran, aligned, open_chain
+from onnxproof.validate.exact.arrays import Array, Value, widen_value
+from onnxproof.validate.exact.errors import ExactError
+from onnxproof.validate.exact.graph import ExactGraph
+
+TYPICAL = 4.0
+"""How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the
+order of PyTorch's measure 1 to 3 on varied inputs."""
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeError:
+    """How far a node is from its exact value on the runtime's own inputs.
+
+    ``error`` and ``bound`` are those of the number that takes most of its bound. ``share`` is the one over
+    the other: over 1, no rounding explains the node. ``roughness`` is the rms error over that of a single
+    rounding of each number. ``operator`` has its domain if it is not ONNX's own.
+    """
+
+    node: str
+    operator: str
+    error: float
+    bound: float
+    share: float
+    roughness: float
+
+    @property
+    def within(self) -> bool:
+        """Whether every number lies within its bound."""
+        return self.share <= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What the nodes answered on one case.
+
+    ``within`` says whether it is proven that nothing but rounding parts the runtime from the file; if not,
+    ``reason`` says why. ``rough`` are the nodes that err more than a few roundings, the roughest first.
+    ``entry`` is the node at which most of the outputs' error enters, and ``entry_share`` how much of it; None
+    and 0 if there is no error or not all nodes are within their bounds. ``nodes`` is how many were asked, and
+    ``peak_bytes`` the most bytes that the values of one node took.
+    """
+
+    within: bool
+    reason: str
+    rough: tuple[NodeError, ...] = ()
+    entry: NodeError | None = None
+    entry_share: float = 0.0
+    nodes: int = 0
+    peak_bytes: int = 0
+
+
+def ask_nodes(
+    file: Path,
+    inputs: Mapping[str, Array],
+    exact: ExactGraph,
+    settings: SessionSettings,
+    allowed: Mapping[str, float],
+) -> Asking:
+    """Ask the nodes of a file as ONNX Runtime runs it on one input.
+
+    ``exact`` is the file's graph in float64. ``allowed`` has the outputs that are asked after, and by how
+    much the optimizer may move each: what it folds is rounded to float32 again. Never raises for what the
+    file or ONNX Runtime do; the reason says it.
+    """
+    feeds = {name: aligned(array) for name, array in inputs.items()}
+    try:
+        with open_chain(file, settings, tuple(allowed)) as chain:
+            return _asked(chain, file, feeds, exact, settings, allowed)
+    except (OnnxproofError, ExactError) as error:
+        return Asking(False, f"the nodes could not be asked: {error}")
+    except Exception as error:  # noqa: BLE001
+        # ONNX Runtime's exceptions have no common public base below Exception.
+        return Asking(False, f"the nodes could not be run one by one: {first_line(error)}")
+
+
+def _asked(
+    chain: Chain,
+    file: Path,
+    feeds: Mapping[str, Array],
+    exact: ExactGraph,
+    settings: SessionSettings,
+    allowed: Mapping[str, float],
+) -> Asking:
+    lacking = next((step for step in chain.steps if step.lack is not None), None)
+    if lacking is not None:
+        return Asking(False, f"the evaluator in float64 has no {lacking.lack}")
+    stated = chain.exact.run(feeds)
+    moved = _moved(stated, exact.run(feeds), allowed)
+    if moved is not None:
+        return Asking(False, moved)
+    names = list(chain.outputs)
+    whole = dict(zip(names, open_session(file, settings).run(names, dict(feeds)), strict=True))
+    walked = _walk(chain, feeds, whole)
+    if walked.reason:
+        return walked
+    return _entered(chain, feeds, stated, whole, walked)
+
+
+def _moved(
+    optimized: Mapping[str, Array], file: Mapping[str, Array], allowed: Mapping[str, float]
+) -> str | None:
+    """How the optimized graph differs from the file's in float64; None if it does not."""
+    for name, limit in allowed.items():
+        if name not in optimized or name not in file:
+            return f"{name} is not evaluated in float64"
+        one, other = optimized[name], file[name]
+        if one.shape != other.shape:
+            return f"ONNX Runtime's optimizer makes {name} {list(one.shape)} of {list(other.shape)}"
+        apart = float(np.max(np.abs(_apart(one, other)), initial=0.0))
+        if not apart <= limit:
+            return (
+                f"ONNX Runtime's optimizer changes what the graph computes: {name} moves by {apart:.3g} "
+                f"in float64 (limit {limit:.3g})"
+            )
+    return None
+
+
+def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) -> Asking:
+    """Hold every node to its bound, and what the nodes answer to the whole session's answer."""
+    found: list[NodeError] = []
+    peak = 0
+    for ran in chain.walk(feeds):
+        judged, size = judge_node(chain.exact, ran)
+        peak = max(peak, size)
+        found.append(judged)
+        for name, value in zip(ran.step.writes, ran.outputs, strict=True):
+            if name in whole and not np.array_equal(whole[name], value, equal_nan=value.dtype.kind == "f"):
+                reason = f"{judged.node}, run by itself, does not answer as it does in the whole session"
+                return Asking(False, reason, nodes=len(found), peak_bytes=peak)
+    beyond = max(found, key=lambda node: node.share, default=None)
+    rough = sorted((node for node in found if node.roughness > TYPICAL), key=lambda node: -node.roughness)
+    reason = "" if beyond is None or beyond.within else _told(beyond, chain)
+    return Asking(not reason, reason, tuple(rough), nodes=len(found), peak_bytes=peak)
+
+
+def _told(node: NodeError, chain: Chain) -> str:
+    """Why a node is not within its bound."""
+    step = next(step for step in chain.steps if step.label == node.node)
+    if math.isinf(node.share):
+        told = "answers other numbers than its operator says"
+    else:
+        told = f"errs {node.error:.3g}, {node.share:.3g} times what rounding can do ({node.bound:.3g})"
+    known = "" if has_rule(step) else "; no wider bound is known of that operator"
+    return f"{node.operator} {node.node} {told} on its own inputs{known}"
+
+
+def _entered(
+    chain: Chain,
+    feeds: Mapping[str, Array],
+    stated: Mapping[str, Array],
+    whole: Mapping[str, Array],
+    walked: Asking,
+) -> Asking:
+    """Find the node at which half of the outputs' error is reached: the nodes before it run in ONNX Runtime,
+    it and the others in float64."""
+
+    def error(answer: Mapping[str, Array]) -> float:
+        return max((_rms(_apart(answer[name], stated[name])) for name in chain.outputs), default=0.0)
+
+    total = error(whole)
+    if not total or not math.isfinite(total):
+        return walked
+    low, high, below, above = 0, len(chain.steps), 0.0, total
+    while high - low > 1:
+        middle = (low + high) // 2
+        reached = error(chain.answer(feeds, middle))
+        if reached >= total / 2:
+            high, above = middle, reached
+        else:
+            low, below = middle, reached
+    entry = next(
+        judge_node(chain.exact, ran)[0] for at, ran in enumerate(chain.walk(feeds)) if at == high - 1
+    )
+    share = min(1.0, (above - below) / total)
+    return Asking(True, "", walked.rough, entry, share, walked.nodes, walked.peak_bytes)
+
+
+def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:
+    """How far a node that was run is from its exact value, and how many bytes its values took.
+
+    Raises what ``ExactGraph.run_node`` raises.
+    """
+    inputs = tuple(map(widen_value, ran.inputs))
+    exact = graph.run_node(ran.step, inputs)
+    unit = max((_unit(value) for value in ran.outputs), default=UNITS["float32"])
+    judged = NodeError(ran.step.label, _operator(ran), 0.0, 0.0, 0.0, 0.0)
+    permitted = allowances(Asked(graph, ran.step, inputs, exact, unit))
+    size = sum(map(_nbytes, (*ran.inputs, *ran.outputs, *inputs, *exact, *permitted)))
+    for found, wanted, bound in zip(ran.outputs, exact, permitted, strict=True):
+        if found is None:
+            continue
+        one = _judge_value(judged, found, wanted, bound, unit)
+        if not one.share <= judged.share:
+            judged = one
+    return judged, size
+
+
+def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | None, unit: float) -> NodeError:
+    if bound is None or not isinstance(found, np.ndarray) or found.shape != np.shape(wanted):
+        share = 0.0 if _equal(found, wanted) else math.inf
+        return NodeError(node.node, node.operator, share, 0.0, share, share)
+    if not found.size:
+        return node
+    errors = np.abs(_apart(found, wanted))
+    shares = errors / np.broadcast_to(bound, errors.shape)
+    at = int(np.argmax(shares))
+    finite = np.where(np.isfinite(wanted), wanted, 0.0)
+    once = max(unit * _rms(finite) / math.sqrt(3), math.ulp(0.0))
+    return NodeError(
+        node.node,
+        node.operator,
+        float(errors.reshape(-1)[at]),
+        float(np.broadcast_to(bound, errors.shape).reshape(-1)[at]),
+        float(shares.reshape(-1)[at]),
+        _rms(errors) / once,
+    )
+
+
+def _apart(found: Array, wanted: Array) -> Array:
+    """The difference; 0 where both are NaN, or the same infinity; infinite where one of them is neither.
+
+    A number beyond float32's largest is infinite in float32.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        one, other = found.astype(np.float64), wanted.astype(np.float64)
+        apart = one - other
+        over = np.isinf(one) & (np.abs(other) > LARGEST) & (np.sign(one) == np.sign(other))
+        same = (one == other) | (np.isnan(one) & np.isnan(other)) | over
+        apart = np.where(same, 0.0, apart)
+        return np.where(np.isnan(apart), np.inf, apart)
+
+
+def _equal(found: Value, wanted: Value) -> bool:
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_equal, found, wanted))
+    if found is None or wanted is None:
+        return found is wanted
+    one, other = np.asarray(found), np.asarray(wanted)
+    return one.shape == other.shape and bool(np.all((one == other) | ((one != one) & (other != other))))
+
+
+def _unit(value: Value) -> float:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return UNITS.get(value.dtype.name, UNITS["float32"])
+    return 0.0
+
+
+def _rms(values: Array) -> float:
+    return math.sqrt(float(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _nbytes(value: Any) -> int:
+    return value.nbytes if isinstance(value, np.ndarray) else 0
+
+
+def _operator(ran: Ran) -> str:
+    proto = ran.step.proto
+    return f"{proto.domain}.{proto.op_type}" if proto.domain else str(proto.op_type)
