@@ -26,12 +26,9 @@ CONTENTS = ("normal", "uniform", "even", "black")
 def content(kind: str, shape: tuple[int, ...], seed: int = 0) -> Array:
     """Numbers as they come: of both signs, of one sign, all alike, and 0."""
     random = np.random.default_rng(seed)
-    made = {
-        "normal": lambda: random.normal(size=shape),
-        "uniform": lambda: random.random(shape),
-        "even": lambda: np.full(shape, 0.7),
-        "black": lambda: np.zeros(shape),
-    }[kind]()
+    made: Array = random.normal(size=shape) if kind == "normal" else random.random(shape)
+    if kind in ("even", "black"):
+        made = np.full(shape, 0.7 if kind == "even" else 0.0)
     return np.asarray(made, np.float32)
 
 
@@ -239,7 +236,7 @@ def test_the_nearest_pixel_is_no_rounding(tmp_path: Path) -> None:
     for size in range(16, 129):
         x = content("normal", (1, 1, size, 1))
         sizes = np.array([1, 1, 64, 1])
-        attributes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        attributes: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         model = one_node("Resize", x, nothing, nothing, sizes, mode="nearest", **attributes)
         asked = ask(model, {"x": x}, tmp_path, "none")
         if not asked.within:

@@ -1,0 +1,165 @@
+"""Asking the nodes of a file: what is proven, what is not, and what it costs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxproof.runtime.session import Optimization, SessionSettings
+from onnxproof.validate.chain import ALIGNMENT, Chain, Ran, aligned, open_chain
+from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.kernels import Asking, ask_nodes
+
+Array = NDArray[Any]
+SETTINGS = SessionSettings(threads=1, in_turn=True)
+LEVELS: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
+
+
+def numbers(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def saved(folder: Path, nodes: list[onnx.NodeProto], constants: Mapping[str, Array], name: str = "m") -> Path:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, None, None])
+    stored = [numpy_helper.from_array(array, key) for key, array in constants.items()]
+    made = helper.make_graph(nodes, "test", [x], [onnx.ValueInfoProto(name="y")], stored)
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("odd", 1)]
+    file = folder / f"{name}.onnx"
+    onnx.save(helper.make_model(made, opset_imports=imports, ir_version=10), file)
+    return file
+
+
+def score(folder: Path, factor: float = 1.0, axes: tuple[int, ...] = (1, 2, 3), name: str = "m") -> Path:
+    """A picture's mean after a convolution and a sigmoid: a long sum of one sign."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["h"], ["s"], name="squash"),
+        helper.make_node("ReduceMean", ["s", "axes"], ["y"], name="mean", keepdims=0),
+    ]
+    w = numbers(8, 3, 3, 3, seed=1) * np.float32(0.2 * factor)
+    return saved(folder, nodes, {"w": w, "axes": np.array(axes)}, name)
+
+
+def asked(
+    file: Path, inputs: Mapping[str, Array], level: Optimization = "all", limit: float = 1e-6
+) -> Asking:
+    settings = replace(SETTINGS, optimization=level)
+    return ask_nodes(file, inputs, ExactGraph(file), settings, {"y": limit})
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_rough_kernel_is_within_and_named(tmp_path: Path, level: Optimization) -> None:
+    found = asked(score(tmp_path), {"x": np.full((1, 3, 300, 300), 0.3, np.float32)}, level)
+    assert found.within, found.reason
+    assert found.rough[0].operator == "ReduceMean"
+    assert found.rough[0].roughness > 100
+    assert found.entry is not None
+    assert (found.entry.node, found.entry.within) == ("mean", True)
+    assert found.entry_share > 0.9
+
+
+def test_another_function_is_not_within(tmp_path: Path) -> None:
+    """Stands for an optimizer that changes what the graph computes."""
+    file, other = score(tmp_path), score(tmp_path, factor=1.001, name="other")
+    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, {"y": 1e-6})
+    assert not found.within
+    assert "changes what the graph computes" in found.reason
+
+
+def test_a_reduction_of_other_axes_is_not_within(tmp_path: Path) -> None:
+    file, other = score(tmp_path), score(tmp_path, axes=(2, 3), name="other")
+    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, {"y": 1e-6})
+    assert not found.within
+    assert "makes y [1, 8] of [1]" in found.reason
+
+
+def wrong_kernel(monkeypatch: pytest.MonkeyPatch, node: str, change: Any) -> None:
+    """A runtime in which one node computes something else."""
+    walk = Chain.walk
+
+    def changed(chain: Chain, inputs: Mapping[str, Array]) -> Iterator[Ran]:
+        for ran in walk(chain, inputs):
+            yield replace(ran, outputs=tuple(map(change, ran.outputs))) if ran.step.label == node else ran
+
+    monkeypatch.setattr(Chain, "walk", changed)
+
+
+@pytest.mark.parametrize("change", [lambda y: y * np.float32(1.001), lambda y: np.full_like(y, np.nan)])
+def test_a_wrong_kernel_inside_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    wrong_kernel(monkeypatch, "squash", change)
+    found = asked(score(tmp_path), {"x": numbers(1, 3, 20, 20)}, "none")
+    assert not found.within
+    assert "Sigmoid squash" in found.reason
+
+
+def test_nodes_that_do_not_answer_as_the_session_does_prove_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong_kernel(monkeypatch, "mean", lambda y: np.nextafter(y, np.float32(9)))
+    found = asked(score(tmp_path), {"x": numbers(1, 3, 20, 20)}, "none")
+    assert not found.within
+    assert "does not answer as it does in the whole session" in found.reason
+
+
+def test_a_node_that_is_not_evaluated_proves_nothing(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Inverse", ["x"], ["y"], name="turn", domain="com.microsoft")]
+    file = saved(tmp_path, nodes, {})
+    model = onnx.load(file)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, file)
+    found = asked(file, {"x": numbers(1, 3, 4, 4)})
+    assert not found.within
+    assert "com.microsoft.Inverse" in found.reason
+
+
+def test_an_operator_without_a_bound_is_held_to_one_rounding(tmp_path: Path) -> None:
+    file = saved(tmp_path, [helper.make_node("Det", ["x"], ["y"], name="volume")], {})
+    found = asked(file, {"x": numbers(1, 3, 9, 9)})
+    assert not found.within
+    assert "Det volume" in found.reason
+    assert "no wider bound is known of that operator" in found.reason
+
+
+def test_a_file_that_does_not_run_proves_nothing(tmp_path: Path) -> None:
+    found = asked(score(tmp_path), {"x": numbers(1, 4, 20, 20)})
+    assert not found.within
+    assert "could not be asked" in found.reason
+
+
+def test_a_file_with_external_data_is_asked(tmp_path: Path) -> None:
+    file = score(tmp_path)
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    model = onnx.load(file)
+    onnx.save(model, apart / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=100)
+    found = asked(apart / "m.onnx", {"x": numbers(1, 3, 20, 20)})
+    assert found.within, found.reason
+
+
+def test_memory_does_not_grow_with_the_nodes(tmp_path: Path) -> None:
+    """Values are freed after their last use: what is held is one node's."""
+    peaks = []
+    for count in (4, 40):
+        names = ["x", *(f"h{index}" for index in range(count - 1)), "y"]
+        nodes = [helper.make_node("Tanh", [names[at]], [names[at + 1]]) for at in range(count)]
+        file = saved(tmp_path, nodes, {}, f"deep{count}")
+        feeds = {"x": numbers(1, 3, 64, 64)}
+        peaks.append(asked(file, feeds).peak_bytes)
+        with open_chain(file, SETTINGS, ("y",)) as chain:
+            assert len(chain.steps) == count
+    assert peaks[0] == peaks[1] <= 10 * 3 * 64 * 64 * 4
+
+
+def test_arrays_are_placed_as_the_runtime_places_its_own() -> None:
+    odd = np.arange(101, dtype=np.float32)[1:].reshape(10, 10).T
+    placed = aligned(odd)
+    assert placed.ctypes.data % ALIGNMENT == 0
+    assert placed.flags.c_contiguous
+    assert np.array_equal(placed, odd)
+    assert aligned(np.zeros((), np.int64)).shape == ()
