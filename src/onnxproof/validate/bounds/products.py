@@ -17,15 +17,7 @@ from onnxproof.validate.exact.operators.microsoft import MICROSOFT
 BESIDE = 3
 """Roundings of a product beside those of the sum: the product itself, the bias, a factor."""
 
-_SLOPES = {
-    "": 1.0,
-    "Relu": 1.0,
-    "Clip": 1.0,
-    "LeakyRelu": 1.0,
-    "Sigmoid": 0.25,
-    "Tanh": 1.0,
-    "HardSwish": 1.5,
-}
+_SLOPES = {"": 1.0, "Relu": 1.0, "Clip": 1.0, "LeakyRelu": 1.0, "Sigmoid": 0.25, "Tanh": 1.0}
 """The steepest slope of the activations that ONNX Runtime fuses with a product."""
 
 STEEPEST = 1.5
