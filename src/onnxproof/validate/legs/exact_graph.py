@@ -17,9 +17,10 @@ EXACT = "onnx-float64"
 class ExactLeg:
     """A graph evaluated in float64, on the CPU with ``threads`` threads.
 
-    ``model`` and ``constants`` are those of ``ExactGraph``, and so are the errors raised. Float outputs are
-    float64, whatever the ports declare. An output that depends on an operator that is not evaluated here is
-    left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of the leg's name.
+    ``model``, ``constants`` and ``attributes`` are those of ``ExactGraph``, and so are the errors raised.
+    Float outputs are float64, whatever the ports declare. An output that depends on an operator that is not
+    evaluated here is left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of the
+    leg's name.
     """
 
     def __init__(
@@ -28,10 +29,11 @@ class ExactLeg:
         threads: int,
         *,
         constants: Mapping[str, Array] = MappingProxyType({}),
+        attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
         label: str = "",
     ) -> None:
         self.name = f"{label}{EXACT}"
-        self.graph = ExactGraph(model, constants=constants)
+        self.graph = ExactGraph(model, constants=constants, attributes=attributes)
         self.ports = Ports(self.graph.inputs, self.graph.outputs)
         self._threads = threads
 

@@ -43,9 +43,15 @@ def max_pool(
 
 def _sums(cells: Tensor, plan: Pooling) -> Tensor:
     """The sum over each window of [n, c, d1, ...]."""
+    rank = len(plan.kernel)
+    if rank < 3 and max(plan.dilations) == 1:
+        kernel, strides = ((1, *given) if rank == 1 else given for given in (plan.kernel, plan.strides))
+        flat = cells.unsqueeze(2) if rank == 1 else cells
+        summed = functional.avg_pool2d(flat, kernel, strides, divisor_override=1)
+        return summed.squeeze(2) if rank == 1 else summed
     ones = torch.ones((1, 1, *plan.kernel), dtype=torch.float64)
-    flat = cells.reshape(-1, 1, *cells.shape[2:])
-    summed = _CONVOLUTIONS[len(plan.kernel)](flat, ones, None, plan.strides, 0, plan.dilations)
+    single = cells.reshape(-1, 1, *cells.shape[2:])
+    summed = _CONVOLUTIONS[rank](single, ones, None, plan.strides, 0, plan.dilations)
     return torch.as_tensor(summed).reshape(*cells.shape[:2], *summed.shape[2:])
 
 
