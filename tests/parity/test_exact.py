@@ -798,3 +798,24 @@ def test_a_size_is_computed_in_float64_if_declared_so_or_from_an_exact_constant(
     double = shrunk(TensorProto.DOUBLE)
     double.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(0.7 - 1e-12), "factor"))
     assert run_exact(double, inputs)["y0"].shape == in_ort(double, inputs)["y0"].shape == (6,)
+
+
+def test_a_graph_that_reads_what_nothing_writes_does_not_run() -> None:
+    x = floats(3)
+    for node, said in (
+        (
+            helper.make_node("Add", ["x", "lost"], ["y0"]),
+            "Add of y0 reads lost, which nothing before it writes",
+        ),
+        (helper.make_node("Neg", ["x"], ["z"]), "nothing writes the output y0"),
+    ):
+        with pytest.raises(NotRunnableError, match=said):
+            run_exact(graph_of([node], {"x": x}, {}, 1), {"x": x})
+
+
+def test_an_attribute_of_a_kind_that_is_not_read_is_named() -> None:
+    x = floats(3)
+    node = helper.make_node("Many", ["x"], ["y0"], domain="com.microsoft")
+    node.attribute.append(helper.make_attribute("tensors", [numpy_helper.from_array(x)]))
+    graph = ExactGraph(graph_of([node], {"x": x}, {}, 1))
+    assert ["attribute of type TENSORS" in lack.reason for lack in graph.unsupported] == [True]

@@ -156,6 +156,9 @@ class Block:
             if lost is not None and inherited is not None:
                 lost |= dict.fromkeys(filter(None, step.writes), inherited)
                 continue
+            unknown = next((name for name in step.reads if name and name not in held), None)
+            if unknown is not None:
+                raise StepError(f"{step.label} reads {unknown}, which nothing before it writes")
             given = tuple(held[name] if name else None for name in step.reads)
             try:
                 computed = step.compute(given)
@@ -170,7 +173,10 @@ class Block:
             del given, computed
             for name in frees:
                 held.pop(name, None)
-        return {name: held[name] for name in self.outputs if not lost or name not in lost}
+        wanted = [name for name in self.outputs if not lost or name not in lost]
+        if not held.keys() >= set(wanted):
+            raise StepError(f"nothing writes the output {min(set(wanted) - held.keys())}")
+        return {name: held[name] for name in wanted}
 
     def bound(self, outside: Mapping[str, Value]) -> Callable[..., tuple[Value, ...]]:
         """The block as a function of its inputs, with what it reads from outside given."""

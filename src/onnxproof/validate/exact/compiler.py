@@ -120,7 +120,13 @@ class Compiler:
         return given
 
     def _step(self, node: NodeProto, kinds: Kinds, bindings: Bindings) -> Step:
-        attributes = _attributes(node)
+        try:
+            attributes = _attributes(node)
+        except NotImplementedError as error:
+            lack = Lack.of(node, self._opset(node), str(error))
+            return Step(
+                node, self._opset(node), tuple(node.input), (), tuple(node.output), _nothing, {}, {}, lack
+            )
         attributes |= {
             name: self.numbers[node.output[0], name]
             for name in attributes
