@@ -25,6 +25,7 @@ from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
+from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair import compare_by_oracle
 from onnxproof.validate.sizes import with_sizes
@@ -173,14 +174,19 @@ def _prove(
     progress: Progress,
 ) -> tuple[Graph, Verdict | None]:
     """Write the model file and validate it; go back to the unsimplified graph if that does better, or if the
-    simplified one is not valid or cannot be loaded."""
+    simplified one is not valid or cannot be loaded.
+
+    If neither graph states the checkpoint's function, a note says that the exporter changed it.
+    """
+    folded = graph.module is not model.module
+    checks = (folding_check(model.module, graph.module),) if plan is not None and folded else ()
     try:
         write_model(job, model, checkpoint, graph, folder)
         if plan is None:
             if graph.simplifier != "none":
                 open_session(folder / MODEL_FILE)
             return graph, None
-        verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=graph.notes)
+        verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, checks=checks, notes=graph.notes)
     except (ExportError, ModelFileError) as error:
         if graph.simplifier == "none":
             raise
@@ -191,11 +197,21 @@ def _prove(
         return graph, verdict
     plain = unsimplified(graph, model, f"the simplified graph did worse ({_first_failure(verdict)})")
     write_model(job, model, checkpoint, plain, folder)
-    plain_verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, notes=plain.notes)
+    plain_verdict = _validate(
+        job, model, folder / MODEL_FILE, plan, progress, checks=checks, notes=plain.notes
+    )
     if _failures(plain_verdict) < _failures(verdict):
         return plain, plain_verdict
     write_model(job, model, checkpoint, graph, folder)
+    if "fail" == _function(verdict) == _function(plain_verdict):
+        note = f"the graph of {graph.captured.exporter} fails the function link before it is simplified, too"
+        verdict = replace(verdict, notes=(*verdict.notes, note))
     return graph, verdict
+
+
+def _function(verdict: Verdict) -> str:
+    """The status of the function link."""
+    return next(link.status for link in verdict.links if link.link == "function")
 
 
 def _failures(verdict: Verdict) -> int:

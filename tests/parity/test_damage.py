@@ -221,7 +221,13 @@ def test_a_dropped_output_fails_by_the_interface(split: Export, tmp_path: Path) 
     assert checks["interface"].reason == "outputs are boxes; expected boxes, scores"
 
 
-@pytest.mark.parametrize("declared", [True, False], ids=["axis-says-dynamic", "axis-says-frozen"])
+@pytest.mark.parametrize(
+    "declared",
+    [
+        pytest.param(True, id="axis-says-dynamic", marks=pytest.mark.slow),
+        pytest.param(False, id="axis-says-frozen"),
+    ],
+)
 def test_a_frozen_height_fails(packed: Export, tmp_path: Path, *, declared: bool) -> None:
     """As from an export without dynamic shapes: the grid is a constant of the height at capture."""
     job = load_job(CONFIGS / "digits-yolox.toml", (*SMALL, *EFFORT, "dims.height=96"))

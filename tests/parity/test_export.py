@@ -1,5 +1,6 @@
 """Folding, capture and simplification: each keeps its contract, or says why it did not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import ExportError, UserCodeError
+from onnxproof.export import make
 from onnxproof.export.capture import capture, opset_of
 from onnxproof.export.examples import capture_sizes
 from onnxproof.export.finish import interface_of
@@ -207,12 +209,7 @@ def test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_wh
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def wrong_constant(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
-        changed = onnx.ModelProto()
-        changed.CopyFrom(proto)
-        weight = next(tensor for tensor in changed.graph.initializer if len(tensor.dims) == 4)
-        values = onnx.numpy_helper.to_array(weight) * 1.001
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), weight.name))
-        return changed, True
+        return moved(proto, 1.001), True
 
     monkeypatch.setattr(onnxsim, "simplify", wrong_constant)
     overrides = (*FAST, "export.exporter=torchscript")
@@ -221,6 +218,58 @@ def test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_wh
     assert bundle.verdict.passed
     assert bundle.manifest.simplify == "none"
     assert any("the simplified graph did worse" in note for note in bundle.verdict.notes)
+
+
+def moved(proto: onnx.ModelProto, factor: float) -> onnx.ModelProto:
+    """A copy whose first convolution has other weights."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    weight = next(tensor for tensor in changed.graph.initializer if len(tensor.dims) == 4)
+    values = onnx.numpy_helper.to_array(weight) * factor
+    weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), weight.name))
+    return changed
+
+
+BELOW_NOISE = 1 + 1e-6
+"""A factor that no comparison in float32 shows."""
+
+
+def exported_with_a_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: Any, name: str, fault: Any
+) -> onnxproof.Bundle:
+    monkeypatch.setattr(place, name, fault)
+    return onnxproof.export(
+        CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=(*FAST, "export.exporter=torchscript")
+    )
+
+
+def test_a_simplifier_that_changes_the_function_below_float32s_noise_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fault(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
+        return moved(proto, BELOW_NOISE), True
+
+    bundle = exported_with_a_fault(monkeypatch, tmp_path, onnxsim, "simplify", fault)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert any("the simplified graph did worse (function" in note for note in bundle.verdict.notes)
+
+
+def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fault(*arguments: Any, **options: Any) -> Any:
+        captured = capture(*arguments, **options)
+        return replace(captured, proto=moved(captured.proto, BELOW_NOISE))
+
+    bundle = exported_with_a_fault(monkeypatch, tmp_path, make, "capture", fault)
+    verdict = bundle.verdict
+    assert verdict is not None
+    assert [(link.link, link.status) for link in verdict.links][:2] == [
+        ("function", "fail"),
+        ("runtime", "pass"),
+    ]
+    assert any("fails the function link before it is simplified" in note for note in verdict.notes)
 
 
 def test_barracuda_job_is_documented_operators_only_and_decoding_is_not(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
 }
 SLOW = pytest.mark.slow
-SHORT = (("ssdlite", "none"), ("fcos", "nms"), ("ssdlite", "nms"))
+SHORT = (("ssdlite", "none"), ("ssdlite", "nms"))
 """Kinds and layouts that the short run exports."""
 
 EVERY = [
@@ -314,12 +314,19 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             {"box_delta"},
             id="deltas-scaled",
         ),
-        pytest.param("fcos", "nms", scaled("cls_logits.weight", 1.001), {"score"}, id="head-scaled"),
+        pytest.param(
+            "fcos", "nms", scaled("cls_logits.weight", 1.001), {"score"}, id="head-scaled", marks=SLOW
+        ),
         pytest.param(
             "ssdlite", "nms", constant_inputs("NonMaxSuppression", 3, 0.7), set(), id="another-iou-threshold"
         ),
         pytest.param(
-            "ssdlite", "nms", constant_inputs("Greater", 1, 0.8), set(), id="another-score-threshold"
+            "ssdlite",
+            "nms",
+            constant_inputs("Greater", 1, 0.8),
+            set(),
+            id="another-score-threshold",
+            marks=SLOW,
         ),
         pytest.param("ssdlite", "nms", without_the_best, set(), id="the-best-row-is-dropped"),
     ],

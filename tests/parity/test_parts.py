@@ -46,6 +46,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_three_processes_in_any_order_give_the_same_document(file: Path, tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     targets = [tmp_path / str(part) for part in range(PARTS)]

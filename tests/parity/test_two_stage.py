@@ -92,6 +92,7 @@ def test_faster_rcnn_passes_with_dozens_of_detections(faster: tuple[Job, Bundle,
     ] * 3
 
 
+@pytest.mark.slow
 def test_mask_rcnn_passes_and_its_masks_are_measured(masked: tuple[Job, Bundle, Any]) -> None:
     _, bundle, _ = masked
     passed(bundle, least=100)
@@ -120,6 +121,7 @@ def test_predict_gives_what_torchvision_gives(faster: tuple[Job, Bundle, Any], p
     assert 0 <= first["box"]["topX"] <= first["box"]["bottomX"] <= 1
 
 
+@pytest.mark.slow
 def test_predicted_masks_are_torchvisions(masked: tuple[Job, Bundle, Any]) -> None:
     _, bundle, network = masked
     resized = Image.open(PICTURES[0]).convert("RGB").resize((224, 224))
@@ -226,9 +228,24 @@ def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], Non
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        pytest.param(scaled("box_head.fc7.weight", 1.001), {"ratio_rms score"}, id="box-head-scaled"),
-        pytest.param(half_weights, {"ratio_rms score", "ratio_rms box_xyxy"}, id="float16-weights"),
-        pytest.param(add_behind("labels", "Add", np.array(1)), {"ratio_max score"}, id="labels-off-by-one"),
+        pytest.param(
+            scaled("box_head.fc7.weight", 1.001),
+            {"ratio_rms score"},
+            id="box-head-scaled",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            half_weights,
+            {"ratio_rms score", "ratio_rms box_xyxy"},
+            id="float16-weights",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            add_behind("labels", "Add", np.array(1)),
+            {"ratio_max score"},
+            id="labels-off-by-one",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
             {"ratio_rms box_xyxy"},
@@ -249,6 +266,7 @@ def test_damage_fails_for_its_reason(
     assert expected & failing(verdict), failing(verdict)
 
 
+@pytest.mark.slow
 def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
     job, bundle, _ = masked
     verdict = verdict_on(job, bundle, add_behind("masks", "Mul", np.array(1.001, np.float32)), tmp_path)

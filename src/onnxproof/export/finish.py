@@ -14,9 +14,14 @@ PRODUCER = "onnxproof"
 
 
 def interface_of(proto: onnx.ModelProto) -> tuple[Port, ...]:
-    """Name, dtype and axes of every input, then of every output."""
-    graph = OnnxGraph(proto)
-    return ports_of((*graph.inputs, *graph.outputs))
+    """Name, dtype and axes of every input, then of every output. The nodes are not read."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    inputs = (value for value in proto.graph.input if value.name not in weights)
+    return _ports((*inputs, *proto.graph.output))
+
+
+def _ports(values: Iterable[onnx.ValueInfoProto]) -> tuple[Port, ...]:
+    return ports_of([ir.serde.deserialize_value_info_proto(value, None) for value in values])
 
 
 def finish(
@@ -80,8 +85,7 @@ def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, .
     if [value.name for value in values] != [spec.name for spec in specs]:
         got, expected = (", ".join(v.name for v in vs) for vs in (values, specs))
         raise ExportError(f"the graph has the tensors {got}; expected {expected}")
-    ports = ports_of([ir.serde.deserialize_value_info_proto(value, None) for value in values])
-    for value, port, spec in zip(values, ports, specs, strict=True):
+    for value, port, spec in zip(values, _ports(values), specs, strict=True):
         axes = port.axes or ()
         if port.dtype != spec.dtype or len(axes) != len(spec.shape):
             raise ExportError(f"the graph's {value.name} is {port.dtype}{list(axes)}; expected {spec}")

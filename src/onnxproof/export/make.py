@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import onnx
+from torch import nn
 
 from onnxproof.export.capture import Captured, capture
 from onnxproof.export.examples import capture_sizes, example_inputs
@@ -16,12 +17,16 @@ from onnxproof.wrappers.family import WrappedModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A finished graph and how it came about."""
+    """A finished graph and how it came about.
+
+    ``module`` is what was captured: the model's own, or a copy with its batch norms folded.
+    """
 
     proto: onnx.ModelProto
     captured: Captured
     simplifier: str
     notes: tuple[str, ...]
+    module: nn.Module
 
 
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Graph:
@@ -46,7 +51,8 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
         simplifier = "onnxsim" if simplified.refusal is None else "none"
         if simplified.refusal is not None:
             notes.append(f"not simplified: {simplified.refusal}")
-    return Graph(finish(proto, contract.inputs, contract.outputs), captured, simplifier, tuple(notes))
+    finished = finish(proto, contract.inputs, contract.outputs)
+    return Graph(finished, captured, simplifier, tuple(notes), module)
 
 
 def unsimplified(graph: Graph, model: WrappedModel, reason: str) -> Graph:

@@ -131,6 +131,29 @@ def plan(
     return tuple(cases)
 
 
+def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
+    """Cases, in their order, that have every size, every content and the kinds of both, in little volume.
+
+    They are chosen greedily, the most that no chosen case has for the least volume first. Then the smallest
+    of the others are added while all of them stay within a ``share`` of the volume of all cases.
+    """
+    volumes = {case.name: volume((case,)) for case in cases}
+    left = {case.name: {("content", case.content), *case.sizes.items()} for case in cases}
+    wanted = set().union(*left.values())
+    chosen: set[str] = set()
+    while wanted:
+        best = max(left, key=lambda name: (len(left[name] & wanted) / volumes[name], -volumes[name]))
+        chosen.add(best)
+        wanted -= left.pop(best)
+    spent = sum(volumes[name] for name in chosen)
+    for name in sorted(left, key=lambda name: volumes[name]):
+        spent += volumes[name]
+        if spent > share * sum(volumes.values()):
+            break
+        chosen.add(name)
+    return tuple(case for case in cases if case.name in chosen)
+
+
 def native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
     """The case of a picture as ``predict`` sees it, and the transform that preprocessing applied."""
     array, transform = prepare(picture, preprocess)

@@ -1,7 +1,7 @@
 """What a sweep found of one candidate, as values without tensors."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from onnxproof.validate.compare.comparer import Finding
@@ -165,6 +165,10 @@ class Facts:
     again, on inputs next to their own. ``oracle_missing`` has the fields without a float64 value, and
     for each the reason. ``reference`` and ``oracle`` are the names of the legs that the candidate was
     compared with.
+
+    Two are of a graph in float64 alone. ``rounding`` has, by field, the largest difference that rounding
+    alone makes, where that was measured. ``beyond`` has the outputs that were not evaluated, and for each the
+    reason.
     """
 
     leg: str
@@ -184,6 +188,8 @@ class Facts:
     constant_fields: tuple[Measurement, ...] = ()
     reference: str = "torch-float32"
     oracle: str = "torch-float64"
+    rounding: Mapping[str, float] = field(default_factory=dict)
+    beyond: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def witness(self) -> str:

@@ -5,7 +5,7 @@ float32, C the candidate. Of each error the rms, the largest magnitude and the c
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
@@ -31,6 +31,8 @@ Array = NDArray[Any]
 
 EVERYTHING: Kept = MappingProxyType({})
 """All elements of all outputs are compared."""
+
+NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +144,34 @@ class ErrorPool:
     cases: dict[str, _RunErrors] = field(default_factory=dict)
     replicas: dict[Run, _RunErrors] = field(default_factory=dict)
 
-    def add(self, case: str, oracle: Array, reference: Array, candidate: Array, *, replica: int = 0) -> None:
-        """Add one run's values, all of one shape, of any float dtype."""
+    def add(
+        self,
+        case: str,
+        oracle: Array,
+        reference: Array,
+        candidate: Array,
+        *,
+        stated: Array | None = None,
+        replica: int = 0,
+    ) -> None:
+        """Add one run's values, all of one shape, of any float dtype.
+
+        ``stated`` is what the candidate's error is measured from, by default the oracle.
+        """
+        stated = oracle if stated is None else stated
         if oracle.ndim > 1 and oracle.size > LARGE:
-            for rows in zip(oracle, reference, candidate, strict=True):
-                self.add(case, *rows, replica=replica)
+            for true, ref, cand, own in zip(oracle, reference, candidate, stated, strict=True):
+                self.add(case, true, ref, cand, stated=own, replica=replica)
             return
         errors = self._of(case, replica)
         truth = oracle.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             error_reference = np.subtract(reference, truth, dtype=np.float64)
-            error_candidate = np.subtract(candidate, truth, dtype=np.float64)
+            error_candidate = np.subtract(candidate, stated, dtype=np.float64)
             # The sum is not finite if any element is not; only then look at each.
             total = float(error_reference.sum() + error_candidate.sum())
         if not math.isfinite(total):
-            both = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
+            both = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate) & np.isfinite(stated)
             agree = _alike(truth, candidate) | _alike(reference, candidate)
             errors.nonfinite += int(agree.size - np.count_nonzero(agree))
             truth = truth[both]
@@ -355,12 +370,14 @@ class FieldPools:
         candidate: Mapping[str, Array],
         margins: Mapping[str, Array],
         *,
+        stated: Mapping[str, Array] = NOTHING,
         replica: int = 0,
         constant: bool = False,
         kept: Kept = EVERYTHING,
     ) -> None:
         """Add one run's outputs, whose names and shapes agree, where they are ``kept``.
 
+        ``stated`` has the outputs that the candidate's errors are measured from, instead of the oracle's.
         ``constant``: the pictures have one value.
         """
         for entry in self.fields:
@@ -368,16 +385,17 @@ class FieldPools:
             errors = self.constant if apart else self.errors
             where = kept.get(entry.output)
             truth, ref, cand = (
-                _channels(outputs[entry.output], entry, where) for outputs in (oracle, reference, candidate)
+                channels(outputs[entry.output], entry, where) for outputs in (oracle, reference, candidate)
             )
             if entry.kind == "label":
                 lead = margins.get(entry.name)
                 if lead is not None and where is not None:
-                    whole = _channels(oracle[entry.output], entry, None)
+                    whole = channels(oracle[entry.output], entry)
                     lead = select(lead.reshape(whole.shape), where, entry.channels)
                 self.labels[entry.name].add(case, truth, cand, lead)
             else:
-                errors[entry.name].add(case, truth, ref, cand, replica=replica)
+                own = channels(stated[entry.output], entry, where) if entry.output in stated else None
+                errors[entry.name].add(case, truth, ref, cand, stated=own, replica=replica)
 
     def merge(self, other: Self) -> None:
         """Add what the pools of another tally of the same fields measured."""
@@ -390,18 +408,24 @@ class FieldPools:
         for name, labels in self.labels.items():
             labels.merge(other.labels[name])
 
+    def keep(self, cases: Collection[str]) -> None:
+        """Drop the errors that other cases than these added; flips stay."""
+        pools = (*self.errors.values(), *self.constant.values())
+        for case in {case for pool in pools for case in pool.cases if case not in cases}:
+            self.forget(case)
+
     def forget(self, case: str) -> None:
         """Drop the errors that the case itself added; flips stay."""
         for pool in (*self.errors.values(), *self.constant.values()):
             pool.forget(case)
 
 
-def _channels(values: Array, entry: Field, kept: NDArray[np.bool_] | None) -> Array:
+def channels(values: Array, entry: Field, kept: NDArray[np.bool_] | None = None) -> Array:
     """The field's slice of the last axis, or the elements [n] of it that are kept; a scalar as it is."""
     if not values.ndim:
         return values
-    channels = values[..., entry.channels]
-    return channels if kept is None else select(channels, kept, entry.channels)
+    own = values[..., entry.channels]
+    return own if kept is None else select(own, kept, entry.channels)
 
 
 def _floor_max(max_reference: float, scale_max: float) -> float:

@@ -3,8 +3,8 @@
 Measuring reads none of this: the same tally can be judged by any policy.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from onnxproof.validate.measure import Measurement
@@ -40,6 +40,10 @@ OPEN_LABELS = 0.5
 DATASET_DIFFERENCE = 0.001
 """How far mAP or accuracy of the two legs may differ on the labelled pictures without a tie: the last digit
 that is published of such figures, a tenth of a point."""
+
+FUNCTION = 1e-3
+"""Limit of the function link, in units of PyTorch's own float32 error. Healthy exports measured 1e-12 to 1e-6
+where their constants are proven (benchmarks/soundness)."""
 
 FIXED_TOLERANCE = 1e-4
 """If a model cannot run in float64: the largest error, as a share of the field's largest value."""
@@ -156,6 +160,49 @@ class FloatFloor:
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self)}
 
+
+@dataclass(frozen=True, slots=True)
+class Exactness:
+    """The policy of the function link: the graph in float64 against the oracle, in units of PyTorch's error.
+
+    Both sides compute in double, so that a difference is what the two state otherwise. ``ratio`` is the
+    limit. ``rounding`` has, by a field's name, the largest difference that rounding alone may make: of
+    float64, and of constants to float32 that are not proven.
+    """
+
+    ratio: float = FUNCTION
+    rounding: Mapping[str, float] = field(default_factory=dict)
+
+    name: ClassVar[str] = "exactness"
+    few: ClassVar[int] = 0
+
+    def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
+        if has_oracle and measured.count:
+            value = max(measured.ratio_rms, measured.ratio_max)
+            yield Held("function", value, self._limit(measured, measured.floor_max))
+
+    def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
+        """As ``held``; errors are divided by PyTorch's on these pictures or ``elsewhere``."""
+        floor = max(measured.floor_max, elsewhere.floor_max)
+        value = max(
+            measured.rms_candidate / max(measured.floor_rms, elsewhere.floor_rms),
+            measured.max_candidate / floor,
+        )
+        yield Held("function", value, self._limit(measured, floor))
+
+    def _limit(self, measured: Measurement, floor: float) -> float:
+        return self.ratio + self.rounding.get(measured.name, 0.0) / floor
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        """What the limit allows. No decision is a tie beyond it."""
+        return self.ratio * measured.floor_max
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "ratio": self.ratio}
+
+
+EXACT = Exactness()
+"""The policy of the function link."""
 
 FLOAT_FLOOR = FloatFloor()
 """The policy of every verdict, unless another is given."""

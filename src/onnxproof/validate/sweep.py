@@ -9,13 +9,16 @@ from onnxproof.progress import Progress, silent
 from onnxproof.usercode import told, users_place
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.counted import counted
+from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.facts import Facts
+from onnxproof.validate.function import settle_graphs, states
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import doubtful, facts_of, ranks_of
-from onnxproof.validate.legs.leg import Answer, Leg
+from onnxproof.validate.legs.leg import Answer, Arrays, Leg
+from onnxproof.validate.measure import NOTHING
 from onnxproof.validate.policy import REPEATS
 from onnxproof.validate.tally import Tally
-from onnxproof.validate.trial import Trial
+from onnxproof.validate.trial import Stated, Trial
 
 Watch = Callable[[Case, Answer, Sequence[Answer | None]], None]
 
@@ -33,24 +36,26 @@ def sweep(trial: Trial, *, progress: Progress = silent) -> tuple[Facts, ...]:
 
 
 def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatched) -> tuple[Tally, ...]:
-    """Run the oracle, the reference and every candidate once on each case. Returns a tally per candidate.
+    """Run the oracle, the reference, every graph and every candidate once on each case.
 
-    ``watch`` gets each case's answers: the reference's and the candidates'. The answer of a candidate is None
-    if it failed or had another form than expected. Raises CheckError if there is no case or PyTorch itself
-    cannot run one, UserCodeError if the module's own code raises.
+    Returns a tally per candidate, then one per graph. ``watch`` gets each case's answers: the reference's and
+    the candidates'. The answer of a candidate is None if it failed or had another form than expected. Raises
+    CheckError if there is no case or PyTorch itself cannot run one, UserCodeError if the module's own code
+    raises.
     """
     if not trial.cases:
         raise CheckError("there is no case to compare on: declare dims or name pictures")
     missing = trial.truth.oracle_missing
     tallies = tuple(Tally.of(trial.contract, oracle_missing=missing) for _ in trial.candidates)
-    legs = len(trial.candidates) + 1 + (trial.truth.oracle is not None)
+    stated = tuple(Tally.of(graph.contract, decide=False) for graph in trial.graphs)
+    legs = len(trial.candidates) + len(trial.graphs) + 1 + (trial.truth.oracle is not None)
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
     for done, case in enumerate(trial.cases):
         progress(stage, done, len(trial.cases))
-        wanted, found = _measure_case(trial, case, trial.candidates, tallies)
+        wanted, found = _measure_case(trial, case, range(len(trial.candidates)), tallies, stated)
         watch(case, wanted, found)
     progress(stage, len(trial.cases), len(trial.cases))
-    return tallies
+    return (*tallies, *stated)
 
 
 def merge(parts: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
@@ -71,18 +76,28 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     A second look measures the doubtful cases on inputs next to their own, and forgets the errors of their
     own runs: those were selected for being large. Bad luck does not repeat, nor do errors that only add up
     on constant pictures because every pixel rounds alike. Damage repeats.
+
+    If a graph does not state the checkpoint's function, its candidates are judged by the cases on which the
+    graph was evaluated alone: there their errors are measured from the graph, and so are the runtime's own.
     """
     ranked = ranks_of(trial.contract.fields)
+    count = len(trial.candidates)
+    tallies, stated = tallies[:count], settle_graphs(trial, tallies[count:])
+    for graph, one in zip(trial.graphs, stated, strict=True):
+        if not states(one):
+            for index in graph.candidates:
+                tallies[index].keep_errors(graph.cases)
     facts = [_facts(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
     doubts = [doubtful(one, ranked, trial.policy) for one in facts]
     again = [case for case in trial.cases if any(case.name in names for names in doubts)]
     for done, case in enumerate(again):
         progress(f"look again at {len(again)} cases", done, len(again))
         _look_again(trial, case, tallies, doubts)
-    return tuple(
+    settled = tuple(
         _facts(trial, leg, tally, names) if names else found
         for leg, tally, names, found in zip(trial.candidates, tallies, doubts, facts, strict=True)
     )
+    return (*settled, *stated)
 
 
 def _look_again(
@@ -94,18 +109,21 @@ def _look_again(
         tallies[index].forget_errors(case.name)
     for replica in range(1, max(replicas.values()) + 1):
         wanting = [index for index in chosen if replica <= replicas[index]]
-        _measure_case(
-            trial,
-            replace(case, replica=replica),
-            [trial.candidates[index] for index in wanting],
-            [tallies[index] for index in wanting],
-        )
+        _measure_case(trial, replace(case, replica=replica), wanting, tallies)
 
 
 def _measure_case(
-    trial: Trial, case: Case, candidates: Sequence[Leg], tallies: Sequence[Tally]
+    trial: Trial,
+    case: Case,
+    chosen: Sequence[int],
+    tallies: Sequence[Tally],
+    stated: Sequence[Tally] = (),
 ) -> tuple[Answer, list[Answer | None]]:
-    """Run all legs on one case. Returns the reference's answer, and the candidates' as ``Tally.add`` does."""
+    """Run PyTorch, the graphs of ``stated`` and the ``chosen`` candidates on one case.
+
+    Returns the reference's answer, and the candidates' as ``Tally.add`` does. A candidate's errors are
+    measured from its graph, or from the oracle if the graph was not evaluated.
+    """
     arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
     wanted = _run(trial.truth.reference, case, arrays)
     exact = wanted
@@ -114,16 +132,41 @@ def _measure_case(
         stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
         exact = replace(exact, outputs={**exact.outputs, **stand_ins})
     kept = counted(trial.contract, arrays, exact)
+    own: dict[int, Arrays] = {}
+    for graph, tally in zip(trial.graphs if stated else (), stated, strict=True):
+        answer = _evaluated(graph, case, arrays, tally) if case.name in graph.cases else None
+        if answer is None:
+            continue
+        answered = tally.add(case, exact, wanted, answer, kept, like=_outputs_of(graph, exact))
+        if answered is not None:
+            own |= dict.fromkeys(graph.candidates, answered.outputs)
     found = []
-    for leg, tally in zip(candidates, tallies, strict=True):
-        answer: Answer | str
+    for index in chosen:
         try:
-            answer = leg.run(arrays)
+            answer = trial.candidates[index].run(arrays)
         except Exception as error:  # noqa: BLE001
             # A runtime's exceptions have no common public base below Exception.
             answer = str(error).strip().partition("\n")[0]
-        found.append(tally.add(case, exact, wanted, answer, kept))
+        told = own.get(index, NOTHING)
+        found.append(tallies[index].add(case, exact, wanted, answer, kept, stated=told))
     return wanted, found
+
+
+def _evaluated(graph: Stated, case: Case, arrays: Arrays, tally: Tally) -> Answer | str | None:
+    """The answer of a graph in float64, or why it does not run. None if the evaluator cannot do it."""
+    try:
+        return _outputs_of(graph, graph.leg.run(arrays))
+    except UnsupportedError as error:
+        tally.beyond[case.name, case.replica] = str(error)
+        return None
+    except ExactError as error:
+        return str(error)
+
+
+def _outputs_of(graph: Stated, answer: Answer) -> Answer:
+    """An answer without the outputs that are not compared with the graph's."""
+    kept = {name: array for name, array in answer.outputs.items() if name not in graph.missing}
+    return replace(answer, outputs=kept)
 
 
 def _facts(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] = ()) -> Facts:

@@ -17,7 +17,7 @@ from onnxproof.validate.counted import Kept
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays
-from onnxproof.validate.measure import EVERYTHING, Array, FieldPools, Run
+from onnxproof.validate.measure import EVERYTHING, NOTHING, Array, FieldPools, Run
 
 
 @dataclass(slots=True)
@@ -30,17 +30,20 @@ class Tally:
     decisions: DecisionPool | None
     all_rows: DecisionPool | None
     not_run: dict[Run, str] = field(default_factory=dict)
+    beyond: dict[Run, str] = field(default_factory=dict)
+    """The runs that the evaluator of graphs cannot do, and why. It says nothing of the file."""
     misshapen: dict[Run, str] = field(default_factory=dict)
     rows: int = 0
     held_back: int = 0
 
     @classmethod
-    def of(cls, contract: Contract, *, oracle_missing: Collection[str] = ()) -> Self:
-        """An empty tally. ``oracle_missing`` are the outputs that the oracle has no value of."""
+    def of(cls, contract: Contract, *, oracle_missing: Collection[str] = (), decide: bool = True) -> Self:
+        """An empty tally. ``oracle_missing`` are the outputs that the oracle has no value of. ``decide`` says
+        whether decisions are compared; the rows of NMS in the graph always are."""
         has_oracle = not oracle_missing
         decisions = all_rows = None
         reading = contract.reading
-        if get_comparer(contract.task) is not None:
+        if decide and get_comparer(contract.task) is not None:
             decisions = DecisionPool(contract.task, reading, has_oracle=has_oracle)
         if isinstance(reading, RowReading):
             lowest = replace(reading, score_threshold=reading.graph.score_threshold)
@@ -49,12 +52,22 @@ class Tally:
         return cls(contract, pools, decisions, all_rows)
 
     def add(
-        self, case: Case, exact: Answer, wanted: Answer, found: Answer | str, kept: Kept = EVERYTHING
+        self,
+        case: Case,
+        exact: Answer,
+        wanted: Answer,
+        found: Answer | str,
+        kept: Kept = EVERYTHING,
+        *,
+        like: Answer | None = None,
+        stated: Arrays = NOTHING,
     ) -> Answer | None:
         """Compare the candidate's answer with the oracle's and the reference's, where outputs are ``kept``.
 
-        If the candidate did not answer, ``found`` is the reason in words. Returns the candidate's answer, or
-        None if there is none or its names, dtypes or shapes differ from the reference's.
+        If the candidate did not answer, ``found`` is the reason in words. ``stated`` has the outputs of the
+        candidate's own graph in float64: the candidate's errors are measured from those. Returns the
+        candidate's answer, or None if there is none or its names, dtypes or shapes differ from those of
+        ``like``, by default the reference's.
         """
         run = (case.name, case.replica)
         if isinstance(found, str):
@@ -62,7 +75,7 @@ class Tally:
             return None
         reading = self.contract.reading
         as_rows = isinstance(reading, RowReading)
-        difference = _form_difference(wanted, found, as_rows=as_rows)
+        difference = _form_difference(wanted if like is None else like, found, as_rows=as_rows)
         measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
         quantities = None
         if isinstance(reading, RowReading) and difference is None:
@@ -82,7 +95,17 @@ class Tally:
             return None
         constant = case.content in CONSTANT
         margins = {**exact.margins, **dict(self._gaps(exact, wanted, found))}
-        self.pools.add(case.name, *measured, margins, replica=case.replica, constant=constant, kept=kept)
+        if quantities is not None:
+            stated = NOTHING  # Rows were paired with the oracle's.
+        self.pools.add(
+            case.name,
+            *measured,
+            margins,
+            stated=stated,
+            replica=case.replica,
+            constant=constant,
+            kept=kept,
+        )
         for pool in filter(None, (self.decisions, self.all_rows)):
             legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
@@ -111,9 +134,14 @@ class Tally:
             if own is not None and others is not None:
                 own.merge(others)
         self.not_run |= other.not_run
+        self.beyond |= other.beyond
         self.misshapen |= other.misshapen
         self.rows += other.rows
         self.held_back += other.held_back
+
+    def keep_errors(self, cases: Collection[str]) -> None:
+        """Drop the errors that other cases than these added."""
+        self.pools.keep(cases)
 
     def forget_errors(self, case: str) -> None:
         """Drop the errors that this case added. Flips, decisions and values that are not finite stay."""

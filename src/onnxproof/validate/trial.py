@@ -4,7 +4,7 @@ A plan is made once, before any model runs; a trial is a plan with its legs open
 and the labelled pictures all run trials, so that they try the same things in the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -13,11 +13,17 @@ from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization, require_threads
 from onnxproof.source import find_pictures
+from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, Effort, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
+from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
+
+Closer = Callable[[Sequence[Case], Sequence[Field]], Mapping[str, float]]
+"""Measures on some cases how far rounding alone may move each field: by name, the largest element of the
+difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +60,40 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stated:
+    """What a file states: its graph in float64, ``leg``.
+
+    ``candidates`` are the indices of the candidates that run this file. ``cases`` are the names of the cases
+    on which the graph is evaluated. ``contract`` is the trial's, less the outputs that the evaluator cannot
+    do; ``missing`` has the reason of each, by the output's name. ``proven`` is what the file's constants are.
+    ``closer`` measures how far rounding alone
+    can part the graph from the oracle; None if that cannot be measured.
+    """
+
+    leg: Leg
+    candidates: tuple[int, ...]
+    cases: frozenset[str]
+    contract: Contract
+    missing: Mapping[str, str]
+    proven: Proven
+    closer: Closer | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """A plan with its legs open."""
+    """A plan with its legs open. ``graphs`` has the function link of each file; it may be empty."""
 
     contract: Contract
     truth: Truth
     candidates: tuple[Leg, ...]
     cases: tuple[Case, ...]
     policy: Policy = FLOAT_FLOOR
+    graphs: tuple[Stated, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg]) -> Self:
+    def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg], graphs: Sequence[Stated] = ()) -> Self:
         """The trial of a plan on these legs."""
-        return cls(plan.contract, truth, tuple(candidates), plan.cases, plan.policy)
+        return cls(plan.contract, truth, tuple(candidates), plan.cases, plan.policy, tuple(graphs))
 
     def on(self, *cases: Case) -> "Trial":
         """The same trial on some cases alone."""

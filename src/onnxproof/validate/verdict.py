@@ -13,6 +13,20 @@ from onnxproof.validate.facts import Decisions, Facts, Failure
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 Status = Literal["pass", "fail", "error", "skipped"]
+Link = Literal["function", "runtime", "decisions"]
+
+LINKS: tuple[Link, ...] = ("function", "runtime", "decisions")
+"""The links of the proof, in order: the file states the checkpoint's function; the runtime computes the file
+as well as PyTorch computes the model; both decide alike."""
+
+GRAPH = "onnx-float64"
+"""The name of the leg that evaluates the file's graph in float64."""
+
+RUNTIME_CHECKS = frozenset(
+    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared".split()
+)
+FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
+DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset"))
 
 T = TypeVar("T")
 
@@ -34,6 +48,56 @@ class Check:
     leg: str | None = None
     field: str | None = None
 
+    @property
+    def link(self) -> Link:
+        """The link of the proof that the check belongs to. What the file itself shows is its function."""
+        if self.leg is not None and self.leg.endswith(GRAPH):
+            return "function"
+        if self.name in RUNTIME_CHECKS:
+            return "runtime"
+        return "decisions" if self.name in DECISION_CHECKS else "function"
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What came of a link.
+
+    ``check`` is the one that decides: the first that failed or could not be run, else the nearest to its
+    limit, if possible of those named as the link. It is None if there is none.
+    """
+
+    link: Link
+    status: Status
+    check: Check | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        check = None if self.check is None else asdict(self.check)
+        return {"link": self.link, "status": self.status, "check": check}
+
+
+def linked(link: Link, checks: Iterable[Check]) -> Linked:
+    """What came of a link, by all checks of a verdict.
+
+    The function link passes only by values of a graph that was evaluated: other checks can only fail it.
+    """
+    own = [check for check in checks if check.link == link]
+    for status in ("fail", "error"):
+        first = next((check for check in own if check.status == status), None)
+        if first is not None:
+            return Linked(link, first.status, first)
+    if link == "function":
+        own = [check for check in own if check.name in FUNCTION_CHECKS and check.leg is not None]
+    passed = [check for check in own if check.status == "pass"]
+    if passed:
+        return Linked(link, "pass", max(passed, key=lambda check: (check.name == link, _share(check))))
+    return Linked(link, "skipped", own[0] if own else None)
+
+
+def _share(check: Check) -> float:
+    """How much of its limit a value takes; a check without a limit takes none."""
+    return -1.0 if check.value is None or not check.limit else check.value / check.limit
+
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
@@ -54,7 +118,8 @@ class Verdict:
 
     ``facts`` holds one entry a candidate leg; it is empty if nothing could be compared. ``dataset`` has the
     figures of each candidate if the job names labelled pictures. ``policy`` holds the limits that were used.
-    ``pairing`` is None unless two files were compared. Of a case's picture only the name is kept.
+    ``pairing`` is None unless two files were compared. ``function`` is what the file's graph in float64 did;
+    None if it was not evaluated. Of a case's picture only the name is kept.
     """
 
     status: Literal["pass", "fail", "error"]
@@ -67,6 +132,7 @@ class Verdict:
     dataset: tuple[DatasetFigures, ...] = ()
     policy: Mapping[str, Any] | None = None
     pairing: Pairing | None = None
+    function: Facts | None = None
 
     def __post_init__(self) -> None:
         told = tuple(
@@ -80,6 +146,11 @@ class Verdict:
         """Whether the verdict is "pass"."""
         return self.status == "pass"
 
+    @property
+    def links(self) -> tuple[Linked, ...]:
+        """What came of each link."""
+        return tuple(linked(link, self.checks) for link in LINKS)
+
     def to_json(self) -> dict[str, Any]:
         """The document of ``parity.json``.
 
@@ -91,7 +162,8 @@ class Verdict:
             "verdict": self.status,
             "model_sha256": self.model_sha256,
             "policy": self.policy,
-            "checks": [asdict(check) for check in self.checks],
+            "links": [one.to_json() for one in self.links],
+            "checks": [{"link": check.link, **asdict(check)} for check in self.checks],
             "decisions": {
                 "matched": sum(decisions.matched for _, decisions in decided),
                 "ties": sum(decisions.tie_count for _, decisions in decided),
@@ -116,6 +188,7 @@ class Verdict:
                 for measured in facts.fields
             ],
             "legs": [_leg_to_json(facts) for facts in self.facts],
+            "function": None if self.function is None else _function_to_json(self.function),
             "dataset": [figures.to_json() for figures in self.dataset] or None,
             "cases": [case.to_json() for case in self.cases],
             "notes": list(self.notes),
@@ -161,7 +234,10 @@ class Verdict:
             )
         return cls(
             status=value["verdict"],
-            checks=tuple(_restored(Check, check) for check in value["checks"]),
+            checks=tuple(
+                _restored(Check, {key: item for key, item in check.items() if key != "link"})
+                for check in value["checks"]
+            ),
             facts=_facts_from(value),
             cases=tuple(map(Case.from_json, value["cases"])),
             notes=tuple(value["notes"]),
@@ -173,6 +249,7 @@ class Verdict:
             else (),
             policy=value.get("policy"),
             pairing=pairing,
+            function=None if value.get("function") is None else _function_from(value["function"]),
         )
 
 
@@ -265,6 +342,28 @@ def _missing_from(
         names = [*(field.name for field in fields), *(label.name for label in labels)]
         return dict.fromkeys(names, value)
     return dict(value or {})
+
+
+def _function_to_json(facts: Facts) -> dict[str, Any]:
+    """The facts of a graph, whole."""
+    measured = [
+        {**asdict(one), "ratio_rms": one.ratio_rms, "ratio_max": one.ratio_max} for one in facts.fields
+    ]
+    return {
+        **_leg_to_json(facts),
+        "measurements": measured,
+        "rounding": dict(facts.rounding),
+        "beyond": dict(facts.beyond),
+    }
+
+
+def _function_from(value: Mapping[str, Any]) -> Facts:
+    fields = tuple(
+        _restored(Measurement, {key: one[key] for key in one if key not in ("ratio_rms", "ratio_max")})
+        for one in value["measurements"]
+    )
+    rounding = {name: NUMBERS.get(number, number) for name, number in value["rounding"].items()}
+    return replace(_leg_from(value, fields, {}), rounding=rounding, beyond=dict(value["beyond"]))
 
 
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -7,14 +7,18 @@ from pathlib import Path
 from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
+from onnxproof.validate.cases import materialise, volume
 from onnxproof.validate.counted import not_compared
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
+from onnxproof.validate.exact.record import known_of
+from onnxproof.validate.function import function_checks
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.stated import open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
@@ -83,7 +87,7 @@ def validate_files(
 
 
 def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
-    """The plan with open legs: PyTorch's, and one for each file and level of optimization.
+    """The plan with open legs: PyTorch's, one for each file and level of optimization, and each file's graph.
 
     Raises ModelFileError if a file cannot be loaded.
     """
@@ -93,7 +97,15 @@ def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
         for file in files
         for level in settings.optimization
     ]
-    return Trial.of(plan, torch_truth(model, plan.cases[0], settings.threads), legs)
+    truth = torch_truth(model, plan.cases[0], settings.threads)
+    smallest = min(plan.cases, key=lambda case: volume((case,)))
+    known = known_of(model, materialise(smallest, model.contract.inputs, model.contract.preprocess))
+    count = len(settings.optimization)
+    graphs = [
+        open_graph(model, file, plan, truth, known, range(at * count, (at + 1) * count))
+        for at, file in enumerate(files)
+    ]
+    return Trial.of(plan, truth, legs, graphs)
 
 
 def verdicts_of(
@@ -119,7 +131,8 @@ def verdicts_of(
     hazards = [look_for_hazards(subject) for subject in subjects]
     steady = trial.truth.unsteady is None
     state = Check(STATE, "pass" if steady else "error", trial.truth.unsteady or "")
-    settled = iter(settle(trial, tallies, progress=progress) if steady else ())
+    all_facts = settle(trial, tallies, progress=progress) if steady else ()
+    settled, stated = iter(all_facts[: len(trial.candidates)]), iter(all_facts[len(trial.candidates) :])
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None and steady:
         measured = iter(measure_dataset(trial, plan.labels, progress=progress))
@@ -130,6 +143,9 @@ def verdicts_of(
     for subject, found in zip(subjects, hazards, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found), state]
         facts = tuple(next(settled) for _ in levels) if steady else ()
+        function = next(stated, None)
+        if function is not None:
+            checks += function_checks(function, model.contract.fields)
         for one in facts:
             checks += judge(one, ranked, plan.policy)
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
@@ -146,6 +162,7 @@ def verdicts_of(
                 environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,
                 policy=plan.policy.to_json(),
+                function=function,
             )
         )
     return tuple(verdicts)

@@ -290,7 +290,8 @@ def test_parity_document() -> None:
     assert document["decisions"] == {"matched": 5, "ties": 1, "defects": SHOWN_FINDINGS + 5}
     assert len(document["findings"]["defects"]) == SHOWN_FINDINGS
     assert document["findings"]["ties"][0]["case"] == "64x64-noise"
-    assert {"name", "status", "reason", "value", "limit", "leg", "field"} == set(document["checks"][0])
+    keys = {"link", "name", "status", "reason", "value", "limit", "leg", "field"}
+    assert keys == set(document["checks"][0])
     assert document["measurements"][0]["ratio_rms"] == pytest.approx(1)
     assert document["notes"] == ["a note"]
     assert not verdict.passed

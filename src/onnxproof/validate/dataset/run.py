@@ -53,7 +53,7 @@ def measure_dataset(
             decisions = None if answer is None else task.restore(decisions_on(case, answer), transform)
             measured.add(picture, decisions)
 
-    on_pictures = replace(trial, contract=lowered).on(*(case for case, _, _ in shown.values()))
+    on_pictures = replace(trial, contract=lowered, graphs=()).on(*(case for case, _, _ in shown.values()))
     tallies = measure(on_pictures, progress=progress, watch=watch)
     # A second look measures again what rests on few pictures, which may widen its error bounds.
     settle(on_pictures, tallies, progress=progress)

@@ -9,10 +9,15 @@ import numpy as np
 from onnxproof.validate.exact.checkpoint import Array, Norm, Weights
 from onnxproof.validate.exact.layouts import same
 from onnxproof.validate.exact.match import unit
+from onnxproof.validate.verdict import Check
 
 DOUBLE_ROUNDINGS = 8
 """Roundings to float64 by which two computations of one fold may differ. They move the rounding to float32
 only if a number lies next to the middle of two floats."""
+
+
+SHOWN = 3
+"""How many faults a reason spells out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,16 @@ class FoldProof:
     folds: tuple[tuple[str, str], ...]
     unchanged: int
     faults: tuple[str, ...]
+
+
+def folding_check(module: Any, folded: Any) -> Check:
+    """The check that the folding of a PyTorch module's batch norms is exact."""
+    proof = prove_fold(module, folded)
+    reason = "; ".join(proof.faults[:SHOWN])
+    if not proof.faults:
+        count = len(proof.folds)
+        reason = f"{count} batch norms folded in float64 and rounded once, {proof.unchanged} tensors equal"
+    return Check("folding", "fail" if proof.faults else "pass", reason, float(len(proof.faults)), 0.0)
 
 
 def prove_fold(module: Any, folded: Any) -> FoldProof:

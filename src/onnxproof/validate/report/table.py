@@ -12,6 +12,7 @@ from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
+from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.verdict import Check, Verdict
 
@@ -26,8 +27,10 @@ LEAST = (0, 8, 8, 13, 12, 0)
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """The ratios by field, the decisions, the checks that did not pass, and the notes."""
-    parts: list[RenderableType] = []
+    """A line for each link, the ratios by field, the decisions, what did not pass, and the notes."""
+    parts: list[RenderableType] = [
+        Text(one_line(line), style=STYLES[status]) for status, line in link_lines(verdict)
+    ]
     for facts in verdict.facts:
         parts.append(_fields_table(facts, verdict.policy or {}))
         parts += _decision_lines(facts)

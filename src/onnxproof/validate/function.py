@@ -1,0 +1,88 @@
+"""The function link: whether a file's graph, evaluated in float64, computes what the oracle computes.
+
+Both sides compute in double, so that float32's noise hides nothing. The graph is evaluated with the exact
+values of its constants where those are proven (exact/constants.py). What is left is compared with PyTorch's
+own float32 error. If it exceeds the limit, it is measured how far rounding alone moves both sides: float64's
+own, and that of constants to float32 that are not proven.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from onnxproof.tensors import Field
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.judge import facts_of, judge, ranks_of
+from onnxproof.validate.policy import EXACT
+from onnxproof.validate.tally import Tally
+from onnxproof.validate.trial import Stated, Trial
+from onnxproof.validate.verdict import Check, Status
+
+LOOKED_CLOSER = 3
+"""On how many cases it is measured what rounding alone does."""
+
+BLIND = 1.0
+"""From this limit on the link says nothing: rounding alone does as much as PyTorch's float32 errs."""
+
+
+def settle_graphs(trial: Trial, tallies: Sequence[Tally]) -> tuple[Facts, ...]:
+    """The facts of each graph of the trial, with what rounding alone does where the limit is exceeded."""
+    return tuple(_settled(trial, graph, tally) for graph, tally in zip(trial.graphs, tallies, strict=True))
+
+
+def _settled(trial: Trial, graph: Stated, tally: Tally) -> Facts:
+    cases = [case for case in trial.cases if case.name in graph.cases]
+    facts = facts_of(tally, graph.leg, trial.truth, cases, EXACT, interface=())
+    facts = replace(facts, beyond={**graph.missing, **_beyond(tally)})
+    failed = [check for check in function_checks(facts, graph.contract.fields) if check.status == "fail"]
+    fields = [field for field in graph.contract.fields if field.name in {check.field for check in failed}]
+    if not fields or graph.closer is None:
+        return facts
+    names = {case for check in failed for case in _cases_of(check, facts)}
+    worst = [case for case in cases if case.name in names][:LOOKED_CLOSER]
+    return replace(facts, rounding=graph.closer(worst, fields))
+
+
+def _cases_of(check: Check, facts: Facts) -> Iterator[str]:
+    for measured in (*facts.fields, *facts.constant_fields):
+        if measured.name == check.field:
+            yield measured.worst_case
+    for label in facts.labels:
+        if label.name == check.field:
+            yield label.worst_case
+
+
+def _beyond(tally: Tally) -> Mapping[str, str]:
+    """Why outputs could not be evaluated on some case, by the output's name."""
+    reason = next(iter(tally.beyond.values()), None)
+    return {} if reason is None else {spec.name: reason for spec in tally.contract.outputs}
+
+
+def states(facts: Facts, fields: Sequence[Field] = ()) -> bool:
+    """Whether the file states the checkpoint's function, as far as it was evaluated."""
+    return all(check.status != "fail" for check in function_checks(facts, fields))
+
+
+def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
+    """The checks of the function link of one file. ``fields`` are the contract's."""
+    skipped = [
+        Check("function", "skipped", reason, leg=facts.leg, field=output)
+        for output, reason in facts.beyond.items()
+    ]
+    if facts.beyond and not any(measured.count for measured in facts.fields):
+        return tuple(skipped)
+    policy = replace(EXACT, rounding=facts.rounding)
+    checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
+    return (*skipped, *map(_blind, checks))
+
+
+def _blind(check: Check) -> Check:
+    """The check; "skipped" if its limit is so wide that it says nothing."""
+    status: Status = check.status
+    if check.name != "function" or status != "pass" or check.limit is None or check.limit <= BLIND:
+        return check
+    return replace(
+        check,
+        status="skipped",
+        reason=f"rounding alone moves it by {check.limit:.3g} times PyTorch's float32 error, since the model "
+        f"decides inside or a constant is not the checkpoint's ({check.reason})",
+    )

@@ -1,0 +1,85 @@
+"""The verdict as a proof: one line for each link, in words."""
+
+from collections.abc import Iterator
+
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.measure import Measurement
+from onnxproof.validate.verdict import Linked, Verdict
+
+WIDTH = 11
+"""Columns of a link's name."""
+
+
+def link_lines(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    """The status of each link and its line. Links that nothing was checked of are left out."""
+    return tuple(
+        (link.status, f"{link.link:<{WIDTH}}{_TEXTS[link.link](verdict, link)}")
+        for link in verdict.links
+        if link.check is not None
+    )
+
+
+def _function(verdict: Verdict, link: Linked) -> str:
+    check = link.check
+    assert check is not None
+    facts = verdict.function
+    if link.status == "skipped" or facts is None:
+        return f"not shown: {check.reason}"
+    if check.name != "function":
+        said = "passes" if link.status == "pass" else "fails" if link.status == "fail" else "could not be run"
+        return f"the check {check.name} {said}: {check.reason}"
+    assert check.value is not None
+    measured = _measured(facts, check.field)
+    largest = "" if measured is None else f" ({measured.name} {_in_unit(measured.max_candidate, measured)})"
+    share = f"{check.value:.2g} of float32's own error"
+    if link.status == "fail":
+        return f"the file does not compute what the checkpoint computes: they part by {share}{largest}"
+    return f"the file computes what the checkpoint computes, to {share}{largest}"
+
+
+def _runtime(verdict: Verdict, link: Linked) -> str:
+    check = link.check
+    assert check is not None
+    by = {facts.leg: facts for facts in verdict.facts}
+    if check.name not in ("ratio_rms", "ratio_max", "ratio_constant") or link.status == "error":
+        field = "" if check.field is None else f" {check.field}"
+        return f"{check.name}{field} {link.status}: {check.reason}"
+    assert check.value is not None
+    witness = by[check.leg].witness if check.leg in by else "PyTorch"
+    if link.status == "pass":
+        value, limit = max(
+            (
+                (measured.ratio_rms, (verdict.policy or {}).get("ratio_rms"))
+                for facts in verdict.facts
+                for measured in facts.fields
+                if measured.count
+            ),
+            default=(check.value, check.limit),
+        )
+    else:
+        value, limit = check.value, check.limit
+    told = "" if limit is None else f" (limit {limit:g})"
+    return f"ONNX Runtime errs {value:.2g} times what {witness} errs in float32{told}"
+
+
+def _decisions(_: Verdict, link: Linked) -> str:
+    assert link.check is not None
+    if link.check.name == "decisions" and link.status in ("pass", "fail"):
+        return link.check.reason
+    return f"{link.check.name} {link.status}: {link.check.reason}"
+
+
+_TEXTS = {"function": _function, "runtime": _runtime, "decisions": _decisions}
+
+
+def _measured(facts: Facts, name: str | None) -> Measurement | None:
+    return next((one for one in _all(facts) if one.name == name), None)
+
+
+def _all(facts: Facts) -> Iterator[Measurement]:
+    yield from facts.fields
+    yield from facts.constant_fields
+
+
+def _in_unit(value: float, measured: Measurement) -> str:
+    return f"{value:.1e} {measured.unit}".rstrip()
