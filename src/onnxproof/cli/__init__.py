@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",
     "predict": "Run a bundle or an ONNX file on pictures.",
+    "explain": "Say what a check means, why it fails, and what to do.",
     "inspect": "Show what a bundle or an ONNX file is.",
     "families": "List the model families.",
     "tasks": "List the tasks.",

@@ -1,0 +1,31 @@
+"""onnxproof explain."""
+
+import textwrap
+from dataclasses import asdict
+
+import click
+
+from onnxproof.cli._document import show_json
+from onnxproof.cli._options import json_option
+from onnxproof.errors import RequestError
+from onnxproof.validate.explained import EXPLAINED
+
+WIDTH = 100
+
+
+@click.command("explain")
+@click.argument("check")
+@json_option
+def command(check: str, as_json: bool) -> int:
+    """Say what CHECK, a check of a verdict, means, why it fails in practice, and what to do."""
+    found = EXPLAINED.get(check)
+    if found is None:
+        raise RequestError(f"there is no check {check}; there are: {', '.join(EXPLAINED)}")
+    if as_json:
+        show_json(asdict(found))
+        return 0
+    click.echo(f"{found.name}, a check of the link {found.link}")
+    for heading, text in (("means", found.means), ("fails", found.fails), ("do", found.do)):
+        body = textwrap.fill(text, WIDTH, initial_indent=f"{heading:<7}", subsequent_indent=" " * 7)
+        click.echo(body)
+    return 0

@@ -1,0 +1,171 @@
+"""What each check means, why it fails in practice, and what to do: the text of ``onnxproof explain``."""
+
+from dataclasses import dataclass
+
+from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
+from onnxproof.validate.verdict import Check, Link
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A check in words. ``means`` is what it measures, ``fails`` why it fails in practice, ``do`` the next
+    steps."""
+
+    name: str
+    link: Link
+    means: str
+    fails: str
+    do: str
+
+
+def _said(name: str, means: str, fails: str, do: str, *, leg: str | None = None) -> Explained:
+    return Explained(name, Check(name, "pass", "", leg=leg).link, means, fails, do)
+
+
+MEASURED = (
+    _said(
+        "function",
+        "the file's graph, evaluated in float64, against the model in float64: their difference, rms or "
+        "largest, in units of PyTorch's own float32 error. Both sides are exact, so the limit is a "
+        "thousandth.",
+        "the exporter or the simplifier wrote another function: an approximation (GELU by tanh), another "
+        "epsilon, a weight that was changed, a size or a branch that was frozen.",
+        'onnxproof bisect names the first node that differs. Export with simplify = "none", then with the'
+        " other exporter: the verdict of an export says which step changed the function.",
+        leg="onnx-float64",
+    ),
+    _said(
+        "folding",
+        "each tensor that onnxproof folded a batch norm into is the float64 fold, rounded once.",
+        "a module changes its weights when they are read or copied.",
+        "set export.fold_batch_norms = false, and report the model.",
+    ),
+    _said(
+        "interface",
+        "names, dtypes, ranks and axes of the file's inputs and outputs are the declared ones.",
+        "an axis that is declared dynamic was frozen at the size of the capture; outputs changed their "
+        "order.",
+        "look for int(x.shape[...]) and Python arithmetic on sizes in the model's forward; declare in "
+        "[dims] only what has to vary.",
+    ),
+    _said(
+        "runs",
+        "the file runs on every case: all sizes, batches and contents that are tried.",
+        "a Reshape, an Expand or a position table holds the size of the capture.",
+        "the reason names the node and the constant; make the size follow from x.shape, or fix it in [dims].",
+    ),
+    _said(
+        "shapes",
+        "outputs have the shapes and dtypes of PyTorch's on every case.",
+        "a size rounds otherwise in the file (ceil_mode, scale_factor), or rows are missing.",
+        "compare the shapes in the reason; write sizes as integers, not as scale factors.",
+    ),
+    _said(
+        "state",
+        "the model answers alike when it is run again on the same input.",
+        "it keeps something from run to run, or draws random numbers (dropout in training mode).",
+        "call eval(), and pass the state as an input and an output.",
+    ),
+    _said(
+        "finite",
+        "NaN and infinity only where PyTorch has them.",
+        "a mask of -inf meets a row that is masked whole; float16 overflows; a division by a zero that "
+        "PyTorch avoids.",
+        "bisect names the node; clamp before it, or mask with a large negative number.",
+    ),
+    _said(
+        "ratio_rms",
+        "the rms error of the file in its runtime, over PyTorch's own in float32. About 1 is right; the "
+        "limit is 2.7.",
+        "if function passes: a rough kernel or a fusion of this runtime. If function was not evaluated: "
+        "any fault.",
+        'try validate.optimization = ["none"], another provider, another onnxruntime; onnxproof bisect '
+        "names the node.",
+    ),
+    _said(
+        "ratio_max",
+        "the largest error of the file in its runtime, over PyTorch's own. The limit is 5.",
+        "as ratio_rms, in few numbers: a border, a corner, one channel.",
+        "look at the case in the reason, then as for ratio_rms.",
+    ),
+    _said(
+        "ratio_constant",
+        "the same two ratios on pictures of one value, where roundings add up. The limit is 100.",
+        "a fault that only shows on black or white pictures, such as a division by a standard deviation "
+        "of zero.",
+        "as for ratio_rms.",
+    ),
+    _said(
+        "max_error",
+        "the largest error of an output that has no float64 value, as a share of its largest value.",
+        "as ratio_rms; the limit is a fixed tolerance, and so it is blunt.",
+        "the note says why there is no float64 value; mend that to get a sharp verdict.",
+    ),
+    _said(
+        "flips",
+        "labels that differ although the oracle was sure: its lead over the next class exceeds the error "
+        "bound.",
+        "classes in another order, an ArgMax over another axis, scores that are wrong.",
+        "look at the scores' own checks first; a label follows from them.",
+    ),
+    _said(
+        "compared",
+        "every field had values to compare.",
+        "the file ran on no case, or the model returns nothing on them.",
+        "look at runs and shapes first; name pictures that show something.",
+    ),
+    _said(
+        "held_back",
+        "the share of rows that could not be measured, since they depend on choices that float error may "
+        "turn.",
+        "an untrained detector: all of its proposals score alike.",
+        "use the trained checkpoint, and pictures with objects.",
+    ),
+    _said(
+        "rows",
+        "the rows of a file with NMS in the graph, down to the graph's own threshold: each is PyTorch's, "
+        "or a tie.",
+        "another IoU or score threshold in the graph, a dropped row.",
+        "compare the thresholds of the job with those of the graph (onnxproof inspect).",
+    ),
+    _said(
+        "decisions",
+        "what both decide in the end, on your pictures: matched, ties, defects. One defect fails.",
+        "numbers that are wrong (see the other links), classes in another order, another threshold.",
+        "the first defect names its picture; predict with --draw shows it. An error means that PyTorch "
+        "decided nothing: name pictures with objects in validate.images.",
+    ),
+    _said(
+        "dataset",
+        "mAP or accuracy of both legs on labelled pictures, and that each difference is a tie.",
+        "a decision that differs and is no tie, see decisions.",
+        "look at the check decisions first.",
+    ),
+    _said(
+        "checksum",
+        "model.onnx is the file that manifest.json describes.",
+        "the file was replaced or edited after the export.",
+        "export again, or judge the other file with --onnx.",
+    ),
+    _said(
+        "manifest",
+        "manifest.json, the metadata in model.onnx and the graph say the same.",
+        "one of them was edited by hand: classes in another order, other sizes.",
+        "export again with the job that has the values you want.",
+    ),
+)
+"""The checks that run or read something beyond the graph."""
+
+EXPLAINED = {
+    entry.name: entry
+    for entry in (
+        *MEASURED,
+        *(
+            _said(
+                one.name, f"the hazard {one.name}, read in the graph without running it.", one.why, one.remedy
+            )
+            for one in (*HAZARDS, FROZEN_AXES)
+        ),
+    )
+}
+"""Every check by name."""
