@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=POPULATIONS)
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--rows", type=Path, help="a file to write all rows into, as JSON")
+    parser.add_argument("--resume", type=Path, help="a folder that keeps what is measured; go on from there")
     parser.add_argument("--read", type=Path, help="such a file, to be shown in place of measuring")
     parser.add_argument("--write", action="store_true", help="put tables and plot into the READMEs")
     arguments = parser.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
     else:
         start = time.perf_counter()
         tasks = [(population, name) for name in arguments.subjects for population in arguments.populations]
-        rows = gather(tasks, arguments.processes)
+        rows = gather(tasks, arguments.processes, arguments.resume)
         minutes = (time.perf_counter() - start) / 60
     if arguments.rows is not None:
         document = {"minutes": minutes, "rows": [asdict(row) for row in rows]}
@@ -81,19 +82,33 @@ def main() -> None:
         plot(rows, README.with_name("soundness.png"))
 
 
-def gather(tasks: Sequence[tuple[str, str]], processes: int) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks."""
-    done: dict[tuple[str, str], list[Row]] = {}
+def gather(tasks: Sequence[tuple[str, str]], processes: int, kept: Path | None) -> list[Row]:
+    """The rows of all tasks, in the order of the tasks. Those that ``kept`` has are not measured again."""
+    done = {} if kept is None else {task: read(task, kept) for task in tasks if place(task, kept).is_file()}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(measure, *task): task for task in tasks}
+        waiting = {pool.submit(measure, *task): task for task in tasks if task not in done}
         for future in as_completed(waiting):
             task = waiting[future]
             if future.exception() is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
             done[task], seconds = future.result()
+            if kept is not None:
+                kept.mkdir(parents=True, exist_ok=True)
+                document = json.dumps([asdict(row) for row in done[task]])
+                place(task, kept).write_text(document, encoding="utf-8")
             told = f"{len(done)} of {len(tasks)}: {' '.join(task)}, {len(done[task])} rows, {seconds:.0f} s"
             print(told, file=sys.stderr, flush=True)
     return [row for task in tasks for row in done[task]]
+
+
+def place(task: tuple[str, str], kept: Path) -> Path:
+    """Where the rows of a task are kept."""
+    return kept / f"{'-'.join(task)}.json"
+
+
+def read(task: tuple[str, str], kept: Path) -> list[Row]:
+    """The rows of a task that were measured before."""
+    return [Row(**row) for row in json.loads(place(task, kept).read_text(encoding="utf-8"))]
 
 
 def write(text: str, file: Path) -> None:

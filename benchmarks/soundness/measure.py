@@ -27,6 +27,7 @@ from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.trial import plan_trial
+from onnxproof.validate.verdict import GRAPH, Verdict
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 
@@ -52,7 +53,8 @@ class Row:
     leg of a healthy file. ``effect`` is what the fault changes in float64, rms in units of PyTorch's own rms
     error in float32, the largest over the fields; infinite where it changes names, shapes, metadata or
     labels, or where the file does not run. ``peers`` says which of them accept the file; empty where they
-    were not asked.
+    were not asked. ``function`` is the largest difference of the function link, NaN where the graph was not
+    evaluated.
     """
 
     population: Literal["healthy", "fault"]
@@ -63,6 +65,7 @@ class Row:
     failed: tuple[str, ...]
     rms: float
     maximum: float
+    function: float
     effect: float | None
     peers: Mapping[str, bool]
 
@@ -92,7 +95,7 @@ def healthy_rows(
         verdicts = validate_files(model, list(files.values()), plan_trial(model.contract, asked_for))
         for (name, file), verdict in zip(files.items(), verdicts, strict=True):
             for facts in verdict.facts:
-                mine = [check for check in verdict.checks if check.leg in (None, facts.leg)]
+                mine = [check for check in verdict.checks if check.leg in (None, GRAPH, facts.leg)]
                 alarms = [check for check in mine if check.status in ("fail", "error")]
                 yield Row(
                     "healthy",
@@ -103,6 +106,7 @@ def healthy_rows(
                     tuple(sorted({check.name for check in alarms})),
                     _largest(facts.fields, "ratio_rms"),
                     _largest(facts.fields, "ratio_max"),
+                    _function(verdict),
                     None,
                     asked[file] if facts.leg == "ort-cpu" and threads == 1 else {},
                 )
@@ -137,12 +141,13 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         if file not in verdicts:
             nobody = {peer.name: False for peer in PEERS}
             failed: tuple[str, ...] = ("does not load",)
-            yield _fault_row(fault, "fail", failed, (), math.inf, nobody)
+            yield _fault_row(fault, "fail", failed, (), math.nan, math.inf, nobody)
             continue
         verdict = verdicts[file]
         failed = tuple(sorted({c.name for c in verdict.checks if c.status in ("fail", "error")}))
         effect = effects.of(file) or (math.inf if fault.kind in SELDOM else 0.0)
-        yield _fault_row(fault, verdict.status, failed, verdict.facts[0].fields, effect, asked[file])
+        fields, function = verdict.facts[0].fields, _function(verdict)
+        yield _fault_row(fault, verdict.status, failed, fields, function, effect, asked[file])
 
 
 def _fault_row(
@@ -150,11 +155,18 @@ def _fault_row(
     verdict: str,
     failed: tuple[str, ...],
     fields: Sequence[Measurement],
+    function: float,
     effect: float,
     peers: Mapping[str, bool],
 ) -> Row:
     ratios = (_largest(fields, "ratio_rms"), _largest(fields, "ratio_max"))
-    return Row("fault", fault.subject, fault.kind, fault.severity, verdict, failed, *ratios, effect, peers)
+    measured = (*ratios, function, effect)
+    return Row("fault", fault.subject, fault.kind, fault.severity, verdict, failed, *measured, peers)
+
+
+def _function(verdict: Verdict) -> float:
+    values = [check.value for check in verdict.checks if check.name == "function" and check.value is not None]
+    return max(values, default=math.nan)
 
 
 def _loads(file: Path, job: Job) -> bool:

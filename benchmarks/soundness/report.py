@@ -11,19 +11,19 @@ from soundness.measure import Row
 from soundness.peers import PEERS
 
 from onnxproof.validate.hazards import HAZARDS
-from onnxproof.validate.policy import RATIO_MAX, RATIO_RMS
+from onnxproof.validate.policy import FUNCTION, RATIO_MAX, RATIO_RMS
 
 OURS = "onnxproof"
 SHOWN = {hazard.name for hazard in HAZARDS}
 """The names of the hazards. These checks look at the graph and measure no error."""
 
-CLAIMED = 3.0
+CLAIMED = 1e-3
 """Faults with a larger effect than this, in units of the model's own float error, must be found."""
 
 BANDS: tuple[tuple[str, float, float], ...] = (
-    ("under 1 (hidden in float error)", 0.0, 1.0),
-    ("1 to 3", 1.0, CLAIMED),
-    ("3 to 30", CLAIMED, 30.0),
+    ("under 0.001", 0.0, CLAIMED),
+    ("0.001 to 1 (hidden in float error)", CLAIMED, 1.0),
+    ("1 to 30", 1.0, 30.0),
     ("30 to 1,000", 30.0, 1e3),
     ("over 1,000", 1e3, math.inf),
     ("no number (another form, label or metadata, or NaN)", math.inf, math.inf),
@@ -96,6 +96,7 @@ def figures(rows: Sequence[Row]) -> list[str]:
     missed = [row for row in large if row.verdict == "pass"]
     rms = [row.rms for row in healthy if not math.isnan(row.rms)]
     maximum = [row.maximum for row in healthy if not math.isnan(row.maximum)]
+    function = [row.function for row in healthy if not math.isnan(row.function)]
     measurable = [row for row in faults if row.effect and math.isfinite(row.effect)]
     found = [row for row in measurable if set(row.failed) - SHOWN]
     passed = [row for row in measurable if row.verdict == "pass"]
@@ -105,6 +106,9 @@ def figures(rows: Sequence[Row]) -> list[str]:
         f"{len(alarms)} false alarms",
         f"healthy: rms ratio {min(rms):.2f} to {max(rms):.2f} (limit {RATIO_RMS:g}), "
         f"max ratio {min(maximum):.2f} to {max(maximum):.2f} (limit {RATIO_MAX:g})",
+        f"healthy: function link {min(function):.1g} to {max(function):.1g} of PyTorch's float32 error "
+        f"(limit {FUNCTION:g}); {sum(value <= 1e-8 for value in function)} of {len(function)} verdicts at most "
+        f"1e-8, {sum(math.isnan(row.function) for row in healthy)} without one",
         f"faults: {len({row.name for row in rows if row.population == 'fault'})} kinds, "
         f"{len(faults) + len(nothing)} files, of which {len(nothing)} change nothing in float64",
         f"faults with an effect over {CLAIMED:g}: {len(large)}, missed {len(missed)}",
@@ -125,21 +129,22 @@ def _line(row: Row) -> str:
     effect = "" if row.effect is None else f", effect {row.effect:.3g}"
     return (
         f"{row.subject}, {row.name}, {row.severity}{effect}: rms ratio {row.rms:.3g}, max ratio "
-        f"{row.maximum:.3g}{'; failed checks: ' if row.failed else ''}{', '.join(row.failed)}"
+        f"{row.maximum:.3g}, function {row.function:.3g}{'; failed checks: ' if row.failed else ''}"
+        f"{', '.join(row.failed)}"
     )
 
 
 def by_kind(rows: Sequence[Row]) -> Iterator[str]:
     """A table with a line for each planted file: its fault, effect and ratios, and each tool's result."""
     heads = " | ".join(tools())
-    yield f"| fault | model | severity | effect | rms ratio | max ratio | {heads} |"
-    yield f"| --- | --- | --- | ---: | ---: | ---: |{' --- |' * len(tools())}"
+    yield f"| fault | model | severity | effect | rms ratio | max ratio | function | {heads} |"
+    yield f"| --- | --- | --- | ---: | ---: | ---: | ---: |{' --- |' * len(tools())}"
     faults = sorted((row for row in rows if row.population == "fault"), key=lambda row: row.name)
     for _, members in groupby(faults, key=lambda row: row.name):
         for row in sorted(members, key=lambda row: (row.subject, -(row.effect or 0))):
             said = " | ".join((_ours(row), *("found" if caught(row, t) else "–" for t in tools()[1:])))
             assert row.effect is not None
-            numbers = " | ".join(map(_number, (row.effect, row.rms, row.maximum)))
+            numbers = " | ".join(map(_number, (row.effect, row.rms, row.maximum, row.function)))
             yield f"| {row.name} | {row.subject} | {row.severity} | {numbers} | {said} |"
 
 
@@ -152,8 +157,8 @@ def _ours(row: Row) -> str:
 
 def by_healthy(rows: Sequence[Row]) -> Iterator[str]:
     """A table with a line for each healthy model: files, verdicts, and the range of the ratios."""
-    yield "| model | files | verdicts | false alarms | rms ratio | max ratio |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield "| model | files | verdicts | false alarms | rms ratio | max ratio | function |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     healthy = sorted((row for row in rows if row.population == "healthy"), key=lambda row: row.subject)
     for subject, group in groupby(healthy, key=lambda row: row.subject):
         members = list(group)
@@ -162,8 +167,10 @@ def by_healthy(rows: Sequence[Row]) -> Iterator[str]:
             f"{min(values):.2f} to {max(values):.2f}"
             for values in ([row.rms for row in members], [row.maximum for row in members])
         ]
+        function = [row.function for row in members if not math.isnan(row.function)]
+        ranges.append(f"{min(function):.0e} to {max(function):.0e}" if function else "")
         files = len({row.name for row in members})
-        yield f"| {subject} | {files} | {len(members)} | {alarms} | {ranges[0]} | {ranges[1]} |"
+        yield f"| {subject} | {files} | {len(members)} | {alarms} | {' | '.join(ranges)} |"
 
 
 def _number(value: float) -> str:
@@ -175,31 +182,38 @@ def _number(value: float) -> str:
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:
-    """Plot the measured ratio over the true effect (left), and each tool's share of wrong results (right)."""
+    """Plot the two measured ratios over the true effect (left), and each tool's share of wrong results
+    (right)."""
     mpl.use("Agg")
     figure = Figure(figsize=(13, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     faults = [row for row in acting(rows) if row.effect is not None and math.isfinite(row.effect)]
-    healthy = [row.rms for row in rows if row.population == "healthy" and not math.isnan(row.rms)]
-    for found, color, label in ((True, "tab:blue", "fault, found"), (False, "tab:red", "fault, passed")):
-        chosen = [row for row in faults if (row.verdict != "pass") is found and row.rms > 0]
-        left.scatter(
-            [row.effect for row in chosen],
-            [row.rms for row in chosen],
-            s=22,
-            c=color,
-            label=label,
-            alpha=0.75,
-        )
-    left.scatter([1e-4] * len(healthy), healthy, s=10, c="tab:green", label="healthy, no effect", alpha=0.3)
-    left.axhline(RATIO_RMS, color="black", lw=1)
-    left.text(2e-4, RATIO_RMS * 1.15, f"limit of ratio_rms: {RATIO_RMS:g}", fontsize=9)
+    for measured, marker, name in (("function", "o", "function link"), ("rms", "x", "runtime link")):
+        for found, color, label in ((True, "tab:blue", "found"), (False, "tab:red", "passed")):
+            chosen = [
+                row for row in faults if (row.verdict != "pass") is found and getattr(row, measured) > 0
+            ]
+            left.scatter(
+                [row.effect for row in chosen],
+                [getattr(row, measured) for row in chosen],
+                s=20,
+                c=color,
+                marker=marker,
+                label=f"fault, {label}: {name}",
+                alpha=0.7,
+            )
+        healthy = [getattr(row, measured) for row in rows if row.population == "healthy"]
+        healthy = [value for value in healthy if not math.isnan(value)]
+        left.scatter([1e-6] * len(healthy), healthy, s=10, c="tab:green", marker=marker, alpha=0.3)
+    for limit, text in ((RATIO_RMS, "limit of ratio_rms"), (FUNCTION, "limit of function")):
+        left.axhline(limit, color="black", lw=1)
+        left.text(2e-6, limit * 1.25, f"{text}: {limit:g}", fontsize=9)
     left.axvline(CLAIMED, color="grey", lw=1, ls=":")
     left.set(
         xscale="log",
         yscale="log",
         xlabel="effect in float64, in units of PyTorch's own float error (rms)",
-        ylabel="ratio_rms that the verdict measured",
+        ylabel="figure that the verdict measured; healthy files at the left",
     )
     left.legend(loc="upper left", fontsize=9)
     asked = [row for row in rows if row.population == "healthy" and row.peers]
