@@ -107,8 +107,8 @@ def figures(rows: Sequence[Row]) -> list[str]:
         f"healthy: rms ratio {min(rms):.2f} to {max(rms):.2f} (limit {RATIO_RMS:g}), "
         f"max ratio {min(maximum):.2f} to {max(maximum):.2f} (limit {RATIO_MAX:g})",
         f"healthy: function link {min(function):.1g} to {max(function):.1g} of PyTorch's float32 error "
-        f"(limit {FUNCTION:g}); {sum(value <= 1e-8 for value in function)} of {len(function)} verdicts at most "
-        f"1e-8, {sum(math.isnan(row.function) for row in healthy)} without one",
+        f"(limit {FUNCTION:g}); {sum(value <= 1e-8 for value in function)} of {len(function)} verdicts at "
+        f"most 1e-8, {sum(math.isnan(row.function) for row in healthy)} without one",
         f"faults: {len({row.name for row in rows if row.population == 'fault'})} kinds, "
         f"{len(faults) + len(nothing)} files, of which {len(nothing)} change nothing in float64",
         f"faults with an effect over {CLAIMED:g}: {len(large)}, missed {len(missed)}",
