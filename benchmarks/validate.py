@@ -22,7 +22,7 @@ from onnxproof.source import find_pictures
 from onnxproof.validate.cases import Case, materialise, plan
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
-from onnxproof.validate.legs.pytorch import TorchLeg, torch_truth
+from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg, torch_truth
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Trial
 
@@ -45,7 +45,7 @@ def main() -> None:
         file = Path(folder) / "model.onnx"
         onnx.save(make_graph(job, model).proto, file)
         candidate = OrtLeg(file, job.validation.providers, THREADS)
-        legs: list[Leg] = [TorchLeg(model, dtype, THREADS) for dtype in (torch.float64, torch.float32)]
+        legs: list[Leg] = [OracleLeg(model, THREADS), TorchLeg(model, THREADS)]
         legs.append(candidate)
         inputs = [materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases]
 

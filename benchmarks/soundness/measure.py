@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from soundness.fault import Fault
 from soundness.healthy import LEVELS, THREADS, variants
@@ -186,7 +185,7 @@ def peers_say(
     model: WrappedModel, job: Job, files: Sequence[Path], base: Path
 ) -> dict[Path, dict[str, bool]]:
     """Which peers accept each file on all of the verdict's own inputs. What does not run is not accepted."""
-    reference = TorchLeg(model, torch.float32, 1)
+    reference = TorchLeg(model, 1)
     legs = {file: OrtLeg(file, job.validation.providers, 1) for file in {base: None, **dict.fromkeys(files)}}
     said = {file: {peer.name: True for peer in PEERS} for file in files}
     for case in plan_of(job, model).cases:

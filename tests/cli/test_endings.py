@@ -86,7 +86,7 @@ def tell_once(ran: CompletedProcess[str], code: int) -> str:
 
 AT_CAPTURE = "if torch.jit.is_tracing(): "
 AT_FOUR = "if not torch.jit.is_tracing() and x.shape[0] == 4: "
-IN_FLOAT64 = "if x.dtype == torch.float64: "
+IN_FLOAT64 = "if x.element_size() == 8: "
 
 PLACES = [
     pytest.param({"top": "sys.exit(0)"}, "sys.exit(0)", id="exit-at-import"),
@@ -118,14 +118,21 @@ def test_code_of_the_users_is_told_by_its_line(
     assert not list((tmp_path / "dist").glob("*"))
 
 
-def test_a_module_that_runs_in_float32_alone_is_exported_unfolded(
-    run: Run, job: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("forward", "noted"),
+    [
+        pytest.param(f"{IN_FLOAT64}raise TypeError", True, id="runs-in-float32-alone"),
+        pytest.param("x = x @ torch.eye(4, dtype=torch.float32)", False, id="asks-for-float32"),
+    ],
+)
+def test_a_module_is_exported_whether_it_runs_in_float64_or_not(
+    run: Run, job: Callable[..., Path], tmp_path: Path, forward: str, noted: bool
 ) -> None:
-    file = job(forward="x = x @ torch.eye(4, dtype=torch.float32)")
     folding = ("--set", "export.fold_batch_norms=true", "--json")
-    ran = run("export", file, "--out", tmp_path / "dist", *folding)
+    ran = run("export", job(forward=forward), "--out", tmp_path / "dist", *folding)
     assert ran.returncode == 0, ran.stderr
-    assert any("does not run in float64" in note for note in json.loads(ran.stdout)["parity"]["notes"])
+    notes = json.loads(ran.stdout)["parity"]["notes"]
+    assert noted == any("does not run in float64" in note for note in notes)
 
 
 def test_in_python_it_is_an_error_to_catch(job: Callable[..., Path], tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_a_model_without_float64_is_judged_by_the_named_tolerance(packed: Export
             self.module = module
 
         def forward_with_margins(self, input: Tensor) -> Any:
-            if input.dtype == torch.float64:
+            if input.element_size() == 8:
                 raise TypeError("this kernel is written for float32")
             return self.module.forward_with_margins(input)
 

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from onnxproof.errors import UserCodeError
 from onnxproof.usercode import no_exit
+from onnxproof.wrappers.double.float64 import Float64
 
 AGREEMENT = 1e-9
 """The largest relative difference, in float64, that a model and its folded copy may have. Rounding adds up
@@ -33,28 +34,33 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     also used elsewhere, say), or if the model does not run in float64, the copy is returned unfolded, with
     0. Raises UserCodeError if the model calls ``sys.exit``.
     """
-    exact = copy.deepcopy(module).double()
-    exact_inputs = [value.double() if value.is_floating_point() else value for value in inputs]
+    double = Float64(module)
+    exact = double.module
+    exact_inputs = [double.widen(value) for value in inputs]
     try:
-        with torch.inference_mode(False), torch.no_grad(), no_exit("the module's forward"):
-            pairs = _find_pairs(exact, exact_inputs)
-            before = _flatten(exact(*exact_inputs))
-            for convolution_name, norm_name in pairs:
-                _fold(exact, convolution_name, norm_name)
-            after = _flatten(exact(*exact_inputs))
+        with torch.inference_mode(False), no_exit("the module's forward"):
+            with double.running():
+                pairs = _find_pairs(exact, exact_inputs)
+                before = _flatten(exact(*exact_inputs))
+            with torch.no_grad():
+                for convolution_name, norm_name in pairs:
+                    _fold(exact, convolution_name, norm_name)
+            with double.running():
+                after = _flatten(exact(*exact_inputs))
     except UserCodeError:
         raise
     except Exception:  # noqa: BLE001
-        # A module that fixes a dtype somewhere may raise an error of any type here. An error that also
-        # comes in float32 is raised again in capture, and reported there.
+        # A module that does not run in float64 even so may raise an error of any type here. An error that
+        # also comes in float32 is raised again in capture, and reported there.
         return copy.deepcopy(module), 0
     if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
         return copy.deepcopy(module), 0
     folded = copy.deepcopy(module)
     for convolution_name, norm_name in pairs:
         _set(folded, norm_name, nn.Identity())
+        dtype = folded.get_submodule(convolution_name).weight.dtype
         exact_convolution = exact.get_submodule(convolution_name)
-        _set(folded, convolution_name, copy.deepcopy(exact_convolution).float())
+        _set(folded, convolution_name, copy.deepcopy(exact_convolution).to(dtype))  # type: ignore[arg-type]
     return folded, len(pairs)
 
 

@@ -70,6 +70,12 @@ class SessionSettings:
         return options
 
 
+NOT_IMPLEMENTED = (
+    "the operator is not implemented for the dtypes of that node, or not in that version of the operator; "
+    "on the CPU few are for bfloat16. Keep the model in float32 or float16, or export another opset."
+)
+
+
 def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
     """An ``onnxruntime.InferenceSession``, or a ``GuardedSession`` if the file's structure says that ONNX
     Runtime may crash or hang on it.
@@ -104,8 +110,9 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
             "was it damaged? Export it again."
         ) from error
     except Exception as error:
+        what_to_do = NOT_IMPLEMENTED if "NOT_IMPLEMENTED" in str(error) else "is it whole? Export it again."
         raise ModelFileError(
-            f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): is it whole? Export it again."
+            f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): {what_to_do}"
         ) from error
     return session
 

@@ -1,7 +1,7 @@
 """Measure, without judging, how far the candidate and the reference are from the oracle, field by field.
 
-For one field, over all cases: e_R = R - O and e_C = C - O. O is the model in float64, R the model in
-float32, C the candidate. Of each error the rms, the largest magnitude and the case with the largest are kept.
+For one field, over all cases: e_R = R - O and e_C = C - O. O is the model in float64, R the model as it
+is, C the candidate. Of each error the rms, the largest magnitude and the case with the largest are kept.
 """
 
 import math

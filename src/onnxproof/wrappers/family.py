@@ -32,7 +32,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WrappedModel:
-    """A model in its inference wrapper, in evaluation mode and float32, and the contract of its file.
+    """A model in its inference wrapper, in evaluation mode, and the contract of its file.
 
     ``module`` takes the contract's inputs in order. It returns one tensor, or a tuple in the order of the
     contract's outputs. If only TorchScript can capture the model, ``traced`` says why; otherwise it is None.

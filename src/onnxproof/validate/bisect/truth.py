@@ -5,7 +5,6 @@ too, up to a budget of bytes, since a walk of the graph needs those next.
 """
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.record import Recorder, Visit
+from onnxproof.wrappers.double.float64 import Float64
 
 Array = NDArray[Any]
 
@@ -81,7 +81,8 @@ class Truth:
         *,
         budget: int = BUDGET,
     ) -> None:
-        self._module = copy.deepcopy(module).double().eval()
+        self._exact = Float64(module)
+        self._module = self._exact.module.eval()
         self._paths: list[str] = []
         for name, part in self._module.named_modules():
             part.register_forward_pre_hook(self._entering(name))
@@ -171,15 +172,15 @@ class Truth:
         self.runs += 1
         self._paths.clear()
         tensors = [torch.from_numpy(np.array(array)) for array in self._inputs.values()]
-        tensors = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+        tensors = [self._exact.widen(tensor) for tensor in tensors]
         recorder = Recorder(visit)
         with torch.no_grad():
             for tensor in tensors:
                 recorder.note("input", tensor, ())
-            with recorder:
+            with recorder, self._exact.running():
                 returned = self._module(*tensors)
             flat = returned if isinstance(returned, tuple | list) else (returned,)
-            return [recorder.number_of(tensor) for tensor in flat]
+            return [recorder.number_of(self._exact.result(tensor)[0]) for tensor in flat]
 
 
 class _Enough(BaseException):

@@ -1,9 +1,10 @@
 """Record what a module computes: every tensor in order, or only what depends on no input."""
 
 import contextlib
-import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights
 from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.family import WrappedModel
 
 DECOMPOSED = frozenset(
@@ -113,6 +115,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._depth -= 1
 
 
+Table = tuple[str, Array]
+"""A tensor that is computed from no input, and by what."""
+
 LARGEST_TABLES = 2**28
 """Bytes of tensors computed from no input that are kept. What comes after is not known."""
 
@@ -133,31 +138,44 @@ def known_of(model: WrappedModel, inputs: Mapping[str, Array]) -> Known:
 
 
 def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
+    given = [torch.from_numpy(array) for array in inputs.values()]
     try:
-        exact, scalars = _tables(module, inputs, torch.float64)
+        double = Float64(module)
+        exact, scalars = _tables(double.module, [*map(double.widen, given)], double.running())
     except Exception as error:  # noqa: BLE001 - the model's own code may raise any type
         reason = str(error).strip().partition("\n")[0]
         return Recorded(missing=f"the model does not run in float64 ({type(error).__name__}: {reason})")
     try:
-        single, _ = _tables(module, inputs, torch.float32)
+        single, _ = _tables(copied(module), given, torch.no_grad())
     except Exception:  # noqa: BLE001
         single = []
-    shapes = [[array.shape for _, array in tables] for tables in (exact, single)]
-    pairs = zip(exact, single if shapes[0] == shapes[1] else exact, strict=True)
-    return Recorded(tuple(Source(name, one, other, True) for (name, one), (_, other) in pairs), scalars)
+    return Recorded(
+        tuple(
+            Source(name, one, other, True)
+            for (name, one), other in zip(exact, _beside(exact, single), strict=True)
+        ),
+        scalars,
+    )
+
+
+def _beside(exact: Sequence[Table], single: Sequence[Table]) -> list[Array]:
+    """What the second run made of each table of the first: the table itself where it made none."""
+    ours, others = ([(name, array.shape) for name, array in tables] for tables in (exact, single))
+    found = [array for _, array in exact]
+    for start, other, count in SequenceMatcher(a=ours, b=others, autojunk=False).get_matching_blocks():
+        found[start : start + count] = [array for _, array in single[other : other + count]]
+    return found
 
 
 def _tables(
-    module: nn.Module, inputs: Mapping[str, Array], dtype: torch.dtype
-) -> tuple[list[tuple[str, Array]], tuple[float, ...]]:
+    module: nn.Module, given: Sequence[Tensor], running: AbstractContextManager[Any]
+) -> tuple[list[Table], tuple[float, ...]]:
     """The tensors that the module computes from no input, and the scalars that its operations take."""
-    module = copy.deepcopy(module).to(dtype).eval()
+    module.eval()
     own = {
         tensor.untyped_storage().data_ptr(): tensor.numel()
         for tensor in (*module.parameters(), *module.buffers())
     }
-    given = [torch.from_numpy(array) for array in inputs.values()]
-    given = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in given]
     dependent: set[int] = set()
     scalars: dict[float, None] = {}
     tables: list[tuple[str, Array]] = []
@@ -191,6 +209,6 @@ def _tables(
     with torch.no_grad():
         for tensor in given:
             recorder.note("input", tensor, ())
-        with recorder, no_exit("the module's forward"):
+        with recorder, running, no_exit("the module's forward"):
             module(*given)
     return tables, tuple(scalars)

@@ -1,14 +1,13 @@
-"""The wrapped model in PyTorch: the oracle in float64, the reference in float32."""
+"""The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.runtime.port import Port
@@ -19,81 +18,97 @@ from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
+from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.family import WrappedModel
 
 ORACLE = "torch-float64"
-REFERENCE = "torch-float32"
 
 
 class TorchLeg:
-    """The wrapped module in one float dtype, on the CPU.
+    """The wrapped module on the CPU: as it is, the reference.
 
-    With ``dtype`` float64 it is the oracle: the same weights, every operation in double. Float inputs are
-    converted to ``dtype``, from float32 without loss; others are passed as they are.
+    It is named after the dtype of the model's float outputs, for example "torch-float32".
     """
 
-    def __init__(self, model: WrappedModel, dtype: torch.dtype, threads: int) -> None:
-        self.name = {torch.float64: ORACLE, torch.float32: REFERENCE}[dtype]
-        self.ports = Ports(_ports(model.contract.inputs), _ports(model.contract.outputs))
-        self._module = copy.deepcopy(model.module).to(dtype).eval()
-        self._dtype = dtype
+    def __init__(self, model: WrappedModel, threads: int) -> None:
+        answered = [spec.dtype for spec in model.contract.outputs if spec.dtype.startswith("float")]
+        self.name = f"torch-{answered[0] if answered else 'float32'}"
+        self.ports = ports_of(model)
+        self._module = copied(model.module).eval()
         self._threads = threads
-        # Nothing is recorded if no output may be an integer that was chosen: following them costs time.
-        self._has_choices = any(may_be_chosen(entry) for entry in model.contract.fields) and not hasattr(
-            model.module, "forward_with_margins"
-        )
+        self._chooses = _chooses(model)
 
     def run(self, inputs: Arrays) -> Answer:
-        torch.set_num_threads(self._threads)
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
-        tensors = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        recorder = ChoiceRecorder() if self._has_choices else None
-        with torch.inference_mode(), no_exit("the module's forward"), recorder or nullcontext():
-            outputs, margins = self._call(tensors)
-        declared = [port.name for port in self.ports.outputs]
-        if len(outputs) != len(declared):
-            raise CheckError(
-                f"the model returned {len(outputs)} outputs, its family declares {len(declared)}"
-            )
-        named = dict(zip(declared, outputs, strict=True))
-        choices = {} if recorder is None else recorder.choices(named)
-        return Answer(_to_numpy(named), _to_numpy(margins), choices)
+        recorder = ChoiceRecorder() if self._chooses else None
+        with _running(self._threads), torch.inference_mode(), recorder or nullcontext():
+            outputs, margins = _call(self._module, tensors, self.ports)
+        choices = {} if recorder is None else recorder.choices(outputs)
+        return Answer(_to_numpy(outputs), _to_numpy(margins), choices)
 
-    def _call(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
-        with_margins = getattr(self._module, "forward_with_margins", None)
-        if with_margins is not None:
-            outputs, margins = with_margins(*tensors)
-            return outputs, margins
-        returned = self._module(*tensors)
-        return (returned if isinstance(returned, tuple | list) else (returned,)), {}
+
+class OracleLeg:
+    """The wrapped module in float64, on the CPU: the same weights, every operation in double.
+
+    Whatever the module asks for in float32 it gets in float64 (wrappers/double.py). ``rounded`` has the
+    outputs of the last run that went through float32 all the same, and for each the reason.
+    """
+
+    def __init__(self, model: WrappedModel, threads: int) -> None:
+        self.name = ORACLE
+        self.ports = ports_of(model)
+        self.rounded: Mapping[str, str] = {}
+        self._exact = Float64(model.module)
+        self._exact.module.eval()
+        self._threads = threads
+        self._chooses = _chooses(model)
+
+    def run(self, inputs: Arrays) -> Answer:
+        tensors = [
+            self._exact.widen(torch.from_numpy(np.ascontiguousarray(array))) for array in inputs.values()
+        ]
+        recorder = ChoiceRecorder() if self._chooses else None
+        with _running(self._threads), self._exact.running(), recorder or nullcontext():
+            outputs, margins = _call(self._exact.module, tensors, self.ports)
+        choices = {} if recorder is None else recorder.choices(outputs)
+        told = {name: self._exact.result(tensor) for name, tensor in outputs.items()}
+        self.rounded = {name: reason for name, (_, reason) in told.items() if reason is not None}
+        exact = {name: tensor for name, (tensor, _) in told.items()}
+        return Answer(_to_numpy(exact), _to_numpy(margins), choices)
 
 
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
     """The wrapped model as oracle and reference.
 
-    There is an oracle if the model runs on ``case`` in float64, for those of its float outputs that are
-    float64. There is none if the model is unsteady: then it is no wonder if the two differ.
+    There is an oracle if the model runs on ``case`` in float64. An output that goes through float32 there
+    has no float64 value. There is no oracle if the model is unsteady: then it is no wonder if the two differ.
     """
-    reference = TorchLeg(model, torch.float32, threads)
+    reference = TorchLeg(model, threads)
     arrays = materialise(case, model.contract.inputs, model.contract.preprocess)
     unsteady = _unsteady(reference, arrays)
     if unsteady is not None:
         return Truth(None, reference, unsteady=unsteady)
     try:
-        oracle = TorchLeg(model, torch.float64, threads)
-        answer = oracle.run(arrays)
+        oracle = OracleLeg(model, threads)
+        oracle.run(arrays)
     except UserCodeError:
         raise
     except Exception as error:  # noqa: BLE001
         # A module with a fixed dtype somewhere may raise any type.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
-    single = {
-        name: f"it is {array.dtype} even then"
-        for name, array in answer.outputs.items()
-        if array.dtype.kind == "f" and array.itemsize < 8
-    }
-    return Truth(oracle, reference, single)
+    return Truth(oracle, reference, oracle.rounded)
+
+
+def ports_of(model: WrappedModel) -> Ports:
+    """The ports that a model's contract declares."""
+    return Ports(_ports(model.contract.inputs), _ports(model.contract.outputs))
+
+
+def _chooses(model: WrappedModel) -> bool:
+    """Whether an output may be an integer that was chosen. To follow such outputs costs time."""
+    chosen = any(may_be_chosen(entry) for entry in model.contract.fields)
+    return chosen and not hasattr(model.module, "forward_with_margins")
 
 
 def _unsteady(reference: TorchLeg, arrays: Arrays) -> str | None:
@@ -110,6 +125,37 @@ def _unsteady(reference: TorchLeg, arrays: Arrays) -> str | None:
 
 def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
     return tuple(Port(spec.name, spec.dtype, spec.shape) for spec in specs)
+
+
+@contextmanager
+def _running(threads: int) -> Iterator[None]:
+    """PyTorch as an export captures it: without the fused kernels of its transformer layers, which write
+    zeros at padded steps."""
+    torch.set_num_threads(threads)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with no_exit("the module's forward"):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _call(
+    module: nn.Module, tensors: Sequence[Tensor], ports: Ports
+) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
+    """The module's outputs, by their declared names, and its margins."""
+    margins: Mapping[str, Tensor] = {}
+    with_margins = getattr(module, "forward_with_margins", None)
+    if with_margins is not None:
+        returned, margins = with_margins(*tensors)
+    else:
+        returned = module(*tensors)
+    outputs = returned if isinstance(returned, tuple | list) else (returned,)
+    declared = [port.name for port in ports.outputs]
+    if len(outputs) != len(declared):
+        raise CheckError(f"the model returned {len(outputs)} outputs, its family declares {len(declared)}")
+    return dict(zip(declared, outputs, strict=True)), margins
 
 
 def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
