@@ -22,8 +22,8 @@ MANIFEST_KEYS = """
     format name task family inputs outputs preprocess classes postprocess opset exporter checkpoint_sha256
     model_sha256 versions
 """.split()
-PARITY_KEYS = "format verdict model_sha256 checks decisions cases environment".split()
-CHECK_KEYS = "name status reason value limit leg field".split()
+PARITY_KEYS = "format verdict model_sha256 links checks decisions cases environment".split()
+CHECK_KEYS = "link name status reason value limit leg field".split()
 DECISION_KEYS = "matched ties defects".split()
 IN_THE_FOLDER_ONLY = {"model_sha256", "job"}
 

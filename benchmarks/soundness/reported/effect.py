@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from soundness.reported.fault import Pair, Reported
 
@@ -27,7 +26,7 @@ def effect_of(fault: Reported, pair: Pair) -> float:
     numbers are NaN or infinite on one side only, or if the damaged file does not run.
     """
     model = fault.model()
-    reference, healthy = TorchLeg(model, torch.float32, 1), ExactGraph(pair.healthy)
+    reference, healthy = TorchLeg(model, 1), ExactGraph(pair.healthy)
     damaged = None if fault.made == "runtime" else ExactGraph(pair.damaged)
     runtime = OrtLeg(pair.damaged, ["CPUExecutionProvider"], 1)
     sums: dict[str, NDArray[Any]] = {}

@@ -1,13 +1,11 @@
 """Open a file's graph in float64 for the function link, with the exact values of its proven constants."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from onnxproof.graph import OnnxGraph
@@ -18,7 +16,7 @@ from onnxproof.validate.exact.constants import Proven, prove_constants
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Arrays, Truth
-from onnxproof.validate.legs.pytorch import OracleLeg
+from onnxproof.validate.legs.pytorch import OracleLeg, moved
 from onnxproof.validate.measure import channels
 from onnxproof.validate.trial import Plan, Stated
 from onnxproof.wrappers.family import WrappedModel
@@ -80,27 +78,20 @@ class _Closer:
 
     def __call__(self, cases: Sequence[Case], fields: Sequence[Field]) -> Mapping[str, float]:
         random = np.random.default_rng(0)
-        oracle, moved_oracle = OracleLeg(self._model, self._threads), self._moved_oracle(random)
+        oracle = OracleLeg(self._model, self._threads)
+        moved_oracle = moved(self._model, self._threads, lambda array: _moved(array, DOUBLE_UNIT, random))
         moved_graph = self._moved_graph(random)
         largest = dict.fromkeys((field.name for field in fields), 0.0)
         for case in cases:
             arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
-            moved = {name: _moved(array, DOUBLE_UNIT, random) for name, array in arrays.items()}
-            pairs = [(DOUBLE_MARGIN, oracle.run(arrays).outputs, moved_oracle.run(moved).outputs)]
+            near = {name: _moved(array, DOUBLE_UNIT, random) for name, array in arrays.items()}
+            pairs = [(DOUBLE_MARGIN, oracle.run(arrays).outputs, moved_oracle.run(near).outputs)]
             if moved_graph is not None:
                 pairs.append((SINGLE_MARGIN, self._leg.run(arrays).outputs, moved_graph.run(arrays).outputs))
             for field in fields:
                 allowed = sum(margin * _difference(a, b, field) for margin, a, b in pairs)
                 largest[field.name] = max(largest[field.name], allowed)
         return largest
-
-    def _moved_oracle(self, random: np.random.Generator) -> OracleLeg:
-        module = copy.deepcopy(self._model.module).double()
-        with torch.no_grad():
-            for tensor in (*module.parameters(), *module.buffers()):
-                if tensor.dtype == torch.float64:
-                    tensor.copy_(torch.from_numpy(_moved(tensor.numpy(), DOUBLE_UNIT, random)))
-        return OracleLeg(replace(self._model, module=module), self._threads)
 
     def _moved_graph(self, random: np.random.Generator) -> ExactLeg | None:
         """None if every constant is proven."""
@@ -112,8 +103,8 @@ class _Closer:
         }
         if not unproven:
             return None
-        moved = {name: _moved(array, HALF_UNIT, random) for name, array in unproven.items()}
-        constants = {**self._proven.exact, **moved}
+        changed = {name: _moved(array, HALF_UNIT, random) for name, array in unproven.items()}
+        constants = {**self._proven.exact, **changed}
         return ExactLeg(self._file, self._threads, constants=constants, attributes=self._proven.attributes)
 
 

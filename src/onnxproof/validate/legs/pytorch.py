@@ -1,7 +1,9 @@
 """The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,16 @@ class OracleLeg:
         self.rounded = {name: reason for name, (_, reason) in told.items() if reason is not None}
         exact = {name: tensor for name, (tensor, _) in told.items()}
         return Answer(_to_numpy(exact), _to_numpy(margins), choices)
+
+
+def moved(model: WrappedModel, threads: int, move: Callable[[NDArray[Any]], NDArray[Any]]) -> OracleLeg:
+    """The oracle of a copy of the model whose float weights are moved; ``move`` gets and gives float64."""
+    module = copy.deepcopy(model.module).double()
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.dtype == torch.float64:
+                tensor.copy_(torch.from_numpy(move(tensor.numpy())))
+    return OracleLeg(replace(model, module=module), threads)
 
 
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
