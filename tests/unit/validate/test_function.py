@@ -140,7 +140,7 @@ def test_a_runtime_that_errs_fails_by_its_own_link() -> None:
 
 def test_what_rounding_alone_moves_is_no_fault() -> None:
     """Constants that others rounded, or digits that cancel."""
-    verdict = judged(noisy(1e-8), rounding={"y": 1e-8})
+    verdict = judged(noisy(1e-8), rounding={"y": 1e-7})
     found = check(verdict, "function")
     assert found.status == "pass"
     assert found.limit is not None
@@ -197,7 +197,7 @@ def test_gross_faults_fail(graph: Callable[[Array], Array]) -> None:
 
 
 def test_the_document_loses_nothing() -> None:
-    verdict = judged(noisy(1e-8), rounding={"y": 1e-8})
+    verdict = judged(noisy(1e-8), rounding={"y": 1e-7})
     document = json.loads(json.dumps(verdict.to_json()))
     assert [link["status"] for link in document["links"]] == ["pass", "pass", "skipped"]
     assert {check["link"] for check in document["checks"]} == {"function", "runtime"}
