@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
+from onnxproof.errors import ModelFileError
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.make import make_graph
@@ -752,6 +753,9 @@ def test_external_data_beside_the_file_is_read(tmp_path: Path) -> None:
     onnx.save(model, file, save_as_external_data=True, location="m.data", size_threshold=0)
     assert (tmp_path / "m.data").is_file()
     np.testing.assert_array_equal(run_exact(file, {"x": x})["y0"], expected)
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(ModelFileError, match="the external data of w cannot be read"):
+        ExactGraph(file)
 
 
 def test_the_leg_answers_in_float64_and_declares_what_the_graph_does() -> None:

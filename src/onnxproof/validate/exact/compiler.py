@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -42,22 +43,27 @@ class Compiler:
 
     ``constants`` replaces initializers and outputs of Constant nodes by name; ``replaced`` collects the names
     that were found. ``numbers`` replaces float attributes, by the name of their node's first output and their
-    own.
+    own. ``folder`` has the external data; it is None if the model holds all of its numbers.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], FunctionProto]
     constants: Mapping[str, Array]
     numbers: Mapping[tuple[str, str], float]
+    folder: Path | None
     replaced: set[str] = field(default_factory=set)
 
     @classmethod
     def of(
-        cls, model: ModelProto, constants: Mapping[str, Array], numbers: Mapping[tuple[str, str], float]
+        cls,
+        model: ModelProto,
+        constants: Mapping[str, Array],
+        numbers: Mapping[tuple[str, str], float],
+        folder: Path | None = None,
     ) -> "Compiler":
         """The compiler of a model's graph."""
         functions = {(standard(one.domain), one.name, one.overload): one for one in model.functions}
-        return cls(_opsets(model.opset_import), functions, constants, numbers)
+        return cls(_opsets(model.opset_import), functions, constants, numbers, folder)
 
     def graph(self, graph: GraphProto, outer: Kinds = NOTHING, bindings: Bindings = NOTHING) -> Block:
         """A graph or a body.
@@ -65,7 +71,7 @@ class Compiler:
         ``outer`` has the types of the values around it, ``bindings`` the attributes of the function call that
         it is in.
         """
-        stored = initializers(graph)
+        stored = initializers(graph, self.folder)
         declared = {value.name: value.type.tensor_type.elem_type for value in graph.input}
         return self._block(
             [value.name for value in graph.input if value.name not in stored],
@@ -80,7 +86,7 @@ class Compiler:
         """The body of the function that ``node`` calls."""
         bindings = {one.name: one for one in (*function.attribute_proto, *node.attribute)}
         opsets = {**self.opsets, **_opsets(function.opset_import)}
-        inner = Compiler(opsets, self.functions, self.constants, self.numbers, self.replaced)
+        inner = Compiler(opsets, self.functions, self.constants, self.numbers, self.folder, self.replaced)
         return inner._block(function.input, function.output, function.node, {}, {}, bindings)
 
     def _block(
@@ -99,7 +105,7 @@ class Compiler:
             known |= kinds_written(node, self._opset(node), known)
             if (standard(node.domain), node.op_type) == ("", "Constant"):
                 name = node.output[0]
-                constants[name] = self._replaced(name, constant_value(_attributes(node)))
+                constants[name] = self._replaced(name, constant_value(_attributes(node, self.folder)))
             else:
                 steps.append(self._step(node, known, bindings))
         return Block.of(inputs, outputs, constants, with_sizes_in_single(steps, constants, self.constants))
@@ -121,7 +127,7 @@ class Compiler:
 
     def _step(self, node: NodeProto, kinds: Kinds, bindings: Bindings) -> Step:
         try:
-            attributes = _attributes(node)
+            attributes = _attributes(node, self.folder)
         except NotImplementedError as error:
             lack = Lack.of(node, self._opset(node), str(error))
             return Step(
@@ -200,8 +206,8 @@ def _opsets(imported: Iterable[OperatorSetIdProto]) -> dict[str, int]:
     return {standard(entry.domain): entry.version for entry in imported}
 
 
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {attribute.name: attribute_value(attribute) for attribute in node.attribute}
+def _attributes(node: NodeProto, folder: Path | None) -> dict[str, Any]:
+    return {attribute.name: attribute_value(attribute, folder) for attribute in node.attribute}
 
 
 def _bound(node: NodeProto, bindings: Bindings) -> NodeProto:

@@ -46,8 +46,8 @@ class ExactGraph:
     beside it. ``constants`` replaces initializers and outputs of Constant nodes by name: an array of the
     same shape, float64 if the constant is a float. ``attributes`` replaces float attributes, such as an
     epsilon, by the name of their node's first output and their own. ``inputs`` and ``outputs`` are what the
-    graph declares. Raises ModelFileError if the file is no ONNX file, ValueError if ``constants`` does not
-    fit the graph.
+    graph declares. Raises ModelFileError if the file is no ONNX file or lacks external data, ValueError if
+    ``constants`` does not fit the graph.
     """
 
     def __init__(
@@ -57,8 +57,9 @@ class ExactGraph:
         constants: Mapping[str, Array] = MappingProxyType({}),
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
     ) -> None:
-        proto = model if isinstance(model, ModelProto) else read_proto(Path(model))
-        compiler = Compiler.of(proto, constants, attributes)
+        file = None if isinstance(model, ModelProto) else Path(model)
+        proto = model if isinstance(model, ModelProto) else read_proto(Path(model), weights=False)
+        compiler = Compiler.of(proto, constants, attributes, None if file is None else file.parent)
         self._block = compiler.graph(proto.graph)
         unknown = sorted(set(constants) - compiler.replaced)
         if unknown:

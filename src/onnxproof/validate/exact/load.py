@@ -1,11 +1,14 @@
 """A model's constants, as float64."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, checker, numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
+from onnxproof.errors import ModelFileError
 from onnxproof.validate.exact.arrays import Array, Value, widen
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -15,14 +18,26 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, *NARROW)
 """Float types of which the values are held in float64."""
 
 
-def tensor_value(tensor: TensorProto) -> Array:
-    """A stored tensor: floats as float64, others as they are."""
-    return widen(numpy_helper.to_array(tensor))
+def tensor_value(tensor: TensorProto, folder: Path | None = None) -> Array:
+    """A stored tensor: floats as float64, others as they are.
+
+    ``folder`` has its external data. It is read for this one tensor alone, so that the numbers of a large
+    file are not all held twice. Raises ModelFileError if it cannot be read.
+    """
+    if folder is None or not uses_external_data(tensor):
+        return widen(numpy_helper.to_array(tensor))
+    own = TensorProto()
+    own.CopyFrom(tensor)
+    try:
+        load_external_data_for_tensor(own, str(folder))
+        return widen(numpy_helper.to_array(own))
+    except (OSError, ValueError, checker.ValidationError) as error:
+        raise ModelFileError(f"the external data of {tensor.name} cannot be read: {error}") from error
 
 
-def sparse_value(sparse: SparseTensorProto) -> Array:
+def sparse_value(sparse: SparseTensorProto, folder: Path | None = None) -> Array:
     """A stored sparse tensor, written out."""
-    values, indices = tensor_value(sparse.values), numpy_helper.to_array(sparse.indices)
+    values, indices = tensor_value(sparse.values, folder), tensor_value(sparse.indices, folder)
     dense = np.zeros(int(np.prod(sparse.dims)), values.dtype)
     shape = tuple(sparse.dims)
     flat = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), shape)
@@ -44,7 +59,7 @@ def constant_value(attributes: Mapping[str, Any]) -> Value:
     return value
 
 
-def attribute_value(attribute: AttributeProto) -> Any:
+def attribute_value(attribute: AttributeProto, folder: Path | None = None) -> Any:
     """An attribute's value. A float is the number that its float32 holds, taken over exactly.
 
     A graph stays a GraphProto, a type a TypeProto.
@@ -63,9 +78,9 @@ def attribute_value(attribute: AttributeProto) -> Any:
     if attribute.type == kinds.STRINGS:
         return tuple(text.decode("utf-8", "replace") for text in attribute.strings)
     if attribute.type == kinds.TENSOR:
-        return tensor_value(attribute.t)
+        return tensor_value(attribute.t, folder)
     if attribute.type == kinds.SPARSE_TENSOR:
-        return sparse_value(attribute.sparse_tensor)
+        return sparse_value(attribute.sparse_tensor, folder)
     if attribute.type == kinds.GRAPH:
         return attribute.g
     if attribute.type == kinds.TYPE_PROTO:
@@ -73,10 +88,10 @@ def attribute_value(attribute: AttributeProto) -> Any:
     raise NotImplementedError(f"an attribute of type {kinds.AttributeType.Name(attribute.type)}")
 
 
-def initializers(graph: GraphProto) -> dict[str, Array]:
+def initializers(graph: GraphProto, folder: Path | None = None) -> dict[str, Array]:
     """The graph's stored tensors by name, floats as float64."""
-    values = {tensor.name: tensor_value(tensor) for tensor in graph.initializer}
-    return values | {sparse.values.name: sparse_value(sparse) for sparse in graph.sparse_initializer}
+    values = {tensor.name: tensor_value(tensor, folder) for tensor in graph.initializer}
+    return values | {one.values.name: sparse_value(one, folder) for one in graph.sparse_initializer}
 
 
 def stored_kinds(graph: GraphProto) -> dict[str, int]:
