@@ -187,8 +187,8 @@ GROUND = {
 ROOMS = {
     "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "wrappers"},
-    "export": GROUND | {"graph", "job", "source", "runtime", "wrappers", "export"},
-    "validate": GROUND | {"graph", "source", "runtime", "wrappers", "validate"},
+    "export": GROUND | {"counted", "graph", "job", "source", "runtime", "wrappers", "export"},
+    "validate": GROUND | {"counted", "graph", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
     "graph": {"errors", "runtime"},
@@ -198,6 +198,7 @@ ROOMS = {
     "document": {"errors"},
     "tensors": {"errors", "document"},
     "contract": {"errors", "document", "tensors"},
+    "counted": {"contract", "runtime", "tensors"},
     "progress": set(),
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},

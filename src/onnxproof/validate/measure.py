@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxproof.counted import Kept, select
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import FLOAT32_EPSILON
-from onnxproof.validate.counted import Kept, select
 
 HEAVY = 0.9
 """The cases that carry this share of the candidate's squared error are its heaviest."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from onnxproof.contract import Contract, whole_outputs
+from onnxproof.counted import not_compared
 from onnxproof.errors import CheckError, ModelFileError, PictureError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
@@ -23,7 +24,6 @@ from onnxproof.runtime.tasks import raw
 from onnxproof.source import find_pictures
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.cases import Case
-from onnxproof.validate.counted import not_compared
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from onnxproof.counted import counted
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
 from onnxproof.progress import Progress, silent
 from onnxproof.usercode import told, users_place
 from onnxproof.validate.cases import Case, materialise, volume
-from onnxproof.validate.counted import counted
 from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import settle_graphs, states
@@ -131,7 +131,7 @@ def _measure_case(
         exact = _run(trial.truth.oracle, case, arrays)
         stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
         exact = replace(exact, outputs={**exact.outputs, **stand_ins})
-    kept = counted(trial.contract, arrays, exact)
+    kept = counted(trial.contract, arrays, exact.outputs)
     own: dict[int, Arrays] = {}
     for graph, tally in zip(trial.graphs if stated else (), stated, strict=True):
         answer = _evaluated(graph, case, arrays, tally) if case.name in graph.cases else None

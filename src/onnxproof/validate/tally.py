@@ -7,13 +7,13 @@ from typing import Self
 import numpy as np
 
 from onnxproof.contract import Contract
+from onnxproof.counted import Kept
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.validate.cases import CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.returned_pairs import pair_returned
 from onnxproof.validate.compare.row_pairs import pair_rows, with_open_regions
-from onnxproof.validate.counted import Kept
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays

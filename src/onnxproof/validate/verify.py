@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from onnxproof.counted import not_compared
 from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import materialise, volume
-from onnxproof.validate.counted import not_compared
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment

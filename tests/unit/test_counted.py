@@ -9,10 +9,10 @@ from contracts import contract
 from numpy.typing import NDArray
 
 from onnxproof.contract import Contract
+from onnxproof.counted import counted, not_compared
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
-from onnxproof.validate.counted import counted, not_compared
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
@@ -39,7 +39,7 @@ def made(output: str, *masks: str, **parts: Any) -> Contract:
 
 def kept(given: Contract, masks: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     inputs = {"x": np.zeros((BATCH, TIME, 4)), **{f"mask_{i}": mask for i, mask in enumerate(masks)}}
-    found = counted(given, inputs, Answer({"output": np.zeros(shape)}, {})).get("output")
+    found = counted(given, inputs, {"output": np.zeros(shape)}).get("output")
     return None if found is None else np.broadcast_to(found, shape)
 
 

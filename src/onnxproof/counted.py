@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from onnxproof.contract import Contract
 from onnxproof.runtime.tasks.sequence import StepLogits
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.legs.leg import Answer, Arrays
+
+Arrays = Mapping[str, NDArray[Any]]
 
 Kept = Mapping[str, NDArray[np.bool_]]
 """By the name of an output: where it is compared. The array has the output's axes; an axis of length 1 stands
 for all positions. Outputs that are compared everywhere are left out."""
 
 
-def counted(contract: Contract, inputs: Arrays, exact: Answer) -> Kept:
-    """Where the outputs of a run on ``inputs`` are compared; ``exact`` is the oracle's answer to them."""
+def counted(contract: Contract, inputs: Arrays, outputs: Arrays) -> Kept:
+    """Where outputs are compared: those of the model's own run on ``inputs``, both by name."""
     kept: dict[str, NDArray[np.bool_]] = {}
     for output in contract.outputs:
         masks = _masks(contract, output)
@@ -37,7 +38,7 @@ def counted(contract: Contract, inputs: Arrays, exact: Answer) -> Kept:
             kept[output.name] = reduce(np.logical_and, together)
     reading = contract.reading
     if isinstance(reading, StepLogits) and len(reading.outputs) > 1 and reading.outputs[0] not in kept:
-        logits, lengths = (exact.outputs[name] for name in reading.outputs)
+        logits, lengths = (outputs[name] for name in reading.outputs)
         steps = np.arange(logits.shape[1])[None, :, None]
         kept[reading.outputs[0]] = steps < lengths[:, None, None]
     return kept
