@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onnxproof.contract import Contract
+from onnxproof.counted import counted
 from onnxproof.export.examples import example_inputs
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import place_in_trace
@@ -45,14 +47,16 @@ class Axis:
 def broken_assumption(
     exported: torch.export.ExportedProgram,
     module: nn.Module,
-    inputs: Sequence[TensorSpec],
+    contract: Contract,
     dims: Mapping[str, Dim],
     sizes: Mapping[str, int],
 ) -> str | None:
     """What torch.export wrongly took for granted, where, and at which size it is wrong.
 
-    Returns None if all that it took for granted holds at the declared sizes, or if nothing depends on it.
+    Returns None if all that it took for granted holds at the declared sizes, or if nothing that is compared
+    depends on it.
     """
+    inputs = contract.inputs
     asserted = [node for node in exported.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]
     if not asserted:
         return None
@@ -70,7 +74,7 @@ def broken_assumption(
             stripped = _without_assertions(exported)
         for point in wrong:
             assert stripped is not None
-            if not _alike(module, stripped, example_inputs(inputs, {**sizes, **point})):
+            if not _alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
                 at = place_in_trace(node.meta.get("stack_trace") or "")
                 told = expression.xreplace({symbol: _named(symbol, axis) for symbol, axis in axes.items()})
                 shown = ", ".join(f"{name} = {size}" for name, size in point.items())
@@ -131,16 +135,36 @@ def _without_assertions(exported: torch.export.ExportedProgram) -> nn.Module:
     return program
 
 
-def _alike(module: nn.Module, program: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Whether the program answers as the module does. Where the module itself refuses, nothing is lost."""
+def _alike(module: nn.Module, program: nn.Module, inputs: tuple[Tensor, ...], contract: Contract) -> bool:
+    """Whether the program answers as the module does, where answers are compared.
+
+    Where the module itself refuses, nothing is lost.
+    """
     try:
         wanted = _tensors(module(*inputs))
     except Exception:  # noqa: BLE001 - the user's code
         return True
     with contextlib.suppress(Exception):
         got = _tensors(program(*inputs))
+        wanted, got = _counted(contract, inputs, wanted, got)
         return len(wanted) == len(got) and all(map(_close, wanted, got))
     return False
+
+
+def _counted(
+    contract: Contract, inputs: tuple[Tensor, ...], *answers: tuple[Tensor, ...]
+) -> Iterator[tuple[Tensor, ...]]:
+    """Each of the answers, the module's own first, with zeros where outputs are not compared."""
+    given = {spec.name: tensor.numpy() for spec, tensor in zip(contract.inputs, inputs, strict=True)}
+    names = [spec.name for spec in contract.outputs]
+    kept = counted(
+        contract, given, {name: each.numpy() for name, each in zip(names, answers[0], strict=True)}
+    )
+    for answer in answers:
+        yield tuple(
+            each.masked_fill(~torch.from_numpy(kept[name]), 0) if name in kept else each
+            for name, each in zip(names, answer, strict=True)
+        )
 
 
 def _tensors(answer: Any) -> tuple[Tensor, ...]:

@@ -55,7 +55,7 @@ def with_torch_export(
                 exported = torch.export.export(
                     module, args, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
                 )
-            broken = broken_assumption(exported, module, model.contract.inputs, dims, sizes)
+            broken = broken_assumption(exported, module, model.contract, dims, sizes)
             if broken is not None:
                 raise ExportError(f"torch.export could not capture the model: {broken}")
             program = torch.onnx.export(
