@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.contract import Contract
-from onnxproof.counted import counted
+from onnxproof.export.alike import answer_alike, tensors_of
 from onnxproof.export.examples import example_inputs
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import place_in_trace
@@ -30,10 +30,6 @@ PICKED = 16
 
 TRIED = 2
 """At how many of the sizes that contradict an assertion the program runs."""
-
-ALIKE = 1e-3
-"""The largest difference, as a part of the largest number, of answers that are alike. Both run PyTorch's own
-kernels in float32; another way through the code makes a difference that shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ def broken_assumption(
             stripped = _without_assertions(exported)
         for point in wrong:
             assert stripped is not None
-            if not _alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
+            if not _answers_alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
                 at = place_in_trace(node.meta.get("stack_trace") or "")
                 told = expression.xreplace({symbol: _named(symbol, axis) for symbol, axis in axes.items()})
                 shown = ", ".join(f"{name} = {size}" for name, size in point.items())
@@ -135,46 +131,17 @@ def _without_assertions(exported: torch.export.ExportedProgram) -> nn.Module:
     return program
 
 
-def _alike(module: nn.Module, program: nn.Module, inputs: tuple[Tensor, ...], contract: Contract) -> bool:
+def _answers_alike(
+    module: nn.Module, program: nn.Module, inputs: tuple[Tensor, ...], contract: Contract
+) -> bool:
     """Whether the program answers as the module does, where answers are compared.
 
     Where the module itself refuses, nothing is lost.
     """
     try:
-        wanted = _tensors(module(*inputs))
+        wanted = tensors_of(module(*inputs))
     except Exception:  # noqa: BLE001 - the user's code
         return True
     with contextlib.suppress(Exception):
-        got = _tensors(program(*inputs))
-        wanted, got = _counted(contract, inputs, wanted, got)
-        return len(wanted) == len(got) and all(map(_close, wanted, got))
+        return answer_alike(contract, inputs, wanted, tensors_of(program(*inputs)))
     return False
-
-
-def _counted(
-    contract: Contract, inputs: tuple[Tensor, ...], *answers: tuple[Tensor, ...]
-) -> Iterator[tuple[Tensor, ...]]:
-    """Each of the answers, the module's own first, with zeros where outputs are not compared."""
-    given = {spec.name: tensor.numpy() for spec, tensor in zip(contract.inputs, inputs, strict=True)}
-    names = [spec.name for spec in contract.outputs]
-    kept = counted(
-        contract, given, {name: each.numpy() for name, each in zip(names, answers[0], strict=True)}
-    )
-    for answer in answers:
-        yield tuple(
-            each.masked_fill(~torch.from_numpy(kept[name]), 0) if name in kept else each
-            for name, each in zip(names, answer, strict=True)
-        )
-
-
-def _tensors(answer: Any) -> tuple[Tensor, ...]:
-    return (answer,) if isinstance(answer, Tensor) else tuple(answer)
-
-
-def _close(wanted: Tensor, got: Tensor) -> bool:
-    if wanted.shape != got.shape or wanted.dtype != got.dtype:
-        return False
-    if not wanted.is_floating_point() or not wanted.numel():
-        return torch.equal(wanted, got)
-    scale = float(wanted.abs().nan_to_num(0, 0, 0).max())
-    return torch.allclose(got, wanted, rtol=0, atol=ALIKE * scale, equal_nan=True)

@@ -8,10 +8,12 @@ from torch import nn
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
 from onnxproof.export.finish import name_outputs
+from onnxproof.export.frozen import apart, find_frozen
 from onnxproof.export.reasons import both_failed
 from onnxproof.export.torch_export import with_torch_export
 from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
+from onnxproof.runtime.manifest import Frozen
 from onnxproof.wrappers.family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
@@ -19,12 +21,16 @@ Exporter = Literal["torch.export", "torchscript"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """An ONNX graph and the exporter that made it. ``fallback_reason`` says why the first choice did not, and
-    is None if it did."""
+    """An ONNX graph and the exporter that made it.
+
+    ``fallback_reason`` says why the first choice did not make it, and is None if it did. ``frozen`` are the
+    places where a trace froze what Python computed.
+    """
 
     proto: onnx.ModelProto
     exporter: Exporter
     fallback_reason: str | None
+    frozen: tuple[Frozen, ...] = ()
 
 
 def capture(
@@ -68,8 +74,10 @@ def capture(
 
 
 def _traced(model: WrappedModel, module: nn.Module, opset: int, reason: str | None) -> Captured:
-    proto, _ = with_torchscript(model, module, opset)
-    return Captured(_checked(model, proto, opset), "torchscript", reason)
+    before = apart(module)
+    proto, warned = with_torchscript(model, module, opset)
+    checked = _checked(model, proto, opset)
+    return Captured(checked, "torchscript", reason, find_frozen(before, model.contract, warned))
 
 
 def _checked(model: WrappedModel, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:

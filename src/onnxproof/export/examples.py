@@ -25,3 +25,17 @@ def example_inputs(
     """Seeded tensors of the inputs' dtypes, sizes and ranges."""
     random = np.random.default_rng(seed)
     return tuple(torch.from_numpy(draw(spec, sizes, random)) for spec in inputs)
+
+
+def constant_inputs(
+    inputs: Sequence[TensorSpec], sizes: Mapping[str, int], *, high: bool
+) -> tuple[Tensor, ...]:
+    """Tensors that hold the highest, or the lowest, value of their ranges. A mask holds all ones, or one."""
+    made = []
+    for spec in inputs:
+        ends = (0, 1) if spec.range is None or spec.dtype == "bool" else spec.range
+        array = np.full(spec.sized(sizes), ends[high]).astype(spec.dtype)
+        if spec.mask:
+            array[..., 0] = 1
+        made.append(torch.from_numpy(array))
+    return tuple(made)

@@ -22,10 +22,16 @@ from onnxproof.wrappers.family import WrappedModel
 LIBRARY = frozenset({"torch", "torchvision"})
 """Packages whose own warnings torch's tracer ignores (``TracerWarning.ignore_lib_warnings``)."""
 
+ENTRANCES = ("torch/_tensor.py", "torch/functional.py", "torch/overrides.py")
+"""Files of torch that user code calls as a tensor's methods: what they read, the user's line reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A place where Python read a traced value. ``in_library`` is True if a line of ``LIBRARY`` read it."""
+    """A place where Python read a traced value.
+
+    ``in_library`` is True if a line of ``LIBRARY`` read it of its own accord.
+    """
 
     place: Place
     in_library: bool
@@ -73,6 +79,11 @@ def with_torchscript(
     return proto, tuple(dict.fromkeys(warned))
 
 
+def of_library(filename: str) -> bool:
+    """Whether a file is torch's or torchvision's, and not one of ``ENTRANCES``."""
+    return Place(filename, 0, None).package in LIBRARY and not filename.endswith(ENTRANCES)
+
+
 @contextlib.contextmanager
 def tracer_warnings() -> Iterator[list[Warned]]:
     """Collect where the tracer warns, instead of showing it. Other warnings are ignored."""
@@ -81,7 +92,7 @@ def tracer_warnings() -> Iterator[list[Warned]]:
     def note(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:  # noqa: ARG001
         place = place_outside(sys._getframe(1), LIBRARY)
         if issubclass(category, TracerWarning) and place is not None:
-            found.append(Warned(place, Place(filename, 0, None).package in LIBRARY))
+            found.append(Warned(place, of_library(filename)))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

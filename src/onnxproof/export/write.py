@@ -16,7 +16,7 @@ from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
-from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.manifest import Frozen, Manifest
 from onnxproof.runtime.predictor import Predictor, load
 from onnxproof.source import find_pictures, sha256_of
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -26,7 +26,12 @@ SHOWN_PICTURES = 4
 
 
 def manifest_of(
-    job: Job, model: WrappedModel, checkpoint: Checkpoint | None, exporter: str, simplifier: str
+    job: Job,
+    model: WrappedModel,
+    checkpoint: Checkpoint | None,
+    exporter: str,
+    simplifier: str,
+    frozen: tuple[Frozen, ...] = (),
 ) -> Manifest:
     """The manifest of a model's file, without the file's checksum, which is not known yet."""
     return Manifest(
@@ -35,6 +40,7 @@ def manifest_of(
         opset=job.export.opset,
         exporter=exporter,
         simplify=simplifier,
+        frozen=frozen,
         checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         versions=versions(PACKAGES),
         family_package=model.package,
@@ -45,7 +51,8 @@ def write_model(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph, folder: Path
 ) -> Manifest:
     """Write the model file, with the manifest as its metadata, and return the manifest."""
-    manifest = manifest_of(job, model, checkpoint, graph.captured.exporter, graph.simplifier)
+    captured = graph.captured
+    manifest = manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen)
     write_bytes(folder / MODEL_FILE, stamp(graph.proto, manifest))
     return manifest
 

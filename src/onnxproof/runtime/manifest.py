@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from onnxproof.contract import Contract, Reading
@@ -21,7 +21,7 @@ REQUIRED = (
     *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
     *("postprocess", "opset", "exporter", "simplify", "checkpoint_sha256", "versions"),
 )
-OPTIONAL = ("fields", "family_package", "model_sha256", "job")
+OPTIONAL = ("fields", "family_package", "frozen", "model_sha256", "job")
 """The keys of a manifest."""
 
 LARGEST_OPSET = 1000
@@ -29,12 +29,32 @@ LARGEST_OPSET = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """A line of code at which a trace froze what Python computed.
+
+    ``place`` names its file, without a machine's folders. ``reason`` says what was frozen, and why that is a
+    fault of the file or ``harmless``.
+    """
+
+    place: str
+    reason: str
+    harmless: bool
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """Read a JSON object with the keys of this class. Raises ModelFileError for any other value."""
+        keys = entry.table(("place", "reason", "harmless"))
+        return cls(keys["place"].text(), keys["reason"].text(), keys["harmless"].flag())
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle says of itself: the contract of its file, and where the file came from.
 
     ``family_package`` is the name and version of the package that the family comes from, such as
-    "acme-signals 1.0"; it is None for a family of onnxproof's own. ``job`` is the job that made the bundle,
-    with paths relative to the bundle.
+    "acme-signals 1.0"; it is None for a family of onnxproof's own. ``frozen`` is what the capture of the
+    model froze; None if the manifest is of an onnxproof that did not look. ``job`` is the job that made the
+    bundle, with paths relative to the bundle.
     """
 
     contract: Contract
@@ -43,6 +63,7 @@ class Manifest:
     exporter: str
     simplify: str
     checkpoint_sha256: str | None
+    frozen: tuple[Frozen, ...] | None = None
     model_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
@@ -62,6 +83,7 @@ class Manifest:
             "exporter": self.exporter,
             "simplify": self.simplify,
             "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if self.frozen is None else {"frozen": [asdict(one) for one in self.frozen]}),
             "model_sha256": self.model_sha256,
             "versions": dict(self.versions),
             "job": None if self.job is None else dict(self.job),
@@ -121,6 +143,7 @@ class Manifest:
             exporter=keys["exporter"].text(),
             simplify=keys["simplify"].text(),
             checkpoint_sha256=_text_or_none(keys["checkpoint_sha256"]),
+            frozen=tuple(map(Frozen.read, keys["frozen"].entries())) if "frozen" in keys else None,
             model_sha256=_text_or_none(keys.get("model_sha256", Entry(None))),
             versions={
                 Entry(name, entry.key).text(): entry.text()

@@ -24,6 +24,7 @@ from onnxproof.validate.hazards.operators import (
 )
 from onnxproof.validate.hazards.sizes import SIZES
 from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
+from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
 from onnxproof.validate.verdict import Check
 
@@ -61,6 +62,7 @@ HAZARDS = _registered(
     NONFINITE,
     CHANGED_WEIGHTS,
     METADATA,
+    TRACING,
     TRAINING,
     RANDOM_OPERATORS,
     SIZES,

@@ -9,7 +9,7 @@ from typing import Any
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
-from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.predictor import read_metadata
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.verdict import Check
@@ -39,14 +39,21 @@ class Subject:
         return self.graph.metadata(METADATA_KEY)
 
     @cached_property
-    def declared(self) -> Contract | None:
-        """The model's contract, or else the metadata's; None if there is neither."""
-        if self.contract is not None or self.told is None:
-            return self.contract
+    def manifest(self) -> Manifest | None:
+        """The manifest in the file's metadata; None if there is none, or none that can be read."""
+        if self.told is None:
+            return None
         try:
-            return read_metadata({METADATA_KEY: self.told}, self.file).contract
+            return read_metadata({METADATA_KEY: self.told}, self.file)
         except ModelFileError:
             return None
+
+    @property
+    def declared(self) -> Contract | None:
+        """The model's contract, or else the metadata's; None if there is neither."""
+        if self.contract is not None:
+            return self.contract
+        return None if self.manifest is None else self.manifest.contract
 
 
 Look = Callable[[Subject], Check]

@@ -1,0 +1,208 @@
+"""Where TorchScript froze what Python computed, and whether the file is wrong for it.
+
+The module is traced again at other declared sizes and of other contents. Where Python reads something else
+there, the way that the file keeps is run on the same inputs:
+
+- if it answers as the module does, what was frozen is harmless;
+- if it answers otherwise, or raises, the file is wrong.
+
+A reading that depends on the inputs' contents may have another value on inputs that were not tried. So the
+other way is run, too: it is a fault if that answers otherwise, and harmless if the module raises there.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from onnxproof.contract import Contract
+from onnxproof.export.alike import answer_alike
+from onnxproof.export.examples import capture_sizes, constant_inputs, example_inputs
+from onnxproof.export.torchscript import Warned
+from onnxproof.export.traced import Answers, Site, Traced, trace
+from onnxproof.runtime.manifest import Frozen
+from onnxproof.tensors import Dim
+
+CONTENTS = 3
+"""How many other seeded contents of the inputs are traced, beside the highest and the lowest values."""
+
+MOST_ELEMENTS = 2**20
+"""All dims are traced at their largest sizes together if the inputs have at most so many elements."""
+
+ASKED = 3
+"""On how many of the inputs on which a place reads something else it is asked whether that matters."""
+
+SHOWN = 60
+"""How many characters of a value a reason shows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Try:
+    """A trace of other inputs: in words what is other, and whether the file's graph answers alike on them."""
+
+    told: str
+    inputs: tuple[Tensor, ...]
+    traced: Traced
+    right: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracer:
+    """Traces a module, each time as it was before: it may keep what it computed for the last inputs."""
+
+    module: nn.Module
+    contract: Contract
+
+    def __call__(self, inputs: tuple[Tensor, ...], answers: Answers | None = None) -> Traced:
+        return trace(apart(self.module), inputs, answers)
+
+
+def apart(module: nn.Module) -> nn.Module:
+    """A copy of a module that shares its parameters."""
+    shared: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
+    try:
+        return copy.deepcopy(module, shared)
+    except Exception:  # noqa: BLE001 - a module may hold anything
+        return module
+
+
+def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned]) -> tuple[Frozen, ...]:
+    """What a trace of the module freezes.
+
+    ``module`` is as it was before the capture, ``warned`` are the places that torch's tracer warned of. The
+    tracer does not warn of every reading: not of ``range(x.shape[0])``, say. Empty if only torch's own code
+    read traced values.
+    """
+    places = tuple(dict.fromkeys(one.place for one in warned if not one.in_library))
+    tracer = Tracer(module, contract)
+    inputs = example_inputs(contract.inputs, capture_sizes(contract.dims))
+    try:
+        base = tracer(inputs)
+    except Exception as error:  # noqa: BLE001 - the user's code, and torch's tracer
+        said = f"it could not be looked into ({type(error).__name__}), so nothing says that it is harmless"
+        return tuple(Frozen(place.short, said, harmless=False) for place in places)
+    sites = tuple(dict.fromkeys(reading.site for reading in base.readings))
+    silent = [place for place in places if place not in {*base.followed, *(site.place for site in sites)}]
+    if not sites and not silent:
+        return ()
+    tries = tuple(_tries(tracer, contract, base))
+    found = [_judged(site, tracer, inputs, base, tries) for site in sites]
+    wrong = next((one for one in tries if not one.right), None)
+    if wrong is not None and all(one.harmless for one in found):
+        said = f"{wrong.told} the model answers otherwise than the trace that the file was made from"
+        found += [Frozen(place.short, said, harmless=False) for place in silent]
+    return tuple(found)
+
+
+def _tries(tracer: Tracer, contract: Contract, base: Traced) -> Iterator[Try]:
+    """Traces of other inputs. One that raises is left out: the verdict tells of sizes that do not run."""
+    for told, inputs in _other_inputs(contract):
+        try:
+            traced = tracer(inputs)
+        except Exception:  # noqa: BLE001 - the user's code
+            continue
+        try:
+            kept = base.run(apart(tracer.module), inputs)
+            right = answer_alike(contract, inputs, traced.answer, kept)
+        except Exception:  # noqa: BLE001 - what was frozen may not fit other sizes
+            right = False
+        yield Try(told, inputs, traced, right)
+
+
+def _other_inputs(contract: Contract) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+    base = capture_sizes(contract.dims)
+    for sizes in _other_sizes(contract, base):
+        told = ", ".join(f"{name} = {size}" for name, size in sizes.items() if size != base[name])
+        yield f"with {told}", example_inputs(contract.inputs, sizes)
+    for seed in range(1, CONTENTS + 1):
+        yield f"with other contents (seed {seed})", example_inputs(contract.inputs, base, seed)
+    for high in (False, True):
+        told = f"on inputs of the {'highest' if high else 'lowest'} value"
+        yield told, constant_inputs(contract.inputs, base, high=high)
+
+
+def _other_sizes(contract: Contract, base: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Each free dim at its ends and beside them, and all at their ends together unless that is large."""
+    free = [dim for dim in contract.dims if not dim.fixed]
+    chosen = [{**base, dim.name: size} for dim in free for size in _beside(dim)]
+    for ends in ({dim.name: dim.min for dim in free}, {dim.name: dim.max for dim in free}):
+        together = {**base, **ends}
+        if sum(int(np.prod(spec.sized(together))) for spec in contract.inputs) <= MOST_ELEMENTS:
+            chosen.append(together)
+    seen = [base]
+    for sizes in chosen:
+        if sizes not in seen:
+            seen.append(sizes)
+            yield sizes
+
+
+def _beside(dim: Dim) -> list[int]:
+    sizes = (dim.min, dim.min + dim.multiple, dim.max - dim.multiple, dim.max)
+    return sorted({size for size in sizes if dim.admits(size)})
+
+
+def _judged(
+    site: Site, tracer: Tracer, inputs: tuple[Tensor, ...], base: Traced, tries: Sequence[Try]
+) -> Frozen:
+    """Whether anything depends on what was read at a site."""
+    values = base.at(site)
+    what = f"Python reads {_shown(values[0])} of a tensor ({site.reader}), and the file keeps it"
+    kept = {(site, at): _constantly(value) for at, value in enumerate(values)}
+    telling = [one for one in tries if _first_other(values, one.traced.at(site)) is not None]
+    for one in [one for one in telling if not one.right][:ASKED]:
+        if _changed(tracer, one.inputs, one.traced, kept) is not None:
+            read = _shown(_first_other(values, one.traced.at(site)))
+            said = f"{one.told} it reads {read}, and the model answers otherwise"
+            return Frozen(site.place.short, f"{what}; {said}", harmless=False)
+    if telling:
+        said = f"where it reads something else ({telling[0].told}), the file answers alike"
+        return Frozen(site.place.short, f"{what}; {said}", harmless=True)
+    if not any(reading.of_data for reading in base.readings if reading.site == site):
+        said = f"it reads the same on {len(tries)} inputs of other sizes and contents"
+        return Frozen(site.place.short, f"{what}; {said}", harmless=True)
+    turned = {(site, at): _turned for at in range(len(values))}
+    changed = _changed(tracer, inputs, base, turned)
+    if changed is None:
+        return Frozen(site.place.short, f"{what}; nothing depends on it", harmless=True)
+    if changed and isinstance(values[0], bool):
+        said = f"the other way the model raises {changed}, and the file does not"
+        return Frozen(site.place.short, f"{what}; {said}", harmless=True)
+    said = "it depends on the inputs' contents, and with another value the model answers otherwise"
+    return Frozen(site.place.short, f"{what}; {said}", harmless=False)
+
+
+def _changed(tracer: Tracer, inputs: tuple[Tensor, ...], own: Traced, answers: Answers) -> str | None:
+    """What other readings change on the inputs, where ``own`` is the trace with the module's own readings.
+
+    None for nothing, "" for the answer, or the name of the error that the module raises.
+    """
+    try:
+        other = tracer(inputs, answers).answer
+        return None if answer_alike(tracer.contract, inputs, own.answer, other) else ""
+    except Exception as error:  # noqa: BLE001 - the user's code
+        return type(error).__name__
+
+
+def _first_other(values: list[Any], others: list[Any]) -> Any:
+    """The first value of ``others`` that differs from its counterpart; None if none does."""
+    pairs = zip(values, others, strict=False)
+    return next((other for value, other in pairs if repr(value) != repr(other)), None)  # NaN equals itself
+
+
+def _constantly(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+def _turned(value: Any) -> Any:
+    """Another value of the same kind: the other way of a condition, the next number."""
+    if isinstance(value, list):
+        return [_turned(entry) for entry in value]
+    return not value if isinstance(value, bool) else value + 1
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
