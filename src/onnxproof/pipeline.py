@@ -26,6 +26,7 @@ from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.exact.fold_proof import folding_check
+from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair import compare_by_oracle
 from onnxproof.validate.sizes import with_sizes
@@ -193,14 +194,15 @@ def _prove(
         said = first_line(error.__cause__ or error).replace(str(folder / MODEL_FILE), MODEL_FILE)
         plain = unsimplified(graph, model, f"ONNX Runtime refuses the simplified graph ({said})")
         return _prove(job, model, checkpoint, plain, folder, plan, progress)
-    if verdict.status == "pass" or graph.simplifier == "none":
+    failed = _failed(verdict)
+    if graph.simplifier == "none" or not failed:
         return graph, verdict
-    plain = unsimplified(graph, model, f"the simplified graph did worse ({_first_failure(verdict)})")
+    plain = unsimplified(graph, model, f"the simplified graph did worse ({_told(failed[0])})")
     write_model(job, model, checkpoint, plain, folder)
     plain_verdict = _validate(
         job, model, folder / MODEL_FILE, plan, progress, checks=checks, notes=plain.notes
     )
-    if _failures(plain_verdict) < _failures(verdict):
+    if len(_failed(plain_verdict)) < len(failed):
         return plain, plain_verdict
     write_model(job, model, checkpoint, graph, folder)
     if "fail" == _function(verdict) == _function(plain_verdict):
@@ -214,12 +216,14 @@ def _function(verdict: Verdict) -> str:
     return next(link.status for link in verdict.links if link.link == "function")
 
 
-def _failures(verdict: Verdict) -> int:
-    return sum(check.status in ("fail", "error") for check in verdict.checks)
+def _failed(verdict: Verdict) -> tuple[Check, ...]:
+    """The checks that failed or could not be run, and that a simplifier may be the cause of."""
+    return tuple(
+        check for check in verdict.checks if check.status in ("fail", "error") and check.name != TRACING.name
+    )
 
 
-def _first_failure(verdict: Verdict) -> str:
-    check = next(check for check in verdict.checks if check.status in ("fail", "error"))
+def _told(check: Check) -> str:
     return f"{check.name}{f' {check.field}' if check.field else ''}: {check.reason}"
 
 

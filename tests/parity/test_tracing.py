@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.export.capture import capture
+from onnxproof.export.model import build_model
+from onnxproof.job import load_job
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.wrap import wrap_module
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 TOKENS = {"ids": "int64[batch, time] in 0..999"}
 PICTURE = {"x": "float32[batch, 3, height, width] in 0..1"}
 SIZES = {"batch": "1..3", "height": "16..48 step 4", "width": "16..48 step 4"}
@@ -180,6 +183,19 @@ def follows(s: Net, x: Tensor) -> Tensor:
 
 def test_what_the_trace_follows_is_not_told() -> None:
     assert [one for one in frozen_by(follows) if not one.harmless] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-yolox", "digits-reader", "digits-segmenter", "module-bert", "digits-maskrcnn"]
+)
+def test_healthy_jobs_froze_nothing_that_matters(name: str) -> None:
+    if name == "module-bert":
+        pytest.importorskip("transformers")
+    job = load_job(CONFIGS / f"{name}.toml")
+    model, _ = build_model(job)
+    frozen = capture(model, model.module, "torchscript", 20, optimize=False).frozen
+    assert [one for one in frozen if not one.harmless] == []
+    assert bool(frozen) == (name == "module-bert")
 
 
 class Seldom(nn.Module):

@@ -66,7 +66,7 @@ class Reading:
 class Traced:
     """What one trace gave: its graph, what the module answered, and what was read, in order.
 
-    ``followed`` are the lines that made a tensor of traced values which the trace does follow.
+    ``followed`` are the lines that made a tensor which the trace does follow, or of Python's own numbers.
     """
 
     graph: Any
@@ -111,9 +111,9 @@ class _Watched(TorchFunctionMode):
             return answer
         traced = list(_traced(args))
         place = _reads_at(sys._getframe(1))
-        if not traced or place is None:
+        if place is None:
             return answer
-        if any(depends_on_inputs(value, self._inputs) for value in _traced(answer)):
+        if not traced or any(depends_on_inputs(value, self._inputs) for value in _traced(answer)):
             self.followed.add(place)
             return answer
         site = Site(place, reader)

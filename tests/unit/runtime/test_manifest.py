@@ -11,7 +11,7 @@ from contracts import manifest as made
 
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.manifest import FORMAT, Manifest, read_manifest_text
+from onnxproof.runtime.manifest import FORMAT, Frozen, Manifest, read_manifest_text
 from onnxproof.tensors import Dim, Field, TensorSpec
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
@@ -35,6 +35,7 @@ MANIFEST = made(
     exporter="torch.export",
     simplify="onnxsim",
     checkpoint_sha256="c0ffee",
+    frozen=(Frozen("nets/model.py:3 (in forward)", "reads False", harmless=True),),
     model_sha256="beef",
     versions={"torch": "2.9"},
     job={"name": "mine", "model": {"checkpoint": "../secret/path.pth"}},
@@ -45,7 +46,14 @@ MANIFEST = made(
     ),
 )
 BARE = changed(
-    MANIFEST, preprocess=None, classes=(), checkpoint_sha256=None, model_sha256=None, job=None, fields=()
+    MANIFEST,
+    preprocess=None,
+    classes=(),
+    checkpoint_sha256=None,
+    frozen=None,
+    model_sha256=None,
+    job=None,
+    fields=(),
 )
 
 
@@ -86,7 +94,9 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in MANIFEST.to_json().items() if name != key}
 
 
-@pytest.mark.parametrize("key", sorted(set(MANIFEST.to_json()) - {"model_sha256", "job", "format", "fields"}))
+@pytest.mark.parametrize(
+    "key", sorted(set(MANIFEST.to_json()) - {"model_sha256", "job", "format", "fields", "frozen"})
+)
 def test_missing_key_is_refused_by_name(key: str) -> None:
     with pytest.raises(ModelFileError, match=f"'{key}'"):
         Manifest.from_json(without(key))
@@ -101,6 +111,7 @@ def test_missing_key_is_refused_by_name(key: str) -> None:
         pytest.param({"dims": [{"name": "n"}]}, ["not one that onnxproof wrote"], id="half-a-dim"),
         pytest.param({"preprocess": {}}, ["not one that onnxproof wrote"], id="an-empty-preprocess"),
         pytest.param({"postprocess": "packed"}, ["not one that onnxproof wrote"], id="text-for-a-table"),
+        pytest.param({"frozen": [{"place": "n"}]}, ["not one that onnxproof wrote"], id="half-of-what-froze"),
         pytest.param({"fields": [{"name": "n"}]}, ["not one that onnxproof wrote"], id="half-a-field"),
     ],
 )

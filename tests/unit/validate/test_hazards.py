@@ -16,7 +16,7 @@ from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.job import ExportTable
-from onnxproof.runtime.manifest import METADATA_KEY
+from onnxproof.runtime.manifest import METADATA_KEY, Frozen
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards
 
@@ -86,7 +86,7 @@ def test_a_clean_file_has_none_and_says_what_could_not_be_looked_for() -> None:
     found = look_for_hazards(Subject(OnnxGraph(model_of(RELU)), NOWHERE))
     assert {entry.check.status for entry in found} == {"pass", "skipped"}
     skipped = {entry.hazard.name for entry in found if entry.check.status == "skipped"}
-    assert skipped == {"opset", "weights", "metadata"}
+    assert skipped == {"opset", "weights", "metadata", "tracing"}
     assert advice(found) == ()
     assert all(entry.check.reason for entry in found if entry.check.status == "skipped")
 
@@ -516,3 +516,28 @@ def test_without_the_model_metadata_is_held_against_the_graph() -> None:
 def test_hazards_come_in_their_order() -> None:
     found = look_for_hazards(Subject(OnnxGraph(carrying(telling())), NOWHERE))
     assert [entry.hazard.name for entry in found] == [hazard.name for hazard in HAZARDS]
+
+
+HARMLESS = Frozen("nets/a.py:3 (in forward)", "reads 3", harmless=True)
+WRONG = Frozen("nets/a.py:7 (in forward)", "reads True, and elsewhere False", harmless=False)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "said", "reason"),
+    [
+        pytest.param(None, "skipped", "the file does not tell what its capture froze", id="of-before"),
+        pytest.param((), "pass", "", id="nothing"),
+        pytest.param((HARMLESS,), "advice", "nets/a.py:3 (in forward): reads 3", id="harmless"),
+        pytest.param(
+            (HARMLESS, WRONG), "fail", "nets/a.py:7 (in forward): reads True, and elsewhere False", id="wrong"
+        ),
+    ],
+)
+def test_what_the_capture_froze(frozen: tuple[Frozen, ...] | None, said: str, reason: str) -> None:
+    found = look("tracing", carrying(telling(frozen=frozen)))
+    assert outcome(found) == said
+    assert found.check.reason == reason
+
+
+def test_metadata_that_is_no_manifest_tells_nothing_of_the_capture() -> None:
+    assert look("tracing", carrying("{")).check.status == "skipped"

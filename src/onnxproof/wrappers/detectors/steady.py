@@ -50,7 +50,7 @@ class SteadyTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
         # The limits are a tensor, because number / tensor multiplies by the reciprocal, which rounds twice.
         limits = torch.tensor([self.min_size[-1], self.max_size], dtype=torch.float64)
         scale = torch.div(limits, torch.stack((sides.min(), sides.max()))).min()
-        height, width = torch.floor(sides * scale).to(torch.int64)
+        height, width = torch.floor(sides * scale).to(torch.int64).unbind(0)
         size: Any = (height, width) if torch._C._get_tracing_state() else (int(height), int(width))
         return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0], None
 
