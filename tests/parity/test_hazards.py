@@ -199,7 +199,7 @@ def test_the_verdict_holds_the_hazards_and_notes_the_advice(classifier: Export, 
     assert by_name["weights"].status == "pass"
     assert [note for note in verdict.notes if note.startswith("weights: ") and "folded in changed by" in note]
     assert [found.hazard.name for found in classifier.hazards(classifier.proto)][:-1] == [
-        check.name for check in verdict.checks[:13]
+        check.name for check in verdict.checks[:14]
     ]
     assert by_name["waste"].status == "pass"
     assert [
