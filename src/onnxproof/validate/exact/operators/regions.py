@@ -60,7 +60,9 @@ def _roi_align(
         down = _samples(roi[1], roi[3], output_height, x.shape[2], sampling_ratio, least)
         across = _samples(roi[0], roi[2], output_width, x.shape[3], sampling_ratio, least)
         if mode == "avg":
-            result[row] = _mean_weights(down, x.shape[2]) @ x[batch] @ _mean_weights(across, x.shape[3]).T
+            rows, row_weights = _mean_weights(down)
+            columns, column_weights = _mean_weights(across)
+            result[row] = row_weights @ x[batch, :, rows, columns] @ column_weights.T
         else:
             result[row] = _largest(x[batch], down, across)
     return result
@@ -110,13 +112,14 @@ def _samples(start: float, end: float, cells: int, size: int, ratio: int, least:
     return neighbours.reshape(cells, -1), weights.reshape(cells, -1)
 
 
-def _mean_weights(samples: Samples, size: int) -> Array:
-    """Weights [cells, size] of the mean over each cell's samples."""
+def _mean_weights(samples: Samples) -> tuple[slice, Array]:
+    """The part of the picture that a box reaches over, and the weights [cells, part] of each cell's mean."""
     neighbours, weights = samples
-    result = np.zeros((len(neighbours), size))
+    first, last = (neighbours.min(), neighbours.max()) if neighbours.size else (0, 0)
+    result = np.zeros((len(neighbours), last - first + 1))
     rows = np.arange(len(neighbours))[:, None]
-    np.add.at(result, (rows, neighbours), weights / max(neighbours.shape[1] // 2, 1))
-    return result
+    np.add.at(result, (rows, neighbours - first), weights / max(neighbours.shape[1] // 2, 1))
+    return slice(first, last + 1), result
 
 
 def _largest(picture: Array, down: Samples, across: Samples) -> Array:
