@@ -10,6 +10,7 @@ A match needs only the numbers to agree, so it says nothing about whether the gr
 the right place. The graph's values do: they are compared with the model's.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ SCALARS = 4
 
 GRID = 64.0
 """Numbers that are all multiples of 1 / GRID are exact in the file: sizes, strides, centres of cells."""
+
+RAW = re.compile(r"(^|\.)parametrizations\.|_(g|v|orig)$")
+"""Names of tensors from which PyTorch computes a weight: by a parametrization, weight_norm, spectral_norm or
+pruning."""
 
 SINGLE = unit(np.dtype(np.float32))
 
@@ -156,9 +161,17 @@ class _Prover:
         return written(value, np.dtype(np.float32))
 
     def _stored(self, name: str, values: Array) -> Match | None:
-        """The checkpoint's own numbers. A single number counts only under its own name."""
+        """The checkpoint's own numbers. A single number counts only under its own name.
+
+        What a parametrization computes may be equal to its raw tensor in float32 and not in float64.
+        """
         known = self._known
-        return whole(name, values, known.stored) if values.size > 1 or name in known.weights.tensors else None
+        if values.size == 1 and name not in known.weights.tensors:
+            return None
+        match = whole(name, values, known.stored)
+        if match is None or name in match.names or not any(map(RAW.search, match.names)):
+            return match
+        return self._recorded(name, values) or match
 
     def _simple(self, name: str, values: Array) -> Match | None:
         """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""

@@ -130,11 +130,16 @@ def known_of(model: WrappedModel, inputs: Mapping[str, Array]) -> Known:
 
     Small inputs are enough. The model runs when a constant asks for it: twice, in float64 and in float32.
     """
-    weights = Weights.of(model.module)
-    for name, buffer in model.module.named_buffers():
+    return known_of_module(model.module, inputs)
+
+
+def known_of_module(module: nn.Module, inputs: Mapping[str, Array]) -> Known:
+    """What is known of a module whose inputs are these, in the order of its ``forward``."""
+    weights = Weights.of(module)
+    for name, buffer in module.named_buffers():
         if buffer.is_floating_point() and name not in weights.tensors:
             weights = replace(weights, tensors={**weights.tensors, name: buffer.detach().cpu().numpy()})
-    return Known(weights, lambda: _record(model.module, inputs))
+    return Known(weights, lambda: _record(module, inputs))
 
 
 def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
