@@ -82,23 +82,34 @@ def convolutions() -> nn.Module:
 def parametrized() -> nn.Module:
     pruned = nn.Conv2d(8, 8, 3)
     prune.l1_unstructured(pruned, "weight", 0.5)  # type: ignore[no-untyped-call]
+    return nn.Sequential(
+        *(parametrizations.weight_norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.ReLU()),
+        *(pruned, nn.BatchNorm2d(8), nn.ReLU()),
+        *(parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.ReLU()),
+    )
+
+
+def normed() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch is about to give up the old form
         old = nn.utils.weight_norm(nn.Conv2d(8, 8, 3))
     return nn.Sequential(
-        *(parametrizations.weight_norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.ReLU()),
-        *(parametrizations.spectral_norm(nn.Conv2d(8, 8, 3)), nn.BatchNorm2d(8), nn.ReLU()),
-        *(old, nn.BatchNorm2d(8), nn.ReLU(), pruned, nn.BatchNorm2d(8)),
+        *(parametrizations.spectral_norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.ReLU()),
+        *(old, nn.BatchNorm2d(8), nn.ReLU()),
     )
 
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolutions": (convolutions, PICTURE),
     "parametrized": (parametrized, PICTURE),
+    "normed": (normed, PICTURE),
     "attention": (Attention, SEQUENCE),
     "tables": (Tables, PICTURE),
     "resnet18": (resnet18, (1, 3, 64, 64)),
 }
+
+UNWRITTEN = {"normed": ("torchscript", "simplified", "folded-by-onnxproof")}
+"""Exports of modules that TorchScript does not write."""
 
 
 def trained(module: nn.Module) -> nn.Module:
@@ -137,8 +148,10 @@ EXPORTS: dict[str, Callable[[nn.Module, Tensor], onnx.ModelProto]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("export", EXPORTS)
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    ("name", "export"),
+    [(name, export) for name in MODULES for export in EXPORTS if export not in UNWRITTEN.get(name, ())],
+)
 def test_a_healthy_file_is_exact_with_its_constants_proven(name: str, export: str) -> None:
     torch.manual_seed(1)
     make, shape = MODULES[name]

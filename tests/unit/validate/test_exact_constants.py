@@ -34,6 +34,7 @@ def spread(size: int) -> Array:
 TENSORS: dict[str, Array] = {
     "conv.weight": drawn(16, 8, 3, 3),
     "conv.bias": drawn(16),
+    "lone.bias": drawn(16),
     "zero.bias": np.zeros(16, np.float32),
     "plain.weight": drawn(16, 8, 3, 3),
     "transposed.weight": drawn(8, 16, 2, 2),
@@ -213,6 +214,8 @@ FOLDS = [
         2,
         id="a-scale-of-attention",
     ),
+    pytest.param((wide("conv.bias") * gain(), None), "conv.bias times bn's gain", 1, id="a-bias-and-a-gain"),
+    pytest.param((wide("conv.bias") + wide("lone.bias"), None), "conv.bias plus lone.bias", 1, id="a-sum"),
     pytest.param((wide("conv.bias") / 3, None), "conv.bias times 1 / 3", 1, id="a-scaled-bias"),
     pytest.param((wide("head.weight") / 4, None), "head.weight times 0.25", 0, id="a-power-of-two"),
     pytest.param((np.sin(ANGLES), IN_SINGLE), "what sin makes", 40, id="a-table-of-pytorch"),

@@ -10,7 +10,6 @@ A match needs only the numbers to agree, so it says nothing about whether the gr
 the right place. The graph's values do: they are compared with the model's.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
-from onnxproof.validate.exact.known import Known, Pool
+from onnxproof.validate.exact.known import Known, Pool, is_raw
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
 from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
@@ -37,10 +36,6 @@ SCALARS = 4
 
 GRID = 64.0
 """Numbers that are all multiples of 1 / GRID are exact in the file: sizes, strides, centres of cells."""
-
-RAW = re.compile(r"(^|\.)parametrizations\.|_(g|v|orig)$")
-"""Names of tensors from which PyTorch computes a weight: by a parametrization, weight_norm, spectral_norm or
-pruning."""
 
 SINGLE = unit(np.dtype(np.float32))
 
@@ -161,15 +156,12 @@ class _Prover:
         return written(value, np.dtype(np.float32))
 
     def _stored(self, name: str, values: Array) -> Match | None:
-        """The checkpoint's own numbers. A single number counts only under its own name.
-
-        What a parametrization computes may be equal to its raw tensor in float32 and not in float64.
-        """
+        """The checkpoint's own numbers. A single number counts only under its own name."""
         known = self._known
         if values.size == 1 and name not in known.weights.tensors:
             return None
         match = whole(name, values, known.stored)
-        if match is None or name in match.names or not any(map(RAW.search, match.names)):
+        if match is None or name in match.names or not any(map(is_raw, match.names)):
             return match
         return self._recorded(name, values) or match
 

@@ -4,12 +4,13 @@ and vectors that a batch norm leaves."""
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from onnxproof.validate.exact.checkpoint import Array, Norm
-from onnxproof.validate.exact.known import Known, Pool, Source, Vector
+from onnxproof.validate.exact.known import Known, Pool, Source, Vector, is_raw
 from onnxproof.validate.exact.layouts import (
     SAMPLES,
     Layout,
@@ -59,11 +60,16 @@ class Scaled:
 
 
 def folded(name: str, values: Array, known: Known, pool: Pool, rounding: float) -> Match | None:
-    """The constant as a tensor of the pool times a factor that is known; None if it is none."""
+    """The constant as a tensor of the pool times a factor that is known; None if it is none.
+
+    A tensor from which a parametrization computes a weight counts only if the run of the module is missing.
+    """
     flat = squeezed(values)
     if values.size < 2:
         return None
     for found in scaled(name, flat, pool, rounding):
+        if is_raw(found.source.name) and not (known.has_run and known.recorded.missing):
+            continue
         match = _with_factors(found, flat, known, rounding)
         if match is not None:
             return replace(match, exact=None if match.exact is None else match.exact.reshape(values.shape))
@@ -236,6 +242,32 @@ def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
                 names = norm.shifting | ({name} if name else set())
                 text = f"{name or 'no bias'} with {norm.name} folded in{_times(scalar)}"
                 return Match(text, frozenset(names), exact.reshape(values.shape), distance)
+    return _of_two(numbers.reshape(values.shape), known, rounding)
+
+
+def _of_two(values: Array, known: Known, rounding: float) -> Match | None:
+    """The constant as a vector of the checkpoint times a known vector, or as the sum of two of them."""
+    numbers = values.reshape(-1)
+    few = _few(numbers.size)
+    found = numbers[few]
+    befores = list(known.biases(numbers.size))[1:]
+    for name, before in befores:
+        for vector in known.vectors(numbers.size):
+            limit = vector.roundings + 1
+            exact = before[few] * vector.exact[few]
+            if np.all(np.abs(exact - found) <= limit * rounding * np.abs(exact) + TINY):
+                whole = (before * vector.exact).reshape(values.shape)
+                names = vector.names | {name}
+                match = _if_within(values, whole, f"{name} times {vector.name}", names, rounding, limit)
+                if match is not None:
+                    return match
+    for (name, one), (more, other) in combinations(befores, 2):
+        terms = np.abs(one) + np.abs(other)
+        if np.all(np.abs((one + other - numbers)[few]) <= rounding * terms[few] + TINY):
+            distance = roundings_of(numbers, one + other, rounding, 1, terms)
+            if distance <= 1:
+                whole = (one + other).reshape(values.shape)
+                return Match(f"{name} plus {more}", frozenset([name, more]), whole, distance)
     return None
 
 

@@ -3,6 +3,7 @@
 No framework is imported: ``record.py`` collects it from a module.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ half of one more for a root that is not rounded correctly."""
 
 LARGEST_VECTOR = 2**16
 """The most numbers of a vector that is tried as a factor for each channel."""
+
+
+_RAW = re.compile(r"(^|\.)parametrizations\.|_(g|v|orig)$")
+
+
+def is_raw(name: str) -> bool:
+    """Whether PyTorch computes a weight from the tensor: by a parametrization, weight_norm, spectral_norm or
+    pruning. What it computes may be equal to the tensor in float32 and not in float64."""
+    return _RAW.search(name) is not None
 
 
 @dataclass(frozen=True, eq=False)
