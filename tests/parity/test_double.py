@@ -367,6 +367,28 @@ def test_a_module_that_keeps_a_computed_tensor_is_copied() -> None:
     np.testing.assert_allclose(found, WIDE * kept.detach().double().numpy(), rtol=1e-12)
 
 
+def test_an_input_given_in_float64_stands_for_float32() -> None:
+    given = Float64(Net(by_dtype).eval())
+    with given.running():
+        found = given.module(given.widen(X.double() * (1 + 2.0**-52), torch.float32))
+    np.testing.assert_allclose(found.numpy(), layer(WIDE) / 3, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_fused_transformer_layers_are_used_as_without_the_modes() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.TransformerEncoder(layer, 1).eval()
+    given, padded = Float64(net), torch.tensor([[False, False, True]])
+    x = torch.ones(1, 3, 8) / 3
+    with torch.no_grad():
+        plain = net(x, src_key_padding_mask=padded)
+    with given.running():
+        found = given.module(given.widen(x), src_key_padding_mask=padded)
+    torch.testing.assert_close(found.float(), plain)
+    assert not found[0, 2].any()
+    assert found.dtype == torch.float64
+
+
 def test_the_module_itself_stays_as_it_is() -> None:
     net = Net(lambda net, x: net.layer(x)).eval()
     Float64(net)

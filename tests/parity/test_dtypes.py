@@ -97,23 +97,6 @@ def test_a_constant_output_hides_no_damage_beside_it(tmp_path: Path) -> None:
     assert failed == {("ratio_rms", "y"), ("ratio_max", "y")}
 
 
-def test_a_padded_step_of_an_encoder_is_as_an_export_computes_it(tmp_path: Path) -> None:
-    class Padded(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-            self.encoder = nn.TransformerEncoder(layer, 1)
-
-        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-            found: Tensor = self.encoder(x, src_key_padding_mask=mask == 0)
-            return found
-
-    verdict = exported(
-        tmp_path, Padded(), {"x": "float32[batch, 6, 16] in -1..1", "mask": "int64[batch, 6] as mask"}
-    )
-    assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
-
-
 def test_norms_are_folded_in_a_module_that_asks_for_float32() -> None:
     def run(layer: nn.Module, x: Tensor) -> Tensor:
         places = torch.linspace(-1, 1, x.shape[3])

@@ -1,9 +1,7 @@
 """The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -41,9 +39,10 @@ class TorchLeg:
         self._chooses = _chooses(model)
 
     def run(self, inputs: Arrays) -> Answer:
+        torch.set_num_threads(self._threads)
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
         recorder = ChoiceRecorder() if self._chooses else None
-        with _running(self._threads), torch.inference_mode(), recorder or nullcontext():
+        with torch.inference_mode(), no_exit("the module's forward"), recorder or nullcontext():
             outputs, margins = _call(self._module, tensors, self.ports)
         choices = {} if recorder is None else recorder.choices(outputs)
         return Answer(_to_numpy(outputs), _to_numpy(margins), choices)
@@ -65,12 +64,23 @@ class OracleLeg:
         self._threads = threads
         self._chooses = _chooses(model)
 
+    def move(self, move: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Change the float weights; ``move`` gets and gives float64."""
+        module = self._exact.module
+        with torch.no_grad():
+            for tensor in (*module.parameters(), *module.buffers()):
+                if tensor.dtype == torch.float64:
+                    tensor.copy_(torch.from_numpy(move(tensor.numpy())))
+
     def run(self, inputs: Arrays) -> Answer:
+        """The inputs stand for the declared dtypes, also if they are given in float64."""
+        torch.set_num_threads(self._threads)
         tensors = [
-            self._exact.widen(torch.from_numpy(np.ascontiguousarray(array))) for array in inputs.values()
+            self._exact.widen(torch.from_numpy(np.ascontiguousarray(array)), getattr(torch, port.dtype))
+            for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
         ]
         recorder = ChoiceRecorder() if self._chooses else None
-        with _running(self._threads), self._exact.running(), recorder or nullcontext():
+        with no_exit("the module's forward"), recorder or nullcontext(), self._exact.running():
             outputs, margins = _call(self._exact.module, tensors, self.ports)
         choices = {} if recorder is None else recorder.choices(outputs)
         told = {name: self._exact.result(tensor) for name, tensor in outputs.items()}
@@ -80,13 +90,10 @@ class OracleLeg:
 
 
 def moved(model: WrappedModel, threads: int, move: Callable[[NDArray[Any]], NDArray[Any]]) -> OracleLeg:
-    """The oracle of a copy of the model whose float weights are moved; ``move`` gets and gives float64."""
-    module = copy.deepcopy(model.module).double()
-    with torch.no_grad():
-        for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.dtype == torch.float64:
-                tensor.copy_(torch.from_numpy(move(tensor.numpy())))
-    return OracleLeg(replace(model, module=module), threads)
+    """The oracle with float weights that are moved; ``move`` gets and gives float64."""
+    leg = OracleLeg(model, threads)
+    leg.move(move)
+    return leg
 
 
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
@@ -137,20 +144,6 @@ def _unsteady(reference: TorchLeg, arrays: Arrays) -> str | None:
 
 def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
     return tuple(Port(spec.name, spec.dtype, spec.shape) for spec in specs)
-
-
-@contextmanager
-def _running(threads: int) -> Iterator[None]:
-    """PyTorch as an export captures it: without the fused kernels of its transformer layers, which write
-    zeros at padded steps."""
-    torch.set_num_threads(threads)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with no_exit("the module's forward"):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _call(

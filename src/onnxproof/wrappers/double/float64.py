@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -28,10 +28,13 @@ class Float64:
         for name, tensor in _tensors(self.module):
             self._state.mark(tensor, known[name])
 
-    def widen(self, tensor: Tensor) -> Tensor:
-        """An input of the module in float64, without loss. A tensor that holds no floats stays as it is."""
+    def widen(self, tensor: Tensor, stands_for: torch.dtype | None = None) -> Tensor:
+        """An input of the module in float64, without loss. A tensor that holds no floats stays as it is.
+
+        The module sees it as of the dtype ``stands_for``, its own unless another is given.
+        """
         widened = wide(tensor)
-        self._state.mark(widened, tensor.dtype)
+        self._state.mark(widened, stands_for or tensor.dtype)
         return widened
 
     def result(self, tensor: Tensor) -> tuple[Tensor, str | None]:
@@ -54,6 +57,7 @@ class Float64:
             with (
                 torch.no_grad(),
                 torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
+                _unseen(),
                 Calls(self._state),
                 Operations(self._state),
             ):
@@ -61,6 +65,24 @@ class Float64:
         finally:
             with torch.no_grad():
                 self._state.end()
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """PyTorch's transformer layers do not see the modes, and take their fused kernels as they do without.
+
+    Those write zeros at padded steps, so the float64 run would answer otherwise than the module does.
+    """
+    seen = torch.overrides.has_torch_function
+    torch.overrides.has_torch_function = _has_other_tensors
+    try:
+        yield
+    finally:
+        torch.overrides.has_torch_function = seen
+
+
+def _has_other_tensors(args: Iterable[Any]) -> bool:
+    return any(isinstance(one, Tensor) and type(one) not in (Tensor, nn.Parameter) for one in args)
 
 
 def copied(module: nn.Module) -> nn.Module:
