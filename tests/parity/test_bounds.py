@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnxproof.runtime.session import Optimization, SessionSettings
+from onnxproof.tensors import Field
 from onnxproof.validate.bounds.model import LAMBDA, UNITS, gamma, summed
 from onnxproof.validate.chain import Ran, open_chain
 from onnxproof.validate.exact.graph import ExactGraph
@@ -52,7 +53,7 @@ def ask(
     file = folder / "model.onnx"
     onnx.save(model, file)
     settings = SessionSettings(threads=1, optimization=level, in_turn=True)
-    return ask_nodes(file, inputs, ExactGraph(file), settings, {"y": 1e-3})
+    return ask_nodes(file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), 1e-3),))
 
 
 def one_node(

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.runtime.session import Optimization, SessionSettings
+from onnxproof.tensors import Field
 from onnxproof.validate.chain import ALIGNMENT, Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.kernels import Asking, ask_nodes
 
 Array = NDArray[Any]
+WITHIN = ((Field("y", "y", ""), 1e-6),)
 SETTINGS = SessionSettings(threads=1, in_turn=True)
 LEVELS: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
 
@@ -50,7 +52,7 @@ def asked(
     file: Path, inputs: Mapping[str, Array], level: Optimization = "all", limit: float = 1e-6
 ) -> Asking:
     settings = replace(SETTINGS, optimization=level)
-    return ask_nodes(file, inputs, ExactGraph(file), settings, {"y": limit})
+    return ask_nodes(file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), limit),))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -67,14 +69,14 @@ def test_a_rough_kernel_is_within_and_named(tmp_path: Path, level: Optimization)
 def test_another_function_is_not_within(tmp_path: Path) -> None:
     """Stands for an optimizer that changes what the graph computes."""
     file, other = score(tmp_path), score(tmp_path, factor=1.001, name="other")
-    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, {"y": 1e-6})
+    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
     assert not found.within
     assert "changes what the graph computes" in found.reason
 
 
 def test_a_reduction_of_other_axes_is_not_within(tmp_path: Path) -> None:
     file, other = score(tmp_path), score(tmp_path, axes=(2, 3), name="other")
-    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, {"y": 1e-6})
+    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
     assert not found.within
     assert "makes y [1, 8] of [1]" in found.reason
 

@@ -96,6 +96,15 @@ MEASURED = (
         "as for ratio_rms.",
     ),
     _said(
+        "kernels",
+        "each node that ONNX Runtime runs against itself in float64, on the runtime's own inputs, within the "
+        "rounding bound of its operator. Asked where the runtime errs more than the limits allow although "
+        "the file states the right function, and where PyTorch's own error is no yardstick.",
+        "a kernel of the runtime that is wrong, and not only rough.",
+        "the reason names the node: try another version of ONNX Runtime or a lower level of optimization, "
+        "and report it.",
+    ),
+    _said(
         "max_error",
         "the largest error of an output that has no float64 value, as a share of its largest value.",
         "as ratio_rms; the limit is a fixed tolerance, and so it is blunt.",

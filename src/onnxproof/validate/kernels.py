@@ -13,8 +13,8 @@ Then the answer is a sequence of right roundings, and its error is that of the k
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ import numpy as np
 
 from onnxproof.errors import OnnxproofError
 from onnxproof.runtime.session import SessionSettings, first_line, open_session
+from onnxproof.tensors import Field
 from onnxproof.validate.bounds import Asked, allowances, has_rule
 from onnxproof.validate.bounds.model import UNITS
 from onnxproof.validate.chain import Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.measure import channels
 
 TYPICAL = 4.0
 """How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the
@@ -64,14 +66,17 @@ class Asking:
 
     ``within`` says whether it is proven that nothing but rounding parts the runtime from the file; if not,
     ``reason`` says why. ``rough`` are the nodes that err more than a few roundings, the roughest first.
-    ``entry`` is the node at which most of the outputs' error enters, and ``entry_share`` how much of it; None
-    and 0 if there is no error or not all nodes are within their bounds. ``nodes`` is how many were asked, and
+    ``beyond`` is the node that is furthest beyond the bound of its operator; None if there is none, or if no
+    bound is known of it. ``entry`` is the node at which most of the outputs' error enters, and
+    ``entry_share`` how much of it; None and 0 if there is no error or not all nodes are within their bounds.
+    ``nodes`` is how many were asked, and
     ``peak_bytes`` the most bytes that the values of one node took.
     """
 
     within: bool
     reason: str
     rough: tuple[NodeError, ...] = ()
+    beyond: NodeError | None = None
     entry: NodeError | None = None
     entry_share: float = 0.0
     nodes: int = 0
@@ -83,18 +88,19 @@ def ask_nodes(
     inputs: Mapping[str, Array],
     exact: ExactGraph,
     settings: SessionSettings,
-    allowed: Mapping[str, float],
+    limits: Sequence[tuple[Field, float]],
 ) -> Asking:
     """Ask the nodes of a file as ONNX Runtime runs it on one input.
 
-    ``exact`` is the file's graph in float64. ``allowed`` has the outputs that are asked after, and by how
-    much the optimizer may move each: what it folds is rounded to float32 again. Never raises for what the
-    file or ONNX Runtime do; the reason says it.
+    ``exact`` is the file's graph in float64. ``limits`` has the fields that are asked after, and by how much
+    the optimizer may move each: what it folds is rounded to float32 again. Never raises for what the file or
+    ONNX Runtime do; the reason says it.
     """
     feeds = {name: aligned(array) for name, array in inputs.items()}
+    outputs = tuple(dict.fromkeys(field.output for field, _ in limits))
     try:
-        with open_chain(file, settings, tuple(allowed)) as chain:
-            return _asked(chain, file, feeds, exact, settings, allowed)
+        with open_chain(file, settings, outputs) as chain:
+            return _asked(chain, file, feeds, exact, settings, limits)
     except (OnnxproofError, ExactError) as error:
         return Asking(False, f"the nodes could not be asked: {error}")
     except Exception as error:  # noqa: BLE001
@@ -108,13 +114,13 @@ def _asked(
     feeds: Mapping[str, Array],
     exact: ExactGraph,
     settings: SessionSettings,
-    allowed: Mapping[str, float],
+    limits: Sequence[tuple[Field, float]],
 ) -> Asking:
     lacking = next((step for step in chain.steps if step.lack is not None), None)
     if lacking is not None:
         return Asking(False, f"the evaluator in float64 has no {lacking.lack}")
     stated = chain.exact.run(feeds)
-    moved = _moved(stated, exact.run(feeds), allowed)
+    moved = _moved(stated, exact.run(feeds), limits)
     if moved is not None:
         return Asking(False, moved)
     names = list(chain.outputs)
@@ -126,20 +132,21 @@ def _asked(
 
 
 def _moved(
-    optimized: Mapping[str, Array], file: Mapping[str, Array], allowed: Mapping[str, float]
+    optimized: Mapping[str, Array], file: Mapping[str, Array], limits: Sequence[tuple[Field, float]]
 ) -> str | None:
     """How the optimized graph differs from the file's in float64; None if it does not."""
-    for name, limit in allowed.items():
-        if name not in optimized or name not in file:
-            return f"{name} is not evaluated in float64"
-        one, other = optimized[name], file[name]
+    for field, limit in limits:
+        if field.output not in optimized or field.output not in file:
+            return f"{field.output} is not evaluated in float64"
+        one, other = optimized[field.output], file[field.output]
         if one.shape != other.shape:
-            return f"ONNX Runtime's optimizer makes {name} {list(one.shape)} of {list(other.shape)}"
-        apart = float(np.max(np.abs(_apart(one, other)), initial=0.0))
-        if not apart <= limit:
+            return f"ONNX Runtime's optimizer makes {field.output} {list(one.shape)} of {list(other.shape)}"
+        apart = np.abs(_apart(channels(one, field), channels(other, field)))
+        largest = float(np.max(apart, initial=0.0))
+        if not largest <= limit:
             return (
-                f"ONNX Runtime's optimizer changes what the graph computes: {name} moves by {apart:.3g} "
-                f"in float64 (limit {limit:.3g})"
+                f"ONNX Runtime's optimizer changes what the graph computes: {field.name} moves by "
+                f"{largest:.3g} in float64 (limit {limit:.3g})"
             )
     return None
 
@@ -156,21 +163,25 @@ def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) 
             if name in whole and not np.array_equal(whole[name], value, equal_nan=value.dtype.kind == "f"):
                 reason = f"{judged.node}, run by itself, does not answer as it does in the whole session"
                 return Asking(False, reason, nodes=len(found), peak_bytes=peak)
-    beyond = max(found, key=lambda node: node.share, default=None)
     rough = sorted((node for node in found if node.roughness > TYPICAL), key=lambda node: -node.roughness)
-    reason = "" if beyond is None or beyond.within else _told(beyond, chain)
-    return Asking(not reason, reason, tuple(rough), nodes=len(found), peak_bytes=peak)
+    walked = Asking(True, "", tuple(rough), nodes=len(found), peak_bytes=peak)
+    furthest = max(found, key=lambda node: node.share, default=None)
+    if furthest is None or furthest.within:
+        return walked
+    known = has_rule(next(step for step in chain.steps if step.label == furthest.node))
+    return replace(
+        walked, within=False, reason=_told(furthest, known=known), beyond=furthest if known else None
+    )
 
 
-def _told(node: NodeError, chain: Chain) -> str:
+def _told(node: NodeError, *, known: bool) -> str:
     """Why a node is not within its bound."""
-    step = next(step for step in chain.steps if step.label == node.node)
     if math.isinf(node.share):
         told = "answers other numbers than its operator says"
     else:
         told = f"errs {node.error:.3g}, {node.share:.3g} times what rounding can do ({node.bound:.3g})"
-    known = "" if has_rule(step) else "; no wider bound is known of that operator"
-    return f"{node.operator} {node.node} {told} on its own inputs{known}"
+    unknown = "" if known else "; no wider bound is known of that operator"
+    return f"{node.operator} {node.node} {told} on its own inputs{unknown}"
 
 
 def _entered(
@@ -200,8 +211,7 @@ def _entered(
     entry = next(
         judge_node(chain.exact, ran)[0] for at, ran in enumerate(chain.walk(feeds)) if at == high - 1
     )
-    share = min(1.0, (above - below) / total)
-    return Asking(True, "", walked.rough, entry, share, walked.nodes, walked.peak_bytes)
+    return replace(walked, entry=entry, entry_share=min(1.0, (above - below) / total))
 
 
 def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:

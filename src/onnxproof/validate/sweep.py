@@ -87,14 +87,14 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
         if not states(one):
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
-    facts = [_facts(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
+    facts = [facts_under(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
     doubts = [doubtful(one, ranked, trial.policy) for one in facts]
     again = [case for case in trial.cases if any(case.name in names for names in doubts)]
     for done, case in enumerate(again):
         progress(f"look again at {len(again)} cases", done, len(again))
         _look_again(trial, case, tallies, doubts)
     settled = tuple(
-        _facts(trial, leg, tally, names) if names else found
+        facts_under(trial, leg, tally, names) if names else found
         for leg, tally, names, found in zip(trial.candidates, tallies, doubts, facts, strict=True)
     )
     return (*settled, *stated)
@@ -169,7 +169,8 @@ def _outputs_of(graph: Stated, answer: Answer) -> Answer:
     return replace(answer, outputs=kept)
 
 
-def _facts(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] = ()) -> Facts:
+def facts_under(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] = ()) -> Facts:
+    """The facts of a candidate's tally under the trial's policy."""
     return facts_of(
         tally,
         leg,

@@ -23,7 +23,7 @@ GRAPH = "onnx-float64"
 """The name of the leg that evaluates the file's graph in float64."""
 
 RUNTIME_CHECKS = frozenset(
-    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared".split()
+    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels".split()
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
 DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset"))

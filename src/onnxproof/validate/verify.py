@@ -1,7 +1,9 @@
 """Compare ONNX files with the PyTorch model that they were made from, and give a verdict on each."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnxproof.counted import not_compared
@@ -13,13 +15,17 @@ from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
 from onnxproof.validate.exact.record import known_of
+from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
+from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.policy import FloatFloor
+from onnxproof.validate.rough import Judged, Questioner
 from onnxproof.validate.stated import open_graph
-from onnxproof.validate.sweep import measure, settle
+from onnxproof.validate.sweep import facts_under, measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
@@ -136,18 +142,23 @@ def verdicts_of(
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None and steady:
         measured = iter(measure_dataset(trial, plan.labels, progress=progress))
-    ranked = ranks_of(model.contract.fields)
     said = (*model.notes, *notes, *trial.truth.notes, *not_compared(model.contract))
     levels = plan.settings.optimization
     verdicts = []
+    numbers = itertools.count()
     for subject, found in zip(subjects, hazards, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found), state]
         facts = tuple(next(settled) for _ in levels) if steady else ()
         function = next(stated, None)
         if function is not None:
             checks += function_checks(function, model.contract.fields)
-        for one in facts:
-            checks += judge(one, ranked, plan.policy)
+        asked = tuple(
+            _judged(trial, subject.file, plan, one, next(numbers), tallies, checks) for one in facts
+        )
+        facts = tuple(one.facts for one in asked)
+        noted = [note for one in asked for note in one.notes]
+        for judged in asked:
+            checks += judged.checks
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
         checks = list(explain(checks, subject))
@@ -157,7 +168,7 @@ def verdicts_of(
                 checks=tuple(checks),
                 facts=facts,
                 cases=plan.cases,
-                notes=(*said, *second_looks(facts), *advice(found)),
+                notes=(*said, *second_looks(facts), *noted, *advice(found)),
                 model_sha256=hashlib.sha256(subject.file.read_bytes()).hexdigest(),
                 environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,
@@ -166,3 +177,30 @@ def verdicts_of(
             )
         )
     return tuple(verdicts)
+
+
+def _judged(
+    trial: Trial,
+    file: Path,
+    plan: Plan,
+    facts: Facts,
+    number: int,
+    tallies: Sequence[Tally],
+    function: Sequence[Check],
+) -> Judged:
+    """The checks of candidate ``number``, with what the nodes say to those that rest on errors.
+
+    ``function`` has the checks on the file's function.
+    """
+    checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
+    graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
+    if not isinstance(graph, ExactLeg):
+        return Judged(facts, checks)
+    leg, levels = trial.candidates[number], plan.settings.optimization
+    level = levels[number % len(levels)]
+
+    def rejudge(policy: FloatFloor) -> Facts:
+        return facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
+
+    own = tuple(check for check in function if check.leg == graph.name)
+    return Questioner(plan, file, graph.graph, own, level).judged(facts, checks, rejudge)

@@ -1,0 +1,198 @@
+"""Ask the nodes where the runtime errs more than PyTorch although the file states the right function.
+
+They are asked, too, where PyTorch's own error is no yardstick.
+
+If every node lies within its rounding bound, the runtime's errors are roundings: they are allowed, and
+decisions are judged anew by a bound that counts them. If a node does not, or if that cannot be told, the
+failure stays and says why.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxproof.runtime.session import Optimization, SessionSettings
+from onnxproof.tensors import Field
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.judge import judge, ranks_of
+from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.measure import Measurement
+from onnxproof.validate.policy import FloatFloor
+from onnxproof.validate.trial import Plan
+from onnxproof.validate.verdict import Check, Status
+
+COARSE = 1e-2
+"""PyTorch's largest error, as a share of the largest value, from which on it is no yardstick. Float32 alone
+makes 1e-7 to 1e-4 of it; more comes from a model that decides inside."""
+
+ASKED = 3
+"""On how many cases the nodes are asked at most."""
+
+RATIOS = ("ratio_rms", "ratio_max", "ratio_constant")
+"""The checks that a rough kernel fails."""
+
+FOLLOWING = ("flips", "decisions", "rows")
+"""Checks that errors within the rounding bounds may fail, too: their bounds count the errors."""
+
+Rejudge = Callable[[FloatFloor], Facts]
+"""The facts of the same leg under another policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The facts of a leg, its checks, and what has to be noted."""
+
+    facts: Facts
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Questioner:
+    """Asks the nodes of one file at one level of optimization.
+
+    ``exact`` is the file's graph in float64, and ``function`` are the checks of its function link.
+    """
+
+    plan: Plan
+    file: Path
+    exact: ExactGraph
+    function: tuple[Check, ...]
+    level: Optimization
+
+    def judged(self, facts: Facts, checks: tuple[Check, ...], rejudge: Rejudge) -> Judged:
+        """The checks of a leg, with what the nodes say to those that rest on errors."""
+        policy = self.plan.policy
+        if not isinstance(policy, FloatFloor) or any(check.status == "fail" for check in self.function):
+            return Judged(facts, checks)
+        failed = [check for check in checks if check.status == "fail"]
+        rough = [check for check in failed if check.name in RATIOS]
+        if rough and all(check.name in (*RATIOS, *FOLLOWING) for check in failed):
+            return self._excused(facts, checks, rough, rejudge, policy)
+        coarse = [field for field in self._shown() if not failed and _is_coarse(facts, field)]
+        return self._looked_into(facts, checks, coarse, policy) if coarse else Judged(facts, checks)
+
+    def _shown(self) -> tuple[Field, ...]:
+        """The fields of which the file was shown to state the function."""
+        passed = {
+            check.field for check in self.function if check.name == "function" and check.status == "pass"
+        }
+        return tuple(field for field in self.plan.contract.fields if field.name in passed)
+
+    def _excused(
+        self,
+        facts: Facts,
+        checks: tuple[Check, ...],
+        rough: Sequence[Check],
+        rejudge: Rejudge,
+        policy: FloatFloor,
+    ) -> Judged:
+        shown = self._shown()
+        names = {field.name for field in shown}
+        if any(check.field not in names for check in rough):
+            return Judged(facts, checks)
+        asked = self._ask(_worst(facts, {str(check.field) for check in rough}), shown, facts, policy)
+        if not asked.within:
+            said = tuple(_with_reason(check, asked.reason) if check in rough else check for check in checks)
+            return Judged(facts, (*said, _check(facts, asked, "fail" if asked.beyond else "skipped")))
+        allowing = replace(policy, ratio_rms=math.inf, ratio_max=math.inf, ratio_constant=math.inf)
+        again = rejudge(allowing)
+        kept = {(check.name, check.field): check for check in checks if check.name in RATIOS}
+        judged = judge(again, ranks_of(self.plan.contract.fields), allowing)
+        excused = (_allowed(kept.get((check.name, check.field), check), check) for check in judged)
+        note = _note(facts, max(rough, key=_excess), asked)
+        return Judged(again, (*excused, _check(facts, asked, "pass")), (note,))
+
+    def _looked_into(
+        self, facts: Facts, checks: tuple[Check, ...], coarse: Sequence[Field], policy: FloatFloor
+    ) -> Judged:
+        """Every check passes, by a yardstick that says nothing of some fields."""
+        asked = self._ask(_worst(facts, {field.name for field in coarse}), coarse, facts, policy)
+        status: Status = "pass" if asked.within else "fail" if asked.beyond else "skipped"
+        return Judged(facts, (*checks, _check(facts, asked, status)))
+
+    def _ask(self, names: Sequence[str], fields: Sequence[Field], facts: Facts, policy: FloatFloor) -> Asking:
+        """What the nodes answer on the cases: the first answer that proves nothing, else that of the first
+        case."""
+        settings = self.plan.settings
+        session = SessionSettings(settings.providers, settings.threads, self.level, in_turn=True)
+        limits = [(field, policy.ratio_max * _floor(facts, field)) for field in fields]
+        contract = self.plan.contract
+        answers = []
+        for case in _named(self.plan.cases, names):
+            arrays = materialise(case, contract.inputs, contract.preprocess)
+            answers.append(ask_nodes(self.file, arrays, self.exact, session, limits))
+            if not answers[-1].within:
+                return replace(answers[-1], reason=f"{answers[-1].reason}, in {case.name}")
+        return answers[0] if answers else Asking(False, "there is no case to ask the nodes on")
+
+
+def _named(cases: Sequence[Case], names: Sequence[str]) -> Iterator[Case]:
+    by_name = {case.name: case for case in cases}
+    for name in list(dict.fromkeys(names))[:ASKED]:
+        if name in by_name:
+            yield by_name[name]
+
+
+def _measured(facts: Facts, name: str) -> Iterator[Measurement]:
+    return (one for one in (*facts.fields, *facts.constant_fields) if one.name == name and one.count)
+
+
+def _worst(facts: Facts, names: set[str]) -> list[str]:
+    """The cases with the fields' largest errors, the largest ratio first."""
+    found = [one for name in names for one in _measured(facts, name)]
+    return [one.worst_case for one in sorted(found, key=lambda one: -one.ratio_max)]
+
+
+def _floor(facts: Facts, field: Field) -> float:
+    """PyTorch's largest error of a field."""
+    return max((one.floor_max for one in _measured(facts, field.name)), default=0.0)
+
+
+def _is_coarse(facts: Facts, field: Field) -> bool:
+    return any(one.floor_max > COARSE * one.scale_max for one in _measured(facts, field.name))
+
+
+def _excess(check: Check) -> float:
+    return (check.value or 0.0) / (check.limit or 1.0)
+
+
+def _allowed(before: Check, after: Check) -> Check:
+    """A check under the wider limits. One that failed before says that it exceeds its own limit."""
+    if before.name not in RATIOS or before.status != "fail":
+        return before if before.name in RATIOS else after
+    return replace(
+        before,
+        status="pass",
+        reason=f"{before.reason}; over the limit, but each node is within its rounding bound (kernels)",
+    )
+
+
+def _with_reason(check: Check, reason: str) -> Check:
+    return replace(check, reason=f"{check.reason}; {reason}")
+
+
+def _check(facts: Facts, asked: Asking, status: Status) -> Check:
+    reason = asked.reason or f"{asked.nodes} nodes, each within the rounding bound of its operator"
+    node = asked.beyond or asked.entry
+    value = None if node is None or not math.isfinite(node.share) else node.share
+    return Check("kernels", status, reason, value, 1.0, facts.leg)
+
+
+def _note(facts: Facts, check: Check, asked: Asking) -> str:
+    """Which kernel is rough, how rough, and why the file is right all the same."""
+    told = (
+        f"{facts.leg}: {check.field} errs {check.value:.3g} times what PyTorch errs (limit {check.limit:g}), "
+        "and the file is right"
+    )
+    node = asked.entry
+    if node is None or asked.entry_share < 0.5:
+        return f"{told}: the roundings of many nodes add up, each of the {asked.nodes} within its bound"
+    return (
+        f"{told}: {asked.entry_share:.0%} of the error enters at {node.operator} {node.node}, whose kernel "
+        f"errs {node.roughness:.3g} times a single rounding, {node.share:.2g} of what rounding can do there; "
+        f"each of the {asked.nodes} nodes is within its bound"
+    )
