@@ -17,6 +17,7 @@ from onnxproof.validate.bounds.model import LAMBDA, UNITS, gamma, summed
 from onnxproof.validate.chain import Ran, open_chain
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.kernels import Asking, ask_nodes, judge_node
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 
 Array = NDArray[Any]
 
@@ -53,7 +54,8 @@ def ask(
     file = folder / "model.onnx"
     onnx.save(model, file)
     settings = SessionSettings(threads=1, optimization=level, in_turn=True)
-    return ask_nodes(file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), 1e-3),))
+    leg = OrtLeg(file, settings.providers, 1, level)
+    return ask_nodes(leg, file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), 1e-3),))
 
 
 def one_node(

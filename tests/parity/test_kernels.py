@@ -16,6 +16,8 @@ from onnxproof.tensors import Field
 from onnxproof.validate.chain import ALIGNMENT, Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.legs.leg import Answer, Arrays
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 
 Array = NDArray[Any]
 WITHIN = ((Field("y", "y", ""), 1e-6),)
@@ -48,11 +50,17 @@ def score(folder: Path, factor: float = 1.0, axes: tuple[int, ...] = (1, 2, 3), 
     return saved(folder, nodes, {"w": w, "axes": np.array(axes)}, name)
 
 
+def leg(file: Path, level: Optimization = "all") -> OrtLeg:
+    return OrtLeg(file, ("CPUExecutionProvider",), 1, level)
+
+
 def asked(
     file: Path, inputs: Mapping[str, Array], level: Optimization = "all", limit: float = 1e-6
 ) -> Asking:
     settings = replace(SETTINGS, optimization=level)
-    return ask_nodes(file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), limit),))
+    return ask_nodes(
+        leg(file, level), file, inputs, ExactGraph(file), settings, ((Field("y", "y", ""), limit),)
+    )
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -69,14 +77,14 @@ def test_a_rough_kernel_is_within_and_named(tmp_path: Path, level: Optimization)
 def test_another_function_is_not_within(tmp_path: Path) -> None:
     """Stands for an optimizer that changes what the graph computes."""
     file, other = score(tmp_path), score(tmp_path, factor=1.001, name="other")
-    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
+    found = ask_nodes(leg(other), other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
     assert not found.within
     assert "changes what the graph computes" in found.reason
 
 
 def test_a_reduction_of_other_axes_is_not_within(tmp_path: Path) -> None:
     file, other = score(tmp_path), score(tmp_path, axes=(2, 3), name="other")
-    found = ask_nodes(other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
+    found = ask_nodes(leg(other), other, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
     assert not found.within
     assert "makes y [1, 8] of [1]" in found.reason
 
@@ -109,15 +117,35 @@ def test_nodes_that_do_not_answer_as_the_session_does_prove_nothing(
     assert "does not answer as it does in the whole session" in found.reason
 
 
+class Elsewhere(OrtLeg):
+    """A runtime that answers otherwise than its nodes do."""
+
+    def run(self, inputs: Arrays) -> Answer:
+        answer = super().run(inputs)
+        return Answer({name: array * np.float32(1.01) for name, array in answer.outputs.items()}, {})
+
+
+def test_a_runtime_that_answers_otherwise_than_its_nodes_is_not_excused(tmp_path: Path) -> None:
+    file = score(tmp_path)
+    other = Elsewhere(file, ("CPUExecutionProvider",), 1)
+    found = ask_nodes(other, file, {"x": numbers(1, 3, 20, 20)}, ExactGraph(file), SETTINGS, WITHIN)
+    assert not found.within
+    assert "does not answer as it does in the whole session" in found.reason
+
+
 def test_a_node_that_is_not_evaluated_proves_nothing(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Inverse", ["x"], ["y"], name="turn", domain="com.microsoft")]
+    nodes = [
+        helper.make_node(
+            "UnfoldTensor", ["x"], ["y"], name="turn", domain="com.microsoft", dim=3, size=2, step=1
+        )
+    ]
     file = saved(tmp_path, nodes, {})
     model = onnx.load(file)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, file)
     found = asked(file, {"x": numbers(1, 3, 4, 4)})
     assert not found.within
-    assert "com.microsoft.Inverse" in found.reason
+    assert "com.microsoft.UnfoldTensor" in found.reason
 
 
 def test_an_operator_without_a_bound_is_held_to_one_rounding(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Runtime, and held to the rounding bound of its operator (bounds/). Three things 
 
 - ONNX Runtime's optimizer has not changed what the graph computes: the optimized graph in float64 answers as
   the file's own graph in float64 does.
-- The nodes, run one by one, answer bit for bit as the whole session does.
+- The nodes, run one by one, answer bit for bit as the leg does whose errors are in question.
 - Every number of every node lies within its bound.
 
 Then the answer is a sequence of right roundings, and its error is that of the kernels.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from onnxproof.errors import OnnxproofError
-from onnxproof.runtime.session import SessionSettings, first_line, open_session
+from onnxproof.runtime.session import SessionSettings, first_line
 from onnxproof.tensors import Field
 from onnxproof.validate.bounds import Asked, allowances, has_rule
 from onnxproof.validate.bounds.model import UNITS
@@ -29,6 +29,7 @@ from onnxproof.validate.chain import Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.measure import channels
 
 TYPICAL = 4.0
@@ -84,6 +85,7 @@ class Asking:
 
 
 def ask_nodes(
+    leg: Leg,
     file: Path,
     inputs: Mapping[str, Array],
     exact: ExactGraph,
@@ -92,15 +94,16 @@ def ask_nodes(
 ) -> Asking:
     """Ask the nodes of a file as ONNX Runtime runs it on one input.
 
-    ``exact`` is the file's graph in float64. ``limits`` has the fields that are asked after, and by how much
-    the optimizer may move each: what it folds is rounded to float32 again. Never raises for what the file or
-    ONNX Runtime do; the reason says it.
+    ``leg`` is the one whose answers are in question; it runs ``file`` under ``settings``. ``exact`` is the
+    file's graph in float64. ``limits`` has the fields that are asked after, and by how much the optimizer may
+    move each: what it folds is rounded to float32 again. Never raises for what the file or ONNX Runtime do;
+    the reason says it.
     """
     feeds = {name: aligned(array) for name, array in inputs.items()}
     outputs = tuple(dict.fromkeys(field.output for field, _ in limits))
     try:
         with open_chain(file, settings, outputs) as chain:
-            return _asked(chain, file, feeds, exact, settings, limits)
+            return _asked(chain, leg, feeds, exact, limits)
     except (OnnxproofError, ExactError) as error:
         return Asking(False, f"the nodes could not be asked: {error}")
     except Exception as error:  # noqa: BLE001
@@ -110,10 +113,9 @@ def ask_nodes(
 
 def _asked(
     chain: Chain,
-    file: Path,
+    leg: Leg,
     feeds: Mapping[str, Array],
     exact: ExactGraph,
-    settings: SessionSettings,
     limits: Sequence[tuple[Field, float]],
 ) -> Asking:
     lacking = next((step for step in chain.steps if step.lack is not None), None)
@@ -123,8 +125,8 @@ def _asked(
     moved = _moved(stated, exact.run(feeds), limits)
     if moved is not None:
         return Asking(False, moved)
-    names = list(chain.outputs)
-    whole = dict(zip(names, open_session(file, settings).run(names, dict(feeds)), strict=True))
+    answered = leg.run(feeds).outputs
+    whole = {name: answered[name] for name in chain.outputs}
     walked = _walk(chain, feeds, whole)
     if walked.reason:
         return walked

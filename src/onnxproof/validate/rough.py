@@ -19,6 +19,7 @@ from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import FloatFloor
 from onnxproof.validate.trial import Plan
@@ -52,12 +53,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Questioner:
-    """Asks the nodes of one file at one level of optimization.
+    """Asks the nodes of one file at one level of optimization, of which ``leg`` is the session.
 
     ``exact`` is the file's graph in float64, and ``function`` are the checks of its function link.
     """
 
     plan: Plan
+    leg: Leg
     file: Path
     exact: ExactGraph
     function: tuple[Check, ...]
@@ -124,7 +126,7 @@ class Questioner:
         answers = []
         for case in _named(self.plan.cases, names):
             arrays = materialise(case, contract.inputs, contract.preprocess)
-            answers.append(ask_nodes(self.file, arrays, self.exact, session, limits))
+            answers.append(ask_nodes(self.leg, self.file, arrays, self.exact, session, limits))
             if not answers[-1].within:
                 return replace(answers[-1], reason=f"{answers[-1].reason}, in {case.name}")
         return answers[0] if answers else Asking(False, "there is no case to ask the nodes on")

@@ -203,4 +203,4 @@ def _judged(
         return facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
 
     own = tuple(check for check in function if check.leg == graph.name)
-    return Questioner(plan, file, graph.graph, own, level).judged(facts, checks, rejudge)
+    return Questioner(plan, leg, file, graph.graph, own, level).judged(facts, checks, rejudge)
