@@ -195,6 +195,16 @@ def test_recurrences_are_within(operator: str, steps: int, tmp_path: Path) -> No
     assert asked.within, asked.reason
 
 
+@pytest.mark.parametrize("length", [64, 1000])
+def test_fourier_transforms_are_within(length: int, tmp_path: Path) -> None:
+    x = content("normal", (2, length, 1))
+    asked = ask(one_node("DFT", x, opset=17, axis=1), {"x": x}, tmp_path)
+    assert asked.within, asked.reason
+    constants = np.array(16), np.hanning(64).astype(np.float32), np.array(64)
+    asked = ask(one_node("STFT", x, *constants, opset=17), {"x": x}, tmp_path)
+    assert asked.within, asked.reason
+
+
 PLANTED = {
     "Sigmoid": (),
     "Softmax": (),

@@ -45,7 +45,7 @@ def _conv_transpose(asked: Asked) -> Allowed:
 
 
 @bounded("Conv", domain=NCHWC)
-@bounded("FusedConv", domain=MICROSOFT)
+@bounded("FusedConv", "NhwcConv", "NhwcFusedConv", domain=MICROSOFT)
 def _fused_conv(asked: Asked) -> Allowed:
     """The sum passes through the activation, whose slope is at most that of ``_SLOPES``."""
     weight = np.asarray(asked.inputs[1])
@@ -68,7 +68,7 @@ def _mat_mul(asked: Asked) -> Allowed:
     return _product(asked, asked.x.shape[-1], np.asarray(asked.magnitudes()[0]))
 
 
-@bounded("FusedMatMul", domain=MICROSOFT)
+@bounded("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def _fused_mat_mul(asked: Asked) -> Allowed:
     turned, batched = asked.attribute("transA", 0), asked.attribute("transBatchA", 0)
     shape = asked.x.shape

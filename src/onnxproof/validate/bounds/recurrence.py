@@ -5,11 +5,14 @@ float input moved up or down by as much as its sums round; the largest shift ove
 what rounding may do. How errors grow from step to step is in it.
 """
 
+import math
+
 import numpy as np
 
 from onnxproof.validate.bounds.model import gamma
 from onnxproof.validate.bounds.registry import Allowed, Asked, bounded
 from onnxproof.validate.exact.arrays import Value
+from onnxproof.validate.exact.operators.microsoft import MICROSOFT
 
 RUNS = 4
 """How often the inputs are moved."""
@@ -22,10 +25,28 @@ FUNCTION = 16.0
 
 
 @bounded("GRU", "LSTM", "RNN")
-@bounded("Attention", "MultiHeadAttention", domain="com.microsoft")
-def _moved(asked: Asked) -> tuple[Allowed, ...]:
-    sizes = [np.shape(value)[-1] for value in asked.inputs if np.ndim(value) and _is_float(value)]
-    share = gamma(sum(sizes), asked.unit)
+@bounded("Attention", "RotaryEmbedding")
+@bounded("Attention", "EmbedLayerNormalization", "MultiHeadAttention", "RotaryEmbedding", domain=MICROSOFT)
+def _by_last_axes(asked: Asked) -> tuple[Allowed, ...]:
+    """Sums run over the last axes of what is multiplied."""
+    sizes = (np.shape(value)[-1] for value in asked.inputs if np.ndim(value) and _is_float(value))
+    return _moved(asked, gamma(sum(sizes), asked.unit))
+
+
+@bounded("DFT", "STFT")
+def _fourier(asked: Asked) -> tuple[Allowed, ...]:
+    """A sum over a signal of n numbers, or over a window of them.
+
+    ONNX Runtime computes the angles of the factors in float32: up to 2 pi n, so that each factor is off by as
+    many roundoffs.
+    """
+    window = asked.given(2) if asked.step.proto.op_type == "STFT" else None
+    terms = max(asked.x.shape, default=1) if window is None else window.size
+    return _moved(asked, gamma(terms, asked.unit) + 2 * math.pi * terms * asked.unit)
+
+
+def _moved(asked: Asked, share: float) -> tuple[Allowed, ...]:
+    """``share`` is how far each float input is moved, as a share of itself."""
     random = np.random.default_rng(0)
     largest = [0.0 for _ in asked.exact]
     for _ in range(RUNS):
