@@ -20,7 +20,7 @@ from onnxproof import __version__
 
 Run = Callable[..., CompletedProcess[str]]
 
-TABLE = ("ort-cpu against torch-float32", "box_xy", "score", "decisions: ", "verdict: ")
+TABLE = ("ort-cpu against torch-float32", "box_xy", "score", "decisions  ", "verdict: ")
 
 
 def document(ran: CompletedProcess[str]) -> Any:

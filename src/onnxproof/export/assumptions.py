@@ -1,7 +1,8 @@
 """What torch.export took for granted of the declared sizes, and whether it holds.
 
 torch.export follows one way through the code. Where that way depends on sizes and it cannot prove that all
-sizes take it, it writes an assertion into its program. ONNX has no assertions. So each is evaluated here at
+sizes take it, it writes an assertion into its program, or narrows the range of a size without a word
+(``linspace`` with as many steps as the input is high: 2.15). ONNX has neither. So each is evaluated here at
 the declared sizes. If one is false at some size, the program and the module run at that size: if they
 answer alike, nothing depends on it.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, nn
 
@@ -53,16 +55,11 @@ def broken_assumption(
     depends on it.
     """
     inputs = contract.inputs
-    asserted = [node for node in exported.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]
-    if not asserted:
-        return None
     axes = _axes(exported, inputs, dims)
     stripped: nn.Module | None = None
     seen = set()
-    for node in asserted:
-        condition = getattr(node.args[0], "meta", {}).get("val", node.args[0])
-        expression = getattr(getattr(condition, "node", None), "expr", None)
-        if expression is None or expression in seen or not {*expression.free_symbols} <= axes.keys():
+    for expression, trace in (*_asserted(exported), *_narrowed(exported, axes)):
+        if expression in seen or not {*expression.free_symbols} <= axes.keys():
             continue
         seen.add(expression)
         wrong = list(itertools.islice(_contradictions(expression, axes), TRIED))
@@ -71,11 +68,33 @@ def broken_assumption(
         for point in wrong:
             assert stripped is not None
             if not _answers_alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
-                at = place_in_trace(node.meta.get("stack_trace") or "")
+                at = place_in_trace(trace)
                 told = expression.xreplace({symbol: _named(symbol, axis) for symbol, axis in axes.items()})
                 shown = ", ".join(f"{name} = {size}" for name, size in point.items())
                 return f"it took {told} for granted{f' at {at}' if at else ''}, which is wrong for {shown}"
     return None
+
+
+def _asserted(exported: torch.export.ExportedProgram) -> Iterator[tuple[Any, str]]:
+    """The conditions that the program asserts, each with the trace of the code that asked."""
+    for node in exported.graph.nodes:
+        if node.target is torch.ops.aten._assert_scalar.default:
+            condition = getattr(node.args[0], "meta", {}).get("val", node.args[0])
+            expression = getattr(getattr(condition, "node", None), "expr", None)
+            if expression is not None:
+                yield expression, node.meta.get("stack_trace") or ""
+
+
+def _narrowed(exported: torch.export.ExportedProgram, axes: Mapping[Any, Axis]) -> Iterator[tuple[Any, str]]:
+    """The ranges of sizes that are narrower than declared, as conditions."""
+    for symbol, allowed in exported.range_constraints.items():
+        if symbol not in axes:
+            continue
+        dim, factor = axes[symbol].dim, axes[symbol].factor
+        if allowed.lower == allowed.upper and dim.min != dim.max:
+            yield sympy.Eq(symbol, allowed.lower), ""
+        elif allowed.lower > dim.min // factor or allowed.upper < dim.max // factor:
+            yield sympy.And(symbol >= allowed.lower, symbol <= allowed.upper), ""
 
 
 def _axes(

@@ -201,6 +201,9 @@ def _not_finite(facts: Facts, measured: Measurement) -> Check:
 
 def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Check:
     status: Status = "pass" if held.value <= held.limit else "fail"
+    if held.check == "function":
+        ratios = f"{measured.ratio_rms:.2g} rms, {measured.ratio_max:.2g} max"
+        worst += f"; in ratio to PyTorch's float32 error {ratios}"
     return Check(held.check, status, worst, held.value, held.limit, facts.leg, measured.name)
 
 

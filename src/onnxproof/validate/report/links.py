@@ -64,10 +64,13 @@ def _runtime(verdict: Verdict, link: Linked) -> str:
     return f"ONNX Runtime errs {value:.2g} times what {witness} errs in float32{told}{within}"
 
 
-def _decisions(_: Verdict, link: Linked) -> str:
+def _decisions(verdict: Verdict, link: Linked) -> str:
     assert link.check is not None
     if link.check.name == "decisions" and link.status in ("pass", "fail"):
-        return link.check.reason
+        decided = next((facts.decisions for facts in verdict.facts if facts.leg == link.check.leg), None)
+        if decided is None or decided.closest is None or link.status == "fail":
+            return link.check.reason
+        return f"{link.check.reason}; {decided.closest.text}"
     return f"{link.check.name} {link.status}: {link.check.reason}"
 
 

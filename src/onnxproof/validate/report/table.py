@@ -33,7 +33,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     ]
     for facts in verdict.facts:
         parts.append(_fields_table(facts, verdict.policy or {}))
-        parts += _decision_lines(facts)
+        parts += _decision_lines(facts, alone=len(verdict.facts) == 1)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
     several = len(verdict.facts) > 1
     for status in ("fail", "error", "skipped"):
@@ -93,13 +93,16 @@ def _ratio(value: float, limit: float | None) -> Text:
     return Text(f"{value:.3g}", style=style)
 
 
-def _decision_lines(facts: Facts) -> list[RenderableType]:
+def _decision_lines(facts: Facts, *, alone: bool) -> list[RenderableType]:
+    """The decisions of a leg: how many, unless it is the only leg and the link's line tells that already; and
+    the first ties and defects."""
     decisions = facts.decisions
     if decisions is None:
         return []
     counts = f"{decisions.matched} matched, {decisions.tie_count} ties, {decisions.defect_count} defects"
     closest = "" if decisions.closest is None else f"; {decisions.closest.text}"
-    lines: list[RenderableType] = [Text(f"decisions: {counts} on {decisions.pictures} pictures{closest}")]
+    told = Text(f"decisions: {counts} on {decisions.pictures} pictures{closest}")
+    lines: list[RenderableType] = [] if alone else [told]
     for kind, located, count, style in (
         ("tie", decisions.ties, decisions.tie_count, "yellow"),
         ("defect", decisions.defects, decisions.defect_count, "red"),

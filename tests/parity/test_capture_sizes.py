@@ -1,0 +1,39 @@
+"""torch.export fixes a size without a word in some operations: the capture must not be taken."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import onnxproof
+
+
+class Grid(nn.Module):
+    """As optical flow makes its grid: linspace with as many steps as the picture is high."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        rows, columns = torch.linspace(-1, 1, y.shape[2]), torch.linspace(-1, 1, y.shape[3])
+        at = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)[None]
+        return F.grid_sample(y, at.expand(y.shape[0], -1, -1, -1), align_corners=True)
+
+
+@pytest.mark.slow
+def test_a_size_that_torch_export_fixes_sends_the_capture_on(tmp_path: Path) -> None:
+    bundle = onnxproof.export_module(
+        Grid().eval(),
+        inputs={"x": "float32[batch, 3, height, width] in 0..1"},
+        dims={"batch": "1..3", "height": "16..48 step 4", "width": "16..48 step 4"},
+        out=tmp_path / "bundle",
+        overrides=["validate.effort=quick", "validate.threads=1"],
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert any("height" in note and "for granted" in note for note in bundle.notes)
