@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 import onnxproof
 
@@ -22,7 +22,7 @@ class Grid(nn.Module):
         y: Tensor = self.conv(x)
         rows, columns = torch.linspace(-1, 1, y.shape[2]), torch.linspace(-1, 1, y.shape[3])
         at = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)[None]
-        return F.grid_sample(y, at.expand(y.shape[0], -1, -1, -1), align_corners=True)
+        return functional.grid_sample(y, at.expand(y.shape[0], -1, -1, -1), align_corners=True)
 
 
 @pytest.mark.slow
