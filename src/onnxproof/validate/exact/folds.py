@@ -183,12 +183,28 @@ def known_vectors(
     NaN stands for any number.
     """
     few = _few(numbers.size)
-    for vector in known.vectors(numbers.size):
+    vectors = known.vectors(numbers.size)
+    if not vectors:
+        return
+    for at in _alike(*known.sampled(numbers.size, few), numbers[few], rounding):
+        vector = vectors[at]
         for scalar in _multiples(vector.exact, vector.terms, numbers, few, known, rounding):
             allowed = (vector.roundings + more + _roundings(scalar.value)) * rounding
             error = np.abs(vector.exact * scalar.value - numbers)
             if np.all((error <= allowed * abs(scalar.value) * vector.terms) | np.isnan(numbers)):
                 yield vector, scalar
+
+
+def _alike(exact: Array, terms: Array, found: Array, rounding: float) -> Array:
+    """The rows of ``exact`` [rows, FEW] that the few numbers found are, or are a multiple of."""
+    free = np.isnan(found)
+    loose = 4 * SPREAD * rounding * terms + TINY
+    equal = np.all((np.abs(exact - found) <= loose) | free, axis=1)
+    heaviest = np.argmax(np.where(free, -1, np.abs(exact)), axis=1)[:, None]
+    factor = found[heaviest] / np.take_along_axis(exact, heaviest, 1)
+    multiple = np.all((np.abs(exact * factor - found) <= np.abs(factor) * loose) | free, axis=1)
+    rows: Array = np.flatnonzero(equal | multiple)
+    return rows
 
 
 def _few(size: int) -> Array:
@@ -251,16 +267,19 @@ def _of_two(values: Array, known: Known, rounding: float) -> Match | None:
     few = _few(numbers.size)
     found = numbers[few]
     befores = list(known.biases(numbers.size))[1:]
-    for name, before in befores:
-        for vector in known.vectors(numbers.size):
+    vectors = known.vectors(numbers.size)
+    for name, before in befores if vectors else ():
+        exact, _ = known.sampled(numbers.size, few)
+        exact = exact * before[few]
+        close = np.abs(exact - found) <= 2 * SPREAD * rounding * np.abs(exact) + TINY
+        for at in np.flatnonzero(np.all(close, axis=1)):
+            vector = vectors[at]
             limit = vector.roundings + 1
-            exact = before[few] * vector.exact[few]
-            if np.all(np.abs(exact - found) <= limit * rounding * np.abs(exact) + TINY):
-                whole = (before * vector.exact).reshape(values.shape)
-                names = vector.names | {name}
-                match = _if_within(values, whole, f"{name} times {vector.name}", names, rounding, limit)
-                if match is not None:
-                    return match
+            whole = (before * vector.exact).reshape(values.shape)
+            text, names = f"{name} times {vector.name}", vector.names | {name}
+            match = _if_within(values, whole, text, names, rounding, limit)
+            if match is not None:
+                return match
     for (name, one), (more, other) in combinations(befores, 2):
         terms = np.abs(one) + np.abs(other)
         if np.all(np.abs((one + other - numbers)[few]) <= rounding * terms[few] + TINY):
@@ -285,11 +304,7 @@ def _biases(numbers: Array, known: Known, rounding: float) -> Iterator[tuple[Nor
         gain, mean, beta = norm.gain[few], norm.mean[few], norm.beta[few]
         wanted = (table - mean) * gain + beta
         terms = (np.abs(table) + np.abs(mean)) * np.abs(gain) + np.abs(beta)
-        heaviest = np.argmax(np.abs(wanted), axis=1)[:, None]
-        factor = found[heaviest] / np.take_along_axis(wanted, heaviest, 1)
-        loose = 4 * SPREAD * rounding * terms * np.abs(factor) + TINY
-        close = np.abs(wanted * factor - found) <= loose
-        for at in np.flatnonzero(np.all(close, axis=1)):
+        for at in _alike(wanted, terms, found, rounding):
             yield norm, *befores[at]
 
 

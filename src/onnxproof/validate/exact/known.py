@@ -133,6 +133,19 @@ class Known:
                 self._vectors[key] = tuple(self._vectors_of(size))
         return self._vectors[key]
 
+    def sampled(self, size: int, few: Array) -> tuple[Array, Array]:
+        """The numbers of those vectors at a few places, and their terms: float64 [vectors, places] each."""
+        key = (size, self.has_run)
+        if key not in self._few:
+            vectors = self.vectors(size)
+            exact = np.stack([vector.exact[few] for vector in vectors])
+            self._few[key] = exact, np.stack([vector.terms[few] for vector in vectors])
+        return self._few[key]
+
+    @cached_property
+    def _few(self) -> dict[tuple[int, bool], tuple[Array, Array]]:
+        return {}
+
     @property
     def has_run(self) -> bool:
         """Whether the module has run."""
