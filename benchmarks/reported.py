@@ -20,7 +20,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from soundness.peers import PEERS
-from soundness.reported import FAULTS
+from soundness.reported import FAULTS, MODULES
 
 import onnxproof
 
@@ -28,8 +28,12 @@ BENCHMARKS = Path(__file__).parent
 PAGE = BENCHMARKS / "soundness" / "REPORTED.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PACKAGE = Path(onnxproof.__file__).parent
-SOURCES = (PACKAGE, BENCHMARKS / "soundness" / "reported")
-ALSO_READ = tuple(BENCHMARKS / "soundness" / name for name in ("fault.py", "measure.py", "peers.py"))
+SOURCES = (
+    *sorted(PACKAGE.rglob("*.py")),
+    *(BENCHMARKS / "soundness" / name for name in ("fault.py", "measure.py", "peers.py")),
+    *(BENCHMARKS / "soundness" / "reported" / name for name in ("effect.py", "fault.py", "measure.py")),
+)
+DEFINED_IN = {fault.name: Path(str(module.__file__)) for module in MODULES for fault in module.FAULTS}
 PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "onnxsim", "polygraphy")
 LIMIT = 300
 """Seconds that one fault may take, imports included."""
@@ -50,29 +54,32 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--limit", type=int, default=LIMIT, metavar="SECONDS", help="for one fault")
     arguments = parser.parse_args()
-    folder = arguments.cache / content()
-    folder.mkdir(parents=True, exist_ok=True)
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    kept = kept_rows(arguments.cache)
     with ThreadPoolExecutor(arguments.processes) as pool:
-        rows = list(pool.map(lambda name: row_of(name, folder, arguments.limit), arguments.only))
+        rows = list(pool.map(lambda name: row_of(name, kept[name], arguments.limit), arguments.only))
     text = "\n".join((*summary(rows), "", *table(rows), "", *misses(rows)))
     print(text)
     if arguments.write:
         write(text)
 
 
-def content() -> str:
-    """A hash of what the figures depend on: sources and versions."""
+def kept_rows(folder: Path) -> dict[str, Path]:
+    """Where each fault's row is kept: its name, and a hash of what it depends on, sources and versions."""
     digest = hashlib.sha256()
-    files = [file for folder in SOURCES for file in sorted(folder.rglob("*.py"))]
-    for file in (*files, *ALSO_READ):
+    for file in SOURCES:
         digest.update(file.read_bytes())
     digest.update(" ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES).encode())
-    return digest.hexdigest()[:16]
+    places = {}
+    for name, file in DEFINED_IN.items():
+        own = digest.copy()
+        own.update(file.read_bytes())
+        places[name] = folder / f"{name}-{own.hexdigest()[:16]}.json"
+    return places
 
 
-def row_of(name: str, folder: Path, limit: int) -> Row:
+def row_of(name: str, kept: Path, limit: int) -> Row:
     """The row of a fault: the one that is kept, or a new one."""
-    kept = folder / f"{name}.json"
     if kept.is_file():
         row: Row = json.loads(kept.read_text(encoding="utf-8"))
         return row

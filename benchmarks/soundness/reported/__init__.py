@@ -8,13 +8,5 @@ verdict and before the tools in use.
 from soundness.reported import activations, conversion, graphs, indexing, norms, numbers, sequences, space
 from soundness.reported.fault import Reported
 
-FAULTS: tuple[Reported, ...] = (
-    *numbers.FAULTS,
-    *activations.FAULTS,
-    *norms.FAULTS,
-    *space.FAULTS,
-    *sequences.FAULTS,
-    *indexing.FAULTS,
-    *graphs.FAULTS,
-    *conversion.FAULTS,
-)
+MODULES = (numbers, activations, norms, space, sequences, indexing, graphs, conversion)
+FAULTS: tuple[Reported, ...] = tuple(fault for module in MODULES for fault in module.FAULTS)

@@ -109,6 +109,17 @@ FAULTS = (
         surgery(lambda editor: set_attribute(editor.node("LayerNormalization"), "epsilon", 1e-5)),
     ),
     Reported(
+        "layer_norm_fused_epsilon_of_large_steps",
+        "microsoft/onnxruntime#2639",
+        "the epsilon 1e-12, behind steps of a large variance",
+        "the fusion takes 1e-5; the difference hides in float32's error",
+        "surgery",
+        lambda: Net(lambda s, x: s.n(x), n=spread(nn.LayerNorm(16, eps=1e-12))),
+        {"x": "float32[batch, time, 16] in -40..40"},
+        {"batch": "1..3", "time": "1..6"},
+        surgery(lambda editor: set_attribute(editor.node("LayerNormalization"), "epsilon", 1e-5)),
+    ),
+    Reported(
         "conv_transpose_norm_folded_by_input",
         "pytorch/pytorch#184076",
         "a transposed convolution's outputs are the second axis of its weight",

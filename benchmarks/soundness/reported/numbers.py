@@ -64,6 +64,18 @@ FAULTS = (
         overrides=CAPTURED,
     ),
     Reported(
+        "right_shift_divides",
+        "pytorch/pytorch#139455",
+        "a shift to the right rounds towards minus infinity",
+        "written as Div, which rounds towards zero",
+        "emulated",
+        lambda: scaled(lambda s, x: (x >> 2).float() * s.w),
+        NUMBERS,
+        BATCH,
+        instead(lambda s, x: torch.div(x, 4, rounding_mode="trunc").float() * s.w),
+        overrides=CAPTURED,
+    ),
+    Reported(
         "remainder_of_negatives",
         "pytorch/pytorch#60179",
         "torch.remainder has the sign of the divisor",
