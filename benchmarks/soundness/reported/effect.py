@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from soundness.reported.fault import Pair, Reported
 
@@ -12,7 +13,7 @@ from onnxproof.pipeline import plan_of
 from onnxproof.validate.cases import FLOAT32_EPSILON, materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
-from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.wrappers.family import WrappedModel
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -26,7 +27,7 @@ def effect_of(fault: Reported, pair: Pair) -> float:
     numbers are NaN or infinite on one side only, or if the damaged file does not run.
     """
     model = fault.model()
-    reference, healthy = TorchLeg(model, 1), ExactGraph(pair.healthy)
+    healthy = ExactGraph(pair.healthy)
     damaged = None if fault.made == "runtime" else ExactGraph(pair.damaged)
     runtime = OrtLeg(pair.damaged, ["CPUExecutionProvider"], 1)
     sums: dict[str, NDArray[Any]] = {}
@@ -40,7 +41,7 @@ def effect_of(fault: Reported, pair: Pair) -> float:
             return math.inf
         if set(wrong) != set(right) or any(wrong[name].shape != right[name].shape for name in right):
             return math.inf
-        float32 = reference.run(arrays).outputs
+        float32 = _float32(model, arrays)
         for name, exact in right.items():
             change = np.subtract(wrong[name], exact, dtype=np.float64)
             if not np.isfinite(change).all():
@@ -50,6 +51,15 @@ def effect_of(fault: Reported, pair: Pair) -> float:
             sums[name] = sums.get(name, np.zeros(3)) + squares
             largest[name] = max(largest.get(name, 0.0), float(np.abs(exact).max(initial=0.0)))
     return max(_ratio(sums[name], largest[name]) for name in sums)
+
+
+def _float32(model: WrappedModel, arrays: Outputs) -> Outputs:
+    """What PyTorch computes in float32."""
+    with torch.inference_mode():
+        returned = model.module(*(torch.from_numpy(np.array(array)) for array in arrays.values()))
+    values = returned if isinstance(returned, tuple | list) else (returned,)
+    names = [spec.name for spec in model.contract.outputs]
+    return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
 def _ratio(sums: NDArray[Any], scale: float) -> float:
