@@ -9,7 +9,7 @@ from soundness.reported.effect import effect_of
 from soundness.reported.fault import Reported, make_pair
 
 from onnxproof.pipeline import plan_of
-from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 
 
@@ -57,9 +57,6 @@ def measure(fault: Reported, folder: Path) -> Row:
 
 
 def _failed(verdict: Verdict) -> tuple[str, ...]:
-    """The checks that failed or could not be run, the leg first."""
-    return tuple(dict.fromkeys(_told(c) for c in verdict.checks if c.status in ("fail", "error")))
-
-
-def _told(check: Check) -> str:
-    return check.name if check.leg is None else f"{check.leg}: {check.name}"
+    """The checks that failed or could not be run, each behind its link of the proof."""
+    bad = [check for check in verdict.checks if check.status in ("fail", "error")]
+    return tuple(dict.fromkeys(f"{check.link}: {check.name}" for check in bad))
