@@ -330,6 +330,18 @@ def test_what_is_only_near_is_not_proven(array: Array) -> None:
     assert not proven.exact
 
 
+def test_half_precision_counts_as_rounding_only_in_a_model_that_is_in_it() -> None:
+    rounded = {name: array.astype(np.float16) for name, array in TENSORS.items()}
+    gain16 = rounded["bn.weight"] / np.sqrt(rounded["bn.running_var"] + np.float16(EPSILON))
+    weight, tenth = rounded["conv.weight"] * channels(gain16), np.array(0.1, np.float16)
+    assert [entry.name for entry in prove(w=weight, tenth=tenth).unproven] == ["w", "tenth"]
+    tensors = {name: array.astype(np.float32) for name, array in rounded.items()}
+    proven = prove(Known(Weights(tensors, {"bn": EPSILON}, True)), w=weight, tenth=tenth)
+    assert not proven.unproven
+    assert proven.origins["w"].text == "conv.weight times bn's gain"
+    assert proven.exact["tenth"] == 0.1
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_number_that_is_none_is_not_proven(number: float) -> None:
     for array in (TENSORS["plain.weight"], (wide("conv.weight") * channels(gain())).astype(SINGLE)):

@@ -56,25 +56,31 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """A model's floating-point tensors by name, and the epsilon of each norm with running statistics."""
+    """A model's floating-point tensors by name, and the epsilon of each norm with running statistics.
+
+    ``half`` says whether the model holds tensors in half precision.
+    """
 
     tensors: Mapping[str, Array]
     epsilons: Mapping[str, float]
+    half: bool = False
 
     @classmethod
     def of(cls, module: Any) -> Self:
         """The parameters and buffers that a PyTorch module saves. They share its memory if possible."""
         tensors = {}
+        half = False
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
                 plain = tensor.detach().cpu()
+                half |= plain.element_size() < 4
                 tensors[name] = (plain.float() if plain.element_size() < 4 else plain).numpy()
         epsilons = {
             name: float(layer.eps)
             for name, layer in module.named_modules()
             if getattr(layer, "running_var", None) is not None and hasattr(layer, "eps")
         }
-        return cls(tensors, epsilons)
+        return cls(tensors, epsilons, half)
 
     def norms(self) -> Iterator[Norm]:
         """The batch norms, of any class with the tensors of PyTorch's and an eps."""

@@ -165,6 +165,12 @@ class _Prover:
             return match
         return self._recorded(name, values) or match
 
+    def _rounding(self, values: Array) -> float:
+        """How far one rounding moves a number that was computed for a constant. Half precision counts only if
+        the model itself is in it; a file that was converted to it holds other numbers than the model."""
+        half = values.dtype == np.float16 and self._known.weights.half
+        return unit(values.dtype) if half else SINGLE
+
     def _simple(self, name: str, values: Array) -> Match | None:
         """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""
         if _sampled(values, _on_grid):
@@ -186,9 +192,10 @@ class _Prover:
 
     def _folded(self, name: str, values: Array) -> Match | None:
         known = self._known
+        rounding = self._rounding(values)
         if values.size == 1:
             return None
-        return vector_of(values, known, SINGLE) or folded(name, values, known, known.stored, SINGLE)
+        return vector_of(values, known, rounding) or folded(name, values, known, known.stored, rounding)
 
     def _parts(self, name: str, values: Array) -> Match | None:
         stored = self._known.stored
@@ -205,6 +212,8 @@ class _Prover:
         """Few numbers, each a scalar of the run or one that is written in a simple form."""
         distinct = _distinct(values)
         if distinct is None or self._changed(name, values, distinct.size):
+            return None
+        if values.dtype == np.float16 and not self._known.weights.half:
             return None
         if values.dtype == np.float64:
             return Match("numbers in double")
@@ -227,11 +236,12 @@ class _Prover:
         """What the run computed, within roundings; its slices; what is scaled by it."""
         known = self._known
         tables: Pool = known.tables
+        rounding = self._rounding(values)
         return (
-            table_of(values, tables.by_size.get(values.size, ()), SINGLE)
-            or (vector_of(values, known, SINGLE) if values.size > 1 else None)
-            or folded(name, values, known, known.stored, SINGLE)
-            or folded(name, values, known, tables, SINGLE)
+            table_of(values, tables.by_size.get(values.size, ()), rounding)
+            or (vector_of(values, known, rounding) if values.size > 1 else None)
+            or folded(name, values, known, known.stored, rounding)
+            or folded(name, values, known, tables, rounding)
             or slice_of(values, tables)
             or joined(values, (known.stored, tables))
         )

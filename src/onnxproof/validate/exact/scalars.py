@@ -20,10 +20,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-SHORT_BITS = 12
-"""Significant bits of a number that counts as written exactly: half of float32's. One rounded number in 4096
-has as few by chance."""
-
 PLAIN_DIGITS = 3
 """Significant digits of a decimal that anyone writes. One float32 in 30 000 is such a decimal by chance."""
 
@@ -73,14 +69,17 @@ class Scalar:
 
 
 def short(values: Array) -> bool:
-    """Whether every number has at most SHORT_BITS significant bits, or is NaN or infinite."""
-    fractions = np.frexp(values.astype(np.float64))[0] * 2.0**SHORT_BITS
+    """Whether every number has at most half of the significant bits of its type, or is NaN or infinite."""
+    bits = (np.finfo(values.dtype).nmant + 1) // 2
+    fractions = np.frexp(values.astype(np.float64))[0] * 2.0**bits
     return bool(np.all((fractions == np.trunc(fractions)) | ~np.isfinite(fractions)))
 
 
 @lru_cache(maxsize=4096)
 def written(value: float, dtype: np.dtype[Any]) -> Scalar | None:
     """The simplest form that rounds to ``value`` in that dtype; None if there is none."""
+    if short(np.array(value, dtype)):
+        return Scalar(value, repr(value))
     return next((form for form in _forms(value) if dtype.type(form.value) == value), None)
 
 
@@ -105,7 +104,7 @@ def near(value: float, tolerance: float, scalars: Iterable[float] = ()) -> Scala
 
 def _plain_forms(value: float) -> Iterator[Scalar]:
     """The plainest numbers nearest to a number, one of each form."""
-    if not math.isfinite(value) or value == 0 or abs(value) in LARGEST or short(np.array([value])):
+    if not math.isfinite(value) or value == 0 or abs(value) in LARGEST:
         yield Scalar(value, repr(value))
         return
     yield _decimal(value, PLAIN_DIGITS)
