@@ -205,7 +205,7 @@ def test_what_ends_the_program_from_within_is_unforeseen(raised: str) -> None:
         pytest.param(("validate", "--json"), id="no-argument"),
         pytest.param(("export", "job.toml", "--json", "--sett"), id="no-such-option"),
         pytest.param(("exprt", "job.toml", "--json"), id="no-such-command"),
-        pytest.param(("tasks", "--json"), id="a-command-without-json"),
+        pytest.param(("tasks", "--json", "all"), id="an-argument-too-many"),
         pytest.param(("compare", "a", "b", "--json", "--threads", "none"), id="a-value-of-another-kind"),
     ],
 )
