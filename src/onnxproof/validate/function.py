@@ -57,8 +57,9 @@ def _beyond(tally: Tally) -> Mapping[str, str]:
     return {} if reason is None else {spec.name: reason for spec in tally.contract.outputs}
 
 
-def states(facts: Facts, fields: Sequence[Field] = ()) -> bool:
-    """Whether the file states the checkpoint's function, as far as it was evaluated."""
+def states(facts: Facts, fields: Sequence[Field]) -> bool:
+    """Whether the file states the checkpoint's function, as far as it was evaluated. ``fields`` are the
+    contract's."""
     return all(check.status != "fail" for check in function_checks(facts, fields))
 
 

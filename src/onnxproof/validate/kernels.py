@@ -30,7 +30,7 @@ from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.legs.leg import Leg
-from onnxproof.validate.measure import channels
+from onnxproof.validate.pools import channels
 
 TYPICAL = 4.0
 """How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the

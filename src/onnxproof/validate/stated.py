@@ -17,7 +17,7 @@ from onnxproof.validate.exact.known import Known
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Arrays, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg, moved
-from onnxproof.validate.measure import channels
+from onnxproof.validate.pools import channels
 from onnxproof.validate.trial import Plan, Stated
 from onnxproof.wrappers.family import WrappedModel
 

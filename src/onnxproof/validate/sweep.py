@@ -15,8 +15,8 @@ from onnxproof.validate.function import settle_graphs, states
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import doubtful, facts_of, ranks_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
-from onnxproof.validate.measure import NOTHING
 from onnxproof.validate.policy import REPEATS
+from onnxproof.validate.pools import NOTHING
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
 
@@ -84,7 +84,7 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     count = len(trial.candidates)
     tallies, stated = tallies[:count], settle_graphs(trial, tallies[count:])
     for graph, one in zip(trial.graphs, stated, strict=True):
-        if not states(one):
+        if not states(one, graph.contract.fields):
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
     facts = [facts_under(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]

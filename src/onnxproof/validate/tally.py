@@ -17,7 +17,8 @@ from onnxproof.validate.compare.row_pairs import pair_rows, with_open_regions
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays
-from onnxproof.validate.measure import EVERYTHING, NOTHING, Array, FieldPools, Run
+from onnxproof.validate.measure import Array, Run
+from onnxproof.validate.pools import EVERYTHING, NOTHING, FieldPools
 
 
 @dataclass(slots=True)

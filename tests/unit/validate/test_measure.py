@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import FLOAT32_EPSILON
-from onnxproof.validate.measure import ErrorPool, FieldPools, LabelPool, Measurement
+from onnxproof.validate.measure import ErrorPool, Measurement
+from onnxproof.validate.pools import FieldPools, LabelPool
 
 NAN, INF = float("nan"), float("inf")
 Array = NDArray[Any]

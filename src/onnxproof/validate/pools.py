@@ -1,0 +1,168 @@
+"""The measurements of all fields of one candidate leg, pooled over cases."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.counted import Kept, select
+from onnxproof.tensors import Field
+from onnxproof.validate.measure import ErrorPool, LabelMeasurement
+
+Array = NDArray[Any]
+
+EVERYTHING: Kept = MappingProxyType({})
+"""All elements of all outputs are compared."""
+
+NOTHING: Mapping[str, Array] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class LabelPool:
+    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin."""
+
+    name: str
+    count: int = 0
+    flips: int = 0
+    largest_margin: float = math.nan
+    worst: set[str] = field(default_factory=set)
+    score_error: float = 0.0
+    score_scale: float = 0.0
+    open: int = 0
+
+    def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
+        """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
+        flipped = ~(oracle == candidate)
+        self.count += flipped.size
+        flips = int(np.count_nonzero(flipped))
+        if not flips:
+            return
+        margin = math.inf if margins is None else float(np.max(margins.reshape(flipped.shape)[flipped]))
+        self._add(flips, math.inf if math.isnan(margin) else margin, {case})
+
+    def merge(self, other: Self) -> None:
+        """Add what another pool of the same field measured."""
+        self.count += other.count
+        self.add_scores(other.score_error, other.score_scale, other.open)
+        if other.flips:
+            self._add(other.flips, other.largest_margin, other.worst)
+
+    def add_scores(self, error: float, scale: float, open_labels: int) -> None:
+        """Add the reference's error of the scores that labels were chosen by, the largest score, and the
+        number of labels that are open."""
+        self.score_error, self.score_scale = max(self.score_error, error), max(self.score_scale, scale)
+        self.open += open_labels
+
+    def _add(self, flips: int, margin: float, cases: set[str]) -> None:
+        self.flips += flips
+        if margin == self.largest_margin:
+            self.worst |= cases
+        elif not margin <= self.largest_margin:
+            self.largest_margin, self.worst = margin, set(cases)
+
+    def result(self, order: Sequence[str] = ()) -> LabelMeasurement:
+        """The measurement so far; ``order`` as in ``ErrorPool.result``."""
+        worst = next((case for case in (*order, *sorted(self.worst)) if case in self.worst), "")
+        return LabelMeasurement(
+            self.name,
+            self.count,
+            self.flips,
+            self.largest_margin,
+            worst,
+            self.score_error,
+            self.score_scale,
+            self.open,
+        )
+
+
+@dataclass(slots=True)
+class FieldPools:
+    """The pools of a model's fields for one candidate leg.
+
+    ``constant`` are the pools for pictures of one value. In those every pixel rounds alike, so errors add up
+    instead of averaging out. Fields of the outputs ``oracle_missing`` are not told apart by that: no float
+    error is measured of them.
+    """
+
+    fields: tuple[Field, ...]
+    oracle_missing: frozenset[str] = frozenset()
+    errors: dict[str, ErrorPool] = field(default_factory=dict)
+    constant: dict[str, ErrorPool] = field(default_factory=dict)
+    labels: dict[str, LabelPool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for entry in self.fields:
+            if entry.kind == "label":
+                self.labels[entry.name] = LabelPool(entry.name)
+            else:
+                self.errors[entry.name] = ErrorPool(entry.name, entry.unit)
+                self.constant[entry.name] = ErrorPool(entry.name, entry.unit)
+
+    def add(
+        self,
+        case: str,
+        oracle: Mapping[str, Array],
+        reference: Mapping[str, Array],
+        candidate: Mapping[str, Array],
+        margins: Mapping[str, Array],
+        *,
+        stated: Mapping[str, Array] = NOTHING,
+        replica: int = 0,
+        constant: bool = False,
+        kept: Kept = EVERYTHING,
+    ) -> None:
+        """Add one run's outputs, whose names and shapes agree, where they are ``kept``.
+
+        ``stated`` has the outputs that the candidate's errors are measured from, instead of the oracle's.
+        ``constant``: the pictures have one value.
+        """
+        for entry in self.fields:
+            apart = constant and entry.output not in self.oracle_missing
+            errors = self.constant if apart else self.errors
+            where = kept.get(entry.output)
+            truth, ref, cand = (
+                channels(outputs[entry.output], entry, where) for outputs in (oracle, reference, candidate)
+            )
+            if entry.kind == "label":
+                lead = margins.get(entry.name)
+                if lead is not None and where is not None:
+                    whole = channels(oracle[entry.output], entry)
+                    lead = select(lead.reshape(whole.shape), where, entry.channels)
+                self.labels[entry.name].add(case, truth, cand, lead)
+            else:
+                own = channels(stated[entry.output], entry, where) if entry.output in stated else None
+                errors[entry.name].add(case, truth, ref, cand, stated=own, replica=replica)
+
+    def merge(self, other: Self) -> None:
+        """Add what the pools of another tally of the same fields measured."""
+        for own, others in (
+            (self.errors, other.errors),
+            (self.constant, other.constant),
+        ):
+            for name, pool in own.items():
+                pool.merge(others[name])
+        for name, labels in self.labels.items():
+            labels.merge(other.labels[name])
+
+    def keep(self, cases: Collection[str]) -> None:
+        """Drop the errors that other cases than these added; flips stay."""
+        pools = (*self.errors.values(), *self.constant.values())
+        for case in {case for pool in pools for case in pool.cases if case not in cases}:
+            self.forget(case)
+
+    def forget(self, case: str) -> None:
+        """Drop the errors that the case itself added; flips stay."""
+        for pool in (*self.errors.values(), *self.constant.values()):
+            pool.forget(case)
+
+
+def channels(values: Array, entry: Field, kept: NDArray[np.bool_] | None = None) -> Array:
+    """The field's slice of the last axis, or the elements [n] of it that are kept; a scalar as it is."""
+    if not values.ndim:
+        return values
+    own = values[..., entry.channels]
+    return own if kept is None else select(own, kept, entry.channels)
