@@ -1,7 +1,8 @@
 """Measure, without judging, how far the candidate and the reference are from the oracle, field by field.
 
 For one field, over all cases: e_R = R - O and e_C = C - G. O is the model in float64, R the model as it is,
-C the candidate. G is the candidate's own graph in float64, or O where that was not evaluated. Of each error the rms, the largest magnitude and the case with the largest are kept.
+C the candidate. G is the candidate's own graph in float64, or O where that was not evaluated. Of each error
+the rms, the largest magnitude and the case with the largest are kept.
 """
 
 import math
