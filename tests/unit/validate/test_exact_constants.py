@@ -383,6 +383,44 @@ def test_constants_in_nodes_and_bodies_are_proven_and_attributes_told() -> None:
     assert proven.attributes == {("y", "alpha"): 0.01}
 
 
+def branch(value: float) -> onnx.GraphProto:
+    nodes = [
+        helper.make_node("Constant", [], ["number"], value_float=value),
+        helper.make_node("LeakyRelu", ["number"], ["out"], alpha=value),
+    ]
+    return helper.make_graph(
+        nodes, "branch", [], [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [])]
+    )
+
+
+def test_a_name_that_means_two_constants_is_given_no_value() -> None:
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch(0.1), else_branch=branch(0.7))
+    proven = prove_constants(OnnxGraph(helper.make_model(helper.make_graph([node], "g", [], []))), KNOWN)
+    assert [entry.name for entry in proven.unproven] == ["number"]
+    assert (dict(proven.exact), dict(proven.attributes)) == ({}, {})
+
+
+def test_a_sparse_constant_and_one_of_a_function_that_is_not_called_are_given_no_value() -> None:
+    values = numpy_helper.from_array(np.array([0.1, 0.7], SINGLE), "sparse")
+    places = numpy_helper.from_array(np.array([1, 5]), "places")
+    idle = helper.make_function(
+        "own",
+        "Idle",
+        [],
+        ["tenth"],
+        [helper.make_node("Constant", [], ["tenth"], value_float=0.1)],
+        [helper.make_opsetid("", 20)],
+    )
+    graph = helper.make_graph([], "g", [], [])
+    graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [8]))
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
+    proven = prove_constants(
+        OnnxGraph(helper.make_model(graph, functions=[idle], opset_imports=opsets)), KNOWN
+    )
+    assert not proven.exact
+    assert {entry.name for entry in proven.unproven} == {"sparse", "tenth"}
+
+
 def test_external_data_is_read_from_beside_the_file(tmp_path: Path) -> None:
     graph = helper.make_graph([], "g", [], [], [numpy_helper.from_array(TENSORS["plain.weight"], "w")])
     file = tmp_path / "model.onnx"

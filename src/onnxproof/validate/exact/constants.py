@@ -10,14 +10,15 @@ A match needs only the numbers to agree, so it says nothing about whether the gr
 the right place. The graph's values do: they are compared with the model's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxproof.graph import OnnxGraph
+from onnxproof.graph import OnnxGraph, Stored, is_constant
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool, is_raw
 from onnxproof.validate.exact.layouts import Array
@@ -103,26 +104,54 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     UnreadableError if external data cannot be read.
     """
     prover = _Prover(known)
+    replaceable = _replaceable(graph)
     exact: dict[str, Array] = {}
     origins: dict[str, Origin] = {}
-    unproven: list[Unproven] = []
+    unproven: dict[str, Unproven] = {}
     with np.errstate(all="ignore"):
         for stored in graph.stored:
             if stored.dtype not in FLOATS:
                 continue
             values = _readable(stored.array(file))
             match = prover.match(stored.name, values)
-            if match is None:
-                source = shuffled(values, known.stored)
-                near = nearest(stored.name, values, known) if source is None else ()
-                unproven.append(
-                    Unproven(stored.name, stored.shape, near, "" if source is None else source.name)
-                )
+            rounded = match is not None and match.exact is not None and match.roundings > 0
+            if match is None or (rounded and stored.name not in replaceable):
+                unproven[stored.name] = _unproven(stored, values, known)
                 continue
-            if match.exact is not None and match.roundings:
+            if rounded and match.exact is not None:
                 exact[stored.name] = match.exact
             origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
-    return Proven(exact, origins, tuple(unproven), dict(_attributes(graph, prover)))
+    origins = {name: origin for name, origin in origins.items() if name not in unproven}
+    return Proven(exact, origins, tuple(unproven.values()), _attributes(graph, prover))
+
+
+def _replaceable(graph: OnnxGraph) -> frozenset[str]:
+    """The names of constants that can be given another value: those that mean one dense tensor.
+
+    Branches and functions may use one name for several constants.
+    """
+    counts = Counter(stored.name for stored in graph.stored)
+    sparse = {entry.values.name for entry in graph.proto.graph.sparse_initializer}
+    sparse |= {
+        str(node.outputs[0].name)
+        for node in graph.nodes
+        if is_constant(node) and "sparse_value" in node.attributes
+    }
+    called = {(node.domain, node.op_type, node.overload) for node in graph.nodes}
+    idle = {
+        str(output.name)
+        for key, function in graph.model.functions.items()
+        if key not in called
+        for node in function
+        for output in node.outputs
+    }
+    return frozenset(name for name, count in counts.items() if count == 1 and name not in sparse | idle)
+
+
+def _unproven(stored: Stored, values: Array, known: Known) -> Unproven:
+    source = shuffled(values, known.stored)
+    near = nearest(stored.name, values, known) if source is None else ()
+    return Unproven(stored.name, stored.shape, near, "" if source is None else source.name)
 
 
 def _readable(values: Array) -> Array:
@@ -268,15 +297,24 @@ def _distinct(values: Array) -> Array | None:
     return distinct if distinct.size <= DISTINCT else None
 
 
-def _attributes(graph: OnnxGraph, prover: _Prover) -> Iterator[tuple[tuple[str, str], float]]:
-    """The float attributes that were rounded, with their exact value."""
+def _attributes(graph: OnnxGraph, prover: _Prover) -> dict[tuple[str, str], float]:
+    """The float attributes that were rounded, with their exact value.
+
+    One that several nodes of the same name hold with different values is left as it is.
+    """
+    found: dict[tuple[str, str], float] = {}
+    stated: dict[tuple[str, str], float] = {}
+    unclear: set[tuple[str, str]] = set()
     for node in graph.nodes:
-        if node.op_type == "Constant" or not node.outputs:
+        if is_constant(node) or not node.outputs:
             continue
         for name, attribute in node.attributes.items():
             if attribute.is_ref() or attribute.type != ir.AttributeType.FLOAT:
                 continue
-            value = float(np.float32(attribute.value))
+            key, value = (str(node.outputs[0].name), name), float(np.float32(attribute.value))
+            if stated.setdefault(key, value) != value:
+                unclear.add(key)
             scalar = prover.scalar(value)
             if scalar is not None and scalar.value != value:
-                yield (str(node.outputs[0].name), name), scalar.value
+                found[key] = scalar.value
+    return {key: value for key, value in found.items() if key not in unclear}
