@@ -52,8 +52,8 @@ class Row:
     leg of a healthy file. ``effect`` is what the fault changes in float64, rms in units of PyTorch's own rms
     error in float32, the largest over the fields; infinite where it changes names, shapes, metadata or
     labels, or where the file does not run. ``peers`` says which of them accept the file; empty where they
-    were not asked. ``function`` is the largest difference of the function link, NaN where the graph was not
-    evaluated.
+    were not asked. ``function`` is the largest difference of the function link over the fields, rms, in
+    units of PyTorch's rms error; NaN where the graph was not evaluated.
     """
 
     population: Literal["healthy", "fault"]
@@ -164,8 +164,8 @@ def _fault_row(
 
 
 def _function(verdict: Verdict) -> float:
-    values = [check.value for check in verdict.checks if check.name == "function" and check.value is not None]
-    return max(values, default=math.nan)
+    fields = () if verdict.function is None else verdict.function.fields
+    return max((measured.ratio_rms for measured in fields if measured.count), default=math.nan)
 
 
 def _loads(file: Path, job: Job) -> bool:

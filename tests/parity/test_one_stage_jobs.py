@@ -343,7 +343,9 @@ def test_damage_fails_for_its_reason(
     failed = [check for check in verdict.checks if check.status == "fail"]
     assert {check.field for check in failed if check.field is not None} == fields
     names = {check.name for check in failed}
-    assert names <= {"ratio_rms", "ratio_max", "ratio_constant", "decisions", "rows", "weights"}
+    errors = {"function", "ratio_rms", "ratio_max", "ratio_constant"}
+    assert names <= errors | {"decisions", "rows", "weights"}
+    assert not fields or "function" in names
     assert fields or names <= {"decisions", "rows"}
     assert verdict.status == "fail"
 

@@ -100,7 +100,7 @@ def test_one_weight_scaled_fails(bundle: Bundle, tmp_path: Path) -> None:
         bundle.path, onnx_file=rewritten(bundle, tmp_path, "columns.weight", scale_one), trust=True
     )
     assert verdict.status == "fail"
-    assert {"ratio_rms", "ratio_max"} <= {check.name for check in verdict.checks if check.status == "fail"}
+    assert "function" in {check.name for check in verdict.checks if check.status == "fail"}
 
 
 def test_classes_in_another_order_are_defects(bundle: Bundle, tmp_path: Path) -> None:

@@ -85,16 +85,16 @@ def test_what_hides_in_float_error_is_found_by_the_function_link_alone(subject: 
 
 @pytest.mark.slow
 def test_the_measured_ratio_is_the_true_effect(rows_of: RowsOf) -> None:
-    """The verdict's ratio in float32 and the effect in float64 are measured by different means."""
+    """The verdict's figures, that of the link that fails, and the effect are measured by different means."""
     known = [
         row
         for subject in DAMAGED
         for row in rows_of(subject)
-        if row.effect and 10 < row.effect < math.inf and row.name not in SELDOM
+        if row.effect and 0.01 < row.effect < math.inf and row.name not in SELDOM
     ]
     assert len(known) >= 5
     for row in known:
-        assert row.rms == pytest.approx(row.effect, rel=0.3), row
+        assert max(row.rms, row.function) == pytest.approx(row.effect, rel=0.3), row
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Run every leg on every case and add up the errors, in memory that does not grow with the cases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import settle_graphs, states
 from onnxproof.validate.interface import interface_differences
-from onnxproof.validate.judge import doubtful, facts_of, ranks_of
+from onnxproof.validate.judge import doubtful, facts_of, judge, ranks_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
 from onnxproof.validate.policy import REPEATS
 from onnxproof.validate.pools import NOTHING
@@ -77,13 +77,24 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     own runs: those were selected for being large. Bad luck does not repeat, nor do errors that only add up
     on constant pictures because every pixel rounds alike. Damage repeats.
 
-    If a graph does not state the checkpoint's function, its candidates are judged by the cases on which the
-    graph was evaluated alone: there their errors are measured from the graph, and so are the runtime's own.
+    Where a candidate fails, its graph is evaluated too, so that a fault at one size is not taken for the
+    runtime's. If a graph does not state the checkpoint's function, its candidates are judged by the cases on
+    which the graph was evaluated before: there their errors are measured from the graph, and so are the
+    runtime's own.
     """
     ranked = ranks_of(trial.contract.fields)
     count = len(trial.candidates)
-    tallies, stated = tallies[:count], settle_graphs(trial, tallies[count:])
-    for graph, one in zip(trial.graphs, stated, strict=True):
+    planned = trial.graphs
+    tallies, graphs = tallies[:count], tallies[count:]
+    trial = replace(
+        trial,
+        graphs=tuple(
+            _evaluated_where_it_fails(trial, graph, tallies, tally, ranked)
+            for graph, tally in zip(planned, graphs, strict=True)
+        ),
+    )
+    stated = settle_graphs(trial, graphs)
+    for graph, one in zip(planned, stated, strict=True):
         if not states(one, graph.contract.fields):
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
@@ -98,6 +109,29 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
         for leg, tally, names, found in zip(trial.candidates, tallies, doubts, facts, strict=True)
     )
     return (*settled, *stated)
+
+
+def _evaluated_where_it_fails(
+    trial: Trial,
+    graph: Stated,
+    tallies: Sequence[Tally],
+    tally: Tally,
+    ranked: Mapping[str, str | None],
+) -> Stated:
+    """The graph, evaluated on the worst cases of its candidates' failures, too."""
+    if not graph.contract.fields:
+        return graph
+    names: set[str] = set()
+    for index in graph.candidates:
+        facts = facts_under(trial, trial.candidates[index], tallies[index])
+        failed = {check.field for check in judge(facts, ranked, trial.policy) if check.status == "fail"}
+        names |= {one.worst_case for one in (*facts.fields, *facts.constant_fields) if one.name in failed}
+        names |= {label.worst_case for label in facts.labels if label.name in failed}
+    more = [case for case in trial.cases if case.name in names - graph.cases]
+    graph = replace(graph, cases=graph.cases | {case.name for case in more})
+    for case in more:
+        _measure_case(replace(trial, graphs=(graph,)), case, (), tallies, (tally,))
+    return graph
 
 
 def _look_again(

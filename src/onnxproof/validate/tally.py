@@ -108,7 +108,9 @@ class Tally:
             kept=kept,
         )
         for pool in filter(None, (self.decisions, self.all_rows)):
-            legs, measure_only = (exact, wanted, found), case.replica > 0
+            # A graph in float64 has to decide as the oracle does; PyTorch's own error is no excuse there.
+            legs = (exact, wanted if like is None else exact, found)
+            measure_only = case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return found
 

@@ -244,3 +244,16 @@ def test_the_graph_is_evaluated_at_every_size_and_content_in_a_quarter_of_the_wo
         c.sizes["h"] * c.sizes["w"] for c in cases
     )
     assert fewest(cases, 1.0) == tuple(cases)
+
+
+def test_a_fault_at_a_size_on_which_the_graph_was_not_evaluated_is_the_functions() -> None:
+    """The graph is evaluated where the candidate fails, so that no runtime is blamed, and none excused."""
+
+    def wrong_at_eight(x: Array) -> Array:
+        return 3 * x * (1.5 if len(x) == 8 else 1)
+
+    verdict = judged(
+        wrong_at_eight, lambda x: noisy(1.1e-6)(x) + wrong_at_eight(x) - 3 * x, cases=frozenset({"1-noise"})
+    )
+    assert links(verdict) == {"function": "fail", "runtime": "pass", "decisions": "skipped"}
+    assert "8-noise" in check(verdict, "function").reason

@@ -1,6 +1,6 @@
 """Prove a folding of batch norms to the bit: every folded tensor is the float64 fold, rounded once."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def prove_fold(module: Any, folded: Any) -> FoldProof:
             if not _rounded_once(values, exact, terms):
                 faults.append(f"{name} is not {norm.name} folded in in float64 and rounded once")
             continue
-        made_with = next(_norms_of(values, own, gone), None)
+        made_with = next(_norms_of(values, own, gone, {*folds.values()}), None)
         if made_with is None:
             faults.append(f"{name} is neither the module's nor a fold of it in float64, rounded once")
         else:
@@ -75,11 +75,14 @@ def prove_fold(module: Any, folded: Any) -> FoldProof:
     return FoldProof(tuple(folds.items()), unchanged, tuple(faults))
 
 
-def _norms_of(values: Array, own: Array | None, gone: dict[str, Norm]) -> Iterator[Norm]:
-    """The norms that a weight may have been folded with."""
+def _norms_of(
+    values: Array, own: Array | None, gone: dict[str, Norm], taken: Collection[str]
+) -> Iterator[Norm]:
+    """The norms that a weight may have been folded with. Each norm is folded once, so those that are taken
+    come last: norms of an untrained network are all alike."""
     if own is None or own.shape != values.shape or values.ndim < 2:
         return
-    for norm in gone.values():
+    for norm in sorted(gone.values(), key=lambda norm: norm.name in taken):
         if norm.gain.size == len(values):
             exact = own * norm.gain.reshape(-1, *[1] * (values.ndim - 1))
             if _rounded_once(values, exact, np.abs(exact)):
