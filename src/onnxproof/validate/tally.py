@@ -40,13 +40,13 @@ class Tally:
     @classmethod
     def of(cls, contract: Contract, *, oracle_missing: Collection[str] = (), decide: bool = True) -> Self:
         """An empty tally. ``oracle_missing`` are the outputs that the oracle has no value of. ``decide`` says
-        whether decisions are compared; the rows of NMS in the graph always are."""
+        whether decisions are compared."""
         has_oracle = not oracle_missing
         decisions = all_rows = None
         reading = contract.reading
         if decide and get_comparer(contract.task) is not None:
             decisions = DecisionPool(contract.task, reading, has_oracle=has_oracle)
-        if isinstance(reading, RowReading):
+        if decide and isinstance(reading, RowReading):
             lowest = replace(reading, score_threshold=reading.graph.score_threshold)
             all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
         pools = FieldPools(contract.fields, frozenset(oracle_missing))
@@ -108,9 +108,7 @@ class Tally:
             kept=kept,
         )
         for pool in filter(None, (self.decisions, self.all_rows)):
-            # A graph in float64 has to decide as the oracle does; PyTorch's own error is no excuse there.
-            legs = (exact, wanted if like is None else exact, found)
-            measure_only = case.replica > 0
+            legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return found
 
