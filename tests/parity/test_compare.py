@@ -95,6 +95,7 @@ def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp
     assert "ratio_rms" in failed(fault), fault.checks
 
 
+@pytest.mark.slow
 def test_nms_in_the_graph_is_compared_row_by_row(exported: Any, tmp_path: Path) -> None:
     a = exported("digits-maskrcnn")
     (facts,) = compare("digits-maskrcnn", a, exported("digits-maskrcnn", *UNFOLDED)).facts

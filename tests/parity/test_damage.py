@@ -92,7 +92,9 @@ def rewrite(tensor: onnx.TensorProto, change: Callable[[Any], Any]) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
 
 
-@pytest.mark.parametrize("decode", ["packed", "split", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "decode", ["packed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("split", "none"))]
+)
 def test_a_healthy_export_passes(decode: str, once: Once, tmp_path: Path) -> None:
     export = make(decode, once)
     verdict = export.verdict(export.proto, tmp_path)
@@ -100,6 +102,7 @@ def test_a_healthy_export_passes(decode: str, once: Once, tmp_path: Path) -> Non
     assert verdict.to_json()["decisions"]["matched"] > 0
 
 
+@pytest.mark.slow
 def test_every_optimization_level_that_is_asked_for_is_judged(packed: Export, tmp_path: Path) -> None:
     """One leg for each; a fault is found in all of them."""
     asked = packed.job.validation.model_copy(update={"optimization": ("none", "basic", "extended", "all")})
@@ -172,7 +175,7 @@ def is_mean(tensor: onnx.TensorProto) -> bool:
     [
         pytest.param(one_weight, 5, id="one-number-of-one-weight-x1.01"),
         pytest.param(one_tensor, 5, id="one-weight-tensor-x1.001"),
-        pytest.param(to_float16, 20, id="weights-rounded-to-float16"),
+        pytest.param(to_float16, 20, id="weights-rounded-to-float16", marks=pytest.mark.slow),
         pytest.param(wrong_mean, 20, id="normalisation-constant-off-by-0.001"),
     ],
 )

@@ -135,7 +135,7 @@ def biases_moved(graph: onnx.GraphProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(values - np.float32(1), tensor.name))
 
 
-@pytest.mark.parametrize("damage", [classes_permuted, biases_moved])
+@pytest.mark.parametrize("damage", [classes_permuted, pytest.param(biases_moved, marks=pytest.mark.slow)])
 def test_a_damaged_file_has_another_map_and_fails(
     yolox: Bundle, damage: Callable[[onnx.GraphProto], None], tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ def kinds_of(case: BoxSet, kept: list[int], kept_by_class: list[int]) -> set[str
     return {kind for kind, present in found.items() if present}
 
 
+@pytest.mark.slow
 def test_keep_lists_are_those_of_torchvision() -> None:
     kinds: Counter[str] = Counter()
     compared = 0

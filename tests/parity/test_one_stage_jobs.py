@@ -49,7 +49,7 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
 }
 SLOW = pytest.mark.slow
-SHORT = (("ssdlite", "none"), ("ssdlite", "nms"))
+SHORT = (("ssdlite", "nms"),)
 """Kinds and layouts that the short run exports."""
 
 EVERY = [
@@ -313,12 +313,18 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             behind("deltas", "Mul", planted=np.array(1.001, np.float32)),
             {"box_delta"},
             id="deltas-scaled",
+            marks=SLOW,
         ),
         pytest.param(
             "fcos", "nms", scaled("cls_logits.weight", 1.001), {"score"}, id="head-scaled", marks=SLOW
         ),
         pytest.param(
-            "ssdlite", "nms", constant_inputs("NonMaxSuppression", 3, 0.7), set(), id="another-iou-threshold"
+            "ssdlite",
+            "nms",
+            constant_inputs("NonMaxSuppression", 3, 0.7),
+            set(),
+            id="another-iou-threshold",
+            marks=SLOW,
         ),
         pytest.param(
             "ssdlite",

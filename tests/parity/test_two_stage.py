@@ -250,8 +250,9 @@ def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], Non
             add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
             {"ratio_rms box_xyxy"},
             id="boxes-scaled",
+            marks=pytest.mark.slow,
         ),
-        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped"),
+        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped", marks=pytest.mark.slow),
     ],
 )
 def test_damage_fails_for_its_reason(
