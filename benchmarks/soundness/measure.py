@@ -21,12 +21,12 @@ from onnxproof.pipeline import plan_of, settings_of
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
-from onnxproof.validate.legs.leg import Arrays
+from onnxproof.validate.legs.leg import GRAPH, Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.trial import plan_trial
-from onnxproof.validate.verdict import GRAPH, Verdict
+from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 

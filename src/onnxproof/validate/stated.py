@@ -15,8 +15,8 @@ from onnxproof.validate.cases import Case, fewest, materialise
 from onnxproof.validate.exact.constants import Proven, prove_constants
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.legs.exact_graph import ExactLeg
-from onnxproof.validate.legs.leg import Arrays, Truth
-from onnxproof.validate.legs.pytorch import OracleLeg, moved
+from onnxproof.validate.legs.leg import Arrays, Leg, Truth
+from onnxproof.validate.legs.pytorch import moved
 from onnxproof.validate.pools import channels
 from onnxproof.validate.trial import Plan, Stated
 from onnxproof.wrappers.family import WrappedModel
@@ -60,7 +60,7 @@ def open_graph(
     fields = tuple(field for field in model.contract.fields if field.output not in missing)
     contract = replace(model.contract, fields=fields)
     cases = fewest(plan.cases, EVALUATED[plan.settings.effort]) if fields else ()
-    closer = _Closer(model, file, leg, proven, threads)
+    closer = None if truth.oracle is None else _Closer(model, file, truth.oracle, leg, proven, threads)
     names = frozenset(case.name for case in cases)
     return Stated(leg, tuple(candidates), names, contract, missing, proven, closer)
 
@@ -72,20 +72,21 @@ class _Closer:
     runs with the constants that are not proven moved by half a float32 unit.
     """
 
-    def __init__(self, model: WrappedModel, file: Path, leg: ExactLeg, proven: Proven, threads: int) -> None:
-        self._model, self._file, self._leg, self._threads = model, file, leg, threads
-        self._proven = proven
+    def __init__(
+        self, model: WrappedModel, file: Path, oracle: Leg, leg: ExactLeg, proven: Proven, threads: int
+    ) -> None:
+        self._model, self._file, self._threads = model, file, threads
+        self._oracle, self._leg, self._proven = oracle, leg, proven
 
     def __call__(self, cases: Sequence[Case], fields: Sequence[Field]) -> Mapping[str, float]:
         random = np.random.default_rng(0)
-        oracle = OracleLeg(self._model, self._threads)
         moved_oracle = moved(self._model, self._threads, lambda array: _moved(array, DOUBLE_UNIT, random))
         moved_graph = self._moved_graph(random)
         largest = dict.fromkeys((field.name for field in fields), 0.0)
         for case in cases:
             arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
             near = {name: _moved(array, DOUBLE_UNIT, random) for name, array in arrays.items()}
-            pairs = [(DOUBLE_MARGIN, oracle.run(arrays).outputs, moved_oracle.run(near).outputs)]
+            pairs = [(DOUBLE_MARGIN, self._oracle.run(arrays).outputs, moved_oracle.run(near).outputs)]
             if moved_graph is not None:
                 pairs.append((SINGLE_MARGIN, self._leg.run(arrays).outputs, moved_graph.run(arrays).outputs))
             for field in fields:

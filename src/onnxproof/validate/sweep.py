@@ -86,10 +86,11 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     count = len(trial.candidates)
     planned = trial.graphs
     tallies, graphs = tallies[:count], tallies[count:]
+    facts = [facts_under(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
     trial = replace(
         trial,
         graphs=tuple(
-            _evaluated_where_it_fails(trial, graph, tallies, tally, ranked)
+            _evaluated_where_it_fails(trial, graph, facts, tally, ranked)
             for graph, tally in zip(planned, graphs, strict=True)
         ),
     )
@@ -98,7 +99,7 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
         if not states(one, graph.contract.fields):
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
-    facts = [facts_under(trial, leg, tally) for leg, tally in zip(trial.candidates, tallies, strict=True)]
+                facts[index] = facts_under(trial, trial.candidates[index], tallies[index])
     doubts = [doubtful(one, ranked, trial.policy) for one in facts]
     again = [case for case in trial.cases if any(case.name in names for names in doubts)]
     for done, case in enumerate(again):
@@ -114,7 +115,7 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
 def _evaluated_where_it_fails(
     trial: Trial,
     graph: Stated,
-    tallies: Sequence[Tally],
+    facts: Sequence[Facts],
     tally: Tally,
     ranked: Mapping[str, str | None],
 ) -> Stated:
@@ -123,14 +124,14 @@ def _evaluated_where_it_fails(
         return graph
     names: set[str] = set()
     for index in graph.candidates:
-        facts = facts_under(trial, trial.candidates[index], tallies[index])
-        failed = {check.field for check in judge(facts, ranked, trial.policy) if check.status == "fail"}
-        names |= {one.worst_case for one in (*facts.fields, *facts.constant_fields) if one.name in failed}
-        names |= {label.worst_case for label in facts.labels if label.name in failed}
+        own = facts[index]
+        failed = {check.field for check in judge(own, ranked, trial.policy) if check.status == "fail"}
+        names |= {one.worst_case for one in (*own.fields, *own.constant_fields) if one.name in failed}
+        names |= {label.worst_case for label in own.labels if label.name in failed}
     more = [case for case in trial.cases if case.name in names - graph.cases]
     graph = replace(graph, cases=graph.cases | {case.name for case in more})
     for case in more:
-        _measure_case(replace(trial, graphs=(graph,)), case, (), tallies, (tally,))
+        _measure_case(replace(trial, graphs=(graph,)), case, (), (), (tally,))
     return graph
 
 

@@ -10,6 +10,7 @@ from onnxproof.errors import RequestError
 from onnxproof.validate.cases import Case
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure
+from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 
 Status = Literal["pass", "fail", "error", "skipped"]
@@ -18,9 +19,6 @@ Link = Literal["function", "runtime", "decisions"]
 LINKS: tuple[Link, ...] = ("function", "runtime", "decisions")
 """The links of the proof, in order: the file states the checkpoint's function; the runtime computes the file
 as well as PyTorch computes the model; both decide alike."""
-
-GRAPH = "onnx-float64"
-"""The name of the leg that evaluates the file's graph in float64."""
 
 RUNTIME_CHECKS = frozenset(
     "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels".split()

@@ -9,9 +9,7 @@ from onnx import ModelProto
 
 from onnxproof.validate.exact.arrays import Array
 from onnxproof.validate.exact.graph import ExactGraph
-from onnxproof.validate.legs.leg import Answer, Arrays, Ports
-
-EXACT = "onnx-float64"
+from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports
 
 
 class ExactLeg:
@@ -32,7 +30,7 @@ class ExactLeg:
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
         label: str = "",
     ) -> None:
-        self.name = f"{label}{EXACT}"
+        self.name = f"{label}{GRAPH}"
         self.graph = ExactGraph(model, constants=constants, attributes=attributes)
         self.ports = Ports(self.graph.inputs, self.graph.outputs)
         self._threads = threads

@@ -11,6 +11,9 @@ from onnxproof.validate.legs.choices import Choice
 
 Arrays = Mapping[str, NDArray[Any]]
 
+GRAPH = "onnx-float64"
+"""The name of the leg that evaluates the file's graph in float64."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
