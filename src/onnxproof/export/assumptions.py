@@ -86,7 +86,7 @@ def _asserted(exported: torch.export.ExportedProgram) -> Iterator[tuple[Any, str
 
 
 def _narrowed(exported: torch.export.ExportedProgram, axes: Mapping[Any, Axis]) -> Iterator[tuple[Any, str]]:
-    """The ranges of sizes that are narrower than declared, as conditions, in the order of the inputs' axes."""
+    """The ranges of sizes that are narrower than declared, as conditions, in the inputs' order of axes."""
     for symbol, axis in axes.items():
         if symbol not in exported.range_constraints:
             continue

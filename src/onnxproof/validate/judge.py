@@ -29,6 +29,9 @@ from onnxproof.validate.verdict import Check, Status
 NOISY = ("ratio_rms", "ratio_max", "flips", "decisions", "rows")
 """The checks whose limits float error itself sets."""
 
+HARDLY = 1e-2
+"""A field that moves by at most this share of its largest value from input to input is weak evidence."""
+
 
 def facts_of(
     tally: Tally,
@@ -53,7 +56,7 @@ def facts_of(
         pictures_named=any(case.picture is not None for case in cases),
         not_run=in_order(tally.not_run, order),
         misshapen=in_order(tally.misshapen, order),
-        fields=tuple(pool.result(order) for pool in tally.pools.errors.values()),
+        fields=tally.pools.measured(order),
         constant_fields=tuple(pool.result(order) for pool in tally.pools.constant.values() if pool.runs),
         labels=tuple(pool.result(order) for pool in tally.pools.labels.values()),
         decisions=decided(tally.decisions),
@@ -147,6 +150,19 @@ def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
         f"their own: {', '.join(one.repeated)}"
         for one in facts
         if one.repeated
+    )
+
+
+def weak_witnesses(facts: Facts) -> tuple[str, ...]:
+    """A note that names the fields that hardly move from input to input; empty if all do."""
+    weak = [one for one in facts.fields if one.varied <= HARDLY * one.scale_max]
+    if not weak:
+        return ()
+    most = max((one.varied / one.scale_max for one in weak if one.scale_max > 0), default=0.0)
+    return (
+        f"weak evidence: {', '.join(one.name for one in weak)} moved by at most {most:.1g} of the largest "
+        "value from input to input, as outputs of an untrained model do; errors that depend on the input "
+        "show little",
     )
 
 

@@ -18,7 +18,7 @@ from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
-from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
+from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks, weak_witnesses
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
@@ -157,6 +157,7 @@ def verdicts_of(
         )
         facts = tuple(one.facts for one in asked)
         noted = [note for one in asked for note in one.notes]
+        noted += weak_witnesses(facts[0]) if facts else ()
         for judged in asked:
             checks += judged.checks
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
