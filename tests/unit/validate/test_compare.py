@@ -21,7 +21,8 @@ from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.validate.legs.moved_weights import Lead, TwoRuns, find_lead, move_weights
+from onnxproof.validate.legs.leads import Lead, find_lead
+from onnxproof.validate.legs.moved_weights import TwoRuns, move_weights
 from onnxproof.validate.verdict import Check, Verdict
 
 Array = NDArray[Any]
