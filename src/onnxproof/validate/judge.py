@@ -219,7 +219,7 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
     status: Status = "pass" if held.value <= held.limit else "fail"
     if held.check == "function":
         ratios = f"{measured.ratio_rms:.2g} rms, {measured.ratio_max:.2g} max"
-        worst += f"; in ratio to PyTorch's float32 error {ratios}"
+        worst += f"; in ratio to {facts.witness}'s float32 error {ratios}"
     return Check(held.check, status, worst, held.value, held.limit, facts.leg, measured.name)
 
 
@@ -264,8 +264,8 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
     fits = not label.flips or label.largest_margin <= limit
     if fits and label.open > OPEN_LABELS * label.count:
         reason = (
-            f"{label.open} of {label.count} labels are places chosen by scores on which PyTorch's float32 "
-            "and float64 runs decided otherwise: too few are left to compare"
+            f"{label.open} of {label.count} labels are places chosen by scores on which {facts.witness}'s "
+            "float32 and float64 runs decided otherwise: too few are left to compare"
         )
         return Check("compared", "error", reason, leg=facts.leg, field=label.name)
     if not label.flips:

@@ -17,6 +17,10 @@ LARGEST_PROTO = 2**31 - 1
 """Bytes that a protobuf message can hold."""
 
 
+class NotEvaluatedError(CheckError):
+    """A's graph cannot be evaluated in float64. The message says why."""
+
+
 class Runs(Protocol):
     """Runs a file twice on each input."""
 
