@@ -181,8 +181,9 @@ class _Prover:
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
 
     def scalar(self, value: float) -> Scalar | None:
-        """The number that a float32 attribute was rounded from."""
-        return written(value, np.dtype(np.float32))
+        """The number that a float32 attribute was rounded from, or computed from in float32, as the factor of
+        a fused product is."""
+        return written(value, np.dtype(np.float32)) or computed(value, SCALAR_ROUNDINGS * SINGLE)
 
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name."""

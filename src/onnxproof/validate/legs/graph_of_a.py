@@ -75,5 +75,5 @@ class GraphOfA:
             raise NotEvaluatedError(f"A's graph is not evaluated in float64: {error}") from error
         lacking = next(iter(self.graph.graph.unsupported), None)
         if lacking is not None:
-            raise NotEvaluatedError(f"the evaluator in float64 has no {lacking}")
+            raise NotEvaluatedError(f"A's graph is not evaluated in float64: {lacking}")
         return {**seen, **outputs}
