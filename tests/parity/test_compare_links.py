@@ -2,7 +2,7 @@
 checkpoint computes the same, and what does not is found far below float32's own error."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +305,35 @@ def test_an_operator_of_b_that_is_not_evaluated_skips_its_function(save: Save) -
     assert [link.status for link in verdict.links[:2]] == ["skipped", "pass"]
     (check,) = function(verdict)
     assert "com.microsoft.Trilu" in check.reason
+
+
+def mean(*steps: Sequence[int]) -> onnx.ModelProto:
+    """The mean of a map, over some of its axes at a time."""
+    names = ["map", *(f"mean{step}" for step in range(len(steps)))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["x", "square"], ["map"]),
+            *(
+                helper.make_node("ReduceMean", [names[at], f"axes{at}"], [names[at + 1]])
+                for at in range(len(steps))
+            ),
+            helper.make_node("Identity", [names[-1]], ["mean"]),
+        ],
+        "mean",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("batch", 32**4))],
+        [helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, ("batch", 1, 1, 1, 1))],
+        [
+            numpy_helper.from_array(np.array([0, 32, 32, 32, 32]), "square"),
+            *(numpy_helper.from_array(np.array(axes), f"axes{at}") for at, axes in enumerate(steps)),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_a_rough_kernel_of_b_is_no_fault(save: Save) -> None:
+    """One long sum in B, many short ones in A: each node of B is asked."""
+    verdict = compare(*save(mean([4], [3], [2], [1]), mean([1, 2, 3, 4])), dims={"batch": "1..4"})
+    assert verdict.passed, verdict.checks
+    assert [link.status for link in verdict.links[:2]] == ["pass", "pass"]
+    assert "kernels" in {check.name for check in verdict.checks}
+    assert any("times what A errs" in note and "the file is right" in note for note in verdict.notes)
