@@ -17,7 +17,7 @@ from onnxproof.tensors import TensorSpec
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences
-from onnxproof.validate.judge import second_looks
+from onnxproof.validate.judge import second_looks, weak_witnesses
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
@@ -172,6 +172,7 @@ def verdict_of(
             *notes,
             *not_compared(plan.contract),
             *second_looks(facts),
+            *(note for one in facts for note in weak_witnesses(one)),
         ),
         model_sha256=b,
         environment=environment(plan.settings, PACKAGES),
