@@ -435,6 +435,43 @@ def one_number(array: Array) -> Array:
 
 
 FOLDED = (wide("conv.weight") * channels(gain())).astype(SINGLE)
+
+
+def test_a_weight_that_equals_what_it_is_computed_from_is_the_computed_one() -> None:
+    """Weight norm at initialization gives back its direction, up to the rounding of the length. Two programs
+    round it to neighbours, and one of them hits the direction's own numbers."""
+    raw = {"w.parametrizations.weight.original1": TENSORS["conv.weight"]}
+    computed = wide("conv.weight") * channels(1 + 2e-8 * RANDOM.uniform(-1, 1, 16))
+    by_pytorch = np.nextafter(TENSORS["conv.weight"], SINGLE(9))
+    table = Source("what _weight_norm makes of no input", computed, by_pytorch, True)
+    known = Known(Weights(raw, {}), lambda: Recorded((table,)))
+    proven = prove(known, folded=TENSORS["conv.weight"], **raw)
+    np.testing.assert_array_equal(proven.exact["folded"], computed)
+    # Under its own name it is the tensor itself.
+    assert list(proven.exact) == ["folded"]
+
+
+FILLED = Source("what scalar_tensor makes of no input", np.array(-np.inf), np.array(-np.inf, SINGLE), True)
+CAUSAL = np.triu(np.full((5, 5), -np.inf), 1)
+MASK = Source("what masked_fill makes of no input", CAUSAL, CAUSAL.astype(SINGLE), True)
+MASKED = Known(Weights(TENSORS, {}), lambda: Recorded((FILLED, MASK)))
+
+
+def test_an_infinite_number_is_proven_by_an_equal_one() -> None:
+    held = {"mask": MASK.single, "fill": FILLED.single}
+    proven = prove(MASKED, **held)
+    assert not proven.unproven
+    for name, array in held.items():
+        np.testing.assert_array_equal(proven.exact.get(name, array), array)
+
+
+def test_a_finite_number_is_not_proven_by_an_infinite_one() -> None:
+    """A mask's -inf is in many models, and it is as far from any finite number as can be."""
+    finite = np.where(np.isinf(MASK.single), drawn(5, 5), 0)
+    (scale, whole) = prove(MASKED, scale=np.array(0.7318264539, SINGLE), whole=finite).unproven
+    assert (scale.name, whole.name) == ("scale", "whole")
+
+
 DAMAGED = [
     pytest.param(
         one_number(TENSORS["plain.weight"]),

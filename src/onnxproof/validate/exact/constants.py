@@ -104,7 +104,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     UnreadableError if external data cannot be read.
     """
     prover = _Prover(known)
-    may = replaceable(graph)
+    replaceable = _replaceable(graph)
     exact: dict[str, Array] = {}
     origins: dict[str, Origin] = {}
     unproven: dict[str, Unproven] = {}
@@ -115,7 +115,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             values = _readable(stored.array(file))
             match = prover.match(stored.name, values)
             rounded = match is not None and match.exact is not None and match.roundings > 0
-            if match is None or (rounded and stored.name not in may):
+            if match is None or (rounded and stored.name not in replaceable):
                 unproven[stored.name] = _unproven(stored, values, known)
                 continue
             if rounded and match.exact is not None:
@@ -125,7 +125,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     return Proven(exact, origins, tuple(unproven.values()), _attributes(graph, prover))
 
 
-def replaceable(graph: OnnxGraph) -> frozenset[str]:
+def _replaceable(graph: OnnxGraph) -> frozenset[str]:
     """The names of constants that can be given another value: those that mean one dense tensor.
 
     Branches and functions may use one name for several constants.
@@ -181,19 +181,22 @@ class _Prover:
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
 
     def scalar(self, value: float) -> Scalar | None:
-        """The number that a float32 attribute was rounded from, or computed from in float32, as the factor of
-        a fused product is."""
-        return written(value, np.dtype(np.float32)) or computed(value, SCALAR_ROUNDINGS * SINGLE)
+        """The number that a float32 attribute was rounded from."""
+        return written(value, np.dtype(np.float32))
 
     def _stored(self, name: str, values: Array) -> Match | None:
-        """The checkpoint's own numbers. A single number counts only under its own name."""
+        """The checkpoint's own numbers. A single number counts only under its own name.
+
+        Numbers that equal a tensor from which PyTorch computes a weight may be that weight as another program
+        rounded it. What the run computed goes first.
+        """
         known = self._known
         if values.size == 1 and name not in known.weights.tensors:
             return None
         match = whole(name, values, known.stored)
         if match is None or name in match.names or not any(map(is_raw, match.names)):
             return match
-        return self._recorded(name, values) or match
+        return self._recorded(name, values) or self._table(values) or match
 
     def _rounding(self, values: Array) -> float:
         """How far one rounding moves a number that was computed for a constant. Half precision counts only if
@@ -262,13 +265,17 @@ class _Prover:
             or computed(value, SCALAR_ROUNDINGS * SINGLE)
         )
 
+    def _table(self, values: Array) -> Match | None:
+        """A whole tensor that the run computed, within roundings."""
+        return table_of(values, self._known.tables.by_size.get(values.size, ()), self._rounding(values))
+
     def _computed(self, name: str, values: Array) -> Match | None:
         """What the run computed, within roundings; its slices; what is scaled by it."""
         known = self._known
         tables: Pool = known.tables
         rounding = self._rounding(values)
         return (
-            table_of(values, tables.by_size.get(values.size, ()), rounding)
+            self._table(values)
             or (vector_of(values, known, rounding) if values.size > 1 else None)
             or folded(name, values, known, known.stored, rounding)
             or folded(name, values, known, tables, rounding)

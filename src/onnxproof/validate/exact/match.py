@@ -58,7 +58,8 @@ def roundings_of(
     """The largest distance of a number from the exact one, in roundings of the size of its terms.
 
     ``terms`` is the size of what was added up for each number, or None if nothing was. Infinite if the
-    distance is more than ``limit`` anywhere. A number that was rounded once is at most 1 away.
+    distance is more than ``limit`` anywhere, or if an infinite number is not the same in both. A number that
+    was rounded once is at most 1 away.
     """
     flat, wanted = values.reshape(-1), exact.reshape(-1)
     sizes = None if terms is None else np.broadcast_to(terms, exact.shape).reshape(-1)
@@ -66,12 +67,14 @@ def roundings_of(
     for start in range(0, flat.size, CHUNK):
         part = slice(start, start + CHUNK)
         size = np.abs(wanted[part]) if sizes is None else sizes[part]
-        error = np.abs(np.subtract(flat[part], wanted[part], dtype=np.float64))
-        near = error <= limit * rounding * size + TINY
+        with np.errstate(invalid="ignore"):  # the difference of two infinities, which are compared below
+            error = np.abs(np.subtract(flat[part], wanted[part], dtype=np.float64))
+            near = (error <= limit * rounding * size + TINY) & np.isfinite(wanted[part])
         if not near.all():
             near |= (flat[part] == wanted[part]) | (np.isnan(flat[part]) & np.isnan(wanted[part]))
             if not near.all():
                 return np.inf
-        share = np.divide(error, size, out=np.zeros_like(error), where=size > TINY / rounding)
-        largest = max(largest, float(np.nanmax(share)))
+        counted = np.isfinite(error) & (size > TINY / rounding)
+        share = np.divide(error, size, out=np.zeros_like(error), where=counted)
+        largest = max(largest, float(share.max()))
     return largest / rounding
