@@ -8,7 +8,11 @@ from onnxproof.validate.legs.leg import Leg
 
 
 def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]:
-    """How the file's inputs and outputs differ from the declared ones: names, dtypes, ranks, frozen axes."""
+    """How the file's inputs and outputs differ from the declared ones: names, dtypes, ranks, frozen axes.
+
+    An output's axis of a fixed size may be declared without one, as TorchScript does where it loses track of
+    sizes. Every case shows what the size is.
+    """
     dims = {dim.name: dim for dim in contract.dims}
     differences = []
     for kind, specs, ports in (
@@ -34,6 +38,7 @@ def _axis_difference(kind: str, name: str, axis: int | str, size: Any, dims: dic
     frozen = isinstance(axis, str) and isinstance(size, int) and not (axis in dims and dims[axis].fixed)
     if frozen:
         return [f"the axis {axis} of {kind} {name} is declared dynamic but frozen at {size}"]
-    if isinstance(axis, int) and size != axis:
+    untold = kind == "output" and not isinstance(size, int)
+    if isinstance(axis, int) and size != axis and not untold:
         return [f"an axis of {kind} {name} is {size}; expected {axis}"]
     return []
