@@ -58,10 +58,15 @@ def main() -> None:
     kept = kept_rows(arguments.cache)
     with ThreadPoolExecutor(arguments.processes) as pool:
         rows = list(pool.map(lambda name: row_of(name, kept[name], arguments.limit), arguments.only))
-    text = "\n".join((*summary(rows), "", *table(rows), "", *misses(rows)))
+    text = text_of(rows)
     print(text)
     if arguments.write:
         write(text)
+
+
+def text_of(rows: Sequence[Row]) -> str:
+    """What the page says of the rows."""
+    return "\n".join((*summary(rows), "", *table(rows), "", *misses(rows)))
 
 
 def kept_rows(folder: Path) -> dict[str, Path]:

@@ -2,9 +2,13 @@
 
 Every model of ``soundness/subjects.py`` is exported in all ways of ``soundness/healthy.py``, and damaged in
 all ways of ``soundness/faults``. Each file goes before our verdict and before the rules of the tools in use
-(``soundness/peers.py``), on the same inputs; what a fault really changes is measured in float64. Prints the
-tables, and with --write puts them and the plot into ``soundness/README.md``, and the summary into the
-project's README.
+(``soundness/peers.py``), on the same inputs; what a fault really changes is measured in float64. So are the
+architectures of other libraries (``soundness/elsewhere``), before our verdict alone, and the faults that
+others reported (``reported.py``).
+
+Prints the tables, and with --write puts them and the plots into ``soundness/README.md`` and
+``soundness/REPORTED.md``, and the summary into the project's README. With --resume, a run that was stopped
+goes on where it was.
 """
 
 import argparse
@@ -14,76 +18,159 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import reported
 import torch
+from soundness.elsewhere import report as elsewhere
+from soundness.elsewhere.catalogue import ARCHITECTURES
+from soundness.elsewhere.catalogue import BY_NAME as ARCHITECTURE
+from soundness.elsewhere.measure import FileRow, file_rows
 from soundness.faults import FAULTS
 from soundness.measure import Row, fault_rows, healthy_rows
 from soundness.report import by_healthy, by_kind, figures, plot, rules, summary
+from soundness.reported import FAULTS as REPORTED
 from soundness.subjects import BY_NAME, SUBJECTS
 
 README = Path(__file__).parent / "soundness" / "README.md"
 FRONT = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PLOT = "![The measured ratio over the true effect; how often each tool is wrong](soundness.png)"
+HISTOGRAM = "![How far healthy files part from their networks; what the faults change](elsewhere.png)"
 PROCESSES = 2
-POPULATIONS = ("healthy", "fault")
+
+NAMES = {
+    "healthy": [subject.name for subject in SUBJECTS],
+    "fault": [subject.name for subject in SUBJECTS],
+    "elsewhere": [architecture.name for architecture in ARCHITECTURES],
+    "reported": [fault.name for fault in REPORTED],
+}
+"""The populations, and the names of what is measured in each."""
+
+Task = tuple[str, str]
+"""A population and a name."""
 
 
-def measure(population: str, subject: str) -> tuple[list[Row], float]:
-    """All rows of one subject in one population, and the seconds that they took."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a task measured: its rows, and the seconds that it took."""
+
+    rows: Sequence[Any]
+    seconds: float
+
+
+def measure(population: str, name: str) -> Done:
+    """Measure one task. The rows of a reported fault are dicts (``reported.py``)."""
     torch.set_num_threads(1)
     start = time.perf_counter()
+    rows: Sequence[Any]
     with TemporaryDirectory() as folder:
-        if population == "healthy":
-            rows = list(healthy_rows(BY_NAME[subject], Path(folder)))
-        else:
-            faults = [fault for fault in FAULTS if fault.subject == subject]
-            rows = list(fault_rows(BY_NAME[subject], faults, Path(folder)))
-    return rows, time.perf_counter() - start
+        match population:
+            case "healthy":
+                rows = list(healthy_rows(BY_NAME[name], Path(folder)))
+            case "fault":
+                faults = [fault for fault in FAULTS if fault.subject == name]
+                rows = list(fault_rows(BY_NAME[name], faults, Path(folder)))
+            case "elsewhere":
+                rows = list(file_rows(ARCHITECTURE[name], Path(folder)))
+            case _:
+                rows = [reported.child(name, reported.LIMIT)]
+    return Done(rows, time.perf_counter() - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [subject.name for subject in SUBJECTS]
-    parser.add_argument("--subjects", nargs="+", choices=names, default=names)
-    parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=POPULATIONS)
+    known = sorted({name for names in NAMES.values() for name in names})
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=known, default=known)
+    parser.add_argument("--populations", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--rows", type=Path, help="a file to write all rows into, as JSON")
     parser.add_argument("--resume", type=Path, help="a folder that keeps what is measured; go on from there")
-    parser.add_argument("--read", type=Path, help="such a file, to be shown in place of measuring")
-    parser.add_argument("--write", action="store_true", help="put tables and plot into the READMEs")
+    parser.add_argument("--write", action="store_true", help="put tables and plots into the pages")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    if arguments.read is not None:
-        document = json.loads(arguments.read.read_text(encoding="utf-8"))
-        minutes, rows = document["minutes"], [Row(**row) for row in document["rows"]]
-    else:
-        start = time.perf_counter()
-        tasks = [(population, name) for name in arguments.subjects for population in arguments.populations]
-        rows = gather(tasks, arguments.processes, arguments.resume)
-        minutes = (time.perf_counter() - start) / 60
+    tasks = [
+        (population, name)
+        for population in arguments.populations
+        for name in NAMES[population]
+        if name in arguments.only
+    ]
+    done = gather(tasks, arguments.processes, arguments.resume)
+    minutes = sum(one.seconds for one in done.values()) / 60
+
+    def rows_of(*populations: str) -> list[Any]:
+        return [row for task in tasks if task[0] in populations for row in done[task].rows]
+
+    own, foreign, told = rows_of("healthy", "fault"), rows_of("elsewhere"), rows_of("reported")
     if arguments.rows is not None:
-        document = {"minutes": minutes, "rows": [asdict(row) for row in rows]}
+        document = {
+            "minutes": minutes,
+            "rows": [asdict(row) for row in own],
+            "elsewhere": [asdict(row) for row in foreign],
+            "reported": told,
+        }
         arguments.rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    text = f"{minutes:.0f} minutes of one core, in {PROCESSES} processes.\n\n"
+    front = []
+    if own:
+        text += own_text(own)
+        front += [*summary(own), ""]
+    if foreign:
+        text += "\n\n" + foreign_text(foreign)
+        front += elsewhere.summary(foreign)
+    print(text)
+    if told:
+        print(reported.text_of(told))
+    if arguments.write:
+        write_all(text, "\n".join(front).rstrip(), own, foreign, told)
+
+
+def write_all(
+    text: str, front: str, own: Sequence[Row], foreign: Sequence[FileRow], told: Sequence[Any]
+) -> None:
+    """Put everything into its page. Only a run of all populations is written."""
+    if not (own and foreign and told):
+        raise SystemExit("--write needs all populations: leave --populations out")
+    write(text, README)
+    write(front, FRONT)
+    reported.write(reported.text_of(told))
+    plot(own, README.with_name("soundness.png"))
+    elsewhere.plot(foreign, README.with_name("elsewhere.png"))
+
+
+def own_text(rows: Sequence[Row]) -> str:
+    """What the page says of our own models."""
     short = "\n".join((*(f"- {line}" for line in figures(rows)), "", *summary(rows)))
     tables = {"Tools": rules(), "Healthy files": by_healthy(rows), "Planted faults": by_kind(rows)}
-    long = "\n\n".join("\n".join((f"### {title}", "", *lines)) for title, lines in tables.items())
-    text = f"In {minutes:.0f} minutes, with {PROCESSES} processes.\n\n{short}\n\n{PLOT}\n\n{long}"
-    print(text)
-    if arguments.write:
-        write(text, README)
-        write("\n".join(summary(rows)), FRONT)
-        plot(rows, README.with_name("soundness.png"))
+    return f"{short}\n\n{PLOT}\n\n{sections(tables)}"
 
 
-def gather(tasks: Sequence[tuple[str, str]], processes: int, kept: Path | None) -> list[Row]:
-    """The rows of all tasks, in the order of the tasks. Those that ``kept`` has are not measured again."""
+def foreign_text(rows: Sequence[FileRow]) -> str:
+    """What the page says of other libraries' architectures."""
+    short = "\n".join(f"- {line}" for line in elsewhere.figures(rows))
+    tables = {
+        "Healthy files of other libraries": elsewhere.by_library(rows),
+        "Faults in them, by effect": elsewhere.by_effect(rows),
+        "Faults in them, by kind": elsewhere.by_kind(rows),
+        "Architectures": elsewhere.by_architecture(rows),
+        "Not exported": elsewhere.not_exported(rows),
+    }
+    return f"### Other libraries\n\n{short}\n\n{HISTOGRAM}\n\n{sections(tables)}"
+
+
+def sections(tables: dict[str, Any]) -> str:
+    """Tables under their titles."""
+    return "\n\n".join("\n".join((f"### {title}", "", *lines)) for title, lines in tables.items())
+
+
+def gather(tasks: Sequence[Task], processes: int, kept: Path | None) -> dict[Task, Done]:
+    """What all tasks measured. Those that ``kept`` has are not measured again."""
     done = {} if kept is None else {task: read(task, kept) for task in tasks if place(task, kept).is_file()}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(measure, *task): task for task in tasks if task not in done}
@@ -91,24 +178,34 @@ def gather(tasks: Sequence[tuple[str, str]], processes: int, kept: Path | None) 
             task = waiting[future]
             if future.exception() is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
-            done[task], seconds = future.result()
+            done[task] = future.result()
             if kept is not None:
-                kept.mkdir(parents=True, exist_ok=True)
-                document = json.dumps([asdict(row) for row in done[task]])
-                place(task, kept).write_text(document, encoding="utf-8")
-            told = f"{len(done)} of {len(tasks)}: {' '.join(task)}, {len(done[task])} rows, {seconds:.0f} s"
-            print(told, file=sys.stderr, flush=True)
-    return [row for task in tasks for row in done[task]]
+                keep(done[task], place(task, kept))
+            told = f"{len(done[task].rows)} rows, {done[task].seconds:.0f} s"
+            print(f"{len(done)} of {len(tasks)}: {' '.join(task)}, {told}", file=sys.stderr, flush=True)
+    return done
 
 
-def place(task: tuple[str, str], kept: Path) -> Path:
+def place(task: Task, kept: Path) -> Path:
     """Where the rows of a task are kept."""
     return kept / f"{'-'.join(task)}.json"
 
 
-def read(task: tuple[str, str], kept: Path) -> list[Row]:
-    """The rows of a task that were measured before."""
-    return [Row(**row) for row in json.loads(place(task, kept).read_text(encoding="utf-8"))]
+def keep(done: Done, file: Path) -> None:
+    """Write what a task measured."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row if isinstance(row, dict) else asdict(row) for row in done.rows]
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps({"seconds": done.seconds, "rows": rows}), encoding="utf-8")
+    part.replace(file)
+
+
+def read(task: Task, kept: Path) -> Done:
+    """What a task measured before. Older runs kept the rows alone."""
+    document = json.loads(place(task, kept).read_text(encoding="utf-8"))
+    rows, seconds = (document, 0.0) if isinstance(document, list) else (document["rows"], document["seconds"])
+    kinds: dict[str, Any] = {"elsewhere": FileRow, "reported": dict}
+    return Done([kinds.get(task[0], Row)(**row) for row in rows], seconds)
 
 
 def write(text: str, file: Path) -> None:

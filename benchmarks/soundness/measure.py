@@ -1,15 +1,13 @@
 """Put one subject's healthy exports and planted faults before our verdict, the peers and float64."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
+from soundness.effect import Effects, answer
 from soundness.fault import Fault
 from soundness.healthy import LEVELS, THREADS, variants
 from soundness.peers import PEERS
@@ -18,10 +16,8 @@ from soundness.subjects import Subject
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.job import Job
 from onnxproof.pipeline import plan_of, settings_of
-from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
-from onnxproof.validate.legs.leg import GRAPH, Arrays
+from onnxproof.validate.cases import materialise
+from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.measure import Measurement
@@ -30,9 +26,6 @@ from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 
-FLIPPED = 0.01
-"""The share of labels, in float64, from which on a fault changes them, and not a number that tips a few."""
-
 SELDOM = (
     "NaN on one input in so many",
     "NaN on a picture of one colour",
@@ -40,8 +33,6 @@ SELDOM = (
     "wrong where nothing is detected",
 )
 """Faults that act on few inputs, and count as changing the function where no case shows it."""
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +94,8 @@ def healthy_rows(
                     f"{facts.leg}, {threads} threads",
                     "fail" if alarms else "pass",
                     tuple(sorted({check.name for check in alarms})),
-                    _largest(facts.fields, "ratio_rms"),
-                    _largest(facts.fields, "ratio_max"),
+                    largest(facts.fields, "ratio_rms"),
+                    largest(facts.fields, "ratio_max"),
                     _function(verdict),
                     None,
                     asked[file] if facts.leg == "ort-cpu" and threads == 1 else {},
@@ -125,7 +116,7 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         place = folder / str(number)
         place.mkdir()
         planted.append((fault, fault.plant(proto, place)))
-    loading = [file for _, file in planted if _loads(file, job)]
+    loading = [file for _, file in planted if loads(file, job.validation.providers)]
     files = [base, *loading]
     judged = validate_files(
         model, files, plan_of(job, model), opset=job.export.opset, target=job.export.target
@@ -135,7 +126,7 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         reasons = [check for check in verdicts[base].checks if check.status in ("fail", "error")]
         raise AssertionError(f"the healthy file of {subject.name} fails: {reasons}")
     asked = peers_say(model, job, files, base)
-    effects = _Effects(model, plan_of(job, model).cases, base, verdicts[base].facts[0].fields)
+    effects = Effects(model, plan_of(job, model).cases, base, verdicts[base].facts[0].fields)
     for fault, file in planted:
         if file not in verdicts:
             nobody = {peer.name: False for peer in PEERS}
@@ -158,7 +149,7 @@ def _fault_row(
     effect: float,
     peers: Mapping[str, bool],
 ) -> Row:
-    ratios = (_largest(fields, "ratio_rms"), _largest(fields, "ratio_max"))
+    ratios = (largest(fields, "ratio_rms"), largest(fields, "ratio_max"))
     measured = (*ratios, function, effect)
     return Row("fault", fault.subject, fault.kind, fault.severity, verdict, failed, *measured, peers)
 
@@ -168,15 +159,17 @@ def _function(verdict: Verdict) -> float:
     return max((measured.ratio_rms for measured in fields if measured.count), default=math.nan)
 
 
-def _loads(file: Path, job: Job) -> bool:
+def loads(file: Path, providers: Sequence[str]) -> bool:
+    """Whether ONNX Runtime takes the file."""
     try:
-        OrtLeg(file, job.validation.providers, 1)
+        OrtLeg(file, providers, 1)
     except ModelFileError:
         return False
     return True
 
 
-def _largest(fields: Sequence[Measurement], ratio: str) -> float:
+def largest(fields: Sequence[Measurement], ratio: str) -> float:
+    """The largest of a ratio over the fields that were compared; NaN if none was."""
     values = [getattr(measured, ratio) for measured in fields if measured.count or measured.nonfinite]
     return max(values, default=math.nan)
 
@@ -193,85 +186,9 @@ def peers_say(
         wanted = reference.run(arrays).outputs
         from_base = legs[base].run(arrays).outputs
         for file in files:
-            found = _answer(legs[file], arrays)
+            found = answer(legs[file], arrays)
             for peer in PEERS:
                 if said[file][peer.name]:
                     against = wanted if peer.against == "torch" else from_base
                     said[file][peer.name] = found is not None and peer.accepts(against, found)
     return said
-
-
-def _answer(leg: OrtLeg, arrays: Arrays) -> Arrays | None:
-    try:
-        return leg.run(arrays).outputs
-    except Exception:  # noqa: BLE001
-        # ONNX Runtime's exceptions have no common public base below Exception.
-        return None
-
-
-class _Effects:
-    """What files change in float64 against the healthy one, field by field."""
-
-    def __init__(
-        self, model: WrappedModel, cases: Sequence[Case], base: Path, floors: Sequence[Measurement]
-    ) -> None:
-        self._model = model
-        self._inputs = [materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases]
-        self._base = onnx.load(base)
-        exact = ExactGraph(self._base)
-        self._wanted = [exact.run(arrays) for arrays in self._inputs]
-        self._floors = {measured.name: measured.floor_rms for measured in floors}
-
-    def of(self, file: Path) -> float:
-        """The effect as ``Row`` means it."""
-        proto = onnx.load(file)
-        if _told(proto) != _told(self._base) or _ports(proto) != _ports(self._base):
-            return math.inf
-        exact = ExactGraph(file)
-        leg = OrtLeg(file, ["CPUExecutionProvider"], 1)
-        squares: dict[str, float] = {}
-        counts: dict[str, int] = {}
-        flips, labels = 0, 0
-        for arrays, wanted in zip(self._inputs, self._wanted, strict=True):
-            try:
-                found = exact.run(arrays)
-            except NotRunnableError:
-                if _answer(leg, arrays) is not None:
-                    raise
-                return math.inf
-            for field in self._model.contract.fields:
-                a, b = wanted[field.output], found[field.output]
-                if a.shape != b.shape:
-                    return math.inf
-                a, b = (value[..., field.channels] if value.ndim else value for value in (a, b))
-                if field.kind == "label":
-                    flips, labels = flips + int((a != b).sum()), labels + a.size
-                    continue
-                same = (a == b) | (np.isnan(a) & np.isnan(b))
-                with np.errstate(invalid="ignore"):
-                    change = np.where(same, 0, np.subtract(b, a, dtype=np.float64))
-                if not np.isfinite(change).all():
-                    return math.inf
-                squares[field.name] = squares.get(field.name, 0) + float((change**2).sum())
-                counts[field.name] = counts.get(field.name, 0) + change.size
-        effect = max(
-            (
-                math.sqrt(squares[name] / max(counts[name], 1)) / self._floors[name]
-                for name in squares
-                if name in self._floors
-            ),
-            default=0.0,
-        )
-        relabelled = flips > 0 if effect == 0 else flips > FLIPPED * labels
-        return math.inf if relabelled else effect
-
-
-def _told(proto: onnx.ModelProto) -> Any:
-    text = next((entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY), "null")
-    return json.loads(text)
-
-
-def _ports(proto: onnx.ModelProto) -> list[tuple[str, int]]:
-    return [
-        (port.name, port.type.tensor_type.elem_type) for port in (*proto.graph.input, *proto.graph.output)
-    ]

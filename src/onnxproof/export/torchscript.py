@@ -56,7 +56,7 @@ def with_torchscript(
         with (
             quiet(),
             tracer_warnings() as warned,
-            _no_graph_dump(),
+            no_graph_dump(),
             torch.no_grad(),
             outputs_apart(module),
             scratch_folder() as folder,
@@ -102,7 +102,7 @@ def tracer_warnings() -> Iterator[list[Warned]]:
 
 
 @contextlib.contextmanager
-def _no_graph_dump() -> Iterator[None]:
+def no_graph_dump() -> Iterator[None]:
     """Keep the TorchScript exporter from switching on the log into which it dumps the graph when it fails.
 
     The exporter means to switch on the log only if it was on before. But it tests the function that tells

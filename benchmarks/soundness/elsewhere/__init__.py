@@ -1,0 +1,1 @@
+"""Architectures of other libraries: small, seeded, exported by us and without us."""
