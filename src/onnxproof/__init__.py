@@ -70,7 +70,13 @@ def _by_checkpoint(*arguments: Any, **options: Any) -> Any:
     return importlib.import_module("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
 
 
-_GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint}}
+def _by_graphs(*arguments: Any, **options: Any) -> Any:
+    """``compare_by_graphs``. It imports torch, so it is imported when a comparison needs it."""
+    linked = importlib.import_module("onnxproof.validate.pair.linked")
+    return linked.compare_by_graphs(*arguments, **options)
+
+
+_GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint, "by_graphs": _by_graphs}}
 """Arguments that the package passes to its functions: only it may import lazily."""
 
 

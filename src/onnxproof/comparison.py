@@ -13,7 +13,8 @@ from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import BundleFolder, look_at, model_at
 from onnxproof.validate.cases import Effort
-from onnxproof.validate.pair import compare_alone
+from onnxproof.validate.legs.file_a import NotEvaluatedError
+from onnxproof.validate.pair.alone import compare_alone
 from onnxproof.validate.trial import Settings
 from onnxproof.validate.verdict import Verdict
 
@@ -43,6 +44,26 @@ class ByCheckpoint(Protocol):
     ) -> Verdict: ...
 
 
+class ByGraphs(Protocol):
+    """Compares two files by their graphs in float64.
+
+    The options are those of ``compare_alone``. ``onnxproof.compare`` passes one that imports torch when it is
+    called.
+    """
+
+    def __call__(
+        self,
+        a: Path,
+        b: Path,
+        settings: Settings,
+        *,
+        dims: Mapping[str, str],
+        inputs: Mapping[str, str],
+        notes: Sequence[str],
+        progress: Progress,
+    ) -> Verdict: ...
+
+
 def without_pytorch(*_files: Any, **_options: Any) -> Verdict:
     """The default ByCheckpoint, for calls that do not go through ``onnxproof.compare``. Always raises."""
     raise CheckpointError("only onnxproof.compare asks a checkpoint")
@@ -67,14 +88,17 @@ def compare(
     threads: int | None = None,
     progress: Progress = silent,
     by_checkpoint: ByCheckpoint = without_pytorch,
+    by_graphs: ByGraphs | None = None,
 ) -> Verdict:
     """Compare the ONNX file ``b`` with the ONNX file ``a``; either may be a bundle.
 
     If ``job`` is given (a job file or a bundle), or ``a`` is a bundle whose checkpoint and torch are at hand,
-    both files are judged by PyTorch. Otherwise ``a`` takes PyTorch's place, and torch is not imported.
-    ``model`` is the module itself, for a job that names no checkpoint. ``checkpoint`` is the checkpoint's
-    present path, if a bundle moved. ``overrides`` change the job, also a bundle's. ``trust`` allows to run
-    the code that a bundle names, and to use a checkpoint that is not the one it was made from.
+    both files are judged by PyTorch. Otherwise ``a`` takes PyTorch's place. Its graph is evaluated in float64
+    with torch's kernels; if torch is not installed, or an operator of ``a`` is not evaluated, runs of ONNX
+    Runtime alone are compared. ``model`` is the module itself, for a job that names no checkpoint.
+    ``checkpoint`` is the checkpoint's present path, if a bundle moved. ``overrides`` change the job, also a
+    bundle's. ``trust`` allows to run the code that a bundle names, and to use a checkpoint that is not the
+    one it was made from.
 
     ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8". ``inputs`` maps inputs of a file
     that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255". ``images`` is a
@@ -121,7 +145,17 @@ def compare(
             why = "".join(f" ({note})" for note in notes)
             raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
     settings = Settings(images=images, effort=effort or "normal", threads=threads or 2)
-    return compare_alone(first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress)
+    reason = "torch is not installed: graphs are evaluated in float64 with it"
+    if by_graphs is not None and importlib.util.find_spec("torch") is not None:
+        try:
+            return by_graphs(
+                first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress
+            )
+        except NotEvaluatedError as error:
+            reason = str(error)
+    return compare_alone(
+        first, second, settings, reason=reason, dims=dims, inputs=inputs, notes=notes, progress=progress
+    )
 
 
 def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:

@@ -27,8 +27,7 @@ from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING
-from onnxproof.validate.legs.pytorch import torch_truth
-from onnxproof.validate.pair import compare_by_oracle
+from onnxproof.validate.pair.linked import compare_by_oracle
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
@@ -326,8 +325,8 @@ def compare_by_checkpoint(
         settings = replace(settings, images=images, folder=Path())
     settings = replace(settings, effort=effort or settings.effort, threads=threads or settings.threads)
     return compare_by_oracle(
+        wrapped,
         with_sizes(wrapped.contract, dims),
-        lambda case: torch_truth(wrapped, case, settings.threads),
         a,
         b,
         settings,

@@ -39,25 +39,35 @@ def save(tmp_path: Path) -> Save:
     return save
 
 
-def test_a_pass_says_the_rule(run: Run, save: Save) -> None:
+def test_a_pass_says_the_rule_and_the_links(run: Run, save: Save) -> None:
     ran = run("compare", save("a"), save("b", operator="Gemm"), *OPTIONS)
     assert ran.returncode == 0, ran
-    assert "B, ort-cpu against A, errors measured from A moved by an ulp" in " ".join(ran.stdout.split())
-    assert "rule two-runs" in ran.stdout
+    said = " ".join(ran.stdout.split())
+    assert "B, ort-cpu against A, errors measured from A's graph in float64" in said
+    assert "function B computes what A computes, to 0 of float32's own error" in said
+    assert "runtime ONNX Runtime errs" in said
+    assert "times what A errs in float32" in said
+    assert "rule graphs" in ran.stdout
     assert "verdict: pass" in ran.stdout
     assert "torch" not in ran.stdout
 
 
 def test_a_fault_is_exit_code_1(run: Run, save: Save) -> None:
-    ran = run("compare", save("a"), save("b", 1.0001), *OPTIONS)
+    ran = run("compare", save("a"), save("b", 1.000002), *OPTIONS)
     assert ran.returncode == 1, ran
-    assert "fail: ratio_rms y" in ran.stdout
+    assert "fail: function y" in ran.stdout
+    said = " ".join(ran.stdout.split())
+    assert "function B does not compute what A computes: they part by" in said
+    assert "constants of B that are not A's: weight ([32, 4]) is weight changed by 2.0e-06" in said
 
 
 def test_json_is_one_document_and_the_folder_holds_it(run: Run, save: Save, tmp_path: Path) -> None:
     ran = run("compare", save("a"), save("b", 1.0001), *OPTIONS, "--json", "--out", tmp_path / "out")
     document = json.loads(ran.stdout)
-    assert (ran.returncode, document["verdict"], document["rule"]) == (1, "fail", "two-runs")
+    assert (ran.returncode, document["verdict"], document["rule"]) == (1, "fail", "graphs")
+    links = {link["link"]: link["status"] for link in document["links"]}
+    assert links == {"function": "fail", "runtime": "pass", "decisions": "skipped"}
+    assert document["function"]["leg"] == "B, onnx-float64"
     assert json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8")) == document
     assert "verdict: fail" in ran.stderr
 
@@ -96,11 +106,11 @@ def test_sizes_that_a_cannot_run_are_exit_code_4(run: Run, save: Save) -> None:
     assert "A itself cannot run" in ran.stderr
 
 
-def test_without_a_job_no_torch_is_imported(save: Save, small_bundle: Path) -> None:
+def test_without_torch_two_runs_of_a_judge(save: Save, small_bundle: Path) -> None:
     code = (
-        "import sys\nfrom onnxproof.cli import main\n"
+        "import sys\nsys.modules['torch'] = None\nfrom onnxproof.cli import main\n"
         "try:\n    main()\n"
-        "finally:\n    print('torch' in sys.modules, 'pydantic' in sys.modules, file=sys.stderr)"
+        "finally:\n    print(sys.modules['torch'], 'pydantic' in sys.modules, file=sys.stderr)"
     )
     small = small_bundle / "model.onnx"
     for a, b, options in ((save("a"), save("b"), OPTIONS), (small, small, ("--effort", "quick"))):
@@ -112,7 +122,12 @@ def test_without_a_job_no_torch_is_imported(save: Save, small_bundle: Path) -> N
             timeout=120,
         )
         assert ran.returncode == 0, ran
-        assert ran.stderr.splitlines()[-1] == "False False"
+        assert ran.stderr.splitlines()[-1] == "None False"
+        said = " ".join(ran.stdout.split())
+        assert "B, ort-cpu against A, errors measured from A moved by an ulp" in said
+        assert "rule two-runs" in said
+        assert "function not shown: torch is not installed" in said
+        assert "verdict: pass" in said
 
 
 def test_a_job_judges_both(run: Run, small_job: Path, small_bundle: Path) -> None:
@@ -122,6 +137,8 @@ def test_a_job_judges_both(run: Run, small_job: Path, small_bundle: Path) -> Non
     document = json.loads(ran.stdout)
     assert document["rule"] == "oracle"
     assert document["baseline"]["verdict"] == "pass"
+    for links in (document["links"], document["baseline"]["links"]):
+        assert [link["status"] for link in links] == ["pass", "pass", "pass"]
     assert any("B's rms error over A's own: box_xy 1," in note for note in document["notes"])
     assert {entry["leg"] for entry in document["measurements"]} == {"B, ort-cpu"}
 
@@ -135,13 +152,14 @@ def test_a_bundle_brings_its_checkpoint_and_its_lone_file_does_not(
     values = numpy_helper.to_array(tensor) * np.float32(1.001)
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     onnx.save(damaged, tmp_path / "damaged.onnx")
-    for source, rule in ((small_bundle, "oracle"), (model, "two-runs")):
+    for source, rule in ((small_bundle, "oracle"), (model, "graphs")):
         ran = run(
             "compare", source, tmp_path / "damaged.onnx", "--effort", "quick", "--threads", "1", "--json"
         )
         document = json.loads(ran.stdout)
         assert (ran.returncode, document["rule"]) == (1, rule), ran.stderr
-        assert "ratio_rms" in {check["name"] for check in document["checks"] if check["status"] == "fail"}
+        assert "function" in {check["name"] for check in document["checks"] if check["status"] == "fail"}
+        assert document["links"][0]["status"] == "fail"
 
 
 def test_a_broken_a_is_told_by_its_checkpoint_alone(

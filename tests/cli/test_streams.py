@@ -87,6 +87,7 @@ def test_export_without_a_verdict_says_so(run: Run, small_job: Path, tmp_path: P
     assert not (tmp_path / "small" / "parity.json").exists()
 
 
+@pytest.mark.slow
 def test_a_quiet_command_says_nothing(run: Run, small_job: Path, small_bundle: Path, tmp_path: Path) -> None:
     """Its exit code tells the verdict; with --json the document is printed alone."""
     small = [part for dim in ("batch=1", "height=64", "width=64") for part in ("--set", f"dims.{dim}")]
@@ -130,6 +131,7 @@ def test_a_terminal_of_80_columns_breaks_no_word(small_bundle: Path) -> None:
     assert len(lines) > len(piped.splitlines())
 
 
+@pytest.mark.slow
 def test_an_old_encoding_is_no_traceback(small_bundle: Path, tmp_path: Path) -> None:
     """And JSON stays JSON, and the same document."""
     model = onnx.load(small_bundle / "model.onnx")

@@ -73,6 +73,7 @@ def test_the_module_that_is_said_to_export_it_names_it(name: str, module: str) -
     assert spelt_out or put_together
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "overrides"), EXPORTED_HERE.items(), ids=EXPORTED_HERE)
 def test_the_configs_that_no_other_test_exports_pass(
     name: str, overrides: tuple[str, ...], tmp_path: Path

@@ -90,9 +90,10 @@ def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp
     a = exported(name)
     healthy = compare(name, a, exported(name, *UNFOLDED))
     assert healthy.passed, healthy.checks
-    assert pairing(healthy).rule == "two-runs"
-    fault = compare(name, a, damaged(a, tmp_path / "b.onnx"))
-    assert "ratio_rms" in failed(fault), fault.checks
+    assert pairing(healthy).rule == "graphs"
+    assert [link.status for link in healthy.links[:2]] == ["pass", "pass"]
+    fault = compare(name, a, damaged(a, tmp_path / "b.onnx", 1.000001))
+    assert failed(fault) == {"function"}, fault.checks
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_nms_in_the_graph_is_compared_row_by_row(exported: Any, tmp_path: Path) 
     assert facts.decisions.matched > 5
     assert not facts.decisions.defects
     broken = compare("digits-maskrcnn", a, damaged(a, tmp_path / "b.onnx", 1.1))
-    assert {"decisions", "ratio_rms"} <= failed(broken)
+    assert {"decisions", "function"} <= failed(broken)
 
 
 def test_a_mask_flips_only_where_the_softmax_in_the_file_is_not_sure(exported: Any, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_bundle_without_a_checkpoint_needs_its_module(tmp_path: Path) -> None:
     ).path
     b = damaged(bundle / "model.onnx", tmp_path / "b.onnx")
     alone = onnxproof.compare(bundle, b, threads=1)
-    assert (pairing(alone).rule, alone.status) == ("two-runs", "fail")
+    assert (pairing(alone).rule, alone.status) == ("graphs", "fail")
     assert any("the module that it exported is not given" in note for note in alone.notes)
     told = onnxproof.compare(bundle, b, model=module, threads=1)
     assert (pairing(told).rule, told.status) == ("oracle", "fail")
@@ -192,5 +193,5 @@ def test_a_lost_checkpoint_leaves_a_to_judge(exported: Any, tmp_path: Path) -> N
     (moved / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
     (moved / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes())
     verdict = onnxproof.compare(moved, bundle, effort="quick", threads=1)
-    assert (pairing(verdict).rule, verdict.status) == ("two-runs", "pass")
+    assert (pairing(verdict).rule, verdict.status) == ("graphs", "pass")
     assert any("cannot be used" in note for note in verdict.notes)

@@ -57,6 +57,7 @@ def dataset_check(verdict: Verdict) -> Check:
     return check
 
 
+@pytest.mark.slow
 def test_the_detectors_map_is_the_same_in_both_legs(yolox: Bundle) -> None:
     verdict = verdict_of(yolox)
     assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
@@ -135,7 +136,8 @@ def biases_moved(graph: onnx.GraphProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(values - np.float32(1), tensor.name))
 
 
-@pytest.mark.parametrize("damage", [classes_permuted, pytest.param(biases_moved, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [classes_permuted, biases_moved])
 def test_a_damaged_file_has_another_map_and_fails(
     yolox: Bundle, damage: Callable[[onnx.GraphProto], None], tmp_path: Path
 ) -> None:

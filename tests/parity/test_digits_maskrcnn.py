@@ -69,6 +69,7 @@ def test_a_request_is_answered_with_polygons(bundle: Bundle) -> None:
     assert bad.error
 
 
+@pytest.mark.slow
 def test_a_weight_of_the_mask_head_moved_fails_in_the_masks_alone(bundle: Bundle, tmp_path: Path) -> None:
     proto = onnx.load(bundle.path / "model.onnx")
     tensor = next(

@@ -166,7 +166,7 @@ def test_capture_avoids_the_sizes_that_torch_export_takes_for_constants() -> Non
     assert len(set(sizes.values())) == 3
 
 
-@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+@pytest.mark.parametrize("exporter", [pytest.param("torch.export", marks=pytest.mark.slow), "torchscript"])
 def test_the_files_axes_are_the_jobs(exporter: str) -> None:
     job = load_job(CONFIGS / "digits-yolox.toml", (*FAST, f"export.exporter={exporter}"))
     model, _ = build_model(job)
@@ -243,6 +243,7 @@ def exported_with_a_fault(
     )
 
 
+@pytest.mark.slow
 def test_a_simplifier_that_changes_the_function_below_float32s_noise_is_dropped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ def test_a_simplifier_that_changes_the_function_below_float32s_noise_is_dropped(
     assert any("the simplified graph did worse (function" in note for note in bundle.verdict.notes)
 
 
+@pytest.mark.slow
 def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -272,6 +274,7 @@ def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
     assert any("fails the function link before it is simplified" in note for note in verdict.notes)
 
 
+@pytest.mark.slow
 def test_barracuda_job_is_documented_operators_only_and_decoding_is_not(tmp_path: Path) -> None:
     config = CONFIGS / "digits-yolox-barracuda.toml"
     small = FAST[:3]

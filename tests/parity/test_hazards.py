@@ -70,7 +70,12 @@ def make(name: str, *overrides: str) -> Export:
     [
         pytest.param("digits-classifier", (TRACED,), id="folded-by-onnxproof"),
         pytest.param("digits-classifier", (TRACED, *PLAIN), id="folded-by-torchscript"),
-        pytest.param("digits-classifier", ("export.exporter=torch.export", *PLAIN), id="norms-left-to-torch"),
+        pytest.param(
+            "digits-classifier",
+            ("export.exporter=torch.export", *PLAIN),
+            id="norms-left-to-torch",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("digits-yolox", (TRACED,), id="a-detector-with-grids"),
         pytest.param("digits-yolox", (TRACED, *PLAIN), id="a-detector-as-traced"),
         pytest.param("digits-reader", (TRACED, *PLAIN), id="recurrences-with-gates-reordered"),

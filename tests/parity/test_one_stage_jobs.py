@@ -49,13 +49,8 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
 }
 SLOW = pytest.mark.slow
-SHORT = (("ssdlite", "nms"),)
-"""Kinds and layouts that the short run exports."""
-
 EVERY = [
-    pytest.param(kind, layout, marks=() if (kind, layout) in SHORT else SLOW)
-    for layout in LAYOUTS
-    for kind in ("retinanet", "fcos", "ssdlite")
+    pytest.param(kind, layout, marks=SLOW) for layout in LAYOUTS for kind in ("retinanet", "fcos", "ssdlite")
 ]
 
 
@@ -198,7 +193,9 @@ def test_predict_gives_what_torchvision_gives(export: Export, kind: str, layout:
             id="levels-swapped",
             marks=SLOW,
         ),
-        pytest.param("ssdlite", "delta_weights", lambda weights: move(weights, 1), id="delta-weights"),
+        pytest.param(
+            "ssdlite", "delta_weights", lambda weights: move(weights, 1), id="delta-weights", marks=SLOW
+        ),
     ],
 )
 def test_a_manifest_of_other_anchors_predicts_otherwise(
@@ -334,7 +331,7 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             id="another-score-threshold",
             marks=SLOW,
         ),
-        pytest.param("ssdlite", "nms", without_the_best, set(), id="the-best-row-is-dropped"),
+        pytest.param("ssdlite", "nms", without_the_best, set(), id="the-best-row-is-dropped", marks=SLOW),
     ],
 )
 def test_damage_fails_for_its_reason(

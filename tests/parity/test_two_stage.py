@@ -82,6 +82,7 @@ def passed(bundle: Bundle, *, least: int) -> None:
     assert facts.held_back <= facts.rows / 50
 
 
+@pytest.mark.slow
 def test_faster_rcnn_passes_with_dozens_of_detections(faster: tuple[Job, Bundle, Any]) -> None:
     _, bundle, _ = faster
     passed(bundle, least=100)

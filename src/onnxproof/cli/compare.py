@@ -55,8 +55,9 @@ def command(
 ) -> int:
     """Compare the ONNX file B with the ONNX file A: before and after a simplifier, a version bump.
 
-    With --job, or if A is a bundle whose checkpoint is there, both are checked against PyTorch. Otherwise B
-    is compared with A, in units of A's own float error, and torch is not needed.
+    With --job, or if A is a bundle whose checkpoint is there, both are checked against PyTorch. Otherwise A
+    judges B: whether B's graph computes what A's graph computes, both evaluated in float64, and whether ONNX
+    Runtime runs B as well as A. Without torch, runs of ONNX Runtime alone are compared.
     """
     if out is not None:
         check_folder(out)

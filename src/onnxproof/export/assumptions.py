@@ -86,11 +86,11 @@ def _asserted(exported: torch.export.ExportedProgram) -> Iterator[tuple[Any, str
 
 
 def _narrowed(exported: torch.export.ExportedProgram, axes: Mapping[Any, Axis]) -> Iterator[tuple[Any, str]]:
-    """The ranges of sizes that are narrower than declared, as conditions."""
-    for symbol, allowed in exported.range_constraints.items():
-        if symbol not in axes:
+    """The ranges of sizes that are narrower than declared, as conditions, in the inputs' order of axes."""
+    for symbol, axis in axes.items():
+        if symbol not in exported.range_constraints:
             continue
-        dim, factor = axes[symbol].dim, axes[symbol].factor
+        allowed, dim, factor = exported.range_constraints[symbol], axis.dim, axis.factor
         if allowed.lower == allowed.upper and dim.min != dim.max:
             yield sympy.Eq(symbol, allowed.lower), ""
         elif allowed.lower > dim.min // factor or allowed.upper < dim.max // factor:

@@ -21,7 +21,7 @@ LOOKED_CLOSER = 3
 """On how many cases it is measured what rounding alone does."""
 
 BLIND = 1.0
-"""From this limit on the link says nothing: rounding alone does as much as PyTorch's float32 errs."""
+"""From this limit on the link says nothing: rounding alone does as much as the reference errs in float32."""
 
 
 def settle_graphs(trial: Trial, tallies: Sequence[Tally]) -> tuple[Facts, ...]:
@@ -73,10 +73,10 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
         return tuple(skipped)
     policy = replace(EXACT, rounding=facts.rounding)
     checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
-    return (*skipped, *map(_blind, checks))
+    return (*skipped, *(_blind(check, facts.witness) for check in checks))
 
 
-def _blind(check: Check) -> Check:
+def _blind(check: Check, witness: str) -> Check:
     """The check; "skipped" if its limit is so wide that it says nothing, or if too few rows were paired."""
     status: Status = check.status
     if check.name == "held_back" and status == "error":
@@ -86,6 +86,6 @@ def _blind(check: Check) -> Check:
     return replace(
         check,
         status="skipped",
-        reason=f"rounding alone moves it by {check.limit:.3g} times PyTorch's float32 error, since the model "
-        f"decides inside or a constant is not the checkpoint's ({check.reason})",
+        reason=f"rounding alone moves it by {check.limit:.3g} times {witness}'s float32 error, since the "
+        f"model decides inside or a constant is not known ({check.reason})",
     )

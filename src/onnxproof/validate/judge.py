@@ -29,6 +29,9 @@ from onnxproof.validate.verdict import Check, Status
 NOISY = ("ratio_rms", "ratio_max", "flips", "decisions", "rows")
 """The checks whose limits float error itself sets."""
 
+HARDLY = 1e-2
+"""A field that moves by at most this share of its largest value from input to input is weak evidence."""
+
 
 def facts_of(
     tally: Tally,
@@ -53,7 +56,7 @@ def facts_of(
         pictures_named=any(case.picture is not None for case in cases),
         not_run=in_order(tally.not_run, order),
         misshapen=in_order(tally.misshapen, order),
-        fields=tuple(pool.result(order) for pool in tally.pools.errors.values()),
+        fields=tally.pools.measured(order),
         constant_fields=tuple(pool.result(order) for pool in tally.pools.constant.values() if pool.runs),
         labels=tuple(pool.result(order) for pool in tally.pools.labels.values()),
         decisions=decided(tally.decisions),
@@ -150,6 +153,19 @@ def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
     )
 
 
+def weak_witnesses(facts: Facts) -> tuple[str, ...]:
+    """A note that names the fields that hardly move from input to input; empty if all do."""
+    weak = [one for one in facts.fields if one.varied <= HARDLY * one.scale_max]
+    if not weak:
+        return ()
+    most = max((one.varied / one.scale_max for one in weak if one.scale_max > 0), default=0.0)
+    return (
+        f"weak evidence: {', '.join(one.name for one in weak)} moved by at most {most:.1g} of the largest "
+        "value from input to input, as outputs of an untrained model do; errors that depend on the input "
+        "show little",
+    )
+
+
 def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
     """Whether the rows below the job's threshold agree too, since ``predict`` may be given a lower one."""
     reason = f"{rows.matched} rows matched, {rows.tie_count} ties, {rows.defect_count} defects"
@@ -203,7 +219,7 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
     status: Status = "pass" if held.value <= held.limit else "fail"
     if held.check == "function":
         ratios = f"{measured.ratio_rms:.2g} rms, {measured.ratio_max:.2g} max"
-        worst += f"; in ratio to PyTorch's float32 error {ratios}"
+        worst += f"; in ratio to {facts.witness}'s float32 error {ratios}"
     return Check(held.check, status, worst, held.value, held.limit, facts.leg, measured.name)
 
 
@@ -248,8 +264,8 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
     fits = not label.flips or label.largest_margin <= limit
     if fits and label.open > OPEN_LABELS * label.count:
         reason = (
-            f"{label.open} of {label.count} labels are places chosen by scores on which PyTorch's float32 "
-            "and float64 runs decided otherwise: too few are left to compare"
+            f"{label.open} of {label.count} labels are places chosen by scores on which {facts.witness}'s "
+            "float32 and float64 runs decided otherwise: too few are left to compare"
         )
         return Check("compared", "error", reason, leg=facts.leg, field=label.name)
     if not label.flips:

@@ -34,7 +34,9 @@ class Measurement:
 
     ``scale_max`` is the oracle's largest magnitude. ``nonfinite`` counts the elements where the candidate is
     NaN or infinite and neither the oracle nor the reference is, or the other way round. ``heaviest`` are the
-    fewest cases that make up most of the candidate's squared error, the largest share first.
+    fewest cases that make up most of the candidate's squared error, the largest share first. ``varied`` is
+    the most that the oracle's value at one place moves from input to input; it is NaN if no two inputs had
+    the same sizes, or if that was not measured.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Measurement:
     nonfinite: int
     nonfinite_case: str
     heaviest: tuple[str, ...] = ()
+    varied: float = math.nan
 
     @property
     def floor_rms(self) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from onnxproof.counted import Kept, select
 from onnxproof.tensors import Field
-from onnxproof.validate.measure import ErrorPool, LabelMeasurement
+from onnxproof.validate.measure import ErrorPool, LabelMeasurement, Measurement
+from onnxproof.validate.spread import Sizes, Spread
 
 Array = NDArray[Any]
 
@@ -93,6 +94,7 @@ class FieldPools:
     errors: dict[str, ErrorPool] = field(default_factory=dict)
     constant: dict[str, ErrorPool] = field(default_factory=dict)
     labels: dict[str, LabelPool] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for entry in self.fields:
@@ -101,6 +103,7 @@ class FieldPools:
             else:
                 self.errors[entry.name] = ErrorPool(entry.name, entry.unit)
                 self.constant[entry.name] = ErrorPool(entry.name, entry.unit)
+                self.spreads[entry.name] = Spread()
 
     def add(
         self,
@@ -112,13 +115,14 @@ class FieldPools:
         *,
         stated: Mapping[str, Array] = NOTHING,
         replica: int = 0,
+        sizes: Sizes = (),
         constant: bool = False,
         kept: Kept = EVERYTHING,
     ) -> None:
         """Add one run's outputs, whose names and shapes agree, where they are ``kept``.
 
         ``stated`` has the outputs that the candidate's errors are measured from, instead of the oracle's.
-        ``constant``: the pictures have one value.
+        ``sizes`` are those of the inputs, the batch left out. ``constant``: the pictures have one value.
         """
         for entry in self.fields:
             apart = constant and entry.output not in self.oracle_missing
@@ -136,6 +140,8 @@ class FieldPools:
             else:
                 own = channels(stated[entry.output], entry, where) if entry.output in stated else None
                 errors[entry.name].add(case, truth, ref, cand, stated=own, replica=replica)
+                if not replica:
+                    self.spreads[entry.name].add(truth, sizes)
 
     def merge(self, other: Self) -> None:
         """Add what the pools of another tally of the same fields measured."""
@@ -147,6 +153,15 @@ class FieldPools:
                 pool.merge(others[name])
         for name, labels in self.labels.items():
             labels.merge(other.labels[name])
+        for name, spread in self.spreads.items():
+            spread.merge(other.spreads[name])
+
+    def measured(self, order: Sequence[str]) -> tuple[Measurement, ...]:
+        """What was measured of each continuous field; ``order`` as in ``ErrorPool.result``."""
+        return tuple(
+            replace(pool.result(order), varied=self.spreads[name].largest)
+            for name, pool in self.errors.items()
+        )
 
     def keep(self, cases: Collection[str]) -> None:
         """Drop the errors that other cases than these added; flips stay."""

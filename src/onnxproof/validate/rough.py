@@ -19,10 +19,13 @@ from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import FloatFloor
-from onnxproof.validate.trial import Plan
+from onnxproof.validate.sweep import facts_under
+from onnxproof.validate.tally import Tally
+from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Status
 
 COARSE = 1e-2
@@ -132,6 +135,34 @@ class Questioner:
         return answers[0] if answers else Asking(False, "there is no case to ask the nodes on")
 
 
+def judged_by_nodes(
+    trial: Trial,
+    plan: Plan,
+    file: Path,
+    facts: Facts,
+    number: int,
+    tallies: Sequence[Tally],
+    function: Sequence[Check],
+) -> Judged:
+    """The checks of the trial's candidate ``number``, with what the nodes say to those that rest on errors.
+
+    ``file`` is what it runs, ``facts`` are its own, and ``function`` has the checks on the file's function.
+    """
+    checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
+    graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
+    if not isinstance(graph, ExactLeg):
+        return Judged(facts, checks)
+    leg, levels = trial.candidates[number], plan.settings.optimization
+
+    def rejudge(policy: FloatFloor) -> Facts:
+        found = facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
+        return replace(found, interface=facts.interface)
+
+    own = tuple(check for check in function if check.leg == graph.name)
+    level = levels[number % len(levels)]
+    return Questioner(plan, leg, file, graph.graph, own, level).judged(facts, checks, rejudge)
+
+
 def _named(cases: Sequence[Case], names: Sequence[str]) -> Iterator[Case]:
     by_name = {case.name: case for case in cases}
     for name in list(dict.fromkeys(names))[:ASKED]:
@@ -187,8 +218,8 @@ def _check(facts: Facts, asked: Asking, status: Status) -> Check:
 def _note(facts: Facts, check: Check, asked: Asking) -> str:
     """Which kernel is rough, how rough, and why the file is right all the same."""
     told = (
-        f"{facts.leg}: {check.field} errs {check.value:.3g} times what PyTorch errs (limit {check.limit:g}), "
-        "and the file is right"
+        f"{facts.leg}: {check.field} errs {check.value:.3g} times what {facts.witness} errs "
+        f"(limit {check.limit:g}), and the file is right"
     )
     node = asked.entry
     if node is None or asked.entry_share < 0.5:

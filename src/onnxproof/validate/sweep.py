@@ -80,7 +80,7 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     Where a candidate fails, its graph is evaluated too, so that a fault at one size is not taken for the
     runtime's. If a graph does not state the checkpoint's function, its candidates are judged by the cases on
     which the graph was evaluated before: there their errors are measured from the graph, and so are the
-    runtime's own.
+    runtime's own. They get no second look, since it is no bad luck that they part from the oracle.
     """
     ranked = ranks_of(trial.contract.fields)
     count = len(trial.candidates)
@@ -95,12 +95,16 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
         ),
     )
     stated = settle_graphs(trial, graphs)
+    wrong: set[int] = set()
     for graph, one in zip(planned, stated, strict=True):
         if not states(one, graph.contract.fields):
+            wrong |= set(graph.candidates)
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
                 facts[index] = facts_under(trial, trial.candidates[index], tallies[index])
-    doubts = [doubtful(one, ranked, trial.policy) for one in facts]
+    doubts = [
+        () if index in wrong else doubtful(one, ranked, trial.policy) for index, one in enumerate(facts)
+    ]
     again = [case for case in trial.cases if any(case.name in names for names in doubts)]
     for done, case in enumerate(again):
         progress(f"look again at {len(again)} cases", done, len(again))

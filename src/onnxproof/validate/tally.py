@@ -9,7 +9,7 @@ import numpy as np
 from onnxproof.contract import Contract
 from onnxproof.counted import Kept
 from onnxproof.runtime.readings.rows import RowReading
-from onnxproof.validate.cases import CONSTANT, Case
+from onnxproof.validate.cases import BATCH, CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.returned_pairs import pair_returned
@@ -104,6 +104,7 @@ class Tally:
             margins,
             stated=stated,
             replica=case.replica,
+            sizes=tuple(size for name, size in case.sizes.items() if name != BATCH),
             constant=constant,
             kept=kept,
         )

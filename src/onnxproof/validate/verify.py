@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from onnxproof.counted import not_compared
@@ -15,17 +14,14 @@ from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
 from onnxproof.validate.exact.record import known_of
-from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
-from onnxproof.validate.judge import judge, judge_dataset, ranks_of, second_looks
-from onnxproof.validate.legs.exact_graph import ExactLeg
+from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
-from onnxproof.validate.policy import FloatFloor
-from onnxproof.validate.rough import Judged, Questioner
+from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.stated import open_graph
-from onnxproof.validate.sweep import facts_under, measure, settle
+from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
@@ -153,10 +149,11 @@ def verdicts_of(
         if function is not None:
             checks += function_checks(function, model.contract.fields)
         asked = tuple(
-            _judged(trial, subject.file, plan, one, next(numbers), tallies, checks) for one in facts
+            judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts
         )
         facts = tuple(one.facts for one in asked)
         noted = [note for one in asked for note in one.notes]
+        noted += weak_witnesses(facts[0]) if facts else ()
         for judged in asked:
             checks += judged.checks
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
@@ -177,30 +174,3 @@ def verdicts_of(
             )
         )
     return tuple(verdicts)
-
-
-def _judged(
-    trial: Trial,
-    file: Path,
-    plan: Plan,
-    facts: Facts,
-    number: int,
-    tallies: Sequence[Tally],
-    function: Sequence[Check],
-) -> Judged:
-    """The checks of candidate ``number``, with what the nodes say to those that rest on errors.
-
-    ``function`` has the checks on the file's function.
-    """
-    checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
-    graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
-    if not isinstance(graph, ExactLeg):
-        return Judged(facts, checks)
-    leg, levels = trial.candidates[number], plan.settings.optimization
-    level = levels[number % len(levels)]
-
-    def rejudge(policy: FloatFloor) -> Facts:
-        return facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
-
-    own = tuple(check for check in function if check.leg == graph.name)
-    return Questioner(plan, leg, file, graph.graph, own, level).judged(facts, checks, rejudge)

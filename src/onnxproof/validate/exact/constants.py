@@ -104,7 +104,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     UnreadableError if external data cannot be read.
     """
     prover = _Prover(known)
-    replaceable = _replaceable(graph)
+    may = replaceable(graph)
     exact: dict[str, Array] = {}
     origins: dict[str, Origin] = {}
     unproven: dict[str, Unproven] = {}
@@ -115,7 +115,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             values = _readable(stored.array(file))
             match = prover.match(stored.name, values)
             rounded = match is not None and match.exact is not None and match.roundings > 0
-            if match is None or (rounded and stored.name not in replaceable):
+            if match is None or (rounded and stored.name not in may):
                 unproven[stored.name] = _unproven(stored, values, known)
                 continue
             if rounded and match.exact is not None:
@@ -125,7 +125,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     return Proven(exact, origins, tuple(unproven.values()), _attributes(graph, prover))
 
 
-def _replaceable(graph: OnnxGraph) -> frozenset[str]:
+def replaceable(graph: OnnxGraph) -> frozenset[str]:
     """The names of constants that can be given another value: those that mean one dense tensor.
 
     Branches and functions may use one name for several constants.
@@ -181,8 +181,9 @@ class _Prover:
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
 
     def scalar(self, value: float) -> Scalar | None:
-        """The number that a float32 attribute was rounded from."""
-        return written(value, np.dtype(np.float32))
+        """The number that a float32 attribute was rounded from, or computed from in float32, as the factor of
+        a fused product is."""
+        return written(value, np.dtype(np.float32)) or computed(value, SCALAR_ROUNDINGS * SINGLE)
 
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name.

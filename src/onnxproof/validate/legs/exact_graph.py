@@ -8,6 +8,7 @@ import torch
 from onnx import ModelProto
 
 from onnxproof.validate.exact.arrays import Array
+from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports
 
@@ -36,5 +37,9 @@ class ExactLeg:
         self._threads = threads
 
     def run(self, inputs: Arrays) -> Answer:
+        return Answer(self.evaluate(inputs), {})
+
+    def evaluate(self, inputs: Arrays, watch: Watch | None = None) -> dict[str, Array]:
+        """The outputs by name. ``watch`` is that of ``ExactGraph.run``."""
         torch.set_num_threads(self._threads)
-        return Answer(self.graph.run(inputs), {})
+        return self.graph.run(inputs, watch=watch)

@@ -32,9 +32,17 @@ def _function(verdict: Verdict, link: Linked) -> str:
     measured = _measured(facts, check.field)
     largest = "" if measured is None else f" ({measured.name} {_in_unit(measured.max_candidate, measured)})"
     share = f"{check.value:.2g} of float32's own error"
+    file, of = _compared(verdict)
     if link.status == "fail":
-        return f"the file does not compute what the checkpoint computes: they part by {share}{largest}"
-    return f"the file computes what the checkpoint computes, to {share}{largest}"
+        return f"{file} does not compute what {of} computes: they part by {share}{largest}"
+    return f"{file} computes what {of} computes, to {share}{largest}"
+
+
+def _compared(verdict: Verdict) -> tuple[str, str]:
+    """Whose function is compared with whose."""
+    if verdict.pairing is None:
+        return "the file", "the checkpoint"
+    return "B", "A" if verdict.pairing.rule == "graphs" else "the checkpoint"
 
 
 def _runtime(verdict: Verdict, link: Linked) -> str:

@@ -1,0 +1,196 @@
+"""Compare two files link by link, by A's graph in float64 or by the checkpoint. This needs torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from onnxproof.contract import Contract
+from onnxproof.errors import CheckError
+from onnxproof.graph import OnnxGraph
+from onnxproof.progress import Progress, silent
+from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.closer import (
+    DOUBLE_MARGIN,
+    DOUBLE_UNIT,
+    RoundingAlone,
+    Shifted,
+)
+from onnxproof.validate.exact.record import known_of
+from onnxproof.validate.exact.twins import Twins, prove_twins
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.function import function_checks, states
+from onnxproof.validate.legs.exact_graph import ExactLeg
+from onnxproof.validate.legs.file_a import truth_of
+from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
+from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.pair.beside import (
+    metadata_check,
+    open_pair,
+    plan_pair,
+    verdict_of,
+    with_interfaces,
+)
+from onnxproof.validate.pair.contract import contract_of
+from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.stated import moved_graph, open_graph, shifted, state
+from onnxproof.validate.sweep import measure, settle
+from onnxproof.validate.trial import Plan, Settings, Trial
+from onnxproof.validate.verdict import Check, Verdict, conclude
+from onnxproof.wrappers.family import WrappedModel
+
+TINY_SHARE = 1e-3
+"""The least error that A is taken to have, as a share of the reference's: nothing is divided by zero."""
+
+SHOWN_CONSTANTS = 3
+"""How many constants of B that are not A's a note names."""
+
+
+def compare_by_graphs(
+    a: Path,
+    b: Path,
+    settings: Settings,
+    *,
+    dims: Mapping[str, str] = MappingProxyType({}),
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Verdict:
+    """Compare B with A by A's graph in float64.
+
+    The arguments are those of ``compare_alone``. Raises as it does, and NotEvaluatedError if A's graph cannot
+    be evaluated in float64.
+    """
+    legs = open_pair(a, b, settings)
+    contract, assumed = contract_of(legs[0], a, dims, inputs)
+    plan = plan_pair(contract, settings)
+    graph = OnnxGraph.read(a)
+    twins = prove_twins(graph, OnnxGraph.read(b), a, b)
+    oracle = GraphOfA(a, graph, contract.fields, settings, twins.a)
+    oracle.require(materialise(_smallest(plan), contract.inputs, contract.preprocess))
+    truth = truth_of(oracle, ORACLE)
+    exact = twins.b.exact
+    leg = ExactLeg(b, settings.threads, constants=exact, attributes=twins.b.attributes, label="B, ")
+    closer = RoundingAlone(
+        contract, lambda random: [*_shifted((a, b), (oracle.graph, leg), twins, settings, random)]
+    )
+    stated = state(contract, leg, plan, truth, twins.b, (0,), closer)
+    (found,) = _judged(Trial.of(plan, truth, legs[1:], (stated,)), plan, (b,), progress)
+    checks = (metadata_check(*legs), *found.checks)
+    said = (*notes, *assumed, *_differing(found, twins, contract), *found.notes)
+    return verdict_of("graphs", (a, b), plan, (found.facts,), checks, said, function=found.function)
+
+
+def compare_by_oracle(
+    model: WrappedModel,
+    contract: Contract,
+    a: Path,
+    b: Path,
+    settings: Settings,
+    *,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Verdict:
+    """Compare A and B with PyTorch. ``contract`` is the model's, with the sizes that are tried.
+
+    Raises as ``compare_alone`` does, and CheckError if PyTorch cannot run a case.
+    """
+    legs = open_pair(a, b, settings)
+    plan = plan_pair(contract, settings)
+    truth = torch_truth(model, plan.cases[0], settings.threads)
+    if truth.unsteady is not None:
+        raise CheckError(truth.unsteady)
+    known = known_of(model, materialise(_smallest(plan), contract.inputs, contract.preprocess))
+    graphs = [
+        open_graph(model, file, plan, truth, known, (at,), label=f"{letter}, ")
+        for at, (file, letter) in enumerate(zip((a, b), "AB", strict=True))
+    ]
+    before, after = _judged(Trial.of(plan, truth, legs, graphs), plan, (a, b), progress)
+    said = [*notes, *truth.notes]
+    if conclude(before.checks) != "pass":
+        first = next(check for check in before.checks if check.status in ("fail", "error"))
+        said.append(
+            f"A itself does not pass ({first.name}: {first.reason}); B is judged by PyTorch all the same"
+        )
+    said += [*_beside(before.facts, after.facts), *after.notes]
+    baseline = verdict_of(
+        "oracle", (a, a), plan, (before.facts,), before.checks, before.notes, function=before.function
+    )
+    checks = (metadata_check(*legs), *after.checks)
+    return verdict_of(
+        "oracle",
+        (a, b),
+        plan,
+        (after.facts,),
+        checks,
+        said,
+        function=after.function,
+        baseline=baseline,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of one file: its facts in ONNX Runtime and those of its graph, and its checks."""
+
+    facts: Facts
+    function: Facts
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+
+def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress) -> Iterator[_Found]:
+    """What was found of each file, of which the trial has a candidate and a graph."""
+    tallies = measure(trial, progress=progress)
+    settled = settle(trial, tallies, progress=progress)
+    count = len(trial.candidates)
+    for number, (file, facts, function) in enumerate(
+        zip(files, with_interfaces(trial, settled[:count]), settled[count:], strict=True)
+    ):
+        own = function_checks(function, plan.contract.fields)
+        asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
+        yield _Found(asked.facts, function, (*own, *asked.checks), asked.notes)
+
+
+def _smallest(plan: Plan) -> Case:
+    return min(plan.cases, key=lambda case: volume((case,)))
+
+
+def _shifted(
+    files: tuple[Path, Path],
+    legs: tuple[ExactLeg, ExactLeg],
+    twins: Twins,
+    settings: Settings,
+    random: np.random.Generator,
+) -> Iterator[Shifted]:
+    """A's graph with its numbers moved by a float64 unit, and both graphs with those constants moved by half
+    a float32 unit that are not the other's."""
+    threads = settings.threads
+    other = moved_graph(legs[0], files[0], twins.a, None, DOUBLE_UNIT, threads, random)
+    yield Shifted(DOUBLE_MARGIN, legs[0], legs[0] if other is None else other, inputs=True)
+    unproven = [entry.name for entry in twins.b.unproven]
+    yield from shifted(legs[0], files[0], twins.a, twins.a_alone if unproven else (), threads, random)
+    yield from shifted(legs[1], files[1], twins.b, unproven, threads, random)
+
+
+def _differing(found: _Found, twins: Twins, contract: Contract) -> tuple[str, ...]:
+    """A note with the constants of B that are not A's, if B does not compute what A computes."""
+    unproven = twins.b.unproven
+    if not unproven or states(found.function, contract.fields):
+        return ()
+    told = "; ".join(map(str, unproven[:SHOWN_CONSTANTS]))
+    more = f"; and {len(unproven) - SHOWN_CONSTANTS} more" if len(unproven) > SHOWN_CONSTANTS else ""
+    return (f"constants of B that are not A's: {told}{more}",)
+
+
+def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
+    """A note with B's errors over A's, both measured from PyTorch in float64; empty if the fields differ."""
+    if [field.name for field in before.fields] != [field.name for field in after.fields]:
+        return ()
+    ratios = [
+        f"{b.name} {b.rms_candidate / max(a.rms_candidate, a.floor_rms * TINY_SHARE):.3g}"
+        for a, b in zip(before.fields, after.fields, strict=True)
+    ]
+    return (f"B's rms error over A's own: {', '.join(ratios)}",) if ratios else ()
