@@ -129,7 +129,10 @@ def verdicts_of(
     why.
     """
     weights = Weights.of(model.module)
-    subjects = [Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights) for file in files]
+    subjects = [
+        Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights, graph.proven)
+        for file, graph in zip(files, trial.graphs, strict=True)
+    ]
     hazards = [look_for_hazards(subject) for subject in subjects]
     steady = trial.truth.unsteady is None
     state = Check(STATE, "pass" if steady else "error", trial.truth.unsteady or "")

@@ -12,6 +12,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.predictor import read_metadata
 from onnxproof.validate.exact.checkpoint import Weights
+from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
@@ -22,8 +23,8 @@ class Subject:
     """A file, and what it should be.
 
     ``graph`` has no external data; that is read from beside ``file`` when it is needed. ``opset`` is the
-    requested one, ``contract`` the model's own, ``weights`` the checkpoint's tensors. Each of these three is
-    None if it is not at hand.
+    requested one, ``contract`` the model's own, ``weights`` the checkpoint's tensors, ``proven`` what the
+    file's constants are of these. Each of these four is None if it is not at hand.
     """
 
     graph: OnnxGraph
@@ -32,6 +33,7 @@ class Subject:
     opset: int | None = None
     contract: Contract | None = None
     weights: Weights | None = None
+    proven: Proven | None = None
 
     @cached_property
     def told(self) -> str | None:

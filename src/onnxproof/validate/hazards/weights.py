@@ -88,7 +88,7 @@ def look_for_changed_weights(subject: Subject) -> Check:
     if not total:
         return passed(NAME, "the model has no weights")
     try:
-        proven = prove_constants(subject.graph, Known(subject.weights), subject.file)
+        proven = subject.proven or prove_constants(subject.graph, Known(subject.weights), subject.file)
     except UnreadableError as error:
         return skipped(NAME, f"not all tensors can be read: {error}")
     tally = _count(subject, proven)
