@@ -347,13 +347,14 @@ def bisect(
     out: Address | None = None,
     progress: Progress = silent,
 ) -> Bisection:
-    """Name the nodes of an ONNX file that introduce error, not those that only pass it on.
+    """Name the node of an ONNX file that introduces error, not those that only pass it on.
 
     ``source``, ``model``, ``onnx_file``, ``checkpoint``, ``overrides`` and ``trust`` are as for ``validate``.
-    ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, the cases on which the
-    file fails are tried, the most informative first. If nodes are named, they are written to the folder
-    ``out`` (``bisect/<job name>``) as a model of their own, with its inputs and its expected outputs, beside
-    ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64.
+    ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, cases are tried, the
+    most informative first, until one names a node. That is written to the folder ``out``
+    (``bisect/<job name>``) as a model of its own, with its inputs and its expected outputs, beside
+    ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64, or if
+    no output of the file can be evaluated in float64.
     """
     asked, wrapped, file, _ = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
     job = asked.job

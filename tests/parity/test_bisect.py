@@ -24,12 +24,17 @@ from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.pipeline import plan_of
-from onnxproof.validate.bisect import locate
+from onnxproof.runtime.session import SessionSettings, open_session
+from onnxproof.validate.bisect import locate, runtime
+from onnxproof.validate.bisect.fingerprint import PARTS, Fingerprint, distance
 from onnxproof.validate.bisect.locate import Bisected, bisect_file
-from onnxproof.validate.bisect.truth import Truth
+from onnxproof.validate.bisect.truth import Oracle
 from onnxproof.validate.cases import Case, Content, materialise
+from onnxproof.validate.chain import Chain, Ran
+from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import OracleLeg
+from onnxproof.validate.policy import FloatFloor
 from onnxproof.wrappers.family import WrappedModel
 
 Array = NDArray[Any]
@@ -151,7 +156,6 @@ class Outcome:
     export: str
     fault: Fault
     named: tuple[tuple[str, ...], ...]
-    ratio: float | None
 
     @property
     def right(self) -> bool:
@@ -174,9 +178,7 @@ def plant_and_bisect(exports: Exports, seed: int, folder: Path) -> Iterator[Outc
         if not effect > EFFECT:
             continue
         result = exports[name].bisected(proto, folder).result
-        local = result.leaving[0].local if result.leaving else None
-        named = tuple(node.outputs for node in result.nodes)
-        yield Outcome(name, fault, named, None if local is None else local.ratio)
+        yield Outcome(name, fault, tuple(node.outputs for node in result.nodes))
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
@@ -195,17 +197,17 @@ def report(outcomes: Sequence[Outcome]) -> str:
 def test_planted_faults_are_named(exports: Exports, tmp_path: Path) -> None:
     outcomes = list(itertools.islice(plant_and_bisect(exports, 0, tmp_path), 28))
     missed = [str(outcome) for outcome in outcomes if not outcome.right]
-    assert len(missed) <= 3, report(outcomes)
+    assert len(missed) <= 1, report(outcomes)
 
 
 @pytest.mark.slow
-def test_of_a_hundred_planted_faults_95_are_named(
+def test_of_a_hundred_planted_faults_97_are_named(
     exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = list(itertools.islice(plant_and_bisect(exports, 1, tmp_path), 100))
     with capsys.disabled():
         sys.stdout.write(f"\n{report(outcomes)}\n")
-    assert sum(outcome.right for outcome in outcomes) >= 95, report(outcomes)
+    assert sum(outcome.right for outcome in outcomes) >= 97, report(outcomes)
 
 
 @pytest.mark.parametrize(
@@ -239,23 +241,79 @@ def conv_scaled(proto: onnx.ModelProto, number: int, factor: float = 1.01) -> on
     return planter.proto
 
 
+def one_moved(proto: onnx.ModelProto, number: int, factor: float) -> onnx.ModelProto:
+    """A copy with the largest weight of one convolution multiplied."""
+    at = [at for at, node in enumerate(proto.graph.node) if node.op_type == "Conv"][number]
+    planter = Planter(proto, at)
+    values = planter.value(1)
+    largest = np.unravel_index(np.abs(values).argmax(), values.shape)
+    values[largest] *= factor
+    planter.rewrite(1, values)
+    return planter.proto
+
+
+@pytest.mark.parametrize("change", [conv_scaled, one_moved])
+@pytest.mark.parametrize("number", [0, 3, 9])
+@pytest.mark.parametrize("name", ["classifier, torch.export, onnxsim", "segmenter, torch.export, onnxsim"])
+def test_a_weight_moved_below_float32s_noise_is_named(
+    name: str, number: int, change: Any, exports: Exports, tmp_path: Path
+) -> None:
+    export = exports[name]
+    damaged = change(export.proto, number, 1.000001)
+    result = export.bisected(damaged, tmp_path).result
+    wanted = [node for node in damaged.graph.node if node.op_type == "Conv"][number]
+    assert [node.outputs for node in result.nodes] == [tuple(wanted.output)]
+    assert result.link == "function"
+    # One weight changes what ONNX Runtime computes by less than it errs.
+    assert not result.failing or change is conv_scaled
+    (constant,) = result.constants
+    assert constant.startswith(wanted.input[1])
+    assert "changed by" in constant
+    (leaving,) = result.leaving
+    assert leaving.apart is not None
+    assert leaving.apart.limit < leaving.apart.maximum < 1e-5 * leaving.apart.scale
+
+
+def rescaled(proto: onnx.ModelProto, number: int) -> onnx.ModelProto:
+    """A copy in which the channels of one convolution are scaled, and scaled back behind it, in float32."""
+    at = [at for at, node in enumerate(proto.graph.node) if node.op_type == "Conv"][number]
+    planter = Planter(proto, at)
+    weight, bias = planter.value(1), planter.value(2)
+    factors = np.random.default_rng(0).uniform(1, 2, len(weight)).astype(np.float32)
+    planter.rewrite(1, weight * factors[:, None, None, None])
+    planter.rewrite(2, bias * factors)
+    planter.proto.graph.initializer.append(numpy_helper.from_array(1 / factors[:, None, None], "back"))
+    output = planter.node.output[0]
+    planter.node.output[0] = "scaled"
+    planter.proto.graph.node.insert(at + 1, helper.make_node("Mul", ["scaled", "back"], [output], "back"))
+    return planter.proto
+
+
+def test_constants_that_somebody_else_rounded_are_no_fault(exports: Exports, tmp_path: Path) -> None:
+    export = exports["classifier, torch.export, onnxsim"]
+    healthy = rescaled(export.proto, 9)
+    result = export.bisected(healthy, tmp_path).result
+    assert (result.status, result.tied > result.nodes_walked / 4) == ("nothing", True), result
+    (node,) = export.bisected(conv_scaled(healthy, 20), tmp_path).result.nodes
+    wanted = [node for node in healthy.graph.node if node.op_type == "Conv"][20]
+    assert node.outputs == tuple(wanted.output)
+
+
 def test_a_named_node_comes_with_all_that_tells_of_it(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     found = export.bisected(conv_scaled(export.proto, 12), tmp_path)
     result = found.result
     (node,), (leaving,) = result.nodes, result.leaving
-    assert (result.status, result.graph) == ("node", "file")
+    assert (result.status, result.link, result.graph) == ("node", "function", "file")
     assert node.operator == "Conv"
     # The exporter calls the node by the module's path, and folds the normalisation behind it into it.
     block = leaving.module.removesuffix(".bn")
     assert node.name.replace("/", ".").endswith(f"{block.rpartition('.')[2]}.conv.Conv")
     assert (block, leaving.operation) != (leaving.module, "convolution.default")
-    assert leaving.local is not None
-    assert leaving.local.rms == pytest.approx(0.01 * leaving.local.scale, rel=1)
-    assert leaving.local.ratio > 1e4
-    assert leaving.own_rms == pytest.approx(leaving.local.rms, rel=1e-3)
-    assert leaving.passed_on_rms is not None
-    assert leaving.passed_on_rms < 0.1 * leaving.local.rms
+    assert leaving.apart is not None
+    assert leaving.apart.rms == pytest.approx(0.01 * leaving.apart.scale, rel=1)
+    assert leaving.apart.maximum > 1e6 * leaving.apart.limit
+    assert leaving.shape == leaving.expected_shape
 
 
 def test_the_repro_shows_the_error(exports: Exports, tmp_path: Path) -> None:
@@ -271,9 +329,9 @@ def test_the_repro_shows_the_error(exports: Exports, tmp_path: Path) -> None:
     feeds = {value.name: arrays[f"input:{value.name}"] for value in session.get_inputs()}
     (output,) = session.get_outputs()
     error = session.run(None, feeds)[0] - arrays[f"expected:{output.name}"]
-    local = found.result.leaving[0].local
-    assert local is not None
-    assert np.abs(error).max() == pytest.approx(local.maximum, rel=1e-2)
+    apart = found.result.leaving[0].apart
+    assert apart is not None
+    assert np.abs(error).max() == pytest.approx(apart.maximum, rel=1e-2)
     assert (
         output.name in (tmp_path / "repro.txt").read_text() or "Conv" in (tmp_path / "repro.txt").read_text()
     )
@@ -308,10 +366,23 @@ def test_a_reshape_that_was_frozen_is_named_where_it_does_not_run(exports: Expor
     assert "Reshape" in result.reason
 
 
+def test_sizes_that_are_put_together_in_another_order_are_named(exports: Exports, tmp_path: Path) -> None:
+    """The Concat of the sizes, and not the Reshape that reads them."""
+    export = exports["segmenter, torch.export, onnxsim"]
+    nodes = export.proto.graph.node
+    read = {node.input[1] for node in nodes if node.op_type == "Reshape"}
+    at = next(at for at, node in enumerate(nodes) if node.op_type == "Concat" and node.output[0] in read)
+    planter = Planter(export.proto, at)
+    planter.node.input[0], planter.node.input[1] = planter.node.input[1], planter.node.input[0]
+    result = export.bisected(planter.proto, tmp_path).result
+    assert [node.outputs for node in result.nodes] == [tuple(planter.node.output)]
+
+
 def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(exports: Exports, tmp_path: Path) -> None:
     export = exports["segmenter, torch.export, onnxsim"]
     onnx.save(export.proto, tmp_path / "plain.onnx")
-    locate._write_optimized(tmp_path / "plain.onnx", "extended", tmp_path / "fused.onnx")
+    target = tmp_path / "fused.onnx"
+    open_session(tmp_path / "plain.onnx", SessionSettings(optimization="extended", optimized_to=target))
     fused = onnx.load(tmp_path / "fused.onnx")
     planter = Planter(fused, first(fused, "FusedConv"))
     planter.rewrite(1, planter.value(1) * 1.01)
@@ -331,37 +402,79 @@ def test_where_only_the_optimizer_is_wrong_its_graph_is_named(
     def open_leg(file: Path, providers: Sequence[str], threads: int, level: str) -> OrtLeg:
         return OrtLeg(wrong if level in ("extended", "all") else file, providers, threads, "none")
 
-    def write_optimized(file: Path, level: str, target: Path) -> None:
-        assert level == "extended"
-        target.write_bytes(wrong.read_bytes())
+    def write_optimized(file: Path, settings: SessionSettings) -> None:
+        assert settings.optimization == "extended"
+        assert settings.optimized_to is not None
+        settings.optimized_to.write_bytes(wrong.read_bytes())
 
     monkeypatch.setattr(locate, "OrtLeg", open_leg)
-    monkeypatch.setattr(locate, "_write_optimized", write_optimized)
+    monkeypatch.setattr(runtime, "open_session", write_optimized)
     result = export.bisected(export.proto, tmp_path).result
-    assert (result.status, result.graph) == ("node", "optimized")
+    assert (result.status, result.link, result.graph) == ("node", "runtime", "optimized")
     assert result.nodes[0].operator == "Conv"
+    assert result.leaving[0].operation
 
 
-def test_memory_stays_within_its_budget(exports: Exports, tmp_path: Path) -> None:
-    """Intermediates are fetched in slices: far less is held than all of them, and the same node is named."""
+class Wrong(OrtLeg):
+    """A runtime whose last kernel answers a hundredth more."""
+
+    def run(self, inputs: Arrays) -> Answer:
+        answer = super().run(inputs)
+        outputs = {name: array * np.float32(1.01) for name, array in answer.outputs.items()}
+        return replace(answer, outputs=outputs)
+
+
+def test_a_wrong_kernel_is_named(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export = exports["classifier, torch.export, onnxsim"]
+    walk = Chain.walk
+
+    def changed(chain: Chain, inputs: Arrays) -> Iterator[Ran]:
+        for ran in walk(chain, inputs):
+            last = "logits" in ran.step.writes
+            yield replace(ran, outputs=(ran.outputs[0] * np.float32(1.01),)) if last else ran
+
+    monkeypatch.setattr(locate, "OrtLeg", Wrong)
+    monkeypatch.setattr(Chain, "walk", changed)
+    found = export.bisected(export.proto, tmp_path)
+    result = found.result
+    assert (result.status, result.link, result.graph, result.failing) == ("node", "runtime", "file", True)
+    assert result.nodes[0].outputs == ("logits",)
+    (leaving,) = result.leaving
+    assert (leaving.module, leaving.operation) == ("", "")
+    assert leaving.apart is not None
+    assert leaving.apart.rms == pytest.approx(0.01 * leaving.apart.scale, rel=1e-2)
+    assert leaving.apart.maximum > 100 * leaving.apart.limit
+    assert found.repro is not None
+    assert [node.op_type for node in found.repro.model.graph.node] == [result.nodes[0].operator]
+
+
+def test_a_verdict_of_fail_without_a_wrong_node_says_that_the_nodes_were_asked(
+    exports: Exports, tmp_path: Path
+) -> None:
+    """A policy under which every file fails."""
+    export = exports["classifier, torch.export, onnxsim"]
+    onnx.save(export.proto, tmp_path / "model.onnx")
+    strict = replace(plan_of(export.job, export.model), policy=FloatFloor(ratio_rms=0.0))
+    result = bisect_file(export.model, tmp_path / "model.onnx", strict, case="2").result
+    assert (result.status, result.link, result.failing) == ("nothing", "runtime", True)
+    assert any("is within its rounding bound" in note for note in result.notes), result.notes
+
+
+def test_fingerprints_are_held_and_not_tensors(exports: Exports, tmp_path: Path) -> None:
+    """Values are freed after their last reader, and no tensor of the module is kept."""
     export = exports[YOLOX]
-    damaged = conv_scaled(export.proto, 30)
     (case,) = (case for case in export.cases() if case == "2x64x128-picture")
-    whole = export.bisected(damaged, tmp_path, case=case).result
-    budget = 4 * 2**20
-    sliced = export.bisected(damaged, tmp_path, case=case, budget=budget).result
-    assert sliced.nodes == whole.nodes
     arrays = export.arrays(case)
-    truth = Truth(export.model.module, arrays, export.model.contract.outputs, budget=budget)
-    everything = sum(8 * int(np.prod(record.shape)) for record in truth.records)
-    largest = max(8 * int(np.prod(record.shape)) for record in truth.records)
-    assert everything > 8 * budget
-    assert largest < budget
-    for number in range(0, len(truth.records), 7):
-        assert truth.fetch(number).shape == truth.records[number].shape
-    assert truth.peak <= budget
-    assert truth.runs > everything // budget
-    assert sliced.peak_bytes < budget + 8 * largest
+    oracle = Oracle(export.model.module, export.model.contract.outputs)
+    truth = oracle.truth(arrays)
+    sizes = [8 * record.print.size for record in truth.records]
+    result = export.bisected(conv_scaled(export.proto, 30), tmp_path, case=case).result
+    assert len(result.nodes) == 1
+    assert result.peak_bytes < 8 * max(sizes) < sum(sizes) / 8
+    assert all(record.print.sums.size <= PARTS for record in truth.records)
+    wanted = (3, len(sizes) // 2, len(sizes) - 1)
+    for number, tensor in oracle.fetch(arrays, truth, wanted).items():
+        assert distance(Fingerprint.of(tensor), truth.records[number].print) == 0
 
 
 def test_a_case_is_taken_by_number_and_by_name(exports: Exports, tmp_path: Path) -> None:
@@ -401,12 +514,12 @@ class Noisy(nn.Module):
 
 def test_a_model_that_computes_another_thing_in_each_run_is_refused(exports: Exports) -> None:
     outputs = exports["classifier, torch.export, onnxsim"].model.contract.outputs
-    truth = Truth(Noisy(), {"x": np.ones((2, 3), np.float32)}, outputs)
+    oracle = Oracle(Noisy(), outputs)
+    arrays = {"x": np.ones((2, 3), np.float32)}
+    truth = oracle.truth(arrays)
     with pytest.raises(CheckError, match="does not compute the same in two runs"):
         for _ in range(50):
-            for number in range(len(truth.records)):
-                truth.fetch(number)
-                truth._held.clear()
+            oracle.fetch(arrays, truth, range(len(truth.records)))
 
 
 def test_outputs_of_another_name_are_refused(exports: Exports, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from onnxproof.cli._options import checkpoint_options, onnx_option
 from onnxproof.cli._terminal import progress
 from onnxproof.pipeline import bisect
 from onnxproof.text import one_line
-from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS
 from onnxproof.validate.bisect.result import Bisection, Leaving
 from onnxproof.validate.report.notes import bare
 
@@ -41,11 +40,12 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Name the nodes of an ONNX file that introduce error, and not those that only pass it on.
+    """Name the node of an ONNX file that introduces error, and not those that only pass it on.
 
-    Each node is run on the inputs that PyTorch computes for it in float64, from the checkpoint that JOB or
-    BUNDLE names. Exit codes: 0 no node introduces more error than float rounding; 1 nodes are named; 2 the
-    request is wrong; 4 it could not be run.
+    The file's graph is evaluated in float64. Each of its values is looked up among those that PyTorch
+    computes in float64 from the checkpoint that JOB or BUNDLE names. If they agree and the verdict is fail,
+    each node that ONNX Runtime runs is held to its rounding bound. Exit codes: 0 no node is named; 1 nodes
+    are named; 2 the request is wrong; 4 it could not be run.
     """
     with progress(quiet=quiet) as report:
         found = bisect(
@@ -71,35 +71,37 @@ def _sentences(found: Bisection) -> Iterator[str]:
     case = f"case {found.case_number}, {found.case['name']}"
     walked = f"{found.nodes_walked} nodes walked on {case}; {found.tied} give what the model gives"
     if not found.nodes:
-        yield f"no node introduces more error than {LIMIT_RMS:g} times what rounding makes ({walked})"
+        yield f"no node is named: the file computes what the checkpoint computes, in float64 ({walked})"
         if found.failing:
-            yield "on this case alone the verdict is fail: rounding adds up on the way, in no one place"
+            yield "on this case alone the verdict is fail, and no single node of the runtime's is to blame"
         return
-    where = (
-        "in what ONNX Runtime's optimizer makes of the file" if found.graph == "optimized" else "in the file"
-    )
-    yield f"error begins at one node {where} ({walked})"
+    yield f"{_told(found)} ({walked})"
     for node in found.nodes:
         yield f"  {node.operator}  {node.name}  -> {', '.join(node.outputs)}"
+    yield from (f"  not the checkpoint's: {constant}" for constant in found.constants)
     if found.reason:
-        yield f"  does not run: {found.reason}"
+        yield f"  {found.reason}"
     for value in found.leaving:
         yield from _measured(value)
 
 
+def _told(found: Bisection) -> str:
+    where = "in the file" if found.graph == "file" else "in what ONNX Runtime's optimizer makes of the file"
+    if found.link == "function" or any(value.operation for value in found.leaving):
+        return f"{found.link} link: error begins at one node {where}"
+    return f"{found.link} link: ONNX Runtime computes something else than one node states, {where}"
+
+
 def _measured(value: Leaving) -> Iterator[str]:
-    yield f"{value.output} should be {value.operation} of {bare(value.module) or 'the wrapper itself'}"
-    if value.local is None:
-        got = "nothing" if value.shape is None else f"the shape {list(value.shape)}"
-        yield f"  got {got}, expected the shape {list(value.expected_shape)}"
+    wanted = "what the node itself gives in float64"
+    if value.operation:
+        wanted = f"{value.operation} of {bare(value.module) or 'the wrapper itself'}"
+    yield f"{value.output} should be {wanted}"
+    apart = value.apart
+    if apart is None:
+        yield f"  got the shape {list(value.shape)}, expected the shape {list(value.expected_shape)}"
         return
-    local = value.local
-    yield f"  introduced, rms: {_against(local.rms, local.floor_rms, local.ratio, LIMIT_RMS)}"
-    yield f"  introduced, largest: {_against(local.maximum, local.floor_max, local.ratio_max, LIMIT_MAX)}"
-    if value.own_rms is not None and value.passed_on_rms is not None:
-        passed_on = f"{value.passed_on_rms:.2e} of it passed on"
-        yield f"  with the file's own inputs: rms {value.own_rms:.2e}, {passed_on}"
-
-
-def _against(error: float, floor: float, ratio: float, limit: float) -> str:
-    return f"{error:.2e}, {ratio:.3g} times the floor of {floor:.2e} (limit {limit:g})"
+    yield (
+        f"  off by {apart.rms:.2e} rms, {apart.maximum:.2e} at most; rounding allows {apart.limit:.2e} "
+        f"(its size is {apart.scale:.2e} rms)"
+    )

@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxproof.files import scratch_folder
 from onnxproof.runtime.session import SessionSettings, open_bytes, open_session
-from onnxproof.validate.bisect.nodes import Graph
+from onnxproof.validate.bisect.nodes import Graph, read_inlined
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph
@@ -37,14 +37,14 @@ class Ran:
 class Chain:
     """The optimized graph of a file, ready to be run node by node in ONNX Runtime or in float64.
 
-    ``outputs`` are those that are computed, and ``steps`` the nodes that they need. ``exact`` is the
-    optimized graph in float64.
+    ``outputs`` are those that are computed, and ``steps`` the nodes that they need. ``graph`` is the
+    optimized graph taken apart, and ``exact`` the same in float64.
     """
 
     def __init__(self, optimized: Path, settings: SessionSettings, outputs: Sequence[str]) -> None:
         self.exact = ExactGraph(optimized)
         self.outputs = tuple(outputs)
-        self._graph = Graph(optimized)
+        self.graph = Graph(read_inlined(optimized))
         self._settings = replace(settings, optimization="none", optimized_to=None)
         self.steps = _needed(self.exact.nodes, outputs)
         read_last = {name: at for at, step in enumerate(self.steps) for name in (*step.writes, *step.reads)}
@@ -77,7 +77,7 @@ class Chain:
         return {name: np.asarray(held[name]) for name in self.outputs}
 
     def _inputs(self, step: Step, held: Mapping[str, Value]) -> tuple[Value, ...]:
-        constants = self._graph.constants
+        constants = self.graph.constants
         return tuple(
             None if not name else held[name] if name in held else constants[name] for name in step.reads
         )
@@ -94,9 +94,9 @@ class Chain:
             held.pop(name, None)
 
     def _run(self, step: Step, held: Mapping[str, Value]) -> tuple[Value, ...]:
-        node = self._graph.writer[next(filter(None, step.writes))]
-        feeds = {name: aligned(held[name]) for name in self._graph.given(node)}
-        model = self._graph.model([node], feeds, node.outputs)
+        node = self.graph.writer[next(filter(None, step.writes))]
+        feeds = {name: aligned(held[name]) for name in self.graph.given(node)}
+        model = self.graph.model([node], feeds, node.outputs)
         session = open_bytes(model.SerializeToString(), "the node's own model", self._settings)
         returned = dict(zip(node.outputs, session.run(list(node.outputs), feeds), strict=True))
         return tuple(returned[name] if name else None for name in step.writes)

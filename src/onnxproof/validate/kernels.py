@@ -45,7 +45,8 @@ class NodeError:
 
     ``error`` and ``bound`` are those of the number that takes most of its bound. ``share`` is the one over
     the other: over 1, no rounding explains the node. ``roughness`` is the rms error over that of a single
-    rounding of each number. ``operator`` has its domain if it is not ONNX's own.
+    rounding of each number. ``operator`` has its domain if it is not ONNX's own. ``outputs`` are the names
+    that the node writes.
     """
 
     node: str
@@ -54,6 +55,7 @@ class NodeError:
     bound: float
     share: float
     roughness: float
+    outputs: tuple[str, ...] = ()
 
     @property
     def within(self) -> bool:
@@ -224,7 +226,7 @@ def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:
     inputs = tuple(map(widen_value, ran.inputs))
     exact = graph.run_node(ran.step, inputs)
     unit = max((_unit(value) for value in ran.outputs), default=UNITS["float32"])
-    judged = NodeError(ran.step.label, _operator(ran), 0.0, 0.0, 0.0, 0.0)
+    judged = NodeError(ran.step.label, _operator(ran), 0.0, 0.0, 0.0, 0.0, ran.step.writes)
     permitted = allowances(Asked(graph, ran.step, inputs, exact, unit))
     size = sum(map(_nbytes, (*ran.inputs, *ran.outputs, *inputs, *exact, *permitted)))
     for found, wanted, bound in zip(ran.outputs, exact, permitted, strict=True):
@@ -239,7 +241,7 @@ def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:
 def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | None, unit: float) -> NodeError:
     if bound is None or not isinstance(found, np.ndarray) or found.shape != np.shape(wanted):
         share = 0.0 if _equal(found, wanted) else math.inf
-        return NodeError(node.node, node.operator, share, 0.0, share, share)
+        return replace(node, error=share, share=share, roughness=share)
     if not found.size:
         return node
     errors = np.abs(_apart(found, wanted))
@@ -247,13 +249,12 @@ def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | No
     at = int(np.argmax(shares))
     finite = np.where(np.isfinite(wanted), wanted, 0.0)
     once = max(unit * _rms(finite) / math.sqrt(3), math.ulp(0.0))
-    return NodeError(
-        node.node,
-        node.operator,
-        float(errors.reshape(-1)[at]),
-        float(np.broadcast_to(bound, errors.shape).reshape(-1)[at]),
-        float(shares.reshape(-1)[at]),
-        _rms(errors) / once,
+    return replace(
+        node,
+        error=float(errors.reshape(-1)[at]),
+        bound=float(np.broadcast_to(bound, errors.shape).reshape(-1)[at]),
+        share=float(shares.reshape(-1)[at]),
+        roughness=_rms(errors) / once,
     )
 
 

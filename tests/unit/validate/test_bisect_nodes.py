@@ -1,6 +1,7 @@
 """An ONNX file taken apart, and put together in part."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.errors import ModelFileError
-from onnxproof.validate.bisect.nodes import SESSIONS, Graph, NodeRunner, open_model
+from onnxproof.runtime.session import SessionSettings, open_bytes
+from onnxproof.validate.bisect.nodes import Graph, Node, dtypes_of, read_inlined
 
 X = np.array([[1.0, -2.0], [3.0, 4.0]], np.float32)
 WEIGHT = np.array([[2.0, 0.5], [1.0, 1.0]], np.float32)
@@ -37,7 +39,7 @@ def graph(tmp_path: Path) -> Graph:
     made = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(WEIGHT, "w")])
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "model.onnx")
-    return Graph(tmp_path / "model.onnx")
+    return Graph(read_inlined(tmp_path / "model.onnx"))
 
 
 def test_constants_are_no_nodes(tmp_path: Path) -> None:
@@ -45,53 +47,56 @@ def test_constants_are_no_nodes(tmp_path: Path) -> None:
     assert [node.operator for node in found.nodes] == ["MatMul", "ReduceSum", "Greater", "If"]
     assert set(found.constants) == {"w", "one", "axes"}
     assert found.constants["axes"].tolist() == [0, 1]
-    assert (found.inputs, found.outputs) == (("x",), ("y",))
 
 
 def test_what_a_branch_reads_from_outside_is_read_by_the_node(tmp_path: Path) -> None:
     found = graph(tmp_path)
     assert found.given(found.nodes[3]) == ("positive", "h")
-    assert [node.position for node in found.readers["h"]] == [1, 3]
+    assert found.nodes[3].inputs == ("positive", "h", "w")
 
 
 def test_a_node_without_a_name_is_called_by_what_it_writes(tmp_path: Path) -> None:
     assert [node.label for node in graph(tmp_path).nodes[:2]] == ["product", "ReduceSum of sum"]
 
 
+def run(found: Graph, node: Node, values: dict[str, Any]) -> dict[str, Any]:
+    """What a node gives as a model of its own."""
+    feeds = {name: values[name] for name in found.given(node)}
+    model = found.model([node], feeds, node.outputs)
+    session = open_bytes(model.SerializeToString(), "node", SessionSettings(threads=1))
+    return dict(zip(node.outputs, session.run(list(node.outputs), feeds), strict=True))
+
+
 def test_nodes_one_by_one_give_what_the_file_gives(tmp_path: Path) -> None:
     found = graph(tmp_path)
-    runner = NodeRunner(found)
-    values = {"x": X}
+    values: dict[str, Any] = {"x": X}
     for node in found.nodes:
-        values.update(runner.run(node, values))
+        values |= run(found, node, values)
     session = ort.InferenceSession(str(tmp_path / "model.onnx"))
     assert np.array_equal(values["y"], session.run(None, {"x": X})[0])
     assert np.array_equal(values["h"], X @ WEIGHT)
 
 
-def test_a_float_constant_can_be_fed(tmp_path: Path) -> None:
+def test_inputs_of_another_rank_are_declared_so(tmp_path: Path) -> None:
     found = graph(tmp_path)
-    (product,) = NodeRunner(found).run(found.nodes[0], {"x": X, "w": 2 * WEIGHT}).values()
-    assert np.array_equal(product, X @ (2 * WEIGHT))
-
-
-def test_inputs_of_another_rank_get_a_session_of_their_own(tmp_path: Path) -> None:
-    found = graph(tmp_path)
-    runner = NodeRunner(found)
-    for shape in [(2, 2), (3, 2, 2), (2, 2)]:
-        (product,) = runner.run(found.nodes[0], {"x": np.ones(shape, np.float32)}).values()
+    for shape in [(2, 2), (3, 2, 2)]:
+        (product,) = run(found, found.nodes[0], {"x": np.ones(shape, np.float32)}).values()
         assert product.shape == shape
-    assert len(runner._open) == 2 <= SESSIONS
 
 
 def test_some_nodes_make_a_model(tmp_path: Path) -> None:
     found = graph(tmp_path)
-    before = found.ancestors(["sum"])
-    assert [node.position for node in before] == [0, 1]
-    session = open_model(found.model(before, {"x": X}, ("sum", "h")))
+    model = found.model(found.nodes[:2], {"x": X}, ("sum", "h"))
+    session = open_bytes(model.SerializeToString(), "nodes", SessionSettings(threads=1))
     total, product = session.run(["sum", "h"], {"x": X})
     assert np.array_equal(product, X @ WEIGHT)
     assert total == product.sum()
+
+
+def test_the_types_of_values_are_inferred(tmp_path: Path) -> None:
+    graph(tmp_path)
+    found = dtypes_of(read_inlined(tmp_path / "model.onnx"))
+    assert [found[name].name for name in ("h", "positive", "y")] == ["float32", "bool", "float32"]
 
 
 def test_functions_are_inlined(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ def test_functions_are_inlined(tmp_path: Path) -> None:
         helper.make_model(made, opset_imports=imports, functions=[twice], ir_version=8),
         tmp_path / "model.onnx",
     )
-    assert [node.operator for node in Graph(tmp_path / "model.onnx").nodes] == ["Add"]
+    assert [node.operator for node in Graph(read_inlined(tmp_path / "model.onnx")).nodes] == ["Add"]
 
 
 def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
@@ -114,10 +119,10 @@ def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     made = helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=imports, ir_version=8)
     onnx.save(made, tmp_path / "model.onnx")
-    assert Graph(tmp_path / "model.onnx").nodes[0].operator == "com.microsoft.Gelu"
+    assert Graph(read_inlined(tmp_path / "model.onnx")).nodes[0].operator == "com.microsoft.Gelu"
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\xff no model")
     with pytest.raises(ModelFileError, match="is no ONNX file"):
-        Graph(tmp_path / "model.onnx")
+        Graph(read_inlined(tmp_path / "model.onnx"))

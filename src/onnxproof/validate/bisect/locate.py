@@ -1,31 +1,32 @@
-"""Bisect one ONNX file against its model: choose the case, walk the graph, name the node."""
+"""Bisect one ONNX file against its model: choose the case, find the link that fails, name the node."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from onnxproof.errors import CheckError, RequestError
-from onnxproof.files import scratch_folder
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.session import Optimization, SessionSettings, open_session
-from onnxproof.validate.bisect.nodes import Graph, open_model
-from onnxproof.validate.bisect.origin import Origin, find_hidden, find_origin
-from onnxproof.validate.bisect.repro import Repro
-from onnxproof.validate.bisect.result import Bisection, GraphKind, Leaving, NamedNode
-from onnxproof.validate.bisect.truth import BUDGET, Truth
-from onnxproof.validate.bisect.walk import TrueValues, Walk, Walker, walk
-from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.bisect.function import StatedGraph
+from onnxproof.validate.bisect.nodes import read_inlined
+from onnxproof.validate.bisect.repro import Finding, Repro
+from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
+from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
+from onnxproof.validate.bisect.truth import Oracle, Truth
+from onnxproof.validate.cases import Case, fewest, materialise, volume
+from onnxproof.validate.exact.known import Known
+from onnxproof.validate.exact.record import known_of
+from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Truth as Legs
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.stated import EVALUATED
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.wrappers.family import WrappedModel
@@ -33,7 +34,7 @@ from onnxproof.wrappers.family import WrappedModel
 Array = NDArray[Any]
 
 UNEXPLAINED = 3
-"""Failing cases that are walked without finding a node before the search ends."""
+"""Failing cases on which no node is found before the search ends."""
 
 INTERFACE = "interface"
 """The check that does not depend on the case."""
@@ -47,53 +48,49 @@ class Bisected:
     repro: Repro | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chosen:
-    """A case, its number in the plan, and whether the verdict on it alone is fail."""
-
-    number: int
-    case: Case
-    failing: bool
-
-
 def bisect_file(
-    model: WrappedModel,
-    file: Path,
-    plan: Plan,
-    *,
-    case: str | None = None,
-    budget: int = BUDGET,
-    progress: Progress = silent,
+    model: WrappedModel, file: Path, plan: Plan, *, case: str | None = None, progress: Progress = silent
 ) -> Bisected:
-    """Find the node of the ONNX file that introduces error, as against those that pass it on.
+    """Find the node of the ONNX file at which a link of the proof fails.
 
     ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. If it is None,
-    the most telling small case is walked, and then those on which the verdict fails, until one names a node.
-    If none fails, the case with the largest error is walked last. ``budget`` says how many bytes of the
-    module's intermediate tensors are held at once. Raises RequestError if there is no such case,
-    ModelFileError if the file cannot be loaded, CheckError if the model does not run in float64, or if the
-    file's inputs and outputs are not the model's.
+    cases are tried, the most telling and smallest first, until one names a node. On each of them the runtime
+    is judged; the function is searched on as many as ``validate`` evaluates it on, and where the runtime
+    fails. Raises RequestError if there is no such case, ModelFileError if the file cannot be loaded,
+    CheckError if the model does not run in float64, if its graph cannot be evaluated, or if the file's inputs
+    and outputs are not the model's.
     """
     task = _Task.of(model, file, plan)
     cases = plan.cases
     numbers = task.order() if case is None else (_number_of(case, cases),)
-    unexplained: list[Bisected] = []
-    worst, largest = numbers[0], -math.inf
+    stated = {one.name for one in fewest(cases, EVALUATED[plan.settings.effort])}
+    stated.add(cases[numbers[0]].name)
+    nothing: list[tuple[_Judged, Bisected]] = []
     for done, number in enumerate(numbers):
         progress("look for a case that fails", done, len(numbers))
-        failing, ratio = task.judged(task.candidate, cases[number])
-        if failing or case is not None or done == 0:
-            found = task.bisect(_Chosen(number, cases[number], failing), budget, progress)
-            if found.repro is not None or case is not None:
+        judged = task.judged(task.candidate, cases[number])
+        if judged.failing or cases[number].name in stated:
+            found = task.bisect(number, judged, progress)
+            if found.repro is not None:
                 return found
-            unexplained += [found] if failing else []
-            if len(unexplained) == UNEXPLAINED:
+            nothing.append((judged, found))
+            if sum(one.failing for one, _ in nothing) == UNEXPLAINED:
                 break
-        if ratio > largest:
-            worst, largest = number, ratio
-    if unexplained:
-        return unexplained[0]
-    return task.bisect(_Chosen(worst, cases[worst], failing=False), budget, progress)
+    _, found = max(nothing, key=lambda entry: (entry[0].failing, entry[0].ratio))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The verdict on one case alone: whether it is fail, and what it was judged by."""
+
+    failing: bool
+    facts: Facts
+
+    @property
+    def ratio(self) -> float:
+        """The largest ratio of a field."""
+        return max((field.ratio_rms for field in self.facts.fields), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +102,9 @@ class _Task:
     plan: Plan
     candidate: OrtLeg
     legs: Legs
+    known: Known
+    oracle: Oracle
+    graph: StatedGraph
 
     @classmethod
     def of(cls, model: WrappedModel, file: Path, plan: Plan) -> Self:
@@ -124,58 +124,92 @@ class _Task:
         legs = torch_truth(model, plan.cases[0], settings.threads)
         if legs.unsteady is not None:
             raise CheckError(legs.unsteady)
-        if legs.oracle is None:
+        if not {spec.name for spec in model.contract.outputs} - set(legs.oracle_missing):
             reason = next(iter(legs.oracle_missing.values()))
             raise CheckError(
                 f"the model does not run in float64 ({reason}), and bisect measures every node "
                 "against that: keep the model's dtypes free, or compare whole files with validate"
             )
-        return cls(model, file, plan, candidate, legs)
+        smallest = min(plan.cases, key=lambda case: volume((case,)))
+        known = known_of(model, materialise(smallest, model.contract.inputs, model.contract.preprocess))
+        oracle = Oracle(model.module, model.contract.outputs)
+        graph = StatedGraph(read_inlined(file), known, file)
+        return cls(model, file, plan, candidate, legs, known, oracle, graph)
 
     def order(self) -> tuple[int, ...]:
         """The cases' numbers, the most telling and smallest first."""
         cases = self.plan.cases
         return tuple(sorted(range(len(cases)), key=lambda number: _blandness(cases[number])))
 
-    def judged(self, leg: OrtLeg, case: Case) -> tuple[bool, float]:
-        """Whether the verdict on one case alone is fail, and the largest ratio of a field."""
+    def judged(self, leg: OrtLeg, case: Case) -> _Judged:
+        """The verdict on one case alone, by what a leg computes."""
         (facts,) = sweep(Trial.of(self.plan, self.legs, (leg,)).on(case))
         checks = judge(facts, ranks_of(self.model.contract.fields), self.plan.policy)
-        failing = any(check.status == "fail" and check.name != INTERFACE for check in checks)
-        return failing, max((field.ratio_rms for field in facts.fields), default=0.0)
+        return _Judged(any(one.status == "fail" and one.name != INTERFACE for one in checks), facts)
 
-    def bisect(self, chosen: _Chosen, budget: int, progress: Progress) -> Bisected:
-        """Walk the file on a case. If the file is right and its verdict is not, walk what ONNX Runtime's
-        optimizer makes of it."""
-        arrays = materialise(chosen.case, self.model.contract.inputs, self.model.contract.preprocess)
+    def bisect(self, number: int, judged: _Judged, progress: Progress) -> Bisected:
+        """Search the file's function on a case, and what ONNX Runtime makes of it if the verdict fails."""
+        case = self.plan.cases[number]
+        arrays = materialise(case, self.model.contract.inputs, self.model.contract.preprocess)
         progress("run the model in float64", 0, 0)
-        truth = Truth(self.model.module, arrays, self.model.contract.outputs, budget=budget)
-        search = _Search(Graph(self.file), truth, arrays, progress)
-        origin = search.origin()
+        truth = self.oracle.truth(arrays)
+        missing = self.legs.oracle_missing
+        truth = replace(
+            truth, outputs={name: at for name, at in truth.outputs.items() if name not in missing}
+        )
+        found = self.graph.search(self.oracle, truth, arrays, case.name, progress)
+        link: Link = "function"
         kind: GraphKind = "file"
-        if origin is None and chosen.failing:
-            level = self._wrong_level(chosen.case)
-            if level is not None:
-                with scratch_folder() as scratch:
-                    optimized = scratch / "optimized.onnx"
-                    _write_optimized(self.file, level, optimized)
-                    search, kind = _Search(Graph(optimized), truth, arrays, progress), "optimized"
-            origin = search.origin() or search.hidden()
-        sha256 = hashlib.sha256(self.file.read_bytes()).hexdigest()
-        return search.finish(origin, chosen, kind, sha256)
+        if found.node is None and judged.failing:
+            failing = self._failing(case, arrays, judged)
+            link, kind = "runtime", "file" if failing.level == "none" else "optimized"
+            progress("ask the nodes that ONNX Runtime runs", 0, 0)
+            asked = self._asked(failing, truth)
+            found = replace(
+                asked,
+                nodes=found.nodes,
+                tied=found.tied,
+                peak_bytes=max(found.peak_bytes, asked.peak_bytes),
+                notes=(*found.notes, *asked.notes),
+            )
+        result = Bisection(
+            status="nothing" if found.node is None else "node",
+            case=case.to_json(),
+            case_number=number,
+            failing=judged.failing,
+            link=link,
+            graph=kind,
+            nodes=() if found.node is None else (found.node,),
+            leaving=found.leaving,
+            constants=found.constants,
+            reason=found.reason,
+            nodes_walked=found.nodes,
+            tied=found.tied,
+            peak_bytes=found.peak_bytes,
+            model_sha256=hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            notes=found.notes,
+        )
+        return Bisected(result, found.repro)
 
-    def _wrong_level(self, case: Case) -> Optimization | None:
-        """The first level of ONNX Runtime's optimization at which the verdict on the case fails.
-
-        None if it fails without optimization too, or at no level.
-        """
+    def _failing(self, case: Case, arrays: Mapping[str, Array], judged: _Judged) -> Failing:
+        """The first level of optimization at which the verdict on the case fails."""
         settings = self.plan.settings
-        levels: tuple[Optimization, ...] = ("none", "basic", "extended", "all")
-        for level in levels:
+        for level in LEVELS:
             leg = OrtLeg(self.file, settings.providers, settings.threads, level)
-            if self.judged(leg, case)[0]:
-                return None if level == "none" else level
-        return None
+            facts = self.judged(leg, case)
+            if facts.failing:
+                return Failing(self.file, leg, level, facts.facts, arrays, case.name)
+        level = settings.optimization[-1]
+        return Failing(self.file, self.candidate, level, judged.facts, arrays, case.name)
+
+    def _asked(self, failing: Failing, truth: Truth) -> Finding:
+        """The node that ONNX Runtime's optimizer or a kernel of it computes otherwise."""
+        if failing.level != "none":
+            with contextlib.suppress(CheckError):
+                found = ask_optimized(failing, self.plan, self.known, self.oracle, truth)
+                if found.node is not None:
+                    return found
+        return ask_kernels(failing, self.plan, self.graph.exact)
 
 
 def _blandness(case: Case) -> tuple[bool, bool, int]:
@@ -196,93 +230,3 @@ def _number_of(wanted: str, cases: Sequence[Case]) -> int:
         f"there is no case {wanted}: expected a number from 0 to {len(cases) - 1}, as parity.json lists "
         f"them, or a name such as {names[0]}"
     )
-
-
-def _write_optimized(file: Path, level: Optimization, target: Path) -> None:
-    open_session(file, SessionSettings(optimization=level, optimized_to=target))
-
-
-class _Search:
-    """One graph, walked on one case."""
-
-    def __init__(self, graph: Graph, truth: Truth, inputs: Mapping[str, Array], progress: Progress) -> None:
-        self._graph, self._truth = graph, truth
-        self._inputs = {name: inputs[name] for name in graph.inputs}
-        self._walker = Walker(graph, truth)
-        self._walk: Walk = walk(self._walker, self._inputs, forced=truth.outputs, progress=progress)
-        self._values = TrueValues(self._walker, self._walk, self._inputs)
-
-    def origin(self) -> Origin | None:
-        """The node where error begins; None if all outputs are right."""
-        return find_origin(self._walker, self._walk, self._values, self._truth.outputs)
-
-    def hidden(self) -> Origin | None:
-        """The first node whose error later nodes hide; None if there is none."""
-        return find_hidden(self._walker, self._walk)
-
-    def finish(self, origin: Origin | None, chosen: _Chosen, kind: GraphKind, sha256: str) -> Bisected:
-        """The finding, and the repro of it."""
-        counted = [
-            any(self._walk.places[name].status == "tied" for name in node.outputs)
-            for node in self._graph.nodes
-        ]
-        node = None if origin is None else origin.node
-        result = Bisection(
-            status="nothing" if node is None else "node",
-            case=chosen.case.to_json(),
-            case_number=chosen.number,
-            failing=chosen.failing,
-            graph=kind,
-            nodes=() if node is None else (NamedNode(node.label, node.operator, node.outputs),),
-            leaving=() if origin is None else tuple(self._leaving(origin)),
-            reason="" if origin is None else origin.reason,
-            nodes_walked=len(self._graph.nodes),
-            tied=sum(counted),
-            peak_bytes=self._walk.peak + self._truth.peak,
-            model_sha256=sha256,
-        )
-        return Bisected(result, None if origin is None else self._repro(origin, chosen.case))
-
-    def _leaving(self, origin: Origin) -> list[Leaving]:
-        described = []
-        own = self._own(tuple(origin.expected))
-        for name, (number, local) in origin.expected.items():
-            record = self._truth.records[number]
-            found = own.get(name)
-            own_rms = None
-            if found is not None and found.shape == record.shape:
-                error = found.astype(np.float64) - self._truth.fetch(number)
-                own_rms = float(np.sqrt(np.mean(np.square(error))))
-            shape = None if found is None else found.shape
-            described.append(
-                Leaving(name, record.path, record.operation, local, own_rms, shape, record.shape)
-            )
-        return described
-
-    def _own(self, names: Sequence[str]) -> dict[str, Array]:
-        """Values as the file itself computes them; empty if it cannot run up to them."""
-        nodes = self._graph.ancestors(names)
-        read = {name for node in nodes for name in node.inputs}
-        feeds = {name: array for name, array in self._inputs.items() if name in read}
-        try:
-            session = open_model(self._graph.model(nodes, feeds, names))
-            return dict(zip(names, session.run(list(names), feeds), strict=True))
-        except Exception:  # noqa: BLE001
-            # ONNX Runtime's exceptions have no common public base below Exception.
-            return {}
-
-    def _own_shape(self, name: str) -> tuple[int, ...] | None:
-        found = self._own((name,)).get(name)
-        return None if found is None else found.shape
-
-    def _repro(self, origin: Origin, case: Case) -> Repro:
-        node = origin.node
-        feeds = {name: self._values.get(name)[0] for name in self._graph.given(node)}
-        expected = {name: self._truth.fetch(number) for name, (number, _) in origin.expected.items()}
-        model = self._graph.model([node], feeds, tuple(expected) or node.outputs)
-        for value in model.graph.output:
-            dtype = helper.np_dtype_to_tensor_dtype(np.dtype(self._walk.places[value.name].dtype))
-            shape = expected[value.name].shape if value.name in expected else self._own_shape(value.name)
-            axes = None if shape is None else (None,) * len(shape)
-            value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, axes))
-        return Repro(model, feeds, expected, f"{node.operator} {node.label}", case.name)

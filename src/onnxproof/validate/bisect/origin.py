@@ -1,117 +1,120 @@
-"""Where error begins: the first node of a walked graph without a counterpart that leads to a wrong output.
+"""Where the file leaves the model: the first value of a walked graph without a counterpart that leads to a
+wrong output.
 
-Behind a fault no value ties to the module's any more. So the first untied value that leads to a wrong output
-through untied values comes from the node that is at fault.
+Everything before the node at fault is exact. Behind it no value has a counterpart any more. So the fault lies
+where the values without a counterpart that lead to a wrong output begin.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-import numpy as np
-
-from onnxproof.validate.bisect.deviation import Deviation, deviation
-from onnxproof.validate.bisect.nodes import Node, Value
-from onnxproof.validate.bisect.truth import near
-from onnxproof.validate.bisect.walk import TrueValues, Walk, Walker
+from onnxproof.validate.bisect.fingerprint import distance
+from onnxproof.validate.bisect.truth import Record, Truth
+from onnxproof.validate.bisect.walk import EXACT, Place, Walk
+from onnxproof.validate.exact.block import Step
 
 STEPS = 8
 """Operations of the module between what a node is given and what it should give."""
 
-LAYS_OUT = frozenset(
-    "Expand Flatten Pad Reshape Resize Slice Squeeze Tile Transpose Unsqueeze Upsample".split()
-)
-"""Operators that may leave a value as it is by mistake."""
+ALIKE = 1e-2
+"""A value within this share of a tensor's rms counts as that tensor, damaged."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Origin:
-    """The node that introduces error, and what should have come out of it.
+def find_origin(walked: Walk, truth: Truth, foreign: frozenset[str]) -> Step | None:
+    """The node where the file leaves the model; None if all outputs are right.
 
-    ``expected`` has, by the name of an output, the likeliest counterpart in the module, and the deviation of
-    what the node gives for true inputs (None if it gives another shape). If the node does not run, ``reason``
-    says why.
+    ``foreign`` are the names of constants that are tensors of the checkpoint, changed.
     """
-
-    node: Node
-    expected: Mapping[str, tuple[int, Deviation | None]]
-    reason: str = ""
-
-
-def find_origin(walker: Walker, walked: Walk, values: TrueValues, forced: Mapping[str, int]) -> Origin | None:
-    """The node where error begins; None if all outputs are right."""
-    places, graph = walked.places, walker.graph
-    wrong = [name for name in graph.outputs if places[name].status in ("open", "failed")]
-    suspects = _suspects(walker, walked, wrong)
-    node = next((node for node in graph.nodes if suspects & set(node.outputs)), None)
-    if node is None:
-        return None
-    reason = next((places[name].reason for name in node.outputs if places[name].reason), "")
-    return Origin(node, {} if reason else _expected(node, walker, walked, values, forced), reason)
+    wrong = [name for name in truth.outputs if _is_wrong(walked.places.get(name))]
+    if walked.failed is not None:
+        wrong = [name for name in walked.failed.writes if name]
+    suspects = _suspects(walked, wrong)
+    steps = [step for step in walked.steps if not suspects.isdisjoint(step.writes)]
+    changed = (step for step in steps if not foreign.isdisjoint(step.reads))
+    return next(changed, steps[0] if steps else None)
 
 
-def find_hidden(walker: Walker, walked: Walk) -> Origin | None:
-    """The first node whose output is near a tensor of the module and yet beyond the limit; None if there is
-    none. What comes after it hides the error."""
-    for node in walker.graph.nodes:
-        for name in node.outputs:
-            tie = walked.places[name].near
-            if tie is not None:
-                return Origin(node, {name: (tie.number, tie.deviation)})
-    return None
+def _is_wrong(place: Place | None) -> bool:
+    return place is not None and place.status in ("open", "failed")
 
 
-def _suspects(walker: Walker, walked: Walk, wrong: Iterable[str]) -> set[str]:
-    """The untied values that lead to wrong outputs through untied values."""
-    places, graph = walked.places, walker.graph
+def _suspects(walked: Walk, wrong: Iterable[str]) -> set[str]:
+    """The values without a counterpart that lead to wrong outputs through such values."""
+    places = walked.places
     suspects: set[str] = set()
     waiting = list(wrong)
     while waiting:
         name = waiting.pop()
-        if name in suspects:
+        if name in suspects or name not in walked.writer:
             continue
         suspects.add(name)
-        waiting += [
-            given
-            for given in graph.given(graph.writer[name])
-            if places[given].status in ("open", "failed")
-            or (places[given].status == "neutral" and places[given].data)
-            or _does_nothing(walker, walked, given)
-        ]
+        given = [places[read] for read in walked.writer[name].reads if read in places]
+        waiting += [place.name for place in given if _is_suspect(place, walked)]
     return suspects
 
 
-def _does_nothing(walker: Walker, walked: Walk, name: str) -> bool:
-    """Whether a node that lays out anew is tied to what it was given. It may be right or at fault."""
-    place, node = walked.places[name], walker.graph.writer.get(name)
-    if place.tie is None or node is None or node.operator not in LAYS_OUT:
-        return False
-    given = walked.places.get(node.inputs[0])
-    return given is not None and given.status == "tied" and given.anchors == place.anchors
+def _is_suspect(place: Place, walked: Walk) -> bool:
+    """Whether a value that leads to a wrong one may be wrong itself."""
+    if place.status != "tied":
+        return place.status != "neutral" or place.data
+    if place.misshapen:
+        return True
+    # A Transpose that leaves its input as it is has a counterpart: that of its input.
+    step = walked.writer.get(place.name)
+    given = None if step is None else walked.places.get(step.reads[0])
+    idle = given is not None and (given.status, given.anchors) == ("tied", place.anchors)
+    return step is not None and step.proto.op_type == "Transpose" and idle
 
 
-def _expected(
-    node: Node, walker: Walker, walked: Walk, values: TrueValues, forced: Mapping[str, int]
-) -> dict[str, tuple[int, Deviation | None]]:
-    """The counterparts of a node's outputs: what a model's output must be, else the nearest of those that the
-    module computes next from the same values, else the nearest of all."""
-    expected: dict[str, tuple[int, Deviation | None]] = {}
-    used = {place.tie.number for place in walked.places.values() if place.tie is not None}
-    for name in node.outputs:
+def expected_of(step: Step, walked: Walk, truth: Truth) -> dict[str, Record]:
+    """The counterparts that a node's outputs should have.
+
+    That of a model's output is known. Else it is a tensor that is nearly equal. Else it is one of the same
+    shape: the nearest of those that the module computes next from the same values, or the nearest of all.
+    """
+    expected: dict[str, Record] = {}
+    used = _used(walked)
+    for name in filter(None, step.writes):
         place = walked.places[name]
-        found, moved = values.get(name)
-        number = forced.get(name)
-        if place.near is not None:
-            number = place.near.number
-        elif number is None and isinstance(found, np.ndarray):
-            steps = near(walker.truth, sorted(place.anchors), STEPS)
-            alike = [entry for entry in walker.candidates(found, np.inf) if entry not in used]
-            number = next((entry for entry in alike if entry in steps), alike[0] if alike else None)
-        if number is not None:
-            expected[name] = number, _deviation(node, found, moved, walker.truth.fetch(number))
+        right = place.status == "tied" and not place.misshapen
+        if place.print is None or (right and len(step.writes) > 1):
+            continue
+        damaged = not right and place.distance <= ALIKE
+        if name in truth.outputs or damaged:
+            expected[name] = _whole(truth.records[truth.outputs.get(name, place.number or 0)], truth)
+            continue
+        own = place.print
+        unused = (record for record in truth.records if record.number not in used)
+        alike = [one for one in unused if (one.print.kind, one.print.shape) == (own.kind, own.shape)]
+        alike.sort(key=lambda record: distance(record.print, own))
+        following = next_numbers(truth, place.anchors, STEPS)
+        chosen = next((record for record in alike if record.number in following), alike[0] if alike else None)
+        if chosen is not None:
+            expected[name] = _whole(chosen, truth)
     return expected
 
 
-def _deviation(node: Node, found: Value, moved: Value, wanted: Value) -> Deviation | None:
-    if not isinstance(found, np.ndarray) or found.shape != wanted.shape:
-        return None
-    return deviation(found, moved, wanted, node.operator)
+def _whole(part: Record, truth: Truth) -> Record:
+    """The operation of the module that gives the same tensor, instead of a part of it as PyTorch takes it
+    apart."""
+    same = [
+        one
+        for one in truth.records[part.number :]
+        if (one.path, one.print.shape) == (part.path, part.print.shape)
+        and distance(one.print, part.print) <= EXACT
+    ]
+    return same[-1]
+
+
+def next_numbers(truth: Truth, numbers: Iterable[int], depth: int) -> set[int]:
+    """The numbers of the tensors that are computed from the given ones in up to ``depth`` steps."""
+    reached = set(numbers)
+    edge = set(reached)
+    for _ in range(depth):
+        edge = {record.number for record in truth.records if not edge.isdisjoint(record.sources)} - reached
+        reached |= edge
+    return reached - set(numbers)
+
+
+def _used(walked: Walk) -> set[int | None]:
+    """The numbers of the tensors that are the counterpart of a value."""
+    return {place.number for place in walked.places.values() if place.status == "tied"}

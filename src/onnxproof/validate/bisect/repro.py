@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from onnxproof.files import write_bytes, write_text
 from onnxproof.runtime.plain import write_arrays
+from onnxproof.validate.bisect.nodes import Graph, Node
+from onnxproof.validate.bisect.result import Leaving, NamedNode
 
 Array = NDArray[Any]
 
@@ -18,10 +22,10 @@ REPRO_FILES = (MODEL, ARRAYS, README)
 
 HOW = """\
 {node}
-on the case {case}, fed with what PyTorch computes in float64, rounded to the inputs' dtypes.
+on the case {case}, fed with {fed}.
 
 repro.onnx holds this node alone; repro.npz has the arrays "input:NAME" and "expected:NAME", the latter as
-PyTorch computes them in float64. To see the error:
+{by} in float64. To see the error:
 
     import numpy as np, onnxruntime as ort
     arrays = np.load("repro.npz")
@@ -37,13 +41,18 @@ PyTorch computes them in float64. To see the error:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Repro:
-    """A model of the named node, arrays for its inputs by name, and what its outputs should be."""
+    """A model of the named node, arrays for its inputs by name, and what its outputs should be.
+
+    ``fed`` and ``by`` say where the inputs and the expected outputs come from.
+    """
 
     model: onnx.ModelProto
     inputs: Mapping[str, Array]
     expected: Mapping[str, Array]
     node: str
     case: str
+    fed: str
+    by: str
 
     def write(self, folder: Path) -> None:
         """Write repro.onnx, repro.npz and repro.txt into a folder, and touch nothing else in it."""
@@ -51,5 +60,39 @@ class Repro:
         arrays = {f"input:{name}": array for name, array in self.inputs.items()}
         arrays |= {f"expected:{name}": array for name, array in self.expected.items()}
         write_arrays(folder / ARRAYS, arrays)
-        text = HOW.format(node=self.node, case=self.case)
+        text = HOW.format(node=self.node, case=self.case, fed=self.fed, by=self.by)
         write_text(folder / README, text)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """What the search in one graph on one case came to: a Bisection, but for the case and the link."""
+
+    node: NamedNode | None = None
+    leaving: tuple[Leaving, ...] = ()
+    constants: tuple[str, ...] = ()
+    reason: str = ""
+    repro: Repro | None = None
+    nodes: int = 0
+    tied: int = 0
+    peak_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def model_of(
+    graph: Graph,
+    node: Node,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, tuple[np.dtype[Any], int]],
+) -> onnx.ModelProto:
+    """A model of one node. ``outputs`` has the dtype and the rank of those that the model returns.
+
+    If there is none, it returns all of the node's, without a type.
+    """
+    model = graph.model([node], inputs, tuple(outputs) or node.outputs)
+    for value in model.graph.output:
+        if value.name in outputs:
+            dtype, rank = outputs[value.name]
+            kind = helper.np_dtype_to_tensor_dtype(dtype)
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, (None,) * rank))
+    return model

@@ -1,13 +1,12 @@
-"""What bisect found: which node, how far off, beside which floor."""
+"""What bisect found: which node, in which link, and how far off."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnxproof.validate.bisect.deviation import LIMIT_MAX, LIMIT_RMS, Deviation
-
 Status = Literal["node", "nothing"]
+Link = Literal["function", "runtime"]
 GraphKind = Literal["file", "optimized"]
 
 
@@ -28,32 +27,42 @@ class NamedNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
-    """An output of the named node, and how far it is from its likeliest counterpart in PyTorch's module.
+class Apart:
+    """How far an output of the named node is from what should have come out: its rms and largest error.
 
-    ``module`` is the path of the submodule that computes the counterpart, empty for the wrapper itself.
-    ``operation`` is PyTorch's operation there. ``local`` is the output's error when the node gets its true
-    inputs, and ``own_rms`` the rms error when it gets the inputs that the file computes. Both are None if the
-    node does not run, or if the output has another shape than its counterpart.
+    ``limit`` is the largest error that rounding allows, and ``scale`` the rms of what should have come out.
+    In the function link both sides are in float64. In the runtime link the node ran in ONNX Runtime, on its
+    own inputs, and ``limit`` is the rounding bound of the number that exceeds its own by most; ``maximum`` is
+    the error of that number.
+    """
+
+    rms: float
+    maximum: float
+    limit: float
+    scale: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; numbers that are not finite are None."""
+        named = {"rms": self.rms, "max": self.maximum, "limit": self.limit, "scale_rms": self.scale}
+        return {name: value if math.isfinite(value) else None for name, value in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An output of the named node, and what should have come out of it.
+
+    In the function link that is a tensor of PyTorch's module: ``module`` is the path of the submodule that
+    computes it, empty for the wrapper itself, and ``operation`` PyTorch's operation there. In the runtime
+    link it may be what the node itself gives in float64, and both are empty. ``apart`` is how far the output
+    is from that; None if it has another shape.
     """
 
     output: str
     module: str
     operation: str
-    local: Deviation | None
-    own_rms: float | None
-    shape: tuple[int, ...] | None
+    apart: Apart | None
+    shape: tuple[int, ...]
     expected_shape: tuple[int, ...]
-
-    @property
-    def passed_on_rms(self) -> float | None:
-        """The part of ``own_rms`` that the inputs' error causes, if that is independent of the node's error.
-
-        Returns None if one of the two is not known.
-        """
-        if self.own_rms is None or self.local is None:
-            return None
-        return math.sqrt(max(self.own_rms**2 - self.local.rms**2, 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object. Values that are not known are null."""
@@ -61,32 +70,35 @@ class Leaving:
             "output": self.output,
             "module": self.module,
             "operation": self.operation,
-            "local": None if self.local is None else self.local.to_json(),
-            "own_rms": _finite(self.own_rms),
-            "passed_on_rms": _finite(self.passed_on_rms),
-            "shape": None if self.shape is None else list(self.shape),
+            "apart": None if self.apart is None else self.apart.to_json(),
+            "shape": list(self.shape),
             "expected_shape": list(self.expected_shape),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
-    """Which node introduces error on one case.
+    """Which node fails a link of the proof on one case.
 
-    ``status`` is "node" if a node introduces more error than the limits allow. Otherwise it is "nothing", and
-    ``nodes`` is empty. ``graph`` says where the node is: in the file itself, or, if the file is right, in the
-    graph that ONNX Runtime's optimizer made of it. ``leaving`` compares the node's outputs with their
-    counterparts. ``failing`` says whether the verdict on the case is fail. ``tied`` of the ``nodes_walked``
-    nodes have a counterpart. ``notes`` are the model's and those on how the checkpoint was found.
+    ``status`` is "node" if one is named. Otherwise it is "nothing", and ``nodes`` is empty. ``link`` is
+    "function" if the file states something else than the checkpoint there, "runtime" if ONNX Runtime computes
+    something else than the file states. ``graph`` says where the node is: in the file itself, or in the graph
+    that ONNX Runtime's optimizer made of it. ``leaving`` compares the node's outputs with what should have
+    come out. ``constants`` describe the constants that the node reads and that are not the checkpoint's.
+    ``failing`` says whether the verdict on the case is fail, judged by what ONNX Runtime computes. ``tied``
+    of the ``nodes_walked`` nodes have a counterpart in PyTorch's module. ``notes`` are the model's, those on
+    how the checkpoint was found, and what could not be walked.
     """
 
     status: Status
     case: Mapping[str, Any]
     case_number: int
     failing: bool
+    link: Link
     graph: GraphKind
     nodes: tuple[NamedNode, ...]
     leaving: tuple[Leaving, ...]
+    constants: tuple[str, ...]
     reason: str
     nodes_walked: int
     tied: int
@@ -97,21 +109,18 @@ class Bisection:
     def to_json(self) -> dict[str, Any]:
         """A JSON document."""
         return {
-            "format": 2,
+            "format": 3,
             "status": self.status,
             "case": dict(self.case),
             "case_number": self.case_number,
             "case_fails": self.failing,
+            "link": self.link,
             "graph": self.graph,
             "nodes": [node.to_json() for node in self.nodes],
             "leaving": [value.to_json() for value in self.leaving],
+            "constants": list(self.constants),
             "reason": self.reason,
-            "limits": {"ratio": LIMIT_RMS, "ratio_max": LIMIT_MAX},
             "walked": {"nodes": self.nodes_walked, "tied": self.tied, "peak_bytes": self.peak_bytes},
             "model_sha256": self.model_sha256,
             "notes": list(self.notes),
         }
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value

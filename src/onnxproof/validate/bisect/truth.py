@@ -1,13 +1,10 @@
 """Record what the wrapped module computes in float64: a fingerprint of every operation's output.
 
-The tensors themselves are not kept. To fetch one, the module runs again. The tensors after it are then held
-too, up to a budget of bytes, since a walk of the graph needs those next.
+The tensors themselves are not kept. To fetch some, the module runs again.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,16 +15,11 @@ from torch import Tensor, nn
 from onnxproof.errors import CheckError, UserCodeError
 from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
+from onnxproof.validate.bisect.fingerprint import Fingerprint
 from onnxproof.validate.exact.record import Recorder, Visit
 from onnxproof.wrappers.double.float64 import Float64
 
 Array = NDArray[Any]
-
-BUDGET = 256 * 2**20
-"""Bytes of float64 intermediates that are held at once."""
-
-SAMPLES = 64
-"""Elements of a tensor that make its fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,70 +27,57 @@ class Record:
     """One tensor that the module computed.
 
     ``number`` is its place in the order of computation, the module's inputs first. ``path`` is the innermost
-    module that was running. ``sources`` are the numbers of the tensors that it was computed from. ``kind`` is
-    "f", "i" or "b". ``sample`` has the values at ``positions(shape)``, float64 [up to SAMPLES].
+    module that was running. ``sources`` are the numbers of the tensors that it was computed from.
     """
 
     number: int
     operation: str
     path: str
-    shape: tuple[int, ...]
-    kind: str
     sources: tuple[int, ...]
-    sample: Array
+    print: Fingerprint
 
 
-@lru_cache(maxsize=4096)
-def positions(shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """Seeded places in a tensor of a shape, the same in every run: an index array for each axis."""
-    size = int(np.prod(shape))
-    flat: Array = np.arange(size)
-    if size > SAMPLES:
-        flat = np.sort(np.random.default_rng(size).choice(size, SAMPLES, replace=False))
-    return np.unravel_index(flat, shape) if shape else ()
-
-
-def kind_of(dtype: str) -> str:
-    """ "f" for floats, "b" for bool, "i" for integers, "" for what is not compared."""
-    if dtype.startswith(("float", "bfloat")):
-        return "f"
-    return "b" if dtype == "bool" else "i" if "int" in dtype else ""
-
-
+@dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """The wrapped module in float64 on one case.
+    """What the module computes on one case.
 
-    ``records`` has every tensor's fingerprint, by number. ``outputs`` has the numbers of the module's
-    outputs, by name. ``peak`` is the most bytes of tensors that were held at once. Raises CheckError if the
-    module does not run in float64.
+    ``records`` are in the order of their numbers. ``inputs`` and ``outputs`` have the numbers of the module's
+    inputs and outputs, by name.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[TensorSpec],
-        *,
-        budget: int = BUDGET,
-    ) -> None:
+    records: tuple[Record, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
+class Oracle:
+    """The wrapped module in float64, watched."""
+
+    def __init__(self, module: nn.Module, outputs: Sequence[TensorSpec]) -> None:
         self._exact = Float64(module)
         self._module = self._exact.module.eval()
+        self._outputs = tuple(outputs)
         self._paths: list[str] = []
+        self._warm = False
         for name, part in self._module.named_modules():
             part.register_forward_pre_hook(self._entering(name))
             part.register_forward_hook(self._leaving, always_call=True)
-        self._inputs = dict(inputs)
-        self._budget = budget
-        self._held: dict[int, Array] = {}
-        self.peak = 0
-        self.runs = 0
-        self.records: list[Record] = []
+
+    def truth(self, inputs: Mapping[str, Array]) -> Truth:
+        """What the module computes on these inputs. Raises CheckError if it does not run in float64."""
+        records: list[Record] = []
+
+        def note(number: int, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
+            path = self._paths[-1] if self._paths else ""
+            records.append(Record(number, operation, path, sources, Fingerprint.of(_numpy(tensor))))
+
         try:
             with no_exit("the module's forward"):
-                # A module that caches something in its first run computes less in the second.
-                self._run(lambda *_: None)
-                self._paths.clear()
-                returned = self._run(self._fingerprint)
+                if not self._warm:
+                    # A module that caches something in its first run computes less in the second.
+                    self._run(inputs, lambda *_: None)
+                    self._warm = True
+                returned = self._run(inputs, note)
         except UserCodeError:
             raise
         except Exception as error:
@@ -108,22 +87,37 @@ class Truth:
                 f"the model does not run in float64 ({type(error).__name__}: {reason}), and bisect measures "
                 "every node against that: keep the model's dtypes free, or compare whole files with validate"
             ) from error
-        if len(returned) != len(outputs):
+        if len(returned) != len(self._outputs):
             raise CheckError(
-                f"the model returned {len(returned)} outputs, its family declares {len(outputs)}"
+                f"the model returned {len(returned)} outputs, its family declares {len(self._outputs)}"
             )
-        self.outputs = {spec.name: number for spec, number in zip(outputs, returned, strict=True)}
-        self.inputs = {name: number for number, name in enumerate(self._inputs)}
-        self.consumers: dict[int, list[int]] = {}
-        for record in self.records:
-            for source in record.sources:
-                self.consumers.setdefault(source, []).append(record.number)
+        names = [spec.name for spec in self._outputs]
+        return Truth(
+            tuple(records),
+            {name: number for number, name in enumerate(inputs)},
+            dict(zip(names, returned, strict=True)),
+        )
 
-    def fetch(self, number: int) -> Array:
-        """The tensor of that number: floats as float64, integers and bools as they were."""
-        if number not in self._held:
-            self._refill(number)
-        return self._held[number]
+    def fetch(self, inputs: Mapping[str, Array], truth: Truth, numbers: Collection[int]) -> dict[int, Array]:
+        """The tensors of these numbers: floats as float64, integers and bools as they are.
+
+        Raises CheckError if the module computes something else in this run.
+        """
+        found: dict[int, Array] = {}
+
+        def keep(number: int, _: str, tensor: Tensor, __: tuple[int, ...]) -> None:
+            if number in numbers:
+                found[number] = np.array(_numpy(tensor))
+
+        if numbers:
+            self._run(inputs, keep)
+        shapes = {number: truth.records[number].print.shape for number in numbers}
+        if {number: array.shape for number, array in found.items()} != shapes:
+            raise CheckError(
+                "the model does not compute the same in two runs on one input, so no node can be compared "
+                "with it: take out what is random or remembered from run to run"
+            )
+        return found
 
     def _entering(self, name: str) -> Callable[..., None]:
         def enter(*_: object) -> None:
@@ -135,44 +129,10 @@ class Truth:
         if self._paths:
             self._paths.pop()
 
-    def _fingerprint(self, number: int, operation: str, tensor: Tensor, sources: tuple[int, ...]) -> None:
-        shape = tuple(tensor.shape)
-        index = tuple(torch.from_numpy(axis) for axis in positions(shape))
-        sample = (tensor[index] if index else tensor).reshape(-1).to(torch.float64).numpy()
-        kind = kind_of(str(tensor.dtype).removeprefix("torch."))
-        path = self._paths[-1] if self._paths else ""
-        self.records.append(Record(number, operation, path, shape, kind, sources, np.array(sample)))
-
-    def _refill(self, wanted: int) -> None:
-        """Hold the tensor ``wanted`` and those computed after it, up to the budget."""
-        self._held.clear()
-        held = 0
-
-        def keep(number: int, _: str, tensor: Tensor, __: tuple[int, ...]) -> None:
-            nonlocal held
-            if number < wanted:
-                return
-            if self.records[number].shape != tuple(tensor.shape):
-                raise CheckError(
-                    "the model does not compute the same in two runs on one input, so no node can be "
-                    "compared with it: take out what is random or remembered from run to run"
-                )
-            size = tensor.numel() * tensor.element_size()
-            if number > wanted and held + size > self._budget:
-                raise _Enough
-            self._held[number] = np.array(tensor.numpy())
-            held += size
-
-        with contextlib.suppress(_Enough):
-            self._run(keep)
-        self.peak = max(self.peak, held)
-
-    def _run(self, visit: Visit) -> list[int]:
+    def _run(self, inputs: Mapping[str, Array], visit: Visit) -> list[int]:
         """Run the module under a recorder. Returns the numbers of its outputs."""
-        self.runs += 1
         self._paths.clear()
-        tensors = [torch.from_numpy(np.array(array)) for array in self._inputs.values()]
-        tensors = [self._exact.widen(tensor) for tensor in tensors]
+        tensors = [self._exact.widen(torch.from_numpy(np.array(array))) for array in inputs.values()]
         recorder = Recorder(visit)
         with torch.no_grad():
             for tensor in tensors:
@@ -183,16 +143,8 @@ class Truth:
             return [recorder.number_of(self._exact.result(tensor)[0]) for tensor in flat]
 
 
-class _Enough(BaseException):
-    """Ends a forward pass whose rest is not needed. It is no Exception, since some models catch those in
-    their ``forward``."""
-
-
-def near(truth: Truth, numbers: Iterator[int] | Sequence[int], depth: int) -> dict[int, int]:
-    """The records that are computed from the given ones in up to ``depth`` steps, with their distances."""
-    reached = dict.fromkeys(numbers, 0)
-    edge = list(reached)
-    for distance in range(1, depth + 1):
-        edge = [after for number in edge for after in truth.consumers.get(number, ()) if after not in reached]
-        reached.update(dict.fromkeys(edge, distance))
-    return {number: distance for number, distance in reached.items() if distance}
+def _numpy(tensor: Tensor) -> Array:
+    """The tensor's numbers; half precision, which NumPy may not know, as float64."""
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    narrow = plain.is_floating_point() and plain.dtype != torch.float64
+    return (plain.to(torch.float64) if narrow else plain).numpy()

@@ -12,7 +12,7 @@ the right place. The graph's values do: they are compared with the model's.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,16 +58,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """A constant that matches nothing known.
+    """A constant that matches nothing known, or whose exact value cannot be put in its place.
 
-    ``near`` is what it is like, however far; several entries tell of the parts of a recurrence's weights.
-    ``reordered`` is the tensor of which it holds the numbers in another order, or "".
+    ``rounded`` says that it is the latter: its name means several constants. ``near`` is what it is like,
+    however far; several entries tell of the parts of a recurrence's weights. ``reordered`` is the tensor of
+    which it holds the numbers in another order, or "".
     """
 
     name: str
     shape: tuple[int, ...]
     near: tuple[Near, ...] = ()
     reordered: str = ""
+    rounded: bool = False
 
     def __str__(self) -> str:
         told = [str(near) for near in self.near if near.close]
@@ -116,7 +118,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             match = prover.match(stored.name, values)
             rounded = match is not None and match.exact is not None and match.roundings > 0
             if match is None or (rounded and stored.name not in may):
-                unproven[stored.name] = _unproven(stored, values, known)
+                unproven[stored.name] = replace(_unproven(stored, values, known), rounded=match is not None)
                 continue
             if rounded and match.exact is not None:
                 exact[stored.name] = match.exact

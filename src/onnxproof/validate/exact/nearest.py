@@ -55,8 +55,8 @@ class Near:
     folded: bool
 
     def __str__(self) -> str:
-        part = f"in {self.differing} of {self.count} numbers"
-        return f"{self.what} changed by {self.share:.1e} of its size, {part}"
+        part = f", in {self.differing} of {self.count} numbers" if self.differing else ""
+        return f"{self.what} changed by {self.share:.1e} of its size{part}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,9 @@ import numpy as np
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.registry import Body, operator
 
+MOST_TURNS = 2**17
+"""Turns of a loop after which it counts as one without end. Loops over the steps of a sequence have fewer."""
+
 
 @operator("If")
 def _if(condition: Array, *, then_branch: Body, else_branch: Body) -> tuple[Value, ...]:
@@ -23,6 +26,8 @@ def _loop(
     alive = condition is None or bool(condition.item())
     turn = 0
     while alive and (most is None or turn < most.item()):
+        if turn == MOST_TURNS:
+            raise ValueError(f"the loop does not end within {MOST_TURNS} turns")
         outputs = body(np.array(turn, np.int64), np.array(alive), *states)
         alive = bool(outputs[0].item())
         states = list(outputs[1 : 1 + len(states)])
