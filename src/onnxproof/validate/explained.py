@@ -27,7 +27,7 @@ MEASURED = (
         "function",
         "the file's graph, evaluated in float64, against the model in float64: their difference, rms or "
         "largest, in units of PyTorch's own float32 error. Both sides are exact, so the limit is a "
-        "thousandth.",
+        "thousandth. In a comparison of two files without a checkpoint, A's graph takes the model's place.",
         "the exporter or the simplifier wrote another function: an approximation (GELU by tanh), another "
         "epsilon, a weight that was changed, a size or a branch that was frozen.",
         'onnxproof bisect names the first node that differs. Export with simplify = "none", then with the'

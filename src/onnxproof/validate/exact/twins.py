@@ -29,7 +29,7 @@ from onnxproof.validate.exact.constants import (
 )
 from onnxproof.validate.exact.known import Known, Recorded
 from onnxproof.validate.exact.layouts import find_layout, plain_layouts, same, shapes_agree, squeezed
-from onnxproof.validate.exact.match import BIAS_ROUNDINGS, ROUNDINGS, TINY
+from onnxproof.validate.exact.match import BIAS_ROUNDINGS, ROUNDINGS, roundings_of
 from onnxproof.validate.exact.scalars import written
 
 NORM = ("weight", "bias", "running_mean", "running_var")
@@ -128,26 +128,28 @@ def _likeness(values: Array, sources: Iterable[tuple[str, Array]], ours: "_Tenso
             return None
         if first is None:
             text = f"{ours.stored[key]}, rounded otherwise"
-            first = _Likeness(laid, Origin(text, frozenset([key]), False, ALIKE / 2))
+            first = _Likeness(laid.astype(np.float64), Origin(text, frozenset([key]), False, ALIKE / 2))
     return first
 
 
 def alike(source: Array, values: Array) -> Array | None:
-    """The source's numbers in float64, laid out as ``values``, if these differ by a fold's roundings alone.
+    """The source, laid out as ``values``, if these differ from it by a fold's roundings alone.
 
     Returns None if they do not, in any order of the axes.
     """
     shape = squeezed(values).shape
+    laid = squeezed(source)
+    if sorted(laid.shape) != sorted(shape):
+        return None
     scale = float(np.max(np.abs(source), initial=0.0)) if len(shape) < 2 else 0.0
 
     def fits(one: Array, other: Array) -> bool:
-        limit = ALIKE * np.abs(one, dtype=np.float64) + ALIKE_VECTORS * scale
-        return bool(np.all(np.abs(np.subtract(one, other, dtype=np.float64)) <= limit * SINGLE + TINY))
+        terms = np.abs(one) + scale * ALIKE_VECTORS / ALIKE if scale else None
+        return roundings_of(other, one, SINGLE, ALIKE, terms) <= ALIKE
 
-    laid = squeezed(source)
     layouts = (layout for layout in plain_layouts(laid.shape) if shapes_agree(layout, laid.shape, shape))
     layout = find_layout(laid, squeezed(values), layouts, fits)
-    return None if layout is None else layout.of(laid).reshape(values.shape).astype(np.float64)
+    return None if layout is None else layout.of(laid).reshape(values.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

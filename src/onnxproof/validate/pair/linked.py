@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxproof.contract import Contract
 from onnxproof.errors import CheckError
-from onnxproof.graph import OnnxGraph
+from onnxproof.graph import OnnxGraph, UnreadableError
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.closer import (
@@ -23,7 +23,7 @@ from onnxproof.validate.exact.twins import Twins, prove_twins
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks, states
 from onnxproof.validate.legs.exact_graph import ExactLeg
-from onnxproof.validate.legs.file_a import truth_of
+from onnxproof.validate.legs.file_a import NotEvaluatedError, truth_of
 from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair.beside import (
@@ -61,13 +61,16 @@ def compare_by_graphs(
     """Compare B with A by A's graph in float64.
 
     The arguments are those of ``compare_alone``. Raises as it does, and NotEvaluatedError if A's graph cannot
-    be evaluated in float64.
+    be evaluated in float64 or a constant cannot be read.
     """
     legs = open_pair(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
     plan = plan_pair(contract, settings)
     graph = OnnxGraph.read(a)
-    twins = prove_twins(graph, OnnxGraph.read(b), a, b)
+    try:
+        twins = prove_twins(graph, OnnxGraph.read(b), a, b)
+    except UnreadableError as error:
+        raise NotEvaluatedError(f"a constant cannot be read: {error}") from error
     oracle = GraphOfA(a, graph, contract.fields, settings, twins.a)
     oracle.require(materialise(_smallest(plan), contract.inputs, contract.preprocess))
     truth = truth_of(oracle, ORACLE)
