@@ -84,6 +84,16 @@ def test_what_b_folded_is_made_of_a() -> None:
     assert not twins.a.exact
 
 
+def test_a_norm_whose_tensors_are_passed_on_is_a_norm() -> None:
+    """TorchScript writes equal tensors once, and an Identity for each of the others."""
+    a = apart().proto
+    a.graph.node[1].input[1] = "passed"
+    a.graph.node.insert(1, helper.make_node("Identity", ["gamma"], ["passed"]))
+    twins = prove(OnnxGraph(a), folded())
+    assert (twins.b.unproven, twins.a_alone) == ((), ())
+    assert near(twins.b.exact["folded"], FOLDED)
+
+
 def test_what_a_folded_is_made_of_b() -> None:
     twins = prove(folded(), apart())
     assert (twins.b.unproven, twins.a_alone) == ((), ())

@@ -210,7 +210,7 @@ def _norms(graph: OnnxGraph, held: Mapping[str, Stored]) -> tuple[dict[str, str]
     for node in graph.nodes:
         if node.op_type != "BatchNormalization" or len(node.inputs) != 1 + len(NORM):
             continue
-        read = [None if value is None else str(value.name) for value in node.inputs[1:]]
+        read = [_stored_name(value) for value in node.inputs[1:]]
         if any(name not in held for name in read):
             continue
         norm = f"the batch norm of {node.outputs[0].name}"
@@ -219,6 +219,16 @@ def _norms(graph: OnnxGraph, held: Mapping[str, Stored]) -> tuple[dict[str, str]
         meant = written(epsilon, np.dtype(np.float32))
         epsilons[norm] = epsilon if meant is None else meant.value
     return named, epsilons
+
+
+def _stored_name(value: ir.Value | None) -> str | None:
+    """The name of the constant that a value is: TorchScript passes equal constants on by an Identity."""
+    while value is not None:
+        maker = value.producer()
+        if maker is None or maker.op_type != "Identity":
+            return str(value.name)
+        value = maker.inputs[0]
+    return None
 
 
 def _numbers(graph: OnnxGraph, file: Path, names: Iterable[str]) -> tuple[float, ...]:
