@@ -70,7 +70,9 @@ def merge(parts: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
     return first
 
 
-def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silent) -> tuple[Facts, ...]:
+def settle(
+    trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silent, second_look_if_wrong: bool = True
+) -> tuple[Facts, ...]:
     """Judge the tallies of all cases. If a failure rests on few cases, take a second look and judge again.
 
     A second look measures the doubtful cases on inputs next to their own, and forgets the errors of their
@@ -80,7 +82,8 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     Where a candidate fails, its graph is evaluated too, so that a fault at one size is not taken for the
     runtime's. If a graph does not state the checkpoint's function, its candidates are judged by the cases on
     which the graph was evaluated before: there their errors are measured from the graph, and so are the
-    runtime's own. They get no second look, since it is no bad luck that they part from the oracle.
+    runtime's own. A second look at them measures from the oracle, so that the file's fault shows in the
+    runtime's errors, too. If ``second_look_if_wrong`` is false, they get none.
     """
     ranked = ranks_of(trial.contract.fields)
     count = len(trial.candidates)
@@ -98,7 +101,8 @@ def settle(trial: Trial, tallies: Sequence[Tally], *, progress: Progress = silen
     wrong: set[int] = set()
     for graph, one in zip(planned, stated, strict=True):
         if not states(one, graph.contract.fields):
-            wrong |= set(graph.candidates)
+            if not second_look_if_wrong:
+                wrong |= set(graph.candidates)
             for index in graph.candidates:
                 tallies[index].keep_errors(graph.cases)
                 facts[index] = facts_under(trial, trial.candidates[index], tallies[index])

@@ -147,7 +147,7 @@ class _Found:
 def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress) -> Iterator[_Found]:
     """What was found of each file, of which the trial has a candidate and a graph."""
     tallies = measure(trial, progress=progress)
-    settled = settle(trial, tallies, progress=progress)
+    settled = settle(trial, tallies, progress=progress, second_look_if_wrong=False)
     count = len(trial.candidates)
     for number, (file, facts, function) in enumerate(
         zip(files, with_interfaces(trial, settled[:count]), settled[count:], strict=True)
