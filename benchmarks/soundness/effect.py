@@ -14,6 +14,7 @@ from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.validate.measure import Measurement
 from onnxproof.wrappers.family import WrappedModel
 
@@ -28,6 +29,35 @@ def answer(leg: OrtLeg, arrays: Arrays) -> Arrays | None:
     except Exception:  # noqa: BLE001
         # ONNX Runtime's exceptions have no common public base below Exception.
         return None
+
+
+def parted(model: WrappedModel, cases: Sequence[Case], file: Path, floors: Sequence[Measurement]) -> float:
+    """How far a file's graph, with its own constants, parts from the network, both in float64.
+
+    It is the rms over all cases, in units of PyTorch's rms error; the largest over the fields. Infinite if
+    the graph does not run on a case, or answers in other shapes or with NaN.
+    """
+    oracle = OracleLeg(model, 1)
+    exact = ExactGraph(file)
+    squares: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for case in cases:
+        arrays = materialise(case, model.contract.inputs, model.contract.preprocess)
+        try:
+            found = exact.run(arrays)
+        except NotRunnableError:
+            return math.inf
+        wanted = oracle.run(arrays).outputs
+        for field in model.contract.fields:
+            a, b = wanted[field.output], found[field.output]
+            if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
+                return math.inf
+            change = np.nan_to_num(np.subtract(b, a, dtype=np.float64))
+            squares[field.name] = squares.get(field.name, 0.0) + float((change**2).sum())
+            counts[field.name] = counts.get(field.name, 0) + change.size
+    units = {measured.name: measured.floor_rms for measured in floors}
+    rms = {name: math.sqrt(squares[name] / max(counts[name], 1)) for name in squares}
+    return max((rms[name] / units[name] for name in rms if name in units), default=0.0)
 
 
 class Effects:

@@ -110,8 +110,8 @@ def enliven(network: nn.Module, *inputs: Tensor) -> None:
             if parameter.ndim <= 1:
                 still = bool(parameter.abs().max() < STILL)
                 parameter.add_(noise, alpha=0.1 if not still else 0.2)
-            elif not parameter.any():
-                parameter.copy_(noise * 0.05)
+            elif parameter.min() == parameter.max():
+                parameter.add_(noise, alpha=0.05)
         norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-from soundness.effect import Effects
+from soundness.effect import Effects, parted
 from soundness.elsewhere.architecture import Architecture
 from soundness.elsewhere.faults import planted
 from soundness.elsewhere.files import FAULTY, Made, Source, made
 from soundness.healthy import LEVELS
 from soundness.measure import largest, loads
 
+from onnxproof.errors import ModelFileError
 from onnxproof.pipeline import settings_of
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.sweep import measure
 from onnxproof.validate.trial import Plan, plan_trial
 from onnxproof.validate.verdict import FUNCTION_CHECKS, Verdict
@@ -35,15 +37,17 @@ class FileRow:
     """One file of an architecture that is not ours, and what was said of it.
 
     ``source`` says who exported it, ``way`` how, ``exporter`` what captured it. ``kind`` and ``severity`` are
-    the fault's; empty for a healthy file. ``verdict`` is "not exported" if the exporter refused: ``reason``
-    says why. Otherwise ``reason`` is that of the first check that failed or that was skipped.
+    the fault's; empty for a healthy file. ``verdict`` is "not exported" if the exporter refused, or wrote a
+    file that ONNX Runtime refuses: ``reason`` says why. Otherwise ``reason`` is that of the first check that
+    failed or that was skipped.
 
     ``links`` has each link's status. ``function`` is the largest figure of the function link, in units of
     PyTorch's own float32 error, ``field`` the field that has it, and ``limit`` what it was held to; NaN if
     the link did not measure. ``rms`` and ``maximum`` are the runtime's largest ratios over all levels of
     optimization. ``unproven`` counts the file's constants that are not proven from the checkpoint. ``effect``
-    is what a fault changes in float64, in the same units; None for a healthy file. ``seconds`` are the
-    export's and a share of the verdict's.
+    is what a fault changes in float64, in the same units; None for a healthy file. ``own`` is measured if a
+    healthy file is refused: how far its graph, with its own constants, parts from the network in float64;
+    infinite if it does not run. ``seconds`` are the export's and a share of the verdict's.
     """
 
     library: str
@@ -65,11 +69,7 @@ class FileRow:
     kind: str = ""
     severity: str = ""
     effect: float | None = None
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing was planted."""
-        return self.effect is None
+    own: float = math.nan
 
 
 def file_rows(
@@ -80,12 +80,12 @@ def file_rows(
     faults: int = FAULTS,
 ) -> Iterator[FileRow]:
     """Export an architecture in its (``chosen``) ways, judge each file at every optimization level, plant
-    ``faults`` into the files of ``FAULTY``, and judge those."""
-    files = list(made(architecture, folder, chosen))
+    ``faults`` into those files of ``FAULTY`` that pass, and judge those."""
+    job, model = architecture.job(), architecture.model()
+    files = [_opened(one, job.validation.providers) for one in made(architecture, folder, chosen)]
     for one in files:
         if one.refusal:
             yield replace(_row(architecture, one), reason=_short(one.refusal))
-    job, model = architecture.job(), architecture.model()
     settings = replace(settings_of(job), optimization=LEVELS)
     whole, single = (
         plan_trial(model.contract, chosen) for chosen in (settings, replace(settings, optimization=("all",)))
@@ -94,10 +94,12 @@ def file_rows(
     judged = _judged(model, [one.path for one in there], whole)
     for one in there:
         verdict, unproven, seconds = judged[one.path]
-        yield replace(_told(architecture, one, verdict, unproven), seconds=one.seconds + seconds)
-    yield from _fault_rows(
-        architecture, model, [one for one in there if one.way.name in FAULTY], single, faults
-    )
+        row = replace(_told(architecture, one, verdict, unproven), seconds=one.seconds + seconds)
+        if not verdict.passed:
+            row = replace(row, own=parted(model, whole.cases, one.path, verdict.facts[0].fields))
+        yield row
+    right = [one for one in there if one.way.name in FAULTY and judged[one.path][0].passed]
+    yield from _fault_rows(architecture, model, right, single, faults)
 
 
 def _fault_rows(
@@ -128,6 +130,17 @@ def _fault_rows(
             seconds += time.perf_counter() - start
             row = replace(_told(architecture, one, verdict, unproven), seconds=seconds)
             yield replace(row, kind=kind.kind, severity=kind.severity, effect=effect)
+
+
+def _opened(file: Made, providers: Sequence[str]) -> Made:
+    """The file, or that ONNX Runtime refuses it: then there is nothing to judge."""
+    if file.refusal:
+        return file
+    try:
+        OrtLeg(file.path, providers, 1)
+    except ModelFileError as error:
+        return replace(file, refusal=f"ONNX Runtime refuses the file: {error}")
+    return file
 
 
 def _judged(model: WrappedModel, files: Sequence[Path], plan: Plan) -> dict[Path, tuple[Verdict, int, float]]:
