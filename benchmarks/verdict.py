@@ -6,16 +6,16 @@ all ways of ``soundness/faults``. Each file goes before our verdict and before t
 architectures of other libraries (``soundness/elsewhere``), before our verdict alone, and the faults that
 others reported (``reported.py``).
 
-Prints the tables, and with --write puts them and the plots into ``soundness/README.md`` and
-``soundness/REPORTED.md``, and the summary into the project's README. With --resume, a run that was stopped
-goes on where it was.
+Prints the tables, and with --write puts them and the plots into ``soundness/README.md``,
+``soundness/ELSEWHERE.md`` and ``soundness/REPORTED.md``, and the summaries into the project's README. With
+--resume, a run that was stopped goes on where it was.
 """
 
 import argparse
 import json
+import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -37,8 +37,11 @@ from soundness.reported import FAULTS as REPORTED
 from soundness.subjects import BY_NAME, SUBJECTS
 
 README = Path(__file__).parent / "soundness" / "README.md"
+ELSEWHERE = README.with_name("ELSEWHERE.md")
 FRONT = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+OWN, FOREIGN = "measured", "measured elsewhere"
+"""What the marks are called between which a page has measured text."""
+
 PLOT = "![The measured ratio over the true effect; how often each tool is wrong](soundness.png)"
 HISTOGRAM = "![How far healthy files part from their networks; what the faults change](elsewhere.png)"
 PROCESSES = 2
@@ -57,7 +60,7 @@ Task = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a task measured: its rows, and the seconds that it took."""
+    """What a task measured: its rows, and the processor's seconds that it took; NaN if nobody counted."""
 
     rows: Sequence[Any]
     seconds: float
@@ -66,7 +69,7 @@ class Done:
 def measure(population: str, name: str) -> Done:
     """Measure one task. The rows of a reported fault are dicts (``reported.py``)."""
     torch.set_num_threads(1)
-    start = time.perf_counter()
+    start = processor_seconds()
     rows: Sequence[Any]
     with TemporaryDirectory() as folder:
         match population:
@@ -79,7 +82,12 @@ def measure(population: str, name: str) -> Done:
                 rows = list(file_rows(ARCHITECTURE[name], Path(folder)))
             case _:
                 rows = [reported.child(name, reported.LIMIT)]
-    return Done(rows, time.perf_counter() - start)
+    return Done(rows, processor_seconds() - start)
+
+
+def processor_seconds() -> float:
+    """The processor's seconds of this process and of its children that ended."""
+    return sum(os.times()[:4])
 
 
 def main() -> None:
@@ -102,46 +110,46 @@ def main() -> None:
         if name in arguments.only
     ]
     done = gather(tasks, arguments.processes, arguments.resume)
-    minutes = sum(one.seconds for one in done.values()) / 60
 
     def rows_of(*populations: str) -> list[Any]:
         return [row for task in tasks if task[0] in populations for row in done[task].rows]
 
-    own, foreign, told = rows_of("healthy", "fault"), rows_of("elsewhere"), rows_of("reported")
+    def head_of(*populations: str) -> str:
+        seconds = sum(one.seconds for task, one in done.items() if task[0] in populations)
+        return "" if math.isnan(seconds) else f"{seconds / 60:.0f} minutes of one core.\n\n"
+
+    both = {"healthy", "fault"} <= set(arguments.populations)
+    own = rows_of("healthy", "fault") if both else []
+    foreign, told = rows_of("elsewhere"), rows_of("reported")
     if arguments.rows is not None:
         document = {
-            "minutes": minutes,
             "rows": [asdict(row) for row in own],
             "elsewhere": [asdict(row) for row in foreign],
             "reported": told,
         }
         arguments.rows.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    text = f"{minutes:.0f} minutes of one core, in {PROCESSES} processes.\n\n"
-    front = []
     if own:
-        text += own_text(own)
-        front += [*summary(own), ""]
+        text = head_of("healthy", "fault") + own_text(own)
+        print(text)
     if foreign:
-        text += "\n\n" + foreign_text(foreign)
-        front += elsewhere.summary(foreign)
-    print(text)
+        foreign_page = head_of("elsewhere") + foreign_text(foreign)
+        print(foreign_page)
     if told:
         print(reported.text_of(told))
-    if arguments.write:
-        write_all(text, "\n".join(front).rstrip(), own, foreign, told)
-
-
-def write_all(
-    text: str, front: str, own: Sequence[Row], foreign: Sequence[FileRow], told: Sequence[Any]
-) -> None:
-    """Put everything into its page. Only a run of all populations is written."""
-    if not (own and foreign and told):
-        raise SystemExit("--write needs all populations: leave --populations out")
-    write(text, README)
-    write(front, FRONT)
-    reported.write(reported.text_of(told))
-    plot(own, README.with_name("soundness.png"))
-    elsewhere.plot(foreign, README.with_name("elsewhere.png"))
+    if not arguments.write:
+        return
+    if arguments.only != known:
+        raise SystemExit("--write needs all of a population: leave --only out")
+    if own:
+        write(text, README)
+        write("\n".join(summary(own)), FRONT)
+        plot(own, README.with_name("soundness.png"))
+    if foreign:
+        write(foreign_page, ELSEWHERE)
+        write("\n".join(elsewhere.summary(foreign)), FRONT, FOREIGN)
+        elsewhere.plot(foreign, README.with_name("elsewhere.png"))
+    if told:
+        reported.write(reported.text_of(told))
 
 
 def own_text(rows: Sequence[Row]) -> str:
@@ -155,13 +163,13 @@ def foreign_text(rows: Sequence[FileRow]) -> str:
     """What the page says of other libraries' architectures."""
     short = "\n".join(f"- {line}" for line in elsewhere.figures(rows))
     tables = {
-        "Healthy files of other libraries": elsewhere.by_library(rows),
-        "Faults in them, by effect": elsewhere.by_effect(rows),
-        "Faults in them, by kind": elsewhere.by_kind(rows),
+        "Healthy files": elsewhere.by_library(rows),
+        "Planted faults, by effect": elsewhere.by_effect(rows),
+        "Planted faults, by kind": elsewhere.by_kind(rows),
         "Architectures": elsewhere.by_architecture(rows),
         "Not exported": elsewhere.not_exported(rows),
     }
-    return f"### Other libraries\n\n{short}\n\n{HISTOGRAM}\n\n{sections(tables)}"
+    return f"{short}\n\n{HISTOGRAM}\n\n{sections(tables)}"
 
 
 def sections(tables: dict[str, Any]) -> str:
@@ -181,7 +189,7 @@ def gather(tasks: Sequence[Task], processes: int, kept: Path | None) -> dict[Tas
             done[task] = future.result()
             if kept is not None:
                 keep(done[task], place(task, kept))
-            told = f"{len(done[task].rows)} rows, {done[task].seconds:.0f} s"
+            told = f"{len(done[task].rows)} rows, {done[task].seconds:.0f} s of the processor"
             print(f"{len(done)} of {len(tasks)}: {' '.join(task)}, {told}", file=sys.stderr, flush=True)
     return done
 
@@ -196,26 +204,28 @@ def keep(done: Done, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = [row if isinstance(row, dict) else asdict(row) for row in done.rows]
     part = file.with_suffix(".part")
-    part.write_text(json.dumps({"seconds": done.seconds, "rows": rows}), encoding="utf-8")
+    part.write_text(json.dumps({"processor_seconds": done.seconds, "rows": rows}), encoding="utf-8")
     part.replace(file)
 
 
 def read(task: Task, kept: Path) -> Done:
     """What a task measured before. Older runs kept the rows alone."""
     document = json.loads(place(task, kept).read_text(encoding="utf-8"))
-    rows, seconds = (document, 0.0) if isinstance(document, list) else (document["rows"], document["seconds"])
+    if isinstance(document, list):
+        document = {"rows": document}
+    rows, seconds = document["rows"], document.get("processor_seconds", math.nan)
     kinds: dict[str, Any] = {"elsewhere": FileRow, "reported": dict}
     return Done([kinds.get(task[0], Row)(**row) for row in rows], seconds)
 
 
-def write(text: str, file: Path) -> None:
+def write(text: str, file: Path, name: str = OWN) -> None:
     """Put what was measured between the marks of a page."""
-    whole = file.read_text(encoding="utf-8")
-    head, begin, rest = whole.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{file} has no marks {BEGIN} and {END}: put them where the table belongs")
-    file.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{file} has no marks {begin} and {end}: put them where the table belongs")
+    file.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

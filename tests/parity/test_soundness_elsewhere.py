@@ -44,3 +44,16 @@ def test_a_rate_has_its_interval() -> None:
     assert rate(1, 100) == "1 of 100 (1.00%; 0.18% to 5.45%)"
     assert rate(0, 400) == "0 of 400 (at most 0.75%)"
     assert rate(0, 0) == "none of none"
+
+
+@pytest.mark.slow
+def test_a_file_that_its_exporter_wrote_wrong_is_told_from_a_false_alarm(tmp_path: Path) -> None:
+    """TorchScript writes Mamba's loop over the steps as often as the example has steps."""
+    from soundness.elsewhere.catalogue import BY_NAME
+    from soundness.elsewhere.measure import file_rows
+    from soundness.elsewhere.report import healthy, wrong
+
+    rows = list(file_rows(BY_NAME["mamba"], tmp_path, chosen=PLAIN.__eq__))
+    assert [(row.verdict, row.own) for row in rows] == [("fail", float("inf"))]
+    assert wrong(rows) == rows
+    assert healthy(rows) == []
