@@ -29,8 +29,8 @@ ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 MOST_INPUTS = 8
 """Nodes of more inputs are not tried in another order."""
 
-MOST_NODES = 64
-"""The most nodes of arithmetic that are tried."""
+MOST_TRIES = 128
+"""How often the node that reads the numbers runs at most."""
 
 Fetch = Callable[[Collection[str]], Mapping[str, Value]]
 """Gives the values of these names, as the graph computes them."""
@@ -41,14 +41,14 @@ def find_mended(
 ) -> Step | None:
     """The node among those that compute the whole numbers that ``step`` reads; None if none is found."""
     chain = _chain(step, walked)
-    if not chain or len(chain) > MOST_NODES:
+    if not chain:
         return None
     values = {**walked.constants, **fetch({name for one in (*chain, step) for name in one.reads if name})}
-    for at, suspect in enumerate(chain):
-        for mended in _mended(suspect.proto):
-            with_it = _run(mended, suspect, [*chain[at + 1 :], step], values, exact, graph)
-            if with_it is not None and _is_right(step, with_it, truth):
-                return suspect
+    tries = ((at, mended) for at, suspect in enumerate(chain) for mended in _mended(suspect.proto))
+    for at, mended in itertools.islice(tries, MOST_TRIES):
+        computed = _run(mended, chain[at], [*chain[at + 1 :], step], values, exact, graph)
+        if computed is not None and _is_right(step, computed, truth):
+            return chain[at]
     return None
 
 
