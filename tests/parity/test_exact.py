@@ -822,3 +822,24 @@ def test_an_attribute_of_a_kind_that_is_not_read_is_named() -> None:
     node.attribute.append(helper.make_attribute("tensors", [numpy_helper.from_array(x)]))
     graph = ExactGraph(graph_of([node], {"x": x}, {}, 1))
     assert ["attribute of type TENSORS" in lack.reason for lack in graph.unsupported] == [True]
+
+
+def test_an_operator_of_the_reference_takes_the_exact_value_of_an_attribute() -> None:
+    """A file holds a scale in float32. Attention of opset 23 is onnx.reference's."""
+    scale = 1 / np.sqrt(8)
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], scale=float(np.float32(scale)))
+    axes = [1, 2, 4, 8]
+    body = helper.make_graph(
+        [node],
+        "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name in "qkv"],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, axes)],
+    )
+    graph = ExactGraph(
+        helper.make_model(body, opset_imports=[helper.make_opsetid("", 23)]),
+        attributes={("y", "scale"): scale},
+    )
+    q, k, v = np.random.default_rng(0).normal(size=(3, *axes)).astype(np.float32)
+    scores = np.exp(q.astype(float) @ k.astype(float).swapaxes(-1, -2) * scale)
+    wanted = scores / scores.sum(-1, keepdims=True) @ v.astype(float)
+    np.testing.assert_allclose(graph.run({"q": q, "k": k, "v": v})["y"], wanted, rtol=1e-13)

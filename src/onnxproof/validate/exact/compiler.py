@@ -166,7 +166,7 @@ class Compiler:
             attributes = {**attributes, "to": kinds[node.input[1]]}
         entry = find(domain, name, opset)
         if entry is None:
-            return self._rare(node)
+            return self._rare(node, attributes)
         reason = entry.refusal(node.input, attributes)
         told = entry.arguments(attributes, len(node.output), opset)
         return _Found(entry.function, told, None if reason is None else Lack.of(node, opset, reason))
@@ -175,9 +175,9 @@ class Compiler:
         block = self.function(function, node)
         return _Found(block.bound({}), {}, next(iter(block.lacking()), None))
 
-    def _rare(self, node: NodeProto) -> _Found:
+    def _rare(self, node: NodeProto, attributes: Mapping[str, Any]) -> _Found:
         opset = self._opset(node)
-        run = reference_operator(node, self.opsets)
+        run = reference_operator(node, self.opsets, attributes)
         if run is not None:
             return _Found(run, {}, None)
         function = schema_function(node, opset)

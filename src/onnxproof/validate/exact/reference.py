@@ -26,8 +26,13 @@ def standard(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def reference_operator(node: NodeProto, opsets: Mapping[str, int]) -> Callable[..., tuple[Value, ...]] | None:
-    """The operator of a node in ``onnx.reference``, told that floats are float64; None if it has none."""
+def reference_operator(
+    node: NodeProto, opsets: Mapping[str, int], attributes: Mapping[str, Any]
+) -> Callable[..., tuple[Value, ...]] | None:
+    """The operator of a node in ``onnx.reference``, told that floats are float64; None if it has none.
+
+    ``attributes`` are the node's, with the exact value of its float attributes.
+    """
     domain = standard(node.domain)
     if domain not in _DOMAINS or node.op_type in _ROUNDING:
         return None
@@ -47,7 +52,7 @@ def reference_operator(node: NodeProto, opsets: Mapping[str, int]) -> Callable[.
         # What onnx.reference raises for an operator that it does not have.
         return None
     for attribute in asked.attribute:
-        _widen_attribute(run, attribute)
+        _widen_attribute(run, attribute, attributes)
 
     def call(*values: Value) -> tuple[Value, ...]:
         returned: tuple[Value, ...] = run.run(*values)
@@ -78,10 +83,10 @@ def _parameters(opsets: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _widen_attribute(run: Any, attribute: AttributeProto) -> None:
+def _widen_attribute(run: Any, attribute: AttributeProto, exact: Mapping[str, Any]) -> None:
     """onnx.reference holds float attributes in float32, and would compute with them in float32."""
     if attribute.type == AttributeProto.FLOAT:
-        setattr(run, attribute.name, np.float64(attribute.f))
+        setattr(run, attribute.name, np.float64(exact[attribute.name]))
     elif attribute.type == AttributeProto.FLOATS:
         setattr(run, attribute.name, [np.float64(number) for number in attribute.floats])
     elif attribute.type == AttributeProto.TENSOR:
