@@ -155,12 +155,17 @@ def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
 
 def weak_witnesses(facts: Facts) -> tuple[str, ...]:
     """A note that names the fields that hardly move from input to input; empty if all do."""
-    weak = [one for one in facts.fields if one.varied <= HARDLY * one.scale_max]
+    shares = {
+        one.name: one.varied / max(one.scale_max, math.ulp(0.0))
+        for one in facts.fields
+        if one.varied is not None
+    }
+    weak = {name: share for name, share in shares.items() if share <= HARDLY}
     if not weak:
         return ()
-    most = max((one.varied / one.scale_max for one in weak if one.scale_max > 0), default=0.0)
+    most = max(weak.values())
     return (
-        f"weak evidence: {', '.join(one.name for one in weak)} moved by at most {most:.1g} of the largest "
+        f"weak evidence: {', '.join(weak)} moved by at most {most:.1g} of the largest "
         "value from input to input, as outputs of an untrained model do; errors that depend on the input "
         "show little",
     )

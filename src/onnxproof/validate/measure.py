@@ -35,7 +35,7 @@ class Measurement:
     ``scale_max`` is the oracle's largest magnitude. ``nonfinite`` counts the elements where the candidate is
     NaN or infinite and neither the oracle nor the reference is, or the other way round. ``heaviest`` are the
     fewest cases that make up most of the candidate's squared error, the largest share first. ``varied`` is
-    the most that the oracle's value at one place moves from input to input; it is NaN if no two inputs had
+    the most that the oracle's value at one place moves from input to input; it is None if no two inputs had
     the same sizes, or if that was not measured.
     """
 
@@ -51,7 +51,7 @@ class Measurement:
     nonfinite: int
     nonfinite_case: str
     heaviest: tuple[str, ...] = ()
-    varied: float = math.nan
+    varied: float | None = None
 
     @property
     def floor_rms(self) -> float:

@@ -4,7 +4,6 @@ The output of an untrained network, or of one that saturates, is nearly the same
 an error that depends on the input cannot show.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -60,11 +59,11 @@ class Spread:
             self._join(shape, found)
 
     @property
-    def largest(self) -> float:
-        """The most that a value moves from input to input; NaN if no two inputs had the same sizes."""
+    def largest(self) -> float | None:
+        """The most that a value moves from input to input; None if no two inputs had the same sizes."""
         spans = [found.high - found.low for found in self.ranges.values() if found.inputs > 1]
         with np.errstate(invalid="ignore"):
-            return max((float(np.fmax.reduce(span)) for span in spans), default=math.nan)
+            return max((float(np.fmax.reduce(span)) for span in spans), default=None)
 
     def _join(self, shape: tuple[int, ...], found: _Range) -> None:
         known = self.ranges.get(shape)

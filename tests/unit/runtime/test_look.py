@@ -137,9 +137,9 @@ class TestGuarded:
             self.open(hostile.of_division("Div"))
 
     def test_memory_is_limited(self) -> None:
-        session = self.open(hostile.with_size("Expand"))
+        # An older ONNX Runtime computes it while it loads the file.
         with pytest.raises((ModelFileError, RuntimeError), match=r"memory|alloc"):
-            session.run(["y"], X)
+            self.open(hostile.with_size("Expand")).run(["y"], X)
 
     def test_the_child_ends_with_its_session(self) -> None:
         session = self.open(hostile.of_loop())

@@ -21,7 +21,7 @@ def test_only_answers_to_inputs_of_the_same_sizes_are_held_against_each_other() 
     spread = Spread()
     spread.add(np.zeros((1, 4)), (64, 32))
     spread.add(np.ones((1, 4)), (32, 64))
-    assert math.isnan(spread.largest)
+    assert spread.largest is None
     spread.add(np.full((1, 4), 1.25), (32, 64))
     assert spread.largest == 0.25
 
