@@ -49,7 +49,15 @@ class GraphOfA:
         return self._deployed.ports
 
     def require(self, inputs: Arrays) -> None:
-        """Raises NotEvaluatedError if an output cannot be evaluated on these inputs."""
+        """Raises NotEvaluatedError if an output cannot be evaluated on these inputs.
+
+        ONNX Runtime runs first: a graph that takes all memory is refused there, and not evaluated.
+        """
+        try:
+            self._deployed.run(inputs)
+        except Exception as error:
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            raise NotEvaluatedError("A does not run in ONNX Runtime") from error
         self._evaluated(inputs)
 
     def run(self, inputs: Arrays) -> tuple[Answer, Answer]:
