@@ -21,8 +21,6 @@ LEFT_OUT = {
     "adam": TRAINING,
     "momentum": TRAINING,
     "nesterov_momentum": TRAINING,
-    "batchnorm_example_training": TRAINING,
-    "batchnorm_epsilon_training": TRAINING,
     "training_dropout_default": RANDOM,
     "training_dropout_mask": RANDOM,
     "training_dropout": RANDOM,

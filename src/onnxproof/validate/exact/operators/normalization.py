@@ -16,7 +16,7 @@ def _along_channels(parameter: Array, rank: int) -> Array:
     return parameter.reshape(-1, *[1] * (rank - 2))
 
 
-@operator("BatchNormalization", ignores=("momentum", "spatial"))
+@operator("BatchNormalization", ignores=("spatial",))
 def _batch_normalization(
     x: Array,
     scale: Array,
@@ -25,16 +25,29 @@ def _batch_normalization(
     variance: Array,
     *,
     epsilon: float = EPSILON,
+    momentum: float = 0.9,
     training_mode: int = 0,
     wanted: int,
-) -> Array:
-    """With the mean and variance that are given: inference."""
-    if training_mode or wanted > 1:
-        raise UnsupportedNodeError("a batch normalization of training")
+) -> tuple[Array, Array, Array] | Array:
+    """With the mean and variance that are given, or in training mode with the batch's own; then the running
+    mean and variance follow."""
+    if wanted > 1 and not training_mode:
+        raise UnsupportedNodeError(
+            "a batch normalization that returns what opsets before 14 save in training"
+        )
     rank = max(x.ndim, 2)
+    running = mean, variance
+    if training_mode:
+        others = tuple(axis for axis in range(x.ndim) if axis != 1)
+        mean, variance = x.mean(others), x.var(others)
     factor = scale / np.sqrt(variance + epsilon)
     centred = x - _along_channels(mean, rank)
-    return np.asarray(centred * _along_channels(factor, rank) + _along_channels(bias, rank))
+    normal = np.asarray(centred * _along_channels(factor, rank) + _along_channels(bias, rank))
+    if wanted == 1:
+        return normal
+    old, new = np.stack(running), np.stack((mean, variance))
+    moved = old * momentum + new * (1 - momentum)
+    return normal, moved[0], moved[1]
 
 
 def standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array, Array]:

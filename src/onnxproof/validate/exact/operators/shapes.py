@@ -121,10 +121,12 @@ def _split_by_attribute(
 def _slice(
     x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> Array:
-    chosen = range(len(starts)) if axes is None else numbers_of(axes)
-    strides = [1] * len(starts) if steps is None else numbers_of(steps)
+    """The bounds are vectors. Exporters write a single number, too."""
+    first = numbers_of(starts)
+    chosen = range(len(first)) if axes is None else numbers_of(axes)
+    strides = [1] * len(first) if steps is None else numbers_of(steps)
     slices = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(chosen, numbers_of(starts), numbers_of(ends), strides, strict=True):
+    for axis, start, end, step in zip(chosen, first, numbers_of(ends), strides, strict=True):
         # Backwards, an end before the first place is a negative number still; Python would count it anew.
         stop = None if step < 0 and end < -x.shape[axis] else end
         slices[axis] = slice(start, stop, step)
