@@ -172,6 +172,17 @@ FIVE = helper.make_node("BatchNormalization", ["x", *"abcd"], ["y", "m", "v", "s
     [
         pytest.param(model_of(norm(training_mode=1), **NORM), "fail", id="norm-in-training"),
         pytest.param(model_of(norm(), **NORM), "pass", id="norm-in-evaluation"),
+        pytest.param(
+            model_of(
+                node("Relu", "x"),
+                helper.make_node("Neg", ["w"], ["n"]),
+                helper.make_node("BatchNormalization", ["n", *"abcd"], ["s"], training_mode=1),
+                w=np.ones((1, 4, 9), np.float32),
+                **NORM,
+            ),
+            "pass",
+            id="norm-of-a-weight",
+        ),
         pytest.param(model_of(FIVE, opset=9, **NORM), "fail", id="norm-of-old-with-statistics-out"),
         pytest.param(model_of(norm(), opset=9, **NORM), "pass", id="norm-of-old-in-evaluation"),
         pytest.param(

@@ -152,10 +152,13 @@ def _mean_variance(asked: Asked) -> Allowed:
 
 @bounded("BatchNormalization")
 def _batch(asked: Asked) -> Allowed:
-    """Inference: kernels fold the four tensors into a factor and a shift."""
-    scale, shift, mean, variance = (
-        np.asarray(_by_channel(np.asarray(asked.inputs[index]), asked.x)) for index in range(1, 5)
-    )
+    """Kernels fold the four tensors into a factor and a shift. In training mode the mean and the variance are
+    the batch's own."""
+    tensors = [np.asarray(value) for value in asked.inputs[1:5]]
+    if asked.attribute("training_mode", 0):
+        others = tuple(axis for axis in range(asked.x.ndim) if axis != 1)
+        tensors[2:] = asked.x.mean(others), asked.x.var(others)
+    scale, shift, mean, variance = (np.asarray(_by_channel(tensor, asked.x)) for tensor in tensors)
     factor = np.abs(scale) / np.sqrt(variance + float(asked.attribute("epsilon", 1e-5)))
     terms = (np.abs(asked.x) + np.abs(mean)) * factor + np.abs(shift)
     return np.asarray(2 * ROUNDINGS * asked.unit * terms)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from onnxproof.graph import STANDARD, Stored, attribute_of, label, operator_of
+from onnxproof.graph import STANDARD, Stored, attribute_of, label, operator_of, reads
 from onnxproof.validate.hazards._hazard import (
     ONNXRUNTIME,
     Hazard,
@@ -144,7 +144,10 @@ def look_for_random_operators(subject: Subject) -> Check:
 
 
 def look_for_training(subject: Subject) -> Check:
-    """Whether dropout or batch norm is in its training form. A dropout that does nothing is advice."""
+    """Whether dropout or batch norm is in its training form. A dropout that does nothing is advice.
+
+    A batch norm of a weight standardises it, and has no batch to take statistics from.
+    """
     constants = subject.graph.constants
     left, idle = [], 0
     for node in subject.graph.nodes:
@@ -154,13 +157,33 @@ def look_for_training(subject: Subject) -> Check:
             fault = _dropout_fault(node, constants, subject.graph.opset)
             left += [f"{label(node)} {fault}"] if fault else []
             idle += not fault
-        elif node.op_type == "BatchNormalization" and _norm_trains(node, subject.graph.opset):
+        elif (
+            node.op_type == "BatchNormalization"
+            and _norm_trains(node, subject.graph.opset)
+            and not _of_constants(node.inputs[0], constants)
+        ):
             left.append(f"{label(node)} takes its statistics from the batch")
     if left:
         return failed("training", listed(left), len(left))
     if idle:
         return advised("training", f"Dropout ({idle} times) stands in the graph, switched off", idle)
     return passed("training")
+
+
+def _of_constants(value: ir.Value | None, constants: Mapping[str, Stored]) -> bool:
+    """Whether a value is computed from constants alone."""
+    open_values, seen = [value], set()
+    while open_values:
+        one = open_values.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        maker = one.producer()
+        if maker is not None:
+            open_values += reads(maker)
+        elif str(one.name) not in constants:
+            return False
+    return True
 
 
 def _dropout_fault(node: ir.Node, constants: Mapping[str, Stored], opset: int) -> str | None:
