@@ -31,6 +31,8 @@ from onnxproof.validate.bisect.locate import Bisected, bisect_file
 from onnxproof.validate.bisect.truth import Oracle
 from onnxproof.validate.cases import Case, Content, materialise
 from onnxproof.validate.chain import Chain, Ran
+from onnxproof.validate.exact.block import Lack, Step
+from onnxproof.validate.exact.compiler import Compiler
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import OracleLeg
@@ -501,6 +503,39 @@ def test_a_model_without_float64_is_refused(exports: Exports, tmp_path: Path) ->
     single = replace(export, model=replace(export.model, module=SingleOnly()))
     with pytest.raises(CheckError, match="this kernel is written for float32"):
         single.bisected(export.proto, tmp_path)
+
+
+def leave_out(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """An evaluator without the operator of the node that writes this output."""
+    made = Compiler._step
+
+    def changed(compiler: Compiler, node: onnx.NodeProto, *given: Any) -> Step:
+        step = made(compiler, node, *given)
+        left_out = output in node.output
+        return replace(step, lack=Lack.of(node, step.opset, "left out")) if left_out else step
+
+    monkeypatch.setattr(Compiler, "_step", changed)
+
+
+def test_a_file_without_an_output_that_can_be_evaluated_is_refused(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = exports["classifier, torch.export, onnxsim"]
+    leave_out(monkeypatch, "logits")
+    with pytest.raises(CheckError, match=r"the evaluator in float64 has no Gemm of opset .*: left out"):
+        export.bisected(export.proto, tmp_path)
+
+
+def test_an_output_that_cannot_be_evaluated_is_left_out(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = exports["segmenter, torch.export, onnxsim"]
+    leave_out(monkeypatch, "mask")
+    result = export.bisected(conv_scaled(export.proto, 4), tmp_path).result
+    wanted = [node for node in export.proto.graph.node if node.op_type == "Conv"][4]
+    assert [node.outputs for node in result.nodes] == [tuple(wanted.output)]
+    (note,) = result.notes
+    assert note.startswith("mask is not walked: the evaluator in float64 has no ")
 
 
 class Noisy(nn.Module):

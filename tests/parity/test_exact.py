@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from hostile import of_loop
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
@@ -24,6 +25,7 @@ from onnxproof.job import load_job
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError, UnsupportedError, run_exact
+from onnxproof.validate.exact.operators import control
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.pytorch import OracleLeg
 
@@ -843,3 +845,10 @@ def test_an_operator_of_the_reference_takes_the_exact_value_of_an_attribute() ->
     scores = np.exp(q.astype(float) @ k.astype(float).swapaxes(-1, -2) * scale)
     wanted = scores / scores.sum(-1, keepdims=True) @ v.astype(float)
     np.testing.assert_allclose(graph.run({"q": q, "k": k, "v": v})["y"], wanted, rtol=1e-13)
+
+
+def test_a_loop_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MOST_TURNS", 10)
+    graph = ExactGraph(of_loop())
+    with pytest.raises(NotRunnableError, match="the loop does not end within 10 turns"):
+        graph.run({"x": np.ones((1, 3), np.float32)})
