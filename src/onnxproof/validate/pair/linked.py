@@ -25,6 +25,7 @@ from onnxproof.validate.function import function_checks, states
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.file_a import NotEvaluatedError, truth_of
 from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
+from onnxproof.validate.legs.leg import Arrays, Leg
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair.beside import (
     metadata_check,
@@ -72,7 +73,9 @@ def compare_by_graphs(
     except UnreadableError as error:
         raise NotEvaluatedError(f"a constant cannot be read: {error}") from error
     oracle = GraphOfA(a, graph, contract.fields, settings, twins.a)
-    oracle.require(materialise(_smallest(plan), contract.inputs, contract.preprocess))
+    smallest = materialise(_smallest(plan), contract.inputs, contract.preprocess)
+    oracle.require(smallest)
+    _require_b(legs[1], smallest)
     truth = truth_of(oracle, ORACLE)
     exact = twins.b.exact
     leg = ExactLeg(b, settings.threads, constants=exact, attributes=twins.b.attributes, label="B, ")
@@ -132,6 +135,15 @@ def compare_by_oracle(
         function=after.function,
         baseline=baseline,
     )
+
+
+def _require_b(leg: Leg, inputs: Arrays) -> None:
+    """Raises NotEvaluatedError if B does not run at all: its graph might take all memory."""
+    try:
+        leg.run(inputs)
+    except Exception as error:
+        # ONNX Runtime's exceptions have no common public base below Exception.
+        raise NotEvaluatedError("B does not run in ONNX Runtime on the smallest case") from error
 
 
 @dataclass(frozen=True, slots=True)
