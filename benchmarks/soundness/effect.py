@@ -91,10 +91,13 @@ class Effects:
         flips, labels = 0, 0
         for arrays, wanted in zip(self._inputs, self._wanted, strict=True):
             try:
-                found = exact.run(arrays)
+                # What draws random numbers has no value in float64: then the file's own answer is measured.
+                found = answer(leg, arrays) if exact.unsupported else exact.run(arrays)
             except NotRunnableError:
                 if answer(leg, arrays) is not None:
                     raise
+                return math.inf
+            if found is None:
                 return math.inf
             for field in self._model.contract.fields:
                 a, b = wanted[field.output], found[field.output]
