@@ -84,10 +84,6 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "focalnet", focalnet.FocalNet, embed_dim=16, depths=(1, 1), focal_levels=(2, 2), focal_windows=(3, 3)
     ),
     named("dla46_c"),
-    named("ese_vovnet19b_slim_dw"),
-    named("ghostnet_050"),
-    named("mobileone_s0"),
-    named("regnety_002"),
     named("test_efficientnet_gn"),
     named_of(64, "efficientvit_b0"),
     named_of(64, "mobilevitv2_050"),

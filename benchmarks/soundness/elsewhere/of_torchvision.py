@@ -131,12 +131,6 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         inputs=picture(32),
         dims=BATCH,
     ),
-    _of(
-        "maxvit",
-        build=partial(models.MaxVit, (64, 64), 16, 2, [16, 32], [1, 1], 16, 0.0, num_classes=CLASSES),
-        inputs=picture(64),
-        dims=BATCH,
-    ),
     _of("fcn", build=fully_convolutional),
     _of("ssd-head", build=single_shot),
     _of("fcos-head", build=anchor_free),

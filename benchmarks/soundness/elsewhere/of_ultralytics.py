@@ -44,7 +44,6 @@ def of(kind: type[nn.Module], name: str) -> Architecture:
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    of(DetectionModel, "yolov10n"),
     of(DetectionModel, "yolo12n"),
     of(ClassificationModel, "yolov8n-cls"),
     of(SegmentationModel, "yolov8n-seg"),

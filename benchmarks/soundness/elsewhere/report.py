@@ -23,8 +23,8 @@ SURE = 1.96
 EXACT = 1e-8
 """What most healthy files are exact to."""
 
-FOLDERS = re.compile(r"/\S*/(?:site-packages/|(?=benchmarks/))")
-"""Where the measuring machine keeps its packages."""
+FOLDERS = re.compile(r"/\S*/(?:site-packages/|(?=benchmarks/)|(?=\d+\.onnx))")
+"""Where the measuring machine keeps its packages and its files."""
 
 Group = tuple[str, Callable[[FileRow], bool]]
 
