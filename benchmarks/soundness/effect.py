@@ -11,6 +11,7 @@ import onnx
 
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.exact.errors import UnsupportedError
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -60,6 +61,25 @@ def parted(model: WrappedModel, cases: Sequence[Case], file: Path, floors: Seque
     return max((rms[name] / units[name] for name in rms if name in units), default=0.0)
 
 
+def _computed(exact: ExactGraph, leg: OrtLeg, arrays: Arrays) -> Arrays | None:
+    """What a file computes, in float64. None if ONNX Runtime cannot run it.
+
+    What draws random numbers has no value in float64: such an output is what ONNX Runtime answers.
+    """
+    try:
+        found = exact.run(arrays)
+    except UnsupportedError:
+        found = {}
+    except NotRunnableError:
+        if answer(leg, arrays) is not None:
+            raise
+        return None
+    if not exact.unsupported:
+        return found
+    own = answer(leg, arrays)
+    return None if own is None else {**own, **found}
+
+
 class Effects:
     """What files change in float64 against the healthy one, ``base``, field by field.
 
@@ -90,13 +110,7 @@ class Effects:
         counts: dict[str, int] = {}
         flips, labels = 0, 0
         for arrays, wanted in zip(self._inputs, self._wanted, strict=True):
-            try:
-                # What draws random numbers has no value in float64: then the file's own answer is measured.
-                found = answer(leg, arrays) if exact.unsupported else exact.run(arrays)
-            except NotRunnableError:
-                if answer(leg, arrays) is not None:
-                    raise
-                return math.inf
+            found = _computed(exact, leg, arrays)
             if found is None:
                 return math.inf
             for field in self._model.contract.fields:
