@@ -1,5 +1,6 @@
 """onnxproof explain."""
 
+import difflib
 import textwrap
 from dataclasses import asdict
 
@@ -17,10 +18,22 @@ WIDTH = 100
 @click.argument("check")
 @json_option
 def command(check: str, as_json: bool) -> int:
-    """Say what CHECK, a check of a verdict, means, why it fails in practice, and what to do."""
+    """Say what CHECK, a check of a verdict, means, why it fails in practice, and what to do.
+
+    Of a link, such as runtime, the checks are listed.
+    """
     found = EXPLAINED.get(check)
+    own = [one.name for one in EXPLAINED.values() if one.link == check]
+    if found is None and own:
+        if as_json:
+            show_json({"link": check, "checks": own})
+        else:
+            click.echo(f"{check} is a link of the proof, with the checks {', '.join(own)}")
+        return 0
     if found is None:
-        raise RequestError(f"there is no check {check}; there are: {', '.join(EXPLAINED)}")
+        near = difflib.get_close_matches(check.lower().replace("-", "_"), EXPLAINED, 1)
+        meant = f": did you mean {near[0]}?" if near else ""
+        raise RequestError(f"there is no check {check}{meant}; there are: {', '.join(EXPLAINED)}")
     if as_json:
         show_json(asdict(found))
         return 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from onnxproof.tensors import Field
+from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import facts_of, judge, ranks_of
 from onnxproof.validate.policy import EXACT
@@ -22,6 +23,10 @@ LOOKED_CLOSER = 3
 
 BLIND = 1.0
 """From this limit on the link says nothing: rounding alone does as much as the reference errs in float32."""
+
+
+SHOWN_CONSTANTS = 3
+"""How many constants a note names."""
 
 
 def settle_graphs(trial: Trial, tallies: Sequence[Tally]) -> tuple[Facts, ...]:
@@ -74,6 +79,18 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
     policy = replace(EXACT, rounding=facts.rounding)
     checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
     return (*skipped, *(_blind(check, facts.witness) for check in checks))
+
+
+def strangers(facts: Facts, fields: Sequence[Field], proven: Proven, told: str) -> tuple[str, ...]:
+    """A note with the constants that are not proven, if a file does not state the function; else empty.
+
+    ``told`` is the note's beginning.
+    """
+    if not proven.unproven or states(facts, fields):
+        return ()
+    named = "; ".join(map(str, proven.unproven[:SHOWN_CONSTANTS]))
+    more = len(proven.unproven) - SHOWN_CONSTANTS
+    return (f"{told}: {named}{f'; and {more} more' if more > 0 else ''}",)
 
 
 def _blind(check: Check, witness: str) -> Check:

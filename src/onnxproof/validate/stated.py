@@ -54,7 +54,8 @@ def open_graph(
         assert oracle is not None
         other = moved_oracle(model, threads, lambda array: moved(array, DOUBLE_UNIT, random))
         yield Shifted(DOUBLE_MARGIN, oracle, other, inputs=True)
-        yield from shifted(leg, file, proven, [entry.name for entry in proven.unproven], threads, random)
+        rounded = [entry.name for entry in proven.unproven if not entry.changed]
+        yield from shifted(leg, file, proven, rounded, threads, random)
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda random: [*shift(random)])
     return state(model.contract, leg, plan, truth, proven, candidates, closer)

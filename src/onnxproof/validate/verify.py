@@ -14,7 +14,7 @@ from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
 from onnxproof.validate.exact.record import known_of
-from onnxproof.validate.function import function_checks
+from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -145,12 +145,15 @@ def verdicts_of(
     levels = plan.settings.optimization
     verdicts = []
     numbers = itertools.count()
-    for subject, found in zip(subjects, hazards, strict=True):
+    for subject, found, graph in zip(subjects, hazards, trial.graphs, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found), state]
         facts = tuple(next(settled) for _ in levels) if steady else ()
         function = next(stated, None)
+        alien: tuple[str, ...] = ()
         if function is not None:
-            checks += function_checks(function, model.contract.fields)
+            fields = model.contract.fields
+            checks += function_checks(function, fields)
+            alien = strangers(function, fields, graph.proven, "constants that are not the checkpoint's")
         asked = tuple(
             judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts
         )
@@ -168,7 +171,7 @@ def verdicts_of(
                 checks=tuple(checks),
                 facts=facts,
                 cases=plan.cases,
-                notes=(*said, *second_looks(facts), *noted, *advice(found)),
+                notes=(*said, *second_looks(facts), *alien, *noted, *advice(found)),
                 model_sha256=hashlib.sha256(subject.file.read_bytes()).hexdigest(),
                 environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,

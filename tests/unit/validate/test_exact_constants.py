@@ -518,3 +518,13 @@ DAMAGED = [
 def test_a_damaged_constant_is_named_with_the_size_of_the_damage(array: Array, says: str) -> None:
     (found,) = prove(w=array).unproven
     assert re.search(says, str(found)), str(found)
+
+
+@pytest.mark.parametrize("numbers", [1, 50, 1152])
+def test_a_tensor_that_is_changed_in_a_few_numbers_is_not_rounded(numbers: int) -> None:
+    """Else its own rounding would be allowed for, and hide what was changed."""
+    weight = TENSORS["conv.weight"].copy()
+    weight.reshape(-1)[:numbers] *= np.float32(1.000001)
+    (entry,) = prove(w=weight).unproven
+    assert entry.changed == (numbers < 100)
+    assert not entry.changed or str(entry).endswith(f"in {numbers} of 1152 numbers")

@@ -40,3 +40,11 @@ def test_another_name_is_refused_with_those_there_are() -> None:
     result = CliRunner().invoke(app, ["explain", "ratios"], standalone_mode=False)
     assert "there is no check ratios" in str(result.exception)
     assert "ratio_rms" in str(result.exception)
+
+
+def test_a_name_that_is_nearly_one_is_guessed_and_a_link_lists_its_checks() -> None:
+    result = CliRunner().invoke(app, ["explain", "Ratio-RMS"], standalone_mode=False)
+    assert "did you mean ratio_rms?" in str(result.exception)
+    result = CliRunner().invoke(app, ["explain", "runtime"], standalone_mode=False)
+    assert result.exit_code == 0
+    assert "ratio_rms" in result.output

@@ -71,6 +71,11 @@ class Unproven:
     reordered: str = ""
     rounded: bool = False
 
+    @property
+    def changed(self) -> bool:
+        """Whether it is a known tensor but for a few of its numbers. Rounding would have moved all."""
+        return not self.rounded and any(one.sparse for one in self.near)
+
     def __str__(self) -> str:
         told = [str(near) for near in self.near if near.close]
         if self.reordered:

@@ -30,6 +30,9 @@ MOSTLY = 0.5
 """A constant that shares more than this part of its numbers with a tensor counts as that tensor, changed,
 however large the other differences are."""
 
+FEW = 0.1
+"""A tensor is changed in a few numbers if all but this share are equal to the bit."""
+
 SMALLEST = 8
 """The fewest numbers by which a tensor is recognised. With fewer, tensors may be alike by chance."""
 
@@ -42,8 +45,8 @@ class Near:
     """What a constant is like.
 
     ``names`` are the checkpoint's tensors that it stands for. ``differing`` of its ``count`` numbers differ
-    by more than rounding; ``share`` is the rms difference as a share of the rms. ``close`` says that chance
-    is out of the question.
+    by more than rounding, ``unequal`` at all; ``share`` is the rms difference as a share of the rms.
+    ``close`` says that chance is out of the question.
     """
 
     what: str
@@ -53,9 +56,16 @@ class Near:
     share: float
     close: bool
     folded: bool
+    unequal: int
+
+    @property
+    def sparse(self) -> bool:
+        """Whether only a few numbers differ. Rounding does not do that: it moves all."""
+        return self.close and 0 < self.unequal <= FEW * self.count
 
     def __str__(self) -> str:
-        part = f", in {self.differing} of {self.count} numbers" if self.differing else ""
+        few = self.differing or (self.unequal if self.sparse else 0)
+        part = f", in {few} of {self.count} numbers" if few else ""
         return f"{self.what} changed by {self.share:.1e} of its size{part}"
 
 
@@ -141,17 +151,18 @@ def _of_its_name(name: str, values: Array, known: Known) -> Near | None:
 def _compared(form: _Form, values: Array, close: bool) -> Near:
     """Compare all numbers, some at a time."""
     flat = values.reshape(-1)
-    differing = 0
+    differing = unequal = 0
     squares = scale = 0.0
     for start in range(0, flat.size, CHUNK):
         spots = np.arange(start, min(start + CHUNK, flat.size))
         exact, terms = form.numbers(spots)
         error = np.abs(flat[spots].astype(np.float64) - exact)
         differing += int(np.count_nonzero(~(error <= ROUNDING * terms)))
+        unequal += int(np.count_nonzero(flat[spots] != exact.astype(flat.dtype)))
         squares += float(np.sum(error**2))
         scale += float(np.sum(exact**2))
     share = float(np.sqrt(squares / scale)) if scale else np.inf
-    return Near(form.what, form.names, differing, flat.size, share, close, form.folded)
+    return Near(form.what, form.names, differing, flat.size, share, close, form.folded, unequal)
 
 
 def _forms(values: Array, known: Known) -> Iterator[_Form]:

@@ -120,7 +120,8 @@ def _count(subject: Subject, proven: Proven) -> _Tally:
 
 CHANGED_WEIGHTS = Hazard(
     NAME,
-    "the file computes with other numbers than the checkpoint: rounded, scaled, of another run, or damaged",
+    "the file computes with other numbers than the checkpoint: rounded, scaled, of another run, or damaged; "
+    "this is advice and never fails, and the check function says whether it matters",
     "export again from this checkpoint, and compare after each step that rewrites the file (converters, "
     "quantizers, optimizers)",
     look_for_changed_weights,

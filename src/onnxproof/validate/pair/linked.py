@@ -1,5 +1,6 @@
 """Compare two files link by link, by A's graph in float64 or by the checkpoint. This needs torch."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from onnxproof.contract import Contract
-from onnxproof.errors import CheckError
+from onnxproof.errors import CheckError, RequestError
 from onnxproof.graph import OnnxGraph, UnreadableError
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.cases import Case, materialise, volume
@@ -21,7 +22,7 @@ from onnxproof.validate.closer import (
 from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.exact.twins import Twins, prove_twins
 from onnxproof.validate.facts import Facts
-from onnxproof.validate.function import function_checks, states
+from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.file_a import NotEvaluatedError, truth_of
 from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
@@ -44,9 +45,6 @@ from onnxproof.wrappers.family import WrappedModel
 
 TINY_SHARE = 1e-3
 """The least error that A is taken to have, as a share of the reference's: nothing is divided by zero."""
-
-SHOWN_CONSTANTS = 3
-"""How many constants of B that are not A's a note names."""
 
 
 def compare_by_graphs(
@@ -85,7 +83,8 @@ def compare_by_graphs(
     stated = state(contract, leg, plan, truth, twins.b, (0,), closer)
     (found,) = _judged(Trial.of(plan, truth, legs[1:], (stated,)), plan, (b,), progress)
     checks = (metadata_check(*legs), *found.checks)
-    said = (*notes, *assumed, *_differing(found, twins, contract), *found.notes)
+    alien = strangers(found.function, contract.fields, twins.b, "constants of B that are not A's")
+    said = (*notes, *assumed, *alien, *found.notes)
     return verdict_of("graphs", (a, b), plan, (found.facts,), checks, said, function=found.function)
 
 
@@ -104,6 +103,12 @@ def compare_by_oracle(
     Raises as ``compare_alone`` does, and CheckError if PyTorch cannot run a case.
     """
     legs = open_pair(a, b, settings)
+    wanted, found = [spec.name for spec in contract.inputs], [port.name for port in legs[0].ports.inputs]
+    if set(wanted) != set(found):
+        raise RequestError(
+            f"the checkpoint's model takes {', '.join(wanted)}, and {a} takes {', '.join(found)}: name the "
+            "job that A was exported with (--job), or leave it out to compare without a checkpoint"
+        )
     plan = plan_pair(contract, settings)
     truth = torch_truth(model, plan.cases[0], settings.threads)
     if truth.unsteady is not None:
@@ -120,7 +125,12 @@ def compare_by_oracle(
         said.append(
             f"A itself does not pass ({first.name}: {first.reason}); B is judged by PyTorch all the same"
         )
-    said += [*_beside(before.facts, after.facts), *after.notes]
+    alien = "constants of B that are not the checkpoint's"
+    said += [
+        *strangers(after.function, contract.fields, graphs[1].proven, alien),
+        *_beside(before.facts, after.facts),
+        *after.notes,
+    ]
     baseline = verdict_of(
         "oracle", (a, a), plan, (before.facts,), before.checks, before.notes, function=before.function
     )
@@ -185,19 +195,9 @@ def _shifted(
     threads = settings.threads
     other = moved_graph(legs[0], files[0], twins.a, None, DOUBLE_UNIT, threads, random)
     yield Shifted(DOUBLE_MARGIN, legs[0], legs[0] if other is None else other, inputs=True)
-    unproven = [entry.name for entry in twins.b.unproven]
-    yield from shifted(legs[0], files[0], twins.a, twins.a_alone if unproven else (), threads, random)
-    yield from shifted(legs[1], files[1], twins.b, unproven, threads, random)
-
-
-def _differing(found: _Found, twins: Twins, contract: Contract) -> tuple[str, ...]:
-    """A note with the constants of B that are not A's, if B does not compute what A computes."""
-    unproven = twins.b.unproven
-    if not unproven or states(found.function, contract.fields):
-        return ()
-    told = "; ".join(map(str, unproven[:SHOWN_CONSTANTS]))
-    more = f"; and {len(unproven) - SHOWN_CONSTANTS} more" if len(unproven) > SHOWN_CONSTANTS else ""
-    return (f"constants of B that are not A's: {told}{more}",)
+    rounded = [entry.name for entry in twins.b.unproven if not entry.changed]
+    yield from shifted(legs[0], files[0], twins.a, twins.a_alone if rounded else (), threads, random)
+    yield from shifted(legs[1], files[1], twins.b, rounded, threads, random)
 
 
 def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ def _beside(before: Facts, after: Facts) -> tuple[str, ...]:
     if [field.name for field in before.fields] != [field.name for field in after.fields]:
         return ()
     ratios = [
-        f"{b.name} {b.rms_candidate / max(a.rms_candidate, a.floor_rms * TINY_SHARE):.3g}"
+        f"{b.name} {b.rms_candidate / max(a.rms_candidate, a.floor_rms * TINY_SHARE, math.ulp(0.0)):.3g}"
         for a, b in zip(before.fields, after.fields, strict=True)
     ]
     return (f"B's rms error over A's own: {', '.join(ratios)}",) if ratios else ()

@@ -79,7 +79,8 @@ def _decisions(verdict: Verdict, link: Linked) -> str:
         if decided is None or decided.closest is None or link.status == "fail":
             return link.check.reason
         return f"{link.check.reason}; {decided.closest.text}"
-    return f"{link.check.name} {link.status}: {link.check.reason}"
+    name = "" if link.check.name == link.link else f"{link.check.name} "
+    return f"{name}{link.status}: {link.check.reason}"
 
 
 _TEXTS = {"function": _function, "runtime": _runtime, "decisions": _decisions}

@@ -21,7 +21,7 @@ class _Module:
         if job.model.builder is None:
             raise JobError(
                 'model.builder is missing: name what makes the module, "package.module:callable" or '
-                '"file.py:callable"'
+                '"file.py:callable" (with --set model.builder=… for a bundle), or pass model= in Python'
             )
         module = build_with(job.model.builder, job.folder, job.model.kwargs)
         if not isinstance(module, nn.Module):
