@@ -339,6 +339,21 @@ def test_the_repro_shows_the_error(exports: Exports, tmp_path: Path) -> None:
     )
 
 
+def test_what_should_come_out_of_swapped_inputs_is_what_the_operation_gives(
+    exports: Exports, tmp_path: Path
+) -> None:
+    export = exports[YOLOX]
+    swapped = onnx.ModelProto()
+    swapped.CopyFrom(export.proto)
+    node = next(node for node in swapped.graph.node if node.op_type == "Sub")
+    node.input[:] = reversed(list(node.input))
+    found = export.bisected(swapped, tmp_path)
+    (leaving,) = found.result.leaving
+    assert (leaving.output, leaving.operation) == (node.output[0], "sub.Tensor")
+    assert leaving.apart is not None
+    assert leaving.apart.rms == pytest.approx(2 * leaving.apart.scale, rel=1e-6)
+
+
 def test_the_first_of_two_faults_is_named(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     once = conv_scaled(export.proto, 6)

@@ -36,6 +36,12 @@ Array = NDArray[Any]
 UNEXPLAINED = 3
 """Failing cases on which no node is found before the search ends."""
 
+ALONE = (
+    "the verdict on this case alone is fail, and no node is at fault; a verdict pools the errors of all "
+    "cases and looks twice at a doubtful one, so that it may pass"
+)
+"""The note on a case that fails by itself although nothing is found."""
+
 INTERFACE = "interface"
 """The check that does not depend on the case."""
 
@@ -172,6 +178,8 @@ class _Task:
                 peak_bytes=max(found.peak_bytes, asked.peak_bytes),
                 notes=(*found.notes, *asked.notes),
             )
+        if found.node is None and judged.failing and not found.notes:
+            found = replace(found, notes=(ALONE,))
         result = Bisection(
             status="nothing" if found.node is None else "node",
             case=case.to_json(),

@@ -69,7 +69,8 @@ def expected_of(step: Step, walked: Walk, truth: Truth) -> dict[str, Record]:
     """The counterparts that a node's outputs should have.
 
     That of a model's output is known. Else it is a tensor that is nearly equal. Else it is one of the same
-    shape: the nearest of those that the module computes next from the same values, or the nearest of all.
+    shape: of those that the module computes next from the same values, if there are any; of those that an
+    operation with the node's name computes, if there are any; the nearest of these.
     """
     expected: dict[str, Record] = {}
     used = _used(walked)
@@ -87,9 +88,10 @@ def expected_of(step: Step, walked: Walk, truth: Truth) -> dict[str, Record]:
         alike = [one for one in unused if (one.print.kind, one.print.shape) == (own.kind, own.shape)]
         alike.sort(key=lambda record: distance(record.print, own))
         following = next_numbers(truth, place.anchors, STEPS)
-        chosen = next((record for record in alike if record.number in following), alike[0] if alike else None)
-        if chosen is not None:
-            expected[name] = _whole(chosen, truth)
+        operator = step.proto.op_type.lower()
+        alike.sort(key=lambda one: (one.number not in following, one.operation.partition(".")[0] != operator))
+        if alike:
+            expected[name] = _whole(alike[0], truth)
     return expected
 
 
