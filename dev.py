@@ -49,7 +49,7 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
     "types": ("check types", [["mypy"]]),
     "bench": (
         "run the benchmarks",
-        [["python", f"benchmarks/{name}.py"] for name in ("nms", "startup", "validate", "export")],
+        [["python", f"benchmarks/{name}.py"] for name in ("nms", "startup", "validate", "export", "job")],
     ),
     "pythons": ("run the unit tests on the oldest and on the newest Python that is here, without torch", []),
     "run": ("run a command in the environment, for example: dev.py run onnxproof --help", []),

@@ -31,6 +31,9 @@ BANDS: tuple[tuple[str, float, float], ...] = (
 """Ranges of effects: a name, the lower end (excluded) and the upper end. The last is for effects that have no
 number."""
 
+SURE = 1.96
+"""Standard deviations on either side of 95 % of a normal distribution."""
+
 
 def caught(row: Row, tool: str) -> bool:
     """Whether the tool refuses the file."""
@@ -181,6 +184,17 @@ def _number(value: float) -> str:
     return f"{value:.2g}" if value < 100 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
+def interval(seen: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share: Wilson's (1927), or the rule of three where nothing was seen (Hanley and
+    Lippman-Hand 1983)."""
+    if not seen:
+        return 0.0, min(3 / of, 1.0)
+    share, square = seen / of, SURE**2
+    middle = (share + square / (2 * of)) / (1 + square / of)
+    half = SURE / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def plot(rows: Sequence[Row], file: Path) -> None:
     """Plot the two measured ratios over the true effect (left), and each tool's share of wrong results
     (right)."""
@@ -222,11 +236,25 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         (0.2, asked, True, "tab:orange", "healthy files that it refuses"),
         (-0.2, large, False, "tab:red", f"faults with an effect over {CLAIMED:g} that it passes"),
     ):
-        shares = [100 * sum(caught(row, t) is wrong for row in members) / len(members) for t in tools()]
+        counts = [sum(caught(row, tool) is wrong for row in members) for tool in tools()]
+        shares = [100 * count / len(members) for count in counts]
+        ends = [interval(count, len(members)) for count in counts]
+        reach = [
+            [share - 100 * low for share, (low, _) in zip(shares, ends, strict=True)],
+            [100 * high - share for share, (_, high) in zip(shares, ends, strict=True)],
+        ]
         places = [len(shares) - index + offset for index in range(len(shares))]
-        bars = right.barh(places, shares, 0.38, color=color, label=f"{label} (of {len(members)})")
+        bars = right.barh(
+            places,
+            shares,
+            0.38,
+            color=color,
+            label=f"{label} (of {len(members)})",
+            xerr=reach,
+            error_kw={"elinewidth": 1, "capsize": 2},
+        )
         right.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=9)
     right.set_yticks([len(tools()) - index for index in range(len(tools()))], tools())
-    right.set(xlim=(0, 100), xlabel="wrong, %")
+    right.set(xlim=(0, 100), xlabel="wrong, %, with the 95 % interval")
     right.legend(loc="upper right", fontsize=9)
     figure.savefig(file, dpi=90)

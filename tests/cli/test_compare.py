@@ -143,6 +143,7 @@ def test_a_job_judges_both(run: Run, small_job: Path, small_bundle: Path) -> Non
     assert {entry["leg"] for entry in document["measurements"]} == {"B, ort-cpu"}
 
 
+@pytest.mark.slow
 def test_a_bundle_brings_its_checkpoint_and_its_lone_file_does_not(
     run: Run, small_bundle: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_bundle_brings_its_checkpoint_and_its_lone_file_does_not(
         assert document["links"][0]["status"] == "fail"
 
 
+@pytest.mark.slow
 def test_a_broken_a_is_told_by_its_checkpoint_alone(
     run: Run, small_job: Path, small_bundle: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_predict(folder: Path) -> None:
     assert [by_name[name]["code"] for name in ("expand", "constant-of-shape", "doublings")] == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_compare(folder: Path) -> None:
     names = [name for name in FILES if not name.startswith(("location-", "offset-", "loop-"))]
     healthy = folder / "healthy.onnx"

@@ -10,15 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from soundness.elsewhere.files import DEFAULT
 from soundness.elsewhere.measure import FileRow
-from soundness.report import BANDS, CLAIMED, band_of
+from soundness.report import BANDS, CLAIMED, band_of, interval
 
 from onnxproof.validate.policy import FUNCTION, RATIO_RMS
 
 CLAIMED_ELSEWHERE = 1.0
 """The same as ``CLAIMED`` for files that we did not export: their constants were rounded by others."""
-
-SURE = 1.96
-"""Standard deviations on either side of 95 % of a normal distribution."""
 
 EXACT = 1e-8
 """What most healthy files are exact to."""
@@ -63,19 +60,13 @@ def claimed(row: FileRow) -> bool:
 
 
 def rate(seen: int, of: int) -> str:
-    """A share with its 95 % interval.
-
-    The interval is Wilson's (1927), or the rule of three where nothing was seen (Hanley and Lippman-Hand
-    1983).
-    """
+    """A share with its 95 % interval."""
     if not of:
         return "none of none"
+    low, high = interval(seen, of)
     if not seen:
-        return f"0 of {of} (at most {min(3 / of, 1):.2%})"
-    share, square = seen / of, SURE**2
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = SURE / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of**2))
-    return f"{seen} of {of} ({share:.2%}; {max(middle - half, 0):.2%} to {middle + half:.2%})"
+        return f"0 of {of} (at most {high:.2%})"
+    return f"{seen} of {of} ({seen / of:.2%}; {low:.2%} to {high:.2%})"
 
 
 def summary(rows: Sequence[FileRow]) -> list[str]:
