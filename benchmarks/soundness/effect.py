@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,20 @@ def parted(model: WrappedModel, cases: Sequence[Case], file: Path, floors: Seque
             change = np.nan_to_num(np.subtract(b, a, dtype=np.float64))
             squares[field.name] = squares.get(field.name, 0.0) + float((change**2).sum())
             counts[field.name] = counts.get(field.name, 0) + change.size
-    units = {measured.name: measured.floor_rms for measured in floors}
-    rms = {name: math.sqrt(squares[name] / max(counts[name], 1)) for name in squares}
-    return max((rms[name] / units[name] for name in rms if name in units), default=0.0)
+    return _largest(squares, counts, _units(floors))
+
+
+def _units(floors: Sequence[Measurement]) -> dict[str, float]:
+    """PyTorch's rms error in float32, by the name of the field."""
+    return {measured.name: measured.floor_rms for measured in floors}
+
+
+def _largest(squares: Mapping[str, float], counts: Mapping[str, int], units: Mapping[str, float]) -> float:
+    """The largest rms of a field in its unit. Fields without a unit do not count."""
+    return max(
+        (math.sqrt(squares[name] / max(counts[name], 1)) / units[name] for name in squares if name in units),
+        default=0.0,
+    )
 
 
 def _computed(exact: ExactGraph, leg: OrtLeg, arrays: Arrays) -> Arrays | None:
@@ -94,7 +105,7 @@ class Effects:
         self._base = onnx.load(base)
         exact = ExactGraph(self._base)
         self._wanted = [exact.run(arrays) for arrays in self._inputs]
-        self._floors = {measured.name: measured.floor_rms for measured in floors}
+        self._units = _units(floors)
 
     def of(self, file: Path) -> float:
         """The rms of the change, in units of PyTorch's rms error; the largest over the fields.
@@ -128,14 +139,7 @@ class Effects:
                     return math.inf
                 squares[field.name] = squares.get(field.name, 0) + float((change**2).sum())
                 counts[field.name] = counts.get(field.name, 0) + change.size
-        effect = max(
-            (
-                math.sqrt(squares[name] / max(counts[name], 1)) / self._floors[name]
-                for name in squares
-                if name in self._floors
-            ),
-            default=0.0,
-        )
+        effect = _largest(squares, counts, self._units)
         relabelled = flips > 0 if effect == 0 else flips > FLIPPED * labels
         return math.inf if relabelled else effect
 
