@@ -129,6 +129,8 @@ def _of_bundle(
     document = override(dict(manifest.job), overrides)
     job = Job.from_document(document, folder=bundle.path, source=str(bundle.path / MANIFEST_FILE))
     if has_model:
+        if not trust:
+            _refuse_texts(job, bundle.path)
         return Asked(job, bundle, manifest)
     job, notes = _with_bundles_checkpoint(job, bundle.path, manifest, checkpoint, trust=trust)
     if not trust:
@@ -204,6 +206,16 @@ def _refuse_code(job: Job, bundle: Path, overrides: Sequence[str]) -> None:
         "nothing that it names is run unasked: look at it, then add --trust (in Python, trust=True), give "
         "a job file of your own, or the module itself (in Python, model=)"
     )
+
+
+def _refuse_texts(job: Job, bundle: Path) -> None:
+    """TrustError if the manifest gives texts to the user's module, which may load a file of that name."""
+    if any(map(_names_something, job.arguments.values())):
+        raise TrustError(
+            f"the manifest of {bundle} gives texts to the model: this would call "
+            f"{_called('forward', job.arguments)}. Look at them, then add --trust (in Python, trust=True), "
+            "or give a job of your own"
+        )
 
 
 def _called(name: str, kwargs: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import copy
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.limits import MOST_THREADS
+from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
 from onnxproof.tensors import Dim, TensorSpec
 
 Channels = tuple[float, float, float]
@@ -145,13 +147,19 @@ class PredictTable(_Table):
 
 
 class Job(_Table):
-    """A whole job. ``dims`` and ``inputs`` hold values of tensors.py. Relative paths start at ``folder``."""
+    """A whole job. ``dims`` and ``inputs`` hold values of tensors.py. Relative paths start at ``folder``.
+
+    The keys of ``inputs`` say where the inputs go in the arguments of the module's ``forward``: "image",
+    "batch.image", "images[0]". The names of the specs are those in the file: "image", "batch_image",
+    "images_0". ``arguments`` are plain values that ``forward`` gets besides.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: ModelTable
     wrapper: WrapperTable = WrapperTable()
     dims: dict[str, Dim] = Field(default_factory=dict)
     inputs: dict[str, TensorSpec] = Field(default_factory=dict)
+    arguments: dict[str, Any] = Field(default_factory=dict)
     export: ExportTable = ExportTable()
     validation: ValidateTable = Field(default=ValidateTable(), alias="validate")
     predict: PredictTable = PredictTable()
@@ -171,10 +179,21 @@ class Job(_Table):
     def _parse_inputs(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        return {
-            name: text if isinstance(text, TensorSpec) else TensorSpec.parse(name, str(text))
-            for name, text in value.items()
+        texts = {
+            place_text(place): text
+            for key, item in value.items()
+            for place, text in leaves(item, parse_place(key))
         }
+        names = apart(name_of(parse_place(key)) if set(key) & set(".[") else key for key in texts)
+        named = zip(texts.items(), names, strict=True)
+        return {key: _spec(name, text) for (key, text), name in named}
+
+    @field_validator("arguments", mode="after")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, item in value.items():
+            _require_plain(item, name)
+        return value
 
     def resolve(self, path: str) -> Path:
         """A path of the job, relative to the job's folder."""
@@ -182,10 +201,12 @@ class Job(_Table):
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``from_document`` reads back."""
-        document = self.model_dump(mode="python", by_alias=True, exclude={"dims", "inputs"})
+        document = self.model_dump(mode="python", by_alias=True, exclude={"dims", "inputs", "arguments"})
         document["dims"] = {name: str(dim) for name, dim in self.dims.items()}
         document["inputs"] = {name: str(spec) for name, spec in self.inputs.items()}
         cleaned: dict[str, Any] = _without_none(document)
+        if self.arguments:
+            cleaned["arguments"] = _with_lists(self.arguments)  # with None, which forward may take
         return cleaned
 
     @classmethod
@@ -284,6 +305,33 @@ def _table_at(location: Sequence[str]) -> type[BaseModel]:
             if part in (name, field.alias) and isinstance(kind, type) and issubclass(kind, BaseModel):
                 table = kind
     return table
+
+
+def _spec(name: str, text: Any) -> TensorSpec:
+    if isinstance(text, TensorSpec):
+        return replace(text, name=name)
+    return TensorSpec.parse(name, str(text))
+
+
+def _require_plain(value: Any, name: str) -> None:
+    """Raise RequestError if a value cannot stand in a job."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _require_plain(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for at, item in enumerate(value):
+            _require_plain(item, f"{name}[{at}]")
+    elif not isinstance(value, str | bool | int | float | None):
+        raise RequestError(
+            f"arguments.{name} is a {type(value).__name__}; expected a number, a text, a boolean, None, or a "
+            "list or dict of these: tensors are [inputs], and of anything else make a module around yours"
+        )
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _without_none(value: Any) -> Any:

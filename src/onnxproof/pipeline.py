@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
@@ -75,9 +76,10 @@ def export(
 def export_module(
     module: Module,
     *,
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, Any],
     dims: Mapping[str, str | int],
     out: str | PathLike[str],
+    arguments: Mapping[str, Any] = MappingProxyType({}),
     task: str = "raw",
     picture: str | None = None,
     classes: Sequence[str] = (),
@@ -88,8 +90,10 @@ def export_module(
     """Export any module, prove the file, and write the bundle ``out``.
 
     ``inputs`` maps the names of the inputs, in the order of the module's ``forward``, to texts such as
-    "int64[batch, time] in 0..999". ``dims`` maps the named axes to sizes, such as "1..8". Outputs in
-    tuples, dicts and dataclasses get stable names. ``picture`` names the input that takes pictures, so that
+    "int64[batch, time] in 0..999", or to lists and dicts of such texts for a list, tuple or dict of tensors.
+    ``arguments`` are plain values that ``forward`` gets besides, by its parameters' names.
+    ``dims`` maps the named axes to sizes, such as "1..8". Outputs in tuples, dicts and other objects get
+    stable names. ``picture`` names the input that takes pictures, so that
     ``predict`` takes them too. ``classes`` are the classes' names, if the task has any. ``overrides`` are
     those of a job, such as "export.opset=18". Raises as ``export`` does, and JobError if the inputs do not
     fit the module.
@@ -99,6 +103,7 @@ def export_module(
         "name": target.name,
         "model": {"family": MODULE_FAMILY, "task": task},
         "inputs": dict(inputs),
+        "arguments": dict(arguments),
         "dims": dict(dims),
         "predict": {},
     }

@@ -14,16 +14,18 @@ from typing import Any, Literal, Self
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
 
-DTYPES = ("float16", "float32", "float64", "uint8", "int8", "int32", "int64", "bool")
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+DTYPES = ("float16", "float32", "float64", *INTEGERS, "bool")
+
+REAL = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
+"""The dtype of the real and the imaginary part of each complex dtype."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "float16": (-65504, 65504),
     "float32": (-3.4028235e38, 3.4028235e38),
     "float64": (-sys.float_info.max, sys.float_info.max),
-    "uint8": (0, 2**8 - 1),
-    "int8": (-(2**7), 2**7 - 1),
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**63), 2**63 - 1),
+    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     "bool": (0, 1),
 }
 """The least and the largest value of each dtype."""
@@ -142,6 +144,12 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.mask and not self.shape:
             raise RequestError(f"tensor {self.name}: a mask needs an axis to run along")
+        if self.dtype in REAL:
+            raise RequestError(
+                f"tensor {self.name} is {self.dtype}; a file's inputs and outputs hold real numbers: let the "
+                f"module take and return torch.view_as_real of it, {REAL[self.dtype]}[..., 2], and make it "
+                "complex inside with torch.view_as_complex"
+            )
         if self.dtype not in DTYPES:
             raise RequestError(f"tensor {self.name}: dtype {self.dtype} is not one of {', '.join(DTYPES)}")
         if self.range is not None and not -math.inf < self.range[0] <= self.range[1] < math.inf:

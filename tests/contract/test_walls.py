@@ -186,7 +186,7 @@ GROUND = {
 }
 ROOMS = {
     "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
-    "wrappers": GROUND | {"job", "runtime", "wrappers"},
+    "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND | {"counted", "graph", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"counted", "graph", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
@@ -202,7 +202,8 @@ ROOMS = {
     "progress": set(),
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
-    "job": {"errors", "limits", "tensors"},
+    "structure": {"errors"},
+    "job": {"errors", "limits", "structure", "tensors"},
     "source": {"errors", "runtime"},
     "asked": {"errors", "job", "runtime", "source"},
 }

@@ -265,3 +265,69 @@ def test_job_is_frozen(write: Write) -> None:
     job = load_job(write(MINIMAL))
     with pytest.raises(ValueError, match="frozen"):
         job.name = "other"
+
+
+STRUCTURED = """
+[inputs]
+image = "float32[batch, 3]"
+batch.boxes = "float32[n, 4]"
+batch.inner = { labels = "int64[n]" }
+levels = ["float32[batch, 8]", "float32[batch, 16] in -1..1"]
+"masks[0]" = "bool[batch]"
+
+[arguments]
+deep = true
+mode = "bilinear"
+batch.sizes = [1, 2]
+"""
+
+FLAT = {
+    "image": "image",
+    "batch.boxes": "batch_boxes",
+    "batch.inner.labels": "batch_inner_labels",
+    "levels[0]": "levels_0",
+    "levels[1]": "levels_1",
+    "masks[0]": "masks_0",
+}
+
+
+def test_inputs_in_lists_and_tables_have_places_and_names(write: Write) -> None:
+    job = load_job(write(MINIMAL + STRUCTURED))
+    assert {place: spec.name for place, spec in job.inputs.items()} == FLAT
+    assert job.inputs["levels[1]"] == TensorSpec("levels_1", "float32", ("batch", 16), (-1, 1))
+    assert job.arguments == {"deep": True, "mode": "bilinear", "batch": {"sizes": [1, 2]}}
+    assert reload(job) == job
+
+
+def test_a_part_of_an_input_can_be_set(write: Write) -> None:
+    sets = ["inputs.batch.boxes=int64[n, 2]", "inputs.levels[0]=float32[batch, 4]", "arguments.deep=false"]
+    file = write(MINIMAL + STRUCTURED.replace("levels = [", '"levels[0]" = "bool[]"\nold = ['))
+    job = load_job(file, sets)
+    assert str(job.inputs["batch.boxes"]) == "int64[n, 2]"
+    assert str(job.inputs["levels[0]"]) == "float32[batch, 4]"
+    assert job.arguments["deep"] is False
+
+
+def test_names_that_would_be_the_same_are_told_apart(write: Write) -> None:
+    job = load_job(write(MINIMAL + '[inputs]\na_b = "bool[]"\na.b = "bool[]"\n'))
+    assert {place: spec.name for place, spec in job.inputs.items()} == {"a_b": "a_b", "a.b": "a_b_2"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        pytest.param("inputs.x = []", ["x is empty"], id="an-empty-list"),
+        pytest.param('inputs.x = ["float32"]', ["tensor x_0", "dtype[axes]"], id="an-item-without-axes"),
+        pytest.param('inputs."x[" = "bool[]"', ['"x["', "images[0]"], id="no-place"),
+        pytest.param("arguments.when = 2020-01-01", ["arguments.when is a date", "a number"], id="a-date"),
+        pytest.param(
+            'inputs.z = "complex64[n]"',
+            ["tensor z is complex64", "view_as_real", "float32[..., 2]"],
+            id="complex",
+        ),
+    ],
+)
+def test_refused_inputs_and_arguments_say_what_is_expected(write: Write, line: str, words: list[str]) -> None:
+    message = refusal(write(MINIMAL + line))
+    for word in words:
+        assert word in message

@@ -19,6 +19,7 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
     model = family.build(job, checkpoint)
     if checkpoint is not None:
-        # Of the checkpoint's own tensors: in the model they are float32 already.
-        model = replace(model, notes=notes_on(checkpoint.state_dict))
+        # Of the checkpoint's own tensors: in the model they may be of another dtype already.
+        notes = (*notes_on(checkpoint.state_dict), *model.notes)
+        model = replace(model, notes=tuple(dict.fromkeys(notes)))
     return model, checkpoint

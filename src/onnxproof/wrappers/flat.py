@@ -2,7 +2,10 @@
 
 import dataclasses
 import inspect
+import io
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,10 @@ from torch import Tensor, nn
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.seeded import draw
+from onnxproof.structure import Place, Step, apart, name_of, place_text
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import no_exit, told
+from onnxproof.wrappers.arguments import fit_arguments
 from onnxproof.wrappers.family import Outputs
 
 SINGLE_OUTPUT = "output"
@@ -21,73 +26,154 @@ SINGLE_OUTPUT = "output"
 
 PROBE_SEED = 0
 
+SHOWN = 8
+"""How many values that are no tensors a note names."""
+
 
 class Flattened(nn.Module):
     """A module that takes its inputs in the job's order and returns its outputs in a flat tuple.
 
-    An input whose name is one of ``forward``'s parameters is passed by name, others by position.
+    ``inputs`` are the places of the inputs in ``forward``'s arguments, and ``constants`` plain values that it
+    gets besides (arguments.py). ``kept`` are the places of the outputs; before they are known, all tensors
+    are returned. ``written`` are the numbers of the inputs that the module writes into: it gets copies of
+    these.
     """
 
-    def __init__(self, module: nn.Module, inputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Sequence[str],
+        constants: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.module = module
-        parameters = inspect.signature(module.forward).parameters
-        positional_only = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-        self.keywords = tuple(
-            name if name in parameters and parameters[name].kind not in positional_only else None
-            for name in inputs
-        )
+        self.arguments = fit_arguments(module.forward, inputs, constants)
+        self.kept: tuple[Place, ...] = ()
+        self.written: frozenset[int] = frozenset()
 
     def forward(self, *inputs: Tensor) -> Outputs:
         """The module's output tensors, in the order of ``flatten``. A parameter among them is detached."""
-        found = (tensor for _, tensor in flatten(self._call(inputs)))
-        return tuple(tensor.detach() if tensor.requires_grad else tensor for tensor in found)
+        found = dict(self.returned(inputs).tensors)
+        kept = [found[place] for place in self.kept or found if place in found]
+        return tuple(tensor.detach() if tensor.requires_grad else tensor for tensor in kept)
 
-    def names(self, inputs: Sequence[Tensor]) -> tuple[str, ...]:
-        """The outputs' names, found by running the module on ``inputs``."""
-        found = tuple(name for name, _ in flatten(self._call(inputs)))
-        if not found:
-            raise JobError(
-                "the module returns no tensor, so there is nothing to export: return one from forward"
-            )
-        return found
-
-    def _call(self, inputs: Sequence[Tensor]) -> Any:
-        named = {
-            keyword: value
-            for keyword, value in zip(self.keywords, inputs, strict=True)
-            if keyword is not None
-        }
-        plain = [value for keyword, value in zip(self.keywords, inputs, strict=True) if keyword is None]
-        return self.module(*plain, **named)
+    def returned(self, inputs: Sequence[Tensor]) -> "Returned":
+        """What the module returns for ``inputs``."""
+        given = [one.clone() if number in self.written else one for number, one in enumerate(inputs)]
+        plain, named = self.arguments.fill(given)
+        return take_apart(self.module(*plain, **named))
 
 
-def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested dicts, dataclasses, tuples and lists, each with a name.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Returned:
+    """What a module returned: its tensors, and the types of other values, each with its place."""
+
+    tensors: tuple[tuple[Place, Tensor], ...]
+    others: tuple[tuple[Place, str], ...] = ()
+
+    @property
+    def note(self) -> str | None:
+        """What is left out of the file, in one sentence. Returns None if nothing is."""
+        if not self.others:
+            return None
+        named = [f"{place_text(place) or SINGLE_OUTPUT} ({kind})" for place, kind in self.others]
+        more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+        return (
+            f"the module returns values that are no tensors, and the file does not: "
+            f"{', '.join(named[:SHOWN])}{more}"
+        )
+
+
+def flatten(value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a module returned, each with the name of its output.
 
     A name consists of keys, field names and positions in a sequence, joined by "_". A tensor that is returned
     alone is called ``output``. Values that are not tensors, such as None, are left out.
     """
+    found = take_apart(value).tensors
+    return zip(apart(map(name_of, (place for place, _ in found))), (one for _, one in found), strict=True)
+
+
+def take_apart(value: Any) -> Returned:
+    """The tensors in nested dicts, sequences, dataclasses and other objects with attributes.
+
+    Of a list or tuple of one, the position is left out of the place.
+    """
+    return _take_apart(value, (), ())
+
+
+def _take_apart(value: Any, place: Place, around: tuple[int, ...]) -> Returned:
     if isinstance(value, Tensor):
-        yield name or SINGLE_OUTPUT, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from flatten(item, f"{name}_{key}" if name else str(key))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from flatten(getattr(value, field.name), f"{name}_{field.name}" if name else field.name)
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple
-        yield from flatten(dict(zip(value._fields, value, strict=True)), name)
-    elif isinstance(value, tuple | list):
-        alone = len(value) == 1
-        for index, item in enumerate(value):
-            yield from flatten(item, name if alone else f"{name or SINGLE_OUTPUT}_{index}")
+        return Returned(((place or (SINGLE_OUTPUT,), value),))
+    items = None if id(value) in around else _items(value)
+    if items is None:
+        return Returned((), ((place, "None" if value is None else type(value).__name__),))
+    steps = [_inside(place, key) for key, _ in items]
+    parts = [_take_apart(item, at, (*around, id(value))) for at, (_, item) in zip(steps, items, strict=True)]
+    tensors = tuple(entry for part in parts for entry in part.tensors)
+    if not tensors:
+        return Returned((), ((place, type(value).__name__),))
+    # What an object holds besides its tensors is not what the module returns.
+    others = () if _is_opaque(value) else tuple(entry for part in parts for entry in part.others)
+    return Returned(tensors, others)
+
+
+def _inside(place: Place, key: Step | None) -> Place:
+    if key is None:
+        return place
+    return (*(place or (SINGLE_OUTPUT,)), key) if isinstance(key, int) else (*place, key)
+
+
+_SEQUENCES = (tuple, list, deque, Iterator)
+
+_SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
+"""What sizes, and numbers that follow from them, are while torch.export captures."""
+
+_NO_CONTAINERS = (
+    *(str, bytes, int, float, complex, type, io.IOBase),
+    *(np.ndarray, nn.Module, torch.Size, torch.Generator, *_SYMBOLS),
+)
+
+
+def _items(value: Any) -> list[tuple[Step | None, Any]] | None:
+    """The parts of a value with their keys; no key for the only item of a sequence.
+
+    Returns None for a value that has no parts, or none in order.
+    """
+    if isinstance(value, _NO_CONTAINERS) or inspect.isroutine(value):
+        return None
+    if isinstance(value, Mapping):
+        return [(key if type(key) is int else str(key), item) for key, item in value.items()]
+    if dataclasses.is_dataclass(value):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple
+        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, _SEQUENCES):
+        items = list(value)
+        return [(None if len(items) == 1 else at, item) for at, item in enumerate(items)]
+    attributes = _attributes(value)
+    return list(attributes.items()) if attributes else None
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    """The public attributes of an object, those of a class with slots too."""
+    slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    names = [name for slot in slots for name in ((slot,) if isinstance(slot, str) else slot)]
+    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    held |= getattr(value, "__dict__", {})
+    return {name: item for name, item in held.items() if not name.startswith("_")}
+
+
+def _is_opaque(value: Any) -> bool:
+    """Whether the parts of a value are its attributes."""
+    known = isinstance(value, (*_SEQUENCES, Mapping)) or dataclasses.is_dataclass(value)
+    return not known
 
 
 def describe_outputs(
     flattened: Flattened, inputs: Sequence[TensorSpec], dims: Sequence[Dim]
-) -> tuple[TensorSpec, ...]:
-    """The specs of the module's outputs, found by running the module.
+) -> tuple[tuple[TensorSpec, ...], str | None]:
+    """The specs of the module's outputs, found by running the module, and a note on what it returns besides.
 
     It is run at the smallest sizes, and again with each free dim one step larger. An output's axis is
 
@@ -95,8 +181,9 @@ def describe_outputs(
     - named after a dim, if it changes with that dim alone and has its size;
     - named after the output and its position, otherwise.
 
-    Raises JobError if the module does not run on the inputs, or if the number of tensors or of axes depends
-    on the sizes.
+    Notes in ``flattened`` which outputs there are, and which inputs the module writes into. Raises JobError
+    if the module does not run on the inputs, if an output cannot be in a file, or if the number of tensors or
+    of axes depends on the sizes.
     """
     free = [dim for dim in dims if not dim.fixed]
     smallest = {dim.name: dim.min for dim in dims}
@@ -104,8 +191,12 @@ def describe_outputs(
     runs = [smallest, *({**smallest, dim.name: dim.min + dim.multiple} for dim in free)]
     try:
         with torch.no_grad(), no_exit("the module's forward"):
-            names = flattened.names(_probe(inputs, smallest))
-            forms = [[_form(tensor) for tensor in flattened(*_probe(inputs, sizes))] for sizes in runs]
+            probe = _probe(inputs, smallest)
+            versions = [tensor._version for tensor in probe]
+            first = flattened.returned(probe)
+            written = (at for at, one in enumerate(probe) if one._version != versions[at])
+            flattened.written = frozenset(written)
+            found = [flattened.returned(_probe(inputs, sizes)) for sizes in runs]
     except RequestError:
         raise
     except Exception as error:
@@ -113,17 +204,45 @@ def describe_outputs(
         reason = told(error)
         listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
         raise JobError(f"the module does not run on the declared inputs ({listed}): it {reason}") from error
-    if any(len(form) != len(names) for form in forms):
+    if not first.tensors:
+        returned = " and ".join(sorted({kind for _, kind in first.others}))
         raise JobError(
-            f"the module returns {len(names)} tensors at the smallest sizes, another number at larger ones: "
-            "an ONNX file always returns the same number"
+            f"the module returns no tensor ({returned}), so there is nothing to export: return one from "
+            "forward"
         )
-    return tuple(
-        _output_spec(name, [form[index] for form in forms], free) for index, name in enumerate(names)
-    )
+    places = tuple(place for place, _ in first.tensors)
+    for run in found:
+        _require_the_same(places, tuple(place for place, _ in run.tensors))
+    flattened.kept = places
+    names = apart(map(name_of, places), {spec.name for spec in inputs})
+    forms = [[_form(name, one) for name, (_, one) in zip(names, run.tensors, strict=True)] for run in found]
+    specs = (_output_spec(name, [form[at] for form in forms], free) for at, name in enumerate(names))
+    return tuple(specs), first.note
 
 
-def _form(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+def _require_the_same(smallest: Sequence[Place], larger: Sequence[Place]) -> None:
+    """Raise JobError if the module returns other tensors at larger sizes."""
+    if len(smallest) != len(larger):
+        raise JobError(
+            f"the module returns {len(smallest)} tensors at the smallest sizes, another number at larger "
+            f"ones ({len(larger)}): an ONNX file always returns the same number; stack them into one tensor"
+        )
+    other = next((pair for pair in zip(smallest, larger, strict=True) if pair[0] != pair[1]), None)
+    if other is not None:
+        here, there = map(place_text, other)
+        raise JobError(
+            f"the module returns {here} at the smallest sizes, {there} at larger ones: an ONNX file always "
+            "returns the same"
+        )
+
+
+def _form(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    """The dtype and shape of an output. Raises JobError if a file cannot hold it."""
+    if tensor.is_nested or tensor.layout != torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise JobError(f"the output {name} is {kind}: return a dense tensor, for example with .to_dense()")
+    if tensor.is_quantized:
+        raise JobError(f"the output {name} is quantized: return it dequantized, with .dequantize()")
     return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
 
 

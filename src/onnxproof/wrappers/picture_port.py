@@ -65,14 +65,16 @@ def picture_port(job: Job) -> PicturePort | None:
                 f'"{next(iter(job.inputs), "image")}", or leave the key out'
             )
         return None
-    names = list(job.inputs)
-    if job.predict.input not in names:
+    found = (
+        at for at, (place, spec) in enumerate(job.inputs.items()) if job.predict.input in (place, spec.name)
+    )
+    position = next(found, None)
+    if position is None:
         raise JobError(
             f'predict.input = "{job.predict.input}": the module has no such input; '
-            f"there are: {', '.join(names) or 'none'}"
+            f"there are: {', '.join(job.inputs) or 'none'}"
         )
-    position = names.index(job.predict.input)
-    own = job.inputs[job.predict.input]
+    own = list(job.inputs.values())[position]
     spec, stage = _staged(own, job.wrapper)
     return PicturePort(position, spec, _preprocess(spec, job.dims, job.predict), stage)
 

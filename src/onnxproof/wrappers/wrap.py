@@ -1,6 +1,8 @@
 """Wraps any module: finds out its outputs, puts a task's head behind it and an input stage in front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 
@@ -35,6 +37,8 @@ def wrap_module(
     classes: tuple[ClassInfo, ...] = (),
     picture: PicturePort | None = None,
     validation: ValidateTable = ValidateTable(),  # noqa: B008
+    places: Sequence[str] = (),
+    arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> WrappedModel:
     """Wrap a module, and find out the contract of its file by running it at a few sizes.
 
@@ -42,6 +46,8 @@ def wrap_module(
     head that is put behind the module; each file of wrappers/heads/ says what its head needs of the module
     and which values of ``decode`` it accepts. Outputs that the head does not need are left out of the file.
     ``picture`` says which input takes pictures. ``validation`` has the thresholds of the decisions.
+    ``places`` say where the inputs go in the arguments of ``forward``; if there are none, they go where their
+    names say. ``arguments`` are plain values that it gets besides (arguments.py).
 
     Raises JobError if the inputs do not fit the module, or if its outputs or ``classes`` do not fit the task.
     """
@@ -58,8 +64,8 @@ def wrap_module(
                 raise JobError(
                     f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
                 )
-    flattened = Flattened(module.eval(), [spec.name for spec in inputs])
-    outputs = describe_outputs(flattened, inputs, dims)
+    flattened = Flattened(module.eval(), places or [spec.name for spec in inputs], arguments)
+    outputs, skipped = describe_outputs(flattened, inputs, dims)
     wrapped: nn.Module = flattened
     if picture is not None:
         inputs = [picture.spec if at == picture.position else spec for at, spec in enumerate(inputs)]
@@ -82,7 +88,10 @@ def wrap_module(
         headed.module.eval(),
         contract,
         family,
-        notes=notes_on(module.state_dict()),
+        notes=(
+            *notes_on(module.state_dict()),
+            *(() if skipped is None else (skipped,)),
+        ),
     )
 
 
@@ -107,6 +116,8 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
         classes=classes or (),
         picture=picture_port(job),
         validation=job.validation,
+        places=tuple(job.inputs),
+        arguments=job.arguments,
     )
 
 
