@@ -33,6 +33,10 @@ class UserCodeError(RequestError):
     """Code that the user brought, a builder or a module, raised or called sys.exit."""
 
 
+class ExitCalledError(UserCodeError):
+    """Code that the user brought called sys.exit. It does so whoever runs it."""
+
+
 class PictureError(RequestError):
     """A picture cannot be read, or cannot be fitted to the model's input."""
 

@@ -29,6 +29,10 @@ OLDEST_TORCH_EXPORT_OPSET = 18
 fails on many operators."""
 
 
+CAPTURE_TIMEOUT_S = 900
+"""Seconds that one way to capture a model may take, if a job says nothing else."""
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
@@ -78,13 +82,17 @@ class WrapperTable(_Table):
 
 
 class ExportTable(_Table):
-    """``[export]``: how the model becomes an ONNX file."""
+    """``[export]``: how the model becomes an ONNX file.
+
+    ``capture_timeout`` is how many seconds each way to capture the model may take.
+    """
 
     exporter: Literal["auto", "torch.export", "torchscript"] = "auto"
     opset: Annotated[int, Field(ge=7, le=25)] = 20
     simplify: Literal["onnxsim", "none"] = "onnxsim"
     fold_batch_norms: bool = True
     target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
+    capture_timeout: Annotated[int, Field(ge=1)] = CAPTURE_TIMEOUT_S
 
     @model_validator(mode="after")
     def _exporter_writes_opset(self) -> Self:

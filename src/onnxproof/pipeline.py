@@ -8,31 +8,28 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
-from onnxproof.errors import ExportError, ModelFileError
+from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
-from onnxproof.export.make import Graph, make_graph, unsimplified
 from onnxproof.export.model import build_model
-from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest, write_model
+from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.job import Job, override
 from onnxproof.progress import Progress, silent
+from onnxproof.prove import prove, validate_for
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
-from onnxproof.runtime.session import first_line, open_session, require_providers
+from onnxproof.runtime.session import require_providers
 from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
-from onnxproof.validate.exact.fold_proof import folding_check
-from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.pair.linked import compare_by_oracle
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.wrap import wrap_for_job
 
@@ -130,8 +127,7 @@ def _export(
 ) -> Bundle:
     plan = _check_ahead(job, model)
     with staged_bundle(target, inputs) as folder:
-        graph = make_graph(job, model, progress)
-        graph, verdict = _prove(job, model, checkpoint, graph, folder, plan if validate else None, progress)
+        graph, verdict = prove(job, model, checkpoint, folder, plan if validate else None, progress)
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             write_json(folder / PARITY_FILE, verdict.to_json())
@@ -169,90 +165,6 @@ def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     return plan
 
 
-def _prove(
-    job: Job,
-    model: WrappedModel,
-    checkpoint: Checkpoint | None,
-    graph: Graph,
-    folder: Path,
-    plan: Plan | None,
-    progress: Progress,
-) -> tuple[Graph, Verdict | None]:
-    """Write the model file and validate it; go back to the unsimplified graph if that does better, or if the
-    simplified one is not valid or cannot be loaded.
-
-    If neither graph states the checkpoint's function, a note says that the exporter changed it.
-    """
-    folded = graph.module is not model.module
-    checks = (folding_check(model.module, graph.module),) if plan is not None and folded else ()
-    try:
-        write_model(job, model, checkpoint, graph, folder)
-        if plan is None:
-            if graph.simplifier != "none":
-                open_session(folder / MODEL_FILE)
-            return graph, None
-        verdict = _validate(job, model, folder / MODEL_FILE, plan, progress, checks=checks, notes=graph.notes)
-    except (ExportError, ModelFileError) as error:
-        if graph.simplifier == "none":
-            raise
-        said = first_line(error.__cause__ or error).replace(str(folder / MODEL_FILE), MODEL_FILE)
-        plain = unsimplified(graph, model, f"ONNX Runtime refuses the simplified graph ({said})")
-        return _prove(job, model, checkpoint, plain, folder, plan, progress)
-    failed = _failed(verdict)
-    if graph.simplifier == "none" or not failed:
-        return graph, verdict
-    plain = unsimplified(graph, model, f"the simplified graph did worse ({_told(failed[0])})")
-    write_model(job, model, checkpoint, plain, folder)
-    plain_verdict = _validate(
-        job, model, folder / MODEL_FILE, plan, progress, checks=checks, notes=plain.notes
-    )
-    if len(_failed(plain_verdict)) < len(failed):
-        return plain, plain_verdict
-    write_model(job, model, checkpoint, graph, folder)
-    if "fail" == _function(verdict) == _function(plain_verdict):
-        note = f"the graph of {graph.captured.exporter} fails the function link before it is simplified, too"
-        verdict = replace(verdict, notes=(*verdict.notes, note))
-    return graph, verdict
-
-
-def _function(verdict: Verdict) -> str:
-    """The status of the function link."""
-    return next(link.status for link in verdict.links if link.link == "function")
-
-
-def _failed(verdict: Verdict) -> tuple[Check, ...]:
-    """The checks that failed or could not be run, and that a simplifier may be the cause of."""
-    return tuple(
-        check for check in verdict.checks if check.status in ("fail", "error") and check.name != TRACING.name
-    )
-
-
-def _told(check: Check) -> str:
-    return f"{check.name}{f' {check.field}' if check.field else ''}: {check.reason}"
-
-
-def _validate(
-    job: Job,
-    model: WrappedModel,
-    file: Path,
-    plan: Plan,
-    progress: Progress,
-    *,
-    checks: Sequence[Check] = (),
-    notes: Sequence[str] = (),
-) -> Verdict:
-    return validate_file(
-        model,
-        file,
-        plan,
-        opset=job.export.opset,
-        target=job.export.target,
-        extra_checks=checks,
-        notes=notes,
-        progress=progress,
-    )
-
-
 def validate(
     source: JobLike,
     *,
@@ -275,7 +187,7 @@ def validate(
     """
     asked, wrapped, file, checks = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
-    return _validate(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+    return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
 
 
 def _to_validate(

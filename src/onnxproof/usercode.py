@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from onnxproof.errors import OnnxproofError, UserCodeError
+from onnxproof.errors import ExitCalledError, OnnxproofError, UserCodeError
 
 LONGEST = 300
 """How many characters of another code's error a message shows."""
@@ -128,8 +128,9 @@ def told_at(error: BaseException, place: Place | None) -> str:
 
 def failure(what: str, error: BaseException) -> UserCodeError:
     """The UserCodeError to raise in place of the error of the user's code. ``what`` names that code."""
-    advice = "it may not end the program" if isinstance(error, SystemExit) else "mend it there"
-    return UserCodeError(f"{what} {told(error)}; {advice}")
+    if isinstance(error, SystemExit):
+        return ExitCalledError(f"{what} {told(error)}; it may not end the program")
+    return UserCodeError(f"{what} {told(error)}; mend it there")
 
 
 @contextlib.contextmanager

@@ -225,8 +225,7 @@ def test_a_branch_on_sizes_is_followed_where_dims_leave_one_way() -> None:
 
 def test_the_reason_for_torchscript_names_the_operator_and_the_users_line() -> None:
     remainder = net(lambda s, x: x.flatten(1).topk(5).indices % (x.shape[2] * x.shape[3]))
-    reason = captured(remainder, PICTURE, SIZES, "auto").fallback_reason
-    assert reason is not None
+    reason = captured(remainder, PICTURE, SIZES, "auto").reasons[0]
     assert "aten.remainder.Scalar" in reason
     assert "test_capture.py:" in reason
     assert "\x1b" not in reason
@@ -237,8 +236,7 @@ def test_the_reason_for_torchscript_names_a_size_that_was_made_a_constant() -> N
     def run(s: Net, x: Tensor) -> Tensor:
         return x + 1 if x.shape[2] > 20 else x - 1
 
-    reason = captured(net(run), PICTURE, SIZES, "auto").fallback_reason
-    assert reason is not None
+    reason = captured(net(run), PICTURE, SIZES, "auto").reasons[0]
     assert "constraints violated (height): " in reason
     assert "16 <= height <= 40" in reason
     assert "TORCH_LOGS" not in reason

@@ -126,8 +126,7 @@ def test_torchscript_takes_over_where_torch_export_fails_and_says_so() -> None:
     model = wrapped(Branching())
     captured = capture(model, model.module, "auto", 20, optimize=False)
     assert captured.exporter == "torchscript"
-    assert captured.fallback_reason is not None
-    assert "torch.export could not capture the model" in captured.fallback_reason
+    assert "torch.export could not capture the model" in captured.reasons[0]
     with pytest.raises(ExportError, match=r"torch\.export could not capture"):
         capture(model, model.module, "torch.export", 20, optimize=False)
 

@@ -1,36 +1,139 @@
-"""Turn a wrapped model into an ONNX graph: with torch.export, or with TorchScript if that fails."""
+"""Turn a wrapped model into an ONNX graph, by the first way that works.
 
+The ways are rungs of a ladder: torch.export as it follows Python, torch.export as it follows bytecode
+("strict"), TorchScript, and torch.export with real values beside the symbols ("draft"). Each runs in a
+process of its own with a time limit, so that a rung that hangs or crashes costs that rung alone.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import onnx
+import torch
 from torch import nn
 
-from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
+from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
+from onnxproof.export.child import ChildError, run_apart
 from onnxproof.export.finish import name_outputs
 from onnxproof.export.frozen import apart, find_frozen
-from onnxproof.export.reasons import both_failed
-from onnxproof.export.torch_export import with_torch_export
+from onnxproof.export.reasons import UntracedError, all_failed
+from onnxproof.export.torch_export import Mode, with_torch_export
 from onnxproof.export.torchscript import with_torchscript
-from onnxproof.job import OLDEST_TORCH_EXPORT_OPSET
+from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.wrappers.family import WrappedModel
 
 Exporter = Literal["torch.export", "torchscript"]
+Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """An ONNX graph and the exporter that made it.
+    """An ONNX graph and the rung that made it, such as "torch.export" or "torch.export, strict".
 
-    ``fallback_reason`` says why the first choice did not make it, and is None if it did. ``frozen`` are the
-    places where a trace froze what Python computed.
+    ``reasons`` say why the rungs before it did not make it. ``frozen`` are the places where a trace froze
+    what Python computed.
     """
 
     proto: onnx.ModelProto
-    exporter: Exporter
-    fallback_reason: str | None
+    exporter: str
+    reasons: tuple[str, ...] = ()
     frozen: tuple[Frozen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A way to capture a model. ``retries`` is True if it helps only where torch.export could not follow the
+    module's code."""
+
+    name: str
+    exporter: Exporter
+    make: Callable[[WrappedModel, nn.Module, int, bool], Made]
+    retries: bool = False
+
+
+class Ladder:
+    """The ways to capture ``module`` (the model's own, or a folded copy), from the first to the last.
+
+    ``optimize`` runs the optimizer of torch's own exporter. It takes a third of the export's time, which is
+    wasted if a simplifier runs afterwards. ``limit_s`` is how many seconds a rung may take.
+    """
+
+    def __init__(
+        self,
+        model: WrappedModel,
+        module: nn.Module,
+        exporter: Exporter | Literal["auto"],
+        opset: int,
+        *,
+        optimize: bool,
+        limit_s: float,
+    ) -> None:
+        self.module = module
+        self._model, self._opset = model, opset
+        self._optimize, self._limit_s = optimize, limit_s
+        self._errors: list[OnnxproofError] = []
+        self._skipped: list[str] = []
+        self._rungs = iter(self._chosen(exporter))
+
+    def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
+        """The rungs that can be tried. Raises ExportError if the job asks for one that cannot."""
+        reason, advice = self._model.traced, 'set export.exporter = "torchscript", or "auto"'
+        if reason is None and self._opset < OLDEST_TORCH_EXPORT_OPSET:
+            oldest = OLDEST_TORCH_EXPORT_OPSET
+            reason = f"torch.export writes opset {oldest} and later, asked for {self._opset}"
+            advice = 'raise export.opset, or set export.exporter = "torchscript"'
+        chosen = [rung for rung in RUNGS if exporter in ("auto", rung.exporter)]
+        if reason is None or exporter == "torchscript":
+            return chosen
+        if exporter == "torch.export":
+            raise ExportError(f"{reason}: {advice}")
+        self._skipped.append(reason)
+        return [rung for rung in chosen if rung.exporter == "torchscript"]
+
+    def climb(self) -> Captured:
+        """Capture by the next rung that works.
+
+        Raises ExportError or UserCodeError if none is left: then the error tells why each failed.
+        """
+        for rung in self._rungs:
+            if rung.retries and not any(isinstance(error, UntracedError) for error in self._errors):
+                continue
+            try:
+                proto, frozen = run_apart(partial(self._capture, rung), self._limit_s)
+            except ChildError as error:
+                advice = "; give it longer with export.capture_timeout" if error.late else ""
+                self._errors.append(
+                    ExportError(f"{rung.name} could not capture the model: it {error}{advice}")
+                )
+            except ExitCalledError:
+                raise
+            except (ExportError, UserCodeError) as error:
+                self._errors.append(error)
+            else:
+                return Captured(proto, rung.name, self.reasons, frozen)
+        raise all_failed(self._errors)
+
+    def refuse(self, reason: str) -> None:
+        """Do not take what the last rung made. ``reason`` says why."""
+        self._errors.append(ExportError(reason))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each rung so far was skipped, failed, or made what was refused."""
+        return (*self._skipped, *map(str, self._errors))
+
+    def _capture(self, rung: Rung) -> Made:
+        torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
+        proto, frozen = rung.make(self._model, self.module, self._opset, self._optimize)
+        written = opset_of(proto)
+        if written != self._opset:
+            raise ExportError(
+                f"the exporter wrote opset {written}, asked for {self._opset}: set export.opset = {written}"
+            )
+        return name_outputs(proto, [spec.name for spec in self._model.contract.outputs]), frozen
 
 
 def capture(
@@ -40,53 +143,30 @@ def capture(
     opset: int,
     *,
     optimize: bool,
+    limit_s: float = CAPTURE_TIMEOUT_S,
 ) -> Captured:
-    """Export ``module`` (the model's own, or a folded copy) with the model's dims as dynamic axes.
-
-    ``optimize`` runs the optimizer of torch's own exporter. It takes a third of the export's time, which is
-    wasted if a simplifier runs afterwards.
-
-    Raises ExportError if capture fails, or if the exporter wrote another opset than asked for.
-    """
-    if exporter == "torchscript":
-        return _traced(model, module, opset, None)
-    if model.traced is not None:
-        if exporter == "torch.export":
-            raise ExportError(f'{model.traced}: set export.exporter = "torchscript", or "auto"')
-        return _traced(model, module, opset, model.traced)
-    if opset < OLDEST_TORCH_EXPORT_OPSET:
-        reason = f"torch.export writes opset {OLDEST_TORCH_EXPORT_OPSET} and later, asked for {opset}"
-        if exporter == "torch.export":
-            raise ExportError(f'{reason}: raise export.opset, or set export.exporter = "torchscript"')
-        return _traced(model, module, opset, reason)
-    try:
-        proto = with_torch_export(model, module, opset, optimize=optimize)
-        return Captured(_checked(model, proto, opset), "torch.export", None)
-    except (ExportError, UserCodeError) as error:
-        # A module that ends the program does so whoever captures it.
-        if exporter == "torch.export" or isinstance(error.__cause__, SystemExit):
-            raise
-        first: OnnxproofError = error
-    try:
-        return _traced(model, module, opset, str(first))
-    except (ExportError, UserCodeError) as error:
-        raise both_failed(first, error) from error.__cause__
+    """The graph of the first rung that works; ``Ladder`` has the arguments and the errors."""
+    return Ladder(model, module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
-def _traced(model: WrappedModel, module: nn.Module, opset: int, reason: str | None) -> Captured:
+def _followed(mode: Mode, model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:
+    return with_torch_export(model, module, opset, optimize=optimize, mode=mode), ()
+
+
+def _traced(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:  # noqa: ARG001
     before = apart(module)
     proto, warned = with_torchscript(model, module, opset)
-    checked = _checked(model, proto, opset)
-    return Captured(checked, "torchscript", reason, find_frozen(before, model.contract, warned))
+    return proto, find_frozen(before, model.contract, warned)
 
 
-def _checked(model: WrappedModel, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    written = opset_of(proto)
-    if written != opset:
-        raise ExportError(
-            f"the exporter wrote opset {written}, asked for {opset}: set export.opset = {written}"
-        )
-    return name_outputs(proto, [spec.name for spec in model.contract.outputs])
+RUNGS = (
+    Rung("torch.export", "torch.export", partial(_followed, "")),
+    Rung("torch.export, strict", "torch.export", partial(_followed, "strict"), retries=True),
+    Rung("torchscript", "torchscript", _traced),
+    Rung("torch.export, draft", "torch.export", partial(_followed, "draft"), retries=True),
+)
+"""From the first to the last. "draft" comes after TorchScript: where a value decides, it takes the way of the
+example, as TorchScript does, but says so less exactly."""
 
 
 def opset_of(proto: onnx.ModelProto) -> int:

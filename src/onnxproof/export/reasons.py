@@ -1,6 +1,7 @@
 """Why an exporter could not capture a model: the cause itself, and the user's line of code that led to it."""
 
 import re
+from collections.abc import Sequence
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
 from onnxproof.usercode import Place, failure, raised_by_user, users_place
@@ -21,6 +22,10 @@ VIOLATED = re.compile(r"Constraints violated \(([^)]*)\)!")
 ITEMS = re.compile(r"^\s+- (.*)$", re.MULTILINE)
 
 
+class UntracedError(ExportError):
+    """An exporter could not follow the module's code; it, or another, may in another mode."""
+
+
 def failed_capture(exporter: str, error: BaseException, at: Place | None = None) -> OnnxproofError:
     """UserCodeError if the traced code itself raised, ExportError if the exporter did.
 
@@ -31,15 +36,17 @@ def failed_capture(exporter: str, error: BaseException, at: Place | None = None)
     return ExportError(f"{exporter} could not capture the model: {cause_of(error, at)}")
 
 
-def both_failed(first: OnnxproofError, second: OnnxproofError) -> OnnxproofError:
-    """What to raise if neither exporter captured the model. It is of the second error's class.
+def all_failed(errors: Sequence[OnnxproofError]) -> OnnxproofError:
+    """What to raise if no way to capture a model worked. It is of the last error's class.
 
-    If the model's own code raised the same error for both, one of them is told.
+    If the model's own code raised for all, the last is told alone.
     """
-    if isinstance(first, UserCodeError) and isinstance(second, UserCodeError):
-        return second
-    joined = type(second)(f"{second}. Before that, {first}")
-    joined.__cause__ = second.__cause__
+    *_, last = errors
+    if len(errors) == 1 or all(isinstance(error, UserCodeError) for error in errors):
+        return last
+    kind = UserCodeError if isinstance(last, UserCodeError) else ExportError
+    joined = kind("no way to capture the model worked:\n" + "\n".join(f"- {error}" for error in errors))
+    joined.__cause__ = last.__cause__
     return joined
 
 

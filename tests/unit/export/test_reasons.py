@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
-from onnxproof.export.reasons import LONGEST, both_failed, cause_of, failed_capture
+from onnxproof.export.reasons import LONGEST, all_failed, cause_of, failed_capture
 from onnxproof.usercode import Place
 
 WRAPPED = """Failed to convert the exported program. \x1b[96mThis is step 3/3\x1b[0m of exporting.
@@ -79,15 +79,19 @@ def test_the_users_line_is_told_where_it_is_known() -> None:
     assert str(error) == "torch.export could not capture the model: ValueError: no, at net.py:3 (in forward)"
 
 
+BOTH = "no way to capture the model worked:\n- a\n- b"
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("errors", "told"),
     [
-        pytest.param(ExportError("a"), ExportError("b"), "b. Before that, a", id="both"),
-        pytest.param(ExportError("a"), UserCodeError("b"), "b. Before that, a", id="then-the-users"),
-        pytest.param(UserCodeError("a"), UserCodeError("b"), "b", id="the-users-twice"),
+        pytest.param([ExportError("a")], "a", id="one"),
+        pytest.param([ExportError("a"), ExportError("b")], BOTH, id="both"),
+        pytest.param([ExportError("a"), UserCodeError("b")], BOTH, id="then-the-users"),
+        pytest.param([UserCodeError("a"), UserCodeError("b")], "b", id="the-users-twice"),
     ],
 )
-def test_of_two_failures_both_are_told(first: OnnxproofError, second: OnnxproofError, told: str) -> None:
-    joined = both_failed(first, second)
+def test_of_many_failures_all_are_told(errors: list[OnnxproofError], told: str) -> None:
+    joined = all_failed(errors)
     assert str(joined) == told
-    assert type(joined) is type(second)
+    assert type(joined) is type(errors[-1])

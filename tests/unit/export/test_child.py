@@ -1,0 +1,72 @@
+"""Work in a forked process: its result, its errors, its end."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from onnxproof.errors import ExportError, JobError
+from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, run_apart
+from onnxproof.files import scratch_folder
+
+pytestmark = pytest.mark.skipif(not CAN_FORK, reason="this system cannot fork")
+
+
+def test_the_result_comes_back() -> None:
+    here = os.getpid()
+    there, large = run_apart(lambda: (os.getpid(), b"x" * 5_000_000), 60)
+    assert there != here
+    assert large == b"x" * 5_000_000
+
+
+@pytest.mark.parametrize("error", [ExportError("no"), JobError("no")], ids=["export", "job"])
+def test_an_error_of_ours_is_raised_as_it_is(error: Exception) -> None:
+    def work() -> NoReturn:
+        raise error
+
+    with pytest.raises(type(error), match=r"^no$") as raised:
+        run_apart(work, 60)
+    assert isinstance(raised.value.__cause__, RaisedThereError)
+    assert "in work" in str(raised.value.__cause__)
+
+
+def test_an_error_of_another_kind_is_told_with_its_trace() -> None:
+    with pytest.raises(RaisedThereError, match=r"^ZeroDivisionError: ") as raised:
+        run_apart(lambda: 1 // 0, 60)
+    assert "in <lambda>" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        pytest.param(os.abort, r"crashed \(SIGABRT\)", id="abort"),
+        pytest.param(lambda: os._exit(3), r"crashed \(exit code 3\)", id="exit"),
+        pytest.param(lambda: os.kill(os.getpid(), 9), r"SIGKILL, most likely because memory", id="killed"),
+    ],
+)
+def test_a_crash_there_is_an_error_here(work: Callable[[], None], told: str) -> None:
+    with pytest.raises(ChildError, match=told) as raised:
+        run_apart(work, 60)
+    assert not raised.value.late
+
+
+def test_work_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    def work() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(600)
+
+    with pytest.raises(ChildError, match=r"took more than 0\.5 s") as raised:
+        run_apart(work, 0.5)
+    assert raised.value.late
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_the_files_of_the_parent_stay(tmp_path: Path) -> None:
+    with scratch_folder() as folder:
+        (folder / "kept").touch()
+        run_apart(lambda: (folder / "kept").is_file(), 60)
+        assert (folder / "kept").is_file()
