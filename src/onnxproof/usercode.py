@@ -8,7 +8,7 @@ import contextlib
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,6 +77,14 @@ def place_in_trace(text: str) -> Place | None:
     places = [
         Place(found["file"], int(found["line"]), found["function"]) for found in TRACE_LINE.finditer(text)
     ]
+    return users_frame(places)
+
+
+def users_frame(places: Sequence[Place]) -> Place | None:
+    """The innermost line of the user's own files on a stack, or else the innermost line.
+
+    Returns None if the stack is empty.
+    """
     chosen = [place for place in places if _is_users(place.file)] or places
     return chosen[-1] if chosen else None
 

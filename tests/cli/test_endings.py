@@ -163,7 +163,7 @@ def test_what_a_builder_prints_is_not_in_the_document(
 @pytest.fixture
 def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours: a step is called with arguments that it does not take."""
-    monkeypatch.setattr("onnxproof.pipeline.make_graph", operator.itemgetter(0))
+    monkeypatch.setattr("onnxproof.pipeline.prove", operator.itemgetter(0))
 
 
 @pytest.mark.usefixtures("unforeseen")
@@ -223,7 +223,7 @@ def test_ctrl_c_is_a_document_too(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxproof.pipeline.make_graph", stop)
+    monkeypatch.setattr("onnxproof.pipeline.prove", stop)
     ran = run("export", small_job, "--out", tmp_path, "--json")
     assert (ran.returncode, ran.stderr.strip()) == (130, "onnxproof: stopped")
     assert json.loads(ran.stdout)["error"] == {"type": "Interrupted", "message": "stopped", "exit_code": 130}

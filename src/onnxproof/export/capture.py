@@ -1,8 +1,8 @@
 """Turn a wrapped model into an ONNX graph, by the first way that works.
 
 The ways are rungs of a ladder: torch.export as it follows Python, torch.export as it follows bytecode
-("strict"), TorchScript, and torch.export with real values beside the symbols ("draft"). Each runs in a
-process of its own with a time limit, so that a rung that hangs or crashes costs that rung alone.
+("strict"), and TorchScript. Each runs in a process of its own with a time limit, so that a rung that hangs or
+crashes costs that rung alone.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
-from onnxproof.export.child import ChildError, run_apart
+from onnxproof.export.child import ChildError, RaisedThereError, run_apart
+from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import name_outputs
 from onnxproof.export.frozen import apart, find_frozen
 from onnxproof.export.reasons import UntracedError, all_failed
-from onnxproof.export.torch_export import Mode, with_torch_export
+from onnxproof.export.torch_export import with_torch_export
 from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
@@ -114,7 +115,16 @@ class Ladder:
                 self._errors.append(error)
             else:
                 return Captured(proto, rung.name, self.reasons, frozen)
-        raise all_failed(self._errors)
+        raise all_failed(self._errors, self._diagnosis())
+
+    def _diagnosis(self) -> str | None:
+        """The lines of code that torch.export cannot follow, if that is why it failed."""
+        if not any(isinstance(error, UntracedError) for error in self._errors):
+            return None
+        try:
+            return run_apart(partial(diagnosis, self._model, self.module), self._limit_s)
+        except (ChildError, RaisedThereError, OnnxproofError):
+            return None  # the reasons stand without it
 
     def refuse(self, reason: str) -> None:
         """Do not take what the last rung made. ``reason`` says why."""
@@ -149,8 +159,8 @@ def capture(
     return Ladder(model, module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
-def _followed(mode: Mode, model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:
-    return with_torch_export(model, module, opset, optimize=optimize, mode=mode), ()
+def _followed(strict: bool, model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:
+    return with_torch_export(model, module, opset, optimize=optimize, strict=strict), ()
 
 
 def _traced(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:  # noqa: ARG001
@@ -160,13 +170,11 @@ def _traced(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) 
 
 
 RUNGS = (
-    Rung("torch.export", "torch.export", partial(_followed, "")),
-    Rung("torch.export, strict", "torch.export", partial(_followed, "strict"), retries=True),
+    Rung("torch.export", "torch.export", partial(_followed, False)),
+    Rung("torch.export, strict", "torch.export", partial(_followed, True), retries=True),
     Rung("torchscript", "torchscript", _traced),
-    Rung("torch.export, draft", "torch.export", partial(_followed, "draft"), retries=True),
 )
-"""From the first to the last. "draft" comes after TorchScript: where a value decides, it takes the way of the
-example, as TorchScript does, but says so less exactly."""
+"""From the first to the last."""
 
 
 def opset_of(proto: onnx.ModelProto) -> int:

@@ -5,6 +5,7 @@ the two writes to them. What it makes, leaks and patches ends with it.
 """
 
 import contextlib
+import faulthandler
 import os
 import pickle
 import select
@@ -13,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
@@ -24,7 +25,12 @@ Result = TypeVar("Result")
 CAN_FORK = hasattr(os, "fork") and sys.platform != "darwin"
 """Whether a forked process can go on computing. On macOS, Apple's libraries end such a process."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 CHUNK = 2**20
+HEED_S = 0.2
+"""Seconds after which the parent looks up from waiting. A signal that another thread of it received does not
+interrupt the wait."""
+
 PR_SET_PDEATHSIG = 1
 """Linux's ``prctl`` option that sends a signal to a process when its parent ends (linux/prctl.h)."""
 
@@ -62,14 +68,17 @@ def run_apart(work: Callable[[], Result], limit_s: float) -> Result:
     if not CAN_FORK:
         return work()
     reads, writes = os.pipe()
+    # A signal waits until the child has its own handlers, and until the parent is ready to end the child.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     with warnings.catch_warnings():
         # Python warns that a thread which is not in the child may hold a lock. None of ours does.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _work(work, writes)
-    os.close(writes)
+        _work(work, writes, blocked)
     try:
+        os.close(writes)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         content, late = _read(reads, time.monotonic() + limit_s)
     finally:
         os.close(reads)
@@ -95,7 +104,7 @@ def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
     """Everything that the child writes, and whether the time was up before its end."""
     parts: list[bytes] = []
     while (left := until - time.monotonic()) > 0:
-        ready, _, _ = select.select([descriptor], [], [], left)
+        ready, _, _ = select.select([descriptor], [], [], min(left, HEED_S))
         if ready:
             part = os.read(descriptor, CHUNK)
             if not part:
@@ -104,14 +113,16 @@ def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
     return b"", True
 
 
-def _work(work: Callable[[], Result], writes: int) -> NoReturn:
+def _work(work: Callable[[], Result], writes: int, blocked: Iterable[int]) -> NoReturn:
     """Be the child. Leaves without the cleaning up that is the parent's."""
     code = 1
     try:
+        faulthandler.disable()  # the parent tells of a crash
         _end_with_parent()
         for each in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends the child
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         said: _Done[Result] | _Raised
         try:
             said = _Done(work())

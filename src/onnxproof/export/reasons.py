@@ -36,16 +36,20 @@ def failed_capture(exporter: str, error: BaseException, at: Place | None = None)
     return ExportError(f"{exporter} could not capture the model: {cause_of(error, at)}")
 
 
-def all_failed(errors: Sequence[OnnxproofError]) -> OnnxproofError:
+def all_failed(errors: Sequence[OnnxproofError], diagnosis: str | None = None) -> OnnxproofError:
     """What to raise if no way to capture a model worked. It is of the last error's class.
 
-    If the model's own code raised for all, the last is told alone.
+    If the model's own code raised for all, the last is told alone. ``diagnosis`` are the lines of code that
+    cannot be captured, if they are known.
     """
     *_, last = errors
-    if len(errors) == 1 or all(isinstance(error, UserCodeError) for error in errors):
+    if all(isinstance(error, UserCodeError) for error in errors) or (len(errors) == 1 and diagnosis is None):
         return last
     kind = UserCodeError if isinstance(last, UserCodeError) else ExportError
-    joined = kind("no way to capture the model worked:\n" + "\n".join(f"- {error}" for error in errors))
+    lines = ["no way to capture the model worked:", *(f"- {error}" for error in errors)]
+    if diagnosis is not None:
+        lines += ["These lines of code stand in the way:", diagnosis]
+    joined = kind("\n".join(lines))
     joined.__cause__ = last.__cause__
     return joined
 

@@ -1,11 +1,8 @@
 """Capture with torch.export, asked as ``torch.onnx.export(dynamo=True)`` asks it."""
 
-import contextlib
 import inspect
 import re
-import tempfile
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import torch
@@ -18,7 +15,6 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
 from onnxproof.export.reasons import UntracedError, failed_capture
 from onnxproof.export.zero_bias import drop_zero_biases
-from onnxproof.files import scratch_folder
 from onnxproof.tensors import Dim, dims_by_name
 from onnxproof.usercode import Place, place_in_trace
 from onnxproof.wrappers.family import WrappedModel
@@ -30,29 +26,34 @@ maps too: with 5 steps of 32 pixels, a map at 1/128 of the picture's size still 
 TRANSLATING = re.compile(r"translating node %(\w+)")
 
 
-Mode = Literal["", "strict", "draft"]
-"""How torch.export follows the module: Python as it runs, its bytecode ("strict"), or Python with real values
-beside the symbols ("draft"), which goes on where a size or a value decides."""
-
-
 def with_torch_export(
-    model: WrappedModel, module: nn.Module, opset: int, *, optimize: bool, mode: Mode = ""
+    model: WrappedModel, module: nn.Module, opset: int, *, optimize: bool, strict: bool = False
 ) -> onnx.ModelProto:
     """The graph that torch.export captures of ``module``, with the model's dims as dynamic axes.
 
-    ``optimize`` runs the optimizer of torch's own exporter. Raises UntracedError if torch.export cannot
-    follow the module in this mode, ExportError if what it took for granted does not hold at a declared size
-    or if its program cannot be translated, UserCodeError if the module's own code raises.
+    ``optimize`` runs the optimizer of torch's own exporter. torch.export follows Python as it runs, or its
+    bytecode if ``strict``. Raises UntracedError if it cannot follow the module, ExportError if what it took
+    for granted does not hold at a declared size or if its program cannot be translated, UserCodeError if the
+    module's own code raises.
     """
-    told = f"torch.export{f', {mode}' if mode else ''}"
+    told = "torch.export, strict," if strict else "torch.export"
     dims = dims_by_name(model.contract.dims)
     sizes = capture_sizes(model.contract.dims, STEPS)
-    args = example_inputs(model.contract.inputs, sizes)
-    symbols = {name: _symbol(dim) for name, dim in dims.items() if not dim.fixed}
     exported = None
     try:
+        # The options are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first
+        # does not ask of every size whether it is 0 or 1. The second takes what torch cannot prove for
+        # granted instead of refusing it; it is proved below. torch.onnx of 2.15 also writes recurrences as
+        # loops. That is left out: ONNX's own LSTM and GRU, which TorchScript writes, are faster by far.
         with quiet(), collector_paused(), torch.no_grad(), outputs_apart(module):
-            exported = _program(module, args, _shapes(model, module, symbols), mode)
+            with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+                exported = torch.export.export(
+                    module,
+                    example_inputs(model.contract.inputs, sizes),
+                    dynamic_shapes=shapes_of(model, module),
+                    strict=strict,
+                    prefer_deferred_runtime_asserts_over_guards=True,
+                )
             broken = broken_assumption(exported, module, model.contract, dims, sizes)
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
@@ -80,33 +81,9 @@ def with_torch_export(
     return proto
 
 
-def _program(
-    module: nn.Module, args: tuple[Any, ...], shapes: tuple[Any, ...], mode: Mode
-) -> torch.export.ExportedProgram:
-    """What torch.export makes of the module.
-
-    The options are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first does not
-    ask of every size whether it is 0 or 1. The second takes what torch cannot prove for granted instead of
-    refusing it; ``broken_assumption`` proves it. torch.onnx of 2.15 also writes recurrences as loops. That is
-    left out: the ONNX operators LSTM and GRU, which other rungs write, are faster by far.
-    """
-    with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        if mode == "draft":
-            with _own_temporary_files():
-                return torch.export.draft_export(
-                    module, args, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
-                )
-        return torch.export.export(
-            module,
-            args,
-            dynamic_shapes=shapes,
-            strict=mode == "strict",
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
-
-
-def _shapes(model: WrappedModel, module: nn.Module, symbols: dict[str, Any]) -> tuple[Any, ...]:
-    """The symbols of the inputs' axes, in the form of the signature of ``forward``."""
+def shapes_of(model: WrappedModel, module: nn.Module) -> tuple[Any, ...]:
+    """The symbols of the inputs' dynamic axes, in the form of the signature of ``forward``."""
+    symbols = {dim.name: _symbol(dim) for dim in model.contract.dims if not dim.fixed}
     shapes: tuple[Any, ...] = tuple(
         {axis: symbols[name] for axis, name in enumerate(spec.shape) if name in symbols}
         for spec in model.contract.inputs
@@ -115,18 +92,6 @@ def _shapes(model: WrappedModel, module: nn.Module, symbols: dict[str, Any]) -> 
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return (shapes,)  # torch.export mirrors the signature: *inputs is one argument, a tuple
     return shapes
-
-
-@contextlib.contextmanager
-def _own_temporary_files() -> Iterator[None]:
-    """Remove the log that draft_export leaves in the folder for temporary files."""
-    before = tempfile.tempdir
-    with scratch_folder() as folder:
-        tempfile.tempdir = str(folder)
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before
 
 
 def _symbol(dim: Dim) -> Any:

@@ -1,0 +1,79 @@
+"""Name the lines of a model that torch.export cannot follow, by its draft mode.
+
+Draft mode runs the module with real values beside the symbols. Where a value or a size decides, it notes the
+line and goes on the way of the example, so that it finds every such line in one run. The file that it would
+give is not used: it answers as the example did, whatever its input.
+"""
+
+import linecache
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export._draft_export import FailureType
+
+from onnxproof.export.examples import capture_sizes, example_inputs
+from onnxproof.export.quiet import quiet
+from onnxproof.export.torch_export import STEPS, shapes_of
+from onnxproof.files import scratch_folder
+from onnxproof.usercode import Place, users_frame
+from onnxproof.wrappers.family import WrappedModel
+
+SHOWN = 5
+"""How many lines are told."""
+
+LONGEST = 80
+"""How many characters of a line are told."""
+
+ADVICE = {
+    FailureType.DATA_DEPENDENT_ERROR: (
+        "goes by a tensor's values, which a graph cannot: write it with tensor operations (torch.where), or "
+        "torch.cond"
+    ),
+    FailureType.GUARD_ADDED: (
+        "holds for some of the declared sizes only: narrow [dims], or write it for all sizes"
+    ),
+}
+
+
+def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
+    """The lines that torch.export cannot follow, in words, and what to do. Returns None if it names none.
+
+    Raises what torch.export raises.
+    """
+    torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
+    before = tempfile.tempdir
+    with quiet(), torch.no_grad(), scratch_folder() as folder:
+        tempfile.tempdir = str(folder)  # draft_export leaves a log there
+        try:
+            program = torch.export.draft_export(
+                module,
+                example_inputs(model.contract.inputs, capture_sizes(model.contract.dims, STEPS)),
+                dynamic_shapes=shapes_of(model, module),
+            )
+        finally:
+            tempfile.tempdir = before
+    report: Any = program._report  # type: ignore[attr-defined]
+    told = list(dict.fromkeys(_told(report)))
+    more = f"\n  and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    return "\n".join(f"  {line}" for line in told[:SHOWN]) + more if told else None
+
+
+def _told(report: Any) -> Iterator[str]:
+    """A line for each failure that has advice and a place."""
+    for failure in report.failures:
+        place = _place(failure.data, report.str_to_filename)
+        if failure.failure_type not in ADVICE or place is None:
+            continue
+        code = linecache.getline(place.file, place.line).strip()
+        shown = code if len(code) <= LONGEST else f"{code[:LONGEST]} …"
+        yield f"{place}: `{shown}` {ADVICE[failure.failure_type]}"
+
+
+def _place(data: Mapping[str, Any], files: Mapping[Any, str]) -> Place | None:
+    """The user's line of code behind a failure, or the innermost one."""
+    stack = data.get("user_stack") or data.get("stack") or ()
+    names = [(files.get(frame["filename"], files.get(str(frame["filename"]), "")), frame) for frame in stack]
+    return users_frame([Place(name, int(frame["line"]), frame["name"]) for name, frame in names if name])

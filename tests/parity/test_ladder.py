@@ -1,0 +1,111 @@
+"""The ladder of capture: where a way hangs, crashes, refuses or writes a wrong file, the next is taken."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onnxproof
+from onnxproof.errors import ExportError
+from onnxproof.export.child import CAN_FORK
+from onnxproof.pipeline import Bundle
+
+LIMIT_S = 4
+ROW = {"x": "float32[batch, 8] in -1..1"}
+DIMS = {"batch": "1..3"}
+
+needs_fork = pytest.mark.skipif(not CAN_FORK, reason="this system cannot fork")
+
+
+class Exporting(nn.Module):
+    """Behaves otherwise while torch.export follows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x)
+        return self.otherwise(y) if torch.compiler.is_exporting() else y.relu()
+
+    def otherwise(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Hangs(Exporting):
+    def otherwise(self, y: Tensor) -> Tensor:
+        time.sleep(600)
+        return y
+
+
+class Crashes(Exporting):
+    def otherwise(self, y: Tensor) -> Tensor:
+        os._exit(11)
+
+
+class Lies(Exporting):
+    def otherwise(self, y: Tensor) -> Tensor:
+        return y.sigmoid()
+
+
+class Decides(nn.Module):
+    """Goes by a value, and needs an operator that TorchScript does not write."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.abs().max() > 100:
+            raise ValueError("too large")
+        return torch.nn.functional.rms_norm(x, (8,)) if x.shape[1] == 8 else x
+
+
+def exported(module: nn.Module, out: Path, *overrides: str, validate: bool = True) -> Bundle:
+    asked = ["validate.effort=quick", "validate.threads=1", f"export.capture_timeout={LIMIT_S}", *overrides]
+    return onnxproof.export_module(
+        module.eval(), inputs=ROW, dims=DIMS, out=out / "bundle", overrides=asked, validate=validate
+    )
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        pytest.param(
+            Hangs(), f"torch.export could not capture the model: it took more than {LIMIT_S} s", id="hangs"
+        ),
+        pytest.param(
+            Crashes(), "torch.export could not capture the model: it crashed (exit code 11)", id="crashes"
+        ),
+        pytest.param(Lies(), "the file of torch.export is wrong (function output: ", id="lies"),
+    ],
+)
+def test_the_next_way_is_taken(module: nn.Module, told: str, tmp_path: Path) -> None:
+    bundle = exported(module, tmp_path)
+    assert bundle.manifest.exporter == "torchscript"
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    (note,) = (note for note in bundle.verdict.notes if note.startswith("captured by torchscript: "))
+    assert told in note
+
+
+def test_a_way_that_the_job_names_is_the_only_one(tmp_path: Path) -> None:
+    bundle = exported(Lies(), tmp_path, "export.exporter=torch.export")
+    assert bundle.manifest.exporter == "torch.export"
+    assert bundle.verdict is not None
+    assert not bundle.verdict.passed
+    assert any(
+        note.startswith("no way to capture the model makes a right file: ") for note in bundle.verdict.notes
+    )
+
+
+def test_where_no_way_works_every_reason_is_told_and_every_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as raised:
+        exported(Decides().eval(), tmp_path)
+    said = str(raised.value)
+    for way in ("torch.export could not", "torch.export, strict, could not", "TorchScript could not"):
+        assert f"- {way} capture the model: " in said
+    assert "test_ladder.py:" in said
+    assert "`if x.abs().max() > 100:` goes by a tensor's values" in said
+    assert list(tmp_path.iterdir()) == []
