@@ -65,34 +65,21 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         """Its sizes."""
-        return tuple(int(size) for size in self.tensor.shape)  # type: ignore[arg-type]
+        return _sizes(self.tensor)
 
     @property
     def bytes(self) -> int:
         """How many bytes it takes, packed; 0 for strings, which have no fixed size."""
-        bits = 0 if self.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) else self.dtype.bitwidth
-        return -(-math.prod(self.shape) * bits // 8)
+        return bytes_of(self.tensor)
 
     @property
     def place(self) -> "Place | None":
         """The place of its external data; None if its numbers are in the file itself."""
-        if not isinstance(self.tensor, ir.ExternalTensor):
-            return None
-        return Place(str(self.tensor.location), self.tensor.offset or 0, self.tensor.length)
+        return place_of(self.tensor)
 
     def array(self, file: Path) -> Array:
         """Its numbers. External data is mapped into memory. Raises UnreadableError if it cannot be read."""
-        place = self.place
-        if place is None:
-            return self.tensor.numpy()
-        fault = place.fault(file.parent, self.bytes)
-        if fault is not None:
-            raise UnreadableError(f"{self.name}: {fault}")
-        if self.dtype == ir.DataType.STRING or self.dtype.bitwidth < 8:
-            raise UnreadableError(f"{self.name}: external data of a packed type is not read")
-        if not self.bytes:
-            return np.zeros(self.shape, self.dtype.numpy())
-        return np.memmap(file.parent / place.location, self.dtype.numpy(), "r", place.offset, self.shape)
+        return array_of(self.tensor, self.name, file.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +107,42 @@ class Place:
         if self.offset + wanted > path.stat().st_size:
             return f"its external data ends behind {self.location}: {self.offset} + {wanted} bytes"
         return None
+
+
+def bytes_of(tensor: ir.TensorProtocol) -> int:
+    """How many bytes a tensor takes, packed; 0 for strings, which have no fixed size."""
+    bits = 0 if tensor.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) else tensor.dtype.bitwidth
+    return -(-math.prod(_sizes(tensor)) * bits // 8)
+
+
+def place_of(tensor: ir.TensorProtocol) -> Place | None:
+    """The place of a tensor's external data; None if its numbers are in the file itself."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return None
+    return Place(str(tensor.location), tensor.offset or 0, tensor.length)
+
+
+def array_of(tensor: ir.TensorProtocol, name: str, folder: Path) -> Array:
+    """A tensor's numbers. External data is mapped into memory, and not read before it is used.
+
+    ``name`` is for messages. Raises UnreadableError if the data in ``folder`` cannot be read.
+    """
+    place, size = place_of(tensor), bytes_of(tensor)
+    if place is None:
+        return tensor.numpy()
+    fault = place.fault(folder, size)
+    if fault is not None:
+        raise UnreadableError(f"{name}: {fault}")
+    if tensor.dtype == ir.DataType.STRING or tensor.dtype.bitwidth < 8:
+        raise UnreadableError(f"{name}: external data of a packed type is not read")
+    shape, dtype = _sizes(tensor), tensor.dtype.numpy()
+    if not size:
+        return np.zeros(shape, dtype)
+    return np.memmap(folder / place.location, dtype, "r", place.offset, shape)
+
+
+def _sizes(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.shape)  # type: ignore[arg-type]
 
 
 def read_proto(file: Path, *, weights: bool = True) -> onnx.ModelProto:

@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
+from onnxproof.wrappers.double import weights
 from onnxproof.wrappers.double.float64 import Float64
 
 TABLE = torch.linspace(-1, 1, 8)
 """A float32 tensor that a module reaches without owning it."""
 
 SCRATCH = torch.zeros(8)
+
+
+@pytest.fixture(autouse=True, params=["widened as a whole", "widened where it is read"])
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module is widened as a whole, or each parameter where it is read, as a large module's are."""
+    if request.param == "widened where it is read":
+        monkeypatch.setattr(weights, "MOST_WIDENED", 0)
+        monkeypatch.setattr(weights, "FEWEST_LENT", 1)
+    return str(request.param)
 
 
 class Net(nn.Module):
@@ -327,12 +338,11 @@ def test_an_error_of_the_module_is_its_own() -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
-def third(x: Tensor) -> Tensor:
-    """TorchScript computes its constant once and keeps it."""
-    return x * (torch.ones(8) / 3)
-
-
 def test_a_scripted_function_keeps_no_constants_of_the_modes() -> None:
+    def third(x: Tensor) -> Tensor:
+        """TorchScript computes its constant once and keeps it."""
+        return x * (torch.ones(8) / 3)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         scripted = torch.jit.script(third)
@@ -393,3 +403,75 @@ def test_the_module_itself_stays_as_it_is() -> None:
     net = Net(lambda net, x: net.layer(x)).eval()
     Float64(net)
     assert {tensor.dtype for tensor in net.state_dict().values()} == {torch.float32}
+
+
+class Untied(nn.Module):
+    """A layer whose weight is read by two operations, one of which may write into it."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.writes = nn.Linear(8, 8), writes
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.layer(x)
+        if self.writes:
+            self.layer.weight.t()[0].add_(1.0)
+        again: Tensor = self.layer(first)
+        return again
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_parameter_that_the_module_writes_to_changes_in_the_copy_alone(writes: bool) -> None:
+    net = Untied(writes=writes).eval()
+    before = net.layer.weight.detach().clone()
+    given, wide = Float64(net), Untied(writes=writes).eval().double()
+    with torch.no_grad():
+        wanted = [wide(X.double()).numpy() for _ in range(2)]
+    for answer in wanted:
+        with given.running():
+            np.testing.assert_array_equal(given.module(given.widen(X)).numpy(), answer)
+    assert torch.equal(net.layer.weight, before)
+    assert net.layer.weight.dtype == torch.float32
+
+
+def test_moved_numbers_are_the_same_however_the_module_is_widened(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return values + len(name)
+
+    def answer() -> np.ndarray[Any, Any]:
+        given = Float64(nn.Sequential(net, nn.BatchNorm1d(8)).eval(), move)
+        with given.running():
+            found: np.ndarray[Any, Any] = given.module(given.widen(X)).numpy()
+        return found
+
+    net = Untied(writes=False)
+    found = answer()
+    monkeypatch.setattr(weights, "MOST_WIDENED", 2**27)
+    np.testing.assert_array_equal(found, answer())
+    assert how
+
+
+def test_a_large_module_is_widened_one_parameter_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "MOST_WIDENED", 0)
+    monkeypatch.setattr(weights, "FEWEST_LENT", 1)
+    net = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))).eval()
+    made: list[StorageWeakRef] = []
+    alive: list[int] = []
+    copy_of = weights.Lent.copy_of
+
+    def watched(lent: weights.Lent, tensor: Tensor) -> Tensor:
+        copy = copy_of(lent, tensor)
+        made.append(StorageWeakRef(copy.untyped_storage()))  # type: ignore[no-untyped-call]
+        alive.append(sum(not one.expired() for one in made))  # type: ignore[no-untyped-call]
+        return copy
+
+    monkeypatch.setattr(weights.Lent, "copy_of", watched)
+    given = Float64(net)
+    with given.running():
+        given.module(given.widen(X))
+    assert len(made) == 12
+    assert max(alive) == 2, "a layer's weight and its bias"
+    assert all(one is other for one, other in zip(net.parameters(), given.module.parameters(), strict=True))

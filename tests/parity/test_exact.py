@@ -23,14 +23,27 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.exact import later
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError, UnsupportedError, run_exact
 from onnxproof.validate.exact.operators import control
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.pytorch import OracleLeg
+from onnxproof.wrappers.double import weights
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
+
+
+@pytest.fixture(autouse=True, params=["widened at once", "widened where they are read"])
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants are widened when the graph is opened, or where they are read, as a large graph's are."""
+    if request.param == "widened where they are read":
+        for module in (weights, later):
+            monkeypatch.setattr(module, "MOST_WIDENED", 0)
+        monkeypatch.setattr(weights, "FEWEST_LENT", 1)
+        monkeypatch.setattr(later, "FEWEST_LATER", 1)
+
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

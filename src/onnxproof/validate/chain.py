@@ -44,7 +44,7 @@ class Chain:
     def __init__(self, optimized: Path, settings: SessionSettings, outputs: Sequence[str]) -> None:
         self.exact = ExactGraph(optimized)
         self.outputs = tuple(outputs)
-        self.graph = Graph(read_inlined(optimized))
+        self.graph = Graph(read_inlined(optimized), optimized.parent)
         self._settings = replace(settings, optimization="none", optimized_to=None)
         self.steps = _needed(self.exact.nodes, outputs)
         read_last = {name: at for at, step in enumerate(self.steps) for name in (*step.writes, *step.reads)}

@@ -1,5 +1,6 @@
 """Measure how far rounding alone can move a graph and its oracle apart, field by field."""
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,14 @@ from onnxproof.contract import Contract
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.errors import ExactError
+from onnxproof.validate.exact.later import Constant, Later
 from onnxproof.validate.legs.leg import Arrays, Leg
 from onnxproof.validate.pools import channels
 
 Array = NDArray[Any]
+
+SEED = 0
+"""Seed of everything that is moved, so that a verdict is the same each time."""
 
 HALF_UNIT = 2.0**-24
 """Half a float32 unit in the last place: how far rounding moves a constant."""
@@ -46,15 +51,16 @@ class Shifted:
 class RoundingAlone:
     """The largest difference that rounding makes on some cases, by the name of each field.
 
-    ``shift`` makes the moved legs. They are made when they are first asked for, since few graphs need them.
+    ``shift`` makes the moved legs, for a seed. They are made when they are first asked for, since few graphs
+    need them.
     """
 
     contract: Contract
-    shift: Callable[[np.random.Generator], Sequence[Shifted]]
+    shift: Callable[[int], Sequence[Shifted]]
 
     def __call__(self, cases: Sequence[Case], fields: Sequence[Field]) -> Mapping[str, float]:
-        random = np.random.default_rng(0)
-        shifted = self.shift(random)
+        random = np.random.default_rng(SEED)
+        shifted = self.shift(SEED)
         largest = dict.fromkeys((field.name for field in fields), 0.0)
         for case in cases:
             arrays = materialise(case, self.contract.inputs, self.contract.preprocess)
@@ -77,12 +83,25 @@ def _outputs(one: Shifted, inputs: Arrays) -> Arrays:
         return {}
 
 
+def random_for(name: str, seed: int) -> np.random.Generator:
+    """The random numbers of one tensor: the same whenever it is moved, and whatever is moved before it."""
+    return np.random.default_rng((seed, zlib.crc32(name.encode())))
+
+
 def moved(values: Array, unit: float, random: np.random.Generator) -> Array:
     """Floats as float64, each moved up or down by a share of itself; others as they are."""
     if values.dtype.kind != "f":
         return values
     signs = np.where(random.random(values.shape) < 0.5, 1 - unit, 1 + unit)
-    return np.asarray(values.astype(np.float64) * signs)
+    signs *= values
+    return np.asarray(signs)
+
+
+def moved_constant(name: str, value: Constant, unit: float, seed: int) -> Constant:
+    """A constant, moved as ``moved`` does. A large one is moved each time it is made."""
+    if isinstance(value, Later):
+        return value.then(lambda array: moved(array, unit, random_for(name, seed)))
+    return moved(value, unit, random_for(name, seed))
 
 
 def _difference(a: Arrays, b: Arrays, field: Field) -> float:

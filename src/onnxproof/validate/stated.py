@@ -1,6 +1,6 @@
 """Open a file's graph in float64 for the function link, with the exact values of its proven constants."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +18,22 @@ from onnxproof.validate.closer import (
     RoundingAlone,
     Shifted,
     moved,
+    moved_constant,
+    random_for,
 )
-from onnxproof.validate.exact.arrays import Value
+from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.constants import Proven, prove_constants
 from onnxproof.validate.exact.known import Known
+from onnxproof.validate.exact.later import Later, made
 from onnxproof.validate.exact.scalars import short
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg, Truth
-from onnxproof.validate.legs.pytorch import moved as moved_oracle
+from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.validate.trial import Closer, Plan, Stated
 from onnxproof.wrappers.family import WrappedModel
+
+FEW = 64
+"""Numbers of a constant that are looked at before all are."""
 
 EVALUATED = {"quick": 0.5, "normal": 0.25, "thorough": 1.0}
 """The share of the cases' volume on which graphs are evaluated in float64, by effort. The function link needs
@@ -50,14 +56,17 @@ def open_graph(
     leg = ExactLeg(file, threads, constants=proven.exact, attributes=proven.attributes, label=label)
     oracle = truth.oracle
 
-    def shift(random: np.random.Generator) -> Iterator[Shifted]:
+    def shift(seed: int) -> Iterator[Shifted]:
         assert oracle is not None
-        other = moved_oracle(model, threads, lambda array: moved(array, DOUBLE_UNIT, random))
-        yield Shifted(DOUBLE_MARGIN, oracle, other, inputs=True)
-        rounded = [entry.name for entry in proven.unproven if not entry.changed]
-        yield from shifted(leg, file, proven, rounded, threads, random)
 
-    closer = None if oracle is None else RoundingAlone(model.contract, lambda random: [*shift(random)])
+        def move(name: str, values: Array) -> Array:
+            return moved(values, DOUBLE_UNIT, random_for(name, seed))
+
+        yield Shifted(DOUBLE_MARGIN, oracle, OracleLeg(model, threads, move), inputs=True)
+        rounded = [entry.name for entry in proven.unproven if not entry.changed]
+        yield from shifted(leg, file, proven, rounded, threads, seed)
+
+    closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
     return state(model.contract, leg, plan, truth, proven, candidates, closer)
 
 
@@ -94,10 +103,10 @@ def shifted(
     proven: Proven,
     names: Collection[str],
     threads: int,
-    random: np.random.Generator,
+    seed: int,
 ) -> Iterator[Shifted]:
     """The graph with the constants of these names moved by half a float32 unit; nothing if it has none."""
-    other = moved_graph(leg, file, proven, names, HALF_UNIT, threads, random)
+    other = moved_graph(leg, file, proven, names, HALF_UNIT, threads, seed)
     if other is not None:
         yield Shifted(SINGLE_MARGIN, leg, other)
 
@@ -109,7 +118,7 @@ def moved_graph(
     names: Collection[str] | None,
     unit: float,
     threads: int,
-    random: np.random.Generator,
+    seed: int,
 ) -> Leg | None:
     """The graph of a leg with constants moved by a share of themselves: those of these names, all if None.
 
@@ -118,13 +127,16 @@ def moved_graph(
     """
     held = leg.graph.constants
     chosen = [name for name in (held if names is None else names) if name in held]
-    changed = {name: moved(np.asarray(held[name]), unit, random) for name in chosen if _rounds(held[name])}
+    changed = {name: moved_constant(name, held[name], unit, seed) for name in chosen if _rounds(held[name])}
     if not changed:
         return None
-    constants: Mapping[str, np.ndarray] = {**proven.exact, **changed}
+    constants = {**proven.exact, **changed}
     return ExactLeg(file, threads, constants=constants, attributes=proven.attributes)
 
 
 def _rounds(value: Value) -> bool:
     """Whether a constant holds floats that are not short."""
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and not short(value.astype(np.float32))
+    if not isinstance(value, np.ndarray | Later) or value.dtype.kind != "f":
+        return False
+    array = np.asarray(made(value)).reshape(-1)
+    return not (short(array[:FEW].astype(np.float32)) and short(array.astype(np.float32)))

@@ -16,6 +16,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven, prove_constants
 from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.validate.exact.later import made
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(5)
@@ -242,17 +243,17 @@ FOLDS = [
 ]
 
 
-@pytest.mark.parametrize(("made", "says", "roundings"), FOLDS)
+@pytest.mark.parametrize(("folded", "says", "roundings"), FOLDS)
 def test_what_was_computed_is_known_with_its_exact_value(
-    made: Array | tuple[Array, Array | None], says: str, roundings: float
+    folded: Array | tuple[Array, Array | None], says: str, roundings: float
 ) -> None:
-    exact, stored = made if isinstance(made, tuple) else (made, None)
+    exact, stored = folded if isinstance(folded, tuple) else (folded, None)
     held = np.asarray(exact if stored is None else stored, np.float32)
     proven = prove(w=held)
     assert not proven.unproven
     assert says in proven.origins["w"].text
     assert proven.origins["w"].ulps <= roundings / 2 + 1e-9
-    found = proven.exact.get("w", held)
+    found = made(proven.exact.get("w", held))
     assert found.shape == held.shape
     np.testing.assert_allclose(found, exact, rtol=1e-14, atol=1e-14)
 
@@ -339,7 +340,7 @@ def test_half_precision_counts_as_rounding_only_in_a_model_that_is_in_it() -> No
     proven = prove(Known(Weights(tensors, {"bn": EPSILON}, True)), w=weight, tenth=tenth)
     assert not proven.unproven
     assert proven.origins["w"].text == "conv.weight times bn's gain"
-    assert proven.exact["tenth"] == 0.1
+    assert made(proven.exact["tenth"]) == 0.1
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -378,8 +379,8 @@ def test_constants_in_nodes_and_bodies_are_proven_and_attributes_told() -> None:
     proven = prove_constants(OnnxGraph(proto), KNOWN)
     assert not proven.unproven
     assert proven.origins["inner"].text == "plain.weight"
-    assert proven.exact["tenth"] == 0.1
-    assert proven.exact["several"].tolist() == [0.1, 0.2, 0.5]
+    assert made(proven.exact["tenth"]) == 0.1
+    assert made(proven.exact["several"]).tolist() == [0.1, 0.2, 0.5]
     assert proven.attributes == {("y", "alpha"): 0.01}
 
 
@@ -446,7 +447,7 @@ def test_a_weight_that_equals_what_it_is_computed_from_is_the_computed_one() -> 
     table = Source("what _weight_norm makes of no input", computed, by_pytorch, True)
     known = Known(Weights(raw, {}), lambda: Recorded((table,)))
     proven = prove(known, folded=TENSORS["conv.weight"], **raw)
-    np.testing.assert_array_equal(proven.exact["folded"], computed)
+    np.testing.assert_array_equal(made(proven.exact["folded"]), computed)
     # Under its own name it is the tensor itself.
     assert list(proven.exact) == ["folded"]
 

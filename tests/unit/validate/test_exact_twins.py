@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.graph import OnnxGraph
+from onnxproof.validate.exact.later import made
 from onnxproof.validate.exact.twins import ALIKE, Twins, alike, prove_twins
 
 Array = NDArray[Any]
@@ -79,8 +80,8 @@ def test_a_file_is_its_own_twin() -> None:
 def test_what_b_folded_is_made_of_a() -> None:
     twins = prove(apart(), folded())
     assert (twins.b.unproven, twins.a_alone) == ((), ())
-    assert near(twins.b.exact["folded"], FOLDED)
-    assert near(twins.b.exact["shift"], SHIFT)
+    assert near(made(twins.b.exact["folded"]), FOLDED)
+    assert near(made(twins.b.exact["shift"]), SHIFT)
     assert not twins.a.exact
 
 
@@ -91,14 +92,14 @@ def test_a_norm_whose_tensors_are_passed_on_is_a_norm() -> None:
     a.graph.node.insert(1, helper.make_node("Identity", ["gamma"], ["passed"]))
     twins = prove(OnnxGraph(a), folded())
     assert (twins.b.unproven, twins.a_alone) == ((), ())
-    assert near(twins.b.exact["folded"], FOLDED)
+    assert near(made(twins.b.exact["folded"]), FOLDED)
 
 
 def test_what_a_folded_is_made_of_b() -> None:
     twins = prove(folded(), apart())
     assert (twins.b.unproven, twins.a_alone) == ((), ())
-    assert near(twins.a.exact["folded"], FOLDED)
-    assert near(twins.a.exact["shift"], SHIFT)
+    assert near(made(twins.a.exact["folded"]), FOLDED)
+    assert near(made(twins.a.exact["shift"]), SHIFT)
     assert not twins.b.exact
 
 
@@ -107,7 +108,7 @@ def test_two_folds_of_one_tensor_are_alike() -> None:
     a = folded()
     twins = prove(a, folded(weight, bias))
     assert (twins.b.unproven, twins.a_alone) == ((), ())
-    assert np.array_equal(twins.b.exact["folded"], FOLDED.astype(np.float32).astype(np.float64))
+    assert np.array_equal(made(twins.b.exact["folded"]), FOLDED.astype(np.float32).astype(np.float64))
     assert twins.b.origins["folded"].text == "folded, rounded otherwise"
     assert not twins.a.exact
 
@@ -127,11 +128,11 @@ def test_a_number_that_is_written_is_exact_in_both() -> None:
         return graph([helper.make_node("Mul", ["x", "factor"], ["y"])], {"factor": np.array(factor)})
 
     twins = prove(scaled(0.1), scaled(0.1))
-    assert float(twins.a.exact["factor"]) == float(twins.b.exact["factor"]) == 0.1
+    assert float(made(twins.a.exact["factor"])) == float(made(twins.b.exact["factor"])) == 0.1
     odd = 0.731058577
     twins = prove(scaled(odd), scaled(odd))
     assert not twins.b.unproven
-    assert float(twins.b.exact.get("factor", np.float32(odd))) == float(np.float32(odd))
+    assert float(made(twins.b.exact.get("factor", np.float32(odd)))) == float(np.float32(odd))
 
 
 def test_like_in_another_order_of_the_axes() -> None:

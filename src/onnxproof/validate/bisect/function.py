@@ -40,14 +40,17 @@ class StatedGraph:
     def __init__(self, proto: onnx.ModelProto, known: Known, file: Path) -> None:
         """Takes the declared sizes of the inputs from the proto, so that a node tells of a wrong one.
 
-        Raises ModelFileError if the proto is no valid graph.
+        ``file`` is what the proto was read from, with its external data beside it. Raises ModelFileError if
+        the proto is no valid graph.
         """
         for value in proto.graph.input:
             value.type.tensor_type.ClearField("shape")
-        self._proto = proto
+        self._proto, self._folder = proto, file.parent
         self._proven = prove_constants(OnnxGraph(proto), known, file)
-        self.exact = ExactGraph(proto, constants=self._proven.exact, attributes=self._proven.attributes)
-        self._moved = Moved(proto, self.exact, self._proven)
+        self.exact = ExactGraph(
+            proto, constants=self._proven.exact, attributes=self._proven.attributes, folder=self._folder
+        )
+        self._moved = Moved(proto, self._folder, self.exact, self._proven)
         self._unproven = {entry.name: entry for entry in self._proven.unproven}
 
     def search(
@@ -93,8 +96,7 @@ class StatedGraph:
         case: str,
     ) -> Finding:
         """The finding with what should have come out of the node, and with its repro."""
-        graph = Graph(self._proto)
-
+        graph = Graph(self._proto, self._folder)
         last = step
 
         def fetch(names: Collection[str]) -> dict[str, Value]:

@@ -22,6 +22,7 @@ from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.graph import ExactGraph, run_exact
+from onnxproof.validate.exact.later import made
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 """Operators that are tried in place of each other."""
@@ -102,7 +103,7 @@ def _run(
         model = graph.model([replace(node, proto=mended)], feeds, node.outputs)
         held = {**values, **run_exact(model, feeds)}
         for step in behind:
-            computed = exact.run_node(step, [held[name] if name else None for name in step.reads])
+            computed = exact.run_node(step, [made(held[name]) if name else None for name in step.reads])
             held |= dict(zip(step.writes, computed, strict=True))
     except (ExactError, ModelFileError):
         return None

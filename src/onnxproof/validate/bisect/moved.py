@@ -1,16 +1,19 @@
 """A graph's constants and inputs, moved by what rounding may have done to them."""
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxproof.validate.closer import DOUBLE_UNIT, HALF_UNIT, moved
+from onnxproof.validate.closer import DOUBLE_UNIT, HALF_UNIT, moved, moved_constant
 from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.constants import Proven, Unproven
 from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.exact.later import Later
 
 Array = NDArray[Any]
 
@@ -41,8 +44,9 @@ class Moved:
     single run may show too little by chance.
     """
 
-    def __init__(self, proto: onnx.ModelProto, graph: ExactGraph, proven: Proven) -> None:
-        self._proto, self._graph, self._proven = proto, graph, proven
+    def __init__(self, proto: onnx.ModelProto, folder: Path, graph: ExactGraph, proven: Proven) -> None:
+        """``folder`` has the external data of ``proto``, and ``graph`` is the same in float64."""
+        self._proto, self._folder, self._graph, self._proven = proto, folder, graph, proven
         self._rounded = {entry.name for entry in proven.unproven if not is_foreign(entry)}
         self.runs = RUNS if self._rounded else 1
 
@@ -55,11 +59,13 @@ class Moved:
         random = np.random.default_rng(number)
         changed = dict(self._proven.exact)
         for name, value in self._graph.constants.items():
-            if isinstance(value, np.ndarray) and value.dtype == np.float64:
+            if isinstance(value, np.ndarray | Later) and value.dtype == np.float64:
                 if name in self._rounded:
-                    changed[name] = moved(value, HALF_UNIT, random)
-                elif value.size >= FEW:
-                    changed[name] = moved(value, UNITS * DOUBLE_UNIT, random)
-        graph = ExactGraph(self._proto, constants=changed, attributes=self._proven.attributes)
+                    changed[name] = moved_constant(name, value, HALF_UNIT, number)
+                elif math.prod(value.shape) >= FEW:
+                    changed[name] = moved_constant(name, value, UNITS * DOUBLE_UNIT, number)
+        graph = ExactGraph(
+            self._proto, constants=changed, attributes=self._proven.attributes, folder=self._folder
+        )
         near = {name: moved(array, UNITS * DOUBLE_UNIT, random) for name, array in inputs.items()}
         graph.run(near, watch=watch)

@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
-from onnxproof.graph import OnnxGraph, constant_of, operator_of, read_proto, reads
+from onnxproof.errors import ModelFileError
+from onnxproof.graph import (
+    OnnxGraph,
+    UnreadableError,
+    array_of,
+    constant_of,
+    operator_of,
+    read_proto,
+    reads,
+)
 
 Array = NDArray[Any]
 Value = Any
@@ -18,8 +28,11 @@ Value = Any
 
 
 def read_inlined(file: Path) -> onnx.ModelProto:
-    """A model file with its functions inlined. Raises ModelFileError if it is no ONNX model."""
-    proto = read_proto(file)
+    """A model file with its functions inlined, without its external data.
+
+    Raises ModelFileError if it is no ONNX model.
+    """
+    proto = read_proto(file, weights=False)
     return inliner.inline_local_functions(proto) if proto.functions else proto
 
 
@@ -45,15 +58,15 @@ class Node:
 class Graph:
     """The nodes of a model in topological order, its constants by name, and the writer of each value.
 
-    The model has no functions. ``Constant`` nodes count as constants. Raises ModelFileError if the proto is
-    no valid graph.
+    The model has no functions, and its external data in ``folder``. ``Constant`` nodes count as constants.
+    Raises ModelFileError if the proto is no valid graph, or if external data cannot be read.
     """
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.ModelProto, folder: Path | None = None) -> None:
         graph = OnnxGraph(proto)
         self.opsets, self.ir_version = tuple(proto.opset_import), proto.ir_version
         self.constants = {
-            str(value.name): value.const_value.numpy()
+            str(value.name): _stored(value.const_value, str(value.name), folder)
             for value in graph.model.graph.initializers.values()
             if value.const_value is not None
         }
@@ -88,6 +101,14 @@ class Graph:
             [numpy_helper.from_array(self.constants[name], name) for name in read if name in self.constants],
         )
         return helper.make_model(graph, opset_imports=self.opsets, ir_version=self.ir_version)
+
+
+def _stored(tensor: ir.TensorProtocol, name: str, folder: Path | None) -> Array:
+    """A tensor's numbers. External data is mapped into memory."""
+    try:
+        return tensor.numpy() if folder is None else array_of(tensor, name, folder)
+    except UnreadableError as error:
+        raise ModelFileError(f"the external data of {error}") from error
 
 
 def _declared(name: str, value: Value) -> onnx.ValueInfoProto:

@@ -12,6 +12,7 @@ from onnx import NodeProto
 
 from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.later import made
 
 Watch = Callable[["Step", tuple[Value, ...], tuple[Value, ...]], None]
 """Called after each step with the step, the values of ``reads`` and those of ``writes``."""
@@ -105,7 +106,8 @@ class StepError(Exception):
 class Block:
     """A graph, a body of one, or a function.
 
-    ``steps`` are in order. ``frees[i]`` are the names that no step after step ``i`` reads.
+    ``steps`` are in order. ``frees[i]`` are the names that no step after step ``i`` reads. A large constant
+    may be a Later.
     """
 
     inputs: tuple[str, ...]
@@ -159,7 +161,7 @@ class Block:
             unknown = next((name for name in step.reads if name and name not in held), None)
             if unknown is not None:
                 raise StepError(f"{step.label} reads {unknown}, which nothing before it writes")
-            given = tuple(held[name] if name else None for name in step.reads)
+            given = tuple(made(held[name]) if name else None for name in step.reads)
             try:
                 computed = step.compute(given)
             except LackingError as error:
@@ -176,7 +178,7 @@ class Block:
         wanted = [name for name in self.outputs if not lost or name not in lost]
         if not held.keys() >= set(wanted):
             raise StepError(f"nothing writes the output {min(set(wanted) - held.keys())}")
-        return {name: held[name] for name in wanted}
+        return {name: made(held[name]) for name in wanted}
 
     def bound(self, outside: Mapping[str, Value]) -> Callable[..., tuple[Value, ...]]:
         """The block as a function of its inputs, with what it reads from outside given."""

@@ -8,14 +8,16 @@ from typing import Any
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
 
-from onnxproof.validate.exact.arrays import Array, Value
+from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.block import Block, Lack, Step
 from onnxproof.validate.exact.kinds import kinds_written
+from onnxproof.validate.exact.later import Constant
 from onnxproof.validate.exact.load import (
     NARROW,
     attribute_value,
     constant_value,
     free_names,
+    holds_many,
     initializers,
     stored_kinds,
 )
@@ -43,27 +45,30 @@ class Compiler:
 
     ``constants`` replaces initializers and outputs of Constant nodes by name; ``replaced`` collects the names
     that were found. ``numbers`` replaces float attributes, by the name of their node's first output and their
-    own. ``folder`` has the external data; it is None if the model holds all of its numbers.
+    own. ``folder`` has the external data; it is None if the model holds all of its numbers. If the constants
+    are ``many``, large ones are made where they are read.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], FunctionProto]
-    constants: Mapping[str, Array]
+    constants: Mapping[str, Constant]
     numbers: Mapping[tuple[str, str], float]
     folder: Path | None
+    many: bool
     replaced: set[str] = field(default_factory=set)
 
     @classmethod
     def of(
         cls,
         model: ModelProto,
-        constants: Mapping[str, Array],
+        constants: Mapping[str, Constant],
         numbers: Mapping[tuple[str, str], float],
         folder: Path | None = None,
     ) -> "Compiler":
         """The compiler of a model's graph."""
         functions = {(standard(one.domain), one.name, one.overload): one for one in model.functions}
-        return cls(_opsets(model.opset_import), functions, constants, numbers, folder)
+        opsets = _opsets(model.opset_import)
+        return cls(opsets, functions, constants, numbers, folder, holds_many(model.graph))
 
     def graph(self, graph: GraphProto, outer: Kinds = NOTHING, bindings: Bindings = NOTHING) -> Block:
         """A graph or a body.
@@ -71,7 +76,7 @@ class Compiler:
         ``outer`` has the types of the values around it, ``bindings`` the attributes of the function call that
         it is in.
         """
-        stored = initializers(graph, self.folder)
+        stored = initializers(graph, self.folder, many=self.many)
         declared = {value.name: value.type.tensor_type.elem_type for value in graph.input}
         return self._block(
             [value.name for value in graph.input if value.name not in stored],
@@ -86,7 +91,7 @@ class Compiler:
         """The body of the function that ``node`` calls."""
         bindings = {one.name: one for one in (*function.attribute_proto, *node.attribute)}
         opsets = {**self.opsets, **_opsets(function.opset_import)}
-        inner = Compiler(opsets, self.functions, self.constants, self.numbers, self.folder, self.replaced)
+        inner = replace(self, opsets=opsets)
         return inner._block(function.input, function.output, function.node, {}, {}, bindings)
 
     def _block(

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from onnxproof.graph import OnnxGraph, Stored, is_constant
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool, is_raw
+from onnxproof.validate.exact.later import Constant, are_many
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
 from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
@@ -88,12 +89,13 @@ class Unproven:
 class Proven:
     """What a graph's float constants are.
 
-    ``exact`` has the float64 numbers of each constant that the file holds rounded, in its shape. The file's
-    own numbers are exact for the other constants in ``origins``. ``attributes`` has the exact value of float
-    attributes, such as an epsilon, by the name of their node's first output and their own.
+    ``exact`` has the float64 numbers of each constant that the file holds rounded, in its shape; large ones
+    are made where they are read. The file's own numbers are exact for the other constants in ``origins``.
+    ``attributes`` has the exact value of float attributes, such as an epsilon, by the name of their node's
+    first output and their own.
     """
 
-    exact: Mapping[str, Array]
+    exact: Mapping[str, Constant]
     origins: Mapping[str, Origin]
     unproven: tuple[Unproven, ...]
     attributes: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -112,7 +114,8 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     """
     prover = _Prover(known)
     may = replaceable(graph)
-    exact: dict[str, Array] = {}
+    many = are_many(stored.bytes for stored in graph.stored)
+    exact: dict[str, Constant] = {}
     origins: dict[str, Origin] = {}
     unproven: dict[str, Unproven] = {}
     with np.errstate(all="ignore"):
@@ -125,8 +128,9 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             if match is None or (rounded and stored.name not in may):
                 unproven[stored.name] = replace(_unproven(stored, values, known), rounded=match is not None)
                 continue
-            if rounded and match.exact is not None:
-                exact[stored.name] = match.exact
+            kept = match.kept(many=many)
+            if rounded and kept is not None:
+                exact[stored.name] = kept
             origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
     origins = {name: origin for name, origin in origins.items() if name not in unproven}
     return Proven(exact, origins, tuple(unproven.values()), _attributes(graph, prover))

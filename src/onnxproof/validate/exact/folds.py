@@ -1,9 +1,9 @@
 """Constants that are a tensor of the checkpoint times a factor, for each channel or for all; and the biases
 and vectors that a batch norm leaves."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import Any
 
@@ -72,7 +72,7 @@ def folded(name: str, values: Array, known: Known, pool: Pool, rounding: float) 
             continue
         match = _with_factors(found, flat, known, rounding)
         if match is not None:
-            return replace(match, exact=None if match.exact is None else match.exact.reshape(values.shape))
+            return match.shaped(values.shape)
     return None
 
 
@@ -138,25 +138,37 @@ def _with_factors(found: Scaled, flat: Array, known: Known, rounding: float) -> 
         scalar = _scalar(float(found.factors[0]), known, rounding)
         if scalar is None:
             return None
-        exact = found.laid.astype(np.float64) * scalar.value
         text = f"{found.source.name} times {scalar.text}"
-        return _if_within(flat, exact, text, names, rounding, _roundings(scalar.value))
+        make = partial(_scaled_by, found.laid, scalar.value)
+        return _if_within(flat, make, text, names, rounding, _roundings(scalar.value))
     for vector, scalar in known_vectors(found.factors, known, rounding, 1):
         channels = [-1 if at == found.axis else 1 for at in range(flat.ndim)]
-        exact = found.laid * (vector.exact * scalar.value).reshape(channels)
         text = f"{found.source.name} times {vector.name}{_times(scalar)}"
         limit = vector.roundings + 1 + _roundings(scalar.value)
-        match = _if_within(flat, exact, text, names | vector.names, rounding, limit)
+        make = partial(_scaled_by, found.laid, (vector.exact * scalar.value).reshape(channels))
+        match = _if_within(flat, make, text, names | vector.names, rounding, limit)
         if match is not None:
             return match
     return None
 
 
+def _scaled_by(laid: Array, factor: Array | float) -> Array:
+    exact: Array = laid.astype(np.float64)
+    exact *= factor
+    return exact
+
+
 def _if_within(
-    flat: Array, exact: Array, text: str, names: frozenset[str], rounding: float, limit: float
+    flat: Array,
+    make: Callable[[], Array],
+    text: str,
+    names: frozenset[str],
+    rounding: float,
+    limit: float,
 ) -> Match | None:
+    exact = make()
     distance = roundings_of(flat, exact, rounding, limit)
-    return Match(text, names, exact, distance) if distance <= limit else None
+    return Match(text, names, exact, distance, make) if distance <= limit else None
 
 
 def _scalar(factor: float, known: Known, rounding: float) -> Scalar | None:
@@ -275,9 +287,9 @@ def _of_two(values: Array, known: Known, rounding: float) -> Match | None:
         for at in np.flatnonzero(np.all(close, axis=1)):
             vector = vectors[at]
             limit = vector.roundings + 1
-            whole = (before * vector.exact).reshape(values.shape)
             text, names = f"{name} times {vector.name}", vector.names | {name}
-            match = _if_within(values, whole, text, names, rounding, limit)
+            make = partial(_scaled_by, before.reshape(values.shape), vector.exact.reshape(values.shape))
+            match = _if_within(values, make, text, names, rounding, limit)
             if match is not None:
                 return match
     for (name, one), (more, other) in combinations(befores, 2):
@@ -308,6 +320,10 @@ def _biases(numbers: Array, known: Known, rounding: float) -> Iterator[tuple[Nor
             yield norm, *befores[at]
 
 
+def _widened(laid: Array, shape: tuple[int, ...]) -> Array:
+    return laid.reshape(shape).astype(np.float64)
+
+
 def table_of(values: Array, sources: Iterable[Source], rounding: float) -> Match | None:
     """The constant as a tensor that a run computed from no input, in any order of its axes.
 
@@ -323,8 +339,9 @@ def table_of(values: Array, sources: Iterable[Source], rounding: float) -> Match
             some = sample(laid, spots)
             if roundings_of(few, some, rounding, ROUNDINGS, np.abs(some) + more) > ROUNDINGS:
                 continue
-            whole = laid.reshape(values.shape).astype(np.float64)
+            whole = _widened(laid, values.shape)
             if roundings_of(values, whole, rounding, ROUNDINGS, np.abs(whole) + more) <= ROUNDINGS:
                 distance = roundings_of(values, whole, rounding, np.inf, np.array(source.scale))
-                return Match(source.name, frozenset(), whole, distance)
+                again = partial(_widened, laid, values.shape)
+                return Match(source.name, frozenset(), whole, distance, again)
     return None

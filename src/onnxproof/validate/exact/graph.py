@@ -16,6 +16,7 @@ from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.block import Lack, LackingError, Step, StepError, Watch
 from onnxproof.validate.exact.compiler import Compiler
 from onnxproof.validate.exact.errors import ExactError, NotRunnableError, UnsupportedError
+from onnxproof.validate.exact.later import Constant
 from onnxproof.validate.exact.load import FLOATS
 
 __all__ = ["ExactError", "ExactGraph", "NotRunnableError", "Unsupported", "UnsupportedError", "run_exact"]
@@ -42,24 +43,25 @@ class Unsupported:
 class ExactGraph:
     """A graph ready to be evaluated any number of times.
 
-    ``model`` is a graph with its weights, which is not changed, or a file of one, with its external data
-    beside it. ``constants`` replaces initializers and outputs of Constant nodes by name: an array of the
-    same shape, float64 if the constant is a float. ``attributes`` replaces float attributes, such as an
-    epsilon, by the name of their node's first output and their own. ``inputs`` and ``outputs`` are what the
-    graph declares. Raises ModelFileError if the file is no ONNX file or lacks external data, ValueError if
-    ``constants`` does not fit the graph.
+    ``model`` is a file, or a graph, which is not changed, with its external data in ``folder``. ``constants``
+    replaces initializers and outputs of Constant nodes by name: an array of the same shape, or one that is
+    made where it is read, float64 if the constant is a float. ``attributes`` replaces float attributes, such
+    as an epsilon, by the name of their node's first output and their own. ``inputs`` and ``outputs`` are what
+    the graph declares. Raises ModelFileError if the file is no ONNX file or lacks external data, ValueError
+    if ``constants`` does not fit the graph.
     """
 
     def __init__(
         self,
         model: ModelProto | str | PathLike[str],
         *,
-        constants: Mapping[str, Array] = MappingProxyType({}),
+        constants: Mapping[str, Constant] = MappingProxyType({}),
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
+        folder: Path | None = None,
     ) -> None:
-        file = None if isinstance(model, ModelProto) else Path(model)
         proto = model if isinstance(model, ModelProto) else read_proto(Path(model), weights=False)
-        compiler = Compiler.of(proto, constants, attributes, None if file is None else file.parent)
+        place = folder if isinstance(model, ModelProto) else Path(model).parent
+        compiler = Compiler.of(proto, constants, attributes, place)
         self._block = compiler.graph(proto.graph)
         unknown = sorted(set(constants) - compiler.replaced)
         if unknown:
@@ -95,7 +97,7 @@ class ExactGraph:
 
     @property
     def constants(self) -> Mapping[str, Value]:
-        """The constants that those nodes read, by name: floats as float64."""
+        """The constants that those nodes read, by name: floats as float64. A large one may be a Later."""
         return MappingProxyType(dict(self._block.constants))
 
     def run(self, inputs: Mapping[str, Array], *, watch: Watch | None = None) -> dict[str, Array]:

@@ -1,15 +1,19 @@
 """A model's constants, as float64."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, checker, numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+import onnx_ir as ir
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from onnxproof.errors import ModelFileError
+from onnxproof.graph import UnreadableError, array_of, bytes_of, place_of
 from onnxproof.validate.exact.arrays import Array, Value, widen
+from onnxproof.validate.exact.later import Constant, Later, are_many, is_large
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 """Float types of which the values are held in float64 and rounded by a Cast."""
@@ -17,21 +21,30 @@ NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, *NARROW)
 """Float types of which the values are held in float64."""
 
+WIDTHS = {
+    TensorProto.DOUBLE: 8,
+    TensorProto.FLOAT: 4,
+    TensorProto.FLOAT16: 2,
+    TensorProto.BFLOAT16: 2,
+    TensorProto.INT64: 8,
+    TensorProto.INT32: 4,
+    TensorProto.INT16: 2,
+    TensorProto.INT8: 1,
+    TensorProto.UINT8: 1,
+}
+"""Bytes of a number, by type, of the tensors that are made where they are read if there are many."""
+
 
 def tensor_value(tensor: TensorProto, folder: Path | None = None) -> Array:
     """A stored tensor: floats as float64, others as they are.
 
-    ``folder`` has its external data. It is read for this one tensor alone, so that the numbers of a large
-    file are not all held twice. Raises ModelFileError if it cannot be read.
+    ``folder`` has its external data. Raises ModelFileError if that cannot be read.
     """
     if folder is None or not uses_external_data(tensor):
         return widen(numpy_helper.to_array(tensor))
-    own = TensorProto()
-    own.CopyFrom(tensor)
     try:
-        load_external_data_for_tensor(own, str(folder))
-        return widen(numpy_helper.to_array(own))
-    except (OSError, ValueError, checker.ValidationError) as error:
+        return widen(array_of(ir.serde.deserialize_tensor(tensor), tensor.name, folder))
+    except (OSError, UnreadableError) as error:
         raise ModelFileError(f"the external data of {tensor.name} cannot be read: {error}") from error
 
 
@@ -88,10 +101,38 @@ def attribute_value(attribute: AttributeProto, folder: Path | None = None) -> An
     raise NotImplementedError(f"an attribute of type {kinds.AttributeType.Name(attribute.type)}")
 
 
-def initializers(graph: GraphProto, folder: Path | None = None) -> dict[str, Array]:
-    """The graph's stored tensors by name, floats as float64."""
-    values = {tensor.name: tensor_value(tensor, folder) for tensor in graph.initializer}
+def holds_many(graph: GraphProto) -> bool:
+    """Whether the graph's stored tensors are too many to hold all of them in float64."""
+    return are_many(math.prod(tensor.dims) * WIDTHS.get(tensor.data_type, 0) for tensor in graph.initializer)
+
+
+def initializers(graph: GraphProto, folder: Path | None = None, *, many: bool = False) -> dict[str, Constant]:
+    """The graph's stored tensors by name, floats as float64.
+
+    If they are ``many``, large ones are made where they are read. Raises as ``tensor_value`` does.
+    """
+    values = {tensor.name: _initializer(tensor, folder, many=many) for tensor in graph.initializer}
     return values | {one.values.name: sparse_value(one, folder) for one in graph.sparse_initializer}
+
+
+def _initializer(tensor: TensorProto, folder: Path | None, *, many: bool) -> Constant:
+    shape = tuple(tensor.dims)
+    if not many or not is_large(shape) or tensor.data_type not in WIDTHS:
+        return tensor_value(tensor, folder)
+    own = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    dtype = np.dtype(np.float64) if tensor.data_type in FLOATS else own
+    if folder is not None and uses_external_data(tensor):
+        require_readable(tensor, folder)
+    return Later(shape, dtype, lambda: tensor_value(tensor, folder))
+
+
+def require_readable(tensor: TensorProto, folder: Path) -> None:
+    """Raise ModelFileError if a tensor's external data is not whole."""
+    stored = ir.serde.deserialize_tensor(tensor)
+    place = place_of(stored)
+    fault = None if place is None else place.fault(folder, bytes_of(stored))
+    if fault is not None:
+        raise ModelFileError(f"the external data of {tensor.name} cannot be read: {fault}")
 
 
 def stored_kinds(graph: GraphProto) -> dict[str, int]:

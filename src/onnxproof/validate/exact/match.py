@@ -1,10 +1,13 @@
 """What a constant was found to be, and how far rounding may have moved it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onnxproof.validate.exact.later import Constant, Later, is_large
 
 Array = NDArray[Any]
 
@@ -38,12 +41,31 @@ class Match:
     ``exact`` has its numbers in float64, in the constant's shape. It is None if the file's own numbers are
     exact. ``text`` says what it was made from, ``names`` are the checkpoint's tensors among that.
     ``roundings`` is the largest distance of a number from the exact one, as ``roundings_of`` counts.
+    ``again`` makes ``exact`` another time, from the checkpoint's tensors; None if it cannot.
     """
 
     text: str
     names: frozenset[str] = frozenset()
     exact: Array | None = None
     roundings: float = 0.0
+    again: Callable[[], Array] | None = None
+
+    def kept(self, *, many: bool) -> Constant | None:
+        """``exact`` as it is kept: if there are many such constants, a large one is made where it is read."""
+        if self.exact is None or self.again is None or not many or not is_large(self.exact.shape):
+            return self.exact
+        return Later(self.exact.shape, self.exact.dtype, self.again)
+
+    def shaped(self, shape: tuple[int, ...]) -> "Match":
+        """The same for a constant of another shape, with the same numbers in the same order."""
+        if self.exact is None:
+            return self
+        again = self.again
+        return replace(
+            self,
+            exact=self.exact.reshape(shape),
+            again=None if again is None else lambda: again().reshape(shape),
+        )
 
 
 def unit(dtype: np.dtype[Any]) -> float:

@@ -18,6 +18,7 @@ from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights
 from onnxproof.validate.exact.known import Known, Recorded, Source
 from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.double.weights import lendable
 from onnxproof.wrappers.family import WrappedModel
 
 DECOMPOSED = frozenset(
@@ -146,12 +147,13 @@ def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
     given = [torch.from_numpy(array) for array in inputs.values()]
     try:
         double = Float64(module)
-        exact, scalars = _tables(double.module, [*map(double.widen, given)], double.running())
+        wide = [*map(double.widen, given)]
+        exact, scalars = _tables(double.module, wide, double.running(), double.parameter_of)
     except Exception as error:  # noqa: BLE001 - the model's own code may raise any type
         reason = str(error).strip().partition("\n")[0]
         return Recorded(missing=f"the model does not run in float64 ({type(error).__name__}: {reason})")
     try:
-        single, _ = _tables(copied(module), given, torch.no_grad())
+        single, _ = _tables(copied(module, lendable(module).values()), given, torch.no_grad())
     except Exception:  # noqa: BLE001
         single = []
     return Recorded(
@@ -172,10 +174,20 @@ def _beside(exact: Sequence[Table], single: Sequence[Table]) -> list[Array]:
     return found
 
 
+def _no_parameter(_: Tensor) -> Tensor | None:
+    return None
+
+
 def _tables(
-    module: nn.Module, given: Sequence[Tensor], running: AbstractContextManager[Any]
+    module: nn.Module,
+    given: Sequence[Tensor],
+    running: AbstractContextManager[Any],
+    parameter_of: Callable[[Tensor], Tensor | None] = _no_parameter,
 ) -> tuple[list[Table], tuple[float, ...]]:
-    """The tensors that the module computes from no input, and the scalars that its operations take."""
+    """The tensors that the module computes from no input, and the scalars that its operations take.
+
+    ``parameter_of`` gives the parameter of which a tensor is a view, if it is not in the module's own memory.
+    """
     module.eval()
     own = {
         tensor.untyped_storage().data_ptr(): tensor.numel()
@@ -189,7 +201,8 @@ def _tables(
 
     def keep(name: str, tensor: Tensor) -> None:
         nonlocal room
-        size = own.get(tensor.untyped_storage().data_ptr())
+        parameter = parameter_of(tensor)
+        size = own.get(tensor.untyped_storage().data_ptr()) if parameter is None else parameter.numel()
         if not tensor.is_floating_point() or size == tensor.numel() or tensor.dtype == torch.bfloat16:
             return
         taken = 0 if size else tensor.numel() * tensor.element_size()

@@ -28,6 +28,7 @@ from onnxproof.validate.exact.constants import (
     replaceable,
 )
 from onnxproof.validate.exact.known import Known, Recorded
+from onnxproof.validate.exact.later import Constant, Later, are_many, is_large
 from onnxproof.validate.exact.layouts import find_layout, plain_layouts, same, shapes_agree, squeezed
 from onnxproof.validate.exact.match import BIAS_ROUNDINGS, ROUNDINGS, roundings_of
 from onnxproof.validate.exact.scalars import written
@@ -97,27 +98,30 @@ def _with_what_b_made(twins: Twins, a: OnnxGraph, file_a: Path, theirs: "_Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Likeness:
-    """A constant that differs from one of A's by roundings: A's numbers, laid out as B's."""
+    """A constant that differs from one of A's by roundings: A's numbers in float64, laid out as B's."""
 
-    laid: Array
+    laid: Constant
     origin: Origin
 
 
 def _likenesses(ours: "_Tensors", theirs: "_Tensors", may: Collection[str]) -> dict[str, _Likeness]:
     """The constants of B, among those that ``may`` be replaced, that are not equal to any of A's."""
+    many = are_many(array.nbytes for array in theirs.weights.tensors.values())
     by_size: dict[int, list[tuple[str, Array]]] = defaultdict(list)
     for key, array in ours.weights.tensors.items():
         by_size[array.size].append((key, array))
     found = {}
     for key, values in theirs.weights.tensors.items():
         name = theirs.stored[key]
-        likeness = _likeness(values, by_size[values.size], ours) if name in may else None
+        likeness = _likeness(values, by_size[values.size], ours, many=many) if name in may else None
         if likeness is not None:
             found[name] = likeness
     return found
 
 
-def _likeness(values: Array, sources: Iterable[tuple[str, Array]], ours: "_Tensors") -> _Likeness | None:
+def _likeness(
+    values: Array, sources: Iterable[tuple[str, Array]], ours: "_Tensors", *, many: bool
+) -> _Likeness | None:
     """The first source that a constant is like; None if there is none, or if one holds its very numbers."""
     first: _Likeness | None = None
     for key, array in sources:
@@ -128,8 +132,14 @@ def _likeness(values: Array, sources: Iterable[tuple[str, Array]], ours: "_Tenso
             return None
         if first is None:
             text = f"{ours.stored[key]}, rounded otherwise"
-            first = _Likeness(laid.astype(np.float64), Origin(text, frozenset([key]), False, ALIKE / 2))
+            origin = Origin(text, frozenset([key]), False, ALIKE / 2)
+            later = many and is_large(laid.shape)
+            first = _Likeness(_later(laid) if later else laid.astype(np.float64), origin)
     return first
+
+
+def _later(laid: Array) -> Later:
+    return Later(laid.shape, np.dtype(np.float64), lambda: laid.astype(np.float64))
 
 
 def alike(source: Array, values: Array) -> Array | None:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from onnxproof.validate.exact.arrays import Array
 from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.exact.later import Constant
 from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports
 
 
@@ -27,7 +28,7 @@ class ExactLeg:
         model: ModelProto | str | PathLike[str],
         threads: int,
         *,
-        constants: Mapping[str, Array] = MappingProxyType({}),
+        constants: Mapping[str, Constant] = MappingProxyType({}),
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
         label: str = "",
     ) -> None:

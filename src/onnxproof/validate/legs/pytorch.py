@@ -1,6 +1,6 @@
 """The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
 from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
 
 ORACLE = "torch-float64"
@@ -27,14 +28,15 @@ ORACLE = "torch-float64"
 class TorchLeg:
     """The wrapped module on the CPU: as it is, the reference.
 
-    It is named after the dtype of the model's float outputs, for example "torch-float32".
+    It is named after the dtype of the model's float outputs, for example "torch-float32". It shares the
+    parameters of a large module.
     """
 
     def __init__(self, model: WrappedModel, threads: int) -> None:
         answered = [spec.dtype for spec in model.contract.outputs if spec.dtype.startswith("float")]
         self.name = f"torch-{answered[0] if answered else 'float32'}"
         self.ports = ports_of(model)
-        self._module = copied(model.module).eval()
+        self._module = copied(model.module, lendable(model.module).values()).eval()
         self._threads = threads
         self._chooses = _chooses(model)
 
@@ -51,26 +53,19 @@ class TorchLeg:
 class OracleLeg:
     """The wrapped module in float64, on the CPU: the same weights, every operation in double.
 
-    Whatever the module asks for in float32 it gets in float64 (wrappers/double.py). ``rounded`` has the
-    outputs of the last run that went through float32 all the same, and for each the reason.
+    Whatever the module asks for in float32 it gets in float64 (wrappers/double). ``rounded`` has the
+    outputs of the last run that went through float32 all the same, and for each the reason. ``move`` gives
+    other numbers in place of the module's floats.
     """
 
-    def __init__(self, model: WrappedModel, threads: int) -> None:
+    def __init__(self, model: WrappedModel, threads: int, move: Move | None = None) -> None:
         self.name = ORACLE
         self.ports = ports_of(model)
         self.rounded: Mapping[str, str] = {}
-        self._exact = Float64(model.module)
+        self._exact = Float64(model.module, move)
         self._exact.module.eval()
         self._threads = threads
         self._chooses = _chooses(model)
-
-    def move(self, move: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
-        """Change the float weights; ``move`` gets and gives float64."""
-        module = self._exact.module
-        with torch.no_grad():
-            for tensor in (*module.parameters(), *module.buffers()):
-                if tensor.dtype == torch.float64:
-                    tensor.copy_(torch.from_numpy(move(tensor.numpy())))
 
     def run(self, inputs: Arrays) -> Answer:
         """The inputs stand for the declared dtypes, also if they are given in float64."""
@@ -87,13 +82,6 @@ class OracleLeg:
         self.rounded = {name: reason for name, (_, reason) in told.items() if reason is not None}
         exact = {name: tensor for name, (tensor, _) in told.items()}
         return Answer(_to_numpy(exact), _to_numpy(margins), choices)
-
-
-def moved(model: WrappedModel, threads: int, move: Callable[[NDArray[Any]], NDArray[Any]]) -> OracleLeg:
-    """The oracle with float weights that are moved; ``move`` gets and gives float64."""
-    leg = OracleLeg(model, threads)
-    leg.move(move)
-    return leg
 
 
 def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 from onnxproof.contract import Contract
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.graph import OnnxGraph, UnreadableError
@@ -78,7 +76,7 @@ def compare_by_graphs(
     exact = twins.b.exact
     leg = ExactLeg(b, settings.threads, constants=exact, attributes=twins.b.attributes, label="B, ")
     closer = RoundingAlone(
-        contract, lambda random: [*_shifted((a, b), (oracle.graph, leg), twins, settings, random)]
+        contract, lambda seed: [*_shifted((a, b), (oracle.graph, leg), twins, settings, seed)]
     )
     stated = state(contract, leg, plan, truth, twins.b, (0,), closer)
     (found,) = _judged(Trial.of(plan, truth, legs[1:], (stated,)), plan, (b,), progress)
@@ -188,16 +186,16 @@ def _shifted(
     legs: tuple[ExactLeg, ExactLeg],
     twins: Twins,
     settings: Settings,
-    random: np.random.Generator,
+    seed: int,
 ) -> Iterator[Shifted]:
     """A's graph with its numbers moved by a float64 unit, and both graphs with those constants moved by half
     a float32 unit that are not the other's."""
     threads = settings.threads
-    other = moved_graph(legs[0], files[0], twins.a, None, DOUBLE_UNIT, threads, random)
+    other = moved_graph(legs[0], files[0], twins.a, None, DOUBLE_UNIT, threads, seed)
     yield Shifted(DOUBLE_MARGIN, legs[0], legs[0] if other is None else other, inputs=True)
     rounded = [entry.name for entry in twins.b.unproven if not entry.changed]
-    yield from shifted(legs[0], files[0], twins.a, twins.a_alone if rounded else (), threads, random)
-    yield from shifted(legs[1], files[1], twins.b, rounded, threads, random)
+    yield from shifted(legs[0], files[0], twins.a, twins.a_alone if rounded else (), threads, seed)
+    yield from shifted(legs[1], files[1], twins.b, rounded, threads, seed)
 
 
 def _beside(before: Facts, after: Facts) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from onnxproof.wrappers.double.state import HALVES, WIDER, State, leaves
+from onnxproof.wrappers.double.dtypes import HALVES, WIDER
+from onnxproof.wrappers.double.state import State, leaves
 
 Handler = Callable[[State, Any, tuple[Any, ...], dict[str, Any]], Any]
 """Carries out a call: what is known, the function, its arguments by position and by name."""
@@ -46,7 +47,14 @@ class Calls(TorchFunctionMode):
                 return handler(self._state, func, args, kwargs or {})
             if torch.is_autocast_enabled("cpu") and func in LOWERED:
                 args, kwargs = (_lowered(self._state, given) for given in (args, kwargs or {}))
-            result = func(*args, **(kwargs or {}))
+            try:
+                result = func(*args, **(kwargs or {}))
+            except (RuntimeError, TypeError):
+                # Some functions, such as conv2d, compare dtypes before PyTorch carries them out.
+                if not any(one in self._state.lent for one in leaves((args, kwargs or {}))):
+                    raise
+                args, kwargs = self._state.with_copies(args), self._state.with_copies(kwargs or {})
+                result = func(*args, **kwargs)
             if not self._state.plain:
                 self._state.note(args, kwargs or {}, result)
             return result
@@ -161,7 +169,8 @@ def _written(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
 
 def _to_numpy(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     state.left = True
-    return func(*args, **kwargs)
+    tensor, *more = args
+    return func(state.shadow_of(tensor) if tensor in state.lent else tensor, *more, **kwargs)
 
 
 def _result_type(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -9,24 +9,42 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.wrappers.double.calls import Calls
+from onnxproof.wrappers.double.dtypes import NARROW, wide
 from onnxproof.wrappers.double.operations import Operations
-from onnxproof.wrappers.double.state import LEFT, NARROW, State, wide
+from onnxproof.wrappers.double.state import LEFT, State
+from onnxproof.wrappers.double.weights import Lent, Move, lendable
 
 
 class Float64:
     """A copy of a module whose floats are float64, and the modes in which it runs.
 
     Run ``module`` inside ``running()``, on inputs that ``widen`` returned. Parameters may be replaced between
-    two runs.
+    two runs. The copy shares the parameters of a large module, and each is widened where it is read
+    (weights.py). ``move`` gives other numbers in place of the module's floats.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = copied(module)
-        self._state = State()
+    def __init__(self, module: nn.Module, move: Move | None = None) -> None:
+        shared = lendable(module)
+        self.module = copied(module, shared.values())
+        self._lent = Lent(shared, move)
+        self._state = State(self._lent)
         known = {name: tensor.dtype for name, tensor in _tensors(self.module)}
-        self.module._apply(wide)  # type: ignore[no-untyped-call]
+        self.module._apply(self._widened)  # type: ignore[no-untyped-call]
         for name, tensor in _tensors(self.module):
-            self._state.mark(tensor, known[name])
+            if tensor not in self._lent:
+                self._state.mark(tensor, known[name])
+        if move is not None:
+            self._move(move)
+
+    def _widened(self, tensor: Tensor) -> Tensor:
+        return tensor if tensor in self._lent else wide(tensor)
+
+    def _move(self, move: Move) -> None:
+        """Move the floats that are widened already."""
+        with torch.no_grad():
+            for name, tensor in (*self.module.named_parameters(), *self.module.named_buffers()):
+                if tensor.dtype == torch.float64:
+                    tensor.copy_(torch.from_numpy(move(name, tensor.numpy())))
 
     def widen(self, tensor: Tensor, stands_for: torch.dtype | None = None) -> Tensor:
         """An input of the module in float64, without loss. A tensor that holds no floats stays as it is.
@@ -46,6 +64,11 @@ class Float64:
         if reason is None and self._state.left and tensor.dtype in NARROW:
             reason = LEFT
         return wide(tensor), reason
+
+    def parameter_of(self, tensor: Tensor) -> Tensor | None:
+        """The parameter of which a tensor is a view, or a view of its float64 copy. Returns None for a tensor
+        that was computed, and for a parameter that was widened with the whole module."""
+        return self._lent.owner(tensor)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -85,9 +108,12 @@ def _has_other_tensors(args: Iterable[Any]) -> bool:
     return any(isinstance(one, Tensor) and type(one) not in (Tensor, nn.Parameter) for one in args)
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """A deep copy, also of a module that keeps a computed tensor as an attribute."""
-    memo: dict[int, Any] = {}
+def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
+    """A deep copy, also of a module that keeps a computed tensor as an attribute.
+
+    It has the parameters ``shared`` in common with the module.
+    """
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:

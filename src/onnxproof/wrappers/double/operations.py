@@ -6,16 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onnxproof.wrappers.double.state import (
-    LEFT,
-    NARROW,
-    NOMINAL,
-    WIDER,
-    State,
-    double_by_default,
-    leaves,
-    wide,
-)
+from onnxproof.wrappers.double.dtypes import NARROW, NOMINAL, WIDER, wide
+from onnxproof.wrappers.double.state import LEFT, State, double_by_default, leaves
 
 NO_REQUESTS = frozenset((torch.ops.aten.promote_types.default, torch.ops.aten.can_cast.default))
 """Operations on dtypes themselves."""
@@ -49,6 +41,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         given = [self._answered(value) for value in args]
         named = {name: self._answered(value) for name, value in kwargs.items()}
+        if func._schema.is_mutable:
+            self._keep_written(func, given, named)
         try:
             return _widened(func(*given, **named))
         except (RuntimeError, TypeError):
@@ -68,6 +62,14 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(value, tuple | list) and any(isinstance(item, Tensor) for item in value):
             return [self._answered(item) for item in value]
         return value
+
+    def _keep_written(self, func: Any, given: list[Any], named: dict[str, Any]) -> None:
+        """Keep the copies of parameters that an operation writes into."""
+        for at, argument in enumerate(func._schema.arguments):
+            value = given[at] if at < len(given) else named.get(argument.name)
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                for tensor in leaves(value):
+                    self._state.lent.keep(tensor)
 
     def _lifted(self, tensor: Tensor) -> Tensor:
         """A tensor that was just made from Python's numbers or a NumPy array, in float64."""

@@ -8,24 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-"""What is computed in place of a dtype."""
-
-NOMINAL = {wider: narrow for narrow, wider in WIDER.items()}
-"""The dtype that a tensor would have in the module as it is, if nothing else is known of it."""
-
-HALVES = (torch.float16, torch.bfloat16)
-
-NARROW = frozenset((*WIDER, *HALVES))
+from onnxproof.wrappers.double.dtypes import HALVES, NOMINAL, wide
+from onnxproof.wrappers.double.weights import Lent
 
 LEFT = "its numbers went through NumPy in float32"
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The same numbers in float64, or in complex128."""
-    if tensor.dtype in HALVES:
-        return tensor.to(torch.float64)
-    return tensor.to(WIDER.get(tensor.dtype, tensor.dtype))
 
 
 def leaves(value: Any) -> Iterator[Tensor]:
@@ -56,10 +42,11 @@ class State:
 
     ``lost`` has the tensors whose numbers were rounded to float32, and for each the reason. ``pending`` is
     the reason of a rounding in a call that has not returned yet. ``left`` is whether the running module has
-    handed a tensor to NumPy.
+    handed a tensor to NumPy. ``lent`` gives the parameters that are widened where they are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lent: Lent) -> None:
+        self.lent = lent
         self.lost: Any = WeakTensorKeyDictionary()
         self.pending: str | None = None
         self.left = False
@@ -81,7 +68,7 @@ class State:
     @property
     def plain(self) -> bool:
         """Whether all floats so far stand for float32, and none was rounded."""
-        return not (self._dtypes or self.lost or self.pending)
+        return not (self._dtypes or self.lost or self.pending or self.lent.halves)
 
     def mark(self, tensor: Tensor, dtype: torch.dtype) -> None:
         """Note the dtype that a float64 tensor stands for."""
@@ -99,11 +86,25 @@ class State:
 
     def shadow_of(self, tensor: Tensor) -> Tensor:
         """The float64 tensor that stands for one which was made before the module ran."""
+        if tensor in self.lent:
+            copy = self.lent.copy_of(tensor)
+            self.mark(copy, tensor.dtype)
+            return copy
         if id(tensor) not in self._shadows:
             shadow = wide(tensor)
             self.mark(shadow, tensor.dtype)
             self._shadows[id(tensor)] = tensor, shadow
         return self._shadows[id(tensor)][1]
+
+    def with_copies(self, value: Any) -> Any:
+        """A nested value with each parameter that is widened where it is read in float64."""
+        if isinstance(value, Tensor):
+            return self.shadow_of(value) if value in self.lent else value
+        if isinstance(value, dict):
+            return {name: self.with_copies(item) for name, item in value.items()}
+        if isinstance(value, tuple | list):
+            return type(value)(map(self.with_copies, value))
+        return value
 
     def note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Note of the tensors that a call returned what follows from its arguments."""
