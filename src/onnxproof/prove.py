@@ -16,6 +16,7 @@ from onnxproof.job import Job
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.session import first_line, open_session
+from onnxproof.validate.ahead import Ahead, Prepared
 from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.legs.leg import GRAPH
@@ -27,13 +28,14 @@ from onnxproof.wrappers.family import Checkpoint, WrappedModel
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is asked for. ``plan`` is None if the file is not to be validated, only loaded."""
+    """What is asked for. ``plan`` and ``ahead`` are None if the file is not to be validated, only loaded."""
 
     job: Job
     model: WrappedModel
     checkpoint: Checkpoint | None
     folder: Path
     plan: Plan | None
+    ahead: Ahead | None
     progress: Progress
 
     @property
@@ -70,13 +72,14 @@ def prove(
     Files that are tried are written to ``folder``. If no way makes a right file, it is the one with the
     fewest failed checks. Raises ExportError or UserCodeError if no way makes a file that loads.
     """
-    request = _Request(job, model, checkpoint, folder, plan, progress)
+    ahead = None if plan is None else Ahead(model, plan)
+    request = _Request(job, model, checkpoint, folder, plan, ahead, progress)
     ladder = ladder_for(job, model, progress)
     best: _Tried | None = None
     while True:
         progress("capture", 0, 0)
         try:
-            captured = ladder.climb()
+            captured = ladder.climb(() if ahead is None else ahead.steps())
         except (ExportError, UserCodeError):
             if best is None:
                 raise
@@ -102,6 +105,7 @@ def validate_for(
     *,
     checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
+    prepared: Prepared | None = None,
 ) -> Verdict:
     """The verdict on a file of the job's model, with the job's opset and target."""
     return validate_file(
@@ -112,6 +116,7 @@ def validate_for(
         target=job.export.target,
         extra_checks=checks,
         notes=notes,
+        prepared=prepared,
         progress=progress,
     )
 
@@ -157,6 +162,7 @@ def _tried(request: _Request, graph: Graph) -> _Tried:
         request.progress,
         checks=checks,
         notes=graph.notes,
+        prepared=None if request.ahead is None else request.ahead.prepared,
     )
     blamed = next(filter(_is_of_the_graph, _failed(verdict, traced=True)), None)
     return _Tried(graph, verdict, None if blamed is None else _told_of(blamed))

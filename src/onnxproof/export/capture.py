@@ -5,7 +5,7 @@ The ways are rungs of a ladder: torch.export as it follows Python, torch.export 
 crashes costs that rung alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -94,16 +94,17 @@ class Ladder:
         self._skipped.append(reason)
         return [rung for rung in chosen if rung.exporter == "torchscript"]
 
-    def climb(self) -> Captured:
-        """Capture by the next rung that works.
+    def climb(self, meanwhile: Iterable[None] = ()) -> Captured:
+        """Capture by the next rung that works. While the child captures, go through ``meanwhile`` here.
 
         Raises ExportError or UserCodeError if none is left: then the error tells why each failed.
         """
+        steps = iter(meanwhile)
         for rung in self._rungs:
             if rung.retries and not any(isinstance(error, UntracedError) for error in self._errors):
                 continue
             try:
-                proto, frozen = run_apart(partial(self._capture, rung), self._limit_s)
+                proto, frozen = run_apart(partial(self._capture, rung), self._limit_s, steps)
             except ChildError as error:
                 advice = "; give it longer with export.capture_timeout" if error.late else ""
                 self._errors.append(

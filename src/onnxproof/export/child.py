@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
@@ -33,6 +33,10 @@ interrupt the wait."""
 
 PR_SET_PDEATHSIG = 1
 """Linux's ``prctl`` option that sends a signal to a process when its parent ends (linux/prctl.h)."""
+
+
+NOTHING: Iterator[None] = iter(())
+DONE = object()
 
 
 class ChildError(Exception):
@@ -58,12 +62,13 @@ class _Raised:
     told: str
 
 
-def run_apart(work: Callable[[], Result], limit_s: float) -> Result:
+def run_apart(work: Callable[[], Result], limit_s: float, meanwhile: Iterator[None] = NOTHING) -> Result:
     """What ``work`` returns, computed in a forked process that is ended after ``limit_s`` seconds.
 
-    The result is pickled. Raises the OnnxproofError that ``work`` raises, ChildError if the time is up or
-    the process crashes, and RaisedThereError if ``work`` raises anything else. Where a process cannot be
-    forked, ``work`` runs here, without a limit.
+    Until it is there, this process goes through ``meanwhile``, a step at a time. The result is pickled.
+    Raises the OnnxproofError that ``work`` raises, ChildError if the time is up or the process crashes, and
+    RaisedThereError if ``work`` raises anything else. Where a process cannot be forked, ``work`` runs here,
+    without a limit.
     """
     if not CAN_FORK:
         return work()
@@ -79,7 +84,7 @@ def run_apart(work: Callable[[], Result], limit_s: float) -> Result:
     try:
         os.close(writes)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        content, late = _read(reads, time.monotonic() + limit_s)
+        content, late = _read(reads, time.monotonic() + limit_s, meanwhile)
     finally:
         os.close(reads)
         with contextlib.suppress(ProcessLookupError):
@@ -100,16 +105,19 @@ def run_apart(work: Callable[[], Result], limit_s: float) -> Result:
     raise said.error from there
 
 
-def _read(descriptor: int, until: float) -> tuple[bytes, bool]:
+def _read(descriptor: int, until: float, meanwhile: Iterator[None]) -> tuple[bytes, bool]:
     """Everything that the child writes, and whether the time was up before its end."""
     parts: list[bytes] = []
+    idle = False
     while (left := until - time.monotonic()) > 0:
-        ready, _, _ = select.select([descriptor], [], [], min(left, HEED_S))
+        ready, _, _ = select.select([descriptor], [], [], min(left, HEED_S) if idle else 0)
         if ready:
             part = os.read(descriptor, CHUNK)
             if not part:
                 return b"".join(parts), False
             parts.append(part)
+        elif not idle:
+            idle = next(meanwhile, DONE) is DONE
     return b"", True
 
 

@@ -9,16 +9,14 @@ from onnxproof.counted import not_compared
 from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
-from onnxproof.validate.cases import materialise, volume
+from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
-from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
-from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.stated import open_graph
 from onnxproof.validate.sweep import measure, settle
@@ -40,6 +38,7 @@ def validate_file(
     target: str = "onnxruntime",
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
+    prepared: Prepared | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict on one ONNX file, as ``validate_files`` gives it."""
@@ -51,6 +50,7 @@ def validate_file(
         target=target,
         extra_checks=extra_checks,
         notes=notes,
+        prepared=prepared,
         progress=progress,
     )
     return verdict
@@ -65,15 +65,16 @@ def validate_files(
     target: str = "onnxruntime",
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
+    prepared: Prepared | None = None,
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
     """A verdict on each ONNX file of one model. PyTorch runs once for all files.
 
-    ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` are in every verdict. Raises
-    ModelFileError if a file cannot be loaded, PictureError if a picture cannot be read, CheckError if PyTorch
-    cannot run a case.
+    ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` are in every verdict. ``prepared``
+    is PyTorch's side of the trial, if it is open already. Raises ModelFileError if a file cannot be loaded,
+    PictureError if a picture cannot be read, CheckError if PyTorch cannot run a case.
     """
-    trial = open_trial(model, files, plan)
+    trial = open_trial(model, files, plan, prepared)
     return verdicts_of(
         model,
         files,
@@ -88,10 +89,12 @@ def validate_files(
     )
 
 
-def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
+def open_trial(
+    model: WrappedModel, files: Sequence[Path], plan: Plan, prepared: Prepared | None = None
+) -> Trial:
     """The plan with open legs: PyTorch's, one for each file and level of optimization, and each file's graph.
 
-    Raises ModelFileError if a file cannot be loaded.
+    ``prepared`` is PyTorch's side, if it is open already. Raises ModelFileError if a file cannot be loaded.
     """
     settings = plan.settings
     legs = [
@@ -99,12 +102,10 @@ def open_trial(model: WrappedModel, files: Sequence[Path], plan: Plan) -> Trial:
         for file in files
         for level in settings.optimization
     ]
-    truth = torch_truth(model, plan.cases[0], settings.threads)
-    smallest = min(plan.cases, key=lambda case: volume((case,)))
-    known = known_of(model, materialise(smallest, model.contract.inputs, model.contract.preprocess))
-    count = len(settings.optimization)
+    prepared = prepared or prepare(model, plan)
+    truth, count = prepared.truth, len(settings.optimization)
     graphs = [
-        open_graph(model, file, plan, truth, known, range(at * count, (at + 1) * count))
+        open_graph(model, file, plan, truth, prepared.known, range(at * count, (at + 1) * count))
         for at, file in enumerate(files)
     ]
     return Trial.of(plan, truth, legs, graphs)

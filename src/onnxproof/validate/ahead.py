@@ -1,0 +1,129 @@
+"""PyTorch's side of a trial. It is the same for every file of a model, so it can run before there is one."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from onnxproof.validate.cases import materialise, volume
+from onnxproof.validate.exact.known import Known
+from onnxproof.validate.exact.record import known_of
+from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
+from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.trial import Plan
+from onnxproof.wrappers.family import WrappedModel
+
+MOST_KEPT_BYTES = 2**28
+"""How many bytes of answers each leg keeps."""
+
+MOST_WEIGHTS_BYTES = 2**28
+"""Models with more bytes of weights are not run ahead: another process captures them then, and their float64
+weights would take memory beside it."""
+
+
+class Kept:
+    """A leg that keeps its answers, and gives them again for the same inputs.
+
+    Once they take ``MOST_KEPT_BYTES``, it keeps no more. ``leg`` is the leg itself.
+    """
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+        self._answers: dict[bytes, Answer] = {}
+        self._bytes = 0
+
+    @property
+    def name(self) -> str:
+        """The leg's name."""
+        return self.leg.name
+
+    @property
+    def ports(self) -> Ports:
+        """The leg's ports."""
+        return self.leg.ports
+
+    def run(self, inputs: Arrays) -> Answer:
+        key = _digest(inputs)
+        if key in self._answers:
+            return self._answers[key]
+        answer = self.leg.run(inputs)
+        self._bytes += sum(
+            array.nbytes for part in (answer.outputs, answer.margins) for array in part.values()
+        )
+        if self._bytes <= MOST_KEPT_BYTES:
+            self._answers[key] = answer
+        return answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The model as oracle and reference, and what constants its files may hold."""
+
+    truth: Truth
+    known: Known
+
+
+class Ahead:
+    """The model in PyTorch, run on a plan's cases before a file is there."""
+
+    def __init__(self, model: WrappedModel, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._prepared: Prepared | None = None
+
+    @property
+    def prepared(self) -> Prepared:
+        """Raises UserCodeError if the module's own code raises."""
+        if self._prepared is None:
+            self._prepared = prepare(self._model, self._plan, keep=True)
+        return self._prepared
+
+    def steps(self) -> Iterator[None]:
+        """Prepare, then run each case, a piece of work before each ``yield``.
+
+        What raises is left for the sweep, which raises it again and tells of which case. Does nothing for a
+        model of more than ``MOST_WEIGHTS_BYTES``.
+        """
+        if _weights_bytes(self._model.module) > MOST_WEIGHTS_BYTES:
+            return
+        with suppress(Exception):
+            truth = self.prepared.truth
+            yield
+            if truth.unsteady is not None:
+                return
+            for case in self._plan.cases:
+                arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
+                for leg in (truth.reference, truth.oracle):
+                    if leg is not None:
+                        leg.run(arrays)
+                        yield
+
+
+def prepare(model: WrappedModel, plan: Plan, *, keep: bool = False) -> Prepared:
+    """Open PyTorch's side of a trial; ``keep`` its answers for other files of the model.
+
+    Raises UserCodeError if the module's own code raises.
+    """
+    truth = torch_truth(model, plan.cases[0], plan.settings.threads)
+    if keep:
+        oracle = None if truth.oracle is None else Kept(truth.oracle)
+        truth = replace(truth, oracle=oracle, reference=Kept(truth.reference))
+    smallest = min(plan.cases, key=lambda case: volume((case,)))
+    contract = model.contract
+    return Prepared(truth, known_of(model, materialise(smallest, contract.inputs, contract.preprocess)))
+
+
+def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """A key for inputs that are equal to the bit."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in inputs.items():
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.digest()
+
+
+def _weights_bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
