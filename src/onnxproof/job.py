@@ -89,7 +89,7 @@ class ExportTable(_Table):
 
     exporter: Literal["auto", "torch.export", "torchscript"] = "auto"
     opset: Annotated[int, Field(ge=7, le=25)] = 20
-    simplify: Literal["onnxsim", "none"] = "onnxsim"
+    simplify: Literal["onnxsim", "best", "none"] = "onnxsim"
     fold_batch_norms: bool = True
     target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
     capture_timeout: Annotated[int, Field(ge=1)] = CAPTURE_TIMEOUT_S

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError, UserCodeError
 from onnxproof.export.capture import Ladder
-from onnxproof.export.make import Graph, graph_of, ladder_for, unsimplified
+from onnxproof.export.make import Graph, graph_of, ladder_for, simplified, unsimplified, with_note
+from onnxproof.export.simplify import BEST, PARTS, SimplifyError, size_of
 from onnxproof.export.write import write_model
+from onnxproof.files import scratch_folder
 from onnxproof.job import Job
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
@@ -20,10 +22,15 @@ from onnxproof.validate.ahead import Ahead, Prepared
 from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.legs.leg import GRAPH
+from onnxproof.validate.timing import time_ratio
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+
+NOT_SLOWER = 1.05
+"""How many times as long a simplified file may take for ``simplify = "best"``: what a paired timing cannot
+tell from 1 on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def prove(
                 raise
             return best.graph, _told(best, ladder)
         try:
-            tried = _simplified_or_not(request, graph_of(job, model, ladder, captured, progress))
+            tried = _chosen(request, graph_of(model, ladder, captured))
         except (ExportError, ModelFileError) as error:
             ladder.refuse(f"{captured.exporter} wrote a file that is refused: {_said(error, request)}")
             continue
@@ -121,48 +128,109 @@ def validate_for(
     )
 
 
-def _simplified_or_not(request: _Request, graph: Graph) -> _Tried:
-    """Write and validate a graph's file; go back to the unsimplified graph if that does better.
+def _chosen(request: _Request, plain: Graph) -> _Tried:
+    """The file to take of a captured graph: simplified if that proves right, as it was captured otherwise.
 
-    Raises ExportError or ModelFileError if the unsimplified graph is not valid or cannot be loaded.
+    If onnxsim as a whole makes a wrong file, its passes are tried one without the other. Raises ExportError
+    or ModelFileError if the captured graph itself is not valid or cannot be loaded.
     """
+    if request.job.export.simplify == "none":
+        return _tried(request, plain)
+    if request.job.export.simplify == "best":
+        return _best(request, plain)
+    whole = _simplified(request, plain, "onnxsim")
+    if isinstance(whole, _Tried) and not whole.failed:
+        return whole
+    reason = whole if isinstance(whole, str) else _worse(whole)
+    bare = _tried(request, unsimplified(plain, reason))
+    if isinstance(whole, _Tried) and bare.failed >= whole.failed:
+        return _noted(whole) if whole.blamed is not None and bare.blamed is not None else whole
+    for tool in PARTS:
+        part = _simplified(request, with_note(plain, f"simplified by {tool}: {reason}"), tool)
+        if isinstance(part, _Tried) and part.failed <= bare.failed:
+            return part
+    return bare
+
+
+def _best(request: _Request, plain: Graph) -> _Tried:
+    """The smallest file that proves right and is not slower than the captured graph's."""
+    with scratch_folder() as folder:
+        write_model(request.job, request.model, request.checkpoint, plain, folder)
+        made: list[Graph] = []
+        notes: list[str] = []
+        for tool in BEST:
+            try:
+                made.append(_made(request, plain, tool))
+            except SimplifyError as error:
+                notes.append(str(error))
+        for graph in sorted(made, key=lambda graph: size_of(graph.proto)):
+            if size_of(graph.proto) >= size_of(plain.proto):
+                notes.append(f"{graph.simplifier} made no smaller graph")
+                continue
+            tried = _attempted(request, with_note(graph, *notes))
+            if isinstance(tried, str) or tried.failed:
+                notes.append(f"{graph.simplifier}: {tried if isinstance(tried, str) else _worse(tried)}")
+                continue
+            ratio = (
+                1.0 if request.plan is None else time_ratio(request.file, folder / MODEL_FILE, request.plan)
+            )
+            if ratio <= NOT_SLOWER:
+                return tried
+            notes.append(f"{graph.simplifier} made a graph that takes {ratio:.2f} times as long")
+    return _tried(request, unsimplified(plain, "; ".join(notes)))
+
+
+def _simplified(request: _Request, plain: Graph, tool: str) -> "_Tried | str":
+    """The file that a tool makes of a graph, validated, or why there is none."""
     try:
-        tried = _tried(request, graph)
+        return _attempted(request, _made(request, plain, tool))
+    except SimplifyError as error:
+        return str(error)
+
+
+def _made(request: _Request, plain: Graph, tool: str) -> Graph:
+    """The graph that a tool makes. Raises SimplifyError."""
+    return simplified(plain, request.model, tool, request.job.export.capture_timeout, request.progress)
+
+
+def _attempted(request: _Request, graph: Graph) -> "_Tried | str":
+    """A simplified graph's file, validated, or why it is refused."""
+    try:
+        return _tried(request, graph)
     except (ExportError, ModelFileError) as error:
-        if graph.simplifier == "none":
-            raise
-        reason = f"ONNX Runtime refuses the simplified graph ({_said(error, request)})"
-        return _tried(request, unsimplified(graph, request.model, reason))
-    if graph.simplifier == "none" or tried.verdict is None or not tried.failed:
-        return tried
-    (first, *_) = _failed(tried.verdict)
-    reason = f"the simplified graph did worse ({_told_of(first)})"
-    plain = _tried(request, unsimplified(graph, request.model, reason))
-    if plain.failed < tried.failed:
-        return plain
-    if tried.blamed is not None and plain.blamed is not None:
-        note = f"the graph of {graph.captured.exporter} fails the function link before it is simplified, too"
-        return replace(tried, verdict=replace(tried.verdict, notes=(*tried.verdict.notes, note)))
-    return tried
+        return f"ONNX Runtime refuses the simplified graph ({_said(error, request)})"
+
+
+def _worse(tried: _Tried) -> str:
+    """Why a simplified file is not taken. It has a failed check."""
+    assert tried.verdict is not None
+    return f"the simplified graph did worse ({_told_of(_failed(tried.verdict)[0])})"
+
+
+def _noted(tried: _Tried) -> _Tried:
+    """A wrong file, with the note that the simplifier is not to blame."""
+    assert tried.verdict is not None
+    exporter = tried.graph.captured.exporter
+    note = f"the graph of {exporter} fails the function link before it is simplified, too"
+    return replace(tried, verdict=replace(tried.verdict, notes=(*tried.verdict.notes, note)))
 
 
 def _tried(request: _Request, graph: Graph) -> _Tried:
     """Write a graph's file and validate it, or only load it. Raises ExportError or ModelFileError."""
     write_model(request.job, request.model, request.checkpoint, graph, request.folder)
-    if request.plan is None:
+    if request.plan is None or request.ahead is None:
         open_session(request.file)
         return _Tried(graph, None, None)
     folded = graph.module is not request.model.module
-    checks = (folding_check(request.model.module, graph.module),) if folded else ()
     verdict = validate_for(
         request.job,
         request.model,
         request.file,
         request.plan,
         request.progress,
-        checks=checks,
+        checks=(folding_check(request.model.module, graph.module),) if folded else (),
         notes=graph.notes,
-        prepared=None if request.ahead is None else request.ahead.prepared,
+        prepared=request.ahead.prepared,
     )
     blamed = next(filter(_is_of_the_graph, _failed(verdict, traced=True)), None)
     return _Tried(graph, verdict, None if blamed is None else _told_of(blamed))

@@ -1,5 +1,8 @@
 """Folding, capture and simplification: each keeps its contract, or says why it did not."""
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
+from onnxproof.export.simplify import SimplifyError, simplify
 from onnxproof.job import load_job
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import WrappedModel
@@ -177,31 +181,103 @@ def test_the_files_axes_are_the_jobs(exporter: str) -> None:
     assert not graph.proto.graph.value_info
 
 
-def rename_an_axis(proto: onnx.ModelProto) -> None:
+def freeze_an_axis(proto: onnx.ModelProto) -> None:
     proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+
+def rename_an_axis(proto: onnx.ModelProto) -> None:
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "s77"
+
+
+def rename_the_output(proto: onnx.ModelProto) -> None:
+    for node in proto.graph.node:
+        node.output[:] = ["merged" if name == "output" else name for name in node.output]
+    proto.graph.output[0].name = "merged"
 
 
 def drop_an_output(proto: onnx.ModelProto) -> None:
     del proto.graph.output[:]
 
 
-@pytest.mark.parametrize(
-    "change", [rename_an_axis, drop_an_output], ids=["froze-an-axis", "dropped-an-output"]
-)
-def test_a_simplifier_that_changes_the_interface_is_refused(
-    change: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def bad_simplify(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
+def simplifying(change: Callable[[onnx.ModelProto], None]) -> Any:
+    def simplify(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]:
         changed = onnx.ModelProto()
         changed.CopyFrom(proto)
         change(changed)
         return changed, True
 
-    monkeypatch.setattr(onnxsim, "simplify", bad_simplify)
-    job = load_job(CONFIGS / "digits-yolox.toml", (*FAST, "export.exporter=torchscript"))
-    graph = make_graph(job, build_model(job)[0])
-    assert graph.simplifier == "none"
-    assert "onnxsim changed the interface" in graph.notes[0]
+    return simplify
+
+
+@pytest.fixture
+def plain_graph() -> onnx.ModelProto:
+    job = load_job(
+        CONFIGS / "digits-yolox.toml", (*FAST, "export.exporter=torchscript", "export.simplify=none")
+    )
+    return make_graph(job, build_model(job)[0]).proto
+
+
+@pytest.mark.parametrize("change", [freeze_an_axis, rename_an_axis, rename_the_output])
+def test_what_a_simplifier_changes_in_the_interface_is_changed_back(
+    change: Any, plain_graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxsim, "simplify", simplifying(change))
+    mended = simplify(plain_graph, "onnxsim", 60)
+    assert interface_of(mended) == interface_of(plain_graph)
+    onnx.checker.check_model(mended, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param(
+            drop_an_output, "onnxsim changed the interface: 2 inputs and outputs became 1", id="dropped"
+        ),
+        pytest.param(lambda _: os.abort(), r"onnxsim failed: it crashed \(SIGABRT\)", id="crashed"),
+        pytest.param(lambda _: time.sleep(60), "onnxsim failed: it took more than 1 s", id="hung"),
+        pytest.param(lambda _: [][0], "onnxsim failed: IndexError", id="raised"),
+    ],
+)
+def test_a_simplifier_that_fails_is_told(
+    change: Any, told: str, plain_graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxsim, "simplify", simplifying(change))
+    with pytest.raises(SimplifyError, match=told):
+        simplify(plain_graph, "onnxsim", 1)
+
+
+def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = onnxsim.simplify
+
+    def broken_fusion(proto: onnx.ModelProto, **options: Any) -> tuple[onnx.ModelProto, bool]:
+        made, right = real(proto, **options)
+        return (made if options.get("perform_optimization") is False else moved(made, 1.001)), right
+
+    monkeypatch.setattr(onnxsim, "simplify", broken_fusion)
+    overrides = (*FAST, "export.exporter=torchscript")
+    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=overrides)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert bundle.manifest.simplify == "onnxsim without fusions"
+    assert any(
+        "simplified by onnxsim without fusions: the simplified graph did worse" in note
+        for note in bundle.notes
+    )
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["as-fast", "slower"])
+def test_the_best_simplifier_makes_the_smallest_graph_that_is_not_slower(
+    slow: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("onnxproof.prove.time_ratio", lambda *_: 1.5 if slow else 1.0)
+    asked = (*FAST, "export.exporter=torchscript", "export.fold_batch_norms=false", "export.simplify=best")
+    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=asked)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert (bundle.manifest.simplify == "none") == slow
+    assert slow == any("takes 1.50 times as long" in note for note in bundle.notes)
 
 
 def test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_why(

@@ -9,7 +9,7 @@ from onnxproof.export.capture import Captured, Ladder
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import finish
 from onnxproof.export.fold import fold_batch_norms
-from onnxproof.export.simplify import simplify
+from onnxproof.export.simplify import SimplifyError, simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent
 from onnxproof.wrappers.family import WrappedModel
@@ -30,9 +30,15 @@ class Graph:
 
 
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Graph:
-    """Capture and simplify the model, as the job's ``[export]`` says."""
+    """Capture and simplify the model, as the job's ``[export]`` says, without a proof of either."""
     ladder = ladder_for(job, model, progress)
-    return graph_of(job, model, ladder, ladder.climb(), progress)
+    graph = graph_of(model, ladder, ladder.climb())
+    if job.export.simplify == "none":
+        return graph
+    try:
+        return simplified(graph, model, "onnxsim", job.export.capture_timeout, progress)
+    except SimplifyError as error:
+        return unsimplified(graph, str(error))
 
 
 def ladder_for(job: Job, model: WrappedModel, progress: Progress = silent) -> Ladder:
@@ -49,31 +55,29 @@ def ladder_for(job: Job, model: WrappedModel, progress: Progress = silent) -> La
     )
 
 
-def graph_of(
-    job: Job, model: WrappedModel, ladder: Ladder, captured: Captured, progress: Progress = silent
-) -> Graph:
-    """Simplify and finish what was captured."""
-    contract, notes = model.contract, []
+def graph_of(model: WrappedModel, ladder: Ladder, captured: Captured) -> Graph:
+    """Finish what was captured."""
+    notes: tuple[str, ...] = ()
     if captured.reasons:
-        notes.append(f"captured by {captured.exporter}: {'; '.join(captured.reasons)}")
-    # With the specs' axes named first, an axis that only onnxsim can infer does not count as a change.
-    proto, simplifier = finish(captured.proto, contract.inputs, contract.outputs), "none"
-    if job.export.simplify != "none":
-        progress("simplify", 0, 0)
-        simplified = simplify(proto)
-        proto = simplified.proto
-        simplifier = "onnxsim" if simplified.refusal is None else "none"
-        if simplified.refusal is not None:
-            notes.append(f"not simplified: {simplified.refusal}")
-    finished = finish(proto, contract.inputs, contract.outputs)
-    return Graph(finished, captured, simplifier, tuple(notes), ladder.module)
+        notes = (f"captured by {captured.exporter}: {'; '.join(captured.reasons)}",)
+    finished = finish(captured.proto, model.contract.inputs, model.contract.outputs)
+    return Graph(finished, captured, "none", notes, ladder.module)
 
 
-def unsimplified(graph: Graph, model: WrappedModel, reason: str) -> Graph:
-    """The same graph as it was before the simplifier. ``reason`` goes into a note."""
-    return replace(
-        graph,
-        proto=finish(graph.captured.proto, model.contract.inputs, model.contract.outputs),
-        simplifier="none",
-        notes=(*graph.notes, f"not simplified: {reason}"),
-    )
+def simplified(
+    graph: Graph, model: WrappedModel, tool: str, limit_s: float, progress: Progress = silent
+) -> Graph:
+    """The graph as a tool of ``simplify.TOOLS`` makes it. Raises SimplifyError if it fails."""
+    progress("simplify", 0, 0)
+    proto = finish(simplify(graph.proto, tool, limit_s), model.contract.inputs, model.contract.outputs)
+    return replace(graph, proto=proto, simplifier=tool)
+
+
+def unsimplified(graph: Graph, reason: str) -> Graph:
+    """The graph that was captured, with a note on why it is not simplified."""
+    return with_note(graph, f"not simplified: {reason}")
+
+
+def with_note(graph: Graph, *notes: str) -> Graph:
+    """The graph with notes on how it came about."""
+    return replace(graph, notes=(*graph.notes, *notes))

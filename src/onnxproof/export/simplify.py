@@ -1,55 +1,118 @@
-"""Simplify a graph with onnxsim, and refuse the result if its inputs or outputs changed."""
+"""Simplify a graph with one tool or another, and give it back the interface that the tool changed.
 
-import contextlib
+Each tool runs in a process of its own with a time limit: it may crash or hang on a graph that it does not
+expect. Whether what it makes is right is not asked here; the links of the proof tell.
+"""
+
 import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import onnx
 import onnxsim
 
-from onnxproof.export.finish import interface_of
+from onnxproof.export.child import ChildError, RaisedThereError, run_apart
+from onnxproof.export.finish import interface_of, name_outputs
+from onnxproof.runtime.session import first_line
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Simplified:
-    """The graph to use. ``refusal`` says why it is not the simplified one; it is None if it is."""
-
-    proto: onnx.ModelProto
-    refusal: str | None
+class SimplifyError(Exception):
+    """A tool failed, or changed what the file promises. The text says how."""
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep onnxsim's warnings, which its C++ writes past ``sys.stderr``, off the terminal."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+def simplify(proto: onnx.ModelProto, tool: str, limit_s: float) -> onnx.ModelProto:
+    """The graph as one of ``TOOLS`` makes it within ``limit_s`` seconds, with the interface that it had.
 
-
-def simplify(proto: onnx.ModelProto) -> Simplified:
-    """Run onnxsim. Keep the given graph if onnxsim fails or changes the interface.
-
-    onnxsim's own comparison is off: validate compares on more inputs and by a stricter rule.
+    Tools rename axes, write sizes that they inferred into the interface, and merge an output with another of
+    the same value. All of this is undone. Raises SimplifyError if the tool fails, or if a name, a dtype or a
+    number of axes is another for good.
     """
     try:
-        with _quiet():
-            simplified, _ = onnxsim.simplify(proto, check_n=0)
-    except Exception as error:  # noqa: BLE001
-        # onnxsim is a C++ extension that raises RuntimeError and subclasses of its own.
-        return Simplified(proto, f"onnxsim failed: {str(error).strip().partition(chr(10))[0]}")
-    before, after = interface_of(proto), interface_of(simplified)
+        simplified = run_apart(partial(_run, tool, proto), limit_s)
+    except ChildError as error:
+        raise SimplifyError(f"{tool} failed: it {error}") from error
+    except RaisedThereError as error:
+        raise SimplifyError(f"{tool} failed: {first_line(error)}") from error
+    mended = _with_interface(simplified, proto)
+    before, after = interface_of(proto), interface_of(mended)
     if before != after:
         changed = next(
             (f"{old} became {new}" for old, new in zip(before, after, strict=False) if old != new),
             f"{len(before)} inputs and outputs became {len(after)}",
         )
-        return Simplified(proto, f"onnxsim changed the interface: {changed}")
-    return Simplified(simplified, None)
+        raise SimplifyError(f"{tool} changed the interface: {changed}")
+    return mended
+
+
+def size_of(proto: onnx.ModelProto) -> tuple[int, int]:
+    """How large a graph is: its nodes, then its bytes."""
+    return len(proto.graph.node), proto.ByteSize()
+
+
+def _with_interface(changed: onnx.ModelProto, given: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph with the outputs' names and the axes of the graph that it was made from, as far as they fit."""
+    mended = onnx.ModelProto()
+    mended.CopyFrom(name_outputs(changed, [output.name for output in given.graph.output]))
+    for values, originals in (
+        (mended.graph.input, given.graph.input),
+        (mended.graph.output, given.graph.output),
+    ):
+        known = {value.name: value.type for value in originals}
+        for value in values:
+            wanted = known.get(value.name)
+            if wanted is not None and _alike(value.type, wanted):
+                value.type.CopyFrom(wanted)
+    return mended
+
+
+def _alike(one: onnx.TypeProto, other: onnx.TypeProto) -> bool:
+    """Whether two types differ in sizes and names of axes alone."""
+    if one.WhichOneof("value") != "tensor_type" or other.WhichOneof("value") != "tensor_type":
+        return False
+    a, b = one.tensor_type, other.tensor_type
+    return a.elem_type == b.elem_type and len(a.shape.dim) == len(b.shape.dim)
+
+
+def _run(tool: str, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Be the child: the terminal gets nothing of what a tool writes past ``sys.stderr``."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return TOOLS[tool](proto)
+
+
+def _onnxsim(proto: onnx.ModelProto, **options: bool) -> onnx.ModelProto:
+    # onnxsim's own comparison is off: validate compares on more inputs and by a stricter rule.
+    simplified: onnx.ModelProto
+    simplified, _ = onnxsim.simplify(proto, check_n=0, **options)
+    return simplified
+
+
+def _onnxslim(proto: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxslim  # noqa: PLC0415 - an optional package, loaded in the child alone
+
+    slimmed: onnx.ModelProto = onnxslim.slim(proto)
+    return slimmed
+
+
+def _onnxscript(proto: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxscript.optimizer  # noqa: PLC0415 - heavy, loaded in the child alone
+
+    optimized: onnx.ModelProto = onnxscript.optimizer.optimize(proto)
+    return optimized
+
+
+TOOLS: Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+    "onnxsim": _onnxsim,
+    "onnxsim without fusions": partial(_onnxsim, perform_optimization=False),
+    "onnxsim without constant folding": partial(_onnxsim, skip_constant_folding=True),
+    "onnxslim": _onnxslim,
+    "onnxscript": _onnxscript,
+}
+"""What simplifies a graph, by the name that the manifest gives it."""
+
+PARTS = ("onnxsim without fusions", "onnxsim without constant folding")
+"""What to try where onnxsim as a whole makes a wrong file: one of its passes alone may be at fault."""
+
+BEST = ("onnxsim", "onnxslim", "onnxscript")
+"""What ``simplify = "best"`` chooses from."""
