@@ -237,6 +237,6 @@ def whole_outputs(outputs: Iterable[TensorSpec]) -> tuple[Field, ...]:
     """One field for each output, for a file that does not say what its channels mean. Floats are continuous;
     integers and booleans are labels."""
     return tuple(
-        Field(spec.name, spec.name, "", kind="continuous" if spec.dtype.startswith("float") else "label")
+        Field(spec.name, spec.name, "", kind="continuous" if "float" in spec.dtype else "label")
         for spec in outputs
     )

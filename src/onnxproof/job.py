@@ -84,12 +84,15 @@ class WrapperTable(_Table):
 class ExportTable(_Table):
     """``[export]``: how the model becomes an ONNX file.
 
-    ``capture_timeout`` is how many seconds each way to capture the model may take.
+    ``capture_timeout`` is how many seconds each way to capture the model may take. ``dtype`` is what the
+    model's floats are held in. "auto" widens a checkpoint to float32, and leaves a module that is given in
+    Python as it is.
     """
 
     exporter: Literal["auto", "torch.export", "torchscript"] = "auto"
     opset: Annotated[int, Field(ge=7, le=25)] = 20
     simplify: Literal["onnxsim", "best", "none"] = "onnxsim"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     fold_batch_norms: bool = True
     target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
     capture_timeout: Annotated[int, Field(ge=1)] = CAPTURE_TIMEOUT_S

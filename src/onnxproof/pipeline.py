@@ -31,6 +31,7 @@ from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.weights import runs_here
 from onnxproof.wrappers.wrap import wrap_for_job
 
 BISECTION_FILE = "bisect.json"
@@ -131,7 +132,8 @@ def _export(
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             write_json(folder / PARITY_FILE, verdict.to_json())
-        draw_pictures(job, load_written(job, folder), folder, progress)
+        if runs_here(model.module):
+            draw_pictures(job, load_written(job, folder), folder, progress)
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
 

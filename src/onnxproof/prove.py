@@ -27,6 +27,7 @@ from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.weights import runs_here
 
 NOT_SLOWER = 1.05
 """How many times as long a simplified file may take for ``simplify = "best"``: what a paired timing cannot
@@ -219,7 +220,8 @@ def _tried(request: _Request, graph: Graph) -> _Tried:
     """Write a graph's file and validate it, or only load it. Raises ExportError or ModelFileError."""
     write_model(request.job, request.model, request.checkpoint, graph, request.folder)
     if request.plan is None or request.ahead is None:
-        open_session(request.file)
+        if runs_here(request.model.module):
+            open_session(request.file)
         return _Tried(graph, None, None)
     folded = graph.module is not request.model.module
     verdict = validate_for(

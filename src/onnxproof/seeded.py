@@ -35,10 +35,22 @@ def draw(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator
     require_drawable(spec, sizes)
     if spec.mask:
         lengths = random.integers(1, shape[-1], shape[:-1], endpoint=True)
-        return (np.arange(shape[-1]) < lengths[..., None]).astype(spec.dtype)
+        return (np.arange(shape[-1]) < lengths[..., None]).astype(
+            "float32" if spec.dtype == "bfloat16" else spec.dtype
+        )
     low, high = spec.range or (0.0, 1.0)
     if spec.dtype == "bool":
         return random.integers(0, 2, shape).astype(bool)
     if spec.dtype.startswith(("int", "uint")):
         return random.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
-    return random.uniform(low, high, shape).astype(spec.dtype)
+    return in_dtype(random.uniform(low, high, shape), spec.dtype)
+
+
+def in_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Numbers in a dtype. NumPy has no bfloat16: its numbers are held in float32."""
+    if dtype != "bfloat16":
+        return values.astype(dtype)
+    bits = values.astype(np.float32).reshape(-1).view(np.uint32)
+    # To nearest, and to even where two are as near.
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).reshape(values.shape)

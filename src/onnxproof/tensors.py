@@ -15,13 +15,17 @@ from onnxproof.document import Entry
 from onnxproof.errors import RequestError
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-DTYPES = ("float16", "float32", "float64", *INTEGERS, "bool")
+DTYPES = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
+
+EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+"""A unit in the last place of 1, by dtype."""
 
 REAL = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
 """The dtype of the real and the imaginary part of each complex dtype."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "float16": (-65504, 65504),
+    "bfloat16": (-3.3895313892515355e38, 3.3895313892515355e38),
     "float32": (-3.4028235e38, 3.4028235e38),
     "float64": (-sys.float_info.max, sys.float_info.max),
     **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},

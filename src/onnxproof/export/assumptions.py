@@ -23,6 +23,7 @@ from onnxproof.export.alike import answer_alike, tensors_of
 from onnxproof.export.examples import example_inputs
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import place_in_trace
+from onnxproof.wrappers.weights import held_in
 
 MOST_POINTS = 1024
 """How many combinations of sizes an assertion is evaluated at: all, if there are no more."""
@@ -162,5 +163,5 @@ def _answers_alike(
     except Exception:  # noqa: BLE001 - the user's code
         return True
     with contextlib.suppress(Exception):
-        return answer_alike(contract, inputs, wanted, tensors_of(program(*inputs)))
+        return answer_alike(contract, inputs, wanted, tensors_of(program(*inputs)), held_in(module))
     return False

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from onnxproof.seeded import draw
+from onnxproof.seeded import draw, in_dtype
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers.weights import tensor_of
 
 
 def capture_sizes(dims: Sequence[Dim], least: int = 2) -> dict[str, int]:
@@ -24,7 +24,7 @@ def example_inputs(
 ) -> tuple[Tensor, ...]:
     """Seeded tensors of the inputs' dtypes, sizes and ranges."""
     random = np.random.default_rng(seed)
-    return tuple(torch.from_numpy(draw(spec, sizes, random)) for spec in inputs)
+    return tuple(tensor_of(draw(spec, sizes, random), spec.dtype) for spec in inputs)
 
 
 def constant_inputs(
@@ -34,8 +34,8 @@ def constant_inputs(
     made = []
     for spec in inputs:
         ends = (0, 1) if spec.range is None or spec.dtype == "bool" else spec.range
-        array = np.full(spec.sized(sizes), ends[high]).astype(spec.dtype)
+        array = in_dtype(np.full(spec.sized(sizes), ends[high]), spec.dtype)
         if spec.mask:
             array[..., 0] = 1
-        made.append(torch.from_numpy(array))
+        made.append(tensor_of(array, spec.dtype))
     return tuple(made)

@@ -25,6 +25,7 @@ from onnxproof.export.torchscript import Warned
 from onnxproof.export.traced import Answers, Site, Traced, trace
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.tensors import Dim
+from onnxproof.wrappers.weights import held_in
 
 CONTENTS = 3
 """How many other seeded contents of the inputs are traced, beside the highest and the lowest values."""
@@ -106,7 +107,7 @@ def _tries(tracer: Tracer, contract: Contract, base: Traced) -> Iterator[Try]:
             continue
         try:
             kept = base.run(apart(tracer.module), inputs)
-            right = answer_alike(contract, inputs, traced.answer, kept)
+            right = answer_alike(contract, inputs, traced.answer, kept, held_in(tracer.module))
         except Exception:  # noqa: BLE001 - what was frozen may not fit other sizes
             right = False
         yield Try(told, inputs, traced, right)
@@ -181,7 +182,8 @@ def _changed(tracer: Tracer, inputs: tuple[Tensor, ...], own: Traced, answers: A
     """
     try:
         other = tracer(inputs, answers).answer
-        return None if answer_alike(tracer.contract, inputs, own.answer, other) else ""
+        held = held_in(tracer.module)
+        return None if answer_alike(tracer.contract, inputs, own.answer, other, held) else ""
     except Exception as error:  # noqa: BLE001 - the user's code
         return type(error).__name__
 

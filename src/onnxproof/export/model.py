@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from onnxproof.errors import JobError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family
-from onnxproof.wrappers.weights import notes_on
+from onnxproof.wrappers.weights import HALVES, held_in, notes_on
 
 
 def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
@@ -18,8 +19,13 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         variant = job.model.variant
         checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
     model = family.build(job, checkpoint)
+    if job.export.dtype in HALVES and held_in(model.module) != job.export.dtype:
+        raise JobError(
+            f'export.dtype = "{job.export.dtype}": the family {family.name} is exported in float32; leave '
+            "the key out, or build the network with the family module"
+        )
     if checkpoint is not None:
         # Of the checkpoint's own tensors: in the model they may be of another dtype already.
-        notes = (*notes_on(checkpoint.state_dict), *model.notes)
+        notes = (*notes_on(checkpoint.state_dict, held_in(model.module)), *model.notes)
         model = replace(model, notes=tuple(dict.fromkeys(notes)))
     return model, checkpoint

@@ -23,8 +23,8 @@ from PIL import Image
 
 from onnxproof.contract import Preprocess
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
-from onnxproof.seeded import draw, require_drawable
-from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.seeded import draw, in_dtype, require_drawable
+from onnxproof.tensors import EPSILONS, Dim, TensorSpec
 
 Effort = Literal["quick", "normal", "thorough"]
 Content = Literal["picture", "noise", "empty", "black", "saturated"]
@@ -270,7 +270,7 @@ def _beside(
 ) -> NDArray[Any]:
     """Values next to the given ones.
 
-    Every float moves up or down by one float32 unit in the last place of the range's larger end; every
+    Every float moves up or down by one unit of its dtype in the last place of the range's larger end; every
     integer of a picture moves by one. Other integers are drawn again. Masks stay.
     """
     if spec.mask or values.dtype == bool:
@@ -278,12 +278,13 @@ def _beside(
     if not picture and values.dtype.kind != "f":
         return draw(spec, case.sizes, random)
     low, high = spec.range or (0.0, 1.0)
-    step = FLOAT32_EPSILON * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
+    epsilon = max(FLOAT32_EPSILON, EPSILONS.get(spec.dtype, 0.0))
+    step = epsilon * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
     up = random.random(values.shape) < 0.5
     moved = values.astype(np.float64) + np.where(up, step, -step)
     # A value that would leave the range moves the other way.
     moved = np.where(moved > high, moved - 2 * step, np.where(moved < low, moved + 2 * step, moved))
-    return moved.astype(values.dtype)
+    return in_dtype(moved, spec.dtype)
 
 
 def _pictures(

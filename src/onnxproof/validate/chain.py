@@ -5,7 +5,7 @@ constants as initializers, so that it runs the kernel that it runs in the whole 
 intermediate values instead would undo what it fuses.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,11 +38,13 @@ class Chain:
     """The optimized graph of a file, ready to be run node by node in ONNX Runtime or in float64.
 
     ``outputs`` are those that are computed, and ``steps`` the nodes that they need. ``graph`` is the
-    optimized graph taken apart, and ``exact`` the same in float64.
+    optimized graph taken apart, and ``exact`` the same in float64, where casts to ``own`` do not round.
     """
 
-    def __init__(self, optimized: Path, settings: SessionSettings, outputs: Sequence[str]) -> None:
-        self.exact = ExactGraph(optimized)
+    def __init__(
+        self, optimized: Path, settings: SessionSettings, outputs: Sequence[str], own: Collection[str] = ()
+    ) -> None:
+        self.exact = ExactGraph(optimized, own=own)
         self.outputs = tuple(outputs)
         self.graph = Graph(read_inlined(optimized), optimized.parent)
         self._settings = replace(settings, optimization="none", optimized_to=None)
@@ -103,7 +105,9 @@ class Chain:
 
 
 @contextmanager
-def open_chain(file: Path, settings: SessionSettings, outputs: Sequence[str]) -> Iterator[Chain]:
+def open_chain(
+    file: Path, settings: SessionSettings, outputs: Sequence[str], own: Collection[str] = ()
+) -> Iterator[Chain]:
     """The chain of a file. It is valid inside the ``with``, where the optimized graph is on the disk.
 
     Raises ModelFileError if the file cannot be loaded.
@@ -111,7 +115,7 @@ def open_chain(file: Path, settings: SessionSettings, outputs: Sequence[str]) ->
     with scratch_folder() as scratch:
         optimized = scratch / "optimized.onnx"
         open_session(file, replace(settings, optimized_to=optimized))
-        yield Chain(optimized, settings, outputs)
+        yield Chain(optimized, settings, outputs, own)
 
 
 def aligned(value: Any) -> Any:

@@ -192,6 +192,12 @@ class Facts:
     beyond: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def yardstick(self) -> str:
+        """What errors are divided by, in words: PyTorch's float32 error, say."""
+        dtype = self.reference.removeprefix("torch-") if self.reference.startswith("torch-") else "float32"
+        return f"{self.witness}'s {dtype} error"
+
+    @property
     def witness(self) -> str:
         """What the file is compared with, in a word."""
         return "PyTorch" if self.reference.startswith("torch") else self.reference

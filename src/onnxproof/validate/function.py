@@ -78,7 +78,7 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
         return tuple(skipped)
     policy = replace(EXACT, rounding=facts.rounding)
     checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
-    return (*skipped, *(_blind(check, facts.witness) for check in checks))
+    return (*skipped, *(_blind(check, facts.yardstick) for check in checks))
 
 
 def strangers(facts: Facts, fields: Sequence[Field], proven: Proven, told: str) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def strangers(facts: Facts, fields: Sequence[Field], proven: Proven, told: str) 
     return (f"{told}: {named}{f'; and {more} more' if more > 0 else ''}",)
 
 
-def _blind(check: Check, witness: str) -> Check:
+def _blind(check: Check, yardstick: str) -> Check:
     """The check; "skipped" if its limit is so wide that it says nothing, or if too few rows were paired."""
     status: Status = check.status
     if check.name == "held_back" and status == "error":
@@ -103,6 +103,6 @@ def _blind(check: Check, witness: str) -> Check:
     return replace(
         check,
         status="skipped",
-        reason=f"rounding alone moves it by {check.limit:.3g} times {witness}'s float32 error, since the "
+        reason=f"rounding alone moves it by {check.limit:.3g} times {yardstick}, since the "
         f"model decides inside or a constant is not known ({check.reason})",
     )

@@ -13,6 +13,7 @@ from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure, Outcome
 from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.refused import REFUSED
 from onnxproof.validate.measure import Extremes, LabelMeasurement, Measurement
 from onnxproof.validate.policy import (
     BEYOND_DOUBT,
@@ -92,6 +93,9 @@ def judge(
     facts: Facts, fields_ranked: Mapping[str, str | None], policy: Policy = FLOAT_FLOOR
 ) -> tuple[Check, ...]:
     """The checks on one candidate leg. ``fields_ranked`` maps a label field to the field it ranks."""
+    refused = next((one.reason for one in facts.not_run if one.reason.startswith(REFUSED)), None)
+    if refused is not None:
+        return (Check("runs", "error", refused, leg=facts.leg),)
     checks = [
         _counted("interface", facts, len(facts.interface), "; ".join(facts.interface)),
         _counted("runs", facts, len(facts.not_run), _failures(facts.not_run, facts.cases)),
@@ -224,7 +228,7 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
     status: Status = "pass" if held.value <= held.limit else "fail"
     if held.check == "function":
         ratios = f"{measured.ratio_rms:.2g} rms, {measured.ratio_max:.2g} max"
-        worst += f"; in ratio to {facts.witness}'s float32 error {ratios}"
+        worst += f"; in ratio to {facts.yardstick} {ratios}"
     return Check(held.check, status, worst, held.value, held.limit, facts.leg, measured.name)
 
 

@@ -36,7 +36,7 @@ TYPICAL = 4.0
 """How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the
 order of PyTorch's measure 1 to 3 on varied inputs."""
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def ask_nodes(
     feeds = {name: aligned(array) for name, array in inputs.items()}
     outputs = tuple(dict.fromkeys(field.output for field, _ in limits))
     try:
-        with open_chain(file, settings, outputs) as chain:
+        with open_chain(file, settings, outputs, exact.own) as chain:
             return _asked(chain, leg, feeds, exact, limits)
     except (OnnxproofError, ExactError) as error:
         return Asking(False, f"the nodes could not be asked: {error}")
@@ -261,12 +261,16 @@ def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | No
 def _apart(found: Array, wanted: Array) -> Array:
     """The difference; 0 where both are NaN, or the same infinity; infinite where one of them is neither.
 
-    A number beyond float32's largest is infinite in float32.
+    A number beyond the largest of ``found``'s dtype is infinite there.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         one, other = found.astype(np.float64), wanted.astype(np.float64)
         apart = one - other
-        over = np.isinf(one) & (np.abs(other) > LARGEST) & (np.sign(one) == np.sign(other))
+        over = (
+            np.isinf(one)
+            & (np.abs(other) > LARGEST.get(found.dtype.name, LARGEST["float32"]))
+            & (np.sign(one) == np.sign(other))
+        )
         same = (one == other) | (np.isnan(one) & np.isnan(other)) | over
         apart = np.where(same, 0.0, apart)
         return np.where(np.isnan(apart), np.inf, apart)

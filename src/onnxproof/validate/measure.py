@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from onnxproof.validate.cases import FLOAT32_EPSILON
 
+HALF_EPSILON = float(np.finfo(np.float16).eps)
+
 HEAVY = 0.9
 """The cases that carry this share of the candidate's squared error are its heaviest."""
 
@@ -36,7 +38,8 @@ class Measurement:
     NaN or infinite and neither the oracle nor the reference is, or the other way round. ``heaviest`` are the
     fewest cases that make up most of the candidate's squared error, the largest share first. ``varied`` is
     the most that the oracle's value at one place moves from input to input; it is None if no two inputs had
-    the same sizes, or if that was not measured.
+    the same sizes, or if that was not measured. ``epsilon`` is a unit in the last place of 1 in the dtype in
+    which the reference answers: float32's, or float16's.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Measurement:
     nonfinite_case: str
     heaviest: tuple[str, ...] = ()
     varied: float | None = None
+    epsilon: float = FLOAT32_EPSILON
 
     @property
     def floor_rms(self) -> float:
@@ -61,12 +65,12 @@ class Measurement:
         Some kernels, such as ONNX Runtime's Sigmoid, are accurate to a unit in the last place of 1.0. Without
         this minimum, their error would be divided by nearly zero on pictures that show nothing.
         """
-        return max(self.rms_reference, FLOAT32_EPSILON * self.scale_max / math.sqrt(12), math.ulp(0.0))
+        return max(self.rms_reference, self.epsilon * self.scale_max / math.sqrt(12), math.ulp(0.0))
 
     @property
     def floor_max(self) -> float:
         """The reference's largest error, at least one unit in the last place of the largest value."""
-        return _floor_max(self.max_reference, self.scale_max)
+        return _floor_max(self.max_reference, self.scale_max, self.epsilon)
 
     @property
     def ratio_rms(self) -> float:
@@ -112,6 +116,7 @@ class _RunErrors:
     max_candidate: float = 0.0
     scale_max: float = 0.0
     nonfinite: int = 0
+    epsilon: float = FLOAT32_EPSILON
 
     def add(self, other: "_RunErrors") -> None:
         """Add another part of the same run."""
@@ -122,6 +127,7 @@ class _RunErrors:
         self.max_candidate = max(self.max_candidate, other.max_candidate)
         self.scale_max = max(self.scale_max, other.scale_max)
         self.nonfinite += other.nonfinite
+        self.epsilon = max(self.epsilon, other.epsilon)
 
 
 Run = tuple[str, int]
@@ -182,6 +188,7 @@ class ErrorPool:
                 _largest(error_reference),
                 _largest(error_candidate),
                 _largest(truth),
+                epsilon=HALF_EPSILON if reference.dtype == np.float16 else FLOAT32_EPSILON,
             )
         )
 
@@ -224,6 +231,7 @@ class ErrorPool:
             nonfinite=sum(errors.nonfinite for errors in runs),
             nonfinite_case=nonfinite[0] if nonfinite else "",
             heaviest=_heaviest(cases),
+            epsilon=max((errors.epsilon for errors in runs), default=FLOAT32_EPSILON),
         )
 
     def _of(self, case: str, replica: int = 0) -> _RunErrors:
@@ -257,28 +265,32 @@ class Extremes:
     max_reference: float = 0.0
     max_candidate: float = 0.0
     scale_max: float = 0.0
+    epsilon: float = FLOAT32_EPSILON
 
     def add(self, oracle: Array, reference: Array, candidate: Array) -> None:
         """Add values of one shape, of any float dtype."""
         pool = ErrorPool("", "")
         pool.add("", oracle, reference, candidate)
         for errors in pool.runs:
-            self.merge(type(self)(errors.max_reference, errors.max_candidate, errors.scale_max))
+            self.merge(
+                type(self)(errors.max_reference, errors.max_candidate, errors.scale_max, errors.epsilon)
+            )
 
     def merge(self, other: Self) -> None:
         """Add what was measured elsewhere."""
         self.max_reference = max(self.max_reference, other.max_reference)
         self.max_candidate = max(self.max_candidate, other.max_candidate)
         self.scale_max = max(self.scale_max, other.scale_max)
+        self.epsilon = max(self.epsilon, other.epsilon)
 
     @property
     def floor_max(self) -> float:
         """As ``Measurement.floor_max``."""
-        return _floor_max(self.max_reference, self.scale_max)
+        return _floor_max(self.max_reference, self.scale_max, self.epsilon)
 
 
-def _floor_max(max_reference: float, scale_max: float) -> float:
-    return max(max_reference, FLOAT32_EPSILON * scale_max, math.ulp(0.0))
+def _floor_max(max_reference: float, scale_max: float, epsilon: float) -> float:
+    return max(max_reference, epsilon * scale_max, math.ulp(0.0))
 
 
 def _largest(values: Array) -> float:

@@ -53,7 +53,9 @@ def open_graph(
     ONNX file."""
     proven = prove_constants(OnnxGraph.read(file), known, file)
     threads = plan.settings.threads
-    leg = ExactLeg(file, threads, constants=proven.exact, attributes=proven.attributes, label=label)
+    leg = ExactLeg(
+        file, threads, constants=proven.exact, attributes=proven.attributes, own=proven.own, label=label
+    )
     oracle = truth.oracle
 
     def shift(seed: int) -> Iterator[Shifted]:
@@ -105,7 +107,8 @@ def shifted(
     threads: int,
     seed: int,
 ) -> Iterator[Shifted]:
-    """The graph with the constants of these names moved by half a float32 unit; nothing if it has none."""
+    """The graph with the constants of these names moved by half a unit of their dtype, float32's or that of
+    the halves in which the model is held; nothing if it has none."""
     other = moved_graph(leg, file, proven, names, HALF_UNIT, threads, seed)
     if other is not None:
         yield Shifted(SINGLE_MARGIN, leg, other)
@@ -127,11 +130,17 @@ def moved_graph(
     """
     held = leg.graph.constants
     chosen = [name for name in (held if names is None else names) if name in held]
-    changed = {name: moved_constant(name, held[name], unit, seed) for name in chosen if _rounds(held[name])}
+    # Of how many float32 units one unit of a constant's own dtype is.
+    wider = {entry.name: entry.rounding / HALF_UNIT for entry in proven.unproven}
+    changed = {
+        name: moved_constant(name, held[name], unit * wider.get(name, 1.0), seed)
+        for name in chosen
+        if wider.get(name, 1.0) > 1 or _rounds(held[name])
+    }
     if not changed:
         return None
     constants = {**proven.exact, **changed}
-    return ExactLeg(file, threads, constants=constants, attributes=proven.attributes)
+    return ExactLeg(file, threads, constants=constants, attributes=proven.attributes, own=proven.own)
 
 
 def _rounds(value: Value) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from onnxproof.counted import not_compared
+from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.session import Optimization
 from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
@@ -16,14 +18,17 @@ from onnxproof.validate.environment import environment
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
-from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
+from onnxproof.validate.legs.pytorch import ports_of
+from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.stated import open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
-from onnxproof.validate.trial import Plan, Trial
+from onnxproof.validate.trial import Plan, Settings, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import runs_here
 
 STATE = "state"
 """The check that the model answers alike when it is run again on the same input."""
@@ -94,14 +99,11 @@ def open_trial(
 ) -> Trial:
     """The plan with open legs: PyTorch's, one for each file and level of optimization, and each file's graph.
 
-    ``prepared`` is PyTorch's side, if it is open already. Raises ModelFileError if a file cannot be loaded.
+    ``prepared`` is PyTorch's side, if it is open already. Raises ModelFileError if a file cannot be loaded,
+    unless the model is in bfloat16: few of ONNX Runtime's kernels are.
     """
     settings = plan.settings
-    legs = [
-        OrtLeg(file, settings.providers, settings.threads, level)
-        for file in files
-        for level in settings.optimization
-    ]
+    legs = [_leg(model, file, settings, level) for file in files for level in settings.optimization]
     prepared = prepared or prepare(model, plan)
     truth, count = prepared.truth, len(settings.optimization)
     graphs = [
@@ -109,6 +111,16 @@ def open_trial(
         for at, file in enumerate(files)
     ]
     return Trial.of(plan, truth, legs, graphs)
+
+
+def _leg(model: WrappedModel, file: Path, settings: Settings, level: Optimization) -> OrtLeg | RefusedLeg:
+    try:
+        return OrtLeg(file, settings.providers, settings.threads, level)
+    except ModelFileError as error:
+        if runs_here(model.module) or "NOT_IMPLEMENTED" not in str(error):
+            raise
+        reason = str(error).removeprefix(f"{file} ").replace(str(file), file.name)
+        return RefusedLeg(ort_name(settings.providers, level), ports_of(model), reason)
 
 
 def verdicts_of(

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import io
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -19,12 +20,20 @@ from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import no_exit, told
 from onnxproof.wrappers.arguments import fit_arguments
 from onnxproof.wrappers.family import Outputs
+from onnxproof.wrappers.weights import HALVES, held_in, tensor_of
 
 SINGLE_OUTPUT = "output"
 """The name of a module's only output. Of several without names, each is called this and its position:
 ``output_0``, ``output_1``."""
 
 PROBE_SEED = 0
+
+NO_KERNEL = re.compile(
+    r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
+    r"|Unsupported dtype (Half|BFloat16)"
+)
+OTHER_DTYPE = re.compile(r"dtype|scalar type|should be the same")
+"""What PyTorch says of operations that are not done in half precision, and of operands of two dtypes."""
 
 SHOWN = 8
 """How many values that are no tensors a note names."""
@@ -203,7 +212,10 @@ def describe_outputs(
         # The module's own code runs here, and may raise any type.
         reason = told(error)
         listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
-        raise JobError(f"the module does not run on the declared inputs ({listed}): it {reason}") from error
+        advice = _advice(str(error), held_in(flattened.module))
+        raise JobError(
+            f"the module does not run on the declared inputs ({listed}): it {reason}{advice}"
+        ) from error
     if not first.tensors:
         returned = " and ".join(sorted({kind for _, kind in first.others}))
         raise JobError(
@@ -218,6 +230,18 @@ def describe_outputs(
     forms = [[_form(name, one) for name, (_, one) in zip(names, run.tensors, strict=True)] for run in found]
     specs = (_output_spec(name, [form[at] for form in forms], free) for at, name in enumerate(names))
     return tuple(specs), first.note
+
+
+def _advice(said: str, held: str) -> str:
+    """What to do about an error of PyTorch's that comes from half precision. Returns "" for any other."""
+    if NO_KERNEL.search(said):
+        return '; PyTorch has no kernel in half precision for it on the CPU: set export.dtype = "float32"'
+    if held in HALVES and OTHER_DTYPE.search(said):
+        return (
+            f"; the module's weights are {held}: declare its float inputs as {held}, or cast them in the "
+            "module"
+        )
+    return ""
 
 
 def _require_the_same(smallest: Sequence[Place], larger: Sequence[Place]) -> None:
@@ -248,7 +272,7 @@ def _form(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...]]:
 
 def _probe(inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[Tensor]:
     random = np.random.default_rng(PROBE_SEED)
-    return [torch.from_numpy(draw(spec, sizes, random)) for spec in inputs]
+    return [tensor_of(draw(spec, sizes, random), spec.dtype) for spec in inputs]
 
 
 def _output_spec(name: str, forms: Sequence[tuple[str, tuple[int, ...]]], free: Sequence[Dim]) -> TensorSpec:

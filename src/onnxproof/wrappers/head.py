@@ -113,7 +113,7 @@ def require_names(output: TensorSpec, axis: int, classes: Sequence[ClassInfo]) -
 
 def plain_field(spec: TensorSpec) -> Field:
     """The field of an output of unknown meaning. Floats are continuous, all other dtypes are labels."""
-    if spec.dtype.startswith("float"):
+    if "float" in spec.dtype:
         return Field(spec.name, spec.name, "")
     return Field(spec.name, spec.name, "", kind="label")
 

@@ -1,12 +1,15 @@
 """Loads a checkpoint's tensors into a network, refuses those that do not fit, and notes unusual values."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from onnxproof.errors import CheckpointError
+from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -14,6 +17,8 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 """The dtypes that may be converted into one another if no value changes."""
+
+HALVES = ("float16", "bfloat16")
 
 CODES = (
     "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "
@@ -25,7 +30,7 @@ SHOWN = 3
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice: str) -> nn.Module:
-    """Load the checkpoint's tensors into the network and return it in float32.
+    """Load the checkpoint's tensors into the network and return it in float32. ``in_dtype`` makes it another.
 
     The error message names the network ``called``, and ends with ``advice`` if a name or a shape does not
     fit. Raises CheckpointError if the tensors' names are not the network's, or if a shape or a dtype does not
@@ -57,6 +62,35 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
         raise _does_not_fit(checkpoint, called, [what for what, _ in refused], refused[0][1])
     network.load_state_dict(dict(state))
     return network.float()
+
+
+def in_dtype(module: nn.Module, dtype: str) -> nn.Module:
+    """The module, or a copy with its floats in another dtype. "auto" leaves them as they are."""
+    if dtype == "auto" or all(one.dtype == getattr(torch, dtype) for one in _floats(module)):
+        return module
+    return copied(module).to(getattr(torch, dtype))
+
+
+def held_in(module: nn.Module) -> str:
+    """The dtype of half precision in which a module holds a tensor, or "float32" if it holds none in one."""
+    held = {_name(one.dtype) for one in _floats(module)}
+    return next((half for half in HALVES if half in held), "float32")
+
+
+def runs_here(module: nn.Module) -> bool:
+    """Whether ONNX Runtime may be expected to run the module's file on the CPU: it has next to no kernels in
+    bfloat16."""
+    return held_in(module) != "bfloat16"
+
+
+def _floats(module: nn.Module) -> Iterator[Tensor]:
+    return (one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point())
+
+
+def tensor_of(array: NDArray[Any], dtype: str) -> Tensor:
+    """An array as a tensor of that dtype. NumPy has no bfloat16: its numbers are held in float32."""
+    tensor = torch.from_numpy(array)
+    return tensor.to(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
 def _does_not_fit(checkpoint: Checkpoint, called: str, wrong: list[str], advice: str) -> CheckpointError:
@@ -101,32 +135,36 @@ def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:
     return bool(((there == tensor) | (there.isnan() & tensor.isnan())).all())
 
 
-def notes_on(state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Notes on weights that load: tensors that are rounded, not finite, or zero throughout."""
+def notes_on(state: Mapping[str, Tensor], held: str = "float32") -> tuple[str, ...]:
+    """Notes on weights that load: tensors that are rounded, not finite, or zero throughout.
+
+    ``held`` is the dtype that the model holds them in.
+    """
     floats = {name: tensor for name, tensor in state.items() if tensor.dtype in FLOATS}
-    return tuple(note for look in (_rounded, _not_finite, _zero) for note in look(floats))
+    return tuple(note for look in (_rounded, _not_finite, _zero) for note in look(floats, held))
 
 
-def _rounded(floats: Mapping[str, Tensor]) -> Iterator[str]:
-    double = [
-        name
-        for name, tensor in floats.items()
-        if tensor.dtype == torch.float64 and not _survives(tensor, torch.float32)
-    ]
-    if double:
-        yield f"{_tensors(double)} in the checkpoint as float64 and rounded to float32"
+def _rounded(floats: Mapping[str, Tensor], held: str) -> Iterator[str]:
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        own = {name: tensor for name, tensor in floats.items() if tensor.dtype == dtype}
+        if not own or _name(dtype) == held:
+            continue
+        lost = [name for name, tensor in own.items() if not _survives(tensor, getattr(torch, held))]
+        if lost:
+            yield f"{_tensors(lost)} in the checkpoint as {_name(dtype)} and rounded to {held}"
     half = [name for name, tensor in floats.items() if tensor.element_size() < 4]
-    if half:
+    if half and held not in HALVES:
         yield f"{_tensors(half)} in the checkpoint in half precision; float32 holds the same numbers"
 
 
-def _not_finite(floats: Mapping[str, Tensor]) -> Iterator[str]:
-    found = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]
+def _not_finite(floats: Mapping[str, Tensor], held: str) -> Iterator[str]:
+    dtype = getattr(torch, held)
+    found = [name for name, tensor in floats.items() if not bool(tensor.to(dtype).isfinite().all())]
     if found:
-        yield f"{_tensors(found)} not finite in float32 (NaN or infinity)"
+        yield f"{_tensors(found)} not finite in {held} (NaN or infinity)"
 
 
-def _zero(floats: Mapping[str, Tensor]) -> Iterator[str]:
+def _zero(floats: Mapping[str, Tensor], held: str) -> Iterator[str]:  # noqa: ARG001
     """Note weights that are zero throughout.
 
     Only tensors of two axes or more are looked at, because biases and means are often zero. If the checkpoint

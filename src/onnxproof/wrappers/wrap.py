@@ -16,7 +16,7 @@ from onnxproof.wrappers.folder import name_classes, read_classes
 from onnxproof.wrappers.head import Bare, attach_head
 from onnxproof.wrappers.heads import get_head, head_names
 from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_port
-from onnxproof.wrappers.weights import notes_on
+from onnxproof.wrappers.weights import held_in, in_dtype, notes_on
 
 DEFAULT_TASK = "raw"
 """The task of a module if the job names none."""
@@ -89,14 +89,14 @@ def wrap_module(
         contract,
         family,
         notes=(
-            *notes_on(module.state_dict()),
+            *notes_on(module.state_dict(), held_in(module)),
             *(() if skipped is None else (skipped,)),
         ),
     )
 
 
 def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:
-    """Wrap a module as the job's tables describe.
+    """Wrap a module as the job's tables describe, in the dtype of ``export.dtype``.
 
     The classes are the job's. If it names none, they are read from the files beside the checkpoint. Raises
     JobError as ``wrap_module`` does, and if a picture does not fit the input that ``predict.input`` names.
@@ -107,7 +107,7 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
     elif checkpoint is not None:
         classes = read_classes(checkpoint.folder)
     return wrap_module(
-        module,
+        in_dtype(module, job.export.dtype),
         tuple(job.inputs.values()),
         tuple(job.dims.values()),
         name=job.name,

@@ -337,7 +337,9 @@ def test_half_precision_counts_as_rounding_only_in_a_model_that_is_in_it() -> No
     weight, tenth = rounded["conv.weight"] * channels(gain16), np.array(0.1, np.float16)
     assert [entry.name for entry in prove(w=weight, tenth=tenth).unproven] == ["w", "tenth"]
     tensors = {name: array.astype(np.float32) for name, array in rounded.items()}
-    proven = prove(Known(Weights(tensors, {"bn": EPSILON}, True)), w=weight, tenth=tenth)
+    proven = prove(
+        Known(Weights(tensors, {"bn": EPSILON}, dict.fromkeys(tensors, "float16"))), w=weight, tenth=tenth
+    )
     assert not proven.unproven
     assert proven.origins["w"].text == "conv.weight times bn's gain"
     assert made(proven.exact["tenth"]) == 0.1

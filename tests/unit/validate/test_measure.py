@@ -242,3 +242,17 @@ def test_fields_take_their_channels_and_no_others() -> None:
     errors = {name: pool.result().max_candidate for name, pool in pools.errors.items()}
     assert errors == {"box": 2, "score": 0, "other": 9}
     assert {name: pool.result().largest_margin for name, pool in pools.labels.items()} == {"label": 0.125}
+
+
+def test_a_reference_in_half_has_the_floor_of_half() -> None:
+    pool = ErrorPool("y", "")
+    oracle = np.array([1.0, 0.5])
+    pool.add("a", oracle, oracle.astype(np.float16), (oracle + 2.0**-11).astype(np.float16))
+    measured = pool.result()
+    assert measured.epsilon == 2.0**-10
+    assert measured.floor_max == 2.0**-10
+    other = ErrorPool("y", "")
+    other.add("b", oracle, oracle.astype(np.float32), oracle.astype(np.float32))
+    assert other.result().floor_max == 2.0**-23
+    other.merge(pool)
+    assert other.result().epsilon == 2.0**-10

@@ -47,10 +47,15 @@ class StatedGraph:
             value.type.tensor_type.ClearField("shape")
         self._proto, self._folder = proto, file.parent
         self._proven = prove_constants(OnnxGraph(proto), known, file)
+        proven = self._proven
         self.exact = ExactGraph(
-            proto, constants=self._proven.exact, attributes=self._proven.attributes, folder=self._folder
+            proto,
+            constants=proven.exact,
+            attributes=proven.attributes,
+            folder=self._folder,
+            own=proven.own,
         )
-        self._moved = Moved(proto, self._folder, self.exact, self._proven)
+        self._moved = Moved(proto, self._folder, self.exact, proven)
         self._unproven = {entry.name: entry for entry in self._proven.unproven}
 
     def search(

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxproof.validate.closer import DOUBLE_UNIT, HALF_UNIT, moved, moved_constant
+from onnxproof.validate.closer import DOUBLE_UNIT, moved, moved_constant
 from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.constants import Proven, Unproven
 from onnxproof.validate.exact.graph import ExactGraph
@@ -47,7 +47,7 @@ class Moved:
     def __init__(self, proto: onnx.ModelProto, folder: Path, graph: ExactGraph, proven: Proven) -> None:
         """``folder`` has the external data of ``proto``, and ``graph`` is the same in float64."""
         self._proto, self._folder, self._graph, self._proven = proto, folder, graph, proven
-        self._rounded = {entry.name for entry in proven.unproven if not is_foreign(entry)}
+        self._rounded = {entry.name: entry.rounding for entry in proven.unproven if not is_foreign(entry)}
         self.runs = RUNS if self._rounded else 1
 
     def run(self, number: int, inputs: Mapping[str, Array], watch: Watch) -> None:
@@ -61,11 +61,16 @@ class Moved:
         for name, value in self._graph.constants.items():
             if isinstance(value, np.ndarray | Later) and value.dtype == np.float64:
                 if name in self._rounded:
-                    changed[name] = moved_constant(name, value, HALF_UNIT, number)
+                    changed[name] = moved_constant(name, value, self._rounded[name], number)
                 elif math.prod(value.shape) >= FEW:
                     changed[name] = moved_constant(name, value, UNITS * DOUBLE_UNIT, number)
+        proven = self._proven
         graph = ExactGraph(
-            self._proto, constants=changed, attributes=self._proven.attributes, folder=self._folder
+            self._proto,
+            constants=changed,
+            attributes=proven.attributes,
+            folder=self._folder,
+            own=proven.own,
         )
         near = {name: moved(array, UNITS * DOUBLE_UNIT, random) for name, array in inputs.items()}
         graph.run(near, watch=watch)

@@ -42,6 +42,9 @@ DRIFT = 2.0
 TINY = 2.0**-126
 """The smallest normal float32: below it numbers may be flushed to zero."""
 
+SMALLEST_HALF = 2.0**-24
+"""The smallest float16 above 0. Numbers below 2**-14 are rounded to its multiples."""
+
 UNITS = {"float64": 2.0**-52, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """The unit roundoff by the dtype of an output. float64's is doubled, because the exact values are float64,
 too."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxproof.validate.bounds.model import TINY
+from onnxproof.validate.bounds.model import SMALLEST_HALF, TINY, UNITS
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph
@@ -104,7 +104,7 @@ def allowances(asked: Asked) -> tuple[Array | None, ...]:
 def _allowance(value: Value, extra: Allowed, unit: float) -> Array | None:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return None
-    rounding: Array = unit * np.abs(value) + TINY
+    rounding: Array = unit * np.abs(value) + (SMALLEST_HALF if unit == UNITS["float16"] else TINY)
     return rounding if extra is None else np.asarray(rounding + extra)
 
 

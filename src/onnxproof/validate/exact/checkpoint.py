@@ -4,13 +4,16 @@ No framework is imported: the tensors come as NumPy arrays.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+HALVES = frozenset(("float16", "bfloat16"))
+"""The float types of half precision."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,29 +61,35 @@ class Norm:
 class Weights:
     """A model's floating-point tensors by name, and the epsilon of each norm with running statistics.
 
-    ``half`` says whether the model holds tensors in half precision.
+    Tensors in half precision are held in float32; ``half_of`` names the dtype of each.
     """
 
     tensors: Mapping[str, Array]
     epsilons: Mapping[str, float]
-    half: bool = False
+    half_of: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def halves(self) -> frozenset[str]:
+        """The dtypes of half precision in which the model holds tensors."""
+        return frozenset(self.half_of.values())
 
     @classmethod
     def of(cls, module: Any) -> Self:
         """The parameters and buffers that a PyTorch module saves. They share its memory if possible."""
         tensors = {}
-        half = False
+        halves: dict[str, str] = {}
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
                 plain = tensor.detach().cpu()
-                half |= plain.element_size() < 4
+                if plain.dtype.itemsize == 2:
+                    halves[name] = str(plain.dtype).removeprefix("torch.")
                 tensors[name] = (plain.float() if plain.element_size() < 4 else plain).numpy()
         epsilons = {
             name: float(layer.eps)
             for name, layer in module.named_modules()
             if getattr(layer, "running_var", None) is not None and hasattr(layer, "eps")
         }
-        return cls(tensors, epsilons, half)
+        return cls(tensors, epsilons, halves)
 
     def norms(self) -> Iterator[Norm]:
         """The batch norms, of any class with the tensors of PyTorch's and an eps."""

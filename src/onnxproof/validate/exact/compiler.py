@@ -1,12 +1,20 @@
 """From an ONNX graph to steps: each node with its implementation, its attributes and its bodies."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+)
 
 from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.block import Block, Lack, Step
@@ -27,6 +35,7 @@ from onnxproof.validate.exact.sizes import with_sizes_in_single
 
 Kinds = Mapping[str, int]
 Bindings = Mapping[str, AttributeProto]
+CASTS = (("", "Cast"), ("", "CastLike"))
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -46,7 +55,7 @@ class Compiler:
     ``constants`` replaces initializers and outputs of Constant nodes by name; ``replaced`` collects the names
     that were found. ``numbers`` replaces float attributes, by the name of their node's first output and their
     own. ``folder`` has the external data; it is None if the model holds all of its numbers. If the constants
-    are ``many``, large ones are made where they are read.
+    are ``many``, large ones are made where they are read. Casts to a type in ``own`` do not round.
     """
 
     opsets: Mapping[str, int]
@@ -55,6 +64,7 @@ class Compiler:
     numbers: Mapping[tuple[str, str], float]
     folder: Path | None
     many: bool
+    own: frozenset[int] = frozenset()
     replaced: set[str] = field(default_factory=set)
 
     @classmethod
@@ -64,11 +74,13 @@ class Compiler:
         constants: Mapping[str, Constant],
         numbers: Mapping[tuple[str, str], float],
         folder: Path | None = None,
+        own: Collection[str] = (),
     ) -> "Compiler":
         """The compiler of a model's graph."""
         functions = {(standard(one.domain), one.name, one.overload): one for one in model.functions}
         opsets = _opsets(model.opset_import)
-        return cls(opsets, functions, constants, numbers, folder, holds_many(model.graph))
+        kinds = frozenset(kind for kind in NARROW if TensorProto.DataType.Name(kind).lower() in own)
+        return cls(opsets, functions, constants, numbers, folder, holds_many(model.graph), kinds)
 
     def graph(self, graph: GraphProto, outer: Kinds = NOTHING, bindings: Bindings = NOTHING) -> Block:
         """A graph or a body.
@@ -169,6 +181,8 @@ class Compiler:
             return self._called(called, node)
         if (domain, name) == ("", "CastLike") and kinds.get(node.input[1]) in NARROW:
             attributes = {**attributes, "to": kinds[node.input[1]]}
+        if (domain, name) in CASTS and attributes.get("to") in self.own:
+            attributes = {**attributes, "to": TensorProto.DOUBLE}
         entry = find(domain, name, opset)
         if entry is None:
             return self._rare(node, attributes)

@@ -14,11 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored, is_constant
+from onnxproof.validate.exact.checkpoint import HALVES
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool, is_raw
 from onnxproof.validate.exact.later import Constant, are_many
@@ -39,7 +41,8 @@ SCALARS = 4
 GRID = 64.0
 """Numbers that are all multiples of 1 / GRID are exact in the file: sizes, strides, centres of cells."""
 
-SINGLE = unit(np.dtype(np.float32))
+SINGLE_DTYPE = np.dtype(np.float32)
+SINGLE = unit(SINGLE_DTYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Unproven:
 
     ``rounded`` says that it is the latter: its name means several constants. ``near`` is what it is like,
     however far; several entries tell of the parts of a recurrence's weights. ``reordered`` is the tensor of
-    which it holds the numbers in another order, or "".
+    which it holds the numbers in another order, or "". ``rounding`` is how far rounding may have moved it, as
+    a share of itself.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Unproven:
     near: tuple[Near, ...] = ()
     reordered: str = ""
     rounded: bool = False
+    rounding: float = SINGLE
 
     @property
     def changed(self) -> bool:
@@ -92,13 +97,15 @@ class Proven:
     ``exact`` has the float64 numbers of each constant that the file holds rounded, in its shape; large ones
     are made where they are read. The file's own numbers are exact for the other constants in ``origins``.
     ``attributes`` has the exact value of float attributes, such as an epsilon, by the name of their node's
-    first output and their own.
+    first output and their own. ``own`` are the halves in which the model itself is held, as ``ExactGraph``
+    takes them.
     """
 
     exact: Mapping[str, Constant]
     origins: Mapping[str, Origin]
     unproven: tuple[Unproven, ...]
     attributes: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     @property
     def farthest(self) -> float:
@@ -123,17 +130,22 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             if stored.dtype not in FLOATS:
                 continue
             values = _readable(stored.array(file))
-            match = prover.match(stored.name, values)
+            dtype = np.dtype(stored.dtype.numpy())
+            match = prover.match(stored.name, values, dtype)
             rounded = match is not None and match.exact is not None and match.roundings > 0
             if match is None or (rounded and stored.name not in may):
-                unproven[stored.name] = replace(_unproven(stored, values, known), rounded=match is not None)
+                told = _unproven(stored, values, known)
+                unproven[stored.name] = replace(
+                    told, rounded=match is not None, rounding=prover.rounding(dtype)
+                )
                 continue
             kept = match.kept(many=many)
             if rounded and kept is not None:
                 exact[stored.name] = kept
             origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
     origins = {name: origin for name, origin in origins.items() if name not in unproven}
-    return Proven(exact, origins, tuple(unproven.values()), _attributes(graph, prover))
+    attributes = _attributes(graph, prover)
+    return Proven(exact, origins, tuple(unproven.values()), attributes, known.weights.halves)
 
 
 def replaceable(graph: OnnxGraph) -> frozenset[str]:
@@ -175,6 +187,7 @@ class _Prover:
 
     def __init__(self, known: Known) -> None:
         self._known = known
+        self._dtype = SINGLE_DTYPE
         self._ways: tuple[Callable[[str, Array], Match | None], ...] = (
             self._stored,
             self._simple,
@@ -185,8 +198,12 @@ class _Prover:
             self._computed,
         )
 
-    def match(self, name: str, values: Array) -> Match | None:
-        """The first way in which the constant is known, the strictest first; None if there is none."""
+    def match(self, name: str, values: Array, dtype: np.dtype[Any]) -> Match | None:
+        """The first way in which the constant is known, the strictest first; None if there is none.
+
+        ``dtype`` is the constant's own: ``values`` hold bfloat16 in float32.
+        """
+        self._dtype = dtype
         if not values.size:
             return Match("no numbers")
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
@@ -194,7 +211,7 @@ class _Prover:
     def scalar(self, value: float) -> Scalar | None:
         """The number that a float32 attribute was rounded from, or computed from in float32, as the factor of
         a fused product is."""
-        return written(value, np.dtype(np.float32)) or computed(value, SCALAR_ROUNDINGS * SINGLE)
+        return written(value, SINGLE_DTYPE) or computed(value, SCALAR_ROUNDINGS * SINGLE)
 
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name.
@@ -210,11 +227,10 @@ class _Prover:
             return match
         return self._recorded(name, values) or self._table(values) or match
 
-    def _rounding(self, values: Array) -> float:
+    def rounding(self, dtype: np.dtype[Any]) -> float:
         """How far one rounding moves a number that was computed for a constant. Half precision counts only if
         the model itself is in it; a file that was converted to it holds other numbers than the model."""
-        half = values.dtype == np.float16 and self._known.weights.half
-        return unit(values.dtype) if half else SINGLE
+        return unit(dtype) if dtype.name in self._known.weights.halves else SINGLE
 
     def _simple(self, name: str, values: Array) -> Match | None:
         """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""
@@ -222,7 +238,7 @@ class _Prover:
             few = values.size if values.size <= DISTINCT else 0
         else:
             distinct = _distinct(values)
-            if distinct is None or not short(distinct):
+            if distinct is None or not short(distinct, self._dtype):
                 return None
             few = distinct.size
         if self._changed(name, values, few):
@@ -237,7 +253,7 @@ class _Prover:
 
     def _folded(self, name: str, values: Array) -> Match | None:
         known = self._known
-        rounding = self._rounding(values)
+        rounding = self.rounding(self._dtype)
         if values.size == 1:
             return None
         return vector_of(values, known, rounding) or folded(name, values, known, known.stored, rounding)
@@ -258,34 +274,34 @@ class _Prover:
         distinct = _distinct(values)
         if distinct is None or self._changed(name, values, distinct.size):
             return None
-        if values.dtype == np.float16 and not self._known.weights.half:
+        if self._dtype.name in HALVES and self._dtype.name not in self._known.weights.halves:
             return None
         if values.dtype == np.float64:
             return Match("numbers in double")
-        found = [self._scalar(float(value), values.dtype) for value in distinct]
+        found = [self._scalar(float(value)) for value in distinct]
         scalars = [scalar for scalar in found if scalar is not None]
         if len(scalars) < len(found):
             return None
         exact = np.array([scalar.value for scalar in scalars])[np.searchsorted(distinct, values)]
         text = ", ".join(scalar.text for scalar in scalars[:3])
-        return Match(text, frozenset(), exact, roundings_of(values, exact, unit(values.dtype), np.inf))
+        return Match(text, frozenset(), exact, roundings_of(values, exact, unit(self._dtype), np.inf))
 
-    def _scalar(self, value: float, dtype: np.dtype[np.generic]) -> Scalar | None:
+    def _scalar(self, value: float) -> Scalar | None:
         return (
-            traced(value, dtype, self._known.recorded.scalars)
-            or written(value, dtype)
-            or computed(value, SCALAR_ROUNDINGS * SINGLE)
+            traced(value, self._dtype, self._known.recorded.scalars)
+            or written(value, self._dtype)
+            or computed(value, SCALAR_ROUNDINGS * self.rounding(self._dtype))
         )
 
     def _table(self, values: Array) -> Match | None:
         """A whole tensor that the run computed, within roundings."""
-        return table_of(values, self._known.tables.by_size.get(values.size, ()), self._rounding(values))
+        return table_of(values, self._known.tables.by_size.get(values.size, ()), self.rounding(self._dtype))
 
     def _computed(self, name: str, values: Array) -> Match | None:
         """What the run computed, within roundings; its slices; what is scaled by it."""
         known = self._known
         tables: Pool = known.tables
-        rounding = self._rounding(values)
+        rounding = self.rounding(self._dtype)
         return (
             self._table(values)
             or (vector_of(values, known, rounding) if values.size > 1 else None)

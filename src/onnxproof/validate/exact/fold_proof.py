@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from onnxproof.validate.exact.checkpoint import Array, Norm, Weights
 from onnxproof.validate.exact.layouts import same
@@ -15,6 +16,8 @@ DOUBLE_ROUNDINGS = 8
 """Roundings to float64 by which two computations of one fold may differ. They move the rounding to float32
 only if a number lies next to the middle of two floats."""
 
+
+HALF_KINDS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 SHOWN = 3
 """How many faults a reason spells out."""
@@ -61,10 +64,10 @@ def prove_fold(module: Any, folded: Any) -> FoldProof:
         if leaf == "bias" and layer in folds:
             norm = gone[folds[layer]]
             exact, terms = norm.bias(0.0 if own is None else own), norm.terms(0.0 if own is None else own)
-            if not _rounded_once(values, exact, terms):
+            if not _rounded_once(values, exact, terms, after.half_of.get(name)):
                 faults.append(f"{name} is not {norm.name} folded in in float64 and rounded once")
             continue
-        made_with = next(_norms_of(values, own, gone, {*folds.values()}), None)
+        made_with = next(_norms_of(values, own, gone, {*folds.values()}, after.half_of.get(name)), None)
         if made_with is None:
             faults.append(f"{name} is neither the module's nor a fold of it in float64, rounded once")
         else:
@@ -76,7 +79,7 @@ def prove_fold(module: Any, folded: Any) -> FoldProof:
 
 
 def _norms_of(
-    values: Array, own: Array | None, gone: dict[str, Norm], taken: Collection[str]
+    values: Array, own: Array | None, gone: dict[str, Norm], taken: Collection[str], half: str | None
 ) -> Iterator[Norm]:
     """The norms that a weight may have been folded with. Each norm is folded once, so those that are taken
     come last: norms of an untrained network are all alike."""
@@ -85,14 +88,20 @@ def _norms_of(
     for norm in sorted(gone.values(), key=lambda norm: norm.name in taken):
         if norm.gain.size == len(values):
             exact = own * norm.gain.reshape(-1, *[1] * (values.ndim - 1))
-            if _rounded_once(values, exact, np.abs(exact)):
+            if _rounded_once(values, exact, np.abs(exact), half):
                 yield norm
 
 
-def _rounded_once(values: Array, exact: Array, terms: Array) -> bool:
-    """Whether each number is the float nearest to the exact one, give or take what float64 rounds."""
+def _rounded_once(values: Array, exact: Array, terms: Array, half: str | None) -> bool:
+    """Whether each number is the float nearest to the exact one, give or take what float64 rounds.
+
+    ``half`` names the dtype of numbers in half precision. PyTorch rounds float64 to float32 before these.
+    """
     if values.shape != exact.shape:
         return False
+    kind = values.dtype if half is None else helper.tensor_dtype_to_np_dtype(HALF_KINDS[half])
     slack = DOUBLE_ROUNDINGS * unit(np.dtype(np.float64)) * terms
-    low, high = ((exact + side * slack).astype(values.dtype) for side in (-1, 1))
+    if half is not None:
+        slack += unit(np.dtype(np.float32)) * np.abs(exact)
+    low, high = ((exact + side * slack).astype(kind).astype(values.dtype) for side in (-1, 1))
     return bool(np.all((low <= values) & (values <= high)))

@@ -1,6 +1,6 @@
 """An ONNX graph, evaluated in float64."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -46,9 +46,10 @@ class ExactGraph:
     ``model`` is a file, or a graph, which is not changed, with its external data in ``folder``. ``constants``
     replaces initializers and outputs of Constant nodes by name: an array of the same shape, or one that is
     made where it is read, float64 if the constant is a float. ``attributes`` replaces float attributes, such
-    as an epsilon, by the name of their node's first output and their own. ``inputs`` and ``outputs`` are what
-    the graph declares. Raises ModelFileError if the file is no ONNX file or lacks external data, ValueError
-    if ``constants`` does not fit the graph.
+    as an epsilon, by the name of their node's first output and their own. ``own`` names the halves in which
+    the model is held ("float16", "bfloat16"): a cast to one of them does not round. ``inputs`` and
+    ``outputs`` are what the graph declares. Raises ModelFileError if the file is no ONNX file or lacks
+    external data, ValueError if ``constants`` does not fit the graph.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class ExactGraph:
         constants: Mapping[str, Constant] = MappingProxyType({}),
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
         folder: Path | None = None,
+        own: Collection[str] = (),
     ) -> None:
+        self.own = frozenset(own)
         proto = model if isinstance(model, ModelProto) else read_proto(Path(model), weights=False)
         place = folder if isinstance(model, ModelProto) else Path(model).parent
-        compiler = Compiler.of(proto, constants, attributes, place)
+        compiler = Compiler.of(proto, constants, attributes, place, own)
         self._block = compiler.graph(proto.graph)
         unknown = sorted(set(constants) - compiler.replaced)
         if unknown:

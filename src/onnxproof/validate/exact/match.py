@@ -70,7 +70,7 @@ class Match:
 
 def unit(dtype: np.dtype[Any]) -> float:
     """The largest relative error of one rounding to a float type: half a unit in the last place."""
-    bits = {2: 10, 4: 23, 8: 52}[dtype.itemsize]
+    bits = 7 if dtype.name == "bfloat16" else {2: 10, 4: 23, 8: 52}[dtype.itemsize]
     return 2.0 ** -(bits + 1)
 
 

@@ -56,8 +56,22 @@ SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 """Alpha and scale of SELU (Klambauer et al. 2017, arXiv:1706.02515), to the digits that PyTorch writes."""
 
 
+GELU = 0.044715
+"""The factor in GELU's approximation by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+
+HALF_BITS = 11
+"""Significant bits of float16; bfloat16 has 8."""
+
+HALF_DIGITS = 2
+"""Significant digits of a decimal that is read in float16. In bfloat16 it is one digit: it has 128 numbers
+between 1 and 2."""
+
 LARGEST = (65504.0, float(np.finfo(np.float32).max), 3.3895313892515355e38)
 """The largest floats of 16 and 32 bits, and of bfloat16: masks hold them, and mean just that float."""
+
+
+SLACK = 2.0**-22
+"""Two units in the last place of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +82,36 @@ class Scalar:
     text: str
 
 
-def short(values: Array) -> bool:
-    """Whether every number has at most half of the significant bits of its type, or is NaN or infinite."""
-    bits = (np.finfo(values.dtype).nmant + 1) // 2
+def short(values: Array, dtype: np.dtype[Any] | None = None) -> bool:
+    """Whether every number has at most half of the significant bits of its type, or is NaN or infinite.
+
+    ``dtype`` is given if it is not that of the array.
+    """
+    bits = significant(dtype or values.dtype) // 2
     fractions = np.frexp(values.astype(np.float64))[0] * 2.0**bits
     return bool(np.all((fractions == np.trunc(fractions)) | ~np.isfinite(fractions)))
+
+
+def significant(dtype: np.dtype[Any]) -> int:
+    """The number of significant bits of a float type."""
+    return 8 if dtype.name == "bfloat16" else int(np.finfo(dtype).nmant) + 1
 
 
 @lru_cache(maxsize=4096)
 def written(value: float, dtype: np.dtype[Any]) -> Scalar | None:
     """The simplest form that rounds to ``value`` in that dtype; None if there is none."""
-    if short(np.array(value, dtype)):
+    if short(np.array(value), dtype):
         return Scalar(value, repr(value))
-    return next((form for form in _forms(value) if dtype.type(form.value) == value), None)
+    bits = significant(dtype)
+    forms = _forms(value) if bits > HALF_BITS else _half_forms(value, bits)
+    return next((form for form in forms if float(dtype.type(form.value)) == value), None)
 
 
 def traced(value: float, dtype: np.dtype[Any], scalars: Iterable[float]) -> Scalar | None:
     """The scalar of a run that rounds to ``value``, or whose negation, reciprocal, square or root does."""
     for scalar in scalars:
         for form in _variants(scalar):
-            if dtype.type(form.value) == value:
+            if float(dtype.type(form.value)) == value:
                 return form
     return None
 
@@ -165,11 +189,37 @@ def _variants(scalar: float) -> Iterator[Scalar]:
         yield Scalar(1 / math.sqrt(scalar), f"1 / sqrt({text})")
 
 
-def _fraction(value: float, largest: int) -> Iterator[Scalar]:
-    """The simplest fraction within two units in the last place of float32, if it is simple enough."""
+def _half_forms(value: float, bits: int) -> Iterator[Scalar]:
+    """The forms that a float of few significant bits may be a rounding of.
+
+    Of larger fractions and longer decimals there are more than such floats.
+    """
+    if not math.isfinite(value) or value == 0 or abs(value) in LARGEST:
+        yield Scalar(value, repr(value))
+        return
+    slack, largest = 2.0 ** (1 - bits), 2 ** (bits // 2)
+    yield _decimal(value, HALF_DIGITS if bits == HALF_BITS else 1)
+    sign = "-" if value < 0 else ""
+    yield from _fraction(value, largest, slack)
+    for form in _fraction(value * value, largest, 2 * slack):
+        yield Scalar(math.copysign(math.sqrt(form.value), value), f"{sign}sqrt({form.text})")
+    for name, named in NAMED:
+        for factor, text in ((1.0, name), (2.0, f"2 {name}"), (0.5, f"{name} / 2")):
+            yield Scalar(math.copysign(factor * named, value), sign + text)
+            yield Scalar(math.copysign(factor / named, value), f"{sign}{factor:g} / ({name})")
+    for constant in (*SELU, math.prod(SELU), GELU):
+        yield Scalar(math.copysign(constant, value), f"{sign}{constant!r}")
+    whole = round(1 / value**2) if abs(value) > LARGEST_SIZE**-0.5 else 0
+    if whole:
+        yield Scalar(math.copysign(whole**-0.5, value), f"{sign}1 / sqrt({whole})")
+    yield from _fourth_roots(value)
+
+
+def _fraction(value: float, largest: int, slack: float = SLACK) -> Iterator[Scalar]:
+    """The simplest fraction within ``slack`` of a number, as a share of it, if it is simple enough."""
     if not 1e-6 < abs(value) < 1e6:
         return
-    bound = 2.0**-22 * abs(value)
+    bound = slack * abs(value)
     for part in _convergents(Fraction(abs(value))):
         if abs(part.numerator * part.denominator) > largest:
             return

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored, attribute_of
-from onnxproof.validate.exact.checkpoint import Array, Weights
+from onnxproof.validate.exact.checkpoint import HALVES, Array, Weights
 from onnxproof.validate.exact.constants import (
     FLOATS,
     SINGLE,
@@ -184,8 +184,9 @@ class _Tensors:
         in_norms = set(named.values())
         named |= {name: name for name in held if name not in in_norms}
         tensors = {key: _readable(held[name].array(file)) for key, name in named.items()}
-        half = any(stored.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) for stored in held.values())
-        return cls(Weights(tensors, epsilons, half), named)
+        kinds = {key: held[name].dtype.name.lower() for key, name in named.items()}
+        halves = {key: kind for key, kind in kinds.items() if kind in HALVES}
+        return cls(Weights(tensors, epsilons, halves), named)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """An ONNX file's graph in float64: what the file states, without the error of any runtime."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from os import PathLike
 from types import MappingProxyType
 
@@ -17,10 +17,10 @@ from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports
 class ExactLeg:
     """A graph evaluated in float64, on the CPU with ``threads`` threads.
 
-    ``model``, ``constants`` and ``attributes`` are those of ``ExactGraph``, and so are the errors raised.
-    Float outputs are float64, whatever the ports declare. An output that depends on an operator that is not
-    evaluated here is left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of the
-    leg's name.
+    ``model``, ``constants``, ``attributes`` and ``own`` are those of ``ExactGraph``, and so are the errors
+    raised. Float outputs are float64, whatever the ports declare. An output that depends on an operator that
+    is not evaluated here is left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of
+    the leg's name.
     """
 
     def __init__(
@@ -30,10 +30,11 @@ class ExactLeg:
         *,
         constants: Mapping[str, Constant] = MappingProxyType({}),
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
+        own: Collection[str] = (),
         label: str = "",
     ) -> None:
         self.name = f"{label}{GRAPH}"
-        self.graph = ExactGraph(model, constants=constants, attributes=attributes)
+        self.graph = ExactGraph(model, constants=constants, attributes=attributes, own=own)
         self.ports = Ports(self.graph.inputs, self.graph.outputs)
         self._threads = threads
 

@@ -34,7 +34,12 @@ class GraphOfA:
     ) -> None:
         self.leads = Leads.of(graph, fields)
         self.graph = ExactLeg(
-            file, settings.threads, constants=proven.exact, attributes=proven.attributes, label="A, "
+            file,
+            settings.threads,
+            constants=proven.exact,
+            attributes=proven.attributes,
+            own=proven.own,
+            label="A, ",
         )
         self._deployed = OrtLeg(file, settings.providers, settings.threads)
         self._still: OrtLeg | None = None

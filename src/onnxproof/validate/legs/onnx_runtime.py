@@ -23,9 +23,7 @@ class OrtLeg:
         optimization: Optimization = "all",
         label: str = "",
     ) -> None:
-        provider = providers[0].removesuffix("ExecutionProvider").lower()
-        level = "" if optimization == "all" else f"-{optimization}"
-        self.name = f"{label}ort-{provider}{level}"
+        self.name = f"{label}{ort_name(providers, optimization)}"
         settings = SessionSettings(tuple(providers), threads, optimization, in_turn=True)
         self._session = open_session(file, settings)
         self.ports = Ports(
@@ -37,3 +35,9 @@ class OrtLeg:
         names = [port.name for port in self.ports.outputs]
         returned = self._session.run(names, dict(inputs))
         return Answer(dict(zip(names, returned, strict=True)), {})
+
+
+def ort_name(providers: Sequence[str], optimization: Optimization) -> str:
+    """The name of a leg with these settings, for example "ort-cpu"."""
+    provider = providers[0].removesuffix("ExecutionProvider").lower()
+    return f"ort-{provider}{'' if optimization == 'all' else f'-{optimization}'}"

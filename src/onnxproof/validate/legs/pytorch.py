@@ -21,6 +21,7 @@ from onnxproof.validate.legs.repeats import differs_when_repeated
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import tensor_of
 
 ORACLE = "torch-float64"
 
@@ -33,7 +34,7 @@ class TorchLeg:
     """
 
     def __init__(self, model: WrappedModel, threads: int) -> None:
-        answered = [spec.dtype for spec in model.contract.outputs if spec.dtype.startswith("float")]
+        answered = [spec.dtype for spec in model.contract.outputs if "float" in spec.dtype]
         self.name = f"torch-{answered[0] if answered else 'float32'}"
         self.ports = ports_of(model)
         self._module = copied(model.module, lendable(model.module).values()).eval()
@@ -42,7 +43,10 @@ class TorchLeg:
 
     def run(self, inputs: Arrays) -> Answer:
         torch.set_num_threads(self._threads)
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
+        tensors = [
+            tensor_of(np.ascontiguousarray(array), port.dtype)
+            for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
+        ]
         recorder = ChoiceRecorder() if self._chooses else None
         with torch.inference_mode(), no_exit("the module's forward"), recorder or nullcontext():
             outputs, margins = _call(self._module, tensors, self.ports)
@@ -152,4 +156,6 @@ def _call(
 
 
 def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    """The tensors as arrays; NumPy has no bfloat16, so its numbers are held in float32."""
+    plain = {name: one.float() if one.dtype == torch.bfloat16 else one for name, one in tensors.items()}
+    return {name: one.numpy() for name, one in plain.items()}

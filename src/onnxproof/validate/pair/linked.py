@@ -73,8 +73,14 @@ def compare_by_graphs(
     oracle.require(smallest)
     _require_b(legs[1], smallest)
     truth = truth_of(oracle, ORACLE)
-    exact = twins.b.exact
-    leg = ExactLeg(b, settings.threads, constants=exact, attributes=twins.b.attributes, label="B, ")
+    leg = ExactLeg(
+        b,
+        settings.threads,
+        constants=twins.b.exact,
+        attributes=twins.b.attributes,
+        own=twins.b.own,
+        label="B, ",
+    )
     closer = RoundingAlone(
         contract, lambda seed: [*_shifted((a, b), (oracle.graph, leg), twins, settings, seed)]
     )

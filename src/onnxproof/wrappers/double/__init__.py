@@ -7,5 +7,6 @@ answer every request for float32 with float64. The module does not notice: ``x.d
 ``torch.finfo(x.dtype)`` has float32's limits, and a branch on a dtype goes the same way.
 
 float16 and bfloat16 are part of the function. A cast to one of them rounds to that dtype's values. Between
-two casts every operation is done in float64, and nothing is rounded.
+two casts every operation is done in float64, and nothing is rounded. If the module itself is held in one of
+them, that dtype is to it what float32 is to others: a cast to it does not round.
 """

@@ -55,7 +55,7 @@ class Calls(TorchFunctionMode):
                     raise
                 args, kwargs = self._state.with_copies(args), self._state.with_copies(kwargs or {})
                 result = func(*args, **kwargs)
-            if not self._state.plain:
+            if not self._state.plain or (kwargs and kwargs.get("dtype") in HALVES):
                 self._state.note(args, kwargs or {}, result)
             return result
         finally:
@@ -67,7 +67,7 @@ def _cast(state: State, tensor: Tensor, target: torch.dtype, call: Callable[[tor
     if not target.is_floating_point:
         return call(WIDER.get(target, target))
     changed = state.dtype_of(tensor) != target
-    result = call(target if changed and target in HALVES else torch.float64)
+    result = call(target if changed and state.rounds(target) else torch.float64)
     if result is tensor and changed:
         result = tensor.clone()
     if result is not tensor:
@@ -158,7 +158,7 @@ def _written(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     """``copy_`` and ``x[...] = y``: what is written into a half is cast to it."""
     into, value = args[0], args[-1]
     kept = state.dtype_of(into)
-    if kept in HALVES and isinstance(value, Tensor) and state.dtype_of(value) != kept:
+    if state.rounds(kept) and isinstance(value, Tensor) and state.dtype_of(value) != kept:
         args = (*args[:-1], value.to(kept))
     result = func(*args, **kwargs)
     lost = state.pending or state.lost_of(list(leaves(args)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.wrappers.double.calls import Calls
-from onnxproof.wrappers.double.dtypes import NARROW, wide
+from onnxproof.wrappers.double.dtypes import HALVES, NARROW, wide
 from onnxproof.wrappers.double.operations import Operations
 from onnxproof.wrappers.double.state import LEFT, State
 from onnxproof.wrappers.double.weights import Lent, Move, lendable
@@ -29,6 +29,7 @@ class Float64:
         self._lent = Lent(shared, move)
         self._state = State(self._lent)
         known = {name: tensor.dtype for name, tensor in _tensors(self.module)}
+        self._state.own = frozenset(known.values()) & frozenset(HALVES)
         self.module._apply(self._widened)  # type: ignore[no-untyped-call]
         for name, tensor in _tensors(self.module):
             if tensor not in self._lent:

@@ -42,17 +42,23 @@ class State:
 
     ``lost`` has the tensors whose numbers were rounded to float32, and for each the reason. ``pending`` is
     the reason of a rounding in a call that has not returned yet. ``left`` is whether the running module has
-    handed a tensor to NumPy. ``lent`` gives the parameters that are widened where they are read.
+    handed a tensor to NumPy. ``lent`` gives the parameters that are widened where they are read. ``own`` are
+    the halves in which the module itself is held.
     """
 
     def __init__(self, lent: Lent) -> None:
         self.lent = lent
+        self.own: frozenset[torch.dtype] = frozenset()
         self.lost: Any = WeakTensorKeyDictionary()
         self.pending: str | None = None
         self.left = False
         # The dtypes of float64 tensors that stand for other dtypes than float32.
         self._dtypes: Any = WeakTensorKeyDictionary()
         self._shadows: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def rounds(self, dtype: torch.dtype) -> bool:
+        """Whether a cast to a dtype rounds."""
+        return dtype in HALVES and dtype not in self.own
 
     def begin(self) -> None:
         """Start a run."""

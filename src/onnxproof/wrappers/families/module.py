@@ -4,6 +4,7 @@ The job's ``[inputs]`` name the module's inputs, in the order of its ``forward``
 get stable names, in tuples, lists, dicts and dataclasses nested to any depth.
 """
 
+import torch
 from torch import nn
 
 from onnxproof.errors import JobError
@@ -30,7 +31,9 @@ class _Module:
             )
         if checkpoint is not None:
             load_weights(module, checkpoint, f"what {job.model.builder} makes", "are model.kwargs right?")
-        return wrap_for_job(job, module.float(), checkpoint)
+        # In place: the job's own module, and not the user's.
+        dtype = "float32" if job.export.dtype == "auto" else job.export.dtype
+        return wrap_for_job(job, module.to(getattr(torch, dtype)), checkpoint)
 
 
 FAMILY = _Module()
