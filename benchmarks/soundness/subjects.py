@@ -10,7 +10,7 @@ from soundness import fcos, modules
 from torch import Tensor
 
 from onnxproof.export.capture import capture
-from onnxproof.export.finish import finish, stamp
+from onnxproof.export.finish import finish, stamped
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.export.write import manifest_of
@@ -64,7 +64,7 @@ class Subject:
             graph = make_graph(job, model)
             captured, proto, simplifier = graph.captured, graph.proto, graph.simplifier
         manifest = manifest_of(job, model, None, captured.exporter, simplifier)
-        return onnx.load_from_string(stamp(proto, manifest))
+        return stamped(proto, manifest)
 
 
 def _picture_module(builder: str, task: str, **tables: Any) -> dict[str, Any]:

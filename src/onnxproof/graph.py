@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from onnxproof.errors import ModelFileError
+from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.runtime.look import look_at
 
 Array = NDArray[Any]
@@ -148,11 +149,12 @@ def _sizes(tensor: ir.TensorProtocol) -> tuple[int, ...]:
 def read_proto(file: Path, *, weights: bool = True) -> onnx.ModelProto:
     """An ONNX file as a proto, without its external data if ``weights`` is false.
 
-    Raises ModelFileError if it is no ONNX file, or one that is not to be loaded.
+    Then the large tensors of a large file are external data, too, of the file itself. Raises ModelFileError
+    if it is no ONNX file, or one that is not to be loaded.
     """
     look_at(file)
     try:
-        proto = onnx.load(file, load_external_data=weights)
+        proto = onnx.load(file) if weights else read_leaving_tensors(file)
     except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFileError(f"{file} is no ONNX file, or not a whole one: {error}") from error
     if not proto.HasField("graph"):

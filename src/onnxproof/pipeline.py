@@ -1,5 +1,6 @@
 """The spine: job -> model -> graph -> bundle -> verdict."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -15,8 +16,8 @@ from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, 
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.job import Job, override
 from onnxproof.progress import Progress, silent
-from onnxproof.prove import prove, validate_for
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
+from onnxproof.prove import CAPTURED_FOLDER, prove, validate_for
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
@@ -134,6 +135,7 @@ def _export(
             write_json(folder / PARITY_FILE, verdict.to_json())
         if runs_here(model.module):
             draw_pictures(job, load_written(job, folder), folder, progress)
+        shutil.rmtree(folder / CAPTURED_FOLDER, ignore_errors=True)
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
 
@@ -308,6 +310,9 @@ def _file_to_validate(asked: Asked, onnx_file: Address | None) -> tuple[Path, li
 
 
 def _checksum_check(file: Path, manifest: Manifest) -> Check:
-    same = sha256_of(file) == manifest.model_sha256
-    reason = "" if same else f"{file} is not the file that {MANIFEST_FILE} describes"
-    return Check("checksum", "pass" if same else "fail", reason, float(not same), 0.0)
+    sums = {file: manifest.model_sha256}
+    if manifest.data_sha256 is not None:
+        sums[data_of(file)] = manifest.data_sha256
+    other = [path for path, sum_ in sums.items() if not path.is_file() or sha256_of(path) != sum_]
+    reason = f"{other[0]} is not the file that {MANIFEST_FILE} describes" if other else ""
+    return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)

@@ -33,6 +33,9 @@ NOT_SLOWER = 1.05
 """How many times as long a simplified file may take for ``simplify = "best"``: what a paired timing cannot
 tell from 1 on a busy machine."""
 
+CAPTURED_FOLDER = ".captured"
+"""The folder with the tensors of a large model as the exporters wrote them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
@@ -50,6 +53,10 @@ class _Request:
     def file(self) -> Path:
         """Where the files that are tried are written, one after the other."""
         return self.folder / MODEL_FILE
+
+    def write(self, graph: Graph) -> None:
+        """Write a graph's file in place of the one before. Raises ExportError if it is not valid ONNX."""
+        write_model(self.job, self.model, self.checkpoint, graph, self.folder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,14 +82,15 @@ def prove(
     plan: Plan | None,
     progress: Progress,
 ) -> tuple[Graph, Verdict | None]:
-    """The graph to ship, and the verdict on its file; None if ``plan`` is.
+    """The graph to ship, and the verdict on its file, which is in ``folder``; None if ``plan`` is.
 
-    Files that are tried are written to ``folder``. If no way makes a right file, it is the one with the
-    fewest failed checks. Raises ExportError or UserCodeError if no way makes a file that loads.
+    Files that are tried are written to ``folder``. What those of a large model are made from stays in
+    ``CAPTURED_FOLDER`` there. If no way makes a right file, it is the one with the fewest failed checks.
+    Raises ExportError or UserCodeError if no way makes a file that loads.
     """
     ahead = None if plan is None else Ahead(model, plan)
     request = _Request(job, model, checkpoint, folder, plan, ahead, progress)
-    ladder = ladder_for(job, model, progress)
+    ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
     best: _Tried | None = None
     while True:
         progress("capture", 0, 0)
@@ -91,6 +99,7 @@ def prove(
         except (ExportError, UserCodeError):
             if best is None:
                 raise
+            request.write(best.graph)
             return best.graph, _told(best, ladder)
         try:
             tried = _chosen(request, graph_of(model, ladder, captured))
@@ -218,7 +227,7 @@ def _noted(tried: _Tried) -> _Tried:
 
 def _tried(request: _Request, graph: Graph) -> _Tried:
     """Write a graph's file and validate it, or only load it. Raises ExportError or ModelFileError."""
-    write_model(request.job, request.model, request.checkpoint, graph, request.folder)
+    request.write(graph)
     if request.plan is None or request.ahead is None:
         if runs_here(request.model.module):
             open_session(request.file)

@@ -18,7 +18,7 @@ from torch import nn
 
 from onnxproof.errors import OnnxproofError
 from onnxproof.export.examples import capture_sizes, example_inputs
-from onnxproof.export.finish import stamp
+from onnxproof.export.finish import stamped
 from onnxproof.export.make import make_graph
 from onnxproof.export.quiet import quiet
 from onnxproof.export.torchscript import no_graph_dump
@@ -75,7 +75,7 @@ def ours(job: Job, model: WrappedModel) -> tuple[onnx.ModelProto, str]:
     """Our export, stamped with its manifest as a bundle's file is."""
     graph = make_graph(job, model)
     manifest = manifest_of(job, model, None, graph.captured.exporter, graph.simplifier)
-    return onnx.load_from_string(stamp(graph.proto, manifest)), graph.captured.exporter
+    return stamped(graph.proto, manifest), graph.captured.exporter
 
 
 def by_dynamo(_: Job, model: WrappedModel) -> tuple[onnx.ModelProto, str]:

@@ -8,6 +8,7 @@ crashes costs that rung alone.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import onnx
@@ -30,18 +31,24 @@ Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
 
 
+LARGEST_HELD = 2**27
+"""Bytes of a module's tensors up to which its graph holds them in memory. Those of a larger one are left on
+the disk: a graph is copied several times on its way into a file."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
     """An ONNX graph and the rung that made it, such as "torch.export" or "torch.export, strict".
 
     ``reasons`` say why the rungs before it did not make it. ``frozen`` are the places where a trace froze
-    what Python computed.
+    what Python computed. ``folder`` has the large tensors of a large model, and is None for any other.
     """
 
     proto: onnx.ModelProto
     exporter: str
     reasons: tuple[str, ...] = ()
     frozen: tuple[Frozen, ...] = ()
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Rung:
 
     name: str
     exporter: Exporter
-    make: Callable[[WrappedModel, nn.Module, int, bool], Made]
+    make: Callable[[WrappedModel, nn.Module, int, bool, Path | None], Made]
     retries: bool = False
 
 
@@ -59,7 +66,8 @@ class Ladder:
     """The ways to capture ``module`` (the model's own, or a folded copy), from the first to the last.
 
     ``optimize`` runs the optimizer of torch's own exporter. It takes a third of the export's time, which is
-    wasted if a simplifier runs afterwards. ``limit_s`` is how many seconds a rung may take.
+    wasted if a simplifier runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is
+    where the rungs leave the tensors of a large model; without it they are held in memory.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class Ladder:
         *,
         optimize: bool,
         limit_s: float,
+        folder: Path | None = None,
     ) -> None:
         self.module = module
         self._model, self._opset = model, opset
@@ -78,6 +87,7 @@ class Ladder:
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
         self._rungs = iter(self._chosen(exporter))
+        self._folder = folder if size_of(module) > LARGEST_HELD else None
 
     def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
         """The rungs that can be tried. Raises ExportError if the job asks for one that cannot."""
@@ -103,8 +113,11 @@ class Ladder:
         for rung in self._rungs:
             if rung.retries and not any(isinstance(error, UntracedError) for error in self._errors):
                 continue
+            place = None if self._folder is None else self._folder / str(len(self._errors))
+            if place is not None:
+                place.mkdir(parents=True)
             try:
-                proto, frozen = run_apart(partial(self._capture, rung), self._limit_s, steps)
+                proto, frozen = run_apart(partial(self._capture, rung, place), self._limit_s, steps)
             except ChildError as error:
                 advice = "; give it longer with export.capture_timeout" if error.late else ""
                 self._errors.append(
@@ -115,7 +128,7 @@ class Ladder:
             except (ExportError, UserCodeError) as error:
                 self._errors.append(error)
             else:
-                return Captured(proto, rung.name, self.reasons, frozen)
+                return Captured(proto, rung.name, self.reasons, frozen, place)
         raise all_failed(self._errors, self._diagnosis())
 
     def _diagnosis(self) -> str | None:
@@ -136,9 +149,9 @@ class Ladder:
         """Why each rung so far was skipped, failed, or made what was refused."""
         return (*self._skipped, *map(str, self._errors))
 
-    def _capture(self, rung: Rung) -> Made:
+    def _capture(self, rung: Rung, place: Path | None) -> Made:
         torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
-        proto, frozen = rung.make(self._model, self.module, self._opset, self._optimize)
+        proto, frozen = rung.make(self._model, self.module, self._opset, self._optimize, place)
         written = opset_of(proto)
         if written != self._opset:
             raise ExportError(
@@ -160,13 +173,26 @@ def capture(
     return Ladder(model, module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
-def _followed(strict: bool, model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:
-    return with_torch_export(model, module, opset, optimize=optimize, strict=strict), ()
+def size_of(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _traced(model: WrappedModel, module: nn.Module, opset: int, optimize: bool) -> Made:  # noqa: ARG001
+def _followed(
+    strict: bool, model: WrappedModel, module: nn.Module, opset: int, optimize: bool, folder: Path | None
+) -> Made:
+    return with_torch_export(model, module, opset, optimize=optimize, strict=strict, folder=folder), ()
+
+
+def _traced(
+    model: WrappedModel,
+    module: nn.Module,
+    opset: int,
+    optimize: bool,  # noqa: ARG001
+    folder: Path | None,
+) -> Made:
     before = apart(module)
-    proto, warned = with_torchscript(model, module, opset)
+    proto, warned = with_torchscript(model, module, opset, folder)
     return proto, find_frozen(before, model.contract, warned)
 
 

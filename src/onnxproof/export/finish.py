@@ -1,6 +1,7 @@
 """Finish an ONNX graph: name its axes, strip what the exporter left behind, write the metadata."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -96,17 +97,29 @@ def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, .
                 axis.dim_value = name
 
 
-def stamp(proto: onnx.ModelProto, manifest: Manifest) -> bytes:
-    """The file's bytes, with the manifest in its metadata. The same graph gives the same bytes.
+def stamped(proto: onnx.ModelProto, manifest: Manifest, folder: Path | None = None) -> onnx.ModelProto:
+    """The graph with the manifest in its metadata. ``folder`` has the tensors that are left on the disk.
 
     Raises ExportError if the graph is not valid ONNX.
     """
-    stamped = onnx.ModelProto()
-    stamped.CopyFrom(proto)
-    onnx.helper.set_model_props(stamped, {METADATA_KEY: manifest.to_metadata()})
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    onnx.helper.set_model_props(made, {METADATA_KEY: manifest.to_metadata()})
     try:
-        onnx.checker.check_model(stamped, full_check=True)
+        _check(made, folder)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported graph is not valid ONNX: {str(error).strip()}") from error
-    content: bytes = stamped.SerializeToString(deterministic=True)
-    return content
+    return made
+
+
+def _check(proto: onnx.ModelProto, folder: Path | None) -> None:
+    """Raise what ``onnx.checker`` raises. It looks for external data beside the file that it checks."""
+    if folder is None:
+        onnx.checker.check_model(proto, full_check=True)
+        return
+    file = folder / "checked.onnx"
+    file.write_bytes(proto.SerializeToString())
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+    finally:
+        file.unlink()

@@ -6,9 +6,9 @@ w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps) for eac
 step, the graph is nearer to the exact function than the model was.
 """
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from onnxproof.errors import UserCodeError
 from onnxproof.usercode import no_exit
-from onnxproof.wrappers.double.float64 import Float64
+from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.double.weights import lendable
 
 AGREEMENT = 1e-9
 """The largest relative difference, in float64, that a model and its folded copy may have. Rounding adds up
@@ -34,6 +35,7 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     also used elsewhere, say), or if the model does not run in float64, the copy is returned unfolded, with
     0. Raises UserCodeError if the model calls ``sys.exit``.
     """
+    shared = lendable(module).values()
     double = Float64(module)
     exact = double.module
     exact_inputs = [double.widen(value) for value in inputs]
@@ -42,9 +44,10 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
             with double.running():
                 pairs = _find_pairs(exact, exact_inputs)
                 before = _flatten(exact(*exact_inputs))
-            with torch.no_grad():
-                for convolution_name, norm_name in pairs:
-                    _fold(exact, convolution_name, norm_name)
+            folds = {convolution: _Fold.of(exact, convolution, norm) for convolution, norm in pairs}
+            for convolution_name, norm_name in pairs:
+                _set(exact, norm_name, nn.Identity())
+                folds[convolution_name].apply_while_it_runs(exact.get_submodule(convolution_name))
             with double.running():
                 after = _flatten(exact(*exact_inputs))
     except UserCodeError:
@@ -52,15 +55,17 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     except Exception:  # noqa: BLE001
         # A module that does not run in float64 even so may raise an error of any type here. An error that
         # also comes in float32 is raised again in capture, and reported there.
-        return copy.deepcopy(module), 0
+        return copied(module, shared), 0
     if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
-        return copy.deepcopy(module), 0
-    folded = copy.deepcopy(module)
+        return copied(module, shared), 0
+    folded = copied(module, shared)
     for convolution_name, norm_name in pairs:
         _set(folded, norm_name, nn.Identity())
-        dtype = folded.get_submodule(convolution_name).weight.dtype
-        exact_convolution = exact.get_submodule(convolution_name)
-        _set(folded, convolution_name, copy.deepcopy(exact_convolution).to(dtype))  # type: ignore[arg-type]
+        convolution: Any = folded.get_submodule(convolution_name)
+        weight, bias = folds[convolution_name].made()
+        dtype = convolution.weight.dtype
+        convolution.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+        convolution.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
     return folded, len(pairs)
 
 
@@ -100,18 +105,47 @@ def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, 
     ]
 
 
-def _fold(module: nn.Module, convolution_name: str, norm_name: str) -> None:
-    convolution: Any = module.get_submodule(convolution_name)
-    norm: Any = module.get_submodule(norm_name)
-    gain = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        gain = gain * norm.weight
-    bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
-    bias = bias * gain if norm.bias is None else bias * gain + norm.bias
-    weight = convolution.weight * gain.reshape(-1, *[1] * (convolution.weight.ndim - 1))
-    convolution.weight = nn.Parameter(weight, requires_grad=False)
-    convolution.bias = nn.Parameter(bias, requires_grad=False)
-    _set(module, norm_name, nn.Identity())
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    """A convolution's weight, the factor of each of its channels, and its bias with the norm folded in.
+
+    ``gain`` and ``bias`` are float64. The folded weight is made when it is asked for, so that those of a
+    large model are not all held in float64.
+    """
+
+    weight: Tensor
+    gain: Tensor
+    bias: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, module: nn.Module, convolution_name: str, norm_name: str) -> Self:
+        """The fold of a norm into the convolution before it. The module is one in float64."""
+        convolution: Any = module.get_submodule(convolution_name)
+        norm: Any = module.get_submodule(norm_name)
+        gain = torch.rsqrt(norm.running_var + norm.eps)
+        if norm.weight is not None:
+            gain = gain * norm.weight
+        bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+        bias = bias * gain if norm.bias is None else bias * gain + norm.bias
+        return cls(convolution.weight, gain, bias)
+
+    @torch.no_grad()
+    def made(self) -> tuple[Tensor, Tensor]:
+        """The folded weight and bias, in float64."""
+        return self.weight * self.gain.reshape(-1, *[1] * (self.weight.ndim - 1)), self.bias
+
+    def apply_while_it_runs(self, convolution: nn.Module) -> None:
+        """Let a convolution in float64 compute with the folded weight, which is freed after each run."""
+
+        def before(layer: Any, _: Any) -> None:
+            layer.weight, layer.bias = (nn.Parameter(one, requires_grad=False) for one in self.made())
+
+        def after(layer: Any, *_: Any) -> None:
+            layer.weight = self.weight
+
+        convolution.register_forward_pre_hook(before)
+        convolution.register_forward_hook(after)
 
 
 def _set(module: nn.Module, name: str, layer: nn.Module) -> None:

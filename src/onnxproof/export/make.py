@@ -1,6 +1,7 @@
 """From the wrapped model to the finished graph: fold, capture, simplify, finish."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnx
 from torch import nn
@@ -41,8 +42,13 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
         return unsimplified(graph, str(error))
 
 
-def ladder_for(job: Job, model: WrappedModel, progress: Progress = silent) -> Ladder:
-    """The ways to capture the model, with its batch norms folded if the job says so."""
+def ladder_for(
+    job: Job, model: WrappedModel, progress: Progress = silent, folder: Path | None = None
+) -> Ladder:
+    """The ways to capture the model, with its batch norms folded if the job says so.
+
+    The tensors of a large model are left in ``folder``; without it they are held in memory.
+    """
     module, contract = model.module, model.contract
     if job.export.fold_batch_norms:
         progress("fold batch norms", 0, 0)
@@ -51,7 +57,13 @@ def ladder_for(job: Job, model: WrappedModel, progress: Progress = silent) -> La
     table = job.export
     simplifying = table.simplify != "none"
     return Ladder(
-        model, module, table.exporter, table.opset, optimize=not simplifying, limit_s=table.capture_timeout
+        model,
+        module,
+        table.exporter,
+        table.opset,
+        optimize=not simplifying,
+        limit_s=table.capture_timeout,
+        folder=folder,
     )
 
 

@@ -11,7 +11,10 @@ from onnxproof.wrappers.weights import HALVES, held_in, notes_on
 
 
 def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
-    """The wrapped model that a job asks for, and the checkpoint that it was loaded from."""
+    """The wrapped model that a job asks for, and the checkpoint that it was loaded from, without its tensors.
+
+    The model has them, and those of a large model are not held twice.
+    """
     family = get_family(job.model.family)
     checkpoint = None
     if job.model.checkpoint is not None:
@@ -28,4 +31,5 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         # Of the checkpoint's own tensors: in the model they may be of another dtype already.
         notes = (*notes_on(checkpoint.state_dict, held_in(model.module)), *model.notes)
         model = replace(model, notes=tuple(dict.fromkeys(notes)))
+        checkpoint = replace(checkpoint, state_dict={})
     return model, checkpoint

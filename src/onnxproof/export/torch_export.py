@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -15,6 +16,8 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
 from onnxproof.export.reasons import UntracedError, failed_capture
 from onnxproof.export.zero_bias import drop_zero_biases
+from onnxproof.on_disk import read_captured
+from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.tensors import Dim, dims_by_name
 from onnxproof.usercode import Place, place_in_trace
 from onnxproof.wrappers.family import WrappedModel
@@ -27,14 +30,20 @@ TRANSLATING = re.compile(r"translating node %(\w+)")
 
 
 def with_torch_export(
-    model: WrappedModel, module: nn.Module, opset: int, *, optimize: bool, strict: bool = False
+    model: WrappedModel,
+    module: nn.Module,
+    opset: int,
+    *,
+    optimize: bool,
+    strict: bool = False,
+    folder: Path | None = None,
 ) -> onnx.ModelProto:
     """The graph that torch.export captures of ``module``, with the model's dims as dynamic axes.
 
     ``optimize`` runs the optimizer of torch's own exporter. torch.export follows Python as it runs, or its
-    bytecode if ``strict``. Raises UntracedError if it cannot follow the module, ExportError if what it took
-    for granted does not hold at a declared size or if its program cannot be translated, UserCodeError if the
-    module's own code raises.
+    bytecode if ``strict``. Large tensors are written to ``folder``, unless that is None. Raises UntracedError
+    if it cannot follow the module, ExportError if what it took for granted does not hold at a declared size
+    or if its program cannot be translated, UserCodeError if the module's own code raises.
     """
     told = "torch.export, strict," if strict else "torch.export"
     dims = dims_by_name(model.contract.dims)
@@ -75,7 +84,7 @@ def with_torch_export(
             raise UntracedError(str(failed)) from error
         raise failed from error
     assert program is not None
-    proto = program.model_proto
+    proto = program.model_proto if folder is None else _saved(program, folder)
     if not optimize:
         drop_zero_biases(proto)
     return proto
@@ -99,6 +108,13 @@ def _symbol(dim: Dim) -> Any:
         return torch.export.Dim(dim.name, min=dim.min, max=dim.max)
     steps = torch.export.Dim(f"{dim.name}_steps", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
     return dim.multiple * steps
+
+
+def _saved(program: torch.onnx.ONNXProgram, folder: Path) -> onnx.ModelProto:
+    """The model of a program, with its large tensors in files in the folder."""
+    file = folder / MODEL_FILE
+    program.save(file, external_data=True)
+    return read_captured(file)
 
 
 def _place(exported: torch.export.ExportedProgram | None, error: BaseException) -> Place | None:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -16,6 +17,8 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import outputs_apart, quiet
 from onnxproof.export.reasons import failed_capture
 from onnxproof.files import scratch_folder
+from onnxproof.on_disk import read_captured
+from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.usercode import Place, place_outside
 from onnxproof.wrappers.family import WrappedModel
 
@@ -38,11 +41,11 @@ class Warned:
 
 
 def with_torchscript(
-    model: WrappedModel, module: nn.Module, opset: int
+    model: WrappedModel, module: nn.Module, opset: int, folder: Path | None = None
 ) -> tuple[onnx.ModelProto, tuple[Warned, ...]]:
     """The graph that TorchScript captures of ``module``, and where the tracer warned.
 
-    Raises ExportError if capture fails.
+    Large tensors are left in files in ``folder``, unless that is None. Raises ExportError if capture fails.
     """
     fixed = {dim.name for dim in model.contract.dims if dim.fixed}
     axes = {
@@ -59,9 +62,9 @@ def with_torchscript(
             no_graph_dump(),
             torch.no_grad(),
             outputs_apart(module),
-            scratch_folder() as folder,
+            scratch_folder() if folder is None else contextlib.nullcontext(folder) as place,
         ):
-            file = folder / "model.onnx"
+            file = place / MODEL_FILE
             torch.onnx.export(
                 module,
                 args,
@@ -72,7 +75,7 @@ def with_torchscript(
                 output_names=[spec.name for spec in model.contract.outputs],
                 dynamic_axes=axes,
             )
-            proto = onnx.load(file)
+            proto = onnx.load(file) if folder is None else read_captured(file)
     except (Exception, SystemExit) as error:
         # The tracer raises what the traced code raises: any type at all.
         raise failed_capture("TorchScript", error) from error

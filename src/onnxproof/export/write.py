@@ -8,14 +8,15 @@ from typing import Any
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PICTURES_FOLDER
-from onnxproof.export.finish import stamp
+from onnxproof.export.finish import stamped
 from onnxproof.export.make import Graph
-from onnxproof.files import write_bytes, write_json
+from onnxproof.files import write_json
 from onnxproof.job import Job
+from onnxproof.on_disk import write_model_file
 from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Frozen, Manifest
 from onnxproof.runtime.predictor import Predictor, load
 from onnxproof.source import find_pictures, sha256_of
@@ -49,12 +50,15 @@ def manifest_of(
 
 def write_model(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph, folder: Path
-) -> Manifest:
-    """Write the model file, with the manifest as its metadata, and return the manifest."""
+) -> None:
+    """Write the model file, with the manifest as its metadata.
+
+    Raises ExportError if the graph is not valid ONNX.
+    """
     captured = graph.captured
     manifest = manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen)
-    write_bytes(folder / MODEL_FILE, stamp(graph.proto, manifest))
-    return manifest
+    made = stamped(graph.proto, manifest, captured.folder)
+    write_model_file(made, captured.folder or folder, folder / MODEL_FILE)
 
 
 def write_manifest(
@@ -65,13 +69,17 @@ def write_manifest(
     folder: Path,
     target: Path,
 ) -> Manifest:
-    """Write the model file and ``manifest.json``, and return the manifest.
+    """Write ``manifest.json`` beside the graph's model file in ``folder``, and return the manifest.
 
     ``target`` is the bundle's final place. The manifest's paths are relative to it.
     """
+    captured = graph.captured
+    file = folder / MODEL_FILE
+    data = data_of(file)
     manifest = replace(
-        write_model(job, model, checkpoint, graph, folder),
-        model_sha256=sha256_of(folder / MODEL_FILE),
+        manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen),
+        model_sha256=sha256_of(file),
+        data_sha256=sha256_of(data) if data.exists() else None,
         job=_relocated(job, target),
     )
     write_json(folder / MANIFEST_FILE, manifest.to_json())

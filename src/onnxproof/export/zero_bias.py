@@ -8,6 +8,7 @@ function.
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 BIASED = ("Conv", "ConvTranspose")
 BIAS = 2
@@ -26,7 +27,11 @@ def drop_zero_biases(proto: onnx.ModelProto) -> None:
     def zeros(name: str) -> bool:
         node = makers.get(name)
         if node is None:
-            return name in stored and not np.any(numpy_helper.to_array(stored[name]))
+            held = stored.get(name)
+            # A tensor that is left on the disk is large: no vector of zeros.
+            return (
+                held is not None and not uses_external_data(held) and not np.any(numpy_helper.to_array(held))
+            )
         if node.op_type in KEEPS_ZEROS and not node.domain:
             return zeros(node.input[0])
         if node.op_type != "Constant" or len(node.attribute) != 1:

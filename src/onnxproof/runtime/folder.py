@@ -13,6 +13,11 @@ SHOWN = 3
 """How many models a message names."""
 
 
+def data_of(file: Path) -> Path:
+    """Where the weights of an ONNX file are that export wrote, if they are not in the file itself."""
+    return file.with_name(f"{file.name}.data")
+
+
 def model_file(path: str | PathLike[str]) -> Path:
     """The ONNX file at a path, or in the bundle's folder there. Raises ModelFileError if there is none."""
     given = Path(path)
@@ -49,7 +54,7 @@ def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
     given = Path(path)
     file = given / MODEL_FILE if given.is_dir() else given
     manifest = (given / MANIFEST_FILE,) if given.is_dir() else ()
-    return (file, file.with_name(f"{file.name}.data"), *manifest)
+    return (file, data_of(file), *manifest)
 
 
 def read_manifest(bundle: Path) -> Manifest:

@@ -7,7 +7,7 @@ graph computes.
 
 import math
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,10 +61,12 @@ class _Body:
 class Look:
     """What was seen. ``risk`` says why the file must be loaded and run in a process of its own. It is "" if
     the file need not be. ``opsets`` are the versions of the operator sets that it imports, by domain
-    ("ai.onnx" is the standard one)."""
+    ("ai.onnx" is the standard one). ``data`` has the files of its external data, relative to its folder, and
+    for each how many bytes that takes at least."""
 
     risk: str = ""
     opsets: dict[str, int] = field(default_factory=dict)
+    data: dict[str, int] = field(default_factory=dict)
 
 
 def look_at(file: Path) -> Look:
@@ -78,6 +80,23 @@ def look_at(file: Path) -> Look:
             return _look(data, len(data), str(file))
     except (OSError, ValueError):
         return Look("its bytes cannot be mapped")
+
+
+def require_data(file: Path, look: Look) -> None:
+    """Raise ModelFileError if a file with weights is missing, or has fewer bytes than they take."""
+    for location, end in look.data.items():
+        data = file.parent / location
+        if not data.is_file():
+            raise ModelFileError(
+                f"{data} is missing: it has the weights of {file.name}, and the two belong together; copy it "
+                "beside that file, or export the model again"
+            )
+        size = data.stat().st_size
+        if size < end:
+            raise ModelFileError(
+                f"{data} is cut off: it has {size} bytes, and the weights of {file.name} take {end}; copy it "
+                "again from where it is whole, or export the model again"
+            )
 
 
 def look_at_bytes(content: bytes, name: str) -> Look:
@@ -95,7 +114,7 @@ def _look(data: Buffer, size: int, name: str) -> Look:
         return Look(str(error), scan.opsets)
     scan.require_arrays(name)
     scan.require_small_calls(name)
-    return Look(scan.risk(), scan.opsets)
+    return Look(scan.risk(), scan.opsets, scan.data)
 
 
 class _Scan:
@@ -104,6 +123,7 @@ class _Scan:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.opsets: dict[str, int] = {}
+        self.data: dict[str, int] = {}
         self.main = _Body()
         self.functions: dict[Key, _Body] = {}
         self.rank = 0
@@ -312,6 +332,7 @@ class _Scan:
         """TensorProto. ``name`` is None for an initializer, which holds its name itself."""
         data, rank, kind = self.wire.data, 0, 0
         raw: tuple[int, int] | None = None
+        external: dict[bytes, bytes] = {}
         numbers: list[int] = []
         spans: list[tuple[int, int]] = []
         for number, at, stop in self.wire.fields(start, end):
@@ -323,12 +344,16 @@ class _Scan:
                 name = data[at:stop]
             elif number == 9 and stop >= 0:
                 raw = at, stop
+            elif number == 13 and stop >= 0:
+                external |= self._entry(at, stop)
             elif number in (5, 7):
                 if stop < 0:
                     numbers.append(at)
                 else:
                     spans.append((at, stop))
         self.rank = max(self.rank, rank)
+        if external:
+            self._note_data(external)
         if kind not in (_INT32, _INT64):
             return
         width = 4 if kind == _INT32 else 8
@@ -342,6 +367,20 @@ class _Scan:
         for at, stop in spans:
             numbers += [signed(value) for value in self.wire.varints(at, stop)]
         self._integers(name or b"", [signed(value) if value >= 0 else value for value in numbers], smallest)
+
+    def _entry(self, start: int, end: int) -> dict[bytes, bytes]:
+        """StringStringEntryProto."""
+        fields = self.wire.fields(start, end)
+        parts = {number: self.wire.data[at:stop] for number, at, stop in fields if stop >= 0}
+        return {parts.get(1, b""): parts.get(2, b"")}
+
+    def _note_data(self, external: Mapping[bytes, bytes]) -> None:
+        """Note the file of a tensor's external data, and where that ends in it."""
+        location = external.get(b"location", b"").decode("utf-8", "replace")
+        numbers = [external.get(key, b"") for key in (b"offset", b"length")]
+        end = sum(int(number) for number in numbers if number.isdigit())
+        if location:
+            self.data[location] = max(end, self.data.get(location, 0))
 
     def _integers(self, name: bytes, values: list[int], smallest: int) -> None:
         if smallest in values or -1 in values:

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.limits import MOST_THREADS
-from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
+from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes, require_data
 
 QUIET = 4
 """ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""
@@ -82,7 +82,9 @@ def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
 
     Raises ModelFileError if the file cannot be loaded, RequestError if a provider is not there.
     """
-    return _open(file, str(file), look_at(file), settings or SessionSettings())
+    look = look_at(file)
+    require_data(file, look)
+    return _open(file, str(file), look, settings or SessionSettings())
 
 
 def open_bytes(content: bytes, name: str, settings: SessionSettings) -> Any:

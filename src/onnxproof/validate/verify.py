@@ -1,6 +1,5 @@
 """Compare ONNX files with the PyTorch model that they were made from, and give a verdict on each."""
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization
 from onnxproof.validate.ahead import Prepared, prepare
+from onnxproof.source import sha256_of
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
@@ -185,7 +185,7 @@ def verdicts_of(
                 facts=facts,
                 cases=plan.cases,
                 notes=(*said, *second_looks(facts), *alien, *noted, *advice(found)),
-                model_sha256=hashlib.sha256(subject.file.read_bytes()).hexdigest(),
+                model_sha256=sha256_of(subject.file),
                 environment=environment(plan.settings, PACKAGES),
                 dataset=dataset,
                 policy=plan.policy.to_json(),

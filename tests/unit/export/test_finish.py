@@ -9,7 +9,7 @@ from contracts import manifest as made
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.errors import ExportError
-from onnxproof.export.finish import finish, interface_of, stamp
+from onnxproof.export.finish import finish, interface_of, stamped
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import TensorSpec
 
@@ -54,7 +54,7 @@ def test_an_axis_that_the_graph_froze_stays_visible() -> None:
 
 
 def test_nothing_of_the_machine_is_left() -> None:
-    content = stamp(finish(small_graph(), INPUTS, OUTPUTS), manifest())
+    content = stamped(finish(small_graph(), INPUTS, OUTPUTS), manifest()).SerializeToString()
     assert b"somebody" not in content
     assert b"stack_trace" not in content
     assert b"h*w" not in content
@@ -75,12 +75,12 @@ def test_initializers_that_nothing_reads_are_dropped() -> None:
 def test_the_given_graph_is_not_changed() -> None:
     graph = small_graph()
     before = graph.SerializeToString(deterministic=True)
-    stamp(finish(graph, INPUTS, OUTPUTS), manifest())
+    stamped(finish(graph, INPUTS, OUTPUTS), manifest())
     assert graph.SerializeToString(deterministic=True) == before
 
 
 def test_the_metadata_holds_the_manifest() -> None:
-    model = onnx.load_from_string(stamp(finish(small_graph(), INPUTS, OUTPUTS), manifest()))
+    model = stamped(finish(small_graph(), INPUTS, OUTPUTS), manifest())
     assert {entry.key: entry.value for entry in model.metadata_props} == {
         METADATA_KEY: manifest().to_metadata()
     }
@@ -103,4 +103,4 @@ def test_an_invalid_graph_is_refused() -> None:
     graph = small_graph()
     graph.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ExportError, match="not valid ONNX"):
-        stamp(finish(graph, INPUTS, OUTPUTS), manifest())
+        stamped(finish(graph, INPUTS, OUTPUTS), manifest())

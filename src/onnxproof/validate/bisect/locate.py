@@ -1,7 +1,6 @@
 """Bisect one ONNX file against its model: choose the case, find the link that fails, name the node."""
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import Progress, silent
+from onnxproof.source import sha256_of
 from onnxproof.validate.bisect.function import StatedGraph
 from onnxproof.validate.bisect.nodes import read_inlined
 from onnxproof.validate.bisect.repro import Finding, Repro
@@ -194,7 +194,7 @@ class _Task:
             nodes_walked=found.nodes,
             tied=found.tied,
             peak_bytes=found.peak_bytes,
-            model_sha256=hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            model_sha256=sha256_of(self.file),
             notes=found.notes,
         )
         return Bisected(result, found.repro)

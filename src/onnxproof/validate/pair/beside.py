@@ -1,6 +1,5 @@
 """What every comparison of two files does, whichever rule judges B. Nothing here imports torch."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.predictor import read_metadata
-from onnxproof.source import find_pictures
+from onnxproof.source import find_pictures, sha256_of
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
@@ -161,7 +160,7 @@ def verdict_of(
     baseline: Verdict | None = None,
 ) -> Verdict:
     """The verdict on B. ``function`` is what its graph in float64 did. ``baseline`` is A's own verdict."""
-    a, b = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    a, b = map(sha256_of, files)
     return Verdict(
         status=conclude(checks),
         checks=checks,
