@@ -5,7 +5,7 @@ next way if it does not state the checkpoint's function, or if ONNX Runtime does
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError, UserCodeError
@@ -39,7 +39,11 @@ CAPTURED_FOLDER = ".captured"
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is asked for. ``plan`` and ``ahead`` are None if the file is not to be validated, only loaded."""
+    """What is asked for. ``plan`` and ``ahead`` are None if the file is not to be validated, only loaded.
+
+    ``checks`` are on the module that is captured, whichever way that is done. ``written`` has the graph whose
+    file was written last.
+    """
 
     job: Job
     model: WrappedModel
@@ -48,6 +52,8 @@ class _Request:
     plan: Plan | None
     ahead: Ahead | None
     progress: Progress
+    checks: tuple[Check, ...]
+    written: list[Graph] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -55,8 +61,15 @@ class _Request:
         return self.folder / MODEL_FILE
 
     def write(self, graph: Graph) -> None:
-        """Write a graph's file in place of the one before. Raises ExportError if it is not valid ONNX."""
+        """Write a graph's file in place of the one before, unless it is that one.
+
+        Raises ExportError if it is not valid ONNX.
+        """
+        if self.written and self.written[0] is graph:
+            return
+        self.written.clear()
         write_model(self.job, self.model, self.checkpoint, graph, self.folder)
+        self.written.append(graph)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +102,10 @@ def prove(
     Raises ExportError or UserCodeError if no way makes a file that loads.
     """
     ahead = None if plan is None else Ahead(model, plan)
-    request = _Request(job, model, checkpoint, folder, plan, ahead, progress)
     ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
+    folded = plan is not None and job.export.fold_batch_norms
+    checks = (folding_check(model.module, ladder.module()),) if folded else ()
+    request = _Request(job, model, checkpoint, folder, plan, ahead, progress, checks)
     best: _Tried | None = None
     while True:
         progress("capture", 0, 0)
@@ -102,11 +117,12 @@ def prove(
             request.write(best.graph)
             return best.graph, _told(best, ladder)
         try:
-            tried = _chosen(request, graph_of(model, ladder, captured))
+            tried = _chosen(request, graph_of(model, captured))
         except (ExportError, ModelFileError) as error:
             ladder.refuse(f"{captured.exporter} wrote a file that is refused: {_said(error, request)}")
             continue
         if tried.blamed is None:
+            request.write(tried.graph)
             return tried.graph, tried.verdict
         ladder.refuse(f"the file of {captured.exporter} is wrong ({tried.blamed})")
         if best is None or tried.failed < best.failed:
@@ -232,14 +248,13 @@ def _tried(request: _Request, graph: Graph) -> _Tried:
         if runs_here(request.model.module):
             open_session(request.file)
         return _Tried(graph, None, None)
-    folded = graph.module is not request.model.module
     verdict = validate_for(
         request.job,
         request.model,
         request.file,
         request.plan,
         request.progress,
-        checks=(folding_check(request.model.module, graph.module),) if folded else (),
+        checks=request.checks,
         notes=graph.notes,
         prepared=request.ahead.prepared,
     )

@@ -63,17 +63,18 @@ class Rung:
 
 
 class Ladder:
-    """The ways to capture ``module`` (the model's own, or a folded copy), from the first to the last.
+    """The ways to capture the model, from the first to the last.
 
-    ``optimize`` runs the optimizer of torch's own exporter. It takes a third of the export's time, which is
-    wasted if a simplifier runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is
-    where the rungs leave the tensors of a large model; without it they are held in memory.
+    ``module`` makes what is captured: the model's own module, or a folded copy. ``optimize`` runs the
+    optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a simplifier
+    runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
+    tensors of a large model; without it they are held in memory.
     """
 
     def __init__(
         self,
         model: WrappedModel,
-        module: nn.Module,
+        module: Callable[[], nn.Module],
         exporter: Exporter | Literal["auto"],
         opset: int,
         *,
@@ -87,7 +88,7 @@ class Ladder:
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
         self._rungs = iter(self._chosen(exporter))
-        self._folder = folder if size_of(module) > LARGEST_HELD else None
+        self._folder = folder if size_of(model.module) > LARGEST_HELD else None
 
     def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
         """The rungs that can be tried. Raises ExportError if the job asks for one that cannot."""
@@ -136,9 +137,12 @@ class Ladder:
         if not any(isinstance(error, UntracedError) for error in self._errors):
             return None
         try:
-            return run_apart(partial(diagnosis, self._model, self.module), self._limit_s)
+            return run_apart(self._diagnosed, self._limit_s)
         except (ChildError, RaisedThereError, OnnxproofError):
             return None  # the reasons stand without it
+
+    def _diagnosed(self) -> str | None:
+        return diagnosis(self._model, self.module())
 
     def refuse(self, reason: str) -> None:
         """Do not take what the last rung made. ``reason`` says why."""
@@ -151,7 +155,7 @@ class Ladder:
 
     def _capture(self, rung: Rung, place: Path | None) -> Made:
         torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
-        proto, frozen = rung.make(self._model, self.module, self._opset, self._optimize, place)
+        proto, frozen = rung.make(self._model, self.module(), self._opset, self._optimize, place)
         written = opset_of(proto)
         if written != self._opset:
             raise ExportError(
@@ -170,7 +174,7 @@ def capture(
     limit_s: float = CAPTURE_TIMEOUT_S,
 ) -> Captured:
     """The graph of the first rung that works; ``Ladder`` has the arguments and the errors."""
-    return Ladder(model, module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
+    return Ladder(model, lambda: module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
 def size_of(module: nn.Module) -> int:

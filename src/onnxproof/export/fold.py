@@ -6,7 +6,7 @@ w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps) for eac
 step, the graph is nearer to the exact function than the model was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,15 +27,43 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Folding:
+    """How a module's batch norms are folded: by the names of a convolution and of the norm behind it.
+
+    A folded copy is made when it is asked for, so that nobody has to hold one beside a large module.
+    """
+
+    module: nn.Module
+    folds: Mapping[tuple[str, str], "_Fold"]
+
+    def applied(self) -> nn.Module:
+        """A copy of the module with its batch norms folded. It shares the other parameters of a large one."""
+        folded = copied(self.module, lendable(self.module).values())
+        for (convolution_name, norm_name), fold in self.folds.items():
+            _set(folded, norm_name, nn.Identity())
+            convolution: Any = folded.get_submodule(convolution_name)
+            weight, bias = fold.made()
+            dtype = convolution.weight.dtype
+            convolution.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+            convolution.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+        return folded
+
+
 def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, int]:
-    """A copy of ``module`` with its batch norms folded, and how many were.
+    """A copy of ``module`` with its batch norms folded, and how many were; see ``find_folding``."""
+    folding = find_folding(module, inputs)
+    return folding.applied(), len(folding.folds)
+
+
+def find_folding(module: nn.Module, inputs: Sequence[Tensor]) -> Folding:
+    """How the batch norms of a module are folded.
 
     ``inputs`` are example inputs. Running them shows which convolution feeds which norm, and then whether
-    the folded model agrees with the original in float64. If it does not (because a convolution's output is
-    also used elsewhere, say), or if the model does not run in float64, the copy is returned unfolded, with
-    0. Raises UserCodeError if the model calls ``sys.exit``.
+    the folded model agrees with the original in float64. Nothing is folded if it does not (because a
+    convolution's output is also used elsewhere, say), or if the model does not run in float64. Raises
+    UserCodeError if the model calls ``sys.exit``.
     """
-    shared = lendable(module).values()
     double = Float64(module)
     exact = double.module
     exact_inputs = [double.widen(value) for value in inputs]
@@ -44,10 +72,10 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
             with double.running():
                 pairs = _find_pairs(exact, exact_inputs)
                 before = _flatten(exact(*exact_inputs))
-            folds = {convolution: _Fold.of(exact, convolution, norm) for convolution, norm in pairs}
-            for convolution_name, norm_name in pairs:
+            folds = {pair: _Fold.of(module, exact, *pair) for pair in pairs}
+            for (convolution_name, norm_name), fold in folds.items():
                 _set(exact, norm_name, nn.Identity())
-                folds[convolution_name].apply_while_it_runs(exact.get_submodule(convolution_name))
+                fold.apply_while_it_runs(exact.get_submodule(convolution_name))
             with double.running():
                 after = _flatten(exact(*exact_inputs))
     except UserCodeError:
@@ -55,18 +83,9 @@ def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Mo
     except Exception:  # noqa: BLE001
         # A module that does not run in float64 even so may raise an error of any type here. An error that
         # also comes in float32 is raised again in capture, and reported there.
-        return copied(module, shared), 0
-    if not all(_agree(a, b) for a, b in zip(before, after, strict=True)):
-        return copied(module, shared), 0
-    folded = copied(module, shared)
-    for convolution_name, norm_name in pairs:
-        _set(folded, norm_name, nn.Identity())
-        convolution: Any = folded.get_submodule(convolution_name)
-        weight, bias = folds[convolution_name].made()
-        dtype = convolution.weight.dtype
-        convolution.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-        convolution.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-    return folded, len(pairs)
+        return Folding(module, {})
+    agree = all(_agree(a, b) for a, b in zip(before, after, strict=True))
+    return Folding(module, folds if agree else {})
 
 
 def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, str]]:
@@ -109,8 +128,7 @@ def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, 
 class _Fold:
     """A convolution's weight, the factor of each of its channels, and its bias with the norm folded in.
 
-    ``gain`` and ``bias`` are float64. The folded weight is made when it is asked for, so that those of a
-    large model are not all held in float64.
+    ``gain`` and ``bias`` are float64, and the weight is as the module holds it.
     """
 
     weight: Tensor
@@ -119,21 +137,27 @@ class _Fold:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, module: nn.Module, convolution_name: str, norm_name: str) -> Self:
-        """The fold of a norm into the convolution before it. The module is one in float64."""
-        convolution: Any = module.get_submodule(convolution_name)
-        norm: Any = module.get_submodule(norm_name)
+    def of(cls, module: nn.Module, exact: nn.Module, convolution_name: str, norm_name: str) -> Self:
+        """The fold of a norm into the convolution before it. ``exact`` is the module in float64.
+
+        Raises KeyError if the weight is no parameter, but computed from one.
+        """
+        convolution: Any = exact.get_submodule(convolution_name)
+        norm: Any = exact.get_submodule(norm_name)
         gain = torch.rsqrt(norm.running_var + norm.eps)
         if norm.weight is not None:
             gain = gain * norm.weight
         bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
         bias = bias * gain if norm.bias is None else bias * gain + norm.bias
-        return cls(convolution.weight, gain, bias)
+        own = dict(module.get_submodule(convolution_name).named_parameters(recurse=False))
+        return cls(own["weight"].detach(), gain, bias)
 
     @torch.no_grad()
     def made(self) -> tuple[Tensor, Tensor]:
         """The folded weight and bias, in float64."""
-        return self.weight * self.gain.reshape(-1, *[1] * (self.weight.ndim - 1)), self.bias
+        weight = self.weight.double()
+        weight *= self.gain.reshape(-1, *[1] * (weight.ndim - 1))
+        return weight, self.bias
 
     def apply_while_it_runs(self, convolution: nn.Module) -> None:
         """Let a convolution in float64 compute with the folded weight, which is freed after each run."""
@@ -142,7 +166,7 @@ class _Fold:
             layer.weight, layer.bias = (nn.Parameter(one, requires_grad=False) for one in self.made())
 
         def after(layer: Any, *_: Any) -> None:
-            layer.weight = self.weight
+            layer.weight = None
 
         convolution.register_forward_pre_hook(before)
         convolution.register_forward_hook(after)

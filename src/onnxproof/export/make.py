@@ -1,5 +1,6 @@
 """From the wrapped model to the finished graph: fold, capture, simplify, finish."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import nn
 from onnxproof.export.capture import Captured, Ladder
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import finish
-from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.fold import find_folding
 from onnxproof.export.simplify import SimplifyError, simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent
@@ -18,22 +19,17 @@ from onnxproof.wrappers.family import WrappedModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A finished graph and how it came about.
-
-    ``module`` is what was captured: the model's own, or a copy with its batch norms folded.
-    """
+    """A finished graph and how it came about."""
 
     proto: onnx.ModelProto
     captured: Captured
     simplifier: str
     notes: tuple[str, ...]
-    module: nn.Module
 
 
 def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Graph:
     """Capture and simplify the model, as the job's ``[export]`` says, without a proof of either."""
-    ladder = ladder_for(job, model, progress)
-    graph = graph_of(model, ladder, ladder.climb())
+    graph = graph_of(model, ladder_for(job, model, progress).climb())
     if job.export.simplify == "none":
         return graph
     try:
@@ -49,16 +45,17 @@ def ladder_for(
 
     The tensors of a large model are left in ``folder``; without it they are held in memory.
     """
-    module, contract = model.module, model.contract
+    contract = model.contract
+    made: Callable[[], nn.Module] = lambda: model.module  # noqa: E731
     if job.export.fold_batch_norms:
         progress("fold batch norms", 0, 0)
         examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
-        module, _ = fold_batch_norms(module, examples)
+        made = find_folding(model.module, examples).applied
     table = job.export
     simplifying = table.simplify != "none"
     return Ladder(
         model,
-        module,
+        made,
         table.exporter,
         table.opset,
         optimize=not simplifying,
@@ -67,13 +64,13 @@ def ladder_for(
     )
 
 
-def graph_of(model: WrappedModel, ladder: Ladder, captured: Captured) -> Graph:
+def graph_of(model: WrappedModel, captured: Captured) -> Graph:
     """Finish what was captured."""
     notes: tuple[str, ...] = ()
     if captured.reasons:
         notes = (f"captured by {captured.exporter}: {'; '.join(captured.reasons)}",)
     finished = finish(captured.proto, model.contract.inputs, model.contract.outputs)
-    return Graph(finished, captured, "none", notes, ladder.module)
+    return Graph(finished, captured, "none", notes)
 
 
 def simplified(

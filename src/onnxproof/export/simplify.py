@@ -10,6 +10,7 @@ from functools import partial
 
 import onnx
 import onnxsim
+from onnx.external_data_helper import uses_external_data
 
 from onnxproof.export.child import ChildError, RaisedThereError, run_apart
 from onnxproof.export.finish import interface_of, name_outputs
@@ -25,15 +26,17 @@ def simplify(proto: onnx.ModelProto, tool: str, limit_s: float) -> onnx.ModelPro
 
     Tools rename axes, write sizes that they inferred into the interface, and merge an output with another of
     the same value. All of this is undone. Raises SimplifyError if the tool fails, or if a name, a dtype or a
-    number of axes is another for good.
+    number of axes is another for good. Tensors that are left on the disk are inputs for the tool, so what is
+    computed of them alone stays in the graph.
     """
+    light, left = _without_tensors(proto)
     try:
-        simplified = run_apart(partial(_run, tool, proto), limit_s)
+        simplified = run_apart(partial(_run, tool, light), limit_s)
     except ChildError as error:
         raise SimplifyError(f"{tool} failed: it {error}") from error
     except RaisedThereError as error:
         raise SimplifyError(f"{tool} failed: {first_line(error)}") from error
-    mended = _with_interface(simplified, proto)
+    mended = _with_interface(_put_back(simplified, left), proto)
     before, after = interface_of(proto), interface_of(mended)
     if before != after:
         changed = next(
@@ -47,6 +50,35 @@ def simplify(proto: onnx.ModelProto, tool: str, limit_s: float) -> onnx.ModelPro
 def size_of(proto: onnx.ModelProto) -> tuple[int, int]:
     """How large a graph is: its nodes, then its bytes."""
     return len(proto.graph.node), proto.ByteSize()
+
+
+def _without_tensors(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TensorProto]]:
+    """The model with the tensors that are left on the disk as inputs, and these tensors by name."""
+    left = {tensor.name: tensor for tensor in proto.graph.initializer if uses_external_data(tensor)}
+    if not left:
+        return proto, {}
+    light = onnx.ModelProto()
+    light.CopyFrom(proto)
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in left]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(kept)
+    light.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in left.values()
+    )
+    return light, left
+
+
+def _put_back(proto: onnx.ModelProto, left: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """The model whose inputs of these names are tensors again."""
+    if not left:
+        return proto
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    del whole.graph.input[:]
+    whole.graph.input.extend(value for value in proto.graph.input if value.name not in left)
+    whole.graph.initializer.extend(left.values())
+    return whole
 
 
 def _with_interface(changed: onnx.ModelProto, given: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,8 +10,8 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization
-from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.source import sha256_of
+from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
