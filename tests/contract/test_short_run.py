@@ -16,7 +16,7 @@ PLANTED = {
     "sizes": ("test_a_frozen_height_fails", "test_sizes_that_a_trace_bakes_in_are_found"),
     "batch": ("test_a_batch_that_answers_only_its_first_picture_fails",),
     "simplifier": (
-        "test_a_simplifier_that_changes_the_interface_is_refused",
+        "test_a_simplifier_that_fails_is_told",
         "test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_why",
     ),
     "decisions": (

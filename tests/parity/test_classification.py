@@ -43,8 +43,15 @@ def status(verdict: Verdict) -> list[tuple[str, str]]:
     return [(check.name, check.reason) for check in verdict.checks if check.status != "pass"]
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "torch.export"])
-@pytest.mark.parametrize("job", [CLASSIFIER, MULTILABEL], ids=lambda job: job.stem)
+@pytest.mark.parametrize(
+    ("job", "exporter"),
+    [
+        pytest.param(CLASSIFIER, "torch.export", id="digits-classifier-torch.export"),
+        pytest.param(MULTILABEL, "torchscript", id="digits-multilabel-torchscript"),
+        pytest.param(CLASSIFIER, "torchscript", id="digits-classifier-torchscript", marks=pytest.mark.slow),
+        pytest.param(MULTILABEL, "torch.export", id="digits-multilabel-torch.export", marks=pytest.mark.slow),
+    ],
+)
 def test_the_example_exports_and_passes(job: Path, exporter: str, tmp_path: Path) -> None:
     bundle = onnxproof.export(job, out=tmp_path, overrides=(*FAST, f"export.exporter={exporter}"))
     assert bundle.verdict is not None
@@ -241,7 +248,7 @@ def write_job(folder: Path, family: str, variant: str, *lines: str) -> Path:
 SMALL = ("dims.height=64", "dims.width=64", "dims.batch=1..3", "predict.size=64")
 
 
-@pytest.mark.parametrize("task", ["classification", "multilabel"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("multilabel", marks=pytest.mark.slow)])
 def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None, num_classes=7)

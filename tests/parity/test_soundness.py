@@ -30,9 +30,9 @@ ACTS_ELSEWHERE = {"NaN on one input in so many"}
 """Kinds that none of the cases need show."""
 
 
-def slow_if(slow: str, subjects: Iterable[str]) -> list[Any]:
-    """The subjects as rows of a test, one of them left to the long run."""
-    return [pytest.param(name, marks=pytest.mark.slow if name == slow else ()) for name in subjects]
+def rows(subjects: Iterable[str], *slow: str) -> list[Any]:
+    """The subjects as rows of a test; those of ``slow`` are left to the long run."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in subjects]
 
 
 RowsOf = Callable[[str], tuple[Row, ...]]
@@ -58,14 +58,14 @@ def rows_of(once: Once) -> RowsOf:
     return measured
 
 
-@pytest.mark.parametrize("subject", slow_if("classifier", HEALTHY))
+@pytest.mark.parametrize("subject", rows(HEALTHY, "classifier", "encoder"))
 def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str, tmp_path: Path) -> None:
     rows = list(healthy_rows(BY_NAME[subject], tmp_path, HEALTHY[subject].__contains__))
     assert len(rows) == 8 * len(HEALTHY[subject])
     assert [row for row in rows if row.verdict != "pass"] == []
 
 
-@pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier"))
 def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> None:
     claimed = [
         row
@@ -76,7 +76,7 @@ def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> No
     assert [row for row in claimed if row.verdict == "pass"] == []
 
 
-@pytest.mark.parametrize("subject", slow_if("maskrcnn", DAMAGED))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier"))
 def test_what_hides_in_float_error_is_found_by_the_function_link_alone(subject: str, rows_of: RowsOf) -> None:
     """The runtime's own links do not cry wolf at what nobody can tell from rounding."""
     hidden = [row for row in rows_of(subject) if row.effect is not None and row.effect < 0.3]
