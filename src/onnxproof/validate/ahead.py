@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from onnxproof.validate.cases import materialise, volume
 from onnxproof.validate.exact.known import Known
@@ -125,5 +124,6 @@ def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     return digest.digest()
 
 
-def _weights_bytes(module: nn.Module) -> int:
+def _weights_bytes(module: Any) -> int:
+    """How many bytes a PyTorch module's weights take."""
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
