@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torchvision.models import squeezenet1_1
 
 import onnxproof
 from onnxproof.contract import Contract
@@ -19,8 +20,13 @@ from onnxproof.export.alike import answer_alike
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
+from onnxproof.runtime.session import SessionSettings
 from onnxproof.runtime.tasks.raw import Unread
+from onnxproof.seeded import draw
 from onnxproof.tensors import TensorSpec
+from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.kernels import ask_nodes
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.weights import held_in, notes_on
 
@@ -304,3 +310,77 @@ def test_a_rounding_of_a_half_is_no_other_way_through_the_code(dtype: str) -> No
     beside = values + torch.finfo(values.dtype).eps
     assert answer_alike(contract, (), (values,), (beside,), dtype)
     assert not answer_alike(contract, (), (values,), (-values,), dtype)
+
+
+def test_a_classifier_in_half_decides_in_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    last = nn.Linear(16, 3)
+    nn.init.normal_(last.weight)
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), last).half().eval()
+    bundle = onnxproof.export_module(
+        network,
+        inputs={"x": "float16[batch, 8] in -1..1"},
+        dims={"batch": "1..3"},
+        task="classification",
+        classes=("a", "b", "c"),
+        out=tmp_path / "bundle",
+        overrides=("validate.effort=quick", "export.exporter=torchscript"),
+    )
+    verdict = verdict_of(bundle)
+    assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
+    assert function_ratio(verdict) < 1e-9
+    assert {spec.dtype for spec in bundle.manifest.contract.outputs} == {"float32"}
+    x = np.linspace(-1, 1, 8).astype(np.float16)
+    prediction = onnxproof.load(bundle.path).predict(inputs={"x": x})
+    with torch.no_grad():
+        wanted = torch.softmax(network(torch.from_numpy(x)[None]).float()[0], 0)
+    assert sorted(prediction.to_json()["probs"]) == pytest.approx(sorted(wanted.tolist()), abs=2e-3)
+
+
+def test_the_nodes_of_a_file_in_half_are_within_their_bounds(tmp_path: Path) -> None:
+    module = block(Rms, "float16")
+    bundle = exported(module, tmp_path, "torchscript", inputs={"x": f"float16{STEPS}"})
+    file, contract = bundle.path / "model.onnx", bundle.manifest.contract
+    leg = OrtLeg(file, ["CPUExecutionProvider"], 1)
+    graph = ExactGraph(file, own=["float16"])
+    floor = verdict_of(bundle).facts[0].fields[0].floor_max
+    arrays = {"x": draw(contract.inputs[0], {"batch": 2, "time": 5}, np.random.default_rng(0))}
+    settings = SessionSettings(threads=1, in_turn=True)
+    asked = ask_nodes(leg, file, arrays, graph, settings, [(contract.fields[0], 5 * floor)])
+    assert asked.within, asked.reason
+    assert asked.nodes > 20
+
+
+def test_bisect_names_the_wrong_weight_of_a_file_in_half(tmp_path: Path) -> None:
+    module = block(lambda: nn.LayerNorm(32), "float16")
+    bundle = exported(module, tmp_path, "torchscript", inputs={"x": f"float16{STEPS}"})
+    model = onnx.load(bundle.path / "model.onnx")
+    weight = next(one for one in model.graph.initializer if list(one.dims) == [32, 96])
+    weight.CopyFrom(numpy_helper.from_array(plus_units(numpy_helper.to_array(weight)), weight.name))
+    onnx.save(model, tmp_path / "damaged.onnx")
+    found = onnxproof.bisect(
+        bundle.path, model=module, onnx_file=tmp_path / "damaged.onnx", out=tmp_path / "bisect"
+    )
+    (told,) = found.to_json()["constants"]
+    assert "qkv.weight" in told
+    assert "1 of 3072 numbers" in told
+
+
+def test_a_family_that_is_exported_in_float32_says_so(tmp_path: Path) -> None:
+    torch.save(squeezenet1_1(weights=None).half().state_dict(), tmp_path / "weights.pth")
+    document = {
+        "name": "half",
+        "model": {
+            "family": "torchvision_classifier",
+            "variant": "squeezenet1_1",
+            "checkpoint": "weights.pth",
+        },
+        "export": {"dtype": "float16"},
+    }
+    asked = Job.from_document(document, folder=tmp_path, source="test")
+    with pytest.raises(
+        JobError, match=r'dtype = "float16": the family torchvision_classifier is exported in'
+    ):
+        build_model(asked)
+    wide = asked.model_copy(update={"export": asked.export.model_copy(update={"dtype": "float32"})})
+    assert held_in(build_model(wide)[0].module) == "float32"

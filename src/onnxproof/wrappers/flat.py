@@ -45,7 +45,7 @@ class Flattened(nn.Module):
     ``inputs`` are the places of the inputs in ``forward``'s arguments, and ``constants`` plain values that it
     gets besides (arguments.py). ``kept`` are the places of the outputs; before they are known, all tensors
     are returned. ``written`` are the numbers of the inputs that the module writes into: it gets copies of
-    these.
+    these. ``widens`` says whether outputs in half precision are returned in float32.
     """
 
     def __init__(
@@ -53,8 +53,11 @@ class Flattened(nn.Module):
         module: nn.Module,
         inputs: Sequence[str],
         constants: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        widens: bool = False,
     ) -> None:
         super().__init__()
+        self.widens = widens
         self.module = module
         self.arguments = fit_arguments(module.forward, inputs, constants)
         self.kept: tuple[Place, ...] = ()
@@ -70,7 +73,8 @@ class Flattened(nn.Module):
         """What the module returns for ``inputs``."""
         given = [one.clone() if number in self.written else one for number, one in enumerate(inputs)]
         plain, named = self.arguments.fill(given)
-        return take_apart(self.module(*plain, **named))
+        found = take_apart(self.module(*plain, **named))
+        return found.widened() if self.widens else found
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +83,14 @@ class Returned:
 
     tensors: tuple[tuple[Place, Tensor], ...]
     others: tuple[tuple[Place, str], ...] = ()
+
+    def widened(self) -> "Returned":
+        """The same with tensors in half precision in float32."""
+        tensors = (
+            (place, one.float() if one.dtype in (torch.float16, torch.bfloat16) else one)
+            for place, one in self.tensors
+        )
+        return Returned(tuple(tensors), self.others)
 
     @property
     def note(self) -> str | None:

@@ -64,7 +64,10 @@ def wrap_module(
                 raise JobError(
                     f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
                 )
-    flattened = Flattened(module.eval(), places or [spec.name for spec in inputs], arguments)
+    # Decisions are taken from float32: heads and the runtime's tasks compute in it.
+    widens = task != DEFAULT_TASK
+    given = places or [spec.name for spec in inputs]
+    flattened = Flattened(module.eval(), given, arguments, widens=widens)
     outputs, skipped = describe_outputs(flattened, inputs, dims)
     wrapped: nn.Module = flattened
     if picture is not None:
