@@ -123,6 +123,16 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
 
 
+@contextlib.contextmanager
+def passing_file(file: Path, content: bytes) -> Iterator[Path]:
+    """A file that is there inside the block alone."""
+    write_bytes(file, content)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def swap(staged: Path, target: Path) -> None:
     """Put ``staged`` at ``target``. The old content of ``target``, if any, is at ``staged`` afterwards."""
     if not target.exists():

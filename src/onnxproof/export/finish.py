@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxproof.errors import ExportError
+from onnxproof.files import passing_file
 from onnxproof.graph import OnnxGraph, Port, ports_of
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.tensors import TensorSpec
@@ -117,9 +118,5 @@ def _check(proto: onnx.ModelProto, folder: Path | None) -> None:
     if folder is None:
         onnx.checker.check_model(proto, full_check=True)
         return
-    file = folder / "checked.onnx"
-    file.write_bytes(proto.SerializeToString())
-    try:
+    with passing_file(folder / "checked.onnx", proto.SerializeToString()) as file:
         onnx.checker.check_model(str(file), full_check=True)
-    finally:
-        file.unlink()
