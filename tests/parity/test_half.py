@@ -368,19 +368,11 @@ def test_bisect_names_the_wrong_weight_of_a_file_in_half(tmp_path: Path) -> None
 
 def test_a_family_that_is_exported_in_float32_says_so(tmp_path: Path) -> None:
     torch.save(squeezenet1_1(weights=None).half().state_dict(), tmp_path / "weights.pth")
-    document = {
-        "name": "half",
-        "model": {
-            "family": "torchvision_classifier",
-            "variant": "squeezenet1_1",
-            "checkpoint": "weights.pth",
-        },
-        "export": {"dtype": "float16"},
-    }
+    table = {"family": "torchvision_classifier", "variant": "squeezenet1_1", "checkpoint": "weights.pth"}
+    pictures = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    document = {"name": "half", "model": table, "wrapper": pictures, "export": {"dtype": "float16"}}
     asked = Job.from_document(document, folder=tmp_path, source="test")
-    with pytest.raises(
-        JobError, match=r'dtype = "float16": the family torchvision_classifier is exported in'
-    ):
+    with pytest.raises(JobError, match=r'dtype = "float16": the family torchvision_classifier is exported'):
         build_model(asked)
     wide = asked.model_copy(update={"export": asked.export.model_copy(update={"dtype": "float32"})})
     assert held_in(build_model(wide)[0].module) == "float32"
