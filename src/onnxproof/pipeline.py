@@ -15,6 +15,7 @@ from onnxproof.export.model import build_model
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.job import Job, override
+from onnxproof.memory import require_memory
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove, validate_for
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
@@ -32,7 +33,7 @@ from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.weights import runs_here
+from onnxproof.wrappers.weights import bytes_of, runs_here
 from onnxproof.wrappers.wrap import wrap_for_job
 
 BISECTION_FILE = "bisect.json"
@@ -162,6 +163,7 @@ def settings_of(job: Job) -> Settings:
 def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     """The plan for the file. Raises now, before the slow capture, what the steps after it would raise."""
     require_providers(job.validation.providers)
+    require_memory(bytes_of(model.module))
     plan = plan_of(job, model)
     if model.contract.preprocess is not None:
         for picture in find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]:
@@ -214,7 +216,9 @@ def _to_validate(
         source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
     )
     file, checks = _file_to_validate(asked, onnx_file)
-    return asked, _wrapped(asked.job, model), file, checks
+    wrapped = _wrapped(asked.job, model)
+    require_memory(bytes_of(wrapped.module))
+    return asked, wrapped, file, checks
 
 
 def _wrapped(job: Job, model: Module | None) -> WrappedModel:

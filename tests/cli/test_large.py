@@ -175,6 +175,25 @@ def test_weights_that_are_cut_off(refuse: Refuse, bundle: Path, small_job: Path,
     refuse(*arguments_of(command, bundle, picture), says=(str(data), "is cut off", "copy it again"))
 
 
+@pytest.mark.parametrize("command", ["export", "validate"])
+def test_a_machine_with_too_little_memory_is_told_before_the_work(
+    refuse: Refuse, bundle: Path, small_job: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from onnxproof import memory
+
+    def prove(*_: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr("onnxproof.pipeline.prove", prove)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 10**8)
+    says = ("GB of weights", "needs about 0.5 GB of memory more", "there are 0.3 GB")
+    if command == "export":
+        refuse("export", small_job, "--out", bundle.parent, says=says)
+    else:
+        refuse("validate", bundle, says=says)
+
+
 def test_weights_that_were_changed(run: Run, bundle: Path) -> None:
     data = bundle / DATA
     content = bytearray(data.read_bytes())

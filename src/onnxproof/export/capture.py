@@ -26,6 +26,7 @@ from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import bytes_of
 
 Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
@@ -88,7 +89,7 @@ class Ladder:
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
         self._rungs = iter(self._chosen(exporter))
-        self._folder = folder if size_of(model.module) > LARGEST_HELD else None
+        self._folder = folder if bytes_of(model.module) > LARGEST_HELD else None
 
     def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
         """The rungs that can be tried. Raises ExportError if the job asks for one that cannot."""
@@ -175,11 +176,6 @@ def capture(
 ) -> Captured:
     """The graph of the first rung that works; ``Ladder`` has the arguments and the errors."""
     return Ladder(model, lambda: module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
-
-
-def size_of(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _followed(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
+from onnxproof.memory import require_memory_to_read
 from onnxproof.source import find_checkpoint, sha256_of
 from onnxproof.wrappers.family import Checkpoint
 
@@ -27,6 +28,7 @@ def load_checkpoint(path: Path, stems: Collection[str] = ()) -> Checkpoint:
     if there is no such file, if it is broken, or if it holds more than tensors.
     """
     file = find_checkpoint(path, stems)
+    require_memory_to_read(file)
     state = _read(file)
     for key in ENVELOPES:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

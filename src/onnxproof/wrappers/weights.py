@@ -29,6 +29,11 @@ SHOWN = 3
 """How many tensors a note names."""
 
 
+def bytes_of(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
 def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice: str) -> nn.Module:
     """Load the checkpoint's tensors into the network and return it in float32. ``in_dtype`` makes it another.
 
