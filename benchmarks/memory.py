@@ -28,7 +28,7 @@ KINDS = ("transformer", "convolutions")
 FACTOR, BASE_GB = 2.5, 1.0
 """The limit: so many times the weights, and so much more."""
 
-SAMPLED_S = 0.05
+SAMPLED_S = 0.1
 FLOAT_BYTES = 4
 
 
