@@ -123,6 +123,11 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
 
 
+def remove_own(file: Path) -> None:
+    """Remove a file that onnxproof wrote, if it is there."""
+    file.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def passing_file(file: Path, content: bytes) -> Iterator[Path]:
     """A file that is there inside the block alone."""
@@ -130,7 +135,7 @@ def passing_file(file: Path, content: bytes) -> Iterator[Path]:
     try:
         yield file
     finally:
-        file.unlink(missing_ok=True)
+        remove_own(file)
 
 
 def swap(staged: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ from onnx.external_data_helper import (
 )
 
 from onnxproof.errors import ModelFileError
-from onnxproof.files import replacing
+from onnxproof.files import remove_own, replacing
 from onnxproof.runtime.folder import data_of
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError
 
@@ -207,7 +207,7 @@ def write_model_file(proto: onnx.ModelProto, folder: Path, file: Path) -> None:
             _write_whole(proto, folder, stream)
         else:
             stream.write(proto.SerializeToString(deterministic=True))
-    beside.unlink(missing_ok=True)  # of a graph that was tried before
+    remove_own(beside)  # of a graph that was tried before
 
 
 def _write_data(proto: onnx.ModelProto, folder: Path, beside: Path) -> None:
