@@ -123,9 +123,12 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
 
 
-def remove_own(file: Path) -> None:
-    """Remove a file that onnxproof wrote, if it is there."""
-    file.unlink(missing_ok=True)
+def remove_own(path: Path) -> None:
+    """Remove a file or a folder that onnxproof made, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

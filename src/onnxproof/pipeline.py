@@ -1,6 +1,5 @@
 """The spine: job -> model -> graph -> bundle -> verdict."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -13,7 +12,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.model import build_model
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
-from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json
 from onnxproof.job import Job, override
 from onnxproof.memory import require_memory
 from onnxproof.progress import Progress, silent
@@ -136,7 +135,7 @@ def _export(
             write_json(folder / PARITY_FILE, verdict.to_json())
         if runs_here(model.module):
             draw_pictures(job, load_written(job, folder), folder, progress)
-        shutil.rmtree(folder / CAPTURED_FOLDER, ignore_errors=True)
+        remove_own(folder / CAPTURED_FOLDER)
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
 

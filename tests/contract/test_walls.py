@@ -187,11 +187,13 @@ GROUND = {
 ROOMS = {
     "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
-    "export": GROUND | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
+    "export": GROUND
+    | {"counted", "graph", "memory", "on_disk", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
     "graph": {"errors", "on_disk", "runtime"},
+    "memory": {"errors"},
     "on_disk": {"errors", "files", "runtime"},
     "packages": set(),
     "limits": set(),
