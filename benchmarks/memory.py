@@ -121,7 +121,7 @@ def export(kind: str, size: int, out: Path) -> dict[str, Any]:
     bundle = onnxproof.export_module(
         model,
         inputs={"x": "int64[n, time] in 0..15999" if tokens else "float32[n, 3, height, width] in -1..1"},
-        dims={"n": "1..2"} | ({"time": "4..16"} if tokens else {"height": "64", "width": "64"}),
+        dims={"n": "1..2"} | ({"time": "4..16"} if tokens else {"height": "32", "width": "32"}),
         out=out / kind,
         overrides=("validate.effort=quick", "validate.threads=1"),
     )

@@ -1,13 +1,16 @@
 """Folding is held to the bit: a tensor that is not the float64 fold, rounded once, is named."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.fold import find_folding, fold_batch_norms
 from onnxproof.validate.exact.fold_proof import prove_fold
+from onnxproof.wrappers.double import weights
 
 
 def trained(*layers: nn.Module) -> nn.Sequential:
@@ -79,3 +82,31 @@ def test_a_norm_that_is_lost_is_named() -> None:
     module = network()
     other = nn.Sequential(module[0], nn.Identity(), *module[2:])
     assert "1.running_mean is missing, and no fold took it in" in prove_fold(module, other).faults
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_folding_holds_one_folded_weight_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """And changes nothing of the module, in whatever dtype that is."""
+    monkeypatch.setattr(weights, "MOST_WIDENED", 0)
+    monkeypatch.setattr(weights, "FEWEST_LENT", 1)
+    layers = [part for _ in range(4) for part in (nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3))]
+    module = trained(*layers).to(dtype)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    copies: list[StorageWeakRef] = []
+    alive: list[int] = []
+    to = Tensor.to
+
+    def watched(tensor: Tensor, *given: Any, **more: Any) -> Tensor:
+        made = to(tensor, *given, **more)
+        if more.get("copy"):
+            copies.append(StorageWeakRef(made.untyped_storage()))  # type: ignore[no-untyped-call]
+            alive.append(sum(not one.expired() for one in copies))  # type: ignore[no-untyped-call]
+        return made
+
+    monkeypatch.setattr(Tensor, "to", watched)
+    folding = find_folding(module, (INPUT[0].to(dtype),))
+    assert len(folding.folds) == len(copies) == 4
+    assert max(alive) == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from onnxproof.errors import UserCodeError
 from onnxproof.usercode import no_exit
 from onnxproof.wrappers.double.float64 import Float64, copied
-from onnxproof.wrappers.double.weights import lendable
+from onnxproof.wrappers.double.weights import lendable, unseen
 
 AGREEMENT = 1e-9
 """The largest relative difference, in float64, that a model and its folded copy may have. Rounding adds up
@@ -152,11 +152,11 @@ class _Fold:
         own = dict(module.get_submodule(convolution_name).named_parameters(recurse=False))
         return cls(own["weight"].detach(), gain, bias)
 
-    @torch.no_grad()
     def made(self) -> tuple[Tensor, Tensor]:
         """The folded weight and bias, in float64."""
-        weight = self.weight.double()
-        weight *= self.gain.reshape(-1, *[1] * (weight.ndim - 1))
+        with unseen():
+            weight = self.weight.to(torch.float64, copy=True)
+            weight *= self.gain.reshape(-1, *[1] * (weight.ndim - 1))
         return weight, self.bias
 
     def apply_while_it_runs(self, convolution: nn.Module) -> None:

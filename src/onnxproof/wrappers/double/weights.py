@@ -5,7 +5,8 @@ own float32 parameters, an operation that reads one gets a float64 copy, and the
 tensor that shares its memory.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,13 @@ at most 256 MiB more."""
 
 FEWEST_LENT = 2**14
 """Numbers of a parameter that is widened where it is read. Smaller ones cost more time than memory."""
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Inside, the modes in which a module runs see no operation, and keep no tensor."""
+    with torch._C.DisableTorchFunction(), no_dispatch(), torch.no_grad():
+        yield
 
 
 class Lent:
@@ -52,7 +60,7 @@ class Lent:
         key = id(tensor)
         if key in self._written:
             return self._written[key]
-        with no_dispatch(), torch.no_grad():
+        with unseen():
             storage = self._storage(key)
             if storage is not None:
                 _, strides = self._copies[key]
