@@ -292,5 +292,5 @@ def _told_of(check: Check) -> str:
     return f"{check.name}{f' {check.field}' if check.field else ''}: {check.reason}"
 
 
-def _said(error: Exception, request: _Request) -> str:
-    return first_line(error.__cause__ or error).replace(str(request.file), MODEL_FILE)
+def _said(error: ExportError | ModelFileError, request: _Request) -> str:
+    return first_line(error).replace(str(request.file), MODEL_FILE)

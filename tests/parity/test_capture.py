@@ -266,3 +266,28 @@ def test_what_the_modules_own_code_raises_for_both_is_told_once() -> None:
     with pytest.raises(UserCodeError) as raised:
         capture(model, model.module, "auto", 20, optimize=False)
     assert str(raised.value).count("this model does not run") == 1
+
+
+class Encoder(nn.Module):
+    """A stock encoder, which torch runs by a fused kernel in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, steps: Tensor, padding: Tensor | None = None) -> Tensor:
+        answer: Tensor = self.encoder(steps, src_key_padding_mask=padding)
+        return answer if padding is None else answer.masked_fill(padding[..., None], 0)
+
+
+STEPS = {"steps": "float32[batch, time, 8] in -1..1"}
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["all-steps", "padded"])
+def test_an_encoder_that_torch_runs_fused_is_captured(padded: bool, tmp_path: Path) -> None:
+    inputs = {**STEPS, "padding": "bool[batch, time]"} if padded else STEPS
+    sizes = {"batch": "1..3", "time": "2..9"}
+    assert passed(exported(Encoder().eval(), inputs, sizes, tmp_path))
+    assert torch.backends.mha.get_fastpath_enabled()

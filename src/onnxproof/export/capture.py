@@ -25,6 +25,7 @@ from onnxproof.export.torch_export import with_torch_export
 from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
+from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
@@ -156,7 +157,8 @@ class Ladder:
 
     def _capture(self, rung: Rung, place: Path | None) -> Made:
         torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
-        proto, frozen = rung.make(self._model, self.module(), self._opset, self._optimize, place)
+        with without_fast_path():
+            proto, frozen = rung.make(self._model, self.module(), self._opset, self._optimize, place)
         written = opset_of(proto)
         if written != self._opset:
             raise ExportError(

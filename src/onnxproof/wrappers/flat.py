@@ -19,6 +19,7 @@ from onnxproof.structure import Place, Step, apart, name_of, place_text
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.usercode import no_exit, told
 from onnxproof.wrappers.arguments import fit_arguments
+from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.weights import HALVES, held_in, tensor_of
 
@@ -211,7 +212,7 @@ def describe_outputs(
     # Only one dim is larger in each run, which shows the axes that depend on that dim.
     runs = [smallest, *({**smallest, dim.name: dim.min + dim.multiple} for dim in free)]
     try:
-        with torch.no_grad(), no_exit("the module's forward"):
+        with torch.no_grad(), without_fast_path(), no_exit("the module's forward"):
             probe = _probe(inputs, smallest)
             versions = [tensor._version for tensor in probe]
             first = flattened.returned(probe)

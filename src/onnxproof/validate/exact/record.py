@@ -17,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights
 from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import lendable
 from onnxproof.wrappers.family import WrappedModel
@@ -224,7 +225,7 @@ def _tables(
                 leaves.add(id(argument))
 
     recorder = Recorder(visit, take, depth=0)
-    with torch.no_grad():
+    with torch.no_grad(), without_fast_path():
         for tensor in given:
             recorder.note("input", tensor, ())
         with recorder, running, no_exit("the module's forward"):

@@ -18,6 +18,7 @@ from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
+from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
@@ -48,7 +49,12 @@ class TorchLeg:
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
         ]
         recorder = ChoiceRecorder() if self._chooses else None
-        with torch.inference_mode(), no_exit("the module's forward"), recorder or nullcontext():
+        with (
+            torch.inference_mode(),
+            without_fast_path(),
+            no_exit("the module's forward"),
+            recorder or nullcontext(),
+        ):
             outputs, margins = _call(self._module, tensors, self.ports)
         choices = {} if recorder is None else recorder.choices(outputs)
         return Answer(_to_numpy(outputs), _to_numpy(margins), choices)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.calls import Calls
 from onnxproof.wrappers.double.dtypes import HALVES, NARROW, wide
 from onnxproof.wrappers.double.operations import Operations
@@ -80,6 +81,7 @@ class Float64:
             # Not optimized: a scripted function would keep its constants as this run computes them.
             with (
                 torch.no_grad(),
+                without_fast_path(),
                 torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
                 _unseen(),
                 Calls(self._state),
