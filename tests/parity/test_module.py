@@ -745,3 +745,34 @@ def test_the_task_segmentation_looks_for_logits(module: nn.Module, says: str | N
     else:
         with pytest.raises(JobError, match=says):
             wrap_module(module, inputs, dims(TWO_DIMS), task="segmentation")
+
+
+class Annotated(nn.Module):
+    """Saves a dict beside its tensors, as modules with extra state and some libraries' do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {**super().state_dict(*args, **kwargs), "_metadata": {"version": 1}}
+
+    def get_extra_state(self) -> Any:
+        return {"made": "today"}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x)
+
+
+def test_a_module_that_saves_more_than_tensors_passes(tmp_path: Path) -> None:
+    bundle = onnxproof.export_module(
+        Annotated().eval(),
+        inputs={"x": "float32[batch, 4] in -1..1"},
+        dims={"batch": "1..3"},
+        out=tmp_path / "annotated",
+        overrides=("validate.effort=quick",),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed

@@ -41,7 +41,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     fit. Raises CheckpointError if the tensors' names are not the network's, or if a shape or a dtype does not
     fit.
     """
-    expected = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    expected = saved_by(network)
     state = checkpoint.state_dict
     wrong = [
         f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
@@ -132,6 +132,11 @@ def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
             f"{_name(tensor.dtype)} with values that {_name(expected.dtype)} cannot hold",
             f"save it as {_name(expected.dtype)}",
         )
+
+
+def saved_by(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a network saves. It may save values of other types beside them."""
+    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _survives(tensor: Tensor, dtype: torch.dtype) -> bool:

@@ -16,7 +16,7 @@ from onnxproof.wrappers.folder import name_classes, read_classes
 from onnxproof.wrappers.head import Bare, attach_head
 from onnxproof.wrappers.heads import get_head, head_names
 from onnxproof.wrappers.picture_port import PicturePort, StagedModule, picture_port
-from onnxproof.wrappers.weights import held_in, in_dtype, notes_on
+from onnxproof.wrappers.weights import held_in, in_dtype, notes_on, saved_by
 
 DEFAULT_TASK = "raw"
 """The task of a module if the job names none."""
@@ -92,7 +92,7 @@ def wrap_module(
         contract,
         family,
         notes=(
-            *notes_on(module.state_dict(), held_in(module)),
+            *notes_on(saved_by(module), held_in(module)),
             *(() if skipped is None else (skipped,)),
         ),
     )

@@ -79,7 +79,8 @@ class Weights:
         tensors = {}
         halves: dict[str, str] = {}
         for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
+            # A module may save values of other types beside its tensors.
+            if hasattr(tensor, "is_floating_point") and tensor.is_floating_point():
                 plain = tensor.detach().cpu()
                 if plain.dtype.itemsize == 2:
                     halves[name] = str(plain.dtype).removeprefix("torch.")
