@@ -1,6 +1,5 @@
 """Each architecture's files: exported by us in several ways, and by PyTorch alone as its users do."""
 
-import io
 import re
 import time
 import warnings
@@ -8,16 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import onnx
 import torch
-from soundness.elsewhere.architecture import Architecture
+from architectures.architecture import Architecture
+from architectures.plain import by_dynamo, by_torchscript
 from soundness.healthy import variants
 from torch import nn
 
 from onnxproof.errors import OnnxproofError
-from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import stamped
 from onnxproof.export.make import make_graph
 from onnxproof.export.quiet import quiet
@@ -78,45 +77,16 @@ def ours(job: Job, model: WrappedModel) -> tuple[onnx.ModelProto, str]:
     return stamped(graph.proto, manifest), graph.captured.exporter
 
 
-def by_dynamo(_: Job, model: WrappedModel) -> tuple[onnx.ModelProto, str]:
-    """``torch.onnx.export(dynamo=True)`` with all else as it comes."""
-    dynamic: Any = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis, name in enumerate(spec.shape) if isinstance(name, str)}
-        for spec in model.contract.inputs
-    )
-    arguments, names = _arguments(model)
-    program = torch.onnx.export(
-        model.module, arguments, dynamo=True, dynamic_shapes=(dynamic,), verbose=False, **names
-    )
-    assert program is not None
-    return program.model_proto, "torch.export"
-
-
-def by_torchscript(_: Job, model: WrappedModel) -> tuple[onnx.ModelProto, str]:
-    """``torch.onnx.export(dynamo=False)`` with all else as it comes."""
-    axes = {
-        spec.name: {axis: name for axis, name in enumerate(spec.shape) if isinstance(name, str)}
-        for spec in (*model.contract.inputs, *model.contract.outputs)
-    }
-    arguments, names = _arguments(model)
-    file: Any = io.BytesIO()
-    torch.onnx.export(model.module, arguments, file, dynamo=False, dynamic_axes=axes, **names)
-    return onnx.load_from_string(file.getvalue()), "torchscript"
-
-
-def _arguments(model: WrappedModel) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
-    contract = model.contract
-    arguments = example_inputs(contract.inputs, capture_sizes(contract.dims))
-    names = {
-        "input_names": [spec.name for spec in contract.inputs],
-        "output_names": [spec.name for spec in contract.outputs],
-    }
-    return arguments, names
+def plainly(
+    export: Callable[[WrappedModel], onnx.ModelProto], exporter: str, _: Job, model: WrappedModel
+) -> tuple[onnx.ModelProto, str]:
+    """An export without us, and its exporter's name."""
+    return export(model), exporter
 
 
 PLAIN = (
-    Way("torch.onnx.export, dynamo", "elsewhere", (), by_dynamo),
-    Way("torch.onnx.export, TorchScript", "elsewhere", (), by_torchscript),
+    Way("torch.onnx.export, dynamo", "elsewhere", (), partial(plainly, by_dynamo, "torch.export")),
+    Way("torch.onnx.export, TorchScript", "elsewhere", (), partial(plainly, by_torchscript, "torchscript")),
 )
 WAYS = (
     Way(DEFAULT, "ours", (), ours),

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
+from architectures.architecture import Architecture
 from soundness.effect import Effects, parted
-from soundness.elsewhere.architecture import Architecture
 from soundness.elsewhere.faults import planted
 from soundness.elsewhere.files import FAULTY, Made, Source, made
 from soundness.healthy import LEVELS

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import timm
-from soundness.elsewhere.architecture import BATCH, Architecture, picture
 from timm.layers.mlp import GatedMlp
 from timm.layers.norm_act import GroupNormAct
 from timm.models import (
@@ -30,6 +29,8 @@ from timm.models import (
     xcit,
 )
 from torch import nn
+
+from architectures.architecture import BATCH, Architecture, picture
 
 CLASSES = 10
 LIBRARY = "timm"
@@ -85,6 +86,18 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     named("dla46_c"),
     named("test_efficientnet_gn"),
+    named("test_byobnet"),
+    named("test_nfnet"),
+    named("test_mambaout"),
+    named_of(64, "test_coatnet", img_size=64),
+    named("ghostnetv2_100"),
+    named("repvit_m0_9", embed_dim=(8, 12, 16, 24), depth=(1, 1, 2, 1)),
+    named("fastvit_t8", layers=(1, 1, 1, 1)),
+    named_of(64, "edgenext_xx_small", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
+    named("starnet_s050"),
+    named("hrnet_w18_small"),
+    named("tiny_vit_5m_224", embed_dims=(16, 24, 32, 40), depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2)),
+    named_of(64, "maxvit_rmlp_pico_rw_256", img_size=64),
     named_of(64, "efficientvit_b0"),
     named_of(64, "mobilevitv2_050"),
     classy_of(

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 import transformers
-from soundness.elsewhere.architecture import BATCH, STEPS, TOKENS, Architecture, Chosen, picture
 from torch import Tensor, nn
+
+from architectures.architecture import BATCH, STEPS, TOKENS, Architecture, Chosen, picture
 
 LIBRARY = "transformers"
 EAGER: dict[str, Any] = {"attn_implementation": "eager"}

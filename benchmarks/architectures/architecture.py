@@ -1,7 +1,9 @@
-"""What an architecture of another library is, and what keeps its numbers alive untrained."""
+"""What a small network of a library is, and what keeps its numbers alive untrained."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,17 @@ class Chosen(nn.Module):
         return answers[self.answer]
 
 
+def made(target: str, *arguments: Any, **options: Any) -> Any:
+    """What "package.module:Class" makes of arguments. The package is imported now."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)(*arguments, **options)
+
+
+def by(target: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
+    """A ``build`` that calls "package.module:Class", and imports the package when it is called."""
+    return partial(made, target, *arguments, **options)
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A small network of a library, seeded.
@@ -85,15 +98,18 @@ class Architecture:
         }
         return Job.from_document(override(document, (*QUICK, *overrides)), folder=Path(), source=self.name)
 
-    def model(self) -> WrappedModel:
-        """The wrapped model, its weights and statistics alive; the same at every call."""
+    def network(self) -> nn.Module:
+        """The network, its weights and statistics alive; the same at every call."""
         torch.manual_seed(SEED)
         network = self.build().eval()
-        job = self.job()
-        model = wrap_for_job(job, network)
+        model = wrap_for_job(self.job(), network)
         sizes = {**capture_sizes(model.contract.dims), BATCH_AXIS: CALIBRATED_ON}
         enliven(model.module, *example_inputs(model.contract.inputs, sizes))
-        return model
+        return network
+
+    def model(self) -> WrappedModel:
+        """The wrapped network, the same at every call."""
+        return wrap_for_job(self.job(), self.network())
 
 
 def enliven(network: nn.Module, *inputs: Tensor) -> None:

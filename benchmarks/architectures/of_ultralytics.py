@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-from soundness.elsewhere.architecture import Architecture
 from torch import Tensor, nn
 from ultralytics.nn.tasks import (
     ClassificationModel,
@@ -13,6 +12,8 @@ from ultralytics.nn.tasks import (
     SegmentationModel,
 )
 from ultralytics.utils import LOGGER
+
+from architectures.architecture import Architecture
 
 LIBRARY = "ultralytics"
 LOGGER.setLevel("ERROR")
@@ -49,4 +50,16 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     of(SegmentationModel, "yolov8n-seg"),
     of(PoseModel, "yolov8n-pose"),
     of(OBBModel, "yolov8n-obb"),
+    of(DetectionModel, "yolov5n"),
+    of(DetectionModel, "yolov6n"),
+    of(DetectionModel, "yolov8n"),
+    of(DetectionModel, "yolov9t"),
+    of(DetectionModel, "yolov10n"),
+    of(DetectionModel, "yolo11n"),
+    of(SegmentationModel, "yolo11n-seg"),
+    of(DetectionModel, "yolo26n"),
+    of(SegmentationModel, "yolo26n-seg"),
+    of(PoseModel, "yolo26n-pose"),
+    of(OBBModel, "yolo26n-obb"),
+    of(ClassificationModel, "yolo26n-cls"),
 )

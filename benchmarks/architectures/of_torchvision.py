@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from soundness.elsewhere.architecture import BATCH, Architecture, picture
 from torch import Tensor, nn
 from torchvision import models, ops
 from torchvision.models import convnext, detection, resnet, segmentation, swin_transformer, video
 from torchvision.models._utils import IntermediateLayerGetter
+
+from architectures.architecture import BATCH, Architecture, picture
 
 CLASSES = 10
 LIBRARY = "torchvision"
