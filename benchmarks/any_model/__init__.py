@@ -1,0 +1,1 @@
+"""What the benchmark of many architectures (``zoo.py``) runs, keeps and tells."""
