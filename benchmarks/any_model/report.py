@@ -185,7 +185,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     right.plot(shares, range(1, len(shares) + 1), color="#3a6ea5")
     right.axvline(1.0, color="#808080", linewidth=0.8)
     right.axvline(TIME_SHARE, color="#3a923a", linewidth=0.8, linestyle="--", label="aimed at, median")
-    right.set_xlabel("seconds of our export with its verdict / seconds of torch.onnx.export(dynamo=True)")
+    right.set_xlabel("seconds of our export with its verdict /\nseconds of torch.onnx.export(dynamo=True)")
     right.set_ylabel("architectures at most there")
     right.set_xscale("log")
     right.legend(fontsize=8, frameon=False)
