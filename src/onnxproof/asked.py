@@ -244,8 +244,8 @@ def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | Non
     if onnx_file is not None:
         paths += model_files(onnx_file)
     if job is not None:
-        builder = (job.model.builder or "").partition(":")[0]
-        named = (job.model.checkpoint, builder, job.validation.annotations)
+        code = [(name or "").partition(":")[0] for name in (job.model.builder, job.export.custom_ops)]
+        named = (job.model.checkpoint, *code, job.validation.annotations)
         paths += [job.resolve(name) for name in named if name]
         with contextlib.suppress(PictureError):  # raised later, by the code that needs the pictures
             paths += find_pictures(job.validation.images, job.folder)

@@ -84,7 +84,8 @@ class WrapperTable(_Table):
 class ExportTable(_Table):
     """``[export]``: how the model becomes an ONNX file.
 
-    ``capture_timeout`` is how many seconds each way to capture the model may take. ``dtype`` is what the
+    ``capture_timeout`` is how many seconds each way to capture the model may take. ``custom_ops`` names a
+    table of translations of operators, "package.module:TABLE" or "file.py:TABLE". ``dtype`` is what the
     model's floats are held in. "auto" widens a checkpoint to float32, and leaves a module that is given in
     Python as it is.
     """
@@ -96,6 +97,7 @@ class ExportTable(_Table):
     fold_batch_norms: bool = True
     target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
     capture_timeout: Annotated[int, Field(ge=1)] = CAPTURE_TIMEOUT_S
+    custom_ops: str | None = None
 
     @model_validator(mode="after")
     def _exporter_writes_opset(self) -> Self:
@@ -104,6 +106,15 @@ class ExportTable(_Table):
                 f'export.opset = {self.opset} with export.exporter = "torch.export": it writes opset '
                 f"{OLDEST_TORCH_EXPORT_OPSET} and later; raise export.opset, or set export.exporter to "
                 '"torchscript" or "auto"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _exporter_takes_custom_ops(self) -> Self:
+        if self.custom_ops is not None and self.exporter == "torchscript":
+            raise RequestError(
+                f'export.custom_ops = "{self.custom_ops}" with export.exporter = "torchscript": only '
+                'torch.export takes such a table; set export.exporter to "torch.export" or "auto"'
             )
         return self
 

@@ -107,6 +107,15 @@ def test_predict_and_inspect_run_nothing_ever(
     assert not (bundle / "ran").exists()
 
 
+def test_a_table_of_operators_is_for_export_alone(run: Run, rewrite: Rewrite) -> None:
+    bundle = rewrite()
+    document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    document["job"]["export"] |= {"exporter": "auto", "custom_ops": "evil.py:TABLE"}
+    (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    assert run("validate", bundle, *SEED).returncode == 0
+    assert not (bundle / "ran").exists()
+
+
 @pytest.fixture
 def moved(rewrite: Rewrite) -> Path:
     return rewrite(checkpoint="gone")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import onnx
@@ -21,7 +22,7 @@ from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import name_outputs
 from onnxproof.export.frozen import apart, find_frozen
 from onnxproof.export.reasons import UntracedError, all_failed
-from onnxproof.export.torch_export import with_torch_export
+from onnxproof.export.torch_export import CustomOps, with_torch_export
 from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
@@ -31,6 +32,8 @@ from onnxproof.wrappers.weights import bytes_of
 
 Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
+
+NO_CUSTOM_OPS: CustomOps = MappingProxyType({})
 
 
 LARGEST_HELD = 2**27
@@ -60,7 +63,7 @@ class Rung:
 
     name: str
     exporter: Exporter
-    make: Callable[[WrappedModel, nn.Module, int, bool, Path | None], Made]
+    make: Callable[[WrappedModel, nn.Module, int, bool, CustomOps, Path | None], Made]
     retries: bool = False
 
 
@@ -70,7 +73,8 @@ class Ladder:
     ``module`` makes what is captured: the model's own module, or a folded copy. ``optimize`` runs the
     optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a simplifier
     runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
-    tensors of a large model; without it they are held in memory.
+    tensors of a large model; without it they are held in memory. ``custom_ops`` are the
+    user's own translations of operators, for torch.export's program.
     """
 
     def __init__(
@@ -83,10 +87,12 @@ class Ladder:
         optimize: bool,
         limit_s: float,
         folder: Path | None = None,
+        custom_ops: CustomOps = NO_CUSTOM_OPS,
     ) -> None:
         self.module = module
         self._model, self._opset = model, opset
         self._optimize, self._limit_s = optimize, limit_s
+        self._custom_ops = custom_ops
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
         self._rungs = iter(self._chosen(exporter))
@@ -158,7 +164,9 @@ class Ladder:
     def _capture(self, rung: Rung, place: Path | None) -> Made:
         torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
         with without_fast_path():
-            proto, frozen = rung.make(self._model, self.module(), self._opset, self._optimize, place)
+            proto, frozen = rung.make(
+                self._model, self.module(), self._opset, self._optimize, self._custom_ops, place
+            )
         written = opset_of(proto)
         if written != self._opset:
             raise ExportError(
@@ -181,9 +189,18 @@ def capture(
 
 
 def _followed(
-    strict: bool, model: WrappedModel, module: nn.Module, opset: int, optimize: bool, folder: Path | None
+    strict: bool,
+    model: WrappedModel,
+    module: nn.Module,
+    opset: int,
+    optimize: bool,
+    custom_ops: CustomOps,
+    folder: Path | None,
 ) -> Made:
-    return with_torch_export(model, module, opset, optimize=optimize, strict=strict, folder=folder), ()
+    proto = with_torch_export(
+        model, module, opset, custom_ops, optimize=optimize, strict=strict, folder=folder
+    )
+    return proto, ()
 
 
 def _traced(
@@ -191,6 +208,7 @@ def _traced(
     module: nn.Module,
     opset: int,
     optimize: bool,  # noqa: ARG001
+    custom_ops: CustomOps,  # noqa: ARG001
     folder: Path | None,
 ) -> Made:
     before = apart(module)

@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 from torch import nn
 
-from onnxproof.export.capture import Captured, Ladder
+from onnxproof.export.capture import NO_CUSTOM_OPS, Captured, Ladder
+from onnxproof.export.custom_ops import custom_ops
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import finish
 from onnxproof.export.fold import find_folding
@@ -43,24 +44,27 @@ def ladder_for(
 ) -> Ladder:
     """The ways to capture the model, with its batch norms folded if the job says so.
 
-    The tensors of a large model are left in ``folder``; without it they are held in memory.
+    The tensors of a large model are left in ``folder``; without it they are held in memory. Raises JobError
+    or UserCodeError if ``export.custom_ops`` names no table.
     """
     contract = model.contract
     made: Callable[[], nn.Module] = lambda: model.module  # noqa: E731
+    named = job.export.custom_ops
+    own = NO_CUSTOM_OPS if named is None else custom_ops(named, job.folder)
     if job.export.fold_batch_norms:
         progress("fold batch norms", 0, 0)
         examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
         made = find_folding(model.module, examples).applied
     table = job.export
-    simplifying = table.simplify != "none"
     return Ladder(
         model,
         made,
         table.exporter,
         table.opset,
-        optimize=not simplifying,
+        optimize=table.simplify == "none",
         limit_s=table.capture_timeout,
         folder=folder,
+        custom_ops=own,
     )
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,15 @@ maps too: with 5 steps of 32 pixels, a map at 1/128 of the picture's size still 
 TRANSLATING = re.compile(r"translating node %(\w+)")
 
 
+CustomOps = Mapping[Any, Callable[..., Any]]
+"""By operator of torch, the function that writes it in ONNX, as in torch.onnx.export's table."""
+
+
 def with_torch_export(
     model: WrappedModel,
     module: nn.Module,
     opset: int,
+    custom_ops: CustomOps,
     *,
     optimize: bool,
     strict: bool = False,
@@ -40,11 +46,14 @@ def with_torch_export(
 ) -> onnx.ModelProto:
     """The graph that torch.export captures of ``module``, with the model's dims as dynamic axes.
 
-    ``optimize`` runs the optimizer of torch's own exporter. torch.export follows Python as it runs, or its
-    bytecode if ``strict``. Large tensors are written to ``folder``, unless that is None. Raises UntracedError
-    if it cannot follow the module, ExportError if what it took for granted does not hold at a declared size
-    or if its program cannot be translated, UserCodeError if the module's own code raises.
+    ``custom_ops`` are the user's own translations, which go before ours and torch's. ``optimize`` runs the
+    optimizer of torch's own exporter. torch.export follows Python as it runs, or its bytecode if ``strict``.
+    Large tensors are written to ``folder``, unless that is None. Raises UntracedError if it cannot follow the
+    module, ExportError if what it took for granted does not hold at a declared size or if its program cannot
+    be translated, UserCodeError if the module's own code raises.
     """
+    from onnxproof.export.rewrites import table_for  # noqa: PLC0415 - imports onnxscript, as a capture does
+
     told = "torch.export, strict," if strict else "torch.export"
     dims = dims_by_name(model.contract.dims)
     sizes = capture_sizes(model.contract.dims, STEPS)
@@ -74,7 +83,10 @@ def with_torch_export(
                 verbose=False,
                 input_names=[spec.name for spec in model.contract.inputs],
                 output_names=[spec.name for spec in model.contract.outputs],
+                custom_translation_table={**table_for(exported), **custom_ops},
             )
+            assert program is not None
+            proto = program.model_proto if folder is None else _saved(program, folder)
     except OnnxproofError:
         raise
     except (Exception, SystemExit) as error:
@@ -83,8 +95,6 @@ def with_torch_export(
         if exported is None and type(failed) is ExportError:
             raise UntracedError(str(failed)) from error
         raise failed from error
-    assert program is not None
-    proto = program.model_proto if folder is None else _saved(program, folder)
     if not optimize:
         drop_zero_biases(proto)
     return proto

@@ -98,9 +98,10 @@ def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
         path = document[table].get(key)
         if path is not None:
             document[table][key] = _from(start, job.resolve(path))
-    file, colon, attribute = document["model"].get("builder", "").partition(":")
-    if file.endswith(".py"):
-        document["model"]["builder"] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
+    for table, key in (("model", "builder"), ("export", "custom_ops")):
+        file, colon, attribute = document[table].get(key, "").partition(":")
+        if file.endswith(".py"):
+            document[table][key] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
     return document
 
 

@@ -1,5 +1,5 @@
-"""Finds and calls the user's function that makes a module: ``package.module:callable`` or
-``file.py:callable``."""
+"""Finds what a job names of the user's code, ``package.module:name`` or ``file.py:name``, and calls the
+function that makes a module."""
 
 import importlib
 import importlib.util
@@ -25,29 +25,39 @@ def build_with(reference: str, folder: Path, kwargs: Mapping[str, Any]) -> Any:
 def load_builder(reference: str, folder: Path) -> Any:
     """Return the callable that ``package.module:callable`` or ``file.py:callable`` names.
 
-    A file's path is relative to ``folder``. Raises JobError if the module, the file or the attribute does
-    not exist, or if the attribute is no callable; UserCodeError if importing raises.
+    Raises JobError as ``load_named`` does, or if what is found is no callable; UserCodeError if importing
+    raises.
     """
+    found = load_named(reference, folder, "model.builder", "callable")
+    if not callable(found):
+        raise JobError(f'model.builder = "{reference}" is a {type(found).__name__}, not a callable')
+    return found
+
+
+def load_named(reference: str, folder: Path, key: str, kind: str) -> Any:
+    """Return the value that ``package.module:name`` or ``file.py:name`` names.
+
+    A file's path is relative to ``folder``. ``key`` is the job's key that has the reference, and ``kind``
+    what it should name: both are for messages. Raises JobError if the module, the file or the attribute does
+    not exist; UserCodeError if importing raises.
+    """
+    said = f'{key} = "{reference}"'
     place, colon, attribute = reference.partition(":")
     if not colon or not place or not attribute:
-        raise JobError(
-            f'model.builder = "{reference}": expected "package.module:callable" or "file.py:callable"'
-        )
-    with user_code(f'model.builder = "{reference}"'):
+        raise JobError(f'{said}: expected "package.module:{kind}" or "file.py:{kind}"')
+    with user_code(said):
         try:
             source = _import_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
         except (ImportError, OSError) as error:
             if users_place(error) is not None:
-                raise  # The builder was found, but something that it imports was not.
-            raise JobError(f'model.builder = "{reference}" cannot be imported: {error}') from error
+                raise  # The file or module was found, but something that it imports was not.
+            raise JobError(f"{said} cannot be imported: {error}") from error
         try:
             found: Any = source
             for part in attribute.split("."):
                 found = getattr(found, part)
         except AttributeError as error:
-            raise JobError(f'model.builder = "{reference}": {place} has no {attribute}') from error
-    if not callable(found):
-        raise JobError(f'model.builder = "{reference}" is a {type(found).__name__}, not a callable')
+            raise JobError(f"{said}: {place} has no {attribute}") from error
     return found
 
 

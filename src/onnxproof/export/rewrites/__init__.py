@@ -1,0 +1,79 @@
+"""Operators that torch's exporter translates wrongly or not at all, written in ONNX.
+
+Each is exact: it states the function that PyTorch computes, for every size. A program gets a rewrite only if
+it has an operator that needs one. So what torch's exporter writes rightly stays as it writes it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from onnxproof.export.rewrites import (
+    adaptive_pooling,
+    attention,
+    cumulative,
+    distance,
+    order,
+    regions,
+    scatter,
+)
+
+Translation = Callable[..., Any]
+
+
+def _always(node: torch.fx.Node) -> bool:
+    del node
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """How to write an operator in ONNX. ``needed`` says whether a node of it needs that."""
+
+    translation: Translation
+    needed: Callable[[torch.fx.Node], bool] = _always
+
+
+_AVERAGE = Rewrite(adaptive_pooling.average, adaptive_pooling.size_is_open)
+_MAXIMUM = Rewrite(adaptive_pooling.maximum, adaptive_pooling.size_is_open)
+
+REWRITES: Mapping[str, Rewrite] = {
+    "aten::adaptive_avg_pool1d": _AVERAGE,
+    "aten::adaptive_avg_pool2d": _AVERAGE,
+    "aten::adaptive_avg_pool3d": _AVERAGE,
+    "aten::adaptive_max_pool1d": _MAXIMUM,
+    "aten::adaptive_max_pool2d": _MAXIMUM,
+    "aten::adaptive_max_pool3d": Rewrite(adaptive_pooling.maximum),
+    "aten::cdist": Rewrite(distance.distances),
+    "aten::cummax": Rewrite(cumulative.maximum),
+    "aten::cummin": Rewrite(cumulative.minimum),
+    "aten::cumprod": Rewrite(cumulative.product),
+    "aten::kthvalue": Rewrite(order.kth_value),
+    "aten::median": Rewrite(order.median),
+    "aten::median.dim": Rewrite(order.median_along),
+    "aten::scaled_dot_product_attention": Rewrite(attention.attention, attention.is_masked),
+    "aten::scatter_reduce.two": Rewrite(scatter.scattered, scatter.are_means),
+    "aten::searchsorted.Scalar": Rewrite(order.searched),
+    "aten::searchsorted.Tensor": Rewrite(order.searched),
+    "torchvision::roi_pool": Rewrite(regions.region_maximum, regions.values_only),
+}
+"""The rewrites by the operators' qualified names. torchvision's are there only if it is imported."""
+
+
+def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
+    """The rewrites that a program needs, by operator: a ``custom_translation_table`` of torch.onnx.export."""
+    table: dict[Any, Translation] = {}
+    for module in program.graph_module.modules():
+        if not isinstance(module, torch.fx.GraphModule):
+            continue
+        for node in module.graph.nodes:
+            rewrite = REWRITES.get(node.target.name()) if _is_operator(node.target) else None
+            if rewrite is not None and rewrite.needed(node):
+                table[node.target] = rewrite.translation
+    return table
+
+
+def _is_operator(target: object) -> bool:
+    return isinstance(target, torch._ops.OpOverload)

@@ -1,0 +1,173 @@
+"""Operators that torch's exporter translates wrongly or not at all: each file states PyTorch's function."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everyone calls it
+
+import onnxproof
+
+MAPS = (
+    {"x": "float32[batch, 4, height, width] in -1..1"},
+    {"batch": "1..3", "height": "5..23", "width": "7..24"},
+)
+ROWS = {"x": "float32[batch, n] in -1..1"}, {"batch": "1..3", "n": "1..21"}
+SEQUENCES = {"x": "float32[batch, time, 8] in -1..1"}, {"batch": "1..3", "time": "1..40"}
+PAIRS = {"x": "float32[batch, n] in -1..1"}, {"batch": "1..3", "n": "2..21"}
+MANY = {"x": "float32[batch, time, 8] in -1..1"}, {"batch": "1..3", "time": "26..40"}
+STEPS = {"x": "int64[batch, n] in -4..4"}, {"batch": "1..3", "n": "1..21"}
+
+SLOW = pytest.mark.slow
+DIFFERENCES = "donot_use_mm_for_euclid_dist"
+
+Form = tuple[dict[str, str], dict[str, str]]
+Function = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
+
+
+class Module(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.function(x)
+
+
+def exported(function: Function, form: Form, out: Path, *overrides: str) -> onnxproof.Bundle:
+    asked = ["validate.effort=quick", "validate.threads=1", "export.exporter=torch.export", *overrides]
+    return onnxproof.export_module(
+        Module(function).eval(), inputs=form[0], dims=form[1], out=out / "bundle", overrides=asked
+    )
+
+
+def masked(x: Tensor, *, floats: bool = False) -> Tensor:
+    """Attention in which about half of the queries may look at no key."""
+    mask = (x[:, None, :, :1] > 0) & (x[:, None, :, 1] > -0.5)[:, :, None]
+    if floats:
+        mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -torch.inf)
+    heads = x.view(*x.shape[:2], 2, 4).transpose(1, 2)
+    return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask)
+
+
+def shared(x: Tensor) -> Tensor:
+    """Attention whose queries share keys, with a mask, beside one that is causal and scaled."""
+    q = x.view(*x.shape[:2], 4, 2).transpose(1, 2)
+    k = x[..., :4].reshape(*x.shape[:2], 2, 2).transpose(1, 2)
+    grouped = F.scaled_dot_product_attention(q, k, k, attn_mask=x[:, None, :, :1] > 0, enable_gqa=True)
+    return grouped + F.scaled_dot_product_attention(q, q, q, is_causal=True, scale=0.3)
+
+
+def regions(x: Tensor) -> Tensor:
+    boxes = torch.tensor([[0, 0.0, 0.0, 6.0, 6.0], [0, 1.5, 0.5, 3.0, 4.0]])
+    return torchvision.ops.roi_pool(x, boxes, (3, 2), 0.5)  # type: ignore[no-any-return]
+
+
+def means(x: Tensor) -> tuple[Tensor, ...]:
+    """Means with and without what was there, some of nothing; the source is larger than the index."""
+    index = (x[:, :-1].abs() * 3.9).long()
+    held = torch.arange(8.0).expand(x.shape[0], 8)
+    return (
+        held.scatter_reduce(1, index, x, "mean"),
+        held.scatter_reduce(1, index, x, "mean", include_self=False),
+    )
+
+
+CASES = [
+    pytest.param(lambda x: F.adaptive_avg_pool2d(x, (3, 5)), MAPS, id="average-2d"),
+    pytest.param(
+        lambda x: F.adaptive_avg_pool2d(x, (30, 1)),
+        MAPS,
+        id="average-more-windows-than-cells",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        lambda x: F.adaptive_avg_pool2d(x, (3, 5)) + F.adaptive_avg_pool2d(x, 1),
+        MAPS,
+        id="average-beside-global",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(lambda x: F.adaptive_avg_pool1d(x.flatten(2), 7), MAPS, id="average-1d", marks=SLOW),
+    pytest.param(lambda x: F.adaptive_avg_pool3d(x[:, None], (3, 2, 5)), MAPS, id="average-3d", marks=SLOW),
+    pytest.param(lambda x: F.interpolate(x, size=(4, 4), mode="area"), MAPS, id="area"),
+    pytest.param(lambda x: F.adaptive_max_pool2d(x, (2, 3)), MAPS, id="maximum-2d", marks=SLOW),
+    pytest.param(
+        lambda x: F.adaptive_max_pool2d(x.round(decimals=1), (2, 3), return_indices=True),
+        MAPS,
+        id="maximum-2d-indices-of-ties",
+    ),
+    pytest.param(lambda x: F.adaptive_max_pool1d(x.flatten(2), 5), MAPS, id="maximum-1d", marks=SLOW),
+    pytest.param(lambda x: F.adaptive_max_pool3d(x[:, None], (3, 2, 5)), MAPS, id="maximum-3d", marks=SLOW),
+    pytest.param(masked, SEQUENCES, id="attention-rows-masked-whole"),
+    pytest.param(lambda x: masked(x, floats=True), SEQUENCES, id="attention-infinite-mask", marks=SLOW),
+    pytest.param(shared, SEQUENCES, id="attention-grouped-and-causal"),
+    pytest.param(lambda x: torch.cumprod(x, 1), ROWS, id="cumprod"),
+    pytest.param(lambda x: torch.cumprod(x, 0), STEPS, id="cumprod-integers", marks=SLOW),
+    pytest.param(lambda x: torch.cummax(x.round(decimals=1), 1), ROWS, id="cummax-ties"),
+    pytest.param(lambda x: torch.cummin(x, -1), STEPS, id="cummin-integers", marks=SLOW),
+    pytest.param(lambda x: x.median(1), ROWS, id="median-with-index"),
+    pytest.param(
+        lambda x: x.round(decimals=1).median(1, keepdim=True).values,
+        ROWS,
+        id="median-ties",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(lambda x: x.median(), ROWS, id="median-of-all", marks=SLOW),
+    pytest.param(lambda x: x.round(decimals=1).kthvalue(1, 1).values, ROWS, id="kthvalue-ties"),
+    pytest.param(lambda x: torch.searchsorted(torch.linspace(-1, 1, 5), x), ROWS, id="searchsorted"),
+    pytest.param(
+        lambda x: torch.searchsorted(x.sort(1).values, x, right=True, out_int32=True),
+        ROWS,
+        id="searchsorted-rows",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(lambda x: torch.cdist(x, x[:, :3], compute_mode=DIFFERENCES), SEQUENCES, id="cdist"),
+    pytest.param(lambda x: torch.cdist(x, x), MANY, id="cdist-by-products-in-pytorch", marks=SLOW),
+    pytest.param(lambda x: torch.cdist(x[:, :1], x, p=1.0), SEQUENCES, id="cdist-1", marks=SLOW),
+    pytest.param(lambda x: torch.cdist(x[:, :1], x, p=3.0), SEQUENCES, id="cdist-3", marks=SLOW),
+    pytest.param(means, PAIRS, id="scattered-means"),
+    pytest.param(regions, MAPS, id="roi-pool"),
+]
+
+
+@pytest.mark.parametrize(("function", "form"), CASES)
+def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path: Path) -> None:
+    bundle = exported(function, form, tmp_path)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
+    judged = {check.name for check in bundle.verdict.checks if check.leg == "onnx-float64"}
+    assert judged & {"function", "flips"}
+    assert bundle.manifest.exporter == "torch.export"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: torch.cummax(x, 1), id="cummax"),
+        pytest.param(lambda x: torch.cummin(x, 1), id="cummin"),
+        pytest.param(lambda x: x.median(1), id="median"),
+        pytest.param(lambda x: torch.searchsorted(torch.linspace(-1, 1, 5), x), id="searchsorted"),
+    ],
+)
+def test_nan_goes_where_pytorch_has_it(function: Function, tmp_path: Path) -> None:
+    bundle = exported(function, ROWS, tmp_path)
+    x = torch.tensor([[0.5, 0.25, torch.nan, 0.75, torch.nan, 0.1], [0.5, 0.25, 0.25, 0.75, 1, 0.1]])
+    session = onnxruntime.InferenceSession(bundle.path / "model.onnx")
+    expected = function(x)
+    written = session.run(None, {"x": x.numpy()})
+    for ours, theirs in zip(written, expected if isinstance(expected, tuple) else [expected], strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_what_torch_writes_rightly_stays(tmp_path: Path) -> None:
+    """A pool whose windows are known, and attention without a mask, are torch's own."""
+    form = {"x": "float32[batch, 4, 12, 12] in -1..1"}, {"batch": "1..3"}
+    bundle = exported(lambda x: F.adaptive_avg_pool2d(x, 4), form, tmp_path)
+    kinds = [node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node]
+    assert kinds == ["AveragePool"]
