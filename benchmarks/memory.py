@@ -1,23 +1,19 @@
 """Measure the peak memory of an export with its verdict, for models of 0.5, 1.5 and 4 GB of weights.
 
-Each model is exported in a process of its own. Its memory is the largest sum, over samples taken while it
-runs, of the proportional set sizes of that process and its children: a page that several processes share is
-counted once. Pages of mapped files count, too, while they are in memory. Linux alone tells this.
+Each model is exported in a process of its own; ``_peak.py`` says what its memory is.
 """
 
 import argparse
-import contextlib
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from _peak import watched
 from torch import Tensor, nn
 
 import onnxproof
@@ -28,7 +24,6 @@ KINDS = ("transformer", "convolutions")
 FACTOR, BASE_GB = 2.5, 1.0
 """The limit: so many times the weights, and so much more."""
 
-SAMPLED_S = 0.1
 FLOAT_BYTES = 4
 
 
@@ -138,40 +133,6 @@ def export(kind: str, size: int, out: Path) -> dict[str, Any]:
     }
 
 
-def processes(root: int) -> Iterator[int]:
-    """A process and those that it started."""
-    yield root
-    for task in Path(f"/proc/{root}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield from processes(int(child))
-
-
-def memory_of(process: int) -> int:
-    """Bytes of a process and its children, shared pages counted once."""
-    total = 0
-    for each in processes(process):
-        for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
-
-
-def measured(kind: str, size: int, out: Path) -> dict[str, Any]:
-    """What an export in another process took, and what is told of it."""
-    command = [sys.executable, __file__, "--alone", kind, str(size), str(out)]
-    peak = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        while running.poll() is None:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process may just have ended
-                peak = max(peak, memory_of(running.pid))
-            time.sleep(SAMPLED_S)
-        assert running.stdout is not None
-        told = running.stdout.read()
-    if running.returncode:
-        raise SystemExit(f"the export of {kind}, {size / GB:g} GB, ended with exit code {running.returncode}")
-    return {**json.loads(told.splitlines()[-1]), "peak": peak}
-
-
 def main() -> None:
     """Print a row for each model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,7 +150,8 @@ def main() -> None:
     for size in given.sizes:
         for kind in given.kinds:
             with tempfile.TemporaryDirectory(dir=given.out) as folder:
-                found = measured(kind, int(size * GB), Path(folder))
+                command = [sys.executable, __file__, "--alone", kind, str(int(size * GB)), folder]
+                found = watched(command, f"the export of {kind}, {size:g} GB,")
             weights, peak = found["weights"] / GB, found["peak"] / GB
             within = "within" if peak <= FACTOR * weights + BASE_GB else "ABOVE"
             print(
