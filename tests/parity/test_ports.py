@@ -291,3 +291,18 @@ def test_a_plain_value_is_part_of_what_the_file_states(tmp_path: Path) -> None:
     assert not onnxproof.validate(
         bundle.path, model=Mode(), trust=True, overrides=["arguments.mode=once"]
     ).passed
+
+
+class Counts(nn.Module):
+    """Answers with a number that it computes of a number."""
+
+    def forward(self, x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        return x * 2, count + 1
+
+
+@EXPORTERS
+@pytest.mark.parametrize("kind", ["int64[] in 1..3", "float32[] in 0..1"], ids=["whole", "float"])
+def test_a_number_stays_without_axes(kind: str, exporter: str, tmp_path: Path) -> None:
+    bundle = exported(Counts(), tmp_path, exporter, inputs={"x": ROW, "count": kind})
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]

@@ -16,6 +16,7 @@ from onnxproof.export.simplify import SimplifyError, simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import held_in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +45,15 @@ def ladder_for(
 ) -> Ladder:
     """The ways to capture the model, with its batch norms folded if the job says so.
 
-    The tensors of a large model are left in ``folder``; without it they are held in memory. Raises JobError
-    or UserCodeError if ``export.custom_ops`` names no table.
+    Those of a model in half precision stay: a folded weight would be rounded to half once more. The tensors
+    of a large model are left in ``folder``; without it they are held in memory. Raises JobError or
+    UserCodeError if ``export.custom_ops`` names no table.
     """
     contract = model.contract
     made: Callable[[], nn.Module] = lambda: model.module  # noqa: E731
     named = job.export.custom_ops
     own = NO_CUSTOM_OPS if named is None else custom_ops(named, job.folder)
-    if job.export.fold_batch_norms:
+    if job.export.fold_batch_norms and held_in(model.module) == "float32":
         progress("fold batch norms", 0, 0)
         examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
         made = find_folding(model.module, examples).applied

@@ -45,7 +45,7 @@ class TorchLeg:
     def run(self, inputs: Arrays) -> Answer:
         torch.set_num_threads(self._threads)
         tensors = [
-            tensor_of(np.ascontiguousarray(array), port.dtype)
+            tensor_of(np.asarray(array, order="C"), port.dtype)
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
         ]
         recorder = ChoiceRecorder() if self._chooses else None
@@ -81,7 +81,7 @@ class OracleLeg:
         """The inputs stand for the declared dtypes, also if they are given in float64."""
         torch.set_num_threads(self._threads)
         tensors = [
-            self._exact.widen(torch.from_numpy(np.ascontiguousarray(array)), getattr(torch, port.dtype))
+            self._exact.widen(torch.from_numpy(np.asarray(array, order="C")), getattr(torch, port.dtype))
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
         ]
         recorder = ChoiceRecorder() if self._chooses else None
