@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import ExportError, UserCodeError
-from onnxproof.export import make
-from onnxproof.export.capture import capture, opset_of
+from onnxproof.export.capture import Captured, Ladder, capture, opset_of
 from onnxproof.export.examples import capture_sizes
 from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
@@ -335,11 +334,13 @@ def test_a_simplifier_that_changes_the_function_below_float32s_noise_is_dropped(
 def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fault(*arguments: Any, **options: Any) -> Any:
-        captured = capture(*arguments, **options)
+    climb = Ladder.climb
+
+    def fault(ladder: Ladder, *arguments: Any) -> Captured:
+        captured = climb(ladder, *arguments)
         return replace(captured, proto=moved(captured.proto, BELOW_NOISE))
 
-    bundle = exported_with_a_fault(monkeypatch, tmp_path, make, "capture", fault)
+    bundle = exported_with_a_fault(monkeypatch, tmp_path, Ladder, "climb", fault)
     verdict = bundle.verdict
     assert verdict is not None
     assert [(link.link, link.status) for link in verdict.links][:2] == [

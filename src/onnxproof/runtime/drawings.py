@@ -51,5 +51,6 @@ def is_drawing(file: Path) -> bool:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file, formats=("PNG",)) as image:
                 return image.info.get(SOFTWARE) == ONNXPROOF
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
+        # ImportError: a package that replaced Image.open (ultralytics) asks for a plugin for unknown formats.
         return False

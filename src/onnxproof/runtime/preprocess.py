@@ -142,8 +142,9 @@ def _unreadable(name: str, error: Exception) -> PictureError:
     On damaged files its readers raise errors of many types: OSError, but also SyntaxError, RuntimeError,
     NotImplementedError, AttributeError, struct.error and others.
     """
-    # For bytes that it does not know, Pillow's message names the Python object that holds them.
-    known = not isinstance(error, UnidentifiedImageError)
+    # For bytes that it does not know, Pillow's message names the Python object that holds them. A package
+    # that replaced Image.open (ultralytics) then raises ImportError for want of a plugin.
+    known = not any(isinstance(one, UnidentifiedImageError) for one in (error, error.__context__))
     reason = (str(error) or type(error).__name__) if known else "no picture that Pillow knows"
     return PictureError(f"{name} cannot be read ({reason}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
 

@@ -245,6 +245,17 @@ def test_a_drawing_is_told_from_other_pictures(tmp_path: Path) -> None:
     assert not is_drawing(tmp_path)
 
 
+def test_a_file_is_no_drawing_where_a_package_asks_for_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'pi_heif'")
+
+    monkeypatch.setattr(Image, "open", replaced)
+    (tmp_path / "text.png").write_text("no picture")
+    assert not is_drawing(tmp_path / "text.png")
+
+
 def test_drawings_get_names_of_their_own() -> None:
     pictures = [Path("a/x.png"), Path("b/x.jpg"), Path("c/X.png"), Path("x-2.png"), Path("y.png")]
     assert drawing_names(pictures) == ("x.png", "x-2.png", "X-3.png", "x-2-2.png", "y.png")
