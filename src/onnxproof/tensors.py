@@ -15,7 +15,10 @@ from onnxproof.document import Entry
 from onnxproof.errors import RequestError
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-DTYPES = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
+HALVES = ("float16", "bfloat16")
+"""The float types of half precision."""
+
+DTYPES = (*HALVES, "float32", "float64", *INTEGERS, "bool")
 
 EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """A unit in the last place of 1, by dtype."""

@@ -5,9 +5,10 @@ from dataclasses import replace
 from onnxproof.errors import JobError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.job import Job
+from onnxproof.tensors import HALVES
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family
-from onnxproof.wrappers.weights import HALVES, held_in, notes_on
+from onnxproof.wrappers.weights import held_in, notes_on
 
 
 def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from onnxproof.validate.cases import materialise, volume
+from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.trial import Plan
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import bytes_of
 
 MOST_KEPT_BYTES = 2**28
 """How many bytes of answers each leg keeps."""
@@ -86,7 +87,7 @@ class Ahead:
         What raises is left for the sweep, which raises it again and tells of which case. Does nothing for a
         model of more than ``MOST_WEIGHTS_BYTES``.
         """
-        if _weights_bytes(self._model.module) > MOST_WEIGHTS_BYTES:
+        if bytes_of(self._model.module) > MOST_WEIGHTS_BYTES:
             return
         with suppress(Exception):
             truth = self.prepared.truth
@@ -110,9 +111,13 @@ def prepare(model: WrappedModel, plan: Plan, *, keep: bool = False) -> Prepared:
     if keep:
         oracle = None if truth.oracle is None else Kept(truth.oracle)
         truth = replace(truth, oracle=oracle, reference=Kept(truth.reference))
-    smallest = min(plan.cases, key=lambda case: volume((case,)))
+    return Prepared(truth, known_for(model, plan))
+
+
+def known_for(model: WrappedModel, plan: Plan) -> Known:
+    """What constants a file of the model may hold, recorded on the plan's smallest case."""
     contract = model.contract
-    return Prepared(truth, known_of(model, materialise(smallest, contract.inputs, contract.preprocess)))
+    return known_of(model, materialise(smallest(plan.cases), contract.inputs, contract.preprocess))
 
 
 def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
@@ -122,8 +127,3 @@ def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
         digest.update(f"{name} {array.dtype} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.digest()
-
-
-def _weights_bytes(module: Any) -> int:
-    """How many bytes a PyTorch module's weights take."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

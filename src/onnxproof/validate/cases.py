@@ -240,6 +240,11 @@ def _volume(sizes: Mapping[str, int]) -> int:
     return math.prod(sizes.values())
 
 
+def smallest(cases: Sequence[Case]) -> Case:
+    """The case of the least volume, the first if there are several."""
+    return min(cases, key=lambda case: volume((case,)))
+
+
 def volume(cases: Sequence[Case]) -> int:
     """The sum of the cases' input volumes (batch x height x width), which a sweep's time grows with."""
     return sum(_volume(case.sizes) for case in cases)

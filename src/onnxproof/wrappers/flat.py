@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from onnxproof.errors import JobError, RequestError
 from onnxproof.seeded import draw
 from onnxproof.structure import Place, Step, apart, name_of, place_text
-from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.tensors import HALVES, Dim, TensorSpec
 from onnxproof.usercode import no_exit, told
 from onnxproof.wrappers.arguments import fit_arguments
 from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.double import dtypes
 from onnxproof.wrappers.family import Outputs
-from onnxproof.wrappers.weights import HALVES, held_in, tensor_of
+from onnxproof.wrappers.weights import held_in, tensor_of
 
 SINGLE_OUTPUT = "output"
 """The name of a module's only output. Of several without names, each is called this and its position:
@@ -87,10 +88,7 @@ class Returned:
 
     def widened(self) -> "Returned":
         """The same with tensors in half precision in float32."""
-        tensors = (
-            (place, one.float() if one.dtype in (torch.float16, torch.bfloat16) else one)
-            for place, one in self.tensors
-        )
+        tensors = ((place, one.float() if one.dtype in dtypes.HALVES else one) for place, one in self.tensors)
         return Returned(tuple(tensors), self.others)
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from onnxproof.errors import CheckpointError
+from onnxproof.tensors import HALVES
 from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint
 
@@ -17,8 +18,6 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 """The dtypes that may be converted into one another if no value changes."""
-
-HALVES = ("float16", "bfloat16")
 
 CODES = (
     "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.source import sha256_of
+from onnxproof.validate.ahead import known_for
 from onnxproof.validate.bisect.function import StatedGraph
 from onnxproof.validate.bisect.nodes import read_inlined
 from onnxproof.validate.bisect.repro import Finding, Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
-from onnxproof.validate.cases import Case, fewest, materialise, volume
+from onnxproof.validate.cases import Case, fewest, materialise
 from onnxproof.validate.exact.known import Known
-from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Truth as Legs
@@ -136,8 +136,7 @@ class _Task:
                 f"the model does not run in float64 ({reason}), and bisect measures every node "
                 "against that: keep the model's dtypes free, or compare whole files with validate"
             )
-        smallest = min(plan.cases, key=lambda case: volume((case,)))
-        known = known_of(model, materialise(smallest, model.contract.inputs, model.contract.preprocess))
+        known = known_for(model, plan)
         oracle = Oracle(model.module, model.contract.outputs)
         graph = StatedGraph(read_inlined(file), known, file)
         return cls(model, file, plan, candidate, legs, known, oracle, graph)

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-HALVES = frozenset(("float16", "bfloat16"))
-"""The float types of half precision."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored, is_constant
-from onnxproof.validate.exact.checkpoint import HALVES
+from onnxproof.tensors import HALVES
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool, is_raw
 from onnxproof.validate.exact.later import Constant, are_many

@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored, attribute_of
-from onnxproof.validate.exact.checkpoint import HALVES, Array, Weights
+from onnxproof.tensors import HALVES
+from onnxproof.validate.exact.checkpoint import Array, Weights
 from onnxproof.validate.exact.constants import (
     FLOATS,
     SINGLE,

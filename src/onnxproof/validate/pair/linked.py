@@ -10,14 +10,14 @@ from onnxproof.contract import Contract
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.graph import OnnxGraph, UnreadableError
 from onnxproof.progress import Progress, silent
-from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.ahead import known_for
+from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
     DOUBLE_UNIT,
     RoundingAlone,
     Shifted,
 )
-from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.exact.twins import Twins, prove_twins
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks, strangers
@@ -69,9 +69,9 @@ def compare_by_graphs(
     except UnreadableError as error:
         raise NotEvaluatedError(f"a constant cannot be read: {error}") from error
     oracle = GraphOfA(a, graph, contract.fields, settings, twins.a)
-    smallest = materialise(_smallest(plan), contract.inputs, contract.preprocess)
-    oracle.require(smallest)
-    _require_b(legs[1], smallest)
+    least = materialise(smallest(plan.cases), contract.inputs, contract.preprocess)
+    oracle.require(least)
+    _require_b(legs[1], least)
     truth = truth_of(oracle, ORACLE)
     leg = ExactLeg(
         b,
@@ -117,7 +117,7 @@ def compare_by_oracle(
     truth = torch_truth(model, plan.cases[0], settings.threads)
     if truth.unsteady is not None:
         raise CheckError(truth.unsteady)
-    known = known_of(model, materialise(_smallest(plan), contract.inputs, contract.preprocess))
+    known = known_for(model, plan)
     graphs = [
         open_graph(model, file, plan, truth, known, (at,), label=f"{letter}, ")
         for at, (file, letter) in enumerate(zip((a, b), "AB", strict=True))
@@ -181,10 +181,6 @@ def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress)
         own = function_checks(function, plan.contract.fields)
         asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
         yield _Found(asked.facts, function, (*own, *asked.checks), asked.notes)
-
-
-def _smallest(plan: Plan) -> Case:
-    return min(plan.cases, key=lambda case: volume((case,)))
 
 
 def _shifted(
