@@ -206,7 +206,7 @@ def _best(request: _Request, plain: Graph) -> _Tried:
     return _tried(request, unsimplified(plain, "; ".join(notes)))
 
 
-def _simplified(request: _Request, plain: Graph, tool: str) -> "_Tried | str":
+def _simplified(request: _Request, plain: Graph, tool: str) -> _Tried | str:
     """The file that a tool makes of a graph, validated, or why there is none."""
     try:
         return _attempted(request, _made(request, plain, tool))
@@ -219,7 +219,7 @@ def _made(request: _Request, plain: Graph, tool: str) -> Graph:
     return simplified(plain, request.model, tool, request.job.export.capture_timeout, request.progress)
 
 
-def _attempted(request: _Request, graph: Graph) -> "_Tried | str":
+def _attempted(request: _Request, graph: Graph) -> _Tried | str:
     """A simplified graph's file, validated, or why it is refused."""
     try:
         return _tried(request, graph)

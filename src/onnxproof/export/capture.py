@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
-from onnxproof.export.child import ChildError, RaisedThereError, run_apart
+from onnxproof.export.child import ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import name_outputs
 from onnxproof.export.frozen import apart, find_frozen
@@ -34,7 +34,6 @@ Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
 
 NO_CUSTOM_OPS: CustomOps = MappingProxyType({})
-
 
 LARGEST_HELD = 2**27
 """Bytes of a module's tensors up to which its graph holds them in memory. Those of a larger one are left on
@@ -56,6 +55,18 @@ class Captured:
     folder: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What a rung is asked to capture; ``Ladder`` says what the options mean."""
+
+    model: WrappedModel
+    module: nn.Module
+    opset: int
+    optimize: bool
+    custom_ops: CustomOps
+    folder: Path | None
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """A way to capture a model. ``retries`` is True if it helps only where torch.export could not follow the
@@ -63,7 +74,7 @@ class Rung:
 
     name: str
     exporter: Exporter
-    make: Callable[[WrappedModel, nn.Module, int, bool, CustomOps, Path | None], Made]
+    make: Callable[[_Work], Made]
     retries: bool = False
 
 
@@ -73,8 +84,8 @@ class Ladder:
     ``module`` makes what is captured: the model's own module, or a folded copy. ``optimize`` runs the
     optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a simplifier
     runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
-    tensors of a large model; without it they are held in memory. ``custom_ops`` are the
-    user's own translations of operators, for torch.export's program.
+    tensors of a large model; without it they are held in memory. ``custom_ops`` are the user's own
+    translations of operators, for torch.export's program.
     """
 
     def __init__(
@@ -120,13 +131,15 @@ class Ladder:
         """
         steps = iter(meanwhile)
         for rung in self._rungs:
-            if rung.retries and not any(isinstance(error, UntracedError) for error in self._errors):
+            if rung.retries and not self._untraced:
                 continue
             place = None if self._folder is None else self._folder / str(len(self._errors))
             if place is not None:
                 place.mkdir(parents=True)
             try:
-                proto, frozen = run_apart(partial(self._capture, rung, place), self._limit_s, steps)
+                proto, frozen = run_apart(
+                    partial(_as_written, partial(self._capture, rung, place)), self._limit_s, steps
+                )
             except ChildError as error:
                 advice = "; give it longer with export.capture_timeout" if error.late else ""
                 self._errors.append(
@@ -142,15 +155,20 @@ class Ladder:
 
     def _diagnosis(self) -> str | None:
         """The lines of code that torch.export cannot follow, if that is why it failed."""
-        if not any(isinstance(error, UntracedError) for error in self._errors):
+        if not self._untraced:
             return None
         try:
-            return run_apart(self._diagnosed, self._limit_s)
+            return run_apart(partial(_as_written, self._diagnosed), self._limit_s)
         except (ChildError, RaisedThereError, OnnxproofError):
             return None  # the reasons stand without it
 
     def _diagnosed(self) -> str | None:
         return diagnosis(self._model, self.module())
+
+    @property
+    def _untraced(self) -> bool:
+        """Whether torch.export could not follow the module's code."""
+        return any(isinstance(error, UntracedError) for error in self._errors)
 
     def refuse(self, reason: str) -> None:
         """Do not take what the last rung made. ``reason`` says why."""
@@ -162,11 +180,8 @@ class Ladder:
         return (*self._skipped, *map(str, self._errors))
 
     def _capture(self, rung: Rung, place: Path | None) -> Made:
-        torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
-        with without_fast_path():
-            proto, frozen = rung.make(
-                self._model, self.module(), self._opset, self._optimize, self._custom_ops, place
-            )
+        work = _Work(self._model, self.module(), self._opset, self._optimize, self._custom_ops, place)
+        proto, frozen = rung.make(work)
         written = opset_of(proto)
         if written != self._opset:
             raise ExportError(
@@ -188,37 +203,39 @@ def capture(
     return Ladder(model, lambda: module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
-def _followed(
-    strict: bool,
-    model: WrappedModel,
-    module: nn.Module,
-    opset: int,
-    optimize: bool,
-    custom_ops: CustomOps,
-    folder: Path | None,
-) -> Made:
+def _as_written(work: Callable[[], Result]) -> Result:
+    """Be the child: run the module's code as it is written in Python, with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
+    try:
+        with without_fast_path():
+            return work()
+    finally:
+        torch.set_num_threads(before)  # where no process can be forked, this one goes on
+
+
+def _followed(work: _Work, *, strict: bool) -> Made:
     proto = with_torch_export(
-        model, module, opset, custom_ops, optimize=optimize, strict=strict, folder=folder
+        work.model,
+        work.module,
+        work.opset,
+        work.custom_ops,
+        optimize=work.optimize,
+        strict=strict,
+        folder=work.folder,
     )
     return proto, ()
 
 
-def _traced(
-    model: WrappedModel,
-    module: nn.Module,
-    opset: int,
-    optimize: bool,  # noqa: ARG001
-    custom_ops: CustomOps,  # noqa: ARG001
-    folder: Path | None,
-) -> Made:
-    before = apart(module)
-    proto, warned = with_torchscript(model, module, opset, folder)
-    return proto, find_frozen(before, model.contract, warned)
+def _traced(work: _Work) -> Made:
+    before = apart(work.module)
+    proto, warned = with_torchscript(work.model, work.module, work.opset, work.folder)
+    return proto, find_frozen(before, work.model.contract, warned)
 
 
 RUNGS = (
-    Rung("torch.export", "torch.export", partial(_followed, False)),
-    Rung("torch.export, strict", "torch.export", partial(_followed, True), retries=True),
+    Rung("torch.export", "torch.export", partial(_followed, strict=False)),
+    Rung("torch.export, strict", "torch.export", partial(_followed, strict=True), retries=True),
     Rung("torchscript", "torchscript", _traced),
 )
 """From the first to the last."""

@@ -43,7 +43,6 @@ def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
 
     Raises what torch.export raises.
     """
-    torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
     before = tempfile.tempdir
     with quiet(), torch.no_grad(), scratch_folder() as folder:
         tempfile.tempdir = str(folder)  # draft_export leaves a log there
