@@ -129,6 +129,7 @@ def test_the_same_job_gives_the_same_bytes(run: Run, exported: Path, small_job: 
     assert sorted(path.name for path in again.iterdir()) == ["manifest.json", "model.onnx", "pictures"]
 
 
+@pytest.mark.slow
 def test_every_command_works_on_a_bundle_that_moved(
     run: Run, bundle: Path, small_bundle: Path, small_job: Path, tmp_path: Path
 ) -> None:

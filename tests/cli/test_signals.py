@@ -67,8 +67,8 @@ def names(folder: Path) -> list[str]:
     ("sent", "code", "says"),
     [
         pytest.param((signal.SIGTERM,), 143, "stopped by SIGTERM", id="SIGTERM"),
-        pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP"),
-        pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT"),
+        pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP", marks=pytest.mark.slow),
+        pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT", marks=pytest.mark.slow),
         pytest.param((signal.SIGTERM, signal.SIGHUP), 143, "stopped by SIGTERM", id="as-systemd-does"),
     ],
 )
@@ -92,6 +92,7 @@ def test_a_stopped_export_cleans_up(
     assert (older_bundle / "model.onnx").read_bytes() == b"an older model"
 
 
+@pytest.mark.slow
 def test_nohup_is_heeded(start: Start, older_bundle: Path) -> None:
     process = start("import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
     process.send_signal(signal.SIGHUP)

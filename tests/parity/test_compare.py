@@ -29,6 +29,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "digits-maskrcnn": ("dims.height=96..160", "dims.width=96..160"),
     "digits-yolox": ("export.exporter=torchscript",),
 }
+IN_THE_LONG_RUN = ("digits-maskrcnn", "digits-multilabel")
 SMALL = {"height": "64..96 step 32", "width": "64..96 step 32", "batch": "1..2"}
 PICTURES = {
     "digits-classifier": "classifier/images/*.png",
@@ -82,8 +83,8 @@ def failed(verdict: Verdict) -> set[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(name for name in JOBS if name not in ("digits-yolox", "digits-maskrcnn")),
-        pytest.param("digits-maskrcnn", marks=pytest.mark.slow),
+        *(name for name in JOBS if name not in ("digits-yolox", *IN_THE_LONG_RUN)),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in IN_THE_LONG_RUN),
     ],
 )
 def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def test_a_label_leads_by_what_its_argmax_takes(exported: Any, tmp_path: Path) -
     assert np.isfinite(label.largest_margin)
 
 
+@pytest.mark.slow
 def test_a_file_of_before_fields_were_written_is_compared_output_by_output(
     exported: Any, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_detectors_map_is_the_same_in_both_legs(yolox: Bundle) -> None:
     assert dataset_check(verdict).status == "pass"
 
 
+@pytest.mark.slow
 def test_it_is_the_map_that_torchmetrics_computes_of_the_files_predictions(yolox: Bundle) -> None:
     """As examples/digits/evaluate.py measures, on these scenes and through ``predict``."""
     predictor = onnxproof.load(yolox.path, overrides={"score_threshold": SCORE_THRESHOLD})
@@ -105,6 +106,7 @@ def test_it_is_the_map_that_torchmetrics_computes_of_the_files_predictions(yolox
     assert figures["mAP at IoU 0.5"] == pytest.approx(wanted["map_50"].item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bundle_tells_it_and_finds_the_labels_again(yolox: Bundle) -> None:
     written = json.loads((yolox.path / "parity.json").read_text(encoding="utf-8"))
     (told,) = written["dataset"]

@@ -245,6 +245,7 @@ def test_a_simplifier_that_fails_is_told(
         simplify(plain_graph, "onnxsim", 1)
 
 
+@pytest.mark.slow
 def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -266,7 +267,9 @@ def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
     )
 
 
-@pytest.mark.parametrize("slow", [False, True], ids=["as-fast", "slower"])
+@pytest.mark.parametrize(
+    "slow", [pytest.param(False, id="as-fast", marks=pytest.mark.slow), pytest.param(True, id="slower")]
+)
 def test_the_best_simplifier_makes_the_smallest_graph_that_is_not_slower(
     slow: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

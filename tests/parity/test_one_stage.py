@@ -27,6 +27,8 @@ from onnxproof.wrappers.input import PictureInput
 Array = NDArray[Any]
 NAMES = ("logits", "deltas", "centerness")
 KINDS = ("retinanet", "fcos", "ssdlite", "ssd")
+IN_THE_SHORT_RUN = ("fcos", "ssdlite")
+"""One of each family: with feature pyramid, and SSD."""
 OF_FEW_PARAMETERS = KINDS[:3]
 CAPTURED = ("fcos", "ssd")
 """What torch.export captures here, the others in test_one_stage_jobs.py: an FCOS, whose GroupNorm guards
@@ -42,7 +44,10 @@ class Found(NamedTuple):
     scores: Array
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=() if kind in IN_THE_SHORT_RUN else pytest.mark.slow) for kind in KINDS],
+)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -60,6 +60,7 @@ def test_the_vector_decides_which_digits_are_meant(bundle: Bundle, asked: tuple[
     assert right > 0.75 * marked
 
 
+@pytest.mark.slow
 def test_a_changed_query_weight_fails(bundle: Bundle, tmp_path: Path) -> None:
     proto = onnx.load(bundle.path / "model.onnx")
     tensor = next(entry for entry in proto.graph.initializer if "modulation.weight" in entry.name)

@@ -178,6 +178,7 @@ def test_predict_reads_as_far_as_the_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(short.decisions.steps, alone.decisions.steps)
 
 
+@pytest.mark.slow
 def test_the_examples_encoder_passes_with_seeded_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = load_builder("examples/digits/reader.py:build_encoder", ROOT)()

@@ -103,6 +103,7 @@ def test_mask_rcnn_passes_and_its_masks_are_measured(masked: tuple[Job, Bundle, 
     assert masks.count > 100 * 96 * 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", PICTURES[:2], ids=lambda path: path.stem)
 def test_predict_gives_what_torchvision_gives(faster: tuple[Job, Bundle, Any], picture: Path) -> None:
     _, bundle, network = faster
