@@ -111,13 +111,14 @@ def prepare(model: WrappedModel, plan: Plan, *, keep: bool = False) -> Prepared:
     if keep:
         oracle = None if truth.oracle is None else Kept(truth.oracle)
         truth = replace(truth, oracle=oracle, reference=Kept(truth.reference))
-    return Prepared(truth, known_for(model, plan))
+    return Prepared(truth, known_for(model, plan, truth))
 
 
-def known_for(model: WrappedModel, plan: Plan) -> Known:
+def known_for(model: WrappedModel, plan: Plan, truth: Truth) -> Known:
     """What constants a file of the model may hold, recorded on the plan's smallest case."""
     contract = model.contract
-    return known_of(model, materialise(smallest(plan.cases), contract.inputs, contract.preprocess))
+    inputs = materialise(smallest(plan.cases), contract.inputs, contract.preprocess)
+    return known_of(model, inputs, truth.rewritten)
 
 
 def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:

@@ -136,7 +136,7 @@ class _Task:
                 f"the model does not run in float64 ({reason}), and bisect measures every node "
                 "against that: keep the model's dtypes free, or compare whole files with validate"
             )
-        known = known_for(model, plan)
+        known = known_for(model, plan, legs)
         oracle = Oracle(model.module, model.contract.outputs)
         graph = StatedGraph(read_inlined(file), known, file)
         return cls(model, file, plan, candidate, legs, known, oracle, graph)

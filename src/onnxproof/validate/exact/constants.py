@@ -22,7 +22,7 @@ import onnx_ir as ir
 from onnxproof.graph import OnnxGraph, Stored, is_constant
 from onnxproof.tensors import HALVES
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
-from onnxproof.validate.exact.known import Known, Pool, is_raw
+from onnxproof.validate.exact.known import Known, Pool
 from onnxproof.validate.exact.later import Constant, are_many
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
@@ -216,14 +216,16 @@ class _Prover:
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name.
 
-        Numbers that equal a tensor from which PyTorch computes a weight may be that weight as another program
-        rounded it. What the run computed goes first.
+        Numbers that equal a tensor which the module computes with or into may be what it computed, as another
+        program rounded it. What the run computed goes first.
         """
         known = self._known
         if values.size == 1 and name not in known.weights.tensors:
             return None
         match = whole(name, values, known.stored)
-        if match is None or name in match.names or not any(map(is_raw, match.names)):
+        if match is None or not any(map(known.is_computed, match.names)):
+            return match
+        if name in match.names and name not in known.rewritten:
             return match
         return self._recorded(name, values) or self._table(values) or match
 

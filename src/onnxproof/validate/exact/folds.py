@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxproof.validate.exact.checkpoint import Array, Norm
-from onnxproof.validate.exact.known import Known, Pool, Source, Vector, is_raw
+from onnxproof.validate.exact.known import Known, Pool, Source, Vector
 from onnxproof.validate.exact.layouts import (
     SAMPLES,
     Layout,
@@ -62,13 +62,13 @@ class Scaled:
 def folded(name: str, values: Array, known: Known, pool: Pool, rounding: float) -> Match | None:
     """The constant as a tensor of the pool times a factor that is known; None if it is none.
 
-    A tensor from which a parametrization computes a weight counts only if the run of the module is missing.
+    A tensor of ``Known.is_computed`` counts only if the run of the module is missing.
     """
     flat = squeezed(values)
     if values.size < 2:
         return None
     for found in scaled(name, flat, pool, rounding):
-        if is_raw(found.source.name) and not (known.has_run and known.recorded.missing):
+        if known.is_computed(found.source.name) and not (known.has_run and known.recorded.missing):
             continue
         match = _with_factors(found, flat, known, rounding)
         if match is not None:

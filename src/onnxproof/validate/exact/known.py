@@ -23,12 +23,8 @@ LARGEST_VECTOR = 2**16
 
 
 _RAW = re.compile(r"(^|\.)parametrizations\.|_(g|v|orig)$")
-
-
-def is_raw(name: str) -> bool:
-    """Whether PyTorch computes a weight from the tensor: by a parametrization, weight_norm, spectral_norm or
-    pruning. What it computes may be equal to the tensor in float32 and not in float64."""
-    return _RAW.search(name) is not None
+"""Names of tensors from which PyTorch computes a weight: by a parametrization, weight_norm, spectral_norm or
+pruning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +85,21 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A checkpoint's tensors, and a run of the module that is made when it is first asked for."""
+    """A checkpoint's tensors, and a run of the module that is made when it is first asked for.
+
+    ``rewritten`` names the tensors that the module replaces or writes into when it runs.
+    """
 
     weights: Weights
     run: Callable[[], Recorded] = Recorded
+    rewritten: frozenset[str] = frozenset()
+
+    def is_computed(self, name: str) -> bool:
+        """Whether the module computes a weight from the tensor, or into it.
+
+        Then numbers that equal the tensor in float32 may differ from those that the module uses in float64.
+        """
+        return _RAW.search(name) is not None or name in self.rewritten
 
     @cached_property
     def recorded(self) -> Recorded:

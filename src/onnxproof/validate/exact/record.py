@@ -1,12 +1,13 @@
 """Record what a module computes: every tensor in order, or only what depends on no input."""
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from difflib import SequenceMatcher
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
@@ -17,6 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights
 from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.validate.exact.layouts import places, sample
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import lendable
@@ -123,25 +125,34 @@ Table = tuple[str, Array]
 LARGEST_TABLES = 2**28
 """Bytes of tensors computed from no input that are kept. What comes after is not known."""
 
+ALIKE = 1e-3
+"""The most by which float32 may be off in a tensor that is computed from no input, as a share of its largest
+number. Two tensors that were trained apart differ by more."""
+
 MOST_SCALARS = 256
 """The most different scalars of a run that are kept."""
 
 
-def known_of(model: WrappedModel, inputs: Mapping[str, Array]) -> Known:
+def known_of(
+    model: WrappedModel, inputs: Mapping[str, Array], rewritten: frozenset[str] = frozenset()
+) -> Known:
     """What is known of a wrapped model: its tensors, and what it computes on ``inputs`` from no input.
 
     Small inputs are enough. The model runs when a constant asks for it: twice, in float64 and in float32.
+    ``rewritten`` names the tensors that it replaces or writes into when it runs.
     """
-    return known_of_module(model.module, inputs)
+    return known_of_module(model.module, inputs, rewritten)
 
 
-def known_of_module(module: nn.Module, inputs: Mapping[str, Array]) -> Known:
+def known_of_module(
+    module: nn.Module, inputs: Mapping[str, Array], rewritten: frozenset[str] = frozenset()
+) -> Known:
     """What is known of a module whose inputs are these, in the order of its ``forward``."""
     weights = Weights.of(module)
     for name, buffer in module.named_buffers():
         if buffer.is_floating_point() and name not in weights.tensors:
             weights = replace(weights, tensors={**weights.tensors, name: buffer.detach().cpu().numpy()})
-    return Known(weights, lambda: _record(module, inputs))
+    return Known(weights, lambda: _record(module, inputs), rewritten)
 
 
 def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
@@ -167,12 +178,34 @@ def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
 
 
 def _beside(exact: Sequence[Table], single: Sequence[Table]) -> list[Array]:
-    """What the second run made of each table of the first: the table itself where it made none."""
-    ours, others = ([(name, array.shape) for name, array in tables] for tables in (exact, single))
-    found = [array for _, array in exact]
-    for start, other, count in SequenceMatcher(a=ours, b=others, autojunk=False).get_matching_blocks():
-        found[start : start + count] = [array for _, array in single[other : other + count]]
+    """What the second run made of each table of the first: the table itself where it made none.
+
+    One run may cast where the other does not. So a table's partner is the next one that the same operation
+    made, in the same shape and of nearly the same numbers.
+    """
+    made: dict[tuple[str, tuple[int, ...]], list[Array]] = defaultdict(list)
+    for name, array in single:
+        made[name, array.shape].append(array)
+    found = []
+    for name, array in exact:
+        others = made[name, array.shape]
+        at = next((at for at, other in enumerate(others) if _alike(array, other)), None)
+        found.append(array if at is None else others[at])
+        if at is not None:
+            del others[: at + 1]
     return found
+
+
+def _alike(exact: Array, single: Array) -> bool:
+    """Whether float32 may have made of a tensor what the other one holds."""
+    few = places(exact.size)
+    return _within(sample(exact, few), sample(single, few), exact) and _within(exact, single, exact)
+
+
+def _within(one: Array, other: Array, scale: Array) -> bool:
+    with np.errstate(all="ignore"):
+        limit = ALIKE * np.max(np.abs(scale), where=np.isfinite(scale), initial=0)
+        return bool(np.all((np.abs(one - other) <= limit) | ~np.isfinite(one)))
 
 
 def _no_parameter(_: Tensor) -> Tensor | None:

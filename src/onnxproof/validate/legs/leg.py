@@ -60,13 +60,15 @@ class Truth:
     ``reference`` is the leg whose own error is the yardstick. ``oracle_missing`` has the outputs without a
     float64 value, and for each the reason; without an oracle these are all outputs. ``unsteady`` says how the
     reference answers otherwise when it is run again on the same input; None if it does not. If it does, no
-    candidate can be compared with it, and there is no oracle.
+    candidate can be compared with it, and there is no oracle. ``rewritten`` names the parameters and buffers
+    that the model itself replaces or writes into when it runs.
     """
 
     oracle: Leg | None
     reference: Leg
     oracle_missing: Mapping[str, str] = field(default_factory=dict)
     unsteady: str | None = None
+    rewritten: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:

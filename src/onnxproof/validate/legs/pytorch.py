@@ -64,8 +64,9 @@ class OracleLeg:
     """The wrapped module in float64, on the CPU: the same weights, every operation in double.
 
     Whatever the module asks for in float32 it gets in float64 (wrappers/double). ``rounded`` has the
-    outputs of the last run that went through float32 all the same, and for each the reason. ``move`` gives
-    other numbers in place of the module's floats.
+    outputs of the last run that went through float32 all the same, and for each the reason. ``rewritten``
+    names the parameters and buffers that the runs so far replaced or wrote into. ``move`` gives other numbers
+    in place of the module's floats.
     """
 
     def __init__(self, model: WrappedModel, threads: int, move: Move | None = None) -> None:
@@ -76,6 +77,10 @@ class OracleLeg:
         self._exact.module.eval()
         self._threads = threads
         self._chooses = _chooses(model)
+
+    @property
+    def rewritten(self) -> frozenset[str]:
+        return self._exact.rewritten
 
     def run(self, inputs: Arrays) -> Answer:
         """The inputs stand for the declared dtypes, also if they are given in float64."""
@@ -114,7 +119,7 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         # A module with a fixed dtype somewhere may raise any type.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
-    return Truth(oracle, reference, oracle.rounded)
+    return Truth(oracle, reference, oracle.rounded, rewritten=oracle.rewritten)
 
 
 def ports_of(model: WrappedModel) -> Ports:

@@ -117,7 +117,7 @@ def compare_by_oracle(
     truth = torch_truth(model, plan.cases[0], settings.threads)
     if truth.unsteady is not None:
         raise CheckError(truth.unsteady)
-    known = known_for(model, plan)
+    known = known_for(model, plan, truth)
     graphs = [
         open_graph(model, file, plan, truth, known, (at,), label=f"{letter}, ")
         for at, (file, letter) in enumerate(zip((a, b), "AB", strict=True))

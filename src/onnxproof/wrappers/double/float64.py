@@ -37,6 +37,7 @@ class Float64:
                 self._state.mark(tensor, known[name])
         if move is not None:
             self._move(move)
+        self._before = {name: _mark(tensor) for name, tensor in _tensors(self.module)}
 
     def _widened(self, tensor: Tensor) -> Tensor:
         return tensor if tensor in self._lent else wide(tensor)
@@ -71,6 +72,13 @@ class Float64:
         """The parameter of which a tensor is a view, or a view of its float64 copy. Returns None for a tensor
         that was computed, and for a parameter that was widened with the whole module."""
         return self._lent.owner(tensor)
+
+    @property
+    def rewritten(self) -> frozenset[str]:
+        """The names of the parameters and buffers that a run has replaced or written into, as it does with a
+        weight that the module computes from others at each call."""
+        now = {name: _mark(tensor) for name, tensor in _tensors(self.module)}
+        return frozenset(name for name, mark in self._before.items() if now.get(name) != mark)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -122,6 +130,11 @@ def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(module, memo)
+
+
+def _mark(tensor: Tensor) -> tuple[int, int]:
+    """What changes if another tensor takes the place of one, or if something is written into it."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
