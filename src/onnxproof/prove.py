@@ -119,7 +119,7 @@ def prove(
         try:
             tried = _chosen(request, graph_of(model, captured))
         except (ExportError, ModelFileError) as error:
-            ladder.refuse(f"{captured.exporter} wrote a file that is refused: {_said(error, request)}")
+            ladder.refuse_file(f"{captured.exporter} wrote a file that is refused: {_said(error, request)}")
             continue
         if tried.blamed is None:
             request.write(tried.graph)

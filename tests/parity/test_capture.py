@@ -12,6 +12,7 @@ import onnxsim
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import transformer
 
 import onnxproof
 from onnxproof.errors import ExportError, UserCodeError
@@ -291,3 +292,77 @@ def test_an_encoder_that_torch_runs_fused_is_captured(padded: bool, tmp_path: Pa
     sizes = {"batch": "1..3", "time": "2..9"}
     assert passed(exported(Encoder().eval(), inputs, sizes, tmp_path))
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def causal(steps: int) -> Tensor:
+    return nn.Transformer.generate_square_subsequent_mask(steps)
+
+
+class Masked(nn.Module):
+    """Stock layers with a mask. torch looks at what it holds, unless it is told with ``hint``."""
+
+    def __init__(self, *, hint: bool | None = None, diagonal: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+        self.hint, self.diagonal = hint, diagonal
+
+    def forward(self, steps: Tensor, target: Tensor) -> Tensor:
+        mask = causal(target.shape[1])
+        if self.diagonal is not None:
+            mask = torch.ones_like(mask).tril(self.diagonal) == 0
+        answer: Tensor = self.network(steps, target, tgt_mask=mask, tgt_is_causal=self.hint)
+        return answer
+
+
+class MaskedEncoder(Encoder):
+    def forward(self, steps: Tensor, padding: Tensor | None = None) -> Tensor:
+        added = None if padding is None else torch.zeros(padding.shape).masked_fill(padding, -torch.inf)
+        answer: Tensor = self.encoder(steps, mask=causal(steps.shape[1]), src_key_padding_mask=added)
+        return answer if padding is None else answer.masked_fill(padding[..., None], 0)
+
+
+class MaskedDecoder(nn.Module):
+    """``nn.TransformerDecoder`` with a mask for each of its two attentions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 2)
+
+    def forward(self, steps: Tensor, target: Tensor) -> Tensor:
+        near = torch.zeros(target.shape[1], steps.shape[1]).masked_fill(
+            torch.arange(steps.shape[1]) > torch.arange(target.shape[1])[:, None] + 2, -torch.inf
+        )
+        answer: Tensor = self.decoder(target, steps, causal(target.shape[1]), near)
+        return answer
+
+
+TWO = {**STEPS, "target": "float32[batch, answered, 8] in -1..1"}
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs"),
+    [
+        pytest.param(Masked(), TWO, id="causal"),
+        pytest.param(Masked(hint=True), TWO, id="told-that-it-is-causal", marks=pytest.mark.slow),
+        pytest.param(Masked(hint=False), TWO, id="told-that-it-is-not", marks=pytest.mark.slow),
+        pytest.param(Masked(diagonal=1), TWO, id="another-mask", marks=pytest.mark.slow),
+        pytest.param(MaskedEncoder(), STEPS, id="encoder", marks=pytest.mark.slow),
+        pytest.param(
+            MaskedEncoder(), {**STEPS, "padding": "bool[batch, time]"}, id="padded", marks=pytest.mark.slow
+        ),
+        pytest.param(MaskedDecoder(), TWO, id="decoder", marks=pytest.mark.slow),
+    ],
+)
+def test_a_mask_that_torch_looks_into_is_captured(
+    module: nn.Module, inputs: dict[str, str], tmp_path: Path
+) -> None:
+    sizes = {"batch": "1..3", "time": "2..9", "answered": "2..7"}
+    used = {name: size for name, size in sizes.items() if any(name in text for text in inputs.values())}
+    before = transformer._detect_is_causal_mask
+    bundle = exported(module.eval(), inputs, used, tmp_path)
+    assert passed(bundle)
+    assert bundle.manifest.exporter == "torch.export"
+    assert transformer._detect_is_causal_mask is before

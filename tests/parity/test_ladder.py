@@ -109,3 +109,35 @@ def test_where_no_way_works_every_reason_is_told_and_every_line(tmp_path: Path) 
     assert "test_ladder.py:" in said
     assert "`if x.abs().max() > 100:` goes by a tensor's values" in said
     assert list(tmp_path.iterdir()) == []
+
+
+class Bagged(nn.Module):
+    """Mean embeddings of words, which torch's exporter writes as a loop over a sequence of tensors.
+
+    Without torch's optimizer, ONNX Runtime 1.31 crashes while it loads that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.EmbeddingBag(50, 8, mode="mean")
+
+    def forward(self, words: Tensor) -> Tensor:
+        means: Tensor = self.embed(words)
+        return means
+
+
+def test_a_file_that_cannot_be_loaded_is_captured_again_with_torchs_optimizer(tmp_path: Path) -> None:
+    bundle = onnxproof.export_module(
+        Bagged().eval(),
+        inputs={"words": "int64[batch, n] in 0..49"},
+        dims={"batch": "1..3", "n": "3..9"},
+        out=tmp_path / "bundle",
+        overrides=("validate.effort=quick", "validate.threads=1"),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert bundle.manifest.exporter == "torch.export"
+    (note,) = (note for note in bundle.verdict.notes if note.startswith("captured by torch.export: "))
+    assert "torch.export wrote a file that is refused: " in note
+    assert note.endswith("; it is captured again, with torch's optimizer")

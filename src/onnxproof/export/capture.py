@@ -5,6 +5,7 @@ The ways are rungs of a ladder: torch.export as it follows Python, torch.export 
 crashes costs that rung alone.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from onnxproof.export.torch_export import CustomOps, with_torch_export
 from onnxproof.export.torchscript import with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
-from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.attention import without_causal_test, without_fast_path
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
@@ -102,11 +103,12 @@ class Ladder:
     ) -> None:
         self.module = module
         self._model, self._opset = model, opset
-        self._optimize, self._limit_s = optimize, limit_s
+        self._limit_s = limit_s
         self._custom_ops = custom_ops
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
-        self._rungs = iter(self._chosen(exporter))
+        self._rungs = deque((rung, optimize) for rung in self._chosen(exporter))
+        self._last: tuple[Rung, bool] | None = None
         self._folder = folder if bytes_of(model.module) > LARGEST_HELD else None
 
     def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
@@ -130,7 +132,8 @@ class Ladder:
         Raises ExportError or UserCodeError if none is left: then the error tells why each failed.
         """
         steps = iter(meanwhile)
-        for rung in self._rungs:
+        while self._rungs:
+            rung, optimize = self._last = self._rungs.popleft()
             if rung.retries and not self._untraced:
                 continue
             place = None if self._folder is None else self._folder / str(len(self._errors))
@@ -138,7 +141,7 @@ class Ladder:
                 place.mkdir(parents=True)
             try:
                 proto, frozen = run_apart(
-                    partial(_as_written, partial(self._capture, rung, place)), self._limit_s, steps
+                    partial(_as_written, partial(self._capture, rung, optimize, place)), self._limit_s, steps
                 )
             except ChildError as error:
                 advice = "; give it longer with export.capture_timeout" if error.late else ""
@@ -174,13 +177,27 @@ class Ladder:
         """Do not take what the last rung made. ``reason`` says why."""
         self._errors.append(ExportError(reason))
 
+    def refuse_file(self, reason: str) -> None:
+        """Do not take a file that cannot be loaded. ``reason`` says why.
+
+        If torch's exporter wrote it without its optimizer, the next rung is the same with it: the optimizer
+        also rewrites what runtimes do not bear, such as a loop over a sequence of tensors.
+        """
+        assert self._last is not None
+        rung, optimize = self._last
+        if optimize or rung.exporter != "torch.export":
+            self.refuse(reason)
+            return
+        self._rungs.appendleft((rung, True))
+        self.refuse(f"{reason}; it is captured again, with torch's optimizer")
+
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why each rung so far was skipped, failed, or made what was refused."""
         return (*self._skipped, *map(str, self._errors))
 
-    def _capture(self, rung: Rung, place: Path | None) -> Made:
-        work = _Work(self._model, self.module(), self._opset, self._optimize, self._custom_ops, place)
+    def _capture(self, rung: Rung, optimize: bool, place: Path | None) -> Made:
+        work = _Work(self._model, self.module(), self._opset, optimize, self._custom_ops, place)
         proto, frozen = rung.make(work)
         written = opset_of(proto)
         if written != self._opset:
@@ -208,7 +225,7 @@ def _as_written(work: Callable[[], Result]) -> Result:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # OpenMP's other threads are not in a forked process
     try:
-        with without_fast_path():
+        with without_fast_path(), without_causal_test():
             return work()
     finally:
         torch.set_num_threads(before)  # where no process can be forked, this one goes on
