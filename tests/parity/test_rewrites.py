@@ -69,6 +69,27 @@ def regions(x: Tensor) -> Tensor:
     return torchvision.ops.roi_pool(x, boxes, (3, 2), 0.5)  # type: ignore[no-any-return]
 
 
+def windows(x: Tensor) -> tuple[Tensor, ...]:
+    made = (
+        torch.hamming_window(8),
+        torch.hamming_window(8, periodic=False),
+        torch.hamming_window(8, True, 0.6, 0.3),
+        torch.kaiser_window(8),
+        torch.kaiser_window(8, False, beta=3.0),
+        torch.bartlett_window(8),
+        torch.hann_window(8, periodic=False),
+        torch.blackman_window(8),
+        torch.blackman_window(8, periodic=False),
+    )
+    return tuple(x * one for one in made)
+
+
+def angles(x: Tensor) -> Tensor:
+    """Angles all around, and on the axes, with zeros of both signs."""
+    held = torch.where(x.abs() < 0.3, torch.zeros_like(x), x)
+    return torch.atan2(held, x.flip(1).sign()) + torch.atan2(-held, held.flip(1))
+
+
 def means(x: Tensor) -> tuple[Tensor, ...]:
     """Means with and without what was there, some of nothing; the source is larger than the index."""
     index = (x[:, :-1].abs() * 3.9).long()
@@ -133,6 +154,10 @@ CASES = [
     pytest.param(lambda x: torch.cdist(x[:, :1], x, p=3.0), SEQUENCES, id="cdist-3", marks=SLOW),
     pytest.param(means, PAIRS, id="scattered-means"),
     pytest.param(regions, MAPS, id="roi-pool"),
+    pytest.param(windows, SEQUENCES, id="windows"),
+    pytest.param(angles, ROWS, id="angles"),
+    pytest.param(lambda x: x.roll(x.shape[1] // 2, 1).roll(-x.shape[0], 0), ROWS, id="roll-by-a-size"),
+    pytest.param(lambda x: x * torch.linspace(-1, 2, x.shape[1]), ROWS, id="linspace-of-a-size"),
 ]
 
 

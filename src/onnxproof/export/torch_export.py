@@ -13,9 +13,11 @@ from torch.fx.experimental import _config as symbolic_shapes
 
 from onnxproof.errors import ExportError, OnnxproofError
 from onnxproof.export.assumptions import broken_assumption
+from onnxproof.export.complex_values import in_real_values
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
 from onnxproof.export.reasons import UntracedError, failed_capture
+from onnxproof.export.stand_ins import followable
 from onnxproof.export.zero_bias import drop_zero_biases
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
@@ -64,7 +66,10 @@ def with_torch_export(
         # granted instead of refusing it; it is proved below. torch.onnx of 2.15 also writes recurrences as
         # loops. That is left out: ONNX's own LSTM and GRU, which TorchScript writes, are faster by far.
         with quiet(), collector_paused(), torch.no_grad(), outputs_apart(module):
-            with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            with (
+                symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
+                followable(),
+            ):
                 exported = torch.export.export(
                     module,
                     example_inputs(model.contract.inputs, sizes),
@@ -75,6 +80,7 @@ def with_torch_export(
             broken = broken_assumption(exported, module, model.contract, dims, sizes)
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
+            exported = in_real_values(exported, custom_ops.keys())
             program = torch.onnx.export(
                 exported,
                 dynamo=True,

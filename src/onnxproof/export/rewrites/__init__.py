@@ -12,12 +12,17 @@ import torch
 
 from onnxproof.export.rewrites import (
     adaptive_pooling,
+    angle,
     attention,
+    copied,
     cumulative,
     distance,
+    fourier,
     order,
     regions,
+    rolled,
     scatter,
+    windows,
 )
 
 Translation = Callable[..., Any]
@@ -36,27 +41,44 @@ class Rewrite:
     needed: Callable[[torch.fx.Node], bool] = _always
 
 
+_WINDOWS = {
+    f"aten::{made.__name__}{overload}": Rewrite(windows.window(made))
+    for made, overloads in (
+        (torch.hamming_window, ("", ".periodic", ".periodic_alpha", ".periodic_alpha_beta")),
+        (torch.kaiser_window, ("", ".periodic", ".beta")),
+        (torch.bartlett_window, ("", ".periodic")),
+        (torch.hann_window, (".periodic",)),
+        (torch.blackman_window, (".periodic",)),
+    )
+    for overload in overloads
+}
 _AVERAGE = Rewrite(adaptive_pooling.average, adaptive_pooling.size_is_open)
 _MAXIMUM = Rewrite(adaptive_pooling.maximum, adaptive_pooling.size_is_open)
 
 REWRITES: Mapping[str, Rewrite] = {
+    "aten::_fft_r2c": Rewrite(fourier.from_real),
     "aten::adaptive_avg_pool1d": _AVERAGE,
     "aten::adaptive_avg_pool2d": _AVERAGE,
     "aten::adaptive_avg_pool3d": _AVERAGE,
     "aten::adaptive_max_pool1d": _MAXIMUM,
     "aten::adaptive_max_pool2d": _MAXIMUM,
     "aten::adaptive_max_pool3d": Rewrite(adaptive_pooling.maximum),
+    "aten::atan2": Rewrite(angle.angle),
     "aten::cdist": Rewrite(distance.distances),
+    "aten::copy": Rewrite(copied.copied, copied.is_spread),
     "aten::cummax": Rewrite(cumulative.maximum),
     "aten::cummin": Rewrite(cumulative.minimum),
     "aten::cumprod": Rewrite(cumulative.product),
     "aten::kthvalue": Rewrite(order.kth_value),
     "aten::median": Rewrite(order.median),
     "aten::median.dim": Rewrite(order.median_along),
+    "aten::roll": Rewrite(rolled.rolled, rolled.shift_is_open),
     "aten::scaled_dot_product_attention": Rewrite(attention.attention, attention.is_masked),
     "aten::scatter_reduce.two": Rewrite(scatter.scattered, scatter.are_means),
     "aten::searchsorted.Scalar": Rewrite(order.searched),
     "aten::searchsorted.Tensor": Rewrite(order.searched),
+    **_WINDOWS,
+    "onnxproof::from_half_spectrum": Rewrite(fourier.from_half_spectrum),
     "torchvision::roi_pool": Rewrite(regions.region_maximum, regions.values_only),
 }
 """The rewrites by the operators' qualified names. torchvision's are there only if it is imported."""

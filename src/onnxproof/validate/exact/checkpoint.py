@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def as_pairs(numbers: Array) -> Array:
+    """Complex numbers as their real and imaginary parts along a last axis: [..., 2]."""
+    return np.stack([numbers.real, numbers.imag], axis=-1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
     """A batch norm in evaluation mode, x * gain + shift for each channel, in float64.
@@ -58,7 +63,8 @@ class Norm:
 class Weights:
     """A model's floating-point tensors by name, and the epsilon of each norm with running statistics.
 
-    Tensors in half precision are held in float32; ``half_of`` names the dtype of each.
+    Tensors in half precision are held in float32; ``half_of`` names the dtype of each. A complex tensor is
+    held as pairs along a last axis, as a file holds it.
     """
 
     tensors: Mapping[str, Array]
@@ -77,7 +83,11 @@ class Weights:
         halves: dict[str, str] = {}
         for name, tensor in module.state_dict().items():
             # A module may save values of other types beside its tensors.
-            if hasattr(tensor, "is_floating_point") and tensor.is_floating_point():
+            if not hasattr(tensor, "is_floating_point"):
+                continue
+            if tensor.is_complex():
+                tensors[name] = as_pairs(tensor.detach().cpu().resolve_conj().numpy())
+            elif tensor.is_floating_point():
                 plain = tensor.detach().cpu()
                 if plain.dtype.itemsize == 2:
                     halves[name] = str(plain.dtype).removeprefix("torch.")

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnxproof.usercode import no_exit
-from onnxproof.validate.exact.checkpoint import Array, Weights
+from onnxproof.validate.exact.checkpoint import Array, Weights, as_pairs
 from onnxproof.validate.exact.known import Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample
 from onnxproof.wrappers.attention import without_fast_path
@@ -150,8 +150,11 @@ def known_of_module(
     """What is known of a module whose inputs are these, in the order of its ``forward``."""
     weights = Weights.of(module)
     for name, buffer in module.named_buffers():
-        if buffer.is_floating_point() and name not in weights.tensors:
-            weights = replace(weights, tensors={**weights.tensors, name: buffer.detach().cpu().numpy()})
+        if name in weights.tensors or not (buffer.is_floating_point() or buffer.is_complex()):
+            continue
+        held = buffer.detach().cpu().resolve_conj().numpy()
+        held = as_pairs(held) if buffer.is_complex() else held
+        weights = replace(weights, tensors={**weights.tensors, name: held})
     return Known(weights, lambda: _record(module, inputs), rewritten)
 
 
@@ -235,6 +238,10 @@ def _tables(
 
     def keep(name: str, tensor: Tensor) -> None:
         nonlocal room
+        if tensor.is_complex():  # a file has its parts
+            for part in torch.view_as_real(tensor.resolve_conj()).unbind(-1):
+                keep(name, part)
+            return
         parameter = parameter_of(tensor)
         size = own.get(tensor.untyped_storage().data_ptr()) if parameter is None else parameter.numel()
         if not tensor.is_floating_point() or size == tensor.numel() or tensor.dtype == torch.bfloat16:
