@@ -145,7 +145,7 @@ def power(op: Any, z: Tensor, exponent: Any) -> Tensor:
     """
     del op
     if not isinstance(exponent, int | float):
-        raise NotImplementedError(f"a complex value to the power of {exponent}")
+        raise NotImplementedError("a complex power whose exponent is no real number")
     if exponent in (1, 2, 3, 4):
         made = z
         for _ in range(int(exponent) - 1):
