@@ -16,6 +16,7 @@ from torch.export._draft_export import FailureType
 
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import quiet
+from onnxproof.export.stand_ins import followable
 from onnxproof.export.torch_export import STEPS, shapes_of
 from onnxproof.files import scratch_folder
 from onnxproof.usercode import Place, users_frame
@@ -44,7 +45,7 @@ def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
     Raises what torch.export raises.
     """
     before = tempfile.tempdir
-    with quiet(), torch.no_grad(), scratch_folder() as folder:
+    with quiet(), torch.no_grad(), followable(), scratch_folder() as folder:
         tempfile.tempdir = str(folder)  # draft_export leaves a log there
         try:
             program = torch.export.draft_export(
