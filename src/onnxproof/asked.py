@@ -28,7 +28,7 @@ from onnxproof.source import (
     checkpoints_at,
     find_pictures,
     look_at,
-    sha256_of,
+    sha256_of_checkpoint,
 )
 
 JobLike = Job | str | PathLike[str]
@@ -157,7 +157,7 @@ def _with_bundles_checkpoint(
             "here, or --set model.checkpoint=PATH, seen from the bundle"
         ) from error
     wanted = manifest.checkpoint_sha256
-    sums = {file: sha256_of(file) for file in files}
+    sums = {file: sha256_of_checkpoint(file) for file in files}
     for file, found in sums.items():
         if found == wanted:
             return _with_checkpoint(job, file), ()

@@ -41,13 +41,16 @@ class ModelTable(_Table):
     """``[model]``: which family builds the model, for which task, and from which checkpoint.
 
     ``task`` None means the family's first task. ``classes`` are the classes' names in the model's order, for
-    the family module; None means those in the files beside the checkpoint.
+    the family module; None means those in the files beside the checkpoint. ``weights`` chooses where a
+    checkpoint holds several sets: "ema" is the averaged one, "raw" the other, any other text the key or the
+    prefix of a set; "auto" is what the framework that wrote it would deploy.
     """
 
     family: str
     task: str | None = None
     variant: str | None = None
     checkpoint: str | None = None
+    weights: str = "auto"
     builder: str | None = None
     kwargs: dict[str, Any] = Field(default_factory=dict)
     classes: tuple[str, ...] | None = None

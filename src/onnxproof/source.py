@@ -5,6 +5,7 @@ This imports no torch and runs nothing, so ``compare`` without a checkpoint does
 
 import glob
 import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -17,7 +18,17 @@ from onnxproof.runtime.manifest import Manifest
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".pth.tar", ".pt.tar")
+
+INDEX_SUFFIX = ".index.json"
+"""How the name of an index ends: it says which of several files has which tensor, in ``weight_map``."""
+
+BY_A_TRAINER = ("optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args")
+"""How the names of files begin that a trainer writes beside a checkpoint."""
+
+HUGGING_FACE = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin")
+"""The names under which Hugging Face's libraries save weights, in the order in which they look for them. A
+folder may have the same weights under two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ def look_at(path: str | PathLike[str]) -> Source:
         return JobFile(given)
     if suffix == MODEL_SUFFIX:
         return ModelFile(given)
-    return CheckpointPath(given) if suffix in CHECKPOINT_SUFFIXES else OtherFile(given)
+    return CheckpointPath(given) if _is_checkpoint(given.name) else OtherFile(given)
 
 
 def model_at(path: str | PathLike[str]) -> Path:
@@ -128,7 +139,7 @@ def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
     """
     files = checkpoints_at(path)
     if len(files) > 1:
-        files = tuple(file for file in files if file.stem in stems) or files
+        files = tuple(file for file in files if file.name.partition(".")[0] in stems) or files
     if len(files) == 1:
         return files[0]
     raise CheckpointError(
@@ -152,7 +163,53 @@ def checkpoints_at(path: Path) -> tuple[Path, ...]:
 
 
 def _checkpoints_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(file for file in folder.iterdir() if file.suffix in CHECKPOINT_SUFFIXES))
+    files = {file.name: file for file in sorted(folder.iterdir()) if _is_checkpoint(file.name)}
+    own = [name for name in HUGGING_FACE if name in files]
+    for name in own[1:]:
+        del files[name]
+    shards = {part for file in files.values() for part in parts_of(file) if part != file}
+    return tuple(
+        file for name, file in files.items() if file not in shards and not name.startswith(BY_A_TRAINER)
+    )
+
+
+def _is_checkpoint(name: str) -> bool:
+    """Whether a name is a checkpoint's. Anything may be called .bin, Hugging Face's weights among it."""
+    whole = name.lower().removesuffix(INDEX_SUFFIX)
+    return whole.endswith(CHECKPOINT_SUFFIXES) or (whole.endswith(".bin") and "pytorch_model" in whole)
+
+
+def parts_of(checkpoint: Path) -> tuple[Path, ...]:
+    """The files that hold a checkpoint's tensors: those that an index names, or the file itself.
+
+    Raises CheckpointError if the index is broken, or names a file of another folder.
+    """
+    if not checkpoint.name.endswith(INDEX_SUFFIX):
+        return (checkpoint,)
+    try:
+        names = sorted(set(json.loads(checkpoint.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f'checkpoint {checkpoint} is no index: expected {{"weight_map": {{"TENSOR": "FILE", …}}}}'
+        ) from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"checkpoint {checkpoint} names the file {name}, which is not beside it")
+    return tuple(checkpoint.with_name(name) for name in names)
+
+
+def sha256_of_checkpoint(file: Path) -> str:
+    """The SHA-256 of a checkpoint's file; that of its files' sums, in their order, if an index names several.
+
+    Raises CheckpointError if one of the files is missing.
+    """
+    parts = parts_of(file)
+    if parts == (file,):
+        return sha256_of(file)
+    for part in parts:
+        if not part.is_file():
+            raise CheckpointError(f"checkpoint {file} names {part.name}, which is not there: is it whole?")
+    return hashlib.sha256("".join(map(sha256_of, parts)).encode()).hexdigest()
 
 
 def sha256_of(file: Path) -> str:

@@ -146,8 +146,26 @@ def second_checkpoint(folder: Path) -> None:
     (folder / "second.pth").write_bytes((folder / "first.pth").read_bytes())
 
 
-def whole_module(folder: Path) -> None:
-    torch.save(torch.nn.Linear(2, 2), folder / "yolox_nano.pth")
+class Runs:
+    """What a pickle asks its reader to call."""
+
+    def __init__(self, function: Callable[..., Any], argument: str) -> None:
+        self.call = function, (argument,)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def function_of_the_system(folder: Path) -> None:
+    torch.save({"model": state_in(folder), "epoch": Runs(os.system, "exit 1")}, folder / "yolox_nano.pth")
+
+
+def built_in_function(folder: Path) -> None:
+    torch.save({"model": state_in(folder), "epoch": Runs(eval, "1 / 0")}, folder / "yolox_nano.pth")
+
+
+def two_networks(folder: Path) -> None:
+    torch.save({"netG": state_in(folder), "netD": state_in(folder)}, folder / "yolox_nano.pth")
 
 
 def torchscript(folder: Path) -> None:
@@ -238,16 +256,28 @@ def eight_bit_floats(folder: Path) -> None:
         pytest.param(truncate, ("yolox_nano.pth", "cannot be read", "whole"), id="half-a-download"),
         pytest.param(empty_file, ("cannot be read (it ends too early)", "whole"), id="no-bytes"),
         pytest.param(flipped_bytes, ("cannot be read", "whole"), id="damaged-in-the-middle"),
-        pytest.param(text_file, ("cannot be read (it is no PyTorch file)", "whole"), id="a-git-lfs-pointer"),
+        pytest.param(
+            text_file, ("cannot be read (it is a Git LFS pointer", "git lfs pull"), id="a-git-lfs-pointer"
+        ),
         pytest.param(
             truncated_safetensors,
             ("yolox_nano.safetensors", "cannot be read", "whole"),
             id="half-a-safetensors",
         ),
         pytest.param(
-            whole_module,
-            ("would run torch.nn.modules.linear.Linear", "torch.save(model.state_dict()"),
-            id="a-pickled-module",
+            function_of_the_system,
+            ("would run posix.system", "torch.save(model.state_dict()"),
+            id="a-pickle-that-runs-a-program",
+        ),
+        pytest.param(
+            built_in_function,
+            ("would run ", "eval", "torch.save(model.state_dict()"),
+            id="a-pickle-that-evaluates-a-text",
+        ),
+        pytest.param(
+            two_networks,
+            ('2 sets of weights ("netG", "netD")', "model.weights"),
+            id="two-networks",
         ),
         pytest.param(
             torchscript, ("TorchScript", "torch.save(model.state_dict()"), id="a-torchscript-archive"

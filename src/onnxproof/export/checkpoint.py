@@ -1,78 +1,129 @@
 """Read checkpoints without running anything that is in them."""
 
-import pickle
-import re
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
+from onnxproof.export.pickled import class_of, read_pickled, unreadable
+from onnxproof.export.sets import RAW, WeightSet, weight_sets
 from onnxproof.memory import require_memory_to_read
-from onnxproof.source import find_checkpoint, sha256_of
+from onnxproof.source import find_checkpoint, parts_of, sha256_of_checkpoint
 from onnxproof.wrappers.family import Checkpoint
 
-ENVELOPES = ("model", "state_dict")
-"""Keys under which training scripts keep the state dict beside an optimizer's and other state."""
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""Prefixes that are taken off where all names have them. ``load_weights`` puts them back if a network has
+them itself."""
+
+SHOWN = 3
 
 
-def load_checkpoint(path: Path, stems: Collection[str] = ()) -> Checkpoint:
+def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "auto") -> Checkpoint:
     """Load a checkpoint file, or the one checkpoint in a folder.
 
-    ``stems`` are the names, without suffix, that the file may have if a folder holds several. Only tensors
-    are read: pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError
-    if there is no such file, if it is broken, or if it holds more than tensors.
+    ``stems`` are the names, without suffix, that the file may have if a folder holds several. ``weights``
+    chooses where the file holds several sets of weights, as ``model.weights`` says. Only tensors are read:
+    pickles through ``weights_only``, which runs no code from the file. Raises CheckpointError if there is no
+    such file, if it is broken, if it holds no weights, or if it holds several sets and nothing chooses.
     """
     file = find_checkpoint(path, stems)
-    require_memory_to_read(file)
-    state = _read(file)
-    for key in ENVELOPES:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-            break
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    sum_ = sha256_of_checkpoint(file)
+    held = _held(file)
+    found = weight_sets(held)
+    if not found:
         raise CheckpointError(
-            f"{file} holds {_describe(state)}; expected a state dict (names to tensors), "
+            f"{file} holds {_describe(held)}; expected a state dict (names to tensors), "
             'or {"model": …} or {"state_dict": …} around one'
         )
-    return Checkpoint(file, sha256_of(file), dict(state))
+    chosen = _chosen(found, weights, file)
+    state = dict(chosen.tensors)
+    notes = _notes(chosen, found)
+    prefix = ""
+    while shared := next((one for one in WRAPPERS if all(name.startswith(one) for name in state)), ""):
+        prefix += shared
+        state = {name.removeprefix(shared): tensor for name, tensor in state.items()}
+    return Checkpoint(file, sum_, state, prefix, weights, notes)
+
+
+def _held(file: Path) -> Any:
+    """What a file holds; of an index, all tensors of its files."""
+    parts = parts_of(file)
+    for part in parts:
+        require_memory_to_read(part)
+    if parts == (file,):
+        return _read(file)
+    return {name: tensor for part in parts for name, tensor in _read(part).items()}
 
 
 def _read(file: Path) -> Any:
+    if file.suffix.lower() != ".safetensors":
+        return read_pickled(file)
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses
-            return torch.load(file, map_location="cpu", weights_only=True)
+        state: dict[str, Tensor] = load_file(file)
+        with safe_open(file, "pt") as opened:
+            stored = opened.metadata() or {}
     except Exception as error:
-        # On a damaged file the readers raise errors of many types (EOFError, UnicodeDecodeError, …).
-        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if code is not None:
-            raise CheckpointError(
-                f"checkpoint {file} is refused: reading it would run {code[1]}, which is stored in it, and "
-                "only tensors are read. Where it was trained, save the state dict alone: "
-                "torch.save(model.state_dict(), path)"
-            ) from error
-        raise CheckpointError(
-            f"checkpoint {file} cannot be read ({_reason(error)}): is it whole, and a state dict that was "
-            "saved with torch.save(model.state_dict(), path) or safetensors?"
-        ) from error
+        # On a damaged file the reader raises errors of several types.
+        raise unreadable(file, error) from error
+    # safetensors' save_model stores one of the names that share a tensor, and which name is which.
+    return state | {other: state[name] for other, name in stored.items() if name in state}
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no PyTorch file"
-    return str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends too early"
+def _chosen(found: Sequence[WeightSet], wanted: str, file: Path) -> WeightSet:
+    """The set of weights that ``model.weights`` asks for.
+
+    "auto" takes the averaged one, as timm, Ultralytics and RT-DETR do when they deploy a checkpoint, or the
+    one under a usual key. Raises CheckpointError if that leaves none or several.
+    """
+    if len(found) == 1 and wanted not in ("raw", "ema"):
+        return found[0]  # if it is another text, it may be a prefix
+    averaged = [one for one in found if one.averaged]
+    raw = [one for one in found if not one.averaged]
+    left = {"auto": averaged or raw, "ema": averaged, "raw": raw}.get(
+        wanted, [one for one in found if wanted in (one.called, one.path[-1:])]
+    )
+    usual = sorted((one for one in left if one.path[-1:] and one.path[-1] in RAW), key=_place)
+    if wanted in ("auto", "ema", "raw") and len(left) > 1 and usual:
+        left = usual[:1]
+    if len(left) == 1:
+        return left[0]
+    if not left and wanted in ("raw", "ema") and len(found) == 1:
+        return found[0]  # its prefixes may tell
+    names = ", ".join(f'"{one.called}"' for one in found)
+    raise CheckpointError(
+        f'checkpoint {file} holds {len(found)} sets of weights ({names}), and model.weights = "{wanted}" '
+        f"chooses {len(left) or 'none'} of them: set it to one of these names"
+    )
 
 
-def _describe(state: Any) -> str:
-    if isinstance(state, Mapping):
-        keys = ", ".join(map(str, list(state)[:5]))
-        return f"a dict with the keys {keys}" if state else "an empty dict"
-    return f"a {type(state).__name__}"
+def _place(one: WeightSet) -> int:
+    return RAW.index(one.path[-1])
+
+
+def _notes(chosen: WeightSet, found: Sequence[WeightSet]) -> list[str]:
+    notes = []
+    others = [f'"{one.called}"' for one in found if one is not chosen]
+    if others:
+        kind = " (averaged over the training)" if chosen.averaged else ""
+        notes.append(
+            f'of {len(found)} sets of weights in the checkpoint the one under "{chosen.called}"{kind} is '
+            f"used, not {', '.join(others)}: choose with model.weights"
+        )
+    if chosen.left:
+        shown = ", ".join(chosen.left[:SHOWN])
+        notes.append(f"what the checkpoint holds beside tensors is left out: {shown}")
+    return notes
+
+
+def _describe(held: Any) -> str:
+    named = class_of(held)
+    if named is not None:
+        return f"an object of {named}"
+    if isinstance(held, Mapping):
+        keys = ", ".join(map(str, list(held)[:5]))
+        return f"a dict with the keys {keys}" if held else "an empty dict"
+    return f"a {type(held).__name__}"

@@ -21,7 +21,8 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
     if job.model.checkpoint is not None:
         path = job.resolve(job.model.checkpoint)
         variant = job.model.variant
-        checkpoint = load_checkpoint(path, () if variant is None else (variant, f"{family.name}_{variant}"))
+        stems = () if variant is None else (variant, f"{family.name}_{variant}")
+        checkpoint = load_checkpoint(path, stems, job.model.weights)
     model = family.build(job, checkpoint)
     if job.export.dtype in HALVES and held_in(model.module) != job.export.dtype:
         raise JobError(
@@ -30,7 +31,7 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         )
     if checkpoint is not None:
         # Of the checkpoint's own tensors: in the model they may be of another dtype already.
-        notes = (*notes_on(checkpoint.state_dict, held_in(model.module)), *model.notes)
+        notes = (*checkpoint.notes, *notes_on(checkpoint.state_dict, held_in(model.module)), *model.notes)
         model = replace(model, notes=tuple(dict.fromkeys(notes)))
         checkpoint = replace(checkpoint, state_dict={})
     return model, checkpoint

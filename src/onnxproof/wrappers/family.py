@@ -1,7 +1,7 @@
 """Defines a family: an object that builds, from a job, a wrapped model and the contract of its file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,11 +18,19 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A loaded checkpoint: its file, the file's SHA-256, and the tensors by name."""
+    """A loaded checkpoint: its file, the file's SHA-256, and the tensors by name.
+
+    ``prefix`` is what wrappers put before all names, and is not in ``state_dict``. ``weights`` is the job's
+    ``model.weights``, for a file that holds the weights several times. ``notes`` say how the file was read;
+    ``load_weights`` adds how its names were made to fit.
+    """
 
     file: Path
     sha256: str
     state_dict: Mapping[str, Tensor]
+    prefix: str = ""
+    weights: str = "auto"
+    notes: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:

@@ -1,6 +1,7 @@
 """Loads a checkpoint's tensors into a network, refuses those that do not fit, and notes unusual values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from onnxproof.errors import CheckpointError
 from onnxproof.tensors import HALVES
 from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint
+from onnxproof.wrappers.fitting import Fit, fits, is_averaged
+from onnxproof.wrappers.likely import likely_architecture
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes whose values keep their meaning in float32, except for rounding."""
@@ -40,17 +43,18 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     fit. Raises CheckpointError if the tensors' names are not the network's, or if a shape or a dtype does not
     fit.
     """
-    expected = saved_by(network)
-    state = checkpoint.state_dict
+    stored, expected = checkpoint.state_dict, saved_by(network)
+    fit = _chosen(fits({checkpoint.prefix + name: one for name, one in stored.items()}, expected), checkpoint)
+    state = fit.tensors
     wrong = [
         f"{name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
         for name, tensor in state.items()
-        if name in expected and not is_lazy(expected[name]) and tensor.shape != expected[name].shape
+        if not is_lazy(expected[name]) and tensor.shape != expected[name].shape
     ]
-    wrong += [f"{name} is missing" for name in expected if name not in state]
-    wrong += [f"{name} is not in the model" for name in state if name not in expected]
+    wrong += [f"{name} is missing" for name in fit.missing]
+    wrong += [f"{name} is not in the model" for name in fit.more]
     if wrong:
-        raise _does_not_fit(checkpoint, called, wrong, advice)
+        raise _does_not_fit(checkpoint, called, wrong, _beside(stored, expected, advice))
     unbuilt = [name for name, tensor in expected.items() if tensor.is_meta]
     if unbuilt:
         raise CheckpointError(
@@ -65,7 +69,42 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     if refused:
         raise _does_not_fit(checkpoint, called, [what for what, _ in refused], refused[0][1])
     network.load_state_dict(dict(state))
+    checkpoint.notes.extend(fit.notes)
     return network.float()
+
+
+def _chosen(found: Sequence[Fit], checkpoint: Checkpoint) -> Fit:
+    """The fit that ``model.weights`` asks for. Raises CheckpointError if that leaves more than one."""
+    if len(found) == 1:
+        return found[0]
+    wanted = checkpoint.weights
+    averaged = [fit for fit in found if is_averaged(fit.prefix)]
+    raw = [fit for fit in found if not is_averaged(fit.prefix)]
+    named = [fit for fit in found if wanted in (fit.prefix, fit.prefix.removesuffix("."))]
+    left = {"auto": averaged or raw, "ema": averaged, "raw": raw}.get(wanted, named)
+    prefixes = ", ".join(f'"{fit.prefix}"' for fit in found)
+    if len(left) != 1:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.file} holds the weights {len(found)} times, under the prefixes "
+            f"{prefixes}: name one of them in model.weights"
+        )
+    note = f"the checkpoint holds the weights {len(found)} times ({prefixes}): choose with model.weights"
+    return replace(left[0], notes=(*left[0].notes, note))
+
+
+def _beside(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], advice: str) -> str:
+    """What the checkpoint holds and what was expected, in short, and the advice."""
+    likely = likely_architecture(stored)
+    looks = "" if likely is None else f", by their names {likely}"
+    return f"the checkpoint holds {_sample(stored)}{looks}; expected {_sample(expected)}; {advice}"
+
+
+def _sample(tensors: Mapping[str, Tensor]) -> str:
+    first = [
+        name if is_lazy(one) else f"{name} {list(one.shape)}" for name, one in list(tensors.items())[:SHOWN]
+    ]
+    more = ", …" if len(tensors) > SHOWN else ""
+    return f"{len(tensors)} tensor{'s' if len(tensors) != 1 else ''} ({', '.join(first)}{more})"
 
 
 def in_dtype(module: nn.Module, dtype: str) -> nn.Module:

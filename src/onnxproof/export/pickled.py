@@ -1,0 +1,162 @@
+"""Read pickled checkpoints without running anything that is in them.
+
+PyTorch's ``weights_only`` reader makes tensors and plain containers, and refuses the rest. Training scripts
+store more: settings, paths, whole modules. Here such an object is read as what it holds: an OrderedDict of
+its items, whose attributes are the object's attributes. Its class is not imported, and no code of it runs.
+"""
+
+import pickle
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from onnxproof.errors import CheckpointError
+
+STANDS_FOR = "onnxproof stands for"
+"""The attribute of a stand-in that has the dotted name of the object's class."""
+
+MOST_CLASSES = 500
+"""A file that names more classes and functions than that is not read."""
+
+NUMPY = (
+    (np.ndarray, "numpy.ndarray"),
+    (np.dtype, "numpy.dtype"),
+    *(
+        (value.__reduce__()[0], f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name, value in (("_reconstruct", np.zeros(1)), ("scalar", np.float64(1)))
+    ),
+    *{
+        (kind, f"numpy.dtypes.{kind.__name__}")
+        for kind in (type(np.dtype(one)) for one in np.typecodes["All"])
+    },
+)
+"""What NumPy's arrays and numbers are pickled with. torch.serialization.safe_globals takes it to be safe."""
+
+
+LISTS = {"collections.deque"}
+"""Classes that are pickled as the items that are appended to them."""
+
+RUN_CODE = {"eval", "exec", "compile", "open", "__import__"}
+RUN_ANYTHING = {"subprocess", "runpy", "importlib", "shutil", "socket", "pty", "ctypes", "webbrowser"}
+"""Built-in functions, and modules, that no checkpoint needs. A file that names one is refused, though it
+would not run: whoever made it wanted that."""
+
+MOST_SNIFFED = 64
+NO_CHECKPOINTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype": "it is a web page: the download gave an error or a login page",
+    b"<html": "it is a web page: the download gave an error or a login page",
+}
+"""How files begin, in lower case, that people take for a checkpoint, and what they are."""
+
+
+def read_pickled(file: Path) -> Any:
+    """What a file of ``torch.save`` holds, with stand-ins for what is neither a tensor nor a container.
+
+    Raises CheckpointError if the file is broken, or if PyTorch refuses it: a file that asks for a function of
+    the operating system, for example.
+    """
+    named = {name for name in _foreign(file) if not _runs_code(name)}
+    while True:
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed(named)):
+                warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # On a damaged file the readers raise errors of many types (EOFError, UnicodeDecodeError, …).
+            found = _unknown(error)
+            if found is None or found in named or _runs_code(found) or len(named) > MOST_CLASSES:
+                raise _unreadable(file, error) from error
+            named.update({found} if "." in found else {f"builtins.{found}", f"__builtin__.{found}"})
+
+
+def _foreign(file: Path) -> list[str]:
+    """The classes and functions that a file names and ``weights_only`` does not know, as far as PyTorch lists
+    them before it reads the file. It does not for files from before PyTorch 1.6."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # noqa: BLE001 - the reader says what is wrong with the file
+        return []
+
+
+def _runs_code(name: str) -> bool:
+    """Whether a function of that name is in a pickle in order to run something when it is read."""
+    module, _, function = name.rpartition(".")
+    return module.partition(".")[0] in RUN_ANYTHING or (
+        module in ("builtins", "__builtin__", "") and function in RUN_CODE
+    )
+
+
+def _allowed(named: Collection[str]) -> list[Any]:
+    known = {name for _, name in NUMPY}
+    return [*NUMPY, *((_stand_in(name), name) for name in named if name not in known)]
+
+
+def class_of(value: object) -> str | None:
+    """The dotted name of the class that a stand-in stands for. Returns None for any other value."""
+    name: str | None = getattr(value, "__dict__", {}).get(STANDS_FOR)
+    return name
+
+
+def _stand_in(name: str) -> type:
+    """A class that makes an OrderedDict: ``weights_only`` gives it items, and attributes too."""
+
+    def make(_: type, *arguments: Any, **options: Any) -> Any:
+        del arguments, options
+        made: Any = OrderedDict()
+        setattr(made, STANDS_FOR, name)
+        return made
+
+    return type(name.rpartition(".")[2], (), {"__new__": _make_list if name in LISTS else make})
+
+
+def _make_list(_: type, *arguments: Any) -> list[Any]:
+    del arguments
+    return []
+
+
+def _unknown(error: Exception) -> str | None:
+    """The dotted name of the class or function that PyTorch's reader does not know, if it stopped there."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return None
+    found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    return None if found is None else found[1]
+
+
+def _unreadable(file: Path, error: Exception) -> CheckpointError:
+    """What to say of a file that is not read."""
+    code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if code is not None:
+        return CheckpointError(
+            f"checkpoint {file} is refused: reading it would run {code[1]}, which is stored in it, and "
+            "only tensors are read. Where it was trained, save the state dict alone: "
+            "torch.save(model.state_dict(), path)"
+        )
+    return unreadable(file, error)
+
+
+def unreadable(file: Path, error: Exception) -> CheckpointError:
+    """What to say of a file that a reader cannot read."""
+    return CheckpointError(
+        f"checkpoint {file} cannot be read ({_reason(file, error)}): is it whole, and a state dict that was "
+        "saved with torch.save(model.state_dict(), path) or safetensors?"
+    )
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
+    with file.open("rb") as stream:
+        start = stream.read(MOST_SNIFFED)
+    for begins, says in NO_CHECKPOINTS.items():
+        if start.lstrip()[: len(begins)].lower() == begins:
+            return says
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no PyTorch file"
+    return str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends too early"
