@@ -75,8 +75,8 @@ def main() -> None:
     chosen = [entry for entry in entries if arguments.only is None or entry.name in arguments.only]
     tasks = [
         Task(entry, contestant)
-        for contestant in arguments.contestants
         for entry in chosen
+        for contestant in arguments.contestants
         if LIBRARY_OF.get(contestant, entry.library) == entry.library
     ]
     with TemporaryDirectory() as folder:

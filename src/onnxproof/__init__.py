@@ -4,10 +4,11 @@ Names are resolved when they are first used: importing onnxproof imports no torc
 """
 
 import functools
-import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from onnxproof.imports import imported
 
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
@@ -58,7 +59,7 @@ class _Face(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name == "runtime":
-            return importlib.import_module("onnxproof.runtime")
+            return imported("onnxproof.runtime")
         raise AttributeError(f"module onnxproof has no attribute {name!r}")
 
     def __dir__(self) -> list[str]:
@@ -67,12 +68,12 @@ class _Face(ModuleType):
 
 def _by_checkpoint(*arguments: Any, **options: Any) -> Any:
     """``pipeline.compare_by_checkpoint``. It imports torch, so it is imported when a comparison needs it."""
-    return importlib.import_module("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
+    return imported("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
 
 
 def _by_graphs(*arguments: Any, **options: Any) -> Any:
     """``compare_by_graphs``. It imports torch, so it is imported when a comparison needs it."""
-    linked = importlib.import_module("onnxproof.validate.pair.linked")
+    linked = imported("onnxproof.validate.pair.linked")
     return linked.compare_by_graphs(*arguments, **options)
 
 
@@ -82,7 +83,7 @@ _GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint
 
 def _lazy(name: str) -> property:
     def resolve(_package: ModuleType) -> Any:
-        found = getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(imported(_HOMES[name]), name)
         given = _GIVEN.get(name)
         return found if given is None else functools.update_wrapper(functools.partial(found, **given), found)
 

@@ -182,7 +182,7 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
 
 GROUND = {
     *("errors", "files", "text", "document", "tensors", "contract"),
-    *("limits", "packages", "progress", "seeded", "usercode"),
+    *("imports", "limits", "packages", "progress", "seeded", "usercode"),
 }
 ROOMS = {
     "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
@@ -196,6 +196,7 @@ ROOMS = {
     "memory": {"errors"},
     "on_disk": {"errors", "files", "runtime"},
     "packages": set(),
+    "imports": set(),
     "limits": set(),
     "files": {"errors"},
     "document": {"errors"},

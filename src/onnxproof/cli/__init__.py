@@ -1,7 +1,7 @@
 """The terminal: each command parses, calls one function, prints, exits."""
 
 import contextlib
-import importlib
+import gc
 import sys
 from typing import Any
 
@@ -11,6 +11,7 @@ from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
+from onnxproof.imports import imported
 
 COMMANDS = {
     "export": "Export a job's checkpoint, prove the file, write a bundle.",
@@ -40,7 +41,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"onnxproof.cli.{cmd_name}").command
+        command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
+        gc.freeze()  # what is imported stays: the collector need not look at it again
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)
         return command

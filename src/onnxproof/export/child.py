@@ -6,6 +6,7 @@ the two writes to them. What it makes, leaks and patches ends with it.
 
 import contextlib
 import faulthandler
+import gc
 import os
 import pickle
 import select
@@ -126,6 +127,7 @@ def _work(work: Callable[[], Result], writes: int, blocked: Iterable[int]) -> No
     code = 1
     try:
         faulthandler.disable()  # the parent tells of a crash
+        gc.freeze()  # what the parent made stays: the collector need not look at it here
         _end_with_parent()
         for each in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)

@@ -1,10 +1,10 @@
 """Finds and imports a family by its name, ours or another package's."""
 
-import importlib
 from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import JobError, RequestError
+from onnxproof.imports import imported
 from onnxproof.job import Job
 from onnxproof.usercode import user_code
 from onnxproof.wrappers.catalog import FamilyEntry, offered_families
@@ -64,7 +64,7 @@ class _Foreign:
 def _load(reference: str) -> Any:
     """Import the object that "module:attribute" names."""
     module, _, attribute = (part.strip() for part in reference.partition(":"))
-    found: Any = importlib.import_module(module)
+    found: Any = imported(module)
     for part in attribute.split("."):
         found = getattr(found, part)
     return found

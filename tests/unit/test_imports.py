@@ -1,0 +1,39 @@
+"""A late import runs with the garbage collector at rest, and gives it back as it was."""
+
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+
+from onnxproof.imports import imported
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that records whether the collector is enabled while it is imported."""
+    (tmp_path / "late_module.py").write_text("import gc\n\nCOLLECTED = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "late_module", raising=False)
+    return "late_module"
+
+
+def test_the_collector_rests_while_a_module_is_imported(module: str) -> None:
+    assert gc.isenabled()
+    assert imported(module).COLLECTED is False
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off(module: str) -> None:
+    gc.disable()
+    try:
+        imported(module)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_it_is_enabled_again_after_an_import_that_fails() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        imported("onnxproof.no_such_module")
+    assert gc.isenabled()
