@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -182,3 +183,27 @@ def test_complex_constants_are_proven_from_the_checkpoint(simplify: str, tmp_pat
     assert not proven.unproven
     names = {name for origin in proven.origins.values() for name in origin.names}
     assert names == {"weight", "turn"}
+
+
+class Mixed(nn.Module):
+    """Floats that may be in half precision beside complex weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(8, 8)
+        self.weight = nn.Parameter(torch.randn(5, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        field: Tensor = torch.fft.irfft(torch.fft.rfft(self.layer(x).float()) * self.weight, n=8)
+        return field
+
+
+def test_half_precision_leaves_complex_weights_whole(tmp_path: Path) -> None:
+    module, form = Mixed().eval(), ({"x": "float16[batch, 8] in -2..2"}, {"batch": "1..3"})
+    require_exact(exported(module, form, tmp_path, "export.dtype=float16"))
+    x = np.linspace(-1, 1, 8, dtype=np.float16)[None]
+    written = onnxruntime.InferenceSession(tmp_path / "bundle" / "model.onnx").run(None, {"x": x})[0]
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x).float())
+    np.testing.assert_allclose(written, expected, atol=1e-2)

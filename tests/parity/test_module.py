@@ -766,13 +766,14 @@ class Annotated(nn.Module):
         return self.layer(x)
 
 
-def test_a_module_that_saves_more_than_tensors_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+def test_a_module_that_saves_more_than_tensors_passes(exporter: str, tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         Annotated().eval(),
         inputs={"x": "float32[batch, 4] in -1..1"},
         dims={"batch": "1..3"},
         out=tmp_path / "annotated",
-        overrides=("validate.effort=quick",),
+        overrides=("validate.effort=quick", f"export.exporter={exporter}"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed

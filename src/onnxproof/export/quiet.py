@@ -1,4 +1,5 @@
-"""What surrounds a capture: no output of the exporters' own, no collector, outputs that stay apart."""
+"""What surrounds a capture: no output of the exporters' own, no collector, outputs that stay apart, a state of
+tensors alone."""
 
 import contextlib
 import gc
@@ -56,6 +57,24 @@ def outputs_apart(module: nn.Module) -> Iterator[None]:
         return tuple(output.clone() for output in outputs)
 
     handle = module.register_forward_hook(copied)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def tensors_only(module: nn.Module) -> Iterator[None]:
+    """Make the module's state hold its tensors alone while TorchScript traces it.
+
+    A module may save other values beside them, such as a dict. TorchScript takes every value for a tensor.
+    """
+
+    def clean(module: nn.Module, state: Any, prefix: str, local: Any) -> None:  # noqa: ARG001
+        for name in [name for name, value in state.items() if not isinstance(value, Tensor)]:
+            del state[name]
+
+    handle = module.register_state_dict_post_hook(clean)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

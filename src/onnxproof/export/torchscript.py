@@ -14,7 +14,7 @@ from torch import nn
 from torch.jit._trace import TracerWarning
 
 from onnxproof.export.examples import capture_sizes, example_inputs
-from onnxproof.export.quiet import outputs_apart, quiet
+from onnxproof.export.quiet import outputs_apart, quiet, tensors_only
 from onnxproof.export.reasons import failed_capture
 from onnxproof.files import scratch_folder
 from onnxproof.on_disk import read_captured
@@ -62,6 +62,7 @@ def with_torchscript(
             no_graph_dump(),
             torch.no_grad(),
             outputs_apart(module),
+            tensors_only(module),
             scratch_folder() if folder is None else contextlib.nullcontext(folder) as place,
         ):
             file = place / MODEL_FILE

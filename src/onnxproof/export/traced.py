@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from onnxproof.export.alike import tensors_of
 from onnxproof.export.depends import depends_on_data, depends_on_inputs
-from onnxproof.export.quiet import quiet
+from onnxproof.export.quiet import quiet, tensors_only
 from onnxproof.export.torchscript import LIBRARY, of_library
 from onnxproof.usercode import Place, place_outside
 
@@ -81,8 +81,8 @@ class Traced:
     def run(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the graph, with all that it keeps, answers on other inputs. Raises what torch raises."""
         function = torch._C._create_function_from_graph("traced", self.graph)
-        state = _unique_state_dict(module, keep_vars=True).values()  # type: ignore[no-untyped-call]
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), tensors_only(module):
+            state = _unique_state_dict(module, keep_vars=True).values()  # type: ignore[no-untyped-call]
             return tensors_of(function(*inputs, *state))
 
 
@@ -129,7 +129,7 @@ class _Watched(TorchFunctionMode):
 def trace(module: nn.Module, inputs: tuple[Tensor, ...], answers: Answers | None = None) -> Traced:
     """Trace the module. Raises whatever the module, or torch, raises."""
     watched = _Watched(len(inputs), answers or {})
-    with quiet(), torch.no_grad(), _as_if_exporting(), watched:
+    with quiet(), torch.no_grad(), _as_if_exporting(), tensors_only(module), watched:
         found: Any = _get_trace_graph(  # type: ignore[no-untyped-call]
             module, inputs, strict=False, _force_outplace=False
         )
