@@ -1,5 +1,5 @@
-"""What surrounds a capture: no output of the exporters' own, no collector, outputs that stay apart, a state of
-tensors alone."""
+"""What surrounds a capture: no output of the exporters' own, no collector, outputs that stay apart, no values
+beside the tensors."""
 
 import contextlib
 import gc
