@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.graph import OnnxGraph
+from onnxproof.job import Job
 from onnxproof.validate.exact.constants import prove_constants
 from onnxproof.validate.exact.record import known_of_module
 
@@ -19,7 +20,6 @@ FIELDS = (
     {"x": "float32[batch, 3, height, width] in -2..2"},
     {"batch": "1..3", "height": "8..15", "width": "8..15"},
 )
-WAVES = {"x": "float32[batch, n] in -2..2"}, {"batch": "1..3", "n": "6..21"}
 SPECTRA = {"x": "float32[batch, 9, time, 2] in -2..2"}, {"batch": "1..3", "time": "4..9"}
 SQUARES = {"x": "float32[batch, 4, 4] in -2..2"}, {"batch": "1..3"}
 
@@ -140,10 +140,10 @@ def overlapped(x: Tensor) -> tuple[Tensor, ...]:
 
 CASES = [
     pytest.param(Spectral(), FIELDS, id="spectral-convolution"),
-    pytest.param(Module(transforms), FIELDS, id="transforms"),
-    pytest.param(Module(arithmetic), SQUARES, id="arithmetic"),
+    pytest.param(Module(transforms), FIELDS, id="transforms", marks=SLOW),
+    pytest.param(Module(arithmetic), SQUARES, id="arithmetic", marks=SLOW),
     pytest.param(Module(functions), SQUARES, id="functions"),
-    pytest.param(Module(places), SQUARES, id="places"),
+    pytest.param(Module(places), SQUARES, id="places", marks=SLOW),
     pytest.param(Module(overlapped), SPECTRA, id="istft"),
 ]
 
@@ -207,3 +207,27 @@ def test_half_precision_leaves_complex_weights_whole(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = module(torch.from_numpy(x).float())
     np.testing.assert_allclose(written, expected, atol=1e-2)
+
+
+def test_a_checkpoint_with_complex_weights_is_exported_and_proved_again(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n\n"
+        "class Weighted(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.weight = torch.nn.Parameter(torch.zeros(8, 6, dtype=torch.complex64))\n\n"
+        "    def forward(self, x):\n"
+        "        return (x.to(torch.complex64) @ self.weight).imag\n"
+    )
+    torch.manual_seed(0)
+    torch.save({"weight": torch.randn(8, 6, dtype=torch.complex64)}, tmp_path / "weights.pth")
+    document = {
+        "name": "weighted",
+        "model": {"family": "module", "builder": "net.py:Weighted", "checkpoint": "weights.pth"},
+        "inputs": {"x": "float32[batch, 8] in -2..2"},
+        "dims": {"batch": "1..3"},
+        "validate": {"effort": "quick"},
+    }
+    bundle = onnxproof.export(Job.from_document(document, folder=tmp_path, source="weighted"), out=tmp_path)
+    require_exact(bundle)
+    assert onnxproof.validate(bundle.path, trust=True).passed

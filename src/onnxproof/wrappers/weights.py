@@ -108,12 +108,19 @@ def _sample(tensors: Mapping[str, Tensor]) -> str:
 
 
 def in_dtype(module: nn.Module, dtype: str) -> nn.Module:
-    """The module, or a copy with its floats in another dtype. "auto" leaves them; complex tensors stay."""
-    wanted: torch.dtype | None = None if dtype == "auto" else getattr(torch, dtype)
-    if wanted is None or all(one.dtype == wanted for one in _floats(module)):
+    """The module, or a copy with its floats in another dtype. "auto" leaves them as they are."""
+    if dtype == "auto" or all(one.dtype == getattr(torch, dtype) for one in _floats(module)):
         return module
-    # Not Module.to: it casts complex tensors, too, and drops their imaginary parts.
-    return copied(module)._apply(lambda one: one.to(wanted) if one.is_floating_point() else one)  # type: ignore[no-untyped-call,no-any-return]
+    return cast_floats(copied(module), dtype)
+
+
+def cast_floats(module: nn.Module, dtype: str) -> nn.Module:
+    """The module itself, its floats in another dtype.
+
+    ``Module.to`` would cast complex tensors, too, and drop their imaginary parts.
+    """
+    wanted: torch.dtype = getattr(torch, dtype)
+    return module._apply(lambda one: one.to(wanted) if one.is_floating_point() else one)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def held_in(module: nn.Module) -> str:

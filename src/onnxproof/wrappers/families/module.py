@@ -4,14 +4,13 @@ The job's ``[inputs]`` name the module's inputs, in the order of its ``forward``
 get stable names, in tuples, lists, dicts and dataclasses nested to any depth.
 """
 
-import torch
 from torch import nn
 
 from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
-from onnxproof.wrappers.weights import load_weights
+from onnxproof.wrappers.weights import cast_floats, load_weights
 from onnxproof.wrappers.wrap import ANY_MODULE, wrap_for_job
 
 
@@ -33,7 +32,7 @@ class _Module:
             load_weights(module, checkpoint, f"what {job.model.builder} makes", "are model.kwargs right?")
         # In place: the job's own module, and not the user's.
         dtype = "float32" if job.export.dtype == "auto" else job.export.dtype
-        return wrap_for_job(job, module.to(getattr(torch, dtype)), checkpoint)
+        return wrap_for_job(job, cast_floats(module, dtype), checkpoint)
 
 
 FAMILY = _Module()
