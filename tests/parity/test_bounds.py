@@ -205,6 +205,13 @@ def test_fourier_transforms_are_within(length: int, tmp_path: Path) -> None:
     assert asked.within, asked.reason
 
 
+def test_sums_of_overlapping_blocks_are_within(tmp_path: Path) -> None:
+    x = content("normal", (3, 64, 17))
+    shapes = np.array([1, 320]), np.array([1, 64])
+    asked = ask(one_node("Col2Im", x, *shapes, opset=18, strides=[1, 16]), {"x": x}, tmp_path)
+    assert asked.within, asked.reason
+
+
 PLANTED = {
     "Sigmoid": (),
     "Softmax": (),

@@ -20,6 +20,7 @@ FIELDS = (
     {"x": "float32[batch, 3, height, width] in -2..2"},
     {"batch": "1..3", "height": "8..15", "width": "8..15"},
 )
+WAVES = {"x": "float32[batch, 2, n] in -2..2"}, {"batch": "1..3", "n": "64..128 step 8"}
 SPECTRA = {"x": "float32[batch, 9, time, 2] in -2..2"}, {"batch": "1..3", "time": "4..9"}
 SQUARES = {"x": "float32[batch, 4, 4] in -2..2"}, {"batch": "1..3"}
 
@@ -138,6 +139,15 @@ def overlapped(x: Tensor) -> tuple[Tensor, ...]:
     )
 
 
+def there_and_back(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A spectrogram of waves [b, 2, n], and the waves of half of it."""
+    window = torch.hann_window(32)
+    spectrum = torch.stft(x.reshape(-1, x.shape[-1]), 32, 8, window=window, return_complex=True)
+    spectrum = spectrum.reshape(*x.shape[:2], *spectrum.shape[-2:])
+    waves = torch.istft(input=spectrum.flatten(0, 1) * 0.5, n_fft=32, hop_length=8, window=window)
+    return spectrum.abs(), waves.reshape(*x.shape[:2], -1)
+
+
 CASES = [
     pytest.param(Spectral(), FIELDS, id="spectral-convolution"),
     pytest.param(Module(transforms), FIELDS, id="transforms", marks=SLOW),
@@ -145,6 +155,7 @@ CASES = [
     pytest.param(Module(functions), SQUARES, id="functions"),
     pytest.param(Module(places), SQUARES, id="places", marks=SLOW),
     pytest.param(Module(overlapped), SPECTRA, id="istft"),
+    pytest.param(Module(there_and_back), WAVES, id="spectrogram"),
 ]
 
 

@@ -64,7 +64,7 @@ def linspace(start: Any, end: Any, steps: Any, **options: Any) -> Tensor:
 
 
 def istft(
-    spectrum: Tensor,
+    input: Tensor,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
@@ -79,16 +79,16 @@ def istft(
     squares of the windows add up to there."""
     if return_complex:
         made: Tensor = ISTFT(
-            *(spectrum, n_fft, hop_length, win_length, window, center, normalized, onesided, length, True)
+            *(input, n_fft, hop_length, win_length, window, center, normalized, onesided, length, True)
         )
         return made
     hop, width = hop_length or n_fft // 4, win_length or n_fft
     if window is None:
-        window = torch.ones(width, dtype=spectrum.real.dtype, device=spectrum.device)
+        window = torch.ones(width, dtype=input.real.dtype, device=input.device)
     left = (n_fft - width) // 2
     window = functional.pad(window, (left, n_fft - width - left))
-    columns = spectrum if spectrum.dim() == 3 else spectrum.unsqueeze(0)
-    # Of a whole spectrum, PyTorch reads one half.
+    columns = input if input.dim() == 3 else input.unsqueeze(0)
+    # Of a whole input, PyTorch reads one half.
     frames = torch.fft.irfft(columns, n_fft, dim=1, norm="ortho" if normalized else "backward")
     count = frames.shape[-1]
     whole = n_fft + hop * (count - 1)
@@ -102,4 +102,4 @@ def istft(
     signal = signal[:, first:last] / cover[:, first:last]
     if length is not None:
         signal = functional.pad(signal, (0, length - signal.shape[-1]))
-    return signal if spectrum.dim() == 3 else signal[0]
+    return signal if input.dim() == 3 else signal[0]

@@ -93,18 +93,33 @@ def _cancel(module: GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.target is aten.view.default:
             node.target = aten.reshape.default
-        if node.target is not aten.view_as_real.default or node.args[0].target is not aten.complex.default:
-            continue
-        parts = node.args[0].args
-        for user in list(node.users):
-            if user.target is aten.select.int and user.args[1] in (-1, len(node.meta["val"].shape) - 1):
-                user.replace_all_uses_with(parts[user.args[2]])
-                module.graph.erase_node(user)
-        if node.users:
-            with module.graph.inserting_before(node):
-                stacked = module.graph.call_function(aten.stack.default, (list(parts), -1))
-                stacked.meta = dict(node.meta)
-            node.replace_all_uses_with(stacked)
-        module.graph.erase_node(node)
+        elif node.target is aten.sym_size.int and is_complex(node.args[0].meta["val"]):
+            _measure_pairs(module, node)
+        elif node.target is aten.view_as_real.default and node.args[0].target is aten.complex.default:
+            _use_parts(module, node, node.args[0].args)
     module.graph.eliminate_dead_code()
     module.recompile()
+
+
+def _measure_pairs(module: GraphModule, node: Node) -> None:
+    """Take a size of a complex value from its pairs: torch's exporter has no sizes of complex values."""
+    value: Any = node.args[0]
+    with module.graph.inserting_before(node):
+        pairs = module.graph.call_function(aten.view_as_real.default, (value,))
+    pairs.meta["val"] = torch.ops.aten.view_as_real.default(value.meta["val"])
+    node.args = (pairs, int(node.args[1]) % value.meta["val"].dim())  # type: ignore[arg-type]
+
+
+def _use_parts(module: GraphModule, pairs: Node, parts: tuple[Any, ...]) -> None:
+    """Replace what is made of the pairs of a joined value by what is made of its parts."""
+    users: list[Any] = list(pairs.users)
+    for user in users:
+        if user.target is aten.select.int and user.args[1] in (-1, len(pairs.meta["val"].shape) - 1):
+            user.replace_all_uses_with(parts[user.args[2]])
+            module.graph.erase_node(user)
+    if pairs.users:
+        with module.graph.inserting_before(pairs):
+            stacked = module.graph.call_function(aten.stack.default, (list(parts), -1))
+            stacked.meta = dict(pairs.meta)
+        pairs.replace_all_uses_with(stacked)
+    module.graph.erase_node(pairs)

@@ -88,6 +88,14 @@ def _cum_sum(asked: Asked) -> Allowed:
     return np.asarray(gamma(asked.x.shape[axis], asked.unit) * asked.magnitudes()[0] + DRIFT * worst)
 
 
+@bounded("Col2Im")
+def _col2im(asked: Asked) -> Allowed:
+    """Each cell is the sum of what the blocks that lie there have for it."""
+    (most,) = asked.again([np.ones(asked.x.shape), *asked.inputs[1:]])
+    terms = float(np.max(np.asarray(most), initial=1.0))
+    return np.asarray(gamma(terms, asked.unit) * np.asarray(asked.magnitudes()[0]))
+
+
 def _exponentials(shifted: Array, axes: Sequence[int], unit: float) -> Array:
     """The relative error of the sum of exp(shifted); those axes have size 1.
 
