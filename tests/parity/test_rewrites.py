@@ -100,7 +100,34 @@ def means(x: Tensor) -> tuple[Tensor, ...]:
     )
 
 
+def experts(x: Tensor, product: Callable[..., Tensor]) -> Tensor:
+    """A layer of four experts. Some get no row, and the last rows go to none: they are left out."""
+    rows = x.flatten(0, 1)
+    counts = (x[0, 0, :4].abs() * 4).long() * rows.shape[0] // 16
+    weights = torch.linspace(-1, 1, 4 * 8 * 8).view(4, 8, 8)
+    products = product(rows, weights, counts.cumsum(0).int())
+    return products.masked_fill((torch.arange(rows.shape[0]) >= counts.sum())[:, None], 0)
+
+
+def of_transformers(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    """As transformers asks for it while its mixtures of experts are captured."""
+    pytest.importorskip("transformers.integrations.moe")
+    products: Tensor = torch.ops.transformers.grouped_mm_fallback(rows, weights, ends)
+    return products
+
+
+def of_torch(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    return F.grouped_mm(rows, weights, offs=ends)
+
+
 CASES = [
+    pytest.param(lambda x: experts(x, of_transformers), SEQUENCES, id="experts-of-transformers", marks=SLOW),
+    pytest.param(
+        lambda x: experts(x, of_torch),
+        SEQUENCES,
+        id="experts-of-torch",
+        marks=pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch has no grouped_mm"),
+    ),
     pytest.param(lambda x: F.adaptive_avg_pool2d(x, (3, 5)), MAPS, id="average-2d"),
     pytest.param(
         lambda x: F.adaptive_avg_pool2d(x, (30, 1)),

@@ -319,6 +319,7 @@ NEAR_MISSES = [
     pytest.param(drawn(16, 8, 3, 3), id="another-runs-weights"),
     pytest.param(drawn(16), id="another-runs-bias"),
     pytest.param(np.array(0.7318264539, SINGLE), id="a-number-that-nobody-writes"),
+    pytest.param(np.nextafter(SINGLE(3), SINGLE(4)).reshape(1), id="a-bound-just-above-a-short-number"),
 ]
 
 

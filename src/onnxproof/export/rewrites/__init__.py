@@ -18,6 +18,7 @@ from onnxproof.export.rewrites import (
     cumulative,
     distance,
     fourier,
+    grouped,
     order,
     regions,
     rolled,
@@ -63,6 +64,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::adaptive_max_pool1d": _MAXIMUM,
     "aten::adaptive_max_pool2d": _MAXIMUM,
     "aten::adaptive_max_pool3d": Rewrite(adaptive_pooling.maximum),
+    "aten::_grouped_mm": Rewrite(grouped.product, grouped.are_rows),
     "aten::atan2": Rewrite(angle.angle),
     "aten::cdist": Rewrite(distance.distances),
     "aten::copy": Rewrite(copied.copied, copied.is_spread),
@@ -80,8 +82,10 @@ REWRITES: Mapping[str, Rewrite] = {
     **_WINDOWS,
     "onnxproof::from_half_spectrum": Rewrite(fourier.from_half_spectrum),
     "torchvision::roi_pool": Rewrite(regions.region_maximum, regions.values_only),
+    "transformers::grouped_mm_fallback": Rewrite(grouped.product),
 }
-"""The rewrites by the operators' qualified names. torchvision's are there only if it is imported."""
+"""The rewrites by the operators' qualified names. Those of other libraries are there only if these are
+imported."""
 
 
 def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:

@@ -160,10 +160,16 @@ def _decimal(value: float, digits: int) -> Scalar:
 
 def computed(value: float, tolerance: float) -> Scalar | None:
     """The fourth root that differs from ``value`` by at most ``tolerance`` of it: scaled attention computes
-    one in float32, in several steps. None if there is none."""
-    return next(
-        (form for form in _fourth_roots(value) if abs(form.value - value) <= tolerance * abs(value)), None
-    )
+    one in float32, in several steps. None if there is none.
+
+    A root that is a short number does not count: those steps give it exactly, so ``value`` is meant to be
+    beside it.
+    """
+    return next((form for form in _fourth_roots(value) if _rounds_to(form.value, value, tolerance)), None)
+
+
+def _rounds_to(root: float, value: float, tolerance: float) -> bool:
+    return abs(root - value) <= tolerance * abs(value) and not short(np.array(root, np.float32))
 
 
 def _fourth_roots(value: float) -> Iterator[Scalar]:

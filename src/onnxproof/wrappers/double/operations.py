@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from onnxproof.wrappers.double.dtypes import NARROW, NOMINAL, WIDER, wide
+from onnxproof.wrappers.double.missing import MISSING
 from onnxproof.wrappers.double.state import LEFT, State, double_by_default, leaves
 
 NO_REQUESTS = frozenset((torch.ops.aten.promote_types.default, torch.ops.aten.can_cast.default))
@@ -48,6 +49,10 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except (RuntimeError, TypeError):
             if func._schema.is_mutable or not any(one.dtype in NOMINAL for one in leaves((given, named))):
                 raise
+            made = MISSING.get(func._schema.name)
+            answer = None if made is None else made(*given, **named)
+            if answer is not None:
+                return answer
             result = func(*_narrowed(given), **{name: _narrowed(value) for name, value in named.items()})
             # It fails in float64 and not in float32.
             self._state.pending = f"PyTorch has no {func._schema.name.partition('::')[2]} in float64"
