@@ -1,8 +1,9 @@
 """Small networks of spandrel: super-resolution and restoration of pictures."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from architectures.architecture import BATCH, Architecture, by
+from architectures.architecture import Architecture, by
 
 LIBRARY = "spandrel"
 PICTURE = {"image": "float32[batch, 3, height, width] in 0..1"}
@@ -10,10 +11,13 @@ FREE = {"batch": "1..2", "height": "32..64 step 16", "width": "32..64 step 16"}
 FIXED = {"image": "float32[batch, 3, 32, 48] in 0..1"}
 
 
-def of(name: str, target: str, *, free: bool = True, **options: Any) -> Architecture:
-    """A network of the library, for pictures of any size or of one."""
+ONE = {"batch": "1"}
+
+
+def of(name: str, target: str, dims: Mapping[str, str] = FREE, **options: Any) -> Architecture:
+    """A network of the library, for pictures of any size if it has them in ``dims``, or of one."""
     build = by(f"spandrel.architectures.{target}", **options)
-    return Architecture(name, LIBRARY, build, PICTURE if free else FIXED, FREE if free else BATCH)
+    return Architecture(name, LIBRARY, build, PICTURE if "height" in dims else FIXED, dims)
 
 
 WINDOWS: dict[str, Any] = {
@@ -27,9 +31,11 @@ WINDOWS: dict[str, Any] = {
 }
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    of("swinir", "SwinIR:SwinIR", **WINDOWS),
-    of("swinir-fixed", "SwinIR:SwinIR", free=False, **WINDOWS),
-    of("hat", "HAT:HAT", free=False, **{**WINDOWS, "depths": (1, 1), "num_feat": 16, "squeeze_factor": 4}),
+    # Both compute the batch in floats: int(windows.shape[0] / (H * W / window_size / window_size)) in
+    # window_reverse (SwinIR/__arch/SwinIR.py:73, HAT/__arch/HAT.py:144). So it is a constant in any graph.
+    of("swinir", "SwinIR:SwinIR", {**FREE, **ONE}, **WINDOWS),
+    of("swinir-fixed", "SwinIR:SwinIR", ONE, **WINDOWS),
+    of("hat", "HAT:HAT", ONE, **{**WINDOWS, "depths": (1, 1), "num_feat": 16, "squeeze_factor": 4}),
     of("esrgan", "ESRGAN:ESRGAN", num_filters=8, num_blocks=1, scale=2),
     of("srvgg", "Compact:Compact", num_feat=8, num_conv=2, upscale=2),
     of("nafnet", "NAFNet:NAFNet", width=8, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),

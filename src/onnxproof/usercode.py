@@ -9,7 +9,8 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -22,20 +23,29 @@ OURS = Path(__file__).resolve().parent
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 
+EXPORTERS = frozenset(
+    {"torch", "onnxscript", "onnx", "onnx_ir", "onnxruntime", "onnxsim", "numpy", "sympy", "onnxproof"}
+)
+"""Packages whose lines are no model's, and that a model's code or an exporter calls."""
+
 TRACE_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 """A line of a formatted stack trace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a file; ``function`` is None if the file could not be compiled."""
+    """A line of a file; ``function`` is None if the file could not be compiled.
+
+    ``called`` is the user's own line that led to a line of an installed package, if it is known.
+    """
 
     file: str
     line: int
     function: str | None
+    called: "Place | None" = None
 
     def __str__(self) -> str:
-        return self._told(self.file)
+        return self._told(self.file) + (f", called at {self.called}" if self.called else "")
 
     @property
     def short(self) -> str:
@@ -69,24 +79,44 @@ def users_place(error: BaseException) -> Place | None:
     return None
 
 
+def telling_place(error: BaseException) -> Place | None:
+    """The line of a model's code at which an exporter failed, as ``innermost_line`` tells it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return innermost_line([Place(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
+
+
 def place_in_trace(text: str) -> Place | None:
-    """The innermost line of the user's own files in a formatted stack trace, or else the innermost line.
+    """The line of a model's code in a formatted stack trace, or else the innermost line.
 
     Returns None if the text names no line.
     """
     places = [
         Place(found["file"], int(found["line"]), found["function"]) for found in TRACE_LINE.finditer(text)
     ]
-    return users_frame(places)
+    return innermost_line(places) or (places[-1] if places else None)
 
 
-def users_frame(places: Sequence[Place]) -> Place | None:
-    """The innermost line of the user's own files on a stack, or else the innermost line.
+def innermost_line(places: Sequence[Place]) -> Place | None:
+    """The innermost line of a model's code on a stack: the user's, or that of a library of networks.
 
-    Returns None if the stack is empty.
+    The user's own line that called the library is told with it. Lines of exporters, of Python and of
+    onnxproof are no model's. Returns None if there are only such.
     """
-    chosen = [place for place in places if _is_users(place.file)] or places
-    return chosen[-1] if chosen else None
+    models = [place for place in places if _is_models(place.file)]
+    if not models:
+        return None
+    users = [place for place in models if _is_users(place.file)]
+    last = models[-1]
+    return replace(last, called=users[-1]) if users and users[-1] != last else last
+
+
+def stack_of(frame: FrameType | None) -> list[Place]:
+    """The lines of a stack, from the outermost to the innermost."""
+    places = []
+    while frame is not None:
+        places.append(Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return places[::-1]
 
 
 def place_outside(frame: FrameType | None, packages: frozenset[str]) -> Place | None:
@@ -164,6 +194,16 @@ def no_exit(what: str) -> Iterator[None]:
         raise failure(what, error) from error
 
 
+@lru_cache(maxsize=4096)
+def _is_models(filename: str) -> bool:
+    """Whether a file may have a model's code: the user's, or a package's that is no exporter."""
+    place = Place(filename, 0, None)
+    if place.package is None:
+        return _is_users(filename)
+    return place.package not in EXPORTERS
+
+
+@lru_cache(maxsize=4096)
 def _is_users(filename: str) -> bool:
     path = Path(filename)
     if filename.startswith("<"):  # generated, or frozen into the interpreter

@@ -1,6 +1,7 @@
 """Capture as people's modules need it: outputs that are one tensor, what torch.export takes for granted, and
 reasons that name the cause."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,34 @@ class OneIsDoubled(nn.Module):
         return x * 2 if x.shape[0] == 1 else x + 1
 
 
+class Windows(nn.Module):
+    """Cuts pictures into windows and puts them together again. How many there were is computed in floats, as
+    Swin transformers are written: torch.export makes that a constant, and says so nowhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        cut = x.view(batch, channels, height // 4, 4, width // 4, 4).permute(0, 2, 4, 1, 3, 5)
+        windows = cut.reshape(-1, channels, 4, 4)
+        whole = int(windows.shape[0] / (height * width / 4 / 4))
+        parts = windows.view(whole, height // 4, width // 4, -1, 4, 4).permute(0, 3, 1, 4, 2, 5)
+        return parts.reshape(whole, -1, height, width)
+
+
+FOURS = {"batch": "1..3", "height": "16..40 step 4", "width": "16..40 step 4"}
+
+
+def test_a_size_that_is_computed_in_floats_is_refused_with_its_line() -> None:
+    with pytest.raises(ExportError) as raised:
+        captured(Windows().eval(), PICTURE, FOURS, "torch.export")
+    said = str(raised.value)
+    assert "it took Eq(int(" in said
+    assert re.search(r"at \S*test_capture\.py:\d+ \(in forward\), which is wrong for batch = 1\b", said)
+
+
+def test_with_that_size_fixed_it_is_captured(tmp_path: Path) -> None:
+    assert passed(exported(Windows().eval(), PICTURE, {**FOURS, "batch": "1"}, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("module", "says"),
     [
@@ -241,6 +270,10 @@ def test_the_reason_for_torchscript_names_a_size_that_was_made_a_constant() -> N
     assert "constraints violated (height): " in reason
     assert "16 <= height <= 40" in reason
     assert "TORCH_LOGS" not in reason
+    assert re.search(
+        r"it took height <= 20 for granted at \S*test_capture\.py:\d+ .*, which is wrong for height = 21",
+        reason,
+    )
 
 
 def test_if_both_exporters_fail_both_reasons_are_told() -> None:

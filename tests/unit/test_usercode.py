@@ -14,6 +14,7 @@ from onnxproof.errors import JobError, UserCodeError
 from onnxproof.source import find_checkpoint
 from onnxproof.usercode import (
     Place,
+    innermost_line,
     no_exit,
     place_in_trace,
     place_outside,
@@ -173,3 +174,22 @@ def test_the_innermost_line_outside_of_packages(load: Load, tmp_path: Path) -> N
     f(lambda: np.linalg.norm(Noted()))
     assert called[0] is not None
     assert called[0].function == "<lambda>"
+
+
+LIBRARY = "/env/lib/python3.11/site-packages/networks/net.py"
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        pytest.param(
+            [__file__, LIBRARY, np.__file__], f"{LIBRARY}:1 (in f), called at {__file__}:0 (in f)", id="both"
+        ),
+        pytest.param([LIBRARY, __file__, np.__file__], f"{__file__}:1 (in f)", id="the-users-is-innermost"),
+        pytest.param([np.__file__, LIBRARY, json.__file__], f"{LIBRARY}:1 (in f)", id="a-librarys-alone"),
+        pytest.param([np.__file__, json.__file__], "None", id="no-models"),
+    ],
+)
+def test_the_line_that_stopped_an_exporter_is_the_models_innermost(files: list[str], told: str) -> None:
+    places = [Place(file, line, "f") for line, file in enumerate(files)]
+    assert str(innermost_line(places)) == told

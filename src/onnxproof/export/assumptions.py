@@ -1,17 +1,16 @@
 """What torch.export took for granted of the declared sizes, and whether it holds.
 
 torch.export follows one way through the code. Where that way depends on sizes and it cannot prove that all
-sizes take it, it writes an assertion into its program, or narrows the range of a size without a word
-(``linspace`` with as many steps as the input is high: 2.15). ONNX has neither. So each is evaluated here at
-the declared sizes. If one is false at some size, the program and the module run at that size: if they
-answer alike, nothing depends on it.
+sizes take it, it writes an assertion into its program. Others it drops without a word: it narrows the range
+of a size (``linspace`` with as many steps as the input is high: 2.15), or has no operators for the condition
+(``int(n / 2)``). ONNX has no assertions. So each condition is evaluated here at the declared sizes. If one is
+false at some size, the program and the module run at that size: if they answer alike, nothing depends on it.
 """
 
 import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sympy
@@ -21,8 +20,9 @@ from torch import Tensor, nn
 from onnxproof.contract import Contract
 from onnxproof.export.alike import answer_alike, tensors_of
 from onnxproof.export.examples import example_inputs
+from onnxproof.export.guards import Axis, Guards, told
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.usercode import place_in_trace
+from onnxproof.usercode import Place, place_in_trace
 from onnxproof.wrappers.weights import held_in
 
 MOST_POINTS = 1024
@@ -35,31 +35,24 @@ TRIED = 2
 """At how many of the sizes that contradict an assertion the program runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A symbol of torch.export's: the dim that it stands for, and how many of its sizes make one."""
-
-    dim: Dim
-    factor: int
-
-
 def broken_assumption(
     exported: torch.export.ExportedProgram,
     module: nn.Module,
     contract: Contract,
     dims: Mapping[str, Dim],
     sizes: Mapping[str, int],
+    guards: Guards,
 ) -> str | None:
     """What torch.export wrongly took for granted, where, and at which size it is wrong.
 
-    Returns None if all that it took for granted holds at the declared sizes, or if nothing that is compared
-    depends on it.
+    ``guards`` are the conditions that were collected while it followed the module. Returns None if all that
+    it took for granted holds at the declared sizes, or if nothing that is compared depends on it.
     """
     inputs = contract.inputs
-    axes = _axes(exported, inputs, dims)
+    axes = {**guards.axes(dims), **_axes(exported, inputs, dims)}
     stripped: nn.Module | None = None
     seen = set()
-    for expression, trace in (*_asserted(exported), *_narrowed(exported, axes)):
+    for expression, at in (*_asserted(exported), *guards.forgotten, *_narrowed(exported, axes, guards)):
         if expression in seen or not {*expression.free_symbols} <= axes.keys():
             continue
         seen.add(expression)
@@ -69,33 +62,53 @@ def broken_assumption(
         for point in wrong:
             assert stripped is not None
             if not _answers_alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
-                at = place_in_trace(trace)
-                told = expression.xreplace({symbol: _named(symbol, axis) for symbol, axis in axes.items()})
-                shown = ", ".join(f"{name} = {size}" for name, size in point.items())
-                return f"it took {told} for granted{f' at {at}' if at else ''}, which is wrong for {shown}"
+                return _wrong(told(expression, axes), at, point)
     return None
 
 
-def _asserted(exported: torch.export.ExportedProgram) -> Iterator[tuple[Any, str]]:
-    """The conditions that the program asserts, each with the trace of the code that asked."""
+def frozen_sizes(guards: Guards, dims: Mapping[str, Dim]) -> tuple[str, ...]:
+    """What a capture that failed had taken for granted, where, and at which declared size it is wrong.
+
+    A condition without a known line is left out.
+    """
+    axes = guards.axes(dims)
+    found = {}
+    for expression, at in guards.conditions:
+        if at is None or at in found or not {*expression.free_symbols} <= axes.keys():
+            continue
+        point = next(_contradictions(expression, axes), None)
+        if point is not None:
+            found[at] = _wrong(told(expression, axes), at, point)
+    return tuple(found.values())
+
+
+def _wrong(condition: str, at: Place | None, point: Mapping[str, int]) -> str:
+    shown = ", ".join(f"{name} = {size}" for name, size in point.items())
+    return f"it took {condition} for granted{f' at {at}' if at else ''}, which is wrong for {shown}"
+
+
+def _asserted(exported: torch.export.ExportedProgram) -> Iterator[tuple[Any, Place | None]]:
+    """The conditions that the program asserts, each with the line of the code that asked."""
     for node in exported.graph.nodes:
         if node.target is torch.ops.aten._assert_scalar.default:
             condition = getattr(node.args[0], "meta", {}).get("val", node.args[0])
             expression = getattr(getattr(condition, "node", None), "expr", None)
             if expression is not None:
-                yield expression, node.meta.get("stack_trace") or ""
+                yield expression, place_in_trace(node.meta.get("stack_trace") or "")
 
 
-def _narrowed(exported: torch.export.ExportedProgram, axes: Mapping[Any, Axis]) -> Iterator[tuple[Any, str]]:
+def _narrowed(
+    exported: torch.export.ExportedProgram, axes: Mapping[Any, Axis], guards: Guards
+) -> Iterator[tuple[Any, Place | None]]:
     """The ranges of sizes that are narrower than declared, as conditions, in the inputs' order of axes."""
     for symbol, axis in axes.items():
         if symbol not in exported.range_constraints:
             continue
         allowed, dim, factor = exported.range_constraints[symbol], axis.dim, axis.factor
         if allowed.lower == allowed.upper and dim.min != dim.max:
-            yield sympy.Eq(symbol, allowed.lower), ""
+            yield sympy.Eq(symbol, allowed.lower), guards.about(symbol)
         elif allowed.lower > dim.min // factor or allowed.upper < dim.max // factor:
-            yield sympy.And(symbol >= allowed.lower, symbol <= allowed.upper), ""
+            yield sympy.And(symbol >= allowed.lower, symbol <= allowed.upper), guards.about(symbol)
 
 
 def _axes(
@@ -114,21 +127,18 @@ def _axes(
     return found
 
 
-def _named(symbol: Any, axis: Axis) -> Any:
-    """The dim's name in place of the symbol, as in ``height/32``."""
-    return type(symbol)(axis.dim.name, integer=True, positive=True) / axis.factor
-
-
 def _contradictions(expression: Any, axes: Mapping[Any, Axis]) -> Iterator[dict[str, int]]:
     """The declared sizes at which an expression is false, the smallest first."""
     symbols = sorted(expression.free_symbols, key=str)
-    sizes: list[Sequence[int]] = [_declared(axes[symbol].dim) for symbol in symbols]
+    dims = list({axes[symbol].dim.name: axes[symbol].dim for symbol in symbols}.values())
+    sizes: list[Sequence[int]] = [_declared(dim) for dim in dims]
     if math.prod(map(len, sizes)) > MOST_POINTS:
-        sizes = [_picked(_declared(axes[symbol].dim)) for symbol in symbols]
-    for point in itertools.islice(itertools.product(*sizes), MOST_POINTS):
-        values = {symbol: size // axes[symbol].factor for symbol, size in zip(symbols, point, strict=True)}
-        if not expression.subs(values):
-            yield {axes[symbol].dim.name: size for symbol, size in zip(symbols, point, strict=True)}
+        sizes = [_picked(_declared(dim)) for dim in dims]
+    for chosen in itertools.islice(itertools.product(*sizes), MOST_POINTS):
+        point = {dim.name: size for dim, size in zip(dims, chosen, strict=True)}
+        values = {symbol: point[axes[symbol].dim.name] // axes[symbol].factor for symbol in symbols}
+        if expression.subs(values) is sympy.false:
+            yield point
 
 
 def _declared(dim: Dim) -> range:

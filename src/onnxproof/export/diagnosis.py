@@ -19,7 +19,7 @@ from onnxproof.export.quiet import quiet
 from onnxproof.export.stand_ins import followable
 from onnxproof.export.torch_export import STEPS, shapes_of
 from onnxproof.files import scratch_folder
-from onnxproof.usercode import Place, users_frame
+from onnxproof.usercode import Place, innermost_line
 from onnxproof.wrappers.family import WrappedModel
 
 SHOWN = 5
@@ -73,7 +73,7 @@ def _told(report: Any) -> Iterator[str]:
 
 
 def _place(data: Mapping[str, Any], files: Mapping[Any, str]) -> Place | None:
-    """The user's line of code behind a failure, or the innermost one."""
+    """The line of the model's code behind a failure. Returns None if it is not known."""
     stack = data.get("user_stack") or data.get("stack") or ()
     names = [(files.get(frame["filename"], files.get(str(frame["filename"]), "")), frame) for frame in stack]
-    return users_frame([Place(name, int(frame["line"]), frame["name"]) for name, frame in names if name])
+    return innermost_line([Place(name, int(frame["line"]), frame["name"]) for name, frame in names if name])

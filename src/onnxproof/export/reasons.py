@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
-from onnxproof.usercode import Place, failure, raised_by_user, users_place
+from onnxproof.usercode import Place, failure, raised_by_user, telling_place
 
 LONGEST = 600
 """How many characters of a cause a reason keeps."""
@@ -17,6 +17,9 @@ HINTS = re.compile(
     r"\s*(For more information, run with|Suggested fixes:|The error above occurred).*", re.DOTALL
 )
 """What torch.export adds to its reason for those who debug it."""
+
+SPECIALIZED = ("Constraints violated", "Specializations unexpectedly required", "Not all values of")
+"""How torch.export begins to say that it made a declared size a constant, or narrowed it."""
 
 VIOLATED = re.compile(r"Constraints violated \(([^)]*)\)!")
 ITEMS = re.compile(r"^\s+- (.*)$", re.MULTILINE)
@@ -34,6 +37,11 @@ def failed_capture(exporter: str, error: BaseException, at: Place | None = None)
     if raised_by_user(error):
         return failure(f"while {exporter} captures the model, its code", error)
     return ExportError(f"{exporter} could not capture the model: {cause_of(error, at)}")
+
+
+def fixes_sizes(error: BaseException) -> bool:
+    """Whether an exporter failed because it could not keep a declared size free."""
+    return str(error).startswith(SPECIALIZED)
 
 
 def all_failed(errors: Sequence[OnnxproofError], diagnosis: str | None = None) -> OnnxproofError:
@@ -60,7 +68,7 @@ def cause_of(error: BaseException, at: Place | None = None) -> str:
     while (cause := _behind(causes[-1])) is not None and cause not in causes:
         causes.append(cause)
     operator = next((found[1] for one in causes if (found := OPERATOR.search(str(one)))), None)
-    place = at or next((place for one in reversed(causes) if (place := users_place(one))), None)
+    place = at or next((place for one in reversed(causes) if (place := telling_place(one))), None)
     about = "" if operator is None else f"{operator}: "
     where = "" if place is None else f", at {place}"
     said = _told(causes[-1])

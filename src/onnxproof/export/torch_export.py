@@ -12,11 +12,13 @@ from torch import nn
 from torch.fx.experimental import _config as symbolic_shapes
 
 from onnxproof.errors import ExportError, OnnxproofError
-from onnxproof.export.assumptions import broken_assumption
+from onnxproof.export.assumptions import broken_assumption, frozen_sizes
 from onnxproof.export.complex_values import in_real_values
 from onnxproof.export.examples import capture_sizes, example_inputs
+from onnxproof.export.guards import STEPS as COUNTED
+from onnxproof.export.guards import Guards
 from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
-from onnxproof.export.reasons import UntracedError, failed_capture
+from onnxproof.export.reasons import UntracedError, failed_capture, fixes_sizes
 from onnxproof.export.stand_ins import followable
 from onnxproof.export.zero_bias import drop_zero_biases
 from onnxproof.on_disk import read_captured
@@ -28,6 +30,9 @@ from onnxproof.wrappers.family import WrappedModel
 STEPS = 5
 """The least number of a dim's steps to capture at. torch.export treats sizes 0 and 1 as constants, in feature
 maps too: with 5 steps of 32 pixels, a map at 1/128 of the picture's size still has two cells."""
+
+SHOWN = 3
+"""How many lines that freeze a size are told."""
 
 TRANSLATING = re.compile(r"translating node %(\w+)")
 
@@ -60,6 +65,7 @@ def with_torch_export(
     dims = dims_by_name(model.contract.dims)
     sizes = capture_sizes(model.contract.dims, STEPS)
     exported = None
+    guards = Guards()
     try:
         # The options are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first
         # does not ask of every size whether it is 0 or 1. The second takes what torch cannot prove for
@@ -67,6 +73,7 @@ def with_torch_export(
         # loops. That is left out: ONNX's own LSTM and GRU, which TorchScript writes, are faster by far.
         with quiet(), collector_paused(), torch.no_grad(), outputs_apart(module):
             with (
+                guards.noting(),
                 symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
                 followable(),
             ):
@@ -77,7 +84,7 @@ def with_torch_export(
                     strict=strict,
                     prefer_deferred_runtime_asserts_over_guards=True,
                 )
-            broken = broken_assumption(exported, module, model.contract, dims, sizes)
+            broken = broken_assumption(exported, module, model.contract, dims, sizes, guards)
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
             exported = in_real_values(exported, custom_ops.keys())
@@ -99,7 +106,8 @@ def with_torch_export(
         # torch.export raises what the traced code and its own passes raise: any type at all.
         failed = failed_capture(told, error, _place(exported, error))
         if exported is None and type(failed) is ExportError:
-            raise UntracedError(str(failed)) from error
+            frozen = frozen_sizes(guards, dims) if fixes_sizes(error) else ()
+            raise UntracedError("; ".join((str(failed), *frozen[:SHOWN]))) from error
         raise failed from error
     if not optimize:
         drop_zero_biases(proto)
@@ -122,7 +130,7 @@ def shapes_of(model: WrappedModel, module: nn.Module) -> tuple[Any, ...]:
 def _symbol(dim: Dim) -> Any:
     if dim.multiple == 1:
         return torch.export.Dim(dim.name, min=dim.min, max=dim.max)
-    steps = torch.export.Dim(f"{dim.name}_steps", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+    steps = torch.export.Dim(f"{dim.name}{COUNTED}", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
     return dim.multiple * steps
 
 
