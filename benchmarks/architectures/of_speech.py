@@ -126,6 +126,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         dims={"batch": "1..3", "time": "32..64 step 8"},
     ),
     _brain("ecapa-tdnn", build=speaker, inputs=MEL, dims=STEPS),
-    _brain("crdnn", build=crdnn, inputs=MEL, dims=STEPS),
+    # The recurrence is a loop in Python over the steps (speechbrain/nnet/RNN.py:1361 in _ligru_cell:
+    # ``for k in range(w.shape[1])``). So any graph has as many.
+    _brain("crdnn", build=crdnn, inputs=MEL, dims={**STEPS, "time": "24"}),
     Architecture("vocos", "vocos", Vocoder, {"mel": "float32[batch, 20, time] in -2..2"}, STEPS),
 )

@@ -170,7 +170,18 @@ def test_what_changes_nothing_is_advice(run: Callable[[Net, Tensor], Any]) -> No
     assert [one for one in found if not one.harmless] == []
 
 
-@pytest.mark.parametrize("run", [size_as_a_number, branch_on_a_size, sizes_as_a_tensor])
+def steps_of_joined_tensors(s: Net, x: Tensor) -> Tensor:
+    """As a bidirectional recurrence counts its steps: of joined tensors, whose sizes are no contents."""
+    both = torch.cat([x, x.flip(2)]) * s.weight
+    state = both[:, :, 0]
+    for at in range(both.shape[2]):
+        state = state.tanh() + both[:, :, at]
+    return state
+
+
+@pytest.mark.parametrize(
+    "run", [size_as_a_number, branch_on_a_size, sizes_as_a_tensor, steps_of_joined_tensors]
+)
 def test_a_size_that_dims_fix_is_harmless(run: Callable[[Net, Tensor], Any]) -> None:
     found = frozen_by(run, {"batch": "1..3", "height": "32", "width": "32"})
     assert [one for one in found if not one.harmless] == []

@@ -19,6 +19,9 @@ SELECTING = frozenset({"aten::index", "aten::where", "aten::repeat_interleave"})
 """Operations whose result is as long as the contents of some of their inputs say, if those are masks or
 counts."""
 
+TENSORS = frozenset({"Tensor", "List[Tensor]"})
+"""Types of a trace's values of which only the sizes count for the sizes of what is made of them."""
+
 
 def depends_on_data(value: Any, inputs: int) -> bool:
     """Whether a value of a trace depends on what the first ``inputs`` of its graph's inputs hold.
@@ -55,5 +58,5 @@ def _reached(value: Any, inputs: int) -> Iterator[bool]:
         elif kind in SELECTING:
             waiting += ((each, at == 0) for at, each in enumerate(read))
         else:
-            # A number among the inputs may be a size: its value counts. Of a tensor only the sizes do.
-            waiting += ((each, str(each.type()) == "Tensor") for each in read)
+            # A number among the inputs may be a size: its value counts. Of tensors only the sizes do.
+            waiting += ((each, str(each.type()) in TENSORS) for each in read)
