@@ -344,7 +344,19 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     text("electra", "Electra", embedding_size=16),
     text("distilbert", "DistilBert", dim=32, n_layers=2, n_heads=4, hidden_dim=48),
     text("xlnet", "XLNet", IDS, d_model=32, n_layer=2, n_head=4, d_inner=48),
-    text("longformer", "Longformer", IDS, attention_window=4, max_position_embeddings=40),
+    # Whether the sequence is padded to whole windows is decided in Python (modeling_longformer.py:1347 in
+    # _pad_to_window_size), and so is whether a token looks at all others (549 in forward), which leaves
+    # TorchScript. It cannot write views of overlapping memory: ``onnx_export`` is the library's switch.
+    of(
+        "longformer",
+        "Longformer",
+        IDS,
+        {**STEPS, "time": "12"},
+        vocab_size=VOCABULARY,
+        **{**SIZES, "max_position_embeddings": 40},
+        attention_window=4,
+        onnx_export=True,
+    ),
     text("esm", "Esm", max_position_embeddings=32, pad_token_id=1, mask_token_id=2),
     of(
         "layoutlm",

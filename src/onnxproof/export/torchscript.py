@@ -16,6 +16,7 @@ from torch.jit._trace import TracerWarning
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import outputs_apart, quiet, tensors_only
 from onnxproof.export.reasons import failed_capture
+from onnxproof.export.symbolics import registered
 from onnxproof.files import scratch_folder
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
@@ -60,6 +61,7 @@ def with_torchscript(
             quiet(),
             tracer_warnings() as warned,
             no_graph_dump(),
+            registered(opset),
             torch.no_grad(),
             outputs_apart(module),
             tensors_only(module),

@@ -1,0 +1,76 @@
+"""Operators that TorchScript's exporter writes for some sizes only, or not at all, written in ONNX.
+
+Each is exact for every size. As in ``rewrites``, which is for torch.export's program.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.onnx import errors, symbolic_helper
+
+Symbolic = Callable[..., Any]
+
+
+def diff(g: Any, x: Any, n: Any, dim: Any, prepend: Any, append: Any) -> Any:
+    """``diff``: each value less the one before it, ``n`` times; for booleans, whether the two differ."""
+    times, axis = _constant(n, "n", x), _constant(dim, "dim", x)
+    parts = [part for part in (prepend, x, append) if not symbolic_helper._is_none(part)]
+    if len(parts) > 1:
+        x = g.op("Concat", *parts, axis_i=axis)
+    booleans = symbolic_helper._is_bool(x) or symbolic_helper._is_bool(parts[0])
+    for _ in range(times):
+        later, earlier = _cut(g, x, axis, 1, 2**62), _cut(g, x, axis, 0, -1)
+        x = g.op("Xor", later, earlier) if booleans else g.op("Sub", later, earlier)
+    return x
+
+
+def unfold(g: Any, x: Any, dimension: Any, size: Any, step: Any) -> Any:
+    """``unfold``: windows along an axis, whose own axis is the last one."""
+    axis, width = _constant(dimension, "dimension", x), _constant(size, "size", x)
+    stride = _constant(step, "step", x)
+    rank = symbolic_helper._get_tensor_rank(x)
+    if rank is None:
+        raise errors.SymbolicValueError("unfold of a tensor of unknown rank", x)
+    axis %= rank
+    length = g.op("Gather", g.op("Shape", x), _number(g, axis), axis_i=0)
+    end = g.op("Add", length, _number(g, 1 - width))
+    starts = g.op("Range", _number(g, 0), end, _number(g, stride))
+    within = g.op("Constant", value_t=torch.arange(width))
+    column = g.op("Unsqueeze", starts, g.op("Constant", value_t=torch.tensor([1])))
+    windows = g.op("Gather", x, g.op("Add", column, within), axis_i=axis)
+    order = [at for at in range(rank + 1) if at != axis + 1]
+    return g.op("Transpose", windows, perm_i=[*order, axis + 1])
+
+
+SYMBOLICS: Mapping[str, Symbolic] = {"aten::diff": diff, "aten::unfold": unfold}
+"""By the operators' qualified names."""
+
+
+@contextlib.contextmanager
+def registered(opset: int) -> Iterator[None]:
+    """TorchScript's exporter writes these operators as ``SYMBOLICS`` do, inside."""
+    for name, symbolic in SYMBOLICS.items():
+        torch.onnx.register_custom_op_symbolic(name, symbolic, opset)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for name in SYMBOLICS:
+            torch.onnx.unregister_custom_op_symbolic(name, opset)  # type: ignore[attr-defined]
+
+
+def _constant(value: Any, name: str, x: Any) -> int:
+    found = symbolic_helper._maybe_get_const(value, "i")
+    if not isinstance(found, int):
+        raise errors.SymbolicValueError(f"{name} is no constant", x)
+    return found
+
+
+def _number(g: Any, value: int) -> Any:
+    return g.op("Constant", value_t=torch.tensor(value))
+
+
+def _cut(g: Any, x: Any, axis: int, start: int, end: int) -> Any:
+    vectors = [g.op("Constant", value_t=torch.tensor([value])) for value in (start, end, axis)]
+    return g.op("Slice", x, *vectors)
