@@ -1,6 +1,7 @@
 """The ladder of capture: where a way hangs, crashes, refuses or writes a wrong file, the next is taken."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import ExportError
+from onnxproof.export.capture import Ladder
 from onnxproof.export.child import CAN_FORK
 from onnxproof.pipeline import Bundle
 
@@ -88,6 +90,24 @@ def test_the_next_way_is_taken(module: nn.Module, told: str, tmp_path: Path) -> 
     assert bundle.verdict.passed
     (note,) = (note for note in bundle.verdict.notes if note.startswith("captured by torchscript: "))
     assert told in note
+
+
+class Branches(nn.Module):
+    """Goes by a value: torch.export cannot follow, and a trace keeps one way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x.relu()
+
+
+def test_lines_that_stand_in_the_way_are_looked_for_only_if_there_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder = sys.modules[Ladder.__module__]
+    monkeypatch.setattr(ladder, "diagnosis", lambda *_: (tmp_path / "looked").touch())
+    bundle = exported(Branches(), tmp_path, "export.capture_timeout=100")
+    assert bundle.verdict is not None
+    assert not bundle.verdict.passed
+    assert not (tmp_path / "looked").exists()
 
 
 def test_a_way_that_the_job_names_is_the_only_one(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ from onnxproof.wrappers.weights import bytes_of
 Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
 
+DIAGNOSIS_S = 60.0
+"""Seconds that torch.export's draft mode may take to name lines of code. It can take far longer than a
+capture."""
+
 NO_CUSTOM_OPS: CustomOps = MappingProxyType({})
 
 LARGEST_HELD = 2**27
@@ -109,6 +113,7 @@ class Ladder:
         self._skipped: list[str] = []
         self._rungs = deque((rung, optimize) for rung in self._chosen(exporter))
         self._last: tuple[Rung, bool] | None = None
+        self._made = False
         self._folder = folder if bytes_of(model.module) > LARGEST_HELD else None
 
     def _chosen(self, exporter: Exporter | Literal["auto"]) -> list[Rung]:
@@ -153,15 +158,16 @@ class Ladder:
             except (ExportError, UserCodeError) as error:
                 self._errors.append(error)
             else:
+                self._made = True
                 return Captured(proto, rung.name, self.reasons, frozen, place)
         raise all_failed(self._errors, self._diagnosis())
 
     def _diagnosis(self) -> str | None:
-        """The lines of code that torch.export cannot follow, if that is why it failed."""
-        if not self._untraced:
+        """The lines of code that torch.export cannot follow, if that is why there is no file at all."""
+        if self._made or not self._untraced:
             return None
         try:
-            return run_apart(partial(_as_written, self._diagnosed), self._limit_s)
+            return run_apart(partial(_as_written, self._diagnosed), min(self._limit_s, DIAGNOSIS_S))
         except (ChildError, RaisedThereError, OnnxproofError):
             return None  # the reasons stand without it
 
