@@ -39,3 +39,33 @@ def test_a_size_that_torch_export_fixes_sends_the_capture_on(tmp_path: Path) -> 
     # Whether torch.export fixes it depends on its version. Both axes are fixed; the first one is told.
     told = any("for granted, which is wrong for height = 16" in note for note in bundle.notes)
     assert told or bundle.manifest.exporter == "torch.export", bundle.notes
+
+
+class Cached(nn.Module):
+    """Keeps its table for the size that it saw last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size: int | None = None
+        self.table = torch.zeros(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.size != x.shape[1]:
+            self.size = x.shape[1]
+            self.table = torch.arange(x.shape[1]) * 0.5
+        return x * self.table
+
+
+@pytest.mark.parametrize("seen", [12, 13, 17])
+def test_a_table_for_the_size_that_was_seen_last_freezes_none(seen: int, tmp_path: Path) -> None:
+    module = Cached().eval()
+    module(torch.zeros(1, seen))
+    bundle = onnxproof.export_module(
+        module,
+        inputs={"x": "float32[batch, n] in -1..1"},
+        dims={"n": "12..24", "batch": "1..3"},
+        out=tmp_path / "bundle",
+        overrides=("validate.effort=quick", "export.exporter=torch.export"),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed

@@ -25,6 +25,7 @@ from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.tensors import Dim, dims_by_name
 from onnxproof.usercode import Place, place_in_trace
+from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import WrappedModel
 
 STEPS = 5
@@ -67,23 +68,16 @@ def with_torch_export(
     exported = None
     guards = Guards()
     try:
-        # The options are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first
-        # does not ask of every size whether it is 0 or 1. The second takes what torch cannot prove for
-        # granted instead of refusing it; it is proved below. torch.onnx of 2.15 also writes recurrences as
-        # loops. That is left out: ONNX's own LSTM and GRU, which TorchScript writes, are faster by far.
-        with quiet(), collector_paused(), torch.no_grad(), outputs_apart(module):
-            with (
-                guards.noting(),
-                symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
-                followable(),
-            ):
-                exported = torch.export.export(
-                    module,
-                    example_inputs(model.contract.inputs, sizes),
-                    dynamic_shapes=shapes_of(model, module),
-                    strict=strict,
-                    prefer_deferred_runtime_asserts_over_guards=True,
-                )
+        with quiet(), collector_paused(), torch.no_grad():
+            spare = _spare(model, module)
+            try:
+                exported = _followed(model, module, sizes, guards, strict=strict)
+            except Exception as error:
+                elsewhere = _elsewhere(model, sizes)
+                if spare is None or elsewhere == sizes or not fixes_sizes(error):
+                    raise
+                module, sizes, guards = spare, elsewhere, Guards()
+                exported = _followed(model, module, sizes, guards, strict=strict)
             broken = broken_assumption(exported, module, model.contract, dims, sizes, guards)
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
@@ -112,6 +106,59 @@ def with_torch_export(
     if not optimize:
         drop_zero_biases(proto)
     return proto
+
+
+def _followed(
+    model: WrappedModel, module: nn.Module, sizes: Mapping[str, int], guards: Guards, *, strict: bool
+) -> torch.export.ExportedProgram:
+    """The program that torch.export makes of the module, at these sizes of the example.
+
+    What it takes for granted goes into ``guards``.
+    """
+    # The options are torch.onnx's own choices (_capture_strategies.py in torch 2.9 to 2.15). The first does
+    # not ask of every size whether it is 0 or 1. The second takes what torch cannot prove for granted instead
+    # of refusing it; it is proved afterwards. torch.onnx of 2.15 also writes recurrences as loops. That is
+    # left out: ONNX's own LSTM and GRU, which TorchScript writes, are faster by far.
+    with (
+        outputs_apart(module),
+        guards.noting(),
+        symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
+        followable(),
+    ):
+        return torch.export.export(
+            module,
+            example_inputs(model.contract.inputs, sizes),
+            dynamic_shapes=shapes_of(model, module),
+            strict=strict,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
+def _spare(model: WrappedModel, module: nn.Module) -> nn.Module | None:
+    """The module as it is now, for a second try: a capture leaves its own values in what a module caches.
+
+    It has the tensors in common with the module. Returns None if no size is free, or if it cannot be copied.
+    """
+    if all(dim.fixed for dim in model.contract.dims):
+        return None
+    try:
+        return copied(module, (*module.parameters(), *module.buffers()))
+    except Exception:  # noqa: BLE001 - the user's own attributes are copied
+        return None
+
+
+def _elsewhere(model: WrappedModel, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Other sizes to capture at.
+
+    A module that keeps a table for the size that it saw last asks whether the size is still the same. If it
+    is in the example, torch.export takes the size for a constant.
+    """
+    moved = {}
+    for dim in model.contract.dims:
+        size = sizes[dim.name]
+        larger, smaller = size + dim.multiple, size - dim.multiple
+        moved[dim.name] = larger if larger <= dim.max else smaller if smaller >= dim.min else size
+    return moved
 
 
 def shapes_of(model: WrappedModel, module: nn.Module) -> tuple[Any, ...]:
