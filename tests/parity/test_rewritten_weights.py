@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 import onnxproof
 from onnxproof.validate.exact.record import known_of_module
 from onnxproof.validate.verdict import Verdict
+from onnxproof.wrappers.double import weights
 from onnxproof.wrappers.double.float64 import Float64
 
 INPUTS = {"x": "float32[batch, 4, height, width] in -1..1"}
@@ -137,11 +138,27 @@ def test_what_float32_makes_of_a_table_stands_beside_that_table() -> None:
         assert table.slack <= 1e-6 * table.scale, table.name
 
 
-def test_the_tensors_that_a_run_rewrites_are_named() -> None:
-    for module in (Merged().eval(), Written().eval()):
-        double = Float64(module)
-        given = double.widen(torch.rand(1, 4, 8, 8))
-        assert double.rewritten == frozenset()
+@pytest.mark.parametrize(
+    "module", [pytest.param(Merged(), id="replaced"), pytest.param(Written(), id="in-place")]
+)
+@pytest.mark.parametrize("large", [False, True], ids=["", "widened-where-read"])
+def test_the_tensors_that_a_run_rewrites_are_named_and_stay_the_modules_own(
+    module: Merged, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(weights, "MOST_WIDENED", 0)
+        monkeypatch.setattr(weights, "FEWEST_LENT", 1)
+    module.eval()
+    before = module.merged.weight.detach().clone()
+    double = Float64(module)
+    given = torch.rand(1, 4, 8, 8)
+    wide = double.widen(given)
+    assert double.rewritten == frozenset()
+    for _ in range(2):
         with double.running():
-            double.module(given)
-        assert double.rewritten == {"merged.weight"}
+            answer = double.module(wide)
+    assert double.rewritten == {"merged.weight"}
+    assert torch.equal(module.merged.weight, before)
+    exact = type(module)().double().eval()
+    with torch.no_grad():
+        assert torch.equal(answer, exact(given.double()))

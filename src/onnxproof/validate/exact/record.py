@@ -226,10 +226,9 @@ def _tables(
     ``parameter_of`` gives the parameter of which a tensor is a view, if it is not in the module's own memory.
     """
     module.eval()
-    own = {
-        tensor.untyped_storage().data_ptr(): tensor.numel()
-        for tensor in (*module.parameters(), *module.buffers())
-    }
+    # They are held, so that no table gets the memory of one that the module replaces.
+    held = [tensor.detach() for tensor in (*module.parameters(), *module.buffers())]
+    own = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in held}
     dependent: set[int] = set()
     scalars: dict[float, None] = {}
     tables: list[tuple[str, Array]] = []

@@ -173,6 +173,15 @@ def _to_numpy(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return func(state.shadow_of(tensor) if tensor in state.lent else tensor, *more, **kwargs)
 
 
+def _data_set(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``parameter.data = value``. A parameter that is widened where it is read stays the module's own."""
+    parameter, value = args
+    if parameter not in state.lent:
+        return func(*args, **kwargs)
+    state.lent.replace(parameter, state.shadow_of(value) if value in state.lent else value)
+    return None
+
+
 def _result_type(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = func(*args, **kwargs)
     return state.promoted(list(leaves((args, kwargs)))) if found == torch.float64 else found
@@ -209,5 +218,6 @@ HANDLERS: dict[Any, Handler] = {
     Tensor.__setitem__: _written,
     Tensor.numpy: _to_numpy,
     Tensor.__array__: _to_numpy,
+    Tensor.data.__set__: _data_set,  # type: ignore[attr-defined]
     torch.result_type: _result_type,
 }

@@ -37,7 +37,8 @@ class Float64:
                 self._state.mark(tensor, known[name])
         if move is not None:
             self._move(move)
-        self._before = {name: _mark(tensor) for name, tensor in _tensors(self.module)}
+        # Held, so that no other tensor gets the memory of one that the module replaces.
+        self._before = {name: (tensor.detach(), _mark(tensor)) for name, tensor in _tensors(self.module)}
 
     def _widened(self, tensor: Tensor) -> Tensor:
         return tensor if tensor in self._lent else wide(tensor)
@@ -78,7 +79,8 @@ class Float64:
         """The names of the parameters and buffers that a run has replaced or written into, as it does with a
         weight that the module computes from others at each call."""
         now = {name: _mark(tensor) for name, tensor in _tensors(self.module)}
-        return frozenset(name for name, mark in self._before.items() if now.get(name) != mark)
+        changed = frozenset(name for name, (_, mark) in self._before.items() if now.get(name) != mark)
+        return changed | self._lent.written
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -134,7 +136,8 @@ def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
 
 def _mark(tensor: Tensor) -> tuple[int, int]:
     """What changes if another tensor takes the place of one, or if something is written into it."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+    dense = tensor.layout == torch.strided and not tensor.is_nested
+    return tensor.data_ptr() if dense else id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

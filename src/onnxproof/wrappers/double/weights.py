@@ -90,6 +90,16 @@ class Lent:
         if owner is not None:
             self._written[id(owner)] = self.copy_of(owner)
 
+    def replace(self, parameter: Tensor, value: Tensor) -> None:
+        """Let the module read ``value`` from now on, in float64, where it reads the parameter."""
+        with unseen():
+            self._written[id(parameter)] = wide(value.detach())
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The names of the parameters that the module has replaced or written into."""
+        return frozenset(self._names[key] for key in self._written)
+
     def _storage(self, key: int) -> Any:
         """The memory of the copy that is in use. Returns None if none is."""
         if key not in self._copies:
