@@ -51,9 +51,9 @@ def text(name: str, kind: str, inputs: Mapping[str, str] = TOKENS, **options: An
     return of(name, kind, inputs, STEPS, vocab_size=VOCABULARY, **{**SIZES, **options})
 
 
-def decoder(name: str, kind: str, **options: Any) -> Architecture:
+def decoder(name: str, kind: str, dims: Mapping[str, str] = STEPS, **options: Any) -> Architecture:
     """A decoder of tokens that keeps no state."""
-    return of(name, kind, IDS, STEPS, vocab_size=VOCABULARY, use_cache=False, **{**SIZES, **options})
+    return of(name, kind, IDS, dims, vocab_size=VOCABULARY, use_cache=False, **{**SIZES, **options})
 
 
 def sound(name: str, kind: str, **options: Any) -> Architecture:
@@ -165,7 +165,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     decoder("llama", "Llama", num_key_value_heads=2),
     decoder("gemma2", "Gemma2", num_key_value_heads=2, head_dim=8, sliding_window=6),
     decoder("qwen3", "Qwen3", num_key_value_heads=2, head_dim=8),
-    decoder("mamba", "Mamba", state_size=4),
+    # modeling_mamba.py, mamba_selective_scan: a Python loop over the steps.
+    decoder("mamba", "Mamba", {**STEPS, "time": "8"}, state_size=4),
     Architecture("whisper-encoder", LIBRARY, whisper_encoder, MEL, BATCH),
     sound("wav2vec2", "Wav2Vec2"),
     sound("wavlm", "WavLM", num_buckets=16),

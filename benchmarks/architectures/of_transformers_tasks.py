@@ -420,7 +420,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     composed("clip", clip, NAMED, BATCH, "logits_per_image"),
     composed("siglip", siglip, NAMED, BATCH, "logits_per_image"),
     composed("blip", blip, NAMED, BATCH, "itm_score"),
-    Architecture("llava", LIBRARY, Illustrated, IMAGE_AND_TEXT, STEPS),
+    # modeling_llava.py takes the features of a batch apart into a list and joins it again: a fixed batch.
+    Architecture("llava", LIBRARY, Illustrated, IMAGE_AND_TEXT, {**STEPS, "batch": "2"}),
     of(
         "patchtsmixer",
         "PatchTSMixer",

@@ -69,6 +69,13 @@ def regions(x: Tensor) -> Tensor:
     return torchvision.ops.roi_pool(x, boxes, (3, 2), 0.5)  # type: ignore[no-any-return]
 
 
+def checked(x: Tensor) -> Tensor:
+    torch._check_tensor_all(x > -2)
+    some = torch.ops.aten._is_any_true(x[:, 0] > 0.5)
+    every = torch.ops.aten._is_all_true(x[:, 0] > -0.5)
+    return x + some + 2 * every
+
+
 def windows(x: Tensor) -> tuple[Tensor, ...]:
     made = (
         torch.hamming_window(8),
@@ -182,6 +189,7 @@ CASES = [
     pytest.param(means, PAIRS, id="scattered-means"),
     pytest.param(regions, MAPS, id="roi-pool"),
     pytest.param(windows, SEQUENCES, id="windows"),
+    pytest.param(checked, ROWS, id="checked-to-be-true"),
     pytest.param(angles, ROWS, id="angles"),
     pytest.param(lambda x: x.roll(x.shape[1] // 2, 1).roll(-x.shape[0], 0), ROWS, id="roll-by-a-size"),
     pytest.param(lambda x: x * torch.linspace(-1, 2, x.shape[1]), ROWS, id="linspace-of-a-size"),

@@ -23,6 +23,7 @@ from onnxproof.export.rewrites import (
     regions,
     rolled,
     scatter,
+    truth,
     windows,
 )
 
@@ -58,6 +59,8 @@ _MAXIMUM = Rewrite(adaptive_pooling.maximum, adaptive_pooling.size_is_open)
 
 REWRITES: Mapping[str, Rewrite] = {
     "aten::_fft_r2c": Rewrite(fourier.from_real),
+    "aten::_is_all_true": Rewrite(truth.all_true),
+    "aten::_is_any_true": Rewrite(truth.any_true),
     "aten::adaptive_avg_pool1d": _AVERAGE,
     "aten::adaptive_avg_pool2d": _AVERAGE,
     "aten::adaptive_avg_pool3d": _AVERAGE,
