@@ -1,8 +1,7 @@
-"""What surrounds a capture: no output of the exporters' own, no collector, outputs that stay apart, no values
-beside the tensors."""
+"""What surrounds a capture: no output of the exporters' own, outputs that stay apart, no values beside the
+tensors."""
 
 import contextlib
-import gc
 import io
 import logging
 import warnings
@@ -27,19 +26,6 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(previous)
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Pause Python's cycle collector. It takes a fifth of a capture's time to walk the millions of small
-    objects that a symbolic trace keeps alive, and frees next to nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager

@@ -17,10 +17,12 @@ from onnxproof.export.complex_values import in_real_values
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.guards import STEPS as COUNTED
 from onnxproof.export.guards import Guards
-from onnxproof.export.quiet import collector_paused, outputs_apart, quiet
+from onnxproof.export.quiet import outputs_apart, quiet
 from onnxproof.export.reasons import UntracedError, failed_capture, fixes_sizes
+from onnxproof.export.retraced import translate
 from onnxproof.export.stand_ins import followable
 from onnxproof.export.zero_bias import drop_zero_biases
+from onnxproof.imports import collector_paused
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.tensors import Dim, dims_by_name
@@ -82,17 +84,14 @@ def with_torch_export(
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
             exported = in_real_values(exported, custom_ops.keys())
-            program = torch.onnx.export(
+            program = translate(
                 exported,
-                dynamo=True,
                 opset_version=opset,
                 optimize=optimize,
-                verbose=False,
                 input_names=[spec.name for spec in model.contract.inputs],
                 output_names=[spec.name for spec in model.contract.outputs],
                 custom_translation_table={**table_for(exported), **custom_ops},
             )
-            assert program is not None
             proto = program.model_proto if folder is None else _saved(program, folder)
     except OnnxproofError:
         raise

@@ -1,0 +1,133 @@
+"""A program is spared torch.onnx's second trace only where it states the same function without it."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxscript  # noqa: F401 - torch's registry needs it
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F  # noqa: N812 - as everyone calls it
+
+import onnxproof
+from onnxproof.export.retraced import functional
+
+Function = Callable[[Tensor], Tensor]
+
+
+@pytest.fixture(scope="module")
+def translated() -> set[Any]:
+    """The operators that torch.onnx translates."""
+    exporter: Any = "torch.onnx._internal.exporter"
+    registry = importlib.import_module(f"{exporter}._registration").ONNXRegistry.from_torchlib()
+    return set(importlib.import_module(f"{exporter}._decomp").get_onnx_implemented_overloads(registry))
+
+
+class Module(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+        self.norm = nn.BatchNorm2d(4)
+        nn.init.uniform_(self.norm.get_buffer("running_mean"))
+        self.up = nn.ConvTranspose2d(4, 4, 3, stride=2, output_padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.up(self.norm(x))) if self.function.__name__ == "wide" else self.function(x)
+
+
+def wide(x: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(F.relu(x, inplace=True), 1)
+
+
+def captured(function: Function) -> torch.export.ExportedProgram:
+    sizes = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC},)
+    with torch.no_grad():
+        return torch.export.export(Module(function).eval(), (torch.rand(2, 4, 6, 5),), dynamic_shapes=sizes)
+
+
+def answer(program: torch.export.ExportedProgram, x: Tensor) -> Tensor:
+    held = {**program.state_dict, **program.constants}
+    names = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs}
+    placed = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+    with torch.no_grad():
+        inputs = [x if names[name] is None else held[names[name]] for name in placed]
+        found: tuple[Tensor] = fx.Interpreter(program.graph_module).run(*inputs)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(wide, id="a-norm-an-upsampling-a-pool"),
+        pytest.param(lambda x: (x + 1).relu_().mul_(2), id="in-place-on-new-memory"),
+        pytest.param(lambda x: (y := x + 1).relu_() + y, id="in-place-and-read-later"),
+        pytest.param(lambda x: torch.sigmoid(x).clamp_(0.2, 0.6), id="in-place-of-two-numbers"),
+        pytest.param(lambda x: (x * 2).to(torch.float64) + 1, id="to-another-dtype"),
+        pytest.param(lambda x: (x * 2).to("cpu") + 1, id="to-the-same"),
+        pytest.param(lambda x: x.masked_fill((x > 0).__and__(x < 0.5), 3), id="and"),
+        pytest.param(lambda x: torch.cat([x[:, :2] * x.shape[2], x[:, 2:]], 1), id="of-sizes"),
+    ],
+)
+def test_the_function_is_the_same(function: Function, translated: set[Any]) -> None:
+    program = captured(function)
+    ready = functional(program, translated)
+    assert ready is not None
+    assert not any(
+        isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+        for node in ready.graph.nodes
+    )
+    x = torch.randn(3, 4, 8, 5)
+    assert torch.equal(answer(ready, x), answer(program, x.clone()))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x: x[:, :2].relu_() + x[:, :2], id="to-a-view"),
+        pytest.param(lambda x: x.relu_() + 1, id="to-the-input"),
+        pytest.param(lambda x: F.dropout(x, training=False).relu_() + x, id="to-what-may-be-its-argument"),
+        pytest.param(lambda x: x.contiguous().relu_() + x, id="to-what-is-its-argument"),
+        pytest.param(lambda x: (x > 0).float().add_(x.double()), id="of-two-dtypes"),
+        pytest.param(lambda x: torch.zeros_like(x).copy_(x[:1]), id="a-copy-that-spreads"),
+        pytest.param(lambda x: torch.einsum("ncab,ncab->nc", x, x), id="an-operator-without-translation"),
+    ],
+)
+def test_what_torch_has_to_trace_again(function: Function, translated: set[Any]) -> None:
+    ready = functional(captured(function), translated - {torch.ops.aten.einsum.default})
+    assert ready is None
+
+
+def test_what_cannot_be_translated_as_it_is_goes_the_other_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Here, because a node that torch.onnx would have exchanged gets an attribute that nothing translates."""
+
+    def broken(program: torch.export.ExportedProgram, _: Any) -> torch.export.ExportedProgram:
+        ready = functional(program, _AnyTarget())
+        assert ready is not None
+        for node in ready.graph.nodes:
+            if node.op == "call_function":
+                node.target = torch.ops.aten.special_airy_ai.default
+        return ready
+
+    retraced = importlib.import_module("onnxproof.export.retraced")
+    monkeypatch.setattr(retraced, "functional", broken)
+    bundle = onnxproof.export_module(
+        nn.Tanh().eval(),
+        inputs={"input": "float32[n, 3] in -1..1"},
+        dims={"n": "1..4"},
+        out=tmp_path / "bundle",
+        overrides=("validate.effort=quick", "validate.threads=1", "export.exporter=torch.export"),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert bundle.manifest.exporter == "torch.export"
+
+
+class _AnyTarget(set[Any]):
+    """Every operator is translated."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
