@@ -73,7 +73,8 @@ def checked(x: Tensor) -> Tensor:
     torch._check_tensor_all(x > -2)
     some = torch.ops.aten._is_any_true(x[:, 0] > 0.5)
     every = torch.ops.aten._is_all_true(x[:, 0] > -0.5)
-    return x + some + 2 * every
+    answer: Tensor = x + some + 2 * every
+    return answer
 
 
 def windows(x: Tensor) -> tuple[Tensor, ...]:
