@@ -131,6 +131,17 @@ def remove_own(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def linked(file: Path, place: Path) -> None:
+    """Make a file readable at another place too: by a link on one disk, else by a copy."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        return
+    try:
+        os.link(file.resolve(), place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
 @contextlib.contextmanager
 def passing_file(file: Path, content: bytes) -> Iterator[Path]:
     """A file that is there inside the block alone."""

@@ -13,6 +13,7 @@ from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.model import build_model
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json
+from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job, override
 from onnxproof.memory import require_memory
 from onnxproof.progress import Progress, silent
@@ -28,6 +29,7 @@ from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair.linked import compare_by_oracle
+from onnxproof.validate.renamed import named_alike
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
@@ -175,6 +177,7 @@ def validate(
     *,
     model: Module | None = None,
     onnx_file: Address | None = None,
+    mapping: Mapping[str, str] = MappingProxyType({}),
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
     trust: bool = False,
@@ -183,7 +186,8 @@ def validate(
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
 
     ``source`` is a job or a bundle's folder. The file is ``onnx_file`` if that is given. Otherwise it is the
-    one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``model`` is the
+    one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``mapping`` says
+    which input or output of ``onnx_file`` is which of the model, as in {"images": "input"}. ``model`` is the
     module itself, for a bundle of ``export_module``, which names no checkpoint. ``checkpoint`` is the
     checkpoint's present path, if the bundle moved. ``overrides`` change the job, also a bundle's. ``trust``
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
@@ -192,7 +196,21 @@ def validate(
     """
     asked, wrapped, file, checks = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
-    return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+    if onnx_file is None:
+        return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+    with named_alike(file, wrapped.contract, mapping) as (named, renamed):
+        notes = (*asked.notes, *renamed)
+        verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
+    notes = (*verdict.notes, *_opset_note(asked.job, file))
+    return replace(verdict, model_sha256=sha256_of(file), notes=notes)
+
+
+def _opset_note(job: Job, file: Path) -> tuple[str, ...]:
+    """What opset a file from elsewhere has, if the job does not say which it should have."""
+    written = OnnxGraph.read(file).opset
+    if "opset" in job.export.model_fields_set or written == job.export.opset:
+        return ()
+    return (f"the file has opset {written}; the job names none, so none is expected",)
 
 
 def _to_validate(

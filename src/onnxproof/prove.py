@@ -139,13 +139,18 @@ def validate_for(
     checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
     prepared: Prepared | None = None,
+    elsewhere: bool = False,
 ) -> Verdict:
-    """The verdict on a file of the job's model, with the job's opset and target."""
+    """The verdict on a file of the job's model, with the job's opset and target.
+
+    ``elsewhere`` is True for a file that others may have made: only what the job itself says of it counts.
+    """
+    named = not elsewhere or "opset" in job.export.model_fields_set
     return validate_file(
         model,
         file,
         plan,
-        opset=job.export.opset,
+        opset=job.export.opset if named else None,
         target=job.export.target,
         extra_checks=checks,
         notes=notes,

@@ -129,6 +129,25 @@ def test_validate_of_a_lone_model_says_what_it_needs(refuse: Refuse, bundle: Pat
     refuse("validate", bundle / "model.onnx", says=("model.onnx is a model", "give the job", "--onnx"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        pytest.param(
+            ("--map", "a=b"), ("--map is for a file from elsewhere", "--onnx FILE"), id="its-own-file"
+        ),
+        pytest.param(("--onnx", "MODEL", "--map", "a"), ("--map a: expected FILE_NAME=NAME",), id="no-pair"),
+        pytest.param(
+            ("--onnx", "MODEL", "--map", "a=input"), ("--map a=input: the file has no",), id="no-such-name"
+        ),
+    ],
+)
+def test_validate_refuses_names_that_are_not_there(
+    refuse: Refuse, bundle: Path, small_job: Path, flags: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    model = str(bundle / "model.onnx")
+    refuse("validate", small_job, *(model if flag == "MODEL" else flag for flag in flags), says=says)
+
+
 def test_validate_refuses_a_bundle_without_its_model(refuse: Refuse, bundle: Path) -> None:
     (bundle / "model.onnx").unlink()
     refuse("validate", bundle, says=(str(bundle / "model.onnx"), "does not exist", "export"))

@@ -21,7 +21,10 @@ def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]
     ):
         wanted, found = [spec.name for spec in specs], [port.name for port in ports]
         if wanted != found:
-            differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}")
+            hint = ""
+            if len(wanted) == len(found) and not set(wanted) & set(found):
+                hint = f"; name which is which with --map {found[0]}={wanted[0]}, and so on"
+            differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}{hint}")
             continue
         for spec, port in zip(specs, ports, strict=True):
             if port.dtype != spec.dtype:
