@@ -77,6 +77,16 @@ def checked(x: Tensor) -> Tensor:
     return answer
 
 
+def warped(x: Tensor, *, align: bool = False) -> Tensor:
+    theta = torch.tanh(x.mean((2, 3))[:, :1, None] * torch.tensor([[0.9, 0.1, 0.2], [-0.2, 1.1, 0.1]]))
+    return F.affine_grid(theta, list(x.shape), align_corners=align)
+
+
+def warped_volume(x: Tensor) -> Tensor:
+    theta = x.mean((2, 3))[:, :1, None] * torch.linspace(-1, 1, 12).view(3, 4)
+    return F.affine_grid(theta, [x.shape[0], 1, 3, x.shape[2], x.shape[3]], align_corners=False)
+
+
 def windows(x: Tensor) -> tuple[Tensor, ...]:
     made = (
         torch.hamming_window(8),
@@ -191,6 +201,9 @@ CASES = [
     pytest.param(regions, MAPS, id="roi-pool"),
     pytest.param(windows, SEQUENCES, id="windows"),
     pytest.param(checked, ROWS, id="checked-to-be-true"),
+    pytest.param(warped, MAPS, id="affine-grid"),
+    pytest.param(lambda x: warped(x, align=True), MAPS, id="affine-grid-aligned", marks=SLOW),
+    pytest.param(warped_volume, MAPS, id="affine-grid-of-a-volume", marks=SLOW),
     pytest.param(angles, ROWS, id="angles"),
     pytest.param(lambda x: x.roll(x.shape[1] // 2, 1).roll(-x.shape[0], 0), ROWS, id="roll-by-a-size"),
     pytest.param(lambda x: x * torch.linspace(-1, 2, x.shape[1]), ROWS, id="linspace-of-a-size"),

@@ -12,6 +12,7 @@ import torch
 
 from onnxproof.export.rewrites import (
     adaptive_pooling,
+    affine,
     angle,
     attention,
     copied,
@@ -68,6 +69,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::adaptive_max_pool2d": _MAXIMUM,
     "aten::adaptive_max_pool3d": Rewrite(adaptive_pooling.maximum),
     "aten::_grouped_mm": Rewrite(grouped.product, grouped.are_rows),
+    "aten::affine_grid_generator": Rewrite(affine.grid),
     "aten::atan2": Rewrite(angle.angle),
     "aten::cdist": Rewrite(distance.distances),
     "aten::copy": Rewrite(copied.copied, copied.is_spread),
