@@ -1,7 +1,6 @@
 """The terminal: each command parses, calls one function, prints, exits."""
 
 import contextlib
-import gc
 import sys
 from typing import Any
 
@@ -42,7 +41,6 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
-        gc.freeze()  # what is imported stays: the collector need not look at it again
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)
         return command
