@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from contracts import Whole, reading_of
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -410,6 +410,13 @@ class TestTies:
                 ["flipped: class 0", "extra: class 0, score 0.75", "one class or of two"],
                 id="a-flipped-box-no-longer-suppresses-in-its-old-class",
             ),
+            pytest.param(
+                [Row(BASE, 0.875, 0, gap=0.0), Row(BASE, 0.875, 0)],
+                [Row(BASE, 0.8747, 1), Row(BASE, 0.875, 0)],
+                (0, 2, 0),
+                ["flipped: class 0", "now class 1", "extra: class 0, score 0.875", "one class or of two"],
+                id="a-box-flips-and-its-twin-takes-its-class",
+            ),
         ],
     )
     def test_cause_is_named(
@@ -431,6 +438,20 @@ class TestTies:
         onto_speck = Row((5.0002, 5, 5.0012, 5.001), 0.75)
         assert counts(judge(reference, [Row(speck, 0.875), onto_speck, Row(FAR, 0.625)])) == (2, 1, 0)
         assert counts(judge(reference, [Row(speck, 0.875), Row(twin, 0.75)])) == (2, 0, 1)
+
+
+class TestBoxesWithinTheBoundsOfEachOther:
+    """Which is which is open. With an IoU threshold of 1, NMS keeps them all."""
+
+    def test_the_nearest_is_not_taken_from_a_box_that_has_no_other(self) -> None:
+        reference = [Row(beside(0), 0.875), Row(beside(0.008), 0.875)]
+        candidate = [Row(beside(-0.008), 0.875), Row(beside(0.003), 0.875)]  # the second is nearest to BASE
+        assert counts(judge(reference, candidate, iou_threshold=1.0)) == (2, 0, 0)
+
+    def test_one_of_them_too_many_is_a_defect(self) -> None:
+        reference = [Row(beside(0), 0.875), Row(beside(0.008), 0.875)]
+        candidate = [*reference, Row(beside(0.004), 0.875)]
+        assert counts(judge(reference, candidate, iou_threshold=1.0)) == (2, 0, 1)
 
 
 class TestDefects:
@@ -609,10 +630,21 @@ def largest(difference: Array) -> float:
     score_bound=st.sampled_from([0.0, 1e-6, 1e-3, 0.02, 0.05]),
     extreme=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
-    score_threshold=st.sampled_from([0.0, 0.25, 0.5]),
-    iou_threshold=st.sampled_from([0.0, 1 / 3, 0.45, 0.5, 0.7]),
+    score_threshold=st.sampled_from([0.0, 0.25, 0.3, 0.5]),
+    iou_threshold=st.sampled_from([0.0, 1 / 3, 0.45, 0.5, 0.7, 1.0]),
     class_agnostic=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
+)
+@example(  # the class of the first box flips, and the second, which it suppressed, takes its place
+    crowd=(np.array([[0.0, 0, 8, 8]] * 2), np.array([[1.0, 1], [1, 0]])),
+    box_bound=0.0,
+    score_bound=1e-6,
+    extreme=False,
+    dtype=np.float32,
+    score_threshold=0.0,
+    iou_threshold=0.0,
+    class_agnostic=False,
+    seed=0,
 )
 def test_noise_within_the_bounds_is_never_a_defect(
     crowd: tuple[Array, Array],

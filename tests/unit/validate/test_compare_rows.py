@@ -15,7 +15,8 @@ from onnxproof.runtime.readings.boxes import Candidates, Cuts, decide
 from onnxproof.runtime.readings.rows import OpenRegions, nearest_candidates, rows_from
 from onnxproof.validate.compare import Comparison
 from onnxproof.validate.compare.margins import Margins
-from onnxproof.validate.compare.matching import DUPLICATE, compare_detections
+from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.origins import DUPLICATE
 
 Array = NDArray[Any]
 Box = tuple[float, float, float, float]
@@ -166,6 +167,23 @@ class TestRanks:
         candidates = Candidates(boxes, scores, np.zeros(4, np.int64), None, np.zeros(4, np.int64))
         cuts = Cuts(0.1, 0.5, top_candidates=2)
         assert Margins(candidates, cuts, BOUNDS).open_indices().tolist() == [1, 2]
+
+    def test_a_box_that_must_be_kept_is_found_before_one_that_may_drop_out(self) -> None:
+        """Boxes without area suppress nothing, not even their like: the first leaves, the second stays."""
+        boxes = np.array([(5, 5, 5, 5), (100, 0, 140, 40), (5, 5, 5, 5)], np.float32)
+        labels, groups = np.zeros(3, np.int64), np.array([0, 0, 1])
+        legs = [
+            Candidates(boxes, np.array(scores, np.float32), labels, None, groups)
+            for scores in ([0.8, 0.7995, 0.7994], [0.7992, 0.7999, 0.7994])
+        ]
+        cuts = Cuts(0.1, 0.5, top_candidates=1)
+        wanted, found = (decide(leg, cuts) for leg in legs)
+        comparison, pairs = compare_detections(
+            legs[0], wanted, found, cuts, {"box": 0.0, "score": 0.001}, candidate=legs[1]
+        )
+        assert pairs == ((1, 1),)
+        assert comparison.defects == ()
+        assert [tie.what.partition(":")[0] for tie in comparison.ties] == ["missing", "extra"]
 
 
 class TestHiddenChoices:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from onnxproof.runtime.readings.adjustable import Array
 
 
@@ -57,6 +59,11 @@ class Comparer(Protocol):
 
     def count(self, decisions: Any) -> int:
         """How many decisions there are."""
+
+
+def as_compared(threshold: float, values: Array) -> float:
+    """The threshold that ``values > threshold`` is decided by: NumPy rounds it to their dtype."""
+    return float(np.asarray(threshold, values.dtype))
 
 
 def exact(value: float) -> str:

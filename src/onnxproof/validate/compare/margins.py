@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
-from onnxproof.validate.compare.comparer import error_bound, exact
+from onnxproof.validate.compare.comparer import as_compared, error_bound, exact
 
 IOU_ROUNDINGS = 8
 """The largest rounding error of an IoU, in units of relative precision: at most 15 roundings of half a unit
@@ -31,7 +31,8 @@ class Margins:
 
     def __init__(self, reference: Candidates, cuts: Cuts, bounds: Mapping[str, float]) -> None:
         self.reference = reference
-        self.score_threshold = cuts.score_threshold
+        self._told_threshold = cuts.score_threshold
+        self.score_threshold = as_compared(cuts.score_threshold, reference.scores)
         self.iou_threshold = cuts.iou_threshold
         self.class_agnostic = cuts.class_agnostic
         self.top_candidates = cuts.top_candidates
@@ -61,7 +62,7 @@ class Margins:
         if cause is None:
             return False, (
                 f"no margin of the reference lies within the error bound: score {exact(score)} against "
-                f"threshold {exact(self.score_threshold)}, {error_bound(self.score_bound)}"
+                f"threshold {exact(self._told_threshold)}, {error_bound(self.score_bound)}"
             )
         if score <= self.score_threshold + self.score_bound or index in self._cut:
             return True, cause
@@ -147,7 +148,7 @@ class Margins:
                 cause = self._rival_cause(index, rival, float(ious[k]), float(slack[k]), causes.get(rival))
             elif not ranked[i] > self.score_threshold + self.score_bound:
                 cause = (
-                    f"score {exact(ranked[i])} against threshold {exact(self.score_threshold)}, "
+                    f"score {exact(ranked[i])} against threshold {exact(self._told_threshold)}, "
                     f"{error_bound(self.score_bound)}"
                 )
             elif entry[i] == 0:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.masks import Patch
 from onnxproof.runtime.readings.rows import MASK_SIDE
-from onnxproof.validate.compare.comparer import Finding, error_bound, exact
+from onnxproof.validate.compare.comparer import Finding, as_compared, error_bound, exact
 
 PADDING = 1
 """The padding that torchvision adds on each side of a mask before it pastes it, px."""
@@ -116,7 +116,7 @@ def compare_masks(
     if lost:
         return False, Finding(what, f"{lost} probabilit{'y is' if lost == 1 else 'ies are'} NaN")
     jump = _jump(wanted_box, found_box, bounds["box"], mask_side)
-    margins = np.abs(wanted[flipped].astype(np.float64) - threshold)
+    margins = np.abs(wanted[flipped].astype(np.float64) - as_compared(threshold, wanted))
     moves = _apart(wanted[flipped], found[flipped])
     farthest, longest = int(margins.argmax()), int(moves.argmax())
     if jump is not None and jump[0] and np.isfinite(moves[longest]):

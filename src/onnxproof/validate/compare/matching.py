@@ -1,6 +1,7 @@
 """Compare the detections of two legs: which are paired, which are ties, and which are defects."""
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import numpy as np
 
@@ -9,12 +10,12 @@ from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
 from onnxproof.validate.compare.margins import Margins
+from onnxproof.validate.compare.nearness import apart, candidates_near, nearness
+from onnxproof.validate.compare.origins import DUPLICATE, NO_CANDIDATE, Origins
 
 MATCH_IOU = 0.5
 """The least IoU at which two boxes are taken to mean the same object (PASCAL VOC's criterion)."""
 
-NO_CANDIDATE = "the reference has no candidate with this class, box and score"
-DUPLICATE = "a duplicate of a detection that is matched already"
 NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
 
 Excuse = Callable[[Array], str | None]
@@ -45,26 +46,27 @@ def compare_detections(
     can have moved a "box" coordinate (px) and a "score". ``hidden`` is asked before a detection becomes a
     defect.
     """
-    # Pairing the closest first is right if boxes are much larger than the bounds: two boxes within the bounds
-    # of each other then overlap so much that no leg keeps both.
+    # The closest are paired first. Origins changes a pair only if that explains one more detection.
     shifts, near = nearness(wanted, found, bounds)
     pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
     if len(pairs) == len(wanted) == len(found):
         return Comparison(len(pairs), (), ()), pairs
     margins = Margins(reference, cuts, bounds)
     flips = pair_up(shifts, _without(near & margins.may_flip(wanted.indices)[:, None], pairs))
-    missing = sorted(set(range(len(wanted))) - {i for i, _ in (*pairs, *flips)})
-    extra = sorted(set(range(len(found))) - {j for _, j in (*pairs, *flips)})
-    settled = {int(wanted.indices[i]) for i, _ in (*pairs, *flips)}
+    origins = Origins(reference, wanted, found, margins, bounds, near, (*pairs, *flips))
+    origins.explain()
+    excuse = cache(partial(_excuse, candidate, wanted, found, margins, bounds))
+    origins.keep(lambda i: excuse(i)[0] or hidden(wanted.boxes[i]) is not None)
+    pairs = tuple((i, j) for i, j in origins.pairs() if wanted.labels[i] == found.labels[j])
+    flips = tuple((i, j) for i, j in origins.pairs() if wanted.labels[i] != found.labels[j])
+    dropped = origins.dropped()
     ties = [_flip(wanted, found, i, j, margins) for i, j in flips]
     lost: dict[int, str] = {}
     foreign: dict[int, str] = {}
     gone: dict[int, str] = {}
     come: dict[int, str] = {}
-    for i in missing:
-        is_tie, cause = margins.excuse(int(wanted.indices[i]), found)
-        if is_tie and candidate is not None and not _is_among(candidate, wanted, i, margins, bounds):
-            is_tie, cause = False, f"{NO_TRACE}: {cause}"
+    for i in sorted(set(range(len(wanted))) - {i for i, _ in (*pairs, *flips)}):
+        is_tie, cause = excuse(i)
         outside = None if is_tie else hidden(wanted.boxes[i])
         if is_tie:
             ties.append(Finding(describe("missing", wanted, i), cause))
@@ -72,14 +74,14 @@ def compare_detections(
             gone[i] = outside
         else:
             lost[i] = cause
-    for j in extra:
-        index, cause = _behind(found, j, reference, margins, settled, bounds)
+    for j in sorted(set(range(len(found))) - {j for _, j in (*pairs, *flips)}):
+        if j in dropped:
+            ties.append(Finding(describe("extra", found, j), margins.open(dropped[j]) or ""))
+            continue
+        cause = origins.why_none(j)
         # A hidden choice excuses no duplicate: NMS would have suppressed it.
-        outside = hidden(found.boxes[j]) if index is None and cause != DUPLICATE else None
-        if index is not None:
-            ties.append(Finding(describe("extra", found, j), cause))
-            settled.add(index)
-        elif outside is not None:
+        outside = hidden(found.boxes[j]) if cause != DUPLICATE else None
+        if outside is not None:
             come[j] = outside
         else:
             foreign[j] = cause
@@ -87,25 +89,6 @@ def compare_detections(
     ties += [Finding(describe("missing", wanted, i), cause) for i, cause in gone.items()]
     ties += [Finding(describe("extra", found, j), cause) for j, cause in come.items()]
     return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign, bounds)), pairs
-
-
-def _apart(a: Array, b: Array) -> Array:
-    """|a - b| in float64. It is 0 if both are the same infinity or both are NaN."""
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(np.subtract(a, b, dtype=np.float64))
-    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, distance)
-
-
-def nearness(wanted: Detections, found: Detections, bounds: Mapping[str, float]) -> tuple[Array, Array]:
-    """How far each two boxes are apart, and whether their boxes and scores are within the bounds.
-
-    Both are [len(wanted), len(found)]. The distance is the largest difference of a coordinate, px.
-    """
-    shifts = np.zeros((len(wanted), len(found)))
-    for k in range(4):
-        np.maximum(shifts, _apart(wanted.boxes[:, k, None], found.boxes[:, k]), out=shifts)
-    changes = _apart(wanted.scores[:, None], found.scores)
-    return shifts, (shifts <= bounds["box"]) & (changes <= bounds["score"])
 
 
 def pair_up(costs: Array, allowed: Array) -> tuple[tuple[int, int], ...]:
@@ -198,8 +181,8 @@ def _defects(
 
 
 def _moved(wanted: Detections, found: Detections, i: int, j: int, bounds: Mapping[str, float]) -> Finding:
-    shift = float(_apart(wanted.boxes[i], found.boxes[j]).max())
-    change = float(_apart(wanted.scores[i], found.scores[j]))
+    shift = float(apart(wanted.boxes[i], found.boxes[j]).max())
+    change = float(apart(wanted.scores[i], found.scores[j]))
     before, after = exact(wanted.scores[i]), exact(found.scores[j])
     cause = f"the score moved by {change:.3g} from {before} to {after}, {error_bound(bounds['score'])}"
     if not shift <= bounds["box"]:
@@ -212,6 +195,21 @@ def describe(verb: str, detections: Detections, i: int) -> str:
     return f"{verb}: class {detections.labels[i]}, score {exact(detections.scores[i])}, box [{box}]"
 
 
+def _excuse(
+    candidate: Candidates | None,
+    wanted: Detections,
+    found: Detections,
+    margins: Margins,
+    bounds: Mapping[str, float],
+    i: int,
+) -> tuple[bool, str]:
+    """Whether it is a tie that ``found`` lacks detection ``i`` of ``wanted``, and the cause."""
+    is_tie, cause = margins.excuse(int(wanted.indices[i]), found)
+    if is_tie and candidate is not None and not _is_among(candidate, wanted, i, margins, bounds):
+        return False, f"{NO_TRACE}: {cause}"
+    return is_tie, cause
+
+
 def _is_among(
     candidate: Candidates, wanted: Detections, i: int, margins: Margins, bounds: Mapping[str, float]
 ) -> bool:
@@ -221,38 +219,7 @@ def _is_among(
     """
     if not wanted.scores[i] - bounds["score"] >= margins.score_threshold / 2:
         return True
-    shifts = _apart(candidate.boxes, wanted.boxes[i]).max(axis=-1, initial=0)
-    changes = _apart(candidate.scores, wanted.scores[i])
-    near = (shifts <= bounds["box"]) & (changes <= bounds["score"])
+    near = candidates_near(candidate, wanted, i, bounds)
     if margins.class_open(int(wanted.indices[i])) is None:
         near &= candidate.labels == wanted.labels[i]
     return bool(near.any())
-
-
-def _behind(
-    found: Detections,
-    j: int,
-    reference: Candidates,
-    margins: Margins,
-    settled: set[int],
-    bounds: Mapping[str, float],
-) -> tuple[int | None, str]:
-    """The index of the open candidate of the reference that an extra detection corresponds to, and the cause.
-
-    Returns None and the reason why the detection is a defect if there is no such candidate. ``settled``
-    candidates already correspond to another detection.
-    """
-    shifts = _apart(reference.boxes, found.boxes[j]).max(axis=-1, initial=0)
-    changes = _apart(reference.scores, found.scores[j])
-    alike = np.flatnonzero((shifts <= bounds["box"]) & (changes <= bounds["score"]))
-    same_class = alike[reference.labels[alike] == found.labels[j]].tolist()
-    may_flip = [index for index in alike.tolist() if index not in same_class and margins.class_open(index)]
-    for index in (*same_class, *may_flip):
-        cause = margins.open(index)
-        if cause is not None and index not in settled:
-            return index, cause
-    if not same_class:
-        return None, NO_CANDIDATE
-    if settled.issuperset(same_class):
-        return None, DUPLICATE
-    return None, "the reference drops it, and no margin lies within the error bound"

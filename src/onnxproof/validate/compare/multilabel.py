@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.tasks.multilabel import Labels, LabelScores
-from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
 
 
 class _Multilabel:
@@ -39,7 +39,7 @@ class _Multilabel:
         )
         for label in np.flatnonzero(wanted != found).tolist():
             what = f"{'missing' if wanted[label] else 'extra'}: class {label}"
-            margin = abs(float(reference[label]) - threshold)
+            margin = abs(float(reference[label]) - as_compared(threshold, reference))
             change = abs(float(candidate[label]) - float(reference[label]))
             cause = (
                 f"probability {exact(reference[label])} against threshold {exact(threshold)}, "

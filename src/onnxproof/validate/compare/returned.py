@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxproof.runtime.readings.boxes import Cuts, Detections
-from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
 from onnxproof.validate.compare.margins import IOU_ROUNDINGS, iou_with_slack
-from onnxproof.validate.compare.matching import describe, nearness, pair_up
+from onnxproof.validate.compare.matching import describe, pair_up
+from onnxproof.validate.compare.nearness import nearness
 
 
 def compare_returned(
@@ -60,9 +61,8 @@ def _why_open(
     ``partners[j]`` is the index of the row ``here`` that was paired with row ``j`` of ``there``.
     """
     score, bound = float(here.scores[i]), bounds["score"]
-    threshold = cuts.score_threshold
-    if score <= threshold + bound:
-        return f"score {exact(score)} against threshold {exact(threshold)}, {error_bound(bound)}"
+    if score <= as_compared(cuts.score_threshold, here.scores) + bound:
+        return f"score {exact(score)} against threshold {exact(cuts.score_threshold)}, {error_bound(bound)}"
     last = float(min(here.scores.min(), there.scores.min(initial=np.inf)))
     if full and score <= last + 2 * bound:
         return (
