@@ -80,6 +80,38 @@ def test_a_choice_that_is_not_there_is_refused(weights: str, trained: Trained) -
         load_checkpoint(file, weights=weights)
 
 
+@pytest.mark.parametrize(
+    ("content", "weights", "says"),
+    [
+        pytest.param(lambda of: of.state, "ema", 'once, and model.weights = "ema" chooses none', id="ema"),
+        pytest.param(lambda of: {"model": of.state}, "ema", "once, .*: leave it out", id="ema-of-a-key"),
+        pytest.param(lambda of: of.state, "netG", 'weights = "netG" chooses none of them: leave', id="a-key"),
+        pytest.param(
+            lambda of: under("ema.", of.state), "raw", 'once, under the prefix "ema."', id="raw-of-an-average"
+        ),
+        pytest.param(
+            lambda of: under("a.", of.state) | under("b.", of.others), "auto", "is not in the model", id="two"
+        ),
+        pytest.param(
+            lambda of: under("net.", of.state) | under("network.", of.others),
+            "auto",
+            r'2 times, under the prefixes "net.", "network.", .* chooses 2',
+            id="two-wrappers",
+        ),
+    ],
+)
+def test_one_set_is_not_taken_for_another(content: object, weights: str, says: str, trained: Trained) -> None:
+    assert callable(content)
+    file = trained.save("net.pth", content(trained))
+    with pytest.raises(CheckpointError, match=says):
+        read(file, weights)
+
+
+@pytest.mark.parametrize("weights", ["raw", "model"])
+def test_the_only_set_may_be_named(weights: str, trained: Trained) -> None:
+    assert alike(read(trained.save("net.pth", {"model": trained.state}), weights)[0], trained.net)
+
+
 def test_weights_that_are_averaged_are_not_taken_for_raw(trained: Trained) -> None:
     file = trained.save("net.pth", {"model": trained.state, "ema": trained.others})
     moved = copy.deepcopy(trained.net)

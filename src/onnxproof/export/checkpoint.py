@@ -39,7 +39,7 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
             f"{file} holds {_describe(held)}; expected a state dict (names to tensors), "
             'or {"model": …} or {"state_dict": …} around one'
         )
-    chosen = _chosen(found, weights, file)
+    chosen, weights = _chosen(found, weights, file)
     state = dict(chosen.tensors)
     notes = _notes(chosen, found)
     prefix = ""
@@ -73,26 +73,24 @@ def _read(file: Path) -> Any:
     return state | {other: state[name] for other, name in stored.items() if name in state}
 
 
-def _chosen(found: Sequence[WeightSet], wanted: str, file: Path) -> WeightSet:
-    """The set of weights that ``model.weights`` asks for.
+def _chosen(found: Sequence[WeightSet], wanted: str, file: Path) -> tuple[WeightSet, str]:
+    """The set of weights that ``model.weights`` asks for, and what is left to choose among its prefixes.
 
     "auto" takes the averaged one, as timm, Ultralytics and RT-DETR do when they deploy a checkpoint, or the
     one under a usual key. Raises CheckpointError if that leaves none or several.
     """
-    if len(found) == 1 and wanted not in ("raw", "ema"):
-        return found[0]  # if it is another text, it may be a prefix
     averaged = [one for one in found if one.averaged]
     raw = [one for one in found if not one.averaged]
-    left = {"auto": averaged or raw, "ema": averaged, "raw": raw}.get(
-        wanted, [one for one in found if wanted in (one.called, one.path[-1:])]
-    )
-    usual = sorted((one for one in left if one.path[-1:] and one.path[-1] in RAW), key=_place)
+    named = [one for one in found if wanted in (one.called, *one.path[-1:])]
+    left = {"auto": averaged or raw, "ema": averaged, "raw": raw}.get(wanted, named)
+    if len(found) == 1:
+        chosen = bool(left) and wanted != "raw"
+        return found[0], "auto" if chosen else wanted
+    usual = sorted((one for one in left if one.path and one.path[-1] in RAW), key=_place)
     if wanted in ("auto", "ema", "raw") and len(left) > 1 and usual:
         left = usual[:1]
     if len(left) == 1:
-        return left[0]
-    if not left and wanted in ("raw", "ema") and len(found) == 1:
-        return found[0]  # its prefixes may tell
+        return left[0], "auto"
     names = ", ".join(f'"{one.called}"' for one in found)
     raise CheckpointError(
         f'checkpoint {file} holds {len(found)} sets of weights ({names}), and model.weights = "{wanted}" '

@@ -74,21 +74,25 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
 
 
 def _chosen(found: Sequence[Fit], checkpoint: Checkpoint) -> Fit:
-    """The fit that ``model.weights`` asks for. Raises CheckpointError if that leaves more than one."""
-    if len(found) == 1:
-        return found[0]
+    """The fit that ``model.weights`` asks for. Raises CheckpointError if that leaves none or several."""
     wanted = checkpoint.weights
     averaged = [fit for fit in found if is_averaged(fit.prefix)]
     raw = [fit for fit in found if not is_averaged(fit.prefix)]
     named = [fit for fit in found if wanted in (fit.prefix, fit.prefix.removesuffix("."))]
     left = {"auto": averaged or raw, "ema": averaged, "raw": raw}.get(wanted, named)
+    if not found[0].whole:
+        return found[0]
     prefixes = ", ".join(f'"{fit.prefix}"' for fit in found)
+    under = f", under the prefix{'es' if len(found) > 1 else ''} {prefixes}" if prefixes != '""' else ""
+    times = f"{len(found)} times" if len(found) > 1 else "once"
     if len(left) != 1:
         raise CheckpointError(
-            f"checkpoint {checkpoint.file} holds the weights {len(found)} times, under the prefixes "
-            f"{prefixes}: name one of them in model.weights"
+            f'checkpoint {checkpoint.file} holds the weights {times}{under}, and model.weights = "{wanted}" '
+            f"chooses {len(left) or 'none'} of them: {'name one of them there' if under else 'leave it out'}"
         )
-    note = f"the checkpoint holds the weights {len(found)} times ({prefixes}): choose with model.weights"
+    if len(found) == 1:
+        return left[0]
+    note = f"the checkpoint holds the weights {times} ({prefixes}): choose with model.weights"
     return replace(left[0], notes=(*left[0].notes, note))
 
 
