@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import onnx
 import torch
+from architectures.plain import by_dynamo
 from soundness.fault import Edit, edited
 from torch import nn
 
@@ -135,3 +136,8 @@ def instead(run: Run, *overrides: str) -> Damage:
 def exported(*overrides: str) -> Damage:
     """The graph of the network itself, exported otherwise."""
     return lambda fault, _proto, _folder: fault.export(None, *overrides)
+
+
+def plain() -> Damage:
+    """The graph of the network itself as PyTorch's own exporter writes it."""
+    return lambda fault, _proto, _folder: by_dynamo(fault.model())

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from soundness.reported.fault import CAPTURED, TRACED, Net, Reported, Run, exported, instead
+from soundness.reported.fault import CAPTURED, TRACED, Net, Reported, Run, exported, instead, plain
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -128,7 +128,7 @@ FAULTS = (
         lambda: Net(lambda _, y, x: torch.atan2(y.float(), x.float())),
         {"y": "int64[batch, 8] in -2..2", "x": "int64[batch, 8] in -2..2"},
         BATCH,
-        exported(*CAPTURED),
+        plain(),
         healthy=direction,
     ),
     Reported(
