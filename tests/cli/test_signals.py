@@ -69,7 +69,13 @@ def names(folder: Path) -> list[str]:
         pytest.param((signal.SIGTERM,), 143, "stopped by SIGTERM", id="SIGTERM"),
         pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP", marks=pytest.mark.slow),
         pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT", marks=pytest.mark.slow),
-        pytest.param((signal.SIGTERM, signal.SIGHUP), 143, "stopped by SIGTERM", id="as-systemd-does"),
+        pytest.param(
+            (signal.SIGTERM, signal.SIGHUP),
+            143,
+            "stopped by SIGTERM",
+            id="as-systemd-does",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_stopped_export_cleans_up(
@@ -101,6 +107,7 @@ def test_nohup_is_heeded(start: Start, older_bundle: Path) -> None:
     assert len(names(older_bundle.parent)) == 3
 
 
+@pytest.mark.slow
 def test_the_next_export_sweeps_what_a_killed_one_left(
     run: Run, start: Start, small_job: Path, older_bundle: Path
 ) -> None:

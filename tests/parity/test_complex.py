@@ -152,10 +152,10 @@ CASES = [
     pytest.param(Spectral(), FIELDS, id="spectral-convolution"),
     pytest.param(Module(transforms), FIELDS, id="transforms", marks=SLOW),
     pytest.param(Module(arithmetic), SQUARES, id="arithmetic", marks=SLOW),
-    pytest.param(Module(functions), SQUARES, id="functions"),
+    pytest.param(Module(functions), SQUARES, id="functions", marks=pytest.mark.slow),
     pytest.param(Module(places), SQUARES, id="places", marks=SLOW),
     pytest.param(Module(overlapped), SPECTRA, id="istft"),
-    pytest.param(Module(there_and_back), WAVES, id="spectrogram"),
+    pytest.param(Module(there_and_back), WAVES, id="spectrogram", marks=pytest.mark.slow),
 ]
 
 

@@ -174,7 +174,7 @@ def is_mean(tensor: onnx.TensorProto) -> bool:
     ("damage", "least"),
     [
         pytest.param(one_weight, 5, id="one-number-of-one-weight-x1.01"),
-        pytest.param(one_tensor, 5, id="one-weight-tensor-x1.001"),
+        pytest.param(one_tensor, 5, id="one-weight-tensor-x1.001", marks=pytest.mark.slow),
         pytest.param(to_float16, 20, id="weights-rounded-to-float16", marks=pytest.mark.slow),
         pytest.param(wrong_mean, 20, id="normalisation-constant-off-by-0.001"),
     ],

@@ -267,6 +267,7 @@ def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slow", [pytest.param(False, id="as-fast", marks=pytest.mark.slow), pytest.param(True, id="slower")]
 )

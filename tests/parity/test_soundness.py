@@ -65,7 +65,7 @@ def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str,
     assert [row for row in rows if row.verdict != "pass"] == []
 
 
-@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier"))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier", "encoder"))
 def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> None:
     claimed = [
         row
@@ -76,7 +76,7 @@ def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> No
     assert [row for row in claimed if row.verdict == "pass"] == []
 
 
-@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier"))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier", "encoder"))
 def test_what_hides_in_float_error_is_found_by_the_function_link_alone(subject: str, rows_of: RowsOf) -> None:
     """The runtime's own links do not cry wolf at what nobody can tell from rounding."""
     hidden = [row for row in rows_of(subject) if row.effect is not None and row.effect < 0.3]

@@ -142,6 +142,7 @@ def test_predicted_masks_are_torchvisions(masked: tuple[Job, Bundle, Any]) -> No
     assert all(entry["polygon"] for entry in entries)
 
 
+@pytest.mark.slow
 def test_a_batch_is_refused_before_anything_is_built(faster: tuple[Job, Bundle, Any]) -> None:
     job, _, _ = faster
     batched = Job.from_document(
@@ -151,6 +152,7 @@ def test_a_batch_is_refused_before_anything_is_built(faster: tuple[Job, Bundle, 
         build_model(batched)
 
 
+@pytest.mark.slow
 def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Job, Bundle, Any]) -> None:
     job, _, _ = faster
     document = {**job.to_json(), "validate": {"iou_threshold": 0.4}}
@@ -227,6 +229,7 @@ def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], Non
     return onnxproof.validate(job, onnx_file=file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -285,6 +288,7 @@ def test_mask_rcnn_on_every_resnet(tmp_path: Path, backbone: str) -> None:
     passed(onnxproof.export(job, out=tmp_path), least=50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -302,6 +306,7 @@ def test_what_names_no_network_is_refused(
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 
+@pytest.mark.slow
 def test_the_files_name_tells_the_variant(faster: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
     job, _, network = faster
     torch.save(network.state_dict(), tmp_path / "fasterrcnn_resnet18_fpn-258fb6c6.pth")
