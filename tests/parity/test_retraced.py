@@ -41,6 +41,12 @@ def wide(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(F.relu(x, inplace=True), 1)
 
 
+def meshed(x: Tensor) -> Tensor:
+    rows, columns = torch.arange(x.shape[2], dtype=x.dtype), torch.arange(5, dtype=x.dtype)
+    row, column = torch.meshgrid(rows, columns, indexing="ij")
+    return x * row + column
+
+
 def captured(function: Function) -> torch.export.ExportedProgram:
     sizes = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC},)
     with torch.no_grad():
@@ -67,6 +73,7 @@ def answer(program: torch.export.ExportedProgram, x: Tensor) -> Tensor:
         pytest.param(lambda x: (x * 2).to(torch.float64) + 1, id="to-another-dtype"),
         pytest.param(lambda x: (x * 2).to("cpu") + 1, id="to-the-same"),
         pytest.param(lambda x: x.masked_fill((x > 0).__and__(x < 0.5), 3), id="and"),
+        pytest.param(meshed, id="a-grid-of-sizes"),
         pytest.param(lambda x: torch.cat([x[:, :2] * x.shape[2], x[:, 2:]], 1), id="of-sizes"),
     ],
 )

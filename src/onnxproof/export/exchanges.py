@@ -90,6 +90,35 @@ def _transposed(axes: int) -> Callable[[fx.Node], bool]:
     return exchanged
 
 
+def _meshed(node: fx.Node) -> bool:
+    """``meshgrid``, rows first: each vector along its own axis, repeated along the others."""
+    given = _given(node)
+    if given.get("indexing", "ij") != "ij" or any(user.target is not operator.getitem for user in node.users):
+        return False
+    vectors, graph = given["tensors"], node.graph
+    with graph.inserting_before(node):
+        sizes = [_size_of(one) for one in vectors]
+    for user in list(node.users):
+        at: Any = user.args[1]
+        shape = [-1 if axis == at else 1 for axis in range(len(vectors))]
+        with graph.inserting_before(user):
+            along = graph.call_function(aten.view.default, (vectors[at], shape))
+        along.meta = {**user.meta, "val": vectors[at].meta["val"].view(shape)}
+        _put(user, aten.expand.default, along, sizes)
+    graph.erase_node(node)
+    return True
+
+
+def _size_of(vector: fx.Node) -> fx.Node | int:
+    """How many elements a vector has: a node if that is no fixed number."""
+    size = vector.meta["val"].shape[0]
+    if isinstance(size, int):
+        return size
+    made = vector.graph.call_function(aten.sym_size.int, (vector, 0))
+    made.meta = {"val": size}
+    return made
+
+
 def _bitwise(target: Any) -> Callable[[fx.Node], bool]:
     return lambda node: node.target._overloadname == "Tensor" and _put(node, target, *node.args)  # type: ignore[union-attr]
 
@@ -103,5 +132,6 @@ EXCHANGES: Mapping[str, Callable[[fx.Node], bool]] = {
     "conv_transpose1d": _transposed(1),
     "conv_transpose2d": _transposed(2),
     "conv_transpose3d": _transposed(3),
+    "meshgrid": _meshed,
     "to": _converted,
 }
