@@ -1,6 +1,5 @@
 """Networks with complex values and Fourier transforms inside, through the function link."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from functions import Form, Module, exported
 from torch import Tensor, nn
 
 import onnxproof
@@ -26,18 +26,6 @@ SQUARES = {"x": "float32[batch, 4, 4] in -2..2"}, {"batch": "1..3"}
 
 SLOW = pytest.mark.slow
 
-Form = tuple[dict[str, str], dict[str, str]]
-Function = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
-
-
-class Module(nn.Module):
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.function(x)
-
 
 class Spectral(nn.Module):
     """A layer of a Fourier neural operator: the lowest frequencies, each multiplied by complex weights."""
@@ -54,13 +42,6 @@ class Spectral(nn.Module):
         made[..., -3:, :3] = torch.einsum("bixy,ioxy->boxy", spectrum[..., -3:, :3], self.weight.conj())
         field: Tensor = torch.fft.irfft2(made, s=x.shape[-2:], norm="ortho")
         return field
-
-
-def exported(module: nn.Module, form: Form, out: Path, *overrides: str) -> onnxproof.Bundle:
-    asked = ["validate.effort=quick", "validate.threads=1", "export.exporter=torch.export", *overrides]
-    return onnxproof.export_module(
-        module.eval(), inputs=form[0], dims=form[1], out=out / "bundle", overrides=asked
-    )
 
 
 def require_exact(bundle: onnxproof.Bundle) -> None:

@@ -9,10 +9,9 @@ import onnxruntime
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from functions import Form, Function, Module, exported
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
-
-import onnxproof
 
 MAPS = (
     {"x": "float32[batch, 4, height, width] in -1..1"},
@@ -26,25 +25,6 @@ STEPS = {"x": "int64[batch, n] in -4..4"}, {"batch": "1..3", "n": "1..21"}
 
 SLOW = pytest.mark.slow
 DIFFERENCES = "donot_use_mm_for_euclid_dist"
-
-Form = tuple[dict[str, str], dict[str, str]]
-Function = Callable[[Tensor], Tensor | tuple[Tensor, ...]]
-
-
-class Module(nn.Module):
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.function(x)
-
-
-def exported(function: Function, form: Form, out: Path, *overrides: str) -> onnxproof.Bundle:
-    asked = ["validate.effort=quick", "validate.threads=1", "export.exporter=torch.export", *overrides]
-    return onnxproof.export_module(
-        Module(function).eval(), inputs=form[0], dims=form[1], out=out / "bundle", overrides=asked
-    )
 
 
 def masked(x: Tensor, *, floats: bool = False) -> Tensor:
@@ -212,7 +192,7 @@ CASES = [
 
 @pytest.mark.parametrize(("function", "form"), CASES)
 def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path: Path) -> None:
-    bundle = exported(function, form, tmp_path)
+    bundle = exported(Module(function), form, tmp_path)
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
     judged = {check.name for check in bundle.verdict.checks if check.leg == "onnx-float64"}
@@ -230,7 +210,7 @@ def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path:
     ],
 )
 def test_nan_goes_where_pytorch_has_it(function: Function, tmp_path: Path) -> None:
-    bundle = exported(function, ROWS, tmp_path)
+    bundle = exported(Module(function), ROWS, tmp_path)
     x = torch.tensor([[0.5, 0.25, torch.nan, 0.75, torch.nan, 0.1], [0.5, 0.25, 0.25, 0.75, 1, 0.1]])
     session = onnxruntime.InferenceSession(bundle.path / "model.onnx")
     expected = function(x)
@@ -242,6 +222,6 @@ def test_nan_goes_where_pytorch_has_it(function: Function, tmp_path: Path) -> No
 def test_what_torch_writes_rightly_stays(tmp_path: Path) -> None:
     """A pool whose windows are known, and attention without a mask, are torch's own."""
     form = {"x": "float32[batch, 4, 12, 12] in -1..1"}, {"batch": "1..3"}
-    bundle = exported(lambda x: F.adaptive_avg_pool2d(x, 4), form, tmp_path)
+    bundle = exported(Module(lambda x: F.adaptive_avg_pool2d(x, 4)), form, tmp_path)
     kinds = [node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node]
     assert kinds == ["AveragePool"]

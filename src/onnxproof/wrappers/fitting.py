@@ -4,7 +4,7 @@ Wrappers put a prefix before all names: DataParallel ``module.``, torch.compile 
 module the name of its attribute. Where one prefix makes all names fit, there is no doubt what is meant.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,6 +21,7 @@ AVERAGED = ("ema", "teacher", "averaged")
 """What a prefix says of weights that are averaged over the training."""
 
 SHOWN = 3
+"""How many names a note spells out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _fit(
     tensors = {name: stored[renamed[name]] for name in expected if name in renamed}
     notes = []
     if off:
-        others = f" ({_names(apart)} without it are left out)" if apart else ""
+        others = f" ({in_short(apart)} without it are left out)" if apart else ""
         notes.append(f'the prefix "{off}" was taken off the names in the checkpoint{others}')
     if on:
         notes.append(f'the names in the checkpoint got the prefix "{on}" of the network')
@@ -96,7 +97,7 @@ def _fit(
     restored = [name for name, others in shared.items() if others]
     tensors |= {name: tensors[shared[name][0]] for name in restored}
     if restored:
-        notes.append(f"{_names(restored)}: not stored, since the network has the tensor under another name")
+        notes.append(f"{in_short(restored)}: not stored, since the network has the tensor under another name")
     gone = [name for name in expected if name not in tensors and name.endswith(UNUSED)]
     tensors |= {name: expected[name] for name in gone}
     missing = tuple(name for name in expected if name not in tensors)
@@ -123,6 +124,7 @@ def _tied(expected: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(one for one in names if one != name) for names in places.values() for name in names}
 
 
-def _names(names: list[str]) -> str:
+def in_short(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from onnxproof.errors import CheckpointError
 from onnxproof.tensors import HALVES
 from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint
-from onnxproof.wrappers.fitting import Fit, fits, is_averaged
+from onnxproof.wrappers.fitting import SHOWN, Fit, fits, in_short, is_averaged
 from onnxproof.wrappers.likely import likely_architecture
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -26,9 +26,6 @@ CODES = (
     "the numbers of such a tensor are codes without their scale, so float32 would change what they mean; "
     "save the weights as float32, before they are quantized or after they are dequantized"
 )
-
-SHOWN = 3
-"""How many tensors a note names."""
 
 
 def bytes_of(module: nn.Module) -> int:
@@ -234,19 +231,14 @@ def _zero(floats: Mapping[str, Tensor], held: str) -> Iterator[str]:  # noqa: AR
     weights = {name: tensor for name, tensor in floats.items() if tensor.ndim >= 2} or floats
     zero = [name for name, tensor in weights.items() if tensor.numel() and not bool(tensor.any())]
     if zero and len(zero) == len(weights):
-        yield f"every weight is zero ({_names(zero)}): was the model saved before it was trained or loaded?"
+        yield f"every weight is zero ({in_short(zero)}): was the model saved before it was trained or loaded?"
     elif zero:
         yield f"{_tensors(zero)} zero throughout"
 
 
 def _tensors(names: list[str]) -> str:
     """The subject and verb of a note on these tensors."""
-    return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors ({_names(names)}) are"
-
-
-def _names(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors ({in_short(names)}) are"
 
 
 def _name(dtype: torch.dtype) -> str:
