@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.limits import MOST_THREADS
+from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
 from onnxproof.tensors import Dim, TensorSpec
 
-Channels = tuple[float, float, float]
 Mean = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -66,13 +66,15 @@ class WrapperTable(_Table):
 
     ``decode`` is how far the graph goes from the network's raw outputs toward decisions. Each family has
     its own choices; "auto" means the family's first. ``mean`` and ``std`` are per channel of an input
-    in [0, 1]; None means those in the checkpoint's folder.
+    in [0, 1]. ``normalize`` gives both by a name of normalizations.py. None means those in the
+    checkpoint's folder.
     """
 
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
     decode: str = "auto"
+    normalize: Name | None = None
     mean: tuple[Mean, Mean, Mean] | None = None
     std: tuple[Deviation, Deviation, Deviation] | None = None
 
@@ -82,6 +84,19 @@ class WrapperTable(_Table):
         return (
             tuple(float(v) if isinstance(v, int) else v for v in value) if isinstance(value, list) else value
         )
+
+    @model_validator(mode="after")
+    def _normalizes_once(self) -> Self:
+        if self.normalize is not None and (self.mean is not None or self.std is not None):
+            given = "mean" if self.mean is not None else "std"
+            raise RequestError(
+                f'wrapper.normalize = "{self.normalize}" with wrapper.{given}: leave one of them out'
+            )
+        return self
+
+    def normalization(self) -> tuple[Channels | None, Channels | None]:
+        """Mean and standard deviation, by their name or as they are given. None for one that is not."""
+        return (self.mean, self.std) if self.normalize is None else NORMALIZATIONS[self.normalize]
 
 
 class ExportTable(_Table):

@@ -182,7 +182,7 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
 
 GROUND = {
     *("errors", "files", "text", "document", "tensors", "contract"),
-    *("imports", "limits", "packages", "progress", "seeded", "usercode"),
+    *("imports", "limits", "normalizations", "packages", "progress", "seeded", "usercode"),
 }
 ROOMS = {
     "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
@@ -198,6 +198,7 @@ ROOMS = {
     "packages": set(),
     "imports": set(),
     "limits": set(),
+    "normalizations": set(),
     "files": {"errors"},
     "document": {"errors"},
     "tensors": {"errors", "document"},
@@ -207,7 +208,7 @@ ROOMS = {
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
     "structure": {"errors"},
-    "job": {"errors", "limits", "structure", "tensors"},
+    "job": {"errors", "limits", "normalizations", "structure", "tensors"},
     "source": {"errors", "runtime"},
     "asked": {"errors", "job", "runtime", "source"},
 }

@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
-from onnxproof.export.pickled import class_of, read_pickled, unreadable
+from onnxproof.export.pickled import read_pickled, unreadable
 from onnxproof.export.sets import RAW, WeightSet, weight_sets
 from onnxproof.memory import require_memory_to_read
 from onnxproof.source import find_checkpoint, parts_of, sha256_of_checkpoint
 from onnxproof.wrappers.family import Checkpoint
+from onnxproof.wrappers.held import class_of, without_tensors
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """Prefixes that are taken off where all names have them. ``load_weights`` puts them back if a network has
@@ -46,7 +47,7 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
     while shared := next((one for one in WRAPPERS if all(name.startswith(one) for name in state)), ""):
         prefix += shared
         state = {name.removeprefix(shared): tensor for name, tensor in state.items()}
-    return Checkpoint(file, sum_, state, prefix, weights, notes)
+    return Checkpoint(file, sum_, state, prefix, weights, notes, without_tensors(held))
 
 
 def _held(file: Path) -> Any:

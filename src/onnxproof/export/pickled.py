@@ -17,9 +17,7 @@ import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
-
-STANDS_FOR = "onnxproof stands for"
-"""The attribute of a stand-in that has the dotted name of the object's class."""
+from onnxproof.wrappers.held import STANDS_FOR
 
 MOST_CLASSES = 500
 """A file that names more classes and functions than that is not read."""
@@ -97,12 +95,6 @@ def _runs_code(name: str) -> bool:
 def _allowed(named: Collection[str]) -> list[Any]:
     known = {name for _, name in NUMPY}
     return [*NUMPY, *((_stand_in(name), name) for name in named if name not in known)]
-
-
-def class_of(value: object) -> str | None:
-    """The dotted name of the class that a stand-in stands for. Returns None for any other value."""
-    name: str | None = getattr(value, "__dict__", {}).get(STANDS_FOR)
-    return name
 
 
 def _stand_in(name: str) -> type:

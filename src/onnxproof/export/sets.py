@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onnxproof.export.pickled import class_of
+from onnxproof.wrappers.held import class_of
 
 RAW = (
     *("model", "state_dict", "model_state_dict", "net", "network", "params", "weights", "module"),

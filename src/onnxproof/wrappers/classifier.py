@@ -1,6 +1,7 @@
 """Shared by the families of picture classifiers: the input stage, the network, the head, and the contract."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -8,12 +9,21 @@ from torch import Tensor, nn
 from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
+from onnxproof.normalizations import Channels
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.class_scores import Activation, ClassScoresHead
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads import classification, multilabel
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.recognise import (
+    Recognised,
+    Setting,
+    chosen_variant,
+    dim_settings,
+    normalization_settings,
+)
 from onnxproof.wrappers.weights import load_weights
 
 DEFAULT_DIMS = {
@@ -24,6 +34,16 @@ DEFAULT_DIMS = {
 """224 x 224 px is the size at which most ImageNet classifiers are trained."""
 
 HEADS: Mapping[str, ClassScoresHead] = {head.name: head for head in (classification.HEAD, multilabel.HEAD)}
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a library prepares pictures for a network of its own: the sizes are in pixels."""
+
+    mean: Channels
+    std: Channels
+    resize: int
+    crop: int
 
 
 class Library(Protocol):
@@ -42,6 +62,9 @@ class Library(Protocol):
 
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         """A network with random weights that turns pictures [b, 3, H, W] into logits [b, C]."""
+
+    def trained_with(self, variant: str) -> Training:
+        """How the library trains a variant, as far as it says."""
 
 
 class ClassifierInference(nn.Module):
@@ -84,6 +107,33 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
         reading=headed.reading,
     )
     return WrappedModel(headed.module, contract, library.name)
+
+
+def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised | None:
+    """What ``Recognises.recognise`` returns for a library's classifiers."""
+    found = chosen_variant(checkpoint, variants_of(library.name, checkpoint.state_dict))
+    if found is None or not library.knows(found[0]):
+        return None
+    variant, others, why = found
+    training = library.trained_with(variant)
+    said = f"as the library prepares pictures for its own {variant}; the checkpoint does not say"
+    size = f"{training.crop}"
+    dims = (Dim.parse("height", size), Dim.parse("width", size))
+    return Recognised(
+        library.name,
+        classification.HEAD.name,
+        variant,
+        why,
+        (
+            *normalization_settings(checkpoint, (training.mean, training.std), said),
+            Setting("predict.resize", "crop", said),
+            Setting("predict.size", training.resize, said),
+            *dim_settings((DEFAULT_DIMS["batch"],)),
+            *dim_settings(dims, said),
+        ),
+        tuple(classification.HEAD.decodes),
+        others,
+    )
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -22,7 +22,9 @@ class Checkpoint:
 
     ``prefix`` is what wrappers put before all names, and is not in ``state_dict``. ``weights`` is the job's
     ``model.weights``, for a file that holds the weights several times. ``notes`` say how the file was read;
-    ``load_weights`` adds how its names were made to fit.
+    ``load_weights`` adds how its names were made to fit. ``held`` is all that the file holds, without the
+    tensors: a training run's settings, and stand-ins for pickled objects (held.py has what reads them). It is
+    None for a file of tensors alone.
     """
 
     file: Path
@@ -31,6 +33,7 @@ class Checkpoint:
     prefix: str = ""
     weights: str = "auto"
     notes: list[str] = field(default_factory=list)
+    held: Any = None
 
     @property
     def folder(self) -> Path:

@@ -56,13 +56,13 @@ def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
     folder. Raises CheckpointError if they are in neither.
     """
     wrapper = job.wrapper
-    mean, std = wrapper.mean, wrapper.std
+    mean, std = wrapper.normalization()
     if mean is None or std is None:
         stats = read_norm_stats(checkpoint.folder)
         if stats is None:
             raise CheckpointError(
-                f"{checkpoint.folder} holds no norm_stats.json: put it there, "
-                "or give wrapper.mean and wrapper.std in the job"
+                f"{checkpoint.folder} holds no norm_stats.json: put it there, or give wrapper.normalize "
+                '("imagenet", "none", …), or wrapper.mean and wrapper.std, in the job'
             )
         mean, std = mean or stats[0], std or stats[1]
     return PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)

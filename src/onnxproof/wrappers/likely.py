@@ -1,34 +1,88 @@
-"""Tell by its tensors' names which architecture a checkpoint is likely of."""
+"""Tell by its tensors' names which architecture a checkpoint is likely of, and which families may know it."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
+
+CLASSIFIERS = ("torchvision_classifier", "timm_classifier")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The name of a tensor, in full or after a prefix, that only one architecture has.
+
+    ``families`` are those to ask whether the checkpoint is theirs, in this order.
+    """
+
+    tensor: str
+    architecture: str
+    families: tuple[str, ...] = ()
+
 
 MARKS = (
-    ("backbone.backbone.stem.conv.conv.weight", "a YOLOX in Megvii's layout"),
-    ("backbone.stem.conv.conv.weight", "a YOLOX of cjm_yolox_pytorch (family yolox)"),
-    ("model.0.conv.weight", "a YOLO of Ultralytics"),
-    ("backbone.body.layer1.0.conv1.weight", "a detector of torchvision (family torchvision_detector)"),
-    ("backbone.body.conv1.weight", "a detector or segmenter of torchvision"),
-    ("backbone.conv_encoder.model.conv1.weight", "a DETR of transformers"),
-    ("segformer.encoder.patch_embeddings.0.proj.weight", "a SegFormer of transformers"),
-    ("vit.embeddings.cls_token", "a ViT of transformers"),
-    ("embeddings.word_embeddings.weight", "a BERT or one of its kind, of transformers"),
-    ("model.embed_tokens.weight", "a language model of transformers"),
-    ("backbone.layer1.0.conv1.weight", "a network on a ResNet, as torchvision and mmengine name it"),
-    ("encoder.layers.encoder_layer_0.ln_1.weight", "a ViT of torchvision"),
-    ("layers.0.blocks.0.attn.relative_position_bias_table", "a Swin transformer of timm"),
-    ("blocks.0.attn.qkv.weight", "a vision transformer of timm"),
-    ("stages.0.blocks.0.conv_dw.weight", "a ConvNeXt of timm"),
-    ("features.0.0.weight", "a MobileNet, EfficientNet or ConvNeXt of torchvision"),
-    ("conv_stem.weight", "an EfficientNet or MobileNet of timm"),
-    ("encoder.conv1.weight", "a segmenter of segmentation-models-pytorch"),
-    ("layer1.0.conv1.weight", "a ResNet of torchvision or timm"),
+    Mark("backbone.backbone.stem.conv.conv.weight", "a YOLOX in Megvii's layout", ("yolox",)),
+    Mark("backbone.stem.conv.conv.weight", "a YOLOX of cjm_yolox_pytorch (family yolox)", ("yolox",)),
+    Mark("model.0.conv.weight", "a YOLO of Ultralytics", ("ultralytics",)),
+    Mark(
+        "backbone.body.layer1.0.conv1.weight",
+        "a detector of torchvision (family torchvision_detector)",
+        ("torchvision_detector",),
+    ),
+    Mark(
+        "backbone.body.conv1.weight",
+        "a detector or segmenter of torchvision",
+        ("torchvision_detector", "torchvision_segmenter"),
+    ),
+    Mark("backbone.features.0.weight", "an SSD of torchvision", ("torchvision_detector",)),
+    Mark("backbone.features.0.0.0.weight", "an SSDlite of torchvision", ("torchvision_detector",)),
+    Mark("backbone.conv_encoder.model.conv1.weight", "a DETR of transformers", ("transformers",)),
+    Mark(
+        "segformer.encoder.patch_embeddings.0.proj.weight", "a SegFormer of transformers", ("transformers",)
+    ),
+    Mark("vit.embeddings.cls_token", "a ViT of transformers", ("transformers",)),
+    Mark(
+        "embeddings.word_embeddings.weight",
+        "a BERT or one of its kind, of transformers",
+        ("transformers",),
+    ),
+    Mark("model.embed_tokens.weight", "a language model of transformers", ("transformers",)),
+    Mark(
+        "backbone.layer1.0.conv1.weight",
+        "a network on a ResNet, as torchvision and mmengine name it",
+        ("torchvision_segmenter",),
+    ),
+    Mark("encoder.layers.encoder_layer_0.ln_1.weight", "a ViT of torchvision", CLASSIFIERS[:1]),
+    Mark(
+        "layers.0.blocks.0.attn.relative_position_bias_table",
+        "a Swin transformer of timm",
+        ("timm_classifier",),
+    ),
+    Mark("blocks.0.attn.qkv.weight", "a vision transformer of timm", ("timm_classifier",)),
+    Mark("stages.0.blocks.0.conv_dw.weight", "a ConvNeXt of timm", ("timm_classifier",)),
+    Mark("features.0.0.weight", "a MobileNet, EfficientNet or ConvNeXt of torchvision", CLASSIFIERS[:1]),
+    Mark("conv_stem.weight", "an EfficientNet or MobileNet of timm", ("timm_classifier",)),
+    Mark("encoder.conv1.weight", "a segmenter of segmentation-models-pytorch", ("smp",)),
+    Mark("layer1.0.conv1.weight", "a ResNet of torchvision or timm", CLASSIFIERS),
 )
-"""A name of each architecture, in full or after a prefix, from the most telling to the least."""
+"""From the most telling to the least."""
+
+PACKAGES = {
+    "ultralytics": "ultralytics",
+    "segmentation_models_pytorch": "smp",
+    "transformers": "transformers",
+}
+"""The families of the packages whose classes a pickled model names."""
+
+
+def likely_marks(names: Collection[str]) -> tuple[Mark, ...]:
+    """The marks among the names, from the most telling to the least."""
+    return tuple(
+        mark
+        for mark in MARKS
+        if any(name == mark.tensor or name.endswith(f".{mark.tensor}") for name in names)
+    )
 
 
 def likely_architecture(names: Collection[str]) -> str | None:
     """The architecture that names point to. Returns None if they point to none that is known."""
-    for mark, architecture in MARKS:
-        if any(name == mark or name.endswith(f".{mark}") for name in names):
-            return architecture
-    return None
+    found = likely_marks(names)
+    return found[0].architecture if found else None

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from onnxproof.contract import Preprocess
 from onnxproof.errors import JobError
-from onnxproof.job import Channels, Job, PredictTable, WrapperTable
+from onnxproof.job import Job, PredictTable, WrapperTable
+from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
@@ -15,7 +16,7 @@ from onnxproof.wrappers.input import PictureInput
 UNIT, BYTE = (0.0, 1.0), (0.0, 255.0)
 """The two ranges that pixels may have."""
 
-AS_THEY_ARE: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+AS_THEY_ARE = NORMALIZATIONS["none"]
 """The mean and standard deviation that change nothing."""
 
 
@@ -81,7 +82,7 @@ def picture_port(job: Job) -> PicturePort | None:
 
 def _asked(wrapper: WrapperTable) -> list[str]:
     """The keys of ``[wrapper]`` for pictures whose values are not the defaults."""
-    keys = ("scale_input", "channels_last", "input_dtype", "mean", "std")
+    keys = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
     return [key for key in keys if getattr(wrapper, key) != getattr(WrapperTable(), key)]
 
 
@@ -105,7 +106,8 @@ def _staged(own: TensorSpec, wrapper: WrapperTable) -> tuple[TensorSpec, Picture
     if (wrapper.mean is None) != (wrapper.std is None):
         given, missing = ("std", "mean") if wrapper.mean is None else ("mean", "std")
         raise JobError(f"wrapper.{given} comes without wrapper.{missing}: give both, per channel of 0..1")
-    mean, std = wrapper.mean or AS_THEY_ARE[0], wrapper.std or AS_THEY_ARE[1]
+    own_mean, own_std = wrapper.normalization()
+    mean, std = own_mean or AS_THEY_ARE[0], own_std or AS_THEY_ARE[1]
     stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
     batch, channels, height, width = own.shape
     shape = (batch, height, width, channels) if wrapper.channels_last else own.shape
@@ -130,7 +132,7 @@ def _preprocess(spec: TensorSpec, dims: Mapping[str, Dim], predict: PredictTable
         expected = '"in 0..255"' if spec.dtype == "uint8" else '"in 0..1" or "in 0..255"'
         raise JobError(
             f'predict.input = "{spec.name}": {spec}; expected the range of pixels, {expected}, behind the '
-            "axes: normalise inside the module, or with wrapper.mean and wrapper.std"
+            "axes: normalise inside the module, or with wrapper.normalize, or wrapper.mean and wrapper.std"
         )
     batch, *others = spec.shape
     height, width = (

@@ -9,6 +9,7 @@ from onnxproof.job import Job
 from onnxproof.usercode import user_code
 from onnxproof.wrappers.catalog import FamilyEntry, offered_families
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
+from onnxproof.wrappers.recognise import Recognised
 
 
 def get_family(name: str) -> Family:
@@ -29,6 +30,13 @@ def get_family(name: str) -> Family:
         return _Foreign(entry)
     family: Family = _load(entry.reference)
     return family
+
+
+def recognise_with(family: Family, checkpoint: Checkpoint) -> Recognised | None:
+    """What a family says of a checkpoint. Returns None if it does not know it, or has no ``recognise``."""
+    recognise = getattr(family, "recognise", None)
+    found: Recognised | None = None if recognise is None else recognise(checkpoint)
+    return found
 
 
 class _Foreign:
@@ -59,6 +67,15 @@ class _Foreign:
                 f'{self._called} built {got}; expected a WrappedModel of the family "{self.name}"'
             )
         return replace(model, package=self._package)
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        with user_code(self._called):
+            found = recognise_with(self._family, checkpoint)
+        if found is not None and (not isinstance(found, Recognised) or found.family != self.name):
+            raise RequestError(
+                f"{self._called} recognised a checkpoint as {found!r}; expected a Recognised of its own name"
+            )
+        return found
 
 
 def _load(reference: str) -> Any:

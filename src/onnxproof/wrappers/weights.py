@@ -51,7 +51,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     wrong += [f"{name} is missing" for name in fit.missing]
     wrong += [f"{name} is not in the model" for name in fit.more]
     if wrong:
-        raise _does_not_fit(checkpoint, called, wrong, _beside(stored, expected, advice))
+        raise _does_not_fit(checkpoint, called, wrong, _beside(checkpoint, expected, advice))
     unbuilt = [name for name, tensor in expected.items() if tensor.is_meta]
     if unbuilt:
         raise CheckpointError(
@@ -93,9 +93,10 @@ def _chosen(found: Sequence[Fit], checkpoint: Checkpoint) -> Fit:
     return replace(left[0], notes=(*left[0].notes, note))
 
 
-def _beside(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], advice: str) -> str:
+def _beside(checkpoint: Checkpoint, expected: Mapping[str, Tensor], advice: str) -> str:
     """What the checkpoint holds and what was expected, in short, and the advice."""
-    likely = likely_architecture(stored)
+    stored = checkpoint.state_dict
+    likely = likely_architecture([checkpoint.prefix + name for name in stored])
     looks = "" if likely is None else f", by their names {likely}"
     return f"the checkpoint holds {_sample(stored)}{looks}; expected {_sample(expected)}; {advice}"
 

@@ -5,6 +5,7 @@ A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classe
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from onnxproof.errors import RequestError
 from onnxproof.job import Job
-from onnxproof.wrappers.classifier import build_classifier, last_weight
+from onnxproof.normalizations import NORMALIZATIONS
+from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.recognise import Recognised
 
 try:
     import timm
@@ -28,6 +31,9 @@ class _TimmClassifier:
 
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
         return build_classifier(job, checkpoint, self)
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        return recognise_classifier(checkpoint, self)
 
     def knows(self, variant: str) -> bool:
         return bool(timm.is_model(variant))
@@ -50,6 +56,16 @@ class _TimmClassifier:
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = timm.create_model(variant, pretrained=False, num_classes=num_classes, **kwargs)
         return network
+
+    def trained_with(self, variant: str) -> Training:
+        config = timm.get_pretrained_cfg(variant, allow_unregistered=True)
+        if config is None:
+            return Training(*NORMALIZATIONS["imagenet"], 256, 224)
+        crop = config.input_size[-1]
+        mean, std = (tuple(map(float, values)) for values in (config.mean, config.std))
+        if len(mean) != 3 or len(std) != 3:
+            mean, std = NORMALIZATIONS["imagenet"]
+        return Training(mean, std, math.floor(crop / config.crop_pct), crop)
 
 
 FAMILY = _TimmClassifier()

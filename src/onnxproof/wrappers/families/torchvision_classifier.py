@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from onnxproof.errors import RequestError
 from onnxproof.job import Job
-from onnxproof.wrappers.classifier import build_classifier, last_weight
+from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.recognise import Recognised
 
 try:
     from torchvision import models
@@ -29,6 +30,9 @@ class _TorchvisionClassifier:
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
         return build_classifier(job, checkpoint, self)
 
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        return recognise_classifier(checkpoint, self)
+
     def knows(self, variant: str) -> bool:
         return variant in models.list_models(module=models)
 
@@ -41,6 +45,11 @@ class _TorchvisionClassifier:
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = models.get_model(variant, weights=None, num_classes=num_classes, **kwargs)
         return network
+
+    def trained_with(self, variant: str) -> Training:
+        transforms = models.get_model_weights(variant).DEFAULT.transforms()
+        mean, std = tuple(transforms.mean), tuple(transforms.std)
+        return Training(mean, std, transforms.resize_size[0], transforms.crop_size[0])
 
 
 FAMILY = _TorchvisionClassifier()

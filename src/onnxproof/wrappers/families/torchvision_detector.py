@@ -22,8 +22,10 @@ from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant
 from onnxproof.wrappers.weights import load_weights
 
 try:
@@ -42,6 +44,9 @@ from onnxproof.wrappers.detectors import one_stage, two_stage
 
 STEP = 32
 """All of torchvision's detectors pad the picture's sides to multiples of this, in px."""
+
+SHORT_SIDE = 800
+"""px; torchvision's detectors resize pictures to this (``min_size``)."""
 
 ONE_STAGE = (RetinaNet, FCOS, SSD)
 
@@ -103,6 +108,25 @@ class _TorchvisionDetector:
         traced = DATA_DEPENDENT if in_graph else None
         return WrappedModel(module.eval(), contract, self.name, traced)
 
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        found = chosen_variant(checkpoint, variants_of(self.name, checkpoint.state_dict))
+        if found is None or found[0] not in variants():
+            return None
+        variant, others, why = found
+        one_stage_ = not variant.startswith(("fasterrcnn", "maskrcnn"))
+        return Recognised(
+            self.name,
+            "instance_segmentation" if variant.startswith("maskrcnn") else "detection",
+            variant,
+            why,
+            (
+                Setting("predict.resize", "crop", "keeps the aspect; the graph resizes as the network does"),
+                Setting("predict.size", SHORT_SIDE, "the short side, px, of torchvision's own detectors"),
+            ),
+            ("nms", "none") if one_stage_ else ("nms",),
+            others,
+        )
+
 
 FAMILY = _TorchvisionDetector()
 
@@ -139,7 +163,7 @@ def _network(job: Job, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
     return load_weights(network, checkpoint, called, "are model.variant and model.kwargs right?")
 
 
-def _variants() -> tuple[str, ...]:
+def variants() -> tuple[str, ...]:
     """The names of all detectors that the family offers."""
     own = [name for name in models.list_models(module=detection) if not name.startswith("keypoint")]
     resnets = [name for name in models.list_models(module=models) if name.startswith(RESNETS)]
@@ -148,7 +172,7 @@ def _variants() -> tuple[str, ...]:
 
 def _variant(job: Job, checkpoint: Checkpoint) -> str:
     """The job's variant. If it has none, the one in the checkpoint's file name (…_fpn-258fb6c6.pth)."""
-    known, given = _variants(), job.model.variant
+    known, given = variants(), job.model.variant
     if given is None:
         stem = checkpoint.file.stem
         for name in (stem, stem.partition("-")[0]):
@@ -165,18 +189,24 @@ def _variant(job: Job, checkpoint: Checkpoint) -> str:
     return given
 
 
+def make(variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
+    """A network with random weights; ``num_classes`` counts the background, if the network has one."""
+    if variant in models.list_models(module=detection):
+        own: nn.Module = models.get_model(
+            variant, weights=None, weights_backbone=None, num_classes=num_classes, **kwargs
+        )
+        return own
+    kind, _, resnet = variant.removesuffix("_fpn").partition("_")
+    backbone = resnet_fpn_backbone(backbone_name=resnet, weights=None, norm_layer=nn.BatchNorm2d)
+    network: nn.Module = ON_RESNETS[kind](backbone, num_classes=num_classes, **kwargs)
+    return network
+
+
 def _by_name(job: Job, variant: str, checkpoint: Checkpoint, num_classes: int) -> nn.Module:
     kwargs = dict(job.model.kwargs)
     frozen_eps = kwargs.pop("frozen_norm_eps", FROZEN_NORM_EPS)
     try:
-        if variant in models.list_models(module=detection):
-            network: nn.Module = models.get_model(
-                variant, weights=None, weights_backbone=None, num_classes=num_classes, **kwargs
-            )
-        else:
-            kind, _, resnet = variant.removesuffix("_fpn").partition("_")
-            backbone = resnet_fpn_backbone(backbone_name=resnet, weights=None, norm_layer=nn.BatchNorm2d)
-            network = ON_RESNETS[kind](backbone, num_classes=num_classes, **kwargs)
+        network = make(variant, num_classes, kwargs)
     except (TypeError, ValueError) as error:
         raise JobError(f"model.kwargs = {job.model.kwargs} do not make a {variant}: {error}") from error
     _refuse_unknown(kwargs, network)
@@ -210,9 +240,10 @@ def _freeze_norms(module: Any, eps: float) -> None:
 def _stage(job: Job, network: Any) -> PictureInput:
     """The input stage. It normalises in place of the network's own transform, with the same numbers."""
     wrapper, transform = job.wrapper, network.transform
+    mean, std = wrapper.normalization()
     return PictureInput(
-        wrapper.mean or transform.image_mean,
-        wrapper.std or transform.image_std,
+        mean or transform.image_mean,
+        std or transform.image_std,
         scale=wrapper.scale_input,
         channels_last=wrapper.channels_last,
     )

@@ -20,6 +20,7 @@ from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings, normalization_settings
 from onnxproof.wrappers.weights import load_weights
 
 try:
@@ -39,6 +40,11 @@ except ModuleNotFoundError as error:
 
 STRIDES = (8, 16, 32)
 CLASS_WEIGHT = "bbox_head.multi_level_conv_cls.0.weight"
+STEM_WEIGHT = "backbone.stem.conv.conv.weight"
+STEM_WIDTH = 64
+"""Channels of the stem at ``widen_factor`` 1, as in YOLOX-l."""
+PICTURE_SIZE = 640
+"""px; Ge et al. 2021 (arXiv:2107.08430) train at 640 x 640."""
 DEFAULT_DIMS = {
     "batch": Dim("batch", 1, 8),
     "height": Dim("height", 64, 1024, 32),
@@ -177,6 +183,28 @@ class _Yolox:
             ),
         )
         return WrappedModel(module, contract, self.name)
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        stem = checkpoint.state_dict.get(STEM_WEIGHT)
+        if stem is None or CLASS_WEIGHT not in checkpoint.state_dict:
+            return None
+        widths = {name: round(STEM_WIDTH * one["backbone"]["widen_factor"]) for name, one in VARIANTS.items()}
+        fitting = [name for name, width in widths.items() if width == stem.shape[0]]
+        if not fitting:
+            return None
+        return Recognised(
+            self.name,
+            "detection",
+            fitting[0],
+            f"its stem has {stem.shape[0]} channels, as that of YOLOX-{fitting[0]}",
+            (
+                *normalization_settings(checkpoint, "imagenet", "as cjm_yolox_pytorch's tutorials train"),
+                Setting("predict.resize", "letterbox", "YOLOX is trained on letterboxed pictures"),
+                Setting("predict.size", PICTURE_SIZE, "the size at which YOLOX is trained"),
+                *dim_settings(DEFAULT_DIMS.values()),
+            ),
+            tuple(LAYOUTS),
+        )
 
 
 FAMILY = _Yolox()

@@ -1,0 +1,50 @@
+"""What a checkpoint file holds beside its tensors: settings, and stand-ins for objects that were pickled.
+
+An object whose class PyTorch's ``weights_only`` does not know is read as an OrderedDict of its items, whose
+attributes are the object's attributes. Its class is not imported, and no code of it runs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+STANDS_FOR = "onnxproof stands for"
+"""The attribute of a stand-in that has the dotted name of the object's class."""
+
+
+def class_of(value: object) -> str | None:
+    """The dotted name of the class that a stand-in stands for. Returns None for any other value."""
+    name: str | None = getattr(value, "__dict__", {}).get(STANDS_FOR)
+    return name
+
+
+def without_tensors(held: Any) -> Any:
+    """A copy of dicts, lists and stand-ins without the tensors in them. Other values are not copied.
+
+    Returns None for a tensor, and where the objects are nested too deeply to follow.
+    """
+    try:
+        return _kept(held, {})
+    except RecursionError:
+        return None
+
+
+def _kept(value: Any, made: dict[int, Any]) -> Any:
+    if isinstance(value, Tensor):
+        return None
+    if id(value) in made:
+        return made[id(value)]
+    if isinstance(value, Mapping):
+        copy: Any = OrderedDict() if class_of(value) is not None else {}
+        made[id(value)] = copy
+        copy |= {key: _kept(one, made) for key, one in value.items() if not isinstance(one, Tensor)}
+        if class_of(value) is not None:
+            for name, one in vars(value).items():
+                setattr(copy, name, _kept(one, made))
+        return copy
+    if isinstance(value, list | tuple):
+        items = [_kept(one, made) for one in value if not isinstance(one, Tensor)]
+        return items if isinstance(value, list) else tuple(items)
+    return value

@@ -1,0 +1,145 @@
+"""What a checkpoint is, found out without a job: from its names and shapes, and what lies beside it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from onnxproof.errors import CheckpointError, RequestError
+from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.wrappers import registry
+from onnxproof.wrappers.families import torchvision_detector, yolox
+from onnxproof.wrappers.fingerprints import variants_of
+from onnxproof.wrappers.held import class_of
+from onnxproof.wrappers.identify import families_to_ask, identify
+from onnxproof.wrappers.recognise import Recognised
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+OTHER_CLASSES = 13
+
+
+def identified(file: Path) -> Recognised:
+    return identify(load_checkpoint(file))
+
+
+def saved(content: object, file: Path) -> Path:
+    torch.save(content, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "family", "task", "variant"),
+    [
+        pytest.param(
+            lambda: models.resnet18(num_classes=OTHER_CLASSES),
+            "torchvision_classifier",
+            "classification",
+            "resnet18",
+            id="a-name-that-two-libraries-have",
+        ),
+        pytest.param(
+            lambda: models.squeezenet1_1(num_classes=OTHER_CLASSES),
+            "torchvision_classifier",
+            "classification",
+            "squeezenet1_1",
+            id="a-convolution-as-the-head",
+        ),
+        pytest.param(
+            lambda: yolox.build_network("tiny", OTHER_CLASSES), "yolox", "detection", "tiny", id="yolox"
+        ),
+        pytest.param(
+            lambda: torchvision_detector.make("maskrcnn_resnet18_fpn", OTHER_CLASSES, {}),
+            "torchvision_detector",
+            "instance_segmentation",
+            "maskrcnn_resnet18_fpn",
+            id="a-detector-with-masks",
+        ),
+        pytest.param(
+            lambda: torchvision_detector.make("ssdlite320_mobilenet_v3_large", OTHER_CLASSES, {}),
+            "torchvision_detector",
+            "detection",
+            "ssdlite320_mobilenet_v3_large",
+            id="a-detector-with-many-heads",
+        ),
+    ],
+)
+def test_a_network_is_recognised_whatever_its_file_is_called(
+    make: Callable[[], nn.Module], family: str, task: str, variant: str, tmp_path: Path
+) -> None:
+    found = identified(saved(make().state_dict(), tmp_path / "best.pt"))
+    assert (found.family, found.task, found.variant, found.others) == (family, task, variant, ())
+    assert found.why
+
+
+def test_a_network_is_recognised_in_an_envelope_and_behind_a_prefix(tmp_path: Path) -> None:
+    state = {f"module.{name}": one for name, one in models.resnet18().state_dict().items()}
+    found = identified(saved({"epoch": 3, "model": state}, tmp_path / "best.pt"))
+    assert (found.family, found.variant) == ("torchvision_classifier", "resnet18")
+
+
+def test_a_normalisation_beside_the_checkpoint_is_not_written_again(tmp_path: Path) -> None:
+    assert "wrapper.normalize" not in identified(DIGITS / "yolox").values()
+    shutil.copy(DIGITS / "yolox" / "yolox_nano.pth", tmp_path)
+    assert identified(tmp_path).values()["wrapper.normalize"] == "imagenet"
+
+
+def test_what_no_family_knows_is_told(tmp_path: Path) -> None:
+    file = saved(nn.Linear(3, 2).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(
+        CheckpointError, match=r"holds 2 tensors \(weight \[2, 3\], bias \[2\]\), and no family knows it"
+    ):
+        identified(file)
+
+
+def test_a_family_without_its_library_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> object:
+        raise RequestError(f"the family {name} needs it: pip install 'onnxproof[torchvision]'")
+
+    monkeypatch.setattr("onnxproof.wrappers.identify.get_family", missing)
+    file = saved(models.resnet18().state_dict(), tmp_path / "net.pth")
+    with pytest.raises(RequestError, match=r"by their names a ResNet .*; the family torchvision_classifier"):
+        identified(file)
+
+
+def test_only_families_that_may_know_it_are_asked(tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(saved(yolox.build_network("nano", 2).state_dict(), tmp_path / "net.pth"))
+    assert families_to_ask(checkpoint) == ("yolox",)
+
+
+def test_a_family_without_the_method_knows_nothing() -> None:
+    checkpoint = load_checkpoint(DIGITS / "yolox")
+    assert registry.recognise_with(registry.get_family("module"), checkpoint) is None
+
+
+class _Trained(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.yaml = {"nc": 3}
+
+
+def test_what_was_pickled_is_there_without_its_tensors(tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(saved({"model": _Trained(), "epoch": 3}, tmp_path / "net.pth"))
+    model = checkpoint.held["model"]
+    assert (class_of(model) or "").endswith("._Trained")
+    assert (checkpoint.held["epoch"], vars(model)["yaml"]) == (3, {"nc": 3})
+    layer = vars(model)["_modules"]["layer"]
+    assert (class_of(layer), vars(layer)["_parameters"]) == ("torch.nn.modules.linear.Linear", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["torchvision_classifier", "torchvision_detector"])
+def test_the_table_is_that_of_the_libraries(family: str) -> None:
+    import fingerprints
+
+    of = {name: (variants, make) for name, variants, make in fingerprints.makers()}
+    variants, make = of[family]
+    for variant in variants[:: max(1, len(variants) // 12)]:
+        network = fingerprints.made(make, variant)
+        assert variant in variants_of(family, network.state_dict()), variant
