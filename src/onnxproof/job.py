@@ -142,9 +142,11 @@ class ValidateTable(_Table):
 
     ``annotations`` is a JSON file in COCO's layout. Accuracy is measured on the pictures that it labels.
     ``score_threshold`` None means the task's own: 0.45 for detection, 0.5 for multilabel. ``iou_threshold``
-    None means the network's own, or 0.45 if it has none. ``top_k`` is how many of a picture's best classes
-    are decided on. ``optimization`` lists ONNX Runtime's levels of graph optimization, each of which is
-    judged. ``threads`` is the number of intra-op threads, of PyTorch and of ONNX Runtime.
+    None means the network's own, or 0.45 if it has none. ``max_detections`` is how many of a picture's
+    detections are kept, the best ones; None means the network's own number, or all if it has none. ``top_k``
+    is how many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's levels of
+    graph optimization, each of which is judged. ``threads`` is the number of intra-op threads, of PyTorch and
+    of ONNX Runtime.
     """
 
     images: str | None = None
@@ -152,6 +154,7 @@ class ValidateTable(_Table):
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     class_agnostic: bool = False
+    max_detections: Annotated[int, Field(ge=1)] | None = None
     top_k: Annotated[int, Field(ge=1)] = 5
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
     optimization: Annotated[tuple[Literal["none", "basic", "extended", "all"], ...], Field(min_length=1)] = (

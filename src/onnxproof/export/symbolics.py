@@ -5,10 +5,13 @@ Each is exact for every size. As in ``rewrites``, which is for torch.export's pr
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch.onnx import errors, symbolic_helper
+
+from onnxproof.export import suppression
 
 Symbolic = Callable[..., Any]
 
@@ -44,7 +47,44 @@ def unfold(g: Any, x: Any, dimension: Any, size: Any, step: Any) -> Any:
     return g.op("Transpose", windows, perm_i=[*order, axis + 1])
 
 
-SYMBOLICS: Mapping[str, Symbolic] = {"aten::diff": diff, "aten::unfold": unfold}
+def detections(g: Any, boxes: Any, scores: Any, labels: Any, *settings: Any) -> tuple[Any, Any]:
+    """``onnxproof::detections``: NMS of a batch."""
+    opset: int = symbolic_helper.GLOBALS.export_onnx_opset_version  # type: ignore[attr-defined]
+    if opset < OLDEST_FOR_NMS:
+        raise errors.SymbolicValueError(f"NMS in the graph needs opset {OLDEST_FOR_NMS} or later", boxes)
+    classes, score, overlap, most = (symbolic_helper._maybe_get_const(value, "t") for value in settings)
+    return suppression.detections(
+        _Operators(g),
+        *(boxes, scores, labels, int(classes), float(score), float(overlap)),
+        None if symbolic_helper._is_none(most) else int(most),
+    )
+
+
+class _Operators:
+    """Writes nodes as onnxscript does, with TorchScript's exporter."""
+
+    def __init__(self, g: Any) -> None:
+        self._g = g
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._node, name)
+
+    def _node(self, name: str, *inputs: Any, **attributes: Any) -> Any:
+        if name == "Constant":
+            (value,) = attributes.values()
+            return self._g.op("Constant", value_t=torch.tensor(value))
+        named = {f"{key}_i": value for key, value in attributes.items()}
+        return self._g.op(name, *inputs, **named, outputs=2 if name == "TopK" else 1)
+
+
+OLDEST_FOR_NMS = 13
+"""The first opset whose operators take all of the axes that NMS in the graph needs as inputs."""
+
+SYMBOLICS: Mapping[str, Symbolic] = {
+    "aten::diff": diff,
+    "aten::unfold": unfold,
+    "onnxproof::detections": detections,
+}
 """By the operators' qualified names."""
 
 

@@ -134,6 +134,19 @@ def pairwise_iou(first: Floats, second: Floats) -> Floats:
         return tile.iou(_columns(first), _columns(second))
 
 
+def rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
+    """The greatest number of this dtype that is not above the threshold.
+
+    torchvision compares a float32 overlap with a float64 threshold. An overlap of this dtype exceeds the
+    threshold if and only if it exceeds this number, so no tile has to be converted. The nearest number would
+    not do: float32 rounds 1/3 up, and an overlap of 1/3, also rounded up, would no longer exceed it.
+    """
+    rounded: np.floating[Any] = dtype.type(threshold)
+    if float(rounded) > threshold:
+        rounded = np.nextafter(rounded, dtype.type(-1))
+    return rounded
+
+
 def _require_boxes(name: str, boxes: Floats) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise RequestError(f"{name} has shape {list(boxes.shape)}, expected [N, 4]: x1, y1, x2, y2 a box")
@@ -217,7 +230,7 @@ class _Suppression:
     def __init__(self, dtype: np.dtype[Any], count: int, threshold: float) -> None:
         self._tile = _Tile(dtype, min(count * count, _TILE_PAIRS))
         self._over = np.empty(self._tile.pairs, dtype=bool)
-        self._limit = _rounded_down(threshold, dtype)
+        self._limit = rounded_down(threshold, dtype)
 
     def keep(self, columns: Floats) -> Indices:
         """Positions of the boxes that are kept, ascending."""
@@ -273,19 +286,6 @@ class _Suppression:
         over: NDArray[np.bool_] = self._over[: iou.size].reshape(iou.shape)
         np.greater(iou, self._limit, out=over)
         return over
-
-
-def _rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
-    """The greatest number of this dtype that is not above the threshold.
-
-    torchvision compares a float32 overlap with a float64 threshold. An overlap of this dtype exceeds the
-    threshold if and only if it exceeds this number, so no tile has to be converted. The nearest number would
-    not do: float32 rounds 1/3 up, and an overlap of 1/3, also rounded up, would no longer exceed it.
-    """
-    rounded: np.floating[Any] = dtype.type(threshold)
-    if float(rounded) > threshold:
-        rounded = np.nextafter(rounded, dtype.type(-1))
-    return rounded
 
 
 def _keep_by_class(suppression: _Suppression, boxes: Floats, classes: Integers) -> Indices:

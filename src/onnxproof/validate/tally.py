@@ -13,7 +13,7 @@ from onnxproof.validate.cases import BATCH, CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.returned_pairs import pair_returned
-from onnxproof.validate.compare.row_pairs import pair_rows, with_open_regions
+from onnxproof.validate.compare.row_pairs import pair_batch, pair_rows, with_open_regions
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays
@@ -81,10 +81,8 @@ class Tally:
         quantities = None
         if isinstance(reading, RowReading) and difference is None:
             wanted = with_open_regions(exact, wanted, found, reading)
-            if "candidate_boxes" in exact.margins:
-                paired = pair_rows(exact, wanted, found, reading)
-            else:
-                paired = pair_returned(*measured, reading)
+            pair = pair_rows if "candidate_boxes" in exact.margins else pair_returned
+            paired = pair_batch(exact, wanted, found, reading, case.sizes, pair)
             if isinstance(paired, str):
                 difference = paired
             else:

@@ -186,6 +186,7 @@ ROWS = (
     TensorSpec("scores", "float32", ("rows",)),
 )
 MASKS = TensorSpec("masks", "float32", ("rows", 1, "height", "width"))
+PICTURES = TensorSpec("pictures", "int64", ("rows",))
 NAMES = [spec.name for spec in ROWS]
 HEADS = (
     TensorSpec("logits", "float32", ("batch", "anchors", 2)),
@@ -242,6 +243,16 @@ REAL = {
     ),
     "rows": reading(
         "detection", ROWS, decode="nms", graph=ANCHORS, score_threshold=0.45, outputs=NAMES, first_label=0
+    ),
+    "rows-of-a-batch": reading(
+        "detection",
+        (*ROWS, PICTURES),
+        decode="nms",
+        graph={"score_threshold": 0.45, "iou_threshold": 0.45, "class_agnostic": True, "max_detections": 9},
+        score_threshold=0.45,
+        outputs=[*NAMES, "pictures"],
+        first_label=0,
+        batch="batch",
     ),
     "masks": reading(
         "instance_segmentation",

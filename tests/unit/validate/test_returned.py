@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from onnxproof.validate.compare import Comparison
 from onnxproof.validate.compare.returned_pairs import pair_returned
+from onnxproof.validate.compare.row_pairs import Paired
+from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
 
@@ -39,6 +41,11 @@ def outputs(rows: list[Row], shift: float = 0.0) -> dict[str, Array]:
     }
 
 
+def pair(oracle: Any, reference: Any, candidate: Any, reading: Any) -> Paired:
+    oracle, reference, candidate = (Answer(one, {}) for one in (oracle, reference, candidate))
+    return pair_returned(oracle, reference, candidate, reading)
+
+
 def compared(wanted: list[Row], found: list[Row]) -> Comparison:
     task = Whole("detection")
     evidence = [task.evidence(outputs(rows), {}, POST, {})[0] for rows in (wanted, found)]
@@ -47,7 +54,7 @@ def compared(wanted: list[Row], found: list[Row]) -> Comparison:
 
 
 def test_rows_are_measured_against_their_like_in_any_order() -> None:
-    paired = pair_returned(outputs(ROWS), outputs(ROWS, 1e-5), outputs(ROWS[::-1], 2e-5), POST)
+    paired = pair(outputs(ROWS), outputs(ROWS, 1e-5), outputs(ROWS[::-1], 2e-5), POST)
     assert (paired.rows, paired.held_back) == (3, 0)
     exact, wanted, found = (leg["boxes"] for leg in paired.outputs)
     assert np.abs(wanted - exact).max() <= 2e-5
@@ -71,7 +78,7 @@ def test_rows_are_measured_against_their_like_in_any_order() -> None:
 def test_what_has_no_like_is_held_back(
     oracle: list[Row], reference: list[Row], candidate: list[Row], held_back: int
 ) -> None:
-    paired = pair_returned(outputs(oracle), outputs(reference), outputs(candidate), POST)
+    paired = pair(outputs(oracle), outputs(reference), outputs(candidate), POST)
     assert (paired.rows, paired.held_back) == (len(candidate), held_back)
     lengths = {len(array) for leg in paired.outputs for array in leg.values()}
     assert lengths == {len(candidate) - held_back}
@@ -79,7 +86,7 @@ def test_what_has_no_like_is_held_back(
 
 def test_a_row_that_is_nan_is_measured() -> None:
     broken = [ROWS[0], (*BOXES[1], np.nan, 1), ROWS[2]]
-    paired = pair_returned(outputs(ROWS), outputs(ROWS), outputs(broken), POST)
+    paired = pair(outputs(ROWS), outputs(ROWS), outputs(broken), POST)
     assert paired.held_back == 0
     assert np.isnan(paired.outputs[2]["scores"]).sum() == 1
 
@@ -89,7 +96,7 @@ def test_masks_come_with_their_rows() -> None:
     post = reading_of("instance_segmentation", **{**DOCUMENT, **masked})
     masks = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1) * np.ones((3, 1, 160, 160), np.float32)
     straight, turned = {**outputs(ROWS), "masks": masks}, {**outputs(ROWS[::-1]), "masks": masks[::-1]}
-    paired = pair_returned(straight, straight, turned, post)
+    paired = pair(straight, straight, turned, post)
     assert len(paired.outputs[0]["masks"]) == 3
     assert np.array_equal(paired.outputs[0]["masks"], paired.outputs[2]["masks"])
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from contracts import reading_of
 from numpy.typing import NDArray
 
-from onnxproof.validate.compare.row_pairs import Paired, pair_rows, with_open_regions
+from onnxproof.validate.compare.row_pairs import Paired, pair_batch, pair_rows, with_open_regions
 from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
@@ -174,3 +174,68 @@ class TestProposals:
         )
         assert len(found) == 1
         assert "border of two levels" in causes[0]
+
+
+BATCH: Any = reading_of(
+    "detection", **{**DOCUMENT, "outputs": [*DOCUMENT["outputs"], "pictures"], "batch": "batch"}
+)
+
+
+def batched(answers: Sequence[Answer]) -> Answer:
+    """The answers of one picture each as that of a batch."""
+    outputs, margins = (
+        {
+            name: np.concatenate([getattr(one, kind)[name] for one in answers])
+            for name in getattr(answers[0], kind)
+        }
+        for kind in ("outputs", "margins")
+    )
+    of_rows = [np.full(len(one.outputs["boxes"]), at) for at, one in enumerate(answers)]
+    outputs["pictures"] = np.concatenate(of_rows)
+    if margins:
+        margins["candidate_pictures"] = np.repeat(np.arange(len(answers)), len(BOXES))
+    return Answer(outputs, margins)
+
+
+class TestABatch:
+    SIZES: ClassVar = {"batch": 3}
+
+    def test_each_row_is_measured_against_its_own_picture(self) -> None:
+        kept: tuple[tuple[int, ...], ...] = ((0, 1), (), (2,))
+        oracle, reference = (batched([answer(rows, leg) for rows in kept]) for leg in (None, 0))
+        found = batched([answer(rows, 1, tell=False) for rows in kept])
+        paired = pair_batch(oracle, reference, found, BATCH, self.SIZES, pair_rows)
+        assert isinstance(paired, Paired)
+        assert (paired.rows, paired.held_back) == (3, 0)
+        np.testing.assert_array_equal(paired.outputs[0]["boxes"], BOXES[[0, 1, 2]])
+        assert set(paired.outputs[0]) == {"boxes", "scores"}
+        evidence = BATCH.evidence(oracle.outputs, self.SIZES, oracle.margins)
+        assert [len(rows.detections) for rows in evidence] == [2, 0, 1]
+
+    def test_a_row_of_a_picture_that_is_not_there_is_told(self) -> None:
+        oracle, reference = (batched([answer((0, 1), leg)] * 3) for leg in (None, 0))
+        found = batched([answer((0, 1), 1, tell=False)] * 4)
+        told = pair_batch(oracle, reference, found, BATCH, self.SIZES, pair_rows)
+        assert told == "a row of picture 3; the batch has the pictures 0 to 2"
+
+    def test_a_file_that_answers_for_the_first_picture_alone_has_missing_rows(self) -> None:
+        found = batched([answer((0, 1, 2), 1, tell=False)])
+        evidence = BATCH.evidence(found.outputs, self.SIZES, {})
+        assert [len(rows.detections) for rows in evidence] == [3, 0, 0]
+
+
+def test_a_row_whose_class_may_flip_is_measured_against_its_own_candidate() -> None:
+    """The best two classes of the first box score nearly alike: the file may choose the other one."""
+    gaps = np.array([1e-6, 0.5, 0.5, 0.5])
+    oracle, reference = (
+        replace(one, margins={**one.margins, "candidate_gaps": gaps})
+        for one in (answer((0, 1, 2), leg) for leg in (None, 0))
+    )
+    found = answer((0, 1, 2), 1, tell=False)
+    labels = found.outputs["labels"].copy()
+    labels[0] = 7
+    paired_up = pair_rows(
+        oracle, reference, replace(found, outputs={**found.outputs, "labels": labels}), POST
+    )
+    assert isinstance(paired_up, Paired)
+    np.testing.assert_array_equal(paired_up.outputs[0]["boxes"], BOXES[:3])

@@ -24,6 +24,7 @@ from onnxproof.export.rewrites import (
     regions,
     rolled,
     scatter,
+    suppression,
     truth,
     windows,
 )
@@ -85,6 +86,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::searchsorted.Scalar": Rewrite(order.searched),
     "aten::searchsorted.Tensor": Rewrite(order.searched),
     **_WINDOWS,
+    "onnxproof::detections": Rewrite(suppression.detections),
     "onnxproof::from_half_spectrum": Rewrite(fourier.from_half_spectrum),
     "torchvision::roi_pool": Rewrite(regions.region_maximum, regions.values_only),
     "transformers::grouped_mm_fallback": Rewrite(grouped.product),

@@ -106,7 +106,7 @@ class BoxReading(Adjustable):
     """A reading of boxes that still need NMS, which NumPy does.
 
     ``decode`` is the layout's name. ``strides`` are those of the network's cells, px, or None if they are not
-    known.
+    known. ``max_detections`` is how many of a picture are kept, the best ones; None means all.
     """
 
     decode: ClassVar[str]
@@ -114,11 +114,17 @@ class BoxReading(Adjustable):
     iou_threshold: float
     class_agnostic: bool = False
     strides: tuple[int, ...] | None = None
+    max_detections: int | None = None
 
     @property
     def cuts(self) -> Cuts:
         """The limits by which boxes become detections."""
-        return Cuts(self.score_threshold, self.iou_threshold, self.class_agnostic)
+        return Cuts(
+            self.score_threshold,
+            self.iou_threshold,
+            self.class_agnostic,
+            max_detections=self.max_detections,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -128,16 +134,19 @@ class BoxReading(Adjustable):
             "outputs": list(self.outputs),
             **strides,
             **{name: getattr(self, name) for name in THRESHOLDS},
+            **({} if self.max_detections is None else {"max_detections": self.max_detections}),
         }
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("decode", "outputs", *THRESHOLDS), ("strides",))
+        keys = entry.table(("decode", "outputs", *THRESHOLDS), ("strides", "max_detections"))
         strides = None
         if "strides" in keys:
             strides = tuple(stride.whole(1) for stride in keys["strides"].entries())
-        return cls(cls.names(keys), **{name: setting(keys, name) for name in THRESHOLDS}, strides=strides)
+        most = keys["max_detections"].whole(1) if "max_detections" in keys else None
+        thresholds = {name: setting(keys, name) for name in THRESHOLDS}
+        return cls(cls.names(keys), **thresholds, strides=strides, max_detections=most)
 
     @classmethod
     def names(cls, keys: Mapping[str, Entry]) -> tuple[str, ...]:

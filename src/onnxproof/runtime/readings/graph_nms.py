@@ -47,7 +47,7 @@ class GraphNms:
     """The settings by which the graph itself decides.
 
     Only a one-stage network has ``anchors``. Only a two-stage network has ``proposals``, the settings of its
-    first stage.
+    first stage. ``class_agnostic`` says that boxes of different classes suppress each other, too.
     """
 
     score_threshold: float
@@ -56,10 +56,17 @@ class GraphNms:
     top_candidates: int | None = None
     proposals: Proposals | None = None
     anchors: Anchors | None = None
+    class_agnostic: bool = False
 
     def cuts(self, score_threshold: float) -> Cuts:
         """The graph's limits, with another score threshold."""
-        return Cuts(score_threshold, self.iou_threshold, False, self.top_candidates, self.max_detections)
+        return Cuts(
+            score_threshold,
+            self.iou_threshold,
+            self.class_agnostic,
+            self.top_candidates,
+            self.max_detections,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -68,6 +75,8 @@ class GraphNms:
         for name in ("top_candidates", "max_detections"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)
+        if self.class_agnostic:
+            document["class_agnostic"] = True
         if self.proposals is not None:
             document["proposals"] = self.proposals.to_json()
         return document if self.anchors is None else {**document, **self.anchors.to_json()}
@@ -76,7 +85,7 @@ class GraphNms:
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
         head = keys_of_head(entry)
-        optional = ("max_detections", "top_candidates", "proposals")
+        optional = ("max_detections", "top_candidates", "proposals", "class_agnostic")
         keys = entry.table(("score_threshold", "iou_threshold", *head), optional)
         return cls(
             keys["score_threshold"].number(),
@@ -85,4 +94,5 @@ class GraphNms:
             keys["top_candidates"].whole(1) if "top_candidates" in keys else None,
             Proposals.read(keys["proposals"]) if "proposals" in keys else None,
             Anchors.read(keys) if head else None,
+            "class_agnostic" in keys and keys["class_agnostic"].flag(),
         )

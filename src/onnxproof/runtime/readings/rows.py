@@ -1,15 +1,19 @@
-"""Detectors whose graph ends in NMS: one row for each detection of one picture.
+"""Detectors whose graph ends in NMS: one row for each detection.
+
+The rows are those of one picture, or of a batch: then one more output says which picture each row is of.
 
 The file returns only the rows. The margins of a PyTorch leg also hold the candidates that the rows were
 chosen from, before the threshold and NMS:
 
 - ``candidate_boxes`` [m, 4], in input pixels;
 - ``candidate_scores``, ``candidate_labels`` and, if they compete in groups, ``candidate_groups`` [m];
-- ``candidate_ids`` [m]: the same candidate has the same id in every leg.
+- ``candidate_ids`` [m]: the same candidate has the same id in every leg;
+- ``candidate_gaps`` [m], if a candidate's class is the best of several: the score's lead over the next class;
+- ``candidate_pictures`` [m], if the rows are those of a batch: the picture of each.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +33,10 @@ its predictor's transposed convolution."""
 PROPOSAL_IOU = 0.3
 """The IoU below which a proposal does not belong to an object (Ren et al. 2015, arXiv:1506.01497, section
 3.1.2). Below it, a detection is taken not to come from a proposal."""
+
+OPEN_CLASS = 1e-3
+"""Two classes of a candidate whose scores are no further apart than this may change places in another leg, so
+a row of either may be this candidate's. It decides what is measured against what; it excuses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +87,15 @@ class RowReading(Adjustable):
 
     ``first_label`` is the label of the first class. ``score_threshold`` is what ``predict`` applies.
     ``graph`` has the settings by which the graph itself decided.
+
+    ``batch`` is None if the rows are those of one picture. Otherwise it is the name of the inputs' axis that
+    counts the pictures, or their number, and the last output is the picture of each row, int64 [n].
     """
 
     score_threshold: float
     first_label: int
     graph: GraphNms
+    batch: str | int | None = field(default=None, kw_only=True)
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -91,6 +103,39 @@ class RowReading(Adjustable):
         require_form(boxes, "float", None, 4)
         require_form(labels, "int", None)
         require_form(scores, "float", None)
+        if self.batch is not None:
+            require_form(outputs[self.outputs[-1]], "int", None)
+
+    def pictures(self, sizes: Mapping[str, int]) -> int:
+        """How many pictures the rows are of. ``sizes`` are the sizes of the inputs' named axes."""
+        if self.batch is None:
+            return 1
+        return self.batch if isinstance(self.batch, int) else sizes[self.batch]
+
+    def strangers(self, outputs: Mapping[str, Array], sizes: Mapping[str, int]) -> Array:
+        """The numbers of the pictures that rows name and that the inputs do not have, int64 [k]."""
+        if self.batch is None:
+            return np.zeros(0, np.int64)
+        named = np.unique(outputs[self.outputs[-1]])
+        strangers: Array = named[(named < 0) | (named >= self.pictures(sizes))]
+        return strangers
+
+    def by_picture(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+        """The outputs and the margins of each picture. The rows keep their order."""
+        if self.batch is None:
+            yield dict(outputs), dict(margins)
+            return
+        of_rows, of_candidates = outputs[self.outputs[-1]], margins.get("candidate_pictures")
+        for picture in range(self.pictures(sizes)):
+            rows = of_rows == picture
+            own = {name: array[rows] for name, array in outputs.items()}
+            if of_candidates is None:
+                yield own, {}
+            else:
+                chosen = of_candidates == picture
+                yield own, {name: array[chosen] for name, array in margins.items()}
 
     @property
     def cuts(self) -> Cuts:
@@ -100,8 +145,9 @@ class RowReading(Adjustable):
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
     ) -> tuple["Rows", ...]:
-        """The rows of the picture: the batch has only one."""
-        return (rows_from(outputs, self, margins),)
+        """The rows of each picture."""
+        parts = self.by_picture(outputs, sizes, margins)
+        return tuple(rows_from(own, self, told) for own, told in parts)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -111,17 +157,23 @@ class RowReading(Adjustable):
             "score_threshold": self.score_threshold,
             "outputs": list(self.outputs),
             "first_label": self.first_label,
+            **({} if self.batch is None else {"batch": self.batch}),
         }
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("decode", "graph", "score_threshold", "outputs", "first_label"))
+        keys = entry.table(("decode", "graph", "score_threshold", "outputs", "first_label"), ("batch",))
+        batch = None
+        if "batch" in keys:
+            told = keys["batch"]
+            batch = told.whole(1) if isinstance(told.value, int) else told.text()
         return cls(
-            output_names(keys, 3),
+            output_names(keys, 3 if batch is None else 4),
             setting(keys, "score_threshold"),
             keys["first_label"].whole(),
             GraphNms.read(keys["graph"]),
+            batch=batch,
         )
 
 
@@ -192,7 +244,7 @@ def candidates_from(margins: Mapping[str, Array], reading: RowReading) -> Candid
         margins["candidate_boxes"],
         margins["candidate_scores"],
         margins["candidate_labels"] - reading.first_label,
-        None,
+        margins.get("candidate_gaps"),
         margins.get("candidate_groups"),
     )
 
@@ -201,15 +253,18 @@ def nearest_candidates(
     candidates: Candidates, boxes: Array, scores: Array, labels: Array
 ) -> tuple[Array, Array]:
     """For each row, the index of the nearest candidate of its class, int64 [n], and its distance, float64
-    [n].
+    [n]. A candidate whose class is open (``OPEN_CLASS``) may be of any class.
 
     The distance is the largest difference of a coordinate, as a share of the candidates' largest coordinate,
     plus the difference of the scores. It is infinite if the class has no candidate.
     """
     indices, distances = np.zeros(len(scores), np.int64), np.full(len(scores), np.inf)
     extent = float(np.nanmax(np.abs(candidates.boxes), initial=1.0))
+    gaps = candidates.gaps
+    is_open = np.zeros(len(candidates), bool) if gaps is None else gaps <= OPEN_CLASS
     for label in np.unique(labels):
-        rows, members = np.flatnonzero(labels == label), np.flatnonzero(candidates.labels == label)
+        rows = np.flatnonzero(labels == label)
+        members = np.flatnonzero((candidates.labels == label) | is_open)
         if not len(members):
             continue
         apart = np.zeros((len(rows), len(members)))

@@ -16,16 +16,16 @@ from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
 from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.compare.matching import MATCH_IOU
 from onnxproof.validate.compare.row_pairs import MASKS, Paired
-from onnxproof.validate.legs.leg import Arrays
+from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
 
 
-def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, reading: RowReading) -> Paired:
+def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Paired:
     """The outputs of three runs, with only the rows that all three return, in the same order. The candidate's
     other rows are held back."""
     names = reading.outputs
-    answers = (oracle, reference, candidate)
+    answers = tuple(answer.outputs for answer in (oracle, reference, candidate))
     truth, wanted, found = (rows_from(outputs, reading, {}).detections for outputs in answers)
     in_truth, in_found = dict(nearest_rows(wanted, truth)), dict(nearest_rows(wanted, found))
     shared = sorted(in_truth.keys() & in_found.keys())
@@ -41,7 +41,9 @@ def pair_returned(oracle: Arrays, reference: Arrays, candidate: Arrays, reading:
         alike = mask_rows_comparable([leg["box"] for leg in legs], reading.mask_side)
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
-    outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]
+    # Without the labels, by which rows were paired, and without the picture of each row.
+    compared = (names[0], *names[2 : 2 + len(legs[0]) - 1])
+    outputs = [dict(zip(compared, leg.values(), strict=True)) for leg in legs]
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),

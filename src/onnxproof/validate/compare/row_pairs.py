@@ -8,7 +8,7 @@ A row may depend on an earlier open decision, the choice of the proposals. If th
 candidate of PyTorch corresponds to the row, and it is held back from the measurement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,6 +161,51 @@ def _largest_difference(a: Array, b: Array) -> float:
         return float(np.nanmax(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0))
 
 
+def pair_batch(
+    oracle: Answer,
+    reference: Answer,
+    candidate: Answer,
+    reading: RowReading,
+    sizes: Mapping[str, int],
+    pair: Callable[[Answer, Answer, Answer, RowReading], Paired | str],
+) -> Paired | str:
+    """Pair the rows of each picture of a batch with ``pair``, and put the pairs together.
+
+    Returns in words why it cannot be done: what ``pair`` says, or a row of a picture that is not there.
+    """
+    if reading.batch is None:
+        return pair(oracle, reference, candidate, reading)
+    strangers = reading.strangers(candidate.outputs, sizes)
+    if len(strangers):
+        last = reading.pictures(sizes) - 1
+        return f"a row of picture {strangers[0]}; the batch has the pictures 0 to {last}"
+    legs = [
+        [Answer(*part) for part in reading.by_picture(answer.outputs, sizes, answer.margins)]
+        for answer in (oracle, reference, candidate)
+    ]
+    parts: list[Paired] = []
+    for picture, answers in enumerate(zip(*legs, strict=True)):
+        part = pair(answers[0], answers[1], answers[2], reading)
+        if isinstance(part, str):
+            return f"picture {picture}: {part}"
+        parts.append(part)
+    outputs, quantities = (
+        [_together([getattr(part, name)[leg] for part in parts]) for leg in range(len(legs))]
+        for name in ("outputs", "quantities")
+    )
+    return Paired(
+        (outputs[0], outputs[1], outputs[2]),
+        (quantities[0], quantities[1], quantities[2]),
+        rows=sum(part.rows for part in parts),
+        held_back=sum(part.held_back for part in parts),
+    )
+
+
+def _together(parts: Sequence[Arrays]) -> Arrays:
+    """The arrays of several pictures, by name, one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Paired | str:
     """Match each row of the file to its candidates in the oracle and in the reference.
 
@@ -199,7 +244,9 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
         chosen = (in_truth, in_wanted, measured)
         for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
-    outputs = [dict(zip((names[0], *names[2:]), leg.values(), strict=True)) for leg in legs]
+    # Without the labels, by which rows were paired, and without the picture of each row.
+    compared = (names[0], *names[2 : 2 + len(legs[0]) - 1])
+    outputs = [dict(zip(compared, leg.values(), strict=True)) for leg in legs]
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),

@@ -304,11 +304,12 @@ def _with_nms(
     job: Job, network: nn.Module, stage: PictureInput, first_label: int
 ) -> tuple[*Wrapped, Reading]:
     """Wrap the network with NMS in the graph. The outputs have one row for each detection."""
-    if job.validation.iou_threshold is not None or job.validation.class_agnostic:
+    validation = job.validation
+    if validation.iou_threshold is not None or validation.class_agnostic or validation.max_detections:
         raise JobError(
-            "validate.iou_threshold and validate.class_agnostic are for NMS outside of the graph, and this "
-            "file has it in the graph: set the network's own threshold in model.kwargs (box_nms_thresh, "
-            "nms_thresh)"
+            "validate.iou_threshold, validate.class_agnostic and validate.max_detections are for NMS that "
+            "onnxproof adds, and this file has the network's own: set that one's in model.kwargs "
+            "(box_nms_thresh, nms_thresh, box_detections_per_img, detections_per_img)"
         )
     outputs = (
         TensorSpec("boxes", "float32", (ROWS, 4)),
@@ -368,7 +369,7 @@ def _anchor_reading(
         iou_threshold=settings.iou_threshold if overlap is None else overlap,
         class_agnostic=job.validation.class_agnostic,
         top_candidates=settings.top_candidates,
-        max_detections=settings.max_detections,
+        max_detections=job.validation.max_detections or settings.max_detections,
         first_label=first_label,
     )
 

@@ -18,6 +18,7 @@ from onnxproof.runtime.readings.cells import CellBoxes, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.head import Headed
 from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings, normalization_settings
@@ -86,7 +87,7 @@ def build_network(variant: str, num_classes: int) -> nn.Module:
 class YoloxInference(nn.Module):
     """The network with its input stage in front. Its boxes are decoded unless ``decode`` is "none".
 
-    ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py).
+    ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py), or "nms".
     """
 
     def __init__(self, network: nn.Module, stage: PictureInput, decode: str) -> None:
@@ -98,12 +99,13 @@ class YoloxInference(nn.Module):
     def forward(self, input: Tensor) -> Tensor | Outputs:
         """Turn pictures into the outputs of the layout.
 
-        "none" has [b, n, 5 + C]; "packed" has [b, n, 6]; "split" has boxes [b, n, 4] and scores [b, n, C].
+        "none" has [b, n, 5 + C]; "packed" has [b, n, 6]; "split" and "nms", for NMS behind it, have boxes
+        [b, n, 4] and scores [b, n, C].
         """
         if self.decode == "none":
             return self._raw(input)[0]
         boxes, scores = self._decoded(input)
-        if self.decode == "split":
+        if self.decode in ("split", "nms"):
             corners, sizes = boxes[..., :2], boxes[..., 2:]
             return torch.cat((corners, corners + sizes), dim=-1), scores
         best, labels = torch.max(scores, dim=-1)
@@ -153,7 +155,11 @@ def _grid(maps: Sequence[Tensor]) -> Tensor:
 
 
 LAYOUTS: Mapping[str, type[BoxReading]] = {"packed": PackedBoxes, "split": SplitBoxes, "none": CellBoxes}
-"""The values of ``wrapper.decode``, the default first, and the reading of each."""
+"""The values of ``wrapper.decode`` with NMS outside of the graph, the default first, and the reading of
+each."""
+
+NMS = "nms"
+"""The value of ``wrapper.decode`` with NMS in the graph."""
 
 
 class _Yolox:
@@ -164,25 +170,29 @@ class _Yolox:
             raise JobError("model.checkpoint is missing: the family yolox reads a trained checkpoint")
         batch, height, width = _dims(job)
         network, classes = _load_network(_variant(job, checkpoint), checkpoint)
-        decode = decode_of(job, *LAYOUTS)
-        module = YoloxInference(network, picture_stage(job, checkpoint), decode).eval()
-        fixed = height.fixed and width.fixed
-        anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
-        outputs, fields = _outputs(decode, len(classes), anchors)
+        decode = decode_of(job, *LAYOUTS, NMS)
+        module = YoloxInference(network, picture_stage(job, checkpoint), decode)
+        if decode == NMS:
+            headed = detection.with_nms(module, batch.name, job.validation)
+        else:
+            fixed = height.fixed and width.fixed
+            anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
+            outputs, fields = _outputs(decode, len(classes), anchors)
+            names = tuple(spec.name for spec in outputs)
+            reading = detection.box_reading(LAYOUTS[decode], names, job.validation, tuple(STRIDES))
+            headed = Headed(module, outputs, fields, reading)
         contract = Contract(
             name=job.name,
             task=task_of(job, "detection"),
             inputs=(picture_spec(job, batch, height, width),),
-            outputs=outputs,
+            outputs=headed.outputs,
             dims=(batch, height, width),
-            fields=fields,
+            fields=headed.fields,
             preprocess=picture_preprocess(job, height, width),
             classes=classes,
-            reading=detection.box_reading(
-                LAYOUTS[decode], tuple(spec.name for spec in outputs), job.validation, tuple(STRIDES)
-            ),
+            reading=headed.reading,
         )
-        return WrappedModel(module, contract, self.name)
+        return WrappedModel(headed.module.eval(), contract, self.name)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         stem = checkpoint.state_dict.get(STEM_WEIGHT)

@@ -1,4 +1,4 @@
-"""The head for boxes and class scores. NMS outside of the graph decides from them."""
+"""The head for boxes and class scores. NMS decides from them, in the graph or outside of it."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,19 @@ from torch import Tensor, nn
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.boxes import BoxReading, SplitBoxes
+from onnxproof.runtime.readings.graph_nms import GraphNms
+from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
+from onnxproof.wrappers.suppression import Suppressed
+
+LABELS, PICTURES = "labels", "pictures"
+"""With NMS in the graph, the names of the outputs that say what a row is and which picture it is of."""
+
+ROWS = "detections"
+"""With NMS in the graph, the name of the outputs' axis that counts the rows."""
 
 BOXES, SCORES = "boxes", "scores"
 """The names of the file's outputs. If a module returns several tensors of the same form, these names find the
@@ -33,7 +42,7 @@ class Chosen(nn.Module):
 
 class _Detection:
     name = "detection"
-    decodes = ("split",)
+    decodes = ("split", "nms")
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module that returns boxes and scores.
@@ -52,9 +61,11 @@ class _Detection:
             )
         boxes, scores = (outputs[i] for i in chosen)
         require_names(scores, 2, bare.classes)
+        module = Chosen(bare.module, chosen)
+        if decode == "nms":
+            return with_nms(module, boxes.shape[0], validation)
         specs, fields = split_outputs(boxes.shape, scores.shape)
-        reading = box_reading(SplitBoxes, (BOXES, SCORES), validation)
-        return Headed(Chosen(bare.module, chosen), specs, fields, reading)
+        return Headed(module, specs, fields, box_reading(SplitBoxes, (BOXES, SCORES), validation))
 
 
 HEAD = _Detection()
@@ -68,6 +79,32 @@ def split_outputs(
         Field(BOXES, "box_xyxy", "px"),
         Field(SCORES, "score", "probability"),
     )
+
+
+def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> Headed:
+    """Put NMS behind a module, in the graph, by the job's thresholds: a row for each detection.
+
+    ``module`` returns boxes [batch, n, 4] (x0, y0, x1, y1 in the input's pixels) and scores [batch, n, C].
+    ``batch`` is the name of the batch's axis, or its size. Thresholds that the job lacks are the task's
+    defaults.
+    """
+    names = (BOXES, LABELS, SCORES, PICTURES)
+    told = box_reading(SplitBoxes, (BOXES, SCORES), validation)
+    graph = GraphNms(
+        told.score_threshold,
+        told.iou_threshold,
+        told.max_detections,
+        class_agnostic=told.class_agnostic,
+    )
+    outputs = (
+        TensorSpec(BOXES, "float32", (ROWS, 4)),
+        TensorSpec(LABELS, "int64", (ROWS,)),
+        TensorSpec(SCORES, "float32", (ROWS,)),
+        TensorSpec(PICTURES, "int64", (ROWS,)),
+    )
+    fields = (Field(BOXES, "box_xyxy", "px"), Field(SCORES, "score", "probability"))
+    reading = RowReading(names, told.score_threshold, 0, graph, batch=batch)
+    return Headed(Suppressed(module, reading.cuts), outputs, fields, reading)
 
 
 def box_reading(
@@ -84,4 +121,5 @@ def box_reading(
         DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
         validation.class_agnostic,
         strides,
+        validation.max_detections,
     )

@@ -32,9 +32,8 @@ def _non_max_suppression(
     for batch in range(scores.shape[0]):
         for label in range(scores.shape[1]):
             row = scores[batch, label]
-            order = np.argsort(-row, kind="stable")
-            if lowest is not None:
-                order = order[row[order] > lowest]
+            above = np.arange(len(row)) if lowest is None else np.flatnonzero(row > lowest)
+            order = above[np.argsort(-row[above], kind="stable")]
             kept = _greedy(corners[batch], order, overlap, most_boxes)
             chosen += [(batch, label, index) for index in kept]
     return np.array(chosen, dtype=np.int64).reshape(-1, 3)
@@ -50,7 +49,9 @@ def _greedy(corners: Array, order: Array, overlap: float, most: int) -> list[int
         high = np.minimum(corners[order, 2:], corners[best, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
         union = areas[order] + areas[best] - shared
-        order = order[~((shared > 0) & (shared > overlap * union))]
+        # As ONNX Runtime decides: by the quotient, which rounds otherwise than a product.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            order = order[~((shared > 0) & (shared / union > overlap))]
     return kept
 
 

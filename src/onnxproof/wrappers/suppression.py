@@ -1,0 +1,122 @@
+"""NMS in the graph: an operator that decides as the runtime's NumPy does, and the module that ends in it.
+
+``export/rewrites/suppression.py`` writes the operator in ONNX.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onnxproof.runtime.nms import rounded_down
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, decide
+from onnxproof.wrappers.family import Outputs
+
+
+@torch.library.custom_op("onnxproof::detections", mutates_args=())
+def detections(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    classes: int,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int | None,
+) -> tuple[Tensor, Tensor]:
+    """The boxes of each picture that are kept: the picture and the index of each, int64 [kept] twice.
+
+    ``boxes`` [b, n, 4] are x0, y0, x1, y1, ``scores`` [b, n], ``labels`` int64 [b, n] below ``classes``.
+    Boxes of different labels never suppress each other, unless ``classes`` is 1. At most ``max_detections``
+    of a picture are kept, the best ones; None means all. The rows are in the pictures' order, those of a
+    picture in the order of their scores, and of equal scores the lower index comes first.
+    """
+    cuts = Cuts(score_threshold, iou_threshold, classes == 1, max_detections=max_detections)
+    kept = [
+        decide(Candidates(*picture, gaps=None), cuts).indices
+        for picture in zip(boxes.numpy(), scores.numpy(), labels.numpy(), strict=True)
+    ]
+    pictures = np.repeat(np.arange(len(kept)), [len(indices) for indices in kept])
+    indices = np.concatenate([np.zeros(0, np.int64), *kept])
+    return torch.from_numpy(pictures.astype(np.int64)), torch.from_numpy(indices)
+
+
+@detections.register_fake
+def _(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    classes: int,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int | None,
+) -> tuple[Tensor, Tensor]:
+    del scores, labels, classes, score_threshold, iou_threshold, max_detections
+    count = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty(count, dtype=torch.int64)
+
+
+class Suppressed(nn.Module):
+    """A detector with NMS behind it, for any batch: each picture has its own detections.
+
+    ``module`` returns boxes [b, n, 4] (x0, y0, x1, y1) and class scores [b, n, C]. The class of a box is the
+    one that scores best, as in the runtime's reading of these outputs.
+    """
+
+    def __init__(self, module: nn.Module, cuts: Cuts) -> None:
+        super().__init__()
+        self.module = module
+        # As the graph holds them, in float32: NumPy compares with these numbers, too, if boxes are float32.
+        self.score_threshold = float(np.float32(cuts.score_threshold))
+        self.iou_threshold = float(rounded_down(cuts.iou_threshold, np.dtype(np.float32)))
+        self.class_agnostic = cuts.class_agnostic
+        self.max_detections = cuts.max_detections
+
+    def forward(self, *inputs: Tensor) -> Outputs:
+        """``boxes`` [k, 4], ``labels`` int64 [k], ``scores`` [k] and ``pictures`` int64 [k]: a row for each
+        detection, the first picture's first."""
+        return self._rows(*self._found(*inputs))
+
+    def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:
+        """Return what ``forward`` returns, and the boxes that score half of the threshold or more.
+
+        runtime/readings/rows.py describes them.
+        """
+        boxes, scores = self._found(*inputs)
+        best, labels = scores.max(dim=-1)
+        pictures, indices = torch.nonzero(best >= self.score_threshold / 2, as_tuple=True)
+        gaps = torch.full_like(best, torch.inf)
+        if scores.shape[-1] > 1:
+            gaps = best - torch.topk(scores, 2, dim=-1).values[..., 1]
+        return self._rows(boxes, scores), {
+            "candidate_boxes": boxes[pictures, indices],
+            "candidate_scores": best[pictures, indices],
+            "candidate_labels": labels[pictures, indices],
+            "candidate_gaps": gaps[pictures, indices],
+            "candidate_ids": pictures * boxes.shape[1] + indices,
+            "candidate_pictures": pictures,
+        }
+
+    def _found(self, *inputs: Tensor) -> Outputs:
+        """Boxes and scores in float32, also those of a model in half precision: ONNX's NMS takes no other."""
+        boxes, scores = self.module(*inputs)
+        return boxes.float(), scores.float()
+
+    def _rows(self, boxes: Tensor, scores: Tensor) -> Outputs:
+        best, labels = scores.max(dim=-1)
+        classes = 1 if self.class_agnostic else scores.shape[-1]
+        pictures, indices = detections(
+            boxes,
+            best,
+            labels,
+            classes,
+            self.score_threshold,
+            self.iou_threshold,
+            self.max_detections,
+        )
+        return (
+            boxes[pictures, indices],
+            labels[pictures, indices],
+            best[pictures, indices],
+            pictures,
+        )
