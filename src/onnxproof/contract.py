@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
 
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
@@ -15,6 +15,30 @@ LARGEST_COLOR = 255
 
 LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
 """For each layout of a picture's input: the axes of the channels, the height and the width."""
+
+
+Resize: TypeAlias = Literal["crop", "letterbox", "stretch", "short-side"]
+Filter: TypeAlias = Literal[
+    "pillow-nearest",
+    "pillow-box",
+    "pillow-bilinear",
+    "pillow-hamming",
+    "pillow-bicubic",
+    "pillow-lanczos",
+    "opencv-linear",
+    "torch-bilinear",
+    "torch-bicubic",
+    "torch-lanczos",
+]
+Channels: TypeAlias = Literal["rgb", "bgr"]
+Rounding: TypeAlias = Literal["nearest", "down"]
+Half: TypeAlias = Literal["down", "even"]
+Place: TypeAlias = Literal["centre", "top-left"]
+PadTo: TypeAlias = Literal["least", "size"]
+WayBack: TypeAlias = Literal["sides", "ratio"]
+
+PADDING: tuple[int, int, int] = (114, 114, 114)
+"""The colour of letterbox padding, RGB: the grey of YOLOX (Ge et al. 2021, its reference code)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +66,112 @@ class Preprocess:
 
     ``layout`` is the order of the input's axes. Pixels in 0..255 are divided by ``divide_by``: 255 if the
     input is in [0, 1], 1 if the graph scales them itself. ``size`` is in pixels.
-    ``resize`` is "crop" (short side to ``size`` pixels, then a centre crop to declared sizes),
-    "letterbox" (long side to ``size`` pixels, then grey padding) or "stretch".
+
+    ``resize`` is one of these:
+
+    - "crop": the short side becomes ``size`` pixels, then declared sizes are cut from the centre;
+    - "letterbox": the long side becomes ``size`` pixels, then ``padding`` is put around;
+    - "short-side": the short side becomes ``size`` pixels, but the long one ``longest`` at most; then
+      ``padding`` fills up to declared sizes;
+    - "stretch": both sides become ``size`` pixels, or the declared sizes that are fixed.
+
+    The other keys state what frameworks do differently. Each default is what onnxproof did before it had the
+    key:
+
+    - ``filter``: whose resampling, and which. "pillow-" is ``PIL.Image.resize``; "opencv-linear" is
+      ``cv2.resize`` with INTER_LINEAR; "torch-" is torchvision's ``resize`` of uint8 tensors, antialiased.
+    - ``channels``: their order in the input.
+    - ``longest``: the limit of "short-side", px.
+    - ``enlarge``: whether "letterbox" enlarges pictures that are smaller than ``size``.
+    - ``rounding``: of a letterbox's sides. For "short-side" it is the rounding of the short side of a picture
+      that ``longest`` limits.
+    - ``place``: where in the padding the picture lies.
+    - ``half``: what becomes of the half pixel where an odd number of pixels is divided between two sides.
+    - ``padding``: its colour, RGB in 0..255.
+    - ``pad_to``: "least" is the smallest declared size that holds the picture; "size" is ``size`` for both
+      sides of a letterbox.
+    - ``way_back``: boxes return to the picture by the "sides" as they were resized, or by the "ratio" from
+      before the sides were rounded, the same for both axes.
     """
 
     input: str
     layout: Literal["NCHW", "NHWC"]
     dtype: Literal["float32", "uint8"]
     divide_by: int
-    resize: Literal["crop", "letterbox", "stretch"]
+    resize: Resize
     size: int
     height: Dim
     width: Dim
+    filter: Filter = "pillow-bicubic"
+    channels: Channels = "rgb"
+    longest: int = LARGEST_SIDE
+    enlarge: bool = True
+    rounding: Rounding = "nearest"
+    place: Place = "centre"
+    half: Half = "down"
+    padding: tuple[int, int, int] = PADDING
+    pad_to: PadTo = "least"
+    way_back: WayBack = "sides"
 
     def __post_init__(self) -> None:
-        for name, side in (("height", self.height.max), ("width", self.width.max), ("size", self.size)):
+        sides = {
+            "height": self.height.max,
+            "width": self.width.max,
+            "size": self.size,
+            "longest": self.longest,
+        }
+        for name, side in sides.items():
             if not 1 <= side <= LARGEST_SIDE:
                 raise RequestError(f"preprocess.{name}: {side} px, expected 1 to {LARGEST_SIDE} px")
+        if not all(0 <= value <= LARGEST_COLOR for value in self.padding):
+            raise RequestError(f"preprocess.padding: {list(self.padding)}, expected 0 to {LARGEST_COLOR}")
+        if self.way_back == "ratio" and self.resize not in ("letterbox", "short-side"):
+            raise RequestError(
+                f'preprocess.way_back = "ratio" with resize = "{self.resize}", expected "sides": only a '
+                "picture that keeps its aspect and its ends has one ratio"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return asdict(self)
+        return {**asdict(self), "padding": list(self.padding)}
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("input", "layout", "dtype", "divide_by", "resize", "size", "height", "width"))
+        """The inverse of ``to_json``; ModelFileError for any other object.
+
+        Files of older versions have only the keys without a default.
+        """
+        words = {
+            "filter": Filter,
+            "channels": Channels,
+            "rounding": Rounding,
+            "place": Place,
+            "half": Half,
+            "pad_to": PadTo,
+            "way_back": WayBack,
+        }
+        keys = entry.table(
+            ("input", "layout", "dtype", "divide_by", "resize", "size", "height", "width"),
+            (*words, "longest", "enlarge", "padding"),
+        )
+        later: dict[str, Any] = {key: keys[key].text(get_args(words[key])) for key in words if key in keys}
+        if "longest" in keys:
+            later["longest"] = keys["longest"].whole(1, LARGEST_SIDE)
+        if "enlarge" in keys:
+            later["enlarge"] = keys["enlarge"].flag()
+        if "padding" in keys:
+            later["padding"] = tuple(part.whole(0, LARGEST_COLOR) for part in keys["padding"].entries(3))
         with entry.naming():
             return cls(
                 input=keys["input"].text(),
                 layout=keys["layout"].text(tuple(LAYOUTS)),  # type: ignore[arg-type]
                 dtype=keys["dtype"].text(("float32", "uint8")),  # type: ignore[arg-type]
                 divide_by=keys["divide_by"].whole(1, LARGEST_SIDE),
-                resize=keys["resize"].text(("crop", "letterbox", "stretch")),  # type: ignore[arg-type]
+                resize=keys["resize"].text(get_args(Resize)),  # type: ignore[arg-type]
                 size=keys["size"].whole(1, LARGEST_SIDE),
                 height=Dim.read(keys["height"]),
                 width=Dim.read(keys["width"]),
+                **later,
             )
 
 

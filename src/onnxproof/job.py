@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
 from onnxproof.limits import MOST_THREADS
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
@@ -23,6 +24,11 @@ from onnxproof.tensors import Dim, TensorSpec
 
 Mean = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Color = Annotated[int, Field(ge=0, le=contract.LARGEST_COLOR)]
+Side = Annotated[int, Field(ge=1, le=contract.LARGEST_SIDE)]
+
+DEFAULT_FIT: Mapping[str, Any] = {"resize": "crop", "size": 256}
+"""How pictures are fitted if neither the job nor the family says it."""
 
 OLDEST_TORCH_EXPORT_OPSET = 18
 """torch.onnx.export(dynamo=True) writes opset 18 and later; older ones go through a converter that
@@ -179,14 +185,36 @@ class PredictTable(_Table):
     """``[predict]``: how ``predict`` fits a picture to the model's input.
 
     ``input`` names the input of the family module that takes pictures. It is None if none does. Other
-    families know theirs. ``size`` is in pixels: of the short side for "crop", of the long side for
-    "letterbox", of both for "stretch". "crop" resizes the short side to ``size``, then crops the centre
-    to declared sizes.
+    families know theirs. ``contract.Preprocess`` says what the other keys mean. A key that is None has the
+    value that the family trains with, or if the family does not know, that of ``Preprocess``.
     """
 
     input: str | None = None
-    resize: Literal["crop", "letterbox", "stretch"] = "crop"
-    size: Annotated[int, Field(ge=1)] = 256
+    resize: contract.Resize | None = None
+    size: Side | None = None
+    filter: contract.Filter | None = None
+    channels: contract.Channels | None = None
+    longest: Side | None = None
+    enlarge: bool | None = None
+    rounding: contract.Rounding | None = None
+    place: contract.Place | None = None
+    half: contract.Half | None = None
+    padding: tuple[Color, Color, Color] | None = None
+    pad_to: contract.PadTo | None = None
+    way_back: contract.WayBack | None = None
+
+    @field_validator("padding", mode="before")
+    @classmethod
+    def _as_color(cls, value: Any) -> Any:
+        if type(value) is int:
+            return (value,) * 3
+        return tuple(value) if isinstance(value, list) else value
+
+    def fit(self, **own: Any) -> dict[str, Any]:
+        """The keys of ``Preprocess`` that say how a picture is fitted: the job's, then ``own``, which are the
+        family's."""
+        stated = {key: getattr(self, key) for key in type(self).model_fields if key != "input"}
+        return {**DEFAULT_FIT, **own, **{key: value for key, value in stated.items() if value is not None}}
 
 
 class Job(_Table):

@@ -140,6 +140,10 @@ def test_paths_start_at_the_job_file(write: Write, tmp_path: Path) -> None:
         pytest.param("validate.iou_threshold = nan", ["iou_threshold = nan"], id="nan-is-no-threshold"),
         pytest.param("predict.size = 0", ["predict.size = 0"], id="pictures-have-pixels"),
         pytest.param(
+            'predict.filter = "bilinear"', ["predict.filter", "pillow-bilinear"], id="whose-bilinear"
+        ),
+        pytest.param("predict.padding = [1, 2]", ["predict.padding"], id="a-colour-has-three-channels"),
+        pytest.param(
             'dims.height = "640..64"', ["dimension height", '"64..640"'], id="dims-swapped-shows-the-order"
         ),
         pytest.param("dims.height = 1.5", ["dimension height", '"1..8"'], id="dims-of-another-type"),
@@ -331,3 +335,24 @@ def test_refused_inputs_and_arguments_say_what_is_expected(write: Write, line: s
     message = refusal(write(MINIMAL + line))
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param("", {"resize": "letterbox", "size": 256}, id="the-family-goes-before-the-default"),
+        pytest.param(
+            'predict.resize = "stretch"', {"resize": "stretch", "size": 256}, id="the-job-goes-first"
+        ),
+        pytest.param(
+            "predict.padding = 0",
+            {"resize": "letterbox", "size": 256, "padding": (0, 0, 0)},
+            id="a-grey-is-a-colour",
+        ),
+    ],
+)
+def test_how_pictures_are_fitted(write: Write, line: str, expected: Mapping[str, Any]) -> None:
+    job = load_job(write(MINIMAL + line))
+    assert job.predict.fit(resize="letterbox") == expected
+    again = Job.from_document(job.to_json(), folder=job.folder, source="the manifest")
+    assert again.predict.fit(resize="letterbox") == expected

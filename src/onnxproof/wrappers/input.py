@@ -1,6 +1,7 @@
 """The input stage of a picture model: the part of the graph between the file's input and the network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,15 +82,18 @@ def picture_spec(job: Job, batch: Dim, height: Dim, width: Dim) -> TensorSpec:
     return TensorSpec(PICTURE, wrapper.input_dtype, (batch.name, *layout), (0.0, top))
 
 
-def picture_preprocess(job: Job, height: Dim, width: Dim) -> Preprocess:
-    """What the host does to a picture before it feeds the input."""
+def picture_preprocess(job: Job, height: Dim, width: Dim, **own: Any) -> Preprocess:
+    """What the host does to a picture before it feeds the input.
+
+    ``own`` are the keys of ``Preprocess`` that say how the family fits pictures when it trains. What the
+    job's ``[predict]`` states goes first.
+    """
     return Preprocess(
         input=PICTURE,
         layout="NHWC" if job.wrapper.channels_last else "NCHW",
         dtype=job.wrapper.input_dtype,
         divide_by=1 if job.wrapper.scale_input else 255,
-        resize=job.predict.resize,
-        size=job.predict.size,
         height=height,
         width=width,
+        **job.predict.fit(**own),
     )

@@ -147,9 +147,10 @@ def _preprocess(spec: TensorSpec, dims: Mapping[str, Dim], predict: PredictTable
             f'predict.input = "{spec.name}": its first axis is {first.name} = {first}, and predict gives one '
             "picture at a time: let it start at 1"
         )
-    if height.name == width.name and not height.fixed and predict.resize != "stretch":
+    fit = predict.fit()
+    if height.name == width.name and not height.fixed and fit["resize"] != "stretch":
         raise JobError(
-            f'predict.input = "{spec.name}": {spec} is square, and resize = "{predict.resize}" keeps a '
+            f'predict.input = "{spec.name}": {spec} is square, and resize = "{fit["resize"]}" keeps a '
             'picture\'s aspect: set predict.resize = "stretch", or give height and width names of their own'
         )
     return Preprocess(
@@ -157,10 +158,9 @@ def _preprocess(spec: TensorSpec, dims: Mapping[str, Dim], predict: PredictTable
         layout="NCHW" if layout == "NCHW" else "NHWC",
         dtype="uint8" if spec.dtype == "uint8" else "float32",
         divide_by=255 if spec.range == UNIT else 1,
-        resize=predict.resize,
-        size=predict.size,
         height=height,
         width=width,
+        **fit,
     )
 
 

@@ -1,6 +1,7 @@
 """From a picture to the input and back: reading, cropping, letterboxing, stretching, restoring boxes."""
 
 import io
+import json
 import struct
 import warnings
 import zlib
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from onnxproof.contract import Preprocess
-from onnxproof.errors import PictureError
-from onnxproof.runtime.preprocess import PADDING_GREY, TRANSPARENT, Transform, prepare, read_picture, to_input
+from onnxproof.contract import PADDING, Preprocess
+from onnxproof.document import Entry
+from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.runtime.preprocess import TRANSPARENT, Transform, prepare, read_picture, to_input
 from onnxproof.tensors import Dim
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
@@ -472,7 +474,7 @@ class TestLetterbox:
     def test_padding_is_grey_and_the_picture_in_the_middle(self) -> None:
         array, transform = prepare(Image.new("RGB", (640, 300), "white"), replace(LETTERBOX, divide_by=1))
         rows = array[0, 0, :, 7]
-        assert rows[:5].tolist() == rows[-5:].tolist() == [PADDING_GREY] * 5
+        assert rows[:5].tolist() == rows[-5:].tolist() == [PADDING[0]] * 5
         assert rows[5:-5].tolist() == [255] * 150
         assert (transform.offset_x, transform.offset_y) == (0, 5)
 
@@ -613,3 +615,101 @@ def test_fixed_sizes_take_the_centre_of_a_picture_of_any_aspect(size: tuple[int,
     shown = transform.restore(np.array([[0, 0, 64, 64]], np.float32))[0]
     centre = (shown[:2] + shown[2:]) / 2
     np.testing.assert_allclose(centre, np.array(size) / 2, atol=max(size) / 72 + 1)
+
+
+ULTRALYTICS = replace(LETTERBOX, filter="opencv-linear", divide_by=1)
+DETR = replace(
+    CROP,
+    resize="short-side",
+    size=64,
+    longest=96,
+    place="top-left",
+    padding=(10, 20, 30),
+    divide_by=1,
+    height=Dim("height", 32, 128, 32),
+    width=Dim("width", 32, 128, 32),
+)
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [("rgb", [1, 2, 3]), ("bgr", [3, 2, 1])])
+def test_channels_are_in_the_order_that_is_asked_for(
+    channels: Literal["rgb", "bgr"], wanted: list[float]
+) -> None:
+    array, _ = prepare(Image.new("RGB", (64, 64), (1, 2, 3)), replace(ULTRALYTICS, channels=channels))
+    assert array[0, :, 160, 160].tolist() == wanted
+
+
+def test_a_small_picture_is_enlarged_only_if_the_spec_says_so() -> None:
+    image = Image.new("RGB", (100, 50), "white")
+    for enlarge, wanted in ((True, (320, 160)), (False, (128, 64))):
+        array, transform = prepare(image, replace(ULTRALYTICS, enlarge=enlarge))
+        assert size_of(array) == wanted
+        assert transform.scale_x == (3.2 if enlarge else 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "offset"),
+    [pytest.param("centre", (0, 80), id="centre"), pytest.param("top-left", (0, 0), id="corner")],
+)
+def test_a_letterbox_is_padded_to_its_size(
+    place: Literal["centre", "top-left"], offset: tuple[int, int]
+) -> None:
+    spec = replace(ULTRALYTICS, pad_to="size", place=place, padding=(10, 20, 30))
+    array, transform = prepare(Image.new("RGB", (200, 100), "white"), spec)
+    assert size_of(array) == (320, 320)
+    assert (transform.offset_x, transform.offset_y) == offset
+    assert array[0, :, 319, 0].tolist() == [10, 20, 30]
+    rows = np.flatnonzero(array[0, 0, :, 0] == 255)
+    assert (rows[0], rows[-1]) == (offset[1], offset[1] + 159)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param((100, 80), (96, 64), id="80-by-64-and-padded-to-steps"),
+        pytest.param((80, 100), (64, 96), id="portrait"),
+        pytest.param((300, 100), (96, 32), id="the-long-side-has-a-limit"),
+    ],
+)
+def test_short_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    array, transform = prepare(Image.new("RGB", size, "white"), DETR)
+    assert size_of(array) == expected
+    corner = np.array([[0, 0, size[0] * transform.scale_x, size[1] * transform.scale_y]])
+    assert transform.restore(corner).tolist() == [[0, 0, *size]]
+    seen = array[0, 0, : round(corner[0, 3]), : round(corner[0, 2])]
+    assert (seen == 255).all()
+    assert (array[0, 0] == 255).sum() == seen.size
+
+
+def test_a_picture_that_does_not_fit_the_declared_sizes_names_another_way() -> None:
+    spec = replace(DETR, width=Dim("width", 32, 128, 32), height=Dim("height", 32, 32, 32))
+    with pytest.raises(PictureError, match=r"80x100 .*letterbox"):
+        prepare(Image.new("RGB", (80, 100)), replace(spec, width=Dim("width", 16, 16)))
+
+
+def test_one_ratio_is_for_pictures_that_keep_their_aspect() -> None:
+    with pytest.raises(RequestError, match="way_back"):
+        replace(STRETCH, way_back="ratio")
+    _, transform = prepare(Image.new("RGB", (201, 100)), replace(ULTRALYTICS, way_back="ratio"))
+    assert transform.scale_x == transform.scale_y == 320 / 201
+
+
+@pytest.mark.parametrize("spec", [CROP, DETR, ULTRALYTICS], ids=["defaults", "detr", "ultralytics"])
+def test_a_spec_is_read_back(spec: Preprocess) -> None:
+    assert Preprocess.read(Entry(json.loads(json.dumps(spec.to_json())))) == spec
+
+
+def test_a_spec_of_an_older_version_means_what_it_did() -> None:
+    document = CROP.to_json()
+    older = {key: document[key] for key in "input layout dtype divide_by resize size height width".split()}
+    assert Preprocess.read(Entry(older)) == CROP
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"filter": "bilinear"}, {"padding": [1, 2]}, {"padding": [0, 0, 256]}, {"enlarge": 1}, {"longest": 0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_values_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError, match=next(iter(change))):
+        Preprocess.read(Entry(CROP.to_json() | change))

@@ -1,8 +1,7 @@
-"""From a picture to the model's input, and from the input's coordinates back to the picture's."""
+"""Reading a picture: from whatever a user gives to RGB of 8 bits, upright."""
 
 import io
 import re
-from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -11,11 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
-
-PADDING_GREY = 114
-"""The grey of letterbox padding, 0..255, as in YOLOX (Ge et al. 2021, its reference code)."""
 
 TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
 """The background of transparent pixels, RGB: white, as in a viewer or on a page.
@@ -37,26 +32,6 @@ _SIXTEEN_BIT_AS_32 = ("PNG", "PPM")
 
 # The second is a warning, which the warnings' filters may turn into an exception.
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """How a picture was laid into the input: input = picture * scale + offset, per axis, in pixels."""
-
-    scale_x: float
-    scale_y: float
-    offset_x: float
-    offset_y: float
-    picture_width: int
-    picture_height: int
-
-    def restore(self, boxes_xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Boxes [n, 4] (x0, y0, x1, y1) from input pixels to picture pixels, clipped to the picture."""
-        offset = np.array([self.offset_x, self.offset_y] * 2)
-        scale = np.array([self.scale_x, self.scale_y] * 2)
-        limit = np.array([self.picture_width, self.picture_height] * 2)
-        restored: NDArray[np.float32] = np.clip((boxes_xyxy - offset) / scale, 0, limit).astype(np.float32)
-        return restored
 
 
 def read_picture(picture: Picture) -> Image.Image:
@@ -189,85 +164,3 @@ def _opaque(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     canvas = Image.new("RGBA", image.size, (*TRANSPARENT, 255))
     return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
-
-
-def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform]:
-    """Lay a picture into the model's input.
-
-    Returns the input, [1, 3, H, W] or [1, H, W, 3] as ``spec.layout`` says, with H and W among the
-    declared sizes, and the transform for the way back. Raises PictureError if the picture cannot be read,
-    or if "crop" cannot keep its aspect within the declared sizes.
-    """
-    resize = {"crop": _crop, "letterbox": _letterbox, "stretch": _stretch}[spec.resize]
-    image = read_picture(picture)
-    try:
-        laid, transform = resize(image, spec)
-    except PictureError as error:
-        if isinstance(picture, str | PathLike):
-            raise PictureError(f"{fspath(picture)}: {error}") from error
-        raise
-    return to_input(laid, spec)[None], transform
-
-
-def to_input(picture: Image.Image, spec: Preprocess) -> NDArray[Any]:
-    """The pixels of an RGB picture as [3, H, W] or [H, W, 3], in the input's dtype and range."""
-    pixels = np.asarray(picture)
-    if spec.dtype == "float32":
-        pixels = pixels.astype(np.float32)
-        if spec.divide_by != 1:
-            pixels /= np.float32(spec.divide_by)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if spec.layout == "NCHW" else pixels
-
-
-def _crop(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:
-    width, height = picture.size
-    short = spec.size
-    long_limit = spec.width.max if width >= height else spec.height.max
-    if spec.width.fixed and spec.height.fixed:
-        # Classifiers get only the centre, as in their training: the ends are lost on purpose.
-        resized_size = _with_short_side(width, height, short)
-    else:
-        # A picture that is too long for the declared sizes is made smaller: a crop would lose its ends.
-        if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
-            short = min(width, height) * long_limit // max(width, height)
-        ratio = min(width, height) / short if short else float("inf")
-        # As in the tutorial, the width of a square is computed and its height given. Sometimes the division
-        # is rounded down, and the square's width is a step smaller.
-        resized_size = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
-    target = (spec.width.floor(resized_size[0]), spec.height.floor(resized_size[1]))
-    if target[0] > resized_size[0] or target[1] > resized_size[1]:
-        raise PictureError(
-            f"a picture of {width}x{height} pixels cannot be cropped to a width in {spec.width} and a "
-            f'height in {spec.height}: use resize = "letterbox"'
-        )
-    resized = picture.resize(resized_size)
-    left, top = ((resized_size[axis] - target[axis]) // 2 for axis in (0, 1))
-    cropped = resized.crop((left, top, left + target[0], top + target[1]))
-    scales = (resized_size[0] / width, resized_size[1] / height)
-    return cropped, Transform(*scales, -left, -top, width, height)
-
-
-def _with_short_side(width: int, height: int, short: int) -> tuple[int, int]:
-    """The size with the short side at ``short`` pixels and the long one in proportion, rounded down.
-
-    The division is of integers: one of floats may be rounded down, so that a square is no square any more.
-    """
-    return (short, height * short // width) if width < height else (width * short // height, short)
-
-
-def _letterbox(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:
-    width, height = picture.size
-    scale = min(spec.size / max(width, height), spec.width.max / width, spec.height.max / height)
-    resized_size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    target = (spec.width.ceil(resized_size[0]), spec.height.ceil(resized_size[1]))
-    left, top = ((target[axis] - resized_size[axis]) // 2 for axis in (0, 1))
-    canvas = Image.new("RGB", target, (PADDING_GREY,) * 3)
-    canvas.paste(picture.resize(resized_size), (left, top))
-    scales = (resized_size[0] / width, resized_size[1] / height)
-    return canvas, Transform(*scales, left, top, width, height)
-
-
-def _stretch(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:
-    width, height = picture.size
-    target = (spec.width.floor(spec.size), spec.height.floor(spec.size))
-    return picture.resize(target), Transform(target[0] / width, target[1] / height, 0, 0, width, height)

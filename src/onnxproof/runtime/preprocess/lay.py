@@ -1,0 +1,169 @@
+"""From a picture to the model's input, and from the input's coordinates back to the picture's."""
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.contract import Preprocess
+from onnxproof.errors import PictureError
+from onnxproof.runtime.preprocess.picture import Picture, read_picture
+from onnxproof.runtime.preprocess.resample import resample
+
+Size = tuple[int, int]
+"""A width and a height, px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """How a picture was laid into the input: input = picture * scale + offset, per axis, in pixels."""
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    picture_width: int
+    picture_height: int
+
+    def restore(self, boxes_xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Boxes [n, 4] (x0, y0, x1, y1) from input pixels to picture pixels, clipped to the picture."""
+        offset = np.array([self.offset_x, self.offset_y] * 2)
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        limit = np.array([self.picture_width, self.picture_height] * 2)
+        restored: NDArray[np.float32] = np.clip((boxes_xyxy - offset) / scale, 0, limit).astype(np.float32)
+        return restored
+
+
+def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform]:
+    """Lay a picture into the model's input.
+
+    Returns the input, [1, 3, H, W] or [1, H, W, 3] as ``spec.layout`` says, with H and W among the
+    declared sizes, and the transform for the way back. Raises PictureError if the picture cannot be read,
+    or if its aspect does not fit the declared sizes.
+    """
+    image = read_picture(picture)
+    try:
+        laid, transform = lay(image, spec)
+    except PictureError as error:
+        if isinstance(picture, str | PathLike):
+            raise PictureError(f"{fspath(picture)}: {error}") from error
+        raise
+    return to_input(laid, spec)[None], transform
+
+
+def lay(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:
+    """An RGB picture at the input's size, and the transform. Raises PictureError as ``prepare``."""
+    plan = {"crop": _crop, "letterbox": _letterbox, "short-side": _short_side, "stretch": _stretch}
+    resized, target, ratio = plan[spec.resize](picture.size, spec)
+    centred = spec.resize == "crop" or spec.place == "centre"
+    left, top = (_before(target[axis] - resized[axis], spec) if centred else 0 for axis in (0, 1))
+    laid = resample(picture, resized, spec.filter)
+    if (left, top, target) != (0, 0, resized):
+        canvas = Image.new("RGB", target, spec.padding)
+        canvas.paste(laid, (left, top))
+        laid = canvas
+    width, height = picture.size
+    scales = (ratio, ratio) if spec.way_back == "ratio" else (resized[0] / width, resized[1] / height)
+    return laid, Transform(*scales, left, top, width, height)
+
+
+def _before(excess: int, spec: Preprocess) -> int:
+    """How many of ``excess`` pixels lie before the picture: half. If it is below 0, so many are cut off."""
+    half = round(abs(excess) / 2) if spec.half == "even" else abs(excess) // 2
+    return half if excess > 0 else -half
+
+
+def to_input(picture: Image.Image, spec: Preprocess) -> NDArray[Any]:
+    """The pixels of an RGB picture as [3, H, W] or [H, W, 3], in the input's dtype, range and channels."""
+    pixels = np.asarray(picture)
+    if spec.channels == "bgr":
+        pixels = pixels[:, :, ::-1]
+    if spec.dtype == "float32":
+        pixels = pixels.astype(np.float32)
+        if spec.divide_by != 1:
+            pixels /= np.float32(spec.divide_by)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if spec.layout == "NCHW" else pixels)
+
+
+# Each of the functions below returns the size of the resized picture, the input's size, and the ratio of the
+# first to the picture before its sides were rounded.
+
+
+def _crop(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    width, height = picture
+    short = spec.size
+    long_limit = spec.width.max if width >= height else spec.height.max
+    if spec.width.fixed and spec.height.fixed:
+        # Classifiers get only the centre, as in their training: the ends are lost on purpose.
+        resized = _with_short_side(width, height, short)
+    else:
+        # A picture that is too long for the declared sizes is made smaller: a crop would lose its ends.
+        if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
+            short = min(width, height) * long_limit // max(width, height)
+        ratio = min(width, height) / short if short else float("inf")
+        # As in the tutorial, the width of a square is computed and its height given. Sometimes the division
+        # is rounded down, and the square's width is a step smaller.
+        resized = (short, int(height / ratio)) if width < height else (int(width / ratio), short)
+    target = (spec.width.floor(resized[0]), spec.height.floor(resized[1]))
+    if target[0] > resized[0] or target[1] > resized[1]:
+        raise PictureError(
+            f"a picture of {width}x{height} pixels cannot be cropped to a width in {spec.width} and a "
+            f'height in {spec.height}: use resize = "letterbox"'
+        )
+    return resized, target, short / min(width, height)
+
+
+def _with_short_side(width: int, height: int, short: int) -> Size:
+    """The size with the short side at ``short`` pixels and the long one in proportion, rounded down.
+
+    The division is of integers: one of floats may be rounded down, so that a square is no square any more.
+    """
+    return (short, height * short // width) if width < height else (width * short // height, short)
+
+
+def _letterbox(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    width, height = picture
+    ratio = min(spec.size / max(width, height), spec.width.max / width, spec.height.max / height)
+    if not spec.enlarge:
+        ratio = min(ratio, 1.0)
+    whole = round if spec.rounding == "nearest" else int
+    resized = (max(whole(width * ratio), 1), max(whole(height * ratio), 1))
+    least = (max(side, spec.size) for side in resized) if spec.pad_to == "size" else resized
+    width, height = least
+    return resized, (spec.width.ceil(width), spec.height.ceil(height)), ratio
+
+
+def _short_side(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    width, height = picture
+    long, short = max(picture), min(picture)
+    declared = spec.width.max if width >= height else spec.height.max
+    longest = min(spec.longest, declared)
+    ratio = min(spec.size / short, longest / long)
+    sides = _with_short_side(long, short, spec.size)[::-1]
+    if spec.rounding == "down" and sides[1] > longest:
+        # As in torchvision's Resize(size, max_size=longest).
+        sides = (longest * sides[0] // sides[1], longest)
+    elif spec.rounding == "nearest" and long / short * spec.size > longest:
+        # As in DETR (transformers' get_size_with_aspect_ratio). Its floats may miss ``longest`` by 1, and it
+        # leaves a picture as it is whose short side would stay the same.
+        raw = longest * short / long
+        sides = (round(raw), int(raw * long / short))
+        if sides[0] == short and long <= declared:
+            sides = (short, long)
+    least, most = (max(side, 1) for side in sides)
+    resized = (least, most) if width < height else (most, least)
+    target = (spec.width.ceil(resized[0]), spec.height.ceil(resized[1]))
+    if target[0] < resized[0] or target[1] < resized[1]:
+        raise PictureError(
+            f"a picture of {width}x{height} pixels becomes {resized[0]}x{resized[1]}, expected a width in "
+            f'{spec.width} and a height in {spec.height}: use resize = "letterbox", or a smaller size'
+        )
+    return resized, target, ratio
+
+
+def _stretch(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    target = (spec.width.floor(spec.size), spec.height.floor(spec.size))
+    return target, target, min(target[0] / picture[0], target[1] / picture[1])
