@@ -149,10 +149,11 @@ class ValidateTable(_Table):
     ``annotations`` is a JSON file in COCO's layout. Accuracy is measured on the pictures that it labels.
     ``score_threshold`` None means the task's own: 0.45 for detection, 0.5 for multilabel. ``iou_threshold``
     None means the network's own, or 0.45 if it has none. ``max_detections`` is how many of a picture's
-    detections are kept, the best ones; None means the network's own number, or all if it has none. ``top_k``
-    is how many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's levels of
-    graph optimization, each of which is judged. ``threads`` is the number of intra-op threads, of PyTorch and
-    of ONNX Runtime.
+    detections are kept, the best ones; None means the network's own number, or all if it has none. ``nms``
+    "none" says that each candidate stands for itself, without NMS; "auto" is what the outputs' layout needs.
+    ``top_k`` is how many of a picture's best classes are decided on. ``optimization`` lists ONNX Runtime's
+    levels of graph optimization, each of which is judged. ``threads`` is the number of intra-op threads, of
+    PyTorch and of ONNX Runtime.
     """
 
     images: str | None = None
@@ -161,6 +162,7 @@ class ValidateTable(_Table):
     iou_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     class_agnostic: bool = False
     max_detections: Annotated[int, Field(ge=1)] | None = None
+    nms: Literal["auto", "none"] = "auto"
     top_k: Annotated[int, Field(ge=1)] = 5
     providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
     optimization: Annotated[tuple[Literal["none", "basic", "extended", "all"], ...], Field(min_length=1)] = (
@@ -179,6 +181,15 @@ class ValidateTable(_Table):
     @classmethod
     def _as_float(cls, value: Any) -> Any:
         return float(value) if type(value) is int else value
+
+    @model_validator(mode="after")
+    def _no_settings_of_no_nms(self) -> Self:
+        if self.nms == "none" and (self.iou_threshold is not None or self.class_agnostic):
+            raise RequestError(
+                'validate.nms = "none" leaves nothing to decide for validate.iou_threshold and '
+                "validate.class_agnostic: leave these out, or nms"
+            )
+        return self
 
 
 class PredictTable(_Table):

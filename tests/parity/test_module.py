@@ -572,7 +572,9 @@ def test_class_scores_come_as_logits_or_probabilities(task: str, decode: str, po
         pytest.param("multilabel", "packed", "abc", 'decode = "packed" is not for', id="decode"),
         pytest.param("classification", "auto", "ab", "2 classes are named, .* has 3", id="names"),
         pytest.param("detection", "auto", "abc", r"needs boxes \[batch, n, 4\]", id="no-boxes"),
-        pytest.param("detection", "packed", "abc", "there is: split", id="decode-of-detection"),
+        pytest.param(
+            "detection", "packed", "abc", "there are: split, nms, softmax, sigmoid", id="decode-of-detection"
+        ),
         pytest.param("pose", "auto", "abc", 'model.task = "pose" is not for the family module', id="task"),
     ],
 )

@@ -11,6 +11,7 @@ from onnxproof.counted import Kept
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.validate.cases import BATCH, CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
+from onnxproof.validate.compare.any_order import arrays_in_order_of, in_order_of
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.returned_pairs import pair_returned
 from onnxproof.validate.compare.row_pairs import pair_batch, pair_rows, with_open_regions
@@ -77,6 +78,10 @@ class Tally:
         reading = self.contract.reading
         as_rows = isinstance(reading, RowReading)
         difference = _form_difference(wanted if like is None else like, found, as_rows=as_rows)
+        answered = found
+        if difference is None:
+            wanted, found = (in_order_of(exact, answer, reading) for answer in (wanted, found))
+            stated = arrays_in_order_of(exact.outputs, stated, reading) if stated else stated
         measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
         quantities = None
         if isinstance(reading, RowReading) and difference is None:
@@ -109,7 +114,7 @@ class Tally:
         for pool in filter(None, (self.decisions, self.all_rows)):
             legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
-        return found
+        return answered
 
     def _gaps(self, exact: Answer, wanted: Answer, found: Answer) -> Iterator[tuple[str, Array]]:
         """The gaps of the scores at labels that the model chose by scores, by the field's name."""

@@ -68,6 +68,7 @@ class Suppressed(nn.Module):
         self.module = module
         # As the graph holds them, in float32: NumPy compares with these numbers, too, if boxes are float32.
         self.score_threshold = float(np.float32(cuts.score_threshold))
+        assert cuts.iou_threshold is not None
         self.iou_threshold = float(rounded_down(cuts.iou_threshold, np.dtype(np.float32)))
         self.class_agnostic = cuts.class_agnostic
         self.max_detections = cuts.max_detections

@@ -22,11 +22,11 @@ class Cuts:
     A box counts if its score is above ``score_threshold``. NMS suppresses a box if its IoU with a better one
     is above ``iou_threshold``; the two may be of different classes if ``class_agnostic``. At most
     ``top_candidates`` of each group enter NMS, the best ones. At most ``max_detections`` in all are kept
-    after it. None means no limit.
+    after it. None means no limit; without an ``iou_threshold`` there is no NMS.
     """
 
     score_threshold: float
-    iou_threshold: float
+    iou_threshold: float | None
     class_agnostic: bool = False
     top_candidates: int | None = None
     max_detections: int | None = None
@@ -85,8 +85,12 @@ def decide(candidates: Candidates, cuts: Cuts) -> Detections:
     above = np.flatnonzero(candidates.scores > cuts.score_threshold)
     if candidates.groups is not None and cuts.top_candidates is not None:
         above = _best_of_groups(candidates, above, cuts.top_candidates)
-    classes = None if cuts.class_agnostic else candidates.labels[above]
-    kept = above[nms(candidates.boxes[above], candidates.scores[above], cuts.iou_threshold, classes)]
+    scores = candidates.scores[above]
+    if cuts.iou_threshold is None:
+        kept = above[np.argsort(-scores, kind="stable")]
+    else:
+        classes = None if cuts.class_agnostic else candidates.labels[above]
+        kept = above[nms(candidates.boxes[above], scores, cuts.iou_threshold, classes)]
     kept = kept[: cuts.max_detections]
     return Detections(candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept], kept)
 

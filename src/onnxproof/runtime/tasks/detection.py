@@ -17,9 +17,10 @@ from onnxproof.runtime.readings.boxes import Candidates, Detections, PackedBoxes
 from onnxproof.runtime.readings.cells import CellBoxes
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import AnchorBoxes, ScoredAnchors
+from onnxproof.runtime.readings.sets import SETS, QuerySet, RowSet, SplitSet
 from onnxproof.runtime.tasks.task import class_color, class_name
 
-Reading = PackedBoxes | SplitBoxes | CellBoxes | AnchorBoxes | RowReading
+Reading = PackedBoxes | SplitBoxes | CellBoxes | AnchorBoxes | RowReading | SplitSet | QuerySet | RowSet
 
 READINGS: Mapping[str, type[Reading]] = {
     "packed": PackedBoxes,
@@ -27,7 +28,8 @@ READINGS: Mapping[str, type[Reading]] = {
     "none": CellBoxes,
     "nms": RowReading,
 }
-"""The layout for each value of "decode". If the manifest also has a "head", "none" is AnchorBoxes."""
+"""The layout for each value of "decode". If the manifest also has a "head", "none" is AnchorBoxes; if it has
+"nms", which is "none", the layouts are those of ``SETS``."""
 
 Evidence = Candidates | ScoredAnchors | Rows
 
@@ -44,8 +46,11 @@ class _Detection:
 
     def reading(self, entry: Entry) -> Reading:
         table = entry.free_table()
-        decode = table.get("decode", Entry(None, f"{entry.key}.decode")).text(tuple(READINGS))
+        kinds: Mapping[str, type[Reading]] = SETS if "nms" in table else READINGS
+        decode = table.get("decode", Entry(None, f"{entry.key}.decode")).text(tuple(kinds))
         with entry.naming():
+            if "nms" in table:
+                return SETS[decode].read(entry)
             if decode == "none" and "head" in table:
                 return AnchorBoxes.read(entry)
             return READINGS[decode].read(entry)

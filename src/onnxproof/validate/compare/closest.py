@@ -108,13 +108,15 @@ def margins_of_boxes(candidates: Candidates, kept: Detections, cuts: Cuts) -> Ma
     - a candidate above the threshold that is suppressed: its overlap with its best suppressor, and that one's
       lead. Another suppressor may be left if that one is lost, so a flip may lie further away than told.
 
-    Cuts to the best few are left out.
+    Cuts to the best few are left out. Without NMS the scores and the classes are all.
     """
     scores = candidates.scores.astype(np.float64)
     margins = [np.abs(scores[scores >= cuts.score_threshold / 2] - cuts.score_threshold)]
     above = scores > cuts.score_threshold
     if candidates.gaps is not None:
         margins.append(candidates.gaps[above].astype(np.float64) / 2)
+    if cuts.iou_threshold is None:
+        return {"score": np.concatenate(margins)}
     overlaps: list[Array] = []
     above[kept.indices] = False
     lost = np.flatnonzero(above)
@@ -143,10 +145,11 @@ def _may_meet(labels: Array, others: Array, cuts: Cuts) -> Array:
 def _moves(boxes: Array, others: Array, cuts: Cuts) -> Array:
     """How many px the corners have to move until the IoU is at the threshold, [n, m]. Positive where the IoU
     is above it."""
+    threshold = np.inf if cuts.iou_threshold is None else cuts.iou_threshold
     ious = pairwise_iou(boxes, others)
     slack = np.stack([iou_with_slack(box, others, NUDGE, 0.0)[1] for box in boxes])
     with np.errstate(divide="ignore", invalid="ignore"):
         moves: Array = np.nan_to_num(
-            (ious - cuts.iou_threshold) / slack * NUDGE, nan=-np.inf, posinf=np.inf, neginf=-np.inf
+            (ious - threshold) / slack * NUDGE, nan=-np.inf, posinf=np.inf, neginf=-np.inf
         )
     return moves

@@ -33,7 +33,9 @@ class Margins:
         self.reference = reference
         self._told_threshold = cuts.score_threshold
         self.score_threshold = as_compared(cuts.score_threshold, reference.scores)
-        self.iou_threshold = cuts.iou_threshold
+        # Without NMS nothing suppresses anything: no overlap is above infinity.
+        self.suppresses = cuts.iou_threshold is not None
+        self.iou_threshold = np.inf if cuts.iou_threshold is None else cuts.iou_threshold
         self.class_agnostic = cuts.class_agnostic
         self.top_candidates = cuts.top_candidates
         self.max_detections = cuts.max_detections
@@ -90,7 +92,8 @@ class Margins:
         rivals = [
             j
             for j in others
-            if (self.class_agnostic or there.labels[j] == here.labels[i])
+            if self.suppresses
+            and (self.class_agnostic or there.labels[j] == here.labels[i])
             and there.scores[j] >= score - self.score_bound
         ]
         box = here.boxes[i].astype(np.float64)
@@ -128,10 +131,10 @@ class Margins:
         # For each candidate, how many may be ahead of it: those scoring above its score minus twice the
         # bound.
         reach = np.searchsorted(-ranked, 2 * self.score_bound - ranked, side="right")
-        peers = self._peers(order)
+        peers, nobody = self._peers(order), np.zeros(0, np.int64)
         for i in np.flatnonzero(entry >= 0).tolist():
             index = int(order[i])
-            rivals = peers[i][: np.searchsorted(peers[i], reach[i])]
+            rivals = peers[i][: np.searchsorted(peers[i], reach[i])] if self.suppresses else nobody
             rivals = rivals[(status[rivals] >= 0) & (rivals != i)]
             ious, slack = iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
             shares, surely_shares = self._share_class(index, order[rivals])

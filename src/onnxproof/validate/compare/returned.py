@@ -68,6 +68,8 @@ def _why_open(
         return (
             f"score {exact(score)} against {exact(last)} in the last place, {error_bound(bound, each=True)}"
         )
+    if cuts.iou_threshold is None:
+        return None
     boxes, others = here.boxes[i].astype(np.float64), there.boxes.astype(np.float64)
     rounding = IOU_ROUNDINGS * float(np.finfo(here.boxes.dtype).eps)
     ious, slack = iou_with_slack(boxes, others, bounds["box"], rounding)

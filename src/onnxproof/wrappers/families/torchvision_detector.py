@@ -24,6 +24,7 @@ from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.heads.detection import require_nms
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant
 from onnxproof.wrappers.weights import load_weights
@@ -82,6 +83,7 @@ class _TorchvisionDetector:
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
         if checkpoint is None:
             raise JobError(f"model.checkpoint is missing: the family {self.name} reads a trained checkpoint")
+        require_nms(job.validation)
         num_classes = _num_classes(checkpoint)
         network = _network(job, checkpoint, num_classes).eval()
         stage = _stage(job, network)
