@@ -1,5 +1,6 @@
 """What a checkpoint is, found out without a job: from its names and shapes, and what lies beside it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,12 @@ def saved(content: object, file: Path) -> Path:
     return file
 
 
+def timm_model(name: str) -> nn.Module:
+    timm = pytest.importorskip("timm")
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=OTHER_CLASSES)
+    return network
+
+
 @pytest.mark.parametrize(
     ("make", "family", "task", "variant"),
     [
@@ -47,6 +54,9 @@ def saved(content: object, file: Path) -> Path:
             "classification",
             "squeezenet1_1",
             id="a-convolution-as-the-head",
+        ),
+        pytest.param(
+            lambda: timm_model("resnet10t"), "timm_classifier", "classification", "resnet10t", id="timm"
         ),
         pytest.param(
             lambda: yolox.build_network("tiny", OTHER_CLASSES), "yolox", "detection", "tiny", id="yolox"
@@ -79,6 +89,17 @@ def test_a_network_is_recognised_in_an_envelope_and_behind_a_prefix(tmp_path: Pa
     state = {f"module.{name}": one for name, one in models.resnet18().state_dict().items()}
     found = identified(saved({"epoch": 3, "model": state}, tmp_path / "best.pt"))
     assert (found.family, found.variant) == ("torchvision_classifier", "resnet18")
+
+
+def test_networks_that_only_their_settings_tell_apart_are_all_told(tmp_path: Path) -> None:
+    state = timm_model("tf_efficientnet_b0").state_dict()
+    found = identified(saved(state, tmp_path / "best.pt"))
+    assert {found.variant, *found.others} >= {"efficientnet_b0", "tf_efficientnet_b0"}
+    named = identified(saved({"arch": "tf_efficientnet_b0", "state_dict": state}, tmp_path / "last.pth"))
+    assert (named.variant, named.others) == ("tf_efficientnet_b0", ())
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0"}), encoding="utf-8")
+    beside = identified(tmp_path / "best.pt")
+    assert (beside.variant, beside.others) == ("efficientnet_b0", ())
 
 
 def test_a_normalisation_beside_the_checkpoint_is_not_written_again(tmp_path: Path) -> None:
@@ -134,7 +155,7 @@ def test_what_was_pickled_is_there_without_its_tensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["torchvision_classifier", "torchvision_detector"])
+@pytest.mark.parametrize("family", ["torchvision_classifier", "torchvision_detector", "timm_classifier"])
 def test_the_table_is_that_of_the_libraries(family: str) -> None:
     import fingerprints
 
