@@ -13,6 +13,8 @@ from onnxproof.imports import imported
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
     from onnxproof.comparison import compare as compare
+    from onnxproof.draft import Draft as Draft
+    from onnxproof.draft import init as init
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
     from onnxproof.pipeline import Bundle as Bundle
@@ -33,6 +35,7 @@ _HOMES = {
     "Bisection": "onnxproof.validate.bisect.result",
     "Bundle": "onnxproof.pipeline",
     "Check": "onnxproof.validate.verdict",
+    "Draft": "onnxproof.draft",
     "Job": "onnxproof.job",
     "Prediction": "onnxproof.runtime.predictor",
     "Predictor": "onnxproof.runtime.predictor",
@@ -41,6 +44,7 @@ _HOMES = {
     "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",
     "export_module": "onnxproof.pipeline",
+    "init": "onnxproof.draft",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
     "validate": "onnxproof.pipeline",

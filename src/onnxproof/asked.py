@@ -52,7 +52,10 @@ class Asked:
 
 
 def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
-    """The job to export, from a job file or a Job. Raises JobError if ``source`` is neither."""
+    """The job to export, from a job file or a Job. Raises JobError if ``source`` is neither.
+
+    ``draft.draft`` makes one of a checkpoint.
+    """
     if isinstance(source, Job):
         return _own_job(source, overrides)
     match look_at(source):
@@ -60,8 +63,8 @@ def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
             raise JobError(
                 f"job file {path} is a folder, a bundle that export wrote: give the .toml file of its job"
             )
-        case ModelFile(path) | CheckpointPath(path) as found if path.is_file():
-            raise JobError(f"{path} is {found.what}, not a job: give the path of a .toml file")
+        case ModelFile(path):
+            raise JobError(f"{path} is a model, not a job: give the path of a .toml file, or a checkpoint")
     return load_job(source, overrides)
 
 
@@ -100,7 +103,7 @@ def job_to_validate(
         case CheckpointPath(path):
             raise RequestError(
                 f"{path} is a checkpoint; give the job or the bundle that was made from it, and "
-                f"--checkpoint {path}"
+                f"--checkpoint {path}; or, without a job, onnxproof check MODEL.onnx --against {path}"
             )
         case OtherFolder(path):
             raise ModelFileError(

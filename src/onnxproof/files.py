@@ -54,6 +54,17 @@ def write_text(file: Path, text: str) -> None:
     write_bytes(file, text.encode("utf-8"))
 
 
+def write_new(file: Path, text: str) -> None:
+    """Write a file that is not there yet, in UTF-8. Raises FileExistsError if it is, and other OSErrors."""
+    with file.open("x", encoding="utf-8", newline="\n") as stream:
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            file.unlink()
+            raise
+
+
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
     """``write_bytes`` of a JSON document, indented."""
     write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
+from onnxproof.draft import draft
 from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.model import build_model
@@ -22,7 +23,7 @@ from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
-from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
+from onnxproof.source import BundleFolder, CheckpointPath, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
@@ -62,14 +63,23 @@ def export(
 ) -> Bundle:
     """Export the job's checkpoint, prove the file, and write the bundle ``out/<job name>``.
 
+    ``job`` may also be a checkpoint. Then the job is the one that ``init`` would write for it, and the
+    verdict's notes say what it was recognised as.
+
     A bundle is written whatever the verdict is: look at ``bundle.verdict.passed``. It replaces an older
     bundle or an empty folder, nothing else.
 
     Raises RequestError if the request cannot be met, ExportError if capture fails, CheckError if PyTorch
     cannot run a declared case. The previous bundle then stays as it was.
     """
-    given, job = job, job_to_export(job, overrides)
+    given, notes = job, tuple[str, ...]()
+    if not isinstance(given, Job) and isinstance(look_at(given), CheckpointPath):
+        drafted = draft(given, overrides=overrides)
+        job, notes = drafted.job, (f"no job is given: {drafted.said}; onnxproof init writes the job",)
+    else:
+        job = job_to_export(given, overrides)
     model, checkpoint = build_model(job)
+    model = replace(model, notes=(*notes, *model.notes))
     target = Path(out) / job.name
     return _export(job, model, checkpoint, target, validate, progress, inputs=files_read(given, job))
 

@@ -73,6 +73,10 @@ def test_the_documented_family_of_another_package_exports_and_is_listed(
     assert len(bundle.manifest.contract.classes) == 5
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0
 
+    drafted = onnxproof.init(tmp_path / "signals.pth", out=tmp_path / "drafted.toml").job
+    assert (drafted.model.family, drafted.model.variant) == ("acme_signals", "large")
+    assert str(drafted.dims["batch"]) == "1..8"
+
     with pytest.raises(JobError, match='"huge" is not known'):
         onnxproof.export(tmp_path / "signals.toml", out=tmp_path / "dist", overrides=["model.variant=huge"])
 

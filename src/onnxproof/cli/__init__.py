@@ -13,7 +13,8 @@ from onnxproof.cli._streams import patient_streams
 from onnxproof.imports import imported
 
 COMMANDS = {
-    "export": "Export a job's checkpoint, prove the file, write a bundle.",
+    "export": "Export a checkpoint, prove the file, write a bundle.",
+    "init": "Write a commented job for a checkpoint.",
     "validate": "Check an ONNX file against the checkpoint that a job or a bundle names.",
     "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",

@@ -12,7 +12,7 @@ from onnxproof.validate.report.notes import folded
 
 
 @click.command("export")
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("job", metavar="JOB|CHECKPOINT", type=click.Path(path_type=Path))
 @click.option(
     "--out",
     default=Path("dist"),
@@ -29,7 +29,10 @@ from onnxproof.validate.report.notes import folded
 def command(
     job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool, quiet: bool
 ) -> int:
-    """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>."""
+    """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>.
+
+    For a CHECKPOINT without a job, the job is the one that onnxproof init writes.
+    """
     with progress(quiet=quiet) as report:
         bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=report)
     code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)

@@ -22,6 +22,7 @@ from onnxproof.wrappers.recognise import (
     Setting,
     chosen_variant,
     dim_settings,
+    names_given,
     normalization_settings,
 )
 from onnxproof.wrappers.weights import load_weights
@@ -112,11 +113,15 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
 def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised | None:
     """What ``Recognises.recognise`` returns for a library's classifiers."""
     found = chosen_variant(checkpoint, variants_of(library.name, checkpoint.state_dict))
-    if found is None or not library.knows(found[0]):
+    if found is None:
+        _refuse_by_name(checkpoint, library)
+        return None
+    if not library.knows(found[0]):
         return None
     variant, others, why = found
     training = library.trained_with(variant)
-    said = f"as the library prepares pictures for its own {variant}; the checkpoint does not say"
+    called = library.name.partition("_")[0]
+    said = f"as {called} prepares pictures for its own {variant}; the checkpoint does not say"
     size = f"{training.crop}"
     dims = (Dim.parse("height", size), Dim.parse("width", size))
     return Recognised(
@@ -134,6 +139,17 @@ def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised
         tuple(classification.HEAD.decodes),
         others,
     )
+
+
+def _refuse_by_name(checkpoint: Checkpoint, library: Library) -> None:
+    """Raise CheckpointError if a checkpoint that fits no network is named after one of the library's."""
+    for name, source in names_given(checkpoint):
+        if library.knows(name) and last_weight(checkpoint.state_dict) is not None:
+            raise CheckpointError(
+                f"{checkpoint.file}: {source} names {name}, and the tensors are not those of {name} as "
+                f"{library.name.partition('_')[0]} makes it. If it was made with arguments, give them: --set "
+                f"model.family={library.name} --set model.variant={name} --set model.kwargs.NAME=VALUE"
+            )
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:

@@ -24,7 +24,7 @@ class Checkpoint:
     ``model.weights``, for a file that holds the weights several times. ``notes`` say how the file was read;
     ``load_weights`` adds how its names were made to fit. ``held`` is all that the file holds, without the
     tensors: a training run's settings, and stand-ins for pickled objects (held.py has what reads them). It is
-    None for a file of tensors alone.
+    empty for a file of tensors alone. ``asked`` are keys of ``[model]`` that the user gives without a job.
     """
 
     file: Path
@@ -34,6 +34,7 @@ class Checkpoint:
     weights: str = "auto"
     notes: list[str] = field(default_factory=list)
     held: Any = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -28,6 +28,7 @@ def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
     that is missing: the message names the extra to install.
     """
     missing: list[RequestError] = []
+    refused: list[CheckpointError] = []
     asked: list[str] = []
     for name in (family,) if family is not None else families_to_ask(checkpoint):
         try:
@@ -38,15 +39,21 @@ def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
             missing.append(error)
             continue
         asked.append(name)
-        found = recognise_with(one, checkpoint)
+        try:
+            found = recognise_with(one, checkpoint)
+        except CheckpointError as error:
+            refused.append(error)
+            continue
         if found is not None:
             return found
+    if refused:
+        raise refused[0]
     looks = _looks(checkpoint)
     if missing:
         raise RequestError(f"{checkpoint.file} {looks}; {missing[0]}") from missing[0]
-    refused = f"; asked were the families {', '.join(asked)}" if asked else ""
+    those = f"; asked were the families {', '.join(asked)}" if asked else ""
     raise CheckpointError(
-        f"{checkpoint.file} {looks}{refused}, and no family knows it. Name its family with --set "
+        f"{checkpoint.file} {looks}{those}, and no family knows it. Name its family with --set "
         "model.family=NAME (onnxproof families lists them), or write a job whose family module names the "
         "function that makes your network (docs/any-model.md)"
     )

@@ -100,19 +100,24 @@ def normalization_settings(
 def chosen_variant(checkpoint: Checkpoint, fitting: Sequence[str]) -> tuple[str, tuple[str, ...], str] | None:
     """The variant among those that fit which the checkpoint names, the others if it names none, and why.
 
-    A name is taken from the file's own settings (timm's ``arch``), from ``architecture`` in a config.json
-    beside it, and from the file's name (resnet18-f37072fd.pth). Returns None if nothing fits.
+    A name is taken from what the user asked for, from the file's own settings (timm's ``arch``), from
+    ``architecture`` in a config.json beside it, and from the file's name (resnet18-f37072fd.pth). Returns
+    None if nothing fits.
     """
+    asked = checkpoint.asked.get("variant")
+    if asked is not None:
+        fits = asked in fitting
+        return asked, (), f"the variant {'is given, and it fits the tensors' if fits else 'is given'}"
     if not fitting:
         return None
-    for name, source in _named(checkpoint):
+    for name, source in names_given(checkpoint):
         if name in fitting:
             return name, (), f"the names and shapes of its tensors are those of {name}, which {source} names"
     first, *others = fitting
     return first, tuple(others), f"the names and shapes of its tensors are those of {first}"
 
 
-def _named(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+def names_given(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """What may name a variant, and where it stands."""
     held = checkpoint.held
     if isinstance(held, Mapping) and isinstance(held.get("arch"), str):

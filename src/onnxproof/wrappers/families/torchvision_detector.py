@@ -8,7 +8,6 @@ Besides torchvision's own names, ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` exi
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -26,7 +25,7 @@ from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads.detection import require_nms
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
-from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant
+from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant, dim_settings
 from onnxproof.wrappers.weights import load_weights
 
 try:
@@ -45,6 +44,13 @@ from onnxproof.wrappers.detectors import one_stage, two_stage
 
 STEP = 32
 """All of torchvision's detectors pad the picture's sides to multiples of this, in px."""
+
+IN_GRAPH_DIMS = {
+    "batch": Dim("batch", 1, 1),
+    "height": Dim("height", 320, 1024, STEP),
+    "width": Dim("width", 320, 1024, STEP),
+}
+"""The sizes by default with NMS in the graph."""
 
 SHORT_SIDE = 800
 """px; torchvision's detectors resize pictures to this (``min_size``)."""
@@ -124,6 +130,7 @@ class _TorchvisionDetector:
             (
                 Setting("predict.resize", "crop", "keeps the aspect; the graph resizes as the network does"),
                 Setting("predict.size", SHORT_SIDE, "the short side, px, of torchvision's own detectors"),
+                *dim_settings(IN_GRAPH_DIMS.values()),
             ),
             ("nms", "none") if one_stage_ else ("nms",),
             others,
@@ -254,10 +261,7 @@ def _stage(job: Job, network: Any) -> PictureInput:
 def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
     fixed = network.transform.fixed_size
     if in_graph:
-        default = Dim("height", 320, 1024, STEP)
-        batch, height, width = dims_of(
-            job, {"batch": Dim("batch", 1, 1), "height": default, "width": replace(default, name="width")}
-        )
+        batch, height, width = dims_of(job, IN_GRAPH_DIMS)
         if batch.max > 1:
             raise JobError(
                 f'dims.batch = "{batch}": with NMS in the graph the number of detections differs between '

@@ -1,0 +1,32 @@
+"""onnxproof init."""
+
+from pathlib import Path
+
+import click
+
+from onnxproof.cli._document import show_json
+from onnxproof.cli._options import json_option
+from onnxproof.draft import init
+from onnxproof.text import one_line
+
+
+@click.command("init")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The job file to write: <job name>.toml in this folder unless given.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A value of your own for the job."
+)
+@json_option
+def command(checkpoint: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Find out what CHECKPOINT is, and write a job for it, with a comment on each key."""
+    made = init(checkpoint, out=out, overrides=overrides)
+    if as_json:
+        show_json({"file": str(made.file), "recognised": made.said, "job": made.job.to_json()})
+        return 0
+    click.echo(one_line(f"{made.file}: {made.said}"))
+    click.echo(one_line(f"next: onnxproof export {made.file}"))
+    return 0

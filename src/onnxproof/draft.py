@@ -1,0 +1,247 @@
+"""Write the job that a checkpoint needs: what its family recognises, with a comment on each key.
+
+``init`` writes it to a file. ``export`` of a checkpoint runs the same job without a file.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.export.model import build_model
+from onnxproof.files import check_folder, explained, write_new
+from onnxproof.job import Job, override
+from onnxproof.source import JOB_SUFFIX
+from onnxproof.wrappers.family import Checkpoint
+from onnxproof.wrappers.identify import identify
+from onnxproof.wrappers.recognise import Recognised, Setting
+
+SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint", "pytorch_model", "ckpt", "net", "final"}
+"""Names that training scripts give to every checkpoint."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+PICTURE_FOLDERS = ("images", "pictures", "samples", ".")
+"""Where pictures may lie, seen from the checkpoint."""
+
+MOST_PICTURES = 64
+"""A folder of more pictures is a data set: too long a trial for a first verdict."""
+
+COLUMN = 44
+"""The column in which comments begin, if the line leaves room."""
+
+ORDER = ("model", "wrapper", "dims", "inputs", "arguments", "export", "validate", "predict")
+"""The order of a job's sections."""
+
+GIVEN = "given with --set"
+
+NORMALIZES = ("wrapper.normalize", "wrapper.mean", "wrapper.std")
+"""Keys of which those that are found give way to any that is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job for a checkpoint. ``text`` is the job file, and ``job`` is what it says.
+
+    ``file`` is where ``init`` wrote it; it is None if the job was only drafted.
+    """
+
+    job: Job
+    text: str
+    recognised: Recognised
+    checkpoint: Path
+    file: Path | None = None
+
+    @property
+    def said(self) -> str:
+        """What the checkpoint was recognised as, in one line."""
+        table = self.job.model
+        named = "" if table.variant is None else f", variant {table.variant}"
+        return f"family {table.family}, task {table.task}{named}: {self.recognised.why}"
+
+
+def init(
+    checkpoint: str | PathLike[str],
+    *,
+    out: str | PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Draft:
+    """Write a job for a checkpoint, with a comment on each key that says where its value comes from.
+
+    The file is ``out``, or ``<job name>.toml`` in the working folder. ``overrides`` are values of your own,
+    "section.key=value". The model is built once, to see that the weights fit.
+
+    Raises RequestError if the file is there already, and as ``draft`` does.
+    """
+    target = None if out is None else Path(out).expanduser()
+    if target is not None:
+        _refuse_existing(target)
+        if not target.parent.is_dir():
+            raise RequestError(
+                f"{target.parent} is no folder: make it first, or name another file with --out"
+            )
+    made = draft(checkpoint, Path() if target is None else target.parent, overrides)
+    target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
+    _refuse_existing(target)
+    check_folder(target.parent)
+    build_model(made.job)
+    with explained(target, kind="file"):
+        write_new(target, made.text)
+    return replace(made, file=target)
+
+
+def _refuse_existing(file: Path) -> None:
+    if os.path.lexists(file):
+        raise RequestError(
+            f"{file} is there already, and is left as it is: run it with onnxproof export {file}, or name "
+            "another file with --out"
+        )
+
+
+def draft(checkpoint: str | PathLike[str], folder: Path = Path(), overrides: Sequence[str] = ()) -> Draft:
+    """Draft the job for a checkpoint, for a job file in ``folder``. ``overrides`` replace its values.
+
+    Raises CheckpointError if no family knows the checkpoint; RequestError if it fits several variants and
+    ``overrides`` chooses none, or if the family's library is missing.
+    """
+    given = override({}, overrides)
+    table = given.get("model", {})
+    if not isinstance(table, dict):
+        raise JobError("--set model=…: expected a key of the section, such as model.variant=NAME")
+    path = Path(checkpoint).expanduser()
+    variant, family = table.get("variant"), table.get("family")
+    stems = () if variant is None else (str(variant), f"{family}_{variant}")
+    loaded = load_checkpoint(path, stems, str(table.get("weights", "auto")))
+    found = identify(replace(loaded, asked=table), None if family is None else str(family))
+    if found.others:
+        raise RequestError(
+            f"{loaded.file}: its tensors fit {' and '.join((str(found.variant), *found.others))}, which "
+            "differ in their settings only: say which one it is with --set model.variant=NAME"
+        )
+    settings = _settings(path, loaded, found, folder)
+    settings = _overridden(settings, given)
+    text = _text(path, settings, loaded.notes)
+    job = Job.from_document(tomllib.loads(text), folder=folder, source=f"the job drafted for {path}")
+    return Draft(job, text, found, path)
+
+
+def _settings(path: Path, loaded: Checkpoint, found: Recognised, folder: Path) -> tuple[Setting, ...]:
+    """All keys of the job; those of the top have no section."""
+    model = [Setting("model.family", found.family, found.why)]
+    model.append(Setting("model.task", found.task, "what this network decides (onnxproof tasks)"))
+    if found.variant is not None:
+        model.append(Setting("model.variant", found.variant, "by the names and shapes of its tensors"))
+    model.append(Setting("model.checkpoint", _seen_from(folder, path), "relative to this file"))
+    if loaded.asked.get("weights", "auto") != "auto":
+        model.append(Setting("model.weights", loaded.asked["weights"], GIVEN))
+    settings = [*model, *found.settings]
+    if "validate.images" not in found.values():
+        settings += _pictures(path, folder)
+    return tuple(settings)
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    """The path relative to the folder, or as it is if that leads up out of all folders."""
+    here, there = os.path.realpath(folder), Path(os.path.realpath(path.parent), path.name)
+    relative = os.path.relpath(there, here)
+    return Path(there if relative.count("..") > 3 else relative).as_posix()
+
+
+def _pictures(path: Path, folder: Path) -> tuple[Setting, ...]:
+    """The pictures beside the checkpoint, if there are a few."""
+    beside = path if path.is_dir() else path.parent
+    for name in PICTURE_FOLDERS:
+        place = beside / name
+        if not place.is_dir():
+            continue
+        kinds = Counter(file.suffix for file in place.iterdir() if file.suffix.lower() in PICTURES)
+        if kinds:
+            kind, count = kinds.most_common(1)[0]
+            if count > MOST_PICTURES:
+                continue
+            pattern = f"{_seen_from(folder, place)}/*{kind}"
+            return (Setting("validate.images", pattern, f"{count} pictures beside the checkpoint"),)
+    return ()
+
+
+def _overridden(settings: Sequence[Setting], given: Mapping[str, Any]) -> tuple[Setting, ...]:
+    """The settings with the user's own values in place of those found."""
+    own = dict(_leaves(given))
+    if "name" in own:
+        own = {"job.name": own.pop("name")} | own
+    replaced = [Setting(one.key, own.pop(one.key), GIVEN) if one.key in own else one for one in settings]
+    if set(NORMALIZES) & set(own):
+        replaced = [one for one in replaced if one.key not in NORMALIZES or one.why == GIVEN]
+    return (*replaced, *(Setting(key, value, GIVEN) for key, value in own.items()))
+
+
+def _leaves(table: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += _leaves(value, f"{before}{key}.")
+        else:
+            found.append((f"{before}{key}", value))
+    return found
+
+
+def _text(path: Path, settings: Sequence[Setting], notes: Sequence[str]) -> str:
+    """The job file."""
+    named = next((one for one in settings if one.key == "job.name"), None)
+    if named is None:
+        values = {one.key: one.value for one in settings}
+        named = Setting("job.name", _name(path, values), "names the bundle's folder")
+    lines = [
+        f"# A job for {path.name}, written by onnxproof init: every key says where its value comes from.",
+        *(f"# {note}" for note in notes),
+        _line("name", named),
+    ]
+    sections: dict[str, list[str]] = {}
+    for one in settings:
+        section, _, key = one.key.rpartition(".")
+        if section != "job":
+            sections.setdefault(section, []).append(_line(key, one))
+    for section in sorted(sections, key=_place):
+        lines += ["", f"[{section}]", *sections[section]]
+    return "\n".join(lines) + "\n"
+
+
+def _place(section: str) -> tuple[int, str]:
+    first = section.partition(".")[0]
+    return (ORDER.index(first) if first in ORDER else len(ORDER)), section
+
+
+def _line(key: str, one: Setting) -> str:
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
+    said = f"{key if bare else _toml(key)} = {_toml(one.value)}"
+    return f"{said:<{COLUMN}}  # {' '.join(one.why.split())}"
+
+
+def _name(path: Path, values: Mapping[str, Any]) -> str:
+    """A name for the job: the checkpoint's, or the variant's if that says nothing."""
+    stem = path.name if path.is_dir() else path.name.partition(".")[0]
+    if stem.lower() in SAYS_NOTHING or not stem:
+        stem = str(values.get("model.variant") or values["model.family"])
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
+    return cleaned or "job"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(one)}" for key, one in value.items()) + "}"
+    raise CheckpointError(f"{value!r} cannot stand in a job")

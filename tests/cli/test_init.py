@@ -1,0 +1,128 @@
+"""A checkpoint without a job: ``init`` writes one, and ``export`` runs the same."""
+
+import json
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+from torchvision import models
+
+import onnxproof
+from onnxproof.draft import draft
+
+Refuse = Callable[..., None]
+Run = Callable[..., CompletedProcess[str]]
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+SMALL = (
+    *("--set", "dims.batch=1", "--set", "dims.height=64", "--set", "dims.width=64"),
+    *("--set", "export.exporter=torchscript", "--set", "export.simplify=none"),
+    *("--set", "validate.effort=quick", "--set", "validate.threads=1"),
+)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: the demo's checkpoint, called best.pt, with pictures beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    for name in ("digits-colormap.json", "norm_stats.json"):
+        shutil.copy(DIGITS / "yolox" / name, tmp_path / "run")
+    shutil.copy(DIGITS / "yolox" / "yolox_nano.pth", tmp_path / "run" / "best.pt")
+    shutil.copy(DIGITS / "images" / "scene-01.png", tmp_path / "run" / "images")
+    return tmp_path
+
+
+def test_the_job_says_where_each_value_comes_from(place: Path, run: Run) -> None:
+    ran = run("init", "run/best.pt", "--set", "dims.height=64..96 step 32", "--set", "export.opset=18")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == "next: onnxproof export nano.toml"
+    text = (place / "nano.toml").read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    assert document["model"] == {
+        "family": "yolox",
+        "task": "detection",
+        "variant": "nano",
+        "checkpoint": "run/best.pt",
+    }
+    assert (document["dims"]["height"], document["export"]) == ("64..96 step 32", {"opset": 18})
+    assert document["validate"]["images"] == "run/images/*.png"
+    without = [line for line in text.splitlines() if "=" in line and "  # " not in line]
+    assert without == []
+    assert text.count("# given with --set") == 2
+    onnxproof.load_job(place / "nano.toml")
+
+
+def test_the_job_is_seen_from_its_own_folder(place: Path, run: Run) -> None:
+    (place / "jobs").mkdir()
+    assert run("init", "run", "--out", "jobs/mine.toml").returncode == 0
+    job = onnxproof.load_job("jobs/mine.toml")
+    assert (job.name, job.model.checkpoint) == ("run", "../run")
+    assert job.resolve("../run/best.pt").is_file()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--out", "nano.toml")], ids=["by-default", "named"])
+def test_a_file_that_is_there_stays(place: Path, refuse: Refuse, arguments: tuple[str, ...]) -> None:
+    (place / "nano.toml").write_text("mine", encoding="utf-8")
+    before = contents(place)
+    refuse("init", "run/best.pt", *arguments, says=["nano.toml is there already", "--out"])
+    assert contents(place) == before
+
+
+def test_a_job_that_would_not_run_is_not_written(place: Path, refuse: Refuse) -> None:
+    before = contents(place)
+    refuse("init", "run/best.pt", "--set", "model.variant=tiny", says=["does not fit yolox_tiny"])
+    refuse("init", "run/best.pt", "--out", "gone/job.toml", says=["gone is no folder", "--out"])
+    refuse("init", "run/best.pt", "--json", "--set", "dims.depth=3", says=["dims.depth"])
+    assert contents(place) == before
+
+
+def test_networks_that_fit_alike_are_asked_for(place: Path, refuse: Refuse, run: Run) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("tf_efficientnet_b0", pretrained=False, num_classes=3)
+    torch.save(network.state_dict(), place / "net.pth")
+    refuse("init", "net.pth", says=["efficientnet_b0 and", "tf_efficientnet_b0", "--set model.variant=NAME"])
+    assert run("init", "net.pth", "--set", "model.variant=tf_efficientnet_b0").returncode == 0
+
+
+def test_a_network_with_arguments_is_told_by_its_name(place: Path, refuse: Refuse) -> None:
+    refuse(
+        *("init", DIGITS / "classifier"),
+        says=["names mobilenet_v2, and the tensors are not those", "--set model.kwargs.NAME=VALUE"],
+    )
+
+
+def test_export_runs_what_init_would_write(place: Path, run: Run) -> None:
+    ran = run("export", "run/best.pt", "--json", *SMALL)
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["bundle"] == "dist/nano"
+    assert run("init", "run/best.pt", *SMALL).returncode == 0
+    written = onnxproof.load_job("nano.toml")
+    assert written == draft("run/best.pt", overrides=SMALL[1::2]).job
+    made = document["manifest"]["job"]
+    assert made["dims"] == {name: str(dim) for name, dim in written.dims.items()}
+    assert made["model"]["checkpoint"] == "../../run/best.pt"
+    assert "no job is given: family yolox" in document["parity"]["notes"][0]
+
+
+def test_a_model_is_no_checkpoint(place: Path, refuse: Refuse) -> None:
+    (place / "model.onnx").write_bytes(b"")
+    refuse("export", "model.onnx", says=["is a model, not a job", "or a checkpoint"])
+    refuse("init", "gone.pth", says=["gone.pth does not exist"])
+
+
+def test_init_and_export_in_python(place: Path) -> None:
+    torch.save(models.resnet18(num_classes=3).state_dict(), "resnet18.pth")
+    made = onnxproof.init("resnet18.pth", out="mine.toml", overrides=["name=mine"])
+    assert made.file == Path("mine.toml")
+    assert onnxproof.load_job("mine.toml") == made.job
+    assert (made.job.name, made.job.wrapper.normalize) == ("mine", "imagenet")
