@@ -13,6 +13,8 @@ LEAST_FONT_SIZE = 9
 LINE_SHARE = 0.004
 EDGE_SHARE = 0.002
 """Widths of boxes' lines and of masks' edges as shares of the picture's diagonal."""
+DOT_SHARE = 0.006
+"""The radius of a point, as such a share."""
 
 OPACITY = 0.5
 """How much a colour that is laid over a picture covers of it."""
@@ -30,22 +32,64 @@ def draw_boxes(
     """A copy of an RGB picture with boxes [n, 4] (x0, y0, x1, y1, pixels) and their captions.
 
     The first box is the best. The boxes are drawn from the last to the first, so that none covers a better
-    one. Captions are drawn after all boxes, so that no line crosses them. ``line_share`` is the lines' width
-    as a share of the picture's diagonal.
+    one. Captions are drawn after all boxes, so that no line crosses them, and move apart where they would
+    overlap. ``line_share`` is the lines' width as a share of the picture's diagonal.
     """
     drawn = picture.convert("RGB")
     canvas = ImageDraw.Draw(drawn)
-    font = _font(picture.size)
     line = _width(picture.size, line_share)
     order = [
         (_drawable(corners, picture.size), caption, color)
         for corners, caption, color in zip(boxes, captions, colors, strict=True)
         if not np.isnan(corners).any()  # such a box has no place
-    ][::-1]
-    for box, _, color in order:
+    ]
+    for box, _, color in reversed(order):
         canvas.rectangle(box, outline=color, width=line)
-    for box, caption, color in order:
-        _draw_caption(_Label(canvas, caption, font), picture.size, box, color)
+    _draw_labels(canvas, picture.size, order)
+    return drawn
+
+
+def draw_outlines(
+    picture: Image.Image, outlines: NDArray[Any], captions: Sequence[str], colors: Sequence[Color]
+) -> Image.Image:
+    """A copy of an RGB picture with four-cornered outlines [n, 4, 2] (x, y, pixels) and their captions, as
+    ``draw_boxes`` draws boxes."""
+    drawn = picture.convert("RGB")
+    canvas = ImageDraw.Draw(drawn)
+    line = _width(picture.size, LINE_SHARE)
+    limits = np.array(picture.size)
+    order = []
+    for outline, caption, color in zip(outlines, captions, colors, strict=True):
+        if not np.isfinite(outline).all():
+            continue
+        clipped = np.clip(np.asarray(outline, np.float64), -limits, 2 * limits)
+        box = np.concatenate((clipped.min(axis=0), clipped.max(axis=0)))
+        order.append((clipped, _drawable(box, picture.size), caption, color))
+    for corners, _, _, color in reversed(order):
+        ring = [(x, y) for x, y in (*corners.tolist(), *corners[:2].tolist())]
+        canvas.line(ring, fill=color, width=line, joint="curve")
+    _draw_labels(canvas, picture.size, [entry[1:] for entry in order])
+    return drawn
+
+
+def draw_points(picture: Image.Image, points: Sequence[NDArray[Any]], colors: Sequence[Color]) -> Image.Image:
+    """A copy of an RGB picture with dots at points [k, 2] (x, y, pixels), a list of them for each colour.
+
+    A dot has a thin edge of a contrasting colour, so that it is seen on any picture. The first list is the
+    best; it is drawn last.
+    """
+    drawn = picture.convert("RGB")
+    canvas = ImageDraw.Draw(drawn)
+    radius = _width(picture.size, DOT_SHARE)
+    edge = max(1, radius // 3)
+    for of, color in reversed(list(zip(points, colors, strict=True))):
+        for x, y in of[np.isfinite(of).all(axis=1)].tolist():
+            canvas.ellipse(
+                (x - radius, y - radius, x + radius, y + radius),
+                fill=color,
+                outline=contrasting(color),
+                width=edge,
+            )
     return drawn
 
 
@@ -140,12 +184,53 @@ class _Label:
         self._canvas.text(corner, self._caption, fill=contrasting(color), font=self._font)
 
 
-def _draw_caption(label: _Label, size: tuple[int, int], box: Sequence[float], color: Color) -> None:
-    """Draw a caption above the box, or inside it if there is no room above; always within the picture."""
-    x = max(0, min(box[0], size[0] - label.width))
+Placed = tuple[tuple[float, float, float, float], str, Color]
+"""A box (x0, y0, x1, y1, pixels), its caption and its colour."""
+
+
+def _draw_labels(canvas: ImageDraw.ImageDraw, size: tuple[int, int], entries: Sequence[Placed]) -> None:
+    """Draw the captions of boxes, the best first: each where it fits without covering one before it.
+
+    A caption stands above its box, or at its upper edge inside, or below; if these places are taken, as near
+    above or below as there is room. It is always within the picture.
+    """
+    font = _font(size)
+    taken: list[tuple[float, float, float, float]] = []
+    for box, caption, color in entries:
+        if not caption:
+            continue
+        label = _Label(canvas, caption, font)
+        x = max(0, min(box[0], size[0] - label.width))
+        y = _free(x, box, label, size, taken)
+        taken.append((x, y, x + label.width, y + label.height))
+        label.draw(x, y, color)
+
+
+def _free(
+    x: float,
+    box: Sequence[float],
+    label: _Label,
+    size: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> float:
+    """The row for a label at column ``x``: the first of its places that is free; the first if none is."""
+    last = max(size[1] - label.height, 0)
     above = box[1] - label.height
-    y = max(0, min(above if above >= 0 else box[1], size[1] - label.height))
-    label.draw(x, y, color)
+    first = above if above >= 0 else box[1]
+    near = [
+        first,
+        box[1],
+        box[3],
+        *(edge for place in taken for edge in (place[3] + 1, place[1] - label.height - 1)),
+    ]
+    places = sorted({max(0, min(y, last)) for y in near[3:]}, key=lambda y: abs(y - first))
+    for y in (*(max(0, min(y, last)) for y in near[:3]), *places):
+        if not any(
+            x < right and left < x + label.width and y < bottom and top < y + label.height
+            for left, top, right, bottom in taken
+        ):
+            return y
+    return max(0, min(first, last))
 
 
 def contrasting(color: Color) -> Color:

@@ -237,3 +237,17 @@ def test_masks_edges_grow_with_the_picture() -> None:
     mask = np.ones((800, 800), bool)
     drawn = drawn_masks((500, 500, mask), size=(3000, 2400))
     assert painted(drawn)[900, 400:600].sum() == 8
+
+
+def test_captions_of_boxes_that_coincide_move_apart() -> None:
+    box = [40, 60, 120, 90]
+    one = draw([box], caption="cat", colors=(GREEN,), size=(200, 120))[:60]
+    drawn = draw([box, box], caption="cat", colors=(RED, GREEN), size=(200, 120))
+    assert extent(painted(drawn[:60])) == extent(painted(one, GREEN))  # the better box's stands above it
+    assert painted(drawn, GREEN).sum() >= painted(one, GREEN).sum()  # the other's is whole, too
+    assert not painted(drawn[:60], GREEN).any()
+
+
+def test_captions_stay_in_the_picture_where_there_is_no_room_for_all() -> None:
+    drawn = draw([[0, 0, 30, 30]] * 20, caption="a long caption", size=(60, 40))
+    assert drawn.shape == (40, 60, 3)

@@ -1,11 +1,14 @@
-"""Instance segmentation by a network with NMS in its graph: boxes, classes, scores and masks.
+"""Instance segmentation: boxes, classes, scores and a mask each.
 
-The outputs (``reading.outputs``) are those of torchvision's Mask R-CNN, for a batch of one picture:
+Either the outputs (``reading.outputs``) are those of torchvision's Mask R-CNN, with NMS in the graph, for a
+batch of one picture:
 
 - boxes float [n, 4] (x0, y0, x1, y1, in the input's pixels);
 - labels int64 [n];
 - scores float [n];
 - masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
+
+Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py).
 """
 
 from collections.abc import Mapping
@@ -23,6 +26,13 @@ from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
+from onnxproof.runtime.readings.prototypes import (
+    PrototypeEvidence,
+    PrototypeReading,
+    chosen_masks,
+    decide_masks,
+    evidence_of,
+)
 from onnxproof.runtime.readings.rows import MaskReading, Rows, rows_from
 from onnxproof.runtime.tasks.task import class_color, class_name
 
@@ -41,32 +51,41 @@ class Evidence:
     width: int
 
 
+Reading = MaskReading | PrototypeReading
+
+
 class _InstanceSegmentation:
     name = "instance_segmentation"
     decides = True
-    summary = (
-        "Instance segmentation: boxes, classes and scores as the network's own NMS leaves them, a mask each."
-    )
+    summary = "Instance segmentation: boxes, classes and scores as NMS leaves them, a mask each."
 
-    def reading(self, entry: Entry) -> MaskReading:
-        reading = MaskReading.read(entry)
-        entry.free_table()["decode"].text(("nms",))
-        return reading
+    def reading(self, entry: Entry) -> Reading:
+        decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
+        with entry.naming():
+            if decode.text(("nms", "split")) == "split":
+                return PrototypeReading.read(entry)
+        return MaskReading.read(entry)
 
     def evidence(
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        reading: MaskReading,
+        reading: Reading,
         margins: Mapping[str, Array],
-    ) -> tuple[Evidence, ...]:
+    ) -> tuple[Evidence | PrototypeEvidence, ...]:
+        if isinstance(reading, PrototypeReading):
+            return evidence_of(outputs, reading)
         masks = outputs[reading.outputs[3]]
         height, width = masks.shape[2:]
         rows = rows_from(outputs, reading, margins)
         return (Evidence(rows, tuple(crop(mask[0]) for mask in masks), height, width),)
 
-    def decide(self, evidence: Evidence, reading: MaskReading) -> Instances:
-        """The rows whose score is above the threshold, in the network's order."""
+    def decide(self, evidence: Evidence | PrototypeEvidence, reading: Reading) -> Instances:
+        """The rows whose score is above the threshold, in the network's order; or what NMS leaves."""
+        if isinstance(evidence, PrototypeEvidence):
+            assert isinstance(reading, PrototypeReading)
+            return decide_masks(chosen_masks(evidence, reading), reading)
+        assert isinstance(reading, MaskReading)
         masks = masks_above(evidence, reading.score_threshold)
         detections = evidence.rows.decide(reading.cuts)
         return Instances(detections, masks, reading.mask_threshold, evidence.height, evidence.width)

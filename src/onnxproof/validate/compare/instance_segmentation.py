@@ -7,22 +7,43 @@ import numpy as np
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances, Patch
+from onnxproof.runtime.readings.prototypes import (
+    MaskedCandidates,
+    PrototypeEvidence,
+    PrototypeReading,
+    chosen_masks,
+)
 from onnxproof.runtime.readings.rows import MaskReading, above
-from onnxproof.runtime.tasks.instance_segmentation import Evidence, masks_above
+from onnxproof.runtime.tasks.instance_segmentation import Evidence, Reading, masks_above
+from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding
 from onnxproof.validate.compare.masks import compare_masks, overlaid
+from onnxproof.validate.compare.prototypes import compare_prototypes, prototype_quantities
 from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
+
+AnyEvidence = Evidence | PrototypeEvidence | MaskedCandidates
 
 
 class _InstanceSegmentation:
-    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
+    def quantities(self, evidence: Evidence | PrototypeEvidence) -> Mapping[str, Array]:
+        if isinstance(evidence, PrototypeEvidence):
+            return prototype_quantities(evidence)
         return row_quantities(evidence.rows)
 
     def thin(
-        self, reference: Evidence, candidate: Evidence, reading: MaskReading
-    ) -> tuple[Evidence, Evidence]:
+        self,
+        reference: Evidence | PrototypeEvidence,
+        candidate: Evidence | PrototypeEvidence,
+        reading: Reading,
+    ) -> tuple[AnyEvidence, AnyEvidence]:
         """The evidence without the masks of rows that are not detected. The other masks are copied, so that
         the output arrays can be freed."""
+        if isinstance(reading, PrototypeReading):
+            assert isinstance(reference, PrototypeEvidence)
+            assert isinstance(candidate, PrototypeEvidence)
+            return chosen_masks(reference, reading), chosen_masks(candidate, reading)
+        assert isinstance(reference, Evidence)
+        assert isinstance(candidate, Evidence)
         return _thinned(reference, reading), _thinned(candidate, reading)
 
     def differ(self, reference: Instances, candidate: Instances) -> bool:
@@ -34,9 +55,15 @@ class _InstanceSegmentation:
         )
 
     def compare(
-        self, reference: Evidence, candidate: Evidence, reading: MaskReading, bounds: Mapping[str, float]
+        self, reference: AnyEvidence, candidate: AnyEvidence, reading: Reading, bounds: Mapping[str, float]
     ) -> Comparison:
         """Compare the boxes as for any detector, then the masks of each pair that matches."""
+        if isinstance(reading, PrototypeReading):
+            assert isinstance(reference, MaskedCandidates)
+            assert isinstance(candidate, MaskedCandidates)
+            return compare_prototypes(reference, candidate, reading, bounds)
+        assert isinstance(reference, Evidence)
+        assert isinstance(candidate, Evidence)
         boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
         threshold = max(reading.score_threshold, reading.graph.score_threshold)
         wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
@@ -61,8 +88,15 @@ class _InstanceSegmentation:
         matched = boxes.matched - len(ties) - len(defects)
         return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
 
-    def margins(self, evidence: Evidence, decisions: Instances, reading: MaskReading) -> Mapping[str, Array]:
+    def margins(
+        self, evidence: Evidence | PrototypeEvidence, decisions: Instances, reading: Reading
+    ) -> Mapping[str, Array]:
         """Those of the boxes. Pixels are left out: of each mask some are on its edge."""
+        if isinstance(reading, PrototypeReading):
+            assert isinstance(evidence, PrototypeEvidence)
+            candidates, _ = evidence.rows.candidates(reading.cuts)
+            return margins_of_boxes(candidates, candidates.decide(reading.cuts), reading.cuts)
+        assert isinstance(evidence, Evidence)
         return margins_of_rows(evidence.rows, reading)
 
     def count(self, decisions: Instances) -> int:

@@ -22,8 +22,9 @@ SHOWN_CLASSES = 12
 class Annotation:
     """One labelled object. ``label`` is the model's class; the rest is as in COCO's JSON.
 
-    ``bbox`` is (x, y, width, height) in px, ``mask`` polygons or a run-length code, ``area`` in px²: each is
-    None if the JSON does not have it. ``crowd`` says whether it is a crowd.
+    ``bbox`` is (x, y, width, height) in px, ``mask`` polygons or a run-length code, ``area`` in px², and
+    ``points`` x, y, v of each keypoint: each is None if the JSON does not have it. ``crowd`` says whether it
+    is a crowd.
     """
 
     label: int
@@ -31,6 +32,7 @@ class Annotation:
     mask: Any
     area: float | None
     crowd: bool
+    points: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def read_labels(
 
     ``given`` is the path as the job has it, for messages. ``folders`` are searched for pictures that are not
     beside the JSON. ``classes`` are the model's; categories are matched with them by name. ``needs`` names
-    what each annotation must have, "bbox" or "segmentation".
+    what each annotation must have, such as "bbox" or "segmentation".
 
     Raises JobError if the file is missing, is no COCO JSON, labels nothing, or names a category that the
     model has no class for; PictureError if a picture is missing.
@@ -171,7 +173,20 @@ def _annotation(
         mask=entry.get("segmentation") or None,
         area=float(area) if area is not None and _is_finite(area) else None,
         crowd=bool(entry.get("iscrowd", 0)),
+        points=_points(said, entry),
     )
+
+
+def _points(said: str, entry: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """The keypoints of an annotation: a list of x, y, v for each."""
+    points = entry.get("keypoints")
+    if not points:
+        return None
+    if not isinstance(points, list) or len(points) % 3 or not all(_is_finite(value) for value in points):
+        raise JobError(
+            f"{said}: annotation {entry.get('id')} has keypoints that are no list of x, y, v for each point"
+        )
+    return tuple(float(value) for value in points)
 
 
 def _is_finite(value: Any) -> bool:

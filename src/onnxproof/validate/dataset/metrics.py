@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.oriented import corners_of
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances
+from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.classification import Ranking
 from onnxproof.runtime.tasks.multilabel import Labels as Present
 from onnxproof.runtime.tasks.segmentation import NOWHERE, Segments
+from onnxproof.validate.dataset.coco import evaluation_of, labelled
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
 
 Array = NDArray[Any]
@@ -101,6 +104,45 @@ class InstancePrecision(BoxPrecision):
             entry["segmentation"] = encode(canvas)
             entry["mask_area"] = int(region.pixels.sum())
         return entries
+
+
+class PointPrecision(BoxPrecision):
+    """mAP of keypoints by object keypoint similarity (OKS), and of boxes, as COCO defines both."""
+
+    kinds = MappingProxyType({"keypoints": "OKS mAP", "bbox": "box mAP"})
+
+    def results(self, decisions: Any) -> list[dict[str, Any]]:
+        assert isinstance(decisions, Poses)
+        entries = super().results(decisions.detections)
+        for entry, points in zip(entries, decisions.points.tolist(), strict=True):
+            entry["keypoints"] = [value for point in points for value in point]
+        return entries
+
+
+class OrientedPrecision(BoxPrecision):
+    """mAP of oriented boxes: COCO's, with the exact IoU of the boxes' polygons.
+
+    A labelled box is the polygon of its four corners, under "segmentation".
+    """
+
+    kinds = MappingProxyType({"oriented": "mAP"})
+
+    def results(self, decisions: Detections) -> list[dict[str, Any]]:
+        corners = corners_of(decisions.boxes)
+        rows = zip(
+            decisions.boxes, corners, decisions.scores.tolist(), decisions.labels.tolist(), strict=True
+        )
+        return [
+            {
+                "category_id": label,
+                "score": score,
+                "oriented": box.tolist(),
+                "bbox": [*four.min(axis=0).tolist(), *np.ptp(four, axis=0).tolist()],
+                "area": float(box[2] * box[3]),
+                "iscrowd": 0,
+            }
+            for box, four, score, label in rows
+        ]
 
 
 class Accuracy:
@@ -192,6 +234,8 @@ MEASURES: Mapping[str, Any] = MappingProxyType(
     {
         "detection": BoxPrecision,
         "instance_segmentation": InstancePrecision,
+        "keypoints": PointPrecision,
+        "oriented_detection": OrientedPrecision,
         "classification": Accuracy,
         "multilabel": LabelPrecision,
         "segmentation": MeanIou,
@@ -204,6 +248,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "detection": ("bbox",),
         "instance_segmentation": ("bbox", "segmentation"),
         "segmentation": ("segmentation",),
+        "keypoints": ("bbox", "keypoints"),
+        "oriented_detection": ("segmentation",),
     }
 )
 """The keys that an annotation must have, besides its category, for each task."""
@@ -271,6 +317,7 @@ def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str
             "area": _area(annotation.bbox) if annotation.area is None else annotation.area,
             "iscrowd": int(annotation.crowd),
             **({} if annotation.mask is None else {"segmentation": annotation.mask}),
+            **labelled(annotation, kind),
         }
         for number, (picture, _) in enumerate(found)
         for annotation in picture.annotations
@@ -285,7 +332,7 @@ def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str
     # pycocotools prints to standard output, which may carry a JSON document.
     with contextlib.redirect_stdout(io.StringIO()):
         wanted, got = (_indexed(coco["coco"], images, entries, classes) for entries in (truth, shown))
-        evaluation = coco["cocoeval"].COCOeval(wanted, got, kind)
+        evaluation = evaluation_of(coco["cocoeval"], wanted, got, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

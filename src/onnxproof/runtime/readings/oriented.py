@@ -1,0 +1,46 @@
+"""Oriented boxes, and the detections that fast NMS leaves of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from onnxproof.document import Entry
+from onnxproof.runtime.oriented import oriented_nms
+from onnxproof.runtime.readings.adjustable import Array, output_names, require_form
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.runtime.readings.instances import COMMON, OPTIONAL, InstanceReading, cuts_from
+from onnxproof.tensors import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OrientedReading(InstanceReading):
+    """Boxes [b, n, 5]: centre x, centre y, width, height in px, and the angle in radians, clockwise on the
+    screen; scores [b, n, C]. A box's probabilistic IoU with a better one is compared with ``iou_threshold``.
+    """
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        boxes, scores = (outputs[name] for name in self.outputs)
+        require_form(boxes, "float", None, None, 5)
+        require_form(scores, "float", None, None, None)
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other object."""
+        keys = entry.table(COMMON, OPTIONAL)
+        return cls(output_names(keys, 2), **cuts_from(keys))
+
+
+def decide_oriented(candidates: Candidates, cuts: Cuts) -> Detections:
+    """The detections among candidates whose boxes are oriented, [n, 5]: the best score first."""
+    above = np.flatnonzero(candidates.scores > cuts.score_threshold)
+    scores: Array = candidates.scores[above]
+    if cuts.iou_threshold is None:
+        kept = above[np.argsort(-scores, kind="stable")]
+    else:
+        classes = None if cuts.class_agnostic else candidates.labels[above]
+        kept = above[oriented_nms(candidates.boxes[above], scores, cuts.iou_threshold, classes)]
+    kept = kept[: cuts.max_detections]
+    return Detections(candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept], kept)

@@ -1,0 +1,106 @@
+"""Objects with keypoints: boxes are compared as sets, then the points of each pair."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.instances import Chosen
+from onnxproof.runtime.readings.points import PointEvidence, PointReading, Poses, chosen_points, poses_of
+from onnxproof.validate.compare.closest import margins_of_boxes
+from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
+from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.nearness import apart
+
+
+class _Keypoints:
+    def quantities(self, evidence: PointEvidence) -> Mapping[str, Array]:
+        """Coordinates of boxes and of points in pixels, scores, and visibilities."""
+        points = evidence.points
+        quantities = {"box": evidence.rows.boxes, "score": evidence.rows.scores, "point": points[..., :2]}
+        return {**quantities, **({"visibility": points[..., 2]} if points.shape[-1] == 3 else {})}
+
+    def thin(
+        self, reference: PointEvidence, candidate: PointEvidence, reading: PointReading
+    ) -> tuple[Chosen, Chosen]:
+        """The candidates whose score is half the threshold or more, with their points."""
+        return chosen_points(reference, reading), chosen_points(candidate, reading)
+
+    def differ(self, reference: Poses, candidate: Poses) -> bool:
+        a, b = reference.detections, candidate.detections
+        return not (
+            np.array_equal(a.indices, b.indices)
+            and np.array_equal(a.labels, b.labels)
+            and np.array_equal(reference.seen(), candidate.seen())
+        )
+
+    def compare(
+        self, reference: Chosen, candidate: Chosen, reading: PointReading, bounds: Mapping[str, float]
+    ) -> Comparison:
+        """Compare the boxes as for any detector, then which points each matched pair shows, and where."""
+        wanted, found = poses_of(reference, reading), poses_of(candidate, reading)
+        boxes, pairs = compare_detections(
+            reference.candidates,
+            wanted.detections,
+            found.detections,
+            reading.cuts,
+            bounds,
+            candidate=candidate.candidates,
+        )
+        ties: list[Finding] = []
+        defects: list[Finding] = []
+        for i, j in pairs:
+            told = _differences(wanted, i, found, j, bounds)
+            ties += [finding for is_tie, finding in told if is_tie]
+            defects += [finding for is_tie, finding in told if not is_tie]
+        other = len({finding.what.partition(":")[0] for finding in (*ties, *defects)})
+        return Comparison(boxes.matched - other, (*boxes.ties, *ties), (*boxes.defects, *defects))
+
+    def margins(
+        self, evidence: PointEvidence, decisions: Poses, reading: PointReading
+    ) -> Mapping[str, Array]:
+        chosen = chosen_points(evidence, reading)
+        boxes = margins_of_boxes(chosen.candidates, decisions.detections, reading.cuts)
+        if evidence.points.shape[-1] == 2:
+            return boxes
+        visible = decisions.points[..., 2].astype(np.float64)
+        return {**boxes, "visibility": np.abs(visible - reading.point_threshold)}
+
+    def count(self, decisions: Poses) -> int:
+        return len(decisions)
+
+
+COMPARER = _Keypoints()
+
+
+def _differences(
+    wanted: Poses, i: int, found: Poses, j: int, bounds: Mapping[str, float]
+) -> list[tuple[bool, Finding]]:
+    """How the points of a matched pair differ: whether each difference is a tie, and what it is.
+
+    A point that only one leg shows is a tie if the reference's visibility is within the bound of the
+    threshold and moved by no more than the bound. A point that both show lies within the bound, or is a
+    defect.
+    """
+    label, score = wanted.detections.labels[i], exact(wanted.detections.scores[i])
+    called = f"object {i} of class {label}, score {score}"
+    threshold = as_compared(wanted.threshold, wanted.points)
+    bound = bounds.get("visibility", 0.0)
+    told = []
+    ours, theirs = wanted.seen()[i], found.seen()[j]
+    shown = wanted.points[i, :, 2].astype(np.float64)
+    moves = apart(wanted.points[i], found.points[j])
+    for k in np.flatnonzero(ours != theirs).tolist():
+        is_tie = bool(abs(shown[k] - threshold) <= bound and moves[k, 2] <= bound)
+        verb = "missing" if ours[k] else "extra"
+        cause = (
+            f"visibility {exact(shown[k])} against threshold {exact(wanted.threshold)}, moved by "
+            f"{moves[k, 2]:.3g}, {error_bound(bound)}"
+        )
+        told.append((is_tie, Finding(f"{called}: point {k} is {verb}", cause)))
+    for k in np.flatnonzero(ours & theirs).tolist():
+        shift = float(moves[k, :2].max())
+        if not shift <= bounds["point"]:
+            cause = f"the point moved by {shift:.3g} px, {error_bound(bounds['point'])}"
+            told.append((False, Finding(f"{called}: point {k} moved", cause)))
+    return told

@@ -1,0 +1,168 @@
+"""Oriented detections, compared as sets of boxes whatever a box's angle is called."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.runtime.oriented import polygon_iou
+from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.instances import ScoredBoxes
+from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
+from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
+from onnxproof.validate.compare.matching import MATCH_IOU, pair_up
+from onnxproof.validate.compare.turned import OpenBoxes, corner_distances, corner_limits
+
+NOWHERE = "the reference has no candidate with this class, box and score"
+NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
+
+
+class _OrientedDetection:
+    def quantities(self, evidence: ScoredBoxes) -> Mapping[str, Array]:
+        """Centres and sides in pixels, angles in radians, and scores."""
+        return {"box": evidence.boxes[:, :4], "angle": evidence.boxes[:, 4], "score": evidence.scores}
+
+    def thin(
+        self, reference: ScoredBoxes, candidate: ScoredBoxes, reading: OrientedReading
+    ) -> tuple[Candidates, Candidates]:
+        """The candidates whose score is half the threshold or more."""
+        return reference.candidates(reading.cuts)[0], candidate.candidates(reading.cuts)[0]
+
+    def differ(self, reference: Detections, candidate: Detections) -> bool:
+        return not (
+            np.array_equal(reference.indices, candidate.indices)
+            and np.array_equal(reference.labels, candidate.labels)
+        )
+
+    def compare(
+        self,
+        reference: Candidates,
+        candidate: Candidates,
+        reading: OrientedReading,
+        bounds: Mapping[str, float],
+    ) -> Comparison:
+        wanted, found = (decide_oriented(leg, reading.cuts) for leg in (reference, candidate))
+        near = _near(wanted, found, bounds)
+        same = wanted.labels[:, None] == found.labels
+        distances = corner_distances(wanted.boxes, found.boxes)
+        pairs = pair_up(distances, near & same)
+        if len(pairs) == len(wanted) == len(found):
+            return Comparison(len(pairs), (), ())
+        open_boxes = OpenBoxes(reference, reading.cuts, bounds)
+        left = near & ~same & open_boxes.may_flip(wanted.indices)[:, None]
+        left[[i for i, _ in pairs]] = False
+        left[:, [j for _, j in pairs]] = False
+        flips = pair_up(distances, left)
+        ties = [
+            Finding(
+                f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}",
+                open_boxes.class_open(int(wanted.indices[i])) or "",
+            )
+            for i, j in flips
+        ]
+        lost: dict[int, str] = {}
+        foreign: dict[int, str] = {}
+        taken = (*pairs, *flips)
+        there = _near(wanted, candidate, bounds)
+        for i in sorted(set(range(len(wanted))) - {i for i, _ in taken}):
+            cause = open_boxes.open(int(wanted.indices[i]))
+            if cause is None:
+                lost[i] = _no_margin(reference, int(wanted.indices[i]), reading, bounds)
+            elif not there[i].any() and wanted.scores[i] - bounds["score"] >= reading.score_threshold / 2:
+                lost[i] = f"{NO_TRACE}: {cause}"
+            else:
+                ties.append(Finding(_describe("missing", wanted, i), cause))
+        used = {int(wanted.indices[i]) for i, _ in taken}
+        here = _near(reference, found, bounds)
+        for j in sorted(set(range(len(found))) - {j for _, j in taken}):
+            origins = [
+                k
+                for k in np.flatnonzero(here[:, j]).tolist()
+                if reference.labels[k] == found.labels[j] or open_boxes.class_open(k) is not None
+            ]
+            free = [k for k in origins if k not in used and open_boxes.open(k) is not None]
+            if free:
+                used.add(free[0])
+                ties.append(Finding(_describe("extra", found, j), open_boxes.open(free[0]) or ""))
+            else:
+                foreign[j] = (
+                    "the reference drops it, and no margin lies within the error bound"
+                    if origins
+                    else NOWHERE
+                )
+        return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
+
+    def margins(
+        self, evidence: ScoredBoxes, decisions: Detections, reading: OrientedReading
+    ) -> Mapping[str, Array]:
+        """How far scores are from the threshold, and of the best class from the next; overlaps are left
+        out."""
+        candidates, _ = evidence.candidates(reading.cuts)
+        scores = candidates.scores.astype(np.float64)
+        margins = [np.abs(scores - reading.score_threshold)]
+        if candidates.gaps is not None:
+            margins.append(candidates.gaps[scores > reading.score_threshold].astype(np.float64) / 2)
+        return {"score": np.concatenate(margins)}
+
+    def count(self, decisions: Detections) -> int:
+        return len(decisions)
+
+
+COMPARER = _OrientedDetection()
+
+
+def _near(here: Any, there: Any, bounds: Mapping[str, float]) -> NDArray[np.bool_]:
+    """Whether two boxes and their scores are within the bounds of each other, bool [n, m]."""
+    changes = np.abs(np.subtract.outer(here.scores.astype(np.float64), there.scores))
+    distances = corner_distances(here.boxes, there.boxes)
+    near: NDArray[np.bool_] = (distances <= corner_limits(here.boxes, bounds)[:, None]) & (
+        changes <= bounds["score"]
+    )
+    return near
+
+
+def _no_margin(
+    reference: Candidates, index: int, reading: OrientedReading, bounds: Mapping[str, float]
+) -> str:
+    score, threshold = reference.scores[index], as_compared(reading.score_threshold, reference.scores)
+    return (
+        f"no margin of the reference lies within the error bound: score {exact(score)} against threshold "
+        f"{exact(threshold)}, {error_bound(bounds['score'])}"
+    )
+
+
+def _defects(
+    wanted: Detections, found: Detections, lost: Mapping[int, str], foreign: Mapping[int, str]
+) -> tuple[Finding, ...]:
+    """The differences that no margin excuses. A lost box and one of its class where the reference has none,
+    with an exact IoU of MATCH_IOU or more, are one that moved."""
+    rows, columns = [*lost], [j for j, cause in foreign.items() if cause == NOWHERE]
+    ious = polygon_iou(wanted.boxes[rows], found.boxes[columns])
+    same = wanted.labels[rows][:, None] == found.labels[columns]
+    moved = {rows[i]: columns[j] for i, j in pair_up(-ious, same & (ious >= MATCH_IOU))}
+    return (
+        *(_moved(wanted, found, i, j) for i, j in moved.items()),
+        *(Finding(_describe("missing", wanted, i), lost[i]) for i in rows if i not in moved),
+        *(
+            Finding(_describe("extra", found, j), cause)
+            for j, cause in foreign.items()
+            if j not in moved.values()
+        ),
+    )
+
+
+def _moved(wanted: Detections, found: Detections, i: int, j: int) -> Finding:
+    shift = float(corner_distances(wanted.boxes[i, None], found.boxes[j, None])[0, 0])
+    before, after = exact(wanted.scores[i]), exact(found.scores[j])
+    cause = f"a corner moved by {shift:.3g} px, and the score from {before} to {after}"
+    return Finding(_describe("moved", wanted, i), cause)
+
+
+def _describe(verb: str, detections: Detections, i: int) -> str:
+    x, y, width, height, angle = detections.boxes[i].tolist()
+    return (
+        f"{verb}: class {detections.labels[i]}, score {exact(detections.scores[i])}, box at "
+        f"[{x:.1f}, {y:.1f}], {width:.1f} by {height:.1f}, {np.degrees(angle):.1f}°"
+    )

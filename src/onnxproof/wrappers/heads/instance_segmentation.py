@@ -1,0 +1,46 @@
+"""The head for instances whose masks are sums of prototypes."""
+
+from onnxproof.errors import JobError
+from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.prototypes import PrototypeReading
+from onnxproof.tensors import Field, TensorSpec
+from onnxproof.wrappers.head import Bare, Headed, listed, require_names
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
+from onnxproof.wrappers.instance_cuts import cuts_of
+
+COEFFICIENTS, PROTOTYPES = "coefficients", "prototypes"
+NAMES = (BOXES, SCORES, COEFFICIENTS, PROTOTYPES)
+
+
+class _InstanceSegmentation:
+    name = "instance_segmentation"
+    decodes = ("split",)
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """Put the head behind a module.
+
+        It returns, by these names, ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels), ``scores``
+        [batch, n, classes] in [0, 1], ``coefficients`` [batch, n, m] and ``prototypes`` [batch, m, h, w],
+        which span four pixels of the input each.
+        """
+        places = {spec.name: i for i, spec in enumerate(bare.outputs) if spec.dtype == "float32"}
+        if not all(name in places for name in NAMES):
+            raise JobError(
+                "the task instance_segmentation needs the outputs boxes [batch, n, 4], scores "
+                "[batch, n, classes], coefficients [batch, n, m] and prototypes [batch, m, h, w], by these "
+                f"names; the module returns {listed(bare.outputs)}"
+            )
+        chosen = [places[name] for name in NAMES]
+        specs = tuple(TensorSpec(name, "float32", bare.outputs[places[name]].shape) for name in NAMES)
+        require_names(specs[1], 2, bare.classes)
+        fields = (
+            Field(BOXES, "box_xyxy", "px"),
+            Field(SCORES, "score", "probability"),
+            Field(COEFFICIENTS, "coefficient", ""),
+            Field(PROTOTYPES, "prototype", ""),
+        )
+        reading = PrototypeReading(NAMES, **cuts_of(validation))
+        return Headed(Chosen(bare.module, chosen), specs, fields, reading)
+
+
+HEAD = _InstanceSegmentation()

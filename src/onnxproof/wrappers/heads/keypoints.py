@@ -1,0 +1,60 @@
+"""The head for objects with keypoints: boxes, class scores, and the points of each box."""
+
+from onnxproof.errors import JobError
+from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.points import PointReading
+from onnxproof.tensors import Field, TensorSpec
+from onnxproof.wrappers.head import Bare, Headed, listed, require_names
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
+from onnxproof.wrappers.instance_cuts import cuts_of
+
+POINTS = "keypoints"
+
+
+class _Keypoints:
+    name = "keypoints"
+    decodes = ("split",)
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """Put the head behind a module.
+
+        It returns ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels), ``scores``
+        [batch, n, classes] in [0, 1] and ``keypoints`` [batch, n, points, 2 or 3]: x and y in pixels, and the
+        probability that the point is visible.
+        """
+        outputs = bare.outputs
+        three = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
+        four = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 4]
+        named = [i for i in three if outputs[i].name in (BOXES, SCORES)]
+        chosen = sorted(named or three, key=lambda i: outputs[i].name == SCORES)
+        points = [i for i in four if outputs[i].name == POINTS] or four
+        if (
+            len(chosen) != 2
+            or len(points) != 1
+            or outputs[chosen[0]].shape[2] != 4
+            or outputs[points[0]].shape[3] not in (2, 3)
+        ):
+            raise JobError(
+                "the task keypoints needs boxes [batch, n, 4], scores [batch, n, classes] and keypoints "
+                f"[batch, n, points, 2 or 3], in this order or of these names; the module returns "
+                f"{listed(outputs)}"
+            )
+        boxes, scores, place = (outputs[i] for i in (*chosen, points[0]))
+        require_names(scores, 2, bare.classes)
+        specs = (
+            TensorSpec(BOXES, "float32", boxes.shape),
+            TensorSpec(SCORES, "float32", scores.shape),
+            TensorSpec(POINTS, "float32", place.shape),
+        )
+        fields = [
+            Field(BOXES, "box_xyxy", "px"),
+            Field(SCORES, "score", "probability"),
+            Field(POINTS, "point_xy", "px", 0, 2),
+        ]
+        if place.shape[3] == 3:
+            fields.append(Field(POINTS, "visibility", "probability", 2, 3))
+        reading = PointReading((BOXES, SCORES, POINTS), **cuts_of(validation))
+        return Headed(Chosen(bare.module, (*chosen, points[0])), specs, tuple(fields), reading)
+
+
+HEAD = _Keypoints()

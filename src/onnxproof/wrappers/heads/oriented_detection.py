@@ -1,0 +1,46 @@
+"""The head for oriented boxes with class scores."""
+
+from onnxproof.errors import JobError
+from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.oriented import OrientedReading
+from onnxproof.tensors import Field, TensorSpec
+from onnxproof.wrappers.head import Bare, Headed, listed, require_names
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
+from onnxproof.wrappers.instance_cuts import cuts_of
+
+
+class _OrientedDetection:
+    name = "oriented_detection"
+    decodes = ("split",)
+
+    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
+        """Put the head behind a module.
+
+        It returns ``boxes`` [batch, n, 5] (centre x, centre y, width, height in the input's pixels, and the
+        angle in radians, clockwise on the screen) and ``scores`` [batch, n, classes] in [0, 1].
+        """
+        outputs = bare.outputs
+        rows = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
+        named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
+        chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
+        if len(chosen) != 2 or outputs[chosen[0]].shape[2] != 5:
+            raise JobError(
+                "the task oriented_detection needs boxes [batch, n, 5] and scores [batch, n, classes], in "
+                f"this order or named {BOXES} and {SCORES}; the module returns {listed(outputs)}"
+            )
+        boxes, scores = (outputs[i] for i in chosen)
+        require_names(scores, 2, bare.classes)
+        specs = (
+            TensorSpec(BOXES, "float32", boxes.shape),
+            TensorSpec(SCORES, "float32", scores.shape),
+        )
+        fields = (
+            Field(BOXES, "box_xywh", "px", 0, 4),
+            Field(BOXES, "angle", "rad", 4, 5),
+            Field(SCORES, "score", "probability"),
+        )
+        reading = OrientedReading((BOXES, SCORES), **cuts_of(validation))
+        return Headed(Chosen(bare.module, chosen), specs, fields, reading)
+
+
+HEAD = _OrientedDetection()
