@@ -8,7 +8,14 @@ from packages import install
 
 from onnxproof.wrappers.catalog import FamilyEntry, describe, offered_families
 
-OURS = {"module", "timm_classifier", "torchvision_classifier", "torchvision_detector", "yolox"}
+OURS = {
+    "module",
+    "timm_classifier",
+    "torchvision_classifier",
+    "torchvision_detector",
+    "ultralytics",
+    "yolox",
+}
 BOOM = '"""A family that must not be run to be listed."""\nraise SystemExit("was imported")\n'
 
 

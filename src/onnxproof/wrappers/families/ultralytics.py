@@ -1,0 +1,239 @@
+"""YOLOv5u, v8 to v12, YOLO26 and RT-DETR of Ultralytics: detect, segment, pose, obb, classify.
+
+A checkpoint is the ``best.pt`` that its trainer writes, or a state dict with ``model.variant = "yolo11n"``.
+The package is licensed under the AGPL-3.0, or by its makers under other terms.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from onnxproof.contract import ClassInfo, Contract
+from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.job import Job, ValidateTable
+from onnxproof.normalizations import NORMALIZATIONS
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.wrappers.family import Checkpoint, WrappedModel, dims_of, task_of
+from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
+from onnxproof.wrappers.head import Bare, attach_head
+from onnxproof.wrappers.heads import get_head
+from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings
+from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
+from onnxproof.wrappers.weights import load_weights
+
+try:
+    from onnxproof.wrappers.ultralytics.networks import (
+        KINDS,
+        Kind,
+        Network,
+        build_network,
+        configured,
+        kind_of,
+    )
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family ultralytics needs {error.name}: pip install 'onnxproof[ultralytics]' (the package is "
+        "licensed under the AGPL-3.0)"
+    ) from error
+
+SIZE, CLASSIFIER_SIZE = 640, 224
+"""The sizes of pictures, px, if the checkpoint does not say: Ultralytics' defaults (cfg/default.yaml, and the
+classifiers' documentation)."""
+
+LARGEST, SMALLEST = 1024, 64
+"""The sizes of pictures that are declared if the job does not say, px."""
+
+CONFIDENCE, OVERLAP, MOST = 0.25, 0.7, 300
+"""The score threshold, the IoU threshold of NMS and the number of detections by which Ultralytics predicts
+(cfg/default.yaml: conf, iou, max_det)."""
+
+CLASS_LAYERS = {
+    **dict.fromkeys(
+        ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel"),
+        re.compile(r"model\.\d+\.(one2one_)?cv3\.0\.\d+\.weight"),
+    ),
+    "ClassificationModel": re.compile(r"model\.\d+\.linear\.weight"),
+    "RTDETRDetectionModel": re.compile(r"model\.\d+\.enc_score_head\.weight"),
+}
+"""The names of the weights that have a row for each class."""
+
+ADVICE = "is model.variant right?"
+
+
+class _Ultralytics:
+    name = "ultralytics"
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        if checkpoint is None:
+            raise JobError("model.checkpoint is missing: the family ultralytics reads a trained checkpoint")
+        saved = saved_model(checkpoint)
+        config, called = _config(job, checkpoint, saved)
+        kind = kind_of(config)
+        task = task_of(job, kind.task)
+        count = _count_classes(kind, checkpoint)
+        classes = _classes(job, checkpoint, saved, count)
+        network = load_weights(build_network(config, count), checkpoint, called, ADVICE).eval()
+        module = Network(network, _stage(job), kind).eval()
+        size = _size(job, saved, kind)
+        batch, height, width = _dims(job, module, size)
+        inputs = (picture_spec(job, batch, height, width),)
+        outputs = _outputs(module, (batch, height, width), count)
+        bare = Bare(module, network, inputs, outputs, classes)
+        decode = job.wrapper.decode
+        if kind == KINDS["rtdetr"] and decode == "auto":
+            decode = "sigmoid"
+        headed = attach_head(get_head(task), bare, decode, _decisions(job.validation, module))
+        contract = Contract(
+            name=job.name,
+            task=task,
+            inputs=inputs,
+            outputs=headed.outputs,
+            dims=(batch, height, width),
+            fields=headed.fields,
+            preprocess=picture_preprocess(job, height, width, **_fit(kind, size)),
+            classes=classes,
+            reading=headed.reading,
+        )
+        return WrappedModel(headed.module.eval(), contract, self.name)
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        saved = saved_model(checkpoint)
+        if saved is None:
+            return None
+        kind = kind_of(saved.config)
+        size = saved.size or (CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE)
+        head = get_head(kind.task)
+        decodes = ("sigmoid",) if kind == KINDS["rtdetr"] else head.decodes
+        return Recognised(
+            self.name,
+            kind.task,
+            None,
+            f"it holds a {saved.kind} of Ultralytics with {len(saved.names)} classes",
+            (
+                Setting("predict.size", size, "as it was trained (train_args.imgsz)"),
+                *dim_settings((Dim("batch", 1, 8),)),
+            ),
+            tuple(decodes),
+        )
+
+
+FAMILY = _Ultralytics()
+
+
+def _config(job: Job, checkpoint: Checkpoint, saved: Saved | None) -> tuple[Mapping[str, Any], str]:
+    """The network's yaml, and what messages call the network: the job's variant, or the checkpoint's own."""
+    if job.model.variant is not None:
+        return configured(job.model.variant), job.model.variant
+    if saved is None:
+        raise JobError(
+            f"{checkpoint.file} holds no module of Ultralytics, only tensors: give model.variant, the name "
+            'of its yaml, such as "yolo11n"'
+        )
+    return saved.config, f"the {saved.kind} of its own yaml"
+
+
+def _count_classes(kind: Kind, checkpoint: Checkpoint) -> int:
+    """The number of classes, by the last layer for classes."""
+    for name, tensor in checkpoint.state_dict.items():
+        if CLASS_LAYERS[kind.network].fullmatch(checkpoint.prefix + name):
+            return int(tensor.shape[0])
+    raise CheckpointError(f"{checkpoint.file} has no layer for the classes of a {kind.network}: {ADVICE}")
+
+
+def _classes(job: Job, checkpoint: Checkpoint, saved: Saved | None, count: int) -> tuple[ClassInfo, ...]:
+    """The job's names, those of the checkpoint, of the files beside it, or numbers."""
+    if job.model.classes is not None:
+        classes = name_classes(job.model.classes)
+    elif saved is not None:
+        classes = name_classes(saved.names)
+    else:
+        classes = read_classes(checkpoint.folder) or number_classes(count)
+    if len(classes) != count:
+        raise CheckpointError(
+            f"{len(classes)} classes are named, the network of {checkpoint.file} has {count}"
+        )
+    return classes
+
+
+def _stage(job: Job) -> PictureInput:
+    """Ultralytics only scales pictures to [0, 1]; the job may state another normalisation."""
+    mean, std = job.wrapper.normalization()
+    nothing = NORMALIZATIONS["none"]
+    return PictureInput(
+        mean or nothing[0],
+        std or nothing[1],
+        scale=job.wrapper.scale_input,
+        channels_last=job.wrapper.channels_last,
+    )
+
+
+def _size(job: Job, saved: Saved | None, kind: Kind) -> int:
+    if job.predict.size is not None:
+        return job.predict.size
+    trained = None if saved is None else saved.size
+    return trained or (CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE)
+
+
+def _dims(job: Job, module: Network, size: int) -> tuple[Dim, Dim, Dim]:
+    """The job's sizes, or every size in steps of the largest stride; a classifier and RT-DETR have one."""
+    step = max(module.strides, default=0)
+    sides = {name: Dim(name, size, size) for name in ("height", "width")}
+    if step:
+        largest = -(-max(size, LARGEST) // step) * step
+        sides = {name: Dim(name, max(SMALLEST, step), largest, step) for name in ("height", "width")}
+    batch, height, width = dims_of(job, {"batch": Dim("batch", 1, 8), **sides})
+    for dim in (height, width):
+        if step and not dim.in_steps_of(step):
+            raise JobError(
+                f'dims.{dim.name} = "{dim}": every size must be a multiple of the model\'s largest stride, '
+                f'{step}; write "{dim.rounded_to(step)}"'
+            )
+    return batch, height, width
+
+
+def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple[TensorSpec, ...]:
+    """The outputs of the network, in the order of its names."""
+    batch, height, width = dims
+    head = module.head
+    if module.names == ("logits",):
+        return (TensorSpec("logits", "float32", (batch.name, classes)),)
+    if module.names == ("logits", "boxes"):
+        rows: int | str = int(head.num_queries)
+    elif height.fixed and width.fixed:
+        rows = sum((height.min // stride) * (width.min // stride) for stride in module.strides)
+    else:
+        rows = "anchors"
+    axes: Mapping[str, tuple[int | str, ...]] = {
+        "logits": (rows, classes),
+        "boxes": (rows, 5 if module.kind == KINDS["obb"] else 4),
+        "scores": (rows, classes),
+        "keypoints": (rows, *getattr(head, "kpt_shape", ())),
+        "coefficients": (rows, getattr(head, "nm", 0)),
+        "prototypes": (getattr(head, "nm", 0), *(_quarter(dim) for dim in (height, width))),
+    }
+    return tuple(TensorSpec(name, "float32", (batch.name, *axes[name])) for name in module.names)
+
+
+def _quarter(dim: Dim) -> int | str:
+    """The prototypes' size: they are a quarter of the picture's."""
+    return dim.min // 4 if dim.fixed else f"prototype_{dim.name}"
+
+
+def _decisions(validation: ValidateTable, module: Network) -> ValidateTable:
+    """The thresholds by which Ultralytics itself predicts, where the job states none."""
+    own: dict[str, Any] = {"score_threshold": CONFIDENCE, "max_detections": MOST}
+    own |= {"nms": "none"} if module.without_nms else {"iou_threshold": OVERLAP}
+    stated = {name: getattr(validation, name) for name in own if name != "nms"}
+    return validation.model_copy(
+        update={**own, **{name: value for name, value in stated.items() if value is not None}}
+    )
+
+
+def _fit(kind: Kind, size: int) -> dict[str, Any]:
+    """How Ultralytics fits a picture (data/augment.py: LetterBox, classify_transforms)."""
+    if kind == KINDS["classify"]:
+        return {"resize": "crop", "size": size, "filter": "pillow-bilinear", "half": "even"}
+    if kind == KINDS["rtdetr"]:
+        return {"resize": "stretch", "size": size, "filter": "opencv-linear"}
+    return {"resize": "letterbox", "size": size, "filter": "opencv-linear", "way_back": "ratio"}

@@ -1,0 +1,206 @@
+"""Ultralytics' networks from ``best.pt``: exported, verified, and predicted as Ultralytics predicts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from PIL import Image
+
+import onnxproof
+from onnxproof.errors import CheckpointError, JobError
+from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.job import load_job
+from onnxproof.pipeline import Bundle
+from onnxproof.validate.compare.turned import corner_distances
+from onnxproof.wrappers.identify import identify
+from onnxproof.wrappers.registry import get_family
+
+SIZES = ("dims.batch=1..2", "dims.height=64..128 step 32", "dims.width=64..128 step 32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The helper that makes checkpoints. What importing Ultralytics replaces is put back afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("settings")))
+        patch.setenv("YOLO_OFFLINE", "true")
+        for owner, name in ((torch, "save"), (Image, "open")):
+            patch.setattr(owner, name, getattr(owner, name))
+        with np.printoptions():
+            pytest.importorskip("ultralytics.nn.tasks")
+        import yolos
+
+        yield yolos
+
+
+def exported(yolos: Any, folder: Path, kind: str, variant: str, *more: str, **changes: Any) -> Bundle:
+    """The bundle of a checkpoint. It passed, and the function link is exact."""
+    file = yolos.save_best(folder, yolos.network_of(kind, variant, **changes), kind)
+    sizes = () if kind in ("classify", "rtdetr") else SIZES
+    bundle = onnxproof.export(yolos.job_of(file), out=folder / "out", overrides=yolos.settings(*sizes, *more))
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
+    assert any(check.name == "function" for check in bundle.verdict.checks)
+    assert bundle.verdict.to_json()["decisions"]["matched"] > 0
+    return bundle
+
+
+def predicted(yolos: Any, bundle: Bundle) -> tuple[Any, Any]:
+    """What the bundle and Ultralytics itself find on the scene."""
+    import ultralytics
+
+    yolo: Any = getattr(ultralytics, "YOLO")  # noqa: B009 - mypy sees no export
+    found = onnxproof.load(bundle.path).predict(yolos.SCENE)
+    drawn = found.draw(yolos.SCENE)
+    assert drawn.size == Image.open(yolos.SCENE).size
+    (wanted,) = yolo(str(bundle.path.parents[1] / "best.pt")).predict(str(yolos.SCENE), verbose=False)
+    return found.decisions, wanted
+
+
+SMALL = {"scales": {"n": [0.5, 0.125, 256]}}
+"""Half as wide as the smallest YOLO11."""
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes"),
+    [
+        pytest.param("yolo11n", SMALL, id="small"),
+        *(
+            pytest.param(variant, {}, id=variant, marks=pytest.mark.slow)
+            for variant in ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
+        ),
+    ],
+)
+def test_a_detector_finds_what_ultralytics_finds(
+    library: Any, tmp_path: Path, variant: str, changes: dict[str, Any]
+) -> None:
+    bundle = exported(library, tmp_path, "detect", variant, **changes)
+    found, wanted = predicted(library, bundle)
+    assert len(found) == len(wanted.boxes) > 3
+    np.testing.assert_allclose(found.scores, wanted.boxes.conf.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.boxes, wanted.boxes.xyxy.numpy(), atol=0.05)
+    assert found.labels.tolist() == wanted.boxes.cls.int().tolist()
+
+
+@pytest.mark.slow
+def test_rt_detr_needs_no_nms(library: Any, tmp_path: Path) -> None:
+    bundle = exported(library, tmp_path, "rtdetr", "rtdetr-l", "predict.size=160", "dims.batch=1..2")
+    found, wanted = predicted(library, bundle)
+    assert bundle.manifest.contract.reading.to_json()["decode"] == "queries"
+    assert len(found) > 3
+    assert len(found) == len(wanted.boxes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["yolov8n-seg", "yolo11n-seg", "yolo26n-seg"])
+def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
+    bundle = exported(library, tmp_path, "segment", variant)
+    found, wanted = predicted(library, bundle)
+    assert len(found) == len(wanted.boxes) > 3
+    np.testing.assert_allclose(found.detections.boxes, wanted.boxes.xyxy.numpy(), atol=0.05)
+    overlaps = []
+    for region, mask in zip(found.regions(), wanted.masks.data.numpy(), strict=True):
+        canvas = np.zeros((found.height, found.width), bool)
+        height, width = region.pixels.shape
+        canvas[region.top : region.top + height, region.left : region.left + width] = region.pixels
+        theirs = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(canvas.shape[::-1])) > 0
+        overlaps.append((canvas & theirs).sum() / max((canvas | theirs).sum(), 1))
+    assert np.median(overlaps) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["yolov8n-pose", "yolo11n-pose", "yolo26n-pose"])
+def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
+    bundle = exported(library, tmp_path, "pose", variant, kpt_shape=[5, 3])
+    found, wanted = predicted(library, bundle)
+    assert len(found) == len(wanted.boxes) > 3
+    assert found.points.shape[1:] == (5, 3)
+    np.testing.assert_allclose(found.points, wanted.keypoints.data.numpy(), atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["yolov8n-obb", "yolo11n-obb", "yolo26n-obb"])
+def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
+    bundle = exported(library, tmp_path, "obb", variant)
+    found, wanted = predicted(library, bundle)
+    assert len(found) == len(wanted.obb) > 3
+    distances = corner_distances(found.boxes, wanted.obb.xywhr.numpy())
+    assert np.diag(distances).max() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["yolov8n-cls", "yolo11n-cls", "yolo26n-cls"])
+def test_a_classifier_ranks_as_ultralytics_does(library: Any, tmp_path: Path, variant: str) -> None:
+    bundle = exported(library, tmp_path, "classify", variant)
+    found, wanted = predicted(library, bundle)
+    assert int(found.labels[0]) == wanted.probs.top1
+    assert found.scores[0] == pytest.approx(float(wanted.probs.top1conf), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_an_angle_that_is_wrong_fails(library: Any, tmp_path: Path) -> None:
+    bundle = exported(library, tmp_path, "obb", "yolo11n-obb")
+    file = bundle.path / "model.onnx"
+    model = onnx.load(file)
+    for tensor in model.graph.initializer:
+        if tensor.dims in ([], [1]) and abs(numpy_helper.to_array(tensor).item() - np.pi) < 1e-3:
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(3.0).reshape(tensor.dims), tensor.name))
+            break
+    else:
+        pytest.skip("the simplifier folded the angle's factor")
+    damaged = tmp_path / "damaged.onnx"
+    onnx.save(model, damaged)
+    verdict = onnxproof.validate(bundle.path, onnx_file=damaged)
+    assert not verdict.passed
+
+
+def test_what_a_checkpoint_is_is_read_without_the_package_building_it(library: Any, tmp_path: Path) -> None:
+    file = library.save_best(
+        tmp_path, library.network_of("pose", "yolo11n-pose", kpt_shape=[5, 3]), "pose", 160
+    )
+    found = identify(load_checkpoint(file))
+    assert (found.family, found.task, found.variant) == ("ultralytics", "keypoints", None)
+    assert "PoseModel of Ultralytics with 3 classes" in found.why
+    assert found.values()["predict.size"] == 160
+
+
+def test_a_state_dict_needs_the_name_of_its_yaml(library: Any, tmp_path: Path) -> None:
+    network = library.network_of("classify", "yolo11n-cls")
+    file = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), file)
+    job = library.job_of(file)
+    family, checkpoint = get_family("ultralytics"), load_checkpoint(file)
+    with pytest.raises(JobError, match=r"only tensors: give model\.variant"):
+        family.build(load_job(job), checkpoint)
+    with pytest.raises(JobError, match="names no yaml of ultralytics"):
+        family.build(load_job(job, ["model.variant=yolo99z"]), checkpoint)
+    model = family.build(load_job(job, ["model.variant=yolo11n-cls"]), checkpoint)
+    assert model.contract.task == "classification"
+    assert [entry.name for entry in model.contract.classes] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            {"backbone": [[-1, 1, "torch_safe_load", ["x.pt"]]]}, "no layer of ultralytics", id="function"
+        ),
+        pytest.param({"activation": "print('x')"}, "expected one of torch.nn", id="activation"),
+        pytest.param(
+            {"backbone": [[-1, 1, "TorchVision", [9, "x"]]]}, "no layer of ultralytics", id="download"
+        ),
+    ],
+)
+def test_a_yaml_that_would_run_something_is_refused(
+    library: Any, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    network = library.network_of("classify", "yolo11n-cls")
+    network.yaml = {**network.yaml, **change}
+    file = library.save_best(tmp_path, network, "classify")
+    with pytest.raises(CheckpointError, match=says):
+        get_family("ultralytics").build(load_job(library.job_of(file)), load_checkpoint(file))
