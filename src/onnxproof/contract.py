@@ -36,6 +36,7 @@ Half: TypeAlias = Literal["down", "even"]
 Place: TypeAlias = Literal["centre", "top-left"]
 PadTo: TypeAlias = Literal["least", "size"]
 WayBack: TypeAlias = Literal["sides", "ratio"]
+BoxesIn: TypeAlias = Literal["input", "picture"]
 
 PADDING: tuple[int, int, int] = (114, 114, 114)
 """The colour of letterbox padding, RGB: the grey of YOLOX (Ge et al. 2021, its reference code)."""
@@ -92,6 +93,11 @@ class Preprocess:
       sides of a letterbox.
     - ``way_back``: boxes return to the picture by the "sides" as they were resized, or by the "ratio" from
       before the sides were rounded, the same for both axes.
+    - ``network``: the height and the width that the graph itself fits the picture to, as the keys above say;
+      the file then takes pictures as they are, and ``height`` and ``width`` are their own sizes. None if the
+      host fits them.
+    - ``boxes``: whose pixels the file's boxes are in, if the graph fits the picture: those that the network
+      sees ("input"), or the picture's own.
     """
 
     input: str
@@ -112,6 +118,8 @@ class Preprocess:
     padding: tuple[int, int, int] = PADDING
     pad_to: PadTo = "least"
     way_back: WayBack = "sides"
+    network: tuple[int, int] | None = None
+    boxes: BoxesIn = "input"
 
     def __post_init__(self) -> None:
         sides = {
@@ -133,7 +141,8 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {**asdict(self), "padding": list(self.padding)}
+        network = None if self.network is None else list(self.network)
+        return {**asdict(self), "padding": list(self.padding), "network": network}
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
@@ -149,10 +158,11 @@ class Preprocess:
             "half": Half,
             "pad_to": PadTo,
             "way_back": WayBack,
+            "boxes": BoxesIn,
         }
         keys = entry.table(
             ("input", "layout", "dtype", "divide_by", "resize", "size", "height", "width"),
-            (*words, "longest", "enlarge", "padding"),
+            (*words, "longest", "enlarge", "padding", "network"),
         )
         later: dict[str, Any] = {key: keys[key].text(get_args(words[key])) for key in words if key in keys}
         if "longest" in keys:
@@ -161,6 +171,8 @@ class Preprocess:
             later["enlarge"] = keys["enlarge"].flag()
         if "padding" in keys:
             later["padding"] = tuple(part.whole(0, LARGEST_COLOR) for part in keys["padding"].entries(3))
+        if "network" in keys and keys["network"].value is not None:
+            later["network"] = tuple(side.whole(1, LARGEST_SIDE) for side in keys["network"].entries(2))
         with entry.naming():
             return cls(
                 input=keys["input"].text(),

@@ -71,15 +71,17 @@ class WrapperTable(_Table):
     """``[wrapper]``: what is put around the model inside the graph.
 
     ``decode`` is how far the graph goes from the network's raw outputs toward decisions. Each family has
-    its own choices; "auto" means the family's first. ``mean`` and ``std`` are per channel of an input
-    in [0, 1]. ``normalize`` gives both by a name of normalizations.py. None means those in the
-    checkpoint's folder.
+    its own choices; "auto" means the family's first. ``resize`` says who fits a picture to the network: the
+    host, or the graph itself, which then takes uint8 pictures of any size. ``mean`` and ``std`` are per
+    channel of an input in [0, 1]. ``normalize`` gives both by a name of normalizations.py. None means those
+    in the checkpoint's folder.
     """
 
     scale_input: bool = False
     channels_last: bool = False
     input_dtype: Literal["float32", "uint8"] = "float32"
     decode: str = "auto"
+    resize: Literal["host", "in-graph"] = "host"
     normalize: Name | None = None
     mean: tuple[Mean, Mean, Mean] | None = None
     std: tuple[Deviation, Deviation, Deviation] | None = None

@@ -35,6 +35,7 @@ from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of, runs_here
 from onnxproof.wrappers.wrap import wrap_for_job
 
@@ -125,7 +126,7 @@ def export_module(
     job = Job.from_document(
         override(document, overrides), folder=Path(), source="the arguments of export_module"
     )
-    model = wrap_for_job(job, module)
+    model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))
     return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
 
 
@@ -251,7 +252,9 @@ def _to_validate(
 
 
 def _wrapped(job: Job, model: Module | None) -> WrappedModel:
-    return build_model(job)[0] if model is None else wrap_for_job(job, model)
+    if model is None:
+        return build_model(job)[0]
+    return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
 
 
 def compare_by_checkpoint(

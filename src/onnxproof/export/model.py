@@ -7,6 +7,7 @@ from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.job import Job
 from onnxproof.tensors import HALVES
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.registry import get_family
 from onnxproof.wrappers.weights import held_in, notes_on
 
@@ -23,7 +24,7 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         variant = job.model.variant
         stems = () if variant is None else (variant, f"{family.name}_{variant}")
         checkpoint = load_checkpoint(path, stems, job.model.weights)
-    model = family.build(job, checkpoint)
+    model = build_with_resize(job, lambda asked: family.build(asked, checkpoint))
     if job.export.dtype in HALVES and held_in(model.module) != job.export.dtype:
         raise JobError(
             f'export.dtype = "{job.export.dtype}": the family {family.name} is exported in float32; leave '

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.onnx import errors, symbolic_helper
 
-from onnxproof.export import suppression
+from onnxproof.export import laying, suppression
 
 Symbolic = Callable[..., Any]
 
@@ -60,6 +60,16 @@ def detections(g: Any, boxes: Any, scores: Any, labels: Any, *settings: Any) -> 
     )
 
 
+def laid(g: Any, pictures: Any, preprocess: Any) -> Any:
+    """``onnxproof::laid``: pictures fitted to the network."""
+    return laying.laid(_Operators(g), pictures, symbolic_helper._maybe_get_const(preprocess, "s"))
+
+
+def placement(g: Any, pictures: Any, preprocess: Any) -> Any:
+    """``onnxproof::placement``: where they lie."""
+    return laying.placement(_Operators(g), pictures, symbolic_helper._maybe_get_const(preprocess, "s"))
+
+
 class _Operators:
     """Writes nodes as onnxscript does, with TorchScript's exporter."""
 
@@ -73,7 +83,12 @@ class _Operators:
         if name == "Constant":
             (value,) = attributes.values()
             return self._g.op("Constant", value_t=torch.tensor(value))
-        named = {f"{key}_i": value for key, value in attributes.items()}
+        if name == "Resize":
+            # TorchScript has no input that is left out: an empty one takes its place.
+            empty = self._g.op("Constant", value_t=torch.zeros(0))
+            inputs = tuple(empty if value is None else value for value in inputs)
+        kinds = {int: "i", float: "f", str: "s"}
+        named = {f"{key}_{kinds[type(value)]}": value for key, value in attributes.items()}
         return self._g.op(name, *inputs, **named, outputs=2 if name == "TopK" else 1)
 
 
@@ -84,6 +99,8 @@ SYMBOLICS: Mapping[str, Symbolic] = {
     "aten::diff": diff,
     "aten::unfold": unfold,
     "onnxproof::detections": detections,
+    "onnxproof::laid": laid,
+    "onnxproof::placement": placement,
 }
 """By the operators' qualified names."""
 

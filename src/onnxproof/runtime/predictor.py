@@ -15,7 +15,7 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
-from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture
+from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture, transform_of
 from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
@@ -147,7 +147,11 @@ class Predictor:
         self._require_sizes(found)
         if spec is not None and transform is None:
             height, width = _sides(found[spec.input], spec)
-            transform = Transform(1, 1, 0, 0, width, height)
+            transform = (
+                Transform(1, 1, 0, 0, width, height)
+                if spec.network is None
+                else transform_of((width, height), spec)
+            )
         return found, transform
 
     def _require_names(self, picture: Picture | None, inputs: Mapping[str, Array]) -> None:
@@ -197,8 +201,8 @@ class Predictor:
                     )
 
     def _sizes(self, feeds: Mapping[str, Array]) -> dict[str, int]:
-        """The sizes of the inputs' named axes, and of the picture's height and width."""
-        sizes: dict[str, int] = {}
+        """The sizes of the inputs' named axes, of the picture's height and width, and of fixed dims."""
+        sizes = {dim.name: dim.min for dim in self.contract.dims if dim.fixed}
         for entry in self.contract.inputs:
             shape = feeds[entry.name].shape
             sizes |= {

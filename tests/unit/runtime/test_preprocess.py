@@ -21,7 +21,14 @@ from PIL.PngImagePlugin import PngImageFile
 from onnxproof.contract import PADDING, Preprocess
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError, PictureError, RequestError
-from onnxproof.runtime.preprocess import TRANSPARENT, Transform, prepare, read_picture, to_input
+from onnxproof.runtime.preprocess import (
+    TRANSPARENT,
+    Transform,
+    as_network_sees,
+    prepare,
+    read_picture,
+    to_input,
+)
 from onnxproof.tensors import Dim
 
 HEIGHT, WIDTH = Dim("height", 64, 640, 32), Dim("width", 64, 640, 32)
@@ -713,3 +720,38 @@ def test_a_spec_of_an_older_version_means_what_it_did() -> None:
 def test_other_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ModelFileError, match=next(iter(change))):
         Preprocess.read(Entry(CROP.to_json() | change))
+
+
+IN_GRAPH = replace(
+    LETTERBOX,
+    dtype="uint8",
+    divide_by=1,
+    layout="NHWC",
+    height=Dim("picture_height", 32, 600),
+    width=Dim("picture_width", 32, 600),
+    network=(320, 320),
+)
+
+
+class TestAGraphThatFitsPicturesItself:
+    def test_gets_the_picture_as_it_is(self) -> None:
+        array, _ = prepare(picture(400, 300), IN_GRAPH)
+        np.testing.assert_array_equal(array[0], pixels(400, 300))
+
+    def test_boxes_come_back_as_from_what_a_host_would_lay(self) -> None:
+        _, told = prepare(picture(400, 300), IN_GRAPH)
+        _, wanted = prepare(picture(400, 300), as_network_sees(IN_GRAPH))
+        assert told == wanted
+        assert (told.scale_x, told.offset_y) == (0.8, 40)
+
+    def test_boxes_in_the_picture_stay_where_they_are(self) -> None:
+        _, told = prepare(picture(400, 300), replace(IN_GRAPH, boxes="picture"))
+        assert told == Transform(1, 1, 0, 0, 400, 300)
+
+    def test_a_picture_of_an_undeclared_size_is_refused(self) -> None:
+        with pytest.raises(PictureError, match=r"700x300 pixels; the file was proved for a width in 32..600"):
+            prepare(picture(700, 300), IN_GRAPH)
+
+    def test_is_read_back(self) -> None:
+        document = json.loads(json.dumps(IN_GRAPH.to_json()))
+        assert Preprocess.read(Entry(document, "preprocess")) == IN_GRAPH

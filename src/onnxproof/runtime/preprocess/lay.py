@@ -1,6 +1,6 @@
 """From a picture to the model's input, and from the input's coordinates back to the picture's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import Any
 
@@ -12,9 +12,24 @@ from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess.picture import Picture, read_picture
 from onnxproof.runtime.preprocess.resample import resample
+from onnxproof.tensors import Dim
 
 Size = tuple[int, int]
 """A width and a height, px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture lies in the input, px: it is ``resized`` (width, height), and its corner is at ``left``
+    and ``top`` of the ``target``. These are below 0 if the picture is cut there. The scales are for the way
+    back."""
+
+    resized: Size
+    target: Size
+    left: int
+    top: int
+    scale_x: float
+    scale_y: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +61,10 @@ def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform
     """
     image = read_picture(picture)
     try:
-        laid, transform = lay(image, spec)
+        if spec.network is None:
+            laid, transform = lay(image, spec)
+        else:
+            laid, transform = image, transform_of(image.size, spec)
     except PictureError as error:
         if isinstance(picture, str | PathLike):
             raise PictureError(f"{fspath(picture)}: {error}") from error
@@ -56,18 +74,53 @@ def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform
 
 def lay(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]:
     """An RGB picture at the input's size, and the transform. Raises PictureError as ``prepare``."""
+    placed = place(picture.size, spec)
+    laid = resample(picture, placed.resized, spec.filter)
+    if (placed.left, placed.top, placed.target) != (0, 0, placed.resized):
+        canvas = Image.new("RGB", placed.target, spec.padding)
+        canvas.paste(laid, (placed.left, placed.top))
+        laid = canvas
+    return laid, _way_back(placed, picture.size)
+
+
+def transform_of(size: Size, spec: Preprocess) -> Transform:
+    """The way back for a picture of that size (width, height) that the graph fits itself.
+
+    Raises PictureError if the file does not take pictures of that size.
+    """
+    width, height = size
+    if not (spec.width.admits(width) and spec.height.admits(height)):
+        raise PictureError(
+            f"a picture of {width}x{height} pixels; the file was proved for a width in {spec.width} and a "
+            f"height in {spec.height}: make it smaller, or export with other dims.{spec.width.name} and "
+            f"dims.{spec.height.name}"
+        )
+    if spec.network is None or spec.boxes == "picture":
+        return Transform(1, 1, 0, 0, width, height)
+    return _way_back(place(size, as_network_sees(spec)), size)
+
+
+def as_network_sees(spec: Preprocess) -> Preprocess:
+    """How a host would fit pictures to what the network sees, if the graph does it."""
+    assert spec.network is not None
+    height, width = (
+        Dim(name, side, side) for name, side in zip(("height", "width"), spec.network, strict=True)
+    )
+    return replace(spec, network=None, height=height, width=width)
+
+
+def place(size: Size, spec: Preprocess) -> Placement:
+    """Where a picture of that size (width, height) lies in the input. Raises PictureError as ``prepare``."""
     plan = {"crop": _crop, "letterbox": _letterbox, "short-side": _short_side, "stretch": _stretch}
-    resized, target, ratio = plan[spec.resize](picture.size, spec)
+    resized, target, ratio = plan[spec.resize](size, spec)
     centred = spec.resize == "crop" or spec.place == "centre"
     left, top = (_before(target[axis] - resized[axis], spec) if centred else 0 for axis in (0, 1))
-    laid = resample(picture, resized, spec.filter)
-    if (left, top, target) != (0, 0, resized):
-        canvas = Image.new("RGB", target, spec.padding)
-        canvas.paste(laid, (left, top))
-        laid = canvas
-    width, height = picture.size
-    scales = (ratio, ratio) if spec.way_back == "ratio" else (resized[0] / width, resized[1] / height)
-    return laid, Transform(*scales, left, top, width, height)
+    scales = (ratio, ratio) if spec.way_back == "ratio" else (resized[0] / size[0], resized[1] / size[1])
+    return Placement(resized, target, left, top, *scales)
+
+
+def _way_back(placed: Placement, size: Size) -> Transform:
+    return Transform(placed.scale_x, placed.scale_y, placed.left, placed.top, *size)
 
 
 def _before(excess: int, spec: Preprocess) -> int:
