@@ -1,27 +1,32 @@
-"""The YOLOX detectors of cjm_yolox_pytorch: tiny, s, m, l, x, and the nano of the bundled demo.
+"""YOLOX detectors as cjm_yolox_pytorch and Megvii save them: nano, tiny, s, m, l, x.
 
 A checkpoint is a state dict in the tutorials' folder layout (``yolox_tiny.pth``, ``*-colormap.json``,
-``norm_stats.json``).
+``norm_stats.json``), or one of Megvii's own files, whose tensors are renamed (wrappers/megvii.py). The nano
+of the first is that of the bundled demo; Megvii's has depthwise convolutions.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from onnxproof.contract import ClassInfo, Contract
+from onnxproof.contract import ClassInfo, Contract, Preprocess
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import BoxReading, PackedBoxes, SplitBoxes
 from onnxproof.runtime.readings.cells import CellBoxes, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers import megvii
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
-from onnxproof.wrappers.folder import number_classes, read_classes
+from onnxproof.wrappers.folder import number_classes, read_classes, read_norm_stats
 from onnxproof.wrappers.head import Headed
 from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
-from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings, normalization_settings
+from onnxproof.wrappers.megvii import Megvii
+from onnxproof.wrappers.recognise import Recognised, Setting
 from onnxproof.wrappers.weights import load_weights
 
 try:
@@ -31,6 +36,7 @@ try:
         PAFPN_CFGS,
         YOLOX,
         YOLOXPAFPN,
+        ConvModule,
         CSPDarknet,
         YOLOXHead,
     )
@@ -40,6 +46,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 STRIDES = (8, 16, 32)
+STEM_WEIGHT = "backbone.stem.conv.conv.weight"
 CLASS_WEIGHT = "bbox_head.multi_level_conv_cls.0.weight"
 STEM_WEIGHT = "backbone.stem.conv.conv.weight"
 STEM_WIDTH = 64
@@ -59,6 +66,13 @@ NANO: Mapping[str, Mapping[str, Any]] = {
 }
 """Half as wide as tiny and equally deep. With ten classes it has 1.26 M parameters."""
 
+MEGVII_NANO: Mapping[str, Mapping[str, Any]] = {
+    "backbone": {"deepen_factor": 0.33, "widen_factor": 0.25},
+    "neck": {"in_channels": [64, 128, 256], "out_channels": 64, "num_csp_blocks": 1},
+    "head": {"in_channels": 64, "feat_channels": 64},
+}
+"""The sizes of Megvii's nano, whose convolutions are depthwise besides (yolox/exp's yolox_nano)."""
+
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "nano": NANO,
     **{
@@ -72,10 +86,13 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def build_network(variant: str, num_classes: int) -> nn.Module:
-    """A network with random weights. It turns pictures [b, 3, H, W] into class scores, boxes and objectness,
-    each a list with a map for every stride."""
-    config = VARIANTS[variant]
+def build_network(variant: str | Mapping[str, Mapping[str, Any]], num_classes: int) -> nn.Module:
+    """A network with random weights, of a variant or of the sizes in a variant's form.
+
+    It turns pictures [b, 3, H, W] into class scores, boxes and objectness, each a list with a map for every
+    stride.
+    """
+    config = VARIANTS[variant] if isinstance(variant, str) else variant
     network: nn.Module = YOLOX(
         CSPDarknet(**config["backbone"]),
         YOLOXPAFPN(**config["neck"]),
@@ -168,52 +185,55 @@ class _Yolox:
     def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
         if checkpoint is None:
             raise JobError("model.checkpoint is missing: the family yolox reads a trained checkpoint")
+        task = task_of(job, "detection")
         batch, height, width = _dims(job)
-        network, classes = _load_network(_variant(job, checkpoint), checkpoint)
+        official = megvii.recognised(checkpoint.state_dict)
+        network, classes = _load_network(_variant(job, checkpoint, official), checkpoint, official)
         decode = decode_of(job, *LAYOUTS, NMS)
-        module = YoloxInference(network, picture_stage(job, checkpoint), decode)
+        stage, spec, preprocess = _input(job, checkpoint, official, (batch, height, width))
+        module = YoloxInference(network, stage, decode)
         if decode == NMS:
             headed = detection.with_nms(module, batch.name, job.validation)
         else:
             fixed = height.fixed and width.fixed
             anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
             outputs, fields = _outputs(decode, len(classes), anchors)
-            names = tuple(spec.name for spec in outputs)
+            names = tuple(one.name for one in outputs)
             reading = detection.box_reading(LAYOUTS[decode], names, job.validation, tuple(STRIDES))
             headed = Headed(module, outputs, fields, reading)
         contract = Contract(
             name=job.name,
-            task=task_of(job, "detection"),
-            inputs=(picture_spec(job, batch, height, width),),
+            task=task,
+            inputs=(spec,),
             outputs=headed.outputs,
             dims=(batch, height, width),
             fields=headed.fields,
-            preprocess=picture_preprocess(job, height, width),
+            preprocess=preprocess,
             classes=classes,
             reading=headed.reading,
         )
         return WrappedModel(headed.module.eval(), contract, self.name)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
-        stem = checkpoint.state_dict.get(STEM_WEIGHT)
-        if stem is None or CLASS_WEIGHT not in checkpoint.state_dict:
+        """What the checkpoint is, in either layout, by its names and the shapes of a few tensors."""
+        state = checkpoint.state_dict
+        official = megvii.recognised(state)
+        if official is None and CLASS_WEIGHT not in state:
             return None
-        widths = {name: round(STEM_WIDTH * one["backbone"]["widen_factor"]) for name, one in VARIANTS.items()}
-        fitting = [name for name, width in widths.items() if width == stem.shape[0]]
-        if not fitting:
-            return None
+        layout = "cjm_yolox_pytorch's" if official is None else "Megvii's"
+        variant = official.variant if official is not None else _variant_by_shape(state)
+        settings: list[Setting] = []
+        if official is None and read_norm_stats(checkpoint.folder) is None:
+            why = "no norm_stats.json lies beside the checkpoint: set what it was trained with"
+            settings.append(Setting("wrapper.normalize", "imagenet", why))
         return Recognised(
             self.name,
             "detection",
-            fitting[0],
-            f"its stem has {stem.shape[0]} channels, as that of YOLOX-{fitting[0]}",
-            (
-                *normalization_settings(checkpoint, "imagenet", "as cjm_yolox_pytorch's tutorials train"),
-                Setting("predict.resize", "letterbox", "YOLOX is trained on letterboxed pictures"),
-                Setting("predict.size", PICTURE_SIZE, "the size at which YOLOX is trained"),
-                *dim_settings(DEFAULT_DIMS.values()),
-            ),
-            tuple(LAYOUTS),
+            variant,
+            f"its tensors have the names of {layout} YOLOX, and the sizes of {variant or 'no known variant'}",
+            tuple(settings),
+            (*LAYOUTS, NMS),
+            () if variant is not None else tuple(VARIANTS),
         )
 
 
@@ -232,13 +252,50 @@ def _dims(job: Job) -> tuple[Dim, Dim, Dim]:
     return batch, height, width
 
 
-def _variant(job: Job, checkpoint: Checkpoint) -> str:
-    """The job's variant. If it has none, the one that the checkpoint is named after: tiny or yolox_tiny."""
-    given = job.model.variant if job.model.variant is not None else checkpoint.file.stem
+def _input(
+    job: Job, checkpoint: Checkpoint, official: Megvii | None, dims: tuple[Dim, Dim, Dim]
+) -> tuple[PictureInput, TensorSpec, Preprocess]:
+    """The input stage, the file's input, and how the host fits pictures.
+
+    Megvii's networks take pixels in 0..255 as they are, in the order blue, green, red, unless the job
+    normalises them (which its first release did).
+    """
+    batch, height, width = dims
+    if official is None or job.wrapper.normalization() != (None, None):
+        own = {} if official is None else {**megvii.FIT, "size": official.size}
+        return (
+            picture_stage(job, checkpoint),
+            picture_spec(job, batch, height, width),
+            picture_preprocess(job, height, width, **own),
+        )
+    wrapper = job.wrapper
+    if wrapper.scale_input:
+        raise JobError(
+            "wrapper.scale_input = true with a checkpoint of Megvii's: its network takes pixels in 0..255 as "
+            "they are; leave the key out"
+        )
+    stage = PictureInput(*NORMALIZATIONS["none"], scale=False, channels_last=wrapper.channels_last)
+    as_bytes = job.model_copy(update={"wrapper": wrapper.model_copy(update={"scale_input": True})})
+    spec = picture_spec(as_bytes, batch, height, width)
+    fit = {**megvii.FIT, "size": official.size}
+    return stage, spec, picture_preprocess(as_bytes, height, width, **fit)
+
+
+def _variant(job: Job, checkpoint: Checkpoint, official: Megvii | None) -> str:
+    """The job's variant. If it has none: of Megvii's checkpoints the one that their shapes say, of others
+    the one that the file is named after: tiny or yolox_tiny."""
+    given = job.model.variant
+    if given is None:
+        given = checkpoint.file.stem if official is None else official.variant or checkpoint.file.stem
     variant = given.removeprefix("yolox_")
+    known = ", ".join(VARIANTS)
+    if official is not None and official.variant not in (None, variant):
+        raise JobError(
+            f'model.variant = "{given}", and the shapes in {checkpoint.file} are those of '
+            f"{official.variant}: leave model.variant out"
+        )
     if variant in VARIANTS:
         return variant
-    known = ", ".join(VARIANTS)
     if job.model.variant is not None:
         raise JobError(f'model.variant = "{given}" is not known; there are: {known}')
     raise JobError(
@@ -247,12 +304,29 @@ def _variant(job: Job, checkpoint: Checkpoint) -> str:
     )
 
 
-def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tuple[ClassInfo, ...]]:
+def _variant_by_shape(state: Mapping[str, Tensor]) -> str | None:
+    """The variant of a checkpoint of cjm_yolox_pytorch. Returns None if the shapes are no known one's."""
+    stem = state.get(STEM_WEIGHT)
+    blocks = {name.split(".")[4] for name in state if name.startswith("backbone.stage1.1.blocks.")}
+    if stem is None:
+        return None
+    for name, config in VARIANTS.items():
+        width, depth = config["backbone"]["widen_factor"], config["backbone"]["deepen_factor"]
+        if (int(megvii.CHANNELS * width), max(round(3 * depth), 1)) == (int(stem.shape[0]), len(blocks)):
+            return name
+    return None
+
+
+def _load_network(
+    variant: str, checkpoint: Checkpoint, official: Megvii | None
+) -> tuple[nn.Module, tuple[ClassInfo, ...]]:
+    if official is not None:
+        checkpoint = replace(checkpoint, state_dict=megvii.renamed(checkpoint.state_dict), prefix="")
     weight = checkpoint.state_dict.get(CLASS_WEIGHT)
     if weight is None:
         raise CheckpointError(
-            f"{checkpoint.file} has no tensor {CLASS_WEIGHT}, so it is no YOLOX of cjm_yolox_pytorch: "
-            "is model.family right?"
+            f"{checkpoint.file} has neither the tensor {CLASS_WEIGHT} of cjm_yolox_pytorch's YOLOX nor "
+            f"{megvii.CLASSES} of Megvii's: is model.family right?"
         )
     num_classes = int(weight.shape[0])
     classes = read_classes(checkpoint.folder)
@@ -263,7 +337,10 @@ def _load_network(variant: str, checkpoint: Checkpoint) -> tuple[nn.Module, tupl
             f"checkpoint {checkpoint.file} has {num_classes} classes, the colormap beside it names "
             f"{len(classes)}: pass the colormap that the model was trained with"
         )
-    network = build_network(variant, num_classes)
+    if official is not None and official.depthwise:
+        network = megvii.make_depthwise(build_network(MEGVII_NANO, num_classes), ConvModule)
+    else:
+        network = build_network(variant, num_classes)
     advice = f"is model.variant right? There are: {', '.join(VARIANTS)}"
     return load_weights(network, checkpoint, f"yolox_{variant}", advice), classes
 

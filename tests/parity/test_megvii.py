@@ -1,0 +1,167 @@
+"""YOLOX checkpoints as Megvii saves them: by renaming they are the networks of cjm_yolox_pytorch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cjm_yolox_pytorch.model import ConvModule
+from torch import Tensor, nn
+
+import onnxproof
+from onnxproof.errors import JobError
+from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.export.model import build_model
+from onnxproof.job import Job
+from onnxproof.wrappers import megvii
+from onnxproof.wrappers.families.yolox import FAMILY, MEGVII_NANO, build_network
+
+CLASSES = 4
+LEVELS = range(3)
+
+
+def blocks(variant: str, prefix: str, kernel: int) -> Iterator[str]:
+    """The tensors of a convolution with its norm: one of 3 x 3 is two of them in the nano."""
+    parts = ("dconv.", "pconv.") if variant == "nano" and kernel == 3 else ("",)
+    for part in parts:
+        yield f"{prefix}.{part}conv.weight"
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            yield f"{prefix}.{part}bn.{name}"
+
+
+def layer(variant: str, prefix: str, depth: int) -> Iterator[str]:
+    for name in ("conv1", "conv2", "conv3"):
+        yield from blocks(variant, f"{prefix}.{name}", 1)
+    for at in range(depth):
+        yield from blocks(variant, f"{prefix}.m.{at}.conv1", 1)
+        yield from blocks(variant, f"{prefix}.m.{at}.conv2", 3)
+
+
+def names(variant: str, depth: int) -> Iterator[str]:
+    """The names in a file of Megvii's, for a network with ``depth`` blocks in its first stage."""
+    darknet = "backbone.backbone"
+    yield from blocks("", f"{darknet}.stem.conv", 3)
+    for stage, times in ((2, 1), (3, 3), (4, 3), (5, 1)):
+        yield from blocks(variant, f"{darknet}.dark{stage}.0", 3)
+        last = 1
+        if stage == 5:
+            last = 2
+            for name in ("conv1", "conv2"):
+                yield from blocks(variant, f"{darknet}.dark5.1.{name}", 1)
+        yield from layer(variant, f"{darknet}.dark{stage}.{last}", times * depth)
+    for name in ("lateral_conv0", "reduce_conv1"):
+        yield from blocks(variant, f"backbone.{name}", 1)
+    for name in ("bu_conv1", "bu_conv2"):
+        yield from blocks(variant, f"backbone.{name}", 3)
+    for name in ("C3_p4", "C3_p3", "C3_n3", "C3_n4"):
+        yield from layer(variant, f"backbone.{name}", depth)
+    for level in LEVELS:
+        yield from blocks(variant, f"head.stems.{level}", 1)
+        for kind in ("cls", "reg"):
+            for at in range(2):
+                yield from blocks(variant, f"head.{kind}_convs.{level}.{at}", 3)
+        for kind in ("cls", "reg", "obj"):
+            yield f"head.{kind}_preds.{level}.weight"
+            yield f"head.{kind}_preds.{level}.bias"
+
+
+def network_of(variant: str) -> nn.Module:
+    if variant == "nano":
+        return megvii.make_depthwise(build_network(MEGVII_NANO, CLASSES), ConvModule)
+    return build_network(variant, CLASSES)
+
+
+def saved(variant: str, depth: int) -> dict[str, Tensor]:
+    """What Megvii's code would save of a seeded network: the stem's channels in its own order."""
+    torch.manual_seed(0)
+    state = network_of(variant).state_dict()
+    official = list(names(variant, depth))
+    theirs = megvii.renamed({name: torch.zeros(1, 12, 1, 1) for name in official})
+    assert set(theirs) == set(state), "the names are other ones than the network's"
+    found = {name: state[own] for name, own in zip(official, theirs, strict=True)}
+    top_left, top_right, bottom_left, bottom_right = found[megvii.STEM].chunk(4, dim=1)
+    return {**found, megvii.STEM: torch.cat((top_left, bottom_left, top_right, bottom_right), dim=1)}
+
+
+def job_of(file: Path, **wrapper: object) -> Job:
+    return Job.from_document(
+        {
+            "name": "official",
+            "model": {"family": "yolox", "checkpoint": str(file)},
+            "wrapper": {"decode": "none", **wrapper},
+        },
+        folder=Path(),
+        source="the test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "depth", "size"),
+    [
+        pytest.param("nano", 1, 416, id="nano"),
+        pytest.param("tiny", 1, 416, id="tiny", marks=pytest.mark.slow),
+        pytest.param("m", 2, 640, id="m", marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_of_megvii_is_the_same_network(variant: str, depth: int, size: int, tmp_path: Path) -> None:
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"start_epoch": 300, "model": saved(variant, depth)}, file)
+    model, _ = build_model(job_of(file))
+    torch.manual_seed(0)
+    wanted = network_of(variant).eval()
+    pictures = torch.rand(2, 3, 64, 96) * 255
+    with torch.no_grad():
+        found = model.module(pictures)
+        levels = zip(*wanted(pictures), strict=True)
+        maps = [torch.cat((b, o.sigmoid(), c.sigmoid()), 1).flatten(2) for c, b, o in levels]
+    torch.testing.assert_close(found, torch.cat(maps, 2).permute(0, 2, 1))
+    spec = model.contract.preprocess
+    assert spec is not None
+    assert str(model.contract.inputs[0]) == "float32[batch, 3, height, width] in 0..255"
+    assert (spec.channels, spec.divide_by, spec.size, spec.place) == ("bgr", 1, size, "top-left")
+    recognised = FAMILY.recognise(load_checkpoint(file))
+    assert recognised is not None
+    assert (recognised.variant, recognised.settings, recognised.others) == (variant, (), ())
+
+
+def test_the_stem_reads_the_same_pixels() -> None:
+    """Megvii stacks top left, bottom left, top right, bottom right: the weight of the second reads below."""
+    weight = torch.zeros(1, 12, 1, 1)
+    weight[0, 3] = 1
+    stem = network_of("nano").get_submodule("backbone.stem")
+    (renamed,) = megvii.renamed({megvii.STEM: weight}).values()
+    stem.conv = nn.Conv2d(12, 1, 1, bias=False)
+    stem.conv.weight.data = renamed
+    pictures = torch.rand(1, 3, 4, 4)
+    torch.testing.assert_close(stem(pictures)[:, 0], pictures[:, 0, 1::2, ::2])
+
+
+def test_pixels_are_not_scaled_twice(tmp_path: Path) -> None:
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"model": saved("nano", 1)}, file)
+    with pytest.raises(JobError, match=r"Megvii's: its network takes pixels in 0..255 as they are"):
+        build_model(job_of(file, scale_input=True))
+    assert build_model(job_of(file, input_dtype="uint8"))[0].contract.inputs[0].dtype == "uint8"
+
+
+@pytest.mark.slow
+def test_a_file_of_megvii_is_exported_with_all_of_it_in_the_graph(tmp_path: Path) -> None:
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"model": saved("nano", 1)}, file)
+    job = job_of(file, decode="nms", resize="in-graph")
+    bundle = onnxproof.export(
+        job,
+        out=tmp_path,
+        overrides=(
+            "dims.batch=1..2",
+            "dims.height=96",
+            "dims.width=96",
+            "dims.picture_height=32..200",
+            "dims.picture_width=32..200",
+            "predict.size=96",
+            "validate.effort=quick",
+            "validate.score_threshold=0.1",
+        ),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.status == "pass", bundle.verdict.checks
