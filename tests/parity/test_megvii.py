@@ -148,20 +148,14 @@ def test_pixels_are_not_scaled_twice(tmp_path: Path) -> None:
 def test_a_file_of_megvii_is_exported_with_all_of_it_in_the_graph(tmp_path: Path) -> None:
     file = tmp_path / "best_ckpt.pth"
     torch.save({"model": saved("nano", 1)}, file)
-    job = job_of(file, decode="nms", resize="in-graph")
-    bundle = onnxproof.export(
-        job,
-        out=tmp_path,
-        overrides=(
-            "dims.batch=1..2",
-            "dims.height=96",
-            "dims.width=96",
-            "dims.picture_height=32..200",
-            "dims.picture_width=32..200",
-            "predict.size=96",
-            "validate.effort=quick",
-            "validate.score_threshold=0.1",
-        ),
-    )
+    sizes = {"batch": "1..2", "height": 96, "width": 96}
+    document = {
+        **job_of(file, decode="nms", resize="in-graph").to_json(),
+        "dims": {**sizes, "picture_height": "32..200", "picture_width": "32..200"},
+        "predict": {"size": 96},
+        "validate": {"effort": "quick", "score_threshold": 0.1},
+    }
+    job = Job.from_document(document, folder=Path(), source="the test")
+    bundle = onnxproof.export(job, out=tmp_path)
     assert bundle.verdict is not None
     assert bundle.verdict.status == "pass", bundle.verdict.checks

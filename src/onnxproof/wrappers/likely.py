@@ -60,7 +60,7 @@ MARKS = (
     Mark("stages.0.blocks.0.conv_dw.weight", "a ConvNeXt of timm", ("timm_classifier",)),
     Mark("features.0.0.weight", "a MobileNet, EfficientNet or ConvNeXt of torchvision", CLASSIFIERS[:1]),
     Mark("conv_stem.weight", "an EfficientNet or MobileNet of timm", ("timm_classifier",)),
-    Mark("encoder.conv1.weight", "a segmenter of segmentation-models-pytorch", ("smp",)),
+    Mark("segmentation_head.0.weight", "a segmenter of segmentation-models-pytorch", ("smp",)),
     Mark("layer1.0.conv1.weight", "a ResNet of torchvision or timm", CLASSIFIERS),
 )
 """From the most telling to the least."""
