@@ -154,6 +154,11 @@ def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> 
     ``batch`` is the name of the batch's axis, or its size. Thresholds that the job lacks are the task's
     defaults.
     """
+    if validation.nms == "none":
+        raise JobError(
+            'wrapper.decode = "nms" puts NMS into the graph, and validate.nms = "none" says that the model '
+            "needs none: leave one of them out"
+        )
     names = (BOXES, LABELS, SCORES, PICTURES)
     told = box_reading(SplitBoxes, (BOXES, SCORES), validation)
     graph = GraphNms(
