@@ -47,6 +47,7 @@ RAW_SIZES = ('dims.height="64..160 step 32"', 'dims.width="64..192 step 32"')
 LAYOUTS: Mapping[str, Sequence[str]] = {
     "none": ("dims.batch=1..2",),
     "nms": ("dims.batch=1", "dims.height=96..200", "dims.width=96..256"),
+    "nms-batch": ("dims.batch=1..3",),
 }
 SLOW = pytest.mark.slow
 EVERY = [
@@ -75,7 +76,7 @@ def saved(network: Any, folder: Path, names: int) -> Path:
 
 
 def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
-    sizes = RAW_SIZES if layout == "none" and CONFIGS[kind] != "ssd" else ()
+    sizes = RAW_SIZES if layout != "nms" and CONFIGS[kind] != "ssd" else ()
     overrides = (
         f"model.checkpoint={weights}",
         f"model.builder={detectors.__file__}:plain_{kind}",
@@ -132,6 +133,9 @@ def test_passes_with_hundreds_of_detections(export: Export, kind: str, layout: s
     if layout == "nms":
         assert (manifest.exporter, batch.max) == ("torchscript", 1)
         assert [spec.name for spec in manifest.contract.outputs] == ["boxes", "labels", "scores"]
+    elif layout == "nms-batch":
+        assert (manifest.exporter, batch.max, picture.shape[0]) == ("torch.export", 3, "batch")
+        assert manifest.contract.outputs[-1].name == "pictures"
     else:
         assert (manifest.exporter, batch.max, picture.shape[0]) == ("torch.export", 2, "batch")
         names = ["logits", "deltas", "centerness"] if kind == "fcos" else ["logits", "deltas"]
@@ -149,7 +153,7 @@ def test_ssd300_passes(export: Export, layout: str) -> None:
 def assert_as_torchvision(found: Prediction, exported: Exported) -> None:
     """What torchvision's own network finds in the picture that predict makes of the first one."""
     network = copy.deepcopy(exported.network)
-    raw, fixed = exported.job.wrapper.decode == "none", network.transform.fixed_size
+    raw, fixed = exported.job.wrapper.decode != "nms", network.transform.fixed_size
     side = fixed[0] if raw and fixed is not None else SIDE
     if raw:
         network.transform.min_size, network.transform.max_size = (side,), side
@@ -369,7 +373,7 @@ def test_damage_fails_for_its_reason(
             "nms",
             "dims.batch=1..4",
             r'dims.batch = "1..4": with NMS in the graph .* at batch 1 only; leave dims.batch out, or, for '
-            r'RetinaNet, FCOS and SSD, set wrapper.decode = "none"',
+            r'RetinaNet, FCOS and SSD, set wrapper.decode = "nms-batch" or "none"',
             id="a-batch-with-nms",
         ),
         pytest.param(
@@ -383,7 +387,7 @@ def test_damage_fails_for_its_reason(
             "fcos",
             "none",
             "wrapper.decode=packed",
-            r'wrapper.decode = "packed" is not for the family torchvision_detector; there are: nms, none',
+            r'decode = "packed" is not for the family torchvision_detector; there are: nms, nms-batch, none',
             id="another-familys-layout",
         ),
         pytest.param(

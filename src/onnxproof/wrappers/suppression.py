@@ -56,6 +56,16 @@ def _(
     return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty(count, dtype=torch.int64)
 
 
+def rounded(cuts: Cuts) -> tuple[float, float]:
+    """The score and the IoU threshold as a graph holds them, in float32.
+
+    NumPy compares with these numbers, too, if scores and boxes are float32.
+    """
+    assert cuts.iou_threshold is not None
+    overlap = rounded_down(cuts.iou_threshold, np.dtype(np.float32))
+    return float(np.float32(cuts.score_threshold)), float(overlap)
+
+
 class Suppressed(nn.Module):
     """A detector with NMS behind it, for any batch: each picture has its own detections.
 
@@ -66,10 +76,7 @@ class Suppressed(nn.Module):
     def __init__(self, module: nn.Module, cuts: Cuts) -> None:
         super().__init__()
         self.module = module
-        # As the graph holds them, in float32: NumPy compares with these numbers, too, if boxes are float32.
-        self.score_threshold = float(np.float32(cuts.score_threshold))
-        assert cuts.iou_threshold is not None
-        self.iou_threshold = float(rounded_down(cuts.iou_threshold, np.dtype(np.float32)))
+        self.score_threshold, self.iou_threshold = rounded(cuts)
         self.class_agnostic = cuts.class_agnostic
         self.max_detections = cuts.max_detections
 

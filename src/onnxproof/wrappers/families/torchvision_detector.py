@@ -40,7 +40,7 @@ except ModuleNotFoundError as error:
         f"the family torchvision_detector needs {error.name}: pip install 'onnxproof[torchvision]'"
     ) from error
 
-from onnxproof.wrappers.detectors import one_stage, two_stage
+from onnxproof.wrappers.detectors import batched, one_stage, two_stage
 
 STEP = 32
 """All of torchvision's detectors pad the picture's sides to multiples of this, in px."""
@@ -56,6 +56,11 @@ SHORT_SIDE = 800
 """px; torchvision's detectors resize pictures to this (``min_size``)."""
 
 ONE_STAGE = (RetinaNet, FCOS, SSD)
+
+BATCHED = "nms-batch"
+ONE_STAGE_DECODES = ("nms", BATCHED, "none")
+"""The values of ``wrapper.decode``: the network's own NMS and resize for one picture, NMS for any batch at
+sizes that need no resize, or raw heads."""
 
 MASK_THRESHOLD = 0.5
 """The probability above which a pixel belongs to an instance, as in He et al. 2017 (arXiv:1703.06870)."""
@@ -93,12 +98,15 @@ class _TorchvisionDetector:
         num_classes = _num_classes(checkpoint)
         network = _network(job, checkpoint, num_classes).eval()
         stage = _stage(job, network)
-        choices = ("nms", "none") if isinstance(network, ONE_STAGE) else ("nms",)
-        in_graph = decode_of(job, *choices) == "nms"
+        decode = decode_of(job, *(ONE_STAGE_DECODES if isinstance(network, ONE_STAGE) else ("nms",)))
+        in_graph = decode == "nms"
         batch, height, width = _dims(job, network, in_graph=in_graph)
         classes, first_label = _classes(checkpoint, num_classes)
         if in_graph:
             module, outputs, fields, reading = _with_nms(job, network, stage, first_label)
+        elif decode == BATCHED:
+            made = batched.with_nms(network, stage, num_classes, first_label, batch.name, job.validation)
+            module, outputs, fields, reading = made.module, made.outputs, made.fields, made.reading
         else:
             module, outputs, fields = _raw(network, stage, num_classes, height, width)
             reading = _anchor_reading(job, network, outputs, first_label)
@@ -132,7 +140,7 @@ class _TorchvisionDetector:
                 Setting("predict.size", SHORT_SIDE, "the short side, px, of torchvision's own detectors"),
                 *dim_settings(IN_GRAPH_DIMS.values()),
             ),
-            ("nms", "none") if one_stage_ else ("nms",),
+            ONE_STAGE_DECODES if one_stage_ else ("nms",),
             others,
         )
 
@@ -266,7 +274,7 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
             raise JobError(
                 f'dims.batch = "{batch}": with NMS in the graph the number of detections differs between '
                 "pictures, so torchvision's detectors export at batch 1 only; leave dims.batch out, or, "
-                'for RetinaNet, FCOS and SSD, set wrapper.decode = "none"'
+                'for RetinaNet, FCOS and SSD, set wrapper.decode = "nms-batch" or "none"'
             )
         return batch, height, width
     sides = fixed[::-1] if fixed is not None else None
@@ -284,8 +292,8 @@ def _dims(job: Job, network: Any, *, in_graph: bool) -> tuple[Dim, Dim, Dim]:
             )
         if sides is None and not dim.in_steps_of(STEP):
             raise JobError(
-                f'dims.{dim.name} = "{dim}": with wrapper.decode = "none" every size must be a multiple of '
-                f'{STEP}; write "{dim.rounded_to(STEP)}"'
+                f'dims.{dim.name} = "{dim}": with wrapper.decode = "{job.wrapper.decode}" every size must be '
+                f'a multiple of {STEP}; write "{dim.rounded_to(STEP)}"'
             )
     return batch, height, width
 

@@ -159,7 +159,6 @@ def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> 
             'wrapper.decode = "nms" puts NMS into the graph, and validate.nms = "none" says that the model '
             "needs none: leave one of them out"
         )
-    names = (BOXES, LABELS, SCORES, PICTURES)
     told = box_reading(SplitBoxes, (BOXES, SCORES), validation)
     graph = GraphNms(
         told.score_threshold,
@@ -167,15 +166,24 @@ def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> 
         told.max_detections,
         class_agnostic=told.class_agnostic,
     )
-    outputs = (
+    reading = rows_of_batch(graph, 0, batch)
+    return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
+
+
+def rows_of_batch(graph: GraphNms, first_label: int, batch: int | str) -> RowReading:
+    """The reading of ``row_outputs``; ``predict`` applies the graph's own score threshold."""
+    names = (BOXES, LABELS, SCORES, PICTURES)
+    return RowReading(names, graph.score_threshold, first_label, graph, batch=batch)
+
+
+def row_outputs() -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:
+    """The outputs of NMS in the graph, a row for each detection of a batch, and their fields."""
+    return (
         TensorSpec(BOXES, "float32", (ROWS, 4)),
         TensorSpec(LABELS, "int64", (ROWS,)),
         TensorSpec(SCORES, "float32", (ROWS,)),
         TensorSpec(PICTURES, "int64", (ROWS,)),
-    )
-    fields = (Field(BOXES, "box_xyxy", "px"), Field(SCORES, "score", "probability"))
-    reading = RowReading(names, told.score_threshold, 0, graph, batch=batch)
-    return Headed(Suppressed(module, reading.cuts), outputs, fields, reading)
+    ), (Field(BOXES, "box_xyxy", "px"), Field(SCORES, "score", "probability"))
 
 
 def set_reading(validation: ValidateTable, most: int | None = None) -> SplitSet:
