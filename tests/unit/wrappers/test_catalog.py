@@ -10,9 +10,11 @@ from onnxproof.wrappers.catalog import FamilyEntry, describe, offered_families
 
 OURS = {
     "module",
+    "smp",
     "timm_classifier",
     "torchvision_classifier",
     "torchvision_detector",
+    "torchvision_segmenter",
     "ultralytics",
     "yolox",
 }
