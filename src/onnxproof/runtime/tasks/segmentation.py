@@ -6,7 +6,7 @@ The outputs come in one of two layouts: ``ClassMaps`` or ``PixelLogits``.
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.runtime.drawing import blend
+from onnxproof.runtime.maps import places_in, strips
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form
 from onnxproof.runtime.tasks.task import class_color, class_name
@@ -42,7 +43,14 @@ class ClassMaps(Adjustable):
 
 @dataclass(frozen=True, slots=True)
 class PixelLogits(Adjustable):
-    """One output of logits [b, C, H, W]."""
+    """One output of logits [b, C, h, w].
+
+    If ``picture`` is None, they are those of the input's pixels. Otherwise they are coarser, ``picture`` is the
+    input's height and width (the names of the axes), and the runtime interpolates the logits linearly to the
+    picture's own pixels before it decides.
+    """
+
+    picture: tuple[str, str] | None = None
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -50,7 +58,8 @@ class PixelLogits(Adjustable):
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {"decode": "none", "outputs": list(self.outputs)}
+        picture = {} if self.picture is None else {"picture": list(self.picture)}
+        return {"decode": "none", "outputs": list(self.outputs), **picture}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,24 @@ class Segments:
 
     ``gaps`` [H, W] is each probability's lead over the next class: infinite if there is only one class, None
     if the layout does not have it. ``alike`` counts pixels that were left out because both legs agree on
-    them; then the arrays are [n].
+    them; then the arrays are [n]. ``coarse`` are logits from which the picture's own pixels are decided; None
+    if each takes the class of the nearest of these pixels.
     """
 
     labels: NDArray[np.int64]
     confidence: Array
     gaps: Array | None
     alike: int = 0
+    coarse: "Coarse | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """Logits [C, h, w] that cover the input of ``height`` by ``width`` pixels."""
+
+    logits: Array
+    height: int
+    width: int
 
 
 class _Segmentation:
@@ -74,10 +94,13 @@ class _Segmentation:
     summary = "Semantic segmentation: the class of every pixel, and how sure the network is of it."
 
     def reading(self, entry: Entry) -> ClassMaps | PixelLogits:
-        keys = entry.table(("decode", "outputs"))
+        keys = entry.table(("decode", "outputs"), ("picture",))
         if keys["decode"].text(("mask", "none")) == "mask":
             return ClassMaps(output_names(keys, 2))
-        return PixelLogits(output_names(keys, 1))
+        if "picture" not in keys:
+            return PixelLogits(output_names(keys, 1))
+        height, width = (axis.text() for axis in keys["picture"].entries(2))
+        return PixelLogits(output_names(keys, 1), (height, width))
 
     def evidence(
         self,
@@ -87,7 +110,14 @@ class _Segmentation:
         margins: Mapping[str, Array],
     ) -> tuple[Segments, ...]:
         if isinstance(reading, PixelLogits):
-            return tuple(_from_logits(logits) for logits in outputs[reading.outputs[0]])
+            found = tuple(_from_logits(logits) for logits in outputs[reading.outputs[0]])
+            if reading.picture is None:
+                return found
+            height, width = (sizes[axis] for axis in reading.picture)
+            return tuple(
+                replace(one, coarse=Coarse(logits, height, width))
+                for one, logits in zip(found, outputs[reading.outputs[0]], strict=True)
+            )
         labels, confidence = (outputs[name] for name in reading.outputs)
         gaps = margins.get(reading.outputs[0])
         return tuple(
@@ -98,8 +128,10 @@ class _Segmentation:
         return evidence
 
     def restore(self, decisions: Segments, transform: Transform) -> Segments:
-        """Each pixel of the picture gets the class of the nearest pixel of the model's. It gets NOWHERE if
-        the model did not see it."""
+        """Each pixel of the picture gets the class of the nearest pixel of the model's, or that of the coarse
+        logits in its place. It gets NOWHERE if the model did not see it."""
+        if decisions.coarse is not None:
+            return _enlarged(decisions.coarse, transform)
         columns = np.floor(
             (np.arange(transform.picture_width) + 0.5) * transform.scale_x + transform.offset_x
         )
@@ -150,6 +182,18 @@ def _from_logits(logits: Array) -> Segments:
         return Segments(labels, probabilities[0], np.full(labels.shape, np.inf))
     second, first = np.partition(probabilities, (-2, -1), axis=0)[-2:]
     return Segments(labels, first, first - second)
+
+
+def _enlarged(coarse: Coarse, transform: Transform) -> Segments:
+    """The class of each of the picture's pixels, from logits interpolated linearly."""
+    places = places_in(transform, (coarse.height, coarse.width), coarse.logits.shape[1:])
+    size = (transform.picture_height, transform.picture_width)
+    labels, confidence = np.empty(size, np.int64), np.empty(size, coarse.logits.dtype)
+    for rows, logits in strips(coarse.logits, places, "linear"):
+        found = _from_logits(logits)
+        labels[rows], confidence[rows] = found.labels, found.confidence
+    seen = places.seen
+    return Segments(np.where(seen, labels, NOWHERE), np.where(seen, confidence, 0), None)
 
 
 def _shares(decisions: Segments) -> list[tuple[int, float]]:

@@ -9,7 +9,9 @@ from onnxproof.runtime.tasks.sequence import StepLogits, Steps, Transcript, best
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
 
 
-class _Sequence:
+class StepComparer:
+    """Compares the class of each step. The decisions have it as ``steps``."""
+
     def quantities(self, evidence: Steps) -> Mapping[str, Array]:
         """The logits. Those of steps that do not count are set to zero."""
         counts = evidence.numbers < evidence.length
@@ -74,7 +76,7 @@ class _Sequence:
         return len(decisions.steps)
 
 
-COMPARER = _Sequence()
+COMPARER = StepComparer()
 
 
 def _lost(reference: Array, candidate: Array) -> Array:

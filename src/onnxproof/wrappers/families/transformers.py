@@ -1,0 +1,38 @@
+"""Models that Hugging Face's transformers saved: a folder with config.json and weights, or an id in the cache.
+
+The task, the classes and the preprocessing come from the folder's own files. No code of the folder's runs, and
+nothing is downloaded.
+"""
+
+from dataclasses import replace
+
+from onnxproof.errors import JobError, RequestError
+from onnxproof.job import Job
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
+
+try:
+    from onnxproof.wrappers.huggingface.kinds import kind_of
+    from onnxproof.wrappers.huggingface.network import load_network
+    from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, open_folder
+except ModuleNotFoundError as error:
+    raise RequestError(
+        f"the family transformers needs {error.name}: pip install 'onnxproof[transformers]'"
+    ) from error
+
+
+class _Transformers:
+    name = FAMILY_NAME
+
+    def build(self, job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+        if checkpoint is None:
+            raise JobError(
+                "model.checkpoint is missing: name a folder that save_pretrained wrote, or the id of a model "
+                "in the cache of Hugging Face"
+            )
+        opened = open_folder(job, checkpoint)
+        kind = kind_of(opened)
+        # What is unusual in the weights is told of the checkpoint's own names already.
+        return replace(kind.build(opened, load_network(opened)), notes=())
+
+
+FAMILY = _Transformers()

@@ -1,0 +1,140 @@
+"""Networks that take pictures: what is in front of them, and the heads behind them."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from onnxproof.contract import ClassInfo
+from onnxproof.errors import CheckpointError
+from onnxproof.runtime.tasks.depth import MapValues
+from onnxproof.runtime.tasks.embedding import Pairs
+from onnxproof.runtime.tasks.segmentation import PixelLogits
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers.family import WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.heads import get_head
+from onnxproof.wrappers.huggingface.calls import Called, Enlarged
+from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, Opened
+from onnxproof.wrappers.huggingface.processor import HEIGHT, PIXELS, WIDTH, picture_port
+from onnxproof.wrappers.huggingface.texts import IDS, MASK, TIME, most_tokens
+from onnxproof.wrappers.wrap import wrap_module
+
+LOGITS, DEPTH = "logits", "depth"
+
+TEXTS = "texts"
+"""The axis of the texts that pictures are compared with."""
+
+PAIR_OUTPUTS = ("logits_per_image", "image_embeds", "text_embeds")
+
+PROJECTED = "ModelWithProjection"
+"""How the names of encoders end that project their vector into a space of pictures and texts."""
+
+CUBIC_DEPTH = (
+    "DPTForDepthEstimation",
+    "DepthAnythingForDepthEstimation",
+    "GLPNForDepthEstimation",
+)
+"""The networks whose map transformers brings to the picture's size by cubic interpolation alone."""
+
+
+def classification(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A picture classifier. Its task is multilabel if it was trained for several classes a picture."""
+    choices = ["classification", "multilabel"]
+    if getattr(opened.config, "problem_type", None) == "multi_label_classification":
+        choices.reverse()
+    called = Called(network, (PIXELS,), {LOGITS: LOGITS})
+    task = task_of(opened.job, *choices)
+    decode = decode_of(opened.job, *get_head(task).decodes)
+    return wrap_pictures(opened, called, task, decode, opened.classes(opened.config.num_labels))
+
+
+def segmentation(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A semantic segmenter.
+
+    Its logits are coarser than the picture. transformers enlarges them to the size of the picture as the user
+    has it, and takes each pixel's best class. With ``decode`` "none", which is the default, the runtime does the
+    same. With "mask", the graph enlarges them to the size of its own input.
+    """
+    decode = decode_of(opened.job, "none", "mask")
+    called: nn.Module = Called(network, (PIXELS,), {LOGITS: LOGITS})
+    if decode == "mask":
+        called = Enlarged(called)
+    task = task_of(opened.job, "segmentation")
+    model = wrap_pictures(opened, called, task, decode, opened.classes(opened.config.num_labels))
+    if decode == "mask":
+        return model
+    reading = PixelLogits((LOGITS,), (HEIGHT, WIDTH))
+    return replace(model, contract=replace(model.contract, reading=reading))
+
+
+def depth(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A network that tells the depth of every pixel.
+
+    The runtime brings the map to the picture's pixels by cubic interpolation, as transformers'
+    ``post_process_depth_estimation`` does. Raises CheckpointError for a network that transformers reads in
+    another way.
+    """
+    if opened.called not in CUBIC_DEPTH:
+        raise CheckpointError(
+            f"{opened.folder} holds a {opened.called}, whose depth transformers computes outside of the network; "
+            f"those that are read: {', '.join(CUBIC_DEPTH)}. Build it with the family module"
+        )
+    called = Called(network, (PIXELS,), {DEPTH: "predicted_depth"})
+    model = wrap_pictures(opened, called, task_of(opened.job, "depth"), opened.job.wrapper.decode, ())
+    reading = MapValues((DEPTH,), (HEIGHT, WIDTH), "cubic")
+    return replace(model, contract=replace(model.contract, reading=reading))
+
+
+def embedding(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A picture encoder. Its vector is the projection, or without one what the network's pooler returns."""
+    key = "image_embeds" if opened.called.endswith(PROJECTED) else "pooler_output"
+    called = Called(network, (PIXELS,), {"embeddings": key})
+    return wrap_pictures(opened, called, task_of(opened.job, "embedding"), opened.job.wrapper.decode, ())
+
+
+def pairs(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A network that says how well each picture and each text fit together: CLIP, SigLIP."""
+    task = task_of(opened.job, "embedding")
+    decode_of(opened.job, "none")
+    most = most_tokens(opened.config.text_config, opened)
+    sigmoid = "Siglip" in opened.called
+    # SigLIP is trained with texts padded to one length.
+    times = Dim(TIME, most if sigmoid else min(2, most), most)
+    port, own, dims = picture_port(opened, {TEXTS: Dim(TEXTS, 1, 8), TIME: times})
+    last = opened.config.text_config.vocab_size - 1.0
+    inputs = [own, TensorSpec(IDS, "int64", (TEXTS, TIME), (0.0, last))]
+    if not sigmoid:
+        inputs.append(TensorSpec(MASK, "int64", (TEXTS, TIME), mask=True))
+    names = [spec.name for spec in inputs]
+    model = wrap_module(
+        Called(network, names, {name: name for name in PAIR_OUTPUTS}),
+        inputs,
+        dims,
+        name=opened.job.name,
+        family=FAMILY_NAME,
+        picture=port,
+    )
+    fields = tuple(
+        Field(spec.name, "logit" if spec.name == PAIR_OUTPUTS[0] else spec.name, "")
+        for spec in model.contract.outputs
+    )
+    reading = Pairs(PAIR_OUTPUTS[:2], "sigmoid" if sigmoid else "softmax")
+    return replace(model, contract=replace(model.contract, task=task, fields=fields, reading=reading))
+
+
+def wrap_pictures(
+    opened: Opened, called: nn.Module, task: str, decode: str, classes: tuple[ClassInfo, ...]
+) -> WrappedModel:
+    """Put a task's head behind a network that takes a picture alone, and its input stage in front."""
+    port, own, dims = picture_port(opened)
+    return wrap_module(
+        called,
+        (own,),
+        dims,
+        name=opened.job.name,
+        family=FAMILY_NAME,
+        task=task,
+        decode=decode,
+        classes=classes,
+        picture=port,
+        validation=opened.job.validation,
+    )

@@ -1,0 +1,200 @@
+"""Small seeded models as transformers saves them: a folder with configuration, weights and image processor."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+
+LABELS = {0: "cat", 1: "dog", 2: "bird"}
+NAMED: dict[str, Any] = {"id2label": LABELS, "label2id": {name: number for number, name in LABELS.items()}}
+
+NARROW: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+"""A small transformer."""
+
+RESNET: dict[str, Any] = {
+    "model_type": "resnet",
+    "num_channels": 3,
+    "embedding_size": 8,
+    "hidden_sizes": [8, 8, 8, 16],
+    "depths": [1, 1, 1, 1],
+    "out_features": ["stage4"],
+}
+WORDS: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 24}
+
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+
+DETR: dict[str, Any] = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "num_queries": 8,
+}
+
+
+class Saved(NamedTuple):
+    """How a model is made: the class of its network, the settings of its configuration, and its processor."""
+
+    network: str
+    settings: Mapping[str, Any]
+    processor: str = ""
+    pictures: Mapping[str, Any] = MappingProxyType({})
+
+
+MODELS: Mapping[str, Saved] = MappingProxyType(
+    {
+        "vit": Saved(
+            "ViTForImageClassification",
+            {**NARROW, **NAMED, "image_size": 32, "patch_size": 8},
+            "ViTImageProcessor",
+            {"size": {"height": 32, "width": 32}},
+        ),
+        "convnext": Saved(
+            "ConvNextForImageClassification",
+            {**NAMED, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+            "ConvNextImageProcessor",
+            {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+        ),
+        "resnet": Saved(
+            "ResNetForImageClassification",
+            {**NAMED, **{key: RESNET[key] for key in ("embedding_size", "hidden_sizes", "depths")}},
+            "ConvNextImageProcessor",
+            {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+        ),
+        "segformer": Saved(
+            "SegformerForSemanticSegmentation",
+            {
+                **NAMED,
+                "depths": [1, 1, 1, 1],
+                "hidden_sizes": [8, 8, 16, 16],
+                "num_attention_heads": [1, 1, 2, 2],
+                "decoder_hidden_size": 16,
+            },
+            "SegformerImageProcessor",
+            {"size": {"height": 64, "width": 64}},
+        ),
+        "dpt": Saved(
+            "DPTForDepthEstimation",
+            {
+                **NARROW,
+                "num_hidden_layers": 4,
+                "image_size": 32,
+                "patch_size": 8,
+                "backbone_out_indices": [0, 1, 2, 3],
+                "neck_hidden_sizes": [8, 8, 8, 8],
+                "fusion_hidden_size": 8,
+                "is_hybrid": False,
+            },
+            "DPTImageProcessor",
+            {"size": {"height": 32, "width": 32}},
+        ),
+        "depth-anything": Saved(
+            "DepthAnythingForDepthEstimation",
+            {
+                "backbone_config": {
+                    "model_type": "dinov2",
+                    **{key: value for key, value in NARROW.items() if key != "intermediate_size"},
+                    "mlp_ratio": 2,
+                    "num_hidden_layers": 4,
+                    "image_size": 70,
+                    "patch_size": 14,
+                    "out_indices": [1, 2, 3, 4],
+                    "reshape_hidden_states": False,
+                },
+                "patch_size": 14,
+                "reassemble_hidden_size": 16,
+                "neck_hidden_sizes": [8, 8, 8, 8],
+                "fusion_hidden_size": 8,
+                "head_hidden_size": 8,
+            },
+            "DPTImageProcessor",
+            {"size": {"height": 70, "width": 70}},
+        ),
+        "bert": Saved("BertForSequenceClassification", {**NARROW, **NAMED, **WORDS}),
+        "roberta-tokens": Saved(
+            "RobertaForTokenClassification",
+            {**NARROW, **WORDS, "type_vocab_size": 1, "id2label": TAGS},
+        ),
+        "distilbert": Saved(
+            "DistilBertModel",
+            {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, **WORDS},
+        ),
+        "wav2vec2": Saved(
+            "Wav2Vec2ForCTC",
+            {
+                **NARROW,
+                "vocab_size": 8,
+                "conv_dim": [8, 8],
+                "conv_kernel": [10, 3],
+                "conv_stride": [5, 2],
+                "num_conv_pos_embeddings": 8,
+                "num_conv_pos_embedding_groups": 2,
+                "num_feat_extract_layers": 2,
+                "pad_token_id": 0,
+            },
+            "Wav2Vec2FeatureExtractor",
+            {"do_normalize": True, "return_attention_mask": False, "sampling_rate": 400},
+        ),
+        "vit-encoder": Saved(
+            "ViTModel",
+            {**NARROW, "image_size": 32, "patch_size": 8},
+            "ViTImageProcessor",
+            {"size": {"height": 32, "width": 32}},
+        ),
+        "clip": Saved(
+            "CLIPModel",
+            {
+                "text_config": {**NARROW, "vocab_size": 40, "max_position_embeddings": 12},
+                "vision_config": {**NARROW, "image_size": 32, "patch_size": 8},
+                "projection_dim": 8,
+            },
+            "CLIPImageProcessor",
+            {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}},
+        ),
+        "siglip": Saved(
+            "SiglipModel",
+            {
+                "text_config": {**NARROW, "vocab_size": 40, "max_position_embeddings": 12},
+                "vision_config": {**NARROW, "image_size": 32, "patch_size": 8},
+            },
+            "SiglipImageProcessor",
+            {"size": {"height": 32, "width": 32}},
+        ),
+    }
+)
+
+
+def network_of(saved: Saved, seed: int = 0) -> Any:
+    """The network in evaluation mode. Weights are larger than fresh ones, so that it decides something."""
+    torch.manual_seed(seed)
+    kind = getattr(transformers, saved.network)
+    network = kind(kind.config_class(**saved.settings)).eval()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                weight.mul_(4 if "classifier" in name else 2)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            torch.nn.init.normal_(buffer, std=0.1)
+    return network
+
+
+def save(folder: Path, saved: Saved, alter: Callable[[Any], None] = lambda network: None) -> Any:
+    """Write the folder. Returns the network, after ``alter`` has changed it."""
+    network = network_of(saved)
+    alter(network)
+    network.save_pretrained(folder)
+    if saved.processor:
+        getattr(transformers, saved.processor)(**saved.pictures).save_pretrained(folder)
+    return network
