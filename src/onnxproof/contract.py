@@ -17,7 +17,7 @@ LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1,
 """For each layout of a picture's input: the axes of the channels, the height and the width."""
 
 
-Resize: TypeAlias = Literal["crop", "letterbox", "stretch", "short-side"]
+Resize: TypeAlias = Literal["crop", "letterbox", "stretch", "stretch-crop", "short-side", "nearest-side"]
 Filter: TypeAlias = Literal[
     "pillow-nearest",
     "pillow-box",
@@ -32,6 +32,7 @@ Filter: TypeAlias = Literal[
 ]
 Channels: TypeAlias = Literal["rgb", "bgr"]
 Rounding: TypeAlias = Literal["nearest", "down"]
+StepRounding: TypeAlias = Literal["nearest", "down", "up"]
 Half: TypeAlias = Literal["down", "even"]
 Place: TypeAlias = Literal["centre", "top-left"]
 PadTo: TypeAlias = Literal["least", "size"]
@@ -74,7 +75,9 @@ class Preprocess:
     - "letterbox": the long side becomes ``size`` pixels, then ``padding`` is put around;
     - "short-side": the short side becomes ``size`` pixels, but the long one ``longest`` at most; then
       ``padding`` fills up to declared sizes;
-    - "stretch": both sides become ``size`` pixels, or the declared sizes that are fixed.
+    - "stretch": both sides become ``size`` pixels, or the declared sizes that are fixed;
+    - "stretch-crop": both sides become ``size`` pixels, then declared sizes are cut from the centre;
+    - "nearest-side": the side that changes least becomes ``size`` pixels, the other follows.
 
     The other keys state what frameworks do differently. Each default is what onnxproof did before it had the
     key:
@@ -86,6 +89,8 @@ class Preprocess:
     - ``enlarge``: whether "letterbox" enlarges pictures that are smaller than ``size``.
     - ``rounding``: of a letterbox's sides. For "short-side" it is the rounding of the short side of a picture
       that ``longest`` limits.
+    - ``step``: "short-side" and "nearest-side" round the sides that they resize to, to multiples of this;
+      ``step_rounding`` says how.
     - ``place``: where in the padding the picture lies.
     - ``half``: what becomes of the half pixel where an odd number of pixels is divided between two sides.
     - ``padding``: its colour, RGB in 0..255.
@@ -113,6 +118,8 @@ class Preprocess:
     longest: int = LARGEST_SIDE
     enlarge: bool = True
     rounding: Rounding = "nearest"
+    step: int = 1
+    step_rounding: StepRounding = "nearest"
     place: Place = "centre"
     half: Half = "down"
     padding: tuple[int, int, int] = PADDING
@@ -127,13 +134,14 @@ class Preprocess:
             "width": self.width.max,
             "size": self.size,
             "longest": self.longest,
+            "step": self.step,
         }
         for name, side in sides.items():
             if not 1 <= side <= LARGEST_SIDE:
                 raise RequestError(f"preprocess.{name}: {side} px, expected 1 to {LARGEST_SIDE} px")
         if not all(0 <= value <= LARGEST_COLOR for value in self.padding):
             raise RequestError(f"preprocess.padding: {list(self.padding)}, expected 0 to {LARGEST_COLOR}")
-        if self.way_back == "ratio" and self.resize not in ("letterbox", "short-side"):
+        if self.way_back == "ratio" and (self.resize not in ("letterbox", "short-side") or self.step > 1):
             raise RequestError(
                 f'preprocess.way_back = "ratio" with resize = "{self.resize}", expected "sides": only a '
                 "picture that keeps its aspect and its ends has one ratio"
@@ -154,6 +162,7 @@ class Preprocess:
             "filter": Filter,
             "channels": Channels,
             "rounding": Rounding,
+            "step_rounding": StepRounding,
             "place": Place,
             "half": Half,
             "pad_to": PadTo,
@@ -162,11 +171,10 @@ class Preprocess:
         }
         keys = entry.table(
             ("input", "layout", "dtype", "divide_by", "resize", "size", "height", "width"),
-            (*words, "longest", "enlarge", "padding", "network"),
+            (*words, "longest", "enlarge", "padding", "step", "network"),
         )
         later: dict[str, Any] = {key: keys[key].text(get_args(words[key])) for key in words if key in keys}
-        if "longest" in keys:
-            later["longest"] = keys["longest"].whole(1, LARGEST_SIDE)
+        later |= {key: keys[key].whole(1, LARGEST_SIDE) for key in ("longest", "step") if key in keys}
         if "enlarge" in keys:
             later["enlarge"] = keys["enlarge"].flag()
         if "padding" in keys:

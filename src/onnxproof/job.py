@@ -210,6 +210,8 @@ class PredictTable(_Table):
     longest: Side | None = None
     enlarge: bool | None = None
     rounding: contract.Rounding | None = None
+    step: Side | None = None
+    step_rounding: contract.StepRounding | None = None
     place: contract.Place | None = None
     half: contract.Half | None = None
     padding: tuple[Color, Color, Color] | None = None

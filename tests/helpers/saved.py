@@ -1,4 +1,4 @@
-"""Small seeded models as transformers saves them: a folder with configuration, weights and image processor."""
+"""Small seeded models as transformers saves them: configuration, weights and image processor."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,6 +42,37 @@ DETR: dict[str, Any] = {
     "num_queries": 8,
 }
 
+RT_DETR: dict[str, Any] = {
+    **NAMED,
+    "backbone_config": {
+        "model_type": "rt_detr_resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_features": ["stage2", "stage3", "stage4"],
+    },
+    "use_timm_backbone": False,
+    "backbone": None,
+    "encoder_hidden_dim": 16,
+    "encoder_in_channels": [8, 16, 16],
+    "feat_strides": [8, 16, 32],
+    "encoder_layers": 1,
+    "encoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "d_model": 16,
+    "num_queries": 8,
+    "decoder_in_channels": [16, 16, 16],
+    "decoder_ffn_dim": 16,
+    "num_feature_levels": 3,
+    "decoder_n_points": 2,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "num_denoising": 0,
+    "anchor_image_size": None,
+}
+SQUARE: dict[str, Any] = {"size": {"height": 64, "width": 64}}
+
 
 class Saved(NamedTuple):
     """How a model is made: the class of its network, the settings of its configuration, and its processor."""
@@ -83,6 +114,74 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             },
             "SegformerImageProcessor",
             {"size": {"height": 64, "width": 64}},
+        ),
+        "detr": Saved(
+            "DetrForObjectDetection",
+            {**NAMED, **DETR, "use_timm_backbone": False, "backbone": None, "backbone_config": RESNET},
+            "DetrImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "conditional-detr": Saved(
+            "ConditionalDetrForObjectDetection",
+            {**NAMED, **DETR, "use_timm_backbone": False, "backbone": None, "backbone_config": RESNET},
+            "ConditionalDetrImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "deformable-detr": Saved(
+            "DeformableDetrForObjectDetection",
+            {
+                **NAMED,
+                **DETR,
+                "use_timm_backbone": False,
+                "backbone": None,
+                "backbone_config": {**RESNET, "out_features": ["stage2", "stage3", "stage4"]},
+                "num_feature_levels": 4,
+            },
+            "DeformableDetrImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "rt-detr": Saved("RTDetrForObjectDetection", RT_DETR, "RTDetrImageProcessor", SQUARE),
+        "rt-detr-v2": Saved("RTDetrV2ForObjectDetection", RT_DETR, "RTDetrImageProcessor", SQUARE),
+        "d-fine": Saved(
+            "DFineForObjectDetection",
+            {
+                **RT_DETR,
+                "decoder_n_points": [2, 2, 2],
+                "num_feature_levels": 3,
+                "hidden_expansion": 1.0,
+                "backbone_config": {
+                    "model_type": "hgnet_v2",
+                    "num_channels": 3,
+                    "embedding_size": 8,
+                    "hidden_sizes": [16, 16, 16, 16],
+                    "depths": [1, 1, 1, 1],
+                    "stem_channels": [3, 8, 8],
+                    "stage_in_channels": [8, 16, 16, 16],
+                    "stage_mid_channels": [8, 8, 8, 8],
+                    "stage_out_channels": [16, 16, 16, 16],
+                    "stage_num_blocks": [1, 1, 1, 1],
+                    "stage_downsample": [False, True, True, True],
+                    "stage_light_block": [False, False, True, True],
+                    "stage_kernel_size": [3, 3, 5, 5],
+                    "stage_numb_of_layers": [1, 1, 1, 1],
+                    "out_features": ["stage2", "stage3", "stage4"],
+                },
+            },
+            "RTDetrImageProcessor",
+            SQUARE,
+        ),
+        "yolos": Saved(
+            "YolosForObjectDetection",
+            {
+                **NARROW,
+                **NAMED,
+                "image_size": [64, 96],
+                "patch_size": 16,
+                "num_detection_tokens": 8,
+                "use_mid_position_embeddings": False,
+            },
+            "YolosImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
         ),
         "dpt": Saved(
             "DPTForDepthEstimation",
@@ -175,18 +274,26 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
 )
 
 
+SCORES = ("classifier", "class_labels_classifier", "class_embed", "score_head", "class_predictor")
+"""Parts of the names of layers that score classes."""
+
+
 def network_of(saved: Saved, seed: int = 0) -> Any:
-    """The network in evaluation mode. Weights are larger than fresh ones, so that it decides something."""
+    """The network in evaluation mode.
+
+    Its weights keep the signal's size from layer to layer, and its scores differ, so that it decides
+    something.
+    """
     torch.manual_seed(seed)
     kind = getattr(transformers, saved.network)
     network = kind(kind.config_class(**saved.settings)).eval()
     with torch.no_grad():
         for name, weight in network.named_parameters():
+            scores = any(part in name for part in SCORES)
             if weight.ndim > 1:
-                weight.mul_(4 if "classifier" in name else 2)
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_mean"):
-            torch.nn.init.normal_(buffer, std=0.1)
+                torch.nn.init.normal_(weight, std=(4 if scores else 1) * weight[0].numel() ** -0.5)
+            elif scores and name.endswith("bias"):
+                torch.nn.init.normal_(weight)
     return network
 
 
@@ -194,7 +301,11 @@ def save(folder: Path, saved: Saved, alter: Callable[[Any], None] = lambda netwo
     """Write the folder. Returns the network, after ``alter`` has changed it."""
     network = network_of(saved)
     alter(network)
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
     network.save_pretrained(folder)
+    if bars:
+        transformers.utils.logging.enable_progress_bar()
     if saved.processor:
         getattr(transformers, saved.processor)(**saved.pictures).save_pretrained(folder)
     return network

@@ -1,8 +1,8 @@
 """Colours for the values of a map, and the bar that says which colour is which value.
 
 The colours go from dark violet over red to light yellow. They lie on a curve of the colour space OKLab
-(Ottosson 2020, "A perceptual color space for image processing"): lightness grows evenly from end to end, so that
-equal steps of the values look equal, in grey too.
+(Ottosson 2020, "A perceptual color space for image processing"): lightness grows evenly from end to end, so
+that equal steps of the values look equal, in grey too.
 """
 
 import numpy as np
@@ -57,7 +57,8 @@ def colors() -> NDArray[np.uint8]:
 
 
 def paint(picture: Image.Image, values: Array, unit: str = "") -> Image.Image:
-    """A copy of an RGB picture with the values [H, W] in colours, and a bar at the lower edge with their range.
+    """A copy of an RGB picture with the values [H, W] in colours, and a bar at the lower edge with their
+    range.
 
     Pixels whose value is not finite stay as they are.
     """

@@ -1,6 +1,7 @@
 """Maps that a network computes coarser than its picture, brought to the picture's own pixels.
 
-A value belongs to the centre of its pixel. Between the centres, maps are interpolated linearly, or by the cubic
+A value belongs to the centre of its pixel. Between the centres, maps are interpolated linearly, or by the
+cubic
 convolution of Keys 1981 ("Cubic convolution interpolation for digital image processing") with a = -0.75, both
 as PyTorch's ``interpolate`` does it with ``align_corners=False``.
 """

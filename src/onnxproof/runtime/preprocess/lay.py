@@ -1,14 +1,17 @@
 """From a picture to the model's input, and from the input's coordinates back to the picture's."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.contract import Preprocess
+from onnxproof.contract import Preprocess, Resize
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess.picture import Picture, read_picture
 from onnxproof.runtime.preprocess.resample import resample
@@ -111,9 +114,8 @@ def as_network_sees(spec: Preprocess) -> Preprocess:
 
 def place(size: Size, spec: Preprocess) -> Placement:
     """Where a picture of that size (width, height) lies in the input. Raises PictureError as ``prepare``."""
-    plan = {"crop": _crop, "letterbox": _letterbox, "short-side": _short_side, "stretch": _stretch}
-    resized, target, ratio = plan[spec.resize](size, spec)
-    centred = spec.resize == "crop" or spec.place == "centre"
+    resized, target, ratio = _PLANS[spec.resize](size, spec)
+    centred = spec.resize in ("crop", "stretch-crop") or spec.place == "centre"
     left, top = (_before(target[axis] - resized[axis], spec) if centred else 0 for axis in (0, 1))
     scales = (ratio, ratio) if spec.way_back == "ratio" else (resized[0] / size[0], resized[1] / size[1])
     return Placement(resized, target, left, top, *scales)
@@ -207,16 +209,56 @@ def _short_side(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
         if sides[0] == short and long <= declared:
             sides = (short, long)
     least, most = (max(side, 1) for side in sides)
-    resized = (least, most) if width < height else (most, least)
+    resized = _in_steps((least, most) if width < height else (most, least), spec)
+    return resized, _holding(resized, picture, spec), ratio
+
+
+def _nearest_side(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    """As DPT (transformers' DPTImageProcessor with keep_aspect_ratio)."""
+    ratios = [spec.size / side for side in picture]
+    # Of equal changes the height's is taken.
+    ratio = ratios[0] if abs(1 - ratios[0]) < abs(1 - ratios[1]) else ratios[1]
+    resized = _in_steps((ratio * picture[0], ratio * picture[1]), spec)
+    return resized, _holding(resized, picture, spec), ratio
+
+
+def _in_steps(sides: tuple[float, float], spec: Preprocess) -> Size:
+    """The sides rounded to multiples of ``spec.step``, at least one."""
+    rounded = {"nearest": round, "down": math.floor, "up": math.ceil}[spec.step_rounding]
+    width, height = (max(rounded(side / spec.step), 1) * spec.step for side in sides)
+    return width, height
+
+
+def _holding(resized: Size, picture: Size, spec: Preprocess) -> Size:
+    """The smallest declared size that holds the resized picture. Raises PictureError if none does."""
     target = (spec.width.ceil(resized[0]), spec.height.ceil(resized[1]))
+    width, height = picture
     if target[0] < resized[0] or target[1] < resized[1]:
         raise PictureError(
             f"a picture of {width}x{height} pixels becomes {resized[0]}x{resized[1]}, expected a width in "
             f'{spec.width} and a height in {spec.height}: use resize = "letterbox", or a smaller size'
         )
-    return resized, target, ratio
+    return target
 
 
 def _stretch(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
     target = (spec.width.floor(spec.size), spec.height.floor(spec.size))
     return target, target, min(target[0] / picture[0], target[1] / picture[1])
+
+
+def _stretch_crop(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    resized = (spec.size, spec.size)
+    target = (spec.width.floor(spec.size), spec.height.floor(spec.size))
+    return resized, target, min(spec.size / side for side in picture)
+
+
+_PLANS: Mapping[Resize, Callable[[Size, Preprocess], tuple[Size, Size, float]]] = MappingProxyType(
+    {
+        "crop": _crop,
+        "letterbox": _letterbox,
+        "short-side": _short_side,
+        "nearest-side": _nearest_side,
+        "stretch": _stretch,
+        "stretch-crop": _stretch_crop,
+    }
+)

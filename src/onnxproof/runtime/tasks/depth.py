@@ -1,7 +1,7 @@
 """Depth and other maps: one value for each pixel.
 
-The model has one output [b, h, w]. Nothing is decided from it but the values themselves: two files are compared
-by them. What a value means is the network's: metres, or the inverse of a distance without a unit.
+The model has one output [b, h, w]. Nothing is decided from it but the values themselves: two files are
+compared by them. What a value means is the network's: metres, or the inverse of a distance without a unit.
 """
 
 from collections.abc import Mapping
@@ -99,7 +99,8 @@ class _Depth:
     def to_json(
         self, decisions: DepthMap, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
     ) -> dict[str, Any]:
-        """{"shape", "min", "max", "array"}: the map's height and width, its range, and how to get the values."""
+        """{"shape", "min", "max", "array"}: the map's height and width, its range, and how to get the
+        values."""
         low, high = _range(decisions.values)
         return {"shape": list(decisions.values.shape), "min": low, "max": high, "array": HOW_TO_GET}
 

@@ -3,8 +3,8 @@
 Two layouts:
 
 - ``Vectors``: one output [b, D]. Each row's neighbours are the other rows of the batch, by cosine similarity.
-- ``Pairs``: one output of logits [n, m], such as CLIP's for n pictures and m texts, and perhaps the vectors that
-  they come from. Each row's neighbours are the columns, by their logits.
+- ``Pairs``: one output of logits [n, m], such as CLIP's for n pictures and m texts, and perhaps the vectors
+that they come from. Each row's neighbours are the columns, by their logits.
 """
 
 from collections.abc import Mapping
@@ -128,9 +128,7 @@ class _Embedding:
         if isinstance(reading, Pairs):
             logits = as_float(evidence.similarity)
             probabilities = (softmax(logits) if reading.activation == "softmax" else _sigmoid(logits))[order]
-        return Neighbours(
-            evidence.vector, evidence.numbers[order], evidence.similarity[order], probabilities
-        )
+        return Neighbours(evidence.vector, evidence.numbers[order], evidence.similarity[order], probabilities)
 
     def restore(self, decisions: Neighbours, transform: Transform) -> Neighbours:
         return decisions

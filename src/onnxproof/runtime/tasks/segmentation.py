@@ -45,7 +45,8 @@ class ClassMaps(Adjustable):
 class PixelLogits(Adjustable):
     """One output of logits [b, C, h, w].
 
-    If ``picture`` is None, they are those of the input's pixels. Otherwise they are coarser, ``picture`` is the
+    If ``picture`` is None, they are those of the input's pixels. Otherwise they are coarser, ``picture`` is
+    the
     input's height and width (the names of the axes), and the runtime interpolates the logits linearly to the
     picture's own pixels before it decides.
     """

@@ -1,7 +1,7 @@
 """Token classification: a class for each token of a text.
 
-The model has an output of logits [batch, time, C]. It may have a second output int [batch, time], which is not 0
-where a token counts: padding does not. Without it, all tokens count.
+The model has an output of logits [batch, time, C]. It may have a second output int [batch, time], which is
+not 0 where a token counts: padding does not. Without it, all tokens count.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,8 @@ OUTSIDE = "O"
 
 @dataclass(frozen=True, slots=True)
 class TokenLogits(Adjustable):
-    """Logits [batch, time, C] and, if there is a second output, which tokens count: integers [batch, time]."""
+    """Logits [batch, time, C] and, if there is a second output, which tokens count: integers [batch,
+    time]."""
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -53,8 +54,8 @@ class TokenSteps(Steps):
 class Tokens:
     """The class of each token that counts.
 
-    ``steps`` int64 [n] are the classes, ``confidence`` float [n] their probabilities, and ``places`` int64 [n]
-    the tokens' places in the text, from 0.
+    ``steps`` int64 [n] are the classes, ``confidence`` float [n] their probabilities, and ``places`` int64
+    [n] the tokens' places in the text, from 0.
     """
 
     steps: NDArray[np.int64]

@@ -16,9 +16,7 @@ class _Embedding:
     def thin(
         self, reference: Nearness, candidate: Nearness, reading: Vectors | Pairs
     ) -> tuple[Nearness, Nearness]:
-        ours, theirs = (
-            Nearness(leg.similarity.copy(), leg.numbers, None) for leg in (reference, candidate)
-        )
+        ours, theirs = (Nearness(leg.similarity.copy(), leg.numbers, None) for leg in (reference, candidate))
         return ours, theirs
 
     def differ(self, reference: Neighbours, candidate: Neighbours) -> bool:

@@ -1,7 +1,7 @@
-"""Models that Hugging Face's transformers saved: a folder with config.json and weights, or an id in the cache.
+"""Models that transformers saved: a folder with config.json and weights, or an id in the cache.
 
-The task, the classes and the preprocessing come from the folder's own files. No code of the folder's runs, and
-nothing is downloaded.
+The task, the classes and the preprocessing come from the folder's own files. No code of the folder's runs,
+and nothing is downloaded.
 """
 
 from dataclasses import replace

@@ -13,7 +13,8 @@ LOGITS, COUNTED = "logits", "counted"
 
 
 class TokenInference(nn.Module):
-    """Returns the logits [b, time, C] at the place ``logits`` of what a module returns, and which tokens count.
+    """Returns the logits [b, time, C] at the place ``logits`` of what a module returns, and which tokens
+    count.
 
     ``mask`` is the place of the padding mask [b, time] among the inputs; None if there is none.
     """

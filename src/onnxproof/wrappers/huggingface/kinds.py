@@ -45,7 +45,8 @@ def _embedding(opened: Opened, network: nn.Module) -> WrappedModel:
     if takes == texts.IDS:
         return texts.embedding(opened, network)
     raise CheckpointError(
-        f"{opened.folder} holds a {opened.called}, which takes {takes or 'nothing that is known'}; encoders of "
+        f"{opened.folder} holds a {opened.called}, which takes {takes or 'nothing that is known'}; "
+        f"encoders of "
         f"{pictures.PIXELS} or {texts.IDS} are read: build others with the family module"
     )
 
@@ -58,6 +59,7 @@ KINDS = (
         ("classification", "multilabel"),
     ),
     Kind("semantic segmentation", ("SEMANTIC_SEGMENTATION",), pictures.segmentation, ("segmentation",)),
+    Kind("object detection", ("OBJECT_DETECTION",), pictures.detection, ("detection",)),
     Kind("depth", ("DEPTH_ESTIMATION",), pictures.depth, ("depth",)),
     Kind(
         "text classification",

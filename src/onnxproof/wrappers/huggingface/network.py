@@ -58,7 +58,8 @@ def load_network(opened: Opened) -> nn.Module:
         checkpoint.notes.append(f"the encoder alone is used: {left} are left out")
     if wrong:
         raise CheckpointError(
-            f"checkpoint {checkpoint.file} does not fit {called}: {'; '.join(wrong)}; do {CONFIG_FILE} and the "
+            f"checkpoint {checkpoint.file} does not fit {called}: {'; '.join(wrong)}; do {CONFIG_FILE} "
+            f"and the "
             "weights belong together?"
         )
     made: nn.Module = network.eval()

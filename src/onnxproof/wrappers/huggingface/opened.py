@@ -28,7 +28,8 @@ OWN_CODE = "auto_map"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A job and its folder. ``config`` is transformers' configuration, ``architecture`` the network's class."""
+    """A job and its folder. ``config`` is transformers' configuration, ``architecture`` the network's
+    class."""
 
     job: Job
     checkpoint: Checkpoint
@@ -82,7 +83,8 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
         )
     if OWN_CODE in stored:
         checkpoint.notes.append(
-            f"{CONFIG_FILE} names code of its own under {OWN_CODE}; it is not run: {named[0]} is transformers' own"
+            f"{CONFIG_FILE} names code of its own under {OWN_CODE}; it is not run: {named[0]} is "
+            f"transformers' own"
         )
     try:
         with offline():

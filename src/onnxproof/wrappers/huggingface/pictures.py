@@ -1,16 +1,19 @@
 """Networks that take pictures: what is in front of them, and the heads behind them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from torch import nn
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
+from onnxproof.job import ValidateTable
 from onnxproof.runtime.tasks.depth import MapValues
 from onnxproof.runtime.tasks.embedding import Pairs
 from onnxproof.runtime.tasks.segmentation import PixelLogits
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers.family import WrappedModel, decode_of, dims_of, task_of
+from onnxproof.wrappers.family import WrappedModel, decode_of, task_of
 from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.huggingface.calls import Called, Enlarged
 from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, Opened
@@ -19,6 +22,27 @@ from onnxproof.wrappers.huggingface.texts import IDS, MASK, TIME, most_tokens
 from onnxproof.wrappers.wrap import wrap_module
 
 LOGITS, DEPTH = "logits", "depth"
+
+SOFTMAX = ("DetrForObjectDetection", "YolosForObjectDetection", "TableTransformerForObjectDetection")
+"""The detectors whose scores are a softmax over the classes and "no object"."""
+
+SIGMOID: Mapping[str, int | None] = MappingProxyType(
+    {
+        "ConditionalDetrForObjectDetection": 100,
+        "DabDetrForObjectDetection": 100,
+        "DeformableDetrForObjectDetection": 100,
+        "LwDetrForObjectDetection": 100,
+        "RTDetrForObjectDetection": None,
+        "RTDetrV2ForObjectDetection": None,
+        "DFineForObjectDetection": None,
+        "Deimv2ForObjectDetection": None,
+    }
+)
+"""The detectors whose scores are sigmoids, and how many pairs of a query and a class they keep at most. None
+is as many as there are queries. From transformers' ``post_process_object_detection`` of each."""
+
+SCORE_THRESHOLD = 0.5
+"""The score above which transformers' post-processing keeps a box, unless it is told another."""
 
 TEXTS = "texts"
 """The axis of the texts that pictures are compared with."""
@@ -51,8 +75,8 @@ def segmentation(opened: Opened, network: nn.Module) -> WrappedModel:
     """A semantic segmenter.
 
     Its logits are coarser than the picture. transformers enlarges them to the size of the picture as the user
-    has it, and takes each pixel's best class. With ``decode`` "none", which is the default, the runtime does the
-    same. With "mask", the graph enlarges them to the size of its own input.
+    has it, and takes each pixel's best class. With ``decode`` "none", which is the default, the runtime does
+    the same. With "mask", the graph enlarges them to the size of its own input.
     """
     decode = decode_of(opened.job, "none", "mask")
     called: nn.Module = Called(network, (PIXELS,), {LOGITS: LOGITS})
@@ -66,6 +90,33 @@ def segmentation(opened: Opened, network: nn.Module) -> WrappedModel:
     return replace(model, contract=replace(model.contract, reading=reading))
 
 
+def detection(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A detector with queries, which needs no NMS. Its scores are made as its own post-processing makes
+    them."""
+    if opened.called in SOFTMAX:
+        decode, most = "softmax", None
+    elif opened.called in SIGMOID:
+        # The best pairs of a query and a class count, as many as there are queries, or 100.
+        decode, most = "sigmoid", SIGMOID[opened.called] or opened.config.num_queries
+    else:
+        raise CheckpointError(
+            f"{opened.folder} holds a {opened.called}, which is none of the detectors that are read: "
+            f"{', '.join((*SOFTMAX, *SIGMOID))}. Build it with the family module"
+        )
+    decode_of(opened.job, decode)
+    task = task_of(opened.job, "detection")
+    called = Called(network, (PIXELS,), {LOGITS: LOGITS, "boxes": "pred_boxes"})
+    stated = opened.job.validation
+    validation = stated.model_copy(
+        update={
+            "score_threshold": SCORE_THRESHOLD if stated.score_threshold is None else stated.score_threshold,
+            "max_detections": most if stated.max_detections is None else stated.max_detections,
+        }
+    )
+    classes = opened.classes(opened.config.num_labels)
+    return wrap_pictures(opened, called, task, decode, classes, validation)
+
+
 def depth(opened: Opened, network: nn.Module) -> WrappedModel:
     """A network that tells the depth of every pixel.
 
@@ -75,7 +126,8 @@ def depth(opened: Opened, network: nn.Module) -> WrappedModel:
     """
     if opened.called not in CUBIC_DEPTH:
         raise CheckpointError(
-            f"{opened.folder} holds a {opened.called}, whose depth transformers computes outside of the network; "
+            f"{opened.folder} holds a {opened.called}, whose depth transformers computes outside of the "
+            f"network; "
             f"those that are read: {', '.join(CUBIC_DEPTH)}. Build it with the family module"
         )
     called = Called(network, (PIXELS,), {DEPTH: "predicted_depth"})
@@ -122,7 +174,12 @@ def pairs(opened: Opened, network: nn.Module) -> WrappedModel:
 
 
 def wrap_pictures(
-    opened: Opened, called: nn.Module, task: str, decode: str, classes: tuple[ClassInfo, ...]
+    opened: Opened,
+    called: nn.Module,
+    task: str,
+    decode: str,
+    classes: tuple[ClassInfo, ...],
+    validation: ValidateTable | None = None,
 ) -> WrappedModel:
     """Put a task's head behind a network that takes a picture alone, and its input stage in front."""
     port, own, dims = picture_port(opened)
@@ -136,5 +193,5 @@ def wrap_pictures(
         decode=decode,
         classes=classes,
         picture=port,
-        validation=opened.job.validation,
+        validation=validation or opened.job.validation,
     )

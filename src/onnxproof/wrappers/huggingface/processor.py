@@ -1,4 +1,4 @@
-"""From a folder's image processor to the input of the file: how the host fits pictures, and what the graph does.
+"""From an image processor to the file's input: how the host fits pictures, and what the graph does.
 
 The host resizes, crops and pads. The graph scales and normalises. What an image processor does besides, and
 ``contract.Preprocess`` has no key for, is refused by name.
@@ -33,6 +33,9 @@ Most networks halve the sides five times."""
 
 MOST_ASPECT = 4
 """How much longer than the short side the long one may be where the processor does not limit it."""
+
+NEAREST_ASPECT = 2
+"""The same for a processor that brings one side, whichever is nearer, to its size."""
 
 FILTERS: Mapping[int, str] = MappingProxyType({1: "lanczos", 2: "bilinear", 3: "bicubic"})
 """Pillow's numbers of the filters, which the files hold."""
@@ -84,7 +87,8 @@ def fitting_of(opened: Opened) -> Fitting:
     file = opened.folder / PROCESSOR_FILE
     if not file.is_file():
         raise CheckpointError(
-            f"{file} does not exist: it says how pictures are resized and normalised; save the image processor "
+            f"{file} does not exist: it says how pictures are resized and normalised; save the image "
+            f"processor "
             "beside the model, with its save_pretrained"
         )
     try:
@@ -107,7 +111,8 @@ def read_processor(processor: Any, where: str) -> Fitting:
     special = _OF_THEIR_OWN.get(called)
     if special is None and _has_own_code(processor):
         raise CheckpointError(
-            f"{where}: {called} resizes pictures by code of its own, which is not known here: give the arrays "
+            f"{where}: {called} resizes pictures by code of its own, which is not known here: give the "
+            f"arrays "
             "that it makes to a file of the family module"
         )
     refuse = _Refusal(where, called)
@@ -133,7 +138,8 @@ class _Refusal:
 
     def __call__(self, key: str, value: Any, expected: str) -> CheckpointError:
         return CheckpointError(
-            f"{self.where}: {self.called} has {key} = {value}, which the runtime does not do; expected {expected}"
+            f"{self.where}: {self.called} has {key} = {value}, which the runtime does not do; expected "
+            f"{expected}"
         )
 
 
@@ -190,14 +196,43 @@ def _fit(processor: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
 def _stretched(size: Any, crop: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
     if crop is None or (crop.height, crop.width) == (size.height, size.width):
         return {"resize": "stretch", "size": size.height}, *_fixed(size.height, size.width)
-    raise refuse("crop_size", _plain(crop), f"the size that pictures are resized to, {_plain(size)}")
+    if size.height != size.width:
+        raise refuse("size", _plain(size), "a square, if it is cropped")
+    if max(crop.height, crop.width) > size.height:
+        raise refuse(
+            "crop_size", _plain(crop), f"at most the size that pictures are resized to, {size.height}"
+        )
+    return {"resize": "stretch-crop", "size": size.height}, *_fixed(crop.height, crop.width)
 
 
-def _short_side(shortest: int, longest: int | None) -> tuple[Fit, Dim, Dim]:
-    most = longest or MOST_ASPECT * shortest
-    least = min(LEAST_SIDE, shortest)
-    fit = {"resize": "short-side", "size": shortest, "longest": most, "rounding": "nearest"}
-    return fit, Dim(HEIGHT, least, most), Dim(WIDTH, least, most)
+def _short_side(
+    shortest: int, longest: int | None, step: int = 1, step_rounding: str = "nearest"
+) -> tuple[Fit, Dim, Dim]:
+    limit = longest or MOST_ASPECT * shortest
+    fit = {"resize": "short-side", "size": shortest, "longest": limit}
+    if step > 1:
+        fit |= {"step": step, "step_rounding": step_rounding}
+    least = -(-min(LEAST_SIDE, shortest) // step) * step
+    most = limit // step * step if step_rounding == "down" else -(-limit // step) * step
+    return fit, Dim(HEIGHT, least, most, step), Dim(WIDTH, least, most, step)
+
+
+def _in_steps_of(key: int | str, step_rounding: str) -> Callable[[Any, _Refusal], tuple[Fit, Dim, Dim]]:
+    """Reads a processor that rounds its sides to multiples: of a number, or of what a setting of that name
+    says."""
+
+    def read(processor: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
+        step = key if isinstance(key, int) else getattr(processor, key) or 1
+        size = processor.size
+        if not (size.shortest_edge and size.longest_edge):
+            fit, height, width = _fit(processor, refuse)
+            wrong = [side for side in (height.max, width.max) if side % step]
+            if wrong and step_rounding == "up":
+                raise refuse("size", _plain(size), f"multiples of {step}")
+            return fit, height, width
+        return _short_side(size.shortest_edge, size.longest_edge, step, step_rounding)
+
+    return read
 
 
 def _convnext(processor: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
@@ -222,9 +257,14 @@ def _dpt(processor: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
     """Sides rounded to the nearest multiple of a patch."""
     if processor.do_pad:
         raise refuse("do_pad", True, "false")
-    if processor.keep_aspect_ratio:
-        raise refuse("keep_aspect_ratio", True, "false")
     size, step = processor.size, processor.ensure_multiple_of or 1
+    if processor.keep_aspect_ratio:
+        if size.height != size.width:
+            raise refuse("size", _plain(size), "a square, if keep_aspect_ratio is true")
+        least = -(-min(LEAST_SIDE, size.height) // step) * step
+        most = round(NEAREST_ASPECT * size.height / step) * step
+        fit = {"resize": "nearest-side", "size": size.height, "step": step}
+        return fit, Dim(HEIGHT, least, most, step), Dim(WIDTH, least, most, step)
     height, width = (round(side / step) * step for side in (size.height, size.width))
     return {"resize": "stretch", "size": height}, *_fixed(height, width)
 
@@ -247,9 +287,12 @@ _OF_THEIR_OWN: Mapping[str, Callable[[Any, _Refusal], tuple[Fit, Dim, Dim]]] = M
         "DPTImageProcessor": _dpt,
         "EfficientNetImageProcessor": _fit,
         "LevitImageProcessor": _levit,
+        "Mask2FormerImageProcessor": _in_steps_of("size_divisor", "up"),
+        "MaskFormerImageProcessor": _in_steps_of("size_divisor", "up"),
         "MobileViTImageProcessor": _fit,
         "RTDetrImageProcessor": _fit,
         "SegformerImageProcessor": _fit,
+        "YolosImageProcessor": _in_steps_of(16, "down"),
     }
 )
 """The processors with code of their own whose settings are known, and how each is read."""

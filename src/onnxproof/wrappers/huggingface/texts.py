@@ -1,4 +1,4 @@
-"""Networks that take token ids, and those that take sound. Tokenising stays outside: the file takes arrays."""
+"""Networks that take token ids or sound. Tokenising stays outside: the file takes arrays."""
 
 import inspect
 import json
@@ -80,7 +80,9 @@ class Pooled(nn.Module):
             vectors = answered["last_hidden_state"][:, 0]
         else:
             states = answered["last_hidden_state"]
-            kept = given[MASK][..., None].to(states.dtype) if MASK in given else torch.ones_like(states[..., :1])
+            kept = (
+                given[MASK][..., None].to(states.dtype) if MASK in given else torch.ones_like(states[..., :1])
+            )
             vectors = (states * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1e-9)
         if self.normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=1)
@@ -109,7 +111,8 @@ def pooling_of(opened: Opened) -> tuple[str, bool]:
     pooling = kwargs.get("pooling", stated)
     if pooling is None:
         raise JobError(
-            f"{opened.folder} does not say how a text's vectors become one: set model.kwargs.pooling to one of "
+            f"{opened.folder} does not say how a text's vectors become one: set model.kwargs.pooling to "
+            f"one of "
             f"{', '.join(POOLINGS)}"
         )
     if pooling not in POOLINGS:
@@ -155,7 +158,8 @@ class Spoken(nn.Module):
     """A network with a CTC head on sound as it was recorded, at the folder's sampling rate.
 
     ``normalize`` brings each sound to mean 0 and variance 1 first, as transformers' feature extractor does,
-    over the samples that ``attention_mask`` keeps. With a mask, the lengths of the sequences are returned too.
+    over the samples that ``attention_mask`` keeps. With a mask, the lengths of the sequences are returned
+    too.
     """
 
     def __init__(self, network: Any, blank: int, *, normalize: bool, masked: bool) -> None:
@@ -196,7 +200,9 @@ def speech(opened: Opened, network: nn.Module) -> WrappedModel:
     blank = int(opened.config.pad_token_id)
     # The shortest sound that gives one step: every convolution must see a whole kernel.
     least = 1
-    for kernel, stride in zip(reversed(opened.config.conv_kernel), reversed(opened.config.conv_stride), strict=True):
+    for kernel, stride in zip(
+        reversed(opened.config.conv_kernel), reversed(opened.config.conv_stride), strict=True
+    ):
         least = (least - 1) * stride + kernel
     dims = dims_of(
         opened.job,

@@ -1,0 +1,297 @@
+"""Models that transformers saved: read, exported and decided on as transformers itself does."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from numpy.typing import NDArray
+from once import Once
+from PIL import Image
+from saved import MODELS, save
+
+import onnxproof
+from onnxproof.contract import Preprocess
+from onnxproof.errors import CheckpointError
+from onnxproof.export.model import build_model
+from onnxproof.job import Job
+from onnxproof.runtime.preprocess import prepare
+from onnxproof.runtime.tasks import get_task
+from onnxproof.tensors import Dim
+from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.huggingface.processor import read_processor
+
+MOST = 4096
+"""px. The longest side that is declared where every size is wanted."""
+
+SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01.png"
+
+PICTURES = ("vit", "convnext", "resnet", "segformer", "dpt", "depth-anything", "vit-encoder")
+DETECTORS = ("detr", "conditional-detr", "deformable-detr", "rt-detr", "rt-detr-v2", "d-fine", "yolos")
+OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "clip", "siglip")
+KWARGS: Mapping[str, Any] = {"distilbert": {"pooling": "mean"}}
+
+
+def folder_of(once: Once, name: str) -> Path:
+    """The folder of a model, not to be written to."""
+    return (
+        once(f"transformers {name}", lambda folder: save(folder / "model", MODELS[name]) and None) / "model"
+    )
+
+
+def job_for(folder: Path, name: str = "saved", **tables: Any) -> Job:
+    document = {
+        "name": name,
+        "model": {"family": "transformers", "checkpoint": str(folder), **tables.pop("model", {})},
+        "validate": {"effort": "quick", **tables.pop("validate", {})},
+        **tables,
+    }
+    return Job.from_document(document, folder=Path(), source="the test")
+
+
+def built(folder: Path, **tables: Any) -> WrappedModel:
+    return build_model(job_for(folder, **tables))[0]
+
+
+def decided(model: WrappedModel, picture: Image.Image) -> Any:
+    """What the wrapped model and the runtime's task decide on a picture."""
+    contract, task = model.contract, get_task(model.contract.task)
+    assert contract.preprocess is not None
+    array, transform = prepare(picture, contract.preprocess)
+    with torch.no_grad():
+        returned = model.module(torch.from_numpy(array))
+    tensors = returned if isinstance(returned, tuple) else (returned,)
+    outputs = {spec.name: one.numpy() for spec, one in zip(contract.outputs, tensors, strict=True)}
+    sizes = {"height": array.shape[2], "width": array.shape[3]}
+    evidence = task.evidence(outputs, sizes, contract.reading, {})[0]
+    return task.restore(task.decide(evidence, contract.reading), transform)
+
+
+def answered(folder: Path, name: str, picture: Image.Image) -> tuple[Any, Any]:
+    """The image processor, and the network's answer to what it makes of a picture."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    network = getattr(transformers, MODELS[name].network).from_pretrained(folder).eval()
+    with torch.no_grad():
+        return processor, network(**processor(images=picture, return_tensors="pt"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> None:
+    transformers.utils.logging.disable_progress_bar()
+
+
+# The way in: pixels
+
+
+PROCESSORS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "stretched": ("ViTImageProcessor", {"size": {"height": 40, "width": 56}}),
+    "short side, then a crop": (
+        "CLIPImageProcessor",
+        {"size": {"shortest_edge": 40}, "crop_size": {"height": 36, "width": 32}},
+    ),
+    "stretched, then a crop": (
+        "DeiTImageProcessor",
+        {"size": {"height": 48, "width": 48}, "crop_size": {"height": 40, "width": 40}},
+    ),
+    "a crop of seven eighths": ("ConvNextImageProcessor", {"size": {"shortest_edge": 56}}),
+    "the whole from 384 px on": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    "a crop of 224/256": (
+        "LevitImageProcessor",
+        {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}},
+    ),
+    "an offset, and a deviation twice": (
+        "EfficientNetImageProcessor",
+        {"size": {"height": 40, "width": 40}, "rescale_offset": True, "rescale_factor": 1 / 127.5},
+    ),
+    "channels turned round": (
+        "MobileViTImageProcessor",
+        {"size": {"shortest_edge": 44}, "crop_size": {"height": 40, "width": 40}},
+    ),
+    "semantic segmentation": ("SegformerImageProcessor", {"size": {"height": 48, "width": 64}}),
+    "short side with a limit": ("DetrImageProcessor", {"size": {"shortest_edge": 48, "longest_edge": 80}}),
+    "short side, down to 16": ("YolosImageProcessor", {"size": {"shortest_edge": 50, "longest_edge": 90}}),
+    "short side, up to 32": (
+        "Mask2FormerImageProcessor",
+        {"size": {"shortest_edge": 50, "longest_edge": 90}},
+    ),
+    "nearest side, to 14": (
+        "DPTImageProcessor",
+        {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True, "ensure_multiple_of": 14},
+    ),
+    "not scaled": (
+        "ViTImageProcessor",
+        {"size": {"height": 32, "width": 32}, "do_rescale": False, "do_normalize": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_pixels_are_the_image_processors(name: str) -> None:
+    kind, settings = PROCESSORS[name]
+    processor = getattr(transformers, kind)(**settings)
+    fitting = read_processor(processor, "here")
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        height, width = random.integers(40, 140, 2)
+        picture = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
+        wanted = processor(images=picture, return_tensors="np")["pixel_values"][0]
+        height_dim, width_dim = (
+            side if side.fixed else Dim(side.name, side.multiple, MOST - MOST % side.multiple, side.multiple)
+            for side in (fitting.height, fitting.width)
+        )
+        spec = Preprocess(
+            **{"input": "pixel_values", "layout": "NCHW", "dtype": "float32", "divide_by": 255},
+            **fitting.fit,
+            height=height_dim,
+            width=width_dim,
+        )
+        found, _ = prepare(picture, spec)
+        mean, std = (np.array(values)[:, None, None] for values in (fitting.mean, fitting.std))
+        bound = 2e-5 * np.abs(wanted).max()
+        np.testing.assert_allclose((found[0] - mean) / std, wanted, 0, bound, err_msg=f"{width}x{height}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        ("ViTImageProcessor", {"do_resize": False}, "do_resize = False"),
+        ("ViTImageProcessor", {"resample": 0}, "resample = 0"),
+        ("CLIPImageProcessor", {"crop_size": {"height": 400, "width": 400}}, "crop_size = "),
+        ("DPTImageProcessor", {"do_pad": True, "size_divisor": 14}, "do_pad = True"),
+        ("GLPNImageProcessor", {}, "by code of its own"),
+    ],
+)
+def test_what_the_runtime_does_not_do_is_refused_by_name(
+    kind: str, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json") as caught:
+        read_processor(getattr(transformers, kind)(**settings), "preprocessor_config.json")
+    assert named in str(caught.value)
+
+
+# The way out: decisions
+
+
+def test_a_classifier_ranks_as_transformers_does(once: Once) -> None:
+    folder = folder_of(once, "vit")
+    model = built(folder)
+    assert [entry.name for entry in model.contract.classes] == ["cat", "dog", "bird"]
+    picture = Image.open(SCENE).convert("RGB")
+    _, found = answered(folder, "vit", picture)
+    wanted = torch.softmax(found.logits[0], dim=0).numpy()
+    np.testing.assert_allclose(decided(model, picture).probabilities, wanted, atol=1e-5)
+
+
+def test_a_segmenter_decides_the_pictures_own_pixels_as_transformers_does(once: Once) -> None:
+    folder = folder_of(once, "segformer")
+    picture = Image.open(SCENE).convert("RGB").resize((150, 117))
+    processor, found = answered(folder, "segformer", picture)
+    (wanted,) = processor.post_process_semantic_segmentation(found, target_sizes=[(117, 150)])
+    labels = decided(built(folder), picture).labels
+    assert len(np.unique(labels)) > 1
+    assert np.mean(labels == wanted.numpy()) > 0.9995  # the others lie on a border, to float32's rounding
+
+
+def test_a_mask_in_the_graph_is_that_of_the_input(once: Once) -> None:
+    model = built(folder_of(once, "segformer"), wrapper={"decode": "mask"})
+    assert [str(spec) for spec in model.contract.outputs] == [
+        "int64[batch, height, width]",
+        "float32[batch, height, width]",
+    ]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_finds_what_transformers_finds(name: str, once: Once) -> None:
+    folder = folder_of(once, name)
+    picture = Image.open(SCENE).convert("RGB").resize((150, 117))
+    processor, found = answered(folder, name, picture)
+    (wanted,) = processor.post_process_object_detection(found, threshold=0.5, target_sizes=[(117, 150)])
+    boxes = wanted["boxes"].numpy().clip(0, (150, 117, 150, 117))
+    assert len(boxes)
+    seen = decided(built(folder), picture)
+    assert len(seen) == len(boxes)
+    order = np.argsort(-wanted["scores"].numpy(), kind="stable")
+    np.testing.assert_allclose(seen.scores, wanted["scores"].numpy()[order], atol=1e-4)
+    np.testing.assert_allclose(seen.boxes, boxes[order], atol=0.02)
+    assert seen.labels.tolist() == wanted["labels"].numpy()[order].tolist()
+
+
+@pytest.mark.parametrize("name", ["dpt", "depth-anything"])
+def test_a_depth_map_has_the_pictures_pixels_as_transformers_makes_them(name: str, once: Once) -> None:
+    folder = folder_of(once, name)
+    picture = Image.open(SCENE).convert("RGB").resize((150, 117))
+    processor, found = answered(folder, name, picture)
+    (wanted,) = processor.post_process_depth_estimation(found, target_sizes=[(117, 150)])
+    values: NDArray[np.float32] = wanted["predicted_depth"].numpy()
+    depth = decided(built(folder), picture)
+    assert values.std() > 0
+    np.testing.assert_allclose(depth.values, values, atol=1e-4 * np.abs(values).max())
+
+
+# What is refused
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"config\.json does not exist: .* save_pretrained"):
+        built(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architectures": ["OwnNet"], "auto_map": {"AutoModel": "own.OwnNet"}}, "asks for code of its own"),
+        ({"architectures": []}, "names no network"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
+        ({"architectures": ["ViTForMaskedImageModeling"]}, "reads networks for image classification"),
+        ({"hidden_size": 24}, "does not fit ViTForImageClassification"),
+        ({"num_hidden_layers": 3}, "missing: "),
+        ({"num_hidden_layers": 1}, "not in the model: "),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(
+    change: dict[str, Any], said: str, once: Once, tmp_path: Path
+) -> None:
+    for file in folder_of(once, "vit").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    stored = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**stored, **change}), encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        built(tmp_path)
+    assert said in str(caught.value)
+
+
+# From end to end
+
+
+LONG = (*PICTURES[1:], *DETECTORS, *OTHERS)
+
+
+@pytest.mark.parametrize("name", ["vit", *(pytest.param(one, marks=pytest.mark.slow) for one in LONG)])
+def test_a_saved_model_is_exported_proved_and_predicted(name: str, once: Once, tmp_path: Path) -> None:
+    takes_pictures = name in (*PICTURES, *DETECTORS)
+    images = {"images": str(SCENE)} if takes_pictures or name in ("clip", "siglip") else {}
+    job = job_for(
+        folder_of(once, name),
+        name,
+        model={"kwargs": KWARGS.get(name, {})},
+        dims={"batch": "1..2"},
+        validate=images,
+    )
+    bundle = onnxproof.export(job, out=tmp_path)
+    verdict = bundle.verdict
+    assert verdict is not None
+    wrong = [check for check in verdict.checks if check.status in ("fail", "error")]
+    assert verdict.passed, wrong
+    links = {link.link: link.status for link in verdict.links}
+    assert links["function"] == "pass"
+    assert links["decisions"] == ("skipped" if bundle.manifest.contract.task == "depth" else "pass")
+    if takes_pictures:
+        prediction = onnxproof.load(bundle.path).predict(SCENE)
+        json.dumps(prediction.to_json())
+        assert prediction.lines()
+        assert (bundle.path / "pictures").is_dir()
