@@ -6,6 +6,7 @@ This imports no torch and runs nothing, so ``compare`` without a checkpoint does
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -149,17 +150,54 @@ def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
 
 
 def checkpoints_at(path: Path) -> tuple[Path, ...]:
-    """The file itself, or the checkpoints in a folder, sorted by name. Raises CheckpointError if there is
-    none."""
+    """The file itself, or the checkpoints in a folder, sorted by name.
+
+    A path that does not exist may end in the id of a model, OWNER/NAME, that lies in the cache of Hugging
+    Face. Raises CheckpointError if there is none.
+    """
     if path.is_file():
         return (path,)
     if not path.is_dir():
-        raise CheckpointError(f"checkpoint {path} does not exist: give a file or a folder that holds one")
+        cached = _in_hub_cache(path)
+        if cached is None:
+            hint = ""
+            if not _is_checkpoint(path.name):
+                hint = (
+                    f"; the id of a model on the Hugging Face Hub is looked up in the cache ({hub_cache()}), and "
+                    "nothing is downloaded"
+                )
+            raise CheckpointError(
+                f"checkpoint {path} does not exist: give a file or a folder that holds one{hint}"
+            )
+        path = cached
     files = _checkpoints_in(path)
     if not files:
         expected = ", ".join(f"*{suffix}" for suffix in CHECKPOINT_SUFFIXES)
         raise CheckpointError(f"folder {path} holds no checkpoint: expected one of {expected} in it")
     return files
+
+
+def hub_cache() -> Path:
+    """Where Hugging Face's libraries keep what they downloaded, as huggingface_hub finds it."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    home = os.environ.get("HF_HOME")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(home) if home else Path(cache) / "huggingface").expanduser() / "hub"
+
+
+def _in_hub_cache(path: Path) -> Path | None:
+    """The newest snapshot of the model whose id is the path's last two parts. Returns None if there is none.
+
+    The cache has models--OWNER--NAME/refs/main, which holds the name of a folder in snapshots/.
+    """
+    kept = hub_cache() / "--".join(("models", *path.parts[-2:]))
+    main = kept / "refs" / "main"
+    if not main.is_file():
+        return None
+    snapshot = kept / "snapshots" / main.read_text(encoding="utf-8").strip()
+    return snapshot if snapshot.is_dir() else None
 
 
 def _checkpoints_in(folder: Path) -> tuple[Path, ...]:

@@ -132,6 +132,7 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             {
                 **NAMED,
                 **DETR,
+                "d_model": 64,
                 "use_timm_backbone": False,
                 "backbone": None,
                 "backbone_config": {**RESNET, "out_features": ["stage2", "stage3", "stage4"]},
@@ -301,11 +302,7 @@ def save(folder: Path, saved: Saved, alter: Callable[[Any], None] = lambda netwo
     """Write the folder. Returns the network, after ``alter`` has changed it."""
     network = network_of(saved)
     alter(network)
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
     network.save_pretrained(folder)
-    if bars:
-        transformers.utils.logging.enable_progress_bar()
     if saved.processor:
         getattr(transformers, saved.processor)(**saved.pictures).save_pretrained(folder)
     return network

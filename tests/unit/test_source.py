@@ -16,6 +16,7 @@ from onnxproof.source import (
     Source,
     checkpoints_at,
     find_checkpoint,
+    hub_cache,
     look_at,
     model_at,
 )
@@ -86,3 +87,36 @@ def test_a_folder_of_several_checkpoints_needs_a_name(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path, ["two"]) == two
     with pytest.raises(CheckpointError, match=r"holds 2 checkpoints \(one.pt, two.pth\)"):
         find_checkpoint(tmp_path)
+
+
+def test_the_id_of_a_model_in_the_cache_of_the_hub_is_its_newest_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    kept = tmp_path / "hub" / "models--acme--cats"
+    weights = touch(kept / "snapshots" / "0a1b" / "model.safetensors")
+    touch(kept / "snapshots" / "older" / "model.safetensors")
+    touch(kept / "refs" / "main").write_text("0a1b", encoding="utf-8")
+    assert checkpoints_at(tmp_path / "jobs" / "acme" / "cats") == (weights,)
+    with pytest.raises(CheckpointError, match=r"does not exist.*hub\), and nothing is downloaded"):
+        checkpoints_at(tmp_path / "jobs" / "acme" / "dogs")
+    with pytest.raises(CheckpointError, match=r"holds one$"):
+        checkpoints_at(tmp_path / "jobs" / "best.pt")
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({"HF_HUB_CACHE": "/a"}, "/a"),
+        ({"HF_HOME": "/b"}, "/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+    ],
+)
+def test_the_cache_of_the_hub_is_where_its_library_has_it(
+    variables: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert hub_cache() == Path(wanted)

@@ -101,12 +101,11 @@ def _taps(
     first = np.floor(centres)
     share = centres - first
     if how == "linear":
-        numbers, weights = (0, 1), (1 - share, share)
+        weights = {0: 1 - share, 1: share}
     else:
-        numbers = (-1, 0, 1, 2)
-        weights = (_outer(share + 1), _inner(share), _inner(1 - share), _outer(2 - share))
-    taps = [np.clip(first + number, 0, size - 1).astype(np.int64) for number in numbers]
-    return taps, [weight.astype(dtype) for weight in weights]
+        weights = {-1: _outer(share + 1), 0: _inner(share), 1: _inner(1 - share), 2: _outer(2 - share)}
+    taps = [np.clip(first + number, 0, size - 1).astype(np.int64) for number in weights]
+    return taps, [weight.astype(dtype) for weight in weights.values()]
 
 
 def _inner(x: Array) -> Array:

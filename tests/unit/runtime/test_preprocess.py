@@ -755,3 +755,51 @@ class TestAGraphThatFitsPicturesItself:
     def test_is_read_back(self) -> None:
         document = json.loads(json.dumps(IN_GRAPH.to_json()))
         assert Preprocess.read(Entry(document, "preprocess")) == IN_GRAPH
+
+
+@pytest.mark.parametrize(
+    ("step_rounding", "size"), [("nearest", (80, 64)), ("down", (80, 64)), ("up", (96, 64))]
+)
+def test_sides_are_rounded_to_steps(step_rounding: Any, size: tuple[int, int]) -> None:
+    free = Dim("height", 16, 640, 16), Dim("width", 16, 640, 16)
+    spec = replace(
+        CROP,
+        resize="short-side",
+        size=60,
+        height=free[0],
+        width=free[1],
+        step=16,
+        step_rounding=step_rounding,
+    )
+    if step_rounding == "down":
+        spec = replace(spec, size=64)  # 64 by 89.6
+    array, transform = prepare(picture(140, 100), spec)
+    assert (array.shape[3], array.shape[2]) == size
+    assert transform.scale_x == size[0] / 140
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [(640, 480, (690, 518)), (300, 200, (518, 350)), (518, 518, (518, 518))],
+    ids=["the-height-changes-less", "the-width-does", "neither-changes"],
+)
+def test_the_side_that_changes_less_gets_the_size(width: int, height: int, size: tuple[int, int]) -> None:
+    free = Dim("height", 1, 2048), Dim("width", 1, 2048)
+    spec = replace(CROP, resize="nearest-side", size=518, height=free[0], width=free[1])
+    array, _ = prepare(picture(width, height), spec)
+    assert abs(array.shape[3] - size[0]) <= 5
+    assert abs(array.shape[2] - size[1]) <= 5
+    stepped, _ = prepare(picture(width, height), replace(spec, step=14))
+    assert stepped.shape[2] % 14 == stepped.shape[3] % 14 == 0
+
+
+def test_a_square_is_cut_in_its_centre() -> None:
+    fixed = Dim("height", 40, 40), Dim("width", 32, 32)
+    spec = replace(CROP, resize="stretch-crop", size=48, height=fixed[0], width=fixed[1])
+    array, transform = prepare(gradient(96, 96), spec)
+    whole, _ = prepare(
+        gradient(96, 96),
+        replace(spec, resize="stretch", height=Dim("height", 48, 48), width=Dim("width", 48, 48)),
+    )
+    np.testing.assert_array_equal(array, whole[:, :, 4:44, 8:40])
+    assert (transform.offset_x, transform.offset_y) == (-8, -4)

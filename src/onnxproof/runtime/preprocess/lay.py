@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxproof.contract import Preprocess, Resize
+from onnxproof.contract import Preprocess, Resize, StepRounding
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess.picture import Picture, read_picture
 from onnxproof.runtime.preprocess.resample import resample
@@ -224,8 +224,7 @@ def _nearest_side(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
 
 def _in_steps(sides: tuple[float, float], spec: Preprocess) -> Size:
     """The sides rounded to multiples of ``spec.step``, at least one."""
-    rounded = {"nearest": round, "down": math.floor, "up": math.ceil}[spec.step_rounding]
-    width, height = (max(rounded(side / spec.step), 1) * spec.step for side in sides)
+    width, height = (max(_ROUNDINGS[spec.step_rounding](side / spec.step), 1) * spec.step for side in sides)
     return width, height
 
 
@@ -252,6 +251,9 @@ def _stretch_crop(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
     return resized, target, min(spec.size / side for side in picture)
 
 
+_ROUNDINGS: Mapping[StepRounding, Callable[[float], int]] = MappingProxyType(
+    {"nearest": round, "down": math.floor, "up": math.ceil}
+)
 _PLANS: Mapping[Resize, Callable[[Size, Preprocess], tuple[Size, Size, float]]] = MappingProxyType(
     {
         "crop": _crop,

@@ -10,6 +10,7 @@ from onnxproof.errors import CheckpointError
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.huggingface import pictures, texts
 from onnxproof.wrappers.huggingface.opened import Opened
+from onnxproof.wrappers.huggingface.processor import PIXELS
 
 Build = Callable[[Opened, nn.Module], WrappedModel]
 
@@ -40,14 +41,14 @@ class _Encoder(Kind):
 def _embedding(opened: Opened, network: nn.Module) -> WrappedModel:
     """An encoder, of pictures or of texts: the network's class says what it takes."""
     takes = getattr(network, "main_input_name", "")
-    if takes == pictures.PIXELS:
+    if takes == PIXELS:
         return pictures.embedding(opened, network)
     if takes == texts.IDS:
         return texts.embedding(opened, network)
     raise CheckpointError(
         f"{opened.folder} holds a {opened.called}, which takes {takes or 'nothing that is known'}; "
         f"encoders of "
-        f"{pictures.PIXELS} or {texts.IDS} are read: build others with the family module"
+        f"{PIXELS} or {texts.IDS} are read: build others with the family module"
     )
 
 

@@ -96,7 +96,8 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
         raise CheckpointError(f"{file} is no configuration that transformers reads: {error}") from error
     if (checkpoint.folder / SENTENCES_FILE).is_file():
         # sentence-transformers uses the encoder alone, whatever head the file was trained with.
-        architecture = transformers.AutoModel._model_mapping[type(config)]
+        encoders: Any = transformers.AutoModel._model_mapping
+        architecture = encoders[type(config)]
     return Opened(job, checkpoint, config, architecture)
 
 
@@ -118,7 +119,7 @@ def _read(file: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
     """Keep transformers from the network, and from printing, while it reads a folder."""
-    logging = transformers.utils.logging
+    logging: Any = transformers.utils.logging
     before, level, bars = constants.HF_HUB_OFFLINE, logging.get_verbosity(), logging.is_progress_bar_enabled()
     constants.HF_HUB_OFFLINE = True
     logging.set_verbosity(logging.CRITICAL)

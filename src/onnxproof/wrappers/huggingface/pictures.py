@@ -79,11 +79,10 @@ def segmentation(opened: Opened, network: nn.Module) -> WrappedModel:
     the same. With "mask", the graph enlarges them to the size of its own input.
     """
     decode = decode_of(opened.job, "none", "mask")
-    called: nn.Module = Called(network, (PIXELS,), {LOGITS: LOGITS})
-    if decode == "mask":
-        called = Enlarged(called)
+    called = Called(network, (PIXELS,), {LOGITS: LOGITS})
+    network = Enlarged(called) if decode == "mask" else called
     task = task_of(opened.job, "segmentation")
-    model = wrap_pictures(opened, called, task, decode, opened.classes(opened.config.num_labels))
+    model = wrap_pictures(opened, network, task, decode, opened.classes(opened.config.num_labels))
     if decode == "mask":
         return model
     reading = PixelLogits((LOGITS,), (HEIGHT, WIDTH))

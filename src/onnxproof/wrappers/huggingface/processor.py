@@ -91,11 +91,10 @@ def fitting_of(opened: Opened) -> Fitting:
             f"processor "
             "beside the model, with its save_pretrained"
         )
+    reader: Any = transformers.AutoImageProcessor
     try:
         with offline():
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                opened.folder, local_files_only=True, trust_remote_code=False
-            )
+            processor = reader.from_pretrained(opened.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # Every processor has code of its own, which raises errors of many types.
         raise CheckpointError(f"{file} is no image processor that transformers reads: {error}") from error
