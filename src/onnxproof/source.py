@@ -163,8 +163,8 @@ def checkpoints_at(path: Path) -> tuple[Path, ...]:
             hint = ""
             if not _is_checkpoint(path.name):
                 hint = (
-                    f"; the id of a model on the Hugging Face Hub is looked up in the cache ({hub_cache()}), and "
-                    "nothing is downloaded"
+                    "; the id of a model on the Hugging Face Hub is looked up in the cache "
+                    f"({hub_cache()}), and nothing is downloaded"
                 )
             raise CheckpointError(
                 f"checkpoint {path} does not exist: give a file or a folder that holds one{hint}"
