@@ -15,6 +15,7 @@ OURS = {
     "torchvision_classifier",
     "torchvision_detector",
     "torchvision_segmenter",
+    "transformers",
     "ultralytics",
     "yolox",
 }
