@@ -24,26 +24,29 @@ def network_of(kind: str, variant: str, classes: int = len(NAMES), **changes: An
         load: Any = tasks.yaml_model_load
         config = {**load(f"{variant}.yaml"), **changes}
         network = getattr(tasks, KINDS[kind].network)(config, ch=3, nc=classes, verbose=False)
-    calibrate(network, pictures())
+    inputs = pictures(160 if kind == "rtdetr" else 96)
+    calibrate(network, inputs)
     head = network.model[-1]
-    random = torch.Generator().manual_seed(1)
-    for name in ("cv3", "one2one_cv3"):
-        for level in getattr(head, name, ()):
-            nn.init.normal_(level[-1].weight, std=0.4, generator=random)
-            nn.init.constant_(level[-1].bias, -3.0)
+    layers = [level[-1] for name in ("cv3", "one2one_cv3") for level in getattr(head, name, ())]
     if kind == "rtdetr":
-        for layer in (head.enc_score_head, *head.dec_score_head):
-            nn.init.normal_(layer.weight, std=0.2, generator=random)
-            nn.init.constant_(layer.bias, -2.0)
+        layers = [head.enc_score_head, *head.dec_score_head]
+    spread_logits(network, layers, inputs)
     network.names = dict(enumerate(NAMES[:classes]))
     return network.eval()
 
 
-def pictures(size: int = 128) -> Tensor:
-    """Four crops of a real scene [4, 3, size, size] in [0, 1]."""
-    pixels = np.asarray(Image.open(SCENE).convert("RGB").resize((2 * size, 2 * size)))
-    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
-    return torch.stack([tensor[:, y : y + size, x : x + size] for y in (0, size) for x in (0, size)])
+def pictures(size: int = 96) -> Tensor:
+    """Crops of a real scene, the whole of it, noise and grey: float [10, 3, size, size] in [0, 1].
+
+    They differ as much as the inputs of a run do; a network calibrated on less answers the others with noise.
+    """
+    scene = Image.open(SCENE).convert("RGB")
+    large, small = (np.asarray(scene.resize((side, side))) / np.float32(255) for side in (2 * size, size))
+    crops = [large[y : y + size, x : x + size] for y in (0, size) for x in (0, size)]
+    random = np.random.default_rng(0)
+    noise = [random.uniform(0, 1, (size, size, 3)).astype(np.float32) for _ in range(3)]
+    grey = [np.full((size, size, 3), level, np.float32) for level in (0, 1)]
+    return torch.from_numpy(np.stack([*crops, small, *noise, *grey])).permute(0, 3, 1, 2)
 
 
 def calibrate(network: nn.Module, inputs: Tensor) -> None:
@@ -60,6 +63,26 @@ def calibrate(network: nn.Module, inputs: Tensor) -> None:
         network(inputs)
     for norm in norms:
         norm.momentum = 0.03
+
+
+def spread_logits(network: nn.Module, layers: Sequence[Any], inputs: Tensor) -> None:
+    """Let class logits on the scene be about 1.5 around -3, so that scores are seldom equal or saturated."""
+    random = torch.Generator().manual_seed(1)
+    seen: dict[Any, Tensor] = {}
+    hooks = []
+    for layer in layers:
+        nn.init.normal_(layer.weight, generator=random)
+        nn.init.zeros_(layer.bias)
+        hooks.append(layer.register_forward_hook(lambda layer, _, logits: seen.update({layer: logits})))
+    with torch.no_grad():
+        network(inputs)
+        for layer, all_logits in seen.items():
+            logits = all_logits[:5]  # of the scene
+            spread = 1.5 / logits.std()
+            layer.weight *= spread
+            layer.bias -= 3 + spread * logits.mean((0, 2, 3) if logits.ndim == 4 else (0, 1))
+    for hook in hooks:
+        hook.remove()
 
 
 def save_best(folder: Path, network: Any, kind: str, size: int = 96) -> Path:

@@ -18,8 +18,10 @@ from PIL import Image
 
 from onnxproof.contract import ClassInfo, Contract, Preprocess
 from onnxproof.errors import JobError, PictureError, RequestError
+from onnxproof.runtime.oriented import corners_of
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances, Patch
+from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.classification import Ranking
 from onnxproof.runtime.tasks.multilabel import Labels as Present
 from onnxproof.runtime.tasks.segmentation import NOWHERE, Segments
@@ -33,6 +35,8 @@ from onnxproof.validate.dataset.metrics import (
     InstancePrecision,
     LabelPrecision,
     MeanIou,
+    OrientedPrecision,
+    PointPrecision,
     average_precision,
     mask_of,
 )
@@ -282,6 +286,46 @@ def test_masks_are_read_in_each_of_cocos_forms(code: Any) -> None:
         code = {"size": [3, 4], "counts": packed["counts"].decode("ascii")}
     mask = mask_of(code, picture(height=3, width=4))
     assert mask.astype(int).tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("moved", "figure"), [pytest.param(0.0, 1.0, id="right"), pytest.param(30.0, 0.0, id="elsewhere")]
+)
+@pytest.mark.parametrize("count", [17, 4])
+def test_keypoints_are_measured_by_their_similarity(count: int, moved: float, figure: float) -> None:
+    """COCO's joints have spreads of their own; any other number of points has the same for each."""
+    places = np.random.default_rng(count).uniform(10, 30, (count, 2))
+    triples = np.concatenate((places, np.full((count, 1), 2.0)), axis=1)
+    label = replace(boxed(0, 5, 5, 30, 30), points=tuple(triples.reshape(-1).tolist()))
+    found = detections((0, 0.9, (5, 5, 35, 35)))
+    points = triples[None] + (moved, 0, 0)
+    measure = PointPrecision(Labels((picture(label),), ("cat", "dog")))
+    measure.add(picture(label), Poses(found, points.astype(np.float32), 0.5))
+    figures = measure.figures([0])
+    assert figures["OKS mAP"] == pytest.approx(figure, abs=0.01)
+    assert figures["box mAP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("angle", "figure"), [pytest.param(0.4, 1.0, id="right"), pytest.param(-0.4, 0.0, id="other-way")]
+)
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_oriented_boxes_are_measured_by_their_polygons(angle: float, figure: float, turns: int) -> None:
+    sides = (8.0, 30.0) if turns % 2 else (30.0, 8.0)
+    box = np.array([[20, 20, *sides, angle + turns * np.pi / 2]], np.float32)
+    corners = corners_of(np.array([[20, 20, 30, 8, 0.4]]))[0]
+    label = Annotation(0, None, [corners.reshape(-1).tolist()], None, crowd=False)
+    measure = OrientedPrecision(Labels((picture(label),), ("cat", "dog")))
+    measure.add(picture(label), Detections(box, np.array([0.9]), np.array([0]), np.array([0])))
+    assert measure.figures([0])["mAP"] == pytest.approx(figure, abs=0.01)
+
+
+def test_an_oriented_label_has_four_corners() -> None:
+    label = Annotation(0, None, [[0, 0, 9, 0, 9, 9]], None, crowd=False)
+    measure = OrientedPrecision(Labels((picture(label),), ("cat", "dog")))
+    measure.add(picture(label), None)
+    with pytest.raises(RequestError, match="no polygon of four corners"):
+        measure.figures([0])
 
 
 def ranking(*labels: int) -> Ranking:

@@ -211,6 +211,28 @@ class SplitBoxes(BoxReading):
         return output_names(keys, 2)
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelBoxes(BoxReading):
+    """One output [b, 4 + C, n], as Ultralytics exports it: centre x, centre y, width, height in pixels, then
+    the class scores."""
+
+    decode: ClassVar[str] = "channels"
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        require_form(outputs[self.outputs[0]], "float", None, None, None)
+
+    def evidence(
+        self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
+    ) -> tuple[Candidates, ...]:
+        """The candidates of each picture of a batch."""
+        rows = outputs[self.outputs[0]].transpose(0, 2, 1)
+        centres, halves = rows[..., :2], rows[..., 2:4] / 2
+        with np.errstate(invalid="ignore"):  # a size that overflowed is infinite, its corner minus infinity
+            boxes = np.concatenate((centres - halves, centres + halves), axis=-1)
+        return from_class_scores(boxes, rows[..., 4:])
+
+
 def from_class_scores(boxes: Array, scores: Array) -> tuple[Candidates, ...]:
     """The candidates of each picture, from boxes [b, n, 4] (x0, y0, x1, y1) and class scores [b, n, C]."""
     labels = scores.argmax(axis=-1)

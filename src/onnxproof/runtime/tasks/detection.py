@@ -13,18 +13,35 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_boxes
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
-from onnxproof.runtime.readings.boxes import Candidates, Detections, PackedBoxes, SplitBoxes
+from onnxproof.runtime.readings.boxes import (
+    Candidates,
+    ChannelBoxes,
+    Detections,
+    PackedBoxes,
+    SplitBoxes,
+)
 from onnxproof.runtime.readings.cells import CellBoxes
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import AnchorBoxes, ScoredAnchors
 from onnxproof.runtime.readings.sets import SETS, QuerySet, RowSet, SplitSet
 from onnxproof.runtime.tasks.task import class_color, class_name
 
-Reading = PackedBoxes | SplitBoxes | CellBoxes | AnchorBoxes | RowReading | SplitSet | QuerySet | RowSet
+Reading = (
+    PackedBoxes
+    | SplitBoxes
+    | ChannelBoxes
+    | CellBoxes
+    | AnchorBoxes
+    | RowReading
+    | SplitSet
+    | QuerySet
+    | RowSet
+)
 
 READINGS: Mapping[str, type[Reading]] = {
     "packed": PackedBoxes,
     "split": SplitBoxes,
+    "channels": ChannelBoxes,
     "none": CellBoxes,
     "nms": RowReading,
 }

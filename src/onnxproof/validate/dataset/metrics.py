@@ -32,6 +32,9 @@ Found = tuple[LabelledPicture, list[dict[str, Any]]]
 BACKGROUND = ("background", "__background__")
 """Names of a segmentation network's class for unlabelled pixels."""
 
+OVERLAPS = {"keypoints": "OKS"}
+"""What is held against 0.5 to 0.95 for a kind of result, if it is not the IoU."""
+
 AP, AP_50 = 0, 1
 """Indices of pycocotools's statistics: the mean AP over IoUs from 0.5 to 0.95, and the AP at 0.5."""
 
@@ -84,7 +87,7 @@ class BoxPrecision:
         for kind, name in self.kinds.items():
             found = [self.found[number] for number in chosen]
             mean, at_half = _average_precision(found, self.labels.classes, kind)
-            figures |= {name: mean, f"{name} at IoU 0.5": at_half}
+            figures |= {name: mean, f"{name} at {OVERLAPS.get(kind, 'IoU')} 0.5": at_half}
         return figures
 
 

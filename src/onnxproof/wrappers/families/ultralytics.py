@@ -12,11 +12,13 @@ from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
-from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.wrappers.family import Checkpoint, WrappedModel, dims_of, task_of
+from onnxproof.runtime.readings.boxes import ChannelBoxes
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
-from onnxproof.wrappers.head import Bare, attach_head
+from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
+from onnxproof.wrappers.heads.detection import box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings
 from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
@@ -27,6 +29,7 @@ try:
         KINDS,
         Kind,
         Network,
+        answers_once,
         build_network,
         configured,
         kind_of,
@@ -41,8 +44,9 @@ SIZE, CLASSIFIER_SIZE = 640, 224
 """The sizes of pictures, px, if the checkpoint does not say: Ultralytics' defaults (cfg/default.yaml, and the
 classifiers' documentation)."""
 
-LARGEST, SMALLEST = 1024, 64
-"""The sizes of pictures that are declared if the job does not say, px."""
+LARGEST, SMALLEST = 640, 64
+"""The sizes of pictures that are declared if the job does not say, px; the size that the network was trained
+with if that is larger."""
 
 CONFIDENCE, OVERLAP, MOST = 0.25, 0.7, 300
 """The score threshold, the IoU threshold of NMS and the number of detections by which Ultralytics predicts
@@ -57,6 +61,10 @@ CLASS_LAYERS = {
     "RTDETRDetectionModel": re.compile(r"model\.\d+\.enc_score_head\.weight"),
 }
 """The names of the weights that have a row for each class."""
+
+CHANNELS, ROWS = "channels", "rows"
+NATIVE = (CHANNELS, ROWS)
+"""The values of ``wrapper.decode`` with which a detector's output is that of Ultralytics' own export."""
 
 ADVICE = "is model.variant right?"
 
@@ -74,16 +82,20 @@ class _Ultralytics:
         count = _count_classes(kind, checkpoint)
         classes = _classes(job, checkpoint, saved, count)
         network = load_weights(build_network(config, count), checkpoint, called, ADVICE).eval()
-        module = Network(network, _stage(job), kind).eval()
+        without_nms = _without_nms(job, config)
+        decode = decode_of(job, *_decodes(kind, without_nms=without_nms))
+        native = decode in NATIVE
+        module = Network(network, _stage(job), kind, without_nms=without_nms, native=native).eval()
         size = _size(job, saved, kind)
         batch, height, width = _dims(job, module, size)
         inputs = (picture_spec(job, batch, height, width),)
         outputs = _outputs(module, (batch, height, width), count)
         bare = Bare(module, network, inputs, outputs, classes)
-        decode = job.wrapper.decode
-        if kind == KINDS["rtdetr"] and decode == "auto":
-            decode = "sigmoid"
-        headed = attach_head(get_head(task), bare, decode, _decisions(job.validation, module))
+        validation = _decisions(job.validation, module)
+        if decode == CHANNELS:
+            headed = _channels(module, outputs[0], validation)
+        else:
+            headed = attach_head(get_head(task), bare, decode, validation)
         contract = Contract(
             name=job.name,
             task=task,
@@ -103,8 +115,6 @@ class _Ultralytics:
             return None
         kind = kind_of(saved.config)
         size = saved.size or (CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE)
-        head = get_head(kind.task)
-        decodes = ("sigmoid",) if kind == KINDS["rtdetr"] else head.decodes
         return Recognised(
             self.name,
             kind.task,
@@ -114,7 +124,7 @@ class _Ultralytics:
                 Setting("predict.size", size, "as it was trained (train_args.imgsz)"),
                 *dim_settings((Dim("batch", 1, 8),)),
             ),
-            tuple(decodes),
+            _decodes(kind, without_nms=answers_once(saved.config)),
         )
 
 
@@ -131,6 +141,48 @@ def _config(job: Job, checkpoint: Checkpoint, saved: Saved | None) -> tuple[Mapp
             'of its yaml, such as "yolo11n"'
         )
     return saved.config, f"the {saved.kind} of its own yaml"
+
+
+def _without_nms(job: Job, config: Mapping[str, Any]) -> bool:
+    """Whether the head is exported that needs no NMS: if the network has it, unless the job says otherwise.
+
+    Raises JobError for any other of model.kwargs, and if the job wants a head that the network lacks.
+    """
+    unknown = [name for name in job.model.kwargs if name != "end2end"]
+    wanted = job.model.kwargs.get("end2end")
+    if unknown or not isinstance(wanted, bool | None):
+        name = unknown[0] if unknown else "end2end"
+        raise JobError(
+            f"model.kwargs.{name} = {job.model.kwargs[name]!r}: the family ultralytics has end2end alone, "
+            "true or false: whether the head is exported that needs no NMS"
+        )
+    there = answers_once(config)
+    if job.validation.nms == "none" and wanted is False:
+        raise JobError('validate.nms = "none" with model.kwargs.end2end = false: leave one of them out')
+    if not there and (wanted or job.validation.nms == "none"):
+        raise JobError(
+            "the network has no head that needs no NMS (YOLOv10, YOLO26 and RT-DETR have one): leave "
+            f"{'model.kwargs.end2end' if wanted else 'validate.nms'} out"
+        )
+    if wanted is False and kind_of(config) == KINDS["rtdetr"]:
+        raise JobError("model.kwargs.end2end = false: RT-DETR has no other head; leave it out")
+    return there and wanted is not False
+
+
+def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
+    """The values of ``wrapper.decode``, the default first."""
+    if kind == KINDS["rtdetr"]:
+        return ("sigmoid",)
+    if kind == KINDS["detect"]:
+        return ("split", ROWS) if without_nms else ("split", "nms", CHANNELS)
+    return tuple(get_head(kind.task).decodes)
+
+
+def _channels(module: Network, output: TensorSpec, validation: ValidateTable) -> Headed:
+    """A detector whose output is that of Ultralytics' own export."""
+    fields = (Field(output.name, "prediction", ""),)
+    reading = box_reading(ChannelBoxes, (output.name,), validation, module.strides)
+    return Headed(module, (output,), fields, reading)
 
 
 def _count_classes(kind: Kind, checkpoint: Checkpoint) -> int:
@@ -205,6 +257,7 @@ def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple
     else:
         rows = "anchors"
     axes: Mapping[str, tuple[int | str, ...]] = {
+        "output0": ("rows", 6) if module.without_nms else (4 + classes, rows),
         "logits": (rows, classes),
         "boxes": (rows, 5 if module.kind == KINDS["obb"] else 4),
         "scores": (rows, classes),

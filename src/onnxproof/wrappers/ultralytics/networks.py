@@ -82,6 +82,12 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     return KINDS[HEADS[last]]
 
 
+def answers_once(config: Mapping[str, Any]) -> bool:
+    """Whether a yaml describes a network that answers with one box for each object, so that NMS is not
+    needed."""
+    return bool(config.get("end2end")) or _modules_of(config)[-1] in ("v10Detect", "RTDETRDecoder")
+
+
 def build_network(config: Mapping[str, Any], classes: int) -> nn.Module:
     """A network with random weights, for that number of classes.
 
@@ -135,10 +141,23 @@ class Network(nn.Module):
     - "boxes" [b, n, 4] (x0, y0, x1, y1, px) and "scores" [b, n, C] in [0, 1] of all others, but of oriented
       boxes [b, n, 5] (centre, width, height, px, and the angle in radians);
     - then "coefficients" [b, n, m] and "prototypes" [b, m, h, w], or "keypoints" [b, n, K, 2 or 3].
+
+    ``without_nms`` chooses the head that answers with one box for each object. If ``native``, a detector
+    returns "output0" as Ultralytics' own export does: [b, 4 + C, n], or without NMS the best rows [b, k, 6].
     """
 
-    def __init__(self, network: nn.Module, stage: PictureInput, kind: Kind) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        stage: PictureInput,
+        kind: Kind,
+        *,
+        without_nms: bool,
+        native: bool = False,
+    ) -> None:
         super().__init__()
+        self.without_nms = without_nms
+        self.native = native
         self.stage = stage
         self.network = network
         self.kind = kind
@@ -148,11 +167,6 @@ class Network(nn.Module):
     def head(self) -> Any:
         """The network's last layer."""
         return self.network.model[-1]  # type: ignore[index]
-
-    @property
-    def without_nms(self) -> bool:
-        """Whether the network is trained to answer with one box for each object."""
-        return self.kind == KINDS["rtdetr"] or bool(getattr(self.head, "end2end", False))
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -171,6 +185,8 @@ class Network(nn.Module):
             boxes, logits = self.network(pictures)[1][:2]
             return logits[-1], boxes[-1]
         found = self.network(pictures)
+        if self.native:
+            return (found,)
         rows, prototypes = found if isinstance(found, tuple) else (found, None)
         if not self.without_nms:
             rows = rows.transpose(1, 2)
@@ -187,10 +203,13 @@ class Network(nn.Module):
             return ("logits",)
         if self.kind == KINDS["rtdetr"]:
             return "logits", "boxes"
+        if self.without_nms:
+            self.head.end2end = True
         self.head.fuse()  # leaves out the branches that only training needs
-        vars(self.head).update(
-            export=True, dynamic=True, format="onnx", xyxy=self.kind != KINDS["obb"], postprocess=_all
-        )
+        vars(self.head).update(export=True, dynamic=True, format="onnx")
+        if self.native:
+            return ("output0",)
+        vars(self.head).update(xyxy=self.kind != KINDS["obb"], postprocess=_all)
         more = {
             KINDS["segment"]: ("coefficients", "prototypes"),
             KINDS["pose"]: ("keypoints",),
