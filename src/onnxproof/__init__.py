@@ -12,6 +12,7 @@ from onnxproof.imports import imported
 
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
+    from onnxproof.check import check as check
     from onnxproof.comparison import compare as compare
     from onnxproof.draft import Draft as Draft
     from onnxproof.draft import init as init
@@ -41,6 +42,7 @@ _HOMES = {
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.verdict",
     "bisect": "onnxproof.pipeline",
+    "check": "onnxproof.check",
     "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",
     "export_module": "onnxproof.pipeline",

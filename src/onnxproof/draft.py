@@ -16,7 +16,7 @@ from typing import Any
 
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
-from onnxproof.export.model import build_model
+from onnxproof.export.model import model_with
 from onnxproof.files import check_folder, explained, write_new
 from onnxproof.job import Job, override
 from onnxproof.source import JOB_SUFFIX
@@ -46,17 +46,20 @@ NORMALIZES = ("wrapper.normalize", "wrapper.mean", "wrapper.std")
 """Keys of which those that are found give way to any that is given."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draft:
     """A job for a checkpoint. ``text`` is the job file, and ``job`` is what it says.
 
+    ``checkpoint`` is the checkpoint as it was read from ``path``, and ``folder`` is that of the job file.
     ``file`` is where ``init`` wrote it; it is None if the job was only drafted.
     """
 
     job: Job
     text: str
     recognised: Recognised
-    checkpoint: Path
+    checkpoint: Checkpoint
+    path: Path
+    folder: Path
     file: Path | None = None
 
     @property
@@ -65,6 +68,11 @@ class Draft:
         table = self.job.model
         named = "" if table.variant is None else f", variant {table.variant}"
         return f"family {table.family}, task {table.task}{named}: {self.recognised.why}"
+
+    def again(self, overrides: Sequence[str]) -> "Draft":
+        """The draft with other overrides in place of its own; the checkpoint is not read again."""
+        given = override({}, overrides)
+        return _drafted(self.path, self.checkpoint, self.recognised, self.folder, given)
 
 
 def init(
@@ -91,7 +99,7 @@ def init(
     target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
     _refuse_existing(target)
     check_folder(target.parent)
-    build_model(made.job)
+    model_with(made.job, made.checkpoint)
     with explained(target, kind="file"):
         write_new(target, made.text)
     return replace(made, file=target)
@@ -125,11 +133,16 @@ def draft(checkpoint: str | PathLike[str], folder: Path = Path(), overrides: Seq
             f"{loaded.file}: its tensors fit {' and '.join((str(found.variant), *found.others))}, which "
             "differ in their settings only: say which one it is with --set model.variant=NAME"
         )
-    settings = _settings(path, loaded, found, folder)
-    settings = _overridden(settings, given)
+    return _drafted(path, replace(loaded, asked=table), found, folder, given)
+
+
+def _drafted(
+    path: Path, loaded: Checkpoint, found: Recognised, folder: Path, given: Mapping[str, Any]
+) -> Draft:
+    settings = _overridden(_settings(path, loaded, found, folder), given)
     text = _text(path, settings, loaded.notes)
     job = Job.from_document(tomllib.loads(text), folder=folder, source=f"the job drafted for {path}")
-    return Draft(job, text, found, path)
+    return Draft(job, text, found, loaded, path, folder)
 
 
 def _settings(path: Path, loaded: Checkpoint, found: Recognised, folder: Path) -> tuple[Setting, ...]:

@@ -11,7 +11,7 @@ from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, 
 from onnxproof.draft import draft
 from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
-from onnxproof.export.model import build_model
+from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json
 from onnxproof.graph import OnnxGraph
@@ -25,6 +25,7 @@ from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import BundleFolder, CheckpointPath, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
+from onnxproof.validate.arranged import Arrangement, arranged
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
@@ -73,16 +74,23 @@ def export(
     Raises RequestError if the request cannot be met, ExportError if capture fails, CheckError if PyTorch
     cannot run a declared case. The previous bundle then stays as it was.
     """
-    given, notes = job, tuple[str, ...]()
+    given, checkpoint = job, None
     if not isinstance(given, Job) and isinstance(look_at(given), CheckpointPath):
-        drafted = draft(given, overrides=overrides)
-        job, notes = drafted.job, (f"no job is given: {drafted.said}; onnxproof init writes the job",)
+        job, model, checkpoint = _drafted(given, overrides)
     else:
         job = job_to_export(given, overrides)
-    model, checkpoint = build_model(job)
-    model = replace(model, notes=(*notes, *model.notes))
+        model, checkpoint = build_model(job)
     target = Path(out) / job.name
     return _export(job, model, checkpoint, target, validate, progress, inputs=files_read(given, job))
+
+
+def _drafted(checkpoint: Address, overrides: Sequence[str]) -> tuple[Job, WrappedModel, Checkpoint | None]:
+    """The job that ``init`` would write, its model, and the checkpoint without its tensors."""
+    drafted = draft(checkpoint, overrides=overrides)
+    model = model_with(drafted.job, drafted.checkpoint)
+    note = f"no job is given: {drafted.said}; onnxproof init writes the job"
+    bare = replace(drafted.checkpoint, state_dict={}, held=None)
+    return drafted.job, replace(model, notes=(note, *model.notes)), bare
 
 
 def export_module(
@@ -214,6 +222,18 @@ def validate(
         verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
     notes = (*verdict.notes, *_opset_note(asked.job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=notes)
+
+
+def judge_elsewhere(
+    job: Job, model: WrappedModel, file: Path, how: Arrangement, *, notes: Sequence[str], progress: Progress
+) -> Verdict:
+    """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface."""
+    require_memory(bytes_of(model.module))
+    plan = plan_of(job, model)
+    with arranged(file, how) as copy:
+        verdict = validate_for(job, model, copy, plan, progress, notes=notes, elsewhere=True)
+    noted = (*verdict.notes, *_opset_note(job, file))
+    return replace(verdict, model_sha256=sha256_of(file), notes=noted)
 
 
 def _opset_note(job: Job, file: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "Export a checkpoint, prove the file, write a bundle.",
     "init": "Write a commented job for a checkpoint.",
     "validate": "Check an ONNX file against the checkpoint that a job or a bundle names.",
+    "check": "Check someone else's ONNX file against a checkpoint, without a job.",
     "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",
     "predict": "Run a bundle or an ONNX file on pictures.",

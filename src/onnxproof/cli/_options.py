@@ -1,10 +1,12 @@
 """The options that several commands have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from onnxproof.errors import RequestError
 
 Command = Callable[..., Any]
 
@@ -21,6 +23,13 @@ onnx_option = click.option(
     "onnx_file",
     type=click.Path(path_type=Path),
     help="The ONNX file, in place of the bundle's own.",
+)
+map_option = click.option(
+    "--map",
+    "pairs",
+    multiple=True,
+    metavar="FILE_NAME=NAME",
+    help="Which input or output of the file is which of the model: images=input.",
 )
 _checkpoint_option = click.option(
     "--checkpoint",
@@ -46,3 +55,11 @@ def checkpoint_options(command: Command) -> Command:
     """
     # click lists the options of the outermost decorator first.
     return _checkpoint_option(_trust_option(_set_option(json_option(quiet_option(command)))))
+
+
+def mapping_of(pairs: Sequence[str]) -> dict[str, str]:
+    """The names of a file and of the model that --map pairs. Raises RequestError if it has another form."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise RequestError(f"--map {pair}: expected FILE_NAME=NAME, such as images=input")
+    return {name: known for name, _, known in (pair.partition("=") for pair in pairs)}

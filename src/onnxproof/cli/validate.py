@@ -6,7 +6,7 @@ import click
 
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
-from onnxproof.cli._options import checkpoint_options, onnx_option
+from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._terminal import progress, show_verdict
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
@@ -17,13 +17,7 @@ from onnxproof.pipeline import validate
 @click.command("validate")
 @click.argument("source", metavar="JOB|BUNDLE", type=click.Path(path_type=Path))
 @onnx_option
-@click.option(
-    "--map",
-    "pairs",
-    multiple=True,
-    metavar="FILE_NAME=NAME",
-    help="Which input or output of the --onnx file is which of the model: images=input.",
-)
+@map_option
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
 @checkpoint_options
 def command(
@@ -38,6 +32,8 @@ def command(
     quiet: bool,
 ) -> int:
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
+    if pairs and onnx_file is None:
+        raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if out is not None:
         check_folder(out)
         read = inputs_of(source, onnx_file=onnx_file, checkpoint=checkpoint, overrides=overrides)
@@ -46,7 +42,7 @@ def command(
         verdict = validate(
             source,
             onnx_file=onnx_file,
-            mapping=_mapping(pairs, onnx_file),
+            mapping=mapping_of(pairs),
             checkpoint=checkpoint,
             overrides=overrides,
             trust=trust,
@@ -61,13 +57,3 @@ def command(
     if as_json:
         show_json(document)
     return code
-
-
-def _mapping(pairs: tuple[str, ...], onnx_file: Path | None) -> dict[str, str]:
-    """The names of a file and of the model that --map pairs. Raises RequestError if it has another form."""
-    if pairs and onnx_file is None:
-        raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
-    for pair in pairs:
-        if not all(pair.partition("=")):
-            raise RequestError(f"--map {pair}: expected FILE_NAME=NAME, such as images=input")
-    return {name: known for name, _, known in (pair.partition("=") for pair in pairs)}

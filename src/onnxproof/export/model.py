@@ -17,13 +17,17 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
 
     The model has them, and those of a large model are not held twice.
     """
+    if job.model.checkpoint is None:
+        return model_with(job, None), None
+    variant, family = job.model.variant, get_family(job.model.family).name
+    stems = () if variant is None else (variant, f"{family}_{variant}")
+    checkpoint = load_checkpoint(job.resolve(job.model.checkpoint), stems, job.model.weights)
+    return model_with(job, checkpoint), replace(checkpoint, state_dict={}, held=None)
+
+
+def model_with(job: Job, checkpoint: Checkpoint | None) -> WrappedModel:
+    """The wrapped model that a job asks for, with the weights of a checkpoint that is loaded already."""
     family = get_family(job.model.family)
-    checkpoint = None
-    if job.model.checkpoint is not None:
-        path = job.resolve(job.model.checkpoint)
-        variant = job.model.variant
-        stems = () if variant is None else (variant, f"{family.name}_{variant}")
-        checkpoint = load_checkpoint(path, stems, job.model.weights)
     model = build_with_resize(job, lambda asked: family.build(asked, checkpoint))
     if job.export.dtype in HALVES and held_in(model.module) != job.export.dtype:
         raise JobError(
@@ -34,5 +38,4 @@ def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
         # Of the checkpoint's own tensors: in the model they may be of another dtype already.
         notes = (*checkpoint.notes, *notes_on(checkpoint.state_dict, held_in(model.module)), *model.notes)
         model = replace(model, notes=tuple(dict.fromkeys(notes)))
-        checkpoint = replace(checkpoint, state_dict={})
-    return model, checkpoint
+    return model

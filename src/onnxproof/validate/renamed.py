@@ -4,18 +4,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.files import linked, scratch_folder, write_bytes
 from onnxproof.graph import OnnxGraph
 from onnxproof.on_disk import read_leaving_tensors
-from onnxproof.runtime.folder import MODEL_FILE
-
-FILES_OWN = "_of_the_file"
-"""What a value inside the graph gets behind its name if an input or output gets that name."""
+from onnxproof.validate.arranged import Arrangement, arranged
 
 
 @contextlib.contextmanager
@@ -34,7 +29,7 @@ def named_alike(
         return
     found = [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
     wanted = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
-    _refuse_unknown(mapping, found, wanted)
+    refuse_unknown(mapping, found, wanted)
     names: dict[str, str] = {}
     notes = []
     for kind, ours, theirs in zip(("input", "output"), wanted, found, strict=True):
@@ -45,36 +40,17 @@ def named_alike(
             own[left[0]] = open_[0]
         notes += [f"the file's {kind} {name} is the model's {known}" for name, known in own.items()]
         names |= own
-    if not names:
-        yield file, ()
-        return
-    with scratch_folder() as folder:
-        for tensor in graph.stored:
-            if tensor.place is not None:
-                linked(file.parent / tensor.place.location, folder / tensor.place.location)
-        copy = folder / (MODEL_FILE if not (folder / MODEL_FILE).exists() else f"named-{MODEL_FILE}")
-        write_bytes(copy, renamed(graph, names))
+    with arranged(file, Arrangement(names)) as copy:
         yield copy, tuple(notes)
 
 
-def renamed(graph: OnnxGraph, names: Mapping[str, str]) -> bytes:
-    """The model of a graph with other names for its inputs and outputs."""
-    model = ir.serde.deserialize_model(graph.proto)
-    whole = model.graph
-    own = {id(value): value for value in (*whole.inputs, *whole.outputs)}
-    made = [value for node in whole.all_nodes() for value in node.outputs]
-    for value in (*whole.initializers.values(), *made):
-        if id(value) not in own and value.name in names.values():
-            value.name = f"{value.name}{FILES_OWN}"
-    for value in own.values():
-        value.name = names.get(value.name or "", value.name)
-    content: bytes = ir.serde.serialize_model(model).SerializeToString()
-    return content
-
-
-def _refuse_unknown(
+def refuse_unknown(
     mapping: Mapping[str, str], found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]
 ) -> None:
+    """Raise RequestError if ``mapping`` has a name that neither side has.
+
+    ``found`` are the file's inputs and outputs, ``wanted`` the model's.
+    """
     for name, known in mapping.items():
         for side, asked, whose in ((found, name, "the file"), (wanted, known, "the model")):
             there = [one for part in side for one in part]
