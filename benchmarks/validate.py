@@ -21,7 +21,7 @@ from _rounds import take_turns
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job
-from onnxproof.pipeline import settings_of
+from onnxproof.judging import settings_of
 from onnxproof.source import find_pictures
 from onnxproof.validate.cases import Case, materialise, plan
 from onnxproof.validate.legs.leg import Leg

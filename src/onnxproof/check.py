@@ -5,6 +5,7 @@ besides is found out by running both: which output is which, how far the graph d
 its pictures. Wrong arrangements of a right file differ from the model by far more than any fault.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -12,31 +13,42 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from onnxproof.draft import Draft, draft
 from onnxproof.errors import JobError, OnnxproofError, RequestError
 from onnxproof.export.model import model_with
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
-from onnxproof.pipeline import judge_elsewhere, settings_of
+from onnxproof.judging import judge_elsewhere, settings_of
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.port import Port
 from onnxproof.source import JobFile, look_at, model_at
 from onnxproof.validate.another import another_model
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.legs.exact_graph import ExactLeg
+from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
-from onnxproof.validate.legs.pytorch import TorchLeg
-from onnxproof.validate.likeness import Arrays, Likeness, likest, worst
+from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
+from onnxproof.validate.likeness import Arrays, Likeness, likest, outputs_fit, worst
 from onnxproof.validate.renamed import refuse_unknown
 from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.verdict import Verdict
-from onnxproof.validate.views import Normalization, Placed, View, placed, views
-from onnxproof.wrappers.family import WrappedModel
+from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.folder import read_norm_stats
 from onnxproof.wrappers.registry import get_family
 
 GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
 """Keys of ``[wrapper]`` that say how the file takes pictures. If one is given, nothing is tried."""
+
+
+NEAR = 100.0
+"""Arrangements whose errors lie within this factor are compared in float64."""
+
+ROUNDING = 1e-5
+"""A relative difference that float32's rounding may make."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +80,42 @@ def check(
     Raises CheckpointError if no family knows the checkpoint, ModelFileError if the file cannot be loaded, and
     RequestError if the file is another model's, or if something is missing: the message names the option.
     """
+    file = model_at(onnx)
+    found = find_out(
+        file, against=against, images=images, mapping=mapping, overrides=overrides, progress=progress
+    )
+    model = model_with(found.job, found.checkpoint)
+    return judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundOut:
+    """What ``check`` finds out: the job, how the file is brought into its form, and both in words.
+
+    ``error`` is how far the file then is from the model, as ``Likeness`` has it.
+    """
+
+    job: Job
+    how: Arrangement
+    notes: tuple[str, ...]
+    checkpoint: Checkpoint
+    error: float
+
+
+def find_out(
+    file: Path,
+    *,
+    against: str | PathLike[str],
+    images: str | None = None,
+    mapping: Mapping[str, str] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> FoundOut:
+    """What ``check`` has to know before it judges. The arguments and the errors are those of ``check``."""
     if isinstance(look_at(against), JobFile):
         raise RequestError(
-            f"{against} is a job: onnxproof validate {against} --onnx {onnx} judges a file by a job"
+            f"{against} is a job: onnxproof validate {against} --onnx {file} judges a file by a job"
         )
-    file = model_at(onnx)
     more = [*overrides, *([] if images is None else [f"validate.images={images}"])]
     progress("recognise", 0, 0)
     made = draft(against, overrides=more)
@@ -81,9 +124,36 @@ def check(
     search = _Search(file, made, leg, mapping, tuple(more))
     found = search.best()
     job, how = search.settled(found)
-    model = model_with(job, made.checkpoint)
     notes = (f"no job is given: {made.said}", *search.notes(found, how))
-    return judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
+    return FoundOut(job, how, notes, made.checkpoint, found.likeness.error)
+
+
+class _Runs:
+    """Runs of the file and of the model, each input once."""
+
+    def __init__(self, leg: Leg, reference: Leg) -> None:
+        self.leg, self.reference = leg, reference
+        self.theirs: dict[Any, Arrays | None] = {}
+        self.ours: dict[Any, Arrays] = {}
+
+    def of(self, key: tuple[int, View | None], fed: Arrays, meant: Arrays) -> tuple[Arrays | None, Arrays]:
+        """What the file returns, None if it does not run on this, and what the model returns."""
+        number, view = key
+        there = (number, None if view is None else view.feeds)
+        here = (number, None if view is None else view.inner_gets)
+        if there not in self.theirs:
+            self.theirs[there] = self._run(fed)
+        if here not in self.ours:
+            self.ours[here] = self.reference.run(meant).outputs
+        return self.theirs[there], self.ours[here]
+
+    def _run(self, inputs: Arrays) -> Arrays | None:
+        try:
+            return {name: one for name, one in self.leg.run(inputs).outputs.items() if hasattr(one, "ndim")}
+        except OnnxproofError:
+            raise
+        except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
+            return None
 
 
 class _Search:
@@ -124,7 +194,7 @@ class _Search:
                 break
         ranked = sorted(tried, key=lambda one: one.likeness.error)
         if ranked and ranked[0].likeness.alike:
-            return ranked[0]
+            return self._sharpest(ranked)
         another = None if model is None else another_model(OnnxGraph.read(self.file), _sizes(model))
         called = f"{self.made.checkpoint.file} ({self.made.recognised.family} {self.made.recognised.variant})"
         if another is not None:
@@ -133,39 +203,66 @@ class _Search:
             theirs = ", ".join(f"{port.name} {port}" for port in self.leg.ports.outputs)
             raise RequestError(
                 f"{self.file} returns {theirs}, and nothing that {called} returns fits that "
-                f"({'; '.join(told)}): is it this checkpoint's file? --map FILE_NAME=NAME says which output is "
-                "which"
+                f"({'; '.join(told)}): is it this checkpoint's file? --map FILE_NAME=NAME says which "
+                "output is which"
             )
         return ranked[0]
 
     def _tried(self, decode: str, model: WrappedModel) -> Iterator[_Found]:
+        """Each view in which the file could be run, on one case; the best of them on the other cases too.
+
+        All views are tried: an untrained network answers almost alike whatever it gets.
+        """
+        if not outputs_fit(model.contract.outputs, self.leg.ports.outputs):
+            return
         reference = TorchLeg(model, self.made.job.validation.threads)
-        cases = _cases(model, self.made.job)
-        arrays = [materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases]
+        arrays = self._arrays(model, _cases(model, self.made.job))
         ways = views(self._port(self.picture).dtype, self.own) if self._tries_views else (None,)
-        for view in ways:
-            found = []
-            for one in arrays:
-                theirs = self._run(self._fed(one, view))
-                ours = reference.run(self._meant(one, view)).outputs
-                likeness = None if theirs is None else likest(theirs, ours, self.mapping)
-                if likeness is not None:
-                    found.append(likeness)
-            if found and len(found) == len(arrays):
-                yield _Found(worst(found), decode, view, model)
+        runs = _Runs(self.leg, reference)
+        first = {view: self._likeness(runs, 0, arrays[0], view) for view in ways}
+        found = [(one, view) for view, one in first.items() if one is not None]
+        for rank, (one, view) in enumerate(sorted(found, key=lambda pair: pair[0].error)):
+            likeness = one
+            for number, more in enumerate(arrays[1:], 1):
+                other = self._likeness(runs, number, more, view) if rank == 0 else None
+                likeness = likeness if other is None else worst((likeness, other))
+            yield _Found(likeness, decode, view, model)
+
+    def _likeness(self, runs: "_Runs", number: int, arrays: Arrays, view: View | None) -> Likeness | None:
+        fed, meant = self._fed(arrays, view), self._meant(arrays, view)
+        theirs, ours = runs.of((number, view), fed, meant)
+        return None if theirs is None else likest(theirs, ours, self.mapping)
+
+    def _sharpest(self, ranked: Sequence[_Found]) -> _Found:
+        """The best of those that float32 does not tell apart, by float64: an untrained network answers almost
+        alike whatever it gets."""
+        near = max(ranked[0].likeness.error * NEAR, ROUNDING)
+        close = [one for one in ranked if one.likeness.error <= near and one.decode == ranked[0].decode]
+        if len(close) < 2:
+            return ranked[0]
+        model, threads = close[0].model, self.made.job.validation.threads
+        (case, *_) = _cases(model, self.made.job)
+        arrays = self._arrays(model, (case,))[0]
+        try:
+            runs = _Runs(ExactLeg(self.file, threads), OracleLeg(model, threads))
+            sharp = [self._likeness(runs, 0, arrays, one.view) for one in close]
+        except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
+            return ranked[0]
+        errors = [math.inf if one is None else one.error for one in sharp]
+        return close[errors.index(min(errors))]
+
+    def _arrays(self, model: WrappedModel, cases: Sequence[Case]) -> list[Arrays]:
+        """The cases' inputs. A picture for uint8 has only the values that uint8 has."""
+        arrays: list[Arrays] = [
+            materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases
+        ]
+        if self._tries_views and self._port(self.picture).dtype == "uint8":
+            arrays = [{**one, self.picture: in_bytes(one[self.picture])} for one in arrays]
+        return arrays
 
     @property
     def _tries_views(self) -> bool:
         return self.picture != "" and not self.fixed_view
-
-    def _run(self, inputs: Arrays) -> Arrays | None:
-        """What the file returns; None if it does not run on this."""
-        try:
-            return {name: one for name, one in self.leg.run(inputs).outputs.items() if hasattr(one, "ndim")}
-        except OnnxproofError:
-            raise
-        except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
-            return None
 
     def _fed(self, arrays: Arrays, view: View | None) -> Arrays:
         """The file's inputs: the model's, with the picture as the view says."""
@@ -173,7 +270,8 @@ class _Search:
         for name, array in arrays.items():
             port = self.inputs[name]
             if name == self.picture and view is not None and self.place is not None:
-                fed[port.name] = self.place.lay(view.feed(array)).astype(port.dtype)
+                laid = self.place.lay(view.feed(array))
+                fed[port.name] = (np.rint(laid) if port.dtype == "uint8" else laid).astype(port.dtype)
             elif name == self.picture and self.place is not None and self.place.unbatched:
                 fed[port.name] = array[0]
             else:

@@ -14,18 +14,17 @@ from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json
-from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job, override
+from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.memory import require_memory
 from onnxproof.progress import Progress, silent
-from onnxproof.prove import CAPTURED_FOLDER, prove, validate_for
+from onnxproof.prove import CAPTURED_FOLDER, prove
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import BundleFolder, CheckpointPath, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
-from onnxproof.validate.arranged import Arrangement, arranged
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
@@ -33,7 +32,7 @@ from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair.linked import compare_by_oracle
 from onnxproof.validate.renamed import named_alike
 from onnxproof.validate.sizes import with_sizes
-from onnxproof.validate.trial import Plan, Settings, plan_trial
+from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.in_graph import build_with_resize
@@ -160,26 +159,6 @@ def _export(
     return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
 
 
-def plan_of(job: Job, model: WrappedModel) -> Plan:
-    """The cases and settings that a file of the job's model is tried with."""
-    return plan_trial(model.contract, settings_of(job))
-
-
-def settings_of(job: Job) -> Settings:
-    """How the job's file is tried."""
-    table = job.validation
-    return Settings(
-        images=table.images,
-        annotations=table.annotations,
-        folder=job.folder,
-        providers=table.providers,
-        optimization=table.optimization,
-        effort=table.effort,
-        threads=table.threads,
-        seed=table.seed,
-    )
-
-
 def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     """The plan for the file. Raises now, before the slow capture, what the steps after it would raise."""
     require_providers(job.validation.providers)
@@ -220,30 +199,8 @@ def validate(
     with named_alike(file, wrapped.contract, mapping) as (named, renamed):
         notes = (*asked.notes, *renamed)
         verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
-    notes = (*verdict.notes, *_opset_note(asked.job, file))
+    notes = (*verdict.notes, *opset_note(asked.job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=notes)
-
-
-def judge_elsewhere(
-    job: Job, model: WrappedModel, file: Path, how: Arrangement, *, notes: Sequence[str], progress: Progress
-) -> Verdict:
-    """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface."""
-    require_memory(bytes_of(model.module))
-    plan = plan_of(job, model)
-    with arranged(file, how) as copy:
-        verdict = validate_for(job, model, copy, plan, progress, notes=notes, elsewhere=True)
-    noted = (*verdict.notes, *_opset_note(job, file))
-    return replace(verdict, model_sha256=sha256_of(file), notes=noted)
-
-
-def _opset_note(job: Job, file: Path) -> tuple[str, ...]:
-    """What opset a file from elsewhere has, if the job does not say which it should have."""
-    if "opset" in job.export.model_fields_set:
-        return ()
-    written = OnnxGraph.read(file).opset
-    if written == job.export.opset:
-        return ()
-    return (f"the file has opset {written}; the job names none, so none is expected",)
 
 
 def _to_validate(

@@ -4,7 +4,6 @@ The ways to capture the model are a ladder; the simplifier is a choice on each r
 next way if it does not state the checkpoint's function, or if ONNX Runtime does not load it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,17 +14,17 @@ from onnxproof.export.simplify import BEST, PARTS, SimplifyError, size_of
 from onnxproof.export.write import write_model
 from onnxproof.files import scratch_folder
 from onnxproof.job import Job
+from onnxproof.judging import validate_for
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.session import first_line, open_session
-from onnxproof.validate.ahead import Ahead, Prepared
+from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.timing import time_ratio
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.weights import runs_here
 
@@ -127,36 +126,6 @@ def prove(
         ladder.refuse(f"the file of {captured.exporter} is wrong ({tried.blamed})")
         if best is None or tried.failed < best.failed:
             best = tried
-
-
-def validate_for(
-    job: Job,
-    model: WrappedModel,
-    file: Path,
-    plan: Plan,
-    progress: Progress,
-    *,
-    checks: Sequence[Check] = (),
-    notes: Sequence[str] = (),
-    prepared: Prepared | None = None,
-    elsewhere: bool = False,
-) -> Verdict:
-    """The verdict on a file of the job's model, with the job's opset and target.
-
-    ``elsewhere`` is True for a file that others may have made: only what the job itself says of it counts.
-    """
-    named = not elsewhere or "opset" in job.export.model_fields_set
-    return validate_file(
-        model,
-        file,
-        plan,
-        opset=job.export.opset if named else None,
-        target=job.export.target,
-        extra_checks=checks,
-        notes=notes,
-        prepared=prepared,
-        progress=progress,
-    )
 
 
 def _chosen(request: _Request, plain: Graph) -> _Tried:

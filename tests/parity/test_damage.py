@@ -19,7 +19,7 @@ from onnxproof.export.finish import finish
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.pipeline import plan_of
+from onnxproof.judging import plan_of
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.job import Job
-from onnxproof.pipeline import plan_of
+from onnxproof.judging import plan_of
 from onnxproof.runtime.readings.boxes import Cuts, decide, from_class_scores
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_file

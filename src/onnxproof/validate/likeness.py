@@ -2,12 +2,16 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onnxproof.runtime.port import Port
+from onnxproof.tensors import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -67,6 +71,29 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
 def worst(found: Sequence[Likeness]) -> Likeness:
     """What several inputs show together: the first one's pairing, with the largest error of any."""
     return Likeness(max(one.error for one in found), found[0].names, found[0].turned)
+
+
+def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
+    """Whether each of the model's outputs has a counterpart of its kind, rank and fixed sizes."""
+    left = list(theirs)
+    for spec in sorted(ours, key=lambda spec: -sum(isinstance(axis, int) for axis in spec.shape)):
+        found = next((port for port in left if _may_be(spec, port)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
+
+
+def _may_be(spec: TensorSpec, port: Port) -> bool:
+    if ("float" in spec.dtype) != ("float" in port.dtype):
+        return False
+    if not port.shape:  # a file may declare no shape
+        return True
+    if len(spec.shape) != len(port.shape):
+        return False
+    fixed = Counter(axis for axis in spec.shape if isinstance(axis, int))
+    there = Counter(axis for axis in port.shape if isinstance(axis, int))
+    return (fixed - there).total() <= len(port.shape) - there.total()
 
 
 def _fitting(known: str, theirs: Arrays, ours: Arrays, given: Mapping[str, str]) -> tuple[str, ...]:

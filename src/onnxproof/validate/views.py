@@ -1,6 +1,5 @@
 """The ways in which a file from elsewhere may take its pictures, to find out which one it is."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +44,37 @@ class View:
     """One way to take pictures: ``said`` in words.
 
     ``wrapper`` are the keys of ``[wrapper]`` that say the same in a job. ``normalized`` is what the host has
-    normalised by, None if it has not. ``feed`` makes the file's input of pictures in 0..1, and ``inner`` what
-    the network itself gets then.
+    normalised by, None if it has not. ``feeds`` and ``inner_gets`` say what the file, and then the network
+    itself, gets of pictures in 0..1: a normalisation, "bytes" (0..255), or "same".
     """
 
     said: str
-    wrapper: Mapping[str, Any]
+    wrapper: tuple[tuple[str, Any], ...]
     normalized: Normalization | None
-    feed: Callable[[Array], Array]
-    inner: Callable[[Array], Array]
+    feeds: Normalization | str
+    inner_gets: Normalization | str
+
+    def feed(self, pictures: Array) -> Array:
+        """The file's pictures, float32 [b, 3, H, W], of pictures in 0..1."""
+        return _as(pictures, self.feeds)
+
+    def inner(self, pictures: Array) -> Array:
+        """The network's own pictures, float32 [b, 3, H, W], of pictures in 0..1."""
+        return _as(pictures, self.inner_gets)
+
+
+def _as(pictures: Array, what: Normalization | str) -> Array:
+    if what == "same":
+        return pictures
+    if what == "bytes":
+        return (pictures * np.float32(WHITE)).astype(np.float32)
+    mean, std = (np.array(one, np.float32).reshape(1, 3, 1, 1) for one in what)
+    return ((pictures - mean) / std).astype(np.float32)
+
+
+def in_bytes(pictures: Array) -> Array:
+    """Pictures in 0..1 with only the values that 0..255 has."""
+    return (np.rint(pictures * np.float32(WHITE)) / np.float32(WHITE)).astype(np.float32)
 
 
 def placed(port: Port) -> Placed | None:
@@ -73,42 +94,30 @@ def views(dtype: str, own: Normalization | None) -> tuple[View, ...]:
     """
     found: list[View] = []
     whole = dtype == "uint8"
-    base: dict[str, Any] = {"input_dtype": "uint8"} if whole else {}
-    scaled = {**base, "scale_input": True}
+    scaled: tuple[tuple[str, Any], ...] = (("scale_input", True),)
+    if whole:
+        scaled += (("input_dtype", "uint8"),)
     if own is not None:
         others = {
             name: one for name, one in NORMALIZATIONS.items() if one not in (own, NORMALIZATIONS["none"])
         }
         if not whole:
-            found.append(View("already normalised", {}, own, _normal(own), _normal(own)))
-            found.append(View("in 0..1, normalised in the graph", {}, None, _same, _normal(own)))
-        found.append(View("in 0..255, normalised in the graph", scaled, None, _bytes, _normal(own)))
+            found.append(View("already normalised", (), own, own, own))
+            found.append(View("in 0..1, normalised in the graph", (), None, "same", own))
+        found.append(View("in 0..255, normalised in the graph", scaled, None, "bytes", own))
         for name, one in others.items():
-            named = {"normalize": name}
+            named = (("normalize", name),)
             if not whole:
                 said = f"in 0..1, normalised in the graph as {name} is"
-                found.append(View(said, named, None, _same, _normal(one)))
+                found.append(View(said, named, None, "same", one))
             said = f"in 0..255, normalised in the graph as {name} is"
-            found.append(View(said, {**scaled, **named}, None, _bytes, _normal(one)))
-        bare = {**scaled, "normalize": "none"}
+            found.append(View(said, (*scaled, *named), None, "bytes", one))
+        bare = (*scaled, ("normalize", "none"))
         found.append(
-            View("in 0..255, scaled to 0..1 in the graph and not normalised", bare, None, _bytes, _same)
+            View("in 0..255, scaled to 0..1 in the graph and not normalised", bare, None, "bytes", "same")
         )
     else:
         if not whole:
-            found.append(View("in 0..1", {}, None, _same, _same))
-        found.append(View("in 0..255", scaled, None, _bytes, _same))
+            found.append(View("in 0..1", (), None, "same", "same"))
+        found.append(View("in 0..255", scaled, None, "bytes", "same"))
     return tuple(found)
-
-
-def _normal(by: Normalization) -> Callable[[Array], Array]:
-    mean, std = (np.array(one, np.float32).reshape(1, 3, 1, 1) for one in by)
-    return lambda pictures: ((pictures - mean) / std).astype(np.float32)
-
-
-def _same(pictures: Array) -> Array:
-    return pictures
-
-
-def _bytes(pictures: Array) -> Array:
-    return (pictures * np.float32(WHITE)).astype(np.float32)

@@ -1,0 +1,93 @@
+"""Judge a file by a job: how it is tried, and what the job expects of it.
+
+Nothing here captures a model, so ``check`` and ``validate`` start without PyTorch's exporters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnxproof.graph import OnnxGraph
+from onnxproof.job import Job
+from onnxproof.memory import require_memory
+from onnxproof.progress import Progress
+from onnxproof.source import sha256_of
+from onnxproof.validate.ahead import Prepared
+from onnxproof.validate.arranged import Arrangement, arranged
+from onnxproof.validate.trial import Plan, Settings, plan_trial
+from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verify import validate_file
+from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.weights import bytes_of
+
+
+def plan_of(job: Job, model: WrappedModel) -> Plan:
+    """The cases and settings that a file of the job's model is tried with."""
+    return plan_trial(model.contract, settings_of(job))
+
+
+def settings_of(job: Job) -> Settings:
+    """How the job's file is tried."""
+    table = job.validation
+    return Settings(
+        images=table.images,
+        annotations=table.annotations,
+        folder=job.folder,
+        providers=table.providers,
+        optimization=table.optimization,
+        effort=table.effort,
+        threads=table.threads,
+        seed=table.seed,
+    )
+
+
+def validate_for(
+    job: Job,
+    model: WrappedModel,
+    file: Path,
+    plan: Plan,
+    progress: Progress,
+    *,
+    checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+    prepared: Prepared | None = None,
+    elsewhere: bool = False,
+) -> Verdict:
+    """The verdict on a file of the job's model, with the job's opset and target.
+
+    ``elsewhere`` is True for a file that others may have made: only what the job itself says of it counts.
+    """
+    named = not elsewhere or "opset" in job.export.model_fields_set
+    return validate_file(
+        model,
+        file,
+        plan,
+        opset=job.export.opset if named else None,
+        target=job.export.target,
+        extra_checks=checks,
+        notes=notes,
+        prepared=prepared,
+        progress=progress,
+    )
+
+
+def judge_elsewhere(
+    job: Job, model: WrappedModel, file: Path, how: Arrangement, *, notes: Sequence[str], progress: Progress
+) -> Verdict:
+    """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface."""
+    require_memory(bytes_of(model.module))
+    plan = plan_of(job, model)
+    with arranged(file, how) as copy:
+        verdict = validate_for(job, model, copy, plan, progress, notes=notes, elsewhere=True)
+    noted = (*verdict.notes, *opset_note(job, file))
+    return replace(verdict, model_sha256=sha256_of(file), notes=noted)
+
+
+def opset_note(job: Job, file: Path) -> tuple[str, ...]:
+    """What opset a file from elsewhere has, if the job does not say which it should have."""
+    if "opset" in job.export.model_fields_set:
+        return ()
+    written = OnnxGraph.read(file).opset
+    if written == job.export.opset:
+        return ()
+    return (f"the file has opset {written}; the job names none, so none is expected",)

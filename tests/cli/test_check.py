@@ -1,0 +1,62 @@
+"""``onnxproof check``: what it prints, writes and refuses. tests/parity/test_check.py has what it finds out."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+Refuse = Callable[..., None]
+Run = Callable[..., CompletedProcess[str]]
+
+QUICK = ("--set", "validate.effort=quick", "--set", "validate.threads=1", "--set", "dims.batch=1")
+
+
+@pytest.fixture
+def files(small_bundle: Path, small_job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with somebody's model and the checkpoint that it was made from."""
+    shutil.copy(small_bundle / "model.onnx", tmp_path / "theirs.onnx")
+    shutil.copytree(small_job.parent / "model", tmp_path / "model")
+    shutil.copy(next((small_job.parent / "pictures").glob("*.png")), tmp_path / "one.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_verdict_is_printed_and_written(files: Path, run: Run) -> None:
+    sizes = ("--set", "dims.height=64", "--set", "dims.width=96")
+    ran = run(
+        *("check", "theirs.onnx", "--against", "model", "--images", "one.png", "--out", "checked"),
+        *("--json", "--quiet", *QUICK, *sizes),
+    )
+    document = json.loads(ran.stdout)
+    written = json.loads((files / "checked" / "parity.json").read_text(encoding="utf-8"))
+    assert document == written
+    assert ran.returncode == (0 if document["verdict"] == "pass" else 1)
+    assert document["notes"][0].startswith("no job is given: family yolox, task detection, variant nano")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(("gone.onnx", "--against", "model"), "gone.onnx does not exist", id="no-file"),
+        pytest.param(("theirs.onnx", "--against", "gone.pth"), "gone.pth does not exist", id="no-checkpoint"),
+        pytest.param(
+            ("theirs.onnx", "--against", "model", "--map", "input"), "expected FILE_NAME=NAME", id="no-pair"
+        ),
+        pytest.param(
+            ("theirs.onnx", "--against", "model", "--images", "gone/*.png"), "names no file", id="no-picture"
+        ),
+    ],
+)
+def test_what_is_missing_is_named(files: Path, refuse: Refuse, arguments: tuple[str, ...], says: str) -> None:
+    refuse("check", *arguments, "--quiet", says=[says])
+
+
+def test_nothing_that_is_read_is_overwritten(files: Path, refuse: Refuse) -> None:
+    shutil.copy(files / "model" / "yolox_nano.pth", files / "parity.json")
+    refuse(
+        *("check", "theirs.onnx", "--against", "parity.json", "--out", ".", "--quiet"),
+        says=["parity.json is read by this command and would be overwritten"],
+    )

@@ -1,0 +1,277 @@
+"""Somebody else's export is judged against the checkpoint alone: what the exporter chose is found out."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torchvision import models
+
+import onnxproof
+from onnxproof.check import FoundOut, find_out
+from onnxproof.errors import RequestError
+from onnxproof.normalizations import NORMALIZATIONS
+from onnxproof.source import sha256_of
+from onnxproof.validate.verdict import Verdict
+from onnxproof.wrappers.families import yolox
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+QUICK = ("validate.effort=quick", "validate.threads=1")
+SIDE = 64
+MEAN, STD = (torch.tensor(one).view(1, 3, 1, 1) for one in NORMALIZATIONS["imagenet"])
+PICTURES = torch.rand(1, 3, SIDE, SIDE)
+
+
+def export(network: nn.Module, example: Tensor, file: Path, **options: object) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch is about to give this exporter up
+        settings = {"dynamo": False, "opset_version": 17, "input_names": ["images"], **options}
+        torch.onnx.export(network.eval(), (example,), str(file), **settings)  # type: ignore[arg-type]
+    return file
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    """A seeded network that answers otherwise to other pictures, as a trained one does."""
+    torch.manual_seed(0)
+    network: nn.Module = models.mobilenet_v3_small(num_classes=5)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(16, 3, SIDE, SIDE))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def place(classifier: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("check")
+    torch.save(classifier.state_dict(), folder / "best.pt")
+    return folder
+
+
+class Around(nn.Module):
+    """The network as somebody deploys it."""
+
+    def __init__(self, network: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.change = change
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.change(pictures))
+        return logits
+
+
+def failed(verdict: Verdict) -> set[str]:
+    return {check.name for check in verdict.checks if check.status in ("fail", "error")}
+
+
+def found(file: Path, place: Path) -> FoundOut:
+    return find_out(file, against=place / "best.pt", overrides=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "example", "said"),
+    [
+        pytest.param(lambda one: one, PICTURES, "that the host has normalised (imagenet)", id="normalised"),
+        pytest.param(
+            lambda one: (one - MEAN) / STD, PICTURES, "in 0..1, normalised in the graph", id="in-the-graph"
+        ),
+        pytest.param(
+            lambda one: (one / 255 - MEAN) / STD, PICTURES * 255, "in 0..255, normalised in", id="in-bytes"
+        ),
+        pytest.param(
+            lambda one: one / 127.5 - 1,
+            PICTURES * 255,
+            "in 0..255, normalised in the graph as inception is",
+            id="another-normalisation",
+        ),
+        pytest.param(
+            lambda one: one / 255, PICTURES * 255, "in 0..255, scaled to 0..1 in the graph and not", id="none"
+        ),
+        pytest.param(
+            lambda one: (one.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD,
+            (PICTURES * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
+            "in 0..255, normalised in the graph",
+            id="uint8-channels-last",
+        ),
+        pytest.param(
+            lambda one: (one[None] - MEAN) / STD, PICTURES[0], "one picture without a batch", id="no-batch"
+        ),
+    ],
+)
+def test_how_a_file_takes_pictures_is_found_out(
+    change: Callable[[Tensor], Tensor],
+    example: Tensor,
+    said: str,
+    classifier: nn.Module,
+    place: Path,
+    tmp_path: Path,
+) -> None:
+    file = export(Around(classifier, change), example, tmp_path / "theirs.onnx")
+    told = found(file, place)
+    assert said in "; ".join(told.notes)
+    assert told.error < 1e-4
+
+
+def test_a_network_that_hardly_looks_at_its_pictures_is_told_by_float64(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = models.mobilenet_v3_small(num_classes=5)
+    torch.save(network.state_dict(), tmp_path / "best.pt")
+    for number, change in enumerate((lambda one: one, lambda one: (one / 255 - MEAN) / STD)):
+        file = export(Around(network, change), PICTURES * 255, tmp_path / "theirs.onnx")
+        said = ("has normalised (imagenet)", "in 0..255, normalised in the graph")[number]
+        assert said in "; ".join(found(file, tmp_path).notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed-batch", "dynamic-batch"])
+def test_a_plain_export_passes_and_what_the_exporter_chose_is_noted(
+    dynamic: bool, classifier: nn.Module, place: Path, tmp_path: Path
+) -> None:
+    axes = {"images": {0: "n"}, "preds": {0: "n"}} if dynamic else None
+    file = export(classifier, PICTURES, tmp_path / "theirs.onnx", output_names=["preds"], dynamic_axes=axes)
+    content = file.read_bytes()
+    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    assert verdict.passed, failed(verdict)
+    notes = "; ".join(verdict.notes)
+    assert "family torchvision_classifier, task classification, variant mobilenet_v3_small" in notes
+    assert "the file's output preds is the model's logits" in notes
+    assert "the file has opset 17" in notes
+    assert ("batch 1, " in notes) is not dynamic
+    assert verdict.model_sha256 == sha256_of(file)
+    assert file.read_bytes() == content
+
+
+def test_a_wrong_file_fails_and_names_its_link(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
+    file = export(classifier, PICTURES, tmp_path / "theirs.onnx")
+    proto = onnx.load(file)
+    largest = max(proto.graph.initializer, key=lambda one: len(one.raw_data))
+    values = numpy_helper.to_array(largest).copy()
+    values.flat[0] += 0.01
+    largest.CopyFrom(numpy_helper.from_array(values, largest.name))
+    onnx.save(proto, file)
+    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    assert verdict.status == "fail"
+    assert "function" in failed(verdict)
+
+
+def test_other_weights_of_the_same_network_fail(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    file = export(models.mobilenet_v3_small(num_classes=5), PICTURES, tmp_path / "theirs.onnx")
+    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    assert verdict.status == "fail"
+    assert "function" in failed(verdict)
+    assert "no arrangement of inputs and outputs that was tried makes the file agree" in "; ".join(
+        verdict.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(
+            lambda: models.squeezenet1_1(num_classes=5),
+            "is another model's file than .*best.pt .*mobilenet_v3_small.*: it holds 26 weights",
+            id="another-network",
+        ),
+        pytest.param(
+            lambda: models.mobilenet_v3_small(num_classes=6),
+            r"returns .* float32\[1, 6\], and nothing that .*best.pt.* returns fits",
+            id="other-classes",
+        ),
+    ],
+)
+def test_another_models_file_is_refused_in_words(
+    make: Callable[[], nn.Module], says: str, place: Path, tmp_path: Path
+) -> None:
+    file = export(make(), PICTURES, tmp_path / "theirs.onnx")
+    with pytest.raises(RequestError, match=says):
+        found(file, place)
+
+
+class Detector(nn.Module):
+    """The demo's detector as somebody else may lay it out."""
+
+    def __init__(self, decode: str, change: Callable[[object], object]) -> None:
+        super().__init__()
+        network = yolox.build_network("nano", 10)
+        network.load_state_dict(torch.load(DIGITS / "yolox" / "yolox_nano.pth"))
+        self.inference = yolox.YoloxInference(network, nn.Identity(), decode)  # type: ignore[arg-type]
+        self.change = change
+
+    def forward(self, pictures: Tensor) -> object:
+        return self.change(self.inference(pictures))
+
+
+@pytest.mark.parametrize(
+    ("decode", "change", "said"),
+    [
+        pytest.param("none", lambda one: one, 'wrapper.decode = "none"', id="raw"),
+        pytest.param(
+            "none", lambda one: one.permute(0, 2, 1), "output with its last two axes exchanged", id="turned"
+        ),
+        pytest.param(
+            "split", lambda both: (both[1], both[0]), "output out_1 is the model's boxes", id="exchanged"
+        ),
+        pytest.param(
+            "split",
+            lambda both: (both[0], both[1].max(-1).values, both[1]),
+            "also returns out_1, which the model does not",
+            id="one-more",
+        ),
+    ],
+)
+def test_how_a_file_returns_boxes_is_found_out(
+    decode: str, change: Callable[[object], object], said: str, tmp_path: Path
+) -> None:
+    made = Detector(decode, change).eval()
+    returned = made(PICTURES)
+    count = len(returned) if isinstance(returned, tuple) else 1
+    names = [f"out_{at}" for at in range(count)]
+    file = export(made, PICTURES, tmp_path / "theirs.onnx", output_names=names)
+    told = find_out(file, against=DIGITS / "yolox", overrides=QUICK)
+    assert said in "; ".join(told.notes)
+    assert told.error < 1e-4
+
+
+def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
+    """Two outputs in another order, one more besides, normalised outside: all of it at once."""
+    made = Detector("split", lambda both: (both[1], both[1].max(-1).values, both[0].permute(0, 2, 1)))  # type: ignore[index]
+    file = export(
+        made, torch.rand(1, 3, 96, 128), tmp_path / "theirs.onnx", output_names=["boxes", "best", "where"]
+    )
+    verdict = onnxproof.check(
+        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-0[12].png"), overrides=QUICK
+    )
+    assert verdict.passed, failed(verdict)
+    assert verdict.to_json()["decisions"]["matched"] > 0
+
+
+def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
+    file = export(classifier, PICTURES, tmp_path / "theirs.onnx")
+    with pytest.raises(RequestError, match="--map picture=input: the file has no input or output picture"):
+        onnxproof.check(file, against=place / "best.pt", mapping={"picture": "input"}, overrides=QUICK)
+    with pytest.raises(RequestError, match="the model has no input or output image"):
+        onnxproof.check(file, against=place / "best.pt", mapping={"images": "image"}, overrides=QUICK)
+
+
+def test_a_job_is_judged_by_validate(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("", encoding="utf-8")
+    (tmp_path / "m.onnx").write_bytes(b"")
+    with pytest.raises(RequestError, match=r"is a job: onnxproof validate .*job\.toml --onnx .*m\.onnx"):
+        onnxproof.check(tmp_path / "m.onnx", against=tmp_path / "job.toml")
+
+
+def test_how_the_file_takes_pictures_can_be_said(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
+    file = export(Around(classifier, lambda one: (one - MEAN) / STD), PICTURES, tmp_path / "theirs.onnx")
+    told = find_out(file, against=place / "best.pt", overrides=(*QUICK, "wrapper.normalize=imagenet"))
+    assert told.error < 1e-4
+    assert told.how.normalized is None
+    wrong = find_out(file, against=place / "best.pt", overrides=(*QUICK, "wrapper.normalize=none"))
+    assert wrong.error > 100 * told.error
