@@ -129,9 +129,10 @@ def draft(checkpoint: str | PathLike[str], folder: Path = Path(), overrides: Seq
     loaded = load_checkpoint(path, stems, str(table.get("weights", "auto")))
     found = identify(replace(loaded, asked=table), None if family is None else str(family))
     if found.others:
+        fitting = [found.variant, *found.others] if found.variant is not None else found.others
         raise RequestError(
-            f"{loaded.file}: its tensors fit {' and '.join((str(found.variant), *found.others))}, which "
-            "differ in their settings only: say which one it is with --set model.variant=NAME"
+            f"{loaded.file}: its tensors do not tell which variant of the family {found.family} it is "
+            f"({', '.join(map(str, fitting))}): say it with --set model.variant=NAME"
         )
     return _drafted(path, replace(loaded, asked=table), found, folder, given)
 

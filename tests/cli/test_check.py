@@ -1,4 +1,4 @@
-"""``onnxproof check``: what it prints, writes and refuses. tests/parity/test_check.py has what it finds out."""
+"""``onnxproof check``: what it prints, writes and refuses. What it finds out is in tests/parity."""
 
 import json
 import shutil

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import onnxproof
 from onnxproof.errors import JobError, PictureError
 from onnxproof.job import Job
-from onnxproof.pipeline import plan_of
+from onnxproof.judging import plan_of
 from onnxproof.runtime import load
 from onnxproof.runtime.preprocess import as_network_sees, prepare
 from onnxproof.validate.verify import validate_file
