@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -195,10 +196,17 @@ def test_another_models_file_is_refused_in_words(
         found(file, place)
 
 
+def packed(both: tuple[Tensor, Tensor]) -> Tensor:
+    """[b, n, 4 + C]: centre, width and height, then the scores."""
+    corners, scores = both
+    low, high = corners[..., :2], corners[..., 2:]
+    return torch.cat(((low + high) / 2, high - low, scores), dim=-1)
+
+
 class Detector(nn.Module):
     """The demo's detector as somebody else may lay it out."""
 
-    def __init__(self, decode: str, change: Callable[[object], object]) -> None:
+    def __init__(self, decode: str, change: Callable[[Any], Any]) -> None:
         super().__init__()
         network = yolox.build_network("nano", 10)
         network.load_state_dict(torch.load(DIGITS / "yolox" / "yolox_nano.pth"))
@@ -225,10 +233,16 @@ class Detector(nn.Module):
             "also returns out_1, which the model does not",
             id="one-more",
         ),
+        pytest.param(
+            "split", packed, "packs the model's boxes, scores into its output out_0", id="packed-by-cells"
+        ),
+        pytest.param(
+            "split", lambda both: packed(both).transpose(1, 2), "packs the model's boxes", id="as-ultralytics"
+        ),
     ],
 )
 def test_how_a_file_returns_boxes_is_found_out(
-    decode: str, change: Callable[[object], object], said: str, tmp_path: Path
+    decode: str, change: Callable[[Any], Any], said: str, tmp_path: Path
 ) -> None:
     made = Detector(decode, change).eval()
     returned = made(PICTURES)
@@ -242,7 +256,7 @@ def test_how_a_file_returns_boxes_is_found_out(
 
 def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
     """Two outputs in another order, one more besides, normalised outside: all of it at once."""
-    made = Detector("split", lambda both: (both[1], both[1].max(-1).values, both[0].permute(0, 2, 1)))  # type: ignore[index]
+    made = Detector("split", lambda both: (both[1], both[1].max(-1).values, both[0].permute(0, 2, 1)))
     file = export(
         made, torch.rand(1, 3, 96, 128), tmp_path / "theirs.onnx", output_names=["boxes", "best", "where"]
     )
@@ -251,6 +265,41 @@ def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
     )
     assert verdict.passed, failed(verdict)
     assert verdict.to_json()["decisions"]["matched"] > 0
+
+
+def test_a_packed_file_passes_with_its_pictures(tmp_path: Path) -> None:
+    made = Detector("split", lambda both: packed(both).transpose(1, 2))
+    axes = {"images": {0: "batch"}, "output0": {0: "batch"}}
+    file = export(
+        made,
+        torch.rand(1, 3, 96, 128),
+        tmp_path / "theirs.onnx",
+        output_names=["output0"],
+        dynamic_axes=axes,
+    )
+    verdict = onnxproof.check(
+        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-01.png"), overrides=QUICK
+    )
+    assert verdict.passed, failed(verdict)
+    assert verdict.to_json()["decisions"]["matched"] > 0
+
+
+@pytest.mark.slow
+def test_ultralytics_own_export_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ultralytics")
+    from ultralytics.models import YOLO
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
+    torch.manual_seed(0)
+    model: Any = YOLO("yolo11n.yaml")
+    model.save("best.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = YOLO("best.pt").export(format="onnx", imgsz=64, simplify=False, opset=17)
+    verdict = onnxproof.check(file, against="best.pt", overrides=QUICK)
+    assert verdict.passed, failed(verdict)
+    assert "the file packs the model's boxes, scores into its output output0" in verdict.notes
 
 
 def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.normalizations import Channels, name_of
 from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.validate.unpacked import Unpacked, unpack
 
 FILES_OWN = "_of_the_file"
 """What a value inside the graph gets behind its name if an input or output gets that name."""
@@ -37,7 +38,7 @@ class Arrangement:
     3, H, W] in 0..1; None if the file takes them as the model does. ``unbatched`` says that the file's
     pictures have no batch axis. ``turned`` are outputs of the model whose last two axes the file exchanges.
     ``left_out`` are outputs of the file that the model does not have. ``order`` are the model's inputs and
-    outputs, in its order.
+    outputs, in its order. ``unpacked`` says which of the file's outputs holds several of the model's.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Arrangement:
     turned: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+    unpacked: Unpacked | None = None
 
     def notes(self, inputs: frozenset[str]) -> tuple[str, ...]:
         """What was done, in words. ``inputs`` are the names of the model's inputs."""
@@ -62,6 +64,8 @@ class Arrangement:
             )
         if self.unbatched:
             notes.append("the file takes one picture without a batch axis")
+        if self.unpacked is not None:
+            notes.append(str(self.unpacked))
         notes += [f"the file returns {name} with its last two axes exchanged" for name in self.turned]
         if self.left_out:
             notes.append(f"the file also returns {', '.join(self.left_out)}, which the model does not")
@@ -88,9 +92,14 @@ def arranged(file: Path, how: Arrangement) -> Iterator[Path]:
             if tensor.place is not None:
                 linked(file.parent / tensor.place.location, folder / tensor.place.location)
         copy = folder / (MODEL_FILE if not (folder / MODEL_FILE).exists() else f"named-{MODEL_FILE}")
-        model = renamed(graph, how.names)
+        names = dict(how.names)
+        if how.unpacked is not None:
+            names[how.unpacked.output] = f"{how.unpacked.output}{FILES_OWN}"
+        model = renamed(graph, names)
         _put_in_front(model, how)
         _put_behind(model, how)
+        if how.unpacked is not None:
+            unpack(model.graph, how.unpacked, names[how.unpacked.output])
         _put_in_order(model.graph, how.order)
         write_bytes(copy, model.SerializeToString())
         yield copy

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
+from onnxproof.validate.unpacked import Unpacked, unpackings
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -29,11 +30,13 @@ class Likeness:
 
     It is infinite if shapes differ. ``names`` has the model's name of each of the file's outputs that is
     paired. ``turned`` are the model's outputs whose last two axes the file exchanges.
+    ``unpacked`` says which of the file's outputs holds several of the model's; None if none does.
     """
 
     error: float
     names: Mapping[str, str]
     turned: tuple[str, ...] = ()
+    unpacked: Unpacked | None = None
 
     @property
     def alike(self) -> bool:
@@ -44,9 +47,24 @@ class Likeness:
 def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness | None:
     """The pairing with the least difference. Returns None if some output of the model has no counterpart.
 
-    ``theirs`` is what the file returned and ``ours`` what the model returned, for one input or, along the
-    first axis of object arrays, for several. ``mapping`` has pairs that are given.
+    ``theirs`` is what the file returned and ``ours`` what the model returned. ``mapping`` has pairs that are
+    given.
     """
+    found = [_paired(theirs, ours, mapping)]
+    for how in unpackings(theirs, ours):
+        parts = how.arrays(theirs[how.output])
+        rest = {name: one for name, one in theirs.items() if name != how.output}
+        left = {name: one for name, one in ours.items() if name not in parts}
+        paired = _paired(rest, left, mapping) if left else Likeness(0.0, {})
+        if paired is not None:
+            errors = [_error(part, ours[name]) for name, part in parts.items()]
+            found.append(replace(paired, error=max(paired.error, *errors), unpacked=how))
+    whole = [one for one in found if one is not None]
+    return min(whole, key=lambda one: one.error) if whole else None
+
+
+def _paired(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness | None:
+    """The best pairing of outputs, one to one."""
     given = {known: name for name, known in mapping.items() if known in ours}
     choices = [_fitting(name, theirs, ours, given) for name in ours]
     if not all(choices):
@@ -70,11 +88,17 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
 
 def worst(found: Sequence[Likeness]) -> Likeness:
     """What several inputs show together: the first one's pairing, with the largest error of any."""
-    return Likeness(max(one.error for one in found), found[0].names, found[0].turned)
+    return replace(found[0], error=max(one.error for one in found))
 
 
 def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
-    """Whether each of the model's outputs has a counterpart of its kind, rank and fixed sizes."""
+    """Whether each of the model's outputs may have a counterpart of its kind, rank and fixed sizes.
+
+    Several of three or more axes may be packed into one.
+    """
+    packed = any("float" in port.dtype and len(port.shape) == 3 for port in theirs)
+    if packed and sum(len(spec.shape) > 2 for spec in ours) > 1:
+        return True
     left = list(theirs)
     for spec in sorted(ours, key=lambda spec: -sum(isinstance(axis, int) for axis in spec.shape)):
         found = next((port for port in left if _may_be(spec, port)), None)

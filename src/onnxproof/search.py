@@ -1,0 +1,367 @@
+"""Find the arrangement in which a file from elsewhere is the most like a checkpoint's model.
+
+Both are run. Wrong arrangements of a right file differ from the model by far more than any fault.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxproof.draft import Draft
+from onnxproof.errors import JobError, OnnxproofError, RequestError
+from onnxproof.graph import OnnxGraph
+from onnxproof.job import Job
+from onnxproof.judging import settings_of
+from onnxproof.runtime.port import Port
+from onnxproof.validate.another import another_model
+from onnxproof.validate.arranged import Arrangement
+from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.legs.exact_graph import ExactLeg
+from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
+from onnxproof.validate.likeness import Arrays, Likeness, likest, outputs_fit, worst
+from onnxproof.validate.renamed import refuse_unknown
+from onnxproof.validate.trial import plan_trial
+from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
+from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.folder import read_norm_stats
+from onnxproof.wrappers.registry import get_family
+
+GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
+"""Keys of ``[wrapper]`` that say how the file takes pictures. If one is given, nothing is tried."""
+
+
+NEAR = 100.0
+"""Arrangements whose errors lie within this factor are compared in float64."""
+
+ROUNDING = 1e-5
+"""A relative difference that float32's rounding may make."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """An arrangement in which the file was tried, and how far it then is from the model."""
+
+    likeness: Likeness
+    decode: str
+    view: View | None
+    model: WrappedModel
+
+
+class _Runs:
+    """Runs of the file and of the model, each input once."""
+
+    def __init__(self, leg: Leg, reference: Leg) -> None:
+        self.leg, self.reference = leg, reference
+        self.theirs: dict[Any, Arrays | None] = {}
+        self.ours: dict[Any, Arrays] = {}
+
+    def of(self, key: tuple[int, View | None], fed: Arrays, meant: Arrays) -> tuple[Arrays | None, Arrays]:
+        """What the file returns, None if it does not run on this, and what the model returns."""
+        number, view = key
+        there = (number, None if view is None else view.feeds)
+        here = (number, None if view is None else view.inner_gets)
+        if there not in self.theirs:
+            self.theirs[there] = self._run(fed)
+        if here not in self.ours:
+            self.ours[here] = self.reference.run(meant).outputs
+        return self.theirs[there], self.ours[here]
+
+    def _run(self, inputs: Arrays) -> Arrays | None:
+        try:
+            return {name: one for name, one in self.leg.run(inputs).outputs.items() if hasattr(one, "ndim")}
+        except OnnxproofError:
+            raise
+        except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
+            return None
+
+
+class Search:
+    """The search for the arrangement in which a file is the most like the model."""
+
+    def __init__(
+        self, file: Path, made: Draft, leg: OrtLeg, mapping: Mapping[str, str], given: Sequence[str]
+    ) -> None:
+        self.file, self.made, self.leg, self.mapping, self.given = file, made, leg, mapping, tuple(given)
+        keys = {text.partition("=")[0].strip() for text in given}
+        self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
+        fixed_decode = "wrapper.decode" in keys
+        self.decodes = ("",) if fixed_decode else made.recognised.decodes
+        self.own = None if self.fixed_view else _normalization(made)
+        first = self._model(self.decodes[0], ())
+        self.inputs = self._inputs(first)
+        self.picture, self.place = self._picture(first)
+        if self.fixed_view:
+            self.place = None
+        self.sizes = self._sizes(first)
+
+    def best(self) -> Found:
+        """The most similar arrangement. Raises RequestError if none has the file's outputs, or if the file is
+        another model's."""
+        tried: list[Found] = []
+        told: list[str] = []
+        model: WrappedModel | None = None
+        for decode in self.decodes:
+            try:
+                model = self._model(decode, self.sizes)
+            except JobError as error:
+                told.append(f"{decode or 'as given'}: {error}")
+                continue
+            returned = ", ".join(f"{spec.name} {spec}" for spec in model.contract.outputs)
+            told.append(f"{decode or 'as given'}: {returned}")
+            tried += self._tried(decode, model)
+            if any(one.likeness.alike for one in tried):
+                break
+        ranked = sorted(tried, key=lambda one: one.likeness.error)
+        if ranked and ranked[0].likeness.alike:
+            return self._sharpest(ranked)
+        another = None if model is None else another_model(OnnxGraph.read(self.file), _sizes(model))
+        called = f"{self.made.checkpoint.file} ({self.made.recognised.family} {self.made.recognised.variant})"
+        if another is not None:
+            raise RequestError(f"{self.file} is another model's file than {called}: {another}")
+        if not ranked:
+            theirs = ", ".join(f"{port.name} {port}" for port in self.leg.ports.outputs)
+            raise RequestError(
+                f"{self.file} returns {theirs}, and nothing that {called} returns fits that "
+                f"({'; '.join(told)}): is it this checkpoint's file? --map FILE_NAME=NAME says which "
+                "output is which"
+            )
+        return ranked[0]
+
+    def _tried(self, decode: str, model: WrappedModel) -> Iterator[Found]:
+        """Each view in which the file could be run, on one case; the best of them on the other cases too.
+
+        All views are tried: an untrained network answers almost alike whatever it gets.
+        """
+        if not outputs_fit(model.contract.outputs, self.leg.ports.outputs):
+            return
+        reference = TorchLeg(model, self.made.job.validation.threads)
+        arrays = self._arrays(model, _cases(model, self.made.job))
+        ways = views(self._port(self.picture).dtype, self.own) if self._tries_views else (None,)
+        runs = _Runs(self.leg, reference)
+        first = {view: self._likeness(runs, 0, arrays[0], view) for view in ways}
+        found = [(one, view) for view, one in first.items() if one is not None]
+        for rank, (one, view) in enumerate(sorted(found, key=lambda pair: pair[0].error)):
+            likeness = one
+            for number, more in enumerate(arrays[1:], 1):
+                other = self._likeness(runs, number, more, view) if rank == 0 else None
+                likeness = likeness if other is None else worst((likeness, other))
+            yield Found(likeness, decode, view, model)
+
+    def _likeness(self, runs: _Runs, number: int, arrays: Arrays, view: View | None) -> Likeness | None:
+        fed, meant = self._fed(arrays, view), self._meant(arrays, view)
+        theirs, ours = runs.of((number, view), fed, meant)
+        return None if theirs is None else likest(theirs, ours, self.mapping)
+
+    def _sharpest(self, ranked: Sequence[Found]) -> Found:
+        """The best of those that float32 does not tell apart, by float64: an untrained network answers almost
+        alike whatever it gets."""
+        near = max(ranked[0].likeness.error * NEAR, ROUNDING)
+        close = [one for one in ranked if one.likeness.error <= near and one.decode == ranked[0].decode]
+        if len(close) < 2:
+            return ranked[0]
+        model, threads = close[0].model, self.made.job.validation.threads
+        (case, *_) = _cases(model, self.made.job)
+        arrays = self._arrays(model, (case,))[0]
+        try:
+            runs = _Runs(ExactLeg(self.file, threads), OracleLeg(model, threads))
+            sharp = [self._likeness(runs, 0, arrays, one.view) for one in close]
+        except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
+            return ranked[0]
+        errors = [math.inf if one is None else one.error for one in sharp]
+        return close[errors.index(min(errors))]
+
+    def _arrays(self, model: WrappedModel, cases: Sequence[Case]) -> list[Arrays]:
+        """The cases' inputs. A picture for uint8 has only the values that uint8 has."""
+        arrays: list[Arrays] = [
+            materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases
+        ]
+        if self._tries_views and self._port(self.picture).dtype == "uint8":
+            arrays = [{**one, self.picture: in_bytes(one[self.picture])} for one in arrays]
+        return arrays
+
+    @property
+    def _tries_views(self) -> bool:
+        return self.picture != "" and not self.fixed_view
+
+    def _fed(self, arrays: Arrays, view: View | None) -> Arrays:
+        """The file's inputs: the model's, with the picture as the view says."""
+        fed: dict[str, Any] = {}
+        for name, array in arrays.items():
+            port = self.inputs[name]
+            if name == self.picture and view is not None and self.place is not None:
+                laid = self.place.lay(view.feed(array))
+                fed[port.name] = (np.rint(laid) if port.dtype == "uint8" else laid).astype(port.dtype)
+            elif name == self.picture and self.place is not None and self.place.unbatched:
+                fed[port.name] = array[0]
+            else:
+                fed[port.name] = array
+        return fed
+
+    def _meant(self, arrays: Arrays, view: View | None) -> Arrays:
+        if view is None:
+            return arrays
+        return {name: view.inner(one) if name == self.picture else one for name, one in arrays.items()}
+
+    def settled(self, found: Found) -> tuple[Job, Arrangement]:
+        """The job that says what was found out, and how the file is brought into its form.
+
+        Raises RequestError if ``mapping`` has a name that the file or the model does not have.
+        """
+        ports, contract = self.leg.ports, found.model.contract
+        theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
+        ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
+        refuse_unknown(self.mapping, theirs, ours)
+        more = list(self.sizes)
+        if found.decode not in ("", "auto"):
+            more.append(f"wrapper.decode={found.decode}")
+        if found.view is not None:
+            wrapper = dict(found.view.wrapper)
+            if self.place is not None and self.place.channels_last:
+                wrapper["channels_last"] = True
+            more += [f"wrapper.{key}={_toml(value)}" for key, value in wrapper.items()]
+        names = {self.inputs[name].name: name for name in self.inputs} | dict(found.likeness.names)
+        outputs = {spec.name for spec in found.model.contract.outputs}
+        unpacked = found.likeness.unpacked
+        used = {*found.likeness.names, *([] if unpacked is None else [unpacked.output])}
+        left = tuple(port.name for port in self.leg.ports.outputs if port.name not in used)
+        how = Arrangement(
+            names,
+            picture=self.picture,
+            normalized=None if found.view is None else found.view.normalized,
+            unbatched=self.place is not None and self.place.unbatched,
+            turned=found.likeness.turned,
+            left_out=tuple(f"{name}_left_out" if name in outputs else name for name in left),
+            unpacked=unpacked,
+            order=tuple(self.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
+        )
+        taken = {name: f"{name}_left_out" for name in left if name in outputs}
+        job = self.made.again((*self.given, *more)).job
+        return job, replace(how, names={**names, **taken})
+
+    def notes(self, found: Found, how: Arrangement) -> Iterator[str]:
+        """What was found out, in words."""
+        yield from how.notes(frozenset(self.inputs))
+        if found.view is not None and found.view.normalized is None:
+            yield f"the file takes pictures {found.view.said}"
+        if len(self.decodes) > 1:
+            yield f'the file\'s outputs are those of wrapper.decode = "{found.decode}"'
+        fixed = ", ".join(text.removeprefix("dims.").replace("=", " ") for text in self.sizes)
+        if fixed:
+            yield f"the exporter fixed sizes, and the file is judged at these: {fixed}"
+        if not found.likeness.alike:
+            yield (
+                "no arrangement of inputs and outputs that was tried makes the file agree with the "
+                f"checkpoint; the nearest differs by {found.likeness.error:.2g} of the outputs' spread"
+            )
+
+    def _model(self, decode: str, sizes: Sequence[str]) -> WrappedModel:
+        """The model, its pictures in 0..1 and not normalised."""
+        more = [*self.given, *sizes]
+        if decode not in ("", "auto"):
+            more.append(f"wrapper.decode={decode}")
+        if self.own is not None:
+            more.append("wrapper.normalize=none")
+        job = self.made.again(more).job
+        return get_family(job.model.family).build(job, self.made.checkpoint)
+
+    def _inputs(self, model: WrappedModel) -> Mapping[str, Port]:
+        """The file's input for each of the model's."""
+        ports = {port.name: port for port in self.leg.ports.inputs}
+        known = {spec.name: spec for spec in model.contract.inputs}
+        found = {own: ports[name] for name, own in self.mapping.items() if name in ports and own in known}
+        found |= {name: ports[name] for name in known if name in ports and name not in found}
+        left = [port for port in ports.values() if port not in found.values()]
+        open_ = [spec for spec in known.values() if spec.name not in found]
+        if len(left) == len(open_) == 1:
+            return {**found, open_[0].name: left[0]}
+        for spec in open_:
+            alike = [port for port in left if len(port.shape) == len(spec.shape) and port.dtype == spec.dtype]
+            if len(alike) == 1:
+                found[spec.name] = alike[0]
+                left.remove(alike[0])
+        missing = [name for name in known if name not in found]
+        if missing or left:
+            theirs = ", ".join(f"{port.name} {port}" for port in ports.values())
+            ours = ", ".join(f"{spec.name} {spec}" for spec in known.values())
+            first = left[0].name if left else next(iter(ports), "FILE_NAME")
+            raise RequestError(
+                f"{self.file} takes {theirs}; {self.made.checkpoint.file} takes {ours}: say which is which "
+                f"with --map {first}={missing[0] if missing else 'NAME'}"
+            )
+        return {name: found[name] for name in known}
+
+    def _port(self, name: str) -> Port:
+        return self.inputs[name]
+
+    def _picture(self, model: WrappedModel) -> tuple[str, Placed | None]:
+        """The model's input of pictures, and where the file has its axes. Returns "" if there is none."""
+        if model.contract.preprocess is None:
+            return "", None
+        name = model.contract.preprocess.input
+        port = self._port(name)
+        place = placed(port)
+        if place is None or port.dtype not in ("float32", "uint8"):
+            raise RequestError(
+                f"{self.file}: the input {port.name} is {port}; expected pictures, float32 or uint8 of 3 or "
+                "4 axes: is it this checkpoint's file?"
+            )
+        return name, place
+
+    def _sizes(self, model: WrappedModel) -> tuple[str, ...]:
+        """The sizes that the file fixes, as values of ``[dims]``."""
+        found: dict[str, int] = {}
+        for spec in model.contract.inputs:
+            port = self._port(spec.name)
+            order = self.place.order if self.place is not None and spec.name == self.picture else None
+            axes = range(len(spec.shape)) if order is None else order
+            if len(port.shape) != len(axes):
+                raise RequestError(
+                    f"{self.file}: the input {port.name} is {port}; the checkpoint's {spec.name} is {spec}"
+                )
+            for axis, size in zip(axes, port.shape, strict=True):
+                named = spec.shape[axis]
+                if isinstance(named, str) and isinstance(size, int):
+                    found[named] = size
+            if order is not None and 0 not in order and isinstance(spec.shape[0], str):
+                found[spec.shape[0]] = 1
+        given = {text.partition("=")[0].strip() for text in self.given}
+        return tuple(f"dims.{name}={size}" for name, size in found.items() if f"dims.{name}" not in given)
+
+
+def _sizes(model: WrappedModel) -> tuple[int, ...]:
+    """How many numbers each weight of the model has."""
+    held = (*model.module.parameters(), *model.module.buffers())
+    return tuple({id(one): one.numel() for one in held if one.ndim > 1}.values())
+
+
+def _normalization(made: Draft) -> Normalization | None:
+    """What the checkpoint's pictures are normalised by; None if the family needs no word on it."""
+    mean, std = made.job.wrapper.normalization()
+    if mean is not None and std is not None:
+        return mean, std
+    return read_norm_stats(made.checkpoint.folder)
+
+
+def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
+    """A small case of noise, and a picture if there is one."""
+    settings = replace(settings_of(job), annotations=None, effort="quick")
+    cases = sorted(plan_trial(model.contract, settings).cases, key=lambda case: volume((case,)))
+    noise = [case for case in cases if case.content == "noise"][:1]
+    shown = [case for case in cases if case.content == "picture" and case.native][:1]
+    return tuple(noise + shown) or tuple(cases[:1])
+
+
+def _toml(value: Any) -> str:
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f'"{value}"'
+        if isinstance(value, str)
+        else str(value)
+    )

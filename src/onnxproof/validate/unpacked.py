@@ -1,0 +1,150 @@
+"""Take apart an output in which a file packs what the model returns as several.
+
+YOLOs are exported with one output [b, 4 + C + more, n] or [b, n, 4 + C + more]: for each cell a box (centre,
+width, height), a score for each class, and what else the network says of it (Ultralytics, Exporter).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Array = NDArray[Any]
+
+BOX, ORIENTED_BOX = 4, 5
+"""Numbers of a box, and of one with an angle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One output of the model in the packed one.
+
+    ``ranges`` are its channels, from and to, in order. ``tail`` are its axes after the first two.
+    ``centred`` says that its boxes are packed as centre, width and height, and the model returns corners.
+    """
+
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+    tail: tuple[int, ...]
+    centred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """The packed output of a file, and its parts. ``turned`` says that its channels come before the cells."""
+
+    output: str
+    turned: bool
+    parts: tuple[Part, ...]
+
+    def arrays(self, packed: Array) -> dict[str, Array]:
+        """The parts of what the file returned, by the model's names."""
+        rows = packed.transpose(0, 2, 1) if self.turned else packed
+        return {part.name: _part(rows, part) for part in self.parts}
+
+    def __str__(self) -> str:
+        names = ", ".join(part.name for part in self.parts)
+        return f"the file packs the model's {names} into its output {self.output}"
+
+
+def unpackings(theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> Iterator[Unpacked]:
+    """The ways in which an output of the file may hold several of the model's, by their shapes."""
+    for output, packed in theirs.items():
+        if packed.ndim != 3 or packed.dtype.kind != "f":
+            continue
+        for turned in (True, False):
+            batch, cells, channels = (packed.transpose(0, 2, 1) if turned else packed).shape
+            rows = {
+                name: one for name, one in ours.items() if one.ndim > 2 and one.shape[:2] == (batch, cells)
+            }
+            widths = {name: math.prod(one.shape[2:]) for name, one in rows.items()}
+            if len(rows) < 2 or sum(widths.values()) != channels:
+                continue
+            for centred in (True, False):
+                yield Unpacked(output, turned, _parts(rows, widths, channels, centred=centred))
+
+
+def _parts(
+    rows: Mapping[str, Array], widths: Mapping[str, int], channels: int, *, centred: bool
+) -> tuple[Part, ...]:
+    parts = []
+    at = 0
+    for number, (name, width) in enumerate(widths.items()):
+        tail = tuple(rows[name].shape[2:])
+        if number == 0 and width == ORIENTED_BOX:  # the angle comes last
+            parts.append(Part(name, ((0, BOX), (channels - 1, channels)), tail))
+            at = BOX
+            continue
+        corners = centred and number == 0 and width == BOX
+        parts.append(Part(name, ((at, at + width),), tail, corners))
+        at += width
+    return tuple(parts)
+
+
+def _part(rows: Array, part: Part) -> Array:
+    chosen = np.concatenate([rows[..., start:stop] for start, stop in part.ranges], axis=-1)
+    if part.centred:
+        half = chosen[..., 2:4] / 2
+        chosen = np.concatenate((chosen[..., :2] - half, chosen[..., :2] + half), axis=-1)
+    return chosen.reshape(*rows.shape[:2], *part.tail)
+
+
+def unpack(graph: onnx.GraphProto, how: Unpacked, name: str) -> None:
+    """Put the parts in place of the packed output of a graph, which is called ``name``."""
+    value = next(one for one in graph.output if one.name == name)
+    kind = value.type.tensor_type.elem_type
+    axes = [axis.dim_value or axis.dim_param or None for axis in value.type.tensor_type.shape.dim]
+    rows = name
+    build = _Nodes(graph, name)
+    if how.turned:
+        axes = [axes[0], axes[2], axes[1]]
+        rows = build.node("Transpose", [name], perm=[0, 2, 1])
+    others = [
+        onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in graph.output if one.name != name
+    ]
+    del graph.output[:]
+    graph.output.extend(others)
+    for part in how.parts:
+        sliced = [build.slice(rows, *between) for between in part.ranges]
+        last = sliced[0] if len(sliced) == 1 else build.node("Concat", sliced, axis=-1)
+        if part.centred:
+            half = build.node("Mul", [build.slice(last, 2, 4), build.constant(np.float32(0.5))])
+            centre = build.slice(last, 0, 2)
+            corners = [build.node("Sub", [centre, half]), build.node("Add", [centre, half])]
+            last = build.node("Concat", corners, axis=-1)
+        shape = build.constant(np.array([0, 0, *part.tail], np.int64))
+        graph.node.append(helper.make_node("Reshape", [last, shape], [part.name]))
+        made = helper.make_tensor_value_info(part.name, kind, [*axes[:2], *part.tail])
+        graph.output.append(made)
+
+
+class _Nodes:
+    """Adds nodes and constants with names of their own to a graph."""
+
+    def __init__(self, graph: onnx.GraphProto, prefix: str) -> None:
+        self.graph = graph
+        self.prefix = prefix
+        self.count = 0
+
+    def _name(self) -> str:
+        self.count += 1
+        return f"{self.prefix}_part_{self.count}"
+
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        output = self._name()
+        self.graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, value: Any) -> str:
+        name = self._name()
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def slice(self, source: str, start: int, stop: int) -> str:
+        bounds = [self.constant(np.array([number], np.int64)) for number in (start, stop, 2)]
+        return self.node("Slice", [source, *bounds])
