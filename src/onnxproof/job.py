@@ -5,7 +5,6 @@ relative to that file.
 """
 
 import copy
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
+from onnxproof.job_words import explain
 from onnxproof.limits import MOST_THREADS
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
@@ -303,7 +303,7 @@ class Job(_Table):
         try:
             return cls.model_validate({**document, "folder": folder})
         except ValidationError as error:
-            raise JobError("\n".join(_explain(source, entry) for entry in error.errors())) from error
+            raise JobError("\n".join(explain(source, entry, cls) for entry in error.errors())) from error
         except RequestError as error:
             raise JobError(f"{source}: {error}") from error
 
@@ -351,46 +351,6 @@ def _apply(document: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise JobError(f"--set {override}: {part} is a value, not a section")
     table[parts[-1]] = value
-
-
-IN_TOMLS_WORDS = {
-    "dict_type": "expected a table",
-    "model_type": "expected a table",
-    "string_pattern_mismatch": 'expected letters, digits, ".", "_" and "-", a letter or a digit first',
-    "tuple_type": "expected an array",
-}
-"""pydantic's messages about Python's types and patterns, in the words of a TOML file."""
-
-
-def _explain(source: str, entry: Mapping[str, Any]) -> str:
-    """One line for one of pydantic's errors."""
-    location = [str(part) for part in entry["loc"]]
-    key = ".".join(location)
-    if entry["type"] == "extra_forbidden":
-        table, unknown = _table_at(location[:-1]), location[-1]
-        allowed = sorted(
-            (field.alias or name) for name, field in table.model_fields.items() if name != "folder"
-        )
-        close = difflib.get_close_matches(unknown, allowed, n=1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
-        return f"{source}: unknown key {key} = {entry['input']!r}; allowed here: {', '.join(allowed)}{hint}"
-    if entry["type"] == "missing" and isinstance(entry["loc"][-1], int):
-        array = ".".join(location[:-1])
-        return f"{source}: {array} = {list(entry['input'])}: expected at least {entry['loc'][-1] + 1} values"
-    if entry["type"] == "missing":
-        return f"{source}: the key {key} is missing"
-    message = IN_TOMLS_WORDS.get(entry["type"]) or entry["msg"][0].lower() + entry["msg"][1:]
-    return f"{source}: {key} = {entry['input']!r}: {message}"
-
-
-def _table_at(location: Sequence[str]) -> type[BaseModel]:
-    table: type[BaseModel] = Job
-    for part in location:
-        for name, field in table.model_fields.items():
-            kind = field.annotation
-            if part in (name, field.alias) and isinstance(kind, type) and issubclass(kind, BaseModel):
-                table = kind
-    return table
 
 
 def _spec(name: str, text: Any) -> TensorSpec:

@@ -188,10 +188,10 @@ def test_what_needs_an_extra_says_which(demo_job: Path, command: str) -> None:
 
 GROUND = {
     *("errors", "files", "text", "document", "tensors", "contract"),
-    *("imports", "limits", "normalizations", "packages", "progress", "seeded", "usercode"),
+    *("imports", "limits", "near", "normalizations", "packages", "progress", "seeded", "usercode"),
 }
 ROOMS = {
-    "runtime": {"errors", "files", "limits", "text", "document", "tensors", "contract", "runtime"},
+    "runtime": {"errors", "files", "limits", "near", "text", "document", "tensors", "contract", "runtime"},
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
     | {"counted", "graph", "memory", "on_disk", "job", "source", "runtime", "wrappers", "export"},
@@ -204,6 +204,7 @@ ROOMS = {
     "packages": set(),
     "imports": set(),
     "limits": set(),
+    "near": set(),
     "normalizations": set(),
     "files": {"errors"},
     "document": {"errors"},
@@ -214,7 +215,8 @@ ROOMS = {
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
     "structure": {"errors"},
-    "job": {"errors", "limits", "normalizations", "structure", "tensors"},
+    "job": {"errors", "job_words", "limits", "normalizations", "structure", "tensors"},
+    "job_words": {"near"},
     "source": {"errors", "runtime"},
     "asked": {"errors", "job", "runtime", "source"},
 }

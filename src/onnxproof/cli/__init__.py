@@ -11,6 +11,7 @@ from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
 from onnxproof.imports import imported
+from onnxproof.near import meant
 
 COMMANDS = {
     "export": "Export a checkpoint, prove the file, write a bundle.",
@@ -46,6 +47,16 @@ class _Commands(click.Group):
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            listed = ", ".join(COMMANDS)
+            raise click.UsageError(
+                f"there is no command {args[0]!r}; there are: {listed}{meant(args[0], COMMANDS)}", ctx
+            )
+        return super().resolve_command(ctx, args)
 
     def make_context(
         self,

@@ -1,6 +1,5 @@
 """onnxproof explain."""
 
-import difflib
 import textwrap
 from dataclasses import asdict
 
@@ -9,6 +8,7 @@ import click
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import RequestError
+from onnxproof.near import near
 from onnxproof.validate.explained import EXPLAINED
 
 WIDTH = 100
@@ -31,9 +31,9 @@ def command(check: str, as_json: bool) -> int:
             click.echo(f"{check} is a link of the proof, with the checks {', '.join(own)}")
         return 0
     if found is None:
-        near = difflib.get_close_matches(check.lower().replace("-", "_"), EXPLAINED, 1)
-        meant = f": did you mean {near[0]}?" if near else ""
-        raise RequestError(f"there is no check {check}{meant}; there are: {', '.join(EXPLAINED)}")
+        close = near(check, EXPLAINED)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise RequestError(f"there is no check {check}{hint}; there are: {', '.join(EXPLAINED)}")
     if as_json:
         show_json(asdict(found))
         return 0

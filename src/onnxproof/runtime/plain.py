@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
 from onnxproof.files import explained, replacing
+from onnxproof.near import meant
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
@@ -109,7 +110,10 @@ class PlainModel:
         missing = [port for port in self.inputs if port.name not in names]
         unknown = sorted(names.keys() - expected)
         if unknown:
-            raise RequestError(f'the file has no input "{unknown[0]}"; there are: {self._list_inputs()}')
+            hint = meant(unknown[0], expected)
+            raise RequestError(
+                f'the file has no input "{unknown[0]}"; there are: {self._list_inputs()}{hint}'
+            )
         if missing:
             raise RequestError(
                 f"nothing is given for input {missing[0].name} {missing[0]}; the inputs are: "
@@ -121,7 +125,8 @@ class PlainModel:
         for port in self.inputs:
             if port.name == name:
                 return port
-        raise RequestError(f'the file has no input "{name}"; there are: {self._list_inputs()}')
+        hint = meant(name, [port.name for port in self.inputs])
+        raise RequestError(f'the file has no input "{name}"; there are: {self._list_inputs()}{hint}')
 
     def picture_input(self, given: Collection[str] = ()) -> Port:
         """The only input, besides those ``given``, that a picture fits. Raises PictureError if none does, or

@@ -13,6 +13,7 @@ from PIL import Image
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.near import meant
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture, transform_of
@@ -166,7 +167,8 @@ class Predictor:
             raise RequestError(f"input {spec.input} is given twice, as a picture and as an array: give one")
         unknown = sorted(inputs.keys() - {entry.name for entry in specs})
         if unknown:
-            raise RequestError(f'the model has no input "{unknown[0]}"; there are: {listed}')
+            hint = meant(unknown[0], [entry.name for entry in specs])
+            raise RequestError(f'the model has no input "{unknown[0]}"; there are: {listed}{hint}')
         for entry in specs:
             is_picture = spec is not None and spec.input == entry.name
             if entry.name in inputs or (is_picture and picture is not None):
@@ -290,7 +292,7 @@ def predictor_of(
     if unknown:
         raise RequestError(
             f"{unknown[0]} is not a setting of task {manifest.contract.task}; "
-            f"there are: {', '.join(known) or 'none'}"
+            f"there are: {', '.join(known) or 'none'}{meant(unknown[0], known)}"
         )
     reading = manifest.contract.reading.with_settings(**overrides)
     return Predictor(session, manifest, replace(manifest.contract, reading=reading))

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.graph import OnnxGraph
+from onnxproof.near import meant
 from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.validate.arranged import Arrangement, arranged
 
@@ -57,4 +58,5 @@ def refuse_unknown(
             if asked not in there:
                 raise RequestError(
                     f"--map {name}={known}: {whose} has no input or output {asked}; it has {', '.join(there)}"
+                    f"{meant(asked, there)}"
                 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
+from onnxproof.near import meant
 from onnxproof.tensors import Dim
 
 
@@ -44,5 +45,5 @@ def require_names(
     if unknown:
         raise RequestError(
             f"{option} {unknown[0]}={given[unknown[0]]}: A has no {what} of that name; "
-            f"there are: {', '.join(known) or 'none'}"
+            f"there are: {', '.join(known) or 'none'}{meant(unknown[0], known)}"
         )

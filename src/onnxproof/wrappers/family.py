@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job
+from onnxproof.near import meant
 from onnxproof.tensors import Dim
 
 Module = nn.Module
@@ -71,7 +72,7 @@ def decode_of(job: Job, *choices: str) -> str:
     if wanted not in choices:
         raise JobError(
             f'wrapper.decode = "{wanted}" is not for the family {job.model.family}; '
-            f"there are: {', '.join(choices)}"
+            f"there are: {', '.join(choices)}{meant(wanted, choices)}"
         )
     return wanted
 
@@ -87,7 +88,7 @@ def task_of(job: Job, *choices: str) -> str:
     if wanted not in choices:
         raise JobError(
             f'model.task = "{wanted}" is not for the family {job.model.family}; '
-            f"there are: {', '.join(choices)}"
+            f"there are: {', '.join(choices)}{meant(wanted, choices)}"
         )
     return wanted
 
@@ -99,7 +100,8 @@ def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
     """
     unknown = sorted(set(job.dims) - set(defaults))
     if unknown:
-        raise JobError(f"dims.{unknown[0]}: the family {job.model.family} has {', '.join(defaults)}")
+        hint = meant(unknown[0], defaults)
+        raise JobError(f"dims.{unknown[0]}: the family {job.model.family} has {', '.join(defaults)}{hint}")
     return tuple(job.dims.get(name, dim) for name, dim in defaults.items())
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from onnxproof.contract import Preprocess
 from onnxproof.errors import JobError
 from onnxproof.job import Job, PredictTable, WrapperTable
+from onnxproof.near import meant
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs
@@ -73,7 +74,7 @@ def picture_port(job: Job) -> PicturePort | None:
     if position is None:
         raise JobError(
             f'predict.input = "{job.predict.input}": the module has no such input; '
-            f"there are: {', '.join(job.inputs) or 'none'}"
+            f"there are: {', '.join(job.inputs) or 'none'}{meant(job.predict.input, job.inputs)}"
         )
     own = list(job.inputs.values())[position]
     spec, stage = _staged(own, job.wrapper)

@@ -6,6 +6,7 @@ from typing import Any
 from onnxproof.errors import JobError, RequestError
 from onnxproof.imports import imported
 from onnxproof.job import Job
+from onnxproof.near import meant
 from onnxproof.usercode import user_code
 from onnxproof.wrappers.catalog import FamilyEntry, offered_families
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
@@ -22,8 +23,9 @@ def get_family(name: str) -> Family:
     offered = offered_families()
     entry = next((entry for entry in offered if entry.name == name), None)
     if entry is None:
-        names = ", ".join(entry.name for entry in offered if not entry.problem)
-        raise JobError(f'model.family = "{name}" is not known; there are: {names}')
+        names = [entry.name for entry in offered if not entry.problem]
+        hint = meant(name, names)
+        raise JobError(f'model.family = "{name}" is not known; there are: {", ".join(names)}{hint}')
     if entry.problem:
         raise RequestError(f'model.family = "{name}" cannot be used: {entry.problem}')
     if entry.distribution is not None:

@@ -9,6 +9,7 @@ from torch import nn
 from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job, ValidateTable
+from onnxproof.near import meant
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, task_of
 from onnxproof.wrappers.flat import Flattened, describe_outputs
@@ -54,6 +55,7 @@ def wrap_module(
     if task not in _tasks():
         raise JobError(
             f'model.task = "{task}" is not for the family {family}; there are: {", ".join(_tasks())}'
+            f"{meant(task, _tasks())}"
         )
     named = dims_by_name(dims)
     if not inputs:

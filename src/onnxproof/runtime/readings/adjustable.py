@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.near import meant
 from onnxproof.tensors import TensorSpec
 
 Array = NDArray[Any]
@@ -45,7 +46,8 @@ class Adjustable:
         known = self.settings()
         for name, value in settings.items():
             if name not in known:
-                raise RequestError(f"{name} is no setting here; there are: {', '.join(known) or 'none'}")
+                listed = ", ".join(known) or "none"
+                raise RequestError(f"{name} is no setting here; there are: {listed}{meant(name, known)}")
             try:
                 SETTINGS[name](Entry(value, name))
             except ModelFileError as error:

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 from onnxproof.errors import RequestError
+from onnxproof.near import meant
 from onnxproof.runtime.tasks.task import Task
 
 __all__ = ["Task", "get_task", "task_names"]
@@ -17,6 +18,8 @@ def task_names() -> tuple[str, ...]:
 def get_task(name: str) -> Task:
     """The task of that name. Raises RequestError if there is none."""
     if name not in task_names():
-        raise RequestError(f'task "{name}" is not known; there are: {", ".join(task_names())}')
+        raise RequestError(
+            f'task "{name}" is not known; there are: {", ".join(task_names())}{meant(name, task_names())}'
+        )
     task: Task = importlib.import_module(f"{__name__}.{name}").TASK
     return task

@@ -1,7 +1,6 @@
 """Labelled pictures from a JSON file in COCO's layout (Lin et al. 2014, arXiv:1405.0312; the data format of
 cocodataset.org): ``images``, ``annotations`` and ``categories``."""
 
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, PictureError
+from onnxproof.near import near
 
 KEY = "validate.annotations"
 LISTS = ("images", "annotations", "categories")
@@ -196,7 +196,7 @@ def _is_finite(value: Any) -> bool:
 def _class_of(said: str, category: str, names: Sequence[str]) -> int:
     if category in names:
         return names.index(category)
-    close = difflib.get_close_matches(category, names, n=1)
+    close = near(category, names)
     hint = f' (is it "{close[0]}"?)' if close else ""
     listed = ", ".join(names[:SHOWN_CLASSES]) + (", …" if len(names) > SHOWN_CLASSES else "")
     raise JobError(

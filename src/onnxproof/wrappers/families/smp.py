@@ -4,7 +4,6 @@ A checkpoint is a folder that ``save_pretrained`` wrote (config.json names the n
 ``model.variant`` is the network's class and ``model.kwargs.encoder_name`` its encoder.
 """
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.near import near
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.heads import segmentation
@@ -110,7 +110,7 @@ def _settings(job: Job, checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
         )
     kind = _kinds().get(given.lower())
     if kind is None:
-        close = difflib.get_close_matches(given.lower(), _kinds(), n=1)
+        close = near(given, _kinds())
         hint = (
             f'did you mean "{_kinds()[close[0]]}"?' if close else f"there are: {', '.join(_kinds().values())}"
         )

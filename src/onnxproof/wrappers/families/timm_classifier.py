@@ -4,7 +4,6 @@ A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classe
 ``norm_stats.json`` are beside it. No weights are downloaded.
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from onnxproof.errors import RequestError
 from onnxproof.job import Job
+from onnxproof.near import near
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -39,7 +39,7 @@ class _TimmClassifier:
         return bool(timm.is_model(variant))
 
     def close_to(self, variant: str) -> tuple[str, ...]:
-        return tuple(difflib.get_close_matches(variant, timm.list_models(), n=3))
+        return near(variant, timm.list_models(), 3)
 
     def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
         """The weight of the layer that timm's own configuration names as the classifier, if it names one.

@@ -4,7 +4,6 @@ A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classe
 ``norm_stats.json`` are beside it. No weights are downloaded.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from onnxproof.errors import RequestError
 from onnxproof.job import Job
+from onnxproof.near import near
 from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.recognise import Recognised
@@ -37,7 +37,7 @@ class _TorchvisionClassifier:
         return variant in models.list_models(module=models)
 
     def close_to(self, variant: str) -> tuple[str, ...]:
-        return tuple(difflib.get_close_matches(variant, models.list_models(module=models), n=3))
+        return near(variant, models.list_models(module=models), 3)
 
     def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:  # noqa: ARG002
         return last_weight(state_dict)

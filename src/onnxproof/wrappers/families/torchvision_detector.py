@@ -5,7 +5,6 @@ Besides torchvision's own names, ``fasterrcnn_X_fpn`` and ``maskrcnn_X_fpn`` exi
 (``*-colormap.json`` or ``*-classes.json``) are beside it.
 """
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from onnxproof.contract import ClassInfo, Contract, Reading
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.near import near
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
 from onnxproof.runtime.readings.scored_anchors import AnchorBoxes
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
@@ -200,7 +200,7 @@ def _variant(job: Job, checkpoint: Checkpoint) -> str:
             f"such as {known[0]}, or model.builder"
         )
     if given not in known:
-        close = difflib.get_close_matches(given, known, n=3)
+        close = near(given, known, 3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
         raise JobError(f'model.variant = "{given}" is no detector of torchvision; {hint}')
     return given
@@ -240,7 +240,7 @@ def _refuse_unknown(kwargs: Mapping[str, Any], network: nn.Module) -> None:
             known |= inspect.signature(kind).parameters.keys() - {"kwargs", "backbone"}
     for name in kwargs:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = near(name, known)
             hint = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(sorted(known))}"
             raise JobError(f"unknown key model.kwargs.{name} = {kwargs[name]!r}; {hint}")
 

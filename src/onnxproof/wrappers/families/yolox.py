@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from onnxproof.contract import ClassInfo, Contract, Preprocess
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job
+from onnxproof.near import meant
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import BoxReading, PackedBoxes, SplitBoxes
 from onnxproof.runtime.readings.cells import CellBoxes, cells
@@ -297,7 +298,9 @@ def _variant(job: Job, checkpoint: Checkpoint, official: Megvii | None) -> str:
     if variant in VARIANTS:
         return variant
     if job.model.variant is not None:
-        raise JobError(f'model.variant = "{given}" is not known; there are: {known}')
+        raise JobError(
+            f'model.variant = "{given}" is not known; there are: {known}{meant(variant, VARIANTS)}'
+        )
     raise JobError(
         f"the file name {checkpoint.file.name} names no variant of YOLOX: give model.variant, one of "
         f"{known}, or call the file yolox_VARIANT"
