@@ -1,5 +1,8 @@
 """Ultralytics' networks from ``best.pt``: exported, verified, and predicted as Ultralytics predicts."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +181,23 @@ def test_an_angle_that_is_wrong_fails(library: Any, tmp_path: Path) -> None:
     onnx.save(model, damaged)
     verdict = onnxproof.validate(bundle.path, onnx_file=damaged)
     assert not verdict.passed
+
+
+@pytest.mark.slow
+def test_the_package_prints_nothing_and_leaves_other_libraries_alone(tmp_path: Path) -> None:
+    """Standard output may carry a JSON document."""
+    code = """
+import PIL.Image, numpy, torch
+before = PIL.Image.open, torch.save, numpy.get_printoptions()
+from onnxproof.wrappers.registry import get_family
+get_family("ultralytics")
+assert (PIL.Image.open, torch.save, numpy.get_printoptions()) == before
+"""
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
 
 
 def test_what_a_checkpoint_is_is_read_without_the_package_building_it(library: Any, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER
 
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
+from onnxproof.wrappers.ultralytics.library import LOGGER, tasks
 
 ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\([\w=., -]*\)")
 """A yaml's activation: Ultralytics evaluates the text, so nothing else is handed to it."""
