@@ -106,6 +106,24 @@ def draw_captions(picture: Image.Image, captions: Sequence[str], colors: Sequenc
     return drawn
 
 
+def draw_legend(picture: Image.Image, names: Sequence[str], colors: Sequence[Color]) -> Image.Image:
+    """A copy of an RGB picture with the names of its colours, one below the other, from its top left corner.
+
+    The first matter most: names that would reach beyond the picture's middle are left out.
+    """
+    drawn = picture.convert("RGB")
+    canvas = ImageDraw.Draw(drawn)
+    font = _font(picture.size)
+    top = 0.0
+    for name, color in zip(names, colors, strict=True):
+        label = _Label(canvas, name, font)
+        if label.width > drawn.width / 2 or top + label.height > drawn.height / 2:
+            break
+        label.draw(0, top, color)
+        top += label.height
+    return drawn
+
+
 def blend(
     pixels: NDArray[np.uint8], where: NDArray[np.bool_], color: Color, opacity: float = OPACITY
 ) -> None:

@@ -201,3 +201,16 @@ def test_an_overlap_at_the_threshold_is_a_tie() -> None:
         outputs(SHIP, (50.0, 45.0, 40.0, 10.0, 0.5), scores=((0.9, 0.1), (0.7, 0.1))), {}, reading, {}
     )[0]
     assert TASK.compare(*TASK.thin(kept, far, reading), reading, BOUNDS).defects
+
+
+@pytest.mark.parametrize(
+    ("lead", "tie"), [pytest.param(0.0004, True, id="near"), pytest.param(0.05, False, id="far")]
+)
+def test_boxes_at_the_cut_after_the_best_may_change_places(lead: float, tie: bool) -> None:
+    reading: Any = reading_of("oriented_detection", **DOCUMENT, max_detections=1)
+    legs = [
+        TASK.evidence(outputs(SHIP, FAR, scores=((0.8 + by, 0.1), (0.1, 0.8))), {}, reading, {})[0]
+        for by in (lead, -lead)
+    ]
+    found = TASK.compare(*TASK.thin(*legs, reading), reading, BOUNDS)
+    assert (len(found.ties), len(found.defects)) == ((2, 0) if tie else (0, 2))

@@ -94,6 +94,17 @@ def test_drawing_lays_the_colours_over_the_picture() -> None:
     assert drawn.tolist() == [[[50, 50, 178], [178, 50, 50], [100, 100, 100]]]
 
 
+def test_the_background_stays_clear_and_a_legend_names_the_rest() -> None:
+    classes = (ClassInfo("background", (255, 255, 0)), ClassInfo("sea", (0, 255, 0)))
+    labels = np.zeros((90, 160), np.int64)
+    labels[:, 120:] = 1
+    drawn = np.asarray(TASK.draw(Image.new("RGB", (160, 90), (100, 100, 100)), segments(labels), classes))
+    assert (drawn[60:, :100] == 100).all()
+    assert (drawn[:, 120:] == (50, 178, 50)).all()
+    assert (drawn[1, 1] == (0, 255, 0)).all()  # the legend's patch
+    assert not (drawn[:60, :100] == (255, 255, 0)).all(axis=-1).any()
+
+
 def test_lines_say_each_class_largest_first() -> None:
     assert TASK.lines(segments([[1, 1, 0, 1]]), CLASSES) == (
         "2 classes",

@@ -15,12 +15,15 @@ from PIL import Image
 
 from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
-from onnxproof.runtime.drawing import blend
+from onnxproof.runtime.drawing import blend, draw_legend
 from onnxproof.runtime.maps import places_in, strips
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form
 from onnxproof.runtime.tasks.task import class_color, class_name
 from onnxproof.tensors import TensorSpec
+
+BACKGROUND = ("background", "__background__")
+"""Names of the class of what is nothing in particular."""
 
 NOWHERE = 255
 """The class of pixels of the picture that the model did not see, as in PASCAL VOC's ground truth."""
@@ -163,12 +166,19 @@ class _Segmentation:
         return (f"{len(shares)} class{'' if len(shares) == 1 else 'es'}", *rows)
 
     def draw(self, picture: Image.Image, decisions: Segments, classes: tuple[ClassInfo, ...]) -> Image.Image:
-        """The classes' colours laid over the picture, half transparent."""
+        """The classes' colours laid over the picture, half transparent, and a legend, the largest first. A
+        class that is called background stays clear."""
         pixels = np.array(picture.convert("RGB"))
-        for label in np.unique(decisions.labels):
-            if label != NOWHERE:
-                blend(pixels, decisions.labels == label, class_color(int(label), classes))
-        return Image.fromarray(pixels)
+        labels, counts = np.unique(decisions.labels, return_counts=True)
+        shown = [
+            int(label)
+            for label in labels[np.argsort(-counts, kind="stable")]
+            if label != NOWHERE and class_name(int(label), classes) not in BACKGROUND
+        ]
+        for label in shown:
+            blend(pixels, decisions.labels == label, class_color(label, classes))
+        names = [class_name(label, classes) for label in shown]
+        return draw_legend(Image.fromarray(pixels), names, [class_color(label, classes) for label in shown])
 
 
 TASK = _Segmentation()

@@ -21,16 +21,13 @@ from onnxproof.runtime.readings.masks import Instances
 from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.classification import Ranking
 from onnxproof.runtime.tasks.multilabel import Labels as Present
-from onnxproof.runtime.tasks.segmentation import NOWHERE, Segments
+from onnxproof.runtime.tasks.segmentation import BACKGROUND, NOWHERE, Segments
 from onnxproof.validate.dataset.coco import evaluation_of, labelled
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
 
 Array = NDArray[Any]
 Found = tuple[LabelledPicture, list[dict[str, Any]]]
 """A picture and the objects that were found on it, as COCO's entries."""
-
-BACKGROUND = ("background", "__background__")
-"""Names of a segmentation network's class for unlabelled pixels."""
 
 OVERLAPS = {"keypoints": "OKS"}
 """What is held against 0.5 to 0.95 for a kind of result, if it is not the IoU."""
