@@ -72,6 +72,28 @@ RT_DETR: dict[str, Any] = {
     "anchor_image_size": None,
 }
 SQUARE: dict[str, Any] = {"size": {"height": 64, "width": 64}}
+SWIN: dict[str, Any] = {
+    "model_type": "swin",
+    "image_size": 64,
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 1, 2, 2],
+    "window_size": 4,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+MASK2FORMER: dict[str, Any] = {
+    **NAMED,
+    "feature_size": 64,
+    "mask_feature_size": 16,
+    "hidden_dim": 64,
+    "encoder_feedforward_dim": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "dim_feedforward": 32,
+    "num_attention_heads": 2,
+    "num_queries": 6,
+    "backbone_config": SWIN,
+}
 
 
 class Saved(NamedTuple):
@@ -183,6 +205,22 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             },
             "YolosImageProcessor",
             {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "mask2former": Saved(
+            "Mask2FormerForUniversalSegmentation", MASK2FORMER, "Mask2FormerImageProcessor", SQUARE
+        ),
+        "maskformer": Saved(
+            "MaskFormerForInstanceSegmentation",
+            {
+                **NAMED,
+                "fpn_feature_size": 32,
+                "mask_feature_size": 32,
+                "num_attention_heads": 2,
+                "backbone_config": SWIN,
+                "decoder_config": {"model_type": "detr", **DETR},
+            },
+            "MaskFormerImageProcessor",
+            SQUARE,
         ),
         "dpt": Saved(
             "DPTForDepthEstimation",

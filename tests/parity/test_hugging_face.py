@@ -17,6 +17,7 @@ from saved import MODELS, save
 import onnxproof
 from onnxproof.contract import Preprocess
 from onnxproof.errors import CheckpointError
+from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.runtime.preprocess import prepare
@@ -24,6 +25,7 @@ from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.huggingface.processor import read_processor
+from onnxproof.wrappers.identify import identify
 
 MOST = 4096
 """px. The longest side that is declared where every size is wanted."""
@@ -31,6 +33,7 @@ MOST = 4096
 SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01.png"
 
 PICTURES = ("vit", "convnext", "resnet", "segformer", "dpt", "depth-anything", "vit-encoder")
+SEGMENTS = ("mask2former", "maskformer")
 DETECTORS = ("detr", "conditional-detr", "deformable-detr", "rt-detr", "rt-detr-v2", "d-fine", "yolos")
 OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "clip", "siglip")
 KWARGS: Mapping[str, Any] = {"distilbert": {"pooling": "mean"}}
@@ -230,6 +233,50 @@ def test_a_depth_map_has_the_pictures_pixels_as_transformers_makes_them(name: st
     np.testing.assert_allclose(depth.values, values, atol=1e-4 * np.abs(values).max())
 
 
+@pytest.mark.parametrize("name", ["mask2former", "maskformer"])
+def test_segments_are_those_that_transformers_finds(name: str, once: Once) -> None:
+    folder = folder_of(once, name)
+    picture = Image.open(SCENE).convert("RGB").resize((150, 117))
+    processor, found = answered(folder, name, picture)
+    (wanted,) = processor.post_process_panoptic_segmentation(found, target_sizes=[(117, 150)])
+    segments = decided(built(folder), picture)
+    assert wanted["segments_info"]
+    assert [(one.label, round(one.score, 4)) for one in segments.segments] == [
+        (one["label_id"], round(one["score"], 4)) for one in wanted["segments_info"]
+    ]
+    ids = np.zeros((117, 150))
+    for number, one in enumerate(segments.segments, start=1):
+        ids[segments.owners == one.query] = number
+    assert np.mean(ids == wanted["segmentation"].numpy()) > 0.9995
+
+
+# What a folder is, without a job
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "decodes", "dims"),
+    [
+        ("vit", "classification", ("none", "probabilities"), {"dims.height": "32", "dims.width": "32"}),
+        ("segformer", "segmentation", ("none", "mask"), {"dims.height": "64"}),
+        ("detr", "detection", ("softmax",), {"dims.height": "64..96", "dims.width": "64..96"}),
+        ("rt-detr", "detection", ("sigmoid",), {"dims.height": "64"}),
+        ("bert", "classification", ("none", "probabilities"), {"dims.time": "2..24"}),
+        ("roberta-tokens", "tokens", ("none",), {"dims.time": "2..22"}),
+        ("clip", "embedding", ("none",), {"dims.texts": "1..8", "dims.time": "2..12"}),
+        ("wav2vec2", "sequence", ("none",), {"dims.samples": "40..1600"}),
+        ("mask2former", "panoptic", ("none",), {"dims.height": "64"}),
+        ("dpt", "depth", ("none",), {"dims.height": "32"}),
+    ],
+)
+def test_a_folder_is_recognised(
+    name: str, task: str, decodes: tuple[str, ...], dims: Mapping[str, str], once: Once
+) -> None:
+    found = identify(load_checkpoint(folder_of(once, name)))
+    assert (found.family, found.task, found.decodes) == ("transformers", task, decodes)
+    assert MODELS[name].network in found.why
+    assert {**found.values(), **dims} == found.values()
+
+
 # What is refused
 
 
@@ -266,12 +313,12 @@ def test_a_configuration_that_does_not_fit_is_refused(
 # From end to end
 
 
-LONG = (*PICTURES[1:], *DETECTORS, *OTHERS)
+LONG = (*PICTURES[1:], *DETECTORS, *SEGMENTS, *OTHERS)
 
 
 @pytest.mark.parametrize("name", ["vit", *(pytest.param(one, marks=pytest.mark.slow) for one in LONG)])
 def test_a_saved_model_is_exported_proved_and_predicted(name: str, once: Once, tmp_path: Path) -> None:
-    takes_pictures = name in (*PICTURES, *DETECTORS)
+    takes_pictures = name in (*PICTURES, *DETECTORS, *SEGMENTS)
     images = {"images": str(SCENE)} if takes_pictures or name in ("clip", "siglip") else {}
     job = job_for(
         folder_of(once, name),

@@ -38,9 +38,9 @@ from onnxproof.validate.dataset.metrics import (
     OrientedPrecision,
     PointPrecision,
     average_precision,
-    mask_of,
 )
 from onnxproof.validate.dataset.plan import plan_labels
+from onnxproof.validate.dataset.pycoco import mask_of
 from onnxproof.validate.dataset.run import SCORE_THRESHOLD, measure_dataset
 from onnxproof.validate.facts import Decisions, Located
 from onnxproof.validate.judge import judge_dataset

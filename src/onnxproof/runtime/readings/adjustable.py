@@ -19,6 +19,7 @@ SETTINGS: Mapping[str, Callable[[Entry], float]] = MappingProxyType(
         "score_threshold": lambda entry: entry.number(0, 1),
         "iou_threshold": lambda entry: entry.number(0, 1),
         "mask_threshold": lambda entry: entry.number(0, 1),
+        "overlap_threshold": lambda entry: entry.number(0, 1),
         "point_threshold": lambda entry: entry.number(0, 1),
         "class_agnostic": lambda entry: entry.flag(),
         "top_k": lambda entry: entry.whole(1),

@@ -4,9 +4,7 @@ Detections and masks are measured by pycocotools, which is imported only when th
 """
 
 import contextlib
-import importlib
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -14,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.errors import RequestError
 from onnxproof.runtime.oriented import corners_of
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances
@@ -24,6 +21,8 @@ from onnxproof.runtime.tasks.multilabel import Labels as Present
 from onnxproof.runtime.tasks.segmentation import BACKGROUND, NOWHERE, Segments
 from onnxproof.validate.dataset.coco import evaluation_of, labelled
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
+from onnxproof.validate.dataset.panoptic_quality import PanopticQuality
+from onnxproof.validate.dataset.pycoco import mask_of, require_coco
 
 Array = NDArray[Any]
 Found = tuple[LabelledPicture, list[dict[str, Any]]]
@@ -239,6 +238,7 @@ MEASURES: Mapping[str, Any] = MappingProxyType(
         "classification": Accuracy,
         "multilabel": LabelPrecision,
         "segmentation": MeanIou,
+        "panoptic": PanopticQuality,
     }
 )
 """The measure of each task that has one."""
@@ -248,22 +248,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "detection": ("bbox",),
         "instance_segmentation": ("bbox", "segmentation"),
         "segmentation": ("segmentation",),
+        "panoptic": ("segmentation",),
         "keypoints": ("bbox", "keypoints"),
         "oriented_detection": ("segmentation",),
     }
 )
 """The keys that an annotation must have, besides its category, for each task."""
-
-
-def require_coco() -> dict[str, Any]:
-    """pycocotools's modules by name. Raises RequestError if it is not installed."""
-    try:
-        return {name: importlib.import_module(f"pycocotools.{name}") for name in ("coco", "cocoeval", "mask")}
-    except ImportError as error:
-        raise RequestError(
-            "validate.annotations of boxes and masks needs pycocotools, which is not installed: "
-            "pip install 'onnxproof[coco]'"
-        ) from error
 
 
 def average_precision(truth: NDArray[np.bool_], scores: Array) -> float:
@@ -280,23 +270,6 @@ def average_precision(truth: NDArray[np.bool_], scores: Array) -> float:
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(order) - 1)
     precision, recall = hits[last] / (last + 1), hits[last] / hits[-1]
     return float((np.diff(recall, prepend=0) * precision).sum())
-
-
-def mask_of(segmentation: Any, picture: LabelledPicture) -> NDArray[np.bool_]:
-    """The pixels [H, W] of COCO's polygons or run-length code."""
-    mask = require_coco()["mask"]
-    height, width = picture.height, picture.width
-    if isinstance(segmentation, list):
-        code = mask.merge(mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        code = mask.frPyObjects(segmentation, height, width)
-    else:
-        code = segmentation
-    with warnings.catch_warnings():
-        # NumPy 2 deprecates how pycocotools hands it an array.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pixels: NDArray[np.bool_] = mask.decode(code).astype(bool)
-    return pixels
 
 
 def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str) -> tuple[float, float]:

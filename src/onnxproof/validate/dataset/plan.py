@@ -6,7 +6,8 @@ from pathlib import Path
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.validate.dataset.labels import KEY, Labels, read_labels
-from onnxproof.validate.dataset.metrics import MEASURES, NEEDS, require_coco
+from onnxproof.validate.dataset.metrics import MEASURES, NEEDS
+from onnxproof.validate.dataset.pycoco import require_coco
 
 
 def plan_labels(

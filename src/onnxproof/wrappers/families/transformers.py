@@ -5,15 +5,22 @@ and nothing is downloaded.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.recognise import Recognised, dim_settings
 
 try:
     from onnxproof.wrappers.huggingface.kinds import kind_of
     from onnxproof.wrappers.huggingface.network import load_network
-    from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, open_folder
+    from onnxproof.wrappers.huggingface.opened import (
+        CONFIG_FILE,
+        FAMILY_NAME,
+        is_folder_of_ours,
+        open_folder,
+    )
 except ModuleNotFoundError as error:
     raise RequestError(
         f"the family transformers needs {error.name}: pip install 'onnxproof[transformers]'"
@@ -33,6 +40,21 @@ class _Transformers:
         kind = kind_of(opened)
         # What is unusual in the weights is told of the checkpoint's own names already.
         return replace(kind.build(opened, load_network(opened)), notes=())
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        if not is_folder_of_ours(checkpoint):
+            return None
+        nothing = {"name": "recognised", "model": {"family": self.name}}
+        opened = open_folder(Job.from_document(nothing, folder=Path(), source=self.name), checkpoint)
+        kind = kind_of(opened)
+        return Recognised(
+            self.name,
+            kind.tasks(opened)[0],
+            None,
+            f"its {CONFIG_FILE} names {opened.called}",
+            dim_settings(kind.dims(opened), "the sizes of the folder's own files"),
+            kind.decodes(opened),
+        )
 
 
 FAMILY = _Transformers()

@@ -7,10 +7,12 @@ from torch import nn
 from transformers.models.auto import modeling_auto
 
 from onnxproof.errors import CheckpointError
+from onnxproof.tensors import Dim
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.huggingface import pictures, texts
 from onnxproof.wrappers.huggingface.opened import Opened
-from onnxproof.wrappers.huggingface.processor import PIXELS
+from onnxproof.wrappers.huggingface.processor import PIXELS, picture_dims
 
 Build = Callable[[Opened, nn.Module], WrappedModel]
 
@@ -18,12 +20,18 @@ Build = Callable[[Opened, nn.Module], WrappedModel]
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Networks that are read in one way. ``tables`` are those of transformers' lists of classes that name
-    them, without ``MODEL_FOR_`` and ``_MAPPING_NAMES``. ``tasks`` are the tasks, the usual one first."""
+    them, without ``MODEL_FOR_`` and ``_MAPPING_NAMES``.
+
+    ``tasks`` and ``decodes`` tell the values of ``model.task`` and ``wrapper.decode``, the usual one first,
+    and ``dims`` the sizes, without building a network.
+    """
 
     what: str
     tables: tuple[str, ...]
     build: Build
-    tasks: tuple[str, ...]
+    tasks: Callable[[Opened], tuple[str, ...]]
+    dims: Callable[[Opened], tuple[Dim, ...]]
+    decodes: Callable[[Opened], tuple[str, ...]] = lambda opened: ("none",)  # noqa: ARG005
 
     def has(self, architecture: str) -> bool:
         """Whether a class of that name is of this kind."""
@@ -36,6 +44,20 @@ class _Encoder(Kind):
     def has(self, architecture: str) -> bool:
         """Whether a class of that name is of this kind."""
         return architecture.endswith(pictures.PROJECTED) or architecture in _names("MODEL_MAPPING_NAMES")
+
+
+def _always(*values: str) -> Callable[[Opened], tuple[str, ...]]:
+    return lambda opened: values  # noqa: ARG005
+
+
+def _head_of(opened: Opened) -> tuple[str, ...]:
+    """What the head of a classifier's usual task may put into the graph."""
+    return get_head(pictures.class_tasks(opened)[0]).decodes
+
+
+def _encoder_dims(opened: Opened) -> tuple[Dim, ...]:
+    takes = getattr(opened.architecture, "main_input_name", "")
+    return picture_dims(opened) if takes == PIXELS else texts.text_dims(opened)
 
 
 def _embedding(opened: Opened, network: nn.Module) -> WrappedModel:
@@ -57,21 +79,52 @@ KINDS = (
         "image classification",
         ("IMAGE_CLASSIFICATION",),
         pictures.classification,
-        ("classification", "multilabel"),
+        pictures.class_tasks,
+        picture_dims,
+        _head_of,
     ),
-    Kind("semantic segmentation", ("SEMANTIC_SEGMENTATION",), pictures.segmentation, ("segmentation",)),
-    Kind("object detection", ("OBJECT_DETECTION",), pictures.detection, ("detection",)),
-    Kind("depth", ("DEPTH_ESTIMATION",), pictures.depth, ("depth",)),
+    Kind(
+        "semantic segmentation",
+        ("SEMANTIC_SEGMENTATION",),
+        pictures.segmentation,
+        _always("segmentation"),
+        picture_dims,
+        _always("none", "mask"),
+    ),
+    Kind(
+        "object detection",
+        ("OBJECT_DETECTION",),
+        pictures.detection,
+        _always("detection"),
+        picture_dims,
+        pictures.scores_of,
+    ),
+    Kind(
+        "panoptic segmentation",
+        ("UNIVERSAL_SEGMENTATION", "INSTANCE_SEGMENTATION"),
+        pictures.panoptic,
+        _always("panoptic"),
+        picture_dims,
+    ),
+    Kind("depth", ("DEPTH_ESTIMATION",), pictures.depth, _always("depth"), picture_dims),
     Kind(
         "text classification",
         ("SEQUENCE_CLASSIFICATION",),
         texts.classification,
-        ("classification", "multilabel", "raw"),
+        texts.class_tasks,
+        texts.text_dims,
+        lambda opened: get_head(texts.class_tasks(opened)[0]).decodes,
     ),
-    Kind("token classification", ("TOKEN_CLASSIFICATION",), texts.tokens, ("tokens",)),
-    Kind("speech with a CTC head", ("CTC",), texts.speech, ("sequence",)),
-    Kind("pictures and texts", ("ZERO_SHOT_IMAGE_CLASSIFICATION",), pictures.pairs, ("embedding",)),
-    _Encoder("embeddings", (), _embedding, ("embedding",)),
+    Kind("token classification", ("TOKEN_CLASSIFICATION",), texts.tokens, _always("tokens"), texts.text_dims),
+    Kind("speech with a CTC head", ("CTC",), texts.speech, _always("sequence"), texts.sound_dims),
+    Kind(
+        "pictures and texts",
+        ("ZERO_SHOT_IMAGE_CLASSIFICATION",),
+        pictures.pairs,
+        _always("embedding"),
+        pictures.pair_dims,
+    ),
+    _Encoder("embeddings", (), _embedding, _always("embedding"), _encoder_dims),
 )
 """The kinds, in the order in which they are asked."""
 

@@ -101,6 +101,12 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
     return Opened(job, checkpoint, config, architecture)
 
 
+def is_folder_of_ours(checkpoint: Checkpoint) -> bool:
+    """Whether a configuration of transformers lies beside the checkpoint. timm's has no ``model_type``."""
+    file = checkpoint.folder / CONFIG_FILE
+    return file.is_file() and "model_type" in _read(file)
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from onnxproof.errors import CheckpointError
 from onnxproof.job import ValidateTable
 from onnxproof.runtime.tasks.depth import MapValues
 from onnxproof.runtime.tasks.embedding import Pairs
+from onnxproof.runtime.tasks.panoptic import QueryMasks
 from onnxproof.runtime.tasks.segmentation import PixelLogits
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.family import WrappedModel, decode_of, task_of
@@ -41,6 +42,11 @@ SIGMOID: Mapping[str, int | None] = MappingProxyType(
 """The detectors whose scores are sigmoids, and how many pairs of a query and a class they keep at most. None
 is as many as there are queries. From transformers' ``post_process_object_detection`` of each."""
 
+SEGMENTS: Mapping[str, tuple[int, int] | None] = MappingProxyType(
+    {"Mask2FormerForUniversalSegmentation": (384, 384), "MaskFormerForInstanceSegmentation": None}
+)
+"""The networks of segments, and the size that their post-processing brings all masks to first, px."""
+
 SCORE_THRESHOLD = 0.5
 """The score above which transformers' post-processing keeps a box, unless it is told another."""
 
@@ -48,6 +54,9 @@ TEXTS = "texts"
 """The axis of the texts that pictures are compared with."""
 
 PAIR_OUTPUTS = ("logits_per_image", "image_embeds", "text_embeds")
+
+SIGLIP = "Siglip"
+"""Part of the names of SigLIP's networks."""
 
 PROJECTED = "ModelWithProjection"
 """How the names of encoders end that project their vector into a space of pictures and texts."""
@@ -60,13 +69,16 @@ CUBIC_DEPTH = (
 """The networks whose map transformers brings to the picture's size by cubic interpolation alone."""
 
 
+def class_tasks(opened: Opened) -> tuple[str, ...]:
+    """The tasks of a picture classifier: multilabel first if it was trained for several classes a picture."""
+    several = getattr(opened.config, "problem_type", None) == "multi_label_classification"
+    return ("multilabel", "classification") if several else ("classification", "multilabel")
+
+
 def classification(opened: Opened, network: nn.Module) -> WrappedModel:
-    """A picture classifier. Its task is multilabel if it was trained for several classes a picture."""
-    choices = ["classification", "multilabel"]
-    if getattr(opened.config, "problem_type", None) == "multi_label_classification":
-        choices.reverse()
+    """A picture classifier."""
     called = Called(network, (PIXELS,), {LOGITS: LOGITS})
-    task = task_of(opened.job, *choices)
+    task = task_of(opened.job, *class_tasks(opened))
     decode = decode_of(opened.job, *get_head(task).decodes)
     return wrap_pictures(opened, called, task, decode, opened.classes(opened.config.num_labels))
 
@@ -89,20 +101,24 @@ def segmentation(opened: Opened, network: nn.Module) -> WrappedModel:
     return replace(model, contract=replace(model.contract, reading=reading))
 
 
+def scores_of(opened: Opened) -> tuple[str]:
+    """The activation that makes a detector's scores. Raises CheckpointError if it is none that is known."""
+    if opened.called in SOFTMAX:
+        return ("softmax",)
+    if opened.called in SIGMOID:
+        return ("sigmoid",)
+    raise CheckpointError(
+        f"{opened.folder} holds a {opened.called}, which is none of the detectors that are read: "
+        f"{', '.join((*SOFTMAX, *SIGMOID))}. Build it with the family module"
+    )
+
+
 def detection(opened: Opened, network: nn.Module) -> WrappedModel:
     """A detector with queries, which needs no NMS. Its scores are made as its own post-processing makes
     them."""
-    if opened.called in SOFTMAX:
-        decode, most = "softmax", None
-    elif opened.called in SIGMOID:
-        # The best pairs of a query and a class count, as many as there are queries, or 100.
-        decode, most = "sigmoid", SIGMOID[opened.called] or opened.config.num_queries
-    else:
-        raise CheckpointError(
-            f"{opened.folder} holds a {opened.called}, which is none of the detectors that are read: "
-            f"{', '.join((*SOFTMAX, *SIGMOID))}. Build it with the family module"
-        )
-    decode_of(opened.job, decode)
+    decode = decode_of(opened.job, *scores_of(opened))
+    # The best pairs of a query and a class count, as many as there are queries, or 100.
+    most = (SIGMOID[opened.called] or opened.config.num_queries) if decode == "sigmoid" else None
     task = task_of(opened.job, "detection")
     called = Called(network, (PIXELS,), {LOGITS: LOGITS, "boxes": "pred_boxes"})
     stated = opened.job.validation
@@ -114,6 +130,27 @@ def detection(opened: Opened, network: nn.Module) -> WrappedModel:
     )
     classes = opened.classes(opened.config.num_labels)
     return wrap_pictures(opened, called, task, decode, classes, validation)
+
+
+def panoptic(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A network whose queries are segments: Mask2Former, MaskFormer."""
+    if opened.called not in SEGMENTS:
+        raise CheckpointError(
+            f"{opened.folder} holds a {opened.called}, which is none of the networks of segments that are "
+            f"read: {', '.join(SEGMENTS)}. Build it with the family module"
+        )
+    task = task_of(opened.job, "panoptic")
+    called = Called(
+        network,
+        (PIXELS,),
+        {"class_logits": "class_queries_logits", "mask_logits": "masks_queries_logits"},
+    )
+    classes = opened.classes(opened.config.num_labels)
+    model = wrap_pictures(opened, called, task, opened.job.wrapper.decode, classes)
+    reading = model.contract.reading
+    assert isinstance(reading, QueryMasks)
+    reading = replace(reading, between=SEGMENTS[opened.called])
+    return replace(model, contract=replace(model.contract, reading=reading))
 
 
 def depth(opened: Opened, network: nn.Module) -> WrappedModel:
@@ -146,11 +183,8 @@ def pairs(opened: Opened, network: nn.Module) -> WrappedModel:
     """A network that says how well each picture and each text fit together: CLIP, SigLIP."""
     task = task_of(opened.job, "embedding")
     decode_of(opened.job, "none")
-    most = most_tokens(opened.config.text_config, opened)
-    sigmoid = "Siglip" in opened.called
-    # SigLIP is trained with texts padded to one length.
-    times = Dim(TIME, most if sigmoid else min(2, most), most)
-    port, own, dims = picture_port(opened, {TEXTS: Dim(TEXTS, 1, 8), TIME: times})
+    sigmoid = SIGLIP in opened.called
+    port, own, dims = picture_port(opened, _text_dims(opened))
     last = opened.config.text_config.vocab_size - 1.0
     inputs = [own, TensorSpec(IDS, "int64", (TEXTS, TIME), (0.0, last))]
     if not sigmoid:
@@ -170,6 +204,18 @@ def pairs(opened: Opened, network: nn.Module) -> WrappedModel:
     )
     reading = Pairs(PAIR_OUTPUTS[:2], "sigmoid" if sigmoid else "softmax")
     return replace(model, contract=replace(model.contract, task=task, fields=fields, reading=reading))
+
+
+def pair_dims(opened: Opened) -> tuple[Dim, ...]:
+    """The dims of pairs: of the pictures, then of the texts."""
+    return picture_port(opened, _text_dims(opened))[2]
+
+
+def _text_dims(opened: Opened) -> dict[str, Dim]:
+    most = most_tokens(opened.config.text_config, opened)
+    # SigLIP is trained with texts padded to one length.
+    least = most if SIGLIP in opened.called else min(2, most)
+    return {TEXTS: Dim(TEXTS, 1, 8), TIME: Dim(TIME, least, most)}
 
 
 def wrap_pictures(

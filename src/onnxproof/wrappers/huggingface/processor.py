@@ -82,6 +82,11 @@ def picture_port(
     return PicturePort(0, spec, preprocess, stage), own, dims
 
 
+def picture_dims(opened: Opened) -> tuple[Dim, ...]:
+    """The dims of a network that takes a picture alone."""
+    return picture_port(opened)[2]
+
+
 def fitting_of(opened: Opened) -> Fitting:
     """What the folder's image processor does. Raises CheckpointError if it cannot be expressed."""
     file = opened.folder / PROCESSOR_FILE

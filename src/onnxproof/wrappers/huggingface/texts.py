@@ -38,15 +38,21 @@ SECONDS = 4
 POOLINGS = ("pooler", "cls", "mean")
 
 
-def classification(opened: Opened, network: nn.Module) -> WrappedModel:
-    """A text classifier. Of a regression nothing is decided: its task is raw."""
-    choices = ["classification", "multilabel", "raw"]
+def class_tasks(opened: Opened) -> tuple[str, ...]:
+    """The tasks of a text classifier, the one that it was trained for first. Of a regression nothing is
+    decided: its task is raw."""
     problem = getattr(opened.config, "problem_type", None)
+    first = "classification"
     if problem == "multi_label_classification":
-        choices.insert(0, choices.pop(1))
+        first = "multilabel"
     elif problem == "regression" or opened.config.num_labels == 1:
-        choices.insert(0, choices.pop(2))
-    task = task_of(opened.job, *choices)
+        first = "raw"
+    return tuple(dict.fromkeys((first, "classification", "multilabel", "raw")))
+
+
+def classification(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A text classifier."""
+    task = task_of(opened.job, *class_tasks(opened))
     return _wrap_text(opened, network, task, {LOGITS: LOGITS}, opened.classes(opened.config.num_labels))
 
 
@@ -94,7 +100,7 @@ def embedding(opened: Opened, network: nn.Module) -> WrappedModel:
     pooling, normalize = pooling_of(opened)
     inputs = _text_inputs(opened, network)
     module = Pooled(network, [spec.name for spec in inputs], pooling, normalize=normalize)
-    return _wrap(opened, module, inputs, task_of(opened.job, "embedding"), _text_dims(opened), ())
+    return _wrap(opened, module, inputs, task_of(opened.job, "embedding"), text_dims(opened), ())
 
 
 def pooling_of(opened: Opened) -> tuple[str, bool]:
@@ -195,25 +201,27 @@ def _standardised(sound: Tensor, mask: Tensor | None) -> Tensor:
 def speech(opened: Opened, network: nn.Module) -> WrappedModel:
     """A speech recogniser with a CTC head. The blank is the padding token, as transformers decodes it."""
     stored = _json(opened.folder / PROCESSOR_FILE)
-    rate = int(stored.get("sampling_rate", 16_000))
     masked = bool(stored.get("return_attention_mask"))
     blank = int(opened.config.pad_token_id)
-    # The shortest sound that gives one step: every convolution must see a whole kernel.
-    least = 1
-    for kernel, stride in zip(
-        reversed(opened.config.conv_kernel), reversed(opened.config.conv_stride), strict=True
-    ):
-        least = (least - 1) * stride + kernel
-    dims = dims_of(
-        opened.job,
-        {BATCH: Dim(BATCH, 1, 4), SAMPLES: Dim(SAMPLES, 2 * least, max(SECONDS * rate, 2 * least))},
-    )
     inputs = [TensorSpec(SOUND, "float32", (BATCH, SAMPLES), (-1.0, 1.0))]
     if masked:
         inputs.append(TensorSpec(MASK, "int64", (BATCH, SAMPLES), mask=True))
     module = Spoken(network, blank, normalize=bool(stored.get("do_normalize")), masked=masked)
     task = task_of(opened.job, "sequence")
-    return _wrap(opened, module, inputs, task, dims, spoken_classes(opened))
+    return _wrap(opened, module, inputs, task, sound_dims(opened), spoken_classes(opened))
+
+
+def sound_dims(opened: Opened) -> tuple[Dim, ...]:
+    """From the shortest sound that gives one step, every convolution seeing a whole kernel, twice over, to
+    ``SECONDS``."""
+    rate = int(_json(opened.folder / PROCESSOR_FILE).get("sampling_rate", 16_000))
+    least = 1
+    for kernel, stride in zip(
+        reversed(opened.config.conv_kernel), reversed(opened.config.conv_stride), strict=True
+    ):
+        least = (least - 1) * stride + kernel
+    most = max(SECONDS * rate, 2 * least)
+    return dims_of(opened.job, {BATCH: Dim(BATCH, 1, 4), SAMPLES: Dim(SAMPLES, 2 * least, most)})
 
 
 def spoken_classes(opened: Opened) -> tuple[ClassInfo, ...]:
@@ -245,7 +253,7 @@ def _wrap_text(
 ) -> WrappedModel:
     inputs = _text_inputs(opened, network)
     called = Called(network, [spec.name for spec in inputs], answers)
-    return _wrap(opened, called, inputs, task, _text_dims(opened), classes if task != "raw" else ())
+    return _wrap(opened, called, inputs, task, text_dims(opened), classes if task != "raw" else ())
 
 
 def _wrap(
@@ -283,7 +291,7 @@ def _text_inputs(opened: Opened, network: nn.Module) -> list[TensorSpec]:
     return specs
 
 
-def _text_dims(opened: Opened) -> tuple[Dim, ...]:
+def text_dims(opened: Opened) -> tuple[Dim, ...]:
     most = most_tokens(opened.config, opened)
     return dims_of(opened.job, {BATCH: Dim(BATCH, 1, 8), TIME: Dim(TIME, min(2, most), most)})
 

@@ -1,0 +1,261 @@
+"""Panoptic segmentation by queries: each pixel belongs to one segment, with a class and a score, or to none.
+
+The model has two outputs: class logits [b, q, C + 1], whose last column is "no object", and mask logits
+[b, q, h, w]. The decisions are those of Cheng et al. 2021 (arXiv:2107.06278, section 3.4), as transformers'
+``post_process_panoptic_segmentation`` takes them:
+
+1. A query counts if its best class is an object's, and its probability is above ``score_threshold``.
+2. A pixel goes to the query with the largest product of its probability and the mask's.
+3. A query whose pixels are less than ``overlap_threshold`` of those where that product is above
+   ``mask_threshold`` is dropped, and its pixels belong to no segment.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
+from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
+from onnxproof.runtime.maps import Places, interpolate, places_across, places_in
+from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.sets import Axis
+from onnxproof.runtime.tasks.classification import softmax
+from onnxproof.runtime.tasks.task import as_float, class_color, class_name
+from onnxproof.tensors import TensorSpec
+
+NOBODY = -1
+"""Takes the place of a query where a pixel belongs to none."""
+
+CUTS = ("score_threshold", "mask_threshold", "overlap_threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMasks(Adjustable):
+    """Class logits [b, q, C + 1] and mask logits [b, q, h, w].
+
+    ``picture`` is the input's height and width (sizes that are fixed, or the names of the axes). ``between``
+    is a size, height and width, that the mask logits are brought to before they become probabilities; None if
+    it is their own.
+    """
+
+    picture: tuple[Axis, Axis]
+    between: tuple[int, int] | None = None
+    score_threshold: float = 0.5
+    mask_threshold: float = 0.5
+    overlap_threshold: float = 0.8
+
+    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
+        """See ``Reading``."""
+        classes, masks = (outputs[name] for name in self.outputs)
+        require_form(classes, "float", None, None, None)
+        require_form(masks, "float", None, None, None, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "outputs": list(self.outputs),
+            "picture": list(self.picture),
+            "between": None if self.between is None else list(self.between),
+            **{name: getattr(self, name) for name in CUTS},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """One picture's queries.
+
+    ``probabilities`` float [q, C + 1] are those of the classes and of "no object". ``masks`` float [q, h, w]
+    are the mask logits. ``height`` and ``width`` are the input's, px.
+    """
+
+    probabilities: Array
+    masks: Array
+    height: int
+    width: int
+
+    def kept(self, reading: QueryMasks) -> NDArray[np.int64]:
+        """The numbers of the queries that count."""
+        labels = self.probabilities.argmax(axis=1)
+        best = self.probabilities.max(axis=1)
+        objects = labels != self.probabilities.shape[1] - 1
+        return np.flatnonzero(objects & (best > reading.score_threshold))
+
+    def weighted(self, kept: NDArray[np.int64], reading: QueryMasks, places: Places | None = None) -> Array:
+        """The products of the kept queries' probabilities and masks: float [k, H, W].
+
+        Without ``places`` they are at the masks' own pixels, or those of ``between``.
+        """
+        logits = self.masks[kept]
+        if reading.between is not None:
+            logits = interpolate(logits, places_across(*reading.between, self.masks.shape[1:]), "linear")
+        with np.errstate(over="ignore"):
+            masks = 1 / (1 + np.exp(-as_float(logits)))
+        if places is not None:
+            masks = interpolate(masks, places, "linear")
+        weighted: Array = masks * self.probabilities[kept].max(axis=1)[:, None, None]
+        return weighted
+
+    def grid(self, reading: QueryMasks) -> tuple[int, int]:
+        """The height and width of the masks that become probabilities."""
+        return reading.between or (self.masks.shape[1], self.masks.shape[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment: the number of its query, its class, its score and how many pixels it has."""
+
+    query: int
+    label: int
+    score: float
+    area: int
+
+
+@dataclass(frozen=True, slots=True)
+class Panorama:
+    """The segments of a picture. ``owners`` int64 [H, W] is the number of each pixel's query, or NOBODY.
+
+    ``queries`` and ``reading`` are what they were decided from; None once they are in the picture's pixels.
+    """
+
+    owners: NDArray[np.int64]
+    segments: tuple[Segment, ...]
+    queries: Queries | None = None
+    reading: QueryMasks | None = None
+
+
+def assign(queries: Queries, reading: QueryMasks, places: Places | None = None) -> Panorama:
+    """The segments at the masks' own pixels, or at a picture's ``places``."""
+    kept = queries.kept(reading)
+    height, width = queries.grid(reading) if places is None else places.seen.shape
+    owners = np.full((height, width), NOBODY, np.int64)
+    if not len(kept):
+        return Panorama(owners, ())
+    weighted = queries.weighted(kept, reading, places)
+    best = weighted.argmax(axis=0)
+    segments = []
+    for at, query in enumerate(kept.tolist()):
+        won = best == at
+        whole = int((weighted[at] >= reading.mask_threshold).sum())
+        if not whole or not won.sum() / whole > reading.overlap_threshold:
+            continue
+        if places is not None:
+            won &= places.seen
+        owners[won] = query
+        row = queries.probabilities[query]
+        segments.append(Segment(query, int(row.argmax()), float(row.max()), int(won.sum())))
+    return Panorama(owners, tuple(segments))
+
+
+class _Panoptic:
+    name = "panoptic"
+    decides = True
+    summary = "Panoptic segmentation by queries: segments with classes and scores, one for each pixel."
+
+    def reading(self, entry: Entry) -> QueryMasks:
+        keys = entry.table(("outputs", "picture", "between", *CUTS))
+        height, width = (
+            axis.whole(1) if isinstance(axis.value, int) else axis.text()
+            for axis in keys["picture"].entries(2)
+        )
+        between = None
+        if keys["between"].value is not None:
+            rows, columns = (side.whole(1) for side in keys["between"].entries(2))
+            between = (rows, columns)
+        cuts = {name: setting(keys, name) for name in CUTS}
+        return QueryMasks(output_names(keys, 2), (height, width), between, **cuts)
+
+    def evidence(
+        self,
+        outputs: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        reading: QueryMasks,
+        margins: Mapping[str, Array],
+    ) -> tuple[Queries, ...]:
+        classes, masks = (outputs[name] for name in reading.outputs)
+        height, width = (axis if isinstance(axis, int) else sizes[axis] for axis in reading.picture)
+        return tuple(
+            Queries(softmax(logits), own, height, width) for logits, own in zip(classes, masks, strict=True)
+        )
+
+    def decide(self, evidence: Queries, reading: QueryMasks) -> Panorama:
+        found = assign(evidence, reading)
+        return Panorama(found.owners, found.segments, evidence, reading)
+
+    def restore(self, decisions: Panorama, transform: Transform) -> Panorama:
+        """The segments are decided anew at the picture's own pixels, as transformers does. A pixel that the
+        model did not see belongs to none."""
+        queries, reading = decisions.queries, decisions.reading
+        assert queries is not None
+        assert reading is not None
+        places = places_in(transform, (queries.height, queries.width), queries.grid(reading))
+        return assign(queries, reading, places)
+
+    def to_json(
+        self, decisions: Panorama, classes: tuple[ClassInfo, ...], width: int | None, height: int | None
+    ) -> dict[str, Any]:
+        """{"segments_info", "png"}, as COCO's panoptic annotations have them: ids from 1, the areas and boxes
+        (x, y, width, height) in pixels, and a base64 PNG whose RGB is the id, R + 256 G + 65536 B. 0 is no
+        segment."""
+        ids = np.zeros(decisions.owners.shape, np.uint32)
+        told = []
+        for number, segment in enumerate(decisions.segments, start=1):
+            own = decisions.owners == segment.query
+            ids[own] = number
+            left, top, right, bottom = _box(own)
+            told.append(
+                {
+                    "id": number,
+                    "category_id": segment.label,
+                    "category": class_name(segment.label, classes),
+                    "score": segment.score,
+                    "area": segment.area,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "iscrowd": 0,
+                }
+            )
+        stream = io.BytesIO()
+        channels = np.stack([(ids >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)], axis=-1)
+        Image.fromarray(channels).save(stream, format="PNG")
+        return {"segments_info": told, "png": base64.b64encode(stream.getvalue()).decode("ascii")}
+
+    def lines(self, decisions: Panorama, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
+        count = len(decisions.segments)
+        total = max(decisions.owners.size, 1)
+        rows = (
+            f"{class_name(segment.label, classes):<16} {segment.score:.3f}  {segment.area / total:.1%}"
+            for segment in decisions.segments
+        )
+        return (f"{count} segment{'' if count == 1 else 's'}", *rows)
+
+    def draw(self, picture: Image.Image, decisions: Panorama, classes: tuple[ClassInfo, ...]) -> Image.Image:
+        """The segments' classes laid over the picture, with an edge and a caption each."""
+        shown = [segment for segment in decisions.segments if segment.area]
+        colors = [class_color(segment.label, classes) for segment in shown]
+        masks, boxes = [], []
+        for segment in shown:
+            own = decisions.owners == segment.query
+            left, top, right, bottom = _box(own)
+            boxes.append((left, top, right, bottom))
+            masks.append((left, top, own[top:bottom, left:right]))
+        captions = [f"{class_name(segment.label, classes)}: {segment.score:.0%}" for segment in shown]
+        drawn = draw_masks(picture, masks, colors)
+        return draw_boxes(drawn, np.array(boxes, float).reshape(-1, 4), captions, colors, EDGE_SHARE)
+
+
+TASK = _Panoptic()
+
+
+def _box(own: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The left, top, right and bottom of a segment's pixels, px; zeros if it has none."""
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
