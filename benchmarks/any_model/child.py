@@ -159,7 +159,7 @@ def checked(module: str, name: str, row: Row, folder: Path) -> Row:
     start = time.perf_counter()
     try:
         job = architecture.job(*OVERRIDES, f"export.opset={opset_of(onnx.load(folder / MODEL))}")
-        verdict = onnxproof.validate(job, model=network, onnx_file=folder / MODEL)
+        verdict = onnxproof.validate(job, model=network, onnx=folder / MODEL)
         row = told(replace(row, reason=""), verdict)
     except ModelFileError as error:
         row = replace(row, outcome="none", reason=plain(f"ONNX Runtime refuses the file: {error}"))

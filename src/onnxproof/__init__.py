@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnxproof.pipeline import export as export
     from onnxproof.pipeline import export_module as export_module
     from onnxproof.pipeline import validate as validate
-    from onnxproof.runtime.predictor import Prediction as Prediction
+    from onnxproof.runtime.prediction import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
     from onnxproof.validate.bisect.result import Bisection as Bisection
@@ -38,7 +38,7 @@ _HOMES = {
     "Check": "onnxproof.validate.verdict",
     "Draft": "onnxproof.draft",
     "Job": "onnxproof.job",
-    "Prediction": "onnxproof.runtime.predictor",
+    "Prediction": "onnxproof.runtime.prediction",
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.verdict",
     "bisect": "onnxproof.pipeline",

@@ -238,14 +238,14 @@ def _names_something(value: Any) -> bool:
     return not (value is None or isinstance(value, bool | int | float))
 
 
-def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | None = None) -> list[Path]:
+def files_read(source: JobLike | None, job: Job | None, onnx: Address | None = None) -> list[Path]:
     """Every file and folder that a job's commands read: ``source`` itself, the ONNX file, and what the job
     names. None of them may be written to."""
     paths: list[Path] = []
     if isinstance(source, str | PathLike):
         paths += model_files(source)
-    if onnx_file is not None:
-        paths += model_files(onnx_file)
+    if onnx is not None:
+        paths += model_files(onnx)
     if job is not None:
         code = [(name or "").partition(":")[0] for name in (job.model.builder, job.export.custom_ops)]
         named = (job.model.checkpoint, *code, job.validation.annotations)
@@ -258,7 +258,7 @@ def files_read(source: JobLike | None, job: Job | None, onnx_file: Address | Non
 def inputs_of(
     source: JobLike,
     *,
-    onnx_file: Address | None = None,
+    onnx: Address | None = None,
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
 ) -> list[Path]:
@@ -274,4 +274,4 @@ def inputs_of(
                     job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
             case JobFile(path) | OtherFile(path):
                 job = load_job(path, overrides)
-    return [*given, *files_read(source, job, onnx_file)]
+    return [*given, *files_read(source, job, onnx)]

@@ -33,13 +33,13 @@ def check(
     *,
     against: str | PathLike[str],
     images: str | None = None,
-    mapping: Mapping[str, str] = MappingProxyType({}),
+    map: Mapping[str, str] = MappingProxyType({}),
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """Judge an ONNX file that somebody else exported against the checkpoint ``against``, without a job.
 
-    ``images`` is a pattern of pictures to decide on. ``mapping`` says which input or output of the file is
+    ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of the file is
     which of the model, as in {"images": "input"}, where that cannot be found out. ``overrides`` are values of
     a job, "section.key=value": "model.variant=…" where the checkpoint does not say it, or "wrapper.…" to say
     how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". The verdict's
@@ -49,9 +49,7 @@ def check(
     RequestError if the file is another model's, or if something is missing: the message names the option.
     """
     file = model_at(onnx)
-    found = find_out(
-        file, against=against, images=images, mapping=mapping, overrides=overrides, progress=progress
-    )
+    found = find_out(file, against=against, images=images, map=map, overrides=overrides, progress=progress)
     model = model_with(found.job, found.checkpoint)
     return judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
 
@@ -75,7 +73,7 @@ def find_out(
     *,
     against: str | PathLike[str],
     images: str | None = None,
-    mapping: Mapping[str, str] = MappingProxyType({}),
+    map: Mapping[str, str] = MappingProxyType({}),
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> FoundOut:
@@ -91,7 +89,7 @@ def find_out(
     made = draft(against, overrides=more)
     progress("arrange", 0, 0)
     leg = OrtLeg(file, made.job.validation.providers, made.job.validation.threads)
-    search = Search(file, made, leg, mapping, tuple(more))
+    search = Search(file, made, leg, map, tuple(more))
     found = search.best()
     job, how = search.settled(found)
     notes = (f"no job is given: {made.said}", *search.notes(found, how))

@@ -174,8 +174,8 @@ def validate(
     source: JobLike,
     *,
     model: Module | None = None,
-    onnx_file: Address | None = None,
-    mapping: Mapping[str, str] = MappingProxyType({}),
+    onnx: Address | None = None,
+    map: Mapping[str, str] = MappingProxyType({}),
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
     trust: bool = False,
@@ -183,20 +183,20 @@ def validate(
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
 
-    ``source`` is a job or a bundle's folder. The file is ``onnx_file`` if that is given. Otherwise it is the
-    one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``mapping`` says
-    which input or output of ``onnx_file`` is which of the model, as in {"images": "input"}. ``model`` is the
+    ``source`` is a job or a bundle's folder. The file is ``onnx`` if that is given. Otherwise it is the
+    one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``map`` says
+    which input or output of ``onnx`` is which of the model, as in {"images": "input"}. ``model`` is the
     module itself, for a bundle of ``export_module``, which names no checkpoint. ``checkpoint`` is the
     checkpoint's present path, if the bundle moved. ``overrides`` change the job, also a bundle's. ``trust``
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
-    asked, wrapped, file, checks = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
+    asked, wrapped, file, checks = _to_validate(source, model, onnx, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
-    if onnx_file is None:
+    if onnx is None:
         return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
-    with named_alike(file, wrapped.contract, mapping) as (named, renamed):
+    with named_alike(file, wrapped.contract, map) as (named, renamed):
         notes = (*asked.notes, *renamed)
         verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
     notes = (*verdict.notes, *opset_note(asked.job, file))
@@ -206,7 +206,7 @@ def validate(
 def _to_validate(
     source: JobLike,
     model: Module | None,
-    onnx_file: Address | None,
+    onnx: Address | None,
     checkpoint: Address | None,
     overrides: Sequence[str],
     trust: bool,
@@ -215,14 +215,14 @@ def _to_validate(
 
     Looks for the file before it builds the model.
     """
-    if onnx_file is None and not isinstance(source, Job):
+    if onnx is None and not isinstance(source, Job):
         match look_at(source):
             case BundleFolder() as bundle if not bundle.model.is_file():
                 raise ModelFileError(f"{bundle.model} does not exist: export the job again")
     asked = job_to_validate(
         source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
     )
-    file, checks = _file_to_validate(asked, onnx_file)
+    file, checks = _file_to_validate(asked, onnx)
     wrapped = _wrapped(asked.job, model)
     require_memory(bytes_of(wrapped.module))
     return asked, wrapped, file, checks
@@ -273,7 +273,7 @@ def bisect(
     source: JobLike,
     *,
     model: Module | None = None,
-    onnx_file: Address | None = None,
+    onnx: Address | None = None,
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
     trust: bool = False,
@@ -283,19 +283,19 @@ def bisect(
 ) -> Bisection:
     """Name the node of an ONNX file that introduces error, not those that only pass it on.
 
-    ``source``, ``model``, ``onnx_file``, ``checkpoint``, ``overrides`` and ``trust`` are as for ``validate``.
+    ``source``, ``model``, ``onnx``, ``checkpoint``, ``overrides`` and ``trust`` are as for ``validate``.
     ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, cases are tried, the
     most informative first, until one names a node. That is written to the folder ``out``
     (``bisect/<job name>``) as a model of its own, with its inputs and its expected outputs, beside
     ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64, or if
     no output of the file can be evaluated in float64.
     """
-    asked, wrapped, file, _ = _to_validate(source, model, onnx_file, checkpoint, overrides, trust)
+    asked, wrapped, file, _ = _to_validate(source, model, onnx, checkpoint, overrides, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
     check_folder(target)
     written = [target / name for name in (*REPRO_FILES, BISECTION_FILE)]
-    refuse_inputs(written, [file, *files_read(source, job, onnx_file)])
+    refuse_inputs(written, [file, *files_read(source, job, onnx)])
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
     result = replace(found.result, notes=(*wrapped.notes, *asked.notes))
@@ -307,11 +307,11 @@ def bisect(
     return result
 
 
-def _file_to_validate(asked: Asked, onnx_file: Address | None) -> tuple[Path, list[Check]]:
+def _file_to_validate(asked: Asked, onnx: Address | None) -> tuple[Path, list[Check]]:
     """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
     checks: list[Check] = []
-    if onnx_file is not None:
-        file = Path(onnx_file)
+    if onnx is not None:
+        file = Path(onnx)
     elif asked.bundle is not None and asked.manifest is not None:
         file = asked.bundle.model
         checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))

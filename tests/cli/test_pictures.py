@@ -1,13 +1,16 @@
 """Pictures that cannot be used: found before capture by export, and before any output by predict."""
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from PIL import Image
 
 Refuse = Callable[..., None]
+Run = Callable[..., CompletedProcess[str]]
 Damage = Callable[[Path], None]
 
 
@@ -121,18 +124,24 @@ def test_predict_refuses_a_picture_that_is_not_there(
     refuse("predict", small_bundle, file, says=(str(file), "does not exist"))
 
 
-def test_predict_refuses_a_folder_of_pictures(
-    refuse: Refuse, small_bundle: Path, pictures_folder: Path
+def test_predict_refuses_a_folder_without_pictures(
+    refuse: Refuse, small_bundle: Path, tmp_path: Path
 ) -> None:
-    refuse("predict", small_bundle, pictures_folder, says=(str(pictures_folder), "no file"))
+    (tmp_path / "none").mkdir()
+    refuse("predict", small_bundle, tmp_path / "none", says=(str(tmp_path / "none"), "holds no picture"))
 
 
 def test_json_of_good_pictures_is_not_cut_short_by_a_bad_one(
-    refuse: Refuse, small_bundle: Path, pictures_folder: Path
+    run: Run, small_bundle: Path, pictures_folder: Path
 ) -> None:
     truncate(pictures_folder / "1.png")
     pictures = [pictures_folder / "0.png", pictures_folder / "1.png"]
-    refuse("predict", small_bundle, *pictures, "--json", says=("1.png", "cannot be read"))
+    ran = run("predict", small_bundle, *pictures, "--json")
+    assert ran.returncode == 2
+    good, bad = json.loads(ran.stdout)
+    assert "boxes" in good
+    assert "1.png" in bad["error"]["message"]
+    assert "cannot be read" in bad["error"]["message"]
 
 
 def images(folder: Path) -> tuple[str, str]:

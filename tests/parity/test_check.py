@@ -305,9 +305,9 @@ def test_ultralytics_own_export_passes(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
     file = export(classifier, PICTURES, tmp_path / "theirs.onnx")
     with pytest.raises(RequestError, match="--map picture=input: the file has no input or output picture"):
-        onnxproof.check(file, against=place / "best.pt", mapping={"picture": "input"}, overrides=QUICK)
+        onnxproof.check(file, against=place / "best.pt", map={"picture": "input"}, overrides=QUICK)
     with pytest.raises(RequestError, match="the model has no input or output image"):
-        onnxproof.check(file, against=place / "best.pt", mapping={"images": "image"}, overrides=QUICK)
+        onnxproof.check(file, against=place / "best.pt", map={"images": "image"}, overrides=QUICK)
 
 
 def test_a_job_is_judged_by_validate(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_damaged_file_has_another_map_and_fails(
     damage(proto.graph)
     file = tmp_path / "model.onnx"
     onnx.save(proto, file)
-    verdict = onnxproof.validate(yolox.path, onnx_file=file)
+    verdict = onnxproof.validate(yolox.path, onnx=file)
     check = dataset_check(verdict)
     (found,) = verdict.dataset
     assert check.status == "fail"
@@ -181,7 +181,7 @@ def test_a_classifiers_accuracy(classifier: Bundle, tmp_path: Path) -> None:
             axis = values.shape.index(10)
             tensor.CopyFrom(numpy_helper.from_array(np.roll(values, 1, axis=axis), tensor.name))
     onnx.save(proto, rolled)
-    damaged = onnxproof.validate(classifier.path, onnx_file=rolled)
+    damaged = onnxproof.validate(classifier.path, onnx=rolled)
     assert dataset_check(damaged).status == "fail"
     assert damaged.dataset[0].figures[0].difference < -0.5
 

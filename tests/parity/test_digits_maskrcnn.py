@@ -78,6 +78,6 @@ def test_a_weight_of_the_mask_head_moved_fails_in_the_masks_alone(bundle: Bundle
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.0001), tensor.name))
     file = tmp_path / "model.onnx"
     onnx.save(proto, file)
-    verdict = onnxproof.validate(bundle.path, onnx_file=file, trust=True)
+    verdict = onnxproof.validate(bundle.path, onnx=file, trust=True)
     assert verdict.status == "fail"
     assert {check.field for check in verdict.checks if check.status == "fail" and check.field} == {"mask"}

@@ -92,7 +92,7 @@ def test_a_constant_output_hides_no_damage_beside_it(tmp_path: Path) -> None:
     damaged.graph.initializer.append(numpy_helper.from_array(np.array(1.00005, np.float32), "scale"))
     damaged.graph.node.append(helper.make_node("Mul", ["right", "scale"], ["y"]))
     onnx.save(damaged, tmp_path / "damaged.onnx")
-    verdict = onnxproof.validate(tmp_path / "bundle", model=net, onnx_file=tmp_path / "damaged.onnx")
+    verdict = onnxproof.validate(tmp_path / "bundle", model=net, onnx=tmp_path / "damaged.onnx")
     failed = {(check.name, check.field) for check in verdict.checks if check.status == "fail"}
     assert failed == {("function", "y")}
 

@@ -68,7 +68,7 @@ MAPPING = {"images": "left", "masks": "right", "boxes": "difference", "scores": 
 
 def judged(network: Pair, file: Path, mapping: dict[str, str], **tables: dict[str, int]) -> Verdict:
     job = Job.model_validate({**JOB, **tables})
-    return onnxproof.validate(job, model=network, onnx_file=file, mapping=mapping)
+    return onnxproof.validate(job, model=network, onnx=file, map=mapping)
 
 
 def failed(verdict: Verdict) -> set[str]:

@@ -206,7 +206,7 @@ def test_a_cast_to_half_that_a_float32_model_has_not_fails(tmp_path: Path) -> No
 def assert_fails(module: nn.Module, bundle: Bundle, model: onnx.ModelProto, folder: Path) -> None:
     assert verdict_of(bundle).passed
     onnx.save(model, folder / "damaged.onnx")
-    verdict = onnxproof.validate(bundle.path, model=module, onnx_file=folder / "damaged.onnx")
+    verdict = onnxproof.validate(bundle.path, model=module, onnx=folder / "damaged.onnx")
     assert verdict.status == "fail"
     assert {link.link: link.status for link in verdict.links}["function"] == "fail"
 
@@ -368,7 +368,7 @@ def test_bisect_names_the_wrong_weight_of_a_file_in_half(tmp_path: Path) -> None
     weight.CopyFrom(numpy_helper.from_array(plus_units(numpy_helper.to_array(weight)), weight.name))
     onnx.save(model, tmp_path / "damaged.onnx")
     found = onnxproof.bisect(
-        bundle.path, model=module, onnx_file=tmp_path / "damaged.onnx", out=tmp_path / "bisect"
+        bundle.path, model=module, onnx=tmp_path / "damaged.onnx", out=tmp_path / "bisect"
     )
     (told,) = found.to_json()["constants"]
     assert "qkv.weight" in told

@@ -257,7 +257,7 @@ def test_metadata_of_another_model_fails_the_verdict(tmp_path: Path) -> None:
         '"divide_by":1,', '"divide_by":255,'
     )
     onnx.save(proto, tmp_path / "other.onnx")
-    verdict = onnxproof.validate(job, onnx_file=tmp_path / "other.onnx")
+    verdict = onnxproof.validate(job, onnx=tmp_path / "other.onnx")
     failed = {check.name: check.reason for check in verdict.checks if check.status == "fail"}
     assert failed.keys() == {"metadata"}
     assert "divide_by 255, the model 1" in failed["metadata"]

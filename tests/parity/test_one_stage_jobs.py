@@ -26,7 +26,7 @@ from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.predictor import Prediction
+from onnxproof.runtime.prediction import Prediction
 
 ROOT = Path(__file__).parents[2]
 PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
@@ -346,7 +346,7 @@ def test_damage_fails_for_its_reason(
     model = onnx.load(exported.bundle.path / "model.onnx")
     damage(model)
     onnx.save(model, tmp_path / "damaged.onnx")
-    verdict = onnxproof.validate(exported.job, onnx_file=tmp_path / "damaged.onnx")
+    verdict = onnxproof.validate(exported.job, onnx=tmp_path / "damaged.onnx")
     failed = [check for check in verdict.checks if check.status == "fail"]
     assert {check.field for check in failed if check.field is not None} == fields
     names = {check.name for check in failed}

@@ -31,7 +31,7 @@ def damaged(bundle: Bundle, model: nn.Module, edit: Callable[[onnx.GraphProto], 
     edit(proto.graph)
     file = bundle.path.parent / "damaged.onnx"
     onnx.save(proto, file)
-    return onnxproof.validate(bundle.path, model=model, onnx_file=file)
+    return onnxproof.validate(bundle.path, model=model, onnx=file)
 
 
 def behind(graph: onnx.GraphProto, output: str, node: str, value: Any) -> None:

@@ -83,7 +83,7 @@ def judged(module: nn.Module, bundle: onnxproof.Bundle, file: Path) -> Verdict:
         "export": {"opset": bundle.manifest.opset},
     }
     job = onnxproof.Job.from_document(document, folder=file.parent, source="merged")
-    return onnxproof.validate(job, model=module, onnx_file=file)
+    return onnxproof.validate(job, model=module, onnx=file)
 
 
 def with_kernel(bundle: onnxproof.Bundle, kernel: NDArray[np.float32], out: Path) -> Path:

@@ -107,7 +107,7 @@ def test_the_damaged_partners_of_a_rough_kernel_fail(tmp_path: Path, monkeypatch
     net = Mean()
     assert exported(net, tmp_path).status == "pass"
     damaged = cut_short(tmp_path / "bundle" / "model.onnx", tmp_path / "damaged.onnx")
-    verdict = onnxproof.validate(tmp_path / "bundle", model=net, onnx_file=damaged)
+    verdict = onnxproof.validate(tmp_path / "bundle", model=net, onnx=damaged)
     assert verdict.status == "fail"
     assert not named(verdict, "kernels")
     monkeypatch.setattr(verify, "OrtLeg", Wrong)

@@ -68,4 +68,4 @@ def test_a_changed_query_weight_fails(bundle: Bundle, tmp_path: Path) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     file = tmp_path / "model.onnx"
     onnx.save(proto, file)
-    assert onnxproof.validate(bundle.path, onnx_file=file, trust=True).status == "fail"
+    assert onnxproof.validate(bundle.path, onnx=file, trust=True).status == "fail"

@@ -97,7 +97,7 @@ def scale_one(values: Any) -> Any:
 
 def test_one_weight_scaled_fails(bundle: Bundle, tmp_path: Path) -> None:
     verdict = onnxproof.validate(
-        bundle.path, onnx_file=rewritten(bundle, tmp_path, "columns.weight", scale_one), trust=True
+        bundle.path, onnx=rewritten(bundle, tmp_path, "columns.weight", scale_one), trust=True
     )
     assert verdict.status == "fail"
     assert "function" in {check.name for check in verdict.checks if check.status == "fail"}
@@ -105,7 +105,7 @@ def test_one_weight_scaled_fails(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_classes_in_another_order_are_defects(bundle: Bundle, tmp_path: Path) -> None:
     file = rewritten(bundle, tmp_path, "head.bias", lambda bias: np.roll(bias, 1))
-    verdict = onnxproof.validate(bundle.path, onnx_file=file, trust=True)
+    verdict = onnxproof.validate(bundle.path, onnx=file, trust=True)
     (check,) = (check for check in verdict.checks if check.name == "decisions")
     assert check.status == "fail"
     assert "now class" in check.reason

@@ -240,7 +240,7 @@ def test_a_frozen_branch_fails_the_verdict_and_that_of_its_bundle(tmp_path: Path
     )
     assert bundle.verdict is not None
     again = onnxproof.validate(bundle.path, model=Seldom())
-    alone = onnxproof.validate(bundle.path, model=Seldom(), onnx_file=bundle.path / "model.onnx")
+    alone = onnxproof.validate(bundle.path, model=Seldom(), onnx=bundle.path / "model.onnx")
     for verdict in (bundle.verdict, again, alone):
         assert verdict.status == "fail"
         assert [check.name for check in verdict.checks if check.status == "fail"] == ["tracing"]

@@ -226,7 +226,7 @@ def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], Non
     damage(model)
     file = folder / "damaged.onnx"
     onnx.save(model, file)
-    return onnxproof.validate(job, onnx_file=file)
+    return onnxproof.validate(job, onnx=file)
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ def test_an_angle_that_is_wrong_fails(library: Any, tmp_path: Path) -> None:
         pytest.skip("the simplifier folded the angle's factor")
     damaged = tmp_path / "damaged.onnx"
     onnx.save(model, damaged)
-    verdict = onnxproof.validate(bundle.path, onnx_file=damaged)
+    verdict = onnxproof.validate(bundle.path, onnx=damaged)
     assert not verdict.passed
 
 

@@ -98,7 +98,8 @@ app.params.append(TRACEBACK)
 def main() -> None:
     """The console script. Errors go to standard error, in words, and set the exit code."""
     as_json = _asks_for("--json")
-    with patient_streams(), document_only() if as_json else contextlib.nullcontext():
+    alone = as_json or _asks_for("--jsonl")
+    with patient_streams(), document_only() if alone else contextlib.nullcontext():
         code = _ending.run(
             lambda: app(standalone_mode=False), as_json=as_json, with_traceback=_asks_for("--traceback")
         )

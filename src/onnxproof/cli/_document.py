@@ -43,9 +43,12 @@ def document_only() -> Iterator[None]:
         os.close(kept)
 
 
-def show_json(document: Any) -> None:
-    """Print one JSON document on standard output, in UTF-8. Raises RequestError if that cannot be written."""
-    text = json_text(document)
+def show_json(document: Any, *, line: bool = False) -> None:
+    """Print one JSON document on standard output, in UTF-8; on a line of its own if ``line``.
+
+    Raises RequestError if that cannot be written.
+    """
+    text = json_text(document, indent=None if line else 2)
     kept = _kept.get()
     if kept is None:
         click.echo(text)

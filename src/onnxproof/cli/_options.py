@@ -20,7 +20,7 @@ quiet_option = click.option(
 )
 onnx_option = click.option(
     "--onnx",
-    "onnx_file",
+    "onnx",
     type=click.Path(path_type=Path),
     help="The ONNX file, in place of the bundle's own.",
 )

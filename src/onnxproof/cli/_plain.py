@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from onnxproof.cli._document import show_json
-from onnxproof.errors import RequestError
+from onnxproof.errors import PictureError, RequestError
 from onnxproof.files import refuse_inputs
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
@@ -23,7 +23,13 @@ Run = Callable[[Path | None], Mapping[str, Any]]
 
 
 def print_outputs(
-    run: Run, images: Sequence[Path], *, read: Sequence[Path], out: Path | None, as_json: bool
+    run: Run,
+    images: Sequence[Path],
+    *,
+    read: Sequence[Path],
+    out: Path | None,
+    as_json: bool,
+    jsonl: bool = False,
 ) -> int:
     """Run once for each image, or once without one, and print the outputs.
 
@@ -35,17 +41,32 @@ def print_outputs(
         refuse_inputs([out], read)
         _refuse_other_files(out)
     results: list[dict[str, Any]] = []
+    failed = 0
+    outputs: Mapping[str, Any] = {}
     for image in images or (None,):
-        outputs = run(image)
-        head = {} if image is None else {"image": str(image)}
-        results.append({**head, "outputs": [_describe(name, value) for name, value in outputs.items()]})
-        if not as_json:
-            _print(results[-1])
+        head: dict[str, Any] = {} if image is None else {"image": str(image)}
+        try:
+            outputs = run(image)
+        except PictureError as error:
+            if len(images) < 2:
+                raise
+            failed += 1
+            result = {**head, "error": {"type": type(error).__name__, "message": str(error)}}
+        else:
+            result = {**head, "outputs": [_describe(name, value) for name, value in outputs.items()]}
+        if jsonl:
+            show_json(result, line=True)
+        elif as_json:
+            results.append(result)
+        else:
+            _print(result)
     if out is not None:
         _write(out, outputs)
     if as_json:
         show_json(results if images else results[0])
-    return 0
+    if failed:
+        click.echo(f"onnxproof: {failed} of {len(images)} pictures cannot be used, see the answer", err=True)
+    return 2 if failed else 0
 
 
 def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Run:
@@ -74,7 +95,9 @@ def _describe(name: str, value: Any) -> dict[str, Any]:
 def _print(result: Mapping[str, Any]) -> None:
     if "image" in result:
         click.echo(one_line(f"{result['image']}:"))
-    for output in result["outputs"]:
+    if "error" in result:
+        click.echo(one_line(f"  error: {result['error']['message']}"))
+    for output in result.get("outputs", ()):
         parts = [f"{output['name']}  {output['dtype']}{output['shape']}"]
         parts += [f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output]
         parts += [

@@ -32,7 +32,7 @@ FOUND = 1
 def command(
     source: Path,
     case: str | None,
-    onnx_file: Path | None,
+    onnx: Path | None,
     out: Path | None,
     checkpoint: Path | None,
     trust: bool,
@@ -50,7 +50,7 @@ def command(
     with progress(quiet=quiet) as report:
         found = bisect(
             source,
-            onnx_file=onnx_file,
+            onnx=onnx,
             checkpoint=checkpoint,
             overrides=overrides,
             trust=trust,

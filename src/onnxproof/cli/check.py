@@ -55,7 +55,7 @@ def command(
             onnx,
             against=against,
             images=images,
-            mapping=mapping_of(pairs),
+            map=mapping_of(pairs),
             overrides=overrides,
             progress=report,
         )

@@ -2,7 +2,8 @@
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
+from onnxproof.cli._pictures import pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
-from onnxproof.errors import RequestError
+from onnxproof.errors import PictureError, RequestError
 from onnxproof.files import check_folder, explained, refuse_inputs
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
@@ -25,11 +27,22 @@ from onnxproof.text import one_line
 NONE_WORKED = 2
 """The exit code if none of a request's pictures worked."""
 
+SOME_FAILED = 2
+"""The exit code if one of the pictures on the command line did not."""
+
 
 @click.command("predict")
 @click.argument("model", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
-@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", metavar="[IMAGE|FOLDER|PATTERN|-]...", nargs=-1, type=click.Path(path_type=Path))
 @json_option
+@click.option("--jsonl", is_flag=True, help="Print one JSON object a line, for each picture in order.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Run up to so many pictures at once that end in one size.",
+)
 @click.option("--draw", type=click.Path(path_type=Path), help="A folder to write annotated pictures into.")
 @click.option("--score-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
 @click.option("--iou-threshold", type=click.FloatRange(0, 1), help="Replace the file's own.")
@@ -63,6 +76,8 @@ def command(
     model: Path,
     images: tuple[Path, ...],
     as_json: bool,
+    jsonl: bool,
+    batch: int,
     draw: Path | None,
     score_threshold: float | None,
     iou_threshold: float | None,
@@ -75,6 +90,10 @@ def command(
     out: Path | None,
 ) -> int:
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
+
+    A FOLDER stands for the pictures in it, a PATTERN such as 'pictures/*.png' for those that match, and - for
+    names on standard input, one a line. Of several pictures, one that cannot be used becomes an error in its
+    place, and the exit code is 2 at the end.
 
     For a file that onnxproof exported, its decisions are printed. With --raw or --out, for the task raw, and
     for any other file, the outputs' names, shapes and a summary are printed; with --json also the values of
@@ -95,6 +114,10 @@ def command(
         )
     if allow_urls and request_file is None:
         raise RequestError("--allow-urls is for --request: download the picture and give its path")
+    if jsonl and (as_json or request_file is not None):
+        raise RequestError("--jsonl comes in place of --json, and not with --request: leave one out")
+    many = several(images)
+    images = pictures_named(images)
     settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "top_k": top_k}
     overrides = {name: value for name, value in settings.items() if value is not None}
     read = [*model_files(model), *images, *(Path(text.partition("=")[2] or text) for text in inputs)]
@@ -110,7 +133,7 @@ def command(
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
     if predictor is None:
         run = runs_of(plain, _gather(plain, inputs, scale), scale=scale or 1.0)
-        return print_outputs(run, images, read=read, out=out, as_json=as_json)
+        return print_outputs(run, images, read=read, out=out, as_json=as_json, jsonl=jsonl)
     pictures, others = _sort(predictor, inputs)
     if pictures and (images or request_file):
         raise RequestError(
@@ -124,11 +147,17 @@ def command(
     arrays = _gather(plain, others, scale)
     if raw or out is not None or not has_task:
         return print_outputs(
-            lambda image: predictor.run(image, arrays), images, read=read, out=out, as_json=as_json
+            lambda image: predictor.run(image, arrays),
+            images,
+            read=read,
+            out=out,
+            as_json=as_json,
+            jsonl=jsonl,
         )
     if request_file is not None:
         return _answer(predictor, request_file, arrays, draw, read, allow_urls=allow_urls)
-    return _predict(predictor, images, arrays, draw, read, as_json=as_json)
+    asked = _Asked(images, arrays, draw, batch, many=many or len(images) > 1)
+    return _predict(predictor, asked, read, as_json=as_json, jsonl=jsonl)
 
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -151,39 +180,65 @@ def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dic
     return arrays
 
 
-def _predict(
-    predictor: Predictor,
-    images: Sequence[Path],
-    arrays: Mapping[str, Any],
-    draw: Path | None,
-    read: Sequence[Path],
-    *,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """What to predict on. ``many`` says that a picture that cannot be used does not end the run."""
+
+    images: Sequence[Path]
+    arrays: Mapping[str, Any]
+    draw: Path | None
+    batch: int
+    many: bool
+
+    def run(self, predictor: Predictor) -> Iterator[Prediction | PictureError]:
+        """The predictions in order. Raises PictureError for a lone picture that cannot be used."""
+        if not self.images:
+            yield predictor.predict(None, self.arrays)
+            return
+        for one in predictor.predict_each(self.images, self.arrays, batch=self.batch):
+            if isinstance(one, PictureError) and not self.many:
+                raise one
+            yield one
+
+
+def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_json: bool, jsonl: bool) -> int:
     """Print the decisions on each image, or on the arrays alone.
 
     ``read`` are the files that the command reads. Raises RequestError if a drawing would replace one of them.
     """
+    images, draw = asked.images, asked.draw
     if draw is not None and not images:
         raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
     names = drawing_names(images)
     if draw is not None:
         _check_drawings(draw, names, read)
     results: list[dict[str, Any]] = []
-    for image, file in zip(images or (None,), names or ("",), strict=True):
-        prediction = predictor.predict(image, arrays)
-        if as_json:
-            results.append({**({} if image is None else {"image": str(image)}), **prediction.to_json()})
-        if draw is not None and image is not None:
-            _draw(prediction, image, draw, file)
-        if not as_json:
-            summary, *rows = prediction.lines()
+    failed = 0
+    for image, file, one in zip(images or (None,), names or ("",), asked.run(predictor), strict=True):
+        head: dict[str, Any] = {} if image is None else {"image": str(image)}
+        if isinstance(one, PictureError):
+            failed += 1
+            result = {**head, "error": {"type": type(one).__name__, "message": str(one)}}
+        else:
+            result = {**head, **one.to_json()} if as_json or jsonl else head
+            if draw is not None and image is not None:
+                _draw(one, image, draw, file)
+        if jsonl:
+            show_json(result, line=True)
+        elif as_json:
+            results.append(result)
+        elif isinstance(one, PictureError):
+            click.echo(one_line(f"{image}: error: {one}"))
+        else:
+            summary, *rows = one.lines()
             click.echo(one_line(summary if image is None else f"{image}: {summary}"))
             for row in rows:
                 click.echo(one_line(f"  {row}"))
     if as_json:
         show_json(results if images else results[0])
-    return 0
+    if failed:
+        click.echo(f"onnxproof: {failed} of {len(images)} pictures cannot be used, see the answer", err=True)
+    return SOME_FAILED if failed else 0
 
 
 def _refuse_for_outputs(has_task: bool, **flags: object) -> None:

@@ -22,7 +22,7 @@ from onnxproof.pipeline import validate
 @checkpoint_options
 def command(
     source: Path,
-    onnx_file: Path | None,
+    onnx: Path | None,
     pairs: tuple[str, ...],
     out: Path | None,
     checkpoint: Path | None,
@@ -32,17 +32,17 @@ def command(
     quiet: bool,
 ) -> int:
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
-    if pairs and onnx_file is None:
+    if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if out is not None:
         check_folder(out)
-        read = inputs_of(source, onnx_file=onnx_file, checkpoint=checkpoint, overrides=overrides)
+        read = inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
         refuse_inputs([out / PARITY_FILE], read)
     with progress(quiet=quiet) as report:
         verdict = validate(
             source,
-            onnx_file=onnx_file,
-            mapping=mapping_of(pairs),
+            onnx=onnx,
+            map=mapping_of(pairs),
             checkpoint=checkpoint,
             overrides=overrides,
             trust=trust,

@@ -1,22 +1,22 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from onnxproof.contract import Contract, Preprocess
-from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
 from onnxproof.near import meant
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
-from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture, transform_of
+from onnxproof.runtime.prediction import Prediction
+from onnxproof.runtime.preprocess import Picture, Transform, prepare, transform_of
 from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
@@ -30,39 +30,10 @@ RAW_ADVICE = (
 NO_PICTURE = b""
 """Takes the picture's place when only the other inputs are checked."""
 
+BATCH = 8
+"""How many pictures of a list are run at once."""
+
 NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The decisions on one picture, in its own coordinates, or on one row of arrays.
-
-    ``decisions`` is the task's own value. ``width`` and ``height``, in pixels, are the picture's, or those of
-    the array in its place. They are None if the model takes no picture.
-    """
-
-    decisions: Any
-    contract: Contract
-    width: int | None
-    height: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object; its keys are the task's."""
-        return get_task(self.contract.task).to_json(
-            self.decisions, self.contract.classes, self.width, self.height
-        )
-
-    def lines(self) -> tuple[str, ...]:
-        """The decisions as text: a summary, then a line for each."""
-        return get_task(self.contract.task).lines(self.decisions, self.contract.classes)
-
-    def draw(self, picture: Picture) -> Image.Image:
-        """A copy of the picture with the decisions on it. Raises RequestError if the model takes none."""
-        if self.width is None:
-            raise RequestError(
-                "the model takes no picture, so its decisions have no place in one: draw them yourself"
-            )
-        return get_task(self.contract.task).draw(read_picture(picture), self.decisions, self.contract.classes)
 
 
 class Predictor:
@@ -80,34 +51,119 @@ class Predictor:
         """Whether the task decides anything from the outputs."""
         return self._task.decides
 
-    def predict(self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS) -> Prediction:
+    @overload
+    def predict(
+        self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, picture: list[Any] | tuple[Any, ...], inputs: Mapping[str, Array] = NO_INPUTS
+    ) -> tuple[Prediction, ...]: ...
+
+    def predict(
+        self,
+        picture: Picture | list[Any] | tuple[Any, ...] | None = None,
+        inputs: Mapping[str, Array] = NO_INPUTS,
+    ) -> Prediction | tuple[Prediction, ...]:
         """The decisions on one picture, on arrays by input name, or on a picture beside arrays.
 
         ``picture`` is a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB, for the input that
-        takes pictures. In its place an array may be given for that input, preprocessed as the manifest's
-        ``preprocess`` says; then boxes and masks are in that array's pixels. The arrays hold one row. An
-        array without the first axis, of size 1, gets it.
+        takes pictures. A list of pictures gets a tuple of predictions, in its order; ``predict_each`` goes on
+        where one of them is bad. In a picture's place an array may be given for that input, preprocessed as
+        the manifest's ``preprocess`` says; then boxes and masks are in that array's pixels. The arrays hold
+        one row. An array without the first axis, of size 1, gets it.
 
-        Raises PictureError if the picture cannot be read or fitted. Raises RequestError if the inputs differ
+        Raises PictureError if a picture cannot be read or fitted. Raises RequestError if the inputs differ
         from the model's in name, dtype, rank or declared size, if they hold several rows, or if the task is
         raw. Raises ModelFileError if ONNX Runtime cannot run the file.
         """
+        if isinstance(picture, list | tuple):
+            found = []
+            for one in self.predict_each(picture, inputs, batch=BATCH):
+                if isinstance(one, PictureError):
+                    raise one
+                found.append(one)
+            return tuple(found)
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
         feeds, transform = self._feeds(picture, inputs)
-        outputs = self._run(feeds, given=bool(inputs))
-        evidence = self._task.evidence(outputs, self._sizes(feeds), self.contract.reading, {})
-        if len(evidence) != 1:
+        made = self._decided(feeds, transform, given=bool(inputs))
+        if len(made) != 1:
             raise RequestError(
-                f"the inputs hold {len(evidence)} rows, and predict decides on one: give one row at a time, "
+                f"the inputs hold {len(made)} rows, and predict decides on one: give one row at a time, "
                 "or take all outputs, Predictor.run, on the command line --raw"
             )
-        decisions = self._task.decide(evidence[0], self.contract.reading)
-        width = height = None
-        if transform is not None:
-            decisions = self._task.restore(decisions, transform)
-            width, height = transform.picture_width, transform.picture_height
-        return Prediction(decisions, self.contract, width, height)
+        return made[0]
+
+    def predict_each(
+        self, pictures: Iterable[Picture], inputs: Mapping[str, Array] = NO_INPUTS, *, batch: int = 1
+    ) -> Iterator[Prediction | PictureError]:
+        """The decisions on each picture, in order; for one that cannot be used, the error in its place.
+
+        Up to ``batch`` pictures in a row that end in one size are run at once, if the file takes batches and
+        no ``inputs`` beside its pictures. Pictures are read as they are needed. Raises as ``predict`` does
+        otherwise.
+        """
+        if not self._task.decides:
+            raise RequestError(RAW_ADVICE)
+        most = min(batch, self._largest_batch()) if not inputs else 1
+        waiting: list[tuple[dict[str, Array], Transform | None]] = []
+        for picture in pictures:
+            try:
+                found = self._feeds(picture, inputs)
+            except PictureError as error:
+                yield from self._together(waiting, most, given=bool(inputs))
+                waiting = []
+                yield error
+                continue
+            if waiting and (_shapes(found[0]) != _shapes(waiting[0][0]) or len(waiting) == most):
+                yield from self._together(waiting, most, given=bool(inputs))
+                waiting = []
+            waiting.append(found)
+        yield from self._together(waiting, most, given=bool(inputs))
+
+    def _largest_batch(self) -> int:
+        """How many pictures the file takes at once."""
+        spec, specs = self.contract.preprocess, self.contract.inputs
+        if spec is None or len(specs) > 1 or not specs[0].shape:
+            return 1
+        axis = specs[0].shape[0]
+        dims = dims_by_name(self.contract.dims)
+        return dims[axis].max if isinstance(axis, str) and axis in dims else 1
+
+    def _together(
+        self, waiting: Sequence[tuple[dict[str, Array], Transform | None]], most: int, *, given: bool
+    ) -> Iterator[Prediction]:
+        """The predictions on inputs of one size, run at once in batches that the file declares."""
+        left = list(waiting)
+        while left:
+            count = min(most, len(left))
+            if most > 1:
+                axis = self.contract.inputs[0].shape[0]
+                count = min(dims_by_name(self.contract.dims)[str(axis)].floor(count), len(left))
+            chunk, left = left[:count], left[count:]
+            feeds = chunk[0][0]
+            if count > 1:
+                feeds = {name: np.concatenate([one[name] for one, _ in chunk]) for name in feeds}
+            yield from self._decided(feeds, *(transform for _, transform in chunk), given=given)
+
+    def _decided(
+        self, feeds: Mapping[str, Array], *transforms: Transform | None, given: bool
+    ) -> tuple[Prediction, ...]:
+        """The decisions on each row of the inputs. There is a transform for each row, or one for all."""
+        outputs = self._run(feeds, given=given)
+        made = []
+        rows = self._task.evidence(outputs, self._sizes(feeds), self.contract.reading, {})
+        for number, evidence in enumerate(rows):
+            decisions = self._task.decide(evidence, self.contract.reading)
+            transform = transforms[number if len(transforms) > 1 else 0]
+            width = height = None
+            if transform is not None:
+                decisions = self._task.restore(decisions, transform)
+                width, height = transform.picture_width, transform.picture_height
+            made.append(Prediction(decisions, self.contract, width, height))
+        return tuple(made)
 
     def run(
         self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
@@ -232,6 +288,10 @@ class Predictor:
                 declared = ", ".join(f"{entry.name}: {entry}" for entry in self.contract.inputs)
                 raise RequestError(f"{said}: are the values those that it takes, {declared}?") from error
             raise ModelFileError(f"{said}: was the file changed? Export it again.") from error
+
+
+def _shapes(feeds: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feeds.items()}
 
 
 def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
-from onnxproof.runtime.predictor import NO_INPUTS, Array, Prediction, Predictor
+from onnxproof.runtime.prediction import Prediction
+from onnxproof.runtime.predictor import NO_INPUTS, Array, Predictor
 from onnxproof.text import printable
 
 COLUMN = "image"
