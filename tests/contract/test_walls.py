@@ -292,6 +292,7 @@ def test_only_files_writes_to_the_disk() -> None:
 
 INTO_OPEN_STREAMS = {
     ("save", "onnxproof.runtime.drawings"),
+    ("save", "onnxproof.runtime.tasks.panoptic"),
     ("save", "onnxproof.runtime.tasks.segmentation"),
     ("save", "onnxproof.export.torch_export"),  # a scratch folder of a child process
     ("open", "onnxproof.runtime.plain"),
