@@ -180,6 +180,39 @@ def with_the_first_picture_alone(graph: onnx.GraphProto) -> None:
     graph.node.insert(at + 1, onnx.helper.make_node("Mul", ["told", "alone"], [name]))
 
 
+def test_padded_rows_are_the_same(tmp_path: Path) -> None:
+    """With room for fewer than there are: the best are kept, and the verdict compares those."""
+    bundles = [
+        onnxproof.export_module(
+            Cells(),
+            inputs={"image": "float32[batch, 3, height, width] in 0..1"},
+            dims={"batch": "1..3", "height": "32..48 step 8", "width": "32..48 step 8"},
+            out=tmp_path / decode,
+            task="detection",
+            picture="image",
+            overrides=(
+                f"wrapper.decode={decode}",
+                "validate.max_detections=6",
+                "validate.effort=quick",
+                "validate.threads=1",
+            ),
+            validate=decode == "nms-padded",
+        )
+        for decode in ("nms", "nms-padded")
+    ]
+    verdict = bundles[1].verdict
+    assert verdict is not None
+    assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]
+    pictures = np.random.default_rng(0).random((3, 3, 48, 40)).astype(np.float32)
+    listed, padded = (session(bundle).run(None, {"image": pictures}) for bundle in bundles)
+    boxes, labels, scores, counts = padded
+    assert (boxes.shape, counts.max()) == ((3, 6, 4), 6)
+    for picture, count in enumerate(counts):
+        own = listed[3] == picture
+        for rows, wanted in zip((boxes, labels, scores), listed, strict=False):
+            np.testing.assert_array_equal(rows[picture, :count], wanted[own])
+
+
 def test_a_detector_with_nms_passes_at_every_batch(healthy: onnx.ModelProto, tmp_path: Path) -> None:
     verdict = judged(healthy, tmp_path)
     assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]

@@ -49,9 +49,6 @@ def unfold(g: Any, x: Any, dimension: Any, size: Any, step: Any) -> Any:
 
 def detections(g: Any, boxes: Any, scores: Any, labels: Any, *settings: Any) -> tuple[Any, Any]:
     """``onnxproof::detections``: NMS of a batch."""
-    opset: int = symbolic_helper.GLOBALS.export_onnx_opset_version  # type: ignore[attr-defined]
-    if opset < OLDEST_FOR_NMS:
-        raise errors.SymbolicValueError(f"NMS in the graph needs opset {OLDEST_FOR_NMS} or later", boxes)
     classes, score, overlap, most = (symbolic_helper._maybe_get_const(value, "t") for value in settings)
     return suppression.detections(
         _Operators(g),
@@ -92,8 +89,8 @@ class _Operators:
         return self._g.op(name, *inputs, **named, outputs=2 if name == "TopK" else 1)
 
 
-OLDEST_FOR_NMS = 13
-"""The first opset whose operators take all of the axes that NMS in the graph needs as inputs."""
+OLDEST = 18
+"""The first opset that has all that our own operators are written in."""
 
 SYMBOLICS: Mapping[str, Symbolic] = {
     "aten::diff": diff,
@@ -109,12 +106,19 @@ SYMBOLICS: Mapping[str, Symbolic] = {
 def registered(opset: int) -> Iterator[None]:
     """TorchScript's exporter writes these operators as ``SYMBOLICS`` do, inside."""
     for name, symbolic in SYMBOLICS.items():
-        torch.onnx.register_custom_op_symbolic(name, symbolic, opset)  # type: ignore[attr-defined]
+        told = symbolic if opset >= OLDEST or not name.startswith("onnxproof::") else _too_old
+        torch.onnx.register_custom_op_symbolic(name, told, opset)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         for name in SYMBOLICS:
             torch.onnx.unregister_custom_op_symbolic(name, opset)  # type: ignore[attr-defined]
+
+
+def _too_old(g: Any, x: Any, *_: Any) -> Any:  # noqa: ARG001
+    raise errors.SymbolicValueError(
+        f"NMS and the fitting of pictures in the graph need opset {OLDEST} or later", x
+    )
 
 
 def _constant(value: Any, name: str, x: Any) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxproof.contract import Contract
 from onnxproof.counted import Kept
+from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.validate.cases import BATCH, CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
@@ -76,7 +77,7 @@ class Tally:
             self.not_run[run] = found
             return None
         reading = self.contract.reading
-        as_rows = isinstance(reading, RowReading)
+        as_rows = isinstance(reading, RowReading) and not isinstance(reading, PaddedReading)
         difference = _form_difference(wanted if like is None else like, found, as_rows=as_rows)
         answered = found
         if difference is None:

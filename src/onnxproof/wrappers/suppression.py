@@ -111,6 +111,9 @@ class Suppressed(nn.Module):
         return boxes.float(), scores.float()
 
     def _rows(self, boxes: Tensor, scores: Tensor) -> Outputs:
+        return self._listed(boxes, scores)
+
+    def _listed(self, boxes: Tensor, scores: Tensor) -> Outputs:
         best, labels = scores.max(dim=-1)
         classes = 1 if self.class_agnostic else scores.shape[-1]
         pictures, indices = detections(
@@ -128,3 +131,25 @@ class Suppressed(nn.Module):
             best[pictures, indices],
             pictures,
         )
+
+
+class Padded(Suppressed):
+    """The same with ``max_detections`` rows for each picture, and how many of them count.
+
+    Returns ``boxes`` [b, m, 4], ``labels`` int64 [b, m], ``scores`` [b, m] and ``counts`` int64 [b]. Behind
+    the rows that count are zeros.
+    """
+
+    def _rows(self, boxes: Tensor, scores: Tensor) -> Outputs:
+        assert self.max_detections is not None
+        *columns, pictures = self._listed(boxes, scores)
+        batch, most = boxes.shape[0], self.max_detections
+        counts = (pictures[None] == torch.arange(batch)[:, None]).sum(1)
+        first = counts.cumsum(0) - counts
+        places = pictures * most + torch.arange(pictures.shape[0]) - first[pictures]
+
+        def padded(rows: Tensor) -> Tensor:
+            empty = rows.new_zeros(batch * most, *rows.shape[1:])
+            return empty.index_put((places,), rows).reshape(batch, most, *rows.shape[1:])
+
+        return (*map(padded, columns), counts)

@@ -14,7 +14,7 @@ chosen from, before the threshold and NMS:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -92,6 +92,7 @@ class RowReading(Adjustable):
     counts the pictures, or their number, and the last output is the picture of each row, int64 [n].
     """
 
+    decode: ClassVar[str] = "nms"
     score_threshold: float
     first_label: int
     graph: GraphNms
@@ -112,13 +113,15 @@ class RowReading(Adjustable):
             return 1
         return self.batch if isinstance(self.batch, int) else sizes[self.batch]
 
-    def strangers(self, outputs: Mapping[str, Array], sizes: Mapping[str, int]) -> Array:
-        """The numbers of the pictures that rows name and that the inputs do not have, int64 [k]."""
+    def refuse(self, outputs: Mapping[str, Array], sizes: Mapping[str, int]) -> str | None:
+        """What is wrong with how rows are told apart. Returns None if each row is of one of the pictures."""
         if self.batch is None:
-            return np.zeros(0, np.int64)
-        named = np.unique(outputs[self.outputs[-1]])
-        strangers: Array = named[(named < 0) | (named >= self.pictures(sizes))]
-        return strangers
+            return None
+        named, count = outputs[self.outputs[-1]], self.pictures(sizes)
+        strangers = named[(named < 0) | (named >= count)]
+        if not len(strangers):
+            return None
+        return f"a row of picture {strangers.min()}; the batch has the pictures 0 to {count - 1}"
 
     def by_picture(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]
@@ -152,7 +155,7 @@ class RowReading(Adjustable):
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return {
-            "decode": "nms",
+            "decode": self.decode,
             "graph": self.graph.to_json(),
             "score_threshold": self.score_threshold,
             "outputs": list(self.outputs),

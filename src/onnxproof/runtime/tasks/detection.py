@@ -21,6 +21,7 @@ from onnxproof.runtime.readings.boxes import (
     SplitBoxes,
 )
 from onnxproof.runtime.readings.cells import CellBoxes
+from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import AnchorBoxes, ScoredAnchors
 from onnxproof.runtime.readings.sets import SETS, QuerySet, RowSet, SplitSet
@@ -44,6 +45,7 @@ READINGS: Mapping[str, type[Reading]] = {
     "channels": ChannelBoxes,
     "none": CellBoxes,
     "nms": RowReading,
+    "nms-padded": PaddedReading,
 }
 """The layout for each value of "decode". If the manifest also has a "head", "none" is AnchorBoxes; if it has
 "nms", which is "none", the layouts are those of ``SETS``."""

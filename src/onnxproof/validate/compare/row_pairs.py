@@ -175,10 +175,9 @@ def pair_batch(
     """
     if reading.batch is None:
         return pair(oracle, reference, candidate, reading)
-    strangers = reading.strangers(candidate.outputs, sizes)
-    if len(strangers):
-        last = reading.pictures(sizes) - 1
-        return f"a row of picture {strangers[0]}; the batch has the pictures 0 to {last}"
+    wrong = reading.refuse(candidate.outputs, sizes)
+    if wrong is not None:
+        return wrong
     legs = [
         [Answer(*part) for part in reading.by_picture(answer.outputs, sizes, answer.margins)]
         for answer in (oracle, reference, candidate)

@@ -44,7 +44,15 @@ class RawHeads(nn.Module):
 
     def forward(self, input: Tensor) -> Outputs:
         """Turn pictures into logits [b, n, C], deltas [b, n, 4] and, for FCOS, centerness [b, n, 1]."""
-        found = self.head(_feature_maps(self.backbone(self.stage(input))))
+        return self.found(self.maps(input))
+
+    def maps(self, input: Tensor) -> list[Tensor]:
+        """The feature maps of pictures, one for each level."""
+        return _feature_maps(self.backbone(self.stage(input)))
+
+    def found(self, maps: list[Tensor]) -> Outputs:
+        """The head's outputs for some of the levels, as ``forward`` returns them for all."""
+        found = self.head(maps)
         return tuple(found[name] for name in HEAD_OUTPUTS if name in found)
 
 

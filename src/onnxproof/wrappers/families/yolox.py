@@ -105,7 +105,7 @@ def build_network(variant: str | Mapping[str, Mapping[str, Any]], num_classes: i
 class YoloxInference(nn.Module):
     """The network with its input stage in front. Its boxes are decoded unless ``decode`` is "none".
 
-    ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py), or "nms".
+    ``decode`` is one of the layouts of the detection task (runtime/tasks/detection.py).
     """
 
     def __init__(self, network: nn.Module, stage: PictureInput, decode: str) -> None:
@@ -117,13 +117,13 @@ class YoloxInference(nn.Module):
     def forward(self, input: Tensor) -> Tensor | Outputs:
         """Turn pictures into the outputs of the layout.
 
-        "none" has [b, n, 5 + C]; "packed" has [b, n, 6]; "split" and "nms", for NMS behind it, have boxes
-        [b, n, 4] and scores [b, n, C].
+        "none" has [b, n, 5 + C]; "packed" has [b, n, 6]; "split" has boxes [b, n, 4] and scores
+        [b, n, C].
         """
         if self.decode == "none":
             return self._raw(input)[0]
         boxes, scores = self._decoded(input)
-        if self.decode in ("split", "nms"):
+        if self.decode == "split":
             corners, sizes = boxes[..., :2], boxes[..., 2:]
             return torch.cat((corners, corners + sizes), dim=-1), scores
         best, labels = torch.max(scores, dim=-1)
@@ -176,9 +176,6 @@ LAYOUTS: Mapping[str, type[BoxReading]] = {"packed": PackedBoxes, "split": Split
 """The values of ``wrapper.decode`` with NMS outside of the graph, the default first, and the reading of
 each."""
 
-NMS = "nms"
-"""The value of ``wrapper.decode`` with NMS in the graph."""
-
 
 class _Yolox:
     name = "yolox"
@@ -190,11 +187,12 @@ class _Yolox:
         batch, height, width = _dims(job)
         official = megvii.recognised(checkpoint.state_dict)
         network, classes = _load_network(_variant(job, checkpoint, official), checkpoint, official)
-        decode = decode_of(job, *LAYOUTS, NMS)
+        decode = decode_of(job, *LAYOUTS, *detection.IN_GRAPH)
         stage, spec, preprocess = _input(job, checkpoint, official, (batch, height, width))
-        module = YoloxInference(network, stage, decode)
-        if decode == NMS:
-            headed = detection.with_nms(module, batch.name, job.validation)
+        in_graph = decode in detection.IN_GRAPH
+        module = YoloxInference(network, stage, "split" if in_graph else decode)
+        if in_graph:
+            headed = detection.with_nms(module, batch.name, job.validation, decode)
         else:
             fixed = height.fixed and width.fixed
             anchors = len(cells(height.max, width.max, STRIDES)) if fixed else "anchors"
@@ -233,7 +231,7 @@ class _Yolox:
             variant,
             f"its tensors have the names of {layout} YOLOX, and the sizes of {variant or 'no known variant'}",
             tuple(settings),
-            (*LAYOUTS, NMS),
+            (*LAYOUTS, *detection.IN_GRAPH),
             () if variant is not None else tuple(VARIANTS),
         )
 

@@ -8,16 +8,21 @@ from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.boxes import BoxReading, SplitBoxes
 from onnxproof.runtime.readings.graph_nms import GraphNms
+from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.runtime.readings.sets import Activation, Axis, QuerySet, RowSet, SplitSet
 from onnxproof.runtime.tasks.detection import DEFAULT_IOU_THRESHOLD, DEFAULT_THRESHOLD
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import LOGITS_NAMES, Bare, Headed, listed, require_names
-from onnxproof.wrappers.suppression import Suppressed
+from onnxproof.wrappers.suppression import Padded, Suppressed
 
-LABELS, PICTURES = "labels", "pictures"
-"""With NMS in the graph, the names of the outputs that say what a row is and which picture it is of."""
+IN_GRAPH = ("nms", "nms-padded")
+"""The values of ``wrapper.decode`` with NMS in the graph: rows of all pictures, or as many for each."""
+
+LABELS, PICTURES, COUNTS = "labels", "pictures", "counts"
+"""With NMS in the graph, the names of the outputs that say what a row is, and which picture it is of or how
+many rows of each picture count."""
 
 ROWS = "detections"
 """With NMS in the graph, the name of the outputs' axis that counts the rows."""
@@ -48,20 +53,21 @@ class Chosen(nn.Module):
 
 class _Detection:
     name = "detection"
-    decodes = ("split", "nms", "softmax", "sigmoid", "rows")
+    decodes = ("split", *IN_GRAPH, "softmax", "sigmoid", "rows")
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module.
 
         - "split": it returns ``boxes`` [batch, n, 4], x0, y0, x1, y1 in the input's pixels, and ``scores``
           [batch, n, classes] in [0, 1]. NMS follows, unless ``validate.nms`` is "none".
-        - "nms": the same, with NMS in the graph.
+        - "nms": the same, with NMS in the graph: a row for each detection of the batch. "nms-padded": as many
+          rows for each picture as ``validate.max_detections`` says, and how many of them count.
         - "softmax" and "sigmoid": it returns ``logits`` [batch, queries, classes], of which for "softmax" the
           last column is "no object", and ``boxes`` or ``pred_boxes`` [batch, queries, 4]: centre x, centre y,
           width, height in shares of the input's size.
         - "rows": it returns one output [batch, n, 6]: x0, y0, x1, y1 in pixels, score, label.
         """
-        if decode in ("split", "nms"):
+        if decode == "split" or decode in IN_GRAPH:
             return _split(bare, decode, validation)
         return _rows(bare, validation) if decode == "rows" else _queries(bare, decode, validation)
 
@@ -82,8 +88,8 @@ def _split(bare: Bare, decode: str, validation: ValidateTable) -> Headed:
     boxes, scores = (outputs[i] for i in chosen)
     require_names(scores, 2, bare.classes)
     module = Chosen(bare.module, chosen)
-    if decode == "nms":
-        return with_nms(module, boxes.shape[0], validation)
+    if decode in IN_GRAPH:
+        return with_nms(module, boxes.shape[0], validation, decode)
     specs, fields = split_outputs(boxes.shape, scores.shape)
     if validation.nms == "none":
         return Headed(module, specs, fields, set_reading(validation))
@@ -147,8 +153,10 @@ def split_outputs(
     )
 
 
-def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> Headed:
-    """Put NMS behind a module, in the graph, by the job's thresholds: a row for each detection.
+def with_nms(
+    module: nn.Module, batch: int | str, validation: ValidateTable, decode: str = IN_GRAPH[0]
+) -> Headed:
+    """Put NMS behind a module, in the graph, by the job's thresholds. ``decode`` is one of ``IN_GRAPH``.
 
     ``module`` returns boxes [batch, n, 4] (x0, y0, x1, y1 in the input's pixels) and scores [batch, n, C].
     ``batch`` is the name of the batch's axis, or its size. Thresholds that the job lacks are the task's
@@ -156,8 +164,8 @@ def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> 
     """
     if validation.nms == "none":
         raise JobError(
-            'wrapper.decode = "nms" puts NMS into the graph, and validate.nms = "none" says that the model '
-            "needs none: leave one of them out"
+            f'wrapper.decode = "{decode}" puts NMS into the graph, and validate.nms = "none" says that the '
+            "model needs none: leave one of them out"
         )
     told = box_reading(SplitBoxes, (BOXES, SCORES), validation)
     graph = GraphNms(
@@ -166,8 +174,23 @@ def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable) -> 
         told.max_detections,
         class_agnostic=told.class_agnostic,
     )
-    reading = rows_of_batch(graph, 0, batch)
-    return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
+    if decode == IN_GRAPH[0]:
+        reading = rows_of_batch(graph, 0, batch)
+        return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
+    most = graph.max_detections
+    if most is None:
+        raise JobError(
+            f'wrapper.decode = "{decode}" needs validate.max_detections: how many rows each picture has'
+        )
+    names = (BOXES, LABELS, SCORES, COUNTS)
+    padded = PaddedReading(names, graph.score_threshold, 0, graph, batch=batch)
+    outputs = (
+        TensorSpec(BOXES, "float32", (batch, most, 4)),
+        TensorSpec(LABELS, "int64", (batch, most)),
+        TensorSpec(SCORES, "float32", (batch, most)),
+        TensorSpec(COUNTS, "int64", (batch,)),
+    )
+    return Headed(Padded(module, padded.cuts), outputs, row_outputs()[1], padded)
 
 
 def rows_of_batch(graph: GraphNms, first_label: int, batch: int | str) -> RowReading:
