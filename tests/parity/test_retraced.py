@@ -106,6 +106,14 @@ def test_what_torch_has_to_trace_again(function: Function, translated: set[Any])
     assert ready is None
 
 
+def test_an_input_that_is_called_as_one_of_pythons_functions_keeps_its_name(translated: set[Any]) -> None:
+    program = torch.export.export(nn.Tanh(), (torch.rand(2),))
+    ready = functional(program, translated)
+    assert ready is not None
+    placed = [node.name for node in ready.graph.nodes if node.op == "placeholder"]
+    assert placed == list(ready.graph_signature.user_inputs) == ["input"]
+
+
 def test_what_cannot_be_translated_as_it_is_goes_the_other_way(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -95,6 +95,8 @@ def functional(
     if any(name for name, _ in program.graph_module.named_modules()):
         return None
     module = copy.deepcopy(program.graph_module)
+    for node, original in zip(module.graph.nodes, program.graph_module.graph.nodes, strict=True):
+        node.name = original.name  # which a copy changes if it is that of one of Python's builtins: "input"
     for node in list(module.graph.nodes):
         if node.op in ("placeholder", "output"):
             continue
