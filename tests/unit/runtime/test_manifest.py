@@ -254,6 +254,21 @@ REAL = {
         first_label=0,
         batch="batch",
     ),
+    "padded-rows": reading(
+        "detection",
+        (
+            TensorSpec("boxes", "float32", ("batch", 9, 4)),
+            TensorSpec("labels", "int64", ("batch", 9)),
+            TensorSpec("scores", "float32", ("batch", 9)),
+            TensorSpec("counts", "int64", ("batch",)),
+        ),
+        decode="nms-padded",
+        graph={"score_threshold": 0.45, "iou_threshold": 0.45, "max_detections": 9},
+        score_threshold=0.45,
+        outputs=[*NAMES, "counts"],
+        first_label=0,
+        batch="batch",
+    ),
     "masks": reading(
         "instance_segmentation",
         (*ROWS, MASKS),

@@ -224,6 +224,31 @@ class TestABatch:
         assert [len(rows.detections) for rows in evidence] == [3, 0, 0]
 
 
+def test_padded_rows_are_cut_to_their_counts() -> None:
+    reading: Any = reading_of(
+        "detection",
+        **{
+            **DOCUMENT,
+            "decode": "nms-padded",
+            "outputs": [*DOCUMENT["outputs"], "counts"],
+            "batch": "batch",
+            "graph": {**DOCUMENT["graph"], "max_detections": 4},
+        },
+    )
+    outputs = {
+        "boxes": np.stack((BOXES, BOXES)),
+        "labels": np.stack((LABELS, LABELS)),
+        "scores": np.stack((SCORES, SCORES)),
+        "counts": np.array([3, 0]),
+    }
+    evidence = reading.evidence(outputs, {"batch": 2}, {})
+    assert [len(rows.detections) for rows in evidence] == [3, 0]
+    assert reading.refuse(outputs, {}) is None
+    assert reading.refuse({**outputs, "counts": np.array([5, 0])}, {}) == (
+        "5 rows of a picture; it has room for 4"
+    )
+
+
 def test_a_row_whose_class_may_flip_is_measured_against_its_own_candidate() -> None:
     """The best two classes of the first box score nearly alike: the file may choose the other one."""
     gaps = np.array([1e-6, 0.5, 0.5, 0.5])
