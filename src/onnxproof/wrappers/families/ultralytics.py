@@ -62,9 +62,8 @@ CLASS_LAYERS = {
 }
 """The names of the weights that have a row for each class."""
 
-CHANNELS, ROWS = "channels", "rows"
-NATIVE = (CHANNELS, ROWS)
-"""The values of ``wrapper.decode`` with which a detector's output is that of Ultralytics' own export."""
+CHANNELS = "channels"
+"""The value of ``wrapper.decode`` with which a detector's output is that of Ultralytics' own export."""
 
 ADVICE = "is model.variant right?"
 
@@ -84,7 +83,7 @@ class _Ultralytics:
         network = load_weights(build_network(config, count), checkpoint, called, ADVICE).eval()
         without_nms = _without_nms(job, config)
         decode = decode_of(job, *_decodes(kind, without_nms=without_nms))
-        native = decode in NATIVE
+        native = decode == CHANNELS
         module = Network(network, _stage(job), kind, without_nms=without_nms, native=native).eval()
         size = _size(job, saved, kind)
         batch, height, width = _dims(job, module, size)
@@ -174,7 +173,7 @@ def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
     if kind == KINDS["rtdetr"]:
         return ("sigmoid",)
     if kind == KINDS["detect"]:
-        return ("split", ROWS) if without_nms else ("split", "nms", CHANNELS)
+        return ("split",) if without_nms else ("split", "nms", CHANNELS)
     return tuple(get_head(kind.task).decodes)
 
 
@@ -257,7 +256,7 @@ def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple
     else:
         rows = "anchors"
     axes: Mapping[str, tuple[int | str, ...]] = {
-        "output0": ("rows", 6) if module.without_nms else (4 + classes, rows),
+        "output0": (4 + classes, rows),
         "logits": (rows, classes),
         "boxes": (rows, 5 if module.kind == KINDS["obb"] else 4),
         "scores": (rows, classes),

@@ -141,8 +141,8 @@ class Network(nn.Module):
       boxes [b, n, 5] (centre, width, height, px, and the angle in radians);
     - then "coefficients" [b, n, m] and "prototypes" [b, m, h, w], or "keypoints" [b, n, K, 2 or 3].
 
-    ``without_nms`` chooses the head that answers with one box for each object. If ``native``, a detector
-    returns "output0" as Ultralytics' own export does: [b, 4 + C, n], or without NMS the best rows [b, k, 6].
+    ``without_nms`` chooses the head that answers with one box for each object. If ``native``, a detector with
+    NMS returns "output0" [b, 4 + C, n], as Ultralytics' own export does.
     """
 
     def __init__(
