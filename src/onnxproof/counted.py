@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.contract import Contract
+from onnxproof.contract import Contract, Reading
+from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.runtime.tasks.sequence import StepLogits
 from onnxproof.tensors import TensorSpec
 
@@ -44,6 +45,11 @@ def counted(contract: Contract, inputs: Arrays, outputs: Arrays) -> Kept:
     return kept
 
 
+def selects(reading: Reading) -> bool:
+    """Whether the network chooses its queries among the places of the picture."""
+    return isinstance(reading, QuerySet) and reading.selects
+
+
 def select(values: NDArray[Any], kept: NDArray[np.bool_], channels: slice) -> NDArray[Any]:
     """The elements that are compared, [n], of ``values``: the ``channels`` of an output's last axis."""
     if kept.shape[-1] != 1:
@@ -60,6 +66,11 @@ def not_compared(contract: Contract) -> Iterator[str]:
             names = " or ".join(mask.name for mask in masks)
             yield f"{output.name} is not compared at steps that {names} drops: nothing defines it there"
     reading = contract.reading
+    if selects(reading):
+        yield (
+            "pictures of one value are not tried: all their places score alike, so nothing decides which of "
+            "them the network keeps as queries"
+        )
     if isinstance(reading, StepLogits) and len(reading.outputs) > 1:
         logits, lengths = (spec for spec in contract.outputs if spec.name in reading.outputs)
         if not _masks(contract, logits):

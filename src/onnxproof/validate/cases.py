@@ -97,17 +97,25 @@ class Case:
 
 
 def plan(
-    dims: Sequence[Dim], preprocess: Preprocess | None, pictures: Sequence[Path], effort: Effort, seed: int
+    dims: Sequence[Dim],
+    preprocess: Preprocess | None,
+    pictures: Sequence[Path],
+    effort: Effort,
+    seed: int,
+    *,
+    constant: bool = True,
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, the sizes that it leaves out if they are to
     be tried, then each picture as predict sees it.
 
-    Needs no tensor and no model. Opens every picture; raises PictureError if one cannot be read or does not
-    fit the dims.
+    ``constant`` says whether pictures of one value are among them. Needs no tensor and no model. Opens every
+    picture; raises PictureError if one cannot be read or does not fit the dims.
     """
     contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
     if not pictures:
         contents = tuple(content for content in contents if content != "picture")
+    if not constant:
+        contents = tuple(content for content in contents if content not in CONSTANT)
     factors: dict[str, Sequence[int | Content]] = {
         dim.name: sizes_of(dim, VALUES_PER_DIM[effort]) for dim in dims
     }

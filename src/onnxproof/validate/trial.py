@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from onnxproof.contract import Contract
+from onnxproof.counted import selects
 from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization, require_threads
 from onnxproof.source import find_pictures
@@ -113,5 +114,12 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
             f"({', '.join(spec.name for spec in contract.inputs)}); leave the key out"
         )
     labels = plan_labels(settings.annotations, settings.folder, pictures, contract)
-    cases = plan(contract.dims, contract.preprocess, pictures, settings.effort, settings.seed)
+    cases = plan(
+        contract.dims,
+        contract.preprocess,
+        pictures,
+        settings.effort,
+        settings.seed,
+        constant=not selects(contract.reading),
+    )
     return Plan(contract, settings, cases, labels, policy)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from onnxproof.errors import JobError, ModelFileError
 from onnxproof.job import Job
 from onnxproof.runtime.manifest import read_reading
 from onnxproof.runtime.preprocess import Transform
+from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.validate.compare import Comparison
 
 Array = NDArray[Any]
@@ -160,3 +162,9 @@ def test_a_box_that_coincides_excuses_nothing_without_nms() -> None:
     found = compared(split((0.9,), (0.8999,)), split((0.9,), (0.1,)), **SPLIT)
     assert found.matched == 1
     assert len(found.defects) == 1
+
+
+def test_queries_that_a_top_k_chose_are_told_by_the_manifest() -> None:
+    chosen = QuerySet(("logits", "boxes"), 0.5, 8, "sigmoid", selects=True)
+    assert QuerySet.read(Entry(chosen.to_json())) == chosen
+    assert "selects" not in replace(chosen, selects=False).to_json()

@@ -400,3 +400,13 @@ def test_case_is_written_as_json() -> None:
         "native": False,
     }
     assert Case.from_json(case.to_json()) == replace(case, picture=Path("a.png"))
+
+
+def test_pictures_of_one_value_are_left_out_where_nothing_is_decided_on_them() -> None:
+    dims = (Dim("batch", 1, 2), Dim("height", 64, 64), Dim("width", 64, 64))
+    preprocess = Preprocess("input", "NCHW", "float32", 255, "stretch", 64, dims[1], dims[2])
+    contents = [
+        {case.content for case in plan(dims, preprocess, (), "quick", 0, constant=constant)}
+        for constant in (True, False)
+    ]
+    assert contents == [{"noise", "empty", "black", "saturated"}, {"noise", "empty"}]

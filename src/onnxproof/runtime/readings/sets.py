@@ -115,12 +115,16 @@ class QuerySet(SetReading):
       best (DETR, conditional DETR, YOLOS);
     - "sigmoid": each class of a query is a candidate (deformable DETR, RT-DETR, D-FINE);
     - "none": as "sigmoid", but the output holds the scores themselves.
+
+    ``selects`` says that a top-k inside the network chose the queries among the places of the picture. On a
+    picture of one value all places score alike, so nothing decides which of them it keeps.
     """
 
     decode: ClassVar[str] = "queries"
     activation: Activation = "softmax"
     height: Axis = "height"
     width: Axis = "width"
+    selects: bool = False
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -152,20 +156,30 @@ class QuerySet(SetReading):
             **SetReading.to_json(self),
             "activation": self.activation,
             "picture": [self.height, self.width],
+            **({"selects": True} if self.selects else {}),
         }
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
         keys = entry.table(
-            ("decode", "nms", "outputs", "score_threshold", "activation", "picture"), ("max_detections",)
+            ("decode", "nms", "outputs", "score_threshold", "activation", "picture"),
+            ("max_detections", "selects"),
         )
         height, width = (
             axis.whole(1) if isinstance(axis.value, int) else axis.text()
             for axis in keys["picture"].entries(2)
         )
         activation: Any = keys["activation"].text(ACTIVATIONS)
-        return cls(output_names(keys, 2), **_common(keys), activation=activation, height=height, width=width)
+        selects = keys["selects"].flag() if "selects" in keys else False
+        return cls(
+            output_names(keys, 2),
+            **_common(keys),
+            activation=activation,
+            height=height,
+            width=width,
+            selects=selects,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from torch import nn
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.runtime.tasks.depth import MapValues
 from onnxproof.runtime.tasks.embedding import Pairs
 from onnxproof.runtime.tasks.panoptic import QueryMasks
@@ -41,6 +42,16 @@ SIGMOID: Mapping[str, int | None] = MappingProxyType(
 )
 """The detectors whose scores are sigmoids, and how many pairs of a query and a class they keep at most. None
 is as many as there are queries. From transformers' ``post_process_object_detection`` of each."""
+
+SELECTING = (
+    "LwDetrForObjectDetection",
+    "RTDetrForObjectDetection",
+    "RTDetrV2ForObjectDetection",
+    "DFineForObjectDetection",
+    "Deimv2ForObjectDetection",
+)
+"""The detectors whose queries are always the best places of the picture. A deformable DETR's are if it has
+two stages."""
 
 SEGMENTS: Mapping[str, tuple[int, int] | None] = MappingProxyType(
     {"Mask2FormerForUniversalSegmentation": (384, 384), "MaskFormerForInstanceSegmentation": None}
@@ -129,7 +140,16 @@ def detection(opened: Opened, network: nn.Module) -> WrappedModel:
         }
     )
     classes = opened.classes(opened.config.num_labels)
-    return wrap_pictures(opened, called, task, decode, classes, validation)
+    model = wrap_pictures(opened, called, task, decode, classes, validation)
+    reading = model.contract.reading
+    assert isinstance(reading, QuerySet)
+    reading = replace(reading, selects=_selects(opened))
+    return replace(model, contract=replace(model.contract, reading=reading))
+
+
+def _selects(opened: Opened) -> bool:
+    """Whether a detector's queries are the best places of the picture."""
+    return opened.called in SELECTING or bool(getattr(opened.config, "two_stage", False))
 
 
 def panoptic(opened: Opened, network: nn.Module) -> WrappedModel:
