@@ -253,12 +253,15 @@ def _is_of_the_graph(check: Check) -> bool:
 def _failed(verdict: Verdict, *, traced: bool = False) -> tuple[Check, ...]:
     """The checks that failed or could not be run, and that a simplifier may be the cause of.
 
-    ``traced`` includes the check on what a trace froze.
+    It is not the cause of what lies before and behind the file, in the link ``pipeline``. ``traced`` includes
+    the check on what a trace froze.
     """
     return tuple(
         check
         for check in verdict.checks
-        if check.status in ("fail", "error") and (traced or check.name != TRACING.name)
+        if check.status in ("fail", "error")
+        and check.link != "pipeline"
+        and (traced or check.name != TRACING.name)
     )
 
 

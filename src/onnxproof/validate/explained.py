@@ -151,6 +151,16 @@ MEASURED = (
         "look at the check decisions first.",
     ),
     _said(
+        "pipeline",
+        "on your pictures, the decisions of onnxproof predict against those of the framework's own pipeline, "
+        "from the picture's file to the boxes in it. Each difference is traced to a stage by exchanging one "
+        "stage at a time: reading, preprocessing, graph, settings, decoding, the way back.",
+        "the picture is resized with another filter, padded elsewhere, or its channels are swapped; another "
+        "threshold; another normalisation.",
+        "the reason names the stage and both values: set the key of [predict] or [validate] to the "
+        "framework's, or leave it out where the family knows it.",
+    ),
+    _said(
         "checksum",
         "model.onnx is the file that manifest.json describes.",
         "the file was replaced or edited after the export.",

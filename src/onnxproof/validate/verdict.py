@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from onnxproof.errors import RequestError
 from onnxproof.validate.cases import Case
@@ -12,13 +12,14 @@ from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.measure import LabelMeasurement, Measurement
+from onnxproof.validate.sight.facts import Sight
 
 Status = Literal["pass", "fail", "error", "skipped"]
-Link = Literal["function", "runtime", "decisions"]
+Link = Literal["function", "runtime", "decisions", "pipeline"]
 
-LINKS: tuple[Link, ...] = ("function", "runtime", "decisions")
+LINKS: tuple[Link, ...] = get_args(Link)
 """The links of the proof, in order: the file states the checkpoint's function; the runtime computes the file
-as well as PyTorch computes the model; both decide alike."""
+as well as PyTorch computes the model; both decide alike; a picture ends in the framework's decisions."""
 
 RUNTIME_CHECKS = frozenset(
     "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels".split()
@@ -53,6 +54,8 @@ class Check:
             return "function"
         if self.name in RUNTIME_CHECKS:
             return "runtime"
+        if self.name == "pipeline":
+            return "pipeline"
         return "decisions" if self.name in DECISION_CHECKS else "function"
 
 
@@ -117,7 +120,8 @@ class Verdict:
     ``facts`` holds one entry a candidate leg; it is empty if nothing could be compared. ``dataset`` has the
     figures of each candidate if the job names labelled pictures. ``policy`` holds the limits that were used.
     ``pairing`` is None unless two files were compared. ``function`` is what the file's graph in float64 did;
-    None if it was not evaluated. Of a case's picture only the name is kept.
+    ``pipeline`` is how ``predict`` decided beside the framework; both are None if that was not compared. Of a
+    case's picture only the name is kept.
     """
 
     status: Literal["pass", "fail", "error"]
@@ -131,6 +135,7 @@ class Verdict:
     policy: Mapping[str, Any] | None = None
     pairing: Pairing | None = None
     function: Facts | None = None
+    pipeline: Sight | None = None
 
     def __post_init__(self) -> None:
         told = tuple(
@@ -146,8 +151,9 @@ class Verdict:
 
     @property
     def links(self) -> tuple[Linked, ...]:
-        """What came of each link."""
-        return tuple(linked(link, self.checks) for link in LINKS)
+        """What came of each link; of the pipeline only if it was asked for."""
+        found = (linked(link, self.checks) for link in LINKS)
+        return tuple(one for one in found if one.link != "pipeline" or one.check is not None)
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``parity.json``.
@@ -187,6 +193,7 @@ class Verdict:
             ],
             "legs": [_leg_to_json(facts) for facts in self.facts],
             "function": None if self.function is None else _function_to_json(self.function),
+            "pipeline": None if self.pipeline is None else self.pipeline.to_json(),
             "dataset": [figures.to_json() for figures in self.dataset] or None,
             "cases": [case.to_json() for case in self.cases],
             "notes": list(self.notes),
@@ -248,6 +255,7 @@ class Verdict:
             policy=value.get("policy"),
             pairing=pairing,
             function=None if value.get("function") is None else _function_from(value["function"]),
+            pipeline=None if value.get("pipeline") is None else Sight.from_json(value["pipeline"]),
         )
 
 

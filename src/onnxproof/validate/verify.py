@@ -22,6 +22,7 @@ from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.legs.pytorch import ports_of
 from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.sight.check import with_pipeline
 from onnxproof.validate.stated import open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
@@ -80,17 +81,31 @@ def validate_files(
     PictureError if a picture cannot be read, CheckError if PyTorch cannot run a case.
     """
     trial = open_trial(model, files, plan, prepared)
-    return verdicts_of(
+    tallies = measure(trial, progress=progress) if trial.truth.unsteady is None else ()
+    verdicts = verdicts_of(
         model,
         files,
         plan,
         trial,
-        measure(trial, progress=progress) if trial.truth.unsteady is None else (),
+        tallies,
         opset=opset,
         target=target,
         extra_checks=extra_checks,
         notes=notes,
         progress=progress,
+    )
+    levels = len(plan.settings.optimization)
+    return tuple(
+        with_pipeline(
+            verdict,
+            model,
+            plan,
+            trial,
+            trial.candidates[at * levels],
+            tallies[at * levels] if tallies else None,
+            progress=progress,
+        )
+        for at, verdict in enumerate(verdicts)
     )
 
 

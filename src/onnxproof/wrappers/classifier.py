@@ -17,6 +17,7 @@ from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads import classification, multilabel
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.own.classifier import classifier_pipeline
 from onnxproof.wrappers.recognise import (
     Recognised,
     Setting,
@@ -93,7 +94,8 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
     batch, height, width = dims_of(job, DEFAULT_DIMS)
     head, decode = HEADS[task_of(job, *HEADS)], decode_of(job, *classification.HEAD.decodes)
     network, classes = _load_network(_variant(job, checkpoint, library), job, checkpoint, library)
-    module = ClassifierInference(network, picture_stage(job, checkpoint), head.activation(decode)).eval()
+    stage = picture_stage(job, checkpoint)
+    module = ClassifierInference(network, stage, head.activation(decode)).eval()
     logits = TensorSpec("logits", "float32", (batch.name, len(classes)))
     headed = head.behind(module, logits, len(classes), decode, job.validation)
     contract = Contract(
@@ -103,11 +105,12 @@ def build_classifier(job: Job, checkpoint: Checkpoint | None, library: Library) 
         outputs=headed.outputs,
         dims=(batch, height, width),
         fields=headed.fields,
-        preprocess=picture_preprocess(job, height, width),
+        preprocess=picture_preprocess(job, height, width, half="even"),
         classes=classes,
         reading=headed.reading,
     )
-    return WrappedModel(headed.module, contract, library.name)
+    own = classifier_pipeline(contract, network, stage, library.name.partition("_")[0])
+    return WrappedModel(headed.module, contract, library.name, own=own)
 
 
 def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised | None:

@@ -12,6 +12,8 @@ from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.near import meant
 from onnxproof.tensors import Dim
+from onnxproof.wrappers.own.pipeline import NONE as NO_PIPELINE
+from onnxproof.wrappers.own.pipeline import Own
 
 Module = nn.Module
 Outputs = tuple[Tensor, ...]
@@ -49,8 +51,9 @@ class WrappedModel:
 
     ``module`` takes the contract's inputs in order. It returns one tensor, or a tuple in the order of the
     contract's outputs. If only TorchScript can capture the model, ``traced`` says why; otherwise it is None.
-    ``notes`` say what is unusual in the weights. ``package`` is the name and version of the package that the
-    family comes from; it is None for our own. A family leaves it out: ``get_family`` fills it in.
+    ``notes`` say what is unusual in the weights. ``own`` makes the framework's own pipeline, or says why
+    there is none. ``package`` is the name and version of the package that the family comes from; it is None
+    for our own. A family leaves it out: ``get_family`` fills it in.
     """
 
     module: nn.Module
@@ -59,6 +62,7 @@ class WrappedModel:
     traced: str | None = None
     notes: tuple[str, ...] = ()
     package: str | None = None
+    own: Own = NO_PIPELINE
 
 
 def decode_of(job: Job, *choices: str) -> str:

@@ -64,10 +64,8 @@ def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform
     """
     image = read_picture(picture)
     try:
-        if spec.network is None:
-            laid, transform = lay(image, spec)
-        else:
-            laid, transform = image, transform_of(image.size, spec)
+        laid = image if spec.network is not None else lay(image, spec)[0]
+        transform = transform_of(image.size, spec)
     except PictureError as error:
         if isinstance(picture, str | PathLike):
             raise PictureError(f"{fspath(picture)}: {error}") from error
@@ -87,10 +85,12 @@ def lay(picture: Image.Image, spec: Preprocess) -> tuple[Image.Image, Transform]
 
 
 def transform_of(size: Size, spec: Preprocess) -> Transform:
-    """The way back for a picture of that size (width, height) that the graph fits itself.
+    """The way back for a picture of that size (width, height), whether the host or the graph fits it.
 
     Raises PictureError if the file does not take pictures of that size.
     """
+    if spec.network is None:
+        return _way_back(place(size, spec), size)
     width, height = size
     if not (spec.width.admits(width) and spec.height.admits(height)):
         raise PictureError(
@@ -98,7 +98,7 @@ def transform_of(size: Size, spec: Preprocess) -> Transform:
             f"height in {spec.height}: make it smaller, or export with other dims.{spec.width.name} and "
             f"dims.{spec.height.name}"
         )
-    if spec.network is None or spec.boxes == "picture":
+    if spec.boxes == "picture":
         return Transform(1, 1, 0, 0, width, height)
     return _way_back(place(size, as_network_sees(spec)), size)
 
@@ -133,14 +133,23 @@ def _before(excess: int, spec: Preprocess) -> int:
 
 def to_input(picture: Image.Image, spec: Preprocess) -> NDArray[Any]:
     """The pixels of an RGB picture as [3, H, W] or [H, W, 3], in the input's dtype, range and channels."""
+    return as_input(in_order(picture, spec), spec)
+
+
+def in_order(picture: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
+    """The pixels of an RGB picture, uint8 [H, W, 3], their channels in the input's order."""
     pixels = np.asarray(picture)
-    if spec.channels == "bgr":
-        pixels = pixels[:, :, ::-1]
+    return pixels[:, :, ::-1] if spec.channels == "bgr" else pixels
+
+
+def as_input(pixels: NDArray[np.uint8], spec: Preprocess) -> NDArray[Any]:
+    """Pixels [H, W, 3] as [3, H, W] or [H, W, 3], in the input's dtype and range."""
+    values: NDArray[Any] = pixels
     if spec.dtype == "float32":
-        pixels = pixels.astype(np.float32)
+        values = pixels.astype(np.float32)
         if spec.divide_by != 1:
-            pixels /= np.float32(spec.divide_by)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if spec.layout == "NCHW" else pixels)
+            values /= np.float32(spec.divide_by)
+    return np.ascontiguousarray(values.transpose(2, 0, 1) if spec.layout == "NCHW" else values)
 
 
 # Each of the functions below returns the size of the resized picture, the input's size, and the ratio of the

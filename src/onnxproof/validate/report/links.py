@@ -83,7 +83,18 @@ def _decisions(verdict: Verdict, link: Linked) -> str:
     return f"{name}{link.status}: {link.check.reason}"
 
 
-_TEXTS = {"function": _function, "runtime": _runtime, "decisions": _decisions}
+def _pipeline(verdict: Verdict, link: Linked) -> str:
+    assert link.check is not None
+    sight = verdict.pipeline
+    if link.status == "skipped":
+        return f"not shown: {link.check.reason}"
+    if sight is None or link.status != "pass":
+        return link.check.reason
+    counts = f"{sight.matched} matched, {sight.ties} ties on {sight.pictures} pictures"
+    return f"a picture ends in the same decisions as in {sight.own}: {counts}"
+
+
+_TEXTS = {"function": _function, "runtime": _runtime, "decisions": _decisions, "pipeline": _pipeline}
 
 
 def _measured(facts: Facts, name: str | None) -> Measurement | None:

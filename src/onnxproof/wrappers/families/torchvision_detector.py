@@ -25,6 +25,7 @@ from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads.detection import require_nms
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers.own.torchvision_detector import detector_pipeline, untouched
 from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant, dim_settings
 from onnxproof.wrappers.weights import load_weights
 
@@ -97,6 +98,7 @@ class _TorchvisionDetector:
         require_nms(job.validation)
         num_classes = _num_classes(checkpoint)
         network = _network(job, checkpoint, num_classes).eval()
+        eager = untouched(network)
         stage = _stage(job, network)
         decode = decode_of(job, *(ONE_STAGE_DECODES if isinstance(network, ONE_STAGE) else ("nms",)))
         in_graph = decode == "nms"
@@ -122,7 +124,8 @@ class _TorchvisionDetector:
             reading=reading,
         )
         traced = DATA_DEPENDENT if in_graph else None
-        return WrappedModel(module.eval(), contract, self.name, traced)
+        own = detector_pipeline(contract, eager, first_label)
+        return WrappedModel(module.eval(), contract, self.name, traced, own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         found = chosen_variant(checkpoint, variants_of(self.name, checkpoint.state_dict))

@@ -27,6 +27,7 @@ from onnxproof.wrappers.head import Headed
 from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers.megvii import Megvii
+from onnxproof.wrappers.own.tutorial import tutorial_pipeline
 from onnxproof.wrappers.recognise import Recognised, Setting
 from onnxproof.wrappers.weights import load_weights
 
@@ -211,7 +212,8 @@ class _Yolox:
             classes=classes,
             reading=headed.reading,
         )
-        return WrappedModel(headed.module.eval(), contract, self.name)
+        own = tutorial_pipeline(contract, network, stage, STRIDES)
+        return WrappedModel(headed.module.eval(), contract, self.name, own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         """What the checkpoint is, in either layout, by its names and the shapes of a few tensors."""

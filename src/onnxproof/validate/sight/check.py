@@ -1,0 +1,98 @@
+"""The check ``pipeline``, and the verdict with it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from onnxproof.progress import Progress, silent
+from onnxproof.source import find_pictures
+from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.sight.differences import DIFFERS
+from onnxproof.validate.sight.facts import Sight
+from onnxproof.validate.sight.link import see
+from onnxproof.validate.tally import Tally
+from onnxproof.validate.trial import Plan, Trial
+from onnxproof.validate.verdict import Check, Status, Verdict, conclude
+from onnxproof.wrappers.family import WrappedModel
+
+PIPELINE = "pipeline"
+
+
+def with_pipeline(
+    verdict: Verdict,
+    model: WrappedModel,
+    plan: Plan,
+    trial: Trial,
+    candidate: Leg,
+    tally: Tally | None,
+    *,
+    progress: Progress = silent,
+) -> Verdict:
+    """The verdict on a file with the link ``pipeline``; the same verdict if the model takes no picture.
+
+    ``candidate`` runs the file, and ``tally`` is what was measured of it: None if nothing was.
+    """
+    if model.contract.preprocess is None:
+        return verdict
+    sight = None
+    reason = _why_not(verdict, model, plan, tally)
+    check = Check(PIPELINE, "skipped", reason or "")
+    if reason is None:
+        assert tally is not None
+        assert not isinstance(model.own, str)
+        pictures = find_pictures(plan.settings.images, plan.settings.folder)
+        sound = not any(
+            check.status in ("fail", "error") and check.link in ("function", "runtime", "decisions")
+            for check in verdict.checks
+        )
+        try:
+            sight = see(
+                model.contract,
+                candidate,
+                trial.truth.reference,
+                model.own(),
+                pictures,
+                _bounds(tally, trial),
+                sound=sound,
+                progress=progress,
+            )
+            check = _judge(sight)
+        except Exception as error:  # noqa: BLE001 - the framework is others' code, and may raise anything
+            check = Check(PIPELINE, "error", f"it could not be run: {type(error).__name__}: {error}")
+    checks = (*verdict.checks, check)
+    return replace(verdict, checks=checks, status=conclude(checks), pipeline=sight)
+
+
+def _why_not(verdict: Verdict, model: WrappedModel, plan: Plan, tally: Tally | None) -> str | None:
+    """Why the link is skipped. Returns None if it is not."""
+    if isinstance(model.own, str):
+        return model.own
+    if plan.settings.images is None:
+        return "no pictures are named (validate.images)"
+    if model.contract.task not in DIFFERS or tally is None or tally.decisions is None:
+        return f"decisions of the task {model.contract.task} are not compared with a framework's"
+    if len(model.contract.inputs) > 1:
+        return "the model takes more than a picture"
+    if any(check.name in ("runs", "interface") and check.status != "pass" for check in verdict.checks):
+        return "the file does not run on every case"
+    return None
+
+
+def _bounds(tally: Tally, trial: Trial) -> Mapping[str, float]:
+    """How far the float error that the policy allows moves each quantity of the task."""
+    pool = tally.decisions
+    assert pool is not None
+    return {
+        name: trial.policy.bound(extremes, has_oracle=pool.has_oracle)
+        for name, extremes in pool.quantities.items()
+    }
+
+
+def _judge(sight: Sight) -> Check:
+    counts = f"{sight.matched} matched, {sight.ties} ties, {sight.differences} differences"
+    told = f"{counts} on {sight.pictures} pictures, against {sight.own}"
+    causes = "; ".join(f"{cause.what}: {cause.why}" for cause in sight.causes if not cause.tied)
+    if not sight.decisions and not sight.differences:
+        return Check(PIPELINE, "skipped", f"{sight.own} decided nothing on {sight.pictures} pictures")
+    status: Status = "pass" if sight.differences <= 0 else "fail"
+    reason = f"{causes} ({told})" if causes else told
+    return Check(PIPELINE, status, reason, float(sight.differences), 0.0)

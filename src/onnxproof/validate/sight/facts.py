@@ -1,0 +1,55 @@
+"""What the link ``pipeline`` found, as values without tensors."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Differences of one cause.
+
+    ``stages`` are those whose exchange removes them; there is none if the differences are not explained.
+    ``what`` says how many they are, ``why`` the cause, ``picture`` where the first was found. ``tied`` says
+    that float error alone explains them.
+    """
+
+    stages: tuple[str, ...]
+    count: int
+    what: str
+    why: str
+    picture: str
+    tied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The decisions of ``predict`` beside those of the framework's own pipeline, ``own``, on ``pictures``
+    pictures. The framework took ``decisions``."""
+
+    own: str
+    pictures: int
+    decisions: int
+    matched: int
+    causes: tuple[Cause, ...]
+
+    @property
+    def differences(self) -> int:
+        """How many decisions differ and are no ties."""
+        return sum(cause.count for cause in self.causes if not cause.tied)
+
+    @property
+    def ties(self) -> int:
+        """How many decisions differ by float error alone."""
+        return sum(cause.count for cause in self.causes if cause.tied)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        causes = [{**asdict(cause), "stages": list(cause.stages)} for cause in self.causes]
+        return {**asdict(self), "causes": causes, "ties": self.ties, "differences": self.differences}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        causes = tuple(Cause(**{**cause, "stages": tuple(cause["stages"])}) for cause in value["causes"])
+        return cls(value["own"], value["pictures"], value["decisions"], value["matched"], causes)

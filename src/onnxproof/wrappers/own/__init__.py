@@ -1,0 +1,1 @@
+"""How frameworks themselves get from a picture to decisions: what the link ``pipeline`` compares with."""
