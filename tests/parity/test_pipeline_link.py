@@ -133,7 +133,10 @@ def test_a_framework_of_another_kind_is_met_to_the_pixel(
         pytest.param({"padding": (0, 0, 0)}, ("padded with 0", "padded with 114"), id="another-padding"),
         pytest.param(
             {"filter": "pillow-bicubic", "place": "top-left"},
-            ("resized with Pillow bicubic, placed at the top-left", "OpenCV linear, placed at the centre"),
+            (
+                "resized with Pillow bicubic, placed at the top-left",
+                "it is resized with OpenCV linear, placed",
+            ),
             id="two-at-once",
         ),
     ],

@@ -21,7 +21,7 @@ def why(exchange: Exchange, stages: Collection[Stage], keys: tuple[str, ...]) ->
         "graph": lambda: "the file in its runtime computes other values than the checkpoint in PyTorch",
         "settings": lambda: _settings(exchange),
         "decoding": lambda: (
-            f"on the same pixels {own} decide otherwise: normalisation, decoding or NMS differ"
+            f"{own} come to other decisions from the same pixels: normalisation, decoding or NMS differ"
         ),
         "way back": lambda: f"decisions return to the picture by another transform than in {own}",
     }
@@ -44,7 +44,7 @@ def _preprocessing(exchange: Exchange, keys: tuple[str, ...]) -> str:
     if keys:
         ours = ", ".join(_fitted(spec, key) for key in keys)
         theirs = ", ".join(_fitted(own, key) for key in keys)
-        return f"the picture was {ours}; {exchange.own.name} expect it {theirs}"
+        return f"the picture was {ours}; in {exchange.own.name} it is {theirs}"
     image = read_picture(exchange.picture)
     apart = pixels_apart(in_order(lay(image, spec)[0], spec), exchange.own.lay(image))
     told = "has another size" if apart is None else f"differs by up to {apart} of 255"
@@ -79,7 +79,7 @@ def _color(value: tuple[int, int, int]) -> str:
 def _settings(exchange: Exchange) -> str:
     ours = exchange.contract.reading.settings()
     parts = [
-        f"{name} is {_number(ours[name])}, that of {exchange.own.name} {_number(value)}"
+        f"{name} is {_number(ours[name])}, in {exchange.own.name} {_number(value)}"
         for name, value in exchange.own.settings.items()
         if name in ours and ours[name] != value
     ]

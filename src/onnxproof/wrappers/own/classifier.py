@@ -59,7 +59,7 @@ class _Classifier(Staged):
 
     def decide(self, laid: Pixels) -> Any:
         """See ``OwnPipeline``."""
-        values = functional.normalize(functional.to_tensor(np.ascontiguousarray(laid)), self.mean, self.std)
+        values = functional.normalize(functional.to_tensor(np.array(laid)), self.mean, self.std)
         with torch.no_grad():
             logits = self.network(values[None])
             scores = torch.softmax(logits, -1) if self.task.name == RANK else torch.sigmoid(logits)

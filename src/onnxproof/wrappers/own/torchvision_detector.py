@@ -51,7 +51,7 @@ class _Detector(Staged):
     def decide(self, laid: Pixels) -> Any:
         """See ``OwnPipeline``."""
         with torch.no_grad():
-            (found,) = self.network([functional.to_tensor(np.ascontiguousarray(laid))])
+            (found,) = self.network([functional.to_tensor(np.array(laid))])
         labels = found["labels"].numpy() - self.first_label
         scores = found["scores"].numpy()
         kept = np.flatnonzero(scores > np.float32(self.settings["score_threshold"]))
