@@ -70,6 +70,8 @@ def _why_not(verdict: Verdict, model: WrappedModel, plan: Plan, tally: Tally | N
         return "no pictures are named (validate.images)"
     if model.contract.task not in DIFFERS or tally is None or tally.decisions is None:
         return f"decisions of the task {model.contract.task} are not compared with a framework's"
+    if model.contract.preprocess is not None and model.contract.preprocess.network is not None:
+        return "the graph fits pictures itself, so that the other links judge how (wrapper.resize)"
     if len(model.contract.inputs) > 1:
         return "the model takes more than a picture"
     if any(check.name in ("runs", "interface") and check.status != "pass" for check in verdict.checks):

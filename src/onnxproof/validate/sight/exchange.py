@@ -53,6 +53,7 @@ class Exchange:
         decisions = own.decide(laid) if "decoding" in stages else self._decide(laid, stages)
         if "way back" in stages:
             return own.restore(decisions, laid, image)
+        spec = replace(spec, way_back=self.spec.way_back)
         return get_task(self.contract.task).restore(decisions, transform_of(image.size, spec))
 
     def evidence(self, laid: Pixels, stages: Collection[Stage]) -> Any:

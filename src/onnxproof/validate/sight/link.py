@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess.lay import transform_of
@@ -29,8 +27,10 @@ MOST_PICTURES = 16
 BOTH = 2.0
 """Ours and the framework's may each err by the bound, to either side."""
 
-ROUNDINGS = 8
-"""Roundings of a coordinate on its way back to the picture, in units of float32's relative precision."""
+LEAST_SHIFT, LEAST_CHANGE = 0.1, 1e-3
+"""What is told at least: pixels of the input, and scores. Frameworks fuse and normalise in float32 in other
+orders than the wrapper, which moves boxes and scores by more than the file's own float error, and by less than
+this. Another filter moves them by more."""
 
 
 def see(
@@ -72,7 +72,10 @@ class _Look:
 
     def __init__(self, exchange: Exchange, bounds: Mapping[str, float]) -> None:
         self.exchange = exchange
-        self.bounds = bounds
+        self._bounds = {
+            "box": max(BOTH * bounds.get("box", 0.0), LEAST_SHIFT),
+            "score": max(BOTH * bounds.get("score", 0.0), LEAST_CHANGE),
+        }
         self.wanted = exchange.own.predict(exchange.picture)
         self._found: dict[Stages, tuple[Difference, ...] | None] = {}
 
@@ -108,21 +111,15 @@ class _Look:
             evidence = evidence.candidates(reading.cuts)
             wanted = evidence.decide(reading.cuts)
         if isinstance(evidence, Candidates) and isinstance(found, Detections):
-            bounds = {name: BOTH * bound for name, bound in self.bounds.items()}
-            compared, _ = compare_detections(evidence, wanted, found, reading.cuts, bounds)
+            compared, _ = compare_detections(evidence, wanted, found, reading.cuts, self._bounds)
             return not compared.defects
         return False
 
     def _tolerance(self) -> Tolerance:
-        spec = self.exchange.spec
-        image = self.exchange.own.read(self.exchange.picture)
-        transform = transform_of(image.size, spec)
+        size = self.exchange.own.read(self.exchange.picture).size
+        transform = transform_of(size, self.exchange.spec)
         scale = min(transform.scale_x, transform.scale_y)
-        rounding = ROUNDINGS * float(np.finfo(np.float32).eps)
-        return Tolerance(
-            BOTH * self.bounds.get("box", 0.0) / scale + rounding * max(image.size),
-            BOTH * self.bounds.get("score", 0.0) + rounding,
-        )
+        return Tolerance(self._bounds["box"] / scale, self._bounds["score"])
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import ChannelBoxes
 from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
@@ -25,6 +26,7 @@ from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
 from onnxproof.wrappers.weights import load_weights
 
 try:
+    from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
     from onnxproof.wrappers.ultralytics.networks import (
         KINDS,
         Kind,
@@ -81,6 +83,7 @@ class _Ultralytics:
         count = _count_classes(kind, checkpoint)
         classes = _classes(job, checkpoint, saved, count)
         network = load_weights(build_network(config, count), checkpoint, called, ADVICE).eval()
+        eager = copied(network, network.state_dict(keep_vars=True).values())
         without_nms = _without_nms(job, config)
         decode = decode_of(job, *_decodes(kind, without_nms=without_nms))
         native = decode == CHANNELS
@@ -106,7 +109,8 @@ class _Ultralytics:
             classes=classes,
             reading=headed.reading,
         )
-        return WrappedModel(headed.module.eval(), contract, self.name)
+        own = ultralytics_pipeline(contract, eager, kind)
+        return WrappedModel(headed.module.eval(), contract, self.name, own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         saved = saved_model(checkpoint)
@@ -288,4 +292,4 @@ def _fit(kind: Kind, size: int) -> dict[str, Any]:
         return {"resize": "crop", "size": size, "filter": "pillow-bilinear", "half": "even"}
     if kind == KINDS["rtdetr"]:
         return {"resize": "stretch", "size": size, "filter": "opencv-linear"}
-    return {"resize": "letterbox", "size": size, "filter": "opencv-linear", "way_back": "ratio"}
+    return {"resize": "letterbox", "size": size, "filter": "opencv-linear"}
