@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from PIL import Image
 import onnxproof
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.export.checkpoint import load_checkpoint
+from onnxproof.export.model import build_model
 from onnxproof.job import load_job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.compare.turned import corner_distances
+from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.sight.link import see
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.registry import get_family
 
@@ -99,6 +103,10 @@ def test_a_detector_finds_what_ultralytics_finds(
     found, wanted = predicted(library, bundle)
     assert len(found) > 3
     assert_same_boxes(found, wanted)
+    assert bundle.verdict is not None
+    sight = bundle.verdict.pipeline
+    assert sight is not None
+    assert (sight.own, sight.matched, sight.causes) == ("YOLO.predict", len(wanted.boxes), ())
 
 
 @pytest.mark.slow
@@ -107,6 +115,41 @@ def test_the_output_of_ultralytics_own_export_passes_too(library: Any, tmp_path:
     found, wanted = predicted(library, bundle)
     assert len(found) > 3
     assert_same_boxes(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "stage", "words"),
+    [
+        pytest.param(
+            {"filter": "pillow-bilinear"},
+            "preprocessing",
+            "the picture was resized with Pillow bilinear; in YOLO.predict it is resized with OpenCV linear",
+            id="another-filter",
+        ),
+        pytest.param({"channels": "bgr"}, "preprocessing", "given as BGR", id="swapped-channels"),
+        pytest.param(
+            {"place": "top-left"}, "preprocessing", "placed at the top-left", id="padding-elsewhere"
+        ),
+        pytest.param({"way_back": "ratio"}, "way back", "another transform", id="way-back-by-one-ratio"),
+    ],
+)
+def test_a_difference_from_ultralytics_is_traced_to_its_stage(
+    library: Any, tmp_path: Path, change: dict[str, Any], stage: str, words: str
+) -> None:
+    file = library.save_best(tmp_path, library.network_of("detect", "yolo11n", **SMALL), "detect")
+    model, _ = build_model(load_job(library.job_of(file), library.settings(*SIZES)))
+    contract, leg = model.contract, TorchLeg(model, 1)
+    assert contract.preprocess is not None
+    assert not isinstance(model.own, str)
+    own, bounds = model.own(), {"box": 1e-3, "score": 5e-6}
+    pictures = [library.SCENE, library.SCENE.with_name("scene-02.png")]
+    healthy = see(contract, leg, leg, own, pictures, bounds, sound=True)
+    assert (healthy.causes, healthy.matched) == ((), healthy.decisions)
+    planted = replace(contract, preprocess=replace(contract.preprocess, **change))
+    found = see(planted, leg, leg, own, pictures, bounds, sound=True)
+    assert {cause.stages for cause in found.causes} == {(stage,)}
+    assert words in found.causes[0].why
+    assert found.differences > 0
 
 
 @pytest.mark.slow

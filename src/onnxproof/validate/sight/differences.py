@@ -62,9 +62,13 @@ def in_words(differences: Sequence[Difference]) -> str:
         if not own:
             continue
         most = max(own, key=lambda difference: difference.amount)
-        by = "" if not most.amount else f" by {'up to ' if len(own) > 1 else ''}{most.amount:.2g}"
+        by = "" if not most.amount else f" by {'up to ' if len(own) > 1 else ''}{_number(most.amount)}"
         parts.append(f"{len(own)} {one if len(own) == 1 else several}{by}{most.unit and f' {most.unit}'}")
     return ", ".join(parts)
+
+
+def _number(amount: float) -> str:
+    return f"{amount:.2g}" if amount < 100 else f"{amount:.0f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ BOTH = 2.0
 """Ours and the framework's may each err by the bound, to either side."""
 
 LEAST_SHIFT, LEAST_CHANGE = 0.1, 1e-3
-"""What is told at least: pixels of the input, and scores. Frameworks fuse and normalise in float32 in other
-orders than the wrapper, which moves boxes and scores by more than the file's own float error, and by less than
-this. Another filter moves them by more."""
+"""What is told at least: pixels of the input, and scores. Frameworks fuse and normalise in float32 in another
+order than the wrapper does. That moves boxes and scores by less than this, and by more than the file's own
+float error. Another filter moves them by more than this."""
 
 
 def see(

@@ -21,6 +21,7 @@ from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.heads.detection import box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
+from onnxproof.wrappers.own.pipeline import Own
 from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings
 from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
 from onnxproof.wrappers.weights import load_weights
@@ -109,7 +110,9 @@ class _Ultralytics:
             classes=classes,
             reading=headed.reading,
         )
-        own = ultralytics_pipeline(contract, eager, kind)
+        own: Own = "the job exports another head than the one that Ultralytics predicts with"
+        if "end2end" not in job.model.kwargs:
+            own = ultralytics_pipeline(contract, eager, kind)
         return WrappedModel(headed.module.eval(), contract, self.name, own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:

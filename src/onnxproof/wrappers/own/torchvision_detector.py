@@ -34,7 +34,7 @@ def detector_pipeline(contract: Contract, network: nn.Module, first_label: int) 
 
 
 class _Detector(Staged):
-    def __init__(self, contract: Contract, network: nn.Module, first_label: int) -> None:
+    def __init__(self, contract: Contract, network: Any, first_label: int) -> None:
         spec = contract.preprocess
         assert spec is not None
         super().__init__(contract.task, replace(spec, channels="rgb"))
