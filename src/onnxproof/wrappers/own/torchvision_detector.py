@@ -40,8 +40,12 @@ class _Detector(Staged):
         super().__init__(contract.task, replace(spec, channels="rgb"))
         self.name = f"torchvision's {type(network).__name__}"
         known = contract.reading.settings()
-        self.settings: Mapping[str, float] = {"score_threshold": known["score_threshold"]}
-        self.network, self.first_label = network, first_label
+        asked = ("score_threshold", "iou_threshold")
+        self.settings: Mapping[str, float] = {name: known[name] for name in asked if name in known}
+        self.network: Any = network
+        if "iou_threshold" in known:
+            self.network.nms_thresh = known["iou_threshold"]
+        self.first_label = first_label
         self.mask_threshold = getattr(contract.reading, "mask_threshold", None)
 
     def lay(self, picture: Image.Image) -> Pixels:
