@@ -142,7 +142,9 @@ def test_a_difference_from_ultralytics_is_traced_to_its_stage(
     assert contract.preprocess is not None
     assert not isinstance(model.own, str)
     own, bounds = model.own(), {"box": 1e-3, "score": 5e-6}
-    pictures = [library.SCENE, library.SCENE.with_name("scene-02.png")]
+    odd = tmp_path / "odd.png"  # its sides are rounded when it is resized
+    Image.open(library.SCENE).convert("RGB").resize((251, 178)).save(odd)
+    pictures = [library.SCENE, odd]
     healthy = see(contract, leg, leg, own, pictures, bounds, sound=True)
     assert (healthy.causes, healthy.matched) == ((), healthy.decisions)
     planted = replace(contract, preprocess=replace(contract.preprocess, **change))

@@ -42,7 +42,7 @@ class _Detector(Staged):
         known = contract.reading.settings()
         asked = ("score_threshold", "iou_threshold")
         self.settings: Mapping[str, float] = {name: known[name] for name in asked if name in known}
-        self.network: Any = network
+        self.network = network
         if "iou_threshold" in known:
             self.network.nms_thresh = known["iou_threshold"]
         self.first_label = first_label
