@@ -143,7 +143,7 @@ def test_a_difference_from_ultralytics_is_traced_to_its_stage(
     assert not isinstance(model.own, str)
     own, bounds = model.own(), {"box": 1e-3, "score": 5e-6}
     odd = tmp_path / "odd.png"  # its sides are rounded when it is resized
-    Image.open(library.SCENE).convert("RGB").resize((251, 178)).save(odd)
+    Image.open(library.SCENE).convert("RGB").resize((251, 95)).save(odd)
     pictures = [library.SCENE, odd]
     healthy = see(contract, leg, leg, own, pictures, bounds, sound=True)
     assert (healthy.causes, healthy.matched) == ((), healthy.decisions)
