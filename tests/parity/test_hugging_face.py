@@ -209,7 +209,10 @@ def test_a_mask_in_the_graph_is_that_of_the_input(once: Once) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name",
+    [one if one in ("detr", "rt-detr") else pytest.param(one, marks=pytest.mark.slow) for one in DETECTORS],
+)
 def test_a_detector_finds_what_transformers_finds(name: str, once: Once) -> None:
     folder = folder_of(once, name)
     picture = Image.open(SCENE).convert("RGB").resize((150, 117))

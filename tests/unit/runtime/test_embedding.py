@@ -49,6 +49,7 @@ def test_pairs_have_a_probability_for_each_text(activation: Any) -> None:
     powers = np.exp([3.0, 2.0, 1.0])
     wanted = powers / powers.sum() if activation == "softmax" else powers / (1 + powers)
     np.testing.assert_allclose([one["probability"] for one in told], wanted)
+    assert TASK.lines(decisions, ())[0] == f"number 1: {wanted[0]:.1%}"
     assert TASK.draw(Image.new("RGB", (60, 40)), decisions, ()).size == (60, 40)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from onnxproof.contract import ClassInfo
 from onnxproof.document import Entry
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.tasks.panoptic import NOBODY, Queries, QueryMasks
+from onnxproof.runtime.tasks.panoptic import NOBODY, Queries, QueryMasks, shade
 
 TASK = Whole("panoptic")
 READING = QueryMasks(("classes", "masks"), ("height", "width"))
@@ -84,6 +84,13 @@ def test_the_answer_is_cocos() -> None:
     np.testing.assert_array_equal(pixels @ [1, 256, 65536], found.owners + 1)
     assert TASK.lines(found, CLASSES)[0] == "2 segments"
     assert TASK.draw(Image.new("RGB", (8, 4)), found, CLASSES).size == (8, 4)
+
+
+def test_segments_of_one_class_have_shades_of_its_colour() -> None:
+    shades = [shade((200, 100, 0), number) for number in range(5)]
+    assert shades[0] == (200, 100, 0)
+    assert len(set(shades)) == 5
+    assert shade((200, 100, 0), 5) == shades[0]
 
 
 def test_a_picture_without_segments_is_told_and_drawn() -> None:

@@ -156,12 +156,15 @@ class _Embedding:
         return {**vector, "neighbours": neighbours}
 
     def lines(self, decisions: Neighbours, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
-        lines = []
+        neighbours = _captions(decisions)
+        vector: tuple[str, ...] = ()
         if decisions.vector is not None:
             shown = ", ".join(f"{value:.4g}" for value in decisions.vector[:SHOWN].tolist())
             more = ", …" if len(decisions.vector) > SHOWN else ""
-            lines.append(f"a vector of {len(decisions.vector)} numbers: {shown}{more}")
-        return (*lines, *_captions(decisions)) or ("no neighbours",)
+            vector = (f"a vector of {len(decisions.vector)} numbers: {shown}{more}",)
+        # What a pair's row is asked for is its texts; of a row alone it is the vector.
+        told = (*vector, *neighbours) if decisions.probabilities is None else (*neighbours, *vector)
+        return told or ("no neighbours",)
 
     def draw(
         self, picture: Image.Image, decisions: Neighbours, classes: tuple[ClassInfo, ...]

@@ -34,6 +34,9 @@ from onnxproof.tensors import TensorSpec
 NOBODY = -1
 """Takes the place of a query where a pixel belongs to none."""
 
+SHADES = (0.0, -0.4, 0.45, -0.65, 0.7)
+"""How far the colours of a class's segments are from its own, towards black (below 0) or white."""
+
 CUTS = ("score_threshold", "mask_threshold", "overlap_threshold")
 
 
@@ -236,9 +239,14 @@ class _Panoptic:
         return (f"{count} segment{'' if count == 1 else 's'}", *rows)
 
     def draw(self, picture: Image.Image, decisions: Panorama, classes: tuple[ClassInfo, ...]) -> Image.Image:
-        """The segments' classes laid over the picture, with an edge and a caption each."""
+        """The segments' classes laid over the picture, with an edge and a caption each. Segments of one class
+        have shades of its colour."""
         shown = [segment for segment in decisions.segments if segment.area]
-        colors = [class_color(segment.label, classes) for segment in shown]
+        labels = [segment.label for segment in shown]
+        colors = [
+            shade(class_color(label, classes), labels[:number].count(label))
+            for number, label in enumerate(labels)
+        ]
         masks, boxes = [], []
         for segment in shown:
             own = decisions.owners == segment.query
@@ -251,6 +259,14 @@ class _Panoptic:
 
 
 TASK = _Panoptic()
+
+
+def shade(color: tuple[int, int, int], number: int) -> tuple[int, int, int]:
+    """The colour of a class's segment of that number: the class's own, then darker and lighter ones."""
+    share = SHADES[number % len(SHADES)]
+    towards = 0 if share < 0 else 255
+    red, green, blue = (round(value + abs(share) * (towards - value)) for value in color)
+    return red, green, blue
 
 
 def _box(own: NDArray[np.bool_]) -> tuple[int, int, int, int]:
