@@ -16,7 +16,7 @@ from saved import MODELS, save
 
 import onnxproof
 from onnxproof.contract import Preprocess
-from onnxproof.errors import CheckpointError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
@@ -62,6 +62,18 @@ def job_for(folder: Path, name: str = "saved", **tables: Any) -> Job:
 
 def built(folder: Path, **tables: Any) -> WrappedModel:
     return build_model(job_for(folder, **tables))[0]
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copy the files of a folder."""
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+
+
+def change_config(folder: Path, change: Mapping[str, Any]) -> None:
+    """Replace settings in a folder's config.json."""
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**stored, **change}), encoding="utf-8")
 
 
 def decided(model: WrappedModel, picture: Image.Image) -> Any:
@@ -257,6 +269,116 @@ def test_segments_are_those_that_transformers_finds(name: str, once: Once) -> No
     assert np.mean(ids == wanted["segmentation"].numpy()) > 0.9995
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_a_sentence_is_pooled_as_the_files_of_sentence_transformers_say(
+    normalized: bool, once: Once, tmp_path: Path
+) -> None:
+    copied(folder_of(once, "distilbert"), tmp_path)
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    modules.append({"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"})
+    if normalized:
+        modules.append({"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"})
+    (tmp_path / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (tmp_path / "1_Pooling").mkdir()
+    pooling = {
+        "word_embedding_dimension": 16,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_cls_token": False,
+    }
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    ids, mask = torch.tensor([[5, 6, 7, 0], [9, 8, 0, 0]]), torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    with torch.no_grad():
+        (found,) = built(tmp_path).module(ids, mask)
+        encoder: Any = transformers.DistilBertModel.from_pretrained(tmp_path)
+        states = encoder.eval()(ids, mask).last_hidden_state
+    wanted = torch.stack([states[0, :3].mean(dim=0), states[1, :2].mean(dim=0)])
+    if normalized:
+        wanted = wanted / wanted.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_an_encoder_whose_pooling_nothing_states_asks_for_it(once: Once) -> None:
+    with pytest.raises(JobError, match=r"set model\.kwargs\.pooling to one of pooler, cls, mean"):
+        built(folder_of(once, "distilbert"))
+
+
+def test_an_encoder_is_taken_out_of_a_model_with_another_head(once: Once, tmp_path: Path) -> None:
+    copied(folder_of(once, "bert"), tmp_path)
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    model, _ = build_model(job_for(tmp_path, model={"kwargs": {"pooling": "cls"}}))
+    assert model.contract.task == "embedding"
+    assert any("the encoder alone is used: classifier" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_sound_is_standardised_as_the_feature_extractor_does(
+    masked: bool, once: Once, tmp_path: Path
+) -> None:
+    copied(folder_of(once, "wav2vec2"), tmp_path)
+    settings = {"do_normalize": True, "return_attention_mask": masked, "sampling_rate": 400}
+    library: Any = transformers
+    extractor = library.Wav2Vec2FeatureExtractor(**settings)
+    extractor.save_pretrained(tmp_path)
+    random = np.random.default_rng(0)
+    sounds = [
+        random.normal(0.3, 0.2, count).astype(np.float32).clip(-1, 1) for count in (400, 400 - 90 * masked)
+    ]
+    given = extractor(sounds, sampling_rate=400, padding=True, return_tensors="pt")
+    network = library.Wav2Vec2ForCTC.from_pretrained(tmp_path).eval()
+    raw = torch.zeros(2, 400)
+    for row, sound in zip(raw, sounds, strict=True):
+        row[: len(sound)] = torch.from_numpy(sound)
+    inputs = (raw, given["attention_mask"].long()) if masked else (raw,)
+    with torch.no_grad():
+        found, *lengths = built(tmp_path).module(*inputs)
+        torch.testing.assert_close(found, network(**given).logits, atol=1e-4, rtol=1e-3)
+    assert [one.tolist() for one in lengths] == ([[39, 30]] if masked else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "task"),
+    [
+        ("bert", {"problem_type": "multi_label_classification"}, "multilabel"),
+        ("bert", {"problem_type": "regression"}, "raw"),
+        ("vit", {"problem_type": "multi_label_classification"}, "multilabel"),
+    ],
+)
+def test_the_task_is_what_the_model_was_trained_for(
+    name: str, change: dict[str, Any], task: str, once: Once, tmp_path: Path
+) -> None:
+    copied(folder_of(once, name), tmp_path)
+    change_config(tmp_path, change)
+    assert built(tmp_path).contract.task == task
+
+
+def test_code_of_a_folder_is_not_run_and_the_verdict_notes_it(once: Once, tmp_path: Path) -> None:
+    copied(folder_of(once, "vit"), tmp_path)
+    change_config(tmp_path, {"auto_map": {"AutoModel": "own.Network"}})
+    (tmp_path / "own.py").write_text("raise SystemExit('was run')\n", encoding="utf-8")
+    model, _ = build_model(job_for(tmp_path))
+    assert any("code of its own" in note and "it is not run" in note for note in model.notes)
+
+
+def test_shards_are_read_and_so_is_a_model_in_the_cache_of_the_hub(
+    once: Once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = built(folder_of(once, "vit"))
+    snapshot = tmp_path / "models--acme--cats" / "snapshots" / "0a1b"
+    network: Any = transformers.ViTForImageClassification.from_pretrained(folder_of(once, "vit"))
+    network.save_pretrained(snapshot, max_shard_size="8KB")
+    processor = folder_of(once, "vit") / "preprocessor_config.json"
+    (snapshot / processor.name).write_bytes(processor.read_bytes())
+    (tmp_path / "models--acme--cats" / "refs").mkdir()
+    (tmp_path / "models--acme--cats" / "refs" / "main").write_text("0a1b", encoding="utf-8")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert len(list(snapshot.glob("*.safetensors"))) > 1
+    cached = built(Path("acme/cats"))
+    picture = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(cached.module(picture), whole.module(picture))
+
+
 # What a folder is, without a job
 
 
@@ -308,10 +430,8 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_configuration_that_does_not_fit_is_refused(
     change: dict[str, Any], said: str, once: Once, tmp_path: Path
 ) -> None:
-    for file in folder_of(once, "vit").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    stored = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps({**stored, **change}), encoding="utf-8")
+    copied(folder_of(once, "vit"), tmp_path)
+    change_config(tmp_path, change)
     with pytest.raises(CheckpointError) as caught:
         built(tmp_path)
     assert said in str(caught.value)
