@@ -6,6 +6,7 @@ The package is licensed under the AGPL-3.0, or by its makers under other terms.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from onnxproof.contract import ClassInfo, Contract
@@ -13,6 +14,7 @@ from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import ChannelBoxes
+from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
@@ -99,6 +101,9 @@ class _Ultralytics:
             headed = _channels(module, outputs[0], validation)
         else:
             headed = attach_head(get_head(task), bare, decode, validation)
+        reading = headed.reading
+        if isinstance(reading, QuerySet):
+            reading = replace(reading, selects=True)  # RT-DETR's queries are the best places of the picture
         contract = Contract(
             name=job.name,
             task=task,
@@ -108,7 +113,7 @@ class _Ultralytics:
             fields=headed.fields,
             preprocess=picture_preprocess(job, height, width, **_fit(kind, size)),
             classes=classes,
-            reading=headed.reading,
+            reading=reading,
         )
         own: Own = "the job exports another head than the one that Ultralytics predicts with"
         if "end2end" not in job.model.kwargs:
