@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from onnxproof.job import Job
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import Dim
+from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.sight.link import see
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.huggingface.processor import read_processor
 from onnxproof.wrappers.identify import identify
@@ -467,3 +470,22 @@ def test_a_saved_model_is_exported_proved_and_predicted(name: str, once: Once, t
         json.dumps(prediction.to_json())
         assert prediction.lines()
         assert (bundle.path / "pictures").is_dir()
+
+
+@pytest.mark.parametrize("name", ["vit", "rt-detr"])
+def test_the_pipeline_is_transformers_to_the_pixel(once: Once, name: str) -> None:
+    thresholds = {"score_threshold": 0.3} if name in DETECTORS else {}
+    model = built(folder_of(once, name), validate=thresholds)
+    contract, leg = model.contract, TorchLeg(model, 1)
+    assert contract.preprocess is not None
+    assert not isinstance(model.own, str)
+    own, pictures = model.own(), [SCENE, SCENE.with_name("scene-02.png")]
+    bounds = {"box": 1e-3, "score": 5e-6}
+    healthy = see(contract, leg, leg, own, pictures, bounds, sound=True)
+    assert (healthy.causes, healthy.matched) == ((), healthy.decisions)
+    assert healthy.decisions > 0
+    planted = replace(contract, preprocess=replace(contract.preprocess, filter="opencv-linear"))
+    found = see(planted, leg, leg, own, pictures, bounds, sound=True)
+    assert {cause.stages for cause in found.causes} == {("preprocessing",)}
+    assert "resized with OpenCV linear" in found.causes[0].why
+    assert "it is resized with torchvision bilinear" in found.causes[0].why

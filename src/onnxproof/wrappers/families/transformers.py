@@ -21,6 +21,8 @@ try:
         is_folder_of_ours,
         open_folder,
     )
+    from onnxproof.wrappers.huggingface.processor import fitting_of, processor_of
+    from onnxproof.wrappers.own.transformers import saved_pipeline
 except ModuleNotFoundError as error:
     raise RequestError(
         f"the family transformers needs {error.name}: pip install 'onnxproof[transformers]'"
@@ -38,8 +40,13 @@ class _Transformers:
             )
         opened = open_folder(job, checkpoint)
         kind = kind_of(opened)
+        network = load_network(opened)
+        model = kind.build(opened, network)
+        own = saved_pipeline(
+            model.contract, network, lambda: processor_of(opened), lambda: fitting_of(opened).fit
+        )
         # What is unusual in the weights is told of the checkpoint's own names already.
-        return replace(kind.build(opened, load_network(opened)), notes=())
+        return replace(model, notes=(), own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         if not is_folder_of_ours(checkpoint):

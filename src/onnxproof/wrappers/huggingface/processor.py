@@ -89,6 +89,11 @@ def picture_dims(opened: Opened) -> tuple[Dim, ...]:
 
 def fitting_of(opened: Opened) -> Fitting:
     """What the folder's image processor does. Raises CheckpointError if it cannot be expressed."""
+    return read_processor(processor_of(opened), str(opened.folder / PROCESSOR_FILE))
+
+
+def processor_of(opened: Opened) -> Any:
+    """The folder's image processor. Raises CheckpointError if there is none that transformers reads."""
     file = opened.folder / PROCESSOR_FILE
     if not file.is_file():
         raise CheckpointError(
@@ -99,11 +104,10 @@ def fitting_of(opened: Opened) -> Fitting:
     reader: Any = transformers.AutoImageProcessor
     try:
         with offline():
-            processor = reader.from_pretrained(opened.folder, local_files_only=True, trust_remote_code=False)
+            return reader.from_pretrained(opened.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # Every processor has code of its own, which raises errors of many types.
         raise CheckpointError(f"{file} is no image processor that transformers reads: {error}") from error
-    return read_processor(processor, str(file))
 
 
 def read_processor(processor: Any, where: str) -> Fitting:
