@@ -16,6 +16,7 @@ from onnxproof.errors import JobError, OnnxproofError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.judging import settings_of
+from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
 from onnxproof.validate.another import another_model
 from onnxproof.validate.arranged import Arrangement
@@ -30,6 +31,7 @@ from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.folder import read_norm_stats
+from onnxproof.wrappers.input import PictureInput
 from onnxproof.wrappers.registry import get_family
 
 GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
@@ -92,8 +94,9 @@ class Search:
         self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
         fixed_decode = "wrapper.decode" in keys
         self.decodes = ("",) if fixed_decode else made.recognised.decodes
-        self.own = None if self.fixed_view else _normalization(made)
+        self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
+        self.own = None if self.fixed_view else _normalization(made, first)
         self.inputs = self._inputs(first)
         self.picture, self.place = self._picture(first)
         if self.fixed_view:
@@ -340,12 +343,29 @@ def _sizes(model: WrappedModel) -> tuple[int, ...]:
     return tuple({id(one): one.numel() for one in held if one.ndim > 1}.values())
 
 
-def _normalization(made: Draft) -> Normalization | None:
-    """What the checkpoint's pictures are normalised by; None if the family needs no word on it."""
+def _normalization(made: Draft, model: WrappedModel) -> Normalization | None:
+    """What the checkpoint's pictures are normalised by: as the job says it, or the files beside the
+    checkpoint, or else the model's own input stage. None if the family needs no word on it."""
     mean, std = made.job.wrapper.normalization()
     if mean is not None and std is not None:
         return mean, std
-    return read_norm_stats(made.checkpoint.folder)
+    beside = read_norm_stats(made.checkpoint.folder)
+    if beside is not None:
+        return beside
+    for stage in model.module.modules():
+        if isinstance(stage, PictureInput):
+            own = tuple(tuple(map(float, one.flatten().tolist())) for one in (stage.mean, stage.std))
+            return None if own == NORMALIZATIONS["none"] else _rounded(own)
+    return None
+
+
+def _rounded(own: Any) -> Normalization:
+    """A normalisation that float32 holds, as the numbers that it was made of."""
+    for known in NORMALIZATIONS.values():
+        if np.allclose(own, known, rtol=1e-6, atol=0):
+            return known
+    mean, std = own
+    return mean, std
 
 
 def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:

@@ -324,3 +324,28 @@ def test_how_the_file_takes_pictures_can_be_said(classifier: nn.Module, place: P
     assert told.how.normalized is None
     wrong = find_out(file, against=place / "best.pt", overrides=(*QUICK, "wrapper.normalize=none"))
     assert wrong.error > 100 * told.error
+
+
+def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path) -> None:
+    """A folder of transformers: its image processor says how pictures are normalised."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=4, initializer_range=0.3)
+    network = transformers.ViTForImageClassification(config).eval()
+    network.save_pretrained(tmp_path / "vit")
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixel_values: Tensor) -> Tensor:
+            logits: Tensor = self.network(pixel_values=pixel_values).logits
+            return logits
+
+    file = export(Logits(), torch.randn(1, 3, 32, 32), tmp_path / "vit.onnx", input_names=["pixel_values"])
+    told = find_out(file, against=tmp_path / "vit", overrides=QUICK)
+    assert told.error < 1e-4
+    assert "that the host has normalised (inception)" in "; ".join(told.notes)

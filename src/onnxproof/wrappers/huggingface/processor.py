@@ -70,9 +70,10 @@ def picture_port(
     pictures = {BATCH: Dim(BATCH, 1, 8), HEIGHT: fitting.height, WIDTH: fitting.width}
     dims = dims_of(job, {**pictures, **more})
     batch, height, width = dims[:3]
+    mean, std = job.wrapper.normalization()
     stage = PictureInput(
-        job.wrapper.mean or fitting.mean,
-        job.wrapper.std or fitting.std,
+        mean or fitting.mean,
+        std or fitting.std,
         scale=job.wrapper.scale_input,
         channels_last=job.wrapper.channels_last,
     )
