@@ -21,6 +21,10 @@ from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
 
+UNSAID = "the file comes from elsewhere, and does not say how its host fits pictures"
+"""Why the link ``pipeline`` is not asked about such a file."""
+
+
 def plan_of(job: Job, model: WrappedModel) -> Plan:
     """The cases and settings that a file of the job's model is tried with."""
     return plan_trial(model.contract, settings_of(job))
@@ -77,8 +81,9 @@ def judge_elsewhere(
     """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface."""
     require_memory(bytes_of(model.module))
     plan = plan_of(job, model)
+    unsaid = replace(model, own=UNSAID)
     with arranged(file, how) as copy:
-        verdict = validate_for(job, model, copy, plan, progress, notes=notes, elsewhere=True)
+        verdict = validate_for(job, unsaid, copy, plan, progress, notes=notes, elsewhere=True)
     noted = (*verdict.notes, *opset_note(job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=noted)
 
