@@ -20,7 +20,6 @@ from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
-
 UNSAID = "the file comes from elsewhere, and does not say how its host fits pictures"
 """Why the link ``pipeline`` is not asked about such a file."""
 
