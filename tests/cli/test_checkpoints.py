@@ -286,7 +286,9 @@ def eight_bit_floats(folder: Path) -> None:
         pytest.param(empty_dict, ("an empty dict", "expected a state dict"), id="an-empty-dict"),
         pytest.param(dict_of_numbers, ("keys epoch, loss", "expected a state dict"), id="no-tensors"),
         pytest.param(
-            another_model, ("no YOLOX", "multi_level_conv_cls", "model.family"), id="another-architecture"
+            another_model,
+            ("multi_level_conv_cls", "cjm_yolox_pytorch's YOLOX", "model.family"),
+            id="another-architecture",
         ),
         pytest.param(
             twelve_classes,

@@ -245,8 +245,8 @@ def test_a_threshold_that_is_no_number(refuse: Refuse, small_bundle: Path, pictu
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        pytest.param(["prove"], "No such command", id="no-such-command"),
-        pytest.param(["export"], "Missing argument 'JOB'", id="export-without-a-job"),
+        pytest.param(["prove"], "there is no command 'prove'; there are: export", id="no-such-command"),
+        pytest.param(["export"], "Missing argument 'JOB|CHECKPOINT'", id="export-without-a-job"),
         pytest.param(["predict", "dist"], "Missing argument 'IMAGE...'", id="predict-without-a-picture"),
         pytest.param(["export", "a.toml", "--out"], "requires an argument", id="a-flag-without-its-value"),
     ],

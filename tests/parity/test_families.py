@@ -122,7 +122,7 @@ class Points(Adjustable):
 
 
 class _Keypoints:
-    name = "keypoints"
+    name = "corners"
     decodes = ("peaks", "heatmaps")
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
@@ -164,17 +164,17 @@ def test_a_new_tasks_head_is_one_file_which_every_family_may_use(
 ) -> None:
     add_file(monkeypatch, families, tmp_path, "one_file", ONE_FILE)
     (tmp_path / "heads").mkdir()
-    add_file(monkeypatch, heads, tmp_path / "heads", "keypoints", KEYPOINTS)
+    add_file(monkeypatch, heads, tmp_path / "heads", "corners", KEYPOINTS)
     builder = 'model.builder = "torch.nn:Linear"\nmodel.kwargs = {in_features = 4, out_features = 2}'
     inputs = 'inputs.x = "float32[batch, 4]"\ndims.batch = "1..2"'
     line = (torch.zeros(2, 4),)
     for settings, decode in (
-        (('model.family = "one_file"', 'model.task = "keypoints"'), "peaks"),
-        (('model.family = "module"', 'model.task = "keypoints"', builder, inputs), "peaks"),
+        (('model.family = "one_file"', 'model.task = "corners"'), "peaks"),
+        (('model.family = "module"', 'model.task = "corners"', builder, inputs), "peaks"),
         (
             (
                 'model.family = "module"',
-                'model.task = "keypoints"',
+                'model.task = "corners"',
                 'wrapper.decode = "heatmaps"',
                 builder,
                 inputs,
@@ -183,14 +183,14 @@ def test_a_new_tasks_head_is_one_file_which_every_family_may_use(
         ),
     ):
         model, _ = build_model(job(*settings))
-        assert (model.contract.task, model.contract.reading.to_json()) == ("keypoints", {"decode": decode})
+        assert (model.contract.task, model.contract.reading.to_json()) == ("corners", {"decode": decode})
         assert [str(spec) for spec in model.contract.outputs] == ["float32[batch, 2]"]
         assert model.module(*line)[0].shape == (2, 2)
-    with pytest.raises(JobError, match='"mask" is not for the task keypoints; there are: peaks, heatmaps'):
+    with pytest.raises(JobError, match='"mask" is not for the task corners; there are: peaks, heatmaps'):
         build_model(
             job(
                 'model.family = "module"',
-                'model.task = "keypoints"',
+                'model.task = "corners"',
                 'wrapper.decode = "mask"',
                 builder,
                 inputs,

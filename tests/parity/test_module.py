@@ -573,7 +573,11 @@ def test_class_scores_come_as_logits_or_probabilities(task: str, decode: str, po
         pytest.param("classification", "auto", "ab", "2 classes are named, .* has 3", id="names"),
         pytest.param("detection", "auto", "abc", r"needs boxes \[batch, n, 4\]", id="no-boxes"),
         pytest.param(
-            "detection", "packed", "abc", "there are: split, nms, softmax, sigmoid", id="decode-of-detection"
+            "detection",
+            "packed",
+            "abc",
+            "there are: split, nms, nms-padded, softmax, sigmoid, rows",
+            id="decode-of-detection",
         ),
         pytest.param("pose", "auto", "abc", 'model.task = "pose" is not for the family module', id="task"),
     ],

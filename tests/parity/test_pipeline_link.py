@@ -16,6 +16,7 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.tensors import Dim
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.sight.facts import Sight
@@ -154,6 +155,15 @@ def test_preprocessing_is_blamed_by_its_key(
     said = "; ".join(cause.why for cause in sight.causes)
     for word in words:
         assert word in said
+
+
+def test_pictures_that_the_file_cannot_take_as_the_framework_gives_them_are_left_out(
+    look: Callable[..., Sight], model: WrappedModel, tutorial: OwnPipeline
+) -> None:
+    side = Dim("height", 64, 64)
+    small = replace(model.contract, dims=(model.contract.dims[0], side, replace(side, name="width")))
+    seen = look(with_spec(small, height=side, width=replace(side, name="width")), tutorial)
+    assert (seen.pictures, seen.decisions, seen.causes) == (0, 0, ())
 
 
 def test_another_threshold_is_blamed(

@@ -90,6 +90,8 @@ def _bounds(tally: Tally, trial: Trial) -> Mapping[str, float]:
 
 
 def _judge(sight: Sight) -> Check:
+    if not sight.pictures:
+        return Check(PIPELINE, "skipped", f"{sight.own} fit no picture to a size that the file declares")
     counts = f"{sight.matched} matched, {sight.ties} ties, {sight.differences} differences"
     told = f"{counts} on {sight.pictures} pictures, against {sight.own}"
     causes = "; ".join(f"{cause.what}: {cause.why}" for cause in sight.causes if not cause.tied)

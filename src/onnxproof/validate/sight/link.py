@@ -48,11 +48,12 @@ def see(
 
     ``candidate`` runs the file, ``reference`` the wrapped network in PyTorch. ``bounds`` say how far float
     error alone moves a quantity of the task. ``sound`` says that the file decides as the checkpoint does on
-    the same inputs, so that what its float error alone changes is a tie. Raises whatever the legs and the
-    framework raise.
+    the same inputs, so that what its float error alone changes is a tie. A picture is left out if the
+    framework gives it to the network in a size that the contract does not declare. Raises whatever the legs
+    and the framework raise.
     """
     step = max(1, -(-len(pictures) // MOST_PICTURES))
-    shown = pictures[::step]
+    shown = [picture for picture in pictures[::step] if _is_declared(contract, own, picture)]
     count = get_comparer(contract.task)
     assert count is not None
     decided, groups = 0, _Groups(sound)
@@ -65,6 +66,14 @@ def see(
     causes = groups.causes()
     of_theirs = sum(difference.key[0] == "own" for found in groups.found.values() for _, difference in found)
     return Sight(own.name, len(shown), decided, decided - min(of_theirs, decided), causes)
+
+
+def _is_declared(contract: Contract, own: OwnPipeline, picture: Path) -> bool:
+    """Whether the file takes a picture in the size in which the framework gives it to the network."""
+    spec = contract.preprocess
+    assert spec is not None
+    height, width = own.lay(own.read(picture)).shape[:2]
+    return spec.height.admits(height) and spec.width.admits(width)
 
 
 class _Look:

@@ -28,6 +28,8 @@ def tutorial_pipeline(
     assert spec is not None
     if spec.resize != "crop":
         return f'the tutorials crop pictures, and the job asks for resize = "{spec.resize}"'
+    if spec.height.fixed and spec.width.fixed:
+        return "the tutorials keep a picture's aspect, and the job fixes its height and width"
     return lambda: _Tutorial(contract, network, stage, strides)
 
 
