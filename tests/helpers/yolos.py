@@ -31,6 +31,7 @@ def network_of(kind: str, variant: str, classes: int = len(NAMES), **changes: An
     if kind == "rtdetr":
         layers = [head.enc_score_head, *head.dec_score_head]
     spread_logits(network, layers, inputs)
+    shrink_boxes(head)
     network.names = dict(enumerate(NAMES[:classes]))
     return network.eval()
 
@@ -66,7 +67,7 @@ def calibrate(network: nn.Module, inputs: Tensor) -> None:
 
 
 def spread_logits(network: nn.Module, layers: Sequence[Any], inputs: Tensor) -> None:
-    """Let class logits on the scene be about 1.5 around -3, so that scores are seldom equal or saturated."""
+    """Let class logits on the scene be about 1.5 around -2, so that scores are seldom equal or saturated."""
     random = torch.Generator().manual_seed(1)
     seen: dict[Any, Tensor] = {}
     hooks = []
@@ -80,9 +81,18 @@ def spread_logits(network: nn.Module, layers: Sequence[Any], inputs: Tensor) -> 
             logits = all_logits[:5]  # of the scene
             spread = 1.5 / logits.std()
             layer.weight *= spread
-            layer.bias -= 3 + spread * logits.mean((0, 2, 3) if logits.ndim == 4 else (0, 1))
+            layer.bias -= 2 + spread * logits.mean((0, 2, 3) if logits.ndim == 4 else (0, 1))
     for hook in hooks:
         hook.remove()
+
+
+def shrink_boxes(head: Any) -> None:
+    """Let boxes be a few cells wide: fresh heads cover the whole picture, and NMS leaves one box."""
+    for name in ("cv2", "one2one_cv2"):
+        for level in getattr(head, name, None) or ():
+            bins = level[-1].bias.numel() // 4
+            if bins > 1:  # a distance is the mean of a distribution over so many cells
+                level[-1].bias.data = -torch.arange(bins, dtype=torch.float32).repeat(4)
 
 
 def save_best(folder: Path, network: Any, kind: str, size: int = 96) -> Path:

@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from ultralytics.models.rtdetr.predict import RTDETRPredictor
-from ultralytics.models.yolo.detect.predict import DetectionPredictor
-from ultralytics.utils.ops import scale_boxes
-from ultralytics.utils.patches import imread
 
 from onnxproof.contract import PADDING, Contract, Preprocess
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.wrappers.own.pipeline import Own, Pixels, Staged
+from onnxproof.wrappers.ultralytics.library import (
+    DetectionPredictor,
+    RTDETRPredictor,
+    imread,
+    scale_boxes,
+)
 from onnxproof.wrappers.ultralytics.networks import KINDS, Kind, quiet
 
 CPU = "cpu"
@@ -54,6 +56,8 @@ class _Predictor(Staged):
             "verbose": False,
             "save": False,
         }
+        if not stretches and "iou_threshold" not in self.settings:
+            asked["nms"] = False  # else YOLOv10 and YOLO26 are asked for their other head, and NMS
         with quiet():
             predictor: Any = (RTDETRPredictor if stretches else DetectionPredictor)(overrides=asked)
             predictor.setup_model(network, verbose=False)

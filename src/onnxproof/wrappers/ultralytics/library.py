@@ -34,7 +34,11 @@ def _left_alone() -> Iterator[None]:
 
 
 with _left_alone():
+    from ultralytics.models.rtdetr.predict import RTDETRPredictor
+    from ultralytics.models.yolo.detect.predict import DetectionPredictor
     from ultralytics.nn import tasks
     from ultralytics.utils import LOGGER
+    from ultralytics.utils.ops import scale_boxes
+    from ultralytics.utils.patches import imread
 
-__all__ = ["LOGGER", "tasks"]
+__all__ = ["LOGGER", "DetectionPredictor", "RTDETRPredictor", "imread", "scale_boxes", "tasks"]
