@@ -443,7 +443,7 @@ def test_a_configuration_that_does_not_fit_is_refused(
 # From end to end
 
 
-LONG = (*PICTURES[1:], *DETECTORS, *SEGMENTS, *OTHERS)
+LONG = (*PICTURES[1:], *DETECTORS, "mask2former", *OTHERS)
 
 
 @pytest.mark.parametrize("name", ["vit", *(pytest.param(one, marks=pytest.mark.slow) for one in LONG)])
