@@ -18,6 +18,7 @@ from onnxproof.job import Job, load_job, override
 from onnxproof.runtime.folder import MANIFEST_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import (
+    JOB_SUFFIX,
     BundleFolder,
     CheckpointPath,
     JobFile,
@@ -65,6 +66,10 @@ def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
             )
         case ModelFile(path):
             raise JobError(f"{path} is a model, not a job: give the path of a .toml file, or a checkpoint")
+    path = Path(source)
+    if path.suffix != JOB_SUFFIX and not path.is_file():
+        found = "is a folder that holds no checkpoint" if path.is_dir() else "does not exist"
+        raise JobError(f"{path} {found}: give the path of a .toml file, or of a checkpoint")
     return load_job(source, overrides)
 
 

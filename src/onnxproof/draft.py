@@ -24,7 +24,18 @@ from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
 
-SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint", "pytorch_model", "ckpt", "net", "final"}
+SAYS_NOTHING = set("best last model net final ckpt weights checkpoint checkpoints pytorch_model".split())
+    "best",
+    "last",
+    "model",
+    "weights",
+    "checkpoint",
+    "pytorch_model",
+    "ckpt",
+    "net",
+    "final",
+    "checkpoints",
+}
 """Names that training scripts give to every checkpoint."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -239,10 +250,14 @@ def _line(key: str, one: Setting) -> str:
 
 
 def _name(path: Path, values: Mapping[str, Any]) -> str:
-    """A name for the job: the checkpoint's, or the variant's if that says nothing."""
+    """A name for the job: the checkpoint's, or its folder's if that says nothing (best.pt), or the variant's.
+
+    The folder counts where the path names one: runs/detect/train3/weights/best.pt is train3.
+    """
     stem = path.name if path.is_dir() else path.name.partition(".")[0]
-    if stem.lower() in SAYS_NOTHING or not stem:
-        stem = str(values.get("model.variant") or values["model.family"])
+    names = (stem, *reversed(path.parent.parts))
+    told = (name for name in names if name.strip("./\\") and name.lower() not in SAYS_NOTHING)
+    stem = next(told, None) or str(values.get("model.variant") or values["model.family"])
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
     return cleaned or "job"
 

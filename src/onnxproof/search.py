@@ -124,7 +124,9 @@ class Search:
         if ranked and ranked[0].likeness.alike:
             return self._sharpest(ranked)
         another = None if model is None else another_model(OnnxGraph.read(self.file), _sizes(model))
-        called = f"{self.made.checkpoint.file} ({self.made.recognised.family} {self.made.recognised.variant})"
+        found = self.made.recognised
+        kind = found.family if found.variant is None else f"{found.family} {found.variant}"
+        called = f"{self.made.checkpoint.file} ({kind})"
         if another is not None:
             raise RequestError(f"{self.file} is another model's file than {called}: {another}")
         if not ranked:

@@ -44,8 +44,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_job_says_where_each_value_comes_from(place: Path, run: Run) -> None:
     ran = run("init", "run/best.pt", "--set", "dims.height=64..96 step 32", "--set", "export.opset=18")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.splitlines()[-1] == "next: onnxproof export nano.toml"
-    text = (place / "nano.toml").read_text(encoding="utf-8")
+    assert ran.stdout.splitlines()[-1] == "next: onnxproof export run.toml"
+    text = (place / "run.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
     assert document["model"] == {
         "family": "yolox",
@@ -58,7 +58,7 @@ def test_the_job_says_where_each_value_comes_from(place: Path, run: Run) -> None
     without = [line for line in text.splitlines() if "=" in line and "  # " not in line]
     assert without == []
     assert text.count("# given with --set") == 2
-    onnxproof.load_job(place / "nano.toml")
+    onnxproof.load_job(place / "run.toml")
 
 
 def test_the_job_is_seen_from_its_own_folder(place: Path, run: Run) -> None:
@@ -69,11 +69,11 @@ def test_the_job_is_seen_from_its_own_folder(place: Path, run: Run) -> None:
     assert job.resolve("../run/best.pt").is_file()
 
 
-@pytest.mark.parametrize("arguments", [(), ("--out", "nano.toml")], ids=["by-default", "named"])
+@pytest.mark.parametrize("arguments", [(), ("--out", "run.toml")], ids=["by-default", "named"])
 def test_a_file_that_is_there_stays(place: Path, refuse: Refuse, arguments: tuple[str, ...]) -> None:
-    (place / "nano.toml").write_text("mine", encoding="utf-8")
+    (place / "run.toml").write_text("mine", encoding="utf-8")
     before = contents(place)
-    refuse("init", "run/best.pt", *arguments, says=["nano.toml is there already", "--out"])
+    refuse("init", "run/best.pt", *arguments, says=["run.toml is there already", "--out"])
     assert contents(place) == before
 
 
@@ -108,9 +108,9 @@ def test_export_runs_what_init_would_write(place: Path, run: Run) -> None:
     ran = run("export", "run/best.pt", "--json", *SMALL)
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)
-    assert document["bundle"] == "dist/nano"
+    assert document["bundle"] == "dist/run"
     assert run("init", "run/best.pt", *SMALL).returncode == 0
-    written = onnxproof.load_job("nano.toml")
+    written = onnxproof.load_job("run.toml")
     assert written == draft("run/best.pt", overrides=SMALL[1::2]).job
     made = document["manifest"]["job"]
     assert made["dims"] == {name: str(dim) for name, dim in written.dims.items()}

@@ -149,6 +149,6 @@ def _reason(file: Path, error: Exception) -> str:
     for begins, says in NO_CHECKPOINTS.items():
         if start.lstrip()[: len(begins)].lower() == begins:
             return says
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, pickle.UnpicklingError | KeyError):
         return "it is no PyTorch file"
     return str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends too early"
