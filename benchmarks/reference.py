@@ -91,12 +91,12 @@ def _parameter(one: inspect.Parameter) -> str:
 
 
 def _commands() -> Iterator[str]:
-    context = click.Context(app, info_name="onnxproof")
+    context = click.Context(app, info_name="onnxproof", **app.context_settings)
     for name in COMMANDS:
         command = app.get_command(context, name)
         assert command is not None
         inner = click.Context(
-            command, info_name=f"onnxproof {name}", terminal_width=100, max_content_width=100
+            command, info_name=name, parent=context, terminal_width=100, max_content_width=100
         )
         text = re.sub(r"[ ]+$", "", command.get_help(inner), flags=re.MULTILINE)
         yield f"### `onnxproof {name}`\n\n```\n{text}\n```"

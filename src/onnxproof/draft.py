@@ -24,18 +24,9 @@ from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
 
-SAYS_NOTHING = set("best last model net final ckpt weights checkpoint checkpoints pytorch_model".split())
-    "best",
-    "last",
-    "model",
-    "weights",
-    "checkpoint",
-    "pytorch_model",
-    "ckpt",
-    "net",
-    "final",
-    "checkpoints",
-}
+SAYS_NOTHING = frozenset(
+    "best last model net final ckpt weights checkpoint checkpoints pytorch_model".split()
+)
 """Names that training scripts give to every checkpoint."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
