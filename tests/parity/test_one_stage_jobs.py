@@ -351,9 +351,9 @@ def test_damage_fails_for_its_reason(
     assert {check.field for check in failed if check.field is not None} == fields
     names = {check.name for check in failed}
     errors = {"function", "ratio_rms", "ratio_max", "ratio_constant"}
-    assert names <= errors | {"decisions", "rows", "weights"}
+    assert names <= errors | {"decisions", "pipeline", "rows", "weights"}
     assert not fields or "function" in names
-    assert fields or names <= {"decisions", "rows"}
+    assert fields or names <= {"decisions", "pipeline", "rows"}
     assert verdict.status == "fail"
 
 
