@@ -1,6 +1,6 @@
 """Boxes that the graph decodes: in one packed output, or as an output of boxes and one of class scores."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,6 +11,9 @@ from onnxproof.document import Entry
 from onnxproof.runtime.nms import nms
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
 from onnxproof.tensors import TensorSpec
+
+Suppress = Callable[[Array, Array, float, NDArray[np.int64] | None], NDArray[np.int64]]
+"""NMS: boxes, scores, the threshold and the classes (None compares all) to the indices that stay."""
 
 THRESHOLDS = ("score_threshold", "iou_threshold", "class_agnostic")
 
@@ -80,8 +83,8 @@ class Detections:
         return len(self.scores)
 
 
-def decide(candidates: Candidates, cuts: Cuts) -> Detections:
-    """The detections: the candidates that are kept under ``cuts``."""
+def decide(candidates: Candidates, cuts: Cuts, suppress: Suppress = nms) -> Detections:
+    """The detections: the candidates that are kept under ``cuts``. ``suppress`` is the kind of NMS."""
     above = np.flatnonzero(candidates.scores > cuts.score_threshold)
     if candidates.groups is not None and cuts.top_candidates is not None:
         above = _best_of_groups(candidates, above, cuts.top_candidates)
@@ -90,7 +93,7 @@ def decide(candidates: Candidates, cuts: Cuts) -> Detections:
         kept = above[np.argsort(-scores, kind="stable")]
     else:
         classes = None if cuts.class_agnostic else candidates.labels[above]
-        kept = above[nms(candidates.boxes[above], scores, cuts.iou_threshold, classes)]
+        kept = above[suppress(candidates.boxes[above], scores, cuts.iou_threshold, classes)]
     kept = kept[: cuts.max_detections]
     return Detections(candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept], kept)
 

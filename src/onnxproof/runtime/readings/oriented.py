@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from onnxproof.document import Entry
 from onnxproof.runtime.oriented import oriented_nms
-from onnxproof.runtime.readings.adjustable import Array, output_names, require_form
-from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.runtime.readings.adjustable import output_names, require_form
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections, decide
 from onnxproof.runtime.readings.instances import COMMON, OPTIONAL, InstanceReading, cuts_from
 from onnxproof.tensors import TensorSpec
 
@@ -35,12 +33,4 @@ class OrientedReading(InstanceReading):
 
 def decide_oriented(candidates: Candidates, cuts: Cuts) -> Detections:
     """The detections among candidates whose boxes are oriented, [n, 5]: the best score first."""
-    above = np.flatnonzero(candidates.scores > cuts.score_threshold)
-    scores: Array = candidates.scores[above]
-    if cuts.iou_threshold is None:
-        kept = above[np.argsort(-scores, kind="stable")]
-    else:
-        classes = None if cuts.class_agnostic else candidates.labels[above]
-        kept = above[oriented_nms(candidates.boxes[above], scores, cuts.iou_threshold, classes)]
-    kept = kept[: cuts.max_detections]
-    return Detections(candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept], kept)
+    return decide(candidates, cuts, oriented_nms)

@@ -24,6 +24,7 @@ from onnxproof.runtime.readings.instances import (
     scored,
 )
 from onnxproof.runtime.readings.masks import Instances, Patch
+from onnxproof.runtime.readings.scores import sigmoid
 from onnxproof.tensors import TensorSpec
 
 MASK_THRESHOLD = 0.5
@@ -119,7 +120,7 @@ def decide_masks(chosen: MaskedCandidates, reading: PrototypeReading) -> Instanc
     masks = []
     for index in found.indices.tolist():
         logits = chosen.logits(index, reading.stride)
-        masks.append(Patch(logits.left, logits.top, _sigmoid(logits.pixels)))
+        masks.append(Patch(logits.left, logits.top, sigmoid(logits.pixels)))
     some = [i for i, mask in enumerate(masks) if (mask.pixels > reading.mask_threshold).any()]
     detections = Detections(found.boxes[some], found.scores[some], found.labels[some], found.indices[some])
     return Instances(
@@ -170,9 +171,3 @@ def _between(start: int, end: int, stride: int, side: int) -> _Between:
     first = int(low[0])
     share = (places - low).astype(np.float32)
     return _Between(first, int(high[-1]), low - first, high - first, share)
-
-
-def _sigmoid(logits: Array) -> Array:
-    with np.errstate(over="ignore"):
-        result: Array = 1 / (1 + np.exp(-logits))
-    return result

@@ -29,6 +29,7 @@ from onnxproof.errors import ModelFileError
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
 from onnxproof.runtime.readings.anchors import Anchors, DefaultBoxes, Distances, keys_of_head
 from onnxproof.runtime.readings.boxes import THRESHOLDS, Candidates, Cuts, Detections
+from onnxproof.runtime.readings.scores import sigmoid, softmax
 from onnxproof.tensors import TensorSpec
 
 
@@ -161,10 +162,10 @@ def scored_anchors(
     # A size that overflows becomes infinite, as in PyTorch and ONNX Runtime. That needs no warning.
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(coder, Distances):
-            scores = np.sqrt(_sigmoid(logits) * _sigmoid(rest[0]))
+            scores = np.sqrt(sigmoid(logits) * sigmoid(rest[0]))
             boxes = decode_distances(deltas, anchors, normalized=coder.in_sizes)
         else:
-            scores = _softmax(logits) if head == "ssd" else _sigmoid(logits)
+            scores = softmax(logits) if head == "ssd" else sigmoid(logits)
             boxes = decode_deltas(deltas, anchors, coder.weights, coder.largest_log_scale)
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
     if head == "ssd":
@@ -259,15 +260,3 @@ def _levels(height: int, width: int, anchors: Anchors, dtype: np.dtype[Any]) -> 
     if isinstance(places, DefaultBoxes):
         return default_boxes(height, width, places.grids, places.box_sizes, places.steps, dtype)
     return anchor_boxes(height, width, places.reductions, places.base_anchors, dtype)
-
-
-def _sigmoid(logits: Array) -> Array:
-    result: Array = 1 / (1 + np.exp(-logits))
-    return result
-
-
-def _softmax(logits: Array) -> Array:
-    """The softmax over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return result

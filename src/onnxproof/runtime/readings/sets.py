@@ -16,6 +16,7 @@ from onnxproof.errors import RequestError
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, from_class_scores
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
+from onnxproof.runtime.readings.scores import sigmoid, softmax
 from onnxproof.tensors import TensorSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -142,8 +143,8 @@ class QuerySet(SetReading):
         boxes = np.concatenate((centres - halves, centres + halves), axis=-1)
         boxes = boxes * np.array([width, height, width, height], boxes.dtype)
         if self.activation == "softmax":
-            return from_class_scores(boxes, _softmax(logits)[..., :-1])
-        return _scored(boxes, logits if self.activation == "none" else _sigmoid(logits))
+            return from_class_scores(boxes, softmax(logits)[..., :-1])
+        return _scored(boxes, logits if self.activation == "none" else sigmoid(logits))
 
     def row_keys(self, outputs: Mapping[str, Array]) -> Array:
         """See ``SetReading``."""
@@ -249,16 +250,3 @@ def _scored(boxes: Array, scores: Array) -> tuple[ScoredAnchors, ...]:
 
 def _keys(boxes: Array, scores: Array) -> Array:
     return np.concatenate((boxes, scores.max(axis=-1, keepdims=True)), axis=-1)
-
-
-def _sigmoid(logits: Array) -> Array:
-    with np.errstate(over="ignore"):
-        result: Array = 1 / (1 + np.exp(-logits))
-    return result
-
-
-def _softmax(logits: Array) -> Array:
-    """The softmax over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return result

@@ -20,6 +20,7 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_captions
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form
+from onnxproof.runtime.readings.scores import sigmoid
 from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.task import as_float, class_color
 from onnxproof.tensors import TensorSpec
@@ -127,7 +128,7 @@ class _Embedding:
         probabilities = None
         if isinstance(reading, Pairs):
             logits = as_float(evidence.similarity)
-            probabilities = (softmax(logits) if reading.activation == "softmax" else _sigmoid(logits))[order]
+            probabilities = (softmax(logits) if reading.activation == "softmax" else sigmoid(logits))[order]
         return Neighbours(evidence.vector, evidence.numbers[order], evidence.similarity[order], probabilities)
 
     def restore(self, decisions: Neighbours, transform: Transform) -> Neighbours:
@@ -190,12 +191,6 @@ def nearest_first(similarity: Array) -> NDArray[np.int64]:
     """The order of the neighbours, the nearest first: int64 [k]. Of equally near ones the lower number comes
     first. NaN comes last."""
     return np.argsort(-as_float(similarity), kind="stable").astype(np.int64)
-
-
-def _sigmoid(logits: Array) -> Array:
-    with np.errstate(over="ignore"):
-        result: Array = 1 / (1 + np.exp(-logits))
-    return result
 
 
 def _captions(decisions: Neighbours) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
 from onnxproof.runtime.maps import Places, interpolate, places_across, places_in
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.scores import sigmoid
 from onnxproof.runtime.readings.sets import Axis
 from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.task import as_float, class_color, class_name
@@ -99,8 +100,7 @@ class Queries:
         logits = self.masks[kept]
         if reading.between is not None:
             logits = interpolate(logits, places_across(*reading.between, self.masks.shape[1:]), "linear")
-        with np.errstate(over="ignore"):
-            masks = 1 / (1 + np.exp(-as_float(logits)))
+        masks = sigmoid(as_float(logits))
         if places is not None:
             masks = interpolate(masks, places, "linear")
         weighted: Array = masks * self.probabilities[kept].max(axis=1)[:, None, None]
