@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from onnxproof.check import check
-from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option, map_option, mapping_of, quiet_option
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress
+from onnxproof.cli._verdict import answer_verdict
 from onnxproof.export.bundle import PARITY_FILE
-from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import find_pictures
 
@@ -59,12 +59,5 @@ def command(
             overrides=overrides,
             progress=report,
         )
-    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
-    document = verdict.to_json()
-    if out is not None:
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(out / PARITY_FILE, document)
-    if as_json:
-        show_json(document)
-    return code
+    file = None if out is None else out / PARITY_FILE
+    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 import onnxproof
-from onnxproof.cli._document import show_json
 from onnxproof.cli._options import checkpoint_options
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress
+from onnxproof.cli._verdict import answer_verdict
 from onnxproof.errors import RequestError
-from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.folder import model_files
 from onnxproof.validate.cases import Effort
@@ -78,15 +78,8 @@ def command(
             threads=threads,
             progress=report,
         )
-    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
-    document = verdict.to_json()
-    if out is not None:
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(out / COMPARISON_FILE, document)
-    if as_json:
-        show_json(document)
-    return code
+    file = None if out is None else out / COMPARISON_FILE
+    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)
 
 
 def _by_name(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from onnxproof.asked import inputs_of
-from onnxproof.cli._document import show_json
 from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
-from onnxproof.cli._terminal import progress, show_verdict
+from onnxproof.cli._terminal import progress
+from onnxproof.cli._verdict import answer_verdict
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
-from onnxproof.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.pipeline import validate
 
 
@@ -48,12 +48,5 @@ def command(
             trust=trust,
             progress=report,
         )
-    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
-    document = verdict.to_json()
-    if out is not None:
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(out / PARITY_FILE, document)
-    if as_json:
-        show_json(document)
-    return code
+    file = None if out is None else out / PARITY_FILE
+    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)
