@@ -121,23 +121,36 @@ class _Detection:
         return {"boxes": boxes}
 
     def lines(self, decisions: Detections, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
-        rows = [
-            f"{class_name(int(label), classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]"
-            for (x0, y0, x1, y1), score, label in zip(
-                decisions.boxes.tolist(), decisions.scores.tolist(), decisions.labels, strict=True
-            )
-        ]
+        rows = box_lines(decisions, classes)
         return (f"{len(rows)} detection{'' if len(rows) == 1 else 's'}", *rows)
 
     def draw(
         self, picture: Image.Image, decisions: Detections, classes: tuple[ClassInfo, ...]
     ) -> Image.Image:
-        captions = [
-            f"{class_name(int(label), classes)}: {score:.0%}"
-            for label, score in zip(decisions.labels, decisions.scores, strict=True)
-        ]
-        colors = [class_color(int(label), classes) for label in decisions.labels]
+        captions, colors = captions_of(decisions, classes)
         return draw_boxes(picture, decisions.boxes, captions, colors)
 
 
 TASK = _Detection()
+
+
+def box_lines(found: Detections, classes: tuple[ClassInfo, ...]) -> list[str]:
+    """Each detection as text: class, score, and box in pixels."""
+    return [
+        f"{class_name(label, classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]"
+        for (x0, y0, x1, y1), score, label in zip(
+            found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        )
+    ]
+
+
+def captions_of(
+    found: Detections, classes: tuple[ClassInfo, ...]
+) -> tuple[list[str], list[tuple[int, int, int]]]:
+    """What is drawn beside each detection, its class and score, and the colour of its class."""
+    labels = found.labels.tolist()
+    captions = [
+        f"{class_name(label, classes)}: {score:.0%}"
+        for label, score in zip(labels, found.scores.tolist(), strict=True)
+    ]
+    return captions, [class_color(label, classes) for label in labels]

@@ -34,7 +34,8 @@ from onnxproof.runtime.readings.prototypes import (
     evidence_of,
 )
 from onnxproof.runtime.readings.rows import MaskReading, Rows, rows_from
-from onnxproof.runtime.tasks.task import class_color, class_name
+from onnxproof.runtime.tasks.detection import box_lines, captions_of
+from onnxproof.runtime.tasks.task import class_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,26 +145,14 @@ class _InstanceSegmentation:
     def lines(self, decisions: Instances, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
         found = decisions.detections
         rows = [
-            f"{class_name(label, classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]  "
-            f"{int(region.pixels.sum())} px"
-            for (x0, y0, x1, y1), score, label, region in zip(
-                found.boxes.tolist(),
-                found.scores.tolist(),
-                found.labels.tolist(),
-                decisions.regions(),
-                strict=True,
-            )
+            f"{line}  {int(region.pixels.sum())} px"
+            for line, region in zip(box_lines(found, classes), decisions.regions(), strict=True)
         ]
         return (f"{len(rows)} instance{'' if len(rows) == 1 else 's'}", *rows)
 
     def draw(self, picture: Image.Image, decisions: Instances, classes: tuple[ClassInfo, ...]) -> Image.Image:
         found = decisions.detections
-        labels = found.labels.tolist()
-        colors = [class_color(label, classes) for label in labels]
-        captions = [
-            f"{class_name(label, classes)}: {score:.0%}"
-            for label, score in zip(labels, found.scores.tolist(), strict=True)
-        ]
+        captions, colors = captions_of(found, classes)
         regions = [(region.left, region.top, region.pixels) for region in decisions.regions()]
         return draw_boxes(draw_masks(picture, regions, colors), found.boxes, captions, colors, EDGE_SHARE)
 

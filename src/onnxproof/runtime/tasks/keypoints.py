@@ -23,7 +23,8 @@ from onnxproof.runtime.readings.points import (
     evidence_of,
     poses_of,
 )
-from onnxproof.runtime.tasks.task import class_color, class_name
+from onnxproof.runtime.tasks.detection import box_lines, captions_of
+from onnxproof.runtime.tasks.task import class_name
 
 LABELLED_VISIBLE, NOT_SEEN = 2, 0
 """COCO's ``v`` of a point that is visible, and of one that is not (cocodataset.org, "Data format")."""
@@ -98,26 +99,14 @@ class _Keypoints:
     def lines(self, decisions: Poses, classes: tuple[ClassInfo, ...]) -> tuple[str, ...]:
         found = decisions.detections
         rows = [
-            f"{class_name(label, classes):<16} {score:.3f}  [{x0:.1f}, {y0:.1f}, {x1:.1f}, {y1:.1f}]  "
-            f"{sum(seen)} of {len(seen)} points"
-            for (x0, y0, x1, y1), score, label, seen in zip(
-                found.boxes.tolist(),
-                found.scores.tolist(),
-                found.labels.tolist(),
-                decisions.seen().tolist(),
-                strict=True,
-            )
+            f"{line}  {sum(seen)} of {len(seen)} points"
+            for line, seen in zip(box_lines(found, classes), decisions.seen().tolist(), strict=True)
         ]
         return (f"{len(rows)} object{'' if len(rows) == 1 else 's'}", *rows)
 
     def draw(self, picture: Image.Image, decisions: Poses, classes: tuple[ClassInfo, ...]) -> Image.Image:
         found = decisions.detections
-        labels = found.labels.tolist()
-        colors = [class_color(label, classes) for label in labels]
-        captions = [
-            f"{class_name(label, classes)}: {score:.0%}"
-            for label, score in zip(labels, found.scores.tolist(), strict=True)
-        ]
+        captions, colors = captions_of(found, classes)
         points = [of[seen][:, :2] for of, seen in zip(decisions.points, decisions.seen(), strict=True)]
         return draw_points(draw_boxes(picture, found.boxes, captions, colors), points, colors)
 

@@ -19,7 +19,8 @@ from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.instances import ScoredBoxes, scored
 from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
-from onnxproof.runtime.tasks.task import class_color, class_name
+from onnxproof.runtime.tasks.detection import captions_of
+from onnxproof.runtime.tasks.task import class_name
 
 
 class _OrientedDetection:
@@ -93,12 +94,7 @@ class _OrientedDetection:
     def draw(
         self, picture: Image.Image, decisions: Detections, classes: tuple[ClassInfo, ...]
     ) -> Image.Image:
-        labels = decisions.labels.tolist()
-        captions = [
-            f"{class_name(label, classes)}: {score:.0%}"
-            for label, score in zip(labels, decisions.scores.tolist(), strict=True)
-        ]
-        colors = [class_color(label, classes) for label in labels]
+        captions, colors = captions_of(decisions, classes)
         return draw_outlines(picture, corners_of(decisions.boxes), captions, colors)
 
 
