@@ -101,6 +101,24 @@ def find_logits(bare: Bare, task: str, axes: Sequence[str]) -> int:
     return chosen[0]
 
 
+def find_one(bare: Bare, task: str, names: Sequence[str], what: str, axes: Sequence[str]) -> int:
+    """The position of the one output of floats with these axes.
+
+    ``names`` find it among several. ``what`` says in messages what it holds. Raises JobError if no output
+    fits, or if several do.
+    """
+    fitting = [
+        i for i, spec in enumerate(bare.outputs) if "float" in spec.dtype and len(spec.shape) == len(axes)
+    ]
+    named = [i for i in fitting if bare.outputs[i].name in names] or fitting
+    if len(named) != 1:
+        raise JobError(
+            f"the task {task} needs one output of {what} [{', '.join(axes)}], or one named "
+            f"{' or '.join(names)}; the module returns {listed(bare.outputs)}"
+        )
+    return named[0]
+
+
 def require_names(output: TensorSpec, axis: int, classes: Sequence[ClassInfo]) -> None:
     """Raise JobError if names are given for the classes, and their number is not the size of the axis."""
     count = output.shape[axis]

@@ -76,16 +76,13 @@ HEAD = _Detection()
 
 
 def _split(bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-    outputs = bare.outputs
-    rows = _floats(bare)
-    named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
-    chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
-    if len(chosen) != 2 or outputs[chosen[0]].shape[2] != 4:
+    chosen = boxes_and_scores(bare)
+    if chosen is None:
         raise JobError(
             "the task detection needs boxes [batch, n, 4] and scores [batch, n, classes], in this order "
-            f"or named {BOXES} and {SCORES}; the module returns {listed(outputs)}"
+            f"or named {BOXES} and {SCORES}; the module returns {listed(bare.outputs)}"
         )
-    boxes, scores = (outputs[i] for i in chosen)
+    boxes, scores = (bare.outputs[i] for i in chosen)
     require_names(scores, 2, bare.classes)
     module = Chosen(bare.module, chosen)
     if decode in IN_GRAPH:
@@ -136,6 +133,19 @@ def _rows(bare: Bare, validation: ValidateTable) -> Headed:
     )
     reading = RowSet((PACKED_ROWS,), score_threshold(validation), validation.max_detections)
     return Headed(Chosen(bare.module, rows), (spec,), fields, reading)
+
+
+def boxes_and_scores(bare: Bare, numbers: int = 4) -> tuple[int, int] | None:
+    """The positions of the outputs boxes [batch, n, numbers] and scores [batch, n, classes].
+
+    They stand in this order, or have these names. Returns None if the module does not return both.
+    """
+    outputs, rows = bare.outputs, _floats(bare)
+    named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
+    chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
+    if len(chosen) != 2 or outputs[chosen[0]].shape[2] != numbers:
+        return None
+    return chosen[0], chosen[1]
 
 
 def _floats(bare: Bare) -> list[int]:

@@ -5,7 +5,7 @@ from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.points import PointReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores
 from onnxproof.wrappers.instance_cuts import cuts_of
 
 POINTS = "keypoints"
@@ -23,17 +23,10 @@ class _Keypoints:
         probability that the point is visible.
         """
         outputs = bare.outputs
-        three = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
         four = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 4]
-        named = [i for i in three if outputs[i].name in (BOXES, SCORES)]
-        chosen = sorted(named or three, key=lambda i: outputs[i].name == SCORES)
+        chosen = boxes_and_scores(bare)
         points = [i for i in four if outputs[i].name == POINTS] or four
-        if (
-            len(chosen) != 2
-            or len(points) != 1
-            or outputs[chosen[0]].shape[2] != 4
-            or outputs[points[0]].shape[3] not in (2, 3)
-        ):
+        if chosen is None or len(points) != 1 or outputs[points[0]].shape[3] not in (2, 3):
             raise JobError(
                 "the task keypoints needs boxes [batch, n, 4], scores [batch, n, classes] and keypoints "
                 f"[batch, n, points, 2 or 3], in this order or of these names; the module returns "

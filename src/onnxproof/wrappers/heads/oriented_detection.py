@@ -5,7 +5,7 @@ from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.oriented import OrientedReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores
 from onnxproof.wrappers.instance_cuts import cuts_of
 
 
@@ -20,10 +20,8 @@ class _OrientedDetection:
         angle in radians, clockwise on the screen) and ``scores`` [batch, n, classes] in [0, 1].
         """
         outputs = bare.outputs
-        rows = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 3]
-        named = [i for i in rows if outputs[i].name in (BOXES, SCORES)]
-        chosen = sorted(named or rows, key=lambda i: outputs[i].name == SCORES)
-        if len(chosen) != 2 or outputs[chosen[0]].shape[2] != 5:
+        chosen = boxes_and_scores(bare, 5)
+        if chosen is None:
             raise JobError(
                 "the task oriented_detection needs boxes [batch, n, 5] and scores [batch, n, classes], in "
                 f"this order or named {BOXES} and {SCORES}; the module returns {listed(outputs)}"
