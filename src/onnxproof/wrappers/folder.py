@@ -49,7 +49,7 @@ def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
         raise CheckpointError(
             f"{folder} holds {len(files)} files of classes ({names}): leave only the model's own"
         )
-    document = _read_json(files[0])
+    document = read_json(files[0])
     if files[0].name.endswith("classes.json"):
         if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
             raise CheckpointError(f'{files[0]} is no list of classes: expected ["cat", "dog"]')
@@ -70,7 +70,7 @@ def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
     file = folder / "norm_stats.json"
     if not file.is_file():
         return None
-    document = _read_json(file)
+    document = read_json(file)
     try:
         mean = tuple(float(value) for value in document["mean"])
         std = tuple(float(value) for value in document["std_dev"])
@@ -88,7 +88,8 @@ def _to_rgb(color: Any) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """What a JSON file holds. Raises CheckpointError if it cannot be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

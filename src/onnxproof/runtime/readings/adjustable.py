@@ -85,3 +85,9 @@ def require_form(spec: TensorSpec, dtype: str, *axes: int | None) -> None:
     if not fits or not spec.dtype.startswith(dtype):
         form = ", ".join("any" if axis is None else str(axis) for axis in axes)
         raise RequestError(f"the output {spec.name} is {spec}, its reading expects {dtype}[{form}]")
+
+
+def require_scored_boxes(boxes: TensorSpec, scores: TensorSpec, numbers: int = 4) -> None:
+    """Raise RequestError if outputs are not boxes float [b, n, numbers] and scores float [b, n, classes]."""
+    require_form(boxes, "float", None, None, numbers)
+    require_form(scores, "float", None, None, None)

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from onnxproof.document import Entry
 from onnxproof.runtime.nms import nms
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.adjustable import (
+    Adjustable,
+    Array,
+    output_names,
+    require_form,
+    require_scored_boxes,
+    setting,
+)
 from onnxproof.tensors import TensorSpec
 
 Suppress = Callable[[Array, Array, float, NDArray[np.int64] | None], NDArray[np.int64]]
@@ -198,8 +205,7 @@ class SplitBoxes(BoxReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, scores = (outputs[name] for name in self.outputs)
-        require_form(boxes, "float", None, None, 4)
-        require_form(scores, "float", None, None, None)
+        require_scored_boxes(boxes, scores)
 
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]

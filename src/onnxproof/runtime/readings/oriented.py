@@ -6,7 +6,7 @@ from typing import Self
 
 from onnxproof.document import Entry
 from onnxproof.runtime.oriented import oriented_nms
-from onnxproof.runtime.readings.adjustable import output_names, require_form
+from onnxproof.runtime.readings.adjustable import output_names, require_scored_boxes
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections, decide
 from onnxproof.runtime.readings.instances import COMMON, OPTIONAL, InstanceReading, cuts_from
 from onnxproof.tensors import TensorSpec
@@ -21,8 +21,7 @@ class OrientedReading(InstanceReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, scores = (outputs[name] for name in self.outputs)
-        require_form(boxes, "float", None, None, 5)
-        require_form(scores, "float", None, None, None)
+        require_scored_boxes(boxes, scores, 5)
 
     @classmethod
     def read(cls, entry: Entry) -> Self:

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.document import Entry
-from onnxproof.runtime.readings.adjustable import Array, output_names, require_form, setting
+from onnxproof.runtime.readings.adjustable import (
+    Array,
+    output_names,
+    require_form,
+    require_scored_boxes,
+    setting,
+)
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.instances import (
     COMMON,
@@ -38,8 +44,7 @@ class PointReading(InstanceReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, scores, points = (outputs[name] for name in self.outputs)
-        require_form(boxes, "float", None, None, 4)
-        require_form(scores, "float", None, None, None)
+        require_scored_boxes(boxes, scores)
         last = 2 if len(points.shape) == 4 and points.shape[3] == 2 else 3
         require_form(points, "float", None, None, None, last)
 

@@ -13,7 +13,13 @@ import numpy as np
 
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
-from onnxproof.runtime.readings.adjustable import Array, output_names, require_form, setting
+from onnxproof.runtime.readings.adjustable import (
+    Array,
+    output_names,
+    require_form,
+    require_scored_boxes,
+    setting,
+)
 from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.instances import (
     COMMON,
@@ -50,8 +56,7 @@ class PrototypeReading(InstanceReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, scores, coefficients, prototypes = (outputs[name] for name in self.outputs)
-        require_form(boxes, "float", None, None, 4)
-        require_form(scores, "float", None, None, None)
+        require_scored_boxes(boxes, scores)
         require_form(coefficients, "float", None, None, None)
         require_form(prototypes, "float", None, None, None, None)
 

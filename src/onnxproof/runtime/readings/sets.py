@@ -13,7 +13,14 @@ import numpy as np
 
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.adjustable import (
+    Adjustable,
+    Array,
+    output_names,
+    require_form,
+    require_scored_boxes,
+    setting,
+)
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, from_class_scores
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.readings.scores import sigmoid, softmax
@@ -89,8 +96,7 @@ class SplitSet(SetReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, scores = (outputs[name] for name in self.outputs)
-        require_form(boxes, "float", None, None, 4)
-        require_form(scores, "float", None, None, None)
+        require_scored_boxes(boxes, scores)
 
     def evidence(
         self, outputs: Mapping[str, Array], sizes: Mapping[str, int], margins: Mapping[str, Array]

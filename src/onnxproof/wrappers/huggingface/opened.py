@@ -1,7 +1,6 @@
 """Opens a folder that ``save_pretrained`` wrote: its configuration, its classes, the class of its network."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint
-from onnxproof.wrappers.folder import name_classes
+from onnxproof.wrappers.folder import name_classes, read_json
 
 FAMILY_NAME = "transformers"
 CONFIG_FILE = "config.json"
@@ -108,15 +107,12 @@ def is_folder_of_ours(checkpoint: Checkpoint) -> bool:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise CheckpointError(
             f"{file} does not exist: the family transformers reads a folder that save_pretrained wrote, with "
             f"{CONFIG_FILE} beside the weights"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+        )
+    stored = read_json(file)
     if not isinstance(stored, dict):
         raise CheckpointError(f"{file} holds a {type(stored).__name__}; expected a configuration's object")
     return stored

@@ -13,7 +13,7 @@ from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import WrappedModel, dims_of, task_of
-from onnxproof.wrappers.folder import name_classes
+from onnxproof.wrappers.folder import name_classes, read_json
 from onnxproof.wrappers.huggingface.calls import Called
 from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, PROCESSOR_FILE, SENTENCES_FILE, Opened
 from onnxproof.wrappers.wrap import wrap_module
@@ -237,10 +237,7 @@ def _json(file: Path) -> dict[str, Any]:
     """What a JSON file holds. Returns {} if there is no such file."""
     if not file.is_file():
         return {}
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    stored = read_json(file)
     return stored if isinstance(stored, dict) else {}
 
 
