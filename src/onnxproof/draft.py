@@ -236,7 +236,7 @@ def _place(section: str) -> tuple[int, str]:
 
 def _line(key: str, one: Setting) -> str:
     bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
-    said = f"{key if bare else _toml(key)} = {_toml(one.value)}"
+    said = f"{key if bare else toml_text(key)} = {toml_text(one.value)}"
     return f"{said:<{COLUMN}}  # {' '.join(one.why.split())}"
 
 
@@ -253,7 +253,8 @@ def _name(path: Path, values: Mapping[str, Any]) -> str:
     return cleaned or "job"
 
 
-def _toml(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """A value as a job file has it. Raises CheckpointError if TOML has no such value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -261,7 +262,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_text, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(one)}" for key, one in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{toml_text(str(key))} = {toml_text(one)}" for key, one in value.items()) + "}"
+        )
     raise CheckpointError(f"{value!r} cannot stand in a job")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxproof.draft import Draft
+from onnxproof.draft import Draft, toml_text
 from onnxproof.errors import JobError, OnnxproofError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
@@ -229,7 +229,7 @@ class Search:
             wrapper = dict(found.view.wrapper)
             if self.place is not None and self.place.channels_last:
                 wrapper["channels_last"] = True
-            more += [f"wrapper.{key}={_toml(value)}" for key, value in wrapper.items()]
+            more += [f"wrapper.{key}={toml_text(value)}" for key, value in wrapper.items()]
         names = {self.inputs[name].name: name for name in self.inputs} | dict(found.likeness.names)
         outputs = {spec.name for spec in found.model.contract.outputs}
         unpacked = found.likeness.unpacked
@@ -377,13 +377,3 @@ def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
     noise = [case for case in cases if case.content == "noise"][:1]
     shown = [case for case in cases if case.content == "picture" and case.native][:1]
     return tuple(noise + shown) or tuple(cases[:1])
-
-
-def _toml(value: Any) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f'"{value}"'
-        if isinstance(value, str)
-        else str(value)
-    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxproof.errors import RequestError
 from onnxproof.runtime.readings.adjustable import Array, require_form
-from onnxproof.runtime.readings.rows import RowReading
+from onnxproof.runtime.readings.rows import RowReading, margins_of_picture
 from onnxproof.tensors import TensorSpec
 
 
@@ -46,11 +46,6 @@ class PaddedReading(RowReading):
     ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
         """The outputs and the margins of each picture, without the padding."""
         *listed, counts = self.outputs
-        of_candidates = margins.get("candidate_pictures")
         for picture, count in enumerate(np.maximum(outputs[counts], 0).tolist()):
             own = {name: outputs[name][picture, :count] for name in listed}
-            if of_candidates is None:
-                yield own, {}
-            else:
-                chosen = of_candidates == picture
-                yield own, {name: array[chosen] for name, array in margins.items()}
+            yield own, margins_of_picture(margins, picture)

@@ -130,15 +130,11 @@ class RowReading(Adjustable):
         if self.batch is None:
             yield dict(outputs), dict(margins)
             return
-        of_rows, of_candidates = outputs[self.outputs[-1]], margins.get("candidate_pictures")
+        of_rows = outputs[self.outputs[-1]]
         for picture in range(self.pictures(sizes)):
             rows = of_rows == picture
             own = {name: array[rows] for name, array in outputs.items()}
-            if of_candidates is None:
-                yield own, {}
-            else:
-                chosen = of_candidates == picture
-                yield own, {name: array[chosen] for name, array in margins.items()}
+            yield own, margins_of_picture(margins, picture)
 
     @property
     def cuts(self) -> Cuts:
@@ -237,6 +233,14 @@ def rows_from(outputs: Mapping[str, Array], reading: RowReading, margins: Mappin
     if "open_boxes" in margins:
         regions = OpenRegions(margins["open_boxes"], tuple(str(cause) for cause in margins["open_causes"]))
     return Rows(Detections(boxes, scores, labels, nearest), candidates, regions)
+
+
+def margins_of_picture(margins: Mapping[str, Array], picture: int) -> dict[str, Array]:
+    """The margins of one picture of a batch, {} if there are none."""
+    if "candidate_pictures" not in margins:
+        return {}
+    chosen = margins["candidate_pictures"] == picture
+    return {name: array[chosen] for name, array in margins.items()}
 
 
 def candidates_from(margins: Mapping[str, Array], reading: RowReading) -> Candidates | None:

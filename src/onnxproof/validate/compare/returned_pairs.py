@@ -15,7 +15,7 @@ from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
 from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.compare.matching import MATCH_IOU
-from onnxproof.validate.compare.row_pairs import MASKS, Paired
+from onnxproof.validate.compare.row_pairs import MASKS, Paired, by_output
 from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
@@ -41,9 +41,7 @@ def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading:
         alike = mask_rows_comparable([leg["box"] for leg in legs], reading.mask_side)
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
-    # Without the labels, by which rows were paired, and without the picture of each row.
-    compared = (names[0], *names[2 : 2 + len(legs[0]) - 1])
-    outputs = [dict(zip(compared, leg.values(), strict=True)) for leg in legs]
+    outputs = by_output(legs, names)
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),

@@ -200,6 +200,13 @@ def pair_batch(
     )
 
 
+def by_output(legs: Sequence[Mapping[str, Array]], names: Sequence[str]) -> list[dict[str, Array]]:
+    """The quantities of each leg by the outputs that hold them. ``names`` are the reading's outputs: boxes,
+    labels, by which rows were paired, scores and, behind them, masks or the picture of each row."""
+    compared = (names[0], *names[2 : 2 + len(legs[0]) - 1])
+    return [dict(zip(compared, leg.values(), strict=True)) for leg in legs]
+
+
 def _together(parts: Sequence[Arrays]) -> Arrays:
     """The arrays of several pictures, by name, one after another."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -243,9 +250,7 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
         chosen = (in_truth, in_wanted, measured)
         for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
-    # Without the labels, by which rows were paired, and without the picture of each row.
-    compared = (names[0], *names[2 : 2 + len(legs[0]) - 1])
-    outputs = [dict(zip(compared, leg.values(), strict=True)) for leg in legs]
+    outputs = by_output(legs, names)
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),

@@ -1,6 +1,7 @@
 """The head for boxes with classes and scores. They need NMS, in the graph or after it, or none."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -279,6 +280,22 @@ def score_threshold(validation: ValidateTable) -> float:
     return DEFAULT_THRESHOLD if given is None else given
 
 
+def iou_threshold(validation: ValidateTable) -> float:
+    """The job's threshold of NMS, or the task's own."""
+    given = validation.iou_threshold
+    return DEFAULT_IOU_THRESHOLD if given is None else given
+
+
+def cuts_of(validation: ValidateTable) -> dict[str, Any]:
+    """The fields of ``InstanceReading``, whose boxes carry something more."""
+    return {
+        "score_threshold": score_threshold(validation),
+        "iou_threshold": None if validation.nms == "none" else iou_threshold(validation),
+        "class_agnostic": validation.class_agnostic,
+        "max_detections": validation.max_detections,
+    }
+
+
 def require_nms(validation: ValidateTable) -> None:
     """Raise JobError if the job wants no NMS, for a network whose boxes need it."""
     if validation.nms == "none":
@@ -299,11 +316,10 @@ def box_reading(
     Raises JobError if the job wants no NMS.
     """
     require_nms(validation)
-    overlap = validation.iou_threshold
     return kind(
         outputs,
         score_threshold(validation),
-        DEFAULT_IOU_THRESHOLD if overlap is None else overlap,
+        iou_threshold(validation),
         validation.class_agnostic,
         strides,
         validation.max_detections,

@@ -5,8 +5,7 @@ from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.prototypes import PrototypeReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen
-from onnxproof.wrappers.instance_cuts import cuts_of
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, cuts_of
 
 COEFFICIENTS, PROTOTYPES = "coefficients", "prototypes"
 NAMES = (BOXES, SCORES, COEFFICIENTS, PROTOTYPES)

@@ -5,8 +5,7 @@ from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.points import PointReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores
-from onnxproof.wrappers.instance_cuts import cuts_of
+from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores, cuts_of
 
 POINTS = "keypoints"
 
