@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.rows import RowReading, Rows
@@ -11,7 +9,7 @@ from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.tasks.detection import Evidence, Reading
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison
-from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
 
@@ -28,10 +26,7 @@ class _Detection:
         return _thinned(reference, reading), _thinned(candidate, reading)
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
-        return not (
-            np.array_equal(reference.indices, candidate.indices)
-            and np.array_equal(reference.labels, candidate.labels)
-        )
+        return not same_choice(reference, candidate)
 
     def compare(
         self,

@@ -9,7 +9,7 @@ from onnxproof.runtime.readings.instances import Chosen
 from onnxproof.runtime.readings.points import PointEvidence, PointReading, Poses, chosen_points, poses_of
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
-from onnxproof.validate.compare.matching import compare_detections
+from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.nearness import apart
 
 
@@ -27,10 +27,8 @@ class _Keypoints:
         return chosen_points(reference, reading), chosen_points(candidate, reading)
 
     def differ(self, reference: Poses, candidate: Poses) -> bool:
-        a, b = reference.detections, candidate.detections
         return not (
-            np.array_equal(a.indices, b.indices)
-            and np.array_equal(a.labels, b.labels)
+            same_choice(reference.detections, candidate.detections)
             and np.array_equal(reference.seen(), candidate.seen())
         )
 

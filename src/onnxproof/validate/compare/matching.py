@@ -223,3 +223,10 @@ def _is_among(
     if margins.class_open(int(wanted.indices[i])) is None:
         near &= candidate.labels == wanted.labels[i]
     return bool(near.any())
+
+
+def same_choice(reference: Detections, candidate: Detections) -> bool:
+    """Whether two legs keep the same candidates in the same order, with the same classes."""
+    return np.array_equal(reference.indices, candidate.indices) and np.array_equal(
+        reference.labels, candidate.labels
+    )

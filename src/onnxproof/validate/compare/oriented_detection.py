@@ -12,7 +12,7 @@ from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.instances import ScoredBoxes
 from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
-from onnxproof.validate.compare.matching import MATCH_IOU, pair_up
+from onnxproof.validate.compare.matching import MATCH_IOU, pair_up, same_choice
 from onnxproof.validate.compare.turned import OpenBoxes, corner_distances, corner_limits
 
 NOWHERE = "the reference has no candidate with this class, box and score"
@@ -31,10 +31,7 @@ class _OrientedDetection:
         return reference.candidates(reading.cuts)[0], candidate.candidates(reading.cuts)[0]
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
-        return not (
-            np.array_equal(reference.indices, candidate.indices)
-            and np.array_equal(reference.labels, candidate.labels)
-        )
+        return not same_choice(reference, candidate)
 
     def compare(
         self,

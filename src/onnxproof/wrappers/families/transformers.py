@@ -10,13 +10,12 @@ from pathlib import Path
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
-from onnxproof.wrappers.recognise import Recognised, dim_settings
+from onnxproof.wrappers.recognise import CONFIG, Recognised, dim_settings
 
 try:
     from onnxproof.wrappers.huggingface.kinds import kind_of
     from onnxproof.wrappers.huggingface.network import load_network
     from onnxproof.wrappers.huggingface.opened import (
-        CONFIG_FILE,
         FAMILY_NAME,
         is_folder_of_ours,
         open_folder,
@@ -58,7 +57,7 @@ class _Transformers:
             self.name,
             kind.tasks(opened)[0],
             None,
-            f"its {CONFIG_FILE} names {opened.called}",
+            f"its {CONFIG} names {opened.called}",
             dim_settings(kind.dims(opened), "the sizes of the folder's own files"),
             kind.decodes(opened),
         )

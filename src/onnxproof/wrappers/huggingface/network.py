@@ -7,7 +7,8 @@ from torch import nn
 
 from onnxproof.errors import CheckpointError
 from onnxproof.wrappers.fitting import in_short
-from onnxproof.wrappers.huggingface.opened import CONFIG_FILE, Opened, offline
+from onnxproof.wrappers.huggingface.opened import Opened, offline
+from onnxproof.wrappers.recognise import CONFIG
 from onnxproof.wrappers.weights import CODES, FLOATS, WHOLE
 
 POOLER = "pooler."
@@ -40,7 +41,7 @@ def load_network(opened: Opened) -> nn.Module:
     except Exception as error:
         # Every network has code of its own, which raises errors of many types.
         raise CheckpointError(
-            f"transformers does not build {called} from {opened.folder / CONFIG_FILE}: "
+            f"transformers does not build {called} from {opened.folder / CONFIG}: "
             f"{type(error).__name__}: {error}"
         ) from error
     wrong = [
@@ -58,7 +59,7 @@ def load_network(opened: Opened) -> nn.Module:
         checkpoint.notes.append(f"the encoder alone is used: {left} are left out")
     if wrong:
         raise CheckpointError(
-            f"checkpoint {checkpoint.file} does not fit {called}: {'; '.join(wrong)}; do {CONFIG_FILE} "
+            f"checkpoint {checkpoint.file} does not fit {called}: {'; '.join(wrong)}; do {CONFIG} "
             f"and the "
             "weights belong together?"
         )

@@ -14,9 +14,9 @@ from onnxproof.errors import CheckpointError
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.folder import name_classes, read_json
+from onnxproof.wrappers.recognise import CONFIG
 
 FAMILY_NAME = "transformers"
-CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "preprocessor_config.json"
 SENTENCES_FILE = "modules.json"
 """sentence-transformers' list of what follows the encoder."""
@@ -60,7 +60,7 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
     Raises CheckpointError if there is none, if it names code of its own, a network that transformers does
     not have, or weights that are stored as codes.
     """
-    file = checkpoint.folder / CONFIG_FILE
+    file = checkpoint.folder / CONFIG
     stored = _read(file)
     named = stored.get("architectures") or ()
     if not named:
@@ -82,8 +82,7 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
         )
     if OWN_CODE in stored:
         checkpoint.notes.append(
-            f"{CONFIG_FILE} names code of its own under {OWN_CODE}; it is not run: {named[0]} is "
-            f"transformers' own"
+            f"{CONFIG} names code of its own under {OWN_CODE}; it is not run: {named[0]} is transformers' own"
         )
     try:
         with offline():
@@ -102,7 +101,7 @@ def open_folder(job: Job, checkpoint: Checkpoint) -> Opened:
 
 def is_folder_of_ours(checkpoint: Checkpoint) -> bool:
     """Whether a configuration of transformers lies beside the checkpoint. timm's has no ``model_type``."""
-    file = checkpoint.folder / CONFIG_FILE
+    file = checkpoint.folder / CONFIG
     return file.is_file() and "model_type" in _read(file)
 
 
@@ -110,7 +109,7 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise CheckpointError(
             f"{file} does not exist: the family transformers reads a folder that save_pretrained wrote, with "
-            f"{CONFIG_FILE} beside the weights"
+            f"{CONFIG} beside the weights"
         )
     stored = read_json(file)
     if not isinstance(stored, dict):
