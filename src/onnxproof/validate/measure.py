@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.validate.cases import FLOAT32_EPSILON
+from onnxproof.validate.magnitudes import Magnitudes
 
 HALF_EPSILON = float(np.finfo(np.float16).eps)
 
@@ -22,6 +23,9 @@ HEAVY = 0.9
 
 LARGE = 2**24
 """Arrays of more elements than this are added row by row, so that the whole array is never copied."""
+
+LARGEST_RATIO = 1e300
+"""What a ratio of one case is cut to, so that it is a number in JSON."""
 
 REACH = 5.0
 """While rows and labels are paired, a difference of up to this many times PyTorch's own error counts as float
@@ -40,6 +44,11 @@ class Measurement:
     the most that the oracle's value at one place moves from input to input; it is None if no two inputs had
     the same sizes, or if that was not measured. ``epsilon`` is a unit in the last place of 1 in the dtype in
     which the reference answers: float32's, or float16's.
+
+    Two are for reports alone. ``by_case`` has ``ratio_rms`` of each planned case, to four digits, or None
+    where nothing was compared. ``exponents``, ``errors_reference`` and ``errors_candidate`` are a histogram
+    of a sample of all errors, also of cases that were measured again: how many have a magnitude in
+    [2**(exponent - 1), 2**exponent).
     """
 
     name: str
@@ -56,6 +65,10 @@ class Measurement:
     heaviest: tuple[str, ...] = ()
     varied: float | None = None
     epsilon: float = FLOAT32_EPSILON
+    by_case: tuple[float | None, ...] = ()
+    exponents: tuple[int, ...] = ()
+    errors_reference: tuple[int, ...] = ()
+    errors_candidate: tuple[int, ...] = ()
 
     @property
     def floor_rms(self) -> float:
@@ -65,7 +78,7 @@ class Measurement:
         Some kernels, such as ONNX Runtime's Sigmoid, are accurate to a unit in the last place of 1.0. Without
         this minimum, their error would be divided by nearly zero on pictures that show nothing.
         """
-        return max(self.rms_reference, self.epsilon * self.scale_max / math.sqrt(12), math.ulp(0.0))
+        return _floor_rms(self.rms_reference, self.scale_max, self.epsilon)
 
     @property
     def floor_max(self) -> float:
@@ -145,6 +158,8 @@ class ErrorPool:
     unit: str
     cases: dict[str, _RunErrors] = field(default_factory=dict)
     replicas: dict[Run, _RunErrors] = field(default_factory=dict)
+    reference: Magnitudes = field(default_factory=Magnitudes)
+    candidate: Magnitudes = field(default_factory=Magnitudes)
 
     def add(
         self,
@@ -191,6 +206,8 @@ class ErrorPool:
                 epsilon=HALF_EPSILON if reference.dtype == np.float16 else FLOAT32_EPSILON,
             )
         )
+        self.reference.add(error_reference)
+        self.candidate.add(error_candidate)
 
     def merge(self, other: Self) -> None:
         """Add what another pool of the same field measured."""
@@ -198,9 +215,12 @@ class ErrorPool:
             self._of(case).add(errors)
         for run, errors in other.replicas.items():
             self._of(*run).add(errors)
+        self.reference.merge(other.reference)
+        self.candidate.merge(other.candidate)
 
     def forget(self, case: str) -> None:
-        """Drop what the case itself added, except the count of elements that were not finite."""
+        """Drop what the case itself added, except the count of elements that were not finite, and the
+        histogram."""
         if case in self.cases:
             self.cases[case] = _RunErrors(nonfinite=self.cases[case].nonfinite)
 
@@ -218,6 +238,7 @@ class ErrorPool:
         count = sum(errors.count for errors in runs)
         by_peak = max(cases, key=lambda case: max(run.max_candidate for run in cases[case]), default="")
         nonfinite = [case for case, errors in cases.items() if any(run.nonfinite for run in errors)]
+        exponents = tuple(sorted({*self.reference.counts, *self.candidate.counts}))
         return Measurement(
             name=self.name,
             unit=self.unit,
@@ -232,7 +253,16 @@ class ErrorPool:
             nonfinite_case=nonfinite[0] if nonfinite else "",
             heaviest=_heaviest(cases),
             epsilon=max((errors.epsilon for errors in runs), default=FLOAT32_EPSILON),
+            exponents=exponents,
+            errors_reference=tuple(self.reference.counts[exponent] for exponent in exponents),
+            errors_candidate=tuple(self.candidate.counts[exponent] for exponent in exponents),
         )
+
+    def by_case(self, order: Sequence[str]) -> tuple[float | None, ...]:
+        """As ``Measurement.by_case``, for the cases named in ``order``."""
+        cases, runs = self._by_case(order), self.runs
+        scale = max((errors.scale_max for errors in runs), default=0.0)
+        return tuple(_ratio_of(cases.get(case, ()), scale) for case in order)
 
     def _of(self, case: str, replica: int = 0) -> _RunErrors:
         if replica:
@@ -256,6 +286,25 @@ def _heaviest(cases: Mapping[str, Sequence[_RunErrors]]) -> tuple[str, ...]:
             break
         chosen.append(case)
     return tuple(chosen)
+
+
+def _ratio_of(runs: Sequence[_RunErrors], scale: float) -> float | None:
+    """The candidate's rms error over the reference's on one case; None if nothing was compared.
+
+    ``scale`` is the field's largest value.
+    """
+    count = sum(errors.count for errors in runs)
+    if not count:
+        return None
+    reference, candidate = (
+        math.sqrt(math.fsum(squares) / count)
+        for squares in zip(
+            *((errors.squares_reference, errors.squares_candidate) for errors in runs), strict=True
+        )
+    )
+    epsilon = max(errors.epsilon for errors in runs)
+    ratio = candidate / _floor_rms(reference, scale, epsilon)
+    return float(f"{min(ratio, LARGEST_RATIO):.4g}")
 
 
 @dataclass(slots=True)
@@ -287,6 +336,10 @@ class Extremes:
     def floor_max(self) -> float:
         """As ``Measurement.floor_max``."""
         return _floor_max(self.max_reference, self.scale_max, self.epsilon)
+
+
+def _floor_rms(rms_reference: float, scale_max: float, epsilon: float) -> float:
+    return max(rms_reference, epsilon * scale_max / math.sqrt(12), math.ulp(0.0))
 
 
 def _floor_max(max_reference: float, scale_max: float, epsilon: float) -> float:

@@ -159,7 +159,7 @@ class FieldPools:
     def measured(self, order: Sequence[str]) -> tuple[Measurement, ...]:
         """What was measured of each continuous field; ``order`` as in ``ErrorPool.result``."""
         return tuple(
-            replace(pool.result(order), varied=self.spreads[name].largest)
+            replace(pool.result(order), varied=self.spreads[name].largest, by_case=pool.by_case(order))
             for name, pool in self.errors.items()
         )
 
