@@ -65,6 +65,12 @@ def write_new(file: Path, text: str) -> None:
             raise
 
 
+def append_text(file: Path, text: str) -> None:
+    """Add a text in UTF-8 to the end of a file that others add to, too. Raises OSError."""
+    with file.open("ab") as stream:
+        stream.write(text.encode("utf-8"))
+
+
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
     """``write_bytes`` of a JSON document, indented."""
     write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -210,6 +216,20 @@ def check_folder(folder: Path, flag: str = "--out") -> None:
             raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file")
         with tempfile.TemporaryFile(dir=place):
             pass
+
+
+def check_file(file: Path, flag: str) -> None:
+    """Raise RequestError if a file cannot be written. A missing one is not made; its folders may be missing.
+
+    Call it before slow work, whose result would be lost otherwise.
+    """
+    with explained(file, flag, "file"):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if file.exists():
+            with file.open("r+b"):  # raises the error that writing to it would raise
+                pass
+    check_folder(file.parent, flag)
 
 
 def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:

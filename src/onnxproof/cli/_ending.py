@@ -39,6 +39,8 @@ EXTRAS = {
     "pydantic_core": "export",
     "rich": "export",
     "safetensors": "export",
+    "jinja2": "report",
+    "markupsafe": "report",
     "torchvision": "torchvision",
     "timm": "timm",
     "cjm_yolox_pytorch": "cjm_yolox_pytorch",

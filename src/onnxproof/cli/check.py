@@ -6,12 +6,12 @@ import click
 
 from onnxproof.check import check
 from onnxproof.cli._options import json_option, map_option, mapping_of, quiet_option
-from onnxproof.cli._terminal import progress
+from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.runtime.folder import model_files
-from onnxproof.source import find_pictures
+from onnxproof.source import find_pictures, model_at
 
 
 @click.command("check")
@@ -31,6 +31,7 @@ from onnxproof.source import find_pictures
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
 @json_option
 @quiet_option
+@report_options
 def command(
     onnx: Path,
     against: Path,
@@ -40,24 +41,36 @@ def command(
     out: Path | None,
     as_json: bool,
     quiet: bool,
+    reports: Reports,
 ) -> int:
     """Check MODEL.onnx, whoever exported it, against a checkpoint.
 
     Family, task and sizes, which output is which, and how the file takes pictures are found out. The notes of
     the verdict say what was found.
     """
-    if out is not None:
+    file = None if out is None else out / PARITY_FILE
+
+    def read() -> list[Path]:
+        return [*model_files(onnx), against, *find_pictures(images, Path())]
+
+    if out is not None and file is not None:
         check_folder(out)
-        read = [*model_files(onnx), against, *find_pictures(images, Path())]
-        refuse_inputs([out / PARITY_FILE], read)
-    with progress(quiet=quiet) as report:
+        refuse_inputs([file], read())
+    reports.prepare(read, written=() if file is None else (file,))
+    with timed_progress(quiet=quiet) as stages:
         verdict = check(
             onnx,
             against=against,
             images=images,
             map=mapping_of(pairs),
             overrides=overrides,
-            progress=report,
+            progress=stages,
         )
-    file = None if out is None else out / PARITY_FILE
-    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)
+    return answer_verdict(
+        verdict,
+        file,
+        as_json=as_json,
+        quiet=quiet,
+        reports=reports,
+        subject=lambda: subject_of(model_at(onnx), stages),
+    )

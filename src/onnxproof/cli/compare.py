@@ -6,12 +6,13 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import checkpoint_options
-from onnxproof.cli._terminal import progress
+from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.errors import RequestError
 from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.folder import model_files
+from onnxproof.source import JobFile, look_at, model_at
 from onnxproof.validate.cases import Effort
 
 COMPARISON_FILE = "comparison.json"
@@ -37,6 +38,7 @@ COMPARISON_FILE = "comparison.json"
 )
 @click.option("--out", type=click.Path(path_type=Path), help=f"A folder to write {COMPARISON_FILE} into.")
 @checkpoint_options
+@report_options
 def command(
     a: Path,
     b: Path,
@@ -52,6 +54,7 @@ def command(
     out: Path | None,
     as_json: bool,
     quiet: bool,
+    reports: Reports,
 ) -> int:
     """Compare the ONNX file B with the ONNX file A: before and after a simplifier, a version bump.
 
@@ -59,11 +62,13 @@ def command(
     judges B: whether B's graph computes what A's graph computes, both evaluated in float64, and whether ONNX
     Runtime runs B as well as A. Without torch, runs of ONNX Runtime alone are compared.
     """
-    if out is not None:
+    file = None if out is None else out / COMPARISON_FILE
+    read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
+    if out is not None and file is not None:
         check_folder(out)
-        read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
-        refuse_inputs([out / COMPARISON_FILE], read)
-    with progress(quiet=quiet) as report:
+        refuse_inputs([file], read)
+    reports.prepare(lambda: read, written=() if file is None else (file,))
+    with timed_progress(quiet=quiet) as stages:
         verdict = onnxproof.compare(
             a,
             b,
@@ -76,10 +81,21 @@ def command(
             images=images,
             effort=effort,
             threads=threads,
-            progress=report,
+            progress=stages,
         )
-    file = None if out is None else out / COMPARISON_FILE
-    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)
+    return answer_verdict(
+        verdict,
+        file,
+        as_json=as_json,
+        quiet=quiet,
+        reports=reports,
+        subject=lambda: subject_of(model_at(b), stages, job=_job_file(job)),
+    )
+
+
+def _job_file(job: Path | None) -> Path | None:
+    """The job's file, if the job is not a bundle's."""
+    return job if job is not None and isinstance(look_at(job), JobFile) else None
 
 
 def _by_name(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:

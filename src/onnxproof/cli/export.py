@@ -4,11 +4,18 @@ from pathlib import Path
 
 import click
 
+from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option, quiet_option
-from onnxproof.cli._terminal import progress, show_verdict
-from onnxproof.pipeline import export
+from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
+from onnxproof.cli._terminal import show_verdict
+from onnxproof.export.bundle import PICTURES_FOLDER
+from onnxproof.job import load_job
+from onnxproof.pipeline import Bundle, export
+from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.source import JobFile, look_at
 from onnxproof.validate.report.notes import folded
+from onnxproof.validate.report.subject import Subject
 
 
 @click.command("export")
@@ -26,16 +33,30 @@ from onnxproof.validate.report.notes import folded
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
 @json_option
 @quiet_option
+@report_options
 def command(
-    job: Path, out: Path, overrides: tuple[str, ...], no_validate: bool, as_json: bool, quiet: bool
+    job: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    no_validate: bool,
+    as_json: bool,
+    quiet: bool,
+    reports: Reports,
 ) -> int:
     """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>.
 
     For a CHECKPOINT without a job, the job is the one that onnxproof init writes.
     """
-    with progress(quiet=quiet) as report:
-        bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=report)
+    if no_validate:
+        reports.refuse_without_verdict()
+    elif reports.files:
+        bundle_of_job = out / load_job(job, overrides).name if isinstance(look_at(job), JobFile) else None
+        reports.prepare(lambda: inputs_of(job, overrides=overrides), bundle=bundle_of_job)
+    with timed_progress(quiet=quiet) as stages:
+        bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=stages)
     code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
+    if bundle.verdict is not None:
+        reports.write(bundle.verdict, lambda: _subject(job, bundle, stages))
     if as_json:
         verdict = None if bundle.verdict is None else bundle.verdict.to_json()
         show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
@@ -49,3 +70,14 @@ def command(
             f"SHA-256 {str(manifest.model_sha256)[:12]}"
         )
     return code
+
+
+def _subject(job: Path, bundle: Bundle, stages: Stages) -> Subject:
+    """What the reports call the bundle."""
+    return subject_of(
+        bundle.path / MODEL_FILE,
+        stages,
+        job=job if isinstance(look_at(job), JobFile) else None,
+        manifest=bundle.manifest,
+        drawings=sorted((bundle.path / PICTURES_FOLDER).glob("*.png")),
+    )

@@ -6,12 +6,16 @@ import click
 
 from onnxproof.asked import inputs_of
 from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
-from onnxproof.cli._terminal import progress
+from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, refuse_inputs
+from onnxproof.job import load_job
 from onnxproof.pipeline import validate
+from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.source import BundleFolder, JobFile, look_at
+from onnxproof.validate.report.subject import Subject
 
 
 @click.command("validate")
@@ -20,6 +24,7 @@ from onnxproof.pipeline import validate
 @map_option
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
 @checkpoint_options
+@report_options
 def command(
     source: Path,
     onnx: Path | None,
@@ -30,15 +35,21 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
+    reports: Reports,
 ) -> int:
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
-    if out is not None:
+    file = None if out is None else out / PARITY_FILE
+
+    def read() -> list[Path]:
+        return inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
+
+    if out is not None and file is not None:
         check_folder(out)
-        read = inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
-        refuse_inputs([out / PARITY_FILE], read)
-    with progress(quiet=quiet) as report:
+        refuse_inputs([file], read())
+    reports.prepare(read, written=() if file is None else (file,))
+    with timed_progress(quiet=quiet) as stages:
         verdict = validate(
             source,
             onnx=onnx,
@@ -46,7 +57,28 @@ def command(
             checkpoint=checkpoint,
             overrides=overrides,
             trust=trust,
-            progress=report,
+            progress=stages,
         )
-    file = None if out is None else out / PARITY_FILE
-    return answer_verdict(verdict, file, as_json=as_json, quiet=quiet)
+    return answer_verdict(
+        verdict,
+        file,
+        as_json=as_json,
+        quiet=quiet,
+        reports=reports,
+        subject=lambda: _subject(source, onnx, overrides, stages),
+    )
+
+
+def _subject(source: Path, onnx: Path | None, overrides: tuple[str, ...], stages: Stages) -> Subject:
+    """What the reports call the file."""
+    match look_at(source):
+        case BundleFolder() as bundle:
+            manifest = bundle.manifest()
+            name = manifest.contract.name
+            if onnx is not None:
+                return subject_of(onnx, stages, name=name)
+            return subject_of(bundle.model, stages, manifest=manifest)
+        case found:
+            name = load_job(source, overrides).name
+            job = source if isinstance(found, JobFile) else None
+            return subject_of(onnx or Path("dist") / name / MODEL_FILE, stages, name=name, job=job)

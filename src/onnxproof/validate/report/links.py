@@ -12,11 +12,12 @@ WIDTH = 11
 
 def link_lines(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     """The status of each link and its line. Links that nothing was checked of are left out."""
-    return tuple(
-        (link.status, f"{link.link:<{WIDTH}}{_TEXTS[link.link](verdict, link)}")
-        for link in verdict.links
-        if link.check is not None
-    )
+    return tuple((link.status, f"{link.link:<{WIDTH}}{text}") for link, text in link_texts(verdict))
+
+
+def link_texts(verdict: Verdict) -> tuple[tuple[Linked, str], ...]:
+    """Each link and what came of it, in words. Links that nothing was checked of are left out."""
+    return tuple((link, _TEXTS[link.link](verdict, link)) for link in verdict.links if link.check is not None)
 
 
 def _function(verdict: Verdict, link: Linked) -> str:

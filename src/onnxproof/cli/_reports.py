@@ -1,0 +1,219 @@
+"""The reports that a command writes beside its answer: which it was asked for, and where they go."""
+
+import functools
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxproof.cli._options import Command
+from onnxproof.cli._terminal import progress
+from onnxproof.errors import RequestError
+from onnxproof.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
+from onnxproof.imports import imported
+from onnxproof.progress import Progress
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.validate.report.subject import Drawing, Subject, lines_of
+from onnxproof.validate.verdict import Verdict
+
+WRITERS = {"--junit": "junit", "--sarif": "sarif", "--markdown": "markdown"}
+"""The module, and the function in it, that writes what each option asks for."""
+
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The environment variable with the file that GitHub shows as the step's summary, and appends to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The files to write by their options, and whether GitHub is told."""
+
+    files: tuple[tuple[str, Path], ...]
+    github: bool
+
+    def prepare(
+        self,
+        read: Callable[[], Iterable[Path]],
+        *,
+        written: Iterable[Path] = (),
+        bundle: Path | None = None,
+    ) -> None:
+        """Raise RequestError, before the work, if a report cannot be written.
+
+        ``read`` are the command's inputs, ``written`` its other outputs, and ``bundle`` the folder that it is
+        about to write. Raises ModuleNotFoundError if a report needs a package that is missing.
+        """
+        if not self.files:
+            return
+        taken = {_real(path): "this command's own output" for path in written}
+        for flag, file in self.files:
+            imported(f"onnxproof.validate.report.{WRITERS[flag]}")
+            if (other := taken.setdefault(_real(file), flag)) != flag:
+                raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
+            if bundle is not None and _real(bundle) in _real(file).parents:
+                raise RequestError(f"{flag} {file} lies in the bundle that is written: name another place")
+            if any(_is_bundle(folder) for folder in _real(file).parents):
+                raise RequestError(
+                    f"{flag} {file} lies in a bundle, which export would then refuse to replace: name "
+                    "another place"
+                )
+            check_file(file, flag)
+        inputs = list(read())
+        for flag, file in self.files:
+            refuse_inputs([file], inputs, flag)
+            if folder := next((one for one in inputs if one.is_dir() and lies_in(file, one)), None):
+                raise RequestError(f"{flag} {file} lies in {folder}, which is read: name another place")
+
+    def refuse_without_verdict(self) -> None:
+        """Raise RequestError if reports were asked for, although there will be no verdict."""
+        if self.files:
+            raise RequestError(f"{self.files[0][0]} reports a verdict: leave out --no-validate")
+
+    def write(self, verdict: Verdict, subject: Callable[[], Subject]) -> None:
+        """Write the files, and tell GitHub. Raises RequestError if a file cannot be written."""
+        if not self.files and not self.github:
+            return
+        told = subject()
+        for flag, file in self.files:
+            writer = getattr(imported(f"onnxproof.validate.report.{WRITERS[flag]}"), WRITERS[flag])
+            with explained(file, flag, "file"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, writer(verdict, told))
+        if self.github:
+            _tell_github(verdict, told)
+
+
+_REPORTS = (
+    ("--junit", "Write the checks as a JUnit report."),
+    ("--sarif", "Write what did not pass as SARIF 2.1.0."),
+    ("--markdown", "Write the verdict as Markdown."),
+)
+
+ON_GITHUB = "GITHUB_ACTIONS"
+"""The environment variable that is "true" in GitHub's workflows."""
+
+
+def report_options(command: Command) -> Command:
+    """Give a command that reaches a verdict the options that say which reports to write, as ``reports``."""
+
+    @functools.wraps(command)
+    def with_reports(*args: Any, github: bool | None, **options: Any) -> Any:
+        given = {flag: options.pop(flag.removeprefix("--")) for flag in WRITERS}
+        files = tuple((flag, file) for flag, file in given.items() if file is not None)
+        on = os.environ.get(ON_GITHUB) == "true" if github is None else github
+        return command(*args, reports=Reports(files, on), **options)
+
+    optioned: Command = click.option(
+        "--github/--no-github",
+        default=None,
+        help="Annotate the job file, and append to the step summary, in GitHub's workflows. "
+        "On by itself in one.",
+    )(with_reports)
+    for flag, said in reversed(_REPORTS):
+        optioned = click.option(flag, metavar="FILE", type=click.Path(path_type=Path), help=said)(optioned)
+    return optioned
+
+
+def _tell_github(verdict: Verdict, subject: Subject) -> None:
+    """Annotate the job file, on standard error, and append to the step's summary."""
+    for line in imported("onnxproof.validate.report.github").annotations(verdict, subject):
+        click.echo(line, err=True)
+    summary = os.environ.get(SUMMARY)
+    if summary:
+        text: str = imported("onnxproof.validate.report.markdown").markdown(verdict, subject)
+        try:
+            append_text(Path(summary), f"{text}\n")
+        except OSError as error:  # The verdict does not depend on it.
+            click.echo(f"onnxproof: the step summary cannot be written ({error})", err=True)
+
+
+@dataclass(slots=True)
+class Stages:
+    """A Progress that takes the time of each stage and passes it on."""
+
+    report: Progress
+    clock: Callable[[], float] = time.perf_counter
+    seconds: dict[str, float] = field(default_factory=dict)
+    now: tuple[str, float] | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self.now is None or self.now[0] != stage:
+            self.end()
+            self.now = (stage, self.clock())
+        self.report(stage, done, total)
+
+    def end(self) -> None:
+        """The present stage is over."""
+        if self.now is not None:
+            stage, began = self.now
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - began
+            self.now = None
+
+
+@contextmanager
+def timed_progress(*, quiet: bool) -> Iterator[Stages]:
+    """As ``progress``, and takes the stages' times."""
+    with progress(quiet=quiet) as report:
+        stages = Stages(report)
+        yield stages
+        stages.end()
+
+
+def subject_of(
+    model: Path,
+    stages: Stages,
+    *,
+    name: str | None = None,
+    job: Path | None = None,
+    manifest: Manifest | None = None,
+    drawings: Iterable[Path] = (),
+) -> Subject:
+    """What a verdict is on. ``manifest`` is the bundle's, if there is one."""
+    lines = {}
+    if job is not None:
+        lines = lines_of(job.read_text(encoding="utf-8", errors="replace"))
+    return Subject(
+        name=name or (manifest.contract.name if manifest is not None else model.stem),
+        model=_told(model),
+        job=None if job is None else _told(job),
+        lines=lines,
+        made=() if manifest is None else _made(manifest),
+        command=shlex.join(["onnxproof", *sys.argv[1:]]),
+        stages=tuple(stages.seconds.items()),
+        drawings=tuple(Drawing(path.name, path.read_bytes()) for path in drawings),
+    )
+
+
+def _made(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    facts = {
+        "family": manifest.family,
+        "task": manifest.contract.task,
+        "exporter": manifest.exporter,
+        "opset": str(manifest.opset),
+        "simplifier": manifest.simplify,
+        "SHA-256 of the checkpoint": manifest.checkpoint_sha256 or "none: the module was given",
+        "made with": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
+    }
+    return tuple(facts.items())
+
+
+def _told(path: Path) -> str:
+    """A path from the folder that GitHub checked out, or from the working directory, if it lies in it."""
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or ".").resolve()
+    whole = Path(os.path.abspath(path))  # noqa: PTH100
+    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).is_file() and (folder / MODEL_FILE).is_file()

@@ -1,0 +1,78 @@
+"""A verdict as a JUnit report: one test suite for a job, one test case for a check."""
+
+import re
+from xml.etree import ElementTree
+
+from onnxproof.validate.explained import EXPLAINED
+from onnxproof.validate.report.subject import Subject
+from onnxproof.validate.report.words import SAID, headline, message_of, title_of
+from onnxproof.validate.verdict import Check, Verdict
+
+TAGS = {"fail": "failure", "error": "error", "skipped": "skipped"}
+"""The element that tells what came of a case; a case that passed has none."""
+
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 does not have, section 2.2."""
+
+
+def junit(verdict: Verdict, subject: Subject) -> str:
+    """An XML document. The class of a case is the job's name and the link that the check belongs to."""
+    root = ElementTree.Element("testsuites", _counted(verdict, subject) | {"name": "onnxproof"})
+    suite = ElementTree.SubElement(
+        root, "testsuite", _counted(verdict, subject) | {"name": _xml(subject.name)}
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in (
+        ("verdict", verdict.status),
+        ("model", subject.model),
+        ("model_sha256", verdict.model_sha256),
+        *subject.made,
+    ):
+        ElementTree.SubElement(properties, "property", {"name": _xml(name), "value": _xml(value)})
+    for check in verdict.checks:
+        _add_case(suite, check, subject)
+    ElementTree.SubElement(suite, "system-out").text = _xml("\n".join((headline(verdict), *verdict.notes)))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _counted(verdict: Verdict, subject: Subject) -> dict[str, str]:
+    statuses = [check.status for check in verdict.checks]
+    return {
+        "tests": str(len(statuses)),
+        "failures": str(statuses.count("fail")),
+        "errors": str(statuses.count("error")),
+        "skipped": str(statuses.count("skipped")),
+        "time": f"{subject.seconds:.3f}",
+    }
+
+
+def _add_case(suite: ElementTree.Element, check: Check, subject: Subject) -> None:
+    path, line = subject.place(check)
+    case = {"classname": f"{subject.name}.{check.link}", "name": title_of(check), "time": "0", "file": path}
+    if line is not None:
+        case["line"] = str(line)
+    element = ElementTree.SubElement(suite, "testcase", {key: _xml(value) for key, value in case.items()})
+    tag = TAGS.get(check.status)
+    if tag is None:
+        return
+    told = {"message": _xml(message_of(check))}
+    if tag == "skipped":
+        ElementTree.SubElement(element, tag, told)
+        return
+    ElementTree.SubElement(element, tag, told | {"type": check.name}).text = _xml(_told(check))
+
+
+def _told(check: Check) -> str:
+    """What came of a check, what that means, and what to do."""
+    lines = [f"{title_of(check)} {SAID[check.status]}: {message_of(check)}"]
+    known = EXPLAINED.get(check.name)
+    if known is not None:
+        lines += [f"means: {known.means}", f"fails: {known.fails}", f"do: {known.do}"]
+    return "\n".join(lines)
+
+
+def _xml(text: str) -> str:
+    """The text with what XML cannot hold as Python writes it: \\x00."""
+    return _NO_XML.sub(lambda found: repr(found[0])[1:-1], text)

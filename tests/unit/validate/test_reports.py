@@ -1,0 +1,184 @@
+"""What the reports say of a verdict, and that nothing in it breaks their form."""
+
+import json
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from verdicts import (
+    HOSTILE,
+    HOSTILE_CHECK,
+    JOB,
+    PASSED,
+    RATIO,
+    SKIPPED,
+    SUBJECT,
+    WITHOUT_JOB,
+    failing,
+    made,
+    passing,
+)
+
+from onnxproof.validate.report.github import MOST, annotations
+from onnxproof.validate.report.junit import junit
+from onnxproof.validate.report.markdown import escaped, markdown
+from onnxproof.validate.report.sarif import sarif
+from onnxproof.validate.report.subject import lines_of
+from onnxproof.validate.report.words import headline
+from onnxproof.validate.verdict import Check, Verdict
+
+
+def test_the_document_keeps_what_reports_need() -> None:
+    verdict = failing()
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+def test_lines_are_those_of_the_keys() -> None:
+    lines, text = lines_of(JOB), JOB.splitlines()
+    assert {key: text[line - 1] for key, line in lines.items()} == {
+        "name": 'name = "small"',
+        "model": "[model]",
+        "model.family": 'family = "yolox"',
+        "model.checkpoint": 'checkpoint = "model.pth"',
+        "dims": "[dims]",
+        "dims.batch": 'batch = "1..2"',
+        "export": "[export]",
+        "export.opset": "opset = 20",
+        "validate": "[validate]",
+        "validate.images": "images = '''",
+        "validate.predict.size": '"predict.size" = 3',
+    }
+
+
+@pytest.mark.parametrize(
+    ("check", "line"),
+    [
+        (Check("opset", "fail", ""), 12),
+        (Check("interface", "fail", "", leg="ort-cpu"), 8),
+        (RATIO, 13),
+        (Check("decisions", "fail", ""), 14),
+        (Check("weights", "fail", ""), 11),
+        (Check("pipeline", "fail", ""), 14),
+    ],
+    ids=lambda value: value.name if isinstance(value, Check) else "",
+)
+def test_a_check_is_shown_on_the_line_it_is_about(check: Check, line: int) -> None:
+    assert SUBJECT.place(check) == ("configs/small job.toml", line)
+    assert WITHOUT_JOB.place(check) == ("/elsewhere/a model.onnx", None)
+
+
+def test_an_empty_job_has_one_line() -> None:
+    assert replace(SUBJECT, lines={}).place(RATIO) == ("configs/small job.toml", 1)
+
+
+def test_the_headline_names_the_first_link_that_failed() -> None:
+    assert headline(failing()).startswith("Fail: 1 of 4 checks failed, first in the link runtime")
+    assert headline(passing()) == "Pass: the file is proven right by 2 checks."
+    assert headline(made(HOSTILE_CHECK, status="error")).startswith("No verdict: 1 of 1 checks could not")
+    assert headline(made(SKIPPED, status="error")).startswith("No verdict: no check passed")
+
+
+def test_junit_has_a_case_for_each_check() -> None:
+    suite = ElementTree.fromstring(junit(failing(), SUBJECT)).find("testsuite")
+    assert suite is not None
+    counted = {key: suite.get(key) for key in ("name", "tests", "failures", "errors", "skipped", "time")}
+    assert counted == {
+        "name": "small",
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+        "time": "21.750",
+    }
+    cases = {case.get("name"): case for case in suite.findall("testcase")}
+    assert list(cases) == ["opset", "ratio_rms score (ort-cpu)", "decisions (ort-cpu)", "pipeline"]
+    failed = cases["ratio_rms score (ort-cpu)"]
+    assert (failed.get("classname"), failed.get("line")) == ("small.runtime", "13")
+    failure = failed.find("failure")
+    assert failure is not None
+    assert failure.get("message") == "1.23e+04 (limit 2.7): largest error 0.049 in 2x96x64-noise"
+    assert "do: try validate.optimization" in (failure.text or "")
+    assert [child.tag for child in cases["decisions (ort-cpu)"]] == ["error"]
+    assert [child.tag for child in cases["pipeline"]] == ["skipped"]
+    assert not list(cases["opset"])
+
+
+def test_sarif_has_a_result_for_what_did_not_pass_and_a_rule_for_each_kind() -> None:
+    (run,) = json.loads(sarif(failing(), SUBJECT))["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == ["decisions", "opset", "pipeline", "ratio_rms"]
+    ratio, decisions = run["results"]
+    assert (ratio["ruleId"], ratio["level"], decisions["level"]) == ("ratio_rms", "error", "warning")
+    assert rules[ratio["ruleIndex"]]["help"]["text"].count("What to do: try validate.optimization") == 1
+    assert ratio["locations"] == [
+        {
+            "physicalLocation": {
+                "artifactLocation": {"uri": "configs/small%20job.toml", "uriBaseId": "%SRCROOT%"},
+                "region": {"startLine": 13},
+            }
+        }
+    ]
+    assert run["properties"]["verdict"] == "fail"
+
+
+def test_without_a_job_sarif_is_on_the_model() -> None:
+    (run,) = json.loads(sarif(failing(), WITHOUT_JOB))["runs"]
+    (location,) = run["results"][0]["locations"]
+    assert location == {"physicalLocation": {"artifactLocation": {"uri": "file:///elsewhere/a%20model.onnx"}}}
+
+
+def test_a_pass_annotates_nothing() -> None:
+    assert annotations(passing(), SUBJECT) == ()
+    assert json.loads(sarif(passing(), SUBJECT))["runs"][0]["results"] == []
+
+
+def test_annotations_are_one_line_each_and_escaped() -> None:
+    first, second = annotations(failing(), SUBJECT)
+    assert first == (
+        "::error file=configs/small job.toml,line=13,title=onnxproof small%3A ratio_rms score (ort-cpu)"
+        "::1.23e+04 (limit 2.7): largest error 0.049 in 2x96x64-noise"
+    )
+    for line in (first, second):
+        assert re.fullmatch(r"::error [^\r\n]*?::[^\r\n]*", line)
+    assert "100%25" in second
+    assert "\x1b" not in second
+
+
+def test_a_colon_or_comma_in_a_path_ends_no_property() -> None:
+    (line,) = annotations(made(RATIO), replace(SUBJECT, job="a,b:c%.toml"))
+    assert line.startswith("::error file=a%2Cb%3Ac%25.toml,line=13,title=")
+
+
+def test_only_so_many_annotations_are_written_as_github_shows() -> None:
+    lines = annotations(made(*(RATIO,) * 30), SUBJECT)
+    assert len(lines) == MOST
+    assert lines[-1].endswith("::21 more checks did not pass")
+
+
+def test_a_verdict_without_a_failed_check_is_annotated_too() -> None:
+    (line,) = annotations(made(SKIPPED, status="error"), SUBJECT)
+    assert "No verdict: no check passed" in line
+
+
+def test_nothing_in_a_reason_is_markup() -> None:
+    text = markdown(failing(), SUBJECT)
+    assert "<script" not in text.replace(r"\<script", "")
+    assert "\x1b" not in text
+    assert escaped("a|b\nc") == r"a\|b\\nc"
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {3, 4, 5, 7}
+    assert "ratio\\_rms score" in text
+    assert "### Defects" in text
+
+
+def test_the_same_verdict_gives_the_same_markdown() -> None:
+    assert markdown(passing(), SUBJECT) == markdown(passing(), SUBJECT)
+    assert "21.75" not in markdown(passing(), SUBJECT)
+
+
+def test_what_xml_cannot_hold_is_written_as_text() -> None:
+    text = junit(made(Check("runs", "fail", HOSTILE), PASSED), replace(SUBJECT, name=HOSTILE))
+    ElementTree.fromstring(text)
+    assert r"\x00" in text
+    assert r"\ufffe" in text
