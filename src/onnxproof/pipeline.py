@@ -53,6 +53,14 @@ class Bundle:
     verdict: Verdict | None
     notes: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """What ``onnxproof export`` prints last: where the bundle is, and how it was made."""
+        made = self.manifest
+        return (
+            f"{self.path}: {made.exporter}, opset {made.opset}, simplify {made.simplify}, "
+            f"SHA-256 {str(made.model_sha256)[:12]}"
+        )
+
 
 def export(
     job: JobLike,

@@ -61,14 +61,10 @@ def command(
         verdict = None if bundle.verdict is None else bundle.verdict.to_json()
         show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
     elif not quiet:
-        manifest = bundle.manifest
         if bundle.verdict is None:
             for note in folded(bundle.notes):
                 click.echo(f"note: {note}", err=True)
-        click.echo(
-            f"{bundle.path}: {manifest.exporter}, opset {manifest.opset}, simplify {manifest.simplify}, "
-            f"SHA-256 {str(manifest.model_sha256)[:12]}"
-        )
+        click.echo(str(bundle))
     return code
 
 

@@ -230,10 +230,7 @@ def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_js
         elif isinstance(one, PictureError):
             click.echo(one_line(f"{image}: error: {one}"))
         else:
-            summary, *rows = one.lines()
-            click.echo(one_line(summary if image is None else f"{image}: {summary}"))
-            for row in rows:
-                click.echo(one_line(f"  {row}"))
+            click.echo(str(one) if image is None else f"{one_line(str(image))}: {one}")
     if as_json:
         show_json(results if images else results[0])
     if failed:

@@ -9,6 +9,7 @@ from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
 from onnxproof.runtime.preprocess import Picture, read_picture
 from onnxproof.runtime.tasks import get_task
+from onnxproof.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Prediction:
     def lines(self) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""
         return get_task(self.contract.task).lines(self.decisions, self.contract.classes)
+
+    def __str__(self) -> str:
+        """What ``onnxproof predict`` prints: a summary, then a line for each decision."""
+        summary, *others = self.lines()
+        return "\n".join((one_line(summary), *(f"  {one_line(line)}" for line in others)))
 
     def draw(self, picture: Picture) -> Image.Image:
         """A copy of the picture with the decisions on it. Raises RequestError if the model takes none."""

@@ -1,17 +1,24 @@
 """The verdict: what was checked, what came of it, and the document that tells it without loss."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, get_args
 
 from onnxproof.errors import RequestError
 from onnxproof.validate.cases import Case
 from onnxproof.validate.dataset.figures import DatasetFigures
-from onnxproof.validate.facts import Decisions, Facts, Failure
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.facts_json import (
+    facts_from_json,
+    function_from_json,
+    function_to_json,
+    in_words,
+    leg_to_json,
+    restored,
+)
 from onnxproof.validate.legs.leg import GRAPH
-from onnxproof.validate.measure import LabelMeasurement, Measurement
+from onnxproof.validate.report.short import short_lines
 from onnxproof.validate.sight.facts import Sight
 
 Status = Literal["pass", "fail", "error", "skipped"]
@@ -26,8 +33,6 @@ RUNTIME_CHECKS = frozenset(
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
 DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset"))
-
-T = TypeVar("T")
 
 FORMAT = 2
 """The format that is written; ``Verdict.from_json`` reads format 1, too."""
@@ -144,6 +149,10 @@ class Verdict:
         )
         object.__setattr__(self, "cases", told)
 
+    def __str__(self) -> str:
+        """The terminal's lines without its tables and notes: the links, what did not pass, the verdict."""
+        return "\n".join(line for _, line in short_lines(self))
+
     @property
     def passed(self) -> bool:
         """Whether the verdict is "pass"."""
@@ -191,8 +200,8 @@ class Verdict:
                 for facts in self.facts
                 for measured in facts.fields
             ],
-            "legs": [_leg_to_json(facts) for facts in self.facts],
-            "function": None if self.function is None else _function_to_json(self.function),
+            "legs": [leg_to_json(facts) for facts in self.facts],
+            "function": None if self.function is None else function_to_json(self.function),
             "pipeline": None if self.pipeline is None else self.pipeline.to_json(),
             "dataset": [figures.to_json() for figures in self.dataset] or None,
             "cases": [case.to_json() for case in self.cases],
@@ -202,7 +211,7 @@ class Verdict:
         if self.pairing is not None:
             baseline = self.pairing.baseline
             document |= {**_flat(self.pairing), "baseline": None if baseline is None else baseline.to_json()}
-        told: dict[str, Any] = _told(document)
+        told: dict[str, Any] = in_words(document)
         return told
 
     @classmethod
@@ -240,10 +249,10 @@ class Verdict:
         return cls(
             status=value["verdict"],
             checks=tuple(
-                _restored(Check, {key: item for key, item in check.items() if key != "link"})
+                restored(Check, {key: item for key, item in check.items() if key != "link"})
                 for check in value["checks"]
             ),
-            facts=_facts_from(value),
+            facts=facts_from_json(value),
             cases=tuple(map(Case.from_json, value["cases"])),
             notes=tuple(value["notes"]),
             model_sha256=value["model_sha256"],
@@ -254,7 +263,7 @@ class Verdict:
             else (),
             policy=value.get("policy"),
             pairing=pairing,
-            function=None if value.get("function") is None else _function_from(value["function"]),
+            function=None if value.get("function") is None else function_from_json(value["function"]),
             pipeline=None if value.get("pipeline") is None else Sight.from_json(value["pipeline"]),
         )
 
@@ -269,132 +278,3 @@ def conclude(checks: Iterable[Check]) -> Literal["pass", "fail", "error"]:
 
 def _flat(pairing: Pairing) -> dict[str, Any]:
     return {"rule": pairing.rule, "rule_text": pairing.rule_text, "a_sha256": pairing.a_sha256}
-
-
-def _leg_to_json(facts: Facts) -> dict[str, Any]:
-    """A leg's facts, without the measurements and findings that stand at the top of the document."""
-    decisions = None
-    if facts.decisions is not None:
-        decisions = {key: item for key, item in facts.decisions.to_json().items() if key != "findings"}
-    return {
-        "leg": facts.leg,
-        "reference": facts.reference,
-        "oracle": facts.oracle,
-        "oracle_missing": dict(facts.oracle_missing) or None,
-        "cases": facts.cases,
-        "pictures_named": facts.pictures_named,
-        "interface": list(facts.interface),
-        "not_run": [asdict(failure) for failure in facts.not_run],
-        "misshapen": [asdict(failure) for failure in facts.misshapen],
-        "labels": [asdict(label) for label in facts.labels],
-        "constant_measurements": [asdict(measured) for measured in facts.constant_fields],
-        "decisions": decisions,
-        "all_rows": None if facts.all_rows is None else facts.all_rows.to_json(),
-        "rows": facts.rows,
-        "held_back": facts.held_back,
-        "repeated": list(facts.repeated),
-    }
-
-
-def _facts_from(value: Mapping[str, Any]) -> tuple[Facts, ...]:
-    fields: dict[str, list[Measurement]] = {}
-    for entry in value["measurements"]:
-        own = {key: item for key, item in entry.items() if key not in ("leg", "ratio_rms", "ratio_max")}
-        fields.setdefault(entry["leg"], []).append(_restored(Measurement, own))
-    if "legs" not in value:
-        return tuple(
-            Facts(leg, (), len(value["cases"]), False, (), (), tuple(measured), (), None, {})
-            for leg, measured in fields.items()
-        )
-    return tuple(
-        _leg_from(leg, tuple(fields.get(leg["leg"], ())), value["findings"]) for leg in value["legs"]
-    )
-
-
-def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings: Mapping[str, Any]) -> Facts:
-    decisions = None
-    if leg["decisions"] is not None:
-        own = {kind: [one for one in findings[kind] if one["leg"] == leg["leg"]] for kind in findings}
-        decisions = Decisions.from_json({**leg["decisions"], "findings": own})
-    labels = tuple(_restored(LabelMeasurement, label) for label in leg["labels"])
-    return Facts(
-        leg=leg["leg"],
-        interface=tuple(leg["interface"]),
-        cases=leg["cases"],
-        pictures_named=leg["pictures_named"],
-        not_run=tuple(_restored(Failure, failure) for failure in leg["not_run"]),
-        misshapen=tuple(_restored(Failure, failure) for failure in leg["misshapen"]),
-        fields=fields,
-        labels=labels,
-        decisions=decisions,
-        oracle_missing=_missing_from(leg["oracle_missing"], fields, labels),
-        held_back=leg["held_back"],
-        rows=leg["rows"],
-        repeated=tuple(leg["repeated"]),
-        all_rows=None if leg["all_rows"] is None else Decisions.from_json(leg["all_rows"]),
-        constant_fields=tuple(_restored(Measurement, entry) for entry in leg["constant_measurements"]),
-        reference=leg["reference"],
-        oracle=leg["oracle"],
-    )
-
-
-def _missing_from(
-    value: Mapping[str, str] | str | None,
-    fields: Sequence[Measurement],
-    labels: Sequence[LabelMeasurement],
-) -> dict[str, str]:
-    """Why fields have no oracle, by field. Older documents have one text for all fields."""
-    if isinstance(value, str):
-        names = [*(field.name for field in fields), *(label.name for label in labels)]
-        return dict.fromkeys(names, value)
-    return dict(value or {})
-
-
-def _function_to_json(facts: Facts) -> dict[str, Any]:
-    """The facts of a graph, whole."""
-    measured = [
-        {**asdict(one), "ratio_rms": one.ratio_rms, "ratio_max": one.ratio_max} for one in facts.fields
-    ]
-    return {
-        **_leg_to_json(facts),
-        "measurements": measured,
-        "rounding": dict(facts.rounding),
-        "beyond": dict(facts.beyond),
-    }
-
-
-def _function_from(value: Mapping[str, Any]) -> Facts:
-    fields = tuple(
-        _restored(Measurement, {key: one[key] for key in one if key not in ("ratio_rms", "ratio_max")})
-        for one in value["measurements"]
-    )
-    rounding = {name: NUMBERS.get(number, number) for name, number in value["rounding"].items()}
-    return replace(_leg_from(value, fields, {}), rounding=rounding, beyond=dict(value["beyond"]))
-
-
-NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The words for the numbers that JSON has none for."""
-
-
-def _told(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _told(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return next(word for word, number in NUMBERS.items() if repr(number) == repr(value))
-    return value
-
-
-TEXTS = frozenset("name unit status reason leg field case worst_case nonfinite_case".split())
-"""The keys whose strings are texts, and not numbers in words."""
-
-
-def _restored(kind: type[T], value: Mapping[str, Any]) -> T:
-    """A dataclass of numbers and texts from the document that ``asdict`` and ``_told`` made of it."""
-    return kind(
-        **{
-            key: tuple(item) if isinstance(item, list) else item if key in TEXTS else NUMBERS.get(item, item)
-            for key, item in value.items()
-        }
-    )

@@ -69,6 +69,12 @@ def test_lines_are_a_summary_and_a_line_for_each(bright: Path) -> None:
     assert row.startswith("bright")
 
 
+def test_a_prediction_prints_itself_as_predict_does(bright: Path) -> None:
+    prediction = load(bright, threads=1).predict(WHITE)
+    summary, row = prediction.lines()
+    assert str(prediction) == f"{summary}\n  {row}"
+
+
 def test_overrides_replace_the_files_settings(bright: Path) -> None:
     grey = np.full((32, 32, 3), 102, np.uint8)
     assert load(bright, threads=1).predict(grey).to_json()["boxes"] == []

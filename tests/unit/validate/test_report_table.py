@@ -235,3 +235,16 @@ def test_the_headings_tell_the_policys_own_limits() -> None:
     other = replace(verdict(DETECTOR), policy=FixedTolerance(1e-3).to_json())
     heading = on_a_terminal(other, 120).splitlines()
     assert any("rms ratio" in line and "≤" not in line for line in heading), heading
+
+
+def test_a_verdict_prints_itself_as_the_terminal_tells_it_without_tables_and_notes() -> None:
+    check = Check("ratio_rms", "fail", "too\nrough", 4.0, 2.0, leg="ort-cpu", field="score")
+    failed = replace(verdict(DETECTOR), checks=(check,), notes=("a note",))
+    lines = str(failed).splitlines()
+    assert lines[-1] == "verdict: fail (1 fail checks)"
+    assert lines[1] == "fail: ratio_rms score 4 (limit 2): too\\nrough"
+    assert lines[0].startswith("runtime ")
+    table = plain_text(verdict_table(failed)).splitlines()
+    assert [line for line in table if line in lines] == lines
+    assert "note: a note" in table
+    assert "note: a note" not in lines

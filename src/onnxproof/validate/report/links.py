@@ -1,16 +1,19 @@
 """The verdict as a proof: one line for each link, in words."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
-from onnxproof.validate.verdict import Linked, Verdict
+
+if TYPE_CHECKING:  # the verdict prints itself with these functions
+    from onnxproof.validate.verdict import Linked, Verdict
 
 WIDTH = 11
 """Columns of a link's name."""
 
 
-def link_lines(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+def link_lines(verdict: "Verdict") -> tuple[tuple[str, str], ...]:
     """The status of each link and its line. Links that nothing was checked of are left out."""
     return tuple((link.status, f"{link.link:<{WIDTH}}{text}") for link, text in link_texts(verdict))
 
@@ -20,7 +23,7 @@ def link_texts(verdict: Verdict) -> tuple[tuple[Linked, str], ...]:
     return tuple((link, _TEXTS[link.link](verdict, link)) for link in verdict.links if link.check is not None)
 
 
-def _function(verdict: Verdict, link: Linked) -> str:
+def _function(verdict: "Verdict", link: "Linked") -> str:
     check = link.check
     assert check is not None
     facts = verdict.function
@@ -39,14 +42,14 @@ def _function(verdict: Verdict, link: Linked) -> str:
     return f"{file} computes what {of} computes, to {share}{largest}"
 
 
-def _compared(verdict: Verdict) -> tuple[str, str]:
+def _compared(verdict: "Verdict") -> tuple[str, str]:
     """Whose function is compared with whose."""
     if verdict.pairing is None:
         return "the file", "the checkpoint"
     return "B", "A" if verdict.pairing.rule == "graphs" else "the checkpoint"
 
 
-def _runtime(verdict: Verdict, link: Linked) -> str:
+def _runtime(verdict: "Verdict", link: "Linked") -> str:
     check = link.check
     assert check is not None
     by = {facts.leg: facts for facts in verdict.facts}
@@ -73,7 +76,7 @@ def _runtime(verdict: Verdict, link: Linked) -> str:
     return f"ONNX Runtime errs {value:.2g} times what {witness} errs in float32{told}{within}"
 
 
-def _decisions(verdict: Verdict, link: Linked) -> str:
+def _decisions(verdict: "Verdict", link: "Linked") -> str:
     assert link.check is not None
     if link.check.name == "decisions" and link.status in ("pass", "fail"):
         decided = next((facts.decisions for facts in verdict.facts if facts.leg == link.check.leg), None)
@@ -84,7 +87,7 @@ def _decisions(verdict: Verdict, link: Linked) -> str:
     return f"{name}{link.status}: {link.check.reason}"
 
 
-def _pipeline(verdict: Verdict, link: Linked) -> str:
+def _pipeline(verdict: "Verdict", link: "Linked") -> str:
     assert link.check is not None
     sight = verdict.pipeline
     if link.status == "skipped":

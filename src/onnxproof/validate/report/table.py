@@ -14,7 +14,8 @@ from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
 from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded
-from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.report.short import not_passed, verdict_line
+from onnxproof.validate.verdict import Verdict
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
@@ -28,20 +29,19 @@ LEAST = (0, 8, 8, 13, 12, 0)
 
 def verdict_table(verdict: Verdict) -> RenderableType:
     """A line for each link, the ratios by field, the decisions, what did not pass, and the notes."""
-    parts: list[RenderableType] = [
-        Text(one_line(line), style=STYLES[status]) for status, line in link_lines(verdict)
-    ]
+    parts: list[RenderableType] = [_styled(status, line) for status, line in link_lines(verdict)]
     for facts in verdict.facts:
         parts.append(_fields_table(facts, verdict.policy or {}))
         parts += _decision_lines(facts, alone=len(verdict.facts) == 1)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
-    several = len(verdict.facts) > 1
-    for status in ("fail", "error", "skipped"):
-        lines = (_check_line(check, several) for check in verdict.checks if check.status == status)
-        parts += [Text(one_line(line), style=STYLES[status]) for line in folded(lines)]
+    parts += [_styled(status, line) for status, line in not_passed(verdict)]
     parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
-    parts.append(_verdict_line(verdict))
+    parts.append(_styled(*verdict_line(verdict)))
     return Group(*parts)
+
+
+def _styled(status: str, line: str) -> Text:
+    return Text(one_line(line), style=STYLES[status])
 
 
 def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
@@ -141,20 +141,3 @@ def _dataset_table(found: DatasetFigures) -> Grid:
         rows=rows,
         below=f"decisions: {counts}",
     )
-
-
-def _check_line(check: Check, several: bool) -> str:
-    """The check in a line, with its leg where the verdict has several."""
-    leg = f" of {check.leg}" if several and check.leg else ""
-    field = f" {check.field}" if check.field else ""
-    figures = "" if check.value is None else f" {check.value:.3g} (limit {check.limit:.3g})"
-    return f"{check.status}: {check.name}{field}{leg}{figures}: {check.reason}"
-
-
-def _verdict_line(verdict: Verdict) -> Text:
-    counts = [
-        f"{sum(check.status == status for check in verdict.checks)} {status}"
-        for status in ("pass", "fail", "error", "skipped")
-        if any(check.status == status for check in verdict.checks)
-    ]
-    return Text(f"verdict: {verdict.status} ({', '.join(counts)} checks)", style=STYLES[verdict.status])
