@@ -13,7 +13,7 @@ import numpy as np
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
-from onnxproof.validate.compare.margins import iou_with_slack
+from onnxproof.validate.compare.margins import BLOCK, iou_with_slack
 from onnxproof.validate.facts import NEAR, Closest
 
 BINS_PER_OCTAVE = 4
@@ -147,7 +147,13 @@ def _moves(boxes: Array, others: Array, cuts: Cuts) -> Array:
     is above it."""
     threshold = np.inf if cuts.iou_threshold is None else cuts.iou_threshold
     ious = pairwise_iou(boxes, others)
-    slack = np.stack([iou_with_slack(box, others, NUDGE, 0.0)[1] for box in boxes])
+    rows = max(1, BLOCK // max(len(others), 1))
+    slack = np.concatenate(
+        [
+            iou_with_slack(boxes[start : start + rows, None], others[None], NUDGE, 0.0)[1]
+            for start in range(0, len(boxes), rows)
+        ]
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         moves: Array = np.nan_to_num(
             (ious - threshold) / slack * NUDGE, nan=-np.inf, posinf=np.inf, neginf=-np.inf

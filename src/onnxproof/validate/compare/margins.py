@@ -1,11 +1,11 @@
 """Which decisions on boxes float error leaves open, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
 from onnxproof.validate.compare.comparer import as_compared, error_bound, exact
@@ -14,8 +14,27 @@ IOU_ROUNDINGS = 8
 """The largest rounding error of an IoU, in units of relative precision: at most 15 roundings of half a unit
 (3 each in the intersection and the areas, 4 in the union at its largest, 1 in the division), rounded up."""
 
+BLOCK = 2**18
+"""Pairs of boxes that are looked at at once, to see which are near each other."""
+
 CHAINED = "depends on an overlapping box that is itself open: "
 MOVES_UP = "its rank depends on a better box that is itself open: "
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """The rivals of a candidate that may overlap it enough for one to suppress the other.
+
+    ``rivals`` are their positions, ascending, ``ious`` and ``slack`` what ``iou_with_slack`` says of each.
+    """
+
+    rivals: Array
+    ious: Array
+    slack: Array
+
+    def of(self, chosen: Array) -> "Overlaps":
+        """Those of the rivals that ``chosen``, bool [rivals], has."""
+        return Overlaps(self.rivals[chosen], self.ious[chosen], self.slack[chosen])
 
 
 class Margins:
@@ -131,14 +150,11 @@ class Margins:
         # For each candidate, how many may be ahead of it: those scoring above its score minus twice the
         # bound.
         reach = np.searchsorted(-ranked, 2 * self.score_bound - ranked, side="right")
-        peers, nobody = self._peers(order), np.zeros(0, np.int64)
-        for i in np.flatnonzero(entry >= 0).tolist():
+        for i, found in self._overlaps(np.flatnonzero(entry >= 0), boxes, order, reach, status):
             index = int(order[i])
-            rivals = peers[i][: np.searchsorted(peers[i], reach[i])] if self.suppresses else nobody
-            rivals = rivals[(status[rivals] >= 0) & (rivals != i)]
-            ious, slack = iou_with_slack(boxes[i], boxes[rivals], self.box_bound, self.rounding)
-            shares, surely_shares = self._share_class(index, order[rivals])
-            may = shares & (ious > self.iou_threshold - slack)
+            found = found.of(status[found.rivals] >= 0)
+            rivals, ious, slack = found.rivals, found.ious, found.slack
+            may, surely_shares = self._share_class(index, order[rivals])
             ahead = ranked[rivals] > ranked[i] + 2 * self.score_bound
             overlaps = ious > self.iou_threshold + slack
             if (may & surely_shares & ahead & overlaps & (status[rivals] == 1)).any():
@@ -182,13 +198,40 @@ class Margins:
         members: Array = order[groups[order] == groups[index]]
         return members
 
-    def _peers(self, order: Array) -> list[Array]:
-        """For each candidate in ``order``, the positions in ``order`` of those that may be of its class."""
-        if self.class_agnostic or self.reference.gaps is not None:
-            return [np.arange(len(order))] * len(order)
-        labels = self.reference.labels[order]
-        members = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
-        return [members[label] for label in labels.tolist()]
+    def _overlaps(
+        self, places: Array, boxes: Array, order: Array, reach: Array, status: Array
+    ) -> Iterator[tuple[int, Overlaps]]:
+        """Each of the ``places`` in ``order``, ascending, and its rivals that may not be dropped before it.
+
+        ``reach[i]`` is the number of candidates that may be ahead of the i-th. ``status`` is read when a
+        block of places begins: candidates that are dropped by then are left out.
+        """
+        nobody = np.zeros(0, np.int64)
+        if not self.suppresses:
+            yield from ((i, Overlaps(nobody, nobody, nobody)) for i in places.tolist())
+            return
+        one_class = not (self.class_agnostic or self.reference.gaps is not None)
+        labels = self.reference.labels[order] if one_class else np.zeros(len(order), np.int64)
+        rows = max(1, BLOCK // max(len(order), 1))
+        for start in range(0, len(places), rows):
+            block = places[start : start + rows]
+            rivals = np.flatnonzero(status[: reach[block[-1]]] >= 0)
+            here, there = block[:, None], rivals[None]
+            near = (there < reach[here]) & (there != here) & (labels[here] == labels[there])
+            with np.errstate(all="ignore"):
+                for low, high in ((0, 2), (1, 3)):
+                    first = np.minimum(boxes[here, high], boxes[there, high])
+                    near &= ~(first - np.maximum(boxes[here, low], boxes[there, low]) <= -2 * self.box_bound)
+            row, column = np.nonzero(near)
+            ious, slack = iou_with_slack(
+                boxes[block[row]], boxes[rivals[column]], self.box_bound, self.rounding
+            )
+            may = ious > self.iou_threshold - slack
+            row, found = row[may], Overlaps(rivals[column[may]], ious[may], slack[may])
+            ends = np.searchsorted(row, np.arange(len(block) + 1)).tolist()
+            for i, begin, end in zip(block.tolist(), ends[:-1], ends[1:], strict=True):
+                part = slice(begin, end)
+                yield i, Overlaps(found.rivals[part], found.ious[part], found.slack[part])
 
     def _entry(self, order: Array, ranked: Array) -> NDArray[np.int8]:
         """Whether each candidate is among the best of its group: 1 certainly, 0 open, -1 certainly not."""
@@ -256,25 +299,32 @@ class Margins:
         )
 
 
-def iou_with_slack(box: Array, boxes: Array, shift: float, rounding: float) -> tuple[Array, Array]:
-    """IoU of a box with others, and how far it can move if every coordinate moves by up to ``shift`` px.
+def iou_with_slack(boxes: Array, others: Array, shift: float, rounding: float) -> tuple[Array, Array]:
+    """IoU of boxes with others, and how far it can move if every coordinate moves by up to ``shift`` px.
 
-    With d = 2 * shift, a side changes by at most d, so the intersection I of w by h by at most
-    d * (w + h + d), an area A of W by H by at most d * (W + H + d), and I / (A + B - I) by at most
-    (change of I + IoU * change of the union) / (union - its change). Computing the IoU adds ``rounding``,
-    relative to the IoU. The IoU and the slack are 0 for boxes further apart than d, and for boxes with NaN or
-    infinite corners, which suppress nothing. The slack is infinite for boxes too small to decide.
+    ``boxes`` and ``others`` are [..., 4] and broadcast. With d = 2 * shift, a side changes by at most d, so
+    the intersection I of w by h by at most d * (w + h + d), an area A of W by H by at most d * (W + H + d),
+    and I / (A + B - I) by at most (change of I + IoU * change of the union) / (union - its change). Computing
+    the IoU, in the arithmetic of ``runtime.nms``, adds ``rounding``, relative to the IoU. The IoU and the
+    slack are 0 for boxes further apart than d, and for boxes with NaN or infinite corners, which suppress
+    nothing. The slack is infinite for boxes too small to decide.
     """
     d = 2 * shift
+    (left, top, right, bottom), (left_, top_, right_, bottom_) = (
+        np.moveaxis(one, -1, 0) for one in (boxes, others)
+    )
     with np.errstate(all="ignore"):
-        ious = pairwise_iou(box[None], boxes)[0]
-        inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-        side, sides = box[2:] - box[:2], boxes[:, 2:] - boxes[:, :2]
-        apart = (inner <= -d).any(axis=1) | ~np.isfinite(sides + side).all(axis=1)
-        inner = np.maximum(inner, 0)
-        union = side.prod() + sides.prod(axis=1) - inner.prod(axis=1)
-        inner_change = d * (inner.sum(axis=1) + d)
-        union_change = d * (np.abs(side).sum() + d) + d * (np.abs(sides).sum(axis=1) + d) + inner_change
+        w = np.minimum(right, right_) - np.maximum(left, left_)
+        h = np.minimum(bottom, bottom_) - np.maximum(top, top_)
+        width, height, width_, height_ = right - left, bottom - top, right_ - left_, bottom_ - top_
+        apart = (w <= -d) | (h <= -d) | ~(np.isfinite(width + width_) & np.isfinite(height + height_))
+        w, h = np.maximum(w, 0), np.maximum(h, 0)
+        inner = w * h
+        union = width * height + width_ * height_ - inner
+        ious = inner / union
+        inner_change = d * (w + h + d)
+        union_change = d * (np.abs(width) + np.abs(height) + d)
+        union_change = union_change + d * (np.abs(width_) + np.abs(height_) + d) + inner_change
         slack = (inner_change + ious * union_change) / np.maximum(union - union_change, 0) + rounding * ious
     ious, slack = np.nan_to_num(ious, nan=0), np.where(np.isnan(slack), np.inf, slack)
     return np.where(apart, 0, ious), np.where(apart, 0, slack)
