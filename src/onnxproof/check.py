@@ -24,9 +24,6 @@ from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Checkpoint
 
-EFFORT = "quick"
-"""How many cases are tried if the user does not say it: the first verdict is for a person who waits."""
-
 
 def check(
     onnx: str | PathLike[str],
@@ -83,8 +80,6 @@ def find_out(
             f"{against} is a job: onnxproof validate {against} --onnx {file} judges a file by a job"
         )
     more = [*overrides, *([] if images is None else [f"validate.images={images}"])]
-    if not any(text.startswith("validate.effort") for text in overrides):
-        more.append(f"validate.effort={EFFORT}")
     progress("recognise", 0, 0)
     made = draft(against, overrides=more)
     progress("arrange", 0, 0)

@@ -19,15 +19,10 @@ from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
 from onnxproof.files import check_folder, explained, write_new
 from onnxproof.job import Job, override
-from onnxproof.source import JOB_SUFFIX
+from onnxproof.source import JOB_SUFFIX, job_name, name_of, refuse_existing
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
-
-SAYS_NOTHING = frozenset(
-    "best last model net final ckpt weights checkpoint checkpoints pytorch_model".split()
-)
-"""Names that training scripts give to every checkpoint."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 PICTURE_FOLDERS = ("images", "pictures", "samples", ".")
@@ -43,6 +38,11 @@ ORDER = ("model", "wrapper", "dims", "inputs", "arguments", "export", "validate"
 """The order of a job's sections."""
 
 GIVEN = "given with --set"
+
+EFFORT = "quick"
+"""How many cases are tried if the user does not say it: the first verdict is for a person who waits."""
+FEW_TRIED = "Few cases are tried, for a first verdict: --set validate.effort=normal tries every size"
+FEW = '"quick" tries few cases, for a first verdict; "normal" tries every size'
 
 NORMALIZES = ("wrapper.normalize", "wrapper.mean", "wrapper.std")
 """Keys of which those that are found give way to any that is given."""
@@ -92,27 +92,19 @@ def init(
     """
     target = None if out is None else Path(out).expanduser()
     if target is not None:
-        _refuse_existing(target)
+        refuse_existing(target)
         if not target.parent.is_dir():
             raise RequestError(
                 f"{target.parent} is no folder: make it first, or name another file with --out"
             )
     made = draft(checkpoint, Path() if target is None else target.parent, overrides)
     target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
-    _refuse_existing(target)
+    refuse_existing(target)
     check_folder(target.parent)
     model_with(made.job, made.checkpoint)
     with explained(target, kind="file"):
         write_new(target, made.text)
     return replace(made, file=target)
-
-
-def _refuse_existing(file: Path) -> None:
-    if os.path.lexists(file):
-        raise RequestError(
-            f"{file} is there already, and is left as it is: run it with onnxproof export {file}, or name "
-            "another file with --out"
-        )
 
 
 def draft(checkpoint: str | PathLike[str], folder: Path = Path(), overrides: Sequence[str] = ()) -> Draft:
@@ -160,6 +152,8 @@ def _settings(path: Path, loaded: Checkpoint, found: Recognised, folder: Path) -
     settings = [*model, *found.settings]
     if "validate.images" not in found.values():
         settings += _pictures(path, folder)
+    if "validate.effort" not in found.values():
+        settings.append(Setting("validate.effort", EFFORT, FEW))
     return tuple(settings)
 
 
@@ -241,16 +235,8 @@ def _line(key: str, one: Setting) -> str:
 
 
 def _name(path: Path, values: Mapping[str, Any]) -> str:
-    """A name for the job: the checkpoint's, or its folder's if that says nothing (best.pt), or the variant's.
-
-    The folder counts where the path names one: runs/detect/train3/weights/best.pt is train3.
-    """
-    stem = path.name if path.is_dir() else path.name.partition(".")[0]
-    names = (stem, *reversed(path.parent.parts))
-    told = (name for name in names if name.strip("./\\") and name.lower() not in SAYS_NOTHING)
-    stem = next(told, None) or str(values.get("model.variant") or values["model.family"])
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
-    return cleaned or "job"
+    """A name for the job: by the checkpoint's path, or the variant's if that says nothing."""
+    return name_of(path) or job_name(str(values.get("model.variant") or values["model.family"]))
 
 
 def toml_text(value: Any) -> str:

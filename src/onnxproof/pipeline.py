@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
-from onnxproof.draft import draft
+from onnxproof.draft import EFFORT, FEW_TRIED, draft
 from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, staged_bundle
 from onnxproof.export.model import build_model, model_with
@@ -96,6 +96,8 @@ def _drafted(checkpoint: Address, overrides: Sequence[str]) -> tuple[Job, Wrappe
     drafted = draft(checkpoint, overrides=overrides)
     model = model_with(drafted.job, drafted.checkpoint)
     note = f"no job is given: {drafted.said}; onnxproof init writes the job"
+    if drafted.job.validation.effort == EFFORT:
+        note += f". {FEW_TRIED}"
     bare = replace(drafted.checkpoint, state_dict={}, held=None)
     return drafted.job, replace(model, notes=(note, *model.notes)), bare
 

@@ -123,6 +123,7 @@ def prove(
         if tried.blamed is None:
             request.write(tried.graph)
             return tried.graph, tried.verdict
+        progress(f"the file of {captured.exporter} is wrong ({tried.blamed}): try another way", 0, 0)
         ladder.refuse(f"the file of {captured.exporter} is wrong ({tried.blamed})")
         if best is None or tried.failed < best.failed:
             best = tried
@@ -142,10 +143,12 @@ def _chosen(request: _Request, plain: Graph) -> _Tried:
     if isinstance(whole, _Tried) and not whole.failed:
         return whole
     reason = whole if isinstance(whole, str) else _worse(whole)
+    request.progress(f"{reason}: try it as it was captured", 0, 0)
     bare = _tried(request, unsimplified(plain, reason))
     if isinstance(whole, _Tried) and bare.failed >= whole.failed:
         return _noted(whole) if whole.blamed is not None and bare.blamed is not None else whole
     for tool in PARTS:
+        request.progress(f"without onnxsim it did better: try {tool} alone", 0, 0)
         part = _simplified(request, with_note(plain, f"simplified by {tool}: {reason}"), tool)
         if isinstance(part, _Tried) and part.failed <= bare.failed:
             return part

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -30,6 +31,28 @@ BY_A_TRAINER = ("optimizer", "scheduler", "scaler", "rng_state", "random_states"
 HUGGING_FACE = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorch_model.bin")
 """The names under which Hugging Face's libraries save weights, in the order in which they look for them. A
 folder may have the same weights under two of them."""
+
+
+SAFETENSORS = ".safetensors"
+PICKLES = (b"PK", b"\x80")
+"""How files of ``torch.save`` begin: as a ZIP archive, or before PyTorch 1.6 as a pickle (protocol 2)."""
+TAR = slice(257, 262)
+"""Where a tar archive, the format before that, has its mark (POSIX ustar)."""
+
+MOST_SNIFFED = 512
+NO_CHECKPOINTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype": "it is a web page: the download gave an error or a login page",
+    b"<html": "it is a web page: the download gave an error or a login page",
+}
+"""How files begin, in lower case, that people take for a checkpoint, and what they are."""
+ENDS_EARLY = "it ends too early"
+NO_PYTORCH_FILE = "it is no PyTorch file"
+
+SAYS_NOTHING = frozenset(
+    "best last model net final ckpt weights checkpoint checkpoints pytorch_model".split()
+)
+"""Names that training scripts give to every checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +240,37 @@ def _is_checkpoint(name: str) -> bool:
     return whole.endswith(CHECKPOINT_SUFFIXES) or (whole.endswith(".bin") and "pytorch_model" in whole)
 
 
+def refuse_other_files(checkpoint: Path) -> None:
+    """Raise CheckpointError if a checkpoint's file is missing or begins as no checkpoint does."""
+    for part in parts_of(checkpoint):
+        if part.is_file():
+            other = other_than_a_checkpoint(part)
+            if other is not None:
+                raise unread(part, other)
+
+
+def other_than_a_checkpoint(file: Path) -> str | None:
+    """What a file is, by how it begins, if it is no checkpoint. Returns None if it may be one."""
+    with file.open("rb") as stream:
+        start = stream.read(MOST_SNIFFED)
+    for begins, says in NO_CHECKPOINTS.items():
+        if start.lstrip()[: len(begins)].lower() == begins:
+            return says
+    if not start:
+        return ENDS_EARLY
+    if file.suffix.lower() == SAFETENSORS or start.startswith(PICKLES) or start[TAR] == b"ustar":
+        return None
+    return NO_PYTORCH_FILE
+
+
+def unread(file: Path, reason: str) -> CheckpointError:
+    """What to say of a checkpoint that cannot be read."""
+    return CheckpointError(
+        f"checkpoint {file} cannot be read ({reason}): is it whole, and a state dict that was saved with "
+        "torch.save(model.state_dict(), path) or safetensors?"
+    )
+
+
 def parts_of(checkpoint: Path) -> tuple[Path, ...]:
     """The files that hold a checkpoint's tensors: those that an index names, or the file itself.
 
@@ -254,6 +308,32 @@ def sha256_of(file: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def name_of(checkpoint: Path) -> str | None:
+    """The name of a checkpoint's job: its own, or its folder's if that says nothing (best.pt).
+
+    The folder counts where the path names one: runs/detect/train3/weights/best.pt is train3. Returns None if
+    none says anything.
+    """
+    stem = checkpoint.name if checkpoint.is_dir() else checkpoint.name.partition(".")[0]
+    names = (stem, *reversed(checkpoint.parent.parts))
+    told = next((one for one in names if one.strip("./\\") and one.lower() not in SAYS_NOTHING), None)
+    return None if told is None else job_name(told)
+
+
+def job_name(text: str) -> str:
+    """A text as the name of a job: without the characters that a folder's name should not have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "job"
+
+
+def refuse_existing(job: Path) -> None:
+    """Raise RequestError if a job's file is there already."""
+    if os.path.lexists(job):
+        raise RequestError(
+            f"{job} is there already, and is left as it is: run it with onnxproof export {job}, or name "
+            "another file with --out"
+        )
 
 
 def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:

@@ -54,7 +54,7 @@ def test_the_job_says_where_each_value_comes_from(place: Path, run: Run) -> None
         "checkpoint": "run/best.pt",
     }
     assert (document["dims"]["height"], document["export"]) == ("64..96 step 32", {"opset": 18})
-    assert document["validate"]["images"] == "run/images/*.png"
+    assert document["validate"] == {"images": "run/images/*.png", "effort": "quick"}
     without = [line for line in text.splitlines() if "=" in line and "  # " not in line]
     assert without == []
     assert text.count("# given with --set") == 2

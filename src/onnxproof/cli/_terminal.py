@@ -17,12 +17,13 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
 from onnxproof.cli._streams import is_utf8
+from onnxproof.progress import PERCENT, silent
 from onnxproof.progress import Progress as Report
-from onnxproof.progress import silent
 from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict
 
@@ -39,10 +40,12 @@ EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
 
 class _Count(MofNCompleteColumn):
-    """Shows nothing for a stage whose length is not known."""
+    """Shows how much is done of how much, or the share in percent; nothing if the length is not known."""
 
     def render(self, task: Task) -> Text:
-        return Text() if task.total is None else super().render(task)
+        if task.total is None:
+            return Text()
+        return Text(f"{task.completed:.0f} %") if task.total == PERCENT else super().render(task)
 
 
 @contextlib.contextmanager
@@ -74,7 +77,10 @@ class StageLines:
             self._stage, self._began = stage, now
             self._write(stage, now)
         elif total and now - self._told >= TOLD_EVERY:
-            self._write(f"{stage}: {done} of {total} after {now - self._began:.0f} s", now)
+            spent = now - self._began
+            share = f"{done} %" if total == PERCENT else f"{done} of {total}"
+            left = f", about {spent * (total - done) / done:.0f} s left" if done else ""
+            self._write(f"{stage}: {share} after {spent:.0f} s{left}", now)
 
     def _write(self, line: str, now: float) -> None:
         self._told = now
@@ -90,6 +96,7 @@ def _bars(console: Console) -> Iterator[Report]:
         BarColumn(),
         _Count(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         shown: tuple[str, TaskID] | None = None

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
+import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import checkpoint_options, onnx_option
 from onnxproof.cli._terminal import progress
-from onnxproof.pipeline import bisect
+from onnxproof.look_first import refuse_to_validate
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.result import Bisection, Leaving
 from onnxproof.validate.report.notes import bare
@@ -47,8 +48,9 @@ def command(
     each node that ONNX Runtime runs is held to its rounding bound. Exit codes: 0 no node is named; 1 nodes
     are named; 2 the request is wrong; 4 it could not be run.
     """
+    refuse_to_validate(source, onnx, overrides)
     with progress(quiet=quiet) as report:
-        found = bisect(
+        found = onnxproof.bisect(
             source,
             onnx=onnx,
             checkpoint=checkpoint,

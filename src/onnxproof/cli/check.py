@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from onnxproof.check import check
+import onnxproof
 from onnxproof.cli._options import json_option, map_option, mapping_of, quiet_option
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, refuse_inputs
+from onnxproof.look_first import refuse_to_check
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import find_pictures, model_at
 
@@ -48,21 +49,24 @@ def command(
     Family, task and sizes, which output is which, and how the file takes pictures are found out. The notes of
     the verdict say what was found.
     """
+    refuse_to_check(onnx, against)
+    images_there = find_pictures(images, Path())
+    names = mapping_of(pairs)
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
-        return [*model_files(onnx), against, *find_pictures(images, Path())]
+        return [*model_files(onnx), against, *images_there]
 
     if out is not None and file is not None:
         check_folder(out)
         refuse_inputs([file], read())
     reports.prepare(read, written=() if file is None else (file,))
     with timed_progress(quiet=quiet) as stages:
-        verdict = check(
+        verdict = onnxproof.check(
             onnx,
             against=against,
             images=images,
-            map=mapping_of(pairs),
+            map=names,
             overrides=overrides,
             progress=stages,
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import onnxproof
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option, quiet_option
@@ -11,7 +12,7 @@ from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, 
 from onnxproof.cli._terminal import show_verdict
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import load_job
-from onnxproof.pipeline import Bundle, export
+from onnxproof.look_first import refuse_to_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import JobFile, look_at
 from onnxproof.validate.report.notes import folded
@@ -47,13 +48,16 @@ def command(
 
     For a CHECKPOINT without a job, the job is the one that onnxproof init writes.
     """
+    refuse_to_export(job, out, overrides)
     if no_validate:
         reports.refuse_without_verdict()
     elif reports.files:
         bundle_of_job = out / load_job(job, overrides).name if isinstance(look_at(job), JobFile) else None
         reports.prepare(lambda: inputs_of(job, overrides=overrides), bundle=bundle_of_job)
     with timed_progress(quiet=quiet) as stages:
-        bundle = export(job, out=out, overrides=overrides, validate=not no_validate, progress=stages)
+        bundle = onnxproof.export(
+            job, out=out, overrides=overrides, validate=not no_validate, progress=stages
+        )
     code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
     if bundle.verdict is not None:
         reports.write(bundle.verdict, lambda: _subject(job, bundle, stages))
@@ -68,7 +72,7 @@ def command(
     return code
 
 
-def _subject(job: Path, bundle: Bundle, stages: Stages) -> Subject:
+def _subject(job: Path, bundle: "onnxproof.Bundle", stages: Stages) -> Subject:
     """What the reports call the bundle."""
     return subject_of(
         bundle.path / MODEL_FILE,

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
-from onnxproof.draft import init
+from onnxproof.look_first import refuse_to_init
 from onnxproof.text import one_line
 
 
@@ -23,7 +24,8 @@ from onnxproof.text import one_line
 @json_option
 def command(checkpoint: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Find out what CHECKPOINT is, and write a job for it, with a comment on each key."""
-    made = init(checkpoint, out=out, overrides=overrides)
+    refuse_to_init(checkpoint, out)
+    made = onnxproof.init(checkpoint, out=out, overrides=overrides)
     if as_json:
         show_json({"file": str(made.file), "recognised": made.said, "job": made.job.to_json()})
         return 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import onnxproof
 from onnxproof.asked import inputs_of
 from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
@@ -12,7 +13,7 @@ from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.job import load_job
-from onnxproof.pipeline import validate
+from onnxproof.look_first import refuse_to_validate
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
 from onnxproof.validate.report.subject import Subject
@@ -40,6 +41,7 @@ def command(
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
+    refuse_to_validate(source, onnx, overrides)
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
@@ -50,7 +52,7 @@ def command(
         refuse_inputs([file], read())
     reports.prepare(read, written=() if file is None else (file,))
     with timed_progress(quiet=quiet) as stages:
-        verdict = validate(
+        verdict = onnxproof.validate(
             source,
             onnx=onnx,
             map=mapping_of(pairs),

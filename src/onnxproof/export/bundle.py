@@ -38,16 +38,22 @@ def staged_bundle(target: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(target))
     inputs = tuple(inputs)
-    _check(target, target, inputs)
+    check_target(target, inputs)
     with explained(target), staging_folder(target) as staged:
         yield staged
-        _check(target, target, inputs)
+        check_target(target, inputs)
         swap(staged, target)
         try:
             _check(target, staged, inputs)  # the old content: files may have come since the last check
         except RequestError:
             swap(staged, target)
             raise
+
+
+def check_target(target: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise RequestError if a bundle must not be written to ``target``, as ``staged_bundle`` does."""
+    target = Path(os.path.realpath(target))
+    _check(target, target, tuple(inputs))
 
 
 def _check(target: Path, folder: Path, inputs: Iterable[Path]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
+from onnxproof.source import ENDS_EARLY, NO_PYTORCH_FILE, other_than_a_checkpoint, unread
 from onnxproof.wrappers.held import STANDS_FOR
 
 MOST_CLASSES = 500
@@ -45,14 +46,6 @@ RUN_CODE = {"eval", "exec", "compile", "open", "__import__"}
 RUN_ANYTHING = {"subprocess", "runpy", "importlib", "shutil", "socket", "pty", "ctypes", "webbrowser"}
 """Built-in functions, and modules, that no checkpoint needs. A file that names one is refused, though it
 would not run: whoever made it wanted that."""
-
-MOST_SNIFFED = 64
-NO_CHECKPOINTS = {
-    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
-    b"<!doctype": "it is a web page: the download gave an error or a login page",
-    b"<html": "it is a web page: the download gave an error or a login page",
-}
-"""How files begin, in lower case, that people take for a checkpoint, and what they are."""
 
 
 def read_pickled(file: Path) -> Any:
@@ -136,19 +129,14 @@ def _unreadable(file: Path, error: Exception) -> CheckpointError:
 
 def unreadable(file: Path, error: Exception) -> CheckpointError:
     """What to say of a file that a reader cannot read."""
-    return CheckpointError(
-        f"checkpoint {file} cannot be read ({_reason(file, error)}): is it whole, and a state dict that was "
-        "saved with torch.save(model.state_dict(), path) or safetensors?"
-    )
+    return unread(file, _reason(file, error))
 
 
 def _reason(file: Path, error: Exception) -> str:
     """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
-    with file.open("rb") as stream:
-        start = stream.read(MOST_SNIFFED)
-    for begins, says in NO_CHECKPOINTS.items():
-        if start.lstrip()[: len(begins)].lower() == begins:
-            return says
+    other = other_than_a_checkpoint(file)
+    if other is not None:
+        return other
     if isinstance(error, pickle.UnpicklingError | KeyError):
-        return "it is no PyTorch file"
-    return str(error).strip().partition("\n")[0].partition(". ")[0] or "it ends too early"
+        return NO_PYTORCH_FILE
+    return str(error).strip().partition("\n")[0].partition(". ")[0] or ENDS_EARLY

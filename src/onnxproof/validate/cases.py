@@ -258,6 +258,11 @@ def volume(cases: Sequence[Case]) -> int:
     return sum(_volume(case.sizes) for case in cases)
 
 
+def work(case: Case) -> float:
+    """What a case costs, in elements of an input: its volume, and what every case costs beside it."""
+    return ROW_COST + _volume(case.sizes)
+
+
 def materialise(
     case: Case, inputs: Sequence[TensorSpec], preprocess: Preprocess | None
 ) -> dict[str, NDArray[Any]]:

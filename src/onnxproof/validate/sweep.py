@@ -6,9 +6,9 @@ from typing import Any
 
 from onnxproof.counted import counted
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
-from onnxproof.progress import Progress, silent
+from onnxproof.progress import PERCENT, Progress, silent
 from onnxproof.usercode import told, users_place
-from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.cases import Case, materialise, volume, work
 from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import settle_graphs, states
@@ -50,11 +50,14 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
     stated = tuple(Tally.of(graph.contract, decide=False) for graph in trial.graphs)
     legs = len(trial.candidates) + len(trial.graphs) + 1 + (trial.truth.oracle is not None)
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
-    for done, case in enumerate(trial.cases):
-        progress(stage, done, len(trial.cases))
+    works = [work(case) for case in trial.cases]
+    whole, done = sum(works), 0.0
+    for case, cost in zip(trial.cases, works, strict=True):
+        progress(stage, int(PERCENT * done / whole), PERCENT)
+        done += cost
         wanted, found = _measure_case(trial, case, range(len(trial.candidates)), tallies, stated)
         watch(case, wanted, found)
-    progress(stage, len(trial.cases), len(trial.cases))
+    progress(stage, PERCENT, PERCENT)
     return (*tallies, *stated)
 
 

@@ -32,9 +32,22 @@ def test_a_stage_is_a_line_and_a_long_one_tells_counts_every_ten_seconds() -> No
     assert stream.getvalue().splitlines() == [
         "capture",
         "compare 9 cases",
-        "compare 9 cases: 2 of 9 after 10 s",
-        "compare 9 cases: 4 of 9 after 25 s",
+        "compare 9 cases: 2 of 9 after 10 s, about 35 s left",
+        "compare 9 cases: 4 of 9 after 25 s, about 31 s left",
         "capture",
+    ]
+
+
+def test_a_share_of_the_work_is_told_in_percent() -> None:
+    stream, now = io.StringIO(), [0.0]
+    report = StageLines(stream, clock=lambda: now[0])
+    for second, done in {0: 0, 20: 0, 30: 40}.items():
+        now[0] = second
+        report("compare 9 cases", done, 100)
+    assert stream.getvalue().splitlines() == [
+        "compare 9 cases",
+        "compare 9 cases: 0 % after 20 s",
+        "compare 9 cases: 40 % after 30 s, about 45 s left",
     ]
 
 

@@ -1,0 +1,96 @@
+"""What is wrong with a request, as far as that shows before PyTorch is imported, which takes seconds.
+
+The commands ask here first. The functions that they call afterwards raise the same errors.
+"""
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxproof.asked import files_read, inputs_of, job_to_export, job_to_validate
+from onnxproof.errors import ModelFileError
+from onnxproof.export.bundle import check_target
+from onnxproof.job import override
+from onnxproof.runtime.session import open_session
+from onnxproof.runtime.wire import NotReadError, Wire, WireError
+from onnxproof.source import (
+    BundleFolder,
+    CheckpointPath,
+    checkpoints_at,
+    find_pictures,
+    look_at,
+    model_at,
+    name_of,
+    refuse_existing,
+    refuse_other_files,
+)
+
+GRAPH = 7
+"""The number of the field ``graph`` of ModelProto, in onnx.proto."""
+
+
+def refuse_to_export(source: Path, out: Path, overrides: Sequence[str]) -> None:
+    """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
+    if isinstance(look_at(source), CheckpointPath):
+        _refuse_checkpoint(source)
+        given = override({}, overrides).get("name") or name_of(source)
+        if given is not None:
+            check_target(out / str(given), files_read(source, None))
+        return
+    job = job_to_export(source, overrides)
+    if job.model.checkpoint is not None:
+        _refuse_checkpoint(job.resolve(job.model.checkpoint))
+    check_target(out / job.name, files_read(source, job))
+    find_pictures(job.validation.images, job.folder)
+
+
+def refuse_to_init(checkpoint: Path, out: Path | None) -> None:
+    """Raise what ``init`` raises of the job to write, and of a checkpoint's beginning."""
+    if out is not None:
+        refuse_existing(out.expanduser())
+    _refuse_checkpoint(checkpoint)
+
+
+def refuse_to_check(onnx: Path, against: Path) -> None:
+    """Raise what ``check`` raises of a file that is no model, and of a checkpoint's beginning."""
+    _refuse_model(model_at(onnx))
+    if isinstance(look_at(against), CheckpointPath):
+        _refuse_checkpoint(against)
+
+
+def refuse_to_validate(source: Path, onnx: Path | None, overrides: Sequence[str]) -> None:
+    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, and a file that is
+    no model."""
+    found = look_at(source)
+    if isinstance(found, BundleFolder):
+        inputs_of(source, overrides=overrides)
+    else:
+        job_to_validate(source, overrides)
+    if onnx is not None and onnx.is_file():
+        _refuse_model(onnx)
+    elif isinstance(found, BundleFolder) and found.model.is_file():
+        _refuse_model(found.model)
+
+
+def _refuse_checkpoint(path: Path) -> None:
+    files = checkpoints_at(path.expanduser())
+    if len(files) == 1:
+        refuse_other_files(files[0])
+
+
+def _refuse_model(file: Path) -> None:
+    """Let ONNX Runtime refuse a file whose bytes are no model's: it does so at once."""
+    if not _is_model(file):
+        open_session(file)
+        raise ModelFileError(f"{file} holds no graph: give an .onnx file")
+
+
+def _is_model(file: Path) -> bool:
+    """Whether the bytes are a protobuf message with a graph in it, as far as that can be told."""
+    try:
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return any(number == GRAPH for number, _, _ in Wire(data).fields(0, len(data)))
+    except WireError:
+        return False
+    except (OSError, ValueError, NotReadError):
+        return True

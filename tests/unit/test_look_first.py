@@ -1,0 +1,76 @@
+"""A wrong request is refused before PyTorch is imported, in the words in which it is refused afterwards."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = """
+import sys
+from onnxproof.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+
+JOB = """
+name = "one"
+[model]
+family = "yolox"
+variant = "nano"
+checkpoint = "{checkpoint}"
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with what people name by mistake."""
+    (tmp_path / "junk.pt").write_text("these are notes, and no checkpoint")
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html><title>log in</title>")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "begins.pt").write_bytes(b"PK\x03\x04 as an archive does")
+    (tmp_path / "notes.txt").write_text("these are notes")
+    (tmp_path / "junk.onnx").write_text("these are notes, and no model")
+    (tmp_path / "job.toml").write_text(JOB.format(checkpoint="begins.pt"))
+    (tmp_path / "broken.toml").write_text(JOB.format(checkpoint="junk.pt"))
+    (tmp_path / "begins.toml").write_text("somebody's own file")
+    for name in ("one", "begins"):
+        (tmp_path / "dist" / name).mkdir(parents=True)
+        (tmp_path / "dist" / name / "thesis.txt").write_text("years of work")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param("export junk.pt", "cannot be read (it is no PyTorch file)", id="export-junk"),
+        pytest.param("export page.pt", "it is a web page", id="export-a-page"),
+        pytest.param("export empty.pt", "it ends too early", id="export-nothing"),
+        pytest.param("export gone.pt", "gone.pt does not exist", id="export-what-is-not-there"),
+        pytest.param("export notes.txt", "notes.txt", id="export-another-kind"),
+        pytest.param("export broken.toml", "it is no PyTorch file", id="export-a-job-of-junk"),
+        pytest.param("export job.toml", "is no bundle that onnxproof wrote", id="export-over-a-folder"),
+        pytest.param("export begins.pt", "is no bundle that onnxproof wrote", id="export-over-its-namesake"),
+        pytest.param("init junk.pt", "it is no PyTorch file", id="init-junk"),
+        pytest.param("init begins.pt --out begins.toml", "is there already", id="init-over-a-file"),
+        pytest.param("check junk.onnx --against begins.pt", "cannot be loaded", id="check-a-junk-file"),
+        pytest.param("check gone.onnx --against begins.pt", "does not exist", id="check-no-file"),
+        pytest.param("validate gone.toml", "gone.toml", id="validate-what-is-not-there"),
+        pytest.param("validate job.toml --onnx junk.onnx", "cannot be loaded", id="validate-a-junk-file"),
+    ],
+)
+def test_a_wrong_request_is_refused_without_torch(place: Path, arguments: str, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments.split()],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == "False\n"
+    assert (place / "dist" / "one" / "thesis.txt").read_text() == "years of work"
