@@ -18,7 +18,7 @@ def link_lines(verdict: "Verdict") -> tuple[tuple[str, str], ...]:
     return tuple((link.status, f"{link.link:<{WIDTH}}{text}") for link, text in link_texts(verdict))
 
 
-def link_texts(verdict: Verdict) -> tuple[tuple[Linked, str], ...]:
+def link_texts(verdict: "Verdict") -> tuple[tuple["Linked", str], ...]:
     """Each link and what came of it, in words. Links that nothing was checked of are left out."""
     return tuple((link, _TEXTS[link.link](verdict, link)) for link in verdict.links if link.check is not None)
 
