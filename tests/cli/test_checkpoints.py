@@ -60,6 +60,7 @@ def keep_pth(folder: Path, state: State) -> Path:
     return folder / "yolox_nano.pth"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "save",
     [
@@ -337,6 +338,7 @@ def in_double(state: State) -> State:
     }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("change", "note"),
     [

@@ -63,19 +63,14 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "says"),
     [
         pytest.param((signal.SIGTERM,), 143, "stopped by SIGTERM", id="SIGTERM"),
-        pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP", marks=pytest.mark.slow),
-        pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT", marks=pytest.mark.slow),
-        pytest.param(
-            (signal.SIGTERM, signal.SIGHUP),
-            143,
-            "stopped by SIGTERM",
-            id="as-systemd-does",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param((signal.SIGHUP,), 129, "stopped by SIGHUP", id="SIGHUP"),
+        pytest.param((signal.SIGINT,), 130, "stopped", id="SIGINT"),
+        pytest.param((signal.SIGTERM, signal.SIGHUP), 143, "stopped by SIGTERM", id="as-systemd-does"),
     ],
 )
 def test_a_stopped_export_cleans_up(

@@ -155,6 +155,7 @@ def test_an_old_encoding_is_no_traceback(small_bundle: Path, tmp_path: Path) -> 
     assert said["ascii"] == said["utf-8"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("redirected", "code"),
     [

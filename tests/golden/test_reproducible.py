@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("exporter", [pytest.param("torch.export", marks=pytest.mark.slow), "torchscript"])
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
 def test_two_processes_write_the_same_bytes(exporter: str, demo_job: Path, tmp_path: Path) -> None:
     processes = []
     for seed in ("1", "2"):

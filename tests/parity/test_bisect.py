@@ -52,7 +52,7 @@ EXPORTS = {
     "classifier, torch.export, onnxsim": ("digits-classifier", ()),
     "segmenter, torch.export, onnxsim": ("digits-segmenter", ("dims.batch=1..2",)),
 }
-IN_THE_LONG_RUN = ("yolox, ", "classifier, ", "segmenter, ")
+IN_THE_LONG_RUN = ("yolox, ", "classifier, ", "segmenter, ", "reader, ")
 """How the names begin whose healthy exports are bisected in the long run alone."""
 
 UNPLANTED = {
@@ -257,6 +257,7 @@ def one_moved(proto: onnx.ModelProto, number: int, factor: float) -> onnx.ModelP
     return planter.proto
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("change", [conv_scaled, one_moved])
 @pytest.mark.parametrize("number", [0, 3, 9])
 @pytest.mark.parametrize("name", ["classifier, torch.export, onnxsim", "segmenter, torch.export, onnxsim"])
@@ -399,6 +400,7 @@ def test_sizes_that_are_put_together_in_another_order_are_named(exports: Exports
     assert [node.outputs for node in result.nodes] == [tuple(planter.node.output)]
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_file_that_onnx_runtime_fused_is_named(exports: Exports, tmp_path: Path) -> None:
     export = exports["segmenter, torch.export, onnxsim"]
     onnx.save(export.proto, tmp_path / "plain.onnx")

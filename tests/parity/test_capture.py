@@ -99,6 +99,7 @@ RETURNED: dict[str, tuple[Net, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("simplify", ["onnxsim", "none"])
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("name", RETURNED)
@@ -125,6 +126,7 @@ def test_outputs_that_are_one_tensor_keep_their_names(
         np.testing.assert_allclose(got, wanted[key].detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", ["a-tensor-twice", "an-input", "a-parameter", "constants"])
 def test_a_module_with_such_outputs_passes(name: str, tmp_path: Path) -> None:
     assert passed(exported(RETURNED[name][0], ROW, {"batch": "1..4"}, tmp_path))

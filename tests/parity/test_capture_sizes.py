@@ -56,6 +56,7 @@ class Cached(nn.Module):
         return x * self.table
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("seen", [12, 13, 17])
 def test_a_table_for_the_size_that_was_seen_last_freezes_none(seen: int, tmp_path: Path) -> None:
     module = Cached().eval()

@@ -217,6 +217,7 @@ class Detector(nn.Module):
         return self.change(self.inference(pictures))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("decode", "change", "said"),
     [

@@ -138,6 +138,7 @@ def swapped_classes(graph: onnx.GraphProto) -> None:
         rewrite(tensor, partial(np.roll, shift=1, axis=axis))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("damage", [moved_bias, swapped_classes], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("kind", ["ranked", "softmaxed", "labelled"])
 def test_damage_that_changes_classes_is_a_defect(
@@ -248,7 +249,8 @@ def write_job(folder: Path, family: str, variant: str, *lines: str) -> Path:
 SMALL = ("dims.height=64", "dims.width=64", "dims.batch=1..3", "predict.size=64")
 
 
-@pytest.mark.parametrize("task", ["classification", pytest.param("multilabel", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
 def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None, num_classes=7)
@@ -265,6 +267,7 @@ def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_timms_by_name(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)

@@ -127,6 +127,7 @@ def test_the_file_says_what_its_channels_mean(exported: Any) -> None:
     assert manifest.contract.fields == onnxproof.load(file.parent).manifest.contract.fields
 
 
+@pytest.mark.slow
 def test_a_label_leads_by_what_its_argmax_takes(exported: Any, tmp_path: Path) -> None:
     a = exported("digits-yolox")
     healthy = compare("digits-yolox", a, exported("digits-yolox", *UNFOLDED), dims=SMALL)

@@ -140,6 +140,7 @@ CASES = [
 ]
 
 
+@pytest.mark.first_case
 @pytest.mark.filterwarnings("ignore:The length of signal is shorter")
 @pytest.mark.parametrize(("module", "form"), CASES)
 def test_a_file_with_complex_values_states_the_function(
@@ -164,6 +165,7 @@ class Twiddled(nn.Module):
         return torch.view_as_real(((x * table) @ self.weight) * self.turn)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("simplify", ["onnxsim", "none"])
 def test_complex_constants_are_proven_from_the_checkpoint(simplify: str, tmp_path: Path) -> None:
     module, form = Twiddled(), ({"x": "float32[batch, 8] in -2..2"}, {"batch": "1..3"})

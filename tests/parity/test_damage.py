@@ -92,9 +92,8 @@ def rewrite(tensor: onnx.TensorProto, change: Callable[[Any], Any]) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
 
 
-@pytest.mark.parametrize(
-    "decode", ["packed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("split", "none"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("decode", ["packed", "split", "none"])
 def test_a_healthy_export_passes(decode: str, once: Once, tmp_path: Path) -> None:
     export = make(decode, once)
     verdict = export.verdict(export.proto, tmp_path)
@@ -176,7 +175,7 @@ def is_mean(tensor: onnx.TensorProto) -> bool:
         pytest.param(one_weight, 5, id="one-number-of-one-weight-x1.01"),
         pytest.param(one_tensor, 5, id="one-weight-tensor-x1.001", marks=pytest.mark.slow),
         pytest.param(to_float16, 20, id="weights-rounded-to-float16", marks=pytest.mark.slow),
-        pytest.param(wrong_mean, 20, id="normalisation-constant-off-by-0.001"),
+        pytest.param(wrong_mean, 20, id="normalisation-constant-off-by-0.001", marks=pytest.mark.slow),
     ],
 )
 def test_damaged_numbers_fail_by_their_ratio(
@@ -309,6 +308,7 @@ def test_a_nan_on_one_kind_of_input_fails(packed: Export, tmp_path: Path) -> Non
     assert "saturated" in checks["finite"].reason
 
 
+@pytest.mark.slow
 def test_another_opset_than_asked_for_fails(packed: Export, tmp_path: Path) -> None:
     checks = failed(packed.verdict(packed.recaptured(packed.model.module, opset=18), tmp_path))
     assert checks.keys() == {"opset"}

@@ -159,6 +159,7 @@ def test_a_damaged_file_has_another_map_and_fails(
         assert found.figures[0].candidate < 0.1
 
 
+@pytest.mark.slow
 def test_a_classifiers_accuracy(classifier: Bundle, tmp_path: Path) -> None:
     verdict = verdict_of(classifier)
     assert verdict.passed

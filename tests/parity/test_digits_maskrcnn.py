@@ -24,6 +24,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return onnxproof.export(JOB, out=tmp_path_factory.mktemp("dist"), overrides=FAST)
 
 
+@pytest.mark.slow
 def test_the_trained_network_passes(bundle: Bundle) -> None:
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
@@ -34,6 +35,7 @@ def test_the_trained_network_passes(bundle: Bundle) -> None:
     assert facts.held_back == 0
 
 
+@pytest.mark.slow
 def test_it_finds_the_digits(bundle: Bundle) -> None:
     predictor = onnxproof.load(bundle.path)
     truth = json.loads((SCENES / "scenes.json").read_text(encoding="utf-8"))
@@ -51,6 +53,7 @@ def test_it_finds_the_digits(bundle: Bundle) -> None:
     assert found > 0.8 * total
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_with_polygons(bundle: Bundle) -> None:
     request = {"input_data": {"columns": ["image"], "data": [str(SCENES / "scene-03.png"), "no picture"]}}
     good, bad = answer(onnxproof.load(bundle.path), parse_request(json.dumps(request)))

@@ -617,6 +617,7 @@ def test_a_file_runs_as_its_graph_does_and_the_graph_stays_as_it_was(tmp_path: P
     assert model.SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("config", "overrides", "sizes"),
     [

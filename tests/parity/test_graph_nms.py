@@ -180,6 +180,7 @@ def with_the_first_picture_alone(graph: onnx.GraphProto) -> None:
     graph.node.insert(at + 1, onnx.helper.make_node("Mul", ["told", "alone"], [name]))
 
 
+@pytest.mark.slow
 def test_padded_rows_are_the_same(tmp_path: Path) -> None:
     """With room for fewer than there are: the best are kept, and the verdict compares those."""
     bundles = [

@@ -103,6 +103,7 @@ def function_ratio(verdict: Verdict) -> float:
     return max(float(check.value or 0) for check in verdict.checks if check.name == "function")
 
 
+@pytest.mark.first_case
 @EXPORTERS
 @pytest.mark.parametrize(
     "norm", [pytest.param(lambda: nn.LayerNorm(32), id="layer-norm"), pytest.param(Rms, id="casts")]
@@ -117,6 +118,7 @@ def test_a_block_in_float16_is_exact_and_passes(norm: Any, exporter: str, tmp_pa
     assert verdict.facts[0].reference == "torch-float16"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("exporter", "trained"),
     [

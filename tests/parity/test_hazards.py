@@ -65,6 +65,7 @@ def make(name: str, *overrides: str) -> Export:
     return Export(job, model, make_graph(job, model).proto)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [

@@ -147,6 +147,7 @@ class Bagged(nn.Module):
         return means
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_loaded_is_captured_again_with_torchs_optimizer(tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         Bagged().eval(),

@@ -140,6 +140,7 @@ class Recurrent(nn.Module):
 SEQUENCE: dict[str, str | int] = {"batch": "1..3", "time": "1..24"}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_a_recurrent_network_reads_from_one_step_to_the_most(kind: Any, tmp_path: Path) -> None:
     inputs = {"steps": "float32[batch, time, 8] in -1..1"}

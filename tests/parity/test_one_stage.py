@@ -138,6 +138,7 @@ CUTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
 def test_numpy_decides_as_torchvision_does(network: Any, cuts: Mapping[str, Any]) -> None:
     """In float64, where nothing ties: the same boxes, labels and order."""
@@ -271,6 +272,7 @@ def settings_classes(network: Any) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_nms_in_the_graph_exports_and_agrees(network: Any) -> None:
     """At sizes not captured, multiples of 32 or not."""
     module = OneStageInference(copy.deepcopy(network), stage_of(network))
@@ -307,6 +309,7 @@ def test_margins_hold_what_the_detections_were_chosen_from(network: Any, dtype: 
     assert_same(decide(pairs, network), Found(*(tensor.numpy() for tensor in outputs)), box=1e-3, score=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_FEW_PARAMETERS, indirect=True, scope="module")
 def test_margins_are_the_candidates_of_the_raw_heads(network: Any) -> None:
     """Where the network's own resize has nothing to do, both layouts know the same candidates."""

@@ -77,12 +77,13 @@ def saved(network: Any, folder: Path, names: int) -> Path:
 
 def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
     sizes = RAW_SIZES if layout != "nms" and CONFIGS[kind] != "ssd" else ()
+    few = ("validate.images=../examples/digits/images/scene-0[1-4].png",) if kind == "ssd" else ()
     overrides = (
         f"model.checkpoint={weights}",
         f"model.builder={detectors.__file__}:plain_{kind}",
         f"wrapper.decode={layout}",
         f"predict.size={SIDE}",
-        *(*QUICK, *LAYOUTS[layout], *sizes, *more),
+        *(*QUICK, *few, *LAYOUTS[layout], *sizes, *more),
     )
     return load_job(ROOT / "configs" / f"torchvision-{CONFIGS[kind]}.toml", overrides)
 

@@ -124,6 +124,7 @@ def test_whatever_a_module_returns_is_in_the_file(exporter: str, tmp_path: Path)
         np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("value", "places"),
     [

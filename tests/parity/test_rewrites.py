@@ -190,6 +190,7 @@ CASES = [
 ]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("function", "form"), CASES)
 def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path: Path) -> None:
     bundle = exported(Module(function), form, tmp_path)
@@ -200,6 +201,7 @@ def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path:
     assert bundle.manifest.exporter == "torch.export"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "function",
     [

@@ -131,6 +131,7 @@ def small_mean(folder: Path, answer: Asking, monkeypatch: pytest.MonkeyPatch) ->
     return bundle.verdict
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("answer", "status", "kernels"),
     [

@@ -28,6 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return onnxproof.export(SEGMENTER, out=tmp_path_factory.mktemp("dist"), overrides=FAST)
 
 
+@pytest.mark.slow
 def test_the_trained_segmenter_passes(bundle: Bundle) -> None:
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
@@ -39,6 +40,7 @@ def test_the_trained_segmenter_passes(bundle: Bundle) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [(0, 2, 4, 6, 8), (1, 3, 5, 7, 9)], ids=["even", "odd"])
 def test_the_vector_decides_which_digits_are_meant(bundle: Bundle, asked: tuple[int, ...]) -> None:
     predictor = onnxproof.load(bundle.path)

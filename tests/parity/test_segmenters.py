@@ -48,10 +48,8 @@ def torchvisions(variant: str, **more: Any) -> nn.Module:
     return seeded(network)
 
 
-@pytest.mark.parametrize(
-    "variant",
-    ["lraspp_mobilenet_v3_large", pytest.param("fcn_resnet50", marks=SLOW)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["lraspp_mobilenet_v3_large", "fcn_resnet50"])
 def test_torchvisions_segmenters_are_exported(variant: str, tmp_path: Path) -> None:
     more = {"aux_loss": True} if variant.startswith("fcn") else {}
     network = torchvisions(variant, **more)
@@ -94,6 +92,7 @@ def library() -> Any:
 
 
 class TestSmp:
+    @pytest.mark.slow
     def test_a_saved_folder_names_its_network(self, library: Any, tmp_path: Path) -> None:
         """One channel stands for a class against the background."""
         network = seeded(library.Unet("resnet18", encoder_weights=None, classes=1, activation="sigmoid"))

@@ -42,6 +42,7 @@ def decisions(bundle: Bundle) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_the_trained_reader_passes(bundle: Bundle) -> None:
     counts = decisions(bundle)
     assert bundle.verdict is not None
@@ -57,11 +58,13 @@ def test_the_trained_reader_passes(bundle: Bundle) -> None:
     assert [entry.name for entry in bundle.manifest.contract.classes] == [*"0123456789", "blank"]
 
 
+@pytest.mark.slow
 def test_a_recurrence_that_torch_export_cannot_follow_is_said(bundle: Bundle) -> None:
     assert bundle.manifest.exporter == "torchscript"
     assert any("torch.export could not capture" in note for note in bundle.notes)
 
 
+@pytest.mark.slow
 def test_held_out_strips_are_read(bundle: Bundle) -> None:
     predictor = onnxproof.load(bundle.path / "model.onnx")
     assert len(STRIPS) == 12
@@ -95,6 +98,7 @@ def scale_one(values: Any) -> Any:
     return values
 
 
+@pytest.mark.slow
 def test_one_weight_scaled_fails(bundle: Bundle, tmp_path: Path) -> None:
     verdict = onnxproof.validate(
         bundle.path, onnx=rewritten(bundle, tmp_path, "columns.weight", scale_one), trust=True
@@ -103,6 +107,7 @@ def test_one_weight_scaled_fails(bundle: Bundle, tmp_path: Path) -> None:
     assert "function" in {check.name for check in verdict.checks if check.status == "fail"}
 
 
+@pytest.mark.slow
 def test_classes_in_another_order_are_defects(bundle: Bundle, tmp_path: Path) -> None:
     file = rewritten(bundle, tmp_path, "head.bias", lambda bias: np.roll(bias, 1))
     verdict = onnxproof.validate(bundle.path, onnx=file, trust=True)

@@ -196,6 +196,7 @@ def test_what_the_trace_follows_is_not_told() -> None:
     assert [one for one in frozen_by(follows) if not one.harmless] == []
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name", ["digits-yolox", "digits-reader", "digits-segmenter", "module-bert", "digits-maskrcnn"]
 )

@@ -19,8 +19,8 @@ CLASSES = 5
 """The background among them."""
 
 SETTINGS = {
-    "min_size": 160,
-    "max_size": 256,
+    "min_size": 96,
+    "max_size": 160,
     "rpn_nms_thresh": 0.3,
     "rpn_post_nms_top_n_test": 30,
     "rpn_pre_nms_top_n_test": 200,
