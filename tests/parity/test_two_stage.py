@@ -53,11 +53,11 @@ def job_of(kind: str, backbone: str, folder: Path, *more: str) -> Job:
     return load_job(ROOT / "configs" / f"torchvision-{kind}.toml", overrides)
 
 
-def exported(once: Once, kind: str, network: Any) -> tuple[Job, Bundle, Any]:
+def exported(once: Once, kind: str, network: Any, *more: str) -> tuple[Job, Bundle, Any]:
     def save(folder: Path) -> None:
         checkpoint(network, folder / "weights", f"{kind}_resnet18_fpn")
 
-    job = job_of(kind, "resnet18", once(f"weights of {kind}", save) / "weights")
+    job = job_of(kind, "resnet18", once(f"weights of {kind}", save) / "weights", *more)
     return job, bundle_of(once, job), network
 
 
@@ -68,7 +68,8 @@ def faster(once: Once) -> tuple[Job, Bundle, Any]:
 
 @pytest.fixture(scope="module")
 def masked(once: Once) -> tuple[Job, Bundle, Any]:
-    return exported(once, "maskrcnn", mask_rcnn())
+    network = mask_rcnn(box_detections_per_img=12)
+    return exported(once, "maskrcnn", network, "model.kwargs.box_detections_per_img=12")
 
 
 def passed(bundle: Bundle, *, least: int) -> None:
