@@ -10,10 +10,10 @@ from typing import Any
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
 from onnxproof.draft import EFFORT, FEW_TRIED, draft
 from onnxproof.errors import ModelFileError
-from onnxproof.export.bundle import PARITY_FILE, staged_bundle
+from onnxproof.export.bundle import PARITY_FILE, README_FILE, signed, staged_bundle
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
-from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json
+from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
 from onnxproof.job import Job, override
 from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.memory import require_memory
@@ -31,6 +31,7 @@ from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair.linked import compare_by_oracle
 from onnxproof.validate.renamed import named_alike
+from onnxproof.validate.report.card import card
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
@@ -163,10 +164,12 @@ def _export(
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         if verdict is not None:
             write_json(folder / PARITY_FILE, verdict.to_json())
+        notes = (*model.notes, *graph.notes)
+        write_text(folder / README_FILE, signed(card(manifest, verdict, notes)))
         if runs_here(model.module):
             draw_pictures(job, load_written(job, folder), folder, progress)
         remove_own(folder / CAPTURED_FOLDER)
-    return Bundle(target, manifest, verdict, (*model.notes, *graph.notes))
+    return Bundle(target, manifest, verdict, notes)
 
 
 def _check_ahead(job: Job, model: WrappedModel) -> Plan:

@@ -14,7 +14,7 @@ from onnxproof.validate.verdict import Verdict
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., None]
 
-ONE_OF_EACH = ("junit", "sarif", "markdown")
+ONE_OF_EACH = ("html", "junit", "sarif", "markdown")
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def test_a_finished_export_takes_the_older_bundles_place(
         assert ran.returncode == 0, ran.stderr
         assert [path.name for path in dist.iterdir()] == ["small"]
         assert sorted(path.name for path in older_bundle.iterdir()) == [
+            "README.md",
             "manifest.json",
             "model.onnx",
             "pictures",

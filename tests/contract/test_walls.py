@@ -294,6 +294,7 @@ INTO_OPEN_STREAMS = {
     ("save", "onnxproof.runtime.drawings"),
     ("save", "onnxproof.runtime.tasks.panoptic"),
     ("save", "onnxproof.runtime.tasks.segmentation"),
+    ("save", "onnxproof.validate.report.html"),  # memory
     ("save", "onnxproof.export.torch_export"),  # a scratch folder of a child process
     ("open", "onnxproof.runtime.plain"),
     ("open", "onnxproof.export.simplify"),  # the null device

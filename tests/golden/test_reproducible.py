@@ -21,5 +21,6 @@ def test_two_processes_write_the_same_bytes(exporter: str, demo_job: Path, tmp_p
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         processes.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL))
     assert [process.wait() for process in processes] == [0, 0]
-    first, second = (tmp_path / seed / "digits-yolox" / "model.onnx" for seed in ("1", "2"))
-    assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(second.read_bytes()).digest()
+    for name in ("model.onnx", "README.md"):
+        first, second = (tmp_path / seed / "digits-yolox" / name for seed in ("1", "2"))
+        assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(second.read_bytes()).digest()

@@ -21,10 +21,11 @@ from onnxproof.imports import imported
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
+from onnxproof.validate.report.card import made_of
 from onnxproof.validate.report.subject import Drawing, Subject, lines_of
 from onnxproof.validate.verdict import Verdict
 
-WRITERS = {"--junit": "junit", "--sarif": "sarif", "--markdown": "markdown"}
+WRITERS = {"--junit": "junit", "--sarif": "sarif", "--html": "html", "--markdown": "markdown"}
 """The module, and the function in it, that writes what each option asks for."""
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -93,6 +94,7 @@ class Reports:
 _REPORTS = (
     ("--junit", "Write the checks as a JUnit report."),
     ("--sarif", "Write what did not pass as SARIF 2.1.0."),
+    ("--html", "Write the whole verdict as one HTML file, for people."),
     ("--markdown", "Write the verdict as Markdown."),
 )
 
@@ -184,24 +186,11 @@ def subject_of(
         model=_told(model),
         job=None if job is None else _told(job),
         lines=lines,
-        made=() if manifest is None else _made(manifest),
+        made=() if manifest is None else made_of(manifest),
         command=shlex.join(["onnxproof", *sys.argv[1:]]),
         stages=tuple(stages.seconds.items()),
         drawings=tuple(Drawing(path.name, path.read_bytes()) for path in drawings),
     )
-
-
-def _made(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    facts = {
-        "family": manifest.family,
-        "task": manifest.contract.task,
-        "exporter": manifest.exporter,
-        "opset": str(manifest.opset),
-        "simplifier": manifest.simplify,
-        "SHA-256 of the checkpoint": manifest.checkpoint_sha256 or "none: the module was given",
-        "made with": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
-    }
-    return tuple(facts.items())
 
 
 def _told(path: Path) -> str:

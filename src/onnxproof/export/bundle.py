@@ -1,8 +1,10 @@
 """What a bundle consists of, and how a new one takes the place of an old one."""
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,10 +14,16 @@ from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 
 PARITY_FILE = "parity.json"
+README_FILE = "README.md"
 PICTURES_FOLDER = "pictures"
 
 BUNDLE_FILES = (MODEL_FILE, f"{MODEL_FILE}.data", MANIFEST_FILE, PARITY_FILE)
-"""The names of the files that export writes into a bundle, beside the drawings in ``PICTURES_FOLDER``."""
+"""The names of the files that export writes into a bundle, beside ``README_FILE`` and the drawings in
+``PICTURES_FOLDER``."""
+
+_SIGNATURE = re.compile(
+    rb"\n<!-- written by onnxproof export; SHA-256 of the lines above: ([0-9a-f]{64}) -->\n\Z"
+)
 
 SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers put into folders that somebody looked at. Losing one loses nothing."""
@@ -25,6 +33,22 @@ MANIFEST_KEYS = {"format", "name", "task", "family", "model_sha256", "versions"}
 
 SHOWN_NAMES = 5
 """How many foreign files a message names."""
+
+
+def signed(text: str) -> str:
+    """A README with a last line that tells whether it is still as export wrote it."""
+    found = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return f"{text}\n<!-- written by onnxproof export; SHA-256 of the lines above: {found} -->\n"
+
+
+def is_signed(file: Path) -> bool:
+    """Whether a README is one that export wrote, and nobody edited since."""
+    try:
+        content = file.read_bytes().replace(b"\r\n", b"\n")
+    except OSError:
+        return False
+    found = _SIGNATURE.search(content)
+    return found is not None and hashlib.sha256(content[: found.start()]).hexdigest().encode() == found[1]
 
 
 @contextlib.contextmanager
@@ -106,6 +130,8 @@ def why_kept(folder: Path) -> str | None:
 def _is_own(entry: Path) -> bool:
     if entry.name == PICTURES_FOLDER:
         return entry.is_symlink() or entry.is_dir()
+    if entry.name == README_FILE:
+        return entry.is_symlink() or (entry.is_file() and is_signed(entry))
     return entry.name in BUNDLE_FILES and (entry.is_symlink() or entry.is_file())
 
 

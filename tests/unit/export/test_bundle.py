@@ -12,7 +12,7 @@ from PIL import Image
 from onnxproof import files
 from onnxproof.errors import ExportError, RequestError
 from onnxproof.export import bundle
-from onnxproof.export.bundle import BUNDLE_FILES, staged_bundle, why_kept
+from onnxproof.export.bundle import BUNDLE_FILES, signed, staged_bundle, why_kept
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
 
 MANIFEST = {
@@ -266,3 +266,22 @@ def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os.path, "ismount", lambda path: True)
     with pytest.raises(RequestError, match="where a disk is mounted"), staged_bundle(tmp_path / "mine"):
         raise AssertionError("found too late")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["as-written", "as-git-checks-out"])
+def test_a_readme_that_export_wrote_is_replaced(target: Path, ending: str) -> None:
+    (target / "README.md").write_bytes(signed("# mine\n\ntext\n").replace("\n", ending).encode())
+    replace(target)
+    assert (target / "model.onnx").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# my notes\n", signed("# mine\n").replace("mine", "mine, with notes"), signed("# mine\n") + "more\n"],
+    ids=["another", "edited", "added-to"],
+)
+def test_a_readme_that_somebody_wrote_is_kept(target: Path, text: str) -> None:
+    (target / "README.md").write_text(text)
+    with pytest.raises(RequestError, match=r"did not write \(README\.md\)"):
+        replace(target)
+    assert (target / "README.md").read_text() == text

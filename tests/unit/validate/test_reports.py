@@ -6,6 +6,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from contracts import manifest
 from verdicts import (
     HOSTILE,
     HOSTILE_CHECK,
@@ -15,11 +16,16 @@ from verdicts import (
     SKIPPED,
     SUBJECT,
     WITHOUT_JOB,
+    cases,
     failing,
     made,
     passing,
 )
 
+from onnxproof.contract import ClassInfo, Preprocess
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.report.card import card
+from onnxproof.validate.report.charts import heat_maps, histograms
 from onnxproof.validate.report.github import MOST, annotations
 from onnxproof.validate.report.junit import junit
 from onnxproof.validate.report.markdown import escaped, markdown
@@ -182,3 +188,78 @@ def test_what_xml_cannot_hold_is_written_as_text() -> None:
     ElementTree.fromstring(text)
     assert r"\x00" in text
     assert r"\ufffe" in text
+
+
+def test_a_heat_map_has_the_worst_of_each_pair_of_sizes() -> None:
+    (facts,) = failing().facts
+    maps = heat_maps(facts, cases(), 2.7)
+    assert [found.field for found in maps] == ["box_xy", "score"]
+    found = maps[0]
+    assert (found.columns, found.rows) == ("width", "height")
+    # The black picture is judged by a limit of its own, and nothing was compared on it.
+    assert {cell.title.partition(":")[0]: cell.level for cell in found.cells} == {
+        "width 64, height 64": "over",
+        "width 64, height 96": "over",
+        "width 96, height 96": "over",
+    }
+    assert "3 are over the limit of 2.7. The largest ratio is 1.54e+04, in 0.png." in found.said
+    assert {cell.level for cell in heat_maps(passing().facts[0], cases(), 2.7)[0].cells} == {"0", "1", "2"}
+
+
+def test_a_verdict_of_an_older_format_has_no_charts() -> None:
+    (facts,) = passing().facts
+    older = replace(
+        facts,
+        fields=tuple(replace(one, by_case=(), exponents=(), errors_candidate=()) for one in facts.fields),
+    )
+    assert (heat_maps(older, cases(), 2.7), histograms(older)) == ((), ())
+
+
+def test_a_histogram_says_where_half_of_the_errors_lie() -> None:
+    found = histograms(passing().facts[0])[0]
+    first, second = found.said.split("; ")
+    assert first == "Half of PyTorch's errors are below 2e-07 px, 0% are 0"
+    assert second == "half of the file's errors are below 2e-07 px, 0% are 0."
+    assert found.reference.startswith("M0 180L")
+    assert found.reference != found.candidate
+
+
+HEIGHT, WIDTH = Dim("height", 16, 64, 16), Dim("width", 16, 64, 16)
+MANIFEST = manifest(
+    name="small_model",
+    task="detection",
+    postprocess={
+        "decode": "packed",
+        "outputs": ["output"],
+        "score_threshold": 0.5,
+        "iou_threshold": 0.5,
+        "class_agnostic": False,
+    },
+    outputs=(TensorSpec("output", "float32", (1, 1, 6)),),
+    inputs=(TensorSpec("input", "float32", (1, 3, "height", "width")),),
+    preprocess=Preprocess("input", "NCHW", "float32", 255, "crop", 16, HEIGHT, WIDTH),
+    classes=(ClassInfo("dark", (0, 0, 0)), ClassInfo("bright", (255, 255, 0))),
+    exporter="torch.export",
+    versions={"onnxproof": "0.1.0", "torch": "2.9.0"},
+)
+
+
+def test_a_bundles_readme_is_a_model_card() -> None:
+    text = card(MANIFEST, failing())
+    assert text.startswith("---\nlibrary_name: onnx\npipeline_tag: object-detection\ntags:\n- onnx\n")
+    assert text.count("| link | status |") == 1
+    for part in (
+        "Fail: 1 of 4 checks failed",
+        "onnxproof.load",
+        "## Inputs and outputs",
+        "torch.export",
+        "dark, bright",
+    ):
+        assert part in text
+    assert text == card(MANIFEST, failing())
+
+
+def test_a_readme_without_a_verdict_says_so() -> None:
+    text = card(MANIFEST, None, ("the simplifier was left out",))
+    assert "exported without a proof" in text
+    assert "- the simplifier was left out" in text

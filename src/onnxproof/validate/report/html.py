@@ -1,0 +1,164 @@
+"""A verdict as one HTML file that needs no network: for people, in a mail, on a phone or on paper."""
+
+import base64
+import functools
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import jinja2
+from PIL import Image
+
+from onnxproof.text import one_line
+from onnxproof.validate.explained import EXPLAINED
+from onnxproof.validate.facts import Facts, Located
+from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
+from onnxproof.validate.report.charts import STEPS, HeatMap, Histogram, heat_maps, histograms
+from onnxproof.validate.report.links import link_texts
+from onnxproof.validate.report.markdown import made
+from onnxproof.validate.report.notes import folded
+from onnxproof.validate.report.subject import Drawing, Subject
+from onnxproof.validate.report.words import SAID, counts, headline, message_of, not_passed, title_of
+from onnxproof.validate.verdict import Check, Verdict
+
+TEMPLATE = "report.html.j2"
+
+SHOWN = 100
+"""How many ties or defects of a leg are listed, as many as parity.json has."""
+
+MOST_PIXELS = 800
+MOST_BYTES = 200_000
+"""A drawing with longer sides, or of more bytes, is made smaller, so that the report fits into a mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is shown of one leg."""
+
+    facts: Facts
+    heat_maps: tuple[HeatMap, ...]
+    histograms: tuple[Histogram, ...]
+    defects: tuple[Located, ...]
+    ties: tuple[Located, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A drawing as a data URI, the text that stands for it, and the ties and defects on it. ``compared`` says
+    whether PyTorch decided on the picture, too."""
+
+    name: str
+    uri: str
+    alt: str
+    findings: tuple[str, ...]
+    compared: bool
+
+
+def html(verdict: Verdict, subject: Subject) -> str:
+    """An HTML document with its styles, its script and its pictures inside. Uses jinja2."""
+    return _template().render(
+        verdict=verdict,
+        subject=subject,
+        headline=headline(verdict),
+        counts=counts(verdict),
+        links=link_texts(verdict),
+        not_passed=list(not_passed(verdict)),
+        legs=tuple(_figures(facts, verdict) for facts in verdict.facts),
+        hazards=tuple(check for check in verdict.checks if check.name in _HAZARDS),
+        made=made(verdict, subject),
+        notes=folded(verdict.notes),
+        drawings=tuple(_shown(drawing, verdict) for drawing in subject.drawings),
+        explained=EXPLAINED,
+        steps=STEPS,
+        said=SAID,
+    )
+
+
+_HAZARDS = {hazard.name for hazard in (*HAZARDS, FROZEN_AXES)}
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("onnxproof.validate.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"line": _line, "title": _title, "message": _message, "figure": _figure}
+    environment.tests["failing"] = _is_failing
+    return environment.get_template(TEMPLATE)
+
+
+_NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff]")
+"""Code points that no text may hold, of those that occur: Unicode's noncharacters, and HTML refuses them."""
+
+
+def _line(text: str) -> str:
+    return _NO_CHARACTER.sub("\ufffd", one_line(text))
+
+
+def _title(check: Check) -> str:
+    return _line(title_of(check))
+
+
+def _message(check: Check) -> str:
+    return _line(message_of(check))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _is_failing(check: Check) -> bool:
+    return check.status in ("fail", "error")
+
+
+def _figures(facts: Facts, verdict: Verdict) -> Figures:
+    decided = facts.decisions
+    return Figures(
+        facts,
+        heat_maps(facts, verdict.cases, (verdict.policy or {}).get("ratio_rms")),
+        histograms(facts),
+        () if decided is None else decided.defects[:SHOWN],
+        () if decided is None else decided.ties[:SHOWN],
+    )
+
+
+def _shown(drawing: Drawing, verdict: Verdict) -> Shown:
+    stem = PurePath(drawing.name).stem
+    compared = any(case.native and PurePath(case.name).stem == stem for case in verdict.cases)
+    findings = tuple(_findings_on(stem, verdict))
+    told = "PyTorch was not asked about it" if not compared else f"ties and defects on it: {len(findings)}"
+    kind, content = _shrunk(drawing.png)
+    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    alt = f"The file's decisions drawn on {drawing.name}; {told}."
+    return Shown(drawing.name, uri, alt, findings, compared)
+
+
+def _findings_on(stem: str, verdict: Verdict) -> Iterator[str]:
+    """The defects and ties on the picture whose name has this stem."""
+    natives = {case.name for case in verdict.cases if case.native and PurePath(case.name).stem == stem}
+    for facts in verdict.facts:
+        decided = facts.decisions
+        if decided is None:
+            continue
+        for kind, located in (("defect", decided.defects), ("tie", decided.ties)):
+            for one in located:
+                if one.case in natives:
+                    yield f"{kind}: {one.finding.what}: {one.finding.cause}"
+
+
+def _shrunk(png: bytes) -> tuple[str, bytes]:
+    """The picture's kind and bytes, not larger than a report can carry."""
+    with Image.open(io.BytesIO(png)) as picture:
+        if max(picture.size) <= MOST_PIXELS and len(png) <= MOST_BYTES:
+            return "png", png
+        small = picture.convert("RGB")
+    small.thumbnail((MOST_PIXELS, MOST_PIXELS))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=85)
+    return "jpeg", stream.getvalue()
