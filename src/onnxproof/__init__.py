@@ -13,6 +13,7 @@ from onnxproof.imports import imported
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
     from onnxproof.check import check as check
+    from onnxproof.check_module import check_module as check_module
     from onnxproof.comparison import compare as compare
     from onnxproof.draft import Draft as Draft
     from onnxproof.draft import init as init
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from onnxproof.runtime.prediction import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
+    from onnxproof.schemas import schema as schema
     from onnxproof.validate.bisect.result import Bisection as Bisection
     from onnxproof.validate.verdict import Check as Check
     from onnxproof.validate.verdict import Verdict as Verdict
@@ -43,12 +45,14 @@ _HOMES = {
     "Verdict": "onnxproof.validate.verdict",
     "bisect": "onnxproof.pipeline",
     "check": "onnxproof.check",
+    "check_module": "onnxproof.check_module",
     "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",
     "export_module": "onnxproof.pipeline",
     "init": "onnxproof.draft",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
+    "schema": "onnxproof.schemas",
     "validate": "onnxproof.pipeline",
 }
 

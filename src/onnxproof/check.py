@@ -20,6 +20,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.search import Search
 from onnxproof.source import JobFile, look_at, model_at
 from onnxproof.validate.arranged import Arrangement
+from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Checkpoint
@@ -32,6 +33,7 @@ def check(
     images: str | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
     overrides: Sequence[str] = (),
+    baseline: BaselineLike | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """Judge an ONNX file that somebody else exported against the checkpoint ``against``, without a job.
@@ -39,16 +41,18 @@ def check(
     ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of the file is
     which of the model, as in {"images": "input"}, where that cannot be found out. ``overrides`` are values of
     a job, "section.key=value": "model.variant=…" where the checkpoint does not say it, or "wrapper.…" to say
-    how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". The verdict's
-    notes say what was found out.
+    how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". ``baseline`` is
+    as for ``validate``. The verdict's notes say what was found out.
 
     Raises CheckpointError if no family knows the checkpoint, ModelFileError if the file cannot be loaded, and
     RequestError if the file is another model's, or if something is missing: the message names the option.
     """
+    older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
     found = find_out(file, against=against, images=images, map=map, overrides=overrides, progress=progress)
     model = model_with(found.job, found.checkpoint)
-    return judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
+    verdict = judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
+    return verdict if older is None else held_to(verdict, older)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,9 +14,10 @@ from onnxproof.export.bundle import PARITY_FILE, README_FILE, signed, staged_bun
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
-from onnxproof.job import Job, override
+from onnxproof.job import Job
 from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.memory import require_memory
+from onnxproof.module_job import module_job
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
@@ -25,6 +26,7 @@ from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import BundleFolder, CheckpointPath, find_pictures, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
+from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
 from onnxproof.validate.bisect.result import Bisection
@@ -41,7 +43,6 @@ from onnxproof.wrappers.weights import bytes_of, runs_here
 from onnxproof.wrappers.wrap import wrap_for_job
 
 BISECTION_FILE = "bisect.json"
-MODULE_FAMILY = "module"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,16 @@ def export(
     out: str | PathLike[str] = "dist",
     overrides: Sequence[str] = (),
     validate: bool = True,
+    baseline: BaselineLike | None = None,
     progress: Progress = silent,
 ) -> Bundle:
     """Export the job's checkpoint, prove the file, and write the bundle ``out/<job name>``.
 
     ``job`` may also be a checkpoint. Then the job is the one that ``init`` would write for it, and the
     verdict's notes say what it was recognised as.
+
+    ``baseline`` is an older verdict, its parity.json or its bundle: a check that got worse beyond its noise
+    fails (docs/baseline.md).
 
     A bundle is written whatever the verdict is: look at ``bundle.verdict.passed``. It replaces an older
     bundle or an empty folder, nothing else.
@@ -83,13 +88,15 @@ def export(
     cannot run a declared case. The previous bundle then stays as it was.
     """
     given, checkpoint = job, None
+    older = None if baseline is None else read_baseline(baseline)
     if not isinstance(given, Job) and isinstance(look_at(given), CheckpointPath):
         job, model, checkpoint = _drafted(given, overrides)
     else:
         job = job_to_export(given, overrides)
         model, checkpoint = build_model(job)
     target = Path(out) / job.name
-    return _export(job, model, checkpoint, target, validate, progress, inputs=files_read(given, job))
+    read = [*files_read(given, job), *files_of(baseline)]
+    return _export(job, model, checkpoint, target, validate, progress, inputs=read, baseline=older)
 
 
 def _drafted(checkpoint: Address, overrides: Sequence[str]) -> tuple[Job, WrappedModel, Checkpoint | None]:
@@ -129,20 +136,16 @@ def export_module(
     fit the module.
     """
     target = Path(out)
-    document: dict[str, Any] = {
-        "name": target.name,
-        "model": {"family": MODULE_FAMILY, "task": task},
-        "inputs": dict(inputs),
-        "arguments": dict(arguments),
-        "dims": dict(dims),
-        "predict": {},
-    }
-    if picture is not None:
-        document["predict"]["input"] = picture
-    if classes:
-        document["model"]["classes"] = list(classes)
-    job = Job.from_document(
-        override(document, overrides), folder=Path(), source="the arguments of export_module"
+    job = module_job(
+        target.name,
+        inputs=inputs,
+        dims=dims,
+        arguments=arguments,
+        task=task,
+        picture=picture,
+        classes=classes,
+        overrides=overrides,
+        source="the arguments of export_module",
     )
     model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))
     return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
@@ -157,11 +160,14 @@ def _export(
     progress: Progress,
     *,
     inputs: Sequence[Path],
+    baseline: Verdict | None = None,
 ) -> Bundle:
     plan = _check_ahead(job, model)
     with staged_bundle(target, inputs) as folder:
         graph, verdict = prove(job, model, checkpoint, folder, plan if validate else None, progress)
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
+        if verdict is not None and baseline is not None:
+            verdict = held_to(verdict, baseline)
         if verdict is not None:
             write_json(folder / PARITY_FILE, verdict.to_json())
         notes = (*model.notes, *graph.notes)
@@ -192,6 +198,7 @@ def validate(
     checkpoint: Address | None = None,
     overrides: Sequence[str] = (),
     trust: bool = False,
+    baseline: BaselineLike | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
@@ -202,18 +209,23 @@ def validate(
     module itself, for a bundle of ``export_module``, which names no checkpoint. ``checkpoint`` is the
     checkpoint's present path, if the bundle moved. ``overrides`` change the job, also a bundle's. ``trust``
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
+    ``baseline`` is an older verdict, its parity.json or its bundle: a check that got worse beyond its noise
+    fails (docs/baseline.md).
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
+    older = None if baseline is None else read_baseline(baseline)
     asked, wrapped, file, checks = _to_validate(source, model, onnx, checkpoint, overrides, trust)
     plan = plan_of(asked.job, wrapped)
     if onnx is None:
-        return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+        verdict = validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+        return verdict if older is None else held_to(verdict, older)
     with named_alike(file, wrapped.contract, map) as (named, renamed):
         notes = (*asked.notes, *renamed)
         verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
     notes = (*verdict.notes, *opset_note(asked.job, file))
-    return replace(verdict, model_sha256=sha256_of(file), notes=notes)
+    verdict = replace(verdict, model_sha256=sha256_of(file), notes=notes)
+    return verdict if older is None else held_to(verdict, older)
 
 
 def _to_validate(

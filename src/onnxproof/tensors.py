@@ -40,9 +40,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 MOST_AXES = 64
 """The most axes of a tensor: NumPy's and PyTorch's limit."""
 
-_DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
+DIM_PATTERN = re.compile(r"(\d+)(?:\s*\.\.\s*(\d+))?(?:\s+step\s+(\d+))?")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
-_SPEC_PATTERN = re.compile(rf"(\w+)\s*\[([^\]]*)\](?:\s+in\s+({_NUMBER})\.\.({_NUMBER})|\s+as\s+(mask))?")
+SPEC_PATTERN = re.compile(rf"(\w+)\s*\[([^\]]*)\](?:\s+in\s+({_NUMBER})\.\.({_NUMBER})|\s+as\s+(mask))?")
 _AXIS_PATTERN = re.compile(r"\d+|[A-Za-z_]\w*")
 
 
@@ -79,7 +79,7 @@ class Dim:
     @classmethod
     def parse(cls, name: str, text: str | int) -> Self:
         """Read ``"64..640 step 32"``, ``"1..8"``, ``"3"`` or ``3`` (a fixed size)."""
-        match = _DIM_PATTERN.fullmatch(str(text).strip())
+        match = DIM_PATTERN.fullmatch(str(text).strip())
         if match is None:
             raise RequestError(
                 f'dimension {name} = "{text}": expected a size or a range, '
@@ -172,7 +172,7 @@ class TensorSpec:
 
         The part after the axes is optional.
         """
-        match = _SPEC_PATTERN.fullmatch(text.strip())
+        match = SPEC_PATTERN.fullmatch(text.strip())
         axes = [axis.strip() for axis in match[2].split(",")] if match and match[2].strip() else []
         if match is None or not all(_AXIS_PATTERN.fullmatch(axis) for axis in axes):
             raise RequestError(

@@ -1,0 +1,129 @@
+"""Judge a file against the module in Python that it was made from, whoever exported it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from onnxproof.check import EFFORT
+from onnxproof.errors import JobError
+from onnxproof.graph import OnnxGraph
+from onnxproof.judging import judge_elsewhere
+from onnxproof.module_job import module_job
+from onnxproof.progress import Progress, silent
+from onnxproof.runtime.session import open_session
+from onnxproof.source import model_at
+from onnxproof.validate.arranged import Arrangement
+from onnxproof.validate.renamed import refuse_unknown
+from onnxproof.validate.verdict import Verdict
+from onnxproof.wrappers.family import Module
+from onnxproof.wrappers.in_graph import build_with_resize
+from onnxproof.wrappers.wrap import wrap_for_job
+
+
+def check_module(
+    module: Module,
+    onnx: str | PathLike[str],
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    dims: Mapping[str, str | int] = MappingProxyType({}),
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    task: str = "raw",
+    picture: str | None = None,
+    classes: Sequence[str] = (),
+    images: str | None = None,
+    map: Mapping[str, str] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Verdict:
+    """Judge an ONNX file, whoever exported it, against the module that it was made from.
+
+    ``inputs``, ``dims``, ``arguments``, ``task``, ``picture``, ``classes`` and ``overrides`` are as for
+    ``export_module``. Without ``inputs`` they are read from the file; ``dims`` then says which sizes its
+    named axes take. ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of
+    the file is which of the module, as in {"images": "input"}; those that it leaves out and whose names
+    differ are taken in their order. Few cases are tried unless ``overrides`` say "validate.effort=normal".
+
+    Raises ModelFileError if the file cannot be loaded, JobError if the inputs do not fit the module or if a
+    named axis has no size, and other RequestErrors if a name or a setting is wrong.
+    """
+    file = model_at(onnx)
+    open_session(file)
+    graph = OnnxGraph.read(file)
+    named = _inputs_of(graph) if inputs is None else dict(inputs)
+    if inputs is None:
+        _require_sizes(named, dims, file)
+    more = [*overrides, *([] if images is None else [f"validate.images={images}"])]
+    if not any(text.startswith("validate.effort") for text in overrides):
+        more.append(f"validate.effort={EFFORT}")
+    job = module_job(
+        re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).lstrip("._-") or "model",
+        inputs=named,
+        dims=dims,
+        arguments=arguments,
+        task=task,
+        picture=picture,
+        classes=classes,
+        overrides=more,
+        source="the arguments of check_module",
+    )
+    model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))
+    contract = model.contract
+    found = [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
+    wanted = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
+    refuse_unknown(map, found, wanted)
+    how = Arrangement(_names(map, found, wanted))
+    notes = how.notes(frozenset(wanted[0]))
+    return judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
+
+
+def _inputs_of(graph: OnnxGraph) -> dict[str, str]:
+    """The file's inputs as a job writes them: "float32[batch, 3, height, width]"."""
+    texts = {}
+    for value in graph.inputs:
+        name = value.name or ""
+        axes = [
+            str(size) if isinstance(size, int) else _axis(size.value, name, at)
+            for at, size in enumerate(value.shape or ())
+        ]
+        dtype = "float32" if value.dtype is None else value.dtype.name.lower()
+        texts[name] = f"{_DTYPES.get(dtype, dtype)}[{', '.join(axes)}]"
+    return texts
+
+
+_DTYPES = {"float": "float32", "double": "float64"}
+"""ONNX's names of dtypes that are not NumPy's."""
+
+
+def _axis(said: str | None, name: str, at: int) -> str:
+    """A name for a dynamic axis: the file's own, or one after the input."""
+    return re.sub(r"\W", "_", said) if said else f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}_{at}"
+
+
+def _require_sizes(inputs: Mapping[str, str], dims: Mapping[str, Any], file: Path) -> None:
+    for name, text in inputs.items():
+        axes = text.partition("[")[2].rstrip("]").split(", ")
+        missing = [axis for axis in axes if axis and not axis.isdigit() and axis not in dims]
+        if missing:
+            given = ", ".join(dims) or "none"
+            raise JobError(
+                f"input {name} of {file} is {text}, and dims has no sizes for its axis {missing[0]} (given: "
+                f'{given}): add dims={{"{missing[0]}": "1..8"}}, say, or state the inputs with inputs='
+            )
+
+
+def _names(
+    mapping: Mapping[str, str], found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]
+) -> dict[str, str]:
+    """The model's name of each input and output of the file that has another name."""
+    names: dict[str, str] = {}
+    for ours, theirs in zip(wanted, found, strict=True):
+        own = {name: mapping[name] for name in theirs if name in mapping}
+        left = [name for name in theirs if name not in ours and name not in own]
+        open_ = [name for name in ours if name not in theirs and name not in own.values()]
+        if len(left) == len(open_):
+            own |= dict(zip(left, open_, strict=True))
+        names |= own
+    return names

@@ -1,0 +1,60 @@
+"""Export a job once in a run of pytest, whichever process asks first."""
+
+import hashlib
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxproof
+from onnxproof.errors import OnnxproofError
+from onnxproof.files import remove_own, write_json
+from onnxproof.locks import locked
+from onnxproof.validate.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job: the verdict, or why there is none."""
+
+    verdict: Verdict | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Where the processes of a run share outcomes, and how jobs are exported.
+
+    ``out`` is the folder that the bundles stay in; None if they are removed.
+    """
+
+    folder: Path
+    out: Path | None
+    overrides: tuple[str, ...]
+
+    def of(self, job: Path) -> Outcome:
+        """The outcome of a job file. The first process that asks exports it; others wait."""
+        place = self.folder / hashlib.sha256(str(job).encode()).hexdigest()[:16]
+        kept = place.with_suffix(".json")
+        with locked(place.with_suffix(".lock")):
+            if not kept.exists():
+                write_json(kept, self._document(job, place))
+            found = json.loads(kept.read_text(encoding="utf-8"))
+        verdict = None if found["verdict"] is None else Verdict.from_json(found["verdict"])
+        return Outcome(verdict, found["error"])
+
+    def _document(self, job: Path, scratch: Path) -> dict[str, Any]:
+        try:
+            bundle = onnxproof.export(job, out=self.out or scratch, overrides=self.overrides)
+        except OnnxproofError as error:
+            return {"verdict": None, "error": f"{type(error).__name__}: {error}"}
+        except Exception as error:  # noqa: BLE001
+            # A fault of onnxproof, or a package that is missing: a failed test as well, with where it arose.
+            told = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+            return {"verdict": None, "error": told}
+        finally:
+            if self.out is None:
+                remove_own(scratch)
+        assert bundle.verdict is not None
+        return {"verdict": bundle.verdict.to_json(), "error": None}

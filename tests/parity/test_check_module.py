@@ -1,0 +1,98 @@
+"""A file against the module that it was made from: ``check_module``, and the fixture of the pytest plugin."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from once import Once
+from torch import nn
+
+import onnxproof
+from onnxproof.testing import plugin
+from onnxproof.testing.parity import judged
+
+onnx_parity = plugin.onnx_parity
+"""The fixture, also where the package was installed before it had the plugin."""
+
+DIMS = {"batch": "1..3", "height": "8..16", "width": "8..16"}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(once: Once) -> Path:
+    """A file that torch wrote of the network, with names of its own."""
+
+    def make(folder: Path) -> None:
+        torch.onnx.export(
+            network().eval(),
+            (torch.rand(2, 3, 9, 9),),
+            str(folder / "theirs.onnx"),
+            input_names=["pixel_values"],
+            output_names=["scores"],
+            dynamic_axes={"pixel_values": {0: "batch", 2: "height", 3: "width"}, "scores": {0: "batch"}},
+            dynamo=False,
+        )
+
+    return once("a file of torch.onnx.export", make) / "theirs.onnx"
+
+
+Parity = Callable[..., onnxproof.Verdict]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_right_file_passes_and_names_are_found(exported: Path, onnx_parity: Parity) -> None:
+    verdict = onnx_parity(network(), exported, dims=DIMS, task="classification")
+    assert verdict.passed
+    assert "the file's output scores is the model's logits" in verdict.notes
+    assert [link.status for link in verdict.links if link.link in ("function", "runtime")] == ["pass", "pass"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_wrong_file_fails_with_its_link_its_worst_case_and_the_figure(
+    exported: Path, onnx_parity: Parity
+) -> None:
+    other = network()
+    with torch.no_grad():
+        other[0].weight *= 1.2  # type: ignore[index]
+    with pytest.raises(pytest.fail.Exception) as failed:
+        onnx_parity(other, exported, dims=DIMS, task="classification")
+    said = str(failed.value)
+    assert "theirs.onnx: the verdict is fail" in said
+    assert "fail    function   the file does not compute what the checkpoint computes" in said
+    assert "(limit 0.001)" in said
+    assert "largest error" in said
+    assert "onnxproof explain" in said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dims": {"batch": "1..3"}}, 'add dims={"height": "1..8"}'),
+        ({"dims": {**DIMS, "batch": "3..1"}}, "the minimum is above the maximum"),
+        ({"dims": DIMS, "task": "classify"}, 'model.task = "classify"'),
+        ({"dims": DIMS, "map": {"image": "input"}}, "the file has no input or output image"),
+    ],
+    ids=["dims are missing", "dims are wrong", "an unknown task", "an unknown name"],
+)
+def test_a_wrong_request_is_a_failure_in_words(
+    exported: Path, onnx_parity: Parity, options: dict[str, object], says: str
+) -> None:
+    with pytest.raises(pytest.fail.Exception) as failed:
+        onnx_parity(network(), exported, **options)
+    assert says in str(failed.value)
+
+
+def test_a_missing_file_is_a_failure_in_words(tmp_path: Path) -> None:
+    verdict, failure = judged(network(), tmp_path / "no.onnx", {"dims": DIMS})
+    assert verdict is None
+    assert failure is not None
+    assert "no.onnx" in failure
+    assert "Error: " in failure
