@@ -1,10 +1,12 @@
 """Exports that several tests read: each is made once in a run."""
 
+import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+from documents import mistakes
 from once import Once
 
 import onnxproof
@@ -31,6 +33,9 @@ def bundle_of(once: Once, job: Job | Path, overrides: Sequence[str] = (), *, val
 
     def make(folder: Path) -> None:
         made = onnxproof.export(job, out=folder / "dist", validate=validate)
+        for name in ("manifest", *(["parity"] if validate else [])):
+            written = (made.path / f"{name}.json").read_text(encoding="utf-8")
+            assert mistakes(name, json.loads(written)) == []
         (folder / "bundle.pickle").write_bytes(pickle.dumps(made))
 
     asked = job.model_dump_json(by_alias=True)

@@ -1,0 +1,81 @@
+"""How far the figures of a right file move where nothing but the noise changes: what docs/baseline.md allows.
+
+python benchmarks/baseline.py
+
+Each job is exported by both of PyTorch's exporters, and each file is judged under other seeds, numbers of
+threads and levels of optimization. The table has, by check, the largest quotient of two figures of one field.
+"""
+
+import itertools
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnxproof
+from onnxproof.validate.baseline import NOISE
+from onnxproof.validate.verdict import Check, Verdict
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+QUICK = ("validate.effort=quick", "dims.batch=1..2")
+
+JOBS = {
+    "digits-classifier": QUICK,
+    "digits-yolox": (
+        *QUICK,
+        'dims.height="64..160 step 32"',
+        'dims.width="64..160 step 32"',
+        "predict.size=160",
+    ),
+    "digits-reader": QUICK,
+}
+
+VARIATIONS = (
+    ("validate.seed=0", "validate.threads=1", 'validate.optimization=["all", "none", "basic"]'),
+    ("validate.seed=0", "validate.threads=2"),
+    ("validate.seed=100", "validate.threads=1"),
+    ("validate.seed=200", "validate.threads=2"),
+)
+
+
+def main() -> None:
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, overrides in JOBS.items():
+            for exporter in ("torchscript", "torch.export"):
+                asked = (*overrides, f"export.exporter={exporter}")
+                source = CONFIGS / f"{name}.toml"
+                bundle = onnxproof.export(source, out=Path(folder, exporter), overrides=asked, validate=False)
+                for variation in VARIATIONS:
+                    verdict = onnxproof.validate(bundle.path, overrides=(*asked, *variation))
+                    for check, figure in figures(verdict):
+                        found[name, check.name, check.field or ""].append(figure)
+    print(f"{'check':<16}{'allowed':>8}{'moved':>8}  most, in")
+    for check_name, noise in NOISE.items():
+        moved = {
+            key: max(b / a for a, b in itertools.permutations(values, 2))
+            for key, values in found.items()
+            if key[1] == check_name and len(values) > 1
+        }
+        if moved:
+            worst = max(moved, key=lambda key: moved[key])
+            low, high = min(found[worst]), max(found[worst])
+            print(
+                f"{check_name:<16}{noise.factor:>8g}{moved[worst]:>8.2f}  {worst[0]} {worst[2]} "
+                f"({low:.3g} to {high:.3g} in {len(found[worst])} runs)"
+            )
+
+
+def figures(verdict: Verdict) -> Iterator[tuple[Check, float]]:
+    """Each figure that is noise, at least what is allowed to be none."""
+    for check in verdict.checks:
+        noise = NOISE.get(check.name)
+        if noise is None or check.value is None or check.status != "pass":
+            continue
+        value = check.value / check.limit if noise.of_limit and check.limit else check.value
+        yield check, max(value, noise.least)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The JSON Schemas (draft 2020-12) of what onnxproof reads and writes.
+
+``benchmarks/schemas.py`` makes them.
+"""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from onnxproof.errors import RequestError
+from onnxproof.near import meant
+
+SCHEMAS = ("job", "manifest", "parity")
+"""A job file (as TOML, or JSON), ``manifest.json`` and ``parity.json``."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of "job", "manifest" or "parity". Raises RequestError for another name."""
+    document: dict[str, Any] = json.loads(schema_text(name))
+    return document
+
+
+def schema_text(name: str) -> str:
+    """The schema as it lies in the package. Raises RequestError as ``schema``."""
+    if name not in SCHEMAS:
+        raise RequestError(
+            f"there is no schema {name}; there are: {', '.join(SCHEMAS)}{meant(name, SCHEMAS)}"
+        )
+    return files("onnxproof.schemas").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
