@@ -21,6 +21,7 @@ from onnxproof.validate import verdict
 from onnxproof.validate.baseline import Change, Differs
 from onnxproof.validate.dataset.figures import Figure
 from onnxproof.validate.facts import Closest, Failure
+from onnxproof.validate.facts_json import NUMBERS
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.sight.facts import Cause
 
@@ -32,7 +33,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 TEXTS: Schema = {"type": "array", "items": TEXT}
-NUMBER: Schema = {"anyOf": [{"type": "number"}, {"enum": [*verdict.NUMBERS]}]}
+NUMBER: Schema = {"anyOf": [{"type": "number"}, {"enum": [*NUMBERS]}]}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 JOB_KEYS = {

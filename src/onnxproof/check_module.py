@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from onnxproof.check import EFFORT
+from onnxproof.draft import EFFORT
 from onnxproof.errors import JobError
 from onnxproof.graph import OnnxGraph
 from onnxproof.judging import judge_elsewhere
