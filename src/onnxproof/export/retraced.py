@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from onnxproof.export.exchanges import exchange
+from onnxproof.export.promotions import values_known
 
 ASSERTIONS = {
     torch.ops.aten.sym_constrain_range_for_size.default,
@@ -49,7 +50,8 @@ def translate(program: torch.export.ExportedProgram, **options: Any) -> torch.on
 
 
 def _export(program: torch.export.ExportedProgram, **options: Any) -> torch.onnx.ONNXProgram:
-    made = torch.onnx.export(program, dynamo=True, verbose=False, **options)
+    with values_known():
+        made = torch.onnx.export(program, dynamo=True, verbose=False, **options)
     assert made is not None
     return made
 
