@@ -4,6 +4,7 @@ The ways to capture the model are a ladder; the simplifier is a choice on each r
 next way if it does not state the checkpoint's function, or if ONNX Runtime does not load it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -59,6 +60,11 @@ class _Request:
         """Where the files that are tried are written, one after the other."""
         return self.folder / MODEL_FILE
 
+    @property
+    def meanwhile(self) -> Iterable[None]:
+        """The work that can be done while another process captures or simplifies."""
+        return () if self.ahead is None else self.ahead.steps()
+
     def write(self, graph: Graph) -> None:
         """Write a graph's file in place of the one before, unless it is that one.
 
@@ -109,7 +115,7 @@ def prove(
     while True:
         progress("capture", 0, 0)
         try:
-            captured = ladder.climb(() if ahead is None else ahead.steps())
+            captured = ladder.climb(request.meanwhile)
         except (ExportError, UserCodeError):
             if best is None:
                 raise
@@ -193,7 +199,8 @@ def _simplified(request: _Request, plain: Graph, tool: str) -> _Tried | str:
 
 def _made(request: _Request, plain: Graph, tool: str) -> Graph:
     """The graph that a tool makes. Raises SimplifyError."""
-    return simplified(plain, request.model, tool, request.job.export.capture_timeout, request.progress)
+    limit_s = request.job.export.capture_timeout
+    return simplified(plain, request.model, tool, limit_s, request.progress, request.meanwhile)
 
 
 def _attempted(request: _Request, graph: Graph) -> _Tried | str:

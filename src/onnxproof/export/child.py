@@ -117,6 +117,7 @@ def _read(descriptor: int, until: float, meanwhile: Iterator[None]) -> tuple[byt
             if not part:
                 return b"".join(parts), False
             parts.append(part)
+            idle = True  # the result is there: a step now would hold up the rest of it
         elif not idle:
             idle = next(meanwhile, DONE) is DONE
     return b"", True

@@ -1,6 +1,6 @@
 """From the wrapped model to the finished graph: fold, capture, simplify, finish."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,11 +80,20 @@ def graph_of(model: WrappedModel, captured: Captured) -> Graph:
 
 
 def simplified(
-    graph: Graph, model: WrappedModel, tool: str, limit_s: float, progress: Progress = silent
+    graph: Graph,
+    model: WrappedModel,
+    tool: str,
+    limit_s: float,
+    progress: Progress = silent,
+    meanwhile: Iterable[None] = (),
 ) -> Graph:
-    """The graph as a tool of ``simplify.TOOLS`` makes it. Raises SimplifyError if it fails."""
+    """The graph as a tool of ``simplify.TOOLS`` makes it, while ``meanwhile`` is gone through.
+
+    Raises SimplifyError if the tool fails.
+    """
     progress("simplify", 0, 0)
-    proto = finish(simplify(graph.proto, tool, limit_s), model.contract.inputs, model.contract.outputs)
+    made = simplify(graph.proto, tool, limit_s, meanwhile)
+    proto = finish(made, model.contract.inputs, model.contract.outputs)
     return replace(graph, proto=proto, simplifier=tool)
 
 

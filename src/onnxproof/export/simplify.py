@@ -5,7 +5,7 @@ expect. Whether what it makes is right is not asked here; the links of the proof
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import onnx
@@ -21,17 +21,19 @@ class SimplifyError(Exception):
     """A tool failed, or changed what the file promises. The text says how."""
 
 
-def simplify(proto: onnx.ModelProto, tool: str, limit_s: float) -> onnx.ModelProto:
+def simplify(
+    proto: onnx.ModelProto, tool: str, limit_s: float, meanwhile: Iterable[None] = ()
+) -> onnx.ModelProto:
     """The graph as one of ``TOOLS`` makes it within ``limit_s`` seconds, with the interface that it had.
 
     Tools rename axes, write sizes that they inferred into the interface, and merge an output with another of
     the same value. All of this is undone. Raises SimplifyError if the tool fails, or if a name, a dtype or a
     number of axes is another for good. Tensors that are left on the disk are inputs for the tool, so what is
-    computed of them alone stays in the graph.
+    computed of them alone stays in the graph. While the tool works, go through ``meanwhile`` here.
     """
     light, left = _without_tensors(proto)
     try:
-        simplified = run_apart(partial(_run, tool, light), limit_s)
+        simplified = run_apart(partial(_run, tool, light), limit_s, iter(meanwhile))
     except ChildError as error:
         raise SimplifyError(f"{tool} failed: it {error}") from error
     except RaisedThereError as error:

@@ -15,6 +15,7 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.trial import Plan
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.threads import beside_another
 from onnxproof.wrappers.weights import bytes_of
 
 MOST_KEPT_BYTES = 2**28
@@ -73,6 +74,7 @@ class Ahead:
     def __init__(self, model: WrappedModel, plan: Plan) -> None:
         self._model, self._plan = model, plan
         self._prepared: Prepared | None = None
+        self._steps = self._made_steps()
 
     @property
     def prepared(self) -> Prepared:
@@ -82,15 +84,20 @@ class Ahead:
         return self._prepared
 
     def steps(self) -> Iterator[None]:
-        """Prepare, then run each case, a piece of work before each ``yield``.
+        """The pieces of work that are left: prepare, then run each case.
 
-        What raises is left for the sweep, which raises it again and tells of which case. Does nothing for a
-        model of more than ``MOST_WEIGHTS_BYTES``.
+        A processor is left to the process beside which they are done: PyTorch's threads wait for each other,
+        so that one which has to share its processor holds up all. What raises is left for the sweep, which
+        raises it again and tells of which case. Does nothing for a model of more than ``MOST_WEIGHTS_BYTES``.
         """
+        return self._steps
+
+    def _made_steps(self) -> Iterator[None]:
         if bytes_of(self._model.module) > MOST_WEIGHTS_BYTES:
             return
         with suppress(Exception):
-            truth = self.prepared.truth
+            with beside_another():
+                truth = self.prepared.truth
             yield
             if truth.unsteady is not None:
                 return
@@ -98,7 +105,8 @@ class Ahead:
                 arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
                 for leg in (truth.reference, truth.oracle):
                     if leg is not None:
-                        leg.run(arrays)
+                        with beside_another():
+                            leg.run(arrays)
                         yield
 
 

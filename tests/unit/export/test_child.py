@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +20,25 @@ def test_the_result_comes_back() -> None:
     there, large = run_apart(lambda: (os.getpid(), b"x" * 5_000_000), 60)
     assert there != here
     assert large == b"x" * 5_000_000
+
+
+def test_work_in_the_meantime_goes_on_until_the_result_begins_to_come() -> None:
+    steps = 0
+
+    def meanwhile() -> Iterator[None]:
+        nonlocal steps
+        while True:
+            time.sleep(0.02)
+            steps += 1
+            yield
+
+    def work() -> bytes:
+        time.sleep(0.2)
+        return bytes(2**25)
+
+    large = run_apart(work, 60, meanwhile())  # a pipe holds 64 KiB: it is read in hundreds of parts
+    assert len(large) == 2**25
+    assert 0 < steps < 250
 
 
 @pytest.mark.parametrize("error", [ExportError("no"), JobError("no")], ids=["export", "job"])
