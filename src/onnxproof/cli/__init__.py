@@ -1,6 +1,7 @@
 """The terminal: each command parses, calls one function, prints, exits."""
 
 import contextlib
+import gc
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
-from onnxproof.imports import imported
+from onnxproof.imports import collector_paused, imported
 from onnxproof.near import meant
 
 COMMANDS = {
@@ -44,7 +45,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
+        with collector_paused():
+            command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
+            gc.freeze()  # what is imported stays: the collector need not go through it again and again
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)
         return command

@@ -5,6 +5,7 @@ The ways are rungs of a ladder: torch.export as it follows Python, torch.export 
 crashes costs that rung alone.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
-from onnxproof.export.child import ChildError, RaisedThereError, Result, run_apart
+from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import name_outputs
 from onnxproof.export.frozen import apart, find_frozen
@@ -238,6 +239,8 @@ def _as_written(work: Callable[[], Result]) -> Result:
 
 
 def _followed(work: _Work, *, strict: bool) -> Made:
+    if CAN_FORK:
+        gc.disable()  # this process ends with the capture, and what it leaves behind with it
     proto = with_torch_export(
         work.model,
         work.module,
