@@ -183,6 +183,17 @@ def test_the_same_verdict_gives_the_same_markdown() -> None:
     assert "21.75" not in markdown(passing(), SUBJECT)
 
 
+def test_checks_of_one_name_are_told_apart() -> None:
+    twice = made(RATIO, RATIO)
+    suite = ElementTree.fromstring(junit(twice, SUBJECT))
+    assert [case.get("name") for case in suite.iter("testcase")] == [
+        "ratio_rms score (ort-cpu)",
+        "ratio_rms score (ort-cpu) 2",
+    ]
+    first, second = json.loads(sarif(twice, SUBJECT))["runs"][0]["results"]
+    assert first["partialFingerprints"] != second["partialFingerprints"]
+
+
 def test_what_xml_cannot_hold_is_written_as_text() -> None:
     text = junit(made(Check("runs", "fail", HOSTILE), PASSED), replace(SUBJECT, name=HOSTILE))
     ElementTree.fromstring(text)

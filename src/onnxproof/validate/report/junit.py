@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.report.subject import Subject
-from onnxproof.validate.report.words import SAID, headline, message_of, title_of
+from onnxproof.validate.report.words import SAID, headline, message_of, title_of, unique_titles
 from onnxproof.validate.verdict import Check, Verdict
 
 TAGS = {"fail": "failure", "error": "error", "skipped": "skipped"}
@@ -29,8 +29,8 @@ def junit(verdict: Verdict, subject: Subject) -> str:
         *subject.made,
     ):
         ElementTree.SubElement(properties, "property", {"name": _xml(name), "value": _xml(value)})
-    for check in verdict.checks:
-        _add_case(suite, check, subject)
+    for check, title in zip(verdict.checks, unique_titles(verdict.checks), strict=True):
+        _add_case(suite, check, title, subject)
     ElementTree.SubElement(suite, "system-out").text = _xml("\n".join((headline(verdict), *verdict.notes)))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
@@ -48,9 +48,9 @@ def _counted(verdict: Verdict, subject: Subject) -> dict[str, str]:
     }
 
 
-def _add_case(suite: ElementTree.Element, check: Check, subject: Subject) -> None:
+def _add_case(suite: ElementTree.Element, check: Check, title: str, subject: Subject) -> None:
     path, line = subject.place(check)
-    case = {"classname": f"{subject.name}.{check.link}", "name": title_of(check), "time": "0", "file": path}
+    case = {"classname": f"{subject.name}.{check.link}", "name": title, "time": "0", "file": path}
     if line is not None:
         case["line"] = str(line)
     element = ElementTree.SubElement(suite, "testcase", {key: _xml(value) for key, value in case.items()})

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from onnxproof.packages import versions
 from onnxproof.validate.explained import EXPLAINED, Explained
 from onnxproof.validate.report.subject import Subject
-from onnxproof.validate.report.words import headline, message_of, title_of
+from onnxproof.validate.report.words import headline, message_of, unique_titles
 from onnxproof.validate.verdict import Check, Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -25,7 +25,8 @@ FINGERPRINT = "onnxproofCheck/v1"
 
 def sarif(verdict: Verdict, subject: Subject) -> str:
     """A JSON document. Where there is no job file, a result is on the model file."""
-    told = [check for check in verdict.checks if check.status in LEVELS]
+    titled = zip(verdict.checks, unique_titles(verdict.checks), strict=True)
+    told = [(check, title) for check, title in titled if check.status in LEVELS]
     names = sorted({check.name for check in verdict.checks})
     places = {name: place for place, name in enumerate(names)}
     model = {"location": _location(subject.model), "hashes": {"sha-256": verdict.model_sha256}}
@@ -39,7 +40,7 @@ def sarif(verdict: Verdict, subject: Subject) -> str:
         },
         "automationDetails": {"id": f"onnxproof/{subject.name}/"},
         "artifacts": [model if verdict.model_sha256 else {"location": _location(subject.model)}],
-        "results": [_result(check, subject, places[check.name]) for check in told],
+        "results": [_result(check, title, subject, places[check.name]) for check, title in told],
         "properties": {"verdict": verdict.status, "said": headline(verdict)},
     }
     document = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -61,18 +62,18 @@ def _rule(name: str, known: Explained | None) -> dict[str, Any]:
     }
 
 
-def _result(check: Check, subject: Subject, rule: int) -> dict[str, Any]:
+def _result(check: Check, title: str, subject: Subject, rule: int) -> dict[str, Any]:
     path, line = subject.place(check)
     physical: dict[str, Any] = {"artifactLocation": _location(path)}
     if line is not None:
         physical["region"] = {"startLine": line}
-    identity = "|".join((subject.name, check.name, check.leg or "", check.field or ""))
+    identity = f"{subject.name}|{title}"
     return {
         "ruleId": check.name,
         "ruleIndex": rule,
         "kind": "fail",
         "level": LEVELS[check.status],
-        "message": {"text": f"{subject.name}: {title_of(check)}: {message_of(check)}"},
+        "message": {"text": f"{subject.name}: {title}: {message_of(check)}"},
         "locations": [{"physicalLocation": physical}],
         "partialFingerprints": {FINGERPRINT: hashlib.sha256(identity.encode()).hexdigest()},
     }

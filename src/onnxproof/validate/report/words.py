@@ -1,6 +1,7 @@
 """A verdict and its checks in words that several reports share."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from onnxproof.text import one_line
 from onnxproof.validate.report.notes import for_people
@@ -42,6 +43,16 @@ def title_of(check: Check) -> str:
     field = f" {check.field}" if check.field else ""
     leg = f" ({check.leg})" if check.leg else ""
     return one_line(f"{check.name}{field}{leg}")
+
+
+def unique_titles(checks: Iterable[Check]) -> tuple[str, ...]:
+    """Each check's title; one that came before gets a number: "ratio_rms score (ort-cpu) 2"."""
+    seen: Counter[str] = Counter()
+    titles = []
+    for title in map(title_of, checks):
+        seen[title] += 1
+        titles.append(title if seen[title] == 1 else f"{title} {seen[title]}")
+    return tuple(titles)
 
 
 def figures_of(check: Check) -> str:
