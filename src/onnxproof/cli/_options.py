@@ -31,6 +31,12 @@ map_option = click.option(
     metavar="FILE_NAME=NAME",
     help="Which input or output of the file is which of the model: images=input.",
 )
+baseline_option = click.option(
+    "--baseline",
+    metavar="PARITY.json|BUNDLE",
+    type=click.Path(path_type=Path),
+    help="An older verdict: a check that got worse beyond its noise fails, even within its limit.",
+)
 _checkpoint_option = click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),

@@ -114,14 +114,19 @@ def _bars(console: Console) -> Iterator[Report]:
 
 def show_verdict(verdict: Verdict, *, json_only: bool, quiet: bool) -> int:
     """Print the verdict's table, on standard error if JSON needs standard output. Returns the exit code."""
-    stream = sys.stderr if json_only else sys.stdout
     if not quiet:
-        if stream.isatty():
-            Console(file=stream).print(verdict_table(verdict))
-        else:
-            stream.write(plain_text(verdict_table(verdict), ascii_only=not is_utf8(stream)))
-            stream.flush()
+        show_table(verdict_table(verdict), json_only=json_only)
     return EXIT_CODES[verdict.status]
+
+
+def show_table(table: RenderableType, *, json_only: bool) -> None:
+    """Print a table, on standard error if JSON needs standard output."""
+    stream = sys.stderr if json_only else sys.stdout
+    if stream.isatty():
+        Console(file=stream).print(table)
+    else:
+        stream.write(plain_text(table, ascii_only=not is_utf8(stream)))
+        stream.flush()
 
 
 def plain_text(table: RenderableType, *, ascii_only: bool = False) -> str:

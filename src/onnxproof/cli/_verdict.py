@@ -2,13 +2,29 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from onnxproof.cli._document import show_json
 from onnxproof.cli._reports import Reports
-from onnxproof.cli._terminal import show_verdict
+from onnxproof.cli._terminal import show_table, show_verdict
 from onnxproof.files import explained, write_json
+from onnxproof.validate.baseline import read_baseline, side_by_side
+from onnxproof.validate.facts_json import in_words
+from onnxproof.validate.report.against import against_table
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.verdict import Verdict
+
+
+def with_baseline(verdict: Verdict, baseline: Path | None, *, as_json: bool, quiet: bool) -> dict[str, Any]:
+    """The verdict's document; with a baseline it has the key "against", and both are printed side by side."""
+    document = verdict.to_json()
+    if baseline is None:
+        return document
+    found = side_by_side(verdict, read_baseline(baseline))
+    if not quiet:
+        show_table(against_table(found), json_only=as_json)
+    told: dict[str, Any] = in_words({**document, "against": found.to_json()})
+    return told
 
 
 def answer_verdict(
@@ -19,11 +35,13 @@ def answer_verdict(
     quiet: bool,
     reports: Reports,
     subject: Callable[[], Subject],
+    baseline: Path | None = None,
 ) -> int:
     """Print a verdict, write its document to ``file`` if that is given, and its reports. Returns the exit
-    code. ``subject`` says what the reports call what the verdict is on."""
+    code. ``subject`` says what the reports call what the verdict is on. ``baseline`` is the older verdict
+    that it was held to."""
     code = show_verdict(verdict, json_only=as_json, quiet=quiet)
-    document = verdict.to_json()
+    document = with_baseline(verdict, baseline, as_json=as_json, quiet=quiet)
     if file is not None:
         with explained(file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)

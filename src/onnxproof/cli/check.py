@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import onnxproof
-from onnxproof.cli._options import json_option, map_option, mapping_of, quiet_option
+from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.export.bundle import PARITY_FILE
@@ -13,6 +13,7 @@ from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.look_first import refuse_to_check
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import find_pictures, model_at
+from onnxproof.validate.baseline import files_of, read_baseline
 
 
 @click.command("check")
@@ -30,6 +31,7 @@ from onnxproof.source import find_pictures, model_at
     help="What cannot be found out, as a job says it: model.variant=NAME.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
+@baseline_option
 @json_option
 @quiet_option
 @report_options
@@ -40,6 +42,7 @@ def command(
     pairs: tuple[str, ...],
     overrides: tuple[str, ...],
     out: Path | None,
+    baseline: Path | None,
     as_json: bool,
     quiet: bool,
     reports: Reports,
@@ -49,13 +52,15 @@ def command(
     Family, task and sizes, which output is which, and how the file takes pictures are found out. The notes of
     the verdict say what was found.
     """
+    if baseline is not None:
+        read_baseline(baseline)
     refuse_to_check(onnx, against)
     images_there = find_pictures(images, Path())
     names = mapping_of(pairs)
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
-        return [*model_files(onnx), against, *images_there]
+        return [*model_files(onnx), against, *images_there, *files_of(baseline)]
 
     if out is not None and file is not None:
         check_folder(out)
@@ -68,6 +73,7 @@ def command(
             images=images,
             map=names,
             overrides=overrides,
+            baseline=baseline,
             progress=stages,
         )
     return answer_verdict(
@@ -77,4 +83,5 @@ def command(
         quiet=quiet,
         reports=reports,
         subject=lambda: subject_of(model_at(onnx), stages),
+        baseline=baseline,
     )

@@ -7,14 +7,17 @@ import click
 import onnxproof
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
-from onnxproof.cli._options import json_option, quiet_option
+from onnxproof.cli._options import baseline_option, json_option, quiet_option
 from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
 from onnxproof.cli._terminal import show_verdict
+from onnxproof.cli._verdict import with_baseline
+from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import JobFile, look_at
+from onnxproof.validate.baseline import read_baseline
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.subject import Subject
 
@@ -32,6 +35,7 @@ from onnxproof.validate.report.subject import Subject
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
 )
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
+@baseline_option
 @json_option
 @quiet_option
 @report_options
@@ -40,6 +44,7 @@ def command(
     out: Path,
     overrides: tuple[str, ...],
     no_validate: bool,
+    baseline: Path | None,
     as_json: bool,
     quiet: bool,
     reports: Reports,
@@ -48,6 +53,10 @@ def command(
 
     For a CHECKPOINT without a job, the job is the one that onnxproof init writes.
     """
+    if baseline is not None:
+        read_baseline(baseline)
+        if no_validate:
+            raise RequestError("--baseline with --no-validate: nothing is judged that could be held to it")
     refuse_to_export(job, out, overrides)
     if no_validate:
         reports.refuse_without_verdict()
@@ -56,14 +65,20 @@ def command(
         reports.prepare(lambda: inputs_of(job, overrides=overrides), bundle=bundle_of_job)
     with timed_progress(quiet=quiet) as stages:
         bundle = onnxproof.export(
-            job, out=out, overrides=overrides, validate=not no_validate, progress=stages
+            job,
+            out=out,
+            overrides=overrides,
+            validate=not no_validate,
+            baseline=baseline,
+            progress=stages,
         )
     code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
+    parity = None
     if bundle.verdict is not None:
+        parity = with_baseline(bundle.verdict, baseline, as_json=as_json, quiet=quiet)
         reports.write(bundle.verdict, lambda: _subject(job, bundle, stages))
     if as_json:
-        verdict = None if bundle.verdict is None else bundle.verdict.to_json()
-        show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": verdict})
+        show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity})
     elif not quiet:
         if bundle.verdict is None:
             for note in folded(bundle.notes):

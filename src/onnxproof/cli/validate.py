@@ -6,7 +6,7 @@ import click
 
 import onnxproof
 from onnxproof.asked import inputs_of
-from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
+from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict
 from onnxproof.errors import RequestError
@@ -16,6 +16,7 @@ from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_validate
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
+from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
 
 
@@ -24,6 +25,7 @@ from onnxproof.validate.report.subject import Subject
 @onnx_option
 @map_option
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
+@baseline_option
 @checkpoint_options
 @report_options
 def command(
@@ -31,6 +33,7 @@ def command(
     onnx: Path | None,
     pairs: tuple[str, ...],
     out: Path | None,
+    baseline: Path | None,
     checkpoint: Path | None,
     trust: bool,
     overrides: tuple[str, ...],
@@ -41,11 +44,14 @@ def command(
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
     if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
+    if baseline is not None:
+        read_baseline(baseline)
     refuse_to_validate(source, onnx, overrides)
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
-        return inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
+        own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
+        return [*own, *files_of(baseline)]
 
     if out is not None and file is not None:
         check_folder(out)
@@ -59,6 +65,7 @@ def command(
             checkpoint=checkpoint,
             overrides=overrides,
             trust=trust,
+            baseline=baseline,
             progress=stages,
         )
     return answer_verdict(
@@ -68,6 +75,7 @@ def command(
         quiet=quiet,
         reports=reports,
         subject=lambda: _subject(source, onnx, overrides, stages),
+        baseline=baseline,
     )
 
 

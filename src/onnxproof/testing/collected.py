@@ -48,11 +48,13 @@ def join(config: pytest.Config) -> None:
         config.add_cleanup(held.close)
     else:
         folder = Path(given)
-    out = config.getoption("onnxproof_out")
+    out, baselines = (config.getoption(f"onnxproof_{name}") for name in ("out", "baseline"))
+    here = config.invocation_params.dir
     config.stash[RUNS] = Runs(
         folder,
-        None if out is None else config.invocation_params.dir / out,
+        None if out is None else here / out,
         tuple(config.getoption("onnxproof_overrides")),
+        None if baselines is None else here / baselines,
     )
     config.pluginmanager.register(_Hooks(), "onnxproof-jobs")
 

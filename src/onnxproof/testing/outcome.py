@@ -10,7 +10,9 @@ from typing import Any
 import onnxproof
 from onnxproof.errors import OnnxproofError
 from onnxproof.files import remove_own, write_json
+from onnxproof.job import load_job
 from onnxproof.locks import locked
+from onnxproof.validate.baseline import PARITY_FILE
 from onnxproof.validate.verdict import Verdict
 
 
@@ -26,12 +28,14 @@ class Outcome:
 class Runs:
     """Where the processes of a run share outcomes, and how jobs are exported.
 
-    ``out`` is the folder that the bundles stay in; None if they are removed.
+    ``out`` is the folder that the bundles stay in; None if they are removed. ``baselines`` is the folder of
+    older bundles, by the jobs' names; None if jobs are not held to any.
     """
 
     folder: Path
     out: Path | None
     overrides: tuple[str, ...]
+    baselines: Path | None = None
 
     def of(self, job: Path) -> Outcome:
         """The outcome of a job file. The first process that asks exports it; others wait."""
@@ -44,9 +48,18 @@ class Runs:
         verdict = None if found["verdict"] is None else Verdict.from_json(found["verdict"])
         return Outcome(verdict, found["error"])
 
+    def _baseline(self, job: Path) -> Path | None:
+        """The older bundle of a job; None if there is none yet."""
+        if self.baselines is None:
+            return None
+        found = self.baselines / load_job(job, self.overrides).name
+        return found if (found / PARITY_FILE).is_file() else None
+
     def _document(self, job: Path, scratch: Path) -> dict[str, Any]:
         try:
-            bundle = onnxproof.export(job, out=self.out or scratch, overrides=self.overrides)
+            bundle = onnxproof.export(
+                job, out=self.out or scratch, overrides=self.overrides, baseline=self._baseline(job)
+            )
         except OnnxproofError as error:
             return {"verdict": None, "error": f"{type(error).__name__}: {error}"}
         except Exception as error:  # noqa: BLE001

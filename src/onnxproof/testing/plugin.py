@@ -33,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Keep the bundles, in DIR/<job name>. Without it they are removed after their verdict.",
     )
     group.addoption(
+        "--onnxproof-baseline",
+        metavar="DIR",
+        dest="onnxproof_baseline",
+        help="Hold each job to DIR/<job name>/parity.json, if that is there: what got worse fails.",
+    )
+    group.addoption(
         "--onnxproof-set",
         metavar="SECTION.KEY=VALUE",
         action="append",

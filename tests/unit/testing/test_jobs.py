@@ -42,9 +42,10 @@ from onnxproof.validate.verdict import Check, Verdict, conclude
 WORST = "largest error 0.0031 px in 1x96x96-noise"
 
 
-def export(job, *, out, overrides):
+def export(job, *, out, overrides, baseline):
     with open(pathlib.Path(__file__).with_name("exports.log"), "a") as log:
-        log.write(f"{job.stem} {list(overrides)}\\n")
+        held = "" if baseline is None else f" {baseline.name}"
+        log.write(f"{job.stem} {list(overrides)}{held}\\n")
     if job.stem == "gone":
         raise CheckpointError("checkpoint weights does not exist: give a file")
     if job.stem == "broken":
@@ -113,6 +114,14 @@ def test_each_failed_field_is_a_line_with_its_figure_and_limit(jobs: Path, pytes
     assert exports(pytester) == ["bad []", "good []"]
     failures = ElementTree.parse(report).getroot().iter("failure")
     assert [failure.get("message") for failure in failures] == [line.partition(" - ")[2] for line in red]
+
+
+def test_a_job_is_held_to_its_baseline_if_there_is_one(jobs: Path, pytester: pytest.Pytester) -> None:
+    older = pytester.mkdir("older") / "good"
+    older.mkdir()
+    (older / "parity.json").write_text("{}", encoding="utf-8")
+    pytester.runpytest(*LOAD, "--onnxproof", "--onnxproof-baseline", "older", jobs)
+    assert exports(pytester) == ["bad []", "good [] good"]
 
 
 def test_the_workers_of_xdist_export_each_job_once(jobs: Path, pytester: pytest.Pytester) -> None:
