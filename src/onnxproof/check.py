@@ -14,11 +14,13 @@ from types import MappingProxyType
 from onnxproof.draft import draft
 from onnxproof.errors import RequestError
 from onnxproof.export.model import model_with
+from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.judging import judge_elsewhere
 from onnxproof.progress import Progress, silent
 from onnxproof.search import Search
 from onnxproof.source import JobFile, look_at, model_at
+from onnxproof.unlike import other_names, refuse_halves
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -88,8 +90,13 @@ def find_out(
     made = draft(against, overrides=more)
     progress("arrange", 0, 0)
     leg = OrtLeg(file, made.job.validation.providers, made.job.validation.threads)
+    graph = OnnxGraph.read(file)
+    refuse_halves(file, graph)
     search = Search(file, made, leg, map, tuple(more))
     found = search.best()
     job, how = search.settled(found)
-    notes = (f"no job is given: {made.said}", *search.notes(found, how))
-    return FoundOut(job, how, notes, made.checkpoint, found.likeness.error)
+    notes = [f"no job is given: {made.said}", *search.notes(found, how)]
+    named = other_names(graph, [one.name for one in found.model.contract.classes])
+    if named is not None:
+        notes.append(named)
+    return FoundOut(job, how, tuple(notes), made.checkpoint, found.likeness.error)

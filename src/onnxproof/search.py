@@ -3,6 +3,7 @@
 Both are run. Wrong arrangements of a right file differ from the model by far more than any fault.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from onnxproof.job import Job
 from onnxproof.judging import settings_of
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
-from onnxproof.validate.another import another_model
+from onnxproof.unlike import chosen_rows, why_chosen_rows_are_refused
+from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise, volume
 from onnxproof.validate.legs.exact_graph import ExactLeg
@@ -50,6 +52,7 @@ class Found:
     """An arrangement in which the file was tried, and how far it then is from the model."""
 
     likeness: Likeness
+    head: tuple[str, ...]
     decode: str
     view: View | None
     model: WrappedModel
@@ -90,9 +93,11 @@ class Search:
         self, file: Path, made: Draft, leg: OrtLeg, mapping: Mapping[str, str], given: Sequence[str]
     ) -> None:
         self.file, self.made, self.leg, self.mapping, self.given = file, made, leg, mapping, tuple(given)
-        keys = {text.partition("=")[0].strip() for text in given}
+        keys = {_key(text) for text in given}
         self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
         fixed_decode = "wrapper.decode" in keys
+        others = [one for one in made.recognised.heads if not {_key(text) for text in one} & keys]
+        self.heads = ((), *others)
         self.decodes = ("",) if fixed_decode else made.recognised.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
@@ -109,23 +114,33 @@ class Search:
         tried: list[Found] = []
         told: list[str] = []
         model: WrappedModel | None = None
-        for decode in self.decodes:
+        alike: set[tuple[str, ...]] = set()
+        for head, decode in itertools.product(self.heads, self.decodes):
+            if head in alike:
+                continue
+            way = ", ".join((*head, decode or "as given"))
             try:
-                model = self._model(decode, self.sizes)
+                model = self._model(decode, (*self.sizes, *head))
             except JobError as error:
-                told.append(f"{decode or 'as given'}: {error}")
+                told.append(f"{way}: {error}")
                 continue
             returned = ", ".join(f"{spec.name} {spec}" for spec in model.contract.outputs)
-            told.append(f"{decode or 'as given'}: {returned}")
-            tried += self._tried(decode, model)
-            if any(one.likeness.alike for one in tried):
-                break
+            told.append(f"{way}: {returned}")
+            found = [*self._tried(head, decode, model)]
+            tried += found
+            if any(one.likeness.alike for one in found):
+                alike.add(head)
         ranked = sorted(tried, key=lambda one: one.likeness.error)
         if ranked and ranked[0].likeness.alike:
             return self._sharpest(ranked)
-        another = None if model is None else another_model(OnnxGraph.read(self.file), _sizes(model))
-        found = self.made.recognised
-        kind = found.family if found.variant is None else f"{found.family} {found.variant}"
+        chosen = chosen_rows(self.made.job.model.task or "", self.leg.ports.outputs)
+        if chosen is not None:
+            raise why_chosen_rows_are_refused(
+                self.file, chosen, self.made.checkpoint.file, self.made.recognised.decodes
+            )
+        another = None if model is None else another_model(OnnxGraph.read(self.file), weights_of(model))
+        known = self.made.recognised
+        kind = known.family if known.variant is None else f"{known.family} {known.variant}"
         called = f"{self.made.checkpoint.file} ({kind})"
         if another is not None:
             raise RequestError(f"{self.file} is another model's file than {called}: {another}")
@@ -138,7 +153,7 @@ class Search:
             )
         return ranked[0]
 
-    def _tried(self, decode: str, model: WrappedModel) -> Iterator[Found]:
+    def _tried(self, head: tuple[str, ...], decode: str, model: WrappedModel) -> Iterator[Found]:
         """Each view in which the file could be run, on one case; the best of them on the other cases too.
 
         All views are tried: an untrained network answers almost alike whatever it gets.
@@ -156,7 +171,7 @@ class Search:
             for number, more in enumerate(arrays[1:], 1):
                 other = self._likeness(runs, number, more, view) if rank == 0 else None
                 likeness = likeness if other is None else worst((likeness, other))
-            yield Found(likeness, decode, view, model)
+            yield Found(likeness, head, decode, view, model)
 
     def _likeness(self, runs: _Runs, number: int, arrays: Arrays, view: View | None) -> Likeness | None:
         fed, meant = self._fed(arrays, view), self._meant(arrays, view)
@@ -170,12 +185,14 @@ class Search:
         close = [one for one in ranked if one.likeness.error <= near and one.decode == ranked[0].decode]
         if len(close) < 2:
             return ranked[0]
-        model, threads = close[0].model, self.made.job.validation.threads
-        (case, *_) = _cases(model, self.made.job)
-        arrays = self._arrays(model, (case,))[0]
+        threads = self.made.job.validation.threads
+        (case, *_) = _cases(close[0].model, self.made.job)
+        arrays = self._arrays(close[0].model, (case,))[0]
         try:
-            runs = _Runs(ExactLeg(self.file, threads), OracleLeg(model, threads))
-            sharp = [self._likeness(runs, 0, arrays, one.view) for one in close]
+            graph = ExactLeg(self.file, threads)
+            models = {one.head: one.model for one in close}
+            runs = {head: _Runs(graph, OracleLeg(model, threads)) for head, model in models.items()}
+            sharp = [self._likeness(runs[one.head], 0, arrays, one.view) for one in close]
         except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
             return ranked[0]
         errors = [math.inf if one is None else one.error for one in sharp]
@@ -222,7 +239,7 @@ class Search:
         theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
         ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
         refuse_unknown(self.mapping, theirs, ours)
-        more = list(self.sizes)
+        more = [*self.sizes, *found.head]
         if found.decode not in ("", "auto"):
             more.append(f"wrapper.decode={found.decode}")
         if found.view is not None:
@@ -254,6 +271,8 @@ class Search:
         yield from how.notes(frozenset(self.inputs))
         if found.view is not None and found.view.normalized is None:
             yield f"the file takes pictures {found.view.said}"
+        if found.head:
+            yield f"the file was exported with another head of the checkpoint: {', '.join(found.head)}"
         if len(self.decodes) > 1:
             yield f'the file\'s outputs are those of wrapper.decode = "{found.decode}"'
         fixed = ", ".join(text.removeprefix("dims.").replace("=", " ") for text in self.sizes)
@@ -335,14 +354,13 @@ class Search:
                     found[named] = size
             if order is not None and 0 not in order and isinstance(spec.shape[0], str):
                 found[spec.shape[0]] = 1
-        given = {text.partition("=")[0].strip() for text in self.given}
+        given = {_key(text) for text in self.given}
         return tuple(f"dims.{name}={size}" for name, size in found.items() if f"dims.{name}" not in given)
 
 
-def _sizes(model: WrappedModel) -> tuple[int, ...]:
-    """How many numbers each weight of the model has."""
-    held = (*model.module.parameters(), *model.module.buffers())
-    return tuple({id(one): one.numel() for one in held if one.ndim > 1}.values())
+def _key(text: str) -> str:
+    """The key of a value that is written "section.key=value"."""
+    return text.partition("=")[0].strip()
 
 
 def _normalization(made: Draft, model: WrappedModel) -> Normalization | None:

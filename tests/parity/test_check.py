@@ -286,6 +286,32 @@ def test_a_packed_file_passes_with_its_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_head_that_a_network_with_two_was_exported_with_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ultralytics")
+    from ultralytics.models import YOLO
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
+    torch.manual_seed(0)
+    YOLO("yolo26n.yaml").save("best.pt")
+
+    def exported(nms: bool | None) -> Path:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made: Any = YOLO("best.pt")
+            return Path(made.export(format="onnx", imgsz=64, simplify=False, opset=17, nms=nms))
+
+    told = find_out(exported(None), against="best.pt", overrides=QUICK)
+    assert "another head of the checkpoint: model.kwargs.end2end=false" in "; ".join(told.notes)
+    assert told.error < 1e-2
+    file = exported(False)
+    with pytest.raises(RequestError, match="detections that its graph has chosen"):
+        find_out(file, against="best.pt", overrides=QUICK)
+
+
+@pytest.mark.slow
 def test_ultralytics_own_export_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ultralytics")
     from ultralytics.models import YOLO

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from math import prod
 
 from onnxproof.graph import OnnxGraph
+from onnxproof.wrappers.family import WrappedModel
 
 LEAST = 512
 """Numbers of a tensor that counts. Smaller ones are biases, norms and settings, which exporters fold."""
@@ -12,6 +13,12 @@ LEAST = 512
 SHARE = 0.75
 """The share of the numbers that must have a counterpart of the same size. Exporters cut some weights into
 pieces (the projections of attention), and add tables of positions."""
+
+
+def weights_of(model: WrappedModel) -> tuple[int, ...]:
+    """How many numbers each weight of a model has."""
+    held = (*model.module.parameters(), *model.module.buffers())
+    return tuple({id(one): one.numel() for one in held if one.ndim > 1}.values())
 
 
 def another_model(graph: OnnxGraph, sizes: Iterable[int]) -> str | None:

@@ -45,6 +45,8 @@ class Recognised:
     a key that needs no other value than its default is left out. ``decodes`` are all values of
     ``wrapper.decode`` that the family has for this checkpoint, the default first. ``others`` are variants
     that the names and shapes fit as well as ``variant``: if there are any, the user is asked for one.
+    ``heads`` are values of a job, "section.key=value", with which the checkpoint is exported with another of
+    its heads.
     """
 
     family: str
@@ -54,6 +56,7 @@ class Recognised:
     settings: tuple[Setting, ...] = ()
     decodes: tuple[str, ...] = ("auto",)
     others: tuple[str, ...] = ()
+    heads: tuple[tuple[str, ...], ...] = ()
 
     def values(self) -> Mapping[str, Any]:
         """The settings' values by their keys."""

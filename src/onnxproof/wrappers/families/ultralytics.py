@@ -67,6 +67,9 @@ CLASS_LAYERS = {
 }
 """The names of the weights that have a row for each class."""
 
+WITH_NMS = ("model.kwargs.end2end=false",)
+"""What exports a network that has two heads with the one that needs NMS, as Ultralytics does by default."""
+
 CHANNELS = "channels"
 """The value of ``wrapper.decode`` with which a detector's output is that of Ultralytics' own export."""
 
@@ -136,6 +139,7 @@ class _Ultralytics:
                 *dim_settings((Dim("batch", 1, 8),)),
             ),
             _decodes(kind, without_nms=answers_once(saved.config)),
+            heads=(WITH_NMS,) if answers_once(saved.config) and kind != KINDS["rtdetr"] else (),
         )
 
 

@@ -1,0 +1,88 @@
+"""What a file from elsewhere shows of itself: half precision, rows that its graph chose, classes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxproof.errors import RequestError
+from onnxproof.graph import OnnxGraph
+from onnxproof.runtime.port import Port
+from onnxproof.unlike import chosen_rows, other_names, refuse_halves, why_chosen_rows_are_refused
+
+FILE = Path("theirs.onnx")
+
+
+def graph(dtype: type, metadata: dict[str, str] | None = None) -> OnnxGraph:
+    """A file with a large weight of that dtype and a small one in float32."""
+    weights = [
+        numpy_helper.from_array(np.ones((1, 64), dtype), "large"),
+        numpy_helper.from_array(np.ones(4, np.float32), "small"),
+    ]
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("large", "small")]
+    made = helper.make_graph(
+        nodes, "g", [value], [helper.make_tensor_value_info("small_out", TensorProto.FLOAT, [4])], weights
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+    helper.set_model_props(model, metadata or {})
+    return OnnxGraph(onnx.ModelProto.FromString(model.SerializeToString()))
+
+
+def test_a_file_in_half_precision_is_refused_with_what_to_do() -> None:
+    with pytest.raises(RequestError, match="94 % of its weights in float16"):
+        refuse_halves(FILE, graph(np.float16))
+    refuse_halves(FILE, graph(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "chosen"),
+    [
+        pytest.param("detection", (1, 300, 6), True, id="nms-in-the-graph"),
+        pytest.param("detection", ("batch", 189, 6), True, id="fewer-cells-than-rows"),
+        pytest.param("detection", (1, 84, 189), False, id="all-cells"),
+        pytest.param("detection", (1, 8400, 6), False, id="all-cells-of-two-classes"),
+        pytest.param("detection", (1, None, 6), False, id="a-number-that-is-open"),
+        pytest.param("oriented_detection", (1, 300, 7), True, id="with-an-angle"),
+        pytest.param("keypoints", (1, 300, 57), True, id="with-keypoints"),
+        pytest.param("keypoints", (1, 56, 8400), False, id="all-cells-with-keypoints"),
+        pytest.param("classification", (1, 300, 6), False, id="a-task-without-boxes"),
+    ],
+)
+def test_chosen_rows_are_told_by_their_shape(
+    task: str, shape: tuple[int | str | None, ...], chosen: bool
+) -> None:
+    port = Port("output0", "float32", shape)
+    assert (chosen_rows(task, [port]) is port) is chosen
+
+
+@pytest.mark.parametrize(
+    ("decodes", "says"),
+    [
+        pytest.param(("split", "nms"), "export best.pt --set wrapper.decode=nms choose", id="with-nms"),
+        pytest.param(("split",), "export best.pt choose", id="without-nms"),
+    ],
+)
+def test_what_to_do_about_chosen_rows_is_said(decodes: tuple[str, ...], says: str) -> None:
+    port = Port("output0", "float32", (1, 300, 6))
+    error = why_chosen_rows_are_refused(FILE, port, Path("best.pt"), decodes)
+    assert re.search(r"theirs.onnx returns output0 float32\[1, 300, 6\]", str(error))
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("{0: 'cat', 1: 'dog'}", None, id="the-same"),
+        pytest.param("{0: 'dog', 1: 'cat'}", "names 2 classes (dog, cat), the checkpoint 2", id="swapped"),
+        pytest.param("['cat']", "names 1 classes (cat), the checkpoint 2", id="another-number"),
+        pytest.param("__import__('os')", None, id="no-literal"),
+        pytest.param(None, None, id="none"),
+    ],
+)
+def test_classes_that_the_file_names_otherwise_are_told(text: str | None, says: str | None) -> None:
+    told = other_names(graph(np.float32, {} if text is None else {"names": text}), ("cat", "dog"))
+    assert told is None if says is None else says in str(told)
