@@ -100,7 +100,11 @@ def test_networks_that_fit_alike_are_asked_for(place: Path, refuse: Refuse, run:
 def test_a_network_with_arguments_is_told_by_its_name(place: Path, refuse: Refuse) -> None:
     refuse(
         *("init", DIGITS / "classifier"),
-        says=["names mobilenet_v2, and the tensors are not those", "--set model.kwargs.NAME=VALUE"],
+        says=[
+            "names mobilenet_v2, and the tensors are not those",
+            ": features.2.conv.0.0.weight is [64, 16, 1, 1], there [96, 16, 1, 1]. If",
+            "--set model.kwargs.NAME=VALUE, where NAME is one of width_mult, inverted_residual_setting",
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -150,9 +151,31 @@ def _refuse_by_name(checkpoint: Checkpoint, library: Library) -> None:
         if library.knows(name) and last_weight(checkpoint.state_dict) is not None:
             raise CheckpointError(
                 f"{checkpoint.file}: {source} names {name}, and the tensors are not those of {name} as "
-                f"{library.name.partition('_')[0]} makes it. If it was made with arguments, give them: --set "
-                f"model.family={library.name} --set model.variant={name} --set model.kwargs.NAME=VALUE"
+                f"{library.name.partition('_')[0]} makes it{_differs(checkpoint, library, name)}"
             )
+
+
+def _differs(checkpoint: Checkpoint, library: Library, variant: str) -> str:
+    """The first tensor that differs from the variant's own, and the arguments that may be why."""
+    advice = (
+        f"If it was made with arguments, give them: --set model.family={library.name} "
+        f"--set model.variant={variant} --set model.kwargs.NAME=VALUE"
+    )
+    head = library.head_of(variant, checkpoint.state_dict)
+    classes = 2 if head is None else int(checkpoint.state_dict[head].shape[0])
+    try:
+        network = library.make(variant, classes, {})
+    except Exception:  # noqa: BLE001 - a library's builder raises any type, and the checkpoint is refused anyway
+        return f". {advice}"
+    ours = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    theirs = {name: list(tensor.shape) for name, tensor in checkpoint.state_dict.items()}
+    first = next((name for name in ours if ours[name] != theirs.get(name)), None)
+    named = [name for name in signature(type(network)).parameters if name not in ("num_classes", "kwargs")]
+    takes = f", where NAME is one of {', '.join(named)}" if named else ""
+    if first is None:
+        return f". {advice}{takes}"
+    found = theirs.get(first, "missing")
+    return f": {first} is {found}, there {ours[first]}. {advice}{takes}"
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:
