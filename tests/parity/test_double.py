@@ -1,5 +1,6 @@
 """Whoever asks for float32 inside the float64 modes gets float64, and does not notice."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -489,3 +490,19 @@ def test_a_large_module_is_widened_one_parameter_at_a_time(monkeypatch: pytest.M
     assert len(made) == 12
     assert max(alive) == 2, "a layer's weight and its bias"
     assert all(one is other for one, other in zip(net.parameters(), given.module.parameters(), strict=True))
+
+
+def test_a_table_in_a_functions_cache_does_not_pass_between_the_runs() -> None:
+    @functools.lru_cache(maxsize=1)
+    def tables(size: int, dtype: torch.dtype) -> tuple[dict[str, Tensor], ...]:
+        return ({"third": torch.arange(size, dtype=dtype) / 3},)
+
+    def added(net: Net, x: Tensor) -> Tensor:
+        return x + tables(x.shape[1], x.dtype)[0]["third"]
+
+    net = Net(added).eval()
+    plain = net(X)
+    found = exactly(added)
+    np.testing.assert_allclose(found, WIDE + np.arange(8) / 3, rtol=1e-15)
+    assert net(X).dtype == torch.float32
+    assert torch.equal(net(X), plain)

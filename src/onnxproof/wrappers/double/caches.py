@@ -1,0 +1,34 @@
+"""Caches of functions (``functools.lru_cache``) that hold tensors.
+
+A model may keep a table, such as a position embedding, in the cache of the function that computes it, by size
+and dtype. In the float64 modes it sees the same sizes and dtypes as without them. So the cache would give the
+table of a float32 run to the float64 run, and the other way round.
+"""
+
+import functools
+import gc
+from typing import Any
+
+from onnxproof.wrappers.double.state import leaves
+
+CACHE = type(functools.lru_cache(int))
+"""The type of a function with a cache."""
+
+OTHERS = ("torch", "sympy")
+"""Packages whose own caches hold no table of a model, and many other entries."""
+
+
+def function_caches() -> tuple[Any, ...]:
+    """The functions with a cache that exist now, without those of ``OTHERS``."""
+    return tuple(
+        one
+        for one in gc.get_objects()
+        if type(one) is CACHE and str(one.__module__).partition(".")[0] not in OTHERS
+    )
+
+
+def drop_tensors(caches: tuple[Any, ...]) -> None:
+    """Clear each of these caches that holds a tensor. Its function computes the tensor anew."""
+    for cache in caches:
+        if cache.cache_info().currsize and next(leaves(gc.get_referents(cache)), None) is not None:
+            cache.cache_clear()
