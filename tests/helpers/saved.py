@@ -94,6 +94,18 @@ MASK2FORMER: dict[str, Any] = {
     "num_queries": 6,
     "backbone_config": SWIN,
 }
+SPEECH: dict[str, Any] = {
+    **NARROW,
+    "vocab_size": 8,
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 3],
+    "conv_stride": [5, 2],
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "num_feat_extract_layers": 2,
+    "pad_token_id": 0,
+}
+HEARD: dict[str, Any] = {"do_normalize": True, "return_attention_mask": False, "sampling_rate": 400}
 
 
 class Saved(NamedTuple):
@@ -146,6 +158,32 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
         "conditional-detr": Saved(
             "ConditionalDetrForObjectDetection",
             {**NAMED, **DETR, "use_timm_backbone": False, "backbone": None, "backbone_config": RESNET},
+            "ConditionalDetrImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "table-transformer": Saved(
+            "TableTransformerForObjectDetection",
+            {
+                **NAMED,
+                **DETR,
+                "decoder_layers": 3,
+                "use_timm_backbone": False,
+                "backbone": None,
+                "backbone_config": RESNET,
+            },
+            "DetrImageProcessor",
+            {"size": {"shortest_edge": 64, "longest_edge": 96}},
+        ),
+        "dab-detr": Saved(
+            "DabDetrForObjectDetection",
+            {
+                **NAMED,
+                **{key: value for key, value in DETR.items() if key != "d_model"},
+                "hidden_size": 16,
+                "use_timm_backbone": False,
+                "backbone": None,
+                "backbone_config": RESNET,
+            },
             "ConditionalDetrImageProcessor",
             {"size": {"shortest_edge": 64, "longest_edge": 96}},
         ),
@@ -268,21 +306,13 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             "DistilBertModel",
             {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, **WORDS},
         ),
-        "wav2vec2": Saved(
-            "Wav2Vec2ForCTC",
-            {
-                **NARROW,
-                "vocab_size": 8,
-                "conv_dim": [8, 8],
-                "conv_kernel": [10, 3],
-                "conv_stride": [5, 2],
-                "num_conv_pos_embeddings": 8,
-                "num_conv_pos_embedding_groups": 2,
-                "num_feat_extract_layers": 2,
-                "pad_token_id": 0,
-            },
+        "wav2vec2": Saved("Wav2Vec2ForCTC", SPEECH, "Wav2Vec2FeatureExtractor", HEARD),
+        "hubert": Saved("HubertForCTC", SPEECH, "Wav2Vec2FeatureExtractor", HEARD),
+        "wavlm": Saved(
+            "WavLMForCTC",
+            {**SPEECH, "num_buckets": 8, "max_bucket_distance": 16},
             "Wav2Vec2FeatureExtractor",
-            {"do_normalize": True, "return_attention_mask": False, "sampling_rate": 400},
+            HEARD,
         ),
         "vit-encoder": Saved(
             "ViTModel",

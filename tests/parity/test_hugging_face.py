@@ -37,8 +37,11 @@ SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01
 
 PICTURES = ("vit", "convnext", "resnet", "segformer", "dpt", "depth-anything", "vit-encoder")
 SEGMENTS = ("mask2former", "maskformer")
-DETECTORS = ("detr", "conditional-detr", "deformable-detr", "rt-detr", "rt-detr-v2", "d-fine", "yolos")
-OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "clip", "siglip")
+DETECTORS = (
+    *("detr", "table-transformer", "conditional-detr", "dab-detr", "deformable-detr"),
+    *("rt-detr", "rt-detr-v2", "d-fine", "yolos"),
+)
+OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "hubert", "wavlm", "clip", "siglip")
 DIMS: Mapping[str, Mapping[str, str]] = {"deformable-detr": {"height": "64", "width": "64"}}
 """Sizes that have to be fixed: deformable DETR cuts its tokens into levels by Python's numbers, which
 TorchScript freezes, and torch.export takes longer than its limit on them."""
@@ -443,7 +446,7 @@ def test_a_configuration_that_does_not_fit_is_refused(
 # From end to end
 
 
-LONG = (*PICTURES[1:], *DETECTORS, "mask2former", *OTHERS)
+LONG = (*PICTURES[1:], *DETECTORS, *SEGMENTS, *OTHERS)
 
 
 @pytest.mark.parametrize("name", ["vit", *(pytest.param(one, marks=pytest.mark.slow) for one in LONG)])

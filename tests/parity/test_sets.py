@@ -16,7 +16,9 @@ DIMS: dict[str, str | int] = {"batch": "1..3", "height": "64..128 step 32", "wid
 class Queries(nn.Module):
     """A small network with queries: the best cells of a map are refined into boxes, as RT-DETR chooses them.
 
-    Which cells are chosen, and in which order, hangs on scores that are often nearly equal.
+    Which cells are chosen, and in which order, hangs on scores that are often nearly equal. On a picture of
+    one value most are equal. Boxes of ``rows`` lie where their cells do, so that another choice is another
+    box.
     """
 
     def __init__(self, queries: int, columns: int, *, rows: bool = False) -> None:
@@ -29,7 +31,8 @@ class Queries(nn.Module):
         self.logits.bias.data[3:] -= 6  # "no object", which softmax has
 
     def forward(self, picture: Tensor) -> Tensor | dict[str, Tensor]:
-        cells = self.stem(picture).flatten(2).transpose(1, 2)
+        found = self.stem(picture)
+        cells = found.flatten(2).transpose(1, 2)
         best = self.logits(cells).amax(-1).topk(self.queries, dim=1).indices
         chosen = cells.gather(1, best[..., None].expand(-1, -1, 16))
         logits, boxes = self.logits(chosen), torch.sigmoid(4 * self.boxes(chosen))
@@ -38,7 +41,10 @@ class Queries(nn.Module):
         scores, label = torch.sigmoid(logits).max(-1)
         size = torch.tensor(picture.shape[-1:-3:-1], dtype=boxes.dtype).repeat(2)
         corners = torch.cat((boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2), -1)
-        return torch.cat((corners * size, scores[..., None], label[..., None].to(boxes.dtype)), -1)
+        places = torch.stack(torch.meshgrid(*map(torch.arange, found.shape[-2:]), indexing="ij"), -1)
+        middle = places.flatten(0, 1).flip(1)[best].to(boxes.dtype) * 8
+        corners = corners * size / 2 + middle.repeat(1, 1, 2) / 2
+        return torch.cat((corners, scores[..., None], label[..., None].to(boxes.dtype)), -1)
 
 
 @pytest.mark.parametrize(

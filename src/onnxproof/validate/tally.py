@@ -14,6 +14,7 @@ from onnxproof.validate.cases import BATCH, CONSTANT, Case
 from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.any_order import arrays_in_order_of, in_order_of
 from onnxproof.validate.compare.decisions import DecisionPool
+from onnxproof.validate.compare.last_place import both, decided_rows
 from onnxproof.validate.compare.returned_pairs import pair_returned
 from onnxproof.validate.compare.row_pairs import pair_batch, pair_rows, with_open_regions
 from onnxproof.validate.facts import Failure
@@ -83,6 +84,7 @@ class Tally:
         if difference is None:
             wanted, found = (in_order_of(exact, answer, reading) for answer in (wanted, found))
             stated = arrays_in_order_of(exact.outputs, stated, reading) if stated else stated
+            kept = both(kept, decided_rows(exact.outputs, wanted.outputs, reading))
         measured: tuple[Arrays, Arrays, Arrays] = (exact.outputs, wanted.outputs, found.outputs)
         quantities = None
         if isinstance(reading, RowReading) and difference is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxproof.document import Entry
 from onnxproof.errors import RequestError
@@ -28,6 +29,9 @@ from onnxproof.tensors import TensorSpec
 
 Activation = Literal["softmax", "sigmoid", "none"]
 ACTIVATIONS = ("softmax", "sigmoid", "none")
+
+SCORE = 4
+"""The column of the score in rows of six numbers."""
 
 Axis = int | str
 """An axis of the input: its size if it is fixed, otherwise its name."""
@@ -222,11 +226,28 @@ class RowSet(SetReading):
         boxes, labels, scores = self._parts(outputs)
         return np.concatenate((boxes, labels[..., None], scores[..., None]), axis=-1)
 
+    def scores(self, outputs: Mapping[str, Array]) -> Array:
+        """The scores [b, n]."""
+        return self._parts(outputs)[2]
+
+    def spread_over(self, rows: NDArray[np.bool_], outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """A flag [b, n] for each row, at all numbers of the row but its score, which is True.
+
+        The arrays have the shapes of the outputs, by name.
+        """
+        if len(self.outputs) == 1:
+            (name,) = self.outputs
+            flags = np.repeat(rows[..., None], outputs[name].shape[-1], axis=-1)
+            flags[..., SCORE] = True
+            return {name: flags}
+        boxes, labels, _ = self.outputs
+        return {boxes: np.repeat(rows[..., None], 4, axis=-1), labels: rows}
+
     def _parts(self, outputs: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         """Boxes [b, n, 4], labels [b, n] and scores [b, n]."""
         if len(self.outputs) == 1:
             rows = outputs[self.outputs[0]]
-            return rows[..., :4], rows[..., 5], rows[..., 4]
+            return rows[..., :4], rows[..., 5], rows[..., SCORE]
         boxes, labels, scores = (outputs[name] for name in self.outputs)
         return boxes, labels, scores
 
