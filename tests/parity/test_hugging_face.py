@@ -42,6 +42,10 @@ DETECTORS = (
     *("rt-detr", "rt-detr-v2", "d-fine", "yolos"),
 )
 OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "hubert", "wavlm", "clip", "siglip")
+AS_INSTANCES = {"task": "instance_segmentation"}
+LOW = 0.1
+"""A threshold below which untrained networks find instances."""
+
 DIMS: Mapping[str, Mapping[str, str]] = {"deformable-detr": {"height": "64", "width": "64"}}
 """Sizes that have to be fixed: deformable DETR cuts its tokens into levels by Python's numbers, which
 TorchScript freezes, and torch.export takes longer than its limit on them."""
@@ -273,6 +277,49 @@ def test_segments_are_those_that_transformers_finds(name: str, once: Once) -> No
     for number, one in enumerate(segments.segments, start=1):
         ids[segments.owners == one.query] = number
     assert np.mean(ids == wanted["segmentation"].numpy()) > 0.9995
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_instances_are_those_that_transformers_finds(name: str, once: Once) -> None:
+    folder = folder_of(once, name)
+    picture = Image.open(SCENE).convert("RGB").resize((150, 117))
+    processor, found = answered(folder, name, picture)
+    (wanted,) = processor.post_process_instance_segmentation(
+        found, threshold=LOW, target_sizes=[(117, 150)], return_binary_maps=True
+    )
+    instances = decided(built(folder, model=AS_INSTANCES, validate={"score_threshold": LOW}), picture)
+    told, masks = wanted["segments_info"], wanted["segmentation"].numpy() > 0
+    assert len(told) == len(instances) > 1
+    order = sorted(range(len(told)), key=lambda at: -told[at]["score"])
+    assert instances.detections.labels.tolist() == [told[at]["label_id"] for at in order]
+    np.testing.assert_allclose(instances.detections.scores, [told[at]["score"] for at in order], atol=1e-5)
+    for at, region in zip(order, instances.regions(), strict=True):
+        own = np.zeros((117, 150), bool)
+        height, width = region.pixels.shape
+        own[region.top : region.top + height, region.left : region.left + width] = region.pixels
+        assert np.mean(own == masks[at]) > 0.9995
+
+
+@pytest.mark.slow
+def test_instances_are_exported_proved_and_predicted(once: Once, tmp_path: Path) -> None:
+    job = job_for(
+        folder_of(once, "mask2former"),
+        "instances",
+        model=AS_INSTANCES,
+        dims={"batch": "1..2"},
+        validate={"images": str(SCENE), "score_threshold": LOW},
+    )
+    bundle = onnxproof.export(job, out=tmp_path)
+    verdict = bundle.verdict
+    assert verdict is not None
+    assert verdict.passed, [check for check in verdict.checks if check.status in ("fail", "error")]
+    (facts, *_) = verdict.facts
+    assert facts.decisions is not None
+    assert facts.decisions.matched > 10
+    prediction = onnxproof.load(bundle.path).predict(SCENE)
+    assert len(prediction.decisions) > 1
+    assert all(one["polygon"] for one in prediction.to_json()["boxes"])
+    assert (bundle.path / "pictures").is_dir()
 
 
 @pytest.mark.parametrize("normalized", [False, True])

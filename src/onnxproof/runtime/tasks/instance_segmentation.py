@@ -8,7 +8,8 @@ batch of one picture:
 - scores float [n];
 - masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
 
-Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py).
+Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py); or the classes and
+the masks of queries (runtime/readings/query_masks.py).
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from onnxproof.runtime.polygons import polygons_of
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.instances import DECODE as SUMMED
 from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
 from onnxproof.runtime.readings.prototypes import (
     PrototypeEvidence,
@@ -32,6 +34,14 @@ from onnxproof.runtime.readings.prototypes import (
     chosen_masks,
     decide_masks,
     evidence_of,
+)
+from onnxproof.runtime.readings.query_masks import (
+    GridInstances,
+    MaskedQueries,
+    QueryMaskReading,
+    decide_queries,
+    queries_of,
+    restore_queries,
 )
 from onnxproof.runtime.readings.rows import MaskReading, Rows, rows_from
 from onnxproof.runtime.tasks.detection import box_lines, captions_of
@@ -52,7 +62,9 @@ class Evidence:
     width: int
 
 
-Reading = MaskReading | PrototypeReading
+Reading = MaskReading | PrototypeReading | QueryMaskReading
+
+AnyEvidence = Evidence | PrototypeEvidence | MaskedQueries
 
 
 class _InstanceSegmentation:
@@ -63,8 +75,11 @@ class _InstanceSegmentation:
     def reading(self, entry: Entry) -> Reading:
         decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            if decode.text(("nms", "split")) == "split":
-                return PrototypeReading.read(entry)
+            layout = decode.text(("nms", SUMMED, QueryMaskReading.decode))
+        if layout == SUMMED:
+            return PrototypeReading.read(entry)
+        if layout == QueryMaskReading.decode:
+            return QueryMaskReading.read(entry)
         return MaskReading.read(entry)
 
     def evidence(
@@ -73,7 +88,9 @@ class _InstanceSegmentation:
         sizes: Mapping[str, int],
         reading: Reading,
         margins: Mapping[str, Array],
-    ) -> tuple[Evidence | PrototypeEvidence, ...]:
+    ) -> tuple[AnyEvidence, ...]:
+        if isinstance(reading, QueryMaskReading):
+            return queries_of(outputs, sizes, reading)
         if isinstance(reading, PrototypeReading):
             return evidence_of(outputs, reading)
         masks = outputs[reading.outputs[3]]
@@ -81,8 +98,12 @@ class _InstanceSegmentation:
         rows = rows_from(outputs, reading, margins)
         return (Evidence(rows, tuple(crop(mask[0]) for mask in masks), height, width),)
 
-    def decide(self, evidence: Evidence | PrototypeEvidence, reading: Reading) -> Instances:
-        """The rows whose score is above the threshold, in the network's order; or what NMS leaves."""
+    def decide(self, evidence: AnyEvidence, reading: Reading) -> Instances:
+        """The rows whose score is above the threshold, in the network's order; or what NMS leaves; or the
+        queries that count."""
+        if isinstance(evidence, MaskedQueries):
+            assert isinstance(reading, QueryMaskReading)
+            return decide_queries(evidence, reading)
         if isinstance(evidence, PrototypeEvidence):
             assert isinstance(reading, PrototypeReading)
             return decide_masks(chosen_masks(evidence, reading), reading)
@@ -93,7 +114,9 @@ class _InstanceSegmentation:
 
     def restore(self, decisions: Instances, transform: Transform) -> Instances:
         """Boxes are restored as in ``detection``. Masks become bool, in the picture's pixels, and are cropped
-        to their pixels that are True."""
+        to their pixels that are True. Of queries the boxes are those of the masks."""
+        if isinstance(decisions, GridInstances):
+            return restore_queries(decisions, transform)
         found = decisions.detections
         boxes = transform.restore(found.boxes)
         size = (decisions.height, decisions.width)

@@ -13,31 +13,45 @@ from onnxproof.runtime.readings.prototypes import (
     PrototypeReading,
     chosen_masks,
 )
+from onnxproof.runtime.readings.query_masks import MaskedQueries, QueryMaskReading
 from onnxproof.runtime.readings.rows import MaskReading, above
+from onnxproof.runtime.tasks.instance_segmentation import AnyEvidence as Whole
 from onnxproof.runtime.tasks.instance_segmentation import Evidence, Reading, masks_above
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding
 from onnxproof.validate.compare.masks import compare_masks, overlaid
 from onnxproof.validate.compare.prototypes import compare_prototypes, prototype_quantities
+from onnxproof.validate.compare.query_masks import (
+    compare_queries,
+    copy_queries,
+    margins_of_queries,
+    query_quantities,
+)
 from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
-AnyEvidence = Evidence | PrototypeEvidence | MaskedCandidates
+AnyEvidence = Whole | MaskedCandidates
 
 
 class _InstanceSegmentation:
-    def quantities(self, evidence: Evidence | PrototypeEvidence) -> Mapping[str, Array]:
+    def quantities(self, evidence: Whole) -> Mapping[str, Array]:
+        if isinstance(evidence, MaskedQueries):
+            return query_quantities(evidence)
         if isinstance(evidence, PrototypeEvidence):
             return prototype_quantities(evidence)
         return row_quantities(evidence.rows)
 
     def thin(
         self,
-        reference: Evidence | PrototypeEvidence,
-        candidate: Evidence | PrototypeEvidence,
+        reference: Whole,
+        candidate: Whole,
         reading: Reading,
     ) -> tuple[AnyEvidence, AnyEvidence]:
         """The evidence without the masks of rows that are not detected. The other masks are copied, so that
         the output arrays can be freed."""
+        if isinstance(reading, QueryMaskReading):
+            assert isinstance(reference, MaskedQueries)
+            assert isinstance(candidate, MaskedQueries)
+            return copy_queries(reference), copy_queries(candidate)
         if isinstance(reading, PrototypeReading):
             assert isinstance(reference, PrototypeEvidence)
             assert isinstance(candidate, PrototypeEvidence)
@@ -57,7 +71,12 @@ class _InstanceSegmentation:
     def compare(
         self, reference: AnyEvidence, candidate: AnyEvidence, reading: Reading, bounds: Mapping[str, float]
     ) -> Comparison:
-        """Compare the boxes as for any detector, then the masks of each pair that matches."""
+        """Compare the boxes as for any detector, then the masks of each pair that matches. Queries have
+        masks alone."""
+        if isinstance(reading, QueryMaskReading):
+            assert isinstance(reference, MaskedQueries)
+            assert isinstance(candidate, MaskedQueries)
+            return compare_queries(reference, candidate, reading, bounds)
         if isinstance(reading, PrototypeReading):
             assert isinstance(reference, MaskedCandidates)
             assert isinstance(candidate, MaskedCandidates)
@@ -88,10 +107,11 @@ class _InstanceSegmentation:
         matched = boxes.matched - len(ties) - len(defects)
         return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))
 
-    def margins(
-        self, evidence: Evidence | PrototypeEvidence, decisions: Instances, reading: Reading
-    ) -> Mapping[str, Array]:
+    def margins(self, evidence: Whole, decisions: Instances, reading: Reading) -> Mapping[str, Array]:
         """Those of the boxes. Pixels are left out: of each mask some are on its edge."""
+        if isinstance(reading, QueryMaskReading):
+            assert isinstance(evidence, MaskedQueries)
+            return margins_of_queries(evidence, reading)
         if isinstance(reading, PrototypeReading):
             assert isinstance(evidence, PrototypeEvidence)
             candidates, _ = evidence.rows.candidates(reading.cuts)

@@ -1,11 +1,14 @@
-"""The head for instances whose masks are sums of prototypes."""
+"""The head for instances: their masks are sums of prototypes, or those of queries."""
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.instances import DECODE
 from onnxproof.runtime.readings.prototypes import PrototypeReading
+from onnxproof.runtime.readings.query_masks import QueryMaskReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
 from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, cuts_of
+from onnxproof.wrappers.heads.panoptic import with_queries
 
 COEFFICIENTS, PROTOTYPES = "coefficients", "prototypes"
 NAMES = (BOXES, SCORES, COEFFICIENTS, PROTOTYPES)
@@ -13,15 +16,17 @@ NAMES = (BOXES, SCORES, COEFFICIENTS, PROTOTYPES)
 
 class _InstanceSegmentation:
     name = "instance_segmentation"
-    decodes = ("split",)
+    decodes = (DECODE, QueryMaskReading.decode)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        """Put the head behind a module.
+        """Put the head behind a module. With ``decode`` "queries" it returns what the task panoptic needs.
 
-        It returns, by these names, ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels), ``scores``
-        [batch, n, classes] in [0, 1], ``coefficients`` [batch, n, m] and ``prototypes`` [batch, m, h, w],
-        which span four pixels of the input each.
+        With "split" it returns, by these names, ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's
+        pixels), ``scores`` [batch, n, classes] in [0, 1], ``coefficients`` [batch, n, m] and ``prototypes``
+        [batch, m, h, w], which span four pixels of the input each.
         """
+        if decode == QueryMaskReading.decode:
+            return with_queries(bare, self.name, QueryMaskReading, validation)
         places = {spec.name: i for i, spec in enumerate(bare.outputs) if spec.dtype == "float32"}
         if not all(name in places for name in NAMES):
             raise JobError(

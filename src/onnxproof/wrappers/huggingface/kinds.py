@@ -100,10 +100,10 @@ KINDS = (
         pictures.scores_of,
     ),
     Kind(
-        "panoptic segmentation",
+        "panoptic and instance segmentation",
         ("UNIVERSAL_SEGMENTATION", "INSTANCE_SEGMENTATION"),
-        pictures.panoptic,
-        _always("panoptic"),
+        pictures.segments,
+        _always(*pictures.SEGMENT_TASKS),
         picture_dims,
     ),
     Kind("depth", ("DEPTH_ESTIMATION",), pictures.depth, _always("depth"), picture_dims),

@@ -9,6 +9,7 @@ from torch import nn
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.query_masks import QueryMaskReading
 from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.runtime.tasks.depth import MapValues
 from onnxproof.runtime.tasks.embedding import Pairs
@@ -57,6 +58,11 @@ SEGMENTS: Mapping[str, tuple[int, int] | None] = MappingProxyType(
     {"Mask2FormerForUniversalSegmentation": (384, 384), "MaskFormerForInstanceSegmentation": None}
 )
 """The networks of segments, and the size that their post-processing brings all masks to first, px."""
+
+SEGMENT_TASKS: Mapping[str, str] = MappingProxyType(
+    {"panoptic": "none", "instance_segmentation": QueryMaskReading.decode}
+)
+"""The tasks of these networks, the usual one first, and the value of ``wrapper.decode`` of each."""
 
 SCORE_THRESHOLD = 0.5
 """The score above which transformers' post-processing keeps a box, unless it is told another."""
@@ -152,23 +158,24 @@ def _selects(opened: Opened) -> bool:
     return opened.called in SELECTING or bool(getattr(opened.config, "two_stage", False))
 
 
-def panoptic(opened: Opened, network: nn.Module) -> WrappedModel:
-    """A network whose queries are segments: Mask2Former, MaskFormer."""
+def segments(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A network whose queries are segments or instances: Mask2Former, MaskFormer."""
     if opened.called not in SEGMENTS:
         raise CheckpointError(
             f"{opened.folder} holds a {opened.called}, which is none of the networks of segments that are "
             f"read: {', '.join(SEGMENTS)}. Build it with the family module"
         )
-    task = task_of(opened.job, "panoptic")
+    task = task_of(opened.job, *SEGMENT_TASKS)
+    decode = decode_of(opened.job, SEGMENT_TASKS[task])
     called = Called(
         network,
         (PIXELS,),
         {"class_logits": "class_queries_logits", "mask_logits": "masks_queries_logits"},
     )
     classes = opened.classes(opened.config.num_labels)
-    model = wrap_pictures(opened, called, task, opened.job.wrapper.decode, classes)
+    model = wrap_pictures(opened, called, task, decode, classes)
     reading = model.contract.reading
-    assert isinstance(reading, QueryMasks)
+    assert isinstance(reading, QueryMasks | QueryMaskReading)
     reading = replace(reading, between=SEGMENTS[opened.called])
     return replace(model, contract=replace(model.contract, reading=reading))
 
