@@ -506,3 +506,15 @@ def test_a_table_in_a_functions_cache_does_not_pass_between_the_runs() -> None:
     np.testing.assert_allclose(found, WIDE + np.arange(8) / 3, rtol=1e-15)
     assert net(X).dtype == torch.float32
     assert torch.equal(net(X), plain)
+
+
+def test_an_entry_of_a_cache_that_contains_itself_is_kept() -> None:
+    @functools.cache
+    def looped() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        found["itself"] = [found]
+        return found
+
+    first = looped()
+    exactly(lambda net, x: net.layer(x))
+    assert looped() is first

@@ -9,13 +9,16 @@ import functools
 import gc
 from typing import Any
 
-from onnxproof.wrappers.double.state import leaves
+from torch import Tensor
 
 CACHE = type(functools.lru_cache(int))
 """The type of a function with a cache."""
 
 OTHERS = ("torch", "sympy")
 """Packages whose own caches hold no table of a model, and many other entries."""
+
+DEEPEST = 5
+"""How many containers deep a tensor is looked for, the cache's own included: an entry may contain itself."""
 
 
 def function_caches() -> tuple[Any, ...]:
@@ -30,5 +33,14 @@ def function_caches() -> tuple[Any, ...]:
 def drop_tensors(caches: tuple[Any, ...]) -> None:
     """Clear each of these caches that holds a tensor. Its function computes the tensor anew."""
     for cache in caches:
-        if cache.cache_info().currsize and next(leaves(gc.get_referents(cache)), None) is not None:
+        if cache.cache_info().currsize and _holds_tensor(gc.get_referents(cache), DEEPEST):
             cache.cache_clear()
+
+
+def _holds_tensor(value: Any, depth: int) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    if not depth or not isinstance(value, tuple | list | dict):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return any(_holds_tensor(item, depth - 1) for item in items)
