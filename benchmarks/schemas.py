@@ -23,7 +23,7 @@ from onnxproof.validate.dataset.figures import Figure
 from onnxproof.validate.facts import Closest, Failure
 from onnxproof.validate.facts_json import NUMBERS
 from onnxproof.validate.measure import LabelMeasurement, Measurement
-from onnxproof.validate.sight.facts import Cause
+from onnxproof.validate.sight.facts import Cause, SeenBox
 
 FOLDER = Path(__file__).parents[1] / "src" / "onnxproof" / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -332,12 +332,15 @@ def parity() -> Schema:
         beyond={"type": "object", "additionalProperties": TEXT},
     )
     cause = table(**of_fields(Cause))
+    boxes = rows(table(**of_fields(SeenBox)))
     pipeline = table(
         own=TEXT,
         causes=rows(cause),
         **dict.fromkeys(("pictures", "decisions", "matched", "ties"), COUNT),
         differences=COUNT,
+        seen=rows(table(picture=TEXT, width=COUNT, height=COUNT, own=boxes, found=boxes)),
     )
+    pipeline = may_lack(pipeline, ("seen",))
     figures = table(
         leg=TEXT,
         pictures=COUNT,

@@ -68,9 +68,20 @@ def test_what_a_reason_holds_is_text() -> None:
 
 
 def test_ties_and_defects_stand_by_their_picture() -> None:
-    first, other = re.findall(r"<figure><img.*?</figure>", FAILED, flags=re.DOTALL)
+    first, other, undrawn = re.findall(
+        r"<figure>(?:<img|\s*<svg class=\"both\").*?</figure>", FAILED, flags=re.DOTALL
+    )
     assert "tie: a|b" in first
     assert "PyTorch was not asked about it" in other
+    assert "detection too many: the file has dog 0.500 at [1, 1, 9, 9]" in undrawn
+
+
+def test_both_pipelines_boxes_lie_over_the_picture() -> None:
+    first, undrawn = re.findall(r'<svg class="both".*?</svg>', FAILED, flags=re.DOTALL)
+    assert '<image href="data:image/png;base64,' in first
+    assert re.findall(r'<g class="([^"]*)"', first) == ["own", "own apart"]  # ours are drawn in the picture
+    assert re.findall(r'<g class="([^"]*)"', undrawn) == ["ours apart"]
+    assert '<rect class="edge" x="5.5" y="6" width="14.5" height="16"/>' in first
 
 
 def test_large_pictures_are_made_smaller() -> None:

@@ -8,6 +8,7 @@ from onnxproof.validate.facts import Closest, Decisions, Facts, Located
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.report.subject import Subject, lines_of
+from onnxproof.validate.sight.facts import Cause, SeenBox, SeenPicture, Sight
 from onnxproof.validate.verdict import Check, Verdict
 
 HOSTILE = 'a|b <script>alert("x")</script> & 100%,\r\n::error:: \x00\x1b[31m \ufffe `*_'
@@ -94,8 +95,27 @@ def made(*checks: Check, status: str = "fail", scale: float = 1.0) -> Verdict:
         model_sha256="0" * 64,
         environment={"python": "3.11.7", "cpus": 2, "seed": 0, "versions": {"torch": "2.9.0"}},
         policy=FLOAT_FLOOR.to_json(),
+        pipeline=SIGHT,
     )
 
+
+SIGHT = Sight(
+    own="YOLO.predict",
+    pictures=2,
+    decisions=2,
+    matched=1,
+    causes=(Cause(("preprocessing",), 1, "1 box moved by 3 px", "another filter", "0.png"),),
+    seen=(
+        SeenPicture(
+            "0.png",
+            64,
+            48,
+            own=(SeenBox(1, 2, 30, 40, "cat", 0.9), SeenBox(5.5, 6, 20, 22, HOSTILE, 0.6, "moved")),
+            found=(SeenBox(1, 2, 30, 40, "cat", 0.9), SeenBox(8.5, 6, 23, 22, HOSTILE, 0.6)),
+        ),
+        SeenPicture("1.png", 64, 48, (), (SeenBox(1, 1, 9, 9, "dog", 0.5, "extra"),)),
+    ),
+)
 
 PASSED = Check("opset", "pass", "")
 RATIO = Check("ratio_rms", "fail", "largest error 0.049 in 2x96x64-noise", 12345.6, 2.7, "ort-cpu", "score")

@@ -20,7 +20,7 @@ from onnxproof.tensors import Dim
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.sight.facts import Sight
-from onnxproof.validate.sight.link import see
+from onnxproof.validate.sight.link import MOST_SEEN, see
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.own.pipeline import OwnPipeline, Pixels, Staged
@@ -108,6 +108,10 @@ def test_the_demo_ends_in_the_tutorials_decisions(demo_bundle: Path) -> None:
     assert verdict.pipeline is not None
     assert (verdict.pipeline.differences, verdict.pipeline.ties) == (0, 0)
     assert verdict.pipeline.matched == verdict.pipeline.decisions > 20
+    assert len(verdict.pipeline.seen) == MOST_SEEN
+    for picture in verdict.pipeline.seen:
+        assert [box.label for box in picture.own] == [box.label for box in picture.found]
+        assert {box.kind for box in (*picture.own, *picture.found)} <= {""}
     assert Verdict.from_json(verdict.to_json()) == verdict
 
 
@@ -152,6 +156,8 @@ def test_preprocessing_is_blamed_by_its_key(
     sight = look(with_spec(letterboxed, **change), framework)
     assert sight.differences > 0
     assert {cause.stages for cause in sight.causes} == {("preprocessing",)}
+    told = [box.kind for picture in sight.seen for box in (*picture.own, *picture.found) if box.kind]
+    assert 0 < len(told) <= sight.differences
     said = "; ".join(cause.why for cause in sight.causes)
     for word in words:
         assert word in said

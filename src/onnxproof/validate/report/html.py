@@ -19,8 +19,10 @@ from onnxproof.validate.report.charts import STEPS, HeatMap, Histogram, heat_map
 from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.markdown import made
 from onnxproof.validate.report.notes import folded
-from onnxproof.validate.report.subject import Drawing, Subject
+from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import SAID, counts, headline, message_of, not_passed, title_of
+from onnxproof.validate.sight.differences import KINDS
+from onnxproof.validate.sight.facts import SeenPicture
 from onnxproof.validate.verdict import Check, Verdict
 
 TEMPLATE = "report.html.j2"
@@ -46,14 +48,18 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A drawing as a data URI, the text that stands for it, and the ties and defects on it. ``compared`` says
-    whether PyTorch decided on the picture, too."""
+    """A picture: a drawing as a data URI, both pipelines' boxes, and the ties and defects on it.
+
+    ``uri`` is empty if nothing was drawn, and ``seen`` is None if no boxes are known. ``alt`` stands for the
+    picture. ``compared`` says whether PyTorch decided on it, too.
+    """
 
     name: str
     uri: str
     alt: str
     findings: tuple[str, ...]
     compared: bool
+    seen: SeenPicture | None
 
 
 def html(verdict: Verdict, subject: Subject) -> str:
@@ -69,7 +75,7 @@ def html(verdict: Verdict, subject: Subject) -> str:
         hazards=tuple(check for check in verdict.checks if check.name in _HAZARDS),
         made=made(verdict, subject),
         notes=folded(verdict.notes),
-        drawings=tuple(_shown(drawing, verdict) for drawing in subject.drawings),
+        pictures=tuple(_pictures(verdict, subject)),
         explained=EXPLAINED,
         steps=STEPS,
         said=SAID,
@@ -128,15 +134,40 @@ def _figures(facts: Facts, verdict: Verdict) -> Figures:
     )
 
 
-def _shown(drawing: Drawing, verdict: Verdict) -> Shown:
-    stem = PurePath(drawing.name).stem
-    compared = any(case.native and PurePath(case.name).stem == stem for case in verdict.cases)
-    findings = tuple(_findings_on(stem, verdict))
-    told = "PyTorch was not asked about it" if not compared else f"ties and defects on it: {len(findings)}"
-    kind, content = _shrunk(drawing.png)
-    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-    alt = f"The file's decisions drawn on {drawing.name}; {told}."
-    return Shown(drawing.name, uri, alt, findings, compared)
+def _pictures(verdict: Verdict, subject: Subject) -> Iterator[Shown]:
+    """The drawings, then the pictures of which only the boxes are known."""
+    seen = {PurePath(one.picture).stem: one for one in _seen(verdict)}
+    for drawing in subject.drawings:
+        kind, content = _shrunk(drawing.png)
+        uri = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        yield _shown(drawing.name, uri, verdict, seen.pop(PurePath(drawing.name).stem, None))
+    for one in seen.values():
+        yield _shown(one.picture, "", verdict, one)
+
+
+def _seen(verdict: Verdict) -> tuple[SeenPicture, ...]:
+    return () if verdict.pipeline is None else verdict.pipeline.seen
+
+
+def _shown(name: str, uri: str, verdict: Verdict, seen: SeenPicture | None) -> Shown:
+    stem = PurePath(name).stem
+    compared = seen is not None or any(
+        case.native and PurePath(case.name).stem == stem for case in verdict.cases
+    )
+    findings = (*_apart(seen, verdict), *_findings_on(stem, verdict))
+    told = f"ties and defects on it: {len(findings)}" if compared else "PyTorch was not asked about it"
+    return Shown(name, uri, f"The file's decisions drawn on {name}; {told}.", findings, compared, seen)
+
+
+def _apart(seen: SeenPicture | None, verdict: Verdict) -> Iterator[str]:
+    """The boxes on which the two pipelines differ, in words."""
+    if seen is None or verdict.pipeline is None:
+        return
+    for whose, boxes in ((verdict.pipeline.own, seen.own), ("the file", seen.found)):
+        for box in boxes:
+            if box.kind:
+                place = f"[{box.x0:g}, {box.y0:g}, {box.x1:g}, {box.y1:g}]"
+                yield f"{KINDS[box.kind][0]}: {whose} has {box.label} {box.score:.3f} at {place}"
 
 
 def _findings_on(stem: str, verdict: Verdict) -> Iterator[str]:

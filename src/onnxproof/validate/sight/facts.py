@@ -23,15 +23,47 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenBox:
+    """A detection in the picture's pixels. ``kind`` says how the other pipeline decided otherwise: a key of
+    differences.KINDS, or nothing."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    label: str
+    score: float
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPicture:
+    """The boxes of both pipelines on one picture of ``width`` by ``height`` pixels."""
+
+    picture: str
+    width: int
+    height: int
+    own: tuple[SeenBox, ...]
+    found: tuple[SeenBox, ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of ``asdict``."""
+        own, found = (tuple(SeenBox(**box) for box in value[leg]) for leg in ("own", "found"))
+        return cls(value["picture"], value["width"], value["height"], own, found)
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """The decisions of ``predict`` beside those of the framework's own pipeline, ``own``, on ``pictures``
-    pictures. The framework took ``decisions``."""
+    pictures. The framework took ``decisions``. ``seen`` are the boxes on a few of the pictures."""
 
     own: str
     pictures: int
     decisions: int
     matched: int
     causes: tuple[Cause, ...]
+    seen: tuple[SeenPicture, ...] = ()
 
     @property
     def differences(self) -> int:
@@ -52,4 +84,5 @@ class Sight:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``."""
         causes = tuple(Cause(**{**cause, "stages": tuple(cause["stages"])}) for cause in value["causes"])
-        return cls(value["own"], value["pictures"], value["decisions"], value["matched"], causes)
+        seen = tuple(map(SeenPicture.from_json, value.get("seen", ())))
+        return cls(value["own"], value["pictures"], value["decisions"], value["matched"], causes, seen)

@@ -17,12 +17,16 @@ from onnxproof.validate.compare.matching import compare_detections
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.sight.differences import DIFFERS, Difference, Tolerance, in_words
 from onnxproof.validate.sight.exchange import STAGES, Exchange, Stages, blamed, blamed_keys
-from onnxproof.validate.sight.facts import Cause, Sight
+from onnxproof.validate.sight.facts import Cause, SeenPicture, Sight
+from onnxproof.validate.sight.seen import seen_boxes
 from onnxproof.validate.sight.words import UNEXPLAINED, why
 from onnxproof.wrappers.own.pipeline import OwnPipeline
 
 MOST_PICTURES = 16
 """On how many of a job's pictures the pipelines are compared: those are spread over all."""
+
+MOST_SEEN = 4
+"""Of how many pictures both pipelines' boxes are kept, and of how many more if the pipelines differ there."""
 
 BOTH = 2.0
 """Ours and the framework's may each err by the bound, to either side."""
@@ -57,15 +61,22 @@ def see(
     count = get_comparer(contract.task)
     assert count is not None
     decided, groups = 0, _Groups(sound)
+    seen: list[SeenPicture] = []
     for done, picture in enumerate(shown):
         progress("compare with the framework's own pipeline", done, len(shown))
         look = _Look(Exchange(picture, contract, candidate, reference, own), bounds)
         decided += count.count(look.wanted)
-        for difference in look.differences(look.exchange.run()):
+        found = look.exchange.run()
+        differences = look.differences(found)
+        for difference in differences:
             groups.add(look, difference)
+        if done < MOST_SEEN or (differences and len(seen) < 2 * MOST_SEEN):
+            size = own.read(picture).size
+            boxes = seen_boxes(picture.name, size, look.wanted, found, differences, contract.classes)
+            seen += [] if boxes is None else [boxes]
     causes = groups.causes()
     of_theirs = sum(difference.key[0] == "own" for found in groups.found.values() for _, difference in found)
-    return Sight(own.name, len(shown), decided, decided - min(of_theirs, decided), causes)
+    return Sight(own.name, len(shown), decided, decided - min(of_theirs, decided), causes, tuple(seen))
 
 
 def _is_declared(contract: Contract, own: OwnPipeline, picture: Path) -> bool:
