@@ -1,16 +1,35 @@
 """Import modules when they are first used."""
 
+import atexit
 import contextlib
 import gc
 import importlib
 from collections.abc import Iterator
 from types import ModuleType
 
+_frozen: list[bool] = []
+"""Has an entry once ``freeze_imports`` was called."""
+
 
 def imported(name: str) -> ModuleType:
     """A module, imported now if it is not there yet."""
     with collector_paused():
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        if _frozen:
+            gc.freeze()
+        return module
+
+
+def freeze_imports() -> None:
+    """From now on, leave what is imported out of collections. For a process that runs one command.
+
+    What is imported stays, half a million objects with torch, and each full collection would go through it.
+    What is garbage at that moment is not freed either.
+    """
+    if _frozen:
+        return
+    _frozen.append(True)
+    atexit.register(gc.unfreeze)  # libraries report what is not collected at the end as leaks
 
 
 @contextlib.contextmanager

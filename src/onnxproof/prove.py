@@ -4,14 +4,15 @@ The ways to capture the model are a ladder; the simplifier is a choice on each r
 next way if it does not state the checkpoint's function, or if ONNX Runtime does not load it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError, UserCodeError
 from onnxproof.export.capture import Ladder
 from onnxproof.export.make import Graph, graph_of, ladder_for, simplified, unsimplified, with_note
-from onnxproof.export.simplify import BEST, PARTS, SimplifyError, size_of
+from onnxproof.export.simplify import BEST, PARTS, SimplifyError, load, size_of
 from onnxproof.export.write import write_model
 from onnxproof.files import scratch_folder
 from onnxproof.job import Job
@@ -61,9 +62,15 @@ class _Request:
         return self.folder / MODEL_FILE
 
     @property
-    def meanwhile(self) -> Iterable[None]:
+    def meanwhile(self) -> Iterator[None]:
         """The work that can be done while another process captures or simplifies."""
-        return () if self.ahead is None else self.ahead.steps()
+        # Not by ``yield from``, which would end the steps where it is left.
+        return chain(self._loading(), () if self.ahead is None else self.ahead.steps())
+
+    def _loading(self) -> Iterator[None]:
+        if self.job.export.simplify != "none":
+            load()
+            yield
 
     def write(self, graph: Graph) -> None:
         """Write a graph's file in place of the one before, unless it is that one.

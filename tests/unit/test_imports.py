@@ -1,6 +1,7 @@
 """A late import runs with the garbage collector at rest, and gives it back as it was."""
 
 import gc
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,3 +38,19 @@ def test_it_is_enabled_again_after_an_import_that_fails() -> None:
     with pytest.raises(ModuleNotFoundError):
         imported("onnxproof.no_such_module")
     assert gc.isenabled()
+
+
+FREEZING = """
+import gc
+from onnxproof.imports import freeze_imports, imported
+imported("csv")
+before = gc.get_freeze_count()
+freeze_imports()
+imported("colorsys")
+print(before, gc.get_freeze_count() > 1000, gc.isenabled())
+"""
+
+
+def test_a_process_that_runs_one_command_leaves_what_is_imported_out_of_collections() -> None:
+    done = subprocess.run([sys.executable, "-c", FREEZING], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True", "True"]

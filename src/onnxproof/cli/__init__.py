@@ -1,7 +1,6 @@
 """The terminal: each command parses, calls one function, prints, exits."""
 
 import contextlib
-import gc
 import sys
 from typing import Any
 
@@ -11,7 +10,7 @@ from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
-from onnxproof.imports import collector_paused, imported
+from onnxproof.imports import freeze_imports, imported
 from onnxproof.near import meant
 
 COMMANDS = {
@@ -45,9 +44,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        with collector_paused():
-            command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
-            gc.freeze()  # what is imported stays: the collector need not go through it again and again
+        command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)
         return command
@@ -101,6 +98,7 @@ app.params.append(TRACEBACK)
 
 def main() -> None:
     """The console script. Errors go to standard error, in words, and set the exit code."""
+    freeze_imports()
     as_json = _asks_for("--json")
     alone = as_json or _asks_for("--jsonl")
     with patient_streams(), document_only() if alone else contextlib.nullcontext():

@@ -4,12 +4,12 @@ Each tool runs in a process of its own with a time limit: it may crash or hang o
 expect. Whether what it makes is right is not asked here; the links of the proof tell.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import onnx
-import onnxsim
 from onnx.external_data_helper import uses_external_data
 
 from onnxproof.export.child import ChildError, RaisedThereError, run_apart
@@ -47,6 +47,15 @@ def simplify(
         )
         raise SimplifyError(f"{tool} changed the interface: {changed}")
     return mended
+
+
+def load() -> None:
+    """Import the first tool, so that the process that it will run in has it from its parent.
+
+    An error is left for that process, which tells of it.
+    """
+    with contextlib.suppress(Exception):
+        import onnxsim  # noqa: F401, PLC0415 - heavy
 
 
 def size_of(proto: onnx.ModelProto) -> tuple[int, int]:
@@ -116,6 +125,8 @@ def _run(tool: str, proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _onnxsim(proto: onnx.ModelProto, **options: bool) -> onnx.ModelProto:
+    import onnxsim  # noqa: PLC0415 - heavy: ``load`` imports it while another process captures
+
     # onnxsim's own comparison is off: validate compares on more inputs and by a stricter rule.
     simplified: onnx.ModelProto
     simplified, _ = onnxsim.simplify(proto, check_n=0, **options)
