@@ -27,12 +27,17 @@ from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.timing import time_ratio
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verify import STATE
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.weights import runs_here
 
 NOT_SLOWER = 1.05
 """How many times as long a simplified file may take for ``simplify = "best"``: what a paired timing cannot
 tell from 1 on a busy machine."""
+
+OF_THE_CHECKPOINT = ("decisions", "dataset", STATE)
+"""Checks that could not be run if the checkpoint decides nothing on the pictures, or answers otherwise each
+time: no other file would change that."""
 
 CAPTURED_FOLDER = ".captured"
 """The folder with the tensors of a large model as the exporters wrote them."""
@@ -270,14 +275,15 @@ def _is_of_the_graph(check: Check) -> bool:
 def _failed(verdict: Verdict, *, traced: bool = False) -> tuple[Check, ...]:
     """The checks that failed or could not be run, and that a simplifier may be the cause of.
 
-    It is not the cause of what lies before and behind the file, in the link ``pipeline``. ``traced`` includes
-    the check on what a trace froze.
+    It is not the cause of what lies before and behind the file, in the link ``pipeline``, nor of a checkpoint
+    that decides nothing on the pictures. ``traced`` includes the check on what a trace froze.
     """
     return tuple(
         check
         for check in verdict.checks
         if check.status in ("fail", "error")
         and check.link != "pipeline"
+        and not (check.status == "error" and check.name in OF_THE_CHECKPOINT)
         and (traced or check.name != TRACING.name)
     )
 

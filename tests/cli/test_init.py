@@ -122,6 +122,26 @@ def test_export_runs_what_init_would_write(place: Path, run: Run) -> None:
     assert "no job is given: family yolox" in document["parity"]["notes"][0]
 
 
+def test_a_checkpoint_that_decides_nothing_is_simplified_and_compared_once(place: Path) -> None:
+    stages: list[str] = []
+
+    def note(stage: str, done: int, total: int) -> None:
+        del done, total
+        if stages[-1:] != [stage]:
+            stages.append(stage)
+
+    shapes = [one for one in SMALL[1::2] if not one.startswith("export.simplify")]
+    bundle = onnxproof.export(
+        "run/best.pt", overrides=[*shapes, "validate.score_threshold=0.999"], progress=note
+    )
+    assert bundle.verdict is not None
+    checks = {check.name: check for check in bundle.verdict.checks}
+    assert (checks["decisions"].status, bundle.manifest.simplify) == ("error", "onnxsim")
+    assert "decided nothing on any picture" in checks["decisions"].reason
+    assert sum(stage == "simplify" for stage in stages) == 1
+    assert sum(stage.startswith("compare ") and " cases, " in stage for stage in stages) == 1
+
+
 def test_a_model_is_no_checkpoint(place: Path, refuse: Refuse) -> None:
     (place / "model.onnx").write_bytes(b"")
     refuse("export", "model.onnx", says=["is a model, not a job", "or a checkpoint"])
