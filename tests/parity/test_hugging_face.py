@@ -39,7 +39,7 @@ PICTURES = ("vit", "convnext", "resnet", "segformer", "dpt", "depth-anything", "
 SEGMENTS = ("mask2former", "maskformer")
 DETECTORS = (
     *("detr", "table-transformer", "conditional-detr", "dab-detr", "deformable-detr"),
-    *("rt-detr", "rt-detr-v2", "d-fine", "yolos"),
+    *("lw-detr", "rt-detr", "rt-detr-v2", "d-fine", "yolos"),
 )
 OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "hubert", "wavlm", "clip", "siglip")
 AS_INSTANCES = {"task": "instance_segmentation"}
