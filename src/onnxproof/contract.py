@@ -17,7 +17,9 @@ LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1,
 """For each layout of a picture's input: the axes of the channels, the height and the width."""
 
 
-Resize: TypeAlias = Literal["crop", "letterbox", "stretch", "stretch-crop", "short-side", "nearest-side"]
+Resize: TypeAlias = Literal[
+    "crop", "letterbox", "stretch", "stretch-crop", "short-side", "nearest-side", "keep"
+]
 Filter: TypeAlias = Literal[
     "pillow-nearest",
     "pillow-box",
@@ -77,7 +79,8 @@ class Preprocess:
       ``padding`` fills up to declared sizes;
     - "stretch": both sides become ``size`` pixels, or the declared sizes that are fixed;
     - "stretch-crop": both sides become ``size`` pixels, then declared sizes are cut from the centre;
-    - "nearest-side": the side that changes least becomes ``size`` pixels, the other follows.
+    - "nearest-side": the side that changes least becomes ``size`` pixels, the other follows;
+    - "keep": no scale; only the sides are rounded to multiples of ``step``. ``size`` says nothing.
 
     The other keys state what frameworks do differently. Each default is what onnxproof did before it had the
     key:
@@ -89,8 +92,8 @@ class Preprocess:
     - ``enlarge``: whether "letterbox" enlarges pictures that are smaller than ``size``.
     - ``rounding``: of a letterbox's sides. For "short-side" it is the rounding of the short side of a picture
       that ``longest`` limits.
-    - ``step``: "short-side" and "nearest-side" round the sides that they resize to, to multiples of this;
-      ``step_rounding`` says how.
+    - ``step``: "short-side", "nearest-side" and "keep" round the sides that they resize to, to multiples of
+      this; ``step_rounding`` says how.
     - ``place``: where in the padding the picture lies.
     - ``half``: what becomes of the half pixel where an odd number of pixels is divided between two sides.
     - ``padding``: its colour, RGB in 0..255.

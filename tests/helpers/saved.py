@@ -324,6 +324,17 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             "DPTImageProcessor",
             {"size": {"height": 70, "width": 70}},
         ),
+        "glpn": Saved(
+            "GLPNForDepthEstimation",
+            {
+                "depths": [1, 1, 1, 1],
+                "hidden_sizes": [8, 8, 16, 16],
+                "num_attention_heads": [1, 1, 2, 2],
+                "decoder_hidden_size": 16,
+            },
+            "GLPNImageProcessor",
+            {"size_divisor": 32},
+        ),
         "bert": Saved("BertForSequenceClassification", {**NARROW, **NAMED, **WORDS}),
         "roberta-tokens": Saved(
             "RobertaForTokenClassification",

@@ -231,6 +231,12 @@ def _nearest_side(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
     return resized, _holding(resized, picture, spec), ratio
 
 
+def _keep(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
+    """As GLPN (transformers' GLPNImageProcessor)."""
+    resized = _in_steps(picture, spec)
+    return resized, _holding(resized, picture, spec), 1.0
+
+
 def _in_steps(sides: tuple[float, float], spec: Preprocess) -> Size:
     """The sides rounded to multiples of ``spec.step``, at least one."""
     width, height = (max(_ROUNDINGS[spec.step_rounding](side / spec.step), 1) * spec.step for side in sides)
@@ -269,6 +275,7 @@ _PLANS: Mapping[Resize, Callable[[Size, Preprocess], tuple[Size, Size, float]]] 
         "letterbox": _letterbox,
         "short-side": _short_side,
         "nearest-side": _nearest_side,
+        "keep": _keep,
         "stretch": _stretch,
         "stretch-crop": _stretch_crop,
     }

@@ -37,6 +37,10 @@ MOST_ASPECT = 4
 NEAREST_ASPECT = 2
 """The same for a processor that brings one side, whichever is nearer, to its size."""
 
+MOST_KEPT = 1280
+"""px. The longest side that a network is exported for whose processor keeps a picture's size, unless the job
+says it."""
+
 FILTERS: Mapping[int, str] = MappingProxyType({1: "lanczos", 2: "bilinear", 3: "bicubic"})
 """Pillow's numbers of the filters, which the files hold."""
 
@@ -278,6 +282,14 @@ def _dpt(processor: Any, refuse: _Refusal) -> tuple[Fit, Dim, Dim]:
     return {"resize": "stretch", "size": height}, *_fixed(height, width)
 
 
+def _glpn(processor: Any, _: _Refusal) -> tuple[Fit, Dim, Dim]:
+    """A picture's own sides, down to the next multiple."""
+    step = int(processor.size_divisor)
+    least, most = -(-LEAST_SIDE // step) * step, max(MOST_KEPT // step, 1) * step
+    fit = {"resize": "keep", "size": most, "step": step, "step_rounding": "down"}
+    return fit, Dim(HEIGHT, least, most, step), Dim(WIDTH, least, most, step)
+
+
 def _fixed(height: int, width: int) -> tuple[Dim, Dim]:
     return Dim(HEIGHT, height, height), Dim(WIDTH, width, width)
 
@@ -295,6 +307,7 @@ _OF_THEIR_OWN: Mapping[str, Callable[[Any, _Refusal], tuple[Fit, Dim, Dim]]] = M
         "DeformableDetrImageProcessor": _fit,
         "DPTImageProcessor": _dpt,
         "EfficientNetImageProcessor": _fit,
+        "GLPNImageProcessor": _glpn,
         "LevitImageProcessor": _levit,
         "Mask2FormerImageProcessor": _in_steps_of("size_divisor", "up"),
         "MaskFormerImageProcessor": _in_steps_of("size_divisor", "up"),
