@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from verdicts import SUBJECT, failing, passing
+from verdicts import RATIO, SUBJECT, failing, made, passing
 
 from onnxproof.validate.report.html import MOST_PIXELS, html
 from onnxproof.validate.report.subject import Drawing
@@ -59,6 +59,12 @@ def test_headings_go_down_in_steps_and_ids_are_unique(page: str) -> None:
 def test_the_verdict_comes_first_in_words() -> None:
     body = FAILED[FAILED.index("<body>") :]
     assert body.index("Fail: 1 of 4 checks failed") < body.index("Link by link") < body.index("What to do")
+
+
+def test_a_check_is_explained_once() -> None:
+    page = html(made(RATIO, replace(RATIO, field="box_xy")), SUBJECT)
+    assert page.count("<strong>What to do</strong>") == 1
+    assert page.count("fail</span> ratio_rms") == 2
 
 
 def test_what_a_reason_holds_is_text() -> None:

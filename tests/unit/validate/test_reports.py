@@ -214,7 +214,30 @@ def test_a_heat_map_has_the_worst_of_each_pair_of_sizes() -> None:
         "width 96, height 96": "over",
     }
     assert "3 are over the limit of 2.7. The largest ratio is 1.54e+04, in 0.png." in found.said
+    assert [cell.figure for cell in found.cells] == ["12k", "6.2k", "15k"]
     assert {cell.level for cell in heat_maps(passing().facts[0], cases(), 2.7)[0].cells} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "figure"),
+    [
+        (0.854, "0.85"),
+        (2.0, "2"),
+        (12.3, "12"),
+        (99.7, "100"),
+        (840.0, "840"),
+        (999.0, "1k"),
+        (1840.0, "1.8k"),
+        (123456.0, "123k"),
+        (2.5e6, "2.5M"),
+        (1e300, "≫"),
+    ],
+)
+def test_a_cell_has_room_for_its_figure(ratio: float, figure: str) -> None:
+    (facts,) = passing().facts
+    fields = (replace(facts.fields[0], by_case=(ratio, None, None, None)),)
+    ((found,),) = [chart.cells for chart in heat_maps(replace(facts, fields=fields), cases(), 2.7)]
+    assert found.figure == figure
 
 
 def test_a_verdict_of_an_older_format_has_no_charts() -> None:

@@ -126,7 +126,7 @@ def _heat_map(
         Cell(
             left + columns.index(column) * width,
             top + rows.index(row) * height,
-            f"{ratio:.2g}",
+            _short(ratio),
             f"{axes[0]} {column}, {axes[1]} {row}: ratio {ratio:.3g}, in {name}",
             _level(ratio, limit),
         )
@@ -159,6 +159,21 @@ def _heat_map(
 
 def _order(value: int | str) -> tuple[bool, int | str]:
     return isinstance(value, str), value
+
+
+def _short(ratio: float) -> str:
+    """The ratio in at most four characters, so that it fits into a cell: 0.85, 420, 1.8k."""
+    for size, suffix in ((1e9, "≫"), (1e6, "M"), (1e3, "k")):
+        if ratio >= 0.995 * size:
+            shown = ratio / size
+            return (
+                suffix
+                if suffix == "≫"
+                else f"{shown:.2g}{suffix}"
+                if shown < 99.5
+                else f"{shown:.0f}{suffix}"
+            )
+    return f"{ratio:.2g}" if ratio < 99.5 else f"{ratio:.0f}"
 
 
 def _level(ratio: float, limit: float | None) -> str:
