@@ -29,20 +29,29 @@ def lines_of(verdict: Verdict, check: Check) -> tuple[str, ...]:
         for failure in getattr(facts, kind)
     ]
     if not found:
-        return (told(check),)
+        return (told(check, with_leg=_is_of_several(verdict, check)),)
     more = (f"{check.name} and on {len(found) - SHOWN} more cases",) if len(found) > SHOWN else ()
     return (*(one_line(f"{check.name} {one.case}: {one.reason}") for one in found[:SHOWN]), *more)
 
 
-def told(check: Check) -> str:
-    """A check in a line: its name and field, its figure and limit, and the reason."""
+def _is_of_several(verdict: Verdict, check: Check) -> bool:
+    """Whether the verdict has the same check of several legs."""
+    legs = {one.leg for one in verdict.checks if (one.name, one.field) == (check.name, check.field)}
+    return len(legs) > 1
+
+
+def told(check: Check, *, with_leg: bool = False) -> str:
+    """A check in a line: its name and field, its leg if asked for, its figure and limit, and the reason."""
     field = "" if check.field is None else f" {check.field}"
+    if with_leg and check.leg is not None:
+        field += f" of {check.leg}"
     figures = ""
     if check.value is not None:
         limit = "" if check.limit is None else f" (limit {check.limit:.3g})"
         figures = f" {check.value:.3g}{limit}"
     state = " could not be run" if check.status == "error" else ""
-    return one_line(f"{check.name}{field}{figures}{state}: {check.reason}")
+    reason = f": {check.reason}" if check.reason else ""
+    return one_line(f"{check.name}{field}{figures}{state}{reason}")
 
 
 def message_of(verdict: Verdict, subject: str) -> str:

@@ -52,6 +52,10 @@ NOISE: Mapping[str, Noise] = {
 IN_DOUBT = frozenset(("kernels", "max_error", "compared", "held_back"))
 """Checks that are made only where others leave a doubt: without them a verdict is no weaker."""
 
+OF_ONE_COMMAND = frozenset(("folding", "checksum", "manifest"))
+"""Checks that only ``export`` makes, of the module that it captured, or only ``validate``, of a bundle. A
+verdict of either may be held to one of the other."""
+
 CASES = "runs"
 """The name of the check that fails if cases of the baseline were not tried."""
 
@@ -231,7 +235,7 @@ def _change(key: Key, before: Check | None, now: Check | None) -> Change | None:
     """What became of a check; None if it says nothing, because it is new and passes, or did not pass."""
     if now is None:
         assert before is not None
-        if before.status != "pass" or before.name in IN_DOUBT:
+        if before.status != "pass" or before.name in IN_DOUBT | OF_ONE_COMMAND:
             return None
         return _told(key, before, None, None, "worse", "it passed in the baseline, and is not made any more")
     if before is None:

@@ -198,3 +198,12 @@ def test_each_size_that_does_not_run_is_a_line() -> None:
     assert said.startswith("model.onnx: the verdict is fail\n")
     assert "runs 128x128-noise: Reshape frozen at 64" in said
     assert "onnxproof explain runs" in said
+
+
+def test_the_leg_is_told_where_several_have_the_check() -> None:
+    legs = ("ort-cpu", "ort-cpu-none")
+    checks = tuple(Check("ratio_rms", "fail", "", 3.0, 2.7, leg, "score") for leg in legs)
+    verdict = Verdict("fail", checks, (), (), (), "", {})
+    assert [lines_of(verdict, check)[0] for check in checks] == [
+        f"ratio_rms score of {leg} 3 (limit 2.7)" for leg in legs
+    ]

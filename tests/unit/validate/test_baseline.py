@@ -96,6 +96,13 @@ def test_checks_that_are_made_in_doubt_may_go_and_come() -> None:
     assert held_to(verdict((*OLD, kernels)), verdict()).passed
 
 
+def test_a_verdict_of_validate_may_be_held_to_one_of_export() -> None:
+    folding, checksum = Check("folding", "pass", "", 0, 0), Check("checksum", "pass", "", 0, 0)
+    of_export, of_validate = verdict((folding, *OLD)), verdict((checksum, *OLD))
+    assert held_to(of_validate, of_export).passed
+    assert held_to(of_export, of_validate).passed
+
+
 def test_what_fails_by_itself_keeps_its_own_reason() -> None:
     now = changed(RMS, value=9.0, status="fail")
     held = held_to(now, verdict())

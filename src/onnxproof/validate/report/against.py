@@ -1,5 +1,6 @@
 """Two verdicts side by side, as a table for the terminal."""
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from onnxproof.text import one_line
@@ -14,8 +15,9 @@ STYLES = {"worse": "bold red", "new": "yellow", "within": "", "better": "green",
 NOTHING = "-"
 
 
-def against_table(found: SideBySide) -> Grid:
+def against_table(found: SideBySide) -> RenderableType:
     """The checks that got worse, and those whose figures moved; below, what else differs."""
+    title = f"against the baseline (verdict {found.baseline_status}, file {found.baseline_sha256[:12]})"
     moved = [change for change in found.changes if change.moved not in ("same", "worse")]
     shown = [*found.worse, *moved[:SHOWN]]
     same = len(found.changes) - len(found.worse) - len(moved)
@@ -30,12 +32,15 @@ def against_table(found: SideBySide) -> Grid:
             f"{one.name} {_short(one.before)} before, {_short(one.now)} now" for one in found.differs
         )
         below.append(f"what differs: {told}")
+    said = one_line("; ".join(below))
+    if not shown:
+        return Text(f"{title}: {said}")
     return Grid(
-        title=f"against the baseline (verdict {found.baseline_status}, file {found.baseline_sha256[:12]})",
+        title=title,
         headings=("check", "before", "now", "may rise to", ""),
         rows=tuple(map(_row, shown)),
         named_last=True,
-        below=one_line("; ".join(below)),
+        below=said,
     )
 
 
