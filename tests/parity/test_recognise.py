@@ -56,6 +56,24 @@ def timm_model(name: str) -> nn.Module:
             id="a-convolution-as-the-head",
         ),
         pytest.param(
+            lambda: models.segmentation.deeplabv3_mobilenet_v3_large(
+                weights=None, weights_backbone=None, num_classes=OTHER_CLASSES
+            ),
+            "torchvision_segmenter",
+            "segmentation",
+            "deeplabv3_mobilenet_v3_large",
+            id="a-segmenter-on-a-mobilenet",
+        ),
+        pytest.param(
+            lambda: models.segmentation.lraspp_mobilenet_v3_large(
+                weights=None, weights_backbone=None, num_classes=OTHER_CLASSES
+            ),
+            "torchvision_segmenter",
+            "segmentation",
+            "lraspp_mobilenet_v3_large",
+            id="a-light-segmenter",
+        ),
+        pytest.param(
             lambda: timm_model("resnet10t"), "timm_classifier", "classification", "resnet10t", id="timm"
         ),
         pytest.param(

@@ -16,9 +16,10 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 import onnxproof
+from onnxproof.draft import draft
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.export.checkpoint import load_checkpoint
-from onnxproof.export.model import build_model
+from onnxproof.export.model import build_model, model_with
 from onnxproof.job import load_job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime.tasks import get_task
@@ -243,6 +244,20 @@ def test_what_a_checkpoint_is_is_read_without_the_package_building_it(library: A
     assert (found.family, found.task, found.variant) == ("ultralytics", "keypoints", None)
     assert "PoseModel of Ultralytics with 3 classes" in found.why
     assert found.values()["predict.size"] == 160
+
+
+def test_a_state_dict_without_a_job_is_told_by_its_name_or_asked_for_it(library: Any, tmp_path: Path) -> None:
+    whole = library.network_of("detect", "yolo11n").state_dict()
+    halves = {name: one.half() if one.is_floating_point() else one for name, one in whole.items()}
+    for content in (whole, halves):
+        for name in ("weights.pth", "yolo11n.pt"):
+            torch.save(content, tmp_path / name)
+        with pytest.raises(CheckpointError, match=r"name its yaml with --set model\.variant=yolo11n"):
+            draft(tmp_path / "weights.pth")
+        for name, overrides in (("weights.pth", ["model.variant=yolo11n"]), ("yolo11n.pt", [])):
+            made = draft(tmp_path / name, overrides=overrides)
+            assert (made.job.model.family, made.job.model.variant) == ("ultralytics", "yolo11n")
+            assert model_with(made.job, made.checkpoint).contract.task == "detection"
 
 
 def test_a_state_dict_needs_the_name_of_its_yaml(library: Any, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ MARKS = (
         "a detector or segmenter of torchvision",
         ("torchvision_detector", "torchvision_segmenter"),
     ),
+    Mark("classifier.0.convs.0.0.weight", "a DeepLabV3 of torchvision", ("torchvision_segmenter",)),
+    Mark("classifier.low_classifier.weight", "an LR-ASPP of torchvision", ("torchvision_segmenter",)),
     Mark("backbone.features.0.weight", "an SSD of torchvision", ("torchvision_detector",)),
     Mark("backbone.features.0.0.0.weight", "an SSDlite of torchvision", ("torchvision_detector",)),
     Mark("backbone.conv_encoder.model.conv1.weight", "a DETR of transformers", ("transformers",)),

@@ -6,6 +6,7 @@ The package is licensed under the AGPL-3.0, or by its makers under other terms.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.heads.detection import box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
-from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings
+from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings, names_given
 from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
 from onnxproof.wrappers.weights import load_weights
 
@@ -66,6 +67,9 @@ CLASS_LAYERS = {
     "RTDETRDetectionModel": re.compile(r"model\.\d+\.enc_score_head\.weight"),
 }
 """The names of the weights that have a row for each class."""
+
+FIRST = "model.0.conv.weight"
+"""The name of the first weight of every network of Ultralytics but RT-DETR."""
 
 WITH_NMS = ("model.kwargs.end2end=false",)
 """What exports a network that has two heads with the one that needs NMS, as Ultralytics does by default."""
@@ -125,25 +129,51 @@ class _Ultralytics:
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         saved = saved_model(checkpoint)
-        if saved is None:
+        if saved is not None:
+            said = f"it holds a {saved.kind} of Ultralytics with {len(saved.names)} classes"
+            return _recognised(saved.config, None, said, saved.size)
+        if not any(checkpoint.prefix + name == FIRST for name in checkpoint.state_dict):
             return None
-        kind = kind_of(saved.config)
-        size = saved.size or (CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE)
-        return Recognised(
-            self.name,
-            kind.task,
-            None,
-            f"it holds a {saved.kind} of Ultralytics with {len(saved.names)} classes",
-            (
-                Setting("predict.size", size, "as it was trained (train_args.imgsz)"),
-                *dim_settings((Dim("batch", 1, 8),)),
-            ),
-            _decodes(kind, without_nms=answers_once(saved.config)),
-            heads=(WITH_NMS,) if answers_once(saved.config) and kind != KINDS["rtdetr"] else (),
-        )
+        variant, config, said = _named(checkpoint)
+        return _recognised(config, variant, said, None)
 
 
 FAMILY = _Ultralytics()
+
+
+def _recognised(config: Mapping[str, Any], variant: str | None, said: str, size: int | None) -> Recognised:
+    """What is known of a network by its yaml. ``size`` is that of its training pictures, if it is known."""
+    kind = kind_of(config)
+    default = CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE
+    why = "as it was trained (train_args.imgsz)" if size else "Ultralytics' default; the checkpoint has none"
+    twice = answers_once(config) and kind != KINDS["rtdetr"]
+    return Recognised(
+        _Ultralytics.name,
+        kind.task,
+        variant,
+        said,
+        (Setting("predict.size", size or default, why), *dim_settings((Dim("batch", 1, 8),))),
+        _decodes(kind, without_nms=answers_once(config)),
+        heads=(WITH_NMS,) if twice else (),
+    )
+
+
+def _named(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any], str]:
+    """The yaml of a checkpoint that holds tensors alone: its name, what it says, and who names it.
+
+    Raises CheckpointError if nothing names one, JobError if the user names one that the package lacks.
+    """
+    asked, are = checkpoint.asked.get("variant"), "its tensors are those of a YOLO of Ultralytics"
+    if asked is not None:
+        return asked, configured(asked), f"{are}, and the variant is given"
+    for name, source in names_given(checkpoint):
+        with suppress(JobError):
+            return name, configured(name), f"{are}, and {source} names {name}"
+    raise CheckpointError(
+        f"{checkpoint.file} holds the tensors of a YOLO of Ultralytics, and not which one it is: name its "
+        "yaml with --set model.variant=yolo11n (or yolov8s, yolo11n-seg, …), or give the best.pt that the "
+        "trainer wrote"
+    )
 
 
 def _config(job: Job, checkpoint: Checkpoint, saved: Saved | None) -> tuple[Mapping[str, Any], str]:
