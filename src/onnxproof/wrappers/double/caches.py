@@ -21,20 +21,30 @@ DEEPEST = 5
 """How many containers deep a tensor is looked for, the cache's own included: an entry may contain itself."""
 
 
-def function_caches() -> tuple[Any, ...]:
+class Caches:
     """The functions with a cache that exist now, without those of ``OTHERS``."""
-    return tuple(
-        one
-        for one in gc.get_objects()
-        if type(one) is CACHE and str(one.__module__).partition(".")[0] not in OTHERS
-    )
 
+    def __init__(self) -> None:
+        self._caches = tuple(
+            one
+            for one in gc.get_objects()
+            if type(one) is CACHE and str(one.__module__).partition(".")[0] not in OTHERS
+        )
+        self._misses = [0] * len(self._caches)
 
-def drop_tensors(caches: tuple[Any, ...]) -> None:
-    """Clear each of these caches that holds a tensor. Its function computes the tensor anew."""
-    for cache in caches:
-        if cache.cache_info().currsize and _holds_tensor(gc.get_referents(cache), DEEPEST):
-            cache.cache_clear()
+    def drop_tensors(self) -> None:
+        """Clear each cache that holds a tensor. Its function computes the tensor anew.
+
+        Only caches with a new entry are looked into: each entry is a miss.
+        """
+        for at, cache in enumerate(self._caches):
+            misses = cache.cache_info().misses
+            if misses == self._misses[at]:
+                continue
+            if _holds_tensor(gc.get_referents(cache), DEEPEST):
+                cache.cache_clear()
+                misses = 0
+            self._misses[at] = misses
 
 
 def _holds_tensor(value: Any, depth: int) -> bool:

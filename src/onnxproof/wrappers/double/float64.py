@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.wrappers.attention import without_fast_path
-from onnxproof.wrappers.double.caches import drop_tensors, function_caches
+from onnxproof.wrappers.double.caches import Caches
 from onnxproof.wrappers.double.calls import Calls
 from onnxproof.wrappers.double.dtypes import HALVES, NARROW, wide
 from onnxproof.wrappers.double.operations import Operations
@@ -29,7 +29,7 @@ class Float64:
         shared = lendable(module)
         self.module = copied(module, shared.values())
         self._lent = Lent(shared, move)
-        self._caches = function_caches()
+        self._caches = Caches()
         self._state = State(self._lent)
         known = {name: tensor.dtype for name, tensor in _tensors(self.module)}
         self._state.own = frozenset(known.values()) & frozenset(HALVES)
@@ -88,7 +88,7 @@ class Float64:
     def running(self) -> Iterator[None]:
         """The modes are on inside, and no gradients are recorded."""
         self._state.begin()
-        drop_tensors(self._caches)
+        self._caches.drop_tensors()
         try:
             # Not inference_mode: it hands composite operations over undivided, and hides what they ask for.
             # Not optimized: a scripted function would keep its constants as this run computes them.
@@ -102,7 +102,7 @@ class Float64:
             ):
                 yield
         finally:
-            drop_tensors(self._caches)
+            self._caches.drop_tensors()
             with torch.no_grad():
                 self._state.end()
 
