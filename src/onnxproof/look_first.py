@@ -38,10 +38,12 @@ def refuse_to_export(source: Path, out: Path, overrides: Sequence[str]) -> None:
             check_target(out / str(given), files_read(source, None))
         return
     job = job_to_export(source, overrides)
-    if job.model.checkpoint is not None:
-        _refuse_checkpoint(job.resolve(job.model.checkpoint))
+    given = job.model.checkpoint
+    if given is not None:
+        _refuse_checkpoint(job.resolve(given))
     check_target(out / job.name, files_read(source, job))
-    find_pictures(job.validation.images, job.folder)
+    if given is not None:  # a family that needs one says so, later, before it asks for pictures
+        find_pictures(job.validation.images, job.folder)
 
 
 def refuse_to_init(checkpoint: Path, out: Path | None) -> None:

@@ -75,7 +75,7 @@ def sha256(file: Path) -> str:
 
 def test_the_weights_are_in_one_file_beside_the_model(exported: Path) -> None:
     names = {path.name for path in exported.iterdir()}
-    assert names == {"model.onnx", DATA, "manifest.json", "parity.json", "pictures"}
+    assert names == {"model.onnx", DATA, "README.md", "manifest.json", "parity.json", "pictures"}
     manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["data_sha256"] == sha256(exported / DATA)
     assert manifest["model_sha256"] == sha256(exported / "model.onnx")
@@ -119,14 +119,14 @@ def test_the_same_job_gives_the_same_bytes(run: Run, exported: Path, small_job: 
     again = tmp_path / "small"
     for name in ("model.onnx", DATA):
         assert sha256(again / name) == sha256(exported / name)
-    assert sorted(path.name for path in again.iterdir()) == ["manifest.json", "model.onnx", DATA, "pictures"]
+    assert sorted(path.name for path in again.iterdir()) == ["README.md", "manifest.json", "model.onnx", DATA, "pictures"]
     # A model that is small again takes its place, and leaves no weights beside it.
     with pytest.MonkeyPatch.context() as patch:
         from onnxproof import on_disk
 
         patch.setattr(on_disk, "LARGEST_FILE", 2**30)
         assert run("export", small_job, "--out", tmp_path, "--no-validate").returncode == 0
-    assert sorted(path.name for path in again.iterdir()) == ["manifest.json", "model.onnx", "pictures"]
+    assert sorted(path.name for path in again.iterdir()) == ["README.md", "manifest.json", "model.onnx", "pictures"]
 
 
 @pytest.mark.slow

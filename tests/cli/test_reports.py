@@ -23,7 +23,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "model.pth").write_bytes(b"")
+    (tmp_path / "model.pth").write_bytes(b"PK\x03\x04")  # as a checkpoint begins
     file = tmp_path / "job.toml"
     file.write_text(
         'name = "small"\n[model]\nfamily = "yolox"\ncheckpoint = "model.pth"\n[dims]\nbatch = "1..2"\n',
@@ -33,7 +33,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
-    monkeypatch.setattr("onnxproof.cli.validate.validate", lambda *_, **__: verdict)
+    monkeypatch.setattr("onnxproof.pipeline.validate", lambda *_, **__: verdict)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the request was found wrong only after the work had begun")
 
-    monkeypatch.setattr("onnxproof.cli.validate.validate", work)
-    monkeypatch.setattr("onnxproof.cli.export.export", work)
+    monkeypatch.setattr("onnxproof.pipeline.validate", work)
+    monkeypatch.setattr("onnxproof.pipeline.export", work)
 
 
 def test_each_report_is_written_and_changes_nothing_else(
