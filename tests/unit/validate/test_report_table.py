@@ -241,7 +241,7 @@ def test_a_verdict_prints_itself_as_the_terminal_tells_it_without_tables_and_not
     check = Check("ratio_rms", "fail", "too\nrough", 4.0, 2.0, leg="ort-cpu", field="score")
     failed = replace(verdict(DETECTOR), checks=(check,), notes=("a note",))
     lines = str(failed).splitlines()
-    assert lines[-1] == "verdict: fail (1 fail checks)"
+    assert lines[-1] == "verdict: fail (checks: 1 fail)"
     assert lines[1] == "fail: ratio_rms score 4 (limit 2): too\\nrough"
     assert lines[0].startswith("runtime ")
     table = plain_text(verdict_table(failed)).splitlines()

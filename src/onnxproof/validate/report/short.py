@@ -32,7 +32,7 @@ def verdict_line(verdict: "Verdict") -> tuple[str, str]:
     """The verdict's status, and its line with the number of checks of each status."""
     counted = {status: sum(check.status == status for check in verdict.checks) for status in STATUSES}
     counts = ", ".join(f"{count} {status}" for status, count in counted.items() if count)
-    return verdict.status, f"verdict: {verdict.status} ({counts} checks)"
+    return verdict.status, f"verdict: {verdict.status} (checks: {counts})"
 
 
 def _line(check: "Check", several: bool) -> str:
