@@ -39,14 +39,14 @@ def ahead(threads: list[int]) -> Ahead:
     return Ahead(model, plan_of(job, model))
 
 
-def test_a_processor_is_left_to_the_other_process() -> None:
+def test_a_leg_has_as_many_threads_ahead_as_later() -> None:
+    """With another number PyTorch adds up in another order: figures would depend on what was done ahead."""
     threads: list[int] = []
     started = ahead(threads)
     threads.clear()
     assert sum(1 for _ in started.steps()) > 2
-    assert set(threads) == {1}
     started.prepared.truth.reference.run({"x": torch.zeros(7, 3).numpy()})
-    assert threads[-1] == 2
+    assert set(threads) == {2}
 
 
 def test_what_is_left_is_done_beside_the_next_process() -> None:

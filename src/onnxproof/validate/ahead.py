@@ -15,7 +15,6 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.trial import Plan
 from onnxproof.wrappers.family import WrappedModel
-from onnxproof.wrappers.threads import beside_another
 from onnxproof.wrappers.weights import bytes_of
 
 MOST_KEPT_BYTES = 2**28
@@ -86,9 +85,10 @@ class Ahead:
     def steps(self) -> Iterator[None]:
         """The pieces of work that are left: prepare, then run each case.
 
-        A processor is left to the process beside which they are done: PyTorch's threads wait for each other,
-        so that one which has to share its processor holds up all. What raises is left for the sweep, which
-        raises it again and tells of which case. Does nothing for a model of more than ``MOST_WEIGHTS_BYTES``.
+        A leg has the same number of threads here as later. With another number PyTorch adds up in another
+        order, and the figures of a verdict would depend on how much was done ahead. What raises is left for
+        the sweep, which raises it again and tells of which case. Does nothing for a model of more than
+        ``MOST_WEIGHTS_BYTES``.
         """
         return self._steps
 
@@ -96,8 +96,7 @@ class Ahead:
         if bytes_of(self._model.module) > MOST_WEIGHTS_BYTES:
             return
         with suppress(Exception):
-            with beside_another():
-                truth = self.prepared.truth
+            truth = self.prepared.truth
             yield
             if truth.unsteady is not None:
                 return
@@ -105,8 +104,7 @@ class Ahead:
                 arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
                 for leg in (truth.reference, truth.oracle):
                     if leg is not None:
-                        with beside_another():
-                            leg.run(arrays)
+                        leg.run(arrays)
                         yield
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from os import PathLike
 from types import MappingProxyType
 
+import torch
 from onnx import ModelProto
 
 from onnxproof.validate.exact.arrays import Array
@@ -11,7 +12,6 @@ from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.exact.later import Constant
 from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports
-from onnxproof.wrappers.threads import use_threads
 
 
 class ExactLeg:
@@ -43,5 +43,5 @@ class ExactLeg:
 
     def evaluate(self, inputs: Arrays, watch: Watch | None = None) -> dict[str, Array]:
         """The outputs by name. ``watch`` is that of ``ExactGraph.run``."""
-        use_threads(self._threads)
+        torch.set_num_threads(self._threads)
         return self.graph.run(inputs, watch=watch)

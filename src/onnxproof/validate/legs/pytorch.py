@@ -22,7 +22,6 @@ from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
-from onnxproof.wrappers.threads import use_threads
 from onnxproof.wrappers.weights import tensor_of
 
 ORACLE = "torch-float64"
@@ -44,7 +43,7 @@ class TorchLeg:
         self._chooses = _chooses(model)
 
     def run(self, inputs: Arrays) -> Answer:
-        use_threads(self._threads)
+        torch.set_num_threads(self._threads)
         tensors = [
             tensor_of(np.asarray(array, order="C"), port.dtype)
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
@@ -85,7 +84,7 @@ class OracleLeg:
 
     def run(self, inputs: Arrays) -> Answer:
         """The inputs stand for the declared dtypes, also if they are given in float64."""
-        use_threads(self._threads)
+        torch.set_num_threads(self._threads)
         tensors = [
             self._exact.widen(torch.from_numpy(np.asarray(array, order="C")), getattr(torch, port.dtype))
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
