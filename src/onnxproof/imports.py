@@ -2,22 +2,42 @@
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
+import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
+
+CACHE = type(functools.lru_cache(int))
+"""The type of a function with a cache."""
 
 _frozen: list[bool] = []
 """Has an entry once ``freeze_imports`` was called."""
 
+_frozen_caches: list[Any] = []
+"""The functions with a cache among what was frozen. The collector no longer lists these."""
+
 
 def imported(name: str) -> ModuleType:
     """A module, imported now if it is not there yet."""
+    known = name in sys.modules
     with collector_paused():
         module = importlib.import_module(name)
-        if _frozen:
+        if _frozen and not known:
+            _frozen_caches.extend(_listed_caches())
             gc.freeze()
         return module
+
+
+def function_caches() -> tuple[Any, ...]:
+    """The functions with a cache (``functools.lru_cache``) that exist, frozen or not."""
+    return (*_frozen_caches, *_listed_caches())
+
+
+def _listed_caches() -> Iterator[Any]:
+    return (one for one in gc.get_objects() if type(one) is CACHE)
 
 
 def freeze_imports() -> None:

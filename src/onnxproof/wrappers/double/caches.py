@@ -5,14 +5,12 @@ and dtype. In the float64 modes it sees the same sizes and dtypes as without the
 table of a float32 run to the float64 run, and the other way round.
 """
 
-import functools
 import gc
 from typing import Any
 
 from torch import Tensor
 
-CACHE = type(functools.lru_cache(int))
-"""The type of a function with a cache."""
+from onnxproof.imports import function_caches
 
 OTHERS = ("torch", "sympy")
 """Packages whose own caches hold no table of a model, and many other entries."""
@@ -26,9 +24,7 @@ class Caches:
 
     def __init__(self) -> None:
         self._caches = tuple(
-            one
-            for one in gc.get_objects()
-            if type(one) is CACHE and str(one.__module__).partition(".")[0] not in OTHERS
+            one for one in function_caches() if str(one.__module__).partition(".")[0] not in OTHERS
         )
         self._misses = [0] * len(self._caches)
 
