@@ -90,6 +90,7 @@ def test_both_pipelines_boxes_lie_over_the_picture() -> None:
     assert '<rect class="edge" x="5.5" y="6" width="14.5" height="16"/>' in first
 
 
+@pytest.mark.slow
 def test_large_pictures_are_made_smaller() -> None:
     pictures = tuple(drawing((3000, 2000), f"{number}.png") for number in range(4))
     page = html(passing(), replace(SUBJECT, drawings=pictures))

@@ -29,7 +29,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "digits-maskrcnn": ("dims.height=96..160", "dims.width=96..160"),
     "digits-yolox": ("export.exporter=torchscript",),
 }
-IN_THE_LONG_RUN = ("digits-maskrcnn", "digits-multilabel")
+IN_THE_LONG_RUN = ("digits-maskrcnn", "digits-multilabel", "digits-segmenter")
 SMALL = {"height": "64..96 step 32", "width": "64..96 step 32", "batch": "1..2"}
 PICTURES = {
     "digits-classifier": "classifier/images/*.png",

@@ -124,6 +124,7 @@ def test_a_job_is_held_to_its_baseline_if_there_is_one(jobs: Path, pytester: pyt
     assert exports(pytester) == ["bad []", "good [] good"]
 
 
+@pytest.mark.slow
 def test_the_workers_of_xdist_export_each_job_once(jobs: Path, pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
     for mode in ("load", "loadgroup"):
