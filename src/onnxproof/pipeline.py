@@ -147,7 +147,7 @@ def export_module(
         overrides=overrides,
         source="the arguments of export_module",
     )
-    model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))
+    model = _wrapped(job, module)
     return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
 
 

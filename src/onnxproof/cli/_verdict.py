@@ -1,18 +1,29 @@
 """How a command answers with a verdict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from onnxproof.cli._document import show_json
 from onnxproof.cli._reports import Reports
 from onnxproof.cli._terminal import show_table, show_verdict
-from onnxproof.files import explained, write_json
+from onnxproof.files import check_folder, explained, refuse_inputs, write_json
 from onnxproof.validate.baseline import read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
 from onnxproof.validate.report.against import against_table
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.verdict import Verdict
+
+
+def prepare_answer(file: Path | None, read: Callable[[], Sequence[Path]], reports: Reports) -> None:
+    """Raise RequestError, before the work, if the verdict's document or a report cannot be written.
+
+    ``file`` is where the document goes, if anywhere. ``read`` are the command's inputs.
+    """
+    if file is not None:
+        check_folder(file.parent)
+        refuse_inputs([file], read())
+    reports.prepare(read, written=() if file is None else (file,))
 
 
 def with_baseline(verdict: Verdict, baseline: Path | None, *, as_json: bool, quiet: bool) -> dict[str, Any]:

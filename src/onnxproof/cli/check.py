@@ -7,9 +7,8 @@ import click
 import onnxproof
 from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
-from onnxproof.cli._verdict import answer_verdict
+from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.export.bundle import PARITY_FILE
-from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.look_first import refuse_to_check
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import find_pictures, model_at
@@ -62,10 +61,7 @@ def command(
     def read() -> list[Path]:
         return [*model_files(onnx), against, *images_there, *files_of(baseline)]
 
-    if out is not None and file is not None:
-        check_folder(out)
-        refuse_inputs([file], read())
-    reports.prepare(read, written=() if file is None else (file,))
+    prepare_answer(file, read, reports)
     with timed_progress(quiet=quiet) as stages:
         verdict = onnxproof.check(
             onnx,

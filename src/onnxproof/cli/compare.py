@@ -7,9 +7,8 @@ import click
 import onnxproof
 from onnxproof.cli._options import checkpoint_options
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
-from onnxproof.cli._verdict import answer_verdict
+from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
-from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import JobFile, look_at, model_at
@@ -64,10 +63,7 @@ def command(
     """
     file = None if out is None else out / COMPARISON_FILE
     read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
-    if out is not None and file is not None:
-        check_folder(out)
-        refuse_inputs([file], read)
-    reports.prepare(lambda: read, written=() if file is None else (file,))
+    prepare_answer(file, lambda: read, reports)
     with timed_progress(quiet=quiet) as stages:
         verdict = onnxproof.compare(
             a,

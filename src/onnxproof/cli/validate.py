@@ -8,10 +8,9 @@ import onnxproof
 from onnxproof.asked import inputs_of
 from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
-from onnxproof.cli._verdict import answer_verdict
+from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
-from onnxproof.files import check_folder, refuse_inputs
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_validate
 from onnxproof.runtime.folder import MODEL_FILE
@@ -53,10 +52,7 @@ def command(
         own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
         return [*own, *files_of(baseline)]
 
-    if out is not None and file is not None:
-        check_folder(out)
-        refuse_inputs([file], read())
-    reports.prepare(read, written=() if file is None else (file,))
+    prepare_answer(file, read, reports)
     with timed_progress(quiet=quiet) as stages:
         verdict = onnxproof.validate(
             source,

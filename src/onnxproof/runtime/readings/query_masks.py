@@ -10,7 +10,7 @@ MaskFormer:
    instances may overlap.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -50,9 +50,7 @@ class QueryMaskReading(Adjustable):
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
-        classes, masks = (outputs[name] for name in self.outputs)
-        require_form(classes, "float", None, None, None)
-        require_form(masks, "float", None, None, None, None)
+        require_queries([outputs[name] for name in self.outputs])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -68,15 +66,25 @@ class QueryMaskReading(Adjustable):
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
         keys = entry.table(("decode", "outputs", "picture", "between", "score_threshold"))
-        height, width = (
-            axis.whole(1) if isinstance(axis.value, int) else axis.text()
-            for axis in keys["picture"].entries(2)
-        )
-        between = None
-        if keys["between"].value is not None:
-            rows, columns = (side.whole(1) for side in keys["between"].entries(2))
-            between = (rows, columns)
-        return cls(output_names(keys, 2), (height, width), between, setting(keys, "score_threshold"))
+        return cls(output_names(keys, 2), *read_sizes(keys), setting(keys, "score_threshold"))
+
+
+def require_queries(outputs: Sequence[TensorSpec]) -> None:
+    """Raise ModelFileError unless these are class logits [b, q, C + 1] and mask logits [b, q, h, w]."""
+    classes, masks = outputs
+    require_form(classes, "float", None, None, None)
+    require_form(masks, "float", None, None, None, None)
+
+
+def read_sizes(keys: Mapping[str, Entry]) -> tuple[tuple[Axis, Axis], tuple[int, int] | None]:
+    """The sizes "picture" and "between" of a reading's JSON."""
+    height, width = (
+        axis.whole(1) if isinstance(axis.value, int) else axis.text() for axis in keys["picture"].entries(2)
+    )
+    if keys["between"].value is None:
+        return (height, width), None
+    rows, columns = (side.whole(1) for side in keys["between"].entries(2))
+    return (height, width), (rows, columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
 from onnxproof.runtime.maps import Places, interpolate, places_across, places_in
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
-from onnxproof.runtime.readings.scores import sigmoid
+from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, setting
+from onnxproof.runtime.readings.query_masks import read_sizes, require_queries
+from onnxproof.runtime.readings.scores import sigmoid, softmax
 from onnxproof.runtime.readings.sets import Axis
-from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.task import as_float, class_color, class_name
 from onnxproof.tensors import TensorSpec
 
@@ -58,9 +58,7 @@ class QueryMasks(Adjustable):
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
-        classes, masks = (outputs[name] for name in self.outputs)
-        require_form(classes, "float", None, None, None)
-        require_form(masks, "float", None, None, None, None)
+        require_queries([outputs[name] for name in self.outputs])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -164,16 +162,8 @@ class _Panoptic:
 
     def reading(self, entry: Entry) -> QueryMasks:
         keys = entry.table(("outputs", "picture", "between", *CUTS))
-        height, width = (
-            axis.whole(1) if isinstance(axis.value, int) else axis.text()
-            for axis in keys["picture"].entries(2)
-        )
-        between = None
-        if keys["between"].value is not None:
-            rows, columns = (side.whole(1) for side in keys["between"].entries(2))
-            between = (rows, columns)
         cuts = {name: setting(keys, name) for name in CUTS}
-        return QueryMasks(output_names(keys, 2), (height, width), between, **cuts)
+        return QueryMasks(output_names(keys, 2), *read_sizes(keys), **cuts)
 
     def evidence(
         self,
