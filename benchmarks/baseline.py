@@ -43,9 +43,9 @@ def main() -> None:
         for name, exporter in JOBS:
             asked = (*QUICK, f"export.exporter={exporter}")
             source = CONFIGS / f"{name}.toml"
-            bundle = onnxproof.export(source, out=Path(folder, exporter), overrides=asked, validate=False)
+            bundle = onnxproof.export(source, out=Path(folder, exporter), set=asked, validate=False)
             for variation in VARIATIONS:
-                verdict = onnxproof.validate(bundle.path, overrides=(*asked, *variation), trust=True)
+                verdict = onnxproof.validate(bundle.path, set=(*asked, *variation), trust=True)
                 for check, figure in figures(verdict):
                     found[name, check.name, check.field or ""].append(figure)
             print(f"\nso far, with {name} by {exporter}:", flush=True)

@@ -148,7 +148,7 @@ def export(axis: str, size: int, out: Path) -> dict[str, Any]:
         dims=asked.dims,
         out=out / "bundle",
         task=asked.task,
-        overrides=(
+        set=(
             "validate.effort=quick",
             "validate.threads=1",
             "export.capture_timeout=3600",

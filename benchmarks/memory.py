@@ -118,7 +118,7 @@ def export(kind: str, size: int, out: Path) -> dict[str, Any]:
         inputs={"x": "int64[n, time] in 0..15999" if tokens else "float32[n, 3, height, width] in -1..1"},
         dims={"n": "1..2"} | ({"time": "4..16"} if tokens else {"height": "32", "width": "32"}),
         out=out / kind,
-        overrides=("validate.effort=quick", "validate.threads=1"),
+        set=("validate.effort=quick", "validate.threads=1"),
     )
     verdict = bundle.verdict
     assert verdict is not None

@@ -19,7 +19,7 @@ HEAD = """# Reference
 
 Every function and command, from the docstrings (`python benchmarks/reference.py` writes this page). A flag
 of a command and the argument of the function have one name: `--onnx` is `onnx=`, `--map a=b` is
-`map={"a": "b"}`, and each `--set section.key=value` is an entry of `overrides=`.
+`map={"a": "b"}`, and each `--set section.key=value` is an entry of `set=`.
 """
 
 

@@ -28,7 +28,7 @@ def main() -> None:
         bundle = onnxproof.export(
             ROOT / "configs" / "digits-yolox.toml",
             out=folder,
-            overrides=["export.exporter=torchscript"],
+            set=["export.exporter=torchscript"],
             validate=False,
         )
         contestants = {

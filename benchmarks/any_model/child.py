@@ -136,7 +136,7 @@ def by_onnxproof(row: Row, architecture: Architecture, network: torch.nn.Module,
         inputs=architecture.inputs,
         dims=architecture.dims,
         out=folder / "bundle",
-        overrides=OVERRIDES,
+        set=OVERRIDES,
     )
     manifest, verdict = bundle.manifest, bundle.verdict
     assert verdict is not None

@@ -52,13 +52,13 @@ class Asked:
     notes: tuple[str, ...] = ()
 
 
-def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
+def job_to_export(source: JobLike, set: Sequence[str] = ()) -> Job:
     """The job to export, from a job file or a Job. Raises JobError if ``source`` is neither.
 
     ``draft.draft`` makes one of a checkpoint.
     """
     if isinstance(source, Job):
-        return _own_job(source, overrides)
+        return _own_job(source, set)
     match look_at(source):
         case BundleFolder(path):
             raise JobError(
@@ -70,12 +70,12 @@ def job_to_export(source: JobLike, overrides: Sequence[str] = ()) -> Job:
     if path.suffix != JOB_SUFFIX and not path.is_file():
         found = "is a folder that holds no checkpoint" if path.is_dir() else "does not exist"
         raise JobError(f"{path} {found}: give the path of a .toml file, or of a checkpoint")
-    return load_job(source, overrides)
+    return load_job(source, set)
 
 
 def job_to_validate(
     source: JobLike,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     *,
     checkpoint: Address | None = None,
     trust: bool = False,
@@ -83,7 +83,7 @@ def job_to_validate(
 ) -> Asked:
     """The job that a file is compared with: a job file's, a Job, or the one in a bundle's manifest.
 
-    ``overrides`` replace values of the job; if it is a bundle's, paths in them are relative to the bundle.
+    ``set`` replaces values of the job; if it is a bundle's, paths in them are relative to the bundle.
     ``checkpoint`` is the checkpoint's present path. For a bundle, its SHA-256 must be the manifest's; with
     ``trust``, a difference is only a note. ``has_model`` says that the module itself is given, so nothing is
     built.
@@ -94,10 +94,10 @@ def job_to_validate(
     if checkpoint is not None and has_model:
         raise RequestError("both a model and a checkpoint are given, and the model has its weights: give one")
     if isinstance(source, Job):
-        return Asked(_with_checkpoint(_own_job(source, overrides), checkpoint))
+        return Asked(_with_checkpoint(_own_job(source, set), checkpoint))
     match look_at(source):
         case BundleFolder() as bundle:
-            return _of_bundle(bundle, overrides, checkpoint, trust=trust, has_model=has_model)
+            return _of_bundle(bundle, set, checkpoint, trust=trust, has_model=has_model)
         case ModelFile(path):
             raise RequestError(
                 f"{path} is a model; to judge it, give the job or the bundle that it was made from, "
@@ -114,18 +114,18 @@ def job_to_validate(
             raise ModelFileError(
                 f"{path} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
             )
-    return Asked(_with_checkpoint(load_job(source, overrides), checkpoint))
+    return Asked(_with_checkpoint(load_job(source, set), checkpoint))
 
 
-def _own_job(job: Job, overrides: Sequence[str]) -> Job:
-    if overrides:
-        raise RequestError("overrides go with a job file, not with a Job")
+def _own_job(job: Job, set: Sequence[str]) -> Job:
+    if set:
+        raise RequestError("set= goes with a job file, not with a Job")
     return job
 
 
 def _of_bundle(
     bundle: BundleFolder,
-    overrides: Sequence[str],
+    set: Sequence[str],
     checkpoint: Address | None,
     *,
     trust: bool,
@@ -134,7 +134,7 @@ def _of_bundle(
     manifest = bundle.manifest()
     if manifest.job is None:
         raise ModelFileError(f"{bundle.path} names no checkpoint: give the job file, or the model")
-    document = override(dict(manifest.job), overrides)
+    document = override(dict(manifest.job), set)
     job = Job.from_document(document, folder=bundle.path, source=str(bundle.path / MANIFEST_FILE))
     if has_model:
         if not trust:
@@ -142,7 +142,7 @@ def _of_bundle(
         return Asked(job, bundle, manifest)
     job, notes = _with_bundles_checkpoint(job, bundle.path, manifest, checkpoint, trust=trust)
     if not trust:
-        _refuse_code(job, bundle.path, overrides)
+        _refuse_code(job, bundle.path, set)
     return Asked(job, bundle, manifest, notes)
 
 
@@ -191,13 +191,13 @@ def _with_checkpoint(job: Job, path: Address | None) -> Job:
     return job.model_copy(update={"model": job.model.model_copy(update={"checkpoint": place})})
 
 
-def _refuse_code(job: Job, bundle: Path, overrides: Sequence[str]) -> None:
+def _refuse_code(job: Job, bundle: Path, set: Sequence[str]) -> None:
     """TrustError if the manifest, and not an override of the user's, names code to run.
 
     A builder is code. The arguments of a library's own builder are safe if they are numbers. A text may name
     a file to load or a module to import, and the library decides what to do with it.
     """
-    own = {text.partition("=")[0].strip() for text in overrides}
+    own = {text.partition("=")[0].strip() for text in set}
     table = job.model
     kwargs: Mapping[str, Any] = {}
     if "model.kwargs" not in own:
@@ -265,7 +265,7 @@ def inputs_of(
     *,
     onnx: Address | None = None,
     checkpoint: Address | None = None,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
 ) -> list[Path]:
     """Every file and folder that ``validate`` reads if it is called with the same arguments."""
     given = [] if checkpoint is None else [Path(checkpoint)]
@@ -275,8 +275,8 @@ def inputs_of(
             case BundleFolder(path) as bundle:
                 document = bundle.manifest().job
                 if document is not None:
-                    document = override(dict(document), overrides)
+                    document = override(dict(document), set)
                     job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
             case JobFile(path) | OtherFile(path):
-                job = load_job(path, overrides)
+                job = load_job(path, set)
     return [*given, *files_read(source, job, onnx)]

@@ -34,14 +34,14 @@ def check(
     against: str | PathLike[str],
     images: str | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     baseline: BaselineLike | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """Judge an ONNX file that somebody else exported against the checkpoint ``against``, without a job.
 
     ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of the file is
-    which of the model, as in {"images": "input"}, where that cannot be found out. ``overrides`` are values of
+    which of the model, as in {"images": "input"}, where that cannot be found out. ``set`` has values of
     a job, "section.key=value": "model.variant=…" where the checkpoint does not say it, or "wrapper.…" to say
     how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". ``baseline`` is
     as for ``validate``. The verdict's notes say what was found out.
@@ -51,7 +51,7 @@ def check(
     """
     older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
-    found = find_out(file, against=against, images=images, map=map, overrides=overrides, progress=progress)
+    found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)
     model = model_with(found.job, found.checkpoint)
     verdict = judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
     return verdict if older is None else held_to(verdict, older)
@@ -77,7 +77,7 @@ def find_out(
     against: str | PathLike[str],
     images: str | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     progress: Progress = silent,
 ) -> FoundOut:
     """What ``check`` has to know before it judges. The arguments and the errors are those of ``check``."""
@@ -85,9 +85,9 @@ def find_out(
         raise RequestError(
             f"{against} is a job: onnxproof validate {against} --onnx {file} judges a file by a job"
         )
-    more = [*overrides, *([] if images is None else [f"validate.images={images}"])]
+    more = [*set, *([] if images is None else [f"validate.images={images}"])]
     progress("recognise", 0, 0)
-    made = draft(against, overrides=more)
+    made = draft(against, set=more)
     progress("arrange", 0, 0)
     leg = OrtLeg(file, made.job.validation.providers, made.job.validation.threads)
     graph = OnnxGraph.read(file)

@@ -35,16 +35,16 @@ def check_module(
     classes: Sequence[str] = (),
     images: str | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """Judge an ONNX file, whoever exported it, against the module that it was made from.
 
-    ``inputs``, ``dims``, ``arguments``, ``task``, ``picture``, ``classes`` and ``overrides`` are as for
+    ``inputs``, ``dims``, ``arguments``, ``task``, ``picture``, ``classes`` and ``set`` are as for
     ``export_module``. Without ``inputs`` they are read from the file; ``dims`` then says which sizes its
     named axes take. ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of
     the file is which of the module, as in {"images": "input"}; those that it leaves out and whose names
-    differ are taken in their order. Few cases are tried unless ``overrides`` say "validate.effort=normal".
+    differ are taken in their order. Few cases are tried unless ``set`` says "validate.effort=normal".
 
     Raises ModelFileError if the file cannot be loaded, JobError if the inputs do not fit the module or if a
     named axis has no size, and other RequestErrors if a name or a setting is wrong.
@@ -55,8 +55,8 @@ def check_module(
     named = _inputs_of(graph) if inputs is None else dict(inputs)
     if inputs is None:
         _require_sizes(named, dims, file)
-    more = [*overrides, *([] if images is None else [f"validate.images={images}"])]
-    if not any(text.startswith("validate.effort") for text in overrides):
+    more = [*set, *([] if images is None else [f"validate.images={images}"])]
+    if not any(text.startswith("validate.effort") for text in set):
         more.append(f"validate.effort={EFFORT}")
     job = module_job(
         re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).lstrip("._-") or "model",
@@ -66,7 +66,7 @@ def check_module(
         task=task,
         picture=picture,
         classes=classes,
-        overrides=more,
+        set=more,
         source="the arguments of check_module",
     )
     model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))

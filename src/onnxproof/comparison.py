@@ -34,7 +34,7 @@ class ByCheckpoint(Protocol):
         *,
         model: Any,
         checkpoint: str | PathLike[str] | None,
-        overrides: Sequence[str],
+        set: Sequence[str],
         trust: bool,
         dims: Mapping[str, str],
         images: str | None,
@@ -79,7 +79,7 @@ def compare(
     job: str | PathLike[str] | None = None,
     model: Any = None,
     checkpoint: str | PathLike[str] | None = None,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     trust: bool = False,
     dims: Mapping[str, str] = NOTHING,
     inputs: Mapping[str, str] = NOTHING,
@@ -96,7 +96,7 @@ def compare(
     both files are judged by PyTorch. Otherwise ``a`` takes PyTorch's place. Its graph is evaluated in float64
     with torch's kernels; if torch is not installed, or an operator of ``a`` is not evaluated, runs of ONNX
     Runtime alone are compared. ``model`` is the module itself, for a job that names no checkpoint.
-    ``checkpoint`` is the checkpoint's present path, if a bundle moved. ``overrides`` change the job, also a
+    ``checkpoint`` is the checkpoint's present path, if a bundle moved. ``set`` changes the job, also a
     bundle's. ``trust`` allows to run the code that a bundle names, and to use a checkpoint that is not the
     one it was made from.
 
@@ -128,7 +128,7 @@ def compare(
                 source,
                 model=model,
                 checkpoint=checkpoint,
-                overrides=overrides,
+                set=set,
                 trust=trust,
                 dims=dims,
                 images=images,
@@ -140,7 +140,7 @@ def compare(
             if job is not None or checkpoint is not None:
                 raise
             notes.append(f"A's bundle names a checkpoint that cannot be used ({error}): B is judged by A")
-    for flag, given in (("--set", bool(overrides)), ("--checkpoint", checkpoint is not None)):
+    for flag, given in (("--set", bool(set)), ("--checkpoint", checkpoint is not None)):
         if given:
             why = "".join(f" ({note})" for note in notes)
             raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")

@@ -71,9 +71,9 @@ class Draft:
         named = "" if table.variant is None else f", variant {table.variant}"
         return f"family {table.family}, task {table.task}{named}: {self.recognised.why}"
 
-    def again(self, overrides: Sequence[str]) -> "Draft":
-        """The draft with other overrides in place of its own; the checkpoint is not read again."""
-        given = override({}, overrides)
+    def again(self, set: Sequence[str]) -> "Draft":
+        """The draft with other values set in place of its own; the checkpoint is not read again."""
+        given = override({}, set)
         return _drafted(self.path, self.checkpoint, self.recognised, self.folder, given)
 
 
@@ -81,11 +81,11 @@ def init(
     checkpoint: str | PathLike[str],
     *,
     out: str | PathLike[str] | None = None,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
 ) -> Draft:
     """Write a job for a checkpoint, with a comment on each key that says where its value comes from.
 
-    The file is ``out``, or ``<job name>.toml`` in the working folder. ``overrides`` are values of your own,
+    The file is ``out``, or ``<job name>.toml`` in the working folder. ``set`` has values of your own,
     "section.key=value". The model is built once, to see that the weights fit.
 
     Raises RequestError if the file is there already, and as ``draft`` does.
@@ -97,7 +97,7 @@ def init(
             raise RequestError(
                 f"{target.parent} is no folder: make it first, or name another file with --out"
             )
-    made = draft(checkpoint, Path() if target is None else target.parent, overrides)
+    made = draft(checkpoint, Path() if target is None else target.parent, set)
     target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
     refuse_existing(target)
     check_folder(target.parent)
@@ -107,13 +107,13 @@ def init(
     return replace(made, file=target)
 
 
-def draft(checkpoint: str | PathLike[str], folder: Path = Path(), overrides: Sequence[str] = ()) -> Draft:
-    """Draft the job for a checkpoint, for a job file in ``folder``. ``overrides`` replace its values.
+def draft(checkpoint: str | PathLike[str], folder: Path = Path(), set: Sequence[str] = ()) -> Draft:
+    """Draft the job for a checkpoint, for a job file in ``folder``. ``set`` replaces its values.
 
     Raises CheckpointError if no family knows the checkpoint; RequestError if it fits several variants and
-    ``overrides`` chooses none, or if the family's library is missing.
+    ``set`` chooses none, or if the family's library is missing.
     """
-    given = override({}, overrides)
+    given = override({}, set)
     table = given.get("model", {})
     if not isinstance(table, dict):
         raise JobError("--set model=…: expected a key of the section, such as model.variant=NAME")

@@ -308,8 +308,8 @@ class Job(_Table):
             raise JobError(f"{source}: {error}") from error
 
 
-def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
-    """Read a job file. ``overrides`` are "section.key=value", with the value in TOML or as a bare word.
+def load_job(path: str | PathLike[str], set: Sequence[str] = ()) -> Job:
+    """Read a job file. ``set`` are texts "section.key=value", with the value in TOML or as a bare word.
 
     Raises JobError if the file is missing, is no TOML, or does not fit the schema.
     """
@@ -325,13 +325,13 @@ def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
         raise JobError(f"job file {file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"job file {file} is no TOML: {error}") from error
-    return Job.from_document(override(document, overrides), folder=file.parent, source=str(file))
+    return Job.from_document(override(document, set), folder=file.parent, source=str(file))
 
 
-def override(document: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def override(document: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
     """A document with values replaced by "section.key=value". Raises JobError for any other form."""
     changed = copy.deepcopy(document)
-    for text in overrides:
+    for text in texts:
         _apply(changed, text)
     return changed
 

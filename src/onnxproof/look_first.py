@@ -29,15 +29,15 @@ GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
 
 
-def refuse_to_export(source: Path, out: Path, overrides: Sequence[str]) -> None:
+def refuse_to_export(source: Path, out: Path, set: Sequence[str]) -> None:
     """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
     if isinstance(look_at(source), CheckpointPath):
         _refuse_checkpoint(source)
-        given = override({}, overrides).get("name") or name_of(source)
+        given = override({}, set).get("name") or name_of(source)
         if given is not None:
             check_target(out / str(given), files_read(source, None))
         return
-    job = job_to_export(source, overrides)
+    job = job_to_export(source, set)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
@@ -60,14 +60,14 @@ def refuse_to_check(onnx: Path, against: Path) -> None:
         _refuse_checkpoint(against)
 
 
-def refuse_to_validate(source: Path, onnx: Path | None, overrides: Sequence[str]) -> None:
+def refuse_to_validate(source: Path, onnx: Path | None, set: Sequence[str]) -> None:
     """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, and a file that is
     no model."""
     found = look_at(source)
     if isinstance(found, BundleFolder):
-        inputs_of(source, overrides=overrides)
+        inputs_of(source, set=set)
     else:
-        job_to_validate(source, overrides)
+        job_to_validate(source, set)
     if onnx is not None and onnx.is_file():
         _refuse_model(onnx)
     elif isinstance(found, BundleFolder) and found.model.is_file():

@@ -18,7 +18,7 @@ def module_job(
     task: str,
     picture: str | None,
     classes: Sequence[str],
-    overrides: Sequence[str],
+    set: Sequence[str],
     source: str,
 ) -> Job:
     """The job that the arguments of a function state; ``export_module`` says what they are.
@@ -37,4 +37,4 @@ def module_job(
         document["predict"]["input"] = picture
     if classes:
         document["model"]["classes"] = list(classes)
-    return Job.from_document(override(document, overrides), folder=Path(), source=source)
+    return Job.from_document(override(document, set), folder=Path(), source=source)

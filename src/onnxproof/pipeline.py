@@ -68,7 +68,7 @@ def export(
     job: JobLike,
     *,
     out: str | PathLike[str] = "dist",
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     validate: bool = True,
     baseline: BaselineLike | None = None,
     progress: Progress = silent,
@@ -90,18 +90,18 @@ def export(
     given, checkpoint = job, None
     older = None if baseline is None else read_baseline(baseline)
     if not isinstance(given, Job) and isinstance(look_at(given), CheckpointPath):
-        job, model, checkpoint = _drafted(given, overrides)
+        job, model, checkpoint = _drafted(given, set)
     else:
-        job = job_to_export(given, overrides)
+        job = job_to_export(given, set)
         model, checkpoint = build_model(job)
     target = Path(out) / job.name
     read = [*files_read(given, job), *files_of(baseline)]
     return _export(job, model, checkpoint, target, validate, progress, inputs=read, baseline=older)
 
 
-def _drafted(checkpoint: Address, overrides: Sequence[str]) -> tuple[Job, WrappedModel, Checkpoint | None]:
+def _drafted(checkpoint: Address, set: Sequence[str]) -> tuple[Job, WrappedModel, Checkpoint | None]:
     """The job that ``init`` would write, its model, and the checkpoint without its tensors."""
-    drafted = draft(checkpoint, overrides=overrides)
+    drafted = draft(checkpoint, set=set)
     model = model_with(drafted.job, drafted.checkpoint)
     note = f"no job is given: {drafted.said}; onnxproof init writes the job"
     if drafted.job.validation.effort == EFFORT:
@@ -120,7 +120,7 @@ def export_module(
     task: str = "raw",
     picture: str | None = None,
     classes: Sequence[str] = (),
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     validate: bool = True,
     progress: Progress = silent,
 ) -> Bundle:
@@ -131,8 +131,8 @@ def export_module(
     ``arguments`` are plain values that ``forward`` gets besides, by its parameters' names.
     ``dims`` maps the named axes to sizes, such as "1..8". Outputs in tuples, dicts and other objects get
     stable names. ``picture`` names the input that takes pictures, so that
-    ``predict`` takes them too. ``classes`` are the classes' names, if the task has any. ``overrides`` are
-    those of a job, such as "export.opset=18". Raises as ``export`` does, and JobError if the inputs do not
+    ``predict`` takes them too. ``classes`` are the classes' names, if the task has any. ``set`` has values
+    of a job, such as "export.opset=18". Raises as ``export`` does, and JobError if the inputs do not
     fit the module.
     """
     target = Path(out)
@@ -144,7 +144,7 @@ def export_module(
         task=task,
         picture=picture,
         classes=classes,
-        overrides=overrides,
+        set=set,
         source="the arguments of export_module",
     )
     model = _wrapped(job, module)
@@ -196,7 +196,7 @@ def validate(
     onnx: Address | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
     checkpoint: Address | None = None,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     trust: bool = False,
     baseline: BaselineLike | None = None,
     progress: Progress = silent,
@@ -207,7 +207,7 @@ def validate(
     one in the job's bundle in ``dist``, or the bundle's own, whose checksum is checked too. ``map`` says
     which input or output of ``onnx`` is which of the model, as in {"images": "input"}. ``model`` is the
     module itself, for a bundle of ``export_module``, which names no checkpoint. ``checkpoint`` is the
-    checkpoint's present path, if the bundle moved. ``overrides`` change the job, also a bundle's. ``trust``
+    checkpoint's present path, if the bundle moved. ``set`` changes the job, also a bundle's. ``trust``
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
     ``baseline`` is an older verdict, its parity.json or its bundle: a check that got worse beyond its noise
     fails (docs/baseline.md).
@@ -215,7 +215,7 @@ def validate(
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
     older = None if baseline is None else read_baseline(baseline)
-    asked, wrapped, file, checks = _to_validate(source, model, onnx, checkpoint, overrides, trust)
+    asked, wrapped, file, checks = _to_validate(source, model, onnx, checkpoint, set, trust)
     plan = plan_of(asked.job, wrapped)
     if onnx is None:
         verdict = validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
@@ -233,7 +233,7 @@ def _to_validate(
     model: Module | None,
     onnx: Address | None,
     checkpoint: Address | None,
-    overrides: Sequence[str],
+    set: Sequence[str],
     trust: bool,
 ) -> tuple[Asked, WrappedModel, Path, list[Check]]:
     """The job, its model, the file to compare with it, and the checks on the file's manifest.
@@ -244,9 +244,7 @@ def _to_validate(
         match look_at(source):
             case BundleFolder() as bundle if not bundle.model.is_file():
                 raise ModelFileError(f"{bundle.model} does not exist: export the job again")
-    asked = job_to_validate(
-        source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
-    )
+    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
     file, checks = _file_to_validate(asked, onnx)
     wrapped = _wrapped(asked.job, model)
     require_memory(bytes_of(wrapped.module))
@@ -266,7 +264,7 @@ def compare_by_checkpoint(
     *,
     model: Module | None,
     checkpoint: Address | None,
-    overrides: Sequence[str],
+    set: Sequence[str],
     trust: bool,
     dims: Mapping[str, str],
     images: str | None,
@@ -275,9 +273,7 @@ def compare_by_checkpoint(
     progress: Progress,
 ) -> Verdict:
     """Judge two ONNX files by the checkpoint of a job or a bundle; ``onnxproof.compare`` has the options."""
-    asked = job_to_validate(
-        source, overrides, checkpoint=checkpoint, trust=trust, has_model=model is not None
-    )
+    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
     wrapped = _wrapped(asked.job, model)
     settings = replace(settings_of(asked.job), annotations=None, optimization=("all",))
     if images is not None:
@@ -300,7 +296,7 @@ def bisect(
     model: Module | None = None,
     onnx: Address | None = None,
     checkpoint: Address | None = None,
-    overrides: Sequence[str] = (),
+    set: Sequence[str] = (),
     trust: bool = False,
     case: str | int | None = None,
     out: Address | None = None,
@@ -308,14 +304,14 @@ def bisect(
 ) -> Bisection:
     """Name the node of an ONNX file that introduces error, not those that only pass it on.
 
-    ``source``, ``model``, ``onnx``, ``checkpoint``, ``overrides`` and ``trust`` are as for ``validate``.
+    ``source``, ``model``, ``onnx``, ``checkpoint``, ``set`` and ``trust`` are as for ``validate``.
     ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, cases are tried, the
     most informative first, until one names a node. That is written to the folder ``out``
     (``bisect/<job name>``) as a model of its own, with its inputs and its expected outputs, beside
     ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64, or if
     no output of the file can be evaluated in float64.
     """
-    asked, wrapped, file, _ = _to_validate(source, model, onnx, checkpoint, overrides, trust)
+    asked, wrapped, file, _ = _to_validate(source, model, onnx, checkpoint, set, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
     check_folder(target)

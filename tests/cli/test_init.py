@@ -115,7 +115,7 @@ def test_export_runs_what_init_would_write(place: Path, run: Run) -> None:
     assert document["bundle"] == "dist/run"
     assert run("init", "run/best.pt", *SMALL).returncode == 0
     written = onnxproof.load_job("run.toml")
-    assert written == draft("run/best.pt", overrides=SMALL[1::2]).job
+    assert written == draft("run/best.pt", set=SMALL[1::2]).job
     made = document["manifest"]["job"]
     assert made["dims"] == {name: str(dim) for name, dim in written.dims.items()}
     assert made["model"]["checkpoint"] == "../../run/best.pt"
@@ -131,9 +131,7 @@ def test_a_checkpoint_that_decides_nothing_is_simplified_and_compared_once(place
             stages.append(stage)
 
     shapes = [one for one in SMALL[1::2] if not one.startswith("export.simplify")]
-    bundle = onnxproof.export(
-        "run/best.pt", overrides=[*shapes, "validate.score_threshold=0.999"], progress=note
-    )
+    bundle = onnxproof.export("run/best.pt", set=[*shapes, "validate.score_threshold=0.999"], progress=note)
     assert bundle.verdict is not None
     checks = {check.name: check for check in bundle.verdict.checks}
     assert (checks["decisions"].status, bundle.manifest.simplify) == ("error", "onnxsim")
@@ -150,7 +148,7 @@ def test_a_model_is_no_checkpoint(place: Path, refuse: Refuse) -> None:
 
 def test_init_and_export_in_python(place: Path) -> None:
     torch.save(models.resnet18(num_classes=3).state_dict(), "resnet18.pth")
-    made = onnxproof.init("resnet18.pth", out="mine.toml", overrides=["name=mine"])
+    made = onnxproof.init("resnet18.pth", out="mine.toml", set=["name=mine"])
     assert made.file == Path("mine.toml")
     assert onnxproof.load_job("mine.toml") == made.job
     assert (made.job.name, made.job.wrapper.normalize) == ("mine", "imagenet")

@@ -79,7 +79,7 @@ def test_the_configs_that_no_other_test_exports_pass(
     name: str, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     quick = ("validate.effort=quick", "validate.threads=1")
-    bundle = onnxproof.export(CONFIGS / f"{name}.toml", out=tmp_path, overrides=(*overrides, *quick))
+    bundle = onnxproof.export(CONFIGS / f"{name}.toml", out=tmp_path, set=(*overrides, *quick))
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
     assert bundle.verdict.to_json()["decisions"]["matched"] > 5

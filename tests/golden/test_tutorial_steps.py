@@ -61,7 +61,7 @@ def test_the_tutorials_host_finds_what_we_find(setting: str, demo_job: Path, tmp
     overrides = ["export.exporter=torchscript"]
     if setting != "default":
         overrides += ["wrapper.scale_input=true", "wrapper.channels_last=true", "wrapper.decode=none"]
-    bundle = onnxproof.export(demo_job, out=tmp_path, overrides=overrides, validate=False)
+    bundle = onnxproof.export(demo_job, out=tmp_path, set=overrides, validate=False)
     session = ort.InferenceSession(str(bundle.path / "model.onnx"), providers=["CPUExecutionProvider"])
     predictor = onnxproof.load(bundle.path)
     compared = 0

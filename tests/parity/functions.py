@@ -27,6 +27,4 @@ class Module(nn.Module):
 def exported(module: nn.Module, form: Form, out: Path, *overrides: str) -> onnxproof.Bundle:
     """The module's bundle, proved with little effort."""
     asked = ["validate.effort=quick", "validate.threads=1", "export.exporter=torch.export", *overrides]
-    return onnxproof.export_module(
-        module.eval(), inputs=form[0], dims=form[1], out=out / "bundle", overrides=asked
-    )
+    return onnxproof.export_module(module.eval(), inputs=form[0], dims=form[1], out=out / "bundle", set=asked)

@@ -63,7 +63,7 @@ def exported(
     module: nn.Module, inputs: dict[str, str], dims: dict[str, str], out: Path, *overrides: str
 ) -> Bundle:
     quick = ["validate.effort=quick", "validate.threads=1", *overrides]
-    return onnxproof.export_module(module, inputs=inputs, dims=dims, out=out / "bundle", overrides=quick)
+    return onnxproof.export_module(module, inputs=inputs, dims=dims, out=out / "bundle", set=quick)
 
 
 def passed(bundle: Bundle) -> bool:
@@ -112,7 +112,7 @@ def test_outputs_that_are_one_tensor_keep_their_names(
         inputs=ROW,
         dims={"batch": "1..4"},
         out=tmp_path / "bundle",
-        overrides=[f"export.exporter={exporter}", f"export.simplify={simplify}"],
+        set=[f"export.exporter={exporter}", f"export.simplify={simplify}"],
         validate=False,
     )
     assert not [note for note in bundle.notes if "not simplified" in note]

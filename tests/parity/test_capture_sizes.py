@@ -32,7 +32,7 @@ def test_a_size_that_torch_export_fixes_sends_the_capture_on(tmp_path: Path) -> 
         inputs={"x": "float32[batch, 3, height, width] in 0..1"},
         dims={"batch": "1..3", "height": "16..48 step 4", "width": "16..48 step 4"},
         out=tmp_path / "bundle",
-        overrides=["validate.effort=quick", "validate.threads=1"],
+        set=["validate.effort=quick", "validate.threads=1"],
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed
@@ -66,7 +66,7 @@ def test_a_table_for_the_size_that_was_seen_last_freezes_none(seen: int, tmp_pat
         inputs={"x": "float32[batch, n] in -1..1"},
         dims={"n": "12..24", "batch": "1..3"},
         out=tmp_path / "bundle",
-        overrides=("validate.effort=quick", "export.exporter=torch.export"),
+        set=("validate.effort=quick", "export.exporter=torch.export"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed

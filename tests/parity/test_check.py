@@ -73,7 +73,7 @@ def failed(verdict: Verdict) -> set[str]:
 
 
 def found(file: Path, place: Path) -> FoundOut:
-    return find_out(file, against=place / "best.pt", overrides=QUICK)
+    return find_out(file, against=place / "best.pt", set=QUICK)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_plain_export_passes_and_what_the_exporter_chose_is_noted(
     axes = {"images": {0: "n"}, "preds": {0: "n"}} if dynamic else None
     file = export(classifier, PICTURES, tmp_path / "theirs.onnx", output_names=["preds"], dynamic_axes=axes)
     content = file.read_bytes()
-    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    verdict = onnxproof.check(file, against=place / "best.pt", set=QUICK)
     assert verdict.passed, failed(verdict)
     notes = "; ".join(verdict.notes)
     assert "family torchvision_classifier, task classification, variant mobilenet_v3_small" in notes
@@ -157,7 +157,7 @@ def test_a_wrong_file_fails_and_names_its_link(classifier: nn.Module, place: Pat
     values.flat[0] += 0.01
     largest.CopyFrom(numpy_helper.from_array(values, largest.name))
     onnx.save(proto, file)
-    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    verdict = onnxproof.check(file, against=place / "best.pt", set=QUICK)
     assert verdict.status == "fail"
     assert "function" in failed(verdict)
 
@@ -165,7 +165,7 @@ def test_a_wrong_file_fails_and_names_its_link(classifier: nn.Module, place: Pat
 def test_other_weights_of_the_same_network_fail(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     file = export(models.mobilenet_v3_small(num_classes=5), PICTURES, tmp_path / "theirs.onnx")
-    verdict = onnxproof.check(file, against=place / "best.pt", overrides=QUICK)
+    verdict = onnxproof.check(file, against=place / "best.pt", set=QUICK)
     assert verdict.status == "fail"
     assert "function" in failed(verdict)
     assert "no arrangement of inputs and outputs that was tried makes the file agree" in "; ".join(
@@ -250,7 +250,7 @@ def test_how_a_file_returns_boxes_is_found_out(
     count = len(returned) if isinstance(returned, tuple) else 1
     names = [f"out_{at}" for at in range(count)]
     file = export(made, PICTURES, tmp_path / "theirs.onnx", output_names=names)
-    told = find_out(file, against=DIGITS / "yolox", overrides=QUICK)
+    told = find_out(file, against=DIGITS / "yolox", set=QUICK)
     assert said in "; ".join(told.notes)
     assert told.error < 1e-4
 
@@ -262,7 +262,7 @@ def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
         made, torch.rand(1, 3, 96, 128), tmp_path / "theirs.onnx", output_names=["boxes", "best", "where"]
     )
     verdict = onnxproof.check(
-        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-0[12].png"), overrides=QUICK
+        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-0[12].png"), set=QUICK
     )
     assert verdict.passed, failed(verdict)
     assert verdict.to_json()["decisions"]["matched"] > 0
@@ -279,7 +279,7 @@ def test_a_packed_file_passes_with_its_pictures(tmp_path: Path) -> None:
         dynamic_axes=axes,
     )
     verdict = onnxproof.check(
-        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-01.png"), overrides=QUICK
+        file, against=DIGITS / "yolox", images=str(DIGITS / "images" / "scene-01.png"), set=QUICK
     )
     assert verdict.passed, failed(verdict)
     assert verdict.to_json()["decisions"]["matched"] > 0
@@ -307,12 +307,12 @@ def test_the_head_that_a_network_with_two_was_exported_with_is_found_out(
             made: Any = YOLO("best.pt")
             return Path(made.export(format="onnx", imgsz=64, simplify=False, opset=17, nms=nms))
 
-    told = find_out(exported(None), against="best.pt", overrides=QUICK)
+    told = find_out(exported(None), against="best.pt", set=QUICK)
     assert "another head of the checkpoint: model.kwargs.end2end=false" in "; ".join(told.notes)
     assert told.error < 1e-2
     file = exported(False)
     with pytest.raises(RequestError, match="detections that its graph has chosen"):
-        find_out(file, against="best.pt", overrides=QUICK)
+        find_out(file, against="best.pt", set=QUICK)
 
 
 @pytest.mark.slow
@@ -328,7 +328,7 @@ def test_ultralytics_own_export_passes(tmp_path: Path, monkeypatch: pytest.Monke
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = YOLO("best.pt").export(format="onnx", imgsz=64, simplify=False, opset=17)
-    verdict = onnxproof.check(file, against="best.pt", overrides=QUICK)
+    verdict = onnxproof.check(file, against="best.pt", set=QUICK)
     assert verdict.passed, failed(verdict)
     assert "the file packs the model's boxes, scores into its output output0" in verdict.notes
 
@@ -336,9 +336,9 @@ def test_ultralytics_own_export_passes(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
     file = export(classifier, PICTURES, tmp_path / "theirs.onnx")
     with pytest.raises(RequestError, match="--map picture=input: the file has no input or output picture"):
-        onnxproof.check(file, against=place / "best.pt", map={"picture": "input"}, overrides=QUICK)
+        onnxproof.check(file, against=place / "best.pt", map={"picture": "input"}, set=QUICK)
     with pytest.raises(RequestError, match="the model has no input or output image"):
-        onnxproof.check(file, against=place / "best.pt", map={"images": "image"}, overrides=QUICK)
+        onnxproof.check(file, against=place / "best.pt", map={"images": "image"}, set=QUICK)
 
 
 def test_a_job_is_judged_by_validate(tmp_path: Path) -> None:
@@ -350,10 +350,10 @@ def test_a_job_is_judged_by_validate(tmp_path: Path) -> None:
 
 def test_how_the_file_takes_pictures_can_be_said(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
     file = export(Around(classifier, lambda one: (one - MEAN) / STD), PICTURES, tmp_path / "theirs.onnx")
-    told = find_out(file, against=place / "best.pt", overrides=(*QUICK, "wrapper.normalize=imagenet"))
+    told = find_out(file, against=place / "best.pt", set=(*QUICK, "wrapper.normalize=imagenet"))
     assert told.error < 1e-4
     assert told.how.normalized is None
-    wrong = find_out(file, against=place / "best.pt", overrides=(*QUICK, "wrapper.normalize=none"))
+    wrong = find_out(file, against=place / "best.pt", set=(*QUICK, "wrapper.normalize=none"))
     assert wrong.error > 100 * told.error
 
 
@@ -377,6 +377,6 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
             return logits
 
     file = export(Logits(), torch.randn(1, 3, 32, 32), tmp_path / "vit.onnx", input_names=["pixel_values"])
-    told = find_out(file, against=tmp_path / "vit", overrides=QUICK)
+    told = find_out(file, against=tmp_path / "vit", set=QUICK)
     assert told.error < 1e-4
     assert "that the host has normalised (inception)" in "; ".join(told.notes)

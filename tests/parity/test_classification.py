@@ -53,7 +53,7 @@ def status(verdict: Verdict) -> list[tuple[str, str]]:
     ],
 )
 def test_the_example_exports_and_passes(job: Path, exporter: str, tmp_path: Path) -> None:
-    bundle = onnxproof.export(job, out=tmp_path, overrides=(*FAST, f"export.exporter={exporter}"))
+    bundle = onnxproof.export(job, out=tmp_path, set=(*FAST, f"export.exporter={exporter}"))
     assert bundle.verdict is not None
     assert bundle.verdict.passed, status(bundle.verdict)
     assert bundle.manifest.exporter == exporter
@@ -196,7 +196,7 @@ def test_what_the_graph_computes_is_what_numpy_computes(
 @pytest.mark.parametrize("job", [CLASSIFIER, MULTILABEL], ids=lambda job: job.stem)
 def test_predictions_tell_what_the_pictures_show(job: Path, decode: str, tmp_path: Path) -> None:
     overrides = (*FAST, f"wrapper.decode={decode}")
-    bundle = onnxproof.export(job, out=tmp_path, overrides=overrides, validate=False)
+    bundle = onnxproof.export(job, out=tmp_path, set=overrides, validate=False)
     predictor = onnxproof.load(bundle.path)
     assert PICTURES[job]
     right = 0
@@ -213,14 +213,14 @@ def test_predictions_tell_what_the_pictures_show(job: Path, decode: str, tmp_pat
 
 
 def test_a_lone_model_predicts_and_draws(tmp_path: Path) -> None:
-    bundle = onnxproof.export(CLASSIFIER, out=tmp_path, overrides=FAST, validate=False)
+    bundle = onnxproof.export(CLASSIFIER, out=tmp_path, set=FAST, validate=False)
     picture = PICTURES[CLASSIFIER][0]
     prediction = onnxproof.load(bundle.path / "model.onnx").predict(picture)
     drawn, original = prediction.draw(picture), Image.open(picture).convert("RGB")
     assert drawn.size == original.size
     assert (np.asarray(drawn) != np.asarray(original)).any()
     with pytest.raises(RequestError, match="score_threshold is not a setting of task classification"):
-        onnxproof.load(bundle.path, overrides={"score_threshold": 0.3})
+        onnxproof.load(bundle.path, settings={"score_threshold": 0.3})
 
 
 def write_seeded(network: torch.nn.Module, folder: Path, name: str, classes: int) -> Path:
@@ -257,7 +257,7 @@ def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     write_seeded(network, tmp_path / "weights", "resnet18-0123abcd", 7)
     job = write_job(tmp_path, "torchvision_classifier", "resnet18")
     overrides = (*FAST, *SMALL, *IMAGENET, f"model.task={task}")
-    bundle = onnxproof.export(job, out=tmp_path / "dist", overrides=overrides)
+    bundle = onnxproof.export(job, out=tmp_path / "dist", set=overrides)
     assert bundle.verdict is not None
     assert bundle.verdict.passed, status(bundle.verdict)
     assert bundle.verdict.to_json()["decisions"]["matched"] > 0

@@ -172,7 +172,7 @@ def test_a_bundle_without_a_checkpoint_needs_its_module(tmp_path: Path) -> None:
         inputs={"x": "float32[batch, 16] in -1..1"},
         dims={"batch": "1..8"},
         out=tmp_path / "mixer",
-        overrides=["export.exporter=torchscript"],
+        set=["export.exporter=torchscript"],
         validate=False,
     ).path
     b = damaged(bundle / "model.onnx", tmp_path / "b.onnx")

@@ -58,7 +58,7 @@ def ours(folder: Path, name: str, *overrides: str) -> Path:
         inputs={"image": "float32[batch, 3, height, width] in 0..1"},
         dims=SIZES,
         out=folder / name,
-        overrides=[*overrides],
+        set=[*overrides],
         validate=False,
     )
     proto = onnx.load(bundle.path / "model.onnx")

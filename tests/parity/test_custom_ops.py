@@ -51,7 +51,7 @@ def exported(module: nn.Module, folder: Path, table: str, *overrides: str) -> on
         inputs=ROWS,
         dims={"batch": "1..3"},
         out=folder / "out" / "bundle",
-        overrides=["validate.effort=quick", "validate.threads=1", named, *overrides],
+        set=["validate.effort=quick", "validate.threads=1", named, *overrides],
     )
 
 

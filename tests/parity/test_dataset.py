@@ -75,7 +75,7 @@ def test_the_detectors_map_is_the_same_in_both_legs(yolox: Bundle) -> None:
 @pytest.mark.slow
 def test_it_is_the_map_that_torchmetrics_computes_of_the_files_predictions(yolox: Bundle) -> None:
     """As examples/digits/evaluate.py measures, on these scenes and through ``predict``."""
-    predictor = onnxproof.load(yolox.path, overrides={"score_threshold": SCORE_THRESHOLD})
+    predictor = onnxproof.load(yolox.path, settings={"score_threshold": SCORE_THRESHOLD})
     # Its own thresholds are COCO's rounded to float32, so that a recall of exactly 0.1 does not reach 0.1.
     recalls, ious = np.linspace(0, 1, 101).tolist(), np.linspace(0.5, 0.95, 10).tolist()
     metric = MeanAveragePrecision("xyxy", "bbox", iou_thresholds=ious, rec_thresholds=recalls)

@@ -21,7 +21,7 @@ FAST = ("validate.effort=quick", "validate.threads=1")
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return onnxproof.export(JOB, out=tmp_path_factory.mktemp("dist"), overrides=FAST)
+    return onnxproof.export(JOB, out=tmp_path_factory.mktemp("dist"), set=FAST)
 
 
 @pytest.mark.slow

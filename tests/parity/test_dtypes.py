@@ -38,7 +38,7 @@ class Net(nn.Module):
 def exported(folder: Path, net: nn.Module, inputs: dict[str, str]) -> Verdict:
     torch.manual_seed(0)
     made = onnxproof.export_module(
-        net.eval(), inputs=inputs, dims={"batch": "1..4"}, out=folder / "bundle", overrides=QUICK
+        net.eval(), inputs=inputs, dims={"batch": "1..4"}, out=folder / "bundle", set=QUICK
     )
     assert made.verdict is not None
     return made.verdict

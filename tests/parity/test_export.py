@@ -257,7 +257,7 @@ def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
 
     monkeypatch.setattr(onnxsim, "simplify", broken_fusion)
     overrides = (*FAST, "export.exporter=torchscript")
-    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=overrides)
+    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, set=overrides)
     assert bundle.verdict is not None
     assert bundle.verdict.passed
     assert bundle.manifest.simplify == "onnxsim without fusions"
@@ -276,7 +276,7 @@ def test_the_best_simplifier_makes_the_smallest_graph_that_is_not_slower(
 ) -> None:
     monkeypatch.setattr("onnxproof.prove.time_ratio", lambda *_: 1.5 if slow else 1.0)
     asked = (*FAST, "export.exporter=torchscript", "export.fold_batch_norms=false", "export.simplify=best")
-    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=asked)
+    bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, set=asked)
     assert bundle.verdict is not None
     assert bundle.verdict.passed
     assert (bundle.manifest.simplify == "none") == slow
@@ -291,7 +291,7 @@ def test_a_simplifier_that_breaks_the_numbers_is_dropped_and_the_verdict_says_wh
 
     monkeypatch.setattr(onnxsim, "simplify", wrong_constant)
     overrides = ("validate.effort=quick", "validate.threads=1", "export.exporter=torchscript")
-    bundle = onnxproof.export(CONFIGS / "digits-classifier.toml", out=tmp_path, overrides=overrides)
+    bundle = onnxproof.export(CONFIGS / "digits-classifier.toml", out=tmp_path, set=overrides)
     assert bundle.verdict is not None
     assert bundle.verdict.passed
     assert bundle.manifest.simplify == "none"
@@ -317,7 +317,7 @@ def exported_with_a_fault(
 ) -> onnxproof.Bundle:
     monkeypatch.setattr(place, name, fault)
     return onnxproof.export(
-        CONFIGS / "digits-yolox.toml", out=tmp_path, overrides=(*FAST, "export.exporter=torchscript")
+        CONFIGS / "digits-yolox.toml", out=tmp_path, set=(*FAST, "export.exporter=torchscript")
     )
 
 
@@ -358,13 +358,13 @@ def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
 def test_barracuda_job_is_documented_operators_only_and_decoding_is_not(tmp_path: Path) -> None:
     config = CONFIGS / "digits-yolox-barracuda.toml"
     small = FAST[:3]
-    bundle = onnxproof.export(config, out=tmp_path, overrides=(*small, "validate.effort=quick"))
+    bundle = onnxproof.export(config, out=tmp_path, set=(*small, "validate.effort=quick"))
     assert bundle.verdict is not None
     assert bundle.verdict.passed
     assert bundle.manifest.exporter == "torchscript"
     assert opset_of(onnx.load(bundle.path / "model.onnx")) == 11
     decoded = onnxproof.export(
-        config, out=tmp_path, overrides=(*small, "validate.effort=quick", "wrapper.decode=packed")
+        config, out=tmp_path, set=(*small, "validate.effort=quick", "wrapper.decode=packed")
     )
     assert decoded.verdict is not None
     assert decoded.verdict.status == "fail"

@@ -78,7 +78,7 @@ def test_the_documented_family_of_another_package_exports_and_is_listed(
     assert str(drafted.dims["batch"]) == "1..8"
 
     with pytest.raises(JobError, match='"huge" is not known'):
-        onnxproof.export(tmp_path / "signals.toml", out=tmp_path / "dist", overrides=["model.variant=huge"])
+        onnxproof.export(tmp_path / "signals.toml", out=tmp_path / "dist", set=["model.variant=huge"])
 
 
 ONE_FILE = """

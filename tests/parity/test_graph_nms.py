@@ -87,7 +87,7 @@ def test_the_graph_decides_as_numpy(cuts: Cuts, exporter: str, tmp_path: Path) -
         dims={"batch": "1..8", "n": "1..200"},
         out=tmp_path / "given",
         task="detection",
-        overrides=(
+        set=(
             "wrapper.decode=nms",
             f"export.exporter={exporter}",
             f"validate.score_threshold={cuts.score_threshold}",
@@ -140,7 +140,7 @@ def healthy(once: Once) -> onnx.ModelProto:
             out=folder / "bundle",
             task="detection",
             picture="image",
-            overrides=("wrapper.decode=nms",),
+            set=("wrapper.decode=nms",),
             validate=False,
         )
 
@@ -191,7 +191,7 @@ def test_padded_rows_are_the_same(tmp_path: Path) -> None:
             out=tmp_path / decode,
             task="detection",
             picture="image",
-            overrides=(
+            set=(
                 f"wrapper.decode={decode}",
                 "validate.max_detections=6",
                 "validate.effort=quick",

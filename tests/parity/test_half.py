@@ -87,9 +87,9 @@ def exported(module: nn.Module, folder: Path, exporter: str, **given: Any) -> Bu
         inputs=given.pop("inputs"),
         dims=given.pop("dims", DIMS),
         out=folder / "bundle",
-        overrides=(
+        set=(
             *("validate.effort=quick", "validate.threads=1", f"export.exporter={exporter}"),
-            *given.pop("overrides", ()),
+            *given.pop("set", ()),
         ),
     )
 
@@ -179,7 +179,7 @@ def test_a_wrong_weight_in_half_fails(change: Any, tmp_path: Path) -> None:
 def test_a_bias_that_is_dropped_in_half_fails(tmp_path: Path) -> None:
     module = block(lambda: nn.LayerNorm(32), "float16")
     bundle = exported(
-        module, tmp_path, "torchscript", inputs={"x": f"float16{STEPS}"}, overrides=("export.simplify=none",)
+        module, tmp_path, "torchscript", inputs={"x": f"float16{STEPS}"}, set=("export.simplify=none",)
     )
     model = onnx.load(bundle.path / "model.onnx")
     held = {one.name: one for one in model.graph.initializer}
@@ -279,7 +279,7 @@ def test_a_module_of_the_users_stays_as_it_is(tmp_path: Path) -> None:
         "torchscript",
         inputs={"x": "float32[batch, 8]"},
         dims={"batch": "1..3"},
-        overrides=("export.dtype=float32",),
+        set=("export.dtype=float32",),
     )
     assert verdict_of(bundle).passed
     assert module.weight.dtype == torch.float16
@@ -335,7 +335,7 @@ def test_a_classifier_in_half_decides_in_float32(tmp_path: Path) -> None:
         task="classification",
         classes=("a", "b", "c"),
         out=tmp_path / "bundle",
-        overrides=("validate.effort=quick", "export.exporter=torchscript"),
+        set=("validate.effort=quick", "export.exporter=torchscript"),
     )
     verdict = verdict_of(bundle)
     assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]

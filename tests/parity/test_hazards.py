@@ -235,7 +235,7 @@ def test_sizes_that_a_trace_bakes_in_are_found(module: nn.Module, status: str, t
         inputs={"x": "float32[batch, 3, height, width] in 0..1"},
         dims={"batch": "1..2", "height": "32..96 step 32", "width": "32..96 step 32"},
         out=tmp_path / "bundle",
-        overrides=(TRACED, "validate.effort=quick", "validate.threads=1"),
+        set=(TRACED, "validate.effort=quick", "validate.threads=1"),
     )
     assert bundle.verdict is not None
     failed = [check for check in bundle.verdict.checks if check.status == "fail"]

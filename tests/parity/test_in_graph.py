@@ -75,7 +75,7 @@ def exported(job: Job, module: nn.Module, out: Path, *overrides: str) -> Path:
         out=out,
         task=str(job.model.task),
         picture="image",
-        overrides=(
+        set=(
             *(
                 f"{table}.{key}={json.dumps(value)}"
                 for table in ("wrapper", "predict")
@@ -180,7 +180,7 @@ def test_yolox_decides_alike_with_and_without(decode: str, tmp_path: Path) -> No
         onnxproof.export(
             CONFIGS / "digits-yolox.toml",
             out=tmp_path / where,
-            overrides=(*fit, *more),
+            set=(*fit, *more),
             validate=where == "own",
         )
         for where, more in (
@@ -223,5 +223,5 @@ def test_a_network_of_many_sizes_is_refused() -> None:
     with pytest.raises(JobError, match=r'the network sees pictures of one size, got dims.height = "64..640'):
         onnxproof.export(
             CONFIGS / "digits-yolox.toml",
-            overrides=("wrapper.resize=in-graph", "predict.filter=opencv-linear"),
+            set=("wrapper.resize=in-graph", "predict.filter=opencv-linear"),
         )

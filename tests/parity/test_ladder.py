@@ -66,7 +66,7 @@ class Decides(nn.Module):
 def exported(module: nn.Module, out: Path, *overrides: str, validate: bool = True) -> Bundle:
     asked = ["validate.effort=quick", "validate.threads=1", f"export.capture_timeout={LIMIT_S}", *overrides]
     return onnxproof.export_module(
-        module.eval(), inputs=ROW, dims=DIMS, out=out / "bundle", overrides=asked, validate=validate
+        module.eval(), inputs=ROW, dims=DIMS, out=out / "bundle", set=asked, validate=validate
     )
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_loaded_is_captured_again_with_torchs_optimizer(tm
         inputs={"words": "int64[batch, n] in 0..49"},
         dims={"batch": "1..3", "n": "3..9"},
         out=tmp_path / "bundle",
-        overrides=("validate.effort=quick", "validate.threads=1"),
+        set=("validate.effort=quick", "validate.threads=1"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed

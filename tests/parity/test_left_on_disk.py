@@ -38,7 +38,7 @@ def exported(out: Path, exporter: str) -> onnxproof.Bundle:
         inputs={"x": "float32[n, 3, height, width] in -1..1"},
         dims={"n": "1..3", "height": "8..12", "width": "8..12"},
         out=out,
-        overrides=("validate.effort=quick", f"export.exporter={exporter}", "export.simplify=onnxsim"),
+        set=("validate.effort=quick", f"export.exporter={exporter}", "export.simplify=onnxsim"),
     )
 
 

@@ -170,7 +170,7 @@ def test_a_transformer_with_a_padding_mask_passes(tmp_path: Path) -> None:
 
 def test_a_bert_from_a_config_passes(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    bundle = onnxproof.export(CONFIGS / "module-bert.toml", out=tmp_path, overrides=["validate.effort=quick"])
+    bundle = onnxproof.export(CONFIGS / "module-bert.toml", out=tmp_path, set=["validate.effort=quick"])
     assert_passed(bundle)
     assert [str(spec) for spec in bundle.manifest.contract.outputs] == [
         "float32[batch, time, 64]",
@@ -198,7 +198,7 @@ def test_a_bert_that_classifies_decides_on_token_ids(tmp_path: Path) -> None:
         task="classification",
         classes=("against", "neither", "for"),
         out=tmp_path / "bert",
-        overrides=["validate.effort=quick", "export.exporter=torchscript"],
+        set=["validate.effort=quick", "export.exporter=torchscript"],
     )
     assert_passed(bundle)
     decided(bundle)
@@ -247,7 +247,7 @@ def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path:
     calibrate(network, torch.rand(4, 3, 64, 64))
     assert list(network(torch.rand(1, 3, 32, 32))) == ["out", "aux"]
     bundle = onnxproof.export(
-        CONFIGS / "module-deeplabv3.toml", out=tmp_path, overrides=of_the_user(network, tmp_path)
+        CONFIGS / "module-deeplabv3.toml", out=tmp_path, set=of_the_user(network, tmp_path)
     )
     assert_passed(bundle)
     assert decided(bundle) > 10_000
@@ -290,7 +290,7 @@ def test_a_detector_of_ultralytics_from_its_yaml_passes(
             nn.init.constant_(branch[-1].bias, bias)
     calibrate(network, torch.rand(8, 3, 64, 64))
     bundle = onnxproof.export(
-        CONFIGS / "module-ultralytics.toml", out=tmp_path, overrides=of_the_user(module, tmp_path)
+        CONFIGS / "module-ultralytics.toml", out=tmp_path, set=of_the_user(module, tmp_path)
     )
     assert_passed(bundle)
     assert [str(spec) for spec in bundle.manifest.contract.outputs] == [
@@ -364,7 +364,7 @@ def test_a_detector_with_a_picture_and_a_vector_decides_on_both(scene: Path, tmp
         picture="picture",
         classes=("cat", "dog", "bird"),
         out=tmp_path / "finder",
-        overrides=[f"validate.images={scene}", "validate.effort=quick", "predict.size=64"],
+        set=[f"validate.images={scene}", "validate.effort=quick", "predict.size=64"],
     )
     assert_passed(bundle)
     assert decided(bundle) > 50
@@ -609,7 +609,7 @@ def test_torchvisions_segmenter_with_its_dict_passes(tmp_path: Path) -> None:
         inputs={"input": "float32[batch, 3, height, width]"},
         dims={"batch": "1..2", "height": "64..128 step 32", "width": "64..128 step 32"},
         out=tmp_path / "segmenter",
-        overrides=["validate.effort=quick"],
+        set=["validate.effort=quick"],
     )
     assert_passed(bundle)
     assert [(spec.name, str(spec)) for spec in bundle.manifest.contract.outputs] == [
@@ -780,7 +780,7 @@ def test_a_module_that_saves_more_than_tensors_passes(exporter: str, tmp_path: P
         inputs={"x": "float32[batch, 4] in -1..1"},
         dims={"batch": "1..3"},
         out=tmp_path / "annotated",
-        overrides=("validate.effort=quick", f"export.exporter={exporter}"),
+        set=("validate.effort=quick", f"export.exporter={exporter}"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed

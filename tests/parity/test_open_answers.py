@@ -69,7 +69,7 @@ def test_padded_steps_do_not_count_and_all_others_do(task: str, tmp_path: Path) 
         dims={"batch": "1..3", "time": "1..12"},
         task=task,
         out=tmp_path / "tagger",
-        overrides=FAST,
+        set=FAST,
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed, failures(bundle.verdict)
@@ -114,7 +114,7 @@ class Forgetting(Keeping):
 STEPS: dict[str, Any] = {
     "inputs": {"steps": "float32[batch, time, 4] in -1..1"},
     "dims": {"batch": "1..3", "time": "2..8"},
-    "overrides": FAST,
+    "set": FAST,
 }
 
 
@@ -170,7 +170,7 @@ def test_equal_scores_in_another_order_are_ties_and_other_places_are_not(
     exporter: str, tmp_path: Path
 ) -> None:
     overrides = (*FAST, f"export.exporter={exporter}")
-    bundle = onnxproof.export_module(Peaks(), out=tmp_path / "peaks", overrides=overrides, **PICTURE)
+    bundle = onnxproof.export_module(Peaks(), out=tmp_path / "peaks", set=overrides, **PICTURE)
     assert bundle.verdict is not None
     assert bundle.verdict.passed, failures(bundle.verdict)
     labels = {label.name: label for label in bundle.verdict.facts[0].labels}

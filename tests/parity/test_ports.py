@@ -43,7 +43,7 @@ def exported(module: nn.Module, folder: Path, exporter: str, **given: Any) -> Bu
         inputs=given.pop("inputs", {"x": ROW}),
         dims=given.pop("dims", {"batch": "1..3"}),
         out=folder / "bundle",
-        overrides=("validate.effort=quick", "validate.threads=1", f"export.exporter={exporter}"),
+        set=("validate.effort=quick", "validate.threads=1", f"export.exporter={exporter}"),
         **given,
     )
 
@@ -289,9 +289,7 @@ class Mode(nn.Module):
 def test_a_plain_value_is_part_of_what_the_file_states(tmp_path: Path) -> None:
     bundle = exported(Mode(), tmp_path, "torchscript", arguments={"mode": "twice"})
     outputs_of(bundle)
-    assert not onnxproof.validate(
-        bundle.path, model=Mode(), trust=True, overrides=["arguments.mode=once"]
-    ).passed
+    assert not onnxproof.validate(bundle.path, model=Mode(), trust=True, set=["arguments.mode=once"]).passed
 
 
 class Counts(nn.Module):

@@ -134,7 +134,7 @@ def test_what_cannot_be_translated_as_it_is_goes_the_other_way(
         inputs={"input": "float32[n, 3] in -1..1"},
         dims={"n": "1..4"},
         out=tmp_path / "bundle",
-        overrides=("validate.effort=quick", "validate.threads=1", "export.exporter=torch.export"),
+        set=("validate.effort=quick", "validate.threads=1", "export.exporter=torch.export"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed

@@ -69,7 +69,7 @@ def exported(module: nn.Module, out: Path) -> onnxproof.Bundle:
         inputs=INPUTS,
         dims=DIMS,
         out=out / "bundle",
-        overrides=(*QUICK, "export.exporter=torchscript"),
+        set=(*QUICK, "export.exporter=torchscript"),
     )
 
 

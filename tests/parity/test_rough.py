@@ -52,7 +52,7 @@ class Score(nn.Module):
 def exported(module: nn.Module, folder: Path) -> Verdict:
     torch.manual_seed(0)
     bundle = onnxproof.export_module(
-        module.eval(), inputs=PICTURE, dims=LARGE, out=folder / "bundle", overrides=list(QUICK)
+        module.eval(), inputs=PICTURE, dims=LARGE, out=folder / "bundle", set=list(QUICK)
     )
     assert bundle.verdict is not None
     return bundle.verdict
@@ -125,7 +125,7 @@ def small_mean(folder: Path, answer: Asking, monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     dims = {"batch": "1..2", "height": "8..16 step 2", "width": "8..16 step 2"}
     bundle = onnxproof.export_module(
-        Mean().eval(), inputs=PICTURE, dims=dims, out=folder / "bundle", overrides=list(QUICK)
+        Mean().eval(), inputs=PICTURE, dims=dims, out=folder / "bundle", set=list(QUICK)
     )
     assert bundle.verdict is not None
     return bundle.verdict

@@ -25,7 +25,7 @@ SIZED = ("predict.size=128",)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return onnxproof.export(SEGMENTER, out=tmp_path_factory.mktemp("dist"), overrides=FAST)
+    return onnxproof.export(SEGMENTER, out=tmp_path_factory.mktemp("dist"), set=FAST)
 
 
 @pytest.mark.slow

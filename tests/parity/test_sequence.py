@@ -32,7 +32,7 @@ DIMS: dict[str, str | int] = {"batch": "1..3", "time": "1..24"}
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return onnxproof.export(READER, out=tmp_path_factory.mktemp("dist"), overrides=FAST)
+    return onnxproof.export(READER, out=tmp_path_factory.mktemp("dist"), set=FAST)
 
 
 def decisions(bundle: Bundle) -> dict[str, int]:
@@ -149,7 +149,7 @@ def test_only_what_the_mask_leaves_is_decided_on(tell: str, tmp_path: Path) -> N
         dims=DIMS,
         task="sequence",
         out=tmp_path / "attending",
-        overrides=(*FAST, TRACED),
+        set=(*FAST, TRACED),
     )
     counts = decisions(bundle)
     assert bundle.verdict is not None
@@ -171,7 +171,7 @@ def test_predict_reads_as_far_as_the_mask(tmp_path: Path) -> None:
         dims=DIMS,
         task="sequence",
         out=tmp_path / "attending",
-        overrides=(TRACED,),
+        set=(TRACED,),
         validate=False,
     )
     predictor = onnxproof.load(bundle.path)
@@ -193,7 +193,7 @@ def test_the_examples_encoder_passes_with_seeded_weights(tmp_path: Path) -> None
         dims={"batch": "1..4", "time": "1..64"},
         task="sequence",
         out=tmp_path / "encoder",
-        overrides=FAST,
+        set=FAST,
     )
     assert decisions(bundle)["matched"] > 0
     assert bundle.manifest.exporter == "torch.export"

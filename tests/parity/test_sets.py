@@ -67,7 +67,7 @@ def test_a_network_with_queries_passes_and_its_boxes_lie_in_the_picture(
         picture="picture",
         classes=("cat", "dog", "bird"),
         out=tmp_path / "queries",
-        overrides=[
+        set=[
             f"wrapper.decode={decode}",
             f"validate.images={SCENE}",
             "validate.effort=quick",

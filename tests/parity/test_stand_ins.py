@@ -43,7 +43,7 @@ def exported(module: nn.Module, out: Path) -> onnxproof.Bundle:
         inputs={"x": "float32[batch, 8] in -1..1"},
         dims={"batch": "1..3"},
         out=out / "bundle",
-        overrides=("validate.effort=quick", "export.exporter=torch.export"),
+        set=("validate.effort=quick", "export.exporter=torch.export"),
     )
 
 

@@ -42,7 +42,7 @@ def test_what_torchscript_does_not_write_states_the_function(function: Function,
         inputs=INPUTS,
         dims=DIMS,
         out=tmp_path / "bundle",
-        overrides=("validate.effort=quick", "validate.threads=1", "export.exporter=torchscript"),
+        set=("validate.effort=quick", "validate.threads=1", "export.exporter=torchscript"),
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]

@@ -237,7 +237,7 @@ def test_a_frozen_branch_fails_the_verdict_and_that_of_its_bundle(tmp_path: Path
         inputs=TOKENS,
         dims={"batch": "1..4", "time": "2..16"},
         out=tmp_path / "bundle",
-        overrides=["validate.effort=quick"],
+        set=["validate.effort=quick"],
     )
     assert bundle.verdict is not None
     again = onnxproof.validate(bundle.path, model=Seldom())
@@ -256,7 +256,7 @@ def test_a_file_of_torch_export_froze_nothing(tmp_path: Path) -> None:
         inputs=PICTURE,
         dims=SIZES,
         out=tmp_path / "bundle",
-        overrides=["validate.effort=quick"],
+        set=["validate.effort=quick"],
     )
     assert bundle.verdict is not None
     assert bundle.manifest.frozen == ()

@@ -52,7 +52,7 @@ def exported(yolos: Any, folder: Path, kind: str, variant: str, *more: str, **ch
     size = 160 if kind == "rtdetr" else 96
     file = yolos.save_best(folder, yolos.network_of(kind, variant, **changes), kind, size)
     sizes = () if kind in ("classify", "rtdetr") else SIZES
-    bundle = onnxproof.export(yolos.job_of(file), out=folder / "out", overrides=yolos.settings(*sizes, *more))
+    bundle = onnxproof.export(yolos.job_of(file), out=folder / "out", set=yolos.settings(*sizes, *more))
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
     assert any(check.name == "function" for check in bundle.verdict.checks)
@@ -255,7 +255,7 @@ def test_a_state_dict_without_a_job_is_told_by_its_name_or_asked_for_it(library:
         with pytest.raises(CheckpointError, match=r"name its yaml with --set model\.variant=yolo11n"):
             draft(tmp_path / "weights.pth")
         for name, overrides in (("weights.pth", ["model.variant=yolo11n"]), ("yolo11n.pt", [])):
-            made = draft(tmp_path / name, overrides=overrides)
+            made = draft(tmp_path / name, set=overrides)
             assert (made.job.model.family, made.job.model.variant) == ("ultralytics", "yolo11n")
             assert model_with(made.job, made.checkpoint).contract.task == "detection"
 

@@ -186,7 +186,7 @@ def test_the_notes_reach_the_verdict_of_a_module_in_memory(tmp_path: Path) -> No
         inputs={"x": "float32[batch, 2] in 0..1"},
         dims={"batch": "1..4"},
         out=tmp_path / "zero",
-        overrides=('export.exporter="torchscript"', 'validate.effort="quick"'),
+        set=('export.exporter="torchscript"', 'validate.effort="quick"'),
     )
     assert bundle.verdict is not None
     for notes in (bundle.notes, bundle.verdict.notes):

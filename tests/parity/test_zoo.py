@@ -38,7 +38,7 @@ def test_an_architecture_of_the_zoo_is_exported_and_proved(module: str, name: st
         inputs=architecture.inputs,
         dims=architecture.dims,
         out=tmp_path / name,
-        overrides=OVERRIDES,
+        set=OVERRIDES,
     )
     assert bundle.verdict is not None
     assert {link.link: link.status for link in bundle.verdict.links}["function"] == "pass"

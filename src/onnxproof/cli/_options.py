@@ -47,7 +47,7 @@ _trust_option = click.option(
 )
 _set_option = click.option(
     "--set",
-    "overrides",
+    "set",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
     help="Replace a value of the job, or of a bundle's job.",
@@ -57,7 +57,7 @@ _set_option = click.option(
 def checkpoint_options(command: Command) -> Command:
     """Give a command that compares with a checkpoint the options that say which one, and how to print.
 
-    The command's arguments are ``checkpoint``, ``trust``, ``overrides``, ``as_json`` and ``quiet``.
+    The command's arguments are ``checkpoint``, ``trust``, ``set``, ``as_json`` and ``quiet``.
     """
     # click lists the options of the outermost decorator first.
     return _checkpoint_option(_trust_option(_set_option(json_option(quiet_option(command)))))

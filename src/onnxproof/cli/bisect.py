@@ -37,7 +37,7 @@ def command(
     out: Path | None,
     checkpoint: Path | None,
     trust: bool,
-    overrides: tuple[str, ...],
+    set: tuple[str, ...],
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -48,13 +48,13 @@ def command(
     each node that ONNX Runtime runs is held to its rounding bound. Exit codes: 0 no node is named; 1 nodes
     are named; 2 the request is wrong; 4 it could not be run.
     """
-    refuse_to_validate(source, onnx, overrides)
+    refuse_to_validate(source, onnx, set)
     with progress(quiet=quiet) as report:
         found = onnxproof.bisect(
             source,
             onnx=onnx,
             checkpoint=checkpoint,
-            overrides=overrides,
+            set=set,
             trust=trust,
             case=case,
             out=out,

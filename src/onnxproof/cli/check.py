@@ -24,7 +24,7 @@ from onnxproof.validate.baseline import files_of, read_baseline
 @map_option
 @click.option(
     "--set",
-    "overrides",
+    "set",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
     help="What cannot be found out, as a job says it: model.variant=NAME.",
@@ -39,7 +39,7 @@ def command(
     against: Path,
     images: str | None,
     pairs: tuple[str, ...],
-    overrides: tuple[str, ...],
+    set: tuple[str, ...],
     out: Path | None,
     baseline: Path | None,
     as_json: bool,
@@ -68,7 +68,7 @@ def command(
             against=against,
             images=images,
             map=names,
-            overrides=overrides,
+            set=set,
             baseline=baseline,
             progress=stages,
         )

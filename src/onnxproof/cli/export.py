@@ -31,9 +31,7 @@ from onnxproof.validate.report.subject import Subject
     type=click.Path(path_type=Path),
     help="The folder that the bundle's own folder is written into.",
 )
-@click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job."
-)
+@click.option("--set", "set", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job.")
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
 @baseline_option
 @json_option
@@ -42,7 +40,7 @@ from onnxproof.validate.report.subject import Subject
 def command(
     job: Path,
     out: Path,
-    overrides: tuple[str, ...],
+    set: tuple[str, ...],
     no_validate: bool,
     baseline: Path | None,
     as_json: bool,
@@ -57,17 +55,17 @@ def command(
         read_baseline(baseline)
         if no_validate:
             raise RequestError("--baseline with --no-validate: nothing is judged that could be held to it")
-    refuse_to_export(job, out, overrides)
+    refuse_to_export(job, out, set)
     if no_validate:
         reports.refuse_without_verdict()
     elif reports.files:
-        bundle_of_job = out / load_job(job, overrides).name if isinstance(look_at(job), JobFile) else None
-        reports.prepare(lambda: inputs_of(job, overrides=overrides), bundle=bundle_of_job)
+        bundle_of_job = out / load_job(job, set).name if isinstance(look_at(job), JobFile) else None
+        reports.prepare(lambda: inputs_of(job, set=set), bundle=bundle_of_job)
     with timed_progress(quiet=quiet) as stages:
         bundle = onnxproof.export(
             job,
             out=out,
-            overrides=overrides,
+            set=set,
             validate=not no_validate,
             baseline=baseline,
             progress=stages,

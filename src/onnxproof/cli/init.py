@@ -19,13 +19,13 @@ from onnxproof.text import one_line
     help="The job file to write: <job name>.toml in this folder unless given.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="A value of your own for the job."
+    "--set", "set", multiple=True, metavar="SECTION.KEY=VALUE", help="A value of your own for the job."
 )
 @json_option
-def command(checkpoint: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+def command(checkpoint: Path, out: Path | None, set: tuple[str, ...], as_json: bool) -> int:
     """Find out what CHECKPOINT is, and write a job for it, with a comment on each key."""
     refuse_to_init(checkpoint, out)
-    made = onnxproof.init(checkpoint, out=out, overrides=overrides)
+    made = onnxproof.init(checkpoint, out=out, set=set)
     if as_json:
         show_json({"file": str(made.file), "recognised": made.said, "job": made.job.to_json()})
         return 0

@@ -35,7 +35,7 @@ def command(
     baseline: Path | None,
     checkpoint: Path | None,
     trust: bool,
-    overrides: tuple[str, ...],
+    set: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     reports: Reports,
@@ -45,11 +45,11 @@ def command(
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if baseline is not None:
         read_baseline(baseline)
-    refuse_to_validate(source, onnx, overrides)
+    refuse_to_validate(source, onnx, set)
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
-        own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, overrides=overrides)
+        own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, set=set)
         return [*own, *files_of(baseline)]
 
     prepare_answer(file, read, reports)
@@ -59,7 +59,7 @@ def command(
             onnx=onnx,
             map=mapping_of(pairs),
             checkpoint=checkpoint,
-            overrides=overrides,
+            set=set,
             trust=trust,
             baseline=baseline,
             progress=stages,
@@ -70,12 +70,12 @@ def command(
         as_json=as_json,
         quiet=quiet,
         reports=reports,
-        subject=lambda: _subject(source, onnx, overrides, stages),
+        subject=lambda: _subject(source, onnx, set, stages),
         baseline=baseline,
     )
 
 
-def _subject(source: Path, onnx: Path | None, overrides: tuple[str, ...], stages: Stages) -> Subject:
+def _subject(source: Path, onnx: Path | None, set: tuple[str, ...], stages: Stages) -> Subject:
     """What the reports call the file."""
     match look_at(source):
         case BundleFolder() as bundle:
@@ -85,6 +85,6 @@ def _subject(source: Path, onnx: Path | None, overrides: tuple[str, ...], stages
                 return subject_of(onnx, stages, name=name)
             return subject_of(bundle.model, stages, manifest=manifest)
         case found:
-            name = load_job(source, overrides).name
+            name = load_job(source, set).name
             job = source if isinstance(found, JobFile) else None
             return subject_of(onnx or Path("dist") / name / MODEL_FILE, stages, name=name, job=job)

@@ -328,33 +328,31 @@ def load(
     *,
     providers: Sequence[str] = (CPU,),
     threads: int = 0,
-    overrides: Mapping[str, float] = MappingProxyType({}),
+    settings: Mapping[str, float] = MappingProxyType({}),
 ) -> Predictor:
     """Load a bundle (a folder) or a lone ``.onnx`` file that onnxproof wrote.
 
-    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``overrides``
+    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``settings``
     replace settings of the file's reading, such as "score_threshold", "iou_threshold" and "top_k". Raises
     ModelFileError if the file is missing, broken or without onnxproof's metadata, and RequestError for too
     many threads, a setting that the task does not have, or a value outside its range.
     """
     file = model_file(path)
-    return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, overrides)
+    return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, settings)
 
 
-def predictor_of(
-    session: Any, file: Path, overrides: Mapping[str, float] = MappingProxyType({})
-) -> Predictor:
+def predictor_of(session: Any, file: Path, settings: Mapping[str, float] = MappingProxyType({})) -> Predictor:
     """A predictor on a session that is already open. ``file`` is for messages. Raises as ``load``."""
     manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
     _require_interface(session, manifest, file)
     known = manifest.contract.reading.settings()
-    unknown = sorted(set(overrides) - set(known))
+    unknown = sorted(set(settings) - set(known))
     if unknown:
         raise RequestError(
             f"{unknown[0]} is not a setting of task {manifest.contract.task}; "
             f"there are: {', '.join(known) or 'none'}{meant(unknown[0], known)}"
         )
-    reading = manifest.contract.reading.with_settings(**overrides)
+    reading = manifest.contract.reading.with_settings(**settings)
     return Predictor(session, manifest, replace(manifest.contract, reading=reading))
 
 

@@ -58,7 +58,7 @@ class Runs:
     def _document(self, job: Path, scratch: Path) -> dict[str, Any]:
         try:
             bundle = onnxproof.export(
-                job, out=self.out or scratch, overrides=self.overrides, baseline=self._baseline(job)
+                job, out=self.out or scratch, set=self.overrides, baseline=self._baseline(job)
             )
         except OnnxproofError as error:
             return {"verdict": None, "error": f"{type(error).__name__}: {error}"}

@@ -78,7 +78,7 @@ def test_a_prediction_prints_itself_as_predict_does(bright: Path) -> None:
 def test_overrides_replace_the_files_settings(bright: Path) -> None:
     grey = np.full((32, 32, 3), 102, np.uint8)
     assert load(bright, threads=1).predict(grey).to_json()["boxes"] == []
-    predictor = load(bright, threads=1, overrides={"score_threshold": 0.3})
+    predictor = load(bright, threads=1, settings={"score_threshold": 0.3})
     assert len(predictor.predict(grey).to_json()["boxes"]) == 1
 
 
@@ -97,7 +97,7 @@ def test_overrides_replace_the_files_settings(bright: Path) -> None:
 )
 def test_overrides_that_cannot_be(bright: Path, overrides: dict[str, float], says: str) -> None:
     with pytest.raises(RequestError, match=says):
-        load(bright, threads=1, overrides=overrides)
+        load(bright, threads=1, settings=overrides)
 
 
 @pytest.mark.parametrize("threads", [10**6, 1025, -1])
@@ -291,11 +291,11 @@ def test_outputs_as_they_are_of_any_number_of_rows(ranked: Path, asked: Path) ->
 def test_top_k_has_a_range_of_its_own(ranked: Path) -> None:
     query = {"query": row(0, 1, 2)}
     for count in (1, 3):
-        best = load(ranked, threads=1, overrides={"top_k": count}).predict(inputs=query).decisions.labels
+        best = load(ranked, threads=1, settings={"top_k": count}).predict(inputs=query).decisions.labels
         assert best.tolist() == [2, 1, 0][:count]
     for wrong in (0, 1.5, True):
         with pytest.raises(RequestError, match="expected a whole number from 1 up"):
-            load(ranked, threads=1, overrides={"top_k": wrong})
+            load(ranked, threads=1, settings={"top_k": wrong})
 
 
 def test_the_task_raw_says_what_to_do(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_what_is_assumed_is_said(compare: Compare) -> None:
         pytest.param({"inputs": {"x": "int64[batch, 32]"}}, ["the file has float32"], id="another-dtype"),
         pytest.param({"inputs": {"x": "float32[batch, 8]"}}, ["fixed axes"], id="another-size"),
         pytest.param({"images": "*.nothing"}, ["--images", "names no file"], id="no-pictures"),
-        pytest.param({"overrides": ["export.opset=18"]}, ["--job"], id="no-job-to-change"),
+        pytest.param({"set": ["export.opset=18"]}, ["--job"], id="no-job-to-change"),
     ],
 )
 def test_a_request_that_does_not_fit_is_refused(
