@@ -42,10 +42,10 @@ from onnxproof.validate.verdict import Check, Verdict, conclude
 WORST = "largest error 0.0031 px in 1x96x96-noise"
 
 
-def export(job, *, out, overrides, baseline):
+def export(job, *, out, set, baseline):
     with open(pathlib.Path(__file__).with_name("exports.log"), "a") as log:
         held = "" if baseline is None else f" {baseline.name}"
-        log.write(f"{job.stem} {list(overrides)}{held}\\n")
+        log.write(f"{job.stem} {list(set)}{held}\\n")
     if job.stem == "gone":
         raise CheckpointError("checkpoint weights does not exist: give a file")
     if job.stem == "broken":
