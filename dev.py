@@ -42,6 +42,7 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
         "run the tests that are not marked slow, or the tests that the arguments name by ::",
         [PYTEST],
     ),
+    "long": ("run all tests, with those that CI leaves out", [PYTEST]),
     "lint": (
         "check style, formatting and the walls between the rooms",
         [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports", "--no-logo"]],
@@ -55,9 +56,12 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
     "run": ("run a command in the environment, for example: dev.py run onnxproof --help", []),
 }
 TASKS["check"] = (
-    "lint, types and all tests, as CI does",
+    "lint, types, and all tests that are not marked long, as CI does",
     [*TASKS["lint"][1], *TASKS["types"][1], *TASKS["test"][1]],
 )
+
+LEFT_OUT = {"test": "slow", "check": "long"}
+"""The marks of the tests that a task leaves out. What is long is slow too."""
 
 
 def main() -> int:
@@ -75,8 +79,8 @@ def main() -> int:
         return test_pythons()
     install()
     commands = [list(command) for command in TASKS[arguments.task][1]] or [[]]
-    if arguments.task == "test" and not any("::" in argument for argument in arguments.rest):
-        commands[-1] += ["-m", "not slow"]
+    if arguments.task in LEFT_OUT and not any("::" in argument for argument in arguments.rest):
+        commands[-1] += ["-m", f"not {LEFT_OUT[arguments.task]}"]
     commands[-1] += arguments.rest
     if not commands[-1]:
         parser.error("run needs a command")

@@ -20,9 +20,11 @@ settings.load_profile("tests")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow what comes after the first row of a test that is marked ``first_case``."""
+    """Mark slow what is long, and what comes after the first row of a test that is marked ``first_case``."""
     seen = set()
     for item in items:
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("first_case") is not None:
             test = item.nodeid.partition("[")[0]
             if test in seen:

@@ -33,10 +33,13 @@ name another that plants the kind."""
 
 
 def names_in(file: Path) -> dict[str, bool]:
-    """The tests of a file, each with whether the whole of it is marked slow."""
+    """The tests of a file, each with whether the whole of it is marked slow or long."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return {
-        node.name: any(ast.unparse(mark) == "pytest.mark.slow" for mark in node.decorator_list)
+        node.name: any(
+            ast.unparse(mark).startswith(("pytest.mark.slow", "pytest.mark.long"))
+            for mark in node.decorator_list
+        )
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
     }

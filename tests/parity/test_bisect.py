@@ -5,7 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,15 @@ EFFECT = 3.0
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An input, and what the checkpoint in float64 and the healthy graph answer to it."""
+
+    arrays: Arrays
+    truth: Arrays
+    healthy: Arrays
+
+
+@dataclass(frozen=True)
 class Export:
     """A healthy export: the job, the model, its graph."""
 
@@ -92,11 +103,14 @@ class Export:
     def arrays(self, case: str) -> dict[str, Array]:
         return materialise(self.plan()[case], self.model.contract.inputs, self.model.contract.preprocess)
 
-    def effect(self, proto: onnx.ModelProto, folder: Path) -> float:
-        """How far a changed graph's outputs are from the healthy one's, over the latter's error; infinite
-        where it does not run or has other shapes."""
-        largest = 0.0
+    @cached_property
+    def probes(self) -> Sequence[Probe]:
+        """Noise and an empty input, with what the checkpoint and the healthy graph answer to them."""
+        with TemporaryDirectory() as folder:
+            healthy = leg_of(self.proto, Path(folder))
+        truth = OracleLeg(self.model, 1)
         contents: tuple[Content, ...] = ("noise", "empty")
+        probes = []
         for number, content in enumerate(contents):
             sizes = {
                 dim.name: dim.floor(min(dim.max, 96 + 32 * position)) if dim.max > 32 else dim.max
@@ -107,23 +121,32 @@ class Export:
                 self.model.contract.inputs,
                 self.model.contract.preprocess,
             )
-            legs = []
-            for name, graph in (("healthy", self.proto), ("changed", proto)):
-                onnx.save(graph, folder / f"{name}.onnx")
-                legs.append(OrtLeg(folder / f"{name}.onnx", ["CPUExecutionProvider"], 1))
-            truth = OracleLeg(self.model, 1).run(arrays).outputs
-            healthy = legs[0].run(arrays).outputs
+            probes.append(Probe(arrays, truth.run(arrays).outputs, healthy.run(arrays).outputs))
+        return probes
+
+    def effect(self, proto: onnx.ModelProto, folder: Path) -> float:
+        """How far a changed graph's outputs are from the healthy one's, over the latter's error; infinite
+        where it does not run or has other shapes."""
+        largest = 0.0
+        leg = leg_of(proto, folder)
+        for probe in self.probes:
             try:
-                changed = legs[1].run(arrays).outputs
+                changed = leg.run(probe.arrays).outputs
             except Exception:  # noqa: BLE001
                 # ONNX Runtime's exceptions have no common public base below Exception.
                 return np.inf
-            for output, exact in truth.items():
+            for output, exact in probe.truth.items():
                 if changed[output].shape != exact.shape:
                     return np.inf
-                floor = max(_rms(healthy[output] - exact), 1e-7 * _rms(exact), 1e-30)
-                largest = max(largest, _rms(changed[output].astype(np.float64) - healthy[output]) / floor)
+                healthy = probe.healthy[output]
+                floor = max(_rms(healthy - exact), 1e-7 * _rms(exact), 1e-30)
+                largest = max(largest, _rms(changed[output].astype(np.float64) - healthy) / floor)
         return largest
+
+
+def leg_of(proto: onnx.ModelProto, folder: Path) -> OrtLeg:
+    onnx.save(proto, folder / "leg.onnx")
+    return OrtLeg(folder / "leg.onnx", ["CPUExecutionProvider"], 1)
 
 
 def _rms(values: Array) -> float:
@@ -205,7 +228,7 @@ def test_planted_faults_are_named(exports: Exports, tmp_path: Path) -> None:
     assert len(missed) <= 1, report(outcomes)
 
 
-@pytest.mark.slow
+@pytest.mark.long("test_planted_faults_are_named")
 def test_of_a_hundred_planted_faults_97_are_named(
     exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

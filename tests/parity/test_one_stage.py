@@ -32,7 +32,7 @@ IN_THE_SHORT_RUN = ("fcos", "ssdlite")
 OF_FEW_PARAMETERS = KINDS[:3]
 CAPTURED = ("fcos", "ssd")
 """What torch.export captures here, the others in test_one_stage_jobs.py: an FCOS, whose GroupNorm guards
-against maps of one cell, and an SSD of VGG, which takes too long there."""
+against maps of one cell, and an SSD of VGG, whose sizes are not those of an SSDlite."""
 OPSET = 20
 
 

@@ -33,10 +33,10 @@ PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
 Array = NDArray[Any]
 Damage = Callable[[onnx.ModelProto], None]
 
-CONFIGS = {"retinanet": "retinanet", "fcos": "fcos", "ssdlite": "ssd", "ssd": "ssd"}
+CONFIGS = {"retinanet": "retinanet", "fcos": "fcos", "ssdlite": "ssd", "ssd": "ssd", "ssd300": "ssd"}
 """Which of the configs is for which of the networks in detectors.py."""
 
-NAMES = {"retinanet": 5, "fcos": 5, "ssdlite": 5, "ssd": 3}
+NAMES = {"retinanet": 5, "fcos": 5, "ssdlite": 5, "ssd": 3, "ssd300": 3}
 """How many classes of each have a name; an SSD's background has none."""
 
 SIDE = 160
@@ -77,7 +77,7 @@ def saved(network: Any, folder: Path, names: int) -> Path:
 
 def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
     sizes = RAW_SIZES if layout != "nms" and CONFIGS[kind] != "ssd" else ()
-    few = ("validate.images=../examples/digits/images/scene-0[1-4].png",) if kind == "ssd" else ()
+    few = ("validate.images=../examples/digits/images/scene-0[1-4].png",) if NAMES[kind] == 3 else ()
     overrides = (
         f"model.checkpoint={weights}",
         f"model.builder={detectors.__file__}:plain_{kind}",
@@ -143,10 +143,18 @@ def test_passes_with_hundreds_of_detections(export: Export, kind: str, layout: s
         assert [spec.name for spec in manifest.contract.outputs] == names
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.slow
-def test_ssd300_passes(export: Export, layout: str) -> None:
-    exported = export("ssd", layout)
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        ("ssd", "none"),
+        ("ssd", "nms"),
+        pytest.param("ssd", "nms-batch", marks=pytest.mark.long),
+        *(pytest.param("ssd300", layout, marks=pytest.mark.long) for layout in LAYOUTS),
+    ],
+)
+def test_ssd_of_vgg_passes(export: Export, kind: str, layout: str) -> None:
+    exported = export(kind, layout)
     passed(exported.bundle, least=100)
     assert_as_torchvision(onnxproof.load(exported.bundle.path).predict(PICTURES[0]), exported)
 

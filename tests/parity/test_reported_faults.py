@@ -10,7 +10,7 @@ import pytest
 from soundness.reported import FAULTS
 from soundness.reported.effect import effect_of
 from soundness.reported.fault import Reported, make_pair
-from soundness.reported.measure import measure
+from soundness.reported.measure import verdicts_of
 
 ASKED = 40
 CLAIMED = 1e-3
@@ -41,12 +41,10 @@ def in_runs(faults: Iterable[Reported]) -> list[Any]:
 
 
 @pytest.mark.parametrize("fault", in_runs(FAULTS))
-def test_the_damaged_file_computes_something_else(fault: Reported, tmp_path: Path) -> None:
-    assert effect_of(fault, make_pair(fault, tmp_path)) > CLAIMED
-
-
-@pytest.mark.parametrize("fault", in_runs(FAULTS))
-def test_the_healthy_file_passes_and_the_damaged_one_fails(fault: Reported, tmp_path: Path) -> None:
-    row = measure(fault, tmp_path)
-    assert (row.healthy, row.alarms) == ("pass", ())
-    assert row.damaged == "fail"
+def test_the_damaged_file_computes_something_else_and_fails_alone(fault: Reported, tmp_path: Path) -> None:
+    pair = make_pair(fault, tmp_path)
+    assert effect_of(fault, pair) > CLAIMED
+    healthy, damaged = verdicts_of(fault, pair)
+    assert healthy.status == "pass"
+    assert [check for check in healthy.checks if check.status in ("fail", "error")] == []
+    assert damaged.status == "fail"

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,14 +84,18 @@ def assert_same_boxes(found: Any, wanted: Any) -> None:
         assert np.count_nonzero(apart.min(axis=axis) > 0.1) <= apart.shape[1 - axis] / 30
 
 
+def variants(in_ci: Sequence[str], long: Sequence[str]) -> pytest.MarkDecorator:
+    """A row for each variant. Those in CI are of different heads or blocks."""
+    rows = [*in_ci, *(pytest.param(variant, marks=pytest.mark.long) for variant in long)]
+    return pytest.mark.parametrize("variant", rows)
+
+
 SMALL = {"scales": {"n": [0.5, 0.125, 256]}}
 """Half as wide as the smallest YOLO11."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variant", ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
-)
+@variants(["yolov8n", "yolov10n", "yolo12n", "yolo26n"], long=["yolov5n", "yolov9t", "yolo11n"])
 def test_a_detector_finds_what_ultralytics_finds(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "detect", variant)
     found, wanted = predicted(library, bundle)
@@ -155,7 +159,7 @@ def test_rt_detr_needs_no_nms(library: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["yolov8n-seg", "yolo11n-seg", "yolo26n-seg"])
+@variants(["yolo11n-seg", "yolo26n-seg"], long=["yolov8n-seg"])
 def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "segment", variant)
     found, wanted = predicted(library, bundle)
@@ -176,7 +180,7 @@ def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["yolov8n-pose", "yolo11n-pose", "yolo26n-pose"])
+@variants(["yolo11n-pose", "yolo26n-pose"], long=["yolov8n-pose"])
 def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "pose", variant, kpt_shape=[5, 3])
     found, wanted = predicted(library, bundle)
@@ -186,7 +190,7 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["yolov8n-obb", "yolo11n-obb", "yolo26n-obb"])
+@variants(["yolo11n-obb", "yolo26n-obb"], long=["yolov8n-obb"])
 def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "obb", variant)
     found, wanted = predicted(library, bundle)
@@ -196,7 +200,7 @@ def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, v
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["yolov8n-cls", "yolo11n-cls", "yolo26n-cls"])
+@variants(["yolo11n-cls"], long=["yolov8n-cls", "yolo26n-cls"])
 def test_a_classifier_ranks_as_ultralytics_does(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "classify", variant)
     found, wanted = predicted(library, bundle)

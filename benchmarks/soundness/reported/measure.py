@@ -6,7 +6,7 @@ from pathlib import Path
 
 from soundness.measure import peers_say
 from soundness.reported.effect import effect_of
-from soundness.reported.fault import Reported, make_pair
+from soundness.reported.fault import Pair, Reported, make_pair
 
 from onnxproof.judging import plan_of
 from onnxproof.validate.verdict import Verdict
@@ -38,10 +38,8 @@ def measure(fault: Reported, folder: Path) -> Row:
     """Make both files in the folder, and ask everybody."""
     pair = make_pair(fault, folder)
     effect = effect_of(fault, pair)
-    job, model = fault.job(), fault.model()
-    files = (pair.healthy, pair.damaged)
-    healthy, damaged = validate_files(model, files, plan_of(job, model), opset=None, target=job.export.target)
-    said = peers_say(model, job, files, pair.healthy)
+    healthy, damaged = verdicts_of(fault, pair)
+    said = peers_say(fault.model(), fault.job(), (pair.healthy, pair.damaged), pair.healthy)
     return Row(
         fault.name,
         fault.source,
@@ -54,6 +52,13 @@ def measure(fault: Reported, folder: Path) -> Row:
         said[pair.damaged],
         said[pair.healthy],
     )
+
+
+def verdicts_of(fault: Reported, pair: Pair) -> tuple[Verdict, Verdict]:
+    """The verdicts on the healthy and on the damaged file."""
+    job, model, files = fault.job(), fault.model(), (pair.healthy, pair.damaged)
+    healthy, damaged = validate_files(model, files, plan_of(job, model), opset=None, target=job.export.target)
+    return healthy, damaged
 
 
 def _failed(verdict: Verdict) -> tuple[str, ...]:

@@ -65,16 +65,17 @@ class _Patient(io.TextIOBase):
 
     If it cannot be written, it raises a RequestError that calls it ``name``, or goes silent where that is
     None. BrokenPipeError passes. It has no ``buffer``, so that click and rich write here and not past it.
+    ``stream`` is None where Python has none, and then nothing is written.
     """
 
     def __init__(self, stream: TextIO | None, name: str | None) -> None:
-        self._stream: TextIO = stream if stream is not None else open(os.devnull, "w")  # noqa: PTH123, SIM115
+        self._stream = stream
         self._name = name
         self._silent = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding or "utf-8"
+        return (self._stream and self._stream.encoding) or "utf-8"
 
     @property
     def errors(self) -> str:  # type: ignore[override]
@@ -84,42 +85,43 @@ class _Patient(io.TextIOBase):
         return True
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return super().fileno() if self._stream is None else self._stream.fileno()
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"a text stream takes str, got {type(text).__name__}")
         known = text if text.isascii() else text.encode(self.encoding, ESCAPES).decode(self.encoding)
-        if text and not self._silent:
-            with self._patience():
+        if text and self._stream is not None and not self._silent:
+            with self._patience(self._stream):
                 self._stream.write(known)
         return len(text)
 
     def flush(self) -> None:
-        if not self._silent:
-            with self._patience():
+        if self._stream is not None and not self._silent:
+            with self._patience(self._stream):
                 self._stream.flush()
 
     @contextlib.contextmanager
-    def _patience(self) -> Iterator[None]:
+    def _patience(self, stream: TextIO) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:
             raise
         except OSError as error:
             self._silent = True
-            self._drop_the_rest()
+            self._drop_the_rest(stream)
             if self._name is not None:
                 raise cannot_write(self._name, error) from error
 
-    def _drop_the_rest(self) -> None:
+    @staticmethod
+    def _drop_the_rest(stream: TextIO) -> None:
         """Let what is still buffered go to the null device, or Python fails on it as it exits."""
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
+            os.dup2(null, stream.fileno())
             os.close(null)
 
 

@@ -107,4 +107,7 @@ def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with patient_streams():
         click.echo("one")
+        assert not sys.stdout.isatty()
+        with pytest.raises(io.UnsupportedOperation):  # nothing was opened, which somebody would have to close
+            sys.stdout.fileno()
     assert sys.stdout is None

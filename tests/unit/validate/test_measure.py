@@ -165,7 +165,7 @@ def test_no_numbers_raise_or_warn(legs: list[tuple[float, float, float]]) -> Non
 
 def test_memory_does_not_grow_with_the_cases() -> None:
     pool, labels = ErrorPool("box", "px"), LabelPool("label")
-    values = np.arange(10_000.0)
+    values = np.arange(100_000.0)
 
     def add(cases: int) -> None:
         for number in range(cases):
