@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from onnxproof.extras import NEEDED_BY, require
 from onnxproof.imports import imported
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ _GIVEN: dict[str, dict[str, Any]] = {"compare": {"by_checkpoint": _by_checkpoint
 
 def _lazy(name: str) -> property:
     def resolve(_package: ModuleType) -> Any:
+        require(NEEDED_BY.get(name, ()), f"onnxproof.{name}")
         found = getattr(imported(_HOMES[name]), name)
         given = _GIVEN.get(name)
         return found if given is None else functools.update_wrapper(functools.partial(found, **given), found)

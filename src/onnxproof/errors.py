@@ -17,6 +17,10 @@ class RequestError(OnnxproofError):
     """The request is wrong: a job, a flag, a file, a shape or a picture."""
 
 
+class MissingPackageError(RequestError, ImportError):
+    """A package is missing that an extra of onnxproof brings. The message names the extra."""
+
+
 class JobError(RequestError):
     """A job file or its keyword arguments do not fit the schema."""
 

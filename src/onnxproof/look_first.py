@@ -24,6 +24,7 @@ from onnxproof.source import (
     refuse_existing,
     refuse_other_files,
 )
+from onnxproof.wrappers.catalog import require_library
 
 GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
@@ -38,6 +39,7 @@ def refuse_to_export(source: Path, out: Path, set: Sequence[str]) -> None:
             check_target(out / str(given), files_read(source, None))
         return
     job = job_to_export(source, set)
+    require_library(job.model.family)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
@@ -66,8 +68,9 @@ def refuse_to_validate(source: Path, onnx: Path | None, set: Sequence[str]) -> N
     found = look_at(source)
     if isinstance(found, BundleFolder):
         inputs_of(source, set=set)
+        require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
     else:
-        job_to_validate(source, set)
+        require_library(job_to_validate(source, set).job.model.family)
     if onnx is not None and onnx.is_file():
         _refuse_model(onnx)
     elif isinstance(found, BundleFolder) and found.model.is_file():

@@ -158,7 +158,9 @@ def test_a_family_whose_package_is_not_installed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cjm_yolox_pytorch.model", None)
     monkeypatch.delitem(sys.modules, "onnxproof.wrappers.families.yolox", raising=False)
-    refuse_export(says=("yolox needs cjm_yolox_pytorch", "pip install 'onnxproof[export,cjm_yolox_pytorch]'"))
+    refuse_export(
+        says=("yolox needs the package cjm_yolox_pytorch: pip install 'onnxproof[cjm_yolox_pytorch]'",)
+    )
 
 
 def test_every_mistake_in_a_job_is_named_at_once(refuse_export: Refuse) -> None:

@@ -10,6 +10,7 @@ from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
+from onnxproof.extras import NEEDED_BY, require
 from onnxproof.imports import freeze_imports, imported
 from onnxproof.near import meant
 
@@ -44,6 +45,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        require(NEEDED_BY.get(cmd_name, ()), cmd_name)
         command: click.Command = imported(f"onnxproof.cli.{cmd_name}").command
         if TRACEBACK not in command.params:
             command.params.append(TRACEBACK)

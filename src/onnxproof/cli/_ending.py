@@ -19,6 +19,7 @@ import click
 from onnxproof.cli._document import STDOUT, show_json
 from onnxproof.cli._signals import Stopped, stopping_raises
 from onnxproof.errors import OnnxproofError, RequestError
+from onnxproof.extras import brings, missing
 from onnxproof.text import printable
 from onnxproof.usercode import failure, innermost_place, told_at, users_place
 
@@ -29,24 +30,6 @@ INTERRUPTED = 130
 """The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
 BROKEN_PIPE = 141
 """The shell's exit code for a command whose reader went away: 128 and SIGPIPE's number."""
-
-EXTRAS = {
-    "torch": "export",
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxsim": "export",
-    "pydantic": "export",
-    "pydantic_core": "export",
-    "rich": "export",
-    "safetensors": "export",
-    "jinja2": "report",
-    "markupsafe": "report",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "cjm_yolox_pytorch": "cjm_yolox_pytorch",
-    "cjm_psl_utils": "cjm_yolox_pytorch",
-}
-"""The extra that installs a package which is not in the base install."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +106,9 @@ def ending_of(error: BaseException) -> Ending:
     if users_place(error) is not None:
         users = failure("the code that the request names", error)
         return _ending(users.exit_code, type(users).__name__, str(users))
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        extra = EXTRAS.get(error.name.partition(".")[0])
-        if extra is not None:
-            message = f"this needs the package {error.name}: pip install 'onnxproof[{extra}]'"
-            return _ending(WRONG_REQUEST, "MissingPackage", message)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and brings(error.name):
+        lacking = missing(error.name)
+        return _ending(lacking.exit_code, type(lacking).__name__, str(lacking))
     message = (
         f"something that nobody foresaw {told_at(error, innermost_place(error))}. This is a fault of "
         "onnxproof, not of the request: report it as CONTRIBUTING.md says, with what --traceback prints"

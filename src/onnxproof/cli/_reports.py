@@ -16,6 +16,7 @@ import click
 from onnxproof.cli._options import Command
 from onnxproof.cli._terminal import progress
 from onnxproof.errors import RequestError
+from onnxproof.extras import require_extra
 from onnxproof.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
 from onnxproof.imports import imported
 from onnxproof.progress import Progress
@@ -27,6 +28,9 @@ from onnxproof.validate.verdict import Verdict
 
 WRITERS = {"--junit": "junit", "--sarif": "sarif", "--html": "html", "--markdown": "markdown"}
 """The module, and the function in it, that writes what each option asks for."""
+
+EXTRA_OF = {"--html": "report"}
+"""The extra that an option needs."""
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable with the file that GitHub shows as the step's summary, and appends to."""
@@ -49,13 +53,14 @@ class Reports:
         """Raise RequestError, before the work, if a report cannot be written.
 
         ``read`` are the command's inputs, ``written`` its other outputs, and ``bundle`` the folder that it is
-        about to write. Raises ModuleNotFoundError if a report needs a package that is missing.
+        about to write. Raises MissingPackageError if a report needs a package that is missing.
         """
         if not self.files:
             return
         taken = {_real(path): "this command's own output" for path in written}
         for flag, file in self.files:
-            imported(f"onnxproof.validate.report.{WRITERS[flag]}")
+            if flag in EXTRA_OF:
+                require_extra(EXTRA_OF[flag], flag)
             if (other := taken.setdefault(_real(file), flag)) != flag:
                 raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
             if bundle is not None and _real(bundle) in _real(file).parents:

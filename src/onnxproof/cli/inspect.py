@@ -13,6 +13,7 @@ import click
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import ModelFileError
+from onnxproof.extras import missing
 from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
 from onnxproof.runtime.predictor import predictor_of
@@ -26,8 +27,6 @@ NONE = "none"
 
 TARGETS = ("onnxruntime", "barracuda")
 """Those of onnxproof.validate.hazards, which the base install cannot import."""
-
-WITHOUT_ONNX = "not looked for, this needs the package onnx: pip install 'onnxproof[export]'"
 
 
 @click.command("inspect")
@@ -99,7 +98,7 @@ def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
     try:
         hazards = importlib.import_module("onnxproof.validate.hazards")
     except ModuleNotFoundError:
-        return None, WITHOUT_ONNX
+        return None, f"not looked for: {missing('onnx')}"
     try:
         graph = hazards.OnnxGraph.read(file)
     except ModelFileError:

@@ -1,6 +1,6 @@
 """Binary masks as polygons along the edges of their pixels.
 
-Needs shapely, which the base install does without: ``pip install 'onnxproof[polygons]'``.
+Needs shapely, of the extra ``polygons``.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.errors import RequestError
+from onnxproof.extras import missing
 
 
 def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
@@ -24,7 +24,7 @@ def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
     first vertex is not repeated, and no vertex lies on a straight line between its neighbours. The polygons
     are in the order of their first vertices, row by row.
 
-    Raises RequestError if shapely is not installed.
+    Raises MissingPackageError if shapely is not installed.
     """
     shapely = _shapely()
     if not mask.any():
@@ -39,10 +39,7 @@ def _shapely() -> Any:
     try:
         return importlib.import_module("shapely")
     except ImportError as error:
-        raise RequestError(
-            "masks are written as polygons by shapely, which is not installed: "
-            "pip install 'onnxproof[polygons]'"
-        ) from error
+        raise missing("shapely", "a mask that is written as polygons") from error
 
 
 def _parts(mask: NDArray[np.bool_], shapely: Any) -> list[Any]:

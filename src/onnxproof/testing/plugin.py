@@ -1,7 +1,7 @@
 """The pytest plugin, which pytest loads wherever onnxproof is installed.
 
-So this module imports nothing beyond pytest and the empty face of the package. What collects job files and
-what judges a file is imported when a run asks for it.
+So this module imports nothing beyond pytest and modules as light as the face of the package. What collects
+job files and what judges a file is imported when a run asks for it.
 
 PYTEST_DONT_REWRITE: there are no assertions here, and a process may import this before pytest loads it.
 """
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from onnxproof.errors import MissingPackageError
+from onnxproof.extras import require_extra
 from onnxproof.imports import imported
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Load what collects job files, if the run asks for it."""
     if config.getoption("onnxproof_jobs"):
+        try:
+            require_extra("export", "--onnxproof")
+        except MissingPackageError as error:
+            raise pytest.UsageError(str(error)) from error
         imported("onnxproof.testing.collected").join(config)
 
 

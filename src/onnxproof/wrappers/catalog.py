@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
+from onnxproof.extras import require_extra
 from onnxproof.wrappers import families as ours
 
 GROUP = "onnxproof.families"
@@ -63,6 +64,27 @@ def describe(entry: FamilyEntry) -> FamilyEntry:
     # Another package's import hooks or file may raise anything. That must not hide the other families.
     except Exception as error:  # noqa: BLE001
         return replace(entry, problem=f"{module} cannot be read: {type(error).__name__}: {error}")
+
+
+def extra_of(entry: FamilyEntry) -> str | None:
+    """The extra that brings the library of a family of ours. None if there is none, or for another package's.
+
+    It is ``EXTRA`` in the family's module, which is read without importing it.
+    """
+    if entry.distribution is not None:
+        return None
+    for node in ast.parse(_find(entry.reference.partition(":")[0]).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="EXTRA")], value=ast.Constant(value=str(extra))):
+                return extra
+    return None
+
+
+def require_library(family: str) -> None:
+    """Raise MissingPackageError if a package is missing that one of our families needs. Imports none."""
+    for entry in _our_entries():
+        if entry.name == family and (extra := extra_of(entry)) is not None:
+            require_extra(extra, f"the family {family}")
 
 
 def _our_entries() -> Iterator[FamilyEntry]:

@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import JobError, RequestError
+from onnxproof.extras import brings, missing
 from onnxproof.imports import imported
 from onnxproof.job import Job
 from onnxproof.near import meant
 from onnxproof.usercode import user_code
-from onnxproof.wrappers.catalog import FamilyEntry, offered_families
+from onnxproof.wrappers.catalog import FamilyEntry, offered_families, require_library
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
 from onnxproof.wrappers.recognise import Recognised
 
@@ -16,9 +17,9 @@ from onnxproof.wrappers.recognise import Recognised
 def get_family(name: str) -> Family:
     """Import and return the family of that name.
 
-    Raises JobError if there is none; RequestError if two packages offer one of that name, or if the object
-    is no family; UserCodeError if importing it raises. If the code of another package's family raises in
-    ``build``, that is a UserCodeError too.
+    Raises JobError if there is none; MissingPackageError if its library is not installed; RequestError if two
+    packages offer one of that name, or if the object is no family; UserCodeError if importing it raises. If
+    the code of another package's family raises in ``build``, that is a UserCodeError too.
     """
     offered = offered_families()
     entry = next((entry for entry in offered if entry.name == name), None)
@@ -30,7 +31,13 @@ def get_family(name: str) -> Family:
         raise RequestError(f'model.family = "{name}" cannot be used: {entry.problem}')
     if entry.distribution is not None:
         return _Foreign(entry)
-    family: Family = _load(entry.reference)
+    require_library(name)
+    try:
+        family: Family = _load(entry.reference)
+    except ModuleNotFoundError as error:
+        if not brings(error.name):
+            raise
+        raise missing(str(error.name), f"the family {name}") from error
     return family
 
 

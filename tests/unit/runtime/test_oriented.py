@@ -66,7 +66,8 @@ def test_the_exact_overlap_is_shapelys_under_every_name(
 ) -> None:
     shapely = pytest.importorskip("shapely")
     here, there = (shapely.Polygon(corners_of(rows(box))[0]) for box in (one, other))
-    wanted = here.intersection(there).area / here.union(there).area
+    with np.errstate(invalid="ignore"):  # shapely 2.0.0 warns of boxes that touch
+        wanted = here.intersection(there).area / here.union(there).area
     found = polygon_iou(rows(renamed(one, turns)), rows(other))[0, 0]
     assert found == pytest.approx(wanted, abs=1e-9)
 

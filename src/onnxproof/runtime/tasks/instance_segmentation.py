@@ -134,7 +134,7 @@ class _InstanceSegmentation:
         """Boxes and polygons in [0, 1] of the picture's size, as Azure AutoML's instance segmentation answers
         them (Microsoft, "Data schemas to train computer vision models with automated machine learning").
 
-        Raises RequestError if shapely is not installed: it makes the polygons.
+        Raises MissingPackageError if shapely is not installed: it makes the polygons.
         """
         found = decisions.detections
         boxes = []

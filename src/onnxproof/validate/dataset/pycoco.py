@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.errors import RequestError
+from onnxproof.extras import missing
 from onnxproof.validate.dataset.labels import LabelledPicture
 
 
 def require_coco() -> dict[str, Any]:
-    """pycocotools's modules by name. Raises RequestError if it is not installed."""
+    """pycocotools's modules by name. Raises MissingPackageError if it is not installed."""
     try:
         return {name: importlib.import_module(f"pycocotools.{name}") for name in ("coco", "cocoeval", "mask")}
     except ImportError as error:
-        raise RequestError(
-            "validate.annotations of boxes and masks needs pycocotools, which is not installed: "
-            "pip install 'onnxproof[coco]'"
-        ) from error
+        raise missing("pycocotools", "validate.annotations of boxes and masks") from error
 
 
 def mask_of(segmentation: Any, picture: LabelledPicture) -> NDArray[np.bool_]:

@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import segmentation_models_pytorch as library
 from torch import nn
 
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.near import near
 from onnxproof.tensors import Dim
@@ -20,10 +21,8 @@ from onnxproof.wrappers.recognise import CONFIG, Recognised
 from onnxproof.wrappers.segmenter import Segmenter, build_segmenter
 from onnxproof.wrappers.weights import load_weights
 
-try:
-    import segmentation_models_pytorch as library
-except ModuleNotFoundError as error:
-    raise RequestError(f"the family smp needs {error.name}: pip install 'onnxproof[smp]'") from error
+EXTRA = "smp"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 HEAD = "segmentation_head.0.weight"
 """The last weight, [classes, ...]."""

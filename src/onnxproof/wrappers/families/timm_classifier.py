@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import timm
 from torch import Tensor, nn
 
-from onnxproof.errors import RequestError
 from onnxproof.job import Job
 from onnxproof.near import near
 from onnxproof.normalizations import NORMALIZATIONS
@@ -18,12 +18,8 @@ from onnxproof.wrappers.classifier import Training, build_classifier, last_weigh
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.recognise import Recognised
 
-try:
-    import timm
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family timm_classifier needs {error.name}: pip install 'onnxproof[timm]'"
-    ) from error
+EXTRA = "timm"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 
 class _TimmClassifier:

@@ -8,20 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision import models
 
-from onnxproof.errors import RequestError
 from onnxproof.job import Job
 from onnxproof.near import near
 from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.recognise import Recognised
 
-try:
-    from torchvision import models
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family torchvision_classifier needs {error.name}: pip install 'onnxproof[torchvision]'"
-    ) from error
+EXTRA = "torchvision"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 
 class _TorchvisionClassifier:

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torchvision import models
+from torchvision.models import detection
+from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import FrozenBatchNorm2d
 
 from onnxproof.contract import ClassInfo, Contract, Reading
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.near import near
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
@@ -20,6 +26,7 @@ from onnxproof.runtime.readings.scored_anchors import AnchorBoxes
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.builder import build_with
+from onnxproof.wrappers.detectors import batched, one_stage, two_stage
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
@@ -29,19 +36,8 @@ from onnxproof.wrappers.own.torchvision_detector import detector_pipeline, untou
 from onnxproof.wrappers.recognise import Recognised, Setting, chosen_variant, dim_settings
 from onnxproof.wrappers.weights import load_weights
 
-try:
-    from torchvision import models
-    from torchvision.models import detection
-    from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-    from torchvision.models.detection.ssd import SSD
-    from torchvision.ops import FrozenBatchNorm2d
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family torchvision_detector needs {error.name}: pip install 'onnxproof[torchvision]'"
-    ) from error
-
-from onnxproof.wrappers.detectors import batched, one_stage, two_stage
+EXTRA = "torchvision"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 STEP = 32
 """All of torchvision's detectors pad the picture's sides to multiples of this, in px."""

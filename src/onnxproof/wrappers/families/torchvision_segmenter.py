@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision import models
 
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -18,12 +19,8 @@ from onnxproof.wrappers.recognise import Recognised
 from onnxproof.wrappers.segmenter import Segmenter, build_segmenter
 from onnxproof.wrappers.weights import load_weights
 
-try:
-    from torchvision import models
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family torchvision_segmenter needs {error.name}: pip install 'onnxproof[torchvision]'"
-    ) from error
+EXTRA = "torchvision"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 HEADS = {
     "classifier.0.convs.0.0.weight": ("deeplabv3", "classifier.4.weight"),

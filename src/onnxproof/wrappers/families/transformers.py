@@ -7,25 +7,22 @@ and nothing is downloaded.
 from dataclasses import replace
 from pathlib import Path
 
-from onnxproof.errors import JobError, RequestError
+from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
+from onnxproof.wrappers.huggingface.kinds import kind_of
+from onnxproof.wrappers.huggingface.network import load_network
+from onnxproof.wrappers.huggingface.opened import (
+    FAMILY_NAME,
+    is_folder_of_ours,
+    open_folder,
+)
+from onnxproof.wrappers.huggingface.processor import fitting_of, processor_of
+from onnxproof.wrappers.own.transformers import saved_pipeline
 from onnxproof.wrappers.recognise import CONFIG, Recognised, dim_settings
 
-try:
-    from onnxproof.wrappers.huggingface.kinds import kind_of
-    from onnxproof.wrappers.huggingface.network import load_network
-    from onnxproof.wrappers.huggingface.opened import (
-        FAMILY_NAME,
-        is_folder_of_ours,
-        open_folder,
-    )
-    from onnxproof.wrappers.huggingface.processor import fitting_of, processor_of
-    from onnxproof.wrappers.own.transformers import saved_pipeline
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family transformers needs {error.name}: pip install 'onnxproof[transformers]'"
-    ) from error
+EXTRA = "transformers"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 
 class _Transformers:

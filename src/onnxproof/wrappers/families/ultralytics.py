@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from onnxproof.contract import ClassInfo, Contract
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import ChannelBoxes
@@ -25,26 +25,22 @@ from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.heads.detection import box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
+from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
 from onnxproof.wrappers.recognise import Recognised, Setting, dim_settings, names_given
+from onnxproof.wrappers.ultralytics.networks import (
+    KINDS,
+    Kind,
+    Network,
+    answers_once,
+    build_network,
+    configured,
+    kind_of,
+)
 from onnxproof.wrappers.ultralytics.saved import Saved, saved_model
 from onnxproof.wrappers.weights import load_weights
 
-try:
-    from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
-    from onnxproof.wrappers.ultralytics.networks import (
-        KINDS,
-        Kind,
-        Network,
-        answers_once,
-        build_network,
-        configured,
-        kind_of,
-    )
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family ultralytics needs {error.name}: pip install 'onnxproof[ultralytics]' (the package is "
-        "licensed under the AGPL-3.0)"
-    ) from error
+EXTRA = "ultralytics"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 SIZE, CLASSIFIER_SIZE = 640, 224
 """The sizes of pictures, px, if the checkpoint does not say: Ultralytics' defaults (cfg/default.yaml, and the

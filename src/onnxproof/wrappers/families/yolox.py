@@ -10,10 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from cjm_yolox_pytorch.model import (
+    CSP_DARKNET_CFGS,
+    HEAD_CFGS,
+    PAFPN_CFGS,
+    YOLOX,
+    YOLOXPAFPN,
+    ConvModule,
+    CSPDarknet,
+    YOLOXHead,
+)
 from torch import Tensor, nn
 
 from onnxproof.contract import ClassInfo, Contract, Preprocess
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.near import meant
 from onnxproof.normalizations import NORMALIZATIONS
@@ -31,21 +41,8 @@ from onnxproof.wrappers.own.tutorial import tutorial_pipeline
 from onnxproof.wrappers.recognise import Recognised, Setting
 from onnxproof.wrappers.weights import load_weights
 
-try:
-    from cjm_yolox_pytorch.model import (
-        CSP_DARKNET_CFGS,
-        HEAD_CFGS,
-        PAFPN_CFGS,
-        YOLOX,
-        YOLOXPAFPN,
-        ConvModule,
-        CSPDarknet,
-        YOLOXHead,
-    )
-except ModuleNotFoundError as error:
-    raise RequestError(
-        f"the family yolox needs {error.name}: pip install 'onnxproof[export,cjm_yolox_pytorch]'"
-    ) from error
+EXTRA = "cjm_yolox_pytorch"
+"""The extra that brings the library. It is read here before this module is imported."""
 
 STRIDES = (8, 16, 32)
 STEM_WEIGHT = "backbone.stem.conv.conv.weight"

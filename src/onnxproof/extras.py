@@ -1,0 +1,105 @@
+"""The extras of the package: what each brings, what needs it, and how a user is told to install it."""
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from onnxproof.errors import MissingPackageError
+
+_EXPORT = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "pydantic", "rich", "safetensors")
+_TORCHVISION = (*_EXPORT, "torchvision")
+
+EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "export": _EXPORT,
+        "torchvision": _TORCHVISION,
+        "cjm_yolox_pytorch": (*_TORCHVISION, "cjm_yolox_pytorch"),
+        "timm": (*_TORCHVISION, "timm"),
+        "transformers": (*_TORCHVISION, "transformers"),
+        "smp": (*_TORCHVISION, "segmentation_models_pytorch"),
+        "ultralytics": (*_TORCHVISION, "ultralytics"),
+        "onnxslim": (*_EXPORT, "onnxslim"),
+        "polygons": ("shapely",),
+        "coco": ("pycocotools",),
+        "report": ("jinja2",),
+    }
+)
+"""The modules that each extra brings and that this package imports. pyproject.toml has the distributions."""
+
+INDIRECT: Mapping[str, str] = MappingProxyType(
+    {"pydantic_core": "export", "markupsafe": "report", "cjm_psl_utils": "cjm_yolox_pytorch"}
+)
+"""Modules that others of an extra import, and that may be missing alone."""
+
+_GRAPHS = ("onnx", "onnx_ir")
+_JOBS = ("pydantic",)
+NEEDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(("export", "export_module", "validate", "bisect", "check", "check_module"), _EXPORT),
+        **dict.fromkeys(("init", "Draft", "Bundle"), _EXPORT),
+        "compare": (*_GRAPHS, "rich"),
+        "explain": _GRAPHS,
+        "load_job": _JOBS,
+        "Job": _JOBS,
+    }
+)
+"""The modules that commands, and functions and classes of the package, cannot do without. Others need none of
+an extra's."""
+
+
+def require(modules: Iterable[str], who: str) -> None:
+    """Raise MissingPackageError if one of the modules is not installed. Imports none of them.
+
+    ``who`` needs them: "the family yolox".
+    """
+    for name in modules:
+        if not _is_there(name):
+            raise missing(name, who)
+
+
+def require_extra(extra: str, who: str) -> None:
+    """Raise MissingPackageError if a module that the extra brings is not installed. Imports none of them."""
+    for name in EXTRAS[extra]:
+        if not _is_there(name):
+            raise MissingPackageError(_told(name, who, extra))
+
+
+def missing(module: str, who: str = "this") -> MissingPackageError:
+    """The error that says which extra brings a module. Raises KeyError if none does."""
+    return MissingPackageError(_told(module, who, extra_with(module)))
+
+
+def extra_with(module: str) -> str:
+    """The smallest extra that brings a module, by its dotted name. Raises KeyError if none does."""
+    name = module.partition(".")[0]
+    if name in INDIRECT:
+        return INDIRECT[name]
+    bringing = [extra for extra, modules in EXTRAS.items() if name in modules]
+    if not bringing:
+        raise KeyError(f"no extra brings {module}")
+    return min(bringing, key=lambda extra: len(EXTRAS[extra]))
+
+
+def brings(module: str | None) -> bool:
+    """Whether an extra brings a module, by its dotted name."""
+    name = (module or "").partition(".")[0]
+    return name in INDIRECT or any(name in modules for modules in EXTRAS.values())
+
+
+def hint(extra: str) -> str:
+    """The command that installs an extra. It asks no index for onnxproof where that is installed."""
+    note = " (the package is licensed under the AGPL-3.0)" if extra == "ultralytics" else ""
+    return f"pip install 'onnxproof[{extra}]'{note}"
+
+
+def _told(module: str, who: str, extra: str) -> str:
+    return f"{who} needs the package {module.partition('.')[0]}: {hint(extra)}"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+    except ValueError:  # a module that someone made, and that says nothing of where it comes from
+        return True
