@@ -4,28 +4,33 @@ Each architecture and each contestant has a process of its own, with a limit on 
 The peers' files are checked by our links. Libraries that are not installed are skipped by name;
 ``zoo/requirements.txt`` has those beyond the project's own.
 
-Prints the table, and with --write puts it and the plot into ``zoo/README.md``. With --resume, a run that was
-stopped goes on where it was.
+Prints the table, and with --write puts it and the plot into ``zoo/README.md``. What is measured is kept in
+``zoo/rows.jsonl``, a row a line, and is not measured again: a run that was stopped goes on where it was. The
+libraries take turns, so that a part of the rows shows all of them.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from any_model.report import page, plot
-from any_model.row import LIBRARY_OF, PEERS, Row
+from any_model.row import LIBRARY_OF, PEERS, Row, Rows
 
 HOME = Path(__file__).parent
 README = HOME / "zoo" / "README.md"
+ROWS = README.with_name("rows.jsonl")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 LIMIT_S, MEMORY_GIB = 300.0, 8.0
@@ -48,9 +53,10 @@ class Task(NamedTuple):
     entry: Entry
     contestant: str
 
-    def place(self, kept: Path) -> Path:
-        """Where the row of the task is kept."""
-        return kept / f"{self.entry.name}--{self.contestant}.json"
+    @property
+    def key(self) -> tuple[str, str]:
+        """How the row of the task is found."""
+        return self.entry.name, self.contestant
 
 
 def main() -> None:
@@ -64,7 +70,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for a process")
     parser.add_argument("--memory", type=float, default=MEMORY_GIB, help="GiB for a process")
-    parser.add_argument("--resume", type=Path, help="a folder that keeps what is measured; go on from there")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="the file that keeps what is measured")
+    parser.add_argument(
+        "--enough", type=float, default=math.inf, help="seconds after which no process starts"
+    )
     parser.add_argument("--python", default=sys.executable, help="what runs each process")
     parser.add_argument("--write", action="store_true", help="put the table and the plot into the page")
     arguments = parser.parse_args()
@@ -79,16 +88,21 @@ def main() -> None:
         for contestant in arguments.contestants
         if LIBRARY_OF.get(contestant, entry.library) == entry.library
     ]
-    with TemporaryDirectory() as folder:
-        kept = arguments.resume or Path(folder)
-        missing = [task for task in tasks if not task.place(kept).is_file()]
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for number, row in enumerate(pool.map(lambda task: measured(task, kept, arguments), missing), 1):
-                took = "" if row.seconds is None else f", {row.seconds:.1f} s"
-                where = f" ({row.link})" if row.link else ""
-                told = f"{row.architecture}, {row.contestant}: {row.outcome}{where}{took}"
-                print(f"{number} of {len(missing)}: {told} {row.reason[:160]}", file=sys.stderr, flush=True)
-        rows = [Row.read(task.place(kept)) for task in tasks]
+    kept = Rows(arguments.rows)
+    missing = [task for task in tasks if task.key not in kept.found]
+    late = time.monotonic() + arguments.enough
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for number, row in enumerate(pool.map(lambda task: measured(task, arguments, late), missing), 1):
+            if row is None:
+                continue
+            kept.add(row)
+            took = "" if row.seconds is None else f", {row.seconds:.1f} s"
+            where = f" ({row.link})" if row.link else ""
+            told = f"{row.architecture}, {row.contestant}: {row.outcome}{where}{took}"
+            print(f"{number} of {len(missing)}: {told} {row.reason[:160]}", file=sys.stderr, flush=True)
+    rows = [kept.found[task.key] for task in tasks if task.key in kept.found]
+    if len(rows) < len(tasks):
+        print(f"{len(tasks) - len(rows)} of {len(tasks)} are not measured yet", file=sys.stderr)
     text = page(rows)
     print(text)
     if not arguments.write:
@@ -102,10 +116,13 @@ def main() -> None:
 
 
 def listed() -> list[Entry]:
-    """The catalogue. Another process reads it, because that imports all libraries."""
+    """The catalogue, the libraries in turn. Another process reads it, because that imports all libraries."""
     command = [sys.executable, "-m", "any_model.child", "list"]
     answer = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
-    return [Entry(*one) for one in json.loads(answer.stdout.splitlines()[-1])]
+    libraries: dict[str, list[Entry]] = {}
+    for one in json.loads(answer.stdout.splitlines()[-1]):
+        libraries.setdefault(Entry(*one).library, []).append(Entry(*one))
+    return [entry for turn in zip_longest(*libraries.values()) for entry in turn if entry is not None]
 
 
 def environment() -> dict[str, str]:
@@ -114,8 +131,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
 
-def measured(task: Task, kept: Path, arguments: Any) -> Row:
-    """Run one task, and keep its row."""
+def measured(task: Task, arguments: Any, late: float) -> Row | None:
+    """Run one task. Returns None if it is too late to start it."""
+    if time.monotonic() > late:
+        return None
     entry, contestant = task
     row = Row(entry.name, entry.library, contestant, "skipped")
     if not entry.installed:
@@ -127,7 +146,6 @@ def measured(task: Task, kept: Path, arguments: Any) -> Row:
                 row = in_process(row, "check", entry, Path(folder), arguments)
             shutil.rmtree(folder, ignore_errors=True)
             Path(folder).mkdir()
-    row.write(task.place(kept))
     return row
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 PEERS = ("dynamo", "torchscript", "ultralytics", "optimum-onnx")
 """Plain ``torch.onnx.export`` by its two exporters, and the exporters of two libraries."""
@@ -61,5 +61,30 @@ class Row:
     @classmethod
     def read(cls, file: Path) -> Self:
         """The row in a file that ``write`` wrote."""
-        keys = json.loads(file.read_text(encoding="utf-8"))
+        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Self:
+        """The row of a JSON object."""
         return cls(**{**keys, "rungs": tuple(keys["rungs"])})
+
+
+class Rows:
+    """The rows in a file, one JSON object a line. A line that a stopped run left unfinished is not read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.found: dict[tuple[str, str], Row] = {}
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()
+            file.write_text("".join(lines), encoding="utf-8")
+        for line in lines:
+            keys = json.loads(line)
+            self.found[keys["architecture"], keys["contestant"]] = Row.of(keys)
+
+    def add(self, row: Row) -> None:
+        """Keep a row, at once."""
+        self.found[row.architecture, row.contestant] = row
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(row)) + "\n")
