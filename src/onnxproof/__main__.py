@@ -1,5 +1,5 @@
 """``python -m onnxproof``."""
 
-from onnxproof.cli import main
+from onnxproof.cli import program
 
-main()
+program()

@@ -70,8 +70,7 @@ def find_folding(module: nn.Module, inputs: Sequence[Tensor]) -> Folding:
     try:
         with torch.inference_mode(False), no_exit("the module's forward"):
             with double.running():
-                pairs = _find_pairs(exact, exact_inputs)
-                before = _flatten(exact(*exact_inputs))
+                pairs, before = _find_pairs(exact, exact_inputs)
             folds = {pair: _Fold.of(module, exact, *pair) for pair in pairs}
             for (convolution_name, norm_name), fold in folds.items():
                 _set(exact, norm_name, nn.Identity())
@@ -88,8 +87,11 @@ def find_folding(module: nn.Module, inputs: Sequence[Tensor]) -> Folding:
     return Folding(module, folds if agree else {})
 
 
-def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, str]]:
-    """Pairs of a convolution's name and the norm's that it feeds, if both are called exactly once."""
+def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[tuple[str, str]], list[Tensor]]:
+    """Pairs of a convolution's name and the norm's that it feeds, if both are called exactly once.
+
+    And what the module returns.
+    """
     made_by: dict[int, str] = {}
     calls: dict[str, int] = {}
     pairs: dict[str, str] = {}
@@ -112,16 +114,17 @@ def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, 
         if isinstance(layer, (*_CONVOLUTIONS, *_NORMS))
     ]
     try:
-        module(*inputs)
+        returned = _flatten(module(*inputs))
     finally:
         for handle in handles:
             handle.remove()
     convolutions = list(pairs.values())
-    return [
+    once = [
         (convolution, norm)
         for norm, convolution in pairs.items()
         if calls[norm] == calls[convolution] == convolutions.count(convolution) == 1
     ]
+    return once, returned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
