@@ -24,6 +24,8 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = ENVIRONMENT / ".installed"
 CONSTRAINTS = ROOT / "constraints.txt"
 
+PACKAGE = ROOT / "release" / "package.py"
+
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
 """Every core takes tests; one that has none left takes half of another's."""
 
@@ -53,6 +55,7 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
         [["python", f"benchmarks/{name}.py"] for name in ("nms", "startup", "validate", "export", "job")],
     ),
     "pythons": ("run the unit tests on the oldest and on the newest Python that is here, without torch", []),
+    "package": ("build the wheel and the sdist, check them, and try each extra alone", []),
     "run": ("run a command in the environment, for example: dev.py run onnxproof --help", []),
 }
 TASKS["check"] = (
@@ -77,6 +80,8 @@ def main() -> int:
         parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     if arguments.task == "pythons":
         return test_pythons()
+    if arguments.task == "package":
+        return subprocess.run([sys.executable, PACKAGE, *arguments.rest], cwd=ROOT, check=False).returncode
     install()
     commands = [list(command) for command in TASKS[arguments.task][1]] or [[]]
     if arguments.task in LEFT_OUT and not any("::" in argument for argument in arguments.rest):

@@ -5,6 +5,7 @@ import inspect
 import types
 from typing import Any
 
+import api
 import pytest
 
 import onnxproof
@@ -84,3 +85,22 @@ def test_functions_say_what_they_raise(name: str) -> None:
     assert "Raises" in (inspect.getdoc(offered("onnxproof", name)) or "") or "raises" in (
         inspect.getdoc(offered("onnxproof", name)) or ""
     )
+
+
+def test_the_api_is_the_listed_one() -> None:
+    """What callers rely on. A line that goes or changes is a breaking change, for CHANGELOG.md."""
+    listed, found = api.LISTED.read_text(encoding="utf-8").splitlines(), api.lines()
+    lost, new = sorted(set(listed) - set(found)), sorted(set(found) - set(listed))
+    assert not lost, f"the API lost: {lost}. If that is meant: CHANGELOG.md, and python tests/helpers/api.py"
+    assert not new, f"the API has more: {new}. If that is meant: python tests/helpers/api.py"
+    assert listed == found
+
+
+def test_the_list_shows_parameters_defaults_bases_and_options() -> None:
+    assert set(api.lines()) >= {
+        "onnxproof.load(path, *, providers=('CPUExecutionProvider',), threads=0, settings=...)",
+        "onnxproof.runtime.nms(boxes_xyxy, scores, iou_threshold, classes=None)",
+        "class onnxproof.errors.MissingPackageError(RequestError, ImportError)",
+        "onnxproof.Verdict.passed",
+        "onnxproof export --set",
+    }

@@ -34,6 +34,15 @@ def test_the_action_is_of_its_schema() -> None:
     assert ran.returncode == 0, ran.stdout
 
 
+OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: file.name)
+def test_a_workflow_of_the_repository_is_of_its_schema(file: Path) -> None:
+    ran = accepted(SCHEMAS["github"], file)
+    assert ran.returncode == 0, ran.stdout
+
+
 @pytest.mark.parametrize("host", SCHEMAS)
 def test_a_workflow_of_the_page_is_of_its_schema(host: str, tmp_path: Path) -> None:
     file = tmp_path / f"{host}.yml"
