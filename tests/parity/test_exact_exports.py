@@ -207,7 +207,7 @@ def test_a_graph_of_the_torchscript_exporter_computes_what_the_module_does(name:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", [23, pytest.param(18, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", MODULES)
 def test_a_graph_of_the_dynamo_exporter_computes_what_the_module_does(name: str, opset: int) -> None:
     check(name, opset, dynamo=True)

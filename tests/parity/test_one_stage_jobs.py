@@ -50,8 +50,12 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms-batch": ("dims.batch=1..3",),
 }
 SLOW = pytest.mark.slow
+REPEATED = (("retinanet", "nms"), ("fcos", "nms-batch"))
+"""What the other kinds show in these layouts, and these kinds in others."""
 EVERY = [
-    pytest.param(kind, layout, marks=SLOW) for layout in LAYOUTS for kind in ("retinanet", "fcos", "ssdlite")
+    pytest.param(kind, layout, marks=pytest.mark.long if (kind, layout) in REPEATED else SLOW)
+    for layout in LAYOUTS
+    for kind in ("retinanet", "fcos", "ssdlite")
 ]
 
 

@@ -33,7 +33,7 @@ def test_each_fault_says_where_it_was_reported_and_what_went_wrong() -> None:
 
 
 def in_runs(faults: Iterable[Reported]) -> list[Any]:
-    """The faults as rows of a test; all but the quick ones are left to the long run."""
+    """The faults as rows of a test; all but the quick ones are slow."""
     return [
         pytest.param(fault, id=fault.name, marks=() if fault.name in QUICK else pytest.mark.slow)
         for fault in faults

@@ -14,19 +14,29 @@ CHOSEN = (
     ("of_transformers_tasks", "llama-cached"),
     ("of_transformers_tasks", "t5"),
     ("of_transformers_tasks", "swin2sr"),
-    ("of_transformers_tasks", "clip"),
-    ("of_transformers_tasks", "hubert"),
-    ("of_ultralytics", "yolo26n"),
     ("of_torch", "gru"),
     ("of_torch", "tcn"),
     ("of_torch", "mixture-of-experts"),
 )
 """Masks, a video, reparametrised blocks, a decoder with its cache, an encoder with a decoder, super-
-resolution, text beside pictures, sound, boxes, a recurrence, dilated convolutions, routed tokens."""
+resolution, a recurrence, dilated convolutions, routed tokens."""
+
+LIKE_SAVED = (
+    ("of_transformers_tasks", "clip"),
+    ("of_transformers_tasks", "hubert"),
+    ("of_ultralytics", "yolo26n"),
+)
+"""Text beside pictures, sound, boxes: as checkpoints they are exported in test_hugging_face.py and
+test_ultralytics.py."""
+
+ROWS = [
+    *(pytest.param(*row, id=row[1]) for row in CHOSEN),
+    *(pytest.param(*row, id=row[1], marks=pytest.mark.long) for row in LIKE_SAVED),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "name"), CHOSEN, ids=[name for _, name in CHOSEN])
+@pytest.mark.parametrize(("module", "name"), ROWS)
 def test_an_architecture_of_the_zoo_is_exported_and_proved(module: str, name: str, tmp_path: Path) -> None:
     # Each loads a library of networks, and tests are collected without them.
     from any_model.contestants import OVERRIDES
