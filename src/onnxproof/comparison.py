@@ -1,6 +1,5 @@
 """``onnxproof.compare``: compare one ONNX file with another, by PyTorch if a checkpoint is at hand."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from onnxproof.errors import CheckpointError, RequestError
+from onnxproof.extras import is_there
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
@@ -146,7 +146,7 @@ def compare(
             raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
     settings = Settings(images=images, effort=effort or "normal", threads=threads or 2)
     reason = "torch is not installed: graphs are evaluated in float64 with it"
-    if by_graphs is not None and importlib.util.find_spec("torch") is not None:
+    if by_graphs is not None and is_there("torch"):
         try:
             return by_graphs(
                 first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress
@@ -160,7 +160,7 @@ def compare(
 
 def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
     """Why a bundle's checkpoint cannot judge; None if it can."""
-    if importlib.util.find_spec("torch") is None:
+    if not is_there("torch"):
         return "torch is not installed"
     if manifest.job is None:
         return f"{MANIFEST_FILE} holds none"

@@ -46,6 +46,9 @@ NEEDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The modules that commands, and functions and classes of the package, cannot do without. Others need none of
 an extra's."""
 
+NEEDED_IN_JSON: Mapping[str, str] = MappingProxyType({"instance_segmentation": "polygons"})
+"""The extra that the decisions of a task need when they are written as JSON."""
+
 
 def require(modules: Iterable[str], who: str) -> None:
     """Raise MissingPackageError if one of the modules is not installed. Imports none of them.
@@ -53,15 +56,21 @@ def require(modules: Iterable[str], who: str) -> None:
     ``who`` needs them: "the family yolox".
     """
     for name in modules:
-        if not _is_there(name):
+        if not is_there(name):
             raise missing(name, who)
 
 
 def require_extra(extra: str, who: str) -> None:
     """Raise MissingPackageError if a module that the extra brings is not installed. Imports none of them."""
     for name in EXTRAS[extra]:
-        if not _is_there(name):
+        if not is_there(name):
             raise MissingPackageError(_told(name, who, extra))
+
+
+def require_for_json(task: str) -> None:
+    """Raise MissingPackageError if what writes the decisions of a task as JSON is not installed."""
+    if task in NEEDED_IN_JSON:
+        require_extra(NEEDED_IN_JSON[task], f"{task} as JSON")
 
 
 def missing(module: str, who: str = "this") -> MissingPackageError:
@@ -96,7 +105,8 @@ def _told(module: str, who: str, extra: str) -> str:
     return f"{who} needs the package {module.partition('.')[0]}: {hint(extra)}"
 
 
-def _is_there(module: str) -> bool:
+def is_there(module: str) -> bool:
+    """Whether a module can be imported, by its top-level name. Imports nothing."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

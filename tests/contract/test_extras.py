@@ -214,6 +214,26 @@ def test_an_option_that_needs_an_extra_names_it_before_the_work(
     assert "torch" not in modules
 
 
+IN_JSON = """
+from onnxproof import extras
+assert dict(extras.NEEDED_IN_JSON) == {"instance_segmentation": "polygons"}
+extras.NEEDED_IN_JSON = {"classification": "polygons"}
+from onnxproof.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("flag", ["--json", "--jsonl"])
+def test_a_task_whose_json_needs_an_extra_says_so_before_it_runs(flag: str, tmp_path: Path) -> None:
+    bundle, picture = str(ROOT / "release" / "tiny"), str(tmp_path / "is-not-even-read.png")
+    ran = without(["shapely"], IN_JSON, "predict", bundle, picture, flag)
+    assert ran.returncode == 2
+    assert (
+        ran.stderr
+        == f"onnxproof: classification as JSON needs the package shapely: {extras.hint('polygons')}\n"
+    )
+
+
 def test_the_pytest_plugin_says_what_jobs_need(monkeypatch: pytest.MonkeyPatch) -> None:
     from onnxproof.testing import plugin
 

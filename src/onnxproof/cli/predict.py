@@ -15,6 +15,7 @@ from onnxproof.cli._options import json_option
 from onnxproof.cli._pictures import pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import PictureError, RequestError
+from onnxproof.extras import require_for_json
 from onnxproof.files import check_folder, explained, refuse_inputs
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
@@ -154,6 +155,8 @@ def command(
             as_json=as_json,
             jsonl=jsonl,
         )
+    if as_json or jsonl or request_file is not None:
+        require_for_json(predictor.contract.task)
     if request_file is not None:
         return _answer(predictor, request_file, arrays, draw, read, allow_urls=allow_urls)
     asked = _Asked(images, arrays, draw, batch, many=many or len(images) > 1)
