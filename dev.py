@@ -29,6 +29,12 @@ PACKAGE = ROOT / "release" / "package.py"
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
 """Every core takes tests; one that has none left takes half of another's."""
 
+DOCS = (
+    *("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-d", "build/doctrees"),
+    *(".", "build/site"),
+)
+"""Sphinx's sources start at the root, so that pages link to files outside of docs/ as they do elsewhere."""
+
 NEWEST = ("3.14", "3.13", "3.12")
 """Pythons after the oldest supported one; the first that the machine has is tested as the newest."""
 
@@ -50,6 +56,7 @@ TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {
         [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports", "--no-logo"]],
     ),
     "types": ("check types", [["mypy"]]),
+    "docs": ("make the site in build/site; a warning is an error", [DOCS]),
     "bench": (
         "run the benchmarks",
         [["python", f"benchmarks/{name}.py"] for name in ("nms", "startup", "validate", "export", "job")],

@@ -17,9 +17,10 @@ from onnxproof.cli import COMMANDS, app
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 HEAD = """# Reference
 
-Every function and command, from the docstrings (`python benchmarks/reference.py` writes this page). A flag
-of a command and the argument of the function have one name: `--onnx` is `onnx=`, `--map a=b` is
-`map={"a": "b"}`, and each `--set section.key=value` is an entry of `set=`.
+After this page you know how each function and command is called. It is made from the docstrings and from the
+commands themselves (`python benchmarks/reference.py` writes it). A flag of a command and the argument of the
+function have one name: `--onnx` is `onnx=`, `--map a=b` is `map={"a": "b"}`, and each
+`--set section.key=value` is an entry of `set=`.
 """
 
 
@@ -99,7 +100,7 @@ def _commands() -> Iterator[str]:
             command, info_name=name, parent=context, terminal_width=100, max_content_width=100
         )
         text = re.sub(r"[ ]+$", "", command.get_help(inner), flags=re.MULTILINE)
-        yield f"### `onnxproof {name}`\n\n```\n{text}\n```"
+        yield f"### `onnxproof {name}`\n\n```text\n{text}\n```"
 
 
 if __name__ == "__main__":
