@@ -29,7 +29,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "digits-maskrcnn": ("dims.height=96..160", "dims.width=96..160"),
     "digits-yolox": ("export.exporter=torchscript",),
 }
-IN_THE_LONG_RUN = ("digits-maskrcnn", "digits-multilabel", "digits-segmenter")
+SLOW = ("digits-multilabel", "digits-segmenter")
 SMALL = {"height": "64..96 step 32", "width": "64..96 step 32", "batch": "1..2"}
 PICTURES = {
     "digits-classifier": "classifier/images/*.png",
@@ -83,8 +83,10 @@ def failed(verdict: Verdict) -> set[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *(name for name in JOBS if name not in ("digits-yolox", *IN_THE_LONG_RUN)),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in IN_THE_LONG_RUN),
+        "digits-classifier",
+        "digits-reader",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+        pytest.param("digits-maskrcnn", marks=pytest.mark.long),
     ],
 )
 def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:

@@ -498,8 +498,11 @@ def test_a_configuration_that_does_not_fit_is_refused(
 # From end to end
 
 
-ALIKE = ("table-transformer", "conditional-detr", "dab-detr", "rt-detr-v2")
-"""Detectors of which CI exports a relative: detr, deformable-detr or rt-detr. Their decisions it compares."""
+ALIKE = (
+    *("table-transformer", "conditional-detr", "dab-detr", "deformable-detr", "rt-detr-v2"),
+    *("maskformer", "hubert", "wavlm"),
+)
+"""Of these CI exports a relative: detr, rt-detr, mask2former or wav2vec2."""
 
 ROWS = [
     pytest.param(name, marks=pytest.mark.long if name in ALIKE else pytest.mark.slow)

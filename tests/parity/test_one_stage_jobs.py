@@ -50,7 +50,7 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms-batch": ("dims.batch=1..3",),
 }
 SLOW = pytest.mark.slow
-REPEATED = (("retinanet", "nms"), ("fcos", "nms-batch"))
+REPEATED = (("retinanet", "nms"), ("fcos", "nms-batch"), ("ssdlite", "nms-batch"))
 """What the other kinds show in these layouts, and these kinds in others."""
 EVERY = [
     pytest.param(kind, layout, marks=pytest.mark.long if (kind, layout) in REPEATED else SLOW)
@@ -152,7 +152,7 @@ def test_passes_with_hundreds_of_detections(export: Export, kind: str, layout: s
     ("kind", "layout"),
     [
         ("ssd", "none"),
-        ("ssd", "nms"),
+        pytest.param("ssd", "nms", marks=pytest.mark.long),
         pytest.param("ssd", "nms-batch", marks=pytest.mark.long),
         *(pytest.param("ssd300", layout, marks=pytest.mark.long) for layout in LAYOUTS),
     ],

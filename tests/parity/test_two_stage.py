@@ -273,7 +273,9 @@ def test_damage_fails_for_its_reason(
     assert expected & failing(verdict), failing(verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.long(
+    "tests/parity/test_digits_maskrcnn.py::test_a_weight_of_the_mask_head_moved_fails_in_the_masks_alone"
+)
 def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
     job, bundle, _ = masked
     verdict = verdict_on(job, bundle, add_behind("masks", "Mul", np.array(1.001, np.float32)), tmp_path)

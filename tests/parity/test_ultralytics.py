@@ -149,7 +149,10 @@ def test_a_difference_from_ultralytics_is_traced_to_its_stage(
     assert found.differences > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long(
+    "test_a_detector_finds_what_ultralytics_finds",
+    "tests/parity/test_hugging_face.py::test_a_saved_model_is_exported_proved_and_predicted",
+)
 def test_rt_detr_needs_no_nms(library: Any, tmp_path: Path) -> None:
     bundle = exported(library, tmp_path, "rtdetr", "rtdetr-l", "predict.size=160", "dims.batch=1..2")
     found, wanted = predicted(library, bundle)
@@ -180,7 +183,7 @@ def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: s
 
 
 @pytest.mark.slow
-@variants(["yolo11n-pose", "yolo26n-pose"], long=["yolov8n-pose"])
+@variants(["yolo11n-pose"], long=["yolov8n-pose", "yolo26n-pose"])
 def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "pose", variant, kpt_shape=[5, 3])
     found, wanted = predicted(library, bundle)
@@ -190,7 +193,7 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
 
 
 @pytest.mark.slow
-@variants(["yolo11n-obb", "yolo26n-obb"], long=["yolov8n-obb"])
+@variants(["yolo26n-obb"], long=["yolov8n-obb", "yolo11n-obb"])
 def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "obb", variant)
     found, wanted = predicted(library, bundle)
