@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from onnxproof import contract, tensors
 from onnxproof.job import Job
+from onnxproof.job_document import EXCLUDE, FIXED
 from onnxproof.runtime.manifest import FORMAT as MANIFEST_FORMAT
 from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen
 from onnxproof.validate import verdict
@@ -37,6 +38,8 @@ NUMBER: Schema = {"anyOf": [{"type": "number"}, {"enum": [*NUMBERS]}]}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 JOB_KEYS = {
+    "extends": "Another job file. What this one does not say is taken from there. Relative to this file.",
+    "matrix": "Keys of the job and lists of values: a job for each combination.",
     "name": "The name of the bundle's folder.",
     "model.family": "Which family builds the model: onnxproof families lists them.",
     "model.task": "What is decided from the outputs: onnxproof tasks lists them. Else the family's first.",
@@ -139,10 +142,42 @@ def job() -> Schema:
     color = {"type": "integer", "minimum": 0, "maximum": contract.LARGEST_COLOR}
     padding = made["$defs"]["PredictTable"]["properties"]["padding"]
     made["$defs"]["PredictTable"]["properties"]["padding"] = {"anyOf": [color, padding]}
+    made["properties"] = {"extends": TEXT | {"minLength": 1}, **properties}
+    made["$defs"]["Matrix"] = _matrix(made)
+    made["properties"]["matrix"] = {"$ref": "#/$defs/Matrix"}
     _describe(made, JOB_KEYS)
-    for key in ("title", "description"):
+    for key in ("title", "description", "required"):
         made.pop(key, None)
+    # What a file does not say may be said by the one that it extends, or by its matrix.
+    model = made["$defs"]["ModelTable"].pop("required")
+    whole: Schema = {"required": ["name", "model"], "properties": {"model": {"required": model}}}
+    whole["additionalProperties"] = True
+    made["anyOf"] = [{"required": ["extends"]}, {"required": ["name", "matrix"]}, whole]
     return {**head("job", "Job", "A job file of onnxproof: which checkpoint to export, and how."), **made}
+
+
+def _matrix(made: Schema) -> Schema:
+    """The schema of ``[matrix]``: each key of the job with a list of its values, in tables or with dots."""
+    keys: dict[str, Schema] = {}
+    for name, value in made["properties"].items():
+        if name in FIXED:
+            continue
+        table = made["$defs"].get(value.get("$ref", "").rpartition("/")[2])
+        of = {} if table is None else table["properties"]
+        inner = {key: _list({k: v for k, v in entry.items() if k != "default"}) for key, entry in of.items()}
+        tables = {"type": "object", "properties": inner, "additionalProperties": table is None}
+        keys[name] = {"anyOf": [tables, _list({"type": "object"})]}
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "properties": {**keys, EXCLUDE: {"type": "array", "items": {"type": "object", "minProperties": 1}}},
+        "patternProperties": {f"^({'|'.join(keys)})\\.": _list({})},
+        "additionalProperties": False,
+    }
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "minItems": 1, **({"items": item} if item else {})}
 
 
 def _describe(made: Schema, texts: Mapping[str, str]) -> None:
@@ -150,7 +185,7 @@ def _describe(made: Schema, texts: Mapping[str, str]) -> None:
     left = dict(texts)
     for key, value in made["properties"].items():
         table = made["$defs"].get(value.get("$ref", "").rpartition("/")[2])
-        if table is None:
+        if table is None or key == "matrix":
             value["description"] = left.pop(key)
         else:
             for inner, entry in table["properties"].items():

@@ -14,7 +14,8 @@ from onnxproof.export.finish import finish, stamped
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.export.write import manifest_of
-from onnxproof.job import Job, load_job, override
+from onnxproof.job import Job, load_job
+from onnxproof.job_document import override
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnxproof.draft import init as init
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
+    from onnxproof.jobs import load_jobs as load_jobs
     from onnxproof.pipeline import Bundle as Bundle
     from onnxproof.pipeline import bisect as bisect
     from onnxproof.pipeline import export as export
@@ -53,6 +54,7 @@ _HOMES = {
     "init": "onnxproof.draft",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
+    "load_jobs": "onnxproof.jobs",
     "schema": "onnxproof.schemas",
     "validate": "onnxproof.pipeline",
 }

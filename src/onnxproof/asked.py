@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
-from onnxproof.job import Job, load_job, override
+from onnxproof.job import Job, load_job
+from onnxproof.job_document import chain_of, override
 from onnxproof.runtime.folder import MANIFEST_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import (
@@ -249,6 +250,8 @@ def files_read(source: JobLike | None, job: Job | None, onnx: Address | None = N
     paths: list[Path] = []
     if isinstance(source, str | PathLike):
         paths += model_files(source)
+        with contextlib.suppress(JobError):  # raised by the code that reads the job
+            paths += chain_of(Path(source))[1:] if isinstance(look_at(source), JobFile) else ()
     if onnx is not None:
         paths += model_files(onnx)
     if job is not None:

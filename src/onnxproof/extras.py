@@ -40,6 +40,7 @@ NEEDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "compare": (*_GRAPHS, "rich"),
         "explain": _GRAPHS,
         "load_job": _JOBS,
+        "load_jobs": _JOBS,
         "Job": _JOBS,
     }
 )

@@ -4,8 +4,6 @@ The schema is in the classes below; every key has a real default or is required.
 relative to that file.
 """
 
-import copy
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
+from onnxproof.job_document import cells_of, read_document, told
 from onnxproof.job_words import explain
 from onnxproof.limits import MOST_THREADS
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
@@ -311,46 +310,17 @@ class Job(_Table):
 def load_job(path: str | PathLike[str], set: Sequence[str] = ()) -> Job:
     """Read a job file. ``set`` are texts "section.key=value", with the value in TOML or as a bare word.
 
-    Raises JobError if the file is missing, is no TOML, or does not fit the schema.
+    Raises JobError if the file is missing, is no TOML, does not fit the schema, or makes several jobs.
     """
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            document = tomllib.load(stream)
-    except FileNotFoundError as error:
-        raise JobError(f"job file {file} does not exist: give the path of a .toml file") from error
-    except IsADirectoryError as error:
-        raise JobError(f"job file {file} is a folder: give the path of a .toml file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"job file {file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(f"job file {file} is no TOML: {error}") from error
-    return Job.from_document(override(document, set), folder=file.parent, source=str(file))
-
-
-def override(document: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
-    """A document with values replaced by "section.key=value". Raises JobError for any other form."""
-    changed = copy.deepcopy(document)
-    for text in texts:
-        _apply(changed, text)
-    return changed
-
-
-def _apply(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise JobError(f'--set {override}: expected section.key=value, for example "export.opset=18"')
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    table = document
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise JobError(f"--set {override}: {part} is a value, not a section")
-    table[parts[-1]] = value
+    cells = cells_of(read_document(file), set, told(file))
+    if len(cells) > 1:
+        keys = ", ".join(key for key, _ in cells[0].axes)
+        raise JobError(
+            f"job file {file} makes {len(cells)} jobs, and one is expected here: fix the keys that its "
+            f"matrix varies ({keys}) with --set KEY=VALUE, or give the bundle of one of them"
+        )
+    return Job.from_document(cells[0].document, folder=file.parent, source=told(file))
 
 
 def _spec(name: str, text: Any) -> TensorSpec:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onnxproof.job_document import FILE_KEYS
 from onnxproof.near import meant
 
 IN_TOMLS_WORDS = {
@@ -26,6 +27,7 @@ def explain(source: str, entry: Mapping[str, Any], schema: type[BaseModel]) -> s
         allowed = sorted(
             (field.alias or name) for name, field in table.model_fields.items() if name != "folder"
         )
+        allowed += () if location[:-1] else FILE_KEYS
         hint = meant(unknown, allowed)
         return f"{source}: unknown key {key} = {entry['input']!r}; allowed here: {', '.join(allowed)}{hint}"
     if entry["type"] == "missing" and isinstance(entry["loc"][-1], int):

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnxproof.asked import files_read, inputs_of, job_to_export, job_to_validate
 from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import check_target
-from onnxproof.job import override
+from onnxproof.job_document import override
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
 from onnxproof.source import (

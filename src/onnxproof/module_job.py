@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxproof.job import Job, override
+from onnxproof.job import Job
+from onnxproof.job_document import override
 
 FAMILY = "module"
 

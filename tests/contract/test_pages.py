@@ -81,11 +81,11 @@ def test_a_job_is_of_the_schema(block: Block) -> None:
     assert document
     if "project" in document:
         return
-    if "name" in document:
+    if "name" in document and not {"extends", "matrix"} & document.keys():
         Job.from_document(document, folder=ROOT / "configs", source=block.place)
     else:  # some tables of a job
         schema: Any = onnxproof.schema("job")
-        jsonschema.validate(document, {**schema, "required": []})
+        jsonschema.validate(document, {key: value for key, value in schema.items() if key != "anyOf"})
 
 
 @of("bash", "console")

@@ -98,12 +98,47 @@ def test_what_the_schema_refuses_the_job_refuses(more: dict[str, Any]) -> None:
         Job.from_document({**LEAST, **more}, folder=Path(), source="test")
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"extends": "base.toml"},
+        {"extends": "base.toml", "model": {"variant": "tiny"}},
+        {**LEAST, "matrix": {"export": {"opset": [18, 20]}, "dims": [{"height": 64}, {"height": 128}]}},
+        {**LEAST, "matrix": {"export.opset": [18, 20], "validate": {"providers": [["A"], ["B", "A"]]}}},
+        {"name": "digits", "matrix": {"model": [{"family": "yolox"}], "exclude": [{"model": {}}]}},
+    ],
+    ids=["extends", "part-of-a-table", "tables", "dotted", "the-family-too"],
+)
+def test_a_file_may_take_from_another_and_have_a_matrix(document: dict[str, Any]) -> None:
+    assert mistakes("job", document) == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"name": "digits"},
+        {"name": "digits", "model": {"checkpoint": "weights"}},
+        {**LEAST, "extends": 1},
+        {**LEAST, "matrix": {}},
+        {**LEAST, "matrix": {"export": {"opset": 18}}},
+        {**LEAST, "matrix": {"export": {"opset": ["18"]}}},
+        {**LEAST, "matrix": {"export": {"opsets": [18]}}},
+        {**LEAST, "matrix": {"name": ["a", "b"]}},
+        {**LEAST, "matrix": {"export.opset": []}},
+    ],
+    ids=json.dumps,
+)
+def test_a_wrong_matrix_is_refused(document: dict[str, Any]) -> None:
+    assert mistakes("job", document)
+
+
 def test_every_key_of_a_job_is_described() -> None:
     document = onnxproof.schema("job")
     for key, entry in document["properties"].items():
         table = document["$defs"].get(entry.get("$ref", "").rpartition("/")[2], {"properties": {key: entry}})
         for name, one in table["properties"].items():
-            assert one["description"], f"{key}.{name}"
+            assert key == "matrix" or one["description"], f"{key}.{name}"
+    assert document["properties"]["matrix"]["description"]
 
 
 def test_the_demos_bundle_fits(demo_bundle: Path) -> None:

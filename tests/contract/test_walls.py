@@ -195,7 +195,18 @@ ROOMS = {
     },
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
-    | {"counted", "graph", "memory", "on_disk", "job", "source", "runtime", "wrappers", "export"},
+    | {
+        "counted",
+        "graph",
+        "memory",
+        "on_disk",
+        "job",
+        "relocated",
+        "source",
+        "runtime",
+        "wrappers",
+        "export",
+    },
     "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "extras": {"errors"},
@@ -217,10 +228,12 @@ ROOMS = {
     "seeded": {"errors", "tensors"},
     "usercode": {"errors"},
     "structure": {"errors"},
-    "job": {"errors", "job_words", "limits", "normalizations", "structure", "tensors"},
-    "job_words": {"near"},
+    "job": {"errors", "job_document", "job_words", "limits", "normalizations", "structure", "tensors"},
+    "job_document": {"errors", "source"},
+    "job_words": {"job_document", "near"},
+    "relocated": {"job", "job_document"},
     "source": {"errors", "runtime"},
-    "asked": {"errors", "job", "runtime", "source"},
+    "asked": {"errors", "job", "job_document", "runtime", "source"},
 }
 """Which parts of onnxproof each part may import."""
 

@@ -21,7 +21,8 @@ from two_stage import CLASSES, SETTINGS, faster_rcnn, mask_rcnn
 import onnxproof
 from onnxproof.errors import JobError
 from onnxproof.export.model import build_model
-from onnxproof.job import Job, load_job, override
+from onnxproof.job import Job, load_job
+from onnxproof.job_document import override
 from onnxproof.pipeline import Bundle
 from onnxproof.validate.verdict import Verdict
 

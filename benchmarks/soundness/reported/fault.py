@@ -12,7 +12,8 @@ from soundness.fault import Edit, edited
 from torch import nn
 
 from onnxproof.export.make import make_graph
-from onnxproof.job import Job, override
+from onnxproof.job import Job
+from onnxproof.job_document import override
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.wrap import wrap_for_job
 

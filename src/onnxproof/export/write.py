@@ -1,10 +1,7 @@
 """Write the files of a bundle: the model with its metadata, the manifest, and pictures of its decisions."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PICTURES_FOLDER
@@ -15,6 +12,7 @@ from onnxproof.job import Job
 from onnxproof.on_disk import write_model_file
 from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
+from onnxproof.relocated import relocated
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Frozen, Manifest
@@ -80,33 +78,10 @@ def write_manifest(
         manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen),
         model_sha256=sha256_of(file),
         data_sha256=sha256_of(data) if data.exists() else None,
-        job=_relocated(job, target),
+        job=relocated(job, target),
     )
     write_json(folder / MANIFEST_FILE, manifest.to_json())
     return manifest
-
-
-def _relocated(job: Job, target: Path) -> Mapping[str, Any]:
-    """The job as a document whose paths are relative to the bundle.
-
-    Links to folders on the way are resolved, because ".." goes up from the folder that a link names. The
-    last name of a path is not: files that belong to a checkpoint lie beside the link to it.
-    """
-    document = job.to_json()
-    start = os.path.realpath(target)
-    for table, key in (("model", "checkpoint"), ("validate", "images"), ("validate", "annotations")):
-        path = document[table].get(key)
-        if path is not None:
-            document[table][key] = _from(start, job.resolve(path))
-    for table, key in (("model", "builder"), ("export", "custom_ops")):
-        file, colon, attribute = document[table].get(key, "").partition(":")
-        if file.endswith(".py"):
-            document[table][key] = f"{_from(start, job.resolve(file))}{colon}{attribute}"
-    return document
-
-
-def _from(start: str, path: Path) -> str:
-    return os.path.relpath(Path(os.path.realpath(path.parent), path.name), start)
 
 
 def load_written(job: Job, folder: Path) -> Predictor:
