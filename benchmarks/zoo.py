@@ -101,9 +101,7 @@ def main() -> None:
             told = f"{row.architecture}, {row.contestant}: {row.outcome}{where}{took}"
             print(f"{number} of {len(missing)}: {told} {row.reason[:160]}", file=sys.stderr, flush=True)
     rows = [kept.found[task.key] for task in tasks if task.key in kept.found]
-    if len(rows) < len(tasks):
-        print(f"{len(tasks) - len(rows)} of {len(tasks)} are not measured yet", file=sys.stderr)
-    text = page(rows)
+    text = page(rows, len(tasks))
     print(text)
     if not arguments.write:
         return

@@ -26,11 +26,15 @@ RIGHT_SHARE, TIME_SHARE = 0.97, 0.9
 Found = dict[tuple[str, str], Row]
 
 
-def page(rows: Sequence[Row]) -> str:
-    """What the page says: figures, one line an architecture, and every reason."""
+def page(rows: Sequence[Row], asked: int) -> str:
+    """What the page says: figures, one line an architecture, and every reason.
+
+    ``asked`` is how many rows a whole run has.
+    """
     found = {(row.architecture, row.contestant): row for row in rows}
+    measured = f"{len(rows)} of {asked} rows are measured (an architecture and an exporter each)."
     parts = (
-        "\n".join(f"- {line}" for line in figures(found)),
+        "\n".join(f"- {line}" for line in (measured, *figures(found))),
         "![What each exporter makes, and our time over dynamo's](zoo.png)",
         "\n".join(("### By exporter", "", *by_contestant(rows))),
         "\n".join(("### By library", "", *by_library(rows))),

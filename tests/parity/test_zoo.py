@@ -105,7 +105,7 @@ def test_the_page_tells_who_is_right_and_why_not() -> None:
         Row("c", "y", "onnxproof", "wrong", "function", "no", seconds=2.0),
         Row("c", "y", "dynamo", "right", seconds=4.0),
     ]
-    text = page(rows)
+    text = page(rows, len(rows))
     assert (
         "1 of 3 architectures of 2 libraries end in a file with a passing verdict (33.3%; aimed at: 97%)"
         in text
