@@ -386,6 +386,18 @@ def parity() -> Schema:
         untied_pictures=COUNT,
         not_answered=nullable(TEXT),
     )
+    pictures = table(
+        leg=TEXT,
+        pictures=COUNT,
+        unread=COUNT,
+        first_unread=rows(of(Failure)),
+        more_not_run=COUNT,
+        more_misshapen=COUNT,
+        threads=COUNT,
+        processors=TEXTS,
+        decisions=nullable(table(**decided, findings=table(**found))),
+        facts=function,
+    )
     case = may_lack(
         table(
             name=TEXT,
@@ -421,6 +433,7 @@ def parity() -> Schema:
         function=nullable(function),
         pipeline=nullable(pipeline),
         dataset=nullable(rows(figures)),
+        pictures=rows(pictures),
         cases=rows(case),
         notes=TEXTS,
         environment={"type": "object"},
@@ -432,7 +445,7 @@ def parity() -> Schema:
     )
     # Documents of this format from before a key was added do without it.
     made = may_lack(made, ("links", "function", "pipeline"))
-    made = may_lack(made, ("rule", "rule_text", "a_sha256", "baseline", "against"))
+    made = may_lack(made, ("pictures", "rule", "rule_text", "a_sha256", "baseline", "against"))
     later = with_defaults(Measurement)
     shared = {
         "measurement": may_lack(table(**of_fields(Measurement)), later),

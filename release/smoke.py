@@ -18,7 +18,7 @@ from typing import Any
 BASE = "base"
 """The install without an extra: what a deployment runs."""
 
-LIGHT = (BASE, "polygons", "coco", "report")
+LIGHT = (BASE, "polygons", "coco", "report", "dask", "fsspec")
 """What brings no torch."""
 
 SIDE = 32
@@ -96,6 +96,23 @@ def report(_release: Path) -> None:
     """The template of --html is there, and jinja2 takes it."""
     file = importlib.resources.files("onnxproof") / "validate" / "report" / "templates" / "report.html.j2"
     assert importlib.import_module("jinja2").Environment().parse(file.read_text(encoding="utf-8")).body
+
+
+def dask(release: Path) -> None:
+    """Pictures are shared out to a cluster's worker."""
+    distributed = importlib.import_module("distributed")
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+        shared = ("--jsonl", "--dask", cluster.scheduler_address)
+        told = ran("predict", str(release / "tiny"), "bright.png", "dark.png", *shared).stdout
+    assert [json.loads(line)["image"] for line in told.splitlines()] == ["bright.png", "dark.png"]
+
+
+def fsspec(release: Path) -> None:
+    """A picture is read by its URL."""
+    url = Path("bright.png").absolute().as_uri()
+    (told,) = json.loads(ran("predict", str(release / "tiny"), url, "--json").stdout)
+    assert told["image"] == url
 
 
 def export(release: Path) -> None:
@@ -207,6 +224,8 @@ SMOKE: dict[str, Callable[[Path], None]] = {
     "polygons": polygons,
     "coco": coco,
     "report": report,
+    "dask": dask,
+    "fsspec": fsspec,
     "export": export,
     "onnxslim": onnxslim,
     "torchvision": torchvision,

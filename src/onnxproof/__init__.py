@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
     from onnxproof.jobs import load_jobs as load_jobs
+    from onnxproof.many.workers import Workers as Workers
     from onnxproof.pipeline import Bundle as Bundle
     from onnxproof.pipeline import bisect as bisect
     from onnxproof.pipeline import export as export
@@ -45,6 +46,7 @@ _HOMES = {
     "Prediction": "onnxproof.runtime.prediction",
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.verdict",
+    "Workers": "onnxproof.many.workers",
     "bisect": "onnxproof.pipeline",
     "check": "onnxproof.check",
     "check_module": "onnxproof.check_module",

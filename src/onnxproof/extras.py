@@ -20,14 +20,21 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ultralytics": (*_TORCHVISION, "ultralytics"),
         "onnxslim": (*_EXPORT, "onnxslim"),
         "polygons": ("shapely",),
-        "coco": ("pycocotools",),
+        "coco": ("pycocotools", "faster_coco_eval"),
+        "dask": ("distributed", "fsspec"),
+        "fsspec": ("fsspec",),
         "report": ("jinja2",),
     }
 )
 """The modules that each extra brings and that this package imports. pyproject.toml has the distributions."""
 
 INDIRECT: Mapping[str, str] = MappingProxyType(
-    {"pydantic_core": "export", "markupsafe": "report", "cjm_psl_utils": "cjm_yolox_pytorch"}
+    {
+        "pydantic_core": "export",
+        "markupsafe": "report",
+        "cjm_psl_utils": "cjm_yolox_pytorch",
+        "dask": "dask",
+    }
 )
 """Modules that others of an extra import, and that may be missing alone."""
 

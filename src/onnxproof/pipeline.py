@@ -9,23 +9,23 @@ from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
 from onnxproof.draft import EFFORT, FEW_TRIED, draft
-from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import PARITY_FILE, README_FILE, signed, staged_bundle
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
 from onnxproof.job import Job
 from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
+from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.memory import require_memory
 from onnxproof.module_job import module_job
+from onnxproof.opening import to_validate, wrapped_for
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
-from onnxproof.source import BundleFolder, CheckpointPath, find_pictures, look_at, sha256_of
-from onnxproof.validate.agreement import manifest_check
+from onnxproof.source import CheckpointPath, find_pictures, look_at, sha256_of
+from onnxproof.surveying import plan_survey, ready, surveyed
 from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
@@ -38,9 +38,7 @@ from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of, runs_here
-from onnxproof.wrappers.wrap import wrap_for_job
 
 BISECTION_FILE = "bisect.json"
 
@@ -147,7 +145,7 @@ def export_module(
         set=set,
         source="the arguments of export_module",
     )
-    model = _wrapped(job, module)
+    model = wrapped_for(job, module)
     return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
 
 
@@ -199,6 +197,8 @@ def validate(
     set: Sequence[str] = (),
     trust: bool = False,
     baseline: BaselineLike | None = None,
+    images: Sequence[str] = (),
+    workers: Workers = EVERYONE,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
@@ -210,51 +210,43 @@ def validate(
     checkpoint's present path, if the bundle moved. ``set`` changes the job, also a bundle's. ``trust``
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
     ``baseline`` is an older verdict, its parity.json or its bundle: a check that got worse beyond its noise
-    fails (docs/baseline.md).
+    fails (docs/baseline.md). ``images`` names very many pictures: files, folders, patterns or URLs. The file
+    is compared on all of them, too, by ``workers`` (docs/many-pictures.md); ``source`` and the model must
+    then be files that workers can open, and a script needs ``if __name__ == "__main__":``.
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
     older = None if baseline is None else read_baseline(baseline)
-    asked, wrapped, file, checks = _to_validate(source, model, onnx, checkpoint, set, trust)
+    survey = plan_survey(source, model, onnx, map, checkpoint, set, trust, images=images, workers=workers)
+    asked, wrapped, file, checks = to_validate(source, model, onnx, checkpoint, set, trust)
+    if survey is not None:
+        survey = ready(survey, asked.job, wrapped, file)
+    verdict = _validated(asked, wrapped, file, checks, progress, elsewhere=onnx is not None, map=map)
+    if survey is not None:
+        verdict = surveyed(verdict, survey, asked.job, wrapped, progress)
+    return verdict if older is None else held_to(verdict, older)
+
+
+def _validated(
+    asked: Asked,
+    wrapped: WrappedModel,
+    file: Path,
+    checks: Sequence[Check],
+    progress: Progress,
+    *,
+    elsewhere: bool,
+    map: Mapping[str, str],
+) -> Verdict:
+    """The verdict on a file. ``elsewhere`` is True for one that others may have made, whose names ``map``
+    pairs with the model's."""
     plan = plan_of(asked.job, wrapped)
-    if onnx is None:
-        verdict = validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
-        return verdict if older is None else held_to(verdict, older)
+    if not elsewhere:
+        return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
     with named_alike(file, wrapped.contract, map) as (named, renamed):
         notes = (*asked.notes, *renamed)
         verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
     notes = (*verdict.notes, *opset_note(asked.job, file))
-    verdict = replace(verdict, model_sha256=sha256_of(file), notes=notes)
-    return verdict if older is None else held_to(verdict, older)
-
-
-def _to_validate(
-    source: JobLike,
-    model: Module | None,
-    onnx: Address | None,
-    checkpoint: Address | None,
-    set: Sequence[str],
-    trust: bool,
-) -> tuple[Asked, WrappedModel, Path, list[Check]]:
-    """The job, its model, the file to compare with it, and the checks on the file's manifest.
-
-    Looks for the file before it builds the model.
-    """
-    if onnx is None and not isinstance(source, Job):
-        match look_at(source):
-            case BundleFolder() as bundle if not bundle.model.is_file():
-                raise ModelFileError(f"{bundle.model} does not exist: export the job again")
-    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    file, checks = _file_to_validate(asked, onnx)
-    wrapped = _wrapped(asked.job, model)
-    require_memory(bytes_of(wrapped.module))
-    return asked, wrapped, file, checks
-
-
-def _wrapped(job: Job, model: Module | None) -> WrappedModel:
-    if model is None:
-        return build_model(job)[0]
-    return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
+    return replace(verdict, model_sha256=sha256_of(file), notes=notes)
 
 
 def compare_by_checkpoint(
@@ -274,7 +266,7 @@ def compare_by_checkpoint(
 ) -> Verdict:
     """Judge two ONNX files by the checkpoint of a job or a bundle; ``onnxproof.compare`` has the options."""
     asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    wrapped = _wrapped(asked.job, model)
+    wrapped = wrapped_for(asked.job, model)
     settings = replace(settings_of(asked.job), annotations=None, optimization=("all",))
     if images is not None:
         settings = replace(settings, images=images, folder=Path())
@@ -311,7 +303,7 @@ def bisect(
     ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64, or if
     no output of the file can be evaluated in float64.
     """
-    asked, wrapped, file, _ = _to_validate(source, model, onnx, checkpoint, set, trust)
+    asked, wrapped, file, _ = to_validate(source, model, onnx, checkpoint, set, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
     check_folder(target)
@@ -326,27 +318,3 @@ def bisect(
             found.repro.write(target)
             write_json(target / BISECTION_FILE, result.to_json())
     return result
-
-
-def _file_to_validate(asked: Asked, onnx: Address | None) -> tuple[Path, list[Check]]:
-    """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
-    checks: list[Check] = []
-    if onnx is not None:
-        file = Path(onnx)
-    elif asked.bundle is not None and asked.manifest is not None:
-        file = asked.bundle.model
-        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
-    else:
-        file = Path("dist") / asked.job.name / MODEL_FILE
-    if not file.is_file():
-        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
-    return file, checks
-
-
-def _checksum_check(file: Path, manifest: Manifest) -> Check:
-    sums = {file: manifest.model_sha256}
-    if manifest.data_sha256 is not None:
-        sums[data_of(file)] = manifest.data_sha256
-    other = [path for path, sum_ in sums.items() if not path.is_file() or sha256_of(path) != sum_]
-    reason = f"{other[0]} is not the file that {MANIFEST_FILE} describes" if other else ""
-    return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)

@@ -232,6 +232,7 @@ ROOMS = {
     "job_document": {"errors", "source"},
     "job_words": {"job_document", "near"},
     "relocated": {"job", "job_document"},
+    "many": {"errors", "extras", "files", "imports", "many", "progress", "runtime", "source", "text"},
     "source": {"errors", "runtime"},
     "asked": {"errors", "job", "job_document", "runtime", "source"},
 }

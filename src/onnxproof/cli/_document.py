@@ -48,7 +48,11 @@ def show_json(document: Any, *, line: bool = False) -> None:
 
     Raises RequestError if that cannot be written.
     """
-    text = json_text(document, indent=None if line else 2)
+    show_line(json_text(document, indent=None if line else 2))
+
+
+def show_line(text: str) -> None:
+    """Print a text on standard output, in UTF-8, and end the line. Raises RequestError as ``show_json``."""
     kept = _kept.get()
     if kept is None:
         click.echo(text)

@@ -13,18 +13,19 @@ from onnxproof.errors import PictureError, RequestError
 from onnxproof.files import refuse_inputs
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
+from onnxproof.runtime.remote import Place
 from onnxproof.text import one_line
 
 JSON_VALUES = 1000
 """JSON leaves out the values of outputs with more than this many. --out writes all values."""
 
-Run = Callable[[Path | None], Mapping[str, Any]]
+Run = Callable[[Place | None], Mapping[str, Any]]
 """Returns the outputs for a picture, or for the other inputs alone if it gets None."""
 
 
 def print_outputs(
     run: Run,
-    images: Sequence[Path],
+    images: Sequence[Place],
     *,
     read: Sequence[Path],
     out: Path | None,
@@ -72,7 +73,7 @@ def print_outputs(
 def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Run:
     """How to run a file that does not say what its inputs mean: a picture goes to the input that it fits."""
 
-    def run(image: Path | None) -> Mapping[str, Any]:
+    def run(image: Place | None) -> Mapping[str, Any]:
         if image is None:
             return model.run(arrays)
         port = model.picture_input(arrays)

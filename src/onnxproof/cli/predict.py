@@ -10,18 +10,23 @@ from typing import Any
 import click
 from PIL import Image
 
-from onnxproof.cli._document import show_json
+from onnxproof.cli._document import show_json, show_line
+from onnxproof.cli._lines import StageLines
+from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import json_option
 from onnxproof.cli._pictures import pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.extras import require_for_json
 from onnxproof.files import check_folder, explained, refuse_inputs
+from onnxproof.imports import imported
+from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
 from onnxproof.runtime.folder import model_files, note_on_manifest
 from onnxproof.runtime.predictor import predictor_of
 from onnxproof.runtime.preprocess import Picture
+from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
 from onnxproof.text import one_line
 
@@ -34,7 +39,7 @@ SOME_FAILED = 2
 
 @click.command("predict")
 @click.argument("model", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
-@click.argument("images", metavar="[IMAGE|FOLDER|PATTERN|-]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", metavar="[IMAGE|FOLDER|PATTERN|URL|-]...", nargs=-1)
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line, for each picture in order.")
 @click.option(
@@ -73,9 +78,10 @@ SOME_FAILED = 2
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .npz to write raw outputs into; implies --raw."
 )
+@workers_options
 def command(
     model: Path,
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     as_json: bool,
     jsonl: bool,
     batch: int,
@@ -89,12 +95,16 @@ def command(
     scale: float | None,
     raw: bool,
     out: Path | None,
+    workers: Workers,
 ) -> int:
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
 
     A FOLDER stands for the pictures in it, a PATTERN such as 'pictures/*.png' for those that match, and - for
-    names on standard input, one a line. Of several pictures, one that cannot be used becomes an error in its
-    place, and the exit code is 2 at the end.
+    names on standard input, one a line. A URL such as s3://bucket/folder is read through fsspec. Of several
+    pictures, one that cannot be used becomes an error in its place, and the exit code is 2 at the end.
+
+    With --workers, --dask or --resume each worker runs the file with one thread, and answers keep the
+    pictures' order.
 
     For a file that onnxproof exported, its decisions are printed. With --raw or --out, for the task raw, and
     for any other file, the outputs' names, shapes and a summary are printed; with --json also the values of
@@ -118,10 +128,11 @@ def command(
     if jsonl and (as_json or request_file is not None):
         raise RequestError("--jsonl comes in place of --json, and not with --request: leave one out")
     many = several(images)
-    images = pictures_named(images)
+    places = pictures_named(images)
     settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "top_k": top_k}
     overrides = {name: value for name, value in settings.items() if value is not None}
-    read = [*model_files(model), *images, *(Path(text.partition("=")[2] or text) for text in inputs)]
+    files = [place for place in places if isinstance(place, Path)]
+    read = [*model_files(model), *files, *(Path(text.partition("=")[2] or text) for text in inputs)]
     if request_file is not None:
         read.append(request_file)
     plain = load_plain(model)
@@ -130,17 +141,22 @@ def command(
     if note is not None:
         click.echo(one_line(f"note: {note}"), err=True)
     has_task = predictor is not None and predictor.decides
+    if workers.asked:
+        alone = {"--draw": draw, "--request": request_file, "--input": inputs or None, "--scale": scale}
+        alone |= {"--raw": raw or None, "--out": out, "--json (use --jsonl)": as_json or None}
+        _refuse_with_workers(alone, places, has_task=has_task)
+        return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl)
     if raw or out is not None or not has_task:
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
     if predictor is None:
         run = runs_of(plain, _gather(plain, inputs, scale), scale=scale or 1.0)
-        return print_outputs(run, images, read=read, out=out, as_json=as_json, jsonl=jsonl)
+        return print_outputs(run, places, read=read, out=out, as_json=as_json, jsonl=jsonl)
     pictures, others = _sort(predictor, inputs)
     if pictures and (images or request_file):
         raise RequestError(
             f"--input {pictures[0]} comes beside other pictures: give it as an IMAGE of its own"
         )
-    images = (*images, *(Path(text.partition("=")[2]) for text in pictures))
+    places = (*places, *(Path(text.partition("=")[2]) for text in pictures))
     if scale is not None and predictor.contract.preprocess is not None:
         raise RequestError(
             "--scale is for files that do not say what white is, and this one does: leave it out"
@@ -149,7 +165,7 @@ def command(
     if raw or out is not None or not has_task:
         return print_outputs(
             lambda image: predictor.run(image, arrays),
-            images,
+            places,
             read=read,
             out=out,
             as_json=as_json,
@@ -159,8 +175,55 @@ def command(
         require_for_json(predictor.contract.task)
     if request_file is not None:
         return _answer(predictor, request_file, arrays, draw, read, allow_urls=allow_urls)
-    asked = _Asked(images, arrays, draw, batch, many=many or len(images) > 1)
+    asked = _Asked(places, arrays, draw, batch, many=many or len(places) > 1)
     return _predict(predictor, asked, read, as_json=as_json, jsonl=jsonl)
+
+
+def _refuse_with_workers(flags: Mapping[str, object], places: Sequence[Place], *, has_task: bool) -> None:
+    """Raise RequestError for a flag that workers do not know, or if there is nothing to share out."""
+    if not has_task:
+        raise RequestError(
+            "--workers, --dask and --resume share out decisions, and the file does not say what its outputs "
+            "mean: leave them out"
+        )
+    for flag, value in flags.items():
+        if value is not None:
+            raise RequestError(f"--workers, --dask and --resume do not go with {flag}: leave it out")
+    if not places:
+        raise RequestError("--workers, --dask and --resume share out pictures: name some")
+
+
+def _predict_many(
+    model: Path,
+    places: Sequence[Place],
+    settings: Mapping[str, float],
+    batch: int,
+    workers: Workers,
+    *,
+    jsonl: bool,
+) -> int:
+    """Print the decisions on each picture, in order, as workers find them."""
+    predicting, opened = (imported(f"onnxproof.many.{name}") for name in ("predicting", "opened"))
+    task = predicting.predict_task(model, settings, batch, "json" if jsonl else "text")
+    failed = 0
+    with (
+        opened.opened_journal(workers, task.to_json()) as journal,
+        opened.opened_engine(workers, most=len(places)) as engine,
+    ):
+        keep, told = workers.resume is not None, StageLines(sys.stderr)
+        for answers in predicting.predict_many(task, places, engine, journal, keep=keep, progress=told):
+            failed += answers.failed
+            for line in answers.lines:
+                show_line(line)
+    return _told_failed(failed, len(places))
+
+
+def _told_failed(failed: int, count: int) -> int:
+    """Say how many pictures cannot be used. Returns the exit code."""
+    if not failed:
+        return 0
+    click.echo(f"onnxproof: {failed} of {count} pictures cannot be used, see the answer", err=True)
+    return SOME_FAILED
 
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -187,7 +250,7 @@ def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dic
 class _Asked:
     """What to predict on. ``many`` says that a picture that cannot be used does not end the run."""
 
-    images: Sequence[Path]
+    images: Sequence[Place]
     arrays: Mapping[str, Any]
     draw: Path | None
     batch: int
@@ -236,9 +299,7 @@ def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_js
             click.echo(str(one) if image is None else f"{one_line(str(image))}: {one}")
     if as_json:
         show_json(results if images else results[0])
-    if failed:
-        click.echo(f"onnxproof: {failed} of {len(images)} pictures cannot be used, see the answer", err=True)
-    return SOME_FAILED if failed else 0
+    return _told_failed(failed, len(images))
 
 
 def _refuse_for_outputs(has_task: bool, **flags: object) -> None:

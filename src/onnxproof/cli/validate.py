@@ -6,6 +6,7 @@ import click
 
 import onnxproof
 from onnxproof.asked import inputs_of
+from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
@@ -13,6 +14,8 @@ from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_validate
+from onnxproof.many.listing import pictures_named
+from onnxproof.many.workers import Workers
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
 from onnxproof.validate.baseline import files_of, read_baseline
@@ -25,6 +28,13 @@ from onnxproof.validate.report.subject import Subject
 @map_option
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
 @baseline_option
+@click.option(
+    "--images",
+    metavar="FOLDER|PATTERN|URL",
+    multiple=True,
+    help="Compare on all of very many pictures, too. Repeatable.",
+)
+@workers_options
 @checkpoint_options
 @report_options
 def command(
@@ -33,6 +43,8 @@ def command(
     pairs: tuple[str, ...],
     out: Path | None,
     baseline: Path | None,
+    images: tuple[str, ...],
+    workers: Workers,
     checkpoint: Path | None,
     trust: bool,
     set: tuple[str, ...],
@@ -40,12 +52,20 @@ def command(
     quiet: bool,
     reports: Reports,
 ) -> int:
-    """Check an ONNX file against the checkpoint that JOB or BUNDLE names."""
+    """Check an ONNX file against the checkpoint that JOB or BUNDLE names.
+
+    --images compares it on all of very many pictures besides, shared out to --workers or --dask. A run that
+    was stopped goes on in the folder --resume.
+    """
     if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if baseline is not None:
         read_baseline(baseline)
     refuse_to_validate(source, onnx, set)
+    if images:
+        pictures_named(images)  # says what names no picture before PyTorch is imported
+    elif workers.asked:
+        raise RequestError("--workers, --dask and --resume share out pictures: name them with --images")
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
@@ -62,6 +82,8 @@ def command(
             set=set,
             trust=trust,
             baseline=baseline,
+            images=images,
+            workers=workers,
             progress=stages,
         )
     return answer_verdict(

@@ -8,13 +8,14 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from onnxproof.files import replacing
+from onnxproof.runtime.remote import Place
 
 SOFTWARE = "Software"
 """The PNG keyword for what wrote a file (PNG specification, 11.3.4.3, "Keywords and text strings")."""
 ONNXPROOF = "onnxproof"
 
 
-def drawing_names(pictures: Iterable[Path]) -> tuple[str, ...]:
+def drawing_names(pictures: Iterable[Place]) -> tuple[str, ...]:
     """The file name of each picture's drawing: the picture's with ``.png``, and a number if two are the same.
 
     Names that differ only in case count as the same, because some file systems do not tell them apart.

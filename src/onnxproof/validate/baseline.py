@@ -52,9 +52,9 @@ NOISE: Mapping[str, Noise] = {
 IN_DOUBT = frozenset(("kernels", "max_error", "compared", "held_back"))
 """Checks that are made only where others leave a doubt: without them a verdict is no weaker."""
 
-OF_ONE_COMMAND = frozenset(("folding", "checksum", "manifest"))
-"""Checks that only ``export`` makes, of the module that it captured, or only ``validate``, of a bundle. A
-verdict of either may be held to one of the other."""
+OF_ONE_COMMAND = frozenset(("folding", "checksum", "manifest", "pictures"))
+"""Checks that only ``export`` makes, of the module that it captured, or only ``validate``, of a bundle or of
+the pictures in --images. A verdict of either may be held to one of the other."""
 
 CASES = "runs"
 """The name of the check that fails if cases of the baseline were not tried."""

@@ -23,6 +23,7 @@ from PIL import Image
 
 from onnxproof.contract import Preprocess
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
+from onnxproof.runtime.remote import Place
 from onnxproof.seeded import draw, in_dtype, require_drawable
 from onnxproof.tensors import EPSILONS, Dim, TensorSpec
 
@@ -66,7 +67,7 @@ class Case:
     sizes: Mapping[str, int]
     content: Content
     seed: int
-    picture: Path | None = None
+    picture: Place | None = None
     native: bool = False
     replica: int = 0
 
@@ -162,7 +163,7 @@ def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
     return tuple(case for case in cases if case.name in chosen)
 
 
-def native_case(picture: Path, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
+def native_case(picture: Place, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
     """The case of a picture as ``predict`` sees it, and the transform that preprocessing applied."""
     array, transform = prepare(picture, preprocess)
     height, width = array.shape[2:] if preprocess.layout == "NCHW" else array.shape[1:3]

@@ -151,6 +151,15 @@ MEASURED = (
         "look at the check decisions first.",
     ),
     _said(
+        "pictures",
+        "validate --images: all of very many pictures, each as predict sees it. The figure counts the checks "
+        "that fail on them: runs, shapes, finite values, errors in ratio to PyTorch's, decisions.",
+        "something that few pictures show: a class or a size that the job's own pictures lack, a value that "
+        "overflows on dark pictures.",
+        "the reason names the check and a picture. Put that picture into validate.images: the verdict then "
+        "looks at its nodes, and onnxproof bisect --case finds it.",
+    ),
+    _said(
         "pipeline",
         "on your pictures, the decisions of onnxproof predict against those of the framework's own pipeline, "
         "from the picture's file to the boxes in it. Each difference is traced to a stage by exchanging one "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from onnxproof.validate.facts import Decisions, Facts, Failure
@@ -103,13 +104,14 @@ def function_to_json(facts: Facts) -> dict[str, Any]:
     }
 
 
-def function_from_json(value: Mapping[str, Any]) -> Facts:
+def function_from_json(value: Mapping[str, Any], findings: Mapping[str, Any] = MappingProxyType({})) -> Facts:
+    """The inverse of ``function_to_json``. ``findings`` are the ties and defects, which it leaves out."""
     fields = tuple(
         restored(Measurement, {key: one[key] for key in one if key not in ("ratio_rms", "ratio_max")})
         for one in value["measurements"]
     )
     rounding = {name: NUMBERS.get(number, number) for name, number in value["rounding"].items()}
-    return replace(_leg_from(value, fields, {}), rounding=rounding, beyond=dict(value["beyond"]))
+    return replace(_leg_from(value, fields, findings), rounding=rounding, beyond=dict(value["beyond"]))
 
 
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -36,7 +36,15 @@ def settle_graphs(trial: Trial, tallies: Sequence[Tally]) -> tuple[Facts, ...]:
 
 def _settled(trial: Trial, graph: Stated, tally: Tally) -> Facts:
     cases = [case for case in trial.cases if case.name in graph.cases]
-    facts = facts_of(tally, graph.leg, trial.truth, cases, EXACT, interface=())
+    facts = facts_of(
+        tally,
+        graph.leg,
+        trial.truth,
+        [case.name for case in cases],
+        EXACT,
+        interface=(),
+        pictures_named=any(case.picture is not None for case in cases),
+    )
     facts = replace(facts, beyond={**graph.missing, **_beyond(tally)})
     failed = [check for check in function_checks(facts, graph.contract.fields) if check.status == "fail"]
     fields = [field for field in graph.contract.fields if field.name in {check.field for check in failed}]

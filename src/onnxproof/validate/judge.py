@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from onnxproof.tensors import Field
-from onnxproof.validate.cases import Case
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure, Outcome
@@ -38,14 +37,15 @@ def facts_of(
     tally: Tally,
     candidate: Leg,
     truth: Truth,
-    cases: Sequence[Case],
+    order: Sequence[str],
     policy: Policy,
     *,
     interface: tuple[str, ...],
+    pictures_named: bool = True,
     repeated: tuple[str, ...] = (),
 ) -> Facts:
-    """The facts of a tally under a policy. ``cases`` are all as planned; of equal ones the first is named."""
-    order = [case.name for case in cases]
+    """The facts of a tally under a policy. ``order`` are the names of all cases as planned; of equal ones the
+    first is named."""
 
     def decided(pool: DecisionPool | None) -> Decisions | None:
         return None if pool is None else Decisions.of(outcome_of(pool, policy, order))
@@ -53,8 +53,8 @@ def facts_of(
     return Facts(
         leg=candidate.name,
         interface=interface,
-        cases=len(cases),
-        pictures_named=any(case.picture is not None for case in cases),
+        cases=len(order),
+        pictures_named=pictures_named,
         not_run=in_order(tally.not_run, order),
         misshapen=in_order(tally.misshapen, order),
         fields=tally.pools.measured(order),

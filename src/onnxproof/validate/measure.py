@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxproof.validate.cases import FLOAT32_EPSILON
 from onnxproof.validate.magnitudes import Magnitudes
+from onnxproof.validate.run_errors import Rest, RunErrors
 
 HALF_EPSILON = float(np.finfo(np.float16).eps)
 
@@ -118,31 +119,6 @@ class LabelMeasurement:
     open: int = 0
 
 
-@dataclass(slots=True)
-class _RunErrors:
-    """What one run of one case adds to a pool."""
-
-    count: int = 0
-    squares_reference: float = 0.0
-    squares_candidate: float = 0.0
-    max_reference: float = 0.0
-    max_candidate: float = 0.0
-    scale_max: float = 0.0
-    nonfinite: int = 0
-    epsilon: float = FLOAT32_EPSILON
-
-    def add(self, other: "_RunErrors") -> None:
-        """Add another part of the same run."""
-        self.count += other.count
-        self.squares_reference += other.squares_reference
-        self.squares_candidate += other.squares_candidate
-        self.max_reference = max(self.max_reference, other.max_reference)
-        self.max_candidate = max(self.max_candidate, other.max_candidate)
-        self.scale_max = max(self.scale_max, other.scale_max)
-        self.nonfinite += other.nonfinite
-        self.epsilon = max(self.epsilon, other.epsilon)
-
-
 Run = tuple[str, int]
 """A case's name and the number of its replica that was run, 0 for the case itself."""
 
@@ -151,15 +127,17 @@ Run = tuple[str, int]
 class ErrorPool:
     """Accumulates a Measurement over cases; keeps a few numbers for each run.
 
-    Sums over runs are rounded once (``math.fsum``), so that they do not depend on the order of the runs.
+    Sums over runs are rounded once, so that they do not depend on the order of the runs. ``rest`` has the
+    runs that are not told one by one, which ``condense`` put there.
     """
 
     name: str
     unit: str
-    cases: dict[str, _RunErrors] = field(default_factory=dict)
-    replicas: dict[Run, _RunErrors] = field(default_factory=dict)
+    cases: dict[str, RunErrors] = field(default_factory=dict)
+    replicas: dict[Run, RunErrors] = field(default_factory=dict)
     reference: Magnitudes = field(default_factory=Magnitudes)
     candidate: Magnitudes = field(default_factory=Magnitudes)
+    rest: Rest = field(default_factory=Rest)
 
     def add(
         self,
@@ -196,7 +174,7 @@ class ErrorPool:
         if not truth.size:
             return
         errors.add(
-            _RunErrors(
+            RunErrors(
                 truth.size,
                 float(np.vdot(error_reference, error_reference)),
                 float(np.vdot(error_candidate, error_candidate)),
@@ -217,17 +195,33 @@ class ErrorPool:
             self._of(*run).add(errors)
         self.reference.merge(other.reference)
         self.candidate.merge(other.candidate)
+        self.rest.merge(other.rest)
+
+    def condense(self, most: int) -> None:
+        """Tell few cases one by one: the ``most`` of the largest squares, and as many of the largest error.
+
+        Of equals the first by name are kept. So it does not matter how often this is called between merges.
+        """
+        if len(self.cases) <= most:
+            return
+        kept: set[str] = set()
+        for key in ("squares_candidate", "max_candidate"):
+            ranked = sorted(self.cases, key=lambda case: (-getattr(self.cases[case], key), case))
+            kept.update(ranked[:most])
+        for case in self.cases.keys() - kept:
+            self.rest.take(case, self.cases.pop(case))
 
     def forget(self, case: str) -> None:
         """Drop what the case itself added, except the count of elements that were not finite, and the
         histogram."""
         if case in self.cases:
-            self.cases[case] = _RunErrors(nonfinite=self.cases[case].nonfinite)
+            self.cases[case] = RunErrors(nonfinite=self.cases[case].nonfinite)
 
     @property
-    def runs(self) -> list[_RunErrors]:
-        """What every run added."""
-        return [*self.cases.values(), *self.replicas.values()]
+    def runs(self) -> list[RunErrors]:
+        """What every run added; the last entry is that of the runs that are not told one by one, if any."""
+        rest = (self.rest.errors,) if self.rest.errors.count or self.rest.errors.nonfinite else ()
+        return [*self.cases.values(), *self.replicas.values(), *rest]
 
     def result(self, order: Sequence[str] = ()) -> Measurement:
         """The measurement so far. ``order`` are the cases' names as planned; of equals it names the first.
@@ -238,20 +232,25 @@ class ErrorPool:
         count = sum(errors.count for errors in runs)
         by_peak = max(cases, key=lambda case: max(run.max_candidate for run in cases[case]), default="")
         nonfinite = [case for case, errors in cases.items() if any(run.nonfinite for run in errors)]
+        nonfinite += filter(None, (self.rest.nonfinite_case,))
+        squares = [
+            of.with_terms(getattr(errors, f"squares_{leg}") for found in cases.values() for errors in found)
+            for leg, of in (("reference", self.rest.reference), ("candidate", self.rest.candidate))
+        ]
         exponents = tuple(sorted({*self.reference.counts, *self.candidate.counts}))
         return Measurement(
             name=self.name,
             unit=self.unit,
             count=count,
-            rms_reference=math.sqrt(math.fsum(errors.squares_reference for errors in runs) / max(count, 1)),
-            rms_candidate=math.sqrt(math.fsum(errors.squares_candidate for errors in runs) / max(count, 1)),
+            rms_reference=math.sqrt(squares[0] / max(count, 1)),
+            rms_candidate=math.sqrt(squares[1] / max(count, 1)),
             max_reference=max((errors.max_reference for errors in runs), default=0.0),
             max_candidate=max((errors.max_candidate for errors in runs), default=0.0),
             scale_max=max((errors.scale_max for errors in runs), default=0.0),
             worst_case=by_peak if count else "",
             nonfinite=sum(errors.nonfinite for errors in runs),
             nonfinite_case=nonfinite[0] if nonfinite else "",
-            heaviest=_heaviest(cases),
+            heaviest=_heaviest(cases, squares[1]),
             epsilon=max((errors.epsilon for errors in runs), default=FLOAT32_EPSILON),
             exponents=exponents,
             errors_reference=tuple(self.reference.counts[exponent] for exponent in exponents),
@@ -264,13 +263,13 @@ class ErrorPool:
         scale = max((errors.scale_max for errors in runs), default=0.0)
         return tuple(_ratio_of(cases.get(case, ()), scale) for case in order)
 
-    def _of(self, case: str, replica: int = 0) -> _RunErrors:
+    def _of(self, case: str, replica: int = 0) -> RunErrors:
         if replica:
-            return self.replicas.setdefault((case, replica), _RunErrors())
-        return self.cases.setdefault(case, _RunErrors())
+            return self.replicas.setdefault((case, replica), RunErrors())
+        return self.cases.setdefault(case, RunErrors())
 
-    def _by_case(self, order: Sequence[str]) -> dict[str, list[_RunErrors]]:
-        cases: dict[str, list[_RunErrors]] = {case: [] for case in order}
+    def _by_case(self, order: Sequence[str]) -> dict[str, list[RunErrors]]:
+        cases: dict[str, list[RunErrors]] = {case: [] for case in order}
         for case, errors in self.cases.items():
             cases.setdefault(case, []).append(errors)
         for (case, _), errors in self.replicas.items():
@@ -278,17 +277,18 @@ class ErrorPool:
         return {case: errors for case, errors in cases.items() if errors}
 
 
-def _heaviest(cases: Mapping[str, Sequence[_RunErrors]]) -> tuple[str, ...]:
+def _heaviest(cases: Mapping[str, Sequence[RunErrors]], total: float) -> tuple[str, ...]:
+    """The fewest cases that make up most of the ``total`` of squares, as far as they are told one by one."""
     squares = {case: math.fsum(run.squares_candidate for run in runs) for case, runs in cases.items()}
     chosen: list[str] = []
     for case in sorted(squares, key=lambda case: -squares[case]):
-        if not math.fsum(squares[name] for name in chosen) < HEAVY * math.fsum(squares.values()):
+        if not math.fsum(squares[name] for name in chosen) < HEAVY * total:
             break
         chosen.append(case)
     return tuple(chosen)
 
 
-def _ratio_of(runs: Sequence[_RunErrors], scale: float) -> float | None:
+def _ratio_of(runs: Sequence[RunErrors], scale: float) -> float | None:
     """The candidate's rms error over the reference's on one case; None if nothing was compared.
 
     ``scale`` is the field's largest value.

@@ -58,6 +58,10 @@ class LabelPool:
         self.score_error, self.score_scale = max(self.score_error, error), max(self.score_scale, scale)
         self.open += open_labels
 
+    def condense(self) -> None:
+        """Of the cases with the largest margin, keep the first by name."""
+        self.worst = set(sorted(self.worst)[:1])
+
     def _add(self, flips: int, margin: float, cases: set[str]) -> None:
         self.flips += flips
         if margin == self.largest_margin:
@@ -155,6 +159,21 @@ class FieldPools:
             labels.merge(other.labels[name])
         for name, spread in self.spreads.items():
             spread.merge(other.spreads[name])
+
+    def condense(self, most: int) -> None:
+        """Tell few cases one by one, as ``ErrorPool.condense``."""
+        for pool in (*self.errors.values(), *self.constant.values()):
+            pool.condense(most)
+        for labels in self.labels.values():
+            labels.condense()
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The names of the cases that are told one by one."""
+        pools = (*self.errors.values(), *self.constant.values())
+        return frozenset().union(
+            *(pool.cases for pool in pools), *(one.worst for one in self.labels.values())
+        )
 
     def measured(self, order: Sequence[str]) -> tuple[Measurement, ...]:
         """What was measured of each continuous field; ``order`` as in ``ErrorPool.result``."""

@@ -155,7 +155,12 @@ def _look_again(
         tallies[index].forget_errors(case.name)
     for replica in range(1, max(replicas.values()) + 1):
         wanting = [index for index in chosen if replica <= replicas[index]]
-        _measure_case(trial, replace(case, replica=replica), wanting, tallies)
+        measure_replica(trial, replace(case, replica=replica), wanting, tallies)
+
+
+def measure_replica(trial: Trial, case: Case, chosen: Sequence[int], tallies: Sequence[Tally]) -> None:
+    """Compare the ``chosen`` candidates on an input next to a case's own, and add it to their tallies."""
+    _measure_case(trial, case, chosen, tallies)
 
 
 def _measure_case(
@@ -221,9 +226,10 @@ def facts_under(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] 
         tally,
         leg,
         trial.truth,
-        trial.cases,
+        [case.name for case in trial.cases],
         trial.policy,
         interface=interface_differences(trial.contract, leg),
+        pictures_named=any(case.picture is not None for case in trial.cases),
         repeated=repeated,
     )
 

@@ -39,6 +39,9 @@ class Tally:
     misshapen: dict[Run, str] = field(default_factory=dict)
     rows: int = 0
     held_back: int = 0
+    more_not_run: int = 0
+    more_misshapen: int = 0
+    """How many runs ``condense`` dropped from ``not_run`` and ``misshapen``."""
 
     @classmethod
     def of(cls, contract: Contract, *, oracle_missing: Collection[str] = (), decide: bool = True) -> Self:
@@ -146,6 +149,20 @@ class Tally:
         self.misshapen |= other.misshapen
         self.rows += other.rows
         self.held_back += other.held_back
+        self.more_not_run += other.more_not_run
+        self.more_misshapen += other.more_misshapen
+
+    def condense(self, most: int) -> None:
+        """Keep only what a verdict on very many cases needs.
+
+        Few cases are told one by one, and the first ``most`` failures. What is measured of all cases together
+        stays exact. It does not matter when, or how often, this is called.
+        """
+        self.pools.condense(most)
+        for pool in filter(None, (self.decisions, self.all_rows)):
+            pool.condense()
+        self.more_not_run += _first(self.not_run, most)
+        self.more_misshapen += _first(self.misshapen, most)
 
     def keep_errors(self, cases: Collection[str]) -> None:
         """Drop the errors that other cases than these added."""
@@ -154,6 +171,14 @@ class Tally:
     def forget_errors(self, case: str) -> None:
         """Drop the errors that this case added. Flips, decisions and values that are not finite stay."""
         self.pools.forget(case)
+
+
+def _first(failures: dict[Run, str], most: int) -> int:
+    """Keep the first failures by name. Returns how many are dropped."""
+    dropped = sorted(failures)[most:]
+    for run in dropped:
+        del failures[run]
+    return len(dropped)
 
 
 def in_order(failures: Mapping[Run, str], order: Sequence[str]) -> tuple[Failure, ...]:

@@ -20,6 +20,7 @@ from onnxproof.validate.facts_json import (
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.report.short import short_lines
 from onnxproof.validate.sight.facts import Sight
+from onnxproof.validate.survey.figures import PictureFigures
 
 Status = Literal["pass", "fail", "error", "skipped"]
 Link = Literal["function", "runtime", "decisions", "pipeline"]
@@ -32,7 +33,7 @@ RUNTIME_CHECKS = frozenset(
     "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels".split()
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
-DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset"))
+DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset", "pictures"))
 
 FORMAT = 2
 """The format that is written; ``Verdict.from_json`` reads format 1, too."""
@@ -123,7 +124,8 @@ class Verdict:
     """What was checked and what came of it.
 
     ``facts`` holds one entry a candidate leg; it is empty if nothing could be compared. ``dataset`` has the
-    figures of each candidate if the job names labelled pictures. ``policy`` holds the limits that were used.
+    figures of each candidate if the job names labelled pictures, ``pictures`` what each did on many pictures,
+    if those were asked for. ``policy`` holds the limits that were used.
     ``pairing`` is None unless two files were compared. ``function`` is what the file's graph in float64 did;
     ``pipeline`` is how ``predict`` decided beside the framework; both are None if that was not compared. Of a
     case's picture only the name is kept.
@@ -141,6 +143,7 @@ class Verdict:
     pairing: Pairing | None = None
     function: Facts | None = None
     pipeline: Sight | None = None
+    pictures: tuple[PictureFigures, ...] = ()
 
     def __post_init__(self) -> None:
         told = tuple(
@@ -208,6 +211,8 @@ class Verdict:
             "notes": list(self.notes),
             "environment": dict(self.environment),
         }
+        if self.pictures:
+            document["pictures"] = [figures.to_json() for figures in self.pictures]
         if self.pairing is not None:
             baseline = self.pairing.baseline
             document |= {**_flat(self.pairing), "baseline": None if baseline is None else baseline.to_json()}
@@ -265,6 +270,7 @@ class Verdict:
             pairing=pairing,
             function=None if value.get("function") is None else function_from_json(value["function"]),
             pipeline=None if value.get("pipeline") is None else Sight.from_json(value["pipeline"]),
+            pictures=tuple(map(PictureFigures.from_json, value.get("pictures") or ())),
         )
 
 

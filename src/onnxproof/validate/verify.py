@@ -118,7 +118,7 @@ def open_trial(
     unless the model is in bfloat16: few of ONNX Runtime's kernels are.
     """
     settings = plan.settings
-    legs = [_leg(model, file, settings, level) for file in files for level in settings.optimization]
+    legs = [leg for file in files for leg in candidates_of(model, file, settings)]
     prepared = prepared or prepare(model, plan)
     truth, count = prepared.truth, len(settings.optimization)
     graphs = [
@@ -126,6 +126,11 @@ def open_trial(
         for at, file in enumerate(files)
     ]
     return Trial.of(plan, truth, legs, graphs)
+
+
+def candidates_of(model: WrappedModel, file: Path, settings: Settings) -> tuple[OrtLeg | RefusedLeg, ...]:
+    """A leg for each level of optimization. Raises ModelFileError as ``open_trial`` does."""
+    return tuple(_leg(model, file, settings, level) for level in settings.optimization)
 
 
 def _leg(model: WrappedModel, file: Path, settings: Settings, level: Optimization) -> OrtLeg | RefusedLeg:

@@ -9,8 +9,8 @@ import sys
 import click
 import pytest
 
+from onnxproof.cli._lines import StageLines
 from onnxproof.cli._streams import patient_streams
-from onnxproof.cli._terminal import StageLines
 from onnxproof.errors import RequestError
 
 

@@ -203,7 +203,7 @@ class TestPlan:
         native = [case for case in plan(DIMS, FLOATS, pictures, "normal", 0) if case.native]
         assert [case.picture for case in native] == pictures
         for case in native:
-            assert case.picture is not None
+            assert isinstance(case.picture, Path)
             array, _ = prepare(Image.open(case.picture), FLOATS)
             assert dict(case.sizes) == {"batch": 1, "height": array.shape[2], "width": array.shape[3]}
             made = materialise(case, [FLOAT_INPUT], FLOATS)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
+from onnxproof.runtime.remote import RemotePicture
 
 TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
 """The background of transparent pixels, RGB: white, as in a viewer or on a page.
@@ -20,9 +21,9 @@ not reach the model. White, because drawings, icons and scans with an alpha chan
 background.
 """
 
-Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any]
-"""A picture as a user gives it: a path, the bytes of a picture file, a PIL image, or a uint8 array
-[H, W, 3] (RGB) or [H, W] (grey)."""
+Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any] | RemotePicture
+"""A picture as a user gives it: a path, the bytes of a picture file, a PIL image, a uint8 array [H, W, 3]
+(RGB) or [H, W] (grey), or a picture in a bucket."""
 
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
 """Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
@@ -52,6 +53,9 @@ def read_picture(picture: Picture) -> Image.Image:
         return _upright(picture, "the picture")
     if isinstance(picture, bytes):
         return _decode(io.BytesIO(picture), "the picture", empty=not picture)
+    if isinstance(picture, RemotePicture):
+        content = picture.read()
+        return _decode(io.BytesIO(content), f"picture {picture}", empty=not content)
     path = Path(fspath(picture))
     name = f"picture {path}"
     try:

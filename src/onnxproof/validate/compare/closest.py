@@ -59,6 +59,10 @@ class MarginPool:
             self.bins[number] = self.bins.get(number, 0) + count
         self._least(other.least, other.places)
 
+    def condense(self) -> None:
+        """Of the places with the least margin, keep the first by name."""
+        self.places = set(sorted(self.places)[:1])
+
     def within(self, limit: float) -> int:
         """How many margins are at most ``limit``, to the width of a bin."""
         if not limit > 0:

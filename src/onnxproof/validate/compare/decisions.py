@@ -5,7 +5,7 @@ policy is chosen. So the evidence of a picture is kept, thinned, if it may be ne
 other pictures are only counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ import numpy as np
 from onnxproof.contract import Reading
 from onnxproof.runtime.tasks import Task, get_task
 from onnxproof.validate.compare import Comparer, get_comparer
-from onnxproof.validate.compare.closest import MarginPool, closest_of
+from onnxproof.validate.compare.closest import MarginPool, Place, closest_of
 from onnxproof.validate.facts import Located, Outcome
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import Extremes
@@ -30,7 +30,7 @@ Bound = Callable[[Extremes], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pair:
+class Pair:
     """The part of one picture's evidence, in both legs, that is needed to compare it.
 
     ``apart`` is None if the decisions differ. Otherwise it is the largest difference of each quantity
@@ -55,8 +55,8 @@ class DecisionPool:
     matched: int = 0
     quantities: dict[str, Extremes] = field(default_factory=dict)
     margins: dict[str, MarginPool] = field(default_factory=dict)
-    pairs: dict[tuple[str, int], _Pair] = field(default_factory=dict)
-    """By the name of the case and the index of the picture in its batch."""
+    pairs: MutableMapping[Place, Pair] = field(default_factory=dict)
+    """What is kept of the pictures that may have to be compared. A long run keeps it in files."""
 
     def add(
         self,
@@ -93,7 +93,7 @@ class DecisionPool:
             if apart is not None and self._certain(apart):
                 self.matched += count
             else:
-                self.pairs[case, index] = _Pair(*comparer.thin(wanted, found, self.reading), apart, count)
+                self.pairs[case, index] = Pair(*comparer.thin(wanted, found, self.reading), apart, count)
 
     def merge(self, other: Self) -> None:
         """Add what another pool of the same contract found on other cases."""
@@ -104,7 +104,16 @@ class DecisionPool:
             self.quantities.setdefault(name, Extremes()).merge(extremes)
         for name, margins in other.margins.items():
             self.margins.setdefault(name, MarginPool()).merge(margins)
-        self.pairs |= other.pairs
+        self.pairs.update(other.pairs)
+
+    def condense(self) -> None:
+        """Of the places with the least margin of a quantity, keep the first by name."""
+        for margins in self.margins.values():
+            margins.condense()
+
+    def is_certain(self, pair: Pair) -> bool:
+        """Whether a picture's decisions agree whatever errors are still to come, which only widen bounds."""
+        return pair.apart is not None and self._certain(pair.apart)
 
     def result(self, bound: Bound, order: Sequence[str]) -> Outcome:
         """Judge each difference as a tie or a defect, by the error bounds of the whole sweep.

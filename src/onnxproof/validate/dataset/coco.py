@@ -33,10 +33,10 @@ def _box_of(annotation: Annotation) -> list[float]:
     return box
 
 
-def evaluation_of(module: Any, wanted: Any, got: Any, kind: str) -> Any:
-    """pycocotools's evaluation: of oriented boxes with the IoU of their polygons, of keypoints that are not
-    COCO's 17 with the same spread for each."""
-    evaluation = module.COCOeval(wanted, got, "bbox" if kind == "oriented" else kind)
+def evaluation_of(evaluator: Any, wanted: Any, got: Any, kind: str) -> Any:
+    """COCO's evaluation, for oriented boxes with the IoU of their polygons, for keypoints that are not COCO's
+    17 with the same spread for each."""
+    evaluation = evaluator(wanted, got, "bbox" if kind == "oriented" else kind)
     if kind == "oriented":
 
         def overlaps(image: int, category: int) -> Any:

@@ -1,6 +1,6 @@
 """Measure how good decisions are by labels: one measure for each task that pictures can be labelled for.
 
-Detections and masks are measured by pycocotools, which is imported only when they are.
+Detections and masks are measured by the libraries of pycoco.py, which are imported only when they are.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from onnxproof.runtime.tasks.segmentation import BACKGROUND, NOWHERE, Segments
 from onnxproof.validate.dataset.coco import evaluation_of, labelled
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
 from onnxproof.validate.dataset.panoptic_quality import PanopticQuality
-from onnxproof.validate.dataset.pycoco import mask_of, require_coco
+from onnxproof.validate.dataset.pycoco import evaluator_of, mask_of, require_coco
 
 Array = NDArray[Any]
 Found = tuple[LabelledPicture, list[dict[str, Any]]]
@@ -32,7 +32,7 @@ OVERLAPS = {"keypoints": "OKS"}
 """What is held against 0.5 to 0.95 for a kind of result, if it is not the IoU."""
 
 AP, AP_50 = 0, 1
-"""Indices of pycocotools's statistics: the mean AP over IoUs from 0.5 to 0.95, and the AP at 0.5."""
+"""Indices of COCO's statistics: the mean AP over IoUs from 0.5 to 0.95, and the AP at 0.5."""
 
 
 class Measure(Protocol):
@@ -46,7 +46,7 @@ class Measure(Protocol):
 
 
 class BoxPrecision:
-    """mAP of boxes as COCO defines it, by pycocotools.
+    """mAP of boxes as COCO defines it.
 
     It is the mean of the average precision over the classes and over IoUs from 0.5 to 0.95. The 100 boxes
     with the highest scores count, of each class on each picture.
@@ -277,7 +277,7 @@ def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str
 
     Objects of all sizes count, and the best 100 of a class on a picture.
     """
-    coco = require_coco()
+    data, evaluator = evaluator_of(kind)
     images = [
         {"id": number, "width": picture.width, "height": picture.height}
         for number, (picture, _) in enumerate(found)
@@ -302,10 +302,10 @@ def _average_precision(found: Sequence[Found], classes: Sequence[str], kind: str
         for number, (_, entries) in enumerate(found)
         for entry in entries
     ]
-    # pycocotools prints to standard output, which may carry a JSON document.
+    # The libraries print to standard output, which may carry a JSON document.
     with contextlib.redirect_stdout(io.StringIO()):
-        wanted, got = (_indexed(coco["coco"], images, entries, classes) for entries in (truth, shown))
-        evaluation = evaluation_of(coco["cocoeval"], wanted, got, kind)
+        wanted, got = (_indexed(data, images, entries, classes) for entries in (truth, shown))
+        evaluation = evaluation_of(evaluator, wanted, got, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -317,10 +317,10 @@ def _area(bbox: tuple[float, float, float, float] | None) -> float:
 
 
 def _indexed(
-    module: Any, images: list[dict[str, Any]], entries: list[dict[str, Any]], classes: Sequence[str]
+    kind: Any, images: list[dict[str, Any]], entries: list[dict[str, Any]], classes: Sequence[str]
 ) -> Any:
-    """pycocotools's data set of these annotations. Ids start at 1, since 0 means "no match" there."""
-    data = module.COCO()
+    """A data set of these annotations. Ids start at 1, since 0 means "no match" in pycocotools."""
+    data = kind()
     data.dataset = {
         "info": {},
         "images": images,

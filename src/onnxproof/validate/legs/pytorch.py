@@ -1,5 +1,6 @@
 """The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -120,6 +121,11 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
     return Truth(oracle, reference, oracle.rounded, rewritten=oracle.rewritten)
+
+
+def processor() -> str:
+    """The kind of this machine's processor, and by which of its instructions PyTorch chooses kernels."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def ports_of(model: WrappedModel) -> Ports:

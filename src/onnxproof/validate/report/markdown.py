@@ -51,6 +51,8 @@ def sections(verdict: Verdict, subject: Subject) -> Iterator[str]:
         ]
         yield f"## {escaped(found.leg)} on {found.pictures} labelled pictures"
         yield table(("figure", "PyTorch's", "the file's", "difference"), rows, figures=3)
+    for many in verdict.pictures:
+        yield from _of_leg(many.facts, verdict, on=f", {many.text}")
     if verdict.notes:
         yield "## Notes"
         yield "\n".join(f"- {escaped(note)}" for note in folded(verdict.notes))
@@ -86,10 +88,10 @@ def _not_passed(verdict: Verdict) -> Iterator[str]:
         yield f"and {len(told) - SHOWN} more in parity.json"
 
 
-def _of_leg(facts: Facts, verdict: Verdict) -> Iterator[str]:
+def _of_leg(facts: Facts, verdict: Verdict, *, on: str = "") -> Iterator[str]:
     policy = verdict.policy or {}
     rms, largest = (f", limit {policy[key]:g}" if key in policy else "" for key in ("ratio_rms", "ratio_max"))
-    yield f"## {escaped(facts.leg)} against {escaped(facts.reference)}"
+    yield f"## {escaped(facts.leg)} against {escaped(facts.reference)}{on}"
     rows = []
     for one in facts.fields:
         name = ", ".join(filter(None, (one.name, one.unit)))

@@ -34,6 +34,9 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         parts.append(_fields_table(facts, verdict.policy or {}))
         parts += _decision_lines(facts, alone=len(verdict.facts) == 1)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
+    for found in verdict.pictures:
+        parts.append(_fields_table(found.facts, verdict.policy or {}, counted=found.text))
+        parts += _decision_lines(found.facts, alone=False)
     parts += [_styled(status, line) for status, line in not_passed(verdict)]
     parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
     parts.append(_styled(*verdict_line(verdict)))
@@ -44,7 +47,8 @@ def _styled(status: str, line: str) -> Text:
     return Text(one_line(line), style=STYLES[status])
 
 
-def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
+def _fields_table(facts: Facts, policy: Mapping[str, Any], *, counted: str = "") -> Grid:
+    """The errors of each field. ``counted`` says on what, by default on how many cases."""
     rms, largest = policy.get("ratio_rms"), policy.get("ratio_max")
     rows = [_field_row(measured, rms, largest) for measured in facts.fields]
     for label in facts.labels:
@@ -54,7 +58,7 @@ def _fields_table(facts: Facts, policy: Mapping[str, Any]) -> Grid:
         rows.append(tuple(Text(one_line(cell)) for cell in cells))
     return Grid(
         title=f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, "
-        f"{facts.cases} cases",
+        f"{counted or f'{facts.cases} cases'}",
         headings=(
             "field, unit",
             _heading("rms", rms),

@@ -1,0 +1,252 @@
+"""Many pictures: what a second worker gains, how memory grows, and what mAP of a large set takes.
+
+python benchmarks/many.py speed     the same work by one worker and by two
+python benchmarks/many.py memory    the peak memory of 200 and of 5,000 pictures
+python benchmarks/many.py map       mAP of 3,000 labelled pictures, by both libraries
+
+``speed`` wants a machine that does nothing else. Its first line sleeps in place of computing, so that it
+measures what handing out and gathering cost on any machine. CPU seconds count the workers' starts, too.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _peak import watched
+from PIL import Image
+
+import onnxproof
+from onnxproof.many.chunks import chunks_of
+from onnxproof.many.engines import Processes
+from onnxproof.many.journal import Journal
+from onnxproof.many.run import completed
+from onnxproof.many.worker import Work
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.remote import Place
+from onnxproof.validate.dataset import metrics
+from onnxproof.validate.dataset.labels import Annotation, LabelledPicture, Labels
+from onnxproof.validate.dataset.pycoco import evaluator_of, require_coco
+
+JOB = Path(__file__).parents[1] / "configs" / "digits-classifier.toml"
+SOURCES = Path(__file__).parents[1] / "examples" / "digits" / "classifier" / "images"
+
+SLEEP_S = 0.02
+"""Seconds a picture of the line that sleeps."""
+
+FEW, MANY = 200, 5_000
+LABELLED, CLASSES = 3_000, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Sleeps for each picture: the work of a leg that takes no processor."""
+
+    def open(self) -> Work:
+        def work(pictures: Sequence[Place]) -> bytes:
+            time.sleep(SLEEP_S * len(pictures))
+            return b"done"
+
+        return work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("speed", "memory", "map", "child"))
+    parser.add_argument("--pictures", type=int, default=2_000, help="of the lines of speed")
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.what == "speed":
+        speed(arguments.pictures)
+    elif arguments.what == "memory":
+        memory()
+    elif arguments.what == "map":
+        of_labels()
+    else:
+        child(*arguments.rest)
+
+
+def speed(count: int) -> None:
+    """Print seconds and CPU seconds with one worker and with two."""
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = made(Path(folder) / "pictures", count)
+        rows: dict[str, Callable[[int, Path], float | None]] = {
+            f"a leg that sleeps {SLEEP_S * 1000:.0f} ms": lambda workers, place: slept(
+                pictures, workers, place
+            ),
+            "predict --workers": lambda workers, _: predicted(Path(folder), workers),
+            "validate --images --workers": lambda workers, _: compared(Path(folder), workers),
+        }
+        exported(Path(folder))
+        print(f"| {count} pictures | one worker | two workers | times | CPU of one | CPU of two |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        for name, run in rows.items():
+            one, two = (timed(run, workers, Path(folder) / f"{name} {workers}") for workers in (1, 2))
+            print(
+                f"| {name} | {one[0]:.1f} s | {two[0]:.1f} s | {one[0] / two[0]:.2f} "
+                f"| {one[1]:.1f} s | {two[1]:.1f} s |",
+                flush=True,
+            )
+
+
+def timed(run: Callable[[int, Path], float | None], workers: int, place: Path) -> tuple[float, float]:
+    """Seconds and CPU seconds of a run with its processes. ``run`` may return the seconds to count."""
+    began, used = time.perf_counter(), cpu()
+    told = run(workers, place)
+    spent = time.perf_counter() - began if told is None else told
+    return spent, cpu() - used
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of its children that ended."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in found)
+
+
+def slept(pictures: Sequence[Path], workers: int, place: Path) -> None:
+    journal = Journal(place, {"command": "sleep"})
+    for _ in completed(Sleep(), chunks_of(pictures, journal.key), Processes(workers), journal):
+        pass
+
+
+def predicted(folder: Path, workers: int) -> None:
+    run(
+        folder,
+        "predict",
+        folder / "dist" / "digits-classifier",
+        folder / "pictures",
+        "--jsonl",
+        workers=workers,
+    )
+
+
+def compared(folder: Path, workers: int) -> float:
+    """The seconds of the stage that compares on the pictures, the workers' starts among them."""
+    stages: dict[str, float] = {}
+
+    def progress(stage: str, *_: int) -> None:
+        stages.setdefault(stage, time.perf_counter())
+
+    verdict = onnxproof.validate(
+        folder / "dist" / "digits-classifier",
+        images=[str(folder / "pictures")],
+        workers=onnxproof.Workers(workers),
+        progress=progress,
+    )
+    ended = time.perf_counter()
+    assert verdict.pictures[0].pictures == len(list((folder / "pictures").iterdir()))
+    return ended - next(began for stage, began in stages.items() if stage.startswith("compare on"))
+
+
+def run(folder: Path, command: str, *given: str | Path, workers: int) -> None:
+    """Run a command in a process of its own, and throw its output away."""
+    arguments = [sys.executable, "-m", "onnxproof", command, *map(str, given), "--workers", str(workers)]
+    with (folder / "output").open("wb") as output:
+        process = os.posix_spawn(
+            sys.executable,
+            arguments,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
+            ],
+        )
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code:
+        raise SystemExit(f"{command} ended with {code}: {(folder / 'output').read_text()}")
+
+
+def memory() -> None:
+    """Print the peak memory of a whole run, its worker included."""
+    print("| pictures | predict | validate |")
+    print("| ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        exported(Path(folder))
+        for count in (FEW, MANY):
+            pictures = Path(folder) / f"pictures-{count}"
+            made(pictures, count)
+            peaks = []
+            for command in ("predict", "validate"):
+                arguments = [sys.executable, __file__, "child", command, folder, str(pictures)]
+                peaks.append(watched(arguments, f"{command} of {count}")["peak"])
+            print(f"| {count} | {' | '.join(f'{peak / 1e6:.0f} MB' for peak in peaks)} |", flush=True)
+
+
+def child(command: str, folder: str, pictures: str) -> None:
+    """One run by one worker, for ``memory``."""
+    bundle = Path(folder) / "dist" / "digits-classifier"
+    if command == "predict":
+        run(Path(folder), "predict", bundle, pictures, "--jsonl", workers=1)
+    else:
+        onnxproof.validate(bundle, images=[pictures], workers=onnxproof.Workers(1))
+    print(json.dumps({}))
+
+
+def exported(folder: Path) -> None:
+    onnxproof.export(JOB, out=folder / "dist", validate=False)
+
+
+def made(folder: Path, count: int) -> tuple[Path, ...]:
+    """Small pictures of digits with noise."""
+    folder.mkdir(exist_ok=True)
+    sources = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(SOURCES.glob("*.png"))]
+    random = np.random.default_rng(0)
+    for number in range(count):
+        source = sources[number % len(sources)].astype(np.int64)
+        noisy = (source + random.integers(-20, 21, source.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(folder / f"{number:06}.png")
+    return tuple(sorted(folder.iterdir()))
+
+
+def of_labels() -> None:
+    """Print the CPU seconds of mAP, and the largest difference between the libraries."""
+    random = np.random.default_rng(0)
+    measure = metrics.BoxPrecision(Labels((), tuple(map(str, range(CLASSES)))))
+    for number in range(LABELLED):
+        measure.add(*labelled(random, number))
+    found = {}
+    for name, evaluator in (("faster-coco-eval", evaluator_of), ("pycocotools", reference)):
+        vars(metrics)["evaluator_of"] = evaluator
+        began = time.process_time()
+        found[name] = measure.figures(range(LABELLED))
+        print(f"{name}: {time.process_time() - began:.2f} s CPU, mAP {found[name]['mAP']:.4f}", flush=True)
+    fast, slow = found.values()
+    print(f"largest difference {max(abs(fast[key] - slow[key]) for key in fast):.1e}")
+
+
+def reference(_: str) -> tuple[Any, Any]:
+    modules = require_coco()
+    return modules["coco"].COCO, modules["cocoeval"].COCOeval
+
+
+def labelled(random: np.random.Generator, number: int) -> tuple[LabelledPicture, Detections]:
+    """A picture with up to ten objects, and detections near them."""
+    objects, rows = [], []
+    for _ in range(int(random.integers(0, 10))):
+        x, y, w, h = (
+            float(random.uniform(low, high)) for low, high in ((0, 500), (0, 400), (5, 140), (5, 80))
+        )
+        label = int(random.integers(CLASSES))
+        objects.append(Annotation(label, (x, y, w, h), None, None, crowd=False))
+        rows += [(np.array([x, y, x + w, y + h]) + random.normal(0, 4, 4), label) for _ in range(3)]
+    boxes = np.array([corners for corners, _ in rows], np.float32).reshape(-1, 4)
+    scores, labels = (
+        random.random(len(rows)).astype(np.float32),
+        np.array([label for _, label in rows], np.int64),
+    )
+    picture = LabelledPicture(Path(f"{number}.png"), 640, 480, tuple(objects))
+    return picture, Detections(boxes, scores, labels, np.arange(len(rows)))
+
+
+if __name__ == "__main__":
+    main()

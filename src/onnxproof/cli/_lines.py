@@ -1,0 +1,36 @@
+"""What a file or a pipe is told of long work."""
+
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from onnxproof.progress import PERCENT
+
+TOLD_EVERY = 10.0
+"""Seconds between two lines of one stage."""
+
+
+class StageLines:
+    """A Progress that writes a line for each stage, and one with counts every ten seconds of a long one."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._stage: str | None = None
+        self._began = self._told = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Write a line if the stage is new, or if its last line is ten seconds old."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._began = stage, now
+            self._write(stage, now)
+        elif total and now - self._told >= TOLD_EVERY:
+            spent = now - self._began
+            share = f"{done} %" if total == PERCENT else f"{done} of {total}"
+            left = f", about {spent * (total - done) / done:.0f} s left" if done else ""
+            self._write(f"{stage}: {share} after {spent:.0f} s{left}", now)
+
+    def _write(self, line: str, now: float) -> None:
+        self._told = now
+        self._stream.write(f"{line}\n")
+        self._stream.flush()

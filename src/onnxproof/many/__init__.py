@@ -1,0 +1,1 @@
+"""Many pictures: list them, cut them into chunks, and work on the chunks in processes that may die."""

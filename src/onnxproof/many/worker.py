@@ -1,0 +1,59 @@
+"""What a process that works on chunks does: open what the work needs once, and keep it."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import parent_process
+from typing import Protocol
+
+from onnxproof.runtime.remote import Place
+
+THREADS = 1
+"""Threads of each runtime in a worker, however many workers there are. Float error depends on how sums are
+split over threads, so a figure must not depend on the number of workers."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Work = Callable[[Sequence[Place]], bytes]
+
+
+class Task(Protocol):
+    """What is done with each chunk. Tasks are sent to other processes, and are equal if they do the same."""
+
+    def __hash__(self) -> int: ...
+
+    def open(self) -> Work:
+        """Open what the work needs, models above all, and return what works on a chunk's pictures."""
+
+
+_opened: dict[Task, Work] = {}
+"""The one task that this process works on."""
+
+_turn = threading.Lock()
+
+
+def work(task: Task, pictures: Sequence[Place]) -> bytes:
+    """Do a task on a chunk's pictures. What it needs is opened once in a process.
+
+    A process does one chunk at a time, also where its engine calls from several threads.
+    """
+    with _turn:
+        if task not in _opened:
+            _opened.clear()
+            _opened[task] = task.open()
+        return _opened[task](pictures)
+
+
+def begin() -> None:
+    """Prepare a process of our own: it leaves Ctrl-C to its parent, and ends when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(dict.fromkeys(ONE_THREAD, str(THREADS)))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,73 @@
+"""Open what a validation compares: the job, its model and the file, whoever asks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxproof.asked import Address, Asked, JobLike, job_to_validate
+from onnxproof.errors import ModelFileError
+from onnxproof.export.model import build_model
+from onnxproof.job import Job
+from onnxproof.memory import require_memory
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.source import BundleFolder, look_at, sha256_of
+from onnxproof.validate.agreement import manifest_check
+from onnxproof.validate.verdict import Check
+from onnxproof.wrappers.family import Module, WrappedModel
+from onnxproof.wrappers.in_graph import build_with_resize
+from onnxproof.wrappers.weights import bytes_of
+from onnxproof.wrappers.wrap import wrap_for_job
+
+
+def to_validate(
+    source: JobLike,
+    model: Module | None,
+    onnx: Address | None,
+    checkpoint: Address | None,
+    set: Sequence[str],
+    trust: bool,
+) -> tuple[Asked, WrappedModel, Path, list[Check]]:
+    """The job, its model, the file to compare with it, and the checks on the file's manifest.
+
+    Looks for the file before it builds the model.
+    """
+    if onnx is None and not isinstance(source, Job):
+        match look_at(source):
+            case BundleFolder() as bundle if not bundle.model.is_file():
+                raise ModelFileError(f"{bundle.model} does not exist: export the job again")
+    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    file, checks = _file_to_validate(asked, onnx)
+    wrapped = wrapped_for(asked.job, model)
+    require_memory(bytes_of(wrapped.module))
+    return asked, wrapped, file, checks
+
+
+def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
+    """The job's model, or the given module, wrapped as the job says."""
+    if model is None:
+        return build_model(job)[0]
+    return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
+
+
+def _file_to_validate(asked: Asked, onnx: Address | None) -> tuple[Path, list[Check]]:
+    """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
+    checks: list[Check] = []
+    if onnx is not None:
+        file = Path(onnx)
+    elif asked.bundle is not None and asked.manifest is not None:
+        file = asked.bundle.model
+        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
+    else:
+        file = Path("dist") / asked.job.name / MODEL_FILE
+    if not file.is_file():
+        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
+    return file, checks
+
+
+def _checksum_check(file: Path, manifest: Manifest) -> Check:
+    sums = {file: manifest.model_sha256}
+    if manifest.data_sha256 is not None:
+        sums[data_of(file)] = manifest.data_sha256
+    other = [path for path, sum_ in sums.items() if not path.is_file() or sha256_of(path) != sum_]
+    reason = f"{other[0]} is not the file that {MANIFEST_FILE} describes" if other else ""
+    return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)
