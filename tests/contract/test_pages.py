@@ -22,7 +22,7 @@ from onnxproof.job import Job
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 PLUGIN = (ROOT / "src" / "onnxproof" / "testing" / "plugin.py").read_text(encoding="utf-8")
-OTHERS = ("find", "cat", "echo", "git", "jupyter")
+OTHERS = ("find", "cat", "echo", "git", "jupyter", "dask")
 """Commands that are not ours and that pages use."""
 
 NOT_RUN = {
@@ -32,6 +32,7 @@ NOT_RUN = {
     "docs/checkpoints.md": 1,
     "docs/dataset.md": 1,
     "docs/errors.md": 1,
+    "docs/many-pictures.md": 2,
     "docs/pytest.md": 3,
     "docs/transformers.md": 2,
     "examples/digits/README.md": 1,
