@@ -289,7 +289,13 @@ def one_moved(proto: onnx.ModelProto, number: int, factor: float) -> onnx.ModelP
 @pytest.mark.first_case
 @pytest.mark.parametrize("change", [conv_scaled, one_moved])
 @pytest.mark.parametrize("number", [0, 3, 9])
-@pytest.mark.parametrize("name", ["classifier, torch.export, onnxsim", "segmenter, torch.export, onnxsim"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "classifier, torch.export, onnxsim",
+        pytest.param("segmenter, torch.export, onnxsim", marks=pytest.mark.long),
+    ],
+)
 def test_a_weight_moved_below_float32s_noise_is_named(
     name: str, number: int, change: Any, exports: Exports, tmp_path: Path
 ) -> None:

@@ -111,6 +111,9 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 UNWRITTEN = {"normed": ("torchscript", "simplified", "folded-by-onnxproof")}
 """Exports of modules that TorchScript does not write."""
 
+REPEATED = (("resnet18", "dynamo-as-captured"), ("resnet18", "simplified"))
+"""What small modules show in CI."""
+
 
 def trained(module: nn.Module) -> nn.Module:
     """The module with norms that do something."""
@@ -150,7 +153,12 @@ EXPORTS: dict[str, Callable[[nn.Module, Tensor], onnx.ModelProto]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "export"),
-    [(name, export) for name in MODULES for export in EXPORTS if export not in UNWRITTEN.get(name, ())],
+    [
+        pytest.param(name, export, marks=pytest.mark.long if (name, export) in REPEATED else ())
+        for name in MODULES
+        for export in EXPORTS
+        if export not in UNWRITTEN.get(name, ())
+    ],
 )
 def test_a_healthy_file_is_exact_with_its_constants_proven(name: str, export: str) -> None:
     torch.manual_seed(1)

@@ -305,7 +305,9 @@ def test_instances_are_those_that_transformers_finds(name: str, once: Once) -> N
         assert np.mean(own == masks[at]) > 0.9995
 
 
-@pytest.mark.slow
+@pytest.mark.long(
+    "test_instances_are_those_that_transformers_finds", "test_a_saved_model_is_exported_proved_and_predicted"
+)
 def test_instances_are_exported_proved_and_predicted(once: Once, tmp_path: Path) -> None:
     job = job_for(
         folder_of(once, "mask2former"),
@@ -500,9 +502,9 @@ def test_a_configuration_that_does_not_fit_is_refused(
 
 ALIKE = (
     *("table-transformer", "conditional-detr", "dab-detr", "deformable-detr", "rt-detr-v2"),
-    *("maskformer", "hubert", "wavlm"),
+    *("lw-detr", "d-fine", "maskformer", "glpn", "hubert", "wavlm"),
 )
-"""Of these CI exports a relative: detr, rt-detr, mask2former or wav2vec2."""
+"""Of these CI exports a relative: detr, rt-detr, mask2former, dpt or wav2vec2."""
 
 ROWS = [
     pytest.param(name, marks=pytest.mark.long if name in ALIKE else pytest.mark.slow)

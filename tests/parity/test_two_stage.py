@@ -284,14 +284,8 @@ def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], tmp_path:
     assert not {name for name in failing(verdict) if "score" in name or "box" in name}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "backbone",
-    [
-        "resnet50",
-        *(pytest.param(f"resnet{layers}", marks=pytest.mark.long) for layers in (34, 101, 152)),
-    ],
-)
+@pytest.mark.long("test_mask_rcnn_passes_and_its_masks_are_measured")
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet50", "resnet101", "resnet152"])
 def test_mask_rcnn_on_every_resnet(tmp_path: Path, backbone: str) -> None:
     """At one size and with few masks: the other sizes and many masks are those of the ResNet-18."""
     weights = checkpoint(mask_rcnn(backbone), tmp_path / "weights", f"maskrcnn_{backbone}_fpn")

@@ -95,7 +95,7 @@ SMALL = {"scales": {"n": [0.5, 0.125, 256]}}
 
 
 @pytest.mark.slow
-@variants(["yolov8n", "yolov10n", "yolo12n", "yolo26n"], long=["yolov5n", "yolov9t", "yolo11n"])
+@variants(["yolov8n", "yolo26n"], long=["yolov5n", "yolov9t", "yolov10n", "yolo11n", "yolo12n"])
 def test_a_detector_finds_what_ultralytics_finds(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "detect", variant)
     found, wanted = predicted(library, bundle)
