@@ -16,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from onnxproof import contract, tensors
 from onnxproof.job import Job
 from onnxproof.job_document import EXCLUDE, FIXED
+from onnxproof.runs.record import FORMAT as RECORD_FORMAT
+from onnxproof.runs.task import FORMAT as MANY_FORMAT
 from onnxproof.runtime.manifest import FORMAT as MANIFEST_FORMAT
 from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen
 from onnxproof.validate import verdict
@@ -107,7 +109,13 @@ def main() -> None:
 
 def documents() -> dict[str, Schema]:
     """The schemas by name."""
-    return {"job": job(), "manifest": manifest(), "parity": parity()}
+    return {
+        "job": job(),
+        "manifest": manifest(),
+        "parity": parity(),
+        "made-from": made_from(),
+        "many": many(),
+    }
 
 
 def told(document: Schema) -> str:
@@ -164,7 +172,9 @@ def _matrix(made: Schema) -> Schema:
             continue
         table = made["$defs"].get(value.get("$ref", "").rpartition("/")[2])
         of = {} if table is None else table["properties"]
-        inner = {key: _list({k: v for k, v in entry.items() if k != "default"}) for key, entry in of.items()}
+        inner = {
+            key: _varied({k: v for k, v in entry.items() if k != "default"}) for key, entry in of.items()
+        }
         tables = {"type": "object", "properties": inner, "additionalProperties": table is None}
         keys[name] = {"anyOf": [tables, _list({"type": "object"})]}
     return {
@@ -174,6 +184,12 @@ def _matrix(made: Schema) -> Schema:
         "patternProperties": {f"^({'|'.join(keys)})\\.": _list({})},
         "additionalProperties": False,
     }
+
+
+def _varied(entry: Schema) -> Schema:
+    """A list of a key's values. The key may have keys of its own, such as the arguments of a builder."""
+    values = _list(entry)
+    return {"anyOf": [values, {"type": "object"}]} if entry.get("type") == "object" else values
 
 
 def _list(item: Schema) -> Schema:
@@ -455,6 +471,47 @@ def parity() -> Schema:
     }
     text = 'A verdict, format 2. Numbers that JSON has no word for are "NaN", "Infinity" and "-Infinity".'
     return {**head("parity", "parity.json", text), **made, "$defs": shared}
+
+
+def made_from() -> Schema:
+    """The schema of what lies beside a bundle: what it was made from."""
+    texts = {"type": "object", "additionalProperties": TEXT}
+    job_ = {"type": "object", "description": "The job, with paths from the bundle."}
+    set_ = {"type": "array", "items": TEXT}
+    asked = table(job=job_, checkpoint=TEXT, set=set_, validate={"type": "boolean"}, baseline=rows(SHA256))
+    sums = {"type": "object", "additionalProperties": SHA256}
+    made = table(
+        format={"const": RECORD_FORMAT},
+        asked=may_lack(asked, ("job", "checkpoint", "set")),
+        files={"type": "object", "additionalProperties": nullable(SHA256)},
+        pictures=TEXTS,
+        beside=TEXTS,
+        versions=texts,
+        bundle=sums,
+    )
+    text = "What a bundle was made from, format 1: DIR/.onnxproof/NAME.json. Paths start at the bundle."
+    return {**head("made-from", "made from", text), **made}
+
+
+def many() -> Schema:
+    """The schema of what ``--json`` prints of many jobs."""
+    error = table(type=TEXT, message=TEXT, exit_code={"type": "integer"})
+    one = table(
+        name=TEXT,
+        source=TEXT,
+        matrix={"type": "object", "additionalProperties": TEXT},
+        done={"enum": ["exported", "validated", "up to date", "failed", "not run"]},
+        reason=TEXT,
+        exit_code=nullable({"type": "integer"}),
+        seconds={"type": "number", "minimum": 0},
+        bundle=nullable(TEXT),
+        notes=TEXTS,
+        error=nullable(error),
+        manifest={"type": ["object", "null"], "description": "As the schema manifest says."},
+        parity={"type": ["object", "null"], "description": "As the schema parity says."},
+    )
+    made = table(format={"const": MANY_FORMAT}, exit_code={"type": "integer"}, said=TEXT, jobs=rows(one))
+    return {**head("many", "many jobs", "What --json prints of many jobs, format 1."), **made}
 
 
 if __name__ == "__main__":

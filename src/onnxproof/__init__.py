@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from onnxproof.pipeline import export as export
     from onnxproof.pipeline import export_module as export_module
     from onnxproof.pipeline import validate as validate
+    from onnxproof.runs.run import export_many as export_many
+    from onnxproof.runs.run import validate_many as validate_many
+    from onnxproof.runs.task import Outcome as Outcome
     from onnxproof.runtime.prediction import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
@@ -43,6 +46,7 @@ _HOMES = {
     "Check": "onnxproof.validate.verdict",
     "Draft": "onnxproof.draft",
     "Job": "onnxproof.job",
+    "Outcome": "onnxproof.runs.task",
     "Prediction": "onnxproof.runtime.prediction",
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.verdict",
@@ -52,6 +56,7 @@ _HOMES = {
     "check_module": "onnxproof.check_module",
     "compare": "onnxproof.comparison",
     "export": "onnxproof.pipeline",
+    "export_many": "onnxproof.runs.run",
     "export_module": "onnxproof.pipeline",
     "init": "onnxproof.draft",
     "load": "onnxproof.runtime.predictor",
@@ -59,6 +64,7 @@ _HOMES = {
     "load_jobs": "onnxproof.jobs",
     "schema": "onnxproof.schemas",
     "validate": "onnxproof.pipeline",
+    "validate_many": "onnxproof.runs.run",
 }
 
 __all__ = [*sorted(_HOMES), "runtime"]

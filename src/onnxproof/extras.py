@@ -46,6 +46,7 @@ NEEDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         **dict.fromkeys(("init", "Draft", "Bundle"), _EXPORT),
         "compare": (*_GRAPHS, "rich"),
         "explain": _GRAPHS,
+        **dict.fromkeys(("export_many", "validate_many", "Outcome"), _EXPORT),
         "load_job": _JOBS,
         "load_jobs": _JOBS,
         "Job": _JOBS,

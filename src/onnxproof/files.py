@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from onnxproof.errors import RequestError
 
@@ -138,6 +138,11 @@ def scratch_folder() -> Iterator[Path]:
     """
     with _claimed_folder(Path(tempfile.gettempdir(), "scratch"), mode=0o700) as folder:
         yield folder
+
+
+def nameless_file() -> IO[bytes]:
+    """A temporary file without a name, which goes when it is closed or its process ends."""
+    return tempfile.TemporaryFile()
 
 
 def remove_own(path: Path) -> None:

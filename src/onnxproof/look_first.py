@@ -10,6 +10,7 @@ from pathlib import Path
 from onnxproof.asked import files_read, inputs_of, job_to_export, job_to_validate
 from onnxproof.errors import ModelFileError
 from onnxproof.export.bundle import check_target
+from onnxproof.job import Job
 from onnxproof.job_document import override
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
@@ -30,9 +31,9 @@ GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
 
 
-def refuse_to_export(source: Path, out: Path, set: Sequence[str]) -> None:
+def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
     """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
-    if isinstance(look_at(source), CheckpointPath):
+    if not isinstance(source, Job) and isinstance(look_at(source), CheckpointPath):
         _refuse_checkpoint(source)
         given = override({}, set).get("name") or name_of(source)
         if given is not None:

@@ -27,6 +27,11 @@ UNLIMITED = 2**60
 """From so many bytes on, a limit of a control group of version 1 is none."""
 
 
+def estimated_bytes(weights: int) -> int:
+    """How many bytes of memory an export or a validation takes in all, of a model with so many of weights."""
+    return int(FACTOR * weights) + BASE
+
+
 def require_memory(weights: int) -> None:
     """Raise RequestError if the memory is not enough to export or validate a model that has been built.
 

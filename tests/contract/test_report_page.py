@@ -14,9 +14,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from verdicts import RATIO, SUBJECT, failing, made, passing
+from verdicts import RATIO, SUBJECT, failing, made, many, passing
 
-from onnxproof.validate.report.html import MOST_PIXELS, html
+from onnxproof.validate.report.html import MOST_PIXELS, html, html_of_many
 from onnxproof.validate.report.subject import Drawing
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,9 +31,10 @@ def drawing(size: tuple[int, int] = (64, 48), name: str = "0.png") -> Drawing:
 
 FAILED = html(failing(), replace(SUBJECT, drawings=(drawing(), drawing(name="other.png"))))
 PASSED = html(passing(), SUBJECT)
+MANY = html_of_many(many())
 
 
-@pytest.mark.parametrize("page", [FAILED, PASSED], ids=["fail", "pass"])
+@pytest.mark.parametrize("page", [FAILED, PASSED, MANY], ids=["fail", "pass", "many"])
 def test_it_is_html_that_refers_to_nothing_outside(page: str) -> None:
     parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
     tree = parser.parse(page)
@@ -45,7 +46,7 @@ def test_it_is_html_that_refers_to_nothing_outside(page: str) -> None:
     assert not re.search(r"url\(|@import|https?:", page)
 
 
-@pytest.mark.parametrize("page", [FAILED, PASSED], ids=["fail", "pass"])
+@pytest.mark.parametrize("page", [FAILED, PASSED, MANY], ids=["fail", "pass", "many"])
 def test_headings_go_down_in_steps_and_ids_are_unique(page: str) -> None:
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
     assert levels[0] == 1
@@ -54,6 +55,14 @@ def test_headings_go_down_in_steps_and_ids_are_unique(page: str) -> None:
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+
+
+def test_many_jobs_are_one_page_with_a_matrix() -> None:
+    body = MANY[MANY.index("<body>") :]
+    assert "7 jobs: 3 pass, 1 fail, 1 exported, 1 failed, 1 not run; 2 up to date" in body
+    assert '<th scope="col">export.opset \\ model.variant</th>' in body
+    assert body.count('<section aria-labelledby="job-') == 7
+    assert "<script>alert" not in MANY
 
 
 def test_the_verdict_comes_first_in_words() -> None:
@@ -125,7 +134,7 @@ def opened(browser: Browser, tmp_path: Path, text: str, **settings: Any) -> tupl
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200], ids=["phone", "desk"])
-@pytest.mark.parametrize("text", [FAILED, PASSED], ids=["fail", "pass"])
+@pytest.mark.parametrize("text", [FAILED, PASSED, MANY], ids=["fail", "pass", "many"])
 def test_an_accessibility_checker_finds_nothing(
     browser: Browser, tmp_path: Path, text: str, scheme: Any, width: int
 ) -> None:

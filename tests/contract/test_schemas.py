@@ -35,7 +35,9 @@ def test_a_schema_is_one_of_its_draft(name: str) -> None:
 
 
 def test_an_unknown_schema_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(RequestError, match=r"no schema parities; there are: job, manifest, parity.*parity"):
+    with pytest.raises(
+        RequestError, match=r"no schema parities; there are: job, manifest, parity, made-from, many.*parity"
+    ):
         onnxproof.schema("parities")
 
 
@@ -104,10 +106,11 @@ def test_what_the_schema_refuses_the_job_refuses(more: dict[str, Any]) -> None:
         {"extends": "base.toml"},
         {"extends": "base.toml", "model": {"variant": "tiny"}},
         {**LEAST, "matrix": {"export": {"opset": [18, 20]}, "dims": [{"height": 64}, {"height": 128}]}},
+        {**LEAST, "matrix": {"model": {"kwargs": {"width": [1, 2]}}}},
         {**LEAST, "matrix": {"export.opset": [18, 20], "validate": {"providers": [["A"], ["B", "A"]]}}},
         {"name": "digits", "matrix": {"model": [{"family": "yolox"}], "exclude": [{"model": {}}]}},
     ],
-    ids=["extends", "part-of-a-table", "tables", "dotted", "the-family-too"],
+    ids=["extends", "part-of-a-table", "tables", "arguments", "dotted", "the-family-too"],
 )
 def test_a_file_may_take_from_another_and_have_a_matrix(document: dict[str, Any]) -> None:
     assert mistakes("job", document) == []

@@ -1,5 +1,6 @@
 """Verdicts made by hand, for reports."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from onnxproof.validate.cases import Case
@@ -7,6 +8,7 @@ from onnxproof.validate.compare.comparer import Finding
 from onnxproof.validate.facts import Closest, Decisions, Facts, Located
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.policy import FLOAT_FLOOR
+from onnxproof.validate.report.entries import Entry
 from onnxproof.validate.report.subject import Subject, lines_of
 from onnxproof.validate.sight.facts import Cause, SeenBox, SeenPicture, Sight
 from onnxproof.validate.verdict import Check, Verdict
@@ -141,3 +143,23 @@ SUBJECT = Subject(
     stages=(("capture", 1.5), ("compare", 20.25)),
 )
 WITHOUT_JOB = Subject("model", "/elsewhere/a model.onnx")
+
+
+def many() -> tuple[Entry, ...]:
+    """A matrix of four jobs, one that failed, one that was not run, and one without a verdict."""
+    cells = [
+        Entry(
+            replace(SUBJECT, name=f"small-opset_{opset}-variant_{variant}"),
+            "up to date" if opset == 18 else "exported",
+            failing() if opset == 20 and variant == "tiny" else passing(),
+            axes=(("export.opset", str(opset)), ("model.variant", variant)),
+        )
+        for opset in (18, 20)
+        for variant in ("nano", "tiny")
+    ]
+    return (
+        *cells,
+        Entry(WITHOUT_JOB, "failed", error=f"checkpoint gone: {HOSTILE}"),
+        Entry(Subject("later", "later.toml"), "not run"),
+        Entry(Subject("unproven", "dist/unproven/model.onnx"), "exported"),
+    )

@@ -26,7 +26,7 @@ COMMANDS = {
     "predict": "Run a bundle or an ONNX file on pictures.",
     "explain": "Say what a check means, why it fails, and what to do.",
     "inspect": "Show what a bundle or an ONNX file is.",
-    "schema": "Print the JSON Schema of job files, manifest.json or parity.json.",
+    "schema": "Print the JSON Schema of job files or of a document that onnxproof writes.",
     "families": "List the model families.",
     "tasks": "List the tasks.",
 }

@@ -1,8 +1,4 @@
-"""How a run ends: its exit code, and an error's message, for people or as JSON.
-
-Exit codes 0, 1, 3 and 4 are the commands' own, and 2 is a wrong request. An exception that nobody foresaw
-gets another, so that CI does not read it as a verdict.
-"""
+"""How a run of the command line ends: its exit code, and an error's message, for people or as JSON."""
 
 import contextlib
 import errno
@@ -11,39 +7,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from onnxproof import endings
 from onnxproof.cli._document import STDOUT, show_json
-from onnxproof.cli._signals import Stopped, stopping_raises
+from onnxproof.endings import WRONG_REQUEST, Ending
 from onnxproof.errors import OnnxproofError, RequestError
-from onnxproof.extras import brings, missing
+from onnxproof.signals import Stopped, stopping_raises
 from onnxproof.text import printable
-from onnxproof.usercode import failure, innermost_place, told_at, users_place
+from onnxproof.usercode import users_place
 
-WRONG_REQUEST = 2
-UNFORESEEN = 70
-"""EX_SOFTWARE of BSD's sysexits.h."""
-INTERRUPTED = 130
-"""The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
 BROKEN_PIPE = 141
 """The shell's exit code for a command whose reader went away: 128 and SIGPIPE's number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """An exit code, the error's type, and its message. ``text`` is what is printed on standard error."""
-
-    exit_code: int
-    type: str
-    message: str
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that ``--json`` prints in place of a result."""
-        return {"error": {"type": self.type, "message": self.message, "exit_code": self.exit_code}}
 
 
 class ReaderGoneError(Exception):
@@ -89,35 +66,17 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
 
 
 def ending_of(error: BaseException) -> Ending:
-    """How a run ends that raised this error."""
-    kind = type(error).__name__
-    if isinstance(error, OnnxproofError):
-        return _ending(error.exit_code, kind, str(error))
+    """How a run of the command line ends that raised this error."""
     if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
         return Ending(WRONG_REQUEST, "UsageError", error.format_message(), shown.getvalue().rstrip())
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return _ending(INTERRUPTED, "Interrupted", "stopped")
-    if isinstance(error, Stopped):
-        return _ending(error.exit_code, "Stopped", f"stopped by {error.name}")
-    if isinstance(error, ReaderGoneError) or any(map(_is_broken_pipe, _causes(error))):
+    if isinstance(error, click.Abort):
+        return endings.ending_of(KeyboardInterrupt())
+    told = isinstance(error, OnnxproofError | KeyboardInterrupt | Stopped)
+    if isinstance(error, ReaderGoneError) or (not told and any(map(_is_broken_pipe, _causes(error)))):
         return Ending(BROKEN_PIPE, "BrokenPipe", "", "")
-    if users_place(error) is not None:
-        users = failure("the code that the request names", error)
-        return _ending(users.exit_code, type(users).__name__, str(users))
-    if isinstance(error, ModuleNotFoundError) and error.name is not None and brings(error.name):
-        lacking = missing(error.name)
-        return _ending(lacking.exit_code, type(lacking).__name__, str(lacking))
-    message = (
-        f"something that nobody foresaw {told_at(error, innermost_place(error))}. This is a fault of "
-        "onnxproof, not of the request: report it as CONTRIBUTING.md says, with what --traceback prints"
-    )
-    return _ending(UNFORESEEN, "Unforeseen", message)
-
-
-def _ending(exit_code: int, kind: str, message: str) -> Ending:
-    return Ending(exit_code, kind, message, f"onnxproof: {message}")
+    return endings.ending_of(error)
 
 
 def _tell(ending: Ending, *, as_json: bool) -> None:

@@ -13,8 +13,8 @@ TOLD_EVERY = 10.0
 class StageLines:
     """A Progress that writes a line for each stage, and one with counts every ten seconds of a long one."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._clock = stream, clock
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, head: str = "") -> None:
+        self._stream, self._clock, self._head = stream, clock, head
         self._stage: str | None = None
         self._began = self._told = 0.0
 
@@ -32,5 +32,5 @@ class StageLines:
 
     def _write(self, line: str, now: float) -> None:
         self._told = now
-        self._stream.write(f"{line}\n")
+        self._stream.write(f"{self._head}{line}\n")
         self._stream.flush()

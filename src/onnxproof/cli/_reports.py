@@ -4,10 +4,9 @@ import functools
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,24 @@ from onnxproof.errors import RequestError
 from onnxproof.extras import require_extra
 from onnxproof.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
 from onnxproof.imports import imported
-from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
+from onnxproof.stages import Stages
 from onnxproof.validate.report.card import made_of
+from onnxproof.validate.report.entries import Entry
 from onnxproof.validate.report.subject import Drawing, Subject, lines_of
 from onnxproof.validate.verdict import Verdict
 
 WRITERS = {"--junit": "junit", "--sarif": "sarif", "--html": "html", "--markdown": "markdown"}
 """The module, and the function in it, that writes what each option asks for."""
+
+WRITERS_OF_MANY = {
+    "--junit": ("junit", "junit_of_many"),
+    "--sarif": ("sarif", "sarif_of_many"),
+    "--html": ("html", "html_of_many"),
+    "--markdown": ("many", "markdown_of_many"),
+}
+"""The module and the function that writes it for many jobs."""
 
 EXTRA_OF = {"--html": "report"}
 """The extra that an option needs."""
@@ -48,22 +56,23 @@ class Reports:
         read: Callable[[], Iterable[Path]],
         *,
         written: Iterable[Path] = (),
-        bundle: Path | None = None,
+        bundles: Iterable[Path] = (),
     ) -> None:
         """Raise RequestError, before the work, if a report cannot be written.
 
-        ``read`` are the command's inputs, ``written`` its other outputs, and ``bundle`` the folder that it is
-        about to write. Raises MissingPackageError if a report needs a package that is missing.
+        ``read`` are the command's inputs, ``written`` its other outputs, and ``bundles`` the folders that it
+        is about to write. Raises MissingPackageError if a report needs a package that is missing.
         """
         if not self.files:
             return
         taken = {_real(path): "this command's own output" for path in written}
+        replaced = {_real(folder) for folder in bundles}
         for flag, file in self.files:
             if flag in EXTRA_OF:
                 require_extra(EXTRA_OF[flag], flag)
             if (other := taken.setdefault(_real(file), flag)) != flag:
                 raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
-            if bundle is not None and _real(bundle) in _real(file).parents:
+            if any(folder in _real(file).parents for folder in replaced):
                 raise RequestError(f"{flag} {file} lies in the bundle that is written: name another place")
             if any(_is_bundle(folder) for folder in _real(file).parents):
                 raise RequestError(
@@ -87,13 +96,29 @@ class Reports:
         if not self.files and not self.github:
             return
         told = subject()
+        self._write(lambda flag: _report(WRITERS[flag], WRITERS[flag])(verdict, told))
+        if self.github:
+            lines = _report("github", "annotations")(verdict, told)
+            _tell_github(lines, lambda: _report("markdown", "markdown")(verdict, told))
+
+    def write_many(self, entries: Sequence[Entry]) -> None:
+        """As ``write``, of many jobs: each file is one report on all of them."""
+        self._write(lambda flag: _report(*WRITERS_OF_MANY[flag])(entries))
+        if self.github:
+            lines = _report("github", "annotations_of_many")(entries)
+            _tell_github(lines, lambda: _report("many", "markdown_of_many")(entries))
+
+    def _write(self, content: Callable[[str], str]) -> None:
         for flag, file in self.files:
-            writer = getattr(imported(f"onnxproof.validate.report.{WRITERS[flag]}"), WRITERS[flag])
             with explained(file, flag, "file"):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_text(file, writer(verdict, told))
-        if self.github:
-            _tell_github(verdict, told)
+                write_text(file, content(flag))
+
+
+def _report(module: str, name: str) -> Callable[..., Any]:
+    """A function that writes a report, imported now."""
+    found: Callable[..., Any] = getattr(imported(f"onnxproof.validate.report.{module}"), name)
+    return found
 
 
 _REPORTS = (
@@ -128,40 +153,16 @@ def report_options(command: Command) -> Command:
     return optioned
 
 
-def _tell_github(verdict: Verdict, subject: Subject) -> None:
-    """Annotate the job file, on standard error, and append to the step's summary."""
-    for line in imported("onnxproof.validate.report.github").annotations(verdict, subject):
+def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
+    """Annotate the job files, on standard error, and append a text to the step's summary."""
+    for line in annotations:
         click.echo(line, err=True)
     summary = os.environ.get(SUMMARY)
     if summary:
-        text: str = imported("onnxproof.validate.report.markdown").markdown(verdict, subject)
         try:
-            append_text(Path(summary), f"{text}\n")
+            append_text(Path(summary), f"{text()}\n")
         except OSError as error:  # The verdict does not depend on it.
             click.echo(f"onnxproof: the step summary cannot be written ({error})", err=True)
-
-
-@dataclass(slots=True)
-class Stages:
-    """A Progress that takes the time of each stage and passes it on."""
-
-    report: Progress
-    clock: Callable[[], float] = time.perf_counter
-    seconds: dict[str, float] = field(default_factory=dict)
-    now: tuple[str, float] | None = None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if self.now is None or self.now[0] != stage:
-            self.end()
-            self.now = (stage, self.clock())
-        self.report(stage, done, total)
-
-    def end(self) -> None:
-        """The present stage is over."""
-        if self.now is not None:
-            stage, began = self.now
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - began
-            self.now = None
 
 
 @contextmanager

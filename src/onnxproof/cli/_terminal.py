@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     Task,
     TaskID,
@@ -58,17 +59,21 @@ def progress(*, quiet: bool) -> Iterator[Report]:
         yield StageLines(stream)
 
 
-@contextlib.contextmanager
-def _bars(console: Console) -> Iterator[Report]:
-    columns = (
+def columns() -> tuple[ProgressColumn, ...]:
+    """What a bar shows."""
+    return (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         _Count(),
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+
+
+@contextlib.contextmanager
+def _bars(console: Console) -> Iterator[Report]:
+    with Progress(*columns(), console=console, transient=True) as bars:
         shown: tuple[str, TaskID] | None = None
 
         def report(stage: str, done: int, total: int) -> None:

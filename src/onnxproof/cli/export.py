@@ -7,23 +7,27 @@ import click
 import onnxproof
 from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
+from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._options import baseline_option, json_option, quiet_option
-from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
+from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._terminal import show_verdict
 from onnxproof.cli._verdict import with_baseline
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_export
+from onnxproof.runs.plan import makes_many
+from onnxproof.runs.run import plan_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import JobFile, look_at
+from onnxproof.stages import Stages
 from onnxproof.validate.baseline import read_baseline
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.subject import Subject
 
 
 @click.command("export")
-@click.argument("job", metavar="JOB|CHECKPOINT", type=click.Path(path_type=Path))
+@click.argument("jobs", metavar="JOB|CHECKPOINT", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
     default=Path("dist"),
@@ -34,10 +38,36 @@ from onnxproof.validate.report.subject import Subject
 @click.option("--set", "set", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a value of the job.")
 @click.option("--no-validate", is_flag=True, help="Write the bundle without a verdict.")
 @baseline_option
+@many_options(force=True)
 @json_option
 @quiet_option
 @report_options
 def command(
+    jobs: tuple[Path, ...],
+    out: Path,
+    set: tuple[str, ...],
+    no_validate: bool,
+    baseline: Path | None,
+    as_json: bool,
+    quiet: bool,
+    reports: Reports,
+    many: Many,
+) -> int:
+    """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>.
+
+    For a CHECKPOINT without a job, the job is the one that onnxproof init writes. Of many jobs, and of those
+    of a matrix, the ones that are up to date are left alone; the exit code is the worst.
+    """
+    if len(jobs) > 1 or many.asked or makes_many(jobs[0], set):
+        _refuse_without_verdict(no_validate, baseline, reports)
+        planned = plan_export(
+            jobs, out=out, set=set, only=many.only, validate=not no_validate, baseline=baseline
+        )
+        return answer_many(planned, many, reports, as_json=as_json, quiet=quiet)
+    return _one(jobs[0], out, set, no_validate, baseline, as_json, quiet, reports)
+
+
+def _one(
     job: Path,
     out: Path,
     set: tuple[str, ...],
@@ -47,20 +77,13 @@ def command(
     quiet: bool,
     reports: Reports,
 ) -> int:
-    """Export the checkpoint that JOB names, prove the file, and write the bundle OUT/<job name>.
-
-    For a CHECKPOINT without a job, the job is the one that onnxproof init writes.
-    """
     if baseline is not None:
         read_baseline(baseline)
-        if no_validate:
-            raise RequestError("--baseline with --no-validate: nothing is judged that could be held to it")
     refuse_to_export(job, out, set)
-    if no_validate:
-        reports.refuse_without_verdict()
-    elif reports.files:
-        bundle_of_job = out / load_job(job, set).name if isinstance(look_at(job), JobFile) else None
-        reports.prepare(lambda: inputs_of(job, set=set), bundle=bundle_of_job)
+    _refuse_without_verdict(no_validate, baseline, reports)
+    if reports.files:
+        bundles = [out / load_job(job, set).name] if isinstance(look_at(job), JobFile) else []
+        reports.prepare(lambda: inputs_of(job, set=set), bundles=bundles)
     with timed_progress(quiet=quiet) as stages:
         bundle = onnxproof.export(
             job,
@@ -83,6 +106,13 @@ def command(
                 click.echo(f"note: {note}", err=True)
         click.echo(str(bundle))
     return code
+
+
+def _refuse_without_verdict(no_validate: bool, baseline: Path | None, reports: Reports) -> None:
+    if no_validate and baseline is not None:
+        raise RequestError("--baseline with --no-validate: nothing is judged that could be held to it")
+    if no_validate:
+        reports.refuse_without_verdict()
 
 
 def _subject(job: Path, bundle: "onnxproof.Bundle", stages: Stages) -> Subject:

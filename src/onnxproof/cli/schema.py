@@ -11,7 +11,7 @@ from onnxproof.schemas import SCHEMAS, schema
 @click.argument("name", metavar="|".join(SCHEMAS))
 @json_option
 def command(name: str, as_json: bool) -> int:
-    """Print the JSON Schema of job files, of manifest.json or of parity.json. With --json, too.
+    """Print the JSON Schema of job files or of a document that onnxproof writes. With --json, too.
 
     An editor completes and checks a job file by it: write onnxproof schema job > job.schema.json, and the
     line #:schema ./job.schema.json at the top of the job file.

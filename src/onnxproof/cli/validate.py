@@ -6,27 +6,37 @@ import click
 
 import onnxproof
 from onnxproof.asked import inputs_of
+from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
-from onnxproof.cli._reports import Reports, Stages, report_options, subject_of, timed_progress
+from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PARITY_FILE
+from onnxproof.files import check_folder, explained, write_json
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_validate
 from onnxproof.many.listing import pictures_named
 from onnxproof.many.workers import Workers
+from onnxproof.runs.plan import makes_many
+from onnxproof.runs.run import plan_validate
+from onnxproof.runs.task import Outcome
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
+from onnxproof.stages import Stages
 from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
 
 
 @click.command("validate")
-@click.argument("source", metavar="JOB|BUNDLE", type=click.Path(path_type=Path))
+@click.argument("sources", metavar="JOB|BUNDLE", nargs=-1, required=True, type=click.Path(path_type=Path))
 @onnx_option
 @map_option
-@click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A folder to write parity.json into; of many jobs, into DIR/<job name>.",
+)
 @baseline_option
 @click.option(
     "--images",
@@ -35,10 +45,11 @@ from onnxproof.validate.report.subject import Subject
     help="Compare on all of very many pictures, too. Repeatable.",
 )
 @workers_options
+@many_options(force=False)
 @checkpoint_options
 @report_options
 def command(
-    source: Path,
+    sources: tuple[Path, ...],
     onnx: Path | None,
     pairs: tuple[str, ...],
     out: Path | None,
@@ -51,12 +62,19 @@ def command(
     as_json: bool,
     quiet: bool,
     reports: Reports,
+    many: Many,
 ) -> int:
-    """Check an ONNX file against the checkpoint that JOB or BUNDLE names.
+    """Check an ONNX file against the checkpoint that JOB or BUNDLE names; of many, each its own.
 
     --images compares it on all of very many pictures besides, shared out to --workers or --dask. A run that
     was stopped goes on in the folder --resume.
     """
+    if len(sources) > 1 or many.asked or makes_many(sources[0], set):
+        of_one = {"--onnx": onnx, "--map": pairs, "--checkpoint": checkpoint, "--images": images}
+        for flag in (flag for flag, given in of_one.items() if given):
+            raise RequestError(f"{flag} is for one file, and there are several jobs: give one of them")
+        return _many(sources, many, reports, out, baseline, trust, set, as_json=as_json, quiet=quiet)
+    source = sources[0]
     if pairs and onnx is None:
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if baseline is not None:
@@ -95,6 +113,36 @@ def command(
         subject=lambda: _subject(source, onnx, set, stages),
         baseline=baseline,
     )
+
+
+def _many(
+    sources: tuple[Path, ...],
+    many: Many,
+    reports: Reports,
+    out: Path | None,
+    baseline: Path | None,
+    trust: bool,
+    set: tuple[str, ...],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    planned = plan_validate(sources, set=set, only=many.only, trust=trust, baseline=baseline)
+    files = {} if out is None else {one.name: out / one.name / PARITY_FILE for one in planned}
+    if len(files) < len(planned) and out is not None:
+        raise RequestError(f"--out {out}: two of the jobs have one name: validate them one after the other")
+    if out is not None:
+        check_folder(out)
+
+    def write(outcome: Outcome) -> None:
+        if outcome.name in files and outcome.verdict is not None:
+            file = files[outcome.name]
+            with explained(file.parent):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_json(file, outcome.verdict.to_json())
+
+    written = files.values()
+    return answer_many(planned, many, reports, as_json=as_json, quiet=quiet, written=written, write=write)
 
 
 def _subject(source: Path, onnx: Path | None, set: tuple[str, ...], stages: Stages) -> Subject:

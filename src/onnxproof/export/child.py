@@ -96,7 +96,7 @@ def run_apart(work: Callable[[], Result], limit_s: float, meanwhile: Iterator[No
     try:
         said = pickle.loads(content)
     except (EOFError, pickle.UnpicklingError) as error:
-        raise ChildError(f"crashed ({_ending(status)})", late=False) from error
+        raise ChildError(f"crashed ({how_it_ended(status)})", late=False) from error
     if isinstance(said, _Done):
         result: Result = said.result
         return result
@@ -156,7 +156,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _ending(status: int) -> str:
+def how_it_ended(status: int) -> str:
     """How a process ended, in words."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)

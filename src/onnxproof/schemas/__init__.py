@@ -10,12 +10,13 @@ from typing import Any
 from onnxproof.errors import RequestError
 from onnxproof.near import meant
 
-SCHEMAS = ("job", "manifest", "parity")
-"""A job file (as TOML, or JSON), ``manifest.json`` and ``parity.json``."""
+SCHEMAS = ("job", "manifest", "parity", "made-from", "many")
+"""A job file (as TOML, or JSON), ``manifest.json``, ``parity.json``, the record of what a bundle was made
+from, and what ``--json`` prints of many jobs."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of "job", "manifest" or "parity". Raises RequestError for another name."""
+    """The JSON Schema of a document by its name in ``SCHEMAS``. Raises RequestError for another name."""
     document: dict[str, Any] = json.loads(schema_text(name))
     return document
 

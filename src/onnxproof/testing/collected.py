@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from onnxproof.errors import OnnxproofError
+from onnxproof.errors import JobError
 from onnxproof.files import scratch_folder
-from onnxproof.job import Job, load_job
+from onnxproof.job import Job
+from onnxproof.jobs import Told, read_jobs
 from onnxproof.testing.outcome import Outcome, Runs
 from onnxproof.testing.told import failed, lines_of
 from onnxproof.validate.explained import EXPLAINED
@@ -31,7 +32,7 @@ NOT_OF_EXPORTS = frozenset(("checksum", "manifest", FROZEN_AXES.name))
 SELDOM = frozenset(("kernels", "max_error", "compared", "held_back", "rows"))
 """Checks that few files need, or only those in doubt."""
 
-JOB = re.compile(r"^\s*(\[\s*model\s*[\].]|model\s*[.=])", re.MULTILINE)
+JOB = re.compile(r"""^\s*(\[\s*model\s*[\].]|model\s*[.=]|extends\s*=\s*["'])""", re.MULTILINE)
 """What tells a job file from other TOML files in a folder."""
 
 RUNS = pytest.StashKey[Runs]()
@@ -115,22 +116,22 @@ def _shown(failure: pytest.ExceptionInfo[BaseException], text: str) -> Any:
     return shown
 
 
-class JobNode(pytest.File):
-    """A job file. Its outcome is made when the first of its tests runs."""
+class _OfJob(pytest.Collector):
+    """What tests of one job are collected in. Its outcome is made when the first of them runs."""
 
     _outcome: Outcome | None = None
+    job_name: str | None = None
+    """The job's name, in a file that makes several."""
 
-    def collect(self) -> Iterable["CheckItem"]:
+    def tests_of(self, told: Told) -> Iterable["CheckItem"]:
         """A test for the export, and one for each check that the job's verdict will have."""
         if self.config.pluginmanager.has_plugin("xdist"):
-            self.add_marker(pytest.mark.xdist_group(f"onnxproof {self.path}"))
+            self.add_marker(pytest.mark.xdist_group(f"onnxproof {self.path} {self.job_name or ''}".strip()))
         yield CheckItem.from_parent(self, name=EXPORT)
-        try:
-            job = load_job(self.path, self.config.stash[RUNS].overrides)
-        except OnnxproofError as error:
-            self._outcome = Outcome(None, f"{type(error).__name__}: {error}")
+        if told.job is None:
+            self._outcome = Outcome(None, f"{type(told.error).__name__}: {told.error}")
             return
-        names = planned(job)
+        names = planned(told.job)
         for name in names:
             yield CheckItem.from_parent(self, name=f"{EXPLAINED[name].link}[{name}]", only=(name,))
         yield CheckItem.from_parent(self, name=OTHERS, besides=names)
@@ -138,8 +139,39 @@ class JobNode(pytest.File):
     def outcome(self) -> Outcome:
         """What came of the job, from this process or another of the run."""
         if self._outcome is None:
-            self._outcome = self.config.stash[RUNS].of(self.path)
+            self._outcome = self.config.stash[RUNS].of(self.path, self.job_name)
         return self._outcome
+
+
+class JobNode(_OfJob, pytest.File):
+    """A job file: the tests of its job, or a node for each of its jobs."""
+
+    def collect(self) -> Iterable["CheckItem | CellNode"]:
+        """The tests of the job, or the nodes of the matrix."""
+        try:
+            jobs = read_jobs(self.path, self.config.stash[RUNS].overrides)
+        except JobError as error:
+            yield from self.tests_of(Told(None, (), None, error))
+            return
+        if len(jobs) == 1:
+            yield from self.tests_of(jobs[0])
+            return
+        for one in jobs:
+            node: CellNode = CellNode.from_parent(self, name=str(one.name), told=one)
+            yield node
+
+
+class CellNode(_OfJob):
+    """A job of a matrix."""
+
+    def __init__(self, *, told: Told, **given: Any) -> None:
+        super().__init__(**given)
+        self._told = told
+        self.job_name = told.name
+
+    def collect(self) -> Iterable["CheckItem"]:
+        """The tests of the job."""
+        yield from self.tests_of(self._told)
 
 
 def planned(job: Job) -> tuple[str, ...]:
@@ -158,7 +190,7 @@ def planned(job: Job) -> tuple[str, ...]:
 class CheckItem(pytest.Item):
     """The checks of the names ``only``, or all ``besides`` some names. Without either it tests the export."""
 
-    parent: JobNode
+    parent: _OfJob
 
     def __init__(
         self, *, only: Sequence[str] = (), besides: Sequence[str] | None = None, **given: Any

@@ -10,7 +10,8 @@ from typing import Any
 import onnxproof
 from onnxproof.errors import OnnxproofError
 from onnxproof.files import remove_own, write_json
-from onnxproof.job import load_job
+from onnxproof.job import Job, load_job
+from onnxproof.jobs import read_jobs
 from onnxproof.locks import locked
 from onnxproof.validate.baseline import PARITY_FILE
 from onnxproof.validate.verdict import Verdict
@@ -37,28 +38,37 @@ class Runs:
     overrides: tuple[str, ...]
     baselines: Path | None = None
 
-    def of(self, job: Path) -> Outcome:
-        """The outcome of a job file. The first process that asks exports it; others wait."""
-        place = self.folder / hashlib.sha256(str(job).encode()).hexdigest()[:16]
+    def of(self, job: Path, name: str | None = None) -> Outcome:
+        """The outcome of a job file, or of the job of that name in a file that makes several.
+
+        The first process that asks exports it; others wait.
+        """
+        place = self.folder / hashlib.sha256(f"{job}{name or ''}".encode()).hexdigest()[:16]
         kept = place.with_suffix(".json")
         with locked(place.with_suffix(".lock")):
             if not kept.exists():
-                write_json(kept, self._document(job, place))
+                write_json(kept, self._document(job, name, place))
             found = json.loads(kept.read_text(encoding="utf-8"))
         verdict = None if found["verdict"] is None else Verdict.from_json(found["verdict"])
         return Outcome(verdict, found["error"])
 
-    def _baseline(self, job: Path) -> Path | None:
+    def _baseline(self, job: Path, name: str | None) -> Path | None:
         """The older bundle of a job; None if there is none yet."""
         if self.baselines is None:
             return None
-        found = self.baselines / load_job(job, self.overrides).name
+        found = self.baselines / (name or load_job(job, self.overrides).name)
         return found if (found / PARITY_FILE).is_file() else None
 
-    def _document(self, job: Path, scratch: Path) -> dict[str, Any]:
+    def _document(self, job: Path, name: str | None, scratch: Path) -> dict[str, Any]:
         try:
+            one: Path | Job = job
+            if name is not None:
+                one = next(found.known for found in read_jobs(job, self.overrides) if found.name == name)
             bundle = onnxproof.export(
-                job, out=self.out or scratch, set=self.overrides, baseline=self._baseline(job)
+                one,
+                out=self.out or scratch,
+                set=self.overrides if name is None else (),
+                baseline=self._baseline(job, name),
             )
         except OnnxproofError as error:
             return {"verdict": None, "error": f"{type(error).__name__}: {error}"}

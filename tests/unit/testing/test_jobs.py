@@ -37,12 +37,14 @@ import types
 
 import onnxproof.testing.outcome as outcome
 from onnxproof.errors import CheckpointError
+from onnxproof.job import Job
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
 WORST = "largest error 0.0031 px in 1x96x96-noise"
 
 
 def export(job, *, out, set, baseline):
+    job = pathlib.Path(f"{job.name}.toml") if isinstance(job, Job) else job
     with open(pathlib.Path(__file__).with_name("exports.log"), "a") as log:
         held = "" if baseline is None else f" {baseline.name}"
         log.write(f"{job.stem} {list(set)}{held}\\n")
@@ -122,6 +124,23 @@ def test_a_job_is_held_to_its_baseline_if_there_is_one(jobs: Path, pytester: pyt
     (older / "parity.json").write_text("{}", encoding="utf-8")
     pytester.runpytest(*LOAD, "--onnxproof", "--onnxproof-baseline", "older", jobs)
     assert exports(pytester) == ["bad []", "good [] good"]
+
+
+MATRIX = """extends = "good.toml"
+name = "both"
+[matrix]
+export.opset = [18, 20]
+"""
+
+
+def test_each_job_of_a_matrix_is_a_node(jobs: Path, pytester: pytest.Pytester) -> None:
+    (jobs / "both.toml").write_text(MATRIX, encoding="utf-8")
+    found = pytester.runpytest(*LOAD, "--onnxproof", "--collect-only", "-q", jobs)
+    assert "configs/both.toml::both-opset_18::export" in found.outlines
+    assert "configs/both.toml::both-opset_20::runtime[ratio_rms]" in found.outlines
+    ran = pytester.runpytest(*LOAD, "--onnxproof", "-v", "-k", "both-opset_20", jobs)
+    assert ran.ret == pytest.ExitCode.OK
+    assert exports(pytester) == ["both-opset_20 []"]
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import base64
 import functools
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -16,6 +16,7 @@ from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.facts import Facts, Located
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
 from onnxproof.validate.report.charts import STEPS, HeatMap, Histogram, heat_maps, histograms
+from onnxproof.validate.report.entries import Entry, cell_text, matrices, row_of, told
 from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.markdown import made
 from onnxproof.validate.report.notes import folded
@@ -26,6 +27,7 @@ from onnxproof.validate.sight.facts import SeenPicture
 from onnxproof.validate.verdict import Check, Verdict
 
 TEMPLATE = "report.html.j2"
+TEMPLATE_OF_MANY = "many.html.j2"
 
 SHOWN = 100
 """How many ties or defects of a leg are listed, as many as parity.json has."""
@@ -85,8 +87,30 @@ def html(verdict: Verdict, subject: Subject) -> str:
 _HAZARDS = {hazard.name for hazard in (*HAZARDS, FROZEN_AXES)}
 
 
+def html_of_many(entries: Sequence[Entry]) -> str:
+    """An HTML document on many jobs: a table, the matrices, and each job's links, failures and errors.
+
+    It has no pictures and no charts, which the report on one job has. Uses jinja2.
+    """
+    return _template(TEMPLATE_OF_MANY).render(
+        entries=entries,
+        told=told(entries),
+        matrices=matrices(entries),
+        made=made,
+        explained=EXPLAINED,
+        command=entries[0].subject.command if entries else "",
+    )
+
+
+def _shade(entry: Entry) -> str:
+    """The class of a job's badge."""
+    if entry.verdict is not None:
+        return entry.verdict.status
+    return "pass" if entry.good else "skipped" if entry.state == "not run" else "error"
+
+
 @functools.cache
-def _template() -> jinja2.Template:
+def _template(name: str = TEMPLATE) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("onnxproof.validate.report"),
         autoescape=True,
@@ -96,7 +120,9 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {"line": _line, "title": _title, "message": _message, "figure": _figure}
     environment.tests["failing"] = _is_failing
-    return environment.get_template(TEMPLATE)
+    environment.filters |= {"headline": headline, "links": link_texts, "folded": folded, "row": row_of}
+    environment.filters |= {"not_passed": not_passed, "cell": cell_text, "shade": _shade}
+    return environment.get_template(name)
 
 
 _NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff\U0001fffe\U0001ffff]")

@@ -41,7 +41,7 @@ def sections(verdict: Verdict, subject: Subject) -> Iterator[str]:
     links = [(link.link, link.status, text) for link, text in link_texts(verdict)]
     if links:
         yield table(("link", "status", "what was found"), links)
-    yield from _not_passed(verdict)
+    yield from not_passed_parts(verdict)
     for facts in verdict.facts:
         yield from _of_leg(facts, verdict)
     for found in verdict.dataset:
@@ -77,11 +77,12 @@ def made(verdict: Verdict, subject: Subject) -> list[tuple[str, str]]:
     return facts
 
 
-def _not_passed(verdict: Verdict) -> Iterator[str]:
+def not_passed_parts(verdict: Verdict, mark: str = "##") -> Iterator[str]:
+    """What did not pass, below a heading that begins with ``mark``."""
     told = list(not_passed(verdict))
     if not told:
         return
-    yield "## What did not pass"
+    yield f"{mark} What did not pass"
     rows = [(check.status, check.link, title_of(check), message_of(check)) for check in told[:SHOWN]]
     yield table(("status", "link", "check", "what was found"), rows)
     if len(told) > SHOWN:

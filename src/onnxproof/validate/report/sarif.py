@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 from onnxproof.packages import versions
+from onnxproof.text import one_line
 from onnxproof.validate.explained import EXPLAINED, Explained
+from onnxproof.validate.report.entries import Entry, told
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import headline, message_of, unique_titles
 from onnxproof.validate.verdict import Check, Verdict
@@ -20,16 +23,30 @@ LEVELS = {"fail": "error", "error": "warning"}
 """The level of a result. Checks that passed or were skipped are no results: hosts of SARIF would show them
 as findings."""
 
+JOB = "job"
+"""The rule of a job that ended without a verdict, among many."""
+
 FINGERPRINT = "onnxproofCheck/v1"
 
 
 def sarif(verdict: Verdict, subject: Subject) -> str:
     """A JSON document. Where there is no job file, a result is on the model file."""
-    titled = zip(verdict.checks, unique_titles(verdict.checks), strict=True)
-    told = [(check, title) for check, title in titled if check.status in LEVELS]
-    names = sorted({check.name for check in verdict.checks})
+    said = {"verdict": verdict.status, "said": headline(verdict)}
+    return _document([Entry(subject, "", verdict)], f"onnxproof/{subject.name}/", said)
+
+
+def sarif_of_many(entries: Sequence[Entry]) -> str:
+    """A JSON document with one run. A job without a verdict is a result of the rule ``job``."""
+    return _document(entries, "onnxproof/", {"said": told(entries)})
+
+
+def _document(entries: Sequence[Entry], name: str, properties: dict[str, str]) -> str:
+    checks = [check for one in entries if one.verdict is not None for check in one.verdict.checks]
+    failed = [one for one in entries if one.verdict is None and not one.good and one.state != "not run"]
+    names = sorted({check.name for check in checks} | ({JOB} if failed else set()))
     places = {name: place for place, name in enumerate(names)}
-    model = {"location": _location(subject.model), "hashes": {"sha-256": verdict.model_sha256}}
+    results = [result for one in entries for result in _results(one, places)]
+    results += [_without_verdict(one, places[JOB]) for one in failed]
     run = {
         "tool": {
             "driver": {
@@ -38,13 +55,48 @@ def sarif(verdict: Verdict, subject: Subject) -> str:
                 "rules": [_rule(name, EXPLAINED.get(name)) for name in names],
             }
         },
-        "automationDetails": {"id": f"onnxproof/{subject.name}/"},
-        "artifacts": [model if verdict.model_sha256 else {"location": _location(subject.model)}],
-        "results": [_result(check, title, subject, places[check.name]) for check, title in told],
-        "properties": {"verdict": verdict.status, "said": headline(verdict)},
+        "automationDetails": {"id": name},
+        "artifacts": [_artifact(one) for one in entries],
+        "results": results,
+        "properties": properties,
     }
     document = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _artifact(entry: Entry) -> dict[str, Any]:
+    sum_ = "" if entry.verdict is None else entry.verdict.model_sha256
+    hashes = {"hashes": {"sha-256": sum_}} if sum_ else {}
+    return {"location": _location(entry.subject.model), **hashes}
+
+
+def _results(entry: Entry, places: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    if entry.verdict is None:
+        return
+    checks = entry.verdict.checks
+    for check, title in zip(checks, unique_titles(checks), strict=True):
+        if check.status in LEVELS:
+            yield _result(check, title, entry.subject, places[check.name])
+
+
+def _without_verdict(entry: Entry, rule: int) -> dict[str, Any]:
+    subject = entry.subject
+    physical: dict[str, Any] = {"artifactLocation": _location(subject.job or subject.model)}
+    if subject.job is not None:
+        physical["region"] = {"startLine": 1}
+    return {
+        "ruleId": JOB,
+        "ruleIndex": rule,
+        "kind": "fail",
+        "level": "error",
+        "message": {"text": f"{subject.name}: {one_line(entry.error)}"},
+        "locations": [{"physicalLocation": physical}],
+        "partialFingerprints": {FINGERPRINT: _fingerprint(f"{subject.name}|{JOB}")},
+    }
+
+
+def _fingerprint(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def _rule(name: str, known: Explained | None) -> dict[str, Any]:
@@ -75,7 +127,7 @@ def _result(check: Check, title: str, subject: Subject, rule: int) -> dict[str, 
         "level": LEVELS[check.status],
         "message": {"text": f"{subject.name}: {title}: {message_of(check)}"},
         "locations": [{"physicalLocation": physical}],
-        "partialFingerprints": {FINGERPRINT: hashlib.sha256(identity.encode()).hexdigest()},
+        "partialFingerprints": {FINGERPRINT: _fingerprint(identity)},
     }
 
 

@@ -1,0 +1,65 @@
+"""How a run or a job ends that raised: its exit code, and the error's message.
+
+Exit codes 0, 1, 3 and 4 are the commands' own, and 2 is a wrong request. An exception that nobody foresaw
+gets another, so that CI does not read it as a verdict.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from onnxproof.errors import OnnxproofError
+from onnxproof.extras import brings, missing
+from onnxproof.signals import Stopped
+from onnxproof.usercode import failure, innermost_place, told_at, users_place
+
+WRONG_REQUEST = 2
+UNFORESEEN = 70
+"""EX_SOFTWARE of BSD's sysexits.h."""
+INTERRUPTED = 130
+"""The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An exit code, the error's type, and its message. ``text`` is what is printed on standard error."""
+
+    exit_code: int
+    type: str
+    message: str
+    text: str
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the fault is onnxproof's own."""
+        return self.exit_code == UNFORESEEN
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints in place of a result."""
+        return {"error": {"type": self.type, "message": self.message, "exit_code": self.exit_code}}
+
+
+def ending(exit_code: int, kind: str, message: str) -> Ending:
+    """An ending whose text names onnxproof."""
+    return Ending(exit_code, kind, message, f"onnxproof: {message}")
+
+
+def ending_of(error: BaseException) -> Ending:
+    """How a run ends that raised this error."""
+    kind = type(error).__name__
+    if isinstance(error, OnnxproofError):
+        return ending(error.exit_code, kind, str(error))
+    if isinstance(error, KeyboardInterrupt):
+        return ending(INTERRUPTED, "Interrupted", "stopped")
+    if isinstance(error, Stopped):
+        return ending(error.exit_code, "Stopped", f"stopped by {error.name}")
+    if users_place(error) is not None:
+        users = failure("the code that the request names", error)
+        return ending(users.exit_code, type(users).__name__, str(users))
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and brings(error.name):
+        lacking = missing(error.name)
+        return ending(lacking.exit_code, type(lacking).__name__, str(lacking))
+    message = (
+        f"something that nobody foresaw {told_at(error, innermost_place(error))}. This is a fault of "
+        "onnxproof, not of the request: report it as CONTRIBUTING.md says, with what --traceback prints"
+    )
+    return ending(UNFORESEEN, "Unforeseen", message)

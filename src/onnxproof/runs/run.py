@@ -1,0 +1,221 @@
+"""Export or validate many jobs: plan, do what is not up to date, and say what came of each."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from onnxproof.errors import RequestError
+from onnxproof.runs.plan import (
+    Address,
+    Planned,
+    baselines,
+    refuse_twice,
+    threads_of,
+    to_export,
+    to_validate,
+)
+from onnxproof.runs.plan import (
+    only as fitting,
+)
+from onnxproof.runs.pool import Pool, Report
+from onnxproof.runs.record import Changes, kept_verdict
+from onnxproof.runs.task import Outcome, Task
+from onnxproof.validate.verdict import Verdict
+
+AtOnce = int | Literal["auto"]
+
+BROKEN = "its verdict was error: what could not be run is tried again"
+FORCED = "asked for with --force"
+
+
+def no_report(name: str, stage: str, done: int, total: int) -> None:
+    """Shows no progress."""
+
+
+def no_one(outcome: Outcome) -> None:
+    """Is told of an outcome, and does nothing."""
+
+
+def export_many(
+    jobs: Iterable[Address],
+    *,
+    out: Address = "dist",
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    validate: bool = True,
+    baseline: Address | None = None,
+    at_once: AtOnce = 1,
+    force: bool = False,
+    fail_fast: bool = False,
+    progress: Report = no_report,
+    ended: Callable[[Outcome], None] = no_one,
+) -> tuple[Outcome, ...]:
+    """Export many jobs and checkpoints, each in a process of its own, and leave alone what is up to date.
+
+    A job file with a matrix makes several jobs. ``only`` are patterns of names. ``baseline`` is a folder of
+    older bundles by their names. Up to ``at_once`` jobs run at once; "auto" is as many as there are cores for
+    their threads. Fewer run where memory is short. A bundle is up to date if the job, the files that were
+    read, the code and the versions are what it was made from; ``force`` makes it again all the same.
+    ``fail_fast`` stops at the first job that does not pass. ``ended`` is told of each outcome as it is known.
+
+    Returns the outcomes in the order of the jobs. A job that fails is an outcome, too. Raises RequestError if
+    two jobs would write the same bundle, or if no job is given.
+    """
+    return run_planned(
+        plan_export(jobs, out=out, set=set, only=only, validate=validate, baseline=baseline),
+        at_once=at_once,
+        force=force,
+        fail_fast=fail_fast,
+        progress=progress,
+        ended=ended,
+    )
+
+
+def validate_many(
+    sources: Iterable[Address],
+    *,
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    trust: bool = False,
+    baseline: Address | None = None,
+    at_once: AtOnce = 1,
+    fail_fast: bool = False,
+    progress: Report = no_report,
+    ended: Callable[[Outcome], None] = no_one,
+) -> tuple[Outcome, ...]:
+    """Validate many jobs and bundles, each in a process of its own. All are judged anew.
+
+    A job's file is that in ``dist/<job name>``. The arguments, the result and the errors are as for
+    ``export_many`` and ``validate``.
+    """
+    return run_planned(
+        plan_validate(sources, set=set, only=only, trust=trust, baseline=baseline),
+        at_once=at_once,
+        fail_fast=fail_fast,
+        progress=progress,
+        ended=ended,
+    )
+
+
+def plan_export(
+    jobs: Iterable[Address],
+    *,
+    out: Address = "dist",
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    validate: bool = True,
+    baseline: Address | None = None,
+) -> tuple[Planned, ...]:
+    """What ``export_many`` would do, without the question of what is up to date. Raises as that does."""
+    found = to_export(jobs, out=Path(out), set=set, options={"validate": validate})
+    return _planned(found, only, baseline)
+
+
+def plan_validate(
+    sources: Iterable[Address],
+    *,
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    trust: bool = False,
+    baseline: Address | None = None,
+) -> tuple[Planned, ...]:
+    """What ``validate_many`` would do. Raises as that does."""
+    found = to_validate(sources, set=set, options={"trust": trust})
+    return _planned(found, only, baseline)
+
+
+def _planned(found: list[Planned], only: Sequence[str], baseline: Address | None) -> tuple[Planned, ...]:
+    if not found:
+        raise RequestError("no job is given: name job files, checkpoints or bundles")
+    left = baselines(fitting(found, only), None if baseline is None else Path(baseline))
+    refuse_twice(left)
+    return tuple(left)
+
+
+def run_planned(
+    planned: Sequence[Planned],
+    *,
+    at_once: AtOnce = 1,
+    force: bool = False,
+    fail_fast: bool = False,
+    progress: Report = no_report,
+    ended: Callable[[Outcome], None] = no_one,
+) -> tuple[Outcome, ...]:
+    """Do what is planned and not up to date. ``export_many`` says what the arguments are."""
+    size = _size(at_once, planned)
+    outcomes: dict[int, Outcome] = {}
+    left: dict[int, tuple[Task, str]] = {}
+    changes = Changes()
+    culprit: str | None = None
+    for number, one in enumerate(planned):
+        if isinstance(one, Outcome):
+            found: Outcome | None = one
+        else:
+            reason, found = (FORCED, None) if force else _kept(one, changes)
+            left[number] = (one, reason)
+        if found is not None:
+            left.pop(number, None)
+            outcomes[number] = found
+            ended(found)
+            culprit = culprit or (one.name if fail_fast and found.exit_code else None)
+    if culprit is None and left:
+        culprit = _do(left, outcomes, size, fail_fast, progress, ended)
+    for number, (task, _) in left.items():
+        if number not in outcomes:
+            told = f"{culprit} did not pass, and --fail-fast stops then"
+            outcomes[number] = Outcome(task.name, task.source, task.axes, "not run", reason=told)
+            ended(outcomes[number])
+    return tuple(outcomes[number] for number in sorted(outcomes))
+
+
+def _do(
+    left: dict[int, tuple[Task, str]],
+    outcomes: dict[int, Outcome],
+    size: int,
+    fail_fast: bool,
+    progress: Report,
+    ended: Callable[[Outcome], None],
+) -> str | None:
+    """Do the tasks that are left. Returns the name of the job at which ``fail_fast`` stopped."""
+    pool = Pool(min(size, len(left)), progress)
+    numbered = [(number, task) for number, (task, _) in left.items()]
+    done = pool.outcomes(numbered)
+    try:
+        for number, found in done:
+            outcomes[number] = replace(found, reason=left[number][1])
+            ended(outcomes[number])
+            if fail_fast and found.exit_code:
+                return found.name
+    finally:
+        done.close()
+    return None
+
+
+def _kept(task: Task, changes: Changes) -> tuple[str, Outcome | None]:
+    """Why a task has to be done; or, with its verdict, that its bundle is up to date."""
+    if task.kind == "validate":
+        return "", None
+    reason = changes.since(task)
+    if reason is not None or task.target is None:
+        return reason or "", None
+    text = kept_verdict(task.target)
+    verdict = None if text is None else Verdict.from_json(json.loads(text))
+    if verdict is not None and verdict.status == "error":
+        return BROKEN, None
+    told = "job, checkpoint, code and versions are as they were"
+    kept = Outcome(task.name, task.source, task.axes, "up to date", task.target, verdict, reason=told)
+    return told, kept
+
+
+def _size(at_once: AtOnce, planned: Sequence[Planned]) -> int:
+    """How many jobs may run at once. Raises RequestError for a number below 1."""
+    if at_once != "auto":
+        if at_once < 1:
+            raise RequestError(f"--jobs {at_once}: expected 1 or more, or auto")
+        return at_once
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(cores // threads_of(planned), 1)

@@ -1,0 +1,88 @@
+"""A process for jobs (onnxproof.runs.slot) whose ``export`` and ``validate`` are stand-ins without PyTorch.
+
+What a job does follows from its ``model.variant``: "fail" and "error" are its verdict, "raise" raises an
+error of the request, "crash" ends the process; "wait" waits as long as the file "hold" lies beside the job.
+Each job notes its name in the file "log" there.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+from onnxproof.errors import CheckpointError
+from onnxproof.export.bundle import staged_bundle
+from onnxproof.job import Job
+from onnxproof.runs import slot
+from onnxproof.validate.verdict import Check, Verdict, conclude
+
+MANIFEST = {
+    "format": 1,
+    "name": "",
+    "task": "raw",
+    "family": "module",
+    "model_sha256": "0",
+    "versions": {"onnxproof": "0.1.0"},
+}
+
+
+def export(job: Job, *, out: Path, validate: bool = True, progress: Any, **more: Any) -> Any:
+    note(job)
+    print(f"{job.name} says hello")  # noqa: T201
+    target = Path(out) / job.name
+    progress("capture", 0, 0)
+    for name in job.model.kwargs.get("reads", ()):
+        with job.resolve(name).open("rb") as stream:
+            stream.read()
+    with staged_bundle(target) as folder:
+        (folder / "model.onnx").write_bytes(job.name.encode())
+        (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "name": job.name}), encoding="utf-8")
+        do(job)
+        verdict = judged(job) if validate else None
+        if verdict is not None:
+            (folder / "parity.json").write_text(json.dumps(verdict.to_json()), encoding="utf-8")
+    return types.SimpleNamespace(path=target, verdict=verdict, notes=("a note",))
+
+
+def validate(job: Job, *, progress: Any, **more: Any) -> Verdict:
+    note(job)
+    progress("compare", 0, 0)
+    do(job)
+    return judged(job)
+
+
+def note(job: Job) -> None:
+    with (job.folder / "log").open("a", encoding="utf-8") as log:
+        log.write(f"{job.name}\n")
+    (job.folder / f"{job.name}.pid").write_text(str(os.getpid()), encoding="utf-8")
+
+
+def do(job: Job) -> None:
+    variant = job.model.variant
+    if variant == "raise":
+        raise CheckpointError("checkpoint weights does not exist: give a file")
+    if variant == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while variant == "wait" and (job.folder / "hold").exists():
+        time.sleep(0.02)
+
+
+def judged(job: Job) -> Verdict:
+    status: Any = job.model.variant if job.model.variant in ("fail", "error") else "pass"
+    checks = (
+        Check("interface", "pass", "", 0.0, 0.0, "ort-cpu"),
+        Check("ratio_rms", status, "largest error 0.1 px in 1x8", 3.0, 2.7, "ort-cpu", "score"),
+    )
+    return Verdict(conclude(checks), checks, (), (), (), "0", {"threads": job.validation.threads})
+
+
+def main() -> None:
+    """Be the process."""
+    stand_in = types.ModuleType("onnxproof.pipeline")
+    stand_in.__dict__.update(export=export, validate=validate)
+    sys.modules["onnxproof.pipeline"] = stand_in
+    slot.main()
