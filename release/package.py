@@ -172,7 +172,7 @@ def check_wheel(wheel: Path) -> None:
     """The package's files and no others, the licence, and the metadata of pyproject.toml."""
     info = f"{STEM}.dist-info"
     names = {name for name in names_in(wheel) if not name.startswith(f"{info}/")}
-    wanted = {f"{NAME}/{file.relative_to(PACKAGE).as_posix()}" for file in tracked()}
+    wanted = {f"{NAME}/{file.relative_to(PACKAGE).as_posix()}" for file in own_files()}
     if names != wanted:
         sys.exit(f"{wheel.name}: not as src/{NAME}: {', '.join(sorted(names ^ wanted))}")
     for needed in ("py.typed", "schemas/job.schema.json", "validate/report/templates/report.html.j2"):
@@ -204,11 +204,14 @@ def check_sdist(sdist: Path) -> None:
         sys.exit(f"{sdist.name} lacks {', '.join(sorted(lacking))}")
 
 
-def tracked() -> list[Path]:
-    """The package's files: those that git tracks; in an sdist, those that are there."""
+def own_files() -> list[Path]:
+    """The package's files: those that git does not ignore; in an sdist, those that are there."""
     if (ROOT / ".git").exists():
-        listed = run("git", "-C", ROOT, "ls-files", "-z", PACKAGE)
-        return [ROOT / name for name in listed.split("\0") if name]
+        which = ("-z", "--cached", "--others", "--exclude-standard")
+        listed = [
+            ROOT / name for name in run("git", "-C", ROOT, "ls-files", *which, PACKAGE).split("\0") if name
+        ]
+        return [file for file in listed if file.is_file()]
     return [file for file in PACKAGE.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
 
 
