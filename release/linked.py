@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def needed(wheel: Path, extra: str) -> Iterator[str]:
-    """The requirements of a wheel with an extra."""
+def needed(wheel: Path, extra: str) -> Iterator[Requirement]:
+    """What a wheel with an extra requires, without the markers: they hold."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = message_from_string(archive.read(name).decode("utf-8"))
@@ -34,13 +34,14 @@ def needed(wheel: Path, extra: str) -> Iterator[str]:
             if canonicalize_name(wanted.name) == own:
                 todo += [other for other in wanted.extras if other not in seen]
             else:
-                yield text
+                wanted.marker = None
+                yield wanted
 
 
-def closure(texts: Iterator[str]) -> dict[str, Distribution]:
+def closure(requirements: Iterator[Requirement]) -> dict[str, Distribution]:
     """The installed distributions that requirements lead to, by name."""
     found: dict[str, Distribution] = {}
-    todo = [(Requirement(text), "") for text in texts]
+    todo = [(requirement, "") for requirement in requirements]
     seen = set()
     while todo:
         wanted, extra = todo.pop()
