@@ -484,8 +484,6 @@ def made_from() -> Schema:
         format={"const": RECORD_FORMAT},
         asked=may_lack(asked, ("job", "checkpoint", "set")),
         files={"type": "object", "additionalProperties": nullable(SHA256)},
-        pictures=TEXTS,
-        beside=TEXTS,
         versions=texts,
         bundle=sums,
     )

@@ -32,6 +32,7 @@ NOT_RUN = {
     "docs/checkpoints.md": 1,
     "docs/dataset.md": 1,
     "docs/errors.md": 1,
+    "docs/many-jobs.md": 1,
     "docs/many-pictures.md": 2,
     "docs/pytest.md": 3,
     "docs/transformers.md": 2,

@@ -61,15 +61,19 @@ class OpenedFiles:
         writes = set(mode) & set("wax+") if isinstance(mode, str) else flags & (os.O_WRONLY | os.O_RDWR)
         if writes:
             self._written.add(name)
-        elif name not in self._read and (seen := _seen(name)) is not None:
+            return
+        name = _source(name)
+        if name not in self._read and (seen := _seen(name)) is not None:
             self._read[name] = seen
 
 
 def _whole(path: Any) -> str:
-    name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
-    if f"{os.sep}__pycache__{os.sep}" in name:  # compiled code stands for its source
-        return importlib.util.source_from_cache(name)
-    return name
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+
+
+def _source(name: str) -> str:
+    """The file itself; of compiled code, the source that it stands for."""
+    return importlib.util.source_from_cache(name) if f"{os.sep}__pycache__{os.sep}" in name else name
 
 
 def _seen(name: str) -> Seen | None:

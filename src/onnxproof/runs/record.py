@@ -41,15 +41,12 @@ SHOWN = 12
 class Record:
     """What a bundle was made from. Paths are relative to the bundle.
 
-    ``asked`` is the job and the options of the command. ``files`` has the SHA-256 of each file that was read;
-    None if it changed meanwhile. ``pictures`` and ``beside`` list what a pattern and the checkpoint's folder
-    held, so that a new file is noticed. ``bundle`` has the SHA-256 of the bundle's own files.
+    ``asked`` is the job and the options of the command. ``files`` has the SHA-256 of each file that was read
+    or that the job names; None if it changed meanwhile. ``bundle`` has the SHA-256 of the bundle's own files.
     """
 
     asked: Mapping[str, Any]
     files: Mapping[str, str | None]
-    pictures: tuple[str, ...]
-    beside: tuple[str, ...]
     versions: Mapping[str, str]
     bundle: Mapping[str, str]
 
@@ -59,8 +56,6 @@ class Record:
             "format": FORMAT,
             "asked": dict(self.asked),
             "files": dict(sorted(self.files.items())),
-            "pictures": list(self.pictures),
-            "beside": list(self.beside),
             "versions": dict(sorted(self.versions.items())),
             "bundle": dict(self.bundle),
         }
@@ -69,9 +64,7 @@ class Record:
     def from_json(cls, text: str) -> Self | None:
         """The inverse of ``to_json``. Returns None if the text is no record of this format."""
         try:
-            keys = read_json(text).table(
-                ("format", "asked", "files", "pictures", "beside", "versions", "bundle")
-            )
+            keys = read_json(text).table(("format", "asked", "files", "versions", "bundle"))
             if keys["format"].value != FORMAT:
                 return None
             return cls(
@@ -80,8 +73,6 @@ class Record:
                     name: None if entry.value is None else entry.text()
                     for name, entry in keys["files"].free_table().items()
                 },
-                pictures=tuple(entry.text() for entry in keys["pictures"].entries()),
-                beside=tuple(entry.text() for entry in keys["beside"].entries()),
                 versions={name: entry.text() for name, entry in keys["versions"].free_table().items()},
                 bundle={name: entry.text() for name, entry in keys["bundle"].free_table().items()},
             )
@@ -102,8 +93,6 @@ def record_of(task: Task, target: Path, opened: Mapping[Path, str | None]) -> Re
     return Record(
         asked_of(task, target),
         files,
-        _pictures(task, start),
-        _beside(task, start),
         {**_fixed_versions(), **_loaded_versions()},
         {name: sha256_of(target / name) for name in BUNDLE_FILES if (target / name).is_file()},
     )
@@ -174,15 +163,13 @@ class Changes:
         for name, version in record.versions.items():
             if name not in _fixed_versions() and (now := _version(name)) != version:
                 return f"{name} was {version[:SHOWN]}, and is {now[:SHOWN]}"
-        if record.pictures != _pictures(task, start):
-            return "validate.images names other pictures"
-        if record.beside != _beside(task, start):
-            return "files came or went beside the checkpoint"
         for name, sum_ in record.files.items():
             if sum_ is None:
                 return f"{name} changed while the job ran"
             file = Path(start, name)
-            if not file.is_file() or self._sum(file.resolve()) != sum_:
+            if not file.is_file():
+                return f"{name} is gone"
+            if self._sum(file.resolve()) != sum_:
                 return f"{name} changed"
         missing = [
             relative(start, file) for file in _named(task) if relative(start, file) not in record.files
@@ -203,12 +190,14 @@ def _told_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _named(task: Task) -> list[Path]:
-    """The files that a task names: the checkpoint's, the pictures, the labels, code, and whatever else in its
-    arguments is the path of a file."""
+    """The files that a task names: the checkpoint's and those beside it, the pictures, the labels, code, and
+    whatever else in its arguments is the path of a file."""
     job = task.job
+    checkpoint = _checkpoint(task)
+    paths = [*checkpoint, *_beside(checkpoint)]
     if job is None:
-        return [file.resolve() for file in _checkpoint(task)]
-    paths = [*_checkpoint(task), *_found_pictures(job)]
+        return [file.resolve() for file in paths]
+    paths += _found_pictures(job)
     code = [(name or "").partition(":")[0] for name in (job.model.builder, job.export.custom_ops)]
     others = [*code, job.validation.annotations, *_texts([job.model.kwargs, job.arguments])]
     paths += [job.resolve(name) for name in others if name and _is_file(job.resolve(name))]
@@ -253,21 +242,15 @@ def _found_pictures(job: Job) -> tuple[Path, ...]:
         return ()
 
 
-def _pictures(task: Task, start: str) -> tuple[str, ...]:
-    return () if task.job is None else tuple(relative(start, one) for one in _found_pictures(task.job))
-
-
-def _beside(task: Task, start: str) -> tuple[str, ...]:
-    """The files beside the checkpoint that may be read with it, by their names."""
-    folders = {file.parent for file in _checkpoint(task)}
-    return tuple(
-        sorted(
-            relative(start, file)
-            for folder in folders
-            for file in folder.iterdir()
-            if file.suffix.lower() in COMPANIONS
-        )
-    )
+def _beside(checkpoint: Sequence[Path]) -> list[Path]:
+    """The files that may be read because they lie beside a checkpoint."""
+    folders = dict.fromkeys(file.parent for file in checkpoint)
+    return [
+        file
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in COMPANIONS and file.is_file()
+    ]
 
 
 def _texts(value: Any) -> list[str]:

@@ -144,7 +144,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a job and its bundle, not to be written to. It may be copied elsewhere."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "data.bin").write_bytes(b"as it was")
-    text = JOB.format(name="a", variant="pass", reads=["data.bin"])
+    (folder / "model").mkdir()
+    (folder / "model" / "net.pth").write_bytes(b"PK\x03\x04 as it was")
+    (folder / "model" / "classes.json").write_text("[]", encoding="utf-8")
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "0.png").write_bytes(b"as it was")
+    text = JOB.format(name="a", variant="pass", reads=["data.bin"]).replace(
+        'variant = "pass"', 'variant = "pass"\ncheckpoint = "model"'
+    )
+    text = text.replace("[validate]", '[validate]\nimages = "pictures/*.png"')
     (folder / "a.toml").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnxproof.runs.pool, "START", START.format(helpers=HELPERS))
@@ -159,6 +167,30 @@ def change_job(folder: Path) -> None:
 
 def change_read(folder: Path) -> None:
     (folder / "data.bin").write_bytes(b"changed")
+
+
+def change_checkpoint(folder: Path) -> None:
+    (folder / "model/net.pth").write_bytes(b"PK\x03\x04 trained further")
+
+
+def change_classes(folder: Path) -> None:
+    (folder / "model/classes.json").write_text('["cat"]', encoding="utf-8")
+
+
+def drop_classes(folder: Path) -> None:
+    (folder / "model/classes.json").unlink()
+
+
+def add_beside(folder: Path) -> None:
+    (folder / "model/norm_stats.json").write_text("{}", encoding="utf-8")
+
+
+def add_picture(folder: Path) -> None:
+    (folder / "pictures/1.png").write_bytes(b"another")
+
+
+def change_picture(folder: Path) -> None:
+    (folder / "pictures/0.png").write_bytes(b"another")
 
 
 def change_model(folder: Path) -> None:
@@ -197,6 +229,12 @@ def older_code(folder: Path) -> None:
     [
         (change_job, "batch was 1..2, and is 1..3"),
         (change_read, "data.bin changed"),
+        (change_checkpoint, "net.pth changed"),
+        (change_classes, "classes.json changed"),
+        (add_beside, "norm_stats.json is new"),
+        (add_picture, "1.png is new"),
+        (change_picture, "0.png changed"),
+        (drop_classes, "classes.json is gone"),
         (change_model, "model.onnx in the bundle is not as it was written"),
         (drop_verdict, "parity.json in the bundle is not as it was written"),
         (drop_record, "nothing says what the bundle there was made from"),
