@@ -1,21 +1,22 @@
 """Many pictures: what a second worker gains, how memory grows, and what mAP of a large set takes.
 
-python benchmarks/many.py speed     the same work by one worker and by two
+python benchmarks/many.py sleep     a leg that sleeps in place of computing, by one worker and by two
+python benchmarks/many.py speed     predict and validate, by one worker and by two
 python benchmarks/many.py memory    the peak memory of 200 and of 5,000 pictures
 python benchmarks/many.py map       mAP of 3,000 labelled pictures, by both libraries
 
-``speed`` wants a machine that does nothing else. Its first line sleeps in place of computing, so that it
-measures what handing out and gathering cost on any machine. CPU seconds count the workers' starts, too.
+``sleep`` measures what handing out and gathering cost on any machine; ``speed`` wants one that does nothing
+else. CPU seconds count the workers' starts, too. ``--bundle`` saves the export of the demo's classifier.
 """
 
 import argparse
 import json
-import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,47 +63,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("speed", "memory", "map", "child"))
-    parser.add_argument("--pictures", type=int, default=2_000, help="of the lines of speed")
+    parser.add_argument("what", choices=("sleep", "speed", "memory", "map", "child"))
+    parser.add_argument("--pictures", type=int, default=2_000, help="of sleep and speed")
+    parser.add_argument("--bundle", type=Path, help="the bundle of the demo's classifier")
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.what == "speed":
-        speed(arguments.pictures)
-    elif arguments.what == "memory":
-        memory()
-    elif arguments.what == "map":
+    if arguments.what == "map":
         of_labels()
-    else:
-        child(*arguments.rest)
-
-
-def speed(count: int) -> None:
-    """Print seconds and CPU seconds with one worker and with two."""
+        return
+    if arguments.what == "child":
+        child(arguments.bundle, *arguments.rest)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        pictures = made(Path(folder) / "pictures", count)
-        rows: dict[str, Callable[[int, Path], float | None]] = {
-            f"a leg that sleeps {SLEEP_S * 1000:.0f} ms": lambda workers, place: slept(
-                pictures, workers, place
-            ),
-            "predict --workers": lambda workers, _: predicted(Path(folder), workers),
-            "validate --images --workers": lambda workers, _: compared(Path(folder), workers),
-        }
-        exported(Path(folder))
-        print(f"| {count} pictures | one worker | two workers | times | CPU of one | CPU of two |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        for name, run in rows.items():
-            one, two = (timed(run, workers, Path(folder) / f"{name} {workers}") for workers in (1, 2))
-            print(
-                f"| {name} | {one[0]:.1f} s | {two[0]:.1f} s | {one[0] / two[0]:.2f} "
-                f"| {one[1]:.1f} s | {two[1]:.1f} s |",
-                flush=True,
+        place = Path(folder)
+        if arguments.what == "sleep":
+            pictures = [place / f"{number}.png" for number in range(arguments.pictures)]
+            print_speed(
+                arguments.pictures,
+                {
+                    f"a leg that sleeps {SLEEP_S * 1000:.0f} ms": lambda workers: slept(
+                        pictures, workers, place
+                    )
+                },
             )
+            return
+        bundle = arguments.bundle or exported(place)
+        if arguments.what == "memory":
+            memory(bundle, place)
+            return
+        made(place / "pictures", arguments.pictures)
+        print_speed(
+            arguments.pictures,
+            {
+                "predict --workers": lambda workers: predicted(bundle, place / "pictures", workers),
+                "validate --images --workers": lambda workers: compared(bundle, place / "pictures", workers),
+            },
+        )
 
 
-def timed(run: Callable[[int, Path], float | None], workers: int, place: Path) -> tuple[float, float]:
-    """Seconds and CPU seconds of a run with its processes. ``run`` may return the seconds to count."""
+def print_speed(count: int, rows: Mapping[str, Callable[[int], float | None]]) -> None:
+    """Print seconds and CPU seconds with one worker and with two."""
+    print(f"| {count} pictures | one worker | two workers | times | CPU of one | CPU of two |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, work in rows.items():
+        one, two = (timed(work, workers) for workers in (1, 2))
+        print(
+            f"| {name} | {one[0]:.1f} s | {two[0]:.1f} s | {one[0] / two[0]:.2f} "
+            f"| {one[1]:.1f} s | {two[1]:.1f} s |",
+            flush=True,
+        )
+
+
+def timed(work: Callable[[int], float | None], workers: int) -> tuple[float, float]:
+    """Seconds and CPU seconds of a run with its processes. ``work`` may return the seconds to count."""
     began, used = time.perf_counter(), cpu()
-    told = run(workers, place)
+    told = work(workers)
     spent = time.perf_counter() - began if told is None else told
     return spent, cpu() - used
 
@@ -114,23 +129,21 @@ def cpu() -> float:
 
 
 def slept(pictures: Sequence[Path], workers: int, place: Path) -> None:
-    journal = Journal(place, {"command": "sleep"})
+    journal = Journal(place / f"journal-{workers}", {"command": "sleep"})
     for _ in completed(Sleep(), chunks_of(pictures, journal.key), Processes(workers), journal):
         pass
 
 
-def predicted(folder: Path, workers: int) -> None:
-    run(
-        folder,
-        "predict",
-        folder / "dist" / "digits-classifier",
-        folder / "pictures",
-        "--jsonl",
-        workers=workers,
-    )
+def predicted(bundle: Path, pictures: Path, workers: int) -> None:
+    """Run ``predict`` in a process of its own, and throw its output away."""
+    given = ("predict", str(bundle), str(pictures), "--jsonl", "--workers", str(workers))
+    command = [sys.executable, "-m", "onnxproof", *given]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"predict ended with {done.returncode}: {done.stderr}")
 
 
-def compared(folder: Path, workers: int) -> float:
+def compared(bundle: Path, pictures: Path, workers: int) -> float:
     """The seconds of the stage that compares on the pictures, the workers' starts among them."""
     stages: dict[str, float] = {}
 
@@ -138,62 +151,39 @@ def compared(folder: Path, workers: int) -> float:
         stages.setdefault(stage, time.perf_counter())
 
     verdict = onnxproof.validate(
-        folder / "dist" / "digits-classifier",
-        images=[str(folder / "pictures")],
-        workers=onnxproof.Workers(workers),
-        progress=progress,
+        bundle, images=[str(pictures)], workers=onnxproof.Workers(workers), progress=progress
     )
     ended = time.perf_counter()
-    assert verdict.pictures[0].pictures == len(list((folder / "pictures").iterdir()))
+    assert verdict.pictures[0].pictures == len(list(pictures.iterdir()))
     return ended - next(began for stage, began in stages.items() if stage.startswith("compare on"))
 
 
-def run(folder: Path, command: str, *given: str | Path, workers: int) -> None:
-    """Run a command in a process of its own, and throw its output away."""
-    arguments = [sys.executable, "-m", "onnxproof", command, *map(str, given), "--workers", str(workers)]
-    with (folder / "output").open("wb") as output:
-        process = os.posix_spawn(
-            sys.executable,
-            arguments,
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
-            ],
-        )
-        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    if code:
-        raise SystemExit(f"{command} ended with {code}: {(folder / 'output').read_text()}")
-
-
-def memory() -> None:
+def memory(bundle: Path, place: Path) -> None:
     """Print the peak memory of a whole run, its worker included."""
     print("| pictures | predict | validate |")
     print("| ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory() as folder:
-        exported(Path(folder))
-        for count in (FEW, MANY):
-            pictures = Path(folder) / f"pictures-{count}"
-            made(pictures, count)
-            peaks = []
-            for command in ("predict", "validate"):
-                arguments = [sys.executable, __file__, "child", command, folder, str(pictures)]
-                peaks.append(watched(arguments, f"{command} of {count}")["peak"])
-            print(f"| {count} | {' | '.join(f'{peak / 1e6:.0f} MB' for peak in peaks)} |", flush=True)
+    for count in (FEW, MANY):
+        pictures = place / f"pictures-{count}"
+        made(pictures, count)
+        peaks = []
+        for command in ("predict", "validate"):
+            given = ("child", "--bundle", str(bundle), command, str(pictures))
+            found = watched([sys.executable, __file__, *given], f"{command} of {count}")
+            peaks.append(f"{found['peak'] / 1e6:.0f} MB")
+        print(f"| {count} | {' | '.join(peaks)} |", flush=True)
 
 
-def child(command: str, folder: str, pictures: str) -> None:
+def child(bundle: Path, command: str, pictures: str) -> None:
     """One run by one worker, for ``memory``."""
-    bundle = Path(folder) / "dist" / "digits-classifier"
     if command == "predict":
-        run(Path(folder), "predict", bundle, pictures, "--jsonl", workers=1)
+        predicted(bundle, Path(pictures), 1)
     else:
-        onnxproof.validate(bundle, images=[pictures], workers=onnxproof.Workers(1))
+        compared(bundle, Path(pictures), 1)
     print(json.dumps({}))
 
 
-def exported(folder: Path) -> None:
-    onnxproof.export(JOB, out=folder / "dist", validate=False)
+def exported(folder: Path) -> Path:
+    return onnxproof.export(JOB, out=folder / "dist", validate=False).path
 
 
 def made(folder: Path, count: int) -> tuple[Path, ...]:
