@@ -167,7 +167,7 @@ def memory(bundle: Path, place: Path) -> None:
         made(pictures, count)
         peaks = []
         for command in ("predict", "validate"):
-            given = ("child", "--bundle", str(bundle), command, str(pictures))
+            given = ("--bundle", str(bundle), "child", command, str(pictures))
             found = watched([sys.executable, __file__, *given], f"{command} of {count}")
             peaks.append(f"{found['peak'] / 1e6:.0f} MB")
         print(f"| {count} | {' | '.join(peaks)} |", flush=True)

@@ -15,6 +15,7 @@ from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, 
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
 from onnxproof.job import Job
 from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
+from onnxproof.labelling import labelled
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.memory import require_memory
 from onnxproof.module_job import module_job
@@ -211,7 +212,8 @@ def validate(
     allows to run the code that a bundle names, and to use a checkpoint that is not the one it was made from.
     ``baseline`` is an older verdict, its parity.json or its bundle: a check that got worse beyond its noise
     fails (docs/baseline.md). ``images`` names very many pictures: files, folders, patterns or URLs. The file
-    is compared on all of them, too, by ``workers`` (docs/many-pictures.md); ``source`` and the model must
+    is compared on all of them, too, by ``workers``, who also share out labelled pictures if they are asked
+    for (docs/many-pictures.md); ``source`` and the model must
     then be files that workers can open, and a script needs ``if __name__ == "__main__":``.
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
@@ -219,10 +221,15 @@ def validate(
     older = None if baseline is None else read_baseline(baseline)
     survey = plan_survey(source, model, onnx, map, checkpoint, set, trust, images=images, workers=workers)
     asked, wrapped, file, checks = to_validate(source, model, onnx, checkpoint, set, trust)
+    plan = plan_of(asked.job, wrapped)
+    labels = plan.labels if workers.asked else None
     if survey is not None:
-        survey = ready(survey, asked.job, wrapped, file)
-    verdict = _validated(asked, wrapped, file, checks, progress, elsewhere=onnx is not None, map=map)
-    if survey is not None:
+        survey = ready(survey, labels, asked.job, wrapped, file)
+        plan = replace(plan, labels=None if workers.asked else plan.labels)
+    verdict = _validated(asked, wrapped, file, plan, checks, progress, elsewhere=onnx is not None, map=map)
+    if survey is not None and labels is not None:
+        verdict = labelled(verdict, survey, labels, asked.job, wrapped, progress)
+    if survey is not None and survey.pictures:
         verdict = surveyed(verdict, survey, asked.job, wrapped, progress)
     return verdict if older is None else held_to(verdict, older)
 
@@ -231,6 +238,7 @@ def _validated(
     asked: Asked,
     wrapped: WrappedModel,
     file: Path,
+    plan: Plan,
     checks: Sequence[Check],
     progress: Progress,
     *,
@@ -239,7 +247,6 @@ def _validated(
 ) -> Verdict:
     """The verdict on a file. ``elsewhere`` is True for one that others may have made, whose names ``map``
     pairs with the model's."""
-    plan = plan_of(asked.job, wrapped)
     if not elsewhere:
         return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
     with named_alike(file, wrapped.contract, map) as (named, renamed):

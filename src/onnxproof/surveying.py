@@ -1,6 +1,6 @@
 """Compare a file with its checkpoint on very many pictures, by workers that open both themselves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from os import PathLike
@@ -11,14 +11,14 @@ from onnxproof.asked import Address, JobLike
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.job import Job
 from onnxproof.judging import settings_of
-from onnxproof.many.chunks import chunks_of
+from onnxproof.many.chunks import Chunk, Item, chunks_of
 from onnxproof.many.engines import Engine
 from onnxproof.many.journal import Journal
 from onnxproof.many.listing import pictures_named
 from onnxproof.many.opened import opened_engine, opened_journal
 from onnxproof.many.run import completed
 from onnxproof.many.worker import THREADS, Work
-from onnxproof.many.workers import Workers
+from onnxproof.many.workers import MOST_WORKERS, Workers
 from onnxproof.memory import BASE, FACTOR, available_bytes
 from onnxproof.opening import to_validate
 from onnxproof.packages import versions
@@ -26,6 +26,8 @@ from onnxproof.progress import Progress
 from onnxproof.runtime.remote import Place
 from onnxproof.source import checkpoints_at, sha256_of, sha256_of_checkpoint
 from onnxproof.tensors import Field
+from onnxproof.validate.dataset.labels import Labels
+from onnxproof.validate.dataset.run import lowered_trial
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.judge import ranks_of, second_looks
 from onnxproof.validate.legs.pytorch import processor, torch_truth
@@ -34,7 +36,15 @@ from onnxproof.validate.renamed import named_alike
 from onnxproof.validate.survey.check import judge_pictures
 from onnxproof.validate.survey.figures import PictureFigures
 from onnxproof.validate.survey.gathered import Gathered
-from onnxproof.validate.survey.measured import About, decoded, encoded, measure_again, measure_pictures
+from onnxproof.validate.survey.measured import (
+    About,
+    Measured,
+    decoded,
+    encoded,
+    measure_again,
+    measure_labels,
+    measure_pictures,
+)
 from onnxproof.validate.trial import Trial, plan_trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.validate.verify import STATE, candidates_of
@@ -51,7 +61,7 @@ class Compare:
 
     The paths are absolute; relative ones of pictures start at ``folder``. ``model_sha256`` is the file's: a
     worker elsewhere may have another there. If ``replicas`` is not 0, the candidate ``leg`` is compared on as
-    many inputs next to each picture's own.
+    many inputs next to each picture's own. If ``classes`` is not None, the pictures are labelled with those.
     """
 
     source: str
@@ -64,6 +74,7 @@ class Compare:
     model_sha256: str = ""
     leg: int = 0
     replicas: int = 0
+    classes: tuple[str, ...] | None = None
 
     def open(self) -> Work:
         """Open the legs. Raises as ``onnxproof.validate`` does, and ModelFileError for another file."""
@@ -80,10 +91,14 @@ class Compare:
         with named_alike(file, wrapped.contract, dict(self.map)) as (named, _):
             trial = Trial.of(plan, truth, candidates_of(wrapped, named, settings))
         about = About.of(trial, versions(COMPUTING), processor())
+        lowered = trial if self.classes is None else lowered_trial(trial)
 
-        def work(pictures: Sequence[Place]) -> bytes:
+        def work(pictures: Sequence[Any]) -> bytes:
             if self.replicas:
-                return encoded(measure_again(trial, about, pictures, self.leg, self.replicas, self.folder))
+                own = (self.leg, self.replicas, self.folder)
+                return encoded(measure_again(lowered, about, pictures, *own))
+            if self.classes is not None:
+                return encoded(measure_labels(lowered, about, pictures, self.classes))
             return encoded(measure_pictures(trial, about, pictures, self.folder))
 
         return work
@@ -112,12 +127,10 @@ def plan_survey(
 ) -> Survey | None:
     """The survey that is asked for, or None. Lists the pictures and opens none.
 
-    Raises RequestError if workers are asked for and no pictures, if a text names no picture, if workers could
-    not open the model, or if they cannot be had.
+    Raises RequestError if a text names no picture, if workers could not open the model, or if they cannot be
+    had.
     """
-    if not images:
-        if workers.asked:
-            raise RequestError("--workers, --dask and --resume share out pictures: name them with --images")
+    if not images and not workers.asked:
         return None
     if isinstance(images, str):
         raise RequestError(f'images="{images}": expected a list of texts, such as ["pictures/*.jpg"]')
@@ -141,14 +154,24 @@ def plan_survey(
     return Survey(task, tuple(pictures[name] for name in sorted(pictures)), workers)
 
 
-def ready(survey: Survey, job: Job, model: WrappedModel, file: Path) -> Survey:
-    """The survey of a file, before any work. Raises RequestError if the model takes no pictures, or if the
-    folder to go on in belongs to other work."""
+def ready(survey: Survey, labels: Labels | None, job: Job, model: WrappedModel, file: Path) -> Survey:
+    """The survey of a file, before any work.
+
+    Raises RequestError if the model takes no pictures, if there is nothing to share out, or if the folder to
+    go on in belongs to other work.
+    """
     if model.contract.preprocess is None:
         raise RequestError("the model has no picture among its inputs: leave out --images")
+    if not survey.pictures and labels is None:
+        raise RequestError(
+            "--workers, --dask and --resume share out pictures: name them with --images, or labelled ones in "
+            "validate.annotations"
+        )
     survey = replace(survey, task=replace(survey.task, model_sha256=sha256_of(file)))
-    with opened_journal(survey.workers, _work(survey.task, job)):
-        return survey
+    if survey.pictures:
+        with opened_journal(survey.workers, work_of(survey.task, job)):
+            pass
+    return survey
 
 
 def surveyed(verdict: Verdict, survey: Survey, job: Job, model: WrappedModel, progress: Progress) -> Verdict:
@@ -160,13 +183,12 @@ def surveyed(verdict: Verdict, survey: Survey, job: Job, model: WrappedModel, pr
     if any(check.name == STATE and check.status != "pass" for check in verdict.checks):
         skipped = Check("pictures", "skipped", "the model answers otherwise each time, see the check state")
         return replace(verdict, checks=(*verdict.checks, skipped))
-    most = int((available_bytes() or 2**60) // (BASE + FACTOR * bytes_of(model.module)))
     with (
-        opened_journal(survey.workers, _work(survey.task, job)) as journal,
-        opened_engine(survey.workers, max(1, most)) as engine,
+        opened_journal(survey.workers, work_of(survey.task, job)) as journal,
+        opened_engine(survey.workers, most_workers(model)) as engine,
     ):
-        run = _Run(survey.task, survey.pictures, engine, journal)
-        gathered = run.measured(progress)
+        run = Run(survey.task, survey.pictures, engine, journal)
+        gathered = run.measured(f"compare on {len(survey.pictures)} pictures, {engine}", progress)
         policies = [_policy(verdict, leg) for leg in gathered.about.legs]
         repeated = run.measured_again(gathered, policies, model.contract.fields, progress)
         found = tuple(
@@ -179,24 +201,37 @@ def surveyed(verdict: Verdict, survey: Survey, job: Job, model: WrappedModel, pr
     return replace(verdict, checks=tuple(checks), status=conclude(checks), pictures=found, notes=notes)
 
 
+Keep = Callable[[Chunk, Measured], None]
+
+
+def forget(chunk: Chunk, measured: Measured) -> None:
+    """The Keep that keeps nothing."""
+
+
+def most_workers(model: WrappedModel) -> int:
+    """How many workers this machine's memory holds."""
+    there = available_bytes()
+    return MOST_WORKERS if there is None else max(1, int(there // (BASE + FACTOR * bytes_of(model.module))))
+
+
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """One survey: what is done on which pictures, by whom, and where results are kept."""
 
     task: Compare
-    pictures: tuple[Place, ...]
+    pictures: Sequence[Item]
     engine: Engine
     journal: Journal
 
-    def measured(self, progress: Progress) -> Gathered:
-        """What was measured on all pictures, added up as it comes."""
+    def measured(self, stage: str, progress: Progress, keep: Keep = forget) -> Gathered:
+        """What was measured on all pictures, added up as it comes. ``keep`` gets each chunk's own."""
         gathered = Gathered(self.journal.taken)
-        stage = f"compare on {len(self.pictures)} pictures, {self.engine}"
         progress(stage, 0, len(self.pictures))
-        for chunk in completed(
-            self.task, chunks_of(self.pictures, self.journal.key), self.engine, self.journal
-        ):
-            gathered.add(chunk.name, decoded(self.journal.taken(chunk.name)))
+        chunks = chunks_of(self.pictures, self.journal.key)
+        for chunk in completed(self.task, chunks, self.engine, self.journal):
+            measured = decoded(self.journal.taken(chunk.name))
+            keep(chunk, measured)
+            gathered.add(chunk.name, measured)
             progress(stage, gathered.pictures + gathered.unread_count, len(self.pictures))
         return gathered
 
@@ -255,7 +290,7 @@ def _absolute(path: Address) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _work(task: Compare, job: Job) -> dict[str, Any]:
+def work_of(task: Compare, job: Job) -> dict[str, Any]:
     """What the figures depend on beside the pictures, as the journal keeps it."""
     checkpoint = job.model.checkpoint
     return {

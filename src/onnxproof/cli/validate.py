@@ -82,8 +82,6 @@ def command(
     refuse_to_validate(source, onnx, set)
     if images:
         pictures_named(images)  # says what names no picture before PyTorch is imported
-    elif workers.asked:
-        raise RequestError("--workers, --dask and --resume share out pictures: name them with --images")
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:

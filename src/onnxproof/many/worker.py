@@ -5,9 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import parent_process
-from typing import Protocol
-
-from onnxproof.runtime.remote import Place
+from typing import Any, Protocol
 
 THREADS = 1
 """Threads of each runtime in a worker, however many workers there are. Float error depends on how sums are
@@ -15,7 +13,8 @@ split over threads, so a figure must not depend on the number of workers."""
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Work = Callable[[Sequence[Place]], bytes]
+Work = Callable[[Sequence[Any]], bytes]
+"""Works on a chunk's pictures."""
 
 
 class Task(Protocol):
@@ -33,7 +32,7 @@ _opened: dict[Task, Work] = {}
 _turn = threading.Lock()
 
 
-def work(task: Task, pictures: Sequence[Place]) -> bytes:
+def work(task: Task, pictures: Sequence[Any]) -> bytes:
     """Do a task on a chunk's pictures. What it needs is opened once in a process.
 
     A process does one chunk at a time, also where its engine calls from several threads.

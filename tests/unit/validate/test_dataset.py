@@ -41,11 +41,19 @@ from onnxproof.validate.dataset.metrics import (
 )
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.dataset.pycoco import mask_of
-from onnxproof.validate.dataset.run import SCORE_THRESHOLD, measure_dataset
+from onnxproof.validate.dataset.run import (
+    SCORE_THRESHOLD,
+    lowered_trial,
+    measure_dataset,
+    named_pictures,
+)
 from onnxproof.validate.facts import Decisions, Located
 from onnxproof.validate.judge import judge_dataset
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
-from onnxproof.validate.policy import DATASET_DIFFERENCE
+from onnxproof.validate.policy import DATASET_DIFFERENCE, FLOAT_FLOOR
+from onnxproof.validate.survey.gathered import Gathered
+from onnxproof.validate.survey.labelled import labelled_figures
+from onnxproof.validate.survey.measured import About, decoded, encoded, measure_again, measure_labels
 from onnxproof.validate.trial import Trial
 
 Array = NDArray[Any]
@@ -443,6 +451,32 @@ def measured(folder: Path, **candidate: Any) -> DatasetFigures:
     truth = Truth(Brightness("torch-float64"), Brightness())
     (found,) = measure_dataset(Trial(CONTRACT, truth, (leg,), ()), planned(folder, document()))
     return found
+
+
+@pytest.mark.parametrize(
+    "candidate", [{}, {"bias": 5.0}, {"broken": True}], ids=["equal", "biased", "broken"]
+)
+def test_chunks_of_labelled_pictures_give_the_same_figures(folder: Path, candidate: dict[str, Any]) -> None:
+    """Each picture is a chunk; the second comes first."""
+    whole, labels = measured(folder, **candidate), planned(folder, document())
+    truth = Truth(Brightness("torch-float64"), Brightness())
+    lowered = lowered_trial(Trial(CONTRACT, truth, (Brightness("ort-cpu", **candidate),), ()))
+    about, named = About.of(lowered, {}, ""), named_pictures(labels)
+    files = [encoded(measure_labels(lowered, about, [one], labels.classes)) for one in named]
+    gathered = Gathered(lambda name: files[int(name)])
+    measures: dict[int, Any] = {}
+    for number in reversed(range(len(files))):
+        chunk = decoded(files[number])
+        measures[number], chunk.measures = chunk.measures, ()
+        gathered.add(str(number), chunk)
+    again = gathered.doubt(0, CONTRACT.fields, FLOAT_FLOOR)
+    if again is not None:
+        gathered.forget(again)
+        some = [one for one in named if str(one) in again.cases]
+        gathered.add_again(again, measure_again(lowered, about, some, 0, again.replicas))
+    names = [one.name for one in named]
+    (found,) = labelled_figures(gathered, measures, names, labels, FLOAT_FLOOR)
+    assert repr(found) == repr(whole)
 
 
 class TestRunning:

@@ -36,13 +36,23 @@ AP, AP_50 = 0, 1
 
 
 class Measure(Protocol):
-    """Gathers decisions picture by picture, in the pictures' order, and turns them into figures."""
+    """Gathers decisions picture by picture, in the pictures' order, and turns them into figures.
+
+    What is gathered is in lists, with an entry for each picture.
+    """
 
     def add(self, picture: LabelledPicture, decisions: Any) -> None:
         """Add the decisions on a picture, in its own pixels; None if the leg gave no answer."""
 
     def figures(self, chosen: Sequence[int]) -> dict[str, float]:
         """The figures by name over the pictures with these numbers, each a share in [0, 1]."""
+
+
+def extend(measure: Measure, following: Measure) -> None:
+    """Add what another measure of the same kind gathered on the pictures that follow."""
+    for name, gathered in vars(measure).items():
+        if isinstance(gathered, list):
+            gathered += vars(following)[name]
 
 
 class BoxPrecision:

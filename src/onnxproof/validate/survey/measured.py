@@ -11,6 +11,8 @@ from typing import Any
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.runtime.remote import Place, seen_from
 from onnxproof.validate.cases import Case, native_case
+from onnxproof.validate.dataset.metrics import MEASURES, Measure
+from onnxproof.validate.dataset.run import NamedPicture, labelled_case, measure_labelled
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.sweep import measure, measure_replica
 from onnxproof.validate.tally import Tally
@@ -69,13 +71,15 @@ class About:
 class Measured:
     """What was measured on ``pictures`` pictures: a tally for each candidate.
 
-    ``unread`` has the pictures that cannot be used, and for each the reason.
+    ``unread`` has the pictures that cannot be used, and for each the reason. ``measures`` are what the
+    reference and each candidate decided, if the pictures are labelled.
     """
 
     about: About
     tallies: tuple[Tally, ...]
     pictures: int
     unread: dict[str, str]
+    measures: tuple[Measure, ...] = ()
 
 
 def measure_pictures(trial: Trial, about: About, pictures: Sequence[Place], folder: str = "") -> Measured:
@@ -89,8 +93,24 @@ def measure_pictures(trial: Trial, about: About, pictures: Sequence[Place], fold
     return Measured(about, tallies, len(cases), unread)
 
 
+def measure_labels(
+    lowered: Trial, about: About, pictures: Sequence[NamedPicture], classes: tuple[str, ...]
+) -> Measured:
+    """As ``measure_pictures`` on labelled pictures, with a trial of ``lowered_trial``.
+
+    Raises as ``measure_labelled`` does.
+    """
+    _, tallies, measures = measure_labelled(lowered, pictures, classes)
+    return Measured(about, tallies, len(pictures), {}, tuple(measures))
+
+
 def measure_again(
-    trial: Trial, about: About, pictures: Sequence[Place], leg: int, count: int, folder: str = ""
+    trial: Trial,
+    about: About,
+    pictures: Sequence[Place | NamedPicture],
+    leg: int,
+    count: int,
+    folder: str = "",
 ) -> Measured:
     """Compare one candidate on ``count`` inputs next to each picture's own."""
     cases, unread = cases_of(trial, pictures, folder)
@@ -101,13 +121,18 @@ def measure_again(
     return Measured(about, tallies, len(cases), unread)
 
 
-def cases_of(trial: Trial, pictures: Sequence[Place], folder: str = "") -> tuple[list[Case], dict[str, str]]:
+def cases_of(
+    trial: Trial, pictures: Sequence[Place | NamedPicture], folder: str = ""
+) -> tuple[list[Case], dict[str, str]]:
     """A case for each picture that can be used, and why the others cannot, by their names."""
     spec = trial.contract.preprocess
     assert spec is not None
     cases: list[Case] = []
     unread: dict[str, str] = {}
     for picture in pictures:
+        if isinstance(picture, NamedPicture):
+            cases.append(labelled_case(picture, trial.contract)[0])
+            continue
         try:
             case, _ = native_case(seen_from(folder, picture), spec, trial.contract.dims)
         except PictureError as error:
@@ -151,6 +176,6 @@ class _Reader(pickle.Unpickler):
             return super().find_class(module, name)
         if module.startswith("onnxproof."):
             found = getattr(importlib.import_module(module), name, None)
-            if isinstance(found, type) and dataclasses.is_dataclass(found):
+            if isinstance(found, type) and (dataclasses.is_dataclass(found) or found in MEASURES.values()):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is no value")
