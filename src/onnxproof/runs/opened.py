@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ class OpenedFiles:
     """Notes the files that this process opens, from ``start`` on. Python has no way to end that again, so it
     is for a process that does one job."""
 
-    def __init__(self) -> None:
-        self._read: dict[str, Seen] = {}
+    def __init__(self, named: Iterable[Path] = ()) -> None:
+        """``named`` are files that are read, whether or not this process is seen to open them: libraries open
+        some past Python."""
+        found = {str(path): _seen(str(path)) for path in named}
+        self._named = {name for name, seen in found.items() if seen is not None}
+        self._read = {name: seen for name, seen in found.items() if seen is not None}
         self._written: set[str] = set()
 
     def start(self) -> None:
@@ -30,17 +35,19 @@ class OpenedFiles:
     def sums(self, left_out: Path | None) -> dict[Path, str | None]:
         """The SHA-256 of each file that was read and is there still; None if it changed since.
 
-        Files of Python, of installed packages and of the system are left out, and so are those that this
-        process wrote, and what lies in ``left_out``.
+        Of those that are not named, files of Python, of installed packages and of the system are left out,
+        and so are those that this process wrote, and what lies in ``left_out``.
         """
         out = None if left_out is None else Path(os.path.realpath(left_out))
         found: dict[Path, str | None] = {}
         for name, seen in sorted(self._read.items()):
             path = Path(os.path.realpath(name))
             now = _seen(name)
-            if name in self._written or str(path) in self._written or now is None or not path.is_file():
+            if now is None or not path.is_file():
                 continue
-            if not _is_known_otherwise(path) and (out is None or not path.is_relative_to(out)):
+            own = name in self._written or str(path) in self._written or _is_known_otherwise(path)
+            inside = out is not None and path.is_relative_to(out)
+            if name in self._named or not (own or inside):
                 found[path] = sha256_of(path) if now == seen else None
         return found
 

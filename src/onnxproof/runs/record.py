@@ -85,14 +85,13 @@ def place_of(target: Path) -> Path:
     return target.parent / FOLDER / f"{target.name}.json"
 
 
-def record_of(task: Task, target: Path, opened: Mapping[Path, str | None]) -> Record:
-    """The record of a bundle that was just made. ``opened`` are the files that its process read."""
+def record_of(task: Task, target: Path, read: Mapping[Path, str | None]) -> Record:
+    """The record of a bundle that was just made. ``read`` are the files that it was made from, and their
+    SHA-256; None if a file changed meanwhile."""
     start = os.path.realpath(target)
-    named = {file: sha256_of(file) for file in _named(task)}
-    files = {relative(start, path): found for path, found in ({**named, **opened}).items()}
     return Record(
         asked_of(task, target),
-        files,
+        {relative(start, path): found for path, found in read.items()},
         {**_fixed_versions(), **_loaded_versions()},
         {name: sha256_of(target / name) for name in BUNDLE_FILES if (target / name).is_file()},
     )
@@ -172,7 +171,7 @@ class Changes:
             if self._sum(file.resolve()) != sum_:
                 return f"{name} changed"
         missing = [
-            relative(start, file) for file in _named(task) if relative(start, file) not in record.files
+            relative(start, file) for file in named_files(task) if relative(start, file) not in record.files
         ]
         return f"{missing[0]} is new" if missing else None
 
@@ -189,7 +188,7 @@ def _told_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "the job changed"
 
 
-def _named(task: Task) -> list[Path]:
+def named_files(task: Task) -> list[Path]:
     """The files that a task names: the checkpoint's and those beside it, the pictures, the labels, code, and
     whatever else in its arguments is the path of a file."""
     job = task.job

@@ -21,7 +21,7 @@ from onnxproof.export.child import CAN_FORK, PR_SET_PDEATHSIG, how_it_ended
 from onnxproof.files import nameless_file
 from onnxproof.imports import freeze_imports, imported
 from onnxproof.runs.opened import OpenedFiles
-from onnxproof.runs.record import record_of, write_record
+from onnxproof.runs.record import named_files, record_of, write_record
 from onnxproof.runs.task import Task
 from onnxproof.signals import stopping_raises
 
@@ -136,11 +136,9 @@ def _be_child(task: Task, messages: BinaryIO, blocked: Any) -> NoReturn:
 def _work(task: Task, messages: BinaryIO) -> None:
     """Do a task and tell its result, whatever it raises."""
     report = _Report(messages)
-    opened = OpenedFiles()
     try:
         with stopping_raises():
-            opened.start()
-            result = _export(task, opened, report) if task.kind == "export" else _validate(task, report)
+            result = _export(task, report) if task.kind == "export" else _validate(task, report)
     except BaseException as error:  # noqa: BLE001 - sorted by ``ending_of``
         ending = ending_of(error)
         if ending.is_fault:
@@ -149,7 +147,9 @@ def _work(task: Task, messages: BinaryIO) -> None:
     _tell(messages, result)
 
 
-def _export(task: Task, opened: OpenedFiles, report: "_Report") -> Message:
+def _export(task: Task, report: "_Report") -> Message:
+    opened = OpenedFiles(named_files(task))
+    opened.start()
     pipeline = imported("onnxproof.pipeline")
     made = pipeline.export(task.source if task.job is None else task.job, progress=report, **task.options)
     notes = made.notes

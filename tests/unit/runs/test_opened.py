@@ -16,7 +16,7 @@ from onnxproof.runs.opened import OpenedFiles
 
 folder = Path(sys.argv[1])
 sys.path.insert(0, str(folder))
-opened = OpenedFiles()
+opened = OpenedFiles([folder / "named.bin", folder / "named-changed.bin"])
 opened.start()
 import helper
 (folder / "data.json").read_text()
@@ -29,7 +29,8 @@ import helper
 (folder / "out" / "model.onnx").read_bytes()
 import importlib.metadata, xml.dom.minidom, click.testing
 import subprocess
-subprocess.run([sys.executable, "-c", f"open({str(folder / 'changed.json')!r}, 'w').write('by another')"])
+for name in ("changed.json", "named-changed.bin"):
+    subprocess.run([sys.executable, "-c", f"open({str(folder / name)!r}, 'w').write('by another')"])
 (folder / "gone.json").unlink()
 print(json.dumps({str(path): found for path, found in opened.sums(folder / "out").items()}))
 """
@@ -53,7 +54,7 @@ def test_what_is_read_is_noted_and_nothing_else(tmp_path: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "model.onnx").write_bytes(b"of the bundle itself")
     (folder / "helper.py").write_text("value = 1\n", encoding="utf-8")
-    names = ("data.json", "replaced.json", "changed.json", "gone.json")
+    names = ("data.json", "replaced.json", "changed.json", "gone.json", "named.bin", "named-changed.bin")
     for _ in range(2):  # the second time Python reads the compiled helper
         for name in names:
             (folder / name).write_text("as it was", encoding="utf-8")
@@ -62,5 +63,7 @@ def test_what_is_read_is_noted_and_nothing_else(tmp_path: Path) -> None:
             "helper.py": sha256_of(folder / "helper.py"),
             "data.json": sha256_of(folder / "data.json"),
             "changed.json": None,
+            "named.bin": sha256_of(folder / "named.bin"),
+            "named-changed.bin": None,
         }
         assert list(folder.glob("__pycache__/helper.*.pyc"))
