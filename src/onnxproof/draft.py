@@ -101,7 +101,7 @@ def init(
     made = draft(checkpoint, Path() if target is None else target.parent, set)
     target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
     refuse_existing(target)
-    check_folder(target.parent)
+    check_folder(target.parent, kind="file")
     model_with(made.job, made.checkpoint)
     with explained(target, kind="file"):
         write_new(target, made.text)
@@ -209,8 +209,9 @@ def _text(path: Path, settings: Sequence[Setting], notes: Sequence[str]) -> str:
     if named is None:
         values = {one.key: one.value for one in settings}
         named = Setting("job.name", _name(path, values), "names the bundle's folder")
+    called = Path.cwd().joinpath(path).name  # "." has no name of its own
     lines = [
-        f"# A job for {path.name}, written by onnxproof init: every key says where its value comes from.",
+        f"# A job for {called}, written by onnxproof init: every key says where its value comes from.",
         *(f"# {note}" for note in notes),
         _line("name", named),
     ]

@@ -208,12 +208,13 @@ def explained(place: Path, flag: str = "--out", kind: str = "folder") -> Iterato
         ) from error
 
 
-def check_folder(folder: Path, flag: str = "--out") -> None:
+def check_folder(folder: Path, flag: str = "--out", kind: str = "folder") -> None:
     """Raise RequestError if files cannot be written into ``folder``. A missing folder is not made.
 
-    Call it before slow work, whose result would be lost otherwise.
+    ``kind`` is what ``flag`` names: a folder, or a file in it. Call it before slow work, whose result would
+    be lost otherwise.
     """
-    with explained(folder, flag):
+    with explained(folder, flag, kind):
         place = folder
         while not place.exists() and place != place.parent:
             place = place.parent
@@ -234,7 +235,7 @@ def check_file(file: Path, flag: str) -> None:
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass
-    check_folder(file.parent, flag)
+    check_folder(file.parent, flag, "file")
 
 
 def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:
