@@ -116,6 +116,31 @@ def exported(job: Job, module: nn.Module, out: Path, *overrides: str) -> Path:
         pytest.param(
             {"resize": "stretch", "filter": "pillow-bilinear"}, "torchscript", id="stretch", marks=SLOW
         ),
+        pytest.param(
+            {"resize": "short-side", "filter": "torch-bilinear", "size": 64, "place": "top-left"},
+            "torch.export",
+            id="short-side",
+        ),
+        pytest.param(
+            {
+                "resize": "short-side",
+                "filter": "pillow-bilinear",
+                "size": 80,
+                "longest": 90,
+                "rounding": "down",
+                "step": 16,
+                "step_rounding": "up",
+            },
+            "torchscript",
+            id="short-side-in-steps",
+            marks=SLOW,
+        ),
+        pytest.param(
+            {"resize": "stretch-crop", "filter": "torch-bicubic", "size": 110},
+            "torchscript",
+            id="stretch-crop",
+            marks=SLOW,
+        ),
     ],
 )
 def test_the_network_sees_the_pixels_that_a_host_would_give_it(
@@ -206,7 +231,13 @@ def test_yolox_decides_alike_with_and_without(decode: str, tmp_path: Path) -> No
             r'predict.filter = "pillow-lanczos", which ONNX.s Resize does not have; there are: opencv',
             id="a-filter",
         ),
-        pytest.param({"predict": {"resize": "short-side"}}, r"the graph can do: crop, letterbox", id="a-fit"),
+        pytest.param({"predict": {"resize": "keep"}}, r"the graph can do: crop, letterbox", id="a-fit"),
+        pytest.param(
+            {"predict": {"resize": "short-side", "size": 100, "filter": "torch-bilinear"}},
+            r"predict.size = 100 is the short side of every picture, and the network sees 96x96, .* "
+            r"make predict.size 96",
+            id="a-short-side-longer-than-the-network",
+        ),
         pytest.param(
             {"predict": {"resize": "crop", "size": 64}},
             r"predict.size = 64 is the short side before the crop to 96x96",

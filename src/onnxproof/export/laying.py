@@ -11,7 +11,7 @@ import onnx
 
 from onnxproof.contract import Preprocess
 from onnxproof.export.suppression import Operators, Value
-from onnxproof.wrappers.laying import INTERPOLATIONS, LARGEST, told
+from onnxproof.wrappers.laying import CROPS, INTERPOLATIONS, LARGEST, told
 
 CUBIC = -0.5
 """The coefficient of Pillow's and torch's antialiased bicubic filter (Keys 1981)."""
@@ -42,7 +42,7 @@ def laid(op: Operators, pictures: Value, preprocess: str) -> Value:
         if way.overshoots:
             resized = op.Clip(resized, op.Constant(value_float=0.0), op.Constant(value_float=LARGEST))
     sides = (places.height, places.width)
-    if spec.resize == "crop":
+    if spec.resize in CROPS:
         starts = [op.Neg(side.before) for side in sides]
         ends = [op.Sub(write.ints(side.target), side.before) for side in sides]
         fitted = op.Slice(resized, op.Concat(*starts, axis=0), op.Concat(*ends, axis=0), write.ints(2, 3))
@@ -111,9 +111,13 @@ class _Writer:
             resized = [op.Div(op.Mul(side, self.ints(spec.size)), shorter) for side in sides]
         elif spec.resize == "stretch":
             resized = [self.ints(target) for target in targets]
+        elif spec.resize == "stretch-crop":
+            resized = [self.ints(spec.size) for _ in sides]
+        elif spec.resize == "short-side":
+            resized, ratio = self._short_side(sides, targets, spec)
         else:
             resized, ratio = self._letterbox(sides, targets, spec)
-        centred = spec.resize == "crop" or spec.place == "centre"
+        centred = spec.resize in CROPS or spec.place == "centre"
         made = []
         for side, target, length in zip(sides, targets, resized, strict=True):
             before = self._before(op.Sub(self.ints(target), length), spec) if centred else self.ints(0)
@@ -139,6 +143,45 @@ class _Writer:
             op.Max(op.Cast(whole(op.Mul(side, ratio)), to=INT64), self.ints(1)) for side in (height, width)
         ], ratio
 
+    def _short_side(
+        self, sides: list[Value], targets: tuple[int, int], spec: Preprocess
+    ) -> tuple[list[Value], Value]:
+        op = self.op
+        height, width = sides
+        long, short = op.Max(*sides), op.Min(*sides)
+        portrait = op.Less(width, height)
+        declared = op.Where(portrait, self.ints(targets[0]), self.ints(targets[1]))
+        longest = op.Min(declared, self.ints(spec.longest))
+        size = self.ints(spec.size)
+        least, most = size, op.Div(op.Mul(long, size), short)
+        wide = {value: op.Cast(value, to=DOUBLE) for value in (long, short, longest)}
+        if spec.rounding == "down":
+            limited = op.Greater(most, longest)
+            least, most = (
+                op.Where(limited, op.Div(op.Mul(longest, least), most), least),
+                op.Where(limited, longest, most),
+            )
+        else:
+            scaled = op.Mul(op.Div(wide[long], wide[short]), self.double(spec.size))
+            limited = op.Greater(scaled, wide[longest])
+            raw = op.Div(op.Mul(wide[longest], wide[short]), wide[long])
+            near = op.Cast(op.Round(raw), to=INT64)
+            far = op.Cast(op.Floor(op.Div(op.Mul(raw, wide[long]), wide[short])), to=INT64)
+            stays = op.And(op.Equal(near, short), op.Not(op.Greater(long, declared)))
+            least = op.Where(limited, op.Where(stays, short, near), least)
+            most = op.Where(limited, op.Where(stays, long, far), most)
+        least, most = (self._in_steps(op.Max(side, self.ints(1)), spec) for side in (least, most))
+        ratios = op.Div(self.double(spec.size), wide[short]), op.Div(wide[longest], wide[long])
+        return [op.Where(portrait, most, least), op.Where(portrait, least, most)], op.Min(*ratios)
+
+    def _in_steps(self, side: Value, spec: Preprocess) -> Value:
+        if spec.step == 1:
+            return side
+        op = self.op
+        steps = op.Div(op.Cast(side, to=DOUBLE), self.double(spec.step))
+        whole = {"nearest": op.Round, "down": op.Floor, "up": op.Ceil}[spec.step_rounding](steps)
+        return op.Mul(op.Max(op.Cast(whole, to=INT64), self.ints(1)), self.ints(spec.step))
+
     def _before(self, excess: Value, spec: Preprocess) -> Value:
         op = self.op
         amount = op.Abs(excess)
@@ -147,4 +190,4 @@ class _Writer:
             half = op.Cast(op.Round(halves), to=INT64)
         else:
             half = op.Div(amount, self.ints(2))
-        return half if spec.resize != "crop" else op.Neg(half)
+        return half if spec.resize not in CROPS else op.Neg(half)

@@ -15,7 +15,7 @@ from onnxproof.runtime.readings.boxes import PackedBoxes, SplitBoxes
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs, WrappedModel
-from onnxproof.wrappers.laying import INTERPOLATIONS, laid, placement
+from onnxproof.wrappers.laying import CROPS, INTERPOLATIONS, laid, placement
 
 IN_GRAPH = "in-graph"
 
@@ -24,7 +24,7 @@ PICTURE_DIMS: Mapping[str, Dim] = {name: Dim(name, 32, 2048) for name in ("pictu
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 
-RESIZES = ("crop", "letterbox", "stretch")
+RESIZES = ("crop", "letterbox", "short-side", "stretch", "stretch-crop")
 """The values of ``predict.resize`` that the graph can state: the network sees one size."""
 
 
@@ -75,10 +75,18 @@ def _required(contract: Contract) -> Preprocess:
                 f'{asked}: the network sees pictures of one size, got dims.{dim.name} = "{dim}"; write '
                 f"dims.{dim.name} = {dim.floor(spec.size)}, say"
             )
-    if spec.resize == "crop" and spec.size < max(spec.height.min, spec.width.min):
+    sides = spec.height.min, spec.width.min
+    if spec.resize in CROPS and spec.size < max(sides):
         raise JobError(
             f"{asked}: predict.size = {spec.size} is the short side before the crop to "
             f"{spec.width.min}x{spec.height.min}: make it as long as the longer side of the two, or more"
+        )
+    if spec.resize == "short-side" and (spec.size > min(sides) or any(side % spec.step for side in sides)):
+        steps = f" in steps of {spec.step}" if spec.step > 1 else ""
+        raise JobError(
+            f"{asked}: predict.size = {spec.size} is the short side of every picture{steps}, and the network "
+            f"sees {spec.width.min}x{spec.height.min}, which does not hold each of them: make predict.size "
+            f"{min(sides) // spec.step * spec.step}, or dims.height and dims.width larger"
         )
     return spec
 

@@ -52,6 +52,9 @@ INTERPOLATIONS: Mapping[Filter, Interpolation] = {
 }
 """The filters that ONNX's Resize has, too."""
 
+CROPS = ("crop", "stretch-crop")
+"""The values of ``Preprocess.resize`` that cut the centre out of what they resize to."""
+
 
 @lru_cache
 def told(text: str) -> Preprocess:
