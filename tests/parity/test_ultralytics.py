@@ -60,6 +60,15 @@ def exported(yolos: Any, folder: Path, kind: str, variant: str, *more: str, **ch
     return bundle
 
 
+def assert_same_pipeline(bundle: Bundle) -> None:
+    """The link ``pipeline`` was asked, and no decision differs."""
+    assert bundle.verdict is not None
+    sight = bundle.verdict.pipeline
+    assert sight is not None
+    assert (sight.own, sight.differences) == ("YOLO.predict", 0), sight.causes
+    assert sight.matched > 3
+
+
 def predicted(yolos: Any, bundle: Bundle) -> tuple[Any, Any]:
     """What the bundle and Ultralytics itself find on the scene."""
     import ultralytics
@@ -165,6 +174,7 @@ def test_rt_detr_needs_no_nms(library: Any, tmp_path: Path) -> None:
 @variants(["yolo11n-seg", "yolo26n-seg"], long=["yolov8n-seg"])
 def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "segment", variant)
+    assert_same_pipeline(bundle)
     found, wanted = predicted(library, bundle)
     assert len(found) == len(wanted.boxes) > 3
     np.testing.assert_allclose(found.detections.boxes, wanted.boxes.xyxy.numpy(), atol=0.05)
@@ -186,6 +196,7 @@ def test_masks_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: s
 @variants(["yolo11n-pose"], long=["yolov8n-pose", "yolo26n-pose"])
 def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "pose", variant, kpt_shape=[5, 3])
+    assert_same_pipeline(bundle)
     found, wanted = predicted(library, bundle)
     assert len(found) == len(wanted.boxes) > 3
     assert found.points.shape[1:] == (5, 3)
@@ -196,6 +207,7 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
 @variants(["yolo26n-obb"], long=["yolov8n-obb", "yolo11n-obb"])
 def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "obb", variant)
+    assert_same_pipeline(bundle)
     found, wanted = predicted(library, bundle)
     assert len(found) == len(wanted.obb) > 3
     distances = corner_distances(found.boxes, wanted.obb.xywhr.numpy())

@@ -1,22 +1,35 @@
 """The decisions that two pipelines take otherwise on one picture, as people would tell them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.boxes import Detections
-from onnxproof.runtime.readings.masks import Instances, Patch
+from onnxproof.runtime.readings.masks import Instances, Patch, crop
+from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.classification import Ranking
+from onnxproof.runtime.tasks.depth import DepthMap
 from onnxproof.runtime.tasks.multilabel import Labels
+from onnxproof.runtime.tasks.panoptic import Panorama
 from onnxproof.runtime.tasks.segmentation import Segments
 from onnxproof.validate.compare.matching import MATCH_IOU, pair_up
+from onnxproof.validate.compare.turned import corner_distances
 
 MASK_SHARE = 0.01
 """The share of two masks' union that may differ: pixels at their edges, whose probability is near the
 threshold."""
+
+ORIENTED = 5
+"""Numbers of an oriented box."""
+
+RANGE_SHARE = 1e-3
+"""The share of a map's range by which its values may differ: float32's error in the network and in the cubic
+interpolation to the picture's pixels."""
 
 PIXEL_SHARE = 1e-3
 """The share of a picture's pixels whose class may differ: those in which two classes score alike."""
@@ -46,10 +59,13 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "missing": ("detection missing", "detections missing"),
     "extra": ("detection too many", "detections too many"),
     "mask": ("mask differs", "masks differ"),
+    "points": ("object's points moved", "objects' points moved"),
+    "shown": ("point shown or hidden otherwise", "points shown or hidden otherwise"),
     "ranked": ("picture ranked otherwise", "pictures ranked otherwise"),
     "unlabelled": ("label missing", "labels missing"),
     "labelled": ("label too many", "labels too many"),
     "pixels": ("picture segmented otherwise", "pictures segmented otherwise"),
+    "values": ("map differs", "maps differ"),
 }
 """How many of a kind there are, in words: of one, and of several."""
 
@@ -73,10 +89,15 @@ def _number(amount: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far float error alone may part two decisions: boxes in pixels of the picture, and scores."""
+    """How far float error alone may part two decisions: boxes in pixels of the picture, and scores.
+
+    ``edge`` is how many pixels of the picture lie between the pixels in which the framework decides masks: a
+    mask's edge may be that far off.
+    """
 
     box: float
     score: float
+    edge: int = 0
 
 
 Differ = Callable[[Any, Any, Tolerance], tuple[Difference, ...]]
@@ -93,16 +114,17 @@ def _boxes(wanted: Detections, found: Detections, tolerance: Tolerance) -> tuple
             differences.append(Difference("moved", ("own", i), shift, "px"))
         elif not change <= tolerance.score:
             differences.append(Difference("scored", ("own", i), change))
-    missing = set(range(len(wanted))) - {i for i, _ in pairs}
-    extra = set(range(len(found))) - {j for _, j in pairs}
-    return (
-        *differences,
-        *(Difference("missing", ("own", i)) for i in sorted(missing)),
-        *(
-            Difference("extra", ("box", int(found.labels[j]), *found.boxes[j].tolist()))
-            for j in sorted(extra)
-        ),
-    )
+    return (*differences, *_unpaired(wanted, found, pairs))
+
+
+def _unpaired(
+    wanted: Detections, found: Detections, pairs: Sequence[tuple[int, int]]
+) -> Iterator[Difference]:
+    """The boxes of either side that are in no pair."""
+    for i in sorted(set(range(len(wanted))) - {i for i, _ in pairs}):
+        yield Difference("missing", ("own", i))
+    for j in sorted(set(range(len(found))) - {j for _, j in pairs}):
+        yield Difference("extra", ("box", int(found.labels[j]), *found.boxes[j].tolist()))
 
 
 def _pairs(wanted: Detections, found: Detections, tolerance: Tolerance) -> tuple[tuple[int, int], ...]:
@@ -120,14 +142,18 @@ def _instances(wanted: Instances, found: Instances, tolerance: Tolerance) -> tup
     ours, theirs = found.regions(), wanted.regions()
     masks = []
     for i, j in _pairs(wanted.detections, found.detections, tolerance):
-        share = _apart(theirs[i], ours[j])
+        share = _apart(theirs[i], ours[j], tolerance.edge)
         if ("own", i) not in told and not share <= MASK_SHARE:
             masks.append(Difference("mask", ("own", i), share, "of their pixels"))
     return (*boxes, *masks)
 
 
-def _apart(one: Patch, other: Patch) -> float:
-    """The share of two regions' union that is in one of them only."""
+def _apart(one: Patch, other: Patch, edge: int = 0) -> float:
+    """The share of two regions' union that is in one of them only.
+
+    Not counted is what lies within ``edge`` px of the other, and what is no wider than ``edge`` px: a pixel
+    of the framework's mask that is one by little.
+    """
     (rows, columns), (others, across) = one.pixels.shape, other.pixels.shape
     top, left = min(one.top, other.top), min(one.left, other.left)
     bottom = max(one.top + rows, other.top + others)
@@ -137,7 +163,93 @@ def _apart(one: Patch, other: Patch) -> float:
         height, width = region.pixels.shape
         canvas[region.top - top :, region.left - left :][:height, :width] = region.pixels
     union = np.count_nonzero(whole.any(axis=0))
-    return float(np.count_nonzero(whole[0] != whole[1]) / union) if union else 0.0
+    grown = [_grown(mask, edge) for mask in whole]
+    only = (whole[0] & ~grown[1]) | (whole[1] & ~grown[0])
+    only = ~_grown(~only, -(-edge // 2))
+    return float(np.count_nonzero(only) / union) if union else 0.0
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """The pixels of a mask and those at most so many pixels beside it."""
+    for _ in range(by):
+        wide = np.pad(mask, 1)
+        mask = wide[1:-1, :-2] | wide[1:-1, 1:-1] | wide[1:-1, 2:]
+        wide = np.pad(mask, 1)
+        mask = wide[:-2, 1:-1] | wide[1:-1, 1:-1] | wide[2:, 1:-1]
+    return mask
+
+
+def _poses(wanted: Poses, found: Poses, tolerance: Tolerance) -> tuple[Difference, ...]:
+    boxes = _boxes(wanted.detections, found.detections, tolerance)
+    told = {difference.key for difference in boxes}
+    points = []
+    for i, j in _pairs(wanted.detections, found.detections, tolerance):
+        if ("own", i) in told:
+            continue
+        theirs, ours = wanted.points[i].astype(np.float64), found.points[j].astype(np.float64)
+        seen, here = theirs[:, 2] > wanted.threshold, ours[:, 2] > found.threshold
+        shift = float(np.abs(theirs - ours)[seen & here, :2].max(initial=0))
+        flipped = (seen != here) & ~(np.abs(theirs[:, 2] - ours[:, 2]) <= tolerance.score)
+        if not shift <= tolerance.box:
+            points.append(Difference("points", ("own", i), shift, "px"))
+        elif flipped.any():
+            points.append(Difference("shown", ("own", i), float(flipped.sum())))
+    return (*boxes, *points)
+
+
+def _turned(wanted: Detections, found: Detections, tolerance: Tolerance) -> tuple[Difference, ...]:
+    """Of oriented boxes. A corner moves by what the centre and half of a side move."""
+    limit = 2 * tolerance.box
+    shifts = corner_distances(wanted.boxes, found.boxes)
+    near = (polygon_iou(wanted.boxes, found.boxes) >= MATCH_IOU) | (shifts <= limit)
+    pairs = pair_up(shifts, near & (wanted.labels[:, None] == found.labels))
+    differences = []
+    for i, j in pairs:
+        change = abs(float(wanted.scores[i]) - float(found.scores[j]))
+        if not shifts[i, j] <= limit:
+            differences.append(Difference("moved", ("own", i), float(shifts[i, j]), "px"))
+        elif not change <= tolerance.score:
+            differences.append(Difference("scored", ("own", i), change))
+    return (*differences, *_unpaired(wanted, found, pairs))
+
+
+def _panorama(wanted: Panorama, found: Panorama, tolerance: Tolerance) -> tuple[Difference, ...]:
+    theirs, ours = _regions(wanted), _regions(found)
+    apart = np.array([[_apart(one, other) for other in ours] for one in theirs]).reshape(
+        len(theirs), len(ours)
+    )
+    labels = [np.array([segment.label for segment in one.segments], np.int64) for one in (wanted, found)]
+    pairs = pair_up(apart, (apart <= 1 - MATCH_IOU) & (labels[0][:, None] == labels[1]))
+    differences = []
+    for i, j in pairs:
+        change = abs(wanted.segments[i].score - found.segments[j].score)
+        if not apart[i, j] <= MASK_SHARE:
+            differences.append(Difference("mask", ("own", i), float(apart[i, j]), "of their pixels"))
+        elif not change <= tolerance.score:
+            differences.append(Difference("scored", ("own", i), change))
+    missing = set(range(len(theirs))) - {i for i, _ in pairs}
+    extra = set(range(len(ours))) - {j for _, j in pairs}
+    return (
+        *differences,
+        *(Difference("missing", ("own", i)) for i in sorted(missing)),
+        *(
+            Difference("extra", ("segment", found.segments[j].label, found.segments[j].query))
+            for j in sorted(extra)
+        ),
+    )
+
+
+def _regions(panorama: Panorama) -> tuple[Patch, ...]:
+    return tuple(crop(panorama.owners == segment.query) for segment in panorama.segments)
+
+
+def _values(wanted: DepthMap, found: DepthMap, _: Tolerance) -> tuple[Difference, ...]:
+    """Of maps. They differ by a share of the range of the framework's values."""
+    if wanted.values.shape != found.values.shape:
+        return (Difference("values", ("own", 0), 1.0, "of their range"),)
+    extent = float(np.nanmax(wanted.values) - np.nanmin(wanted.values)) or 1.0
+    share = float(np.nanmax(np.abs(wanted.values.astype(np.float64) - found.values))) / extent
+    return () if share <= RANGE_SHARE else (Difference("values", ("own", 0), share, "of their range"),)
 
 
 def _ranking(wanted: Ranking, found: Ranking, tolerance: Tolerance) -> tuple[Difference, ...]:
@@ -171,6 +283,10 @@ DIFFERS: Mapping[str, Differ] = {
     "classification": _ranking,
     "multilabel": _labels,
     "segmentation": _pixels,
+    "keypoints": _poses,
+    "oriented_detection": _turned,
+    "panoptic": _panorama,
+    "depth": _values,
 }
 """How the decisions of a task are compared. Tasks without an entry are not."""
 
@@ -180,5 +296,6 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
         return one == other
     if one[1] != other[1]:
         return False
-    boxes = (np.array([key[2:]], np.float64) for key in (one, other))
-    return bool(pairwise_iou(*boxes)[0, 0] >= MATCH_IOU)
+    here, there = (np.array([key[2:]], np.float64) for key in (one, other))
+    iou = polygon_iou if here.shape[1] == ORIENTED else pairwise_iou
+    return bool(iou(here, there)[0, 0] >= MATCH_IOU)

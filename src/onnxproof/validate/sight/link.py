@@ -1,5 +1,6 @@
 """Compare ``predict`` with the framework's own pipeline on a job's pictures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess.lay import transform_of
 from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.points import PointEvidence
+from onnxproof.runtime.readings.prototypes import PrototypeEvidence
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.compare import get_comparer
@@ -58,14 +61,13 @@ def see(
     """
     step = max(1, -(-len(pictures) // MOST_PICTURES))
     shown = [picture for picture in pictures[::step] if _is_declared(contract, own, picture)]
-    count = get_comparer(contract.task)
-    assert count is not None
+    comparer = get_comparer(contract.task)
     decided, groups = 0, _Groups(sound)
     seen: list[SeenPicture] = []
     for done, picture in enumerate(shown):
         progress("compare with the framework's own pipeline", done, len(shown))
         look = _Look(Exchange(picture, contract, candidate, reference, own), bounds)
-        decided += count.count(look.wanted)
+        decided += 1 if comparer is None else comparer.count(look.wanted)
         found = look.exchange.run()
         differences = look.differences(found)
         for difference in differences:
@@ -130,6 +132,9 @@ class _Look:
         if isinstance(evidence, ScoredAnchors):
             evidence = evidence.candidates(reading.cuts)
             wanted = evidence.decide(reading.cuts)
+        if isinstance(evidence, PrototypeEvidence | PointEvidence):
+            evidence, _ = evidence.rows.candidates(reading.cuts)
+            wanted, found = evidence.decide(reading.cuts), found.detections
         if isinstance(evidence, Candidates) and isinstance(found, Detections):
             compared, _ = compare_detections(evidence, wanted, found, reading.cuts, self._bounds)
             return not compared.defects
@@ -139,7 +144,8 @@ class _Look:
         size = self.exchange.own.read(self.exchange.picture).size
         transform = transform_of(size, self.exchange.spec)
         scale = min(transform.scale_x, transform.scale_y)
-        return Tolerance(self._bounds["box"] / scale, self._bounds["score"])
+        edge = math.ceil(1 / scale) if self.exchange.own.coarse_masks else 0
+        return Tolerance(self._bounds["box"] / scale, self._bounds["score"], edge)
 
 
 @dataclass(slots=True)

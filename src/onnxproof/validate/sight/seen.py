@@ -6,12 +6,16 @@ from typing import Any
 from onnxproof.contract import ClassInfo
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.masks import Instances
+from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.task import class_name
 from onnxproof.validate.sight.differences import Difference
 from onnxproof.validate.sight.facts import SeenBox, SeenPicture
 
 MOST_BOXES = 100
 """How many boxes of each pipeline are kept of a picture, the best scores first."""
+
+STRAIGHT = 4
+"""Numbers of a box that is not oriented. Others are not shown."""
 
 DIGITS = 2
 """Decimals of a pixel that are kept."""
@@ -42,9 +46,10 @@ def seen_boxes(
 
 
 def _detections(decisions: Any) -> Detections | None:
-    if isinstance(decisions, Instances):
+    if isinstance(decisions, Instances | Poses):
         return decisions.detections
-    return decisions if isinstance(decisions, Detections) else None
+    straight = isinstance(decisions, Detections) and decisions.boxes.shape[1] == STRAIGHT
+    return decisions if straight else None
 
 
 def _box(found: Detections, at: int, kind: str, classes: tuple[ClassInfo, ...]) -> SeenBox:

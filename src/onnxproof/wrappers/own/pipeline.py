@@ -42,6 +42,11 @@ class OwnPipeline(Protocol):
     def settings(self) -> Mapping[str, float]:
         """The settings of the framework's decisions, by the names of the file's reading."""
 
+    @property
+    def coarse_masks(self) -> bool:
+        """Whether it decides masks in the input's pixels, so that their edges are that coarse in the
+        picture."""
+
     def predict(self, picture: Path) -> Any:
         """The decisions of the framework, called as its users call it, in the picture's pixels."""
 
@@ -70,6 +75,8 @@ class Staged:
     Pictures are read, and decisions restored, as ``predict`` does it. A family's class adds ``name``,
     ``settings``, ``lay`` and ``decide``.
     """
+
+    coarse_masks = False
 
     def __init__(self, task: str, spec: Preprocess) -> None:
         self.task = get_task(task)

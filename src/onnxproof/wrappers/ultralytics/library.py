@@ -36,9 +36,23 @@ def _left_alone() -> Iterator[None]:
 with _left_alone():
     from ultralytics.models.rtdetr.predict import RTDETRPredictor
     from ultralytics.models.yolo.detect.predict import DetectionPredictor
+    from ultralytics.models.yolo.obb.predict import OBBPredictor
+    from ultralytics.models.yolo.pose.predict import PosePredictor
+    from ultralytics.models.yolo.segment.predict import SegmentationPredictor
     from ultralytics.nn import tasks
     from ultralytics.utils import LOGGER
-    from ultralytics.utils.ops import scale_boxes
+    from ultralytics.utils.ops import scale_boxes, scale_coords
     from ultralytics.utils.patches import imread
 
-__all__ = ["LOGGER", "DetectionPredictor", "RTDETRPredictor", "imread", "scale_boxes", "tasks"]
+__all__ = [
+    "LOGGER",
+    "DetectionPredictor",
+    "OBBPredictor",
+    "PosePredictor",
+    "RTDETRPredictor",
+    "SegmentationPredictor",
+    "imread",
+    "scale_boxes",
+    "scale_coords",
+    "tasks",
+]
