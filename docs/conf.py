@@ -19,6 +19,7 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "dist", "src", "tests", "**/__pycache__"]
 myst_heading_anchors = 4
+suppress_warnings = ["myst.header"]  # pages that programs write go from a title to a third level
 
 html_theme = "furo"
 html_title = "onnxproof"

@@ -56,7 +56,7 @@ class Block:
 
 
 def _ignored(_: Example) -> None:
-    """Blocks are looked at, one by one, by the tests."""
+    """Blocks are run by page_runs.py, with what their page has made so far."""
 
 
 def _fences(document: Document) -> Iterable[Region]:

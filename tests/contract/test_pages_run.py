@@ -1,0 +1,41 @@
+"""What the docs say is run: each page from its first block to its last."""
+
+from pathlib import Path
+
+import pytest
+from once import Once
+from page_runs import run_page
+from pages import PAGES, ROOT, RUN, blocks_of
+
+NOT_YET = (
+    "README.md",
+    "docs/compare.md",
+    "docs/dataset.md",
+    "docs/deploy.md",
+    "docs/many-jobs.md",
+    "docs/start.md",
+    "docs/verdict.md",
+    "examples/digits/README.md",
+)
+"""Pages that test_pages.py reads and that nothing runs yet."""
+
+
+def to_run(page: Path) -> int:
+    """How many blocks of a page are to be run."""
+    return sum(
+        "not run" not in block.marks and (block.language in RUN or "output" in block.marks)
+        for block in blocks_of(page)
+    )
+
+
+RUN_PAGES = [page for page in PAGES if to_run(page) and str(page.relative_to(ROOT)) not in NOT_YET]
+
+
+def test_pages_that_are_not_run_yet_exist() -> None:
+    assert [name for name in NOT_YET if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_does_what_it_says(page: Path, once: Once) -> None:
+    assert run_page(page, once) == to_run(page)

@@ -1,0 +1,155 @@
+"""What the reader of a page has and the page does not make: a checkpoint, pictures, somebody's export."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Names = dict[str, Any]
+Bundle = Callable[..., Path]
+"""``bundle(*arguments)`` is the bundle that ``onnxproof export ARGUMENTS`` wrote into ``dist``."""
+Prepare = Callable[[Path, Names, Bundle], None]
+
+JOB = """
+name = "small"
+[model]
+family = "yolox"
+variant = "nano"
+checkpoint = "examples/digits/yolox"
+[dims]
+batch = "1..2"
+height = 64
+width = 64
+[export]
+exporter = "torchscript"
+simplify = "none"
+[validate]
+images = "examples/digits/images/scene-0[12].png"
+effort = "quick"
+threads = 1
+[predict]
+resize = "stretch"
+size = 64
+"""
+
+
+def _readme(folder: Path, names: Names, bundle: Bundle) -> None:
+    (folder / "job.toml").write_text(JOB, encoding="utf-8")
+    (folder / "samples").mkdir()
+    shutil.copy(folder / "examples/digits/images/scene-01.png", folder / "samples/one.jpg")
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9]], dtype=np.float32)
+    scores, labels = np.array([0.9, 0.8], dtype=np.float32), np.array([1, 1])
+    names.update(boxes_xyxy=boxes, scores=scores, labels=labels)
+
+
+def _any_model(folder: Path, names: Names, bundle: Bundle) -> None:
+    import torch
+    from torch import Tensor, nn
+
+    import onnxproof
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low, self.high = nn.Linear(8, 4), nn.Linear(16, 4)
+
+        def forward(self, batch: dict[str, Tensor], levels: list[Tensor], return_dict: bool = False) -> Any:
+            seen = batch["image"].mean(dim=(1, 2, 3))[:, None] + batch["sizes"]
+            joined = self.low(levels[0]) + self.high(levels[1])
+            return {"seen": seen, "joined": joined} if return_dict else (seen, joined)
+
+    torch.manual_seed(0)
+    names.update(network=Network().eval(), onnxproof=onnxproof, torch=torch, nn=nn, Tensor=Tensor)
+
+
+def _ci(folder: Path, names: Names, bundle: Bundle) -> None:
+    job = JOB.replace('"examples/', '"../examples/').replace('"small"', '"detector"')
+    (folder / "configs/detector.toml").write_text(job, encoding="utf-8")
+
+
+def _compare(folder: Path, names: Names, bundle: Bundle) -> None:
+    demo = "configs/digits-yolox.toml"
+    before = bundle(demo, "--no-validate")
+    before.rename(folder / "dist/before")
+    bundle(demo, "--no-validate", "--set", "export.fold_batch_norms=false").rename(folder / "dist/after")
+
+
+def _deploy(folder: Path, names: Names, bundle: Bundle) -> None:
+    import onnx
+
+    for job in ("digits-segmenter", "digits-reader"):
+        bundle(f"configs/{job}.toml", "--no-validate")
+    plain = onnx.load(folder / "dist/digits-yolox/model.onnx")
+    del plain.metadata_props[:]
+    onnx.save(plain, folder / "other.onnx")
+    pixels = np.random.default_rng(0).random((2, 3, 256, 256), dtype=np.float32)
+    np.savez(folder / "arrays.npz", input=pixels)
+
+
+def _errors(folder: Path, names: Names, bundle: Bundle) -> None:
+    import torch
+
+    state = torch.load(folder / "examples/digits/yolox/yolox_nano.pth", weights_only=True)
+    torch.save(
+        {name: tensor * 1 for name, tensor in state.items()} | {"one.more": torch.ones(1)}, "other.pth"
+    )
+
+
+def _files(folder: Path, names: Names, bundle: Bundle) -> None:
+    job = (folder / "configs/digits-reader.toml").read_text(encoding="utf-8")
+    job = job.replace('"../examples/', '"examples/').replace('"digits-reader"', '"reader"')
+    (folder / "reader.toml").write_text(job, encoding="utf-8")
+    (folder / "reader").mkdir()
+    (folder / "reader/classes.json").write_text("[]", encoding="utf-8")
+    shutil.copy(folder / "examples/digits/reader/reader.pth", folder / "reader")
+
+
+def _model(folder: Path, names: Names, bundle: Bundle) -> None:
+    for name in ("model", "other"):
+        shutil.copy(folder / "dist/digits-yolox/model.onnx", folder / f"{name}.onnx")
+
+
+def _digits(folder: Path, names: Names, bundle: Bundle) -> None:
+    for job in ("digits-segmenter", "digits-reader"):
+        bundle(f"configs/{job}.toml", "--no-validate")
+
+
+def _damaged(folder: Path, names: Names, bundle: Bundle) -> None:
+    """The demo's file with its largest tensor off by a thousandth."""
+    _damage(folder / "dist/digits-yolox/model.onnx", folder / "damaged.onnx")
+
+
+def _damage(source: Path, target: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(source)
+    weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    values = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(values * np.float32(1.001), weight.name))
+    onnx.save(model, target)
+
+
+def _faults(folder: Path, names: Names, bundle: Bundle) -> None:
+    """A healthy file of examples/faults, and one with a weight off by a thousandth."""
+    made = bundle("examples/faults/faults.toml", "--no-validate")
+    shutil.copy(made / "model.onnx", folder / "before.onnx")
+    _damage(made / "model.onnx", folder / "after.onnx")
+
+
+PREPARE: Mapping[str, Prepare] = {
+    "README.md": _readme,
+    "docs/any-model.md": _any_model,
+    "docs/ci.md": _ci,
+    "docs/compare.md": _compare,
+    "docs/deploy.md": _deploy,
+    "docs/errors.md": _errors,
+    "docs/files.md": _files,
+    "docs/hazards.md": _model,
+    "docs/differs.md": _damaged,
+    "docs/troubleshooting.md": _faults,
+    "docs/verdict.md": _model,
+    "examples/digits/README.md": _digits,
+}
