@@ -167,7 +167,8 @@ def ready(survey: Survey, labels: Labels | None, job: Job, model: WrappedModel, 
             "--workers, --dask and --resume share out pictures: name them with --images, or labelled ones in "
             "validate.annotations"
         )
-    survey = replace(survey, task=replace(survey.task, model_sha256=sha256_of(file)))
+    own = replace(survey.task, onnx=_absolute(file), model_sha256=sha256_of(file))
+    survey = replace(survey, task=own)
     if survey.pictures:
         with opened_journal(survey.workers, work_of(survey.task, job)):
             pass
