@@ -65,7 +65,8 @@ class Closest:
 class Outcome:
     """The decisions on all pictures: the reference took ``reference`` of them on ``pictures`` pictures.
 
-    ``closest`` is None if no margin was measured, or no float error.
+    ``closest`` is None if no margin was measured, or no float error. ``more_defects`` counts those that are
+    not told one by one.
     """
 
     pictures: int
@@ -74,6 +75,7 @@ class Outcome:
     ties: tuple[Located, ...]
     defects: tuple[Located, ...]
     closest: Closest | None = None
+    more_defects: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Decisions:
             outcome.ties[:SHOWN_FINDINGS],
             outcome.defects[:SHOWN_FINDINGS],
             len(outcome.ties[SHOWN_FINDINGS:]),
-            len(outcome.defects[SHOWN_FINDINGS:]),
+            len(outcome.defects[SHOWN_FINDINGS:]) + outcome.more_defects,
             outcome.closest,
         )
 

@@ -15,7 +15,7 @@ from onnxproof.contract import Reading
 from onnxproof.runtime.tasks import Task, get_task
 from onnxproof.validate.compare import Comparer, get_comparer
 from onnxproof.validate.compare.closest import MarginPool, Place, closest_of
-from onnxproof.validate.facts import Located, Outcome
+from onnxproof.validate.facts import SHOWN_FINDINGS, Located, Outcome
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import Extremes
 
@@ -127,6 +127,7 @@ class DecisionPool:
         matched = self.matched
         ties: list[Located] = []
         defects: list[Located] = []
+        more_defects = 0
         for case, index in sorted(self.pairs, key=lambda key: (places.get(key[0], len(places)), key)):
             pair = self.pairs[case, index]
             if pair.apart is not None and (
@@ -139,12 +140,16 @@ class DecisionPool:
             comparison = comparer.compare(pair.reference, pair.candidate, self.reading, bounds)
             matched += comparison.matched
             ties += (Located(case, index, finding) for finding in comparison.ties)
-            defects += (Located(case, index, finding) for finding in comparison.defects)
+            room = SHOWN_FINDINGS - len(defects)
+            defects += (Located(case, index, finding) for finding in comparison.defects[:room])
+            more_defects += len(comparison.defects[room:])
         closest = None
         if self.has_oracle:
             units = {name: extremes.floor_max for name, extremes in self.quantities.items()}
             closest = closest_of(self.margins, units, order)
-        return Outcome(self.pictures, self.reference, matched, tuple(ties), tuple(defects), closest)
+        return Outcome(
+            self.pictures, self.reference, matched, tuple(ties), tuple(defects), closest, more_defects
+        )
 
     def _pair_of(self) -> tuple[Task, Comparer]:
         """The task and its comparer. The pool does not store them, so that it can be sent to another
