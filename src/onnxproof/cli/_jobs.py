@@ -17,6 +17,7 @@ from onnxproof.cli._terminal import show_table
 from onnxproof.errors import ModelFileError
 from onnxproof.progress import silent
 from onnxproof.runs.plan import Planned
+from onnxproof.runs.record import NO_BUNDLE
 from onnxproof.runs.run import AtOnce, run_planned
 from onnxproof.runs.task import FORMAT, Outcome, Task, worst
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
@@ -159,7 +160,7 @@ def _line(outcome: Outcome) -> str:
         return f"exit code {outcome.error.exit_code}: {outcome.error.message}"
     verdict = "" if outcome.verdict is None else f"{outcome.verdict.status}, "
     if outcome.state == "made":
-        because = f" ({outcome.reason})" if outcome.reason else ""
+        because = f" ({outcome.reason})" if outcome.reason not in ("", NO_BUNDLE) else ""
         return f"{verdict}{outcome.seconds:.0f} s{because}"
     because = f": {outcome.reason}" if outcome.state == "not run" else ""
     return f"{verdict}{outcome.state}{because}"

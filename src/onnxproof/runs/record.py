@@ -33,6 +33,8 @@ COMPANIONS = (".json", ".yaml", ".yml", ".txt", ".model")
 
 SOURCES = (".py", ".j2", ".json")
 
+NO_BUNDLE = "there is no bundle yet"
+
 SHOWN = 12
 """Characters of a version or a value that a reason shows."""
 
@@ -146,7 +148,7 @@ class Changes:
         record = read_record(task.target)
         if record is None:
             there = task.target.is_dir()
-            return "nothing says what the bundle there was made from" if there else "there is no bundle yet"
+            return "nothing says what the bundle there was made from" if there else NO_BUNDLE
         start = os.path.realpath(task.target)
         asked = asked_of(task, task.target)
         if record.asked != asked:
