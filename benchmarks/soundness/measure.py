@@ -61,10 +61,10 @@ class Row:
 
 
 def healthy_rows(
-    subject: Subject, folder: Path, chosen: Callable[[str], bool] = lambda _: True
+    subject: Subject, folder: Path, chosen: Callable[[str], bool] = lambda _: True, *, peers: bool = True
 ) -> Iterator[Row]:
     """Export the subject in its (``chosen``) variants; judge each file at every optimization level and with
-    every number of threads."""
+    every number of threads. Unless ``peers``, nobody else is asked."""
     job = subject.job()
     model = subject.build(job)
     as_asked = replace(subject, plain=False)
@@ -79,7 +79,7 @@ def healthy_rows(
             print(f"{subject.name}: no {variant.name}: {error}")
             continue
         files[variant.name] = file
-    asked = peers_say(model, job, list(files.values()), next(iter(files.values())))
+    asked = peers_say(model, job, list(files.values()), next(iter(files.values()))) if peers else {}
     for threads in THREADS:
         asked_for = replace(settings_of(job), threads=threads, optimization=LEVELS)
         verdicts = validate_files(model, list(files.values()), plan_trial(model.contract, asked_for))
@@ -98,7 +98,7 @@ def healthy_rows(
                     largest(facts.fields, "ratio_max"),
                     _function(verdict),
                     None,
-                    asked[file] if facts.leg == "ort-cpu" and threads == 1 else {},
+                    asked.get(file, {}) if facts.leg == "ort-cpu" and threads == 1 else {},
                 )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exports import bundle_of
+from once import Once
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -29,7 +31,6 @@ JOBS: dict[str, tuple[str, ...]] = {
     "digits-maskrcnn": ("dims.height=96..160", "dims.width=96..160"),
     "digits-yolox": ("export.exporter=torchscript",),
 }
-SLOW = ("digits-multilabel", "digits-segmenter")
 SMALL = {"height": "64..96 step 32", "width": "64..96 step 32", "batch": "1..2"}
 PICTURES = {
     "digits-classifier": "classifier/images/*.png",
@@ -39,18 +40,13 @@ PICTURES = {
 }
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The file of a job with overrides, made once."""
-    made: dict[tuple[str, ...], Path] = {}
-    out = tmp_path_factory.mktemp("compare")
+@pytest.fixture
+def exported(once: Once) -> Any:
+    """The file of a job with overrides, made once; not to be written to."""
 
     def exported(name: str, *overrides: str) -> Path:
-        key = (name, *overrides)
-        if key not in made:
-            job = onnxproof.load_job(CONFIGS / f"{name}.toml", (*JOBS[name], *overrides))
-            made[key] = onnxproof.export(job, out=out / str(len(made)), validate=False).path / "model.onnx"
-        return made[key]
+        job = CONFIGS / f"{name}.toml"
+        return bundle_of(once, job, (*JOBS[name], *overrides), validate=False).path / "model.onnx"
 
     return exported
 
@@ -80,35 +76,40 @@ def failed(verdict: Verdict) -> set[str]:
     return {check.name for check in verdict.checks if check.status == "fail"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "digits-classifier",
-        "digits-reader",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
-        pytest.param("digits-maskrcnn", marks=pytest.mark.long),
-    ],
-)
-def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:
+def healthy_and_not(name: str, exported: Any, folder: Path) -> Verdict:
+    """The verdict on two healthy exports, which is pass. One on a small fault is fail by the function."""
     a = exported(name)
     healthy = compare(name, a, exported(name, *UNFOLDED))
     assert healthy.passed, healthy.checks
     assert pairing(healthy).rule == "graphs"
     assert [link.status for link in healthy.links[:2]] == ["pass", "pass"]
-    fault = compare(name, a, damaged(a, tmp_path / "b.onnx", 1.000001))
+    fault = compare(name, a, damaged(a, folder / "b.onnx", 1.000001))
     assert failed(fault) == {"function"}, fault.checks
+    return healthy
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits-classifier",
+        "digits-reader",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("digits-multilabel", "digits-segmenter")),
+    ],
+)
+def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:
+    healthy_and_not(name, exported, tmp_path)
 
 
 @pytest.mark.slow
 def test_nms_in_the_graph_is_compared_row_by_row(exported: Any, tmp_path: Path) -> None:
-    a = exported("digits-maskrcnn")
-    (facts,) = compare("digits-maskrcnn", a, exported("digits-maskrcnn", *UNFOLDED)).facts
+    (facts,) = healthy_and_not("digits-maskrcnn", exported, tmp_path).facts
     assert {field.name for field in facts.fields} == {"box_xyxy", "score", "mask"}
     assert all(field.count for field in facts.fields)
     assert facts.rows > 20
     assert facts.decisions is not None
     assert facts.decisions.matched > 5
     assert not facts.decisions.defects
+    a = exported("digits-maskrcnn")
     broken = compare("digits-maskrcnn", a, damaged(a, tmp_path / "b.onnx", 1.1))
     assert {"decisions", "function"} <= failed(broken)
 

@@ -14,6 +14,7 @@ import onnxsim
 import pytest
 import torch
 from networks import FAULTS, FIRST, HEALTHY, SECOND, labelled, nan_for_some, network, renamed, scores
+from once import Once
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
@@ -92,28 +93,28 @@ def theirs(folder: Path, name: str, opset: int, **options: Any) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files of one checkpoint, by how they were made."""
-    folder = tmp_path_factory.mktemp("pairs")
+def write_files(folder: Path) -> None:
+    """Write files of one checkpoint, named by how they were made."""
     script = "export.exporter=torchscript"
-    found = {
-        "torch.export": ours(folder, "exported"),
-        "torchscript": ours(folder, "scripted", script, "export.opset=17"),
-        "not-folded": ours(folder, "plain", script, "export.simplify=none", "export.fold_batch_norms=false"),
-    }
+    exported = ours(folder, "torch.export")
+    ours(folder, "torchscript", script, "export.opset=17")
+    ours(folder, "not-folded", script, "export.simplify=none", "export.fold_batch_norms=false")
     preserve = torch.onnx.TrainingMode.PRESERVE
-    found["with-batch-norms"] = theirs(folder, "norms", 17, training=preserve, do_constant_folding=False)
-    assert "BatchNormalization" in {node.op_type for node in onnx.load(found["with-batch-norms"]).graph.node}
-    simplified, _ = onnxsim.simplify(onnx.load(found["with-batch-norms"]))
-    found["simplified"] = folder / "simplified.onnx"
-    onnx.save(simplified, found["simplified"])
-    found["optimized"] = folder / "optimized.onnx"
+    norms = onnx.load(theirs(folder, "with-batch-norms", 17, training=preserve, do_constant_folding=False))
+    assert "BatchNormalization" in {node.op_type for node in norms.graph.node}
+    simplified, _ = onnxsim.simplify(norms)
+    onnx.save(simplified, folder / "simplified.onnx")
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(found["optimized"])
-    onnxruntime.InferenceSession(found["torch.export"], options, providers=["CPUExecutionProvider"])
-    return found
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture
+def files(once: Once) -> dict[str, Path]:
+    """Files of one checkpoint, by how they were made; not to be written to."""
+    folder = once("files of one checkpoint", write_files)
+    return {name: folder / f"{name}.onnx" for name in NAMES}
 
 
 def compare(a: Path, b: Path, **options: Any) -> Verdict:
@@ -128,19 +129,10 @@ def function(verdict: Verdict) -> list[Check]:
 
 
 NAMES = ("torch.export", "torchscript", "not-folded", "with-batch-norms", "simplified", "optimized")
-IN_CI = {("not-folded", "with-batch-norms"), ("simplified", "torchscript"), ("optimized", "with-batch-norms")}
-"""Pairs without the file of torch.export, which CI holds against each other file, both ways."""
-
-PAIRS = [
-    pytest.param(
-        *pair, marks=() if NAMES[0] in pair or pair in IN_CI else pytest.mark.long, id="-".join(pair)
-    )
-    for pair in itertools.permutations(NAMES, 2)
-]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize(("a", "b"), itertools.permutations(NAMES, 2))
 def test_what_healthy_tools_make_of_one_checkpoint_computes_the_same(
     files: dict[str, Path], a: str, b: str
 ) -> None:

@@ -31,7 +31,7 @@ ACTS_ELSEWHERE = {"NaN on one input in so many"}
 
 
 def rows(subjects: Iterable[str], *slow: str) -> list[Any]:
-    """The subjects as rows of a test; those of ``slow`` are left to the long run."""
+    """The subjects as rows of a test; those of ``slow`` are marked so."""
     return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in subjects]
 
 
@@ -60,7 +60,7 @@ def rows_of(once: Once) -> RowsOf:
 
 @pytest.mark.parametrize("subject", rows(HEALTHY, "classifier", "encoder"))
 def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str, tmp_path: Path) -> None:
-    rows = list(healthy_rows(BY_NAME[subject], tmp_path, HEALTHY[subject].__contains__))
+    rows = list(healthy_rows(BY_NAME[subject], tmp_path, HEALTHY[subject].__contains__, peers=False))
     assert len(rows) == 8 * len(HEALTHY[subject])
     assert [row for row in rows if row.verdict != "pass"] == []
 
