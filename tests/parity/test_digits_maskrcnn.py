@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from exports import bundle_of
+from once import Once
 from onnx import numpy_helper
 
 import onnxproof
@@ -16,12 +18,17 @@ from onnxproof.runtime.nms import pairwise_iou
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "configs" / "digits-maskrcnn.toml"
 SCENES = ROOT / "examples" / "digits" / "images"
-FAST = ("validate.effort=quick", "validate.threads=1")
+LABELLED = (
+    "validate.effort=quick",
+    "validate.threads=1",
+    "validate.annotations=../examples/digits/images/scenes.json",
+)
+"""As test_dataset.py asks for it, so that one export serves both."""
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return onnxproof.export(JOB, out=tmp_path_factory.mktemp("dist"), set=FAST)
+def bundle(once: Once) -> Bundle:
+    return bundle_of(once, JOB, LABELLED)
 
 
 @pytest.mark.slow

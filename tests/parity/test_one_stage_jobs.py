@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from damaged import Damage, verdicts_on
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -31,7 +32,6 @@ from onnxproof.runtime.prediction import Prediction
 ROOT = Path(__file__).parents[2]
 PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
 Array = NDArray[Any]
-Damage = Callable[[onnx.ModelProto], None]
 
 CONFIGS = {"retinanet": "retinanet", "fcos": "fcos", "ssdlite": "ssd", "ssd": "ssd", "ssd300": "ssd"}
 """Which of the configs is for which of the networks in detectors.py."""
@@ -302,64 +302,37 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             yield from nodes_of(attribute.g)
 
 
-@pytest.mark.parametrize(
-    ("kind", "layout", "damage", "fields"),
-    [
-        pytest.param(
-            "fcos",
-            "none",
-            one_weight("cls_logits.weight"),
-            {"logit"},
-            id="one-weight-of-a-head",
-            marks=SLOW,
-        ),
-        pytest.param(
-            "fcos",
-            "none",
+DAMAGES: Mapping[tuple[str, str], Mapping[str, tuple[Damage, set[str]]]] = {
+    ("fcos", "none"): {
+        "one-weight-of-a-head": (one_weight("cls_logits.weight"), {"logit"}),
+        "centerness-moved": (
             behind("centerness", "Add", planted=np.array(1e-3, np.float32)),
             {"centerness_logit"},
-            id="centerness-moved",
-            marks=SLOW,
         ),
-        pytest.param(
-            "ssdlite",
-            "none",
-            behind("deltas", "Mul", planted=np.array(1.001, np.float32)),
-            {"box_delta"},
-            id="deltas-scaled",
-            marks=SLOW,
-        ),
-        pytest.param(
-            "fcos", "nms", scaled("cls_logits.weight", 1.001), {"score"}, id="head-scaled", marks=SLOW
-        ),
-        pytest.param(
-            "ssdlite",
-            "nms",
-            constant_inputs("NonMaxSuppression", 3, 0.7),
-            set(),
-            id="another-iou-threshold",
-            marks=SLOW,
-        ),
-        pytest.param(
-            "ssdlite",
-            "nms",
-            constant_inputs("Greater", 1, 0.8),
-            set(),
-            id="another-score-threshold",
-            marks=SLOW,
-        ),
-        pytest.param("ssdlite", "nms", without_the_best, set(), id="the-best-row-is-dropped", marks=SLOW),
-    ],
+    },
+    ("ssdlite", "none"): {
+        "deltas-scaled": (behind("deltas", "Mul", planted=np.array(1.001, np.float32)), {"box_delta"}),
+    },
+    ("fcos", "nms"): {"head-scaled": (scaled("cls_logits.weight", 1.001), {"score"})},
+    ("ssdlite", "nms"): {
+        "another-iou-threshold": (constant_inputs("NonMaxSuppression", 3, 0.7), set()),
+        "another-score-threshold": (constant_inputs("Greater", 1, 0.8), set()),
+        "the-best-row-is-dropped": (without_the_best, set()),
+    },
+}
+"""What is done to a kind's file in a layout, and the fields that it is in."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "layout", "damage"), [(*export, name) for export, damages in DAMAGES.items() for name in damages]
 )
-def test_damage_fails_for_its_reason(
-    export: Export, tmp_path: Path, kind: str, layout: str, damage: Damage, fields: set[str]
-) -> None:
+def test_damage_fails_for_its_reason(export: Export, once: Once, kind: str, layout: str, damage: str) -> None:
     """In the fields that it is in and in no other; where it is in none, in the decisions alone."""
-    exported = export(kind, layout)
-    model = onnx.load(exported.bundle.path / "model.onnx")
-    damage(model)
-    onnx.save(model, tmp_path / "damaged.onnx")
-    verdict = onnxproof.validate(exported.job, onnx=tmp_path / "damaged.onnx")
+    exported, damages = export(kind, layout), DAMAGES[kind, layout]
+    changes = {name: change for name, (change, _) in damages.items()}
+    verdict = verdicts_on(once, exported.job, exported.bundle, changes)[damage]
+    fields = damages[damage][1]
     failed = [check for check in verdict.checks if check.status == "fail"]
     assert {check.field for check in failed if check.field is not None} == fields
     names = {check.name for check in failed}

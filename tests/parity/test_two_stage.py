@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN of torchvision: rows, proposals and masks; what is damaged fails."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from damaged import Damage, verdicts_on
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -162,7 +163,7 @@ def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Jo
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 
-def scaled(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+def scaled(name: str, factor: float) -> Damage:
     def damage(model: onnx.ModelProto) -> None:
         for tensor in model.graph.initializer:
             if name in tensor.name:
@@ -182,7 +183,7 @@ def half_weights(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
 
 
-def add_behind(output: str, operator: str, value: Array) -> Callable[[onnx.ModelProto], None]:
+def add_behind(output: str, operator: str, value: Array) -> Damage:
     """Apply an operator with a constant to one of the outputs."""
 
     def damage(model: onnx.ModelProto) -> None:
@@ -223,7 +224,7 @@ def failing(verdict: Verdict) -> set[str]:
     return {f"{check.name} {check.field or ''}".strip() for check in verdict.checks if check.status == "fail"}
 
 
-def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], None], folder: Path) -> Verdict:
+def verdict_on(job: Job, bundle: Bundle, damage: Damage, folder: Path) -> Verdict:
     model = onnx.load(bundle.path / "model.onnx")
     damage(model)
     file = folder / "damaged.onnx"
@@ -231,47 +232,23 @@ def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], Non
     return onnxproof.validate(job, onnx=file)
 
 
+DAMAGES: Mapping[str, tuple[Damage, set[str]]] = {
+    "box-head-scaled": (scaled("box_head.fc7.weight", 1.001), {"ratio_rms score"}),
+    "float16-weights": (half_weights, {"ratio_rms score", "ratio_rms box_xyxy"}),
+    "labels-off-by-one": (add_behind("labels", "Add", np.array(1)), {"ratio_max score"}),
+    "boxes-scaled": (add_behind("boxes", "Mul", np.array(1.0001, np.float32)), {"ratio_rms box_xyxy"}),
+    "the-best-row-is-dropped": (without_the_best, {"decisions"}),
+}
+"""What is done to the file, and checks of which at least one fails for it."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        pytest.param(
-            scaled("box_head.fc7.weight", 1.001),
-            {"ratio_rms score"},
-            id="box-head-scaled",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            half_weights,
-            {"ratio_rms score", "ratio_rms box_xyxy"},
-            id="float16-weights",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            add_behind("labels", "Add", np.array(1)),
-            {"ratio_max score"},
-            id="labels-off-by-one",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
-            {"ratio_rms box_xyxy"},
-            id="boxes-scaled",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped", marks=pytest.mark.slow),
-    ],
-)
-def test_damage_fails_for_its_reason(
-    faster: tuple[Job, Bundle, Any],
-    tmp_path: Path,
-    damage: Callable[[onnx.ModelProto], None],
-    expected: set[str],
-) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_fails_for_its_reason(faster: tuple[Job, Bundle, Any], once: Once, damage: str) -> None:
     job, bundle, _ = faster
-    verdict = verdict_on(job, bundle, damage, tmp_path)
+    verdict = verdicts_on(once, job, bundle, {name: change for name, (change, _) in DAMAGES.items()})[damage]
     assert verdict.status == "fail"
-    assert expected & failing(verdict), failing(verdict)
+    assert DAMAGES[damage][1] & failing(verdict), failing(verdict)
 
 
 @pytest.mark.long(
