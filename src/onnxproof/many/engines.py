@@ -20,8 +20,8 @@ from onnxproof.many.worker import begin
 AHEAD = 2
 """Chunks that are handed out for each worker: the one that it works on, and the next."""
 
-WAIT_S = 60
-"""Seconds in which a cluster has to have a worker."""
+CONNECT_S, WAIT_S = 10, 60
+"""Seconds in which a scheduler has to answer, and in which it has to have a worker."""
 
 
 class Engine(Protocol):
@@ -81,7 +81,9 @@ class Dask:
         require_extra("dask", "--dask")
         self._distributed = imported("distributed")
         try:
-            self._client: Any = self._distributed.Client(address, timeout=f"{WAIT_S}s", set_as_default=False)
+            self._client: Any = self._distributed.Client(
+                address, timeout=f"{CONNECT_S}s", set_as_default=False
+            )
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             raise RequestError(
                 f"--dask {address}: no scheduler answers there ({error}): start one with dask scheduler"
