@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from onnxproof.errors import RequestError
 from onnxproof.many import listing
-from onnxproof.runtime.remote import Place
+from onnxproof.runtime.remote import Place, RemotePicture, is_url
 
 STANDARD_INPUT = "-"
 
@@ -15,7 +16,11 @@ def pictures_named(given: Sequence[str]) -> tuple[Place, ...]:
 
     Raises RequestError if one of them names nothing.
     """
-    return tuple(place for one in given for place in listing.pictures_named(_texts(one)))
+    return tuple(
+        place
+        for one in given
+        for place in (_on_standard_input() if one == STANDARD_INPUT else listing.pictures_named([one]))
+    )
 
 
 def several(given: Sequence[str]) -> bool:
@@ -23,10 +28,9 @@ def several(given: Sequence[str]) -> bool:
     return STANDARD_INPUT in given or listing.several(given)
 
 
-def _texts(one: str) -> Sequence[str]:
-    if one != STANDARD_INPUT:
-        return (one,)
+def _on_standard_input() -> Sequence[Place]:
+    """One picture a line, by path or URL; lines are no patterns."""
     named = [line for line in sys.stdin.read().splitlines() if line.strip()]
     if not named:
         raise RequestError("standard input names no picture: expected one path a line")
-    return named
+    return [RemotePicture(line) if is_url(line) else Path(line) for line in named]

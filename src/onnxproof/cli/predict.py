@@ -145,6 +145,8 @@ def command(
         alone = {"--draw": draw, "--request": request_file, "--input": inputs or None, "--scale": scale}
         alone |= {"--raw": raw or None, "--out": out, "--json (use --jsonl)": as_json or None}
         _refuse_with_workers(alone, places, has_task=has_task)
+        if jsonl and predictor is not None:
+            require_for_json(predictor.contract.task)
         return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl)
     if raw or out is not None or not has_task:
         _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from onnxproof.cli import _pictures
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.many.chunks import chunks_of
 from onnxproof.many.listing import pictures_named, several
@@ -85,3 +86,9 @@ def test_local_paths_import_no_fsspec(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "3x2" in ran.stdout
+
+
+def test_lines_of_standard_input_are_no_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a[1].png\n\nmemory://listing/b.png\n"))
+    found = _pictures.pictures_named(["-"])
+    assert found == (Path("a[1].png"), RemotePicture("memory://listing/b.png"))
