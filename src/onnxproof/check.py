@@ -6,7 +6,7 @@ the file takes its pictures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from onnxproof.judging import judge_elsewhere
 from onnxproof.progress import Progress, silent
 from onnxproof.search import Search
 from onnxproof.source import JobFile, look_at, model_at
-from onnxproof.unlike import other_names, refuse_halves
+from onnxproof.unlike import half_of, other_names
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -52,7 +52,7 @@ def check(
     older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
     found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)
-    model = model_with(found.job, found.checkpoint)
+    model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
     verdict = judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
     return verdict if older is None else held_to(verdict, older)
 
@@ -61,7 +61,8 @@ def check(
 class FoundOut:
     """What ``check`` finds out: the job, how the file is brought into its form, and both in words.
 
-    ``error`` is how far the file then is from the model, as ``Likeness`` has it.
+    ``error`` is how far the file then is from the model, as ``Likeness`` has it. ``dtype`` is that of most of
+    the file's weights: "float32" or "float16".
     """
 
     job: Job
@@ -69,6 +70,7 @@ class FoundOut:
     notes: tuple[str, ...]
     checkpoint: Checkpoint
     error: float
+    dtype: str
 
 
 def find_out(
@@ -91,12 +93,17 @@ def find_out(
     progress("arrange", 0, 0)
     leg = OrtLeg(file, made.job.validation.providers, made.job.validation.threads)
     graph = OnnxGraph.read(file)
-    refuse_halves(file, graph)
-    search = Search(file, made, leg, map, tuple(more))
+    dtype = half_of(file, graph)
+    search = Search(file, made, leg, map, tuple(more), dtype)
     found = search.best()
     job, how = search.settled(found)
     notes = [f"no job is given: {made.said}", *search.notes(found, how)]
     named = other_names(graph, [one.name for one in found.model.contract.classes])
     if named is not None:
         notes.append(named)
-    return FoundOut(job, how, tuple(notes), made.checkpoint, found.likeness.error)
+    if dtype != "float32":
+        notes.append(
+            f"the file's weights are rounded to {dtype}: its error is compared with that of the checkpoint's "
+            f"model with weights and every result rounded to {dtype}"
+        )
+    return FoundOut(job, how, tuple(notes), made.checkpoint, found.likeness.error, dtype)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.contract import Contract, Reading
-from onnxproof.runtime.readings.sets import QuerySet
+from onnxproof.runtime.readings.sets import QuerySet, RowSet
 from onnxproof.runtime.tasks.sequence import StepLogits
 from onnxproof.tensors import TensorSpec
 
@@ -46,8 +46,8 @@ def counted(contract: Contract, inputs: Arrays, outputs: Arrays) -> Kept:
 
 
 def selects(reading: Reading) -> bool:
-    """Whether the network chooses its queries among the places of the picture."""
-    return isinstance(reading, QuerySet) and reading.selects
+    """Whether the network chooses its queries, or its rows, among the places of the picture."""
+    return isinstance(reading, RowSet) or (isinstance(reading, QuerySet) and reading.selects)
 
 
 def select(values: NDArray[Any], kept: NDArray[np.bool_], channels: slice) -> NDArray[Any]:
@@ -69,7 +69,7 @@ def not_compared(contract: Contract) -> Iterator[str]:
     if selects(reading):
         yield (
             "pictures of one value are not tried: all their places score alike, so nothing decides which of "
-            "them the network keeps as queries"
+            "them the network keeps"
         )
     if isinstance(reading, StepLogits) and len(reading.outputs) > 1:
         logits, lengths = (spec for spec in contract.outputs if spec.name in reading.outputs)

@@ -5,7 +5,7 @@ Both are run. Wrong arrangements of a right file differ from the model by far mo
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,38 @@ from typing import Any
 import numpy as np
 
 from onnxproof.draft import Draft, toml_text
-from onnxproof.errors import JobError, OnnxproofError, RequestError
+from onnxproof.errors import JobError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
-from onnxproof.judging import settings_of
-from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
-from onnxproof.unlike import chosen_rows, why_chosen_rows_are_refused
+from onnxproof.tried import normalization_of, small_cases
+from onnxproof.unlike import chosen_rows, settings_of_nms, why_chosen_rows_are_refused
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
-from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.legs.exact_graph import ExactLeg
-from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
-from onnxproof.validate.likeness import Arrays, Likeness, likest, outputs_fit, worst
+from onnxproof.validate.likeness import (
+    Arrays,
+    Likeness,
+    likest,
+    likest_rows,
+    names_in_order,
+    outputs_fit,
+    worst,
+)
+from onnxproof.validate.paired_runs import PairedRuns
 from onnxproof.validate.renamed import refuse_unknown
-from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
 from onnxproof.wrappers.family import WrappedModel
-from onnxproof.wrappers.folder import read_norm_stats
-from onnxproof.wrappers.input import PictureInput
 from onnxproof.wrappers.registry import get_family
+
+CHOOSES = ("rows", "nms-padded")
+"""The values of ``wrapper.decode`` with which a graph chooses its rows, and their number is fixed."""
+
+WHOLE = "channels"
+"""The value with which boxes and scores are one output. Taken apart, each is judged by what it is."""
 
 GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
 """Keys of ``[wrapper]`` that say how the file takes pictures. If one is given, nothing is tried."""
@@ -42,6 +52,9 @@ GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "st
 
 NEAR = 100.0
 """Arrangements whose errors lie within this factor are compared in float64."""
+
+UNLIKE = 10.0
+"""Of a wrong file, arrangements whose errors lie within this factor tell nothing apart."""
 
 ROUNDING = 1e-5
 """A relative difference that float32's rounding may make."""
@@ -58,41 +71,20 @@ class Found:
     model: WrappedModel
 
 
-class _Runs:
-    """Runs of the file and of the model, each input once."""
-
-    def __init__(self, leg: Leg, reference: Leg) -> None:
-        self.leg, self.reference = leg, reference
-        self.theirs: dict[Any, Arrays | None] = {}
-        self.ours: dict[Any, Arrays] = {}
-
-    def of(self, key: tuple[int, View | None], fed: Arrays, meant: Arrays) -> tuple[Arrays | None, Arrays]:
-        """What the file returns, None if it does not run on this, and what the model returns."""
-        number, view = key
-        there = (number, None if view is None else view.feeds)
-        here = (number, None if view is None else view.inner_gets)
-        if there not in self.theirs:
-            self.theirs[there] = self._run(fed)
-        if here not in self.ours:
-            self.ours[here] = self.reference.run(meant).outputs
-        return self.theirs[there], self.ours[here]
-
-    def _run(self, inputs: Arrays) -> Arrays | None:
-        try:
-            return {name: one for name, one in self.leg.run(inputs).outputs.items() if hasattr(one, "ndim")}
-        except OnnxproofError:
-            raise
-        except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
-            return None
-
-
 class Search:
     """The search for the arrangement in which a file is the most like the model."""
 
     def __init__(
-        self, file: Path, made: Draft, leg: OrtLeg, mapping: Mapping[str, str], given: Sequence[str]
+        self,
+        file: Path,
+        made: Draft,
+        leg: OrtLeg,
+        mapping: Mapping[str, str],
+        given: Sequence[str],
+        dtype: str = "float32",
     ) -> None:
         self.file, self.made, self.leg, self.mapping, self.given = file, made, leg, mapping, tuple(given)
+        self.dtype = dtype
         keys = {_key(text) for text in given}
         self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
         fixed_decode = "wrapper.decode" in keys
@@ -101,50 +93,62 @@ class Search:
         self.decodes = ("",) if fixed_decode else made.recognised.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
-        self.own = None if self.fixed_view else _normalization(made, first)
+        self.own = None if self.fixed_view else normalization_of(made, first)
         self.inputs = self._inputs(first)
         self.picture, self.place = self._picture(first)
         if self.fixed_view:
             self.place = None
         self.sizes = self._sizes(first)
+        self.chosen = chosen_rows(made.job.model.task or "", leg.ports.outputs)
+        self.thresholds = self._thresholds(keys)
 
     def best(self) -> Found:
         """The most similar arrangement. Raises RequestError if none has the file's outputs, or if the file is
         another model's."""
         tried: list[Found] = []
         told: list[str] = []
-        model: WrappedModel | None = None
+        models: list[tuple[tuple[str, ...], str, WrappedModel]] = []
         alike: set[tuple[str, ...]] = set()
         for head, decode in itertools.product(self.heads, self.decodes):
             if head in alike:
                 continue
             way = ", ".join((*head, decode or "as given"))
             try:
-                model = self._model(decode, (*self.sizes, *head))
+                model = self._model(decode, (*self.sizes, *head, *self._more(decode)))
             except JobError as error:
                 told.append(f"{way}: {error}")
                 continue
+            models.append((head, decode, model))
             returned = ", ".join(f"{spec.name} {spec}" for spec in model.contract.outputs)
             told.append(f"{way}: {returned}")
-            found = [*self._tried(head, decode, model)]
+            apart = any(one.head == head and one.likeness.unpacked is not None for one in tried)
+            found = [] if decode == WHOLE and apart else [*self._tried(head, decode, model)]
             tried += found
-            if any(one.likeness.alike for one in found):
+            if any(one.likeness.alike(self.dtype) for one in found):
                 alike.add(head)
         ranked = sorted(tried, key=lambda one: one.likeness.error)
-        if ranked and ranked[0].likeness.alike:
+        if ranked and not ranked[0].likeness.alike(self.dtype):
+            # Of a wrong file, what is nearest by a little tells less than the layout that is tried first.
+            limit, head = UNLIKE * ranked[0].likeness.error, ranked[0].head
+            ranked = [one for one in tried if one.head == head and one.likeness.error <= limit]
+        if ranked and ranked[0].likeness.alike(self.dtype):
             return self._sharpest(ranked)
-        chosen = chosen_rows(self.made.job.model.task or "", self.leg.ports.outputs)
-        if chosen is not None:
+        if self.chosen is not None and not ranked:
             raise why_chosen_rows_are_refused(
-                self.file, chosen, self.made.checkpoint.file, self.made.recognised.decodes
+                self.file, self.chosen, self.made.checkpoint.file, self.made.recognised.decodes
             )
-        another = None if model is None else another_model(OnnxGraph.read(self.file), weights_of(model))
+        weights = [weights_of(model) for _, _, model in models[-1:]]
+        another = another_model(OnnxGraph.read(self.file), weights[0]) if weights else None
         known = self.made.recognised
         kind = known.family if known.variant is None else f"{known.family} {known.variant}"
         called = f"{self.made.checkpoint.file} ({kind})"
         if another is not None:
             raise RequestError(f"{self.file} is another model's file than {called}: {another}")
         if not ranked:
+            for head, decode, model in models:
+                names = names_in_order(model.contract.outputs, self.leg.ports.outputs)
+                if names is not None:
+                    return Found(Likeness(math.inf, names), head, decode, self._views[0], model)
             theirs = ", ".join(f"{port.name} {port}" for port in self.leg.ports.outputs)
             raise RequestError(
                 f"{self.file} returns {theirs}, and nothing that {called} returns fits that "
@@ -161,22 +165,27 @@ class Search:
         if not outputs_fit(model.contract.outputs, self.leg.ports.outputs):
             return
         reference = TorchLeg(model, self.made.job.validation.threads)
-        arrays = self._arrays(model, _cases(model, self.made.job))
-        ways = views(self._port(self.picture).dtype, self.own) if self._tries_views else (None,)
-        runs = _Runs(self.leg, reference)
-        first = {view: self._likeness(runs, 0, arrays[0], view) for view in ways}
+        arrays = self._arrays(model, small_cases(model, self.made.job))
+        ways = self._views
+        runs = PairedRuns(self.leg, reference)
+        chooses = decode in CHOOSES
+        first = {view: self._likeness(runs, 0, arrays[0], view, chooses=chooses) for view in ways}
         found = [(one, view) for view, one in first.items() if one is not None]
         for rank, (one, view) in enumerate(sorted(found, key=lambda pair: pair[0].error)):
             likeness = one
             for number, more in enumerate(arrays[1:], 1):
-                other = self._likeness(runs, number, more, view) if rank == 0 else None
+                other = self._likeness(runs, number, more, view, chooses=chooses) if rank == 0 else None
                 likeness = likeness if other is None else worst((likeness, other))
             yield Found(likeness, head, decode, view, model)
 
-    def _likeness(self, runs: _Runs, number: int, arrays: Arrays, view: View | None) -> Likeness | None:
+    def _likeness(
+        self, runs: PairedRuns, number: int, arrays: Arrays, view: View | None, *, chooses: bool
+    ) -> Likeness | None:
         fed, meant = self._fed(arrays, view), self._meant(arrays, view)
         theirs, ours = runs.of((number, view), fed, meant)
-        return None if theirs is None else likest(theirs, ours, self.mapping)
+        if theirs is None:
+            return None
+        return likest_rows(theirs, ours) if chooses else likest(theirs, ours, self.mapping)
 
     def _sharpest(self, ranked: Sequence[Found]) -> Found:
         """The best of those that float32 does not tell apart, by float64: an untrained network answers almost
@@ -186,13 +195,14 @@ class Search:
         if len(close) < 2:
             return ranked[0]
         threads = self.made.job.validation.threads
-        (case, *_) = _cases(close[0].model, self.made.job)
+        (case, *_) = small_cases(close[0].model, self.made.job)
         arrays = self._arrays(close[0].model, (case,))[0]
         try:
             graph = ExactLeg(self.file, threads)
             models = {one.head: one.model for one in close}
-            runs = {head: _Runs(graph, OracleLeg(model, threads)) for head, model in models.items()}
-            sharp = [self._likeness(runs[one.head], 0, arrays, one.view) for one in close]
+            runs = {head: PairedRuns(graph, OracleLeg(model, threads)) for head, model in models.items()}
+            chooses = close[0].decode in CHOOSES
+            sharp = [self._likeness(runs[one.head], 0, arrays, one.view, chooses=chooses) for one in close]
         except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
             return ranked[0]
         errors = [math.inf if one is None else one.error for one in sharp]
@@ -206,6 +216,10 @@ class Search:
         if self._tries_views and self._port(self.picture).dtype == "uint8":
             arrays = [{**one, self.picture: in_bytes(one[self.picture])} for one in arrays]
         return arrays
+
+    @property
+    def _views(self) -> Sequence[View | None]:
+        return views(self._port(self.picture).dtype, self.own) if self._tries_views else (None,)
 
     @property
     def _tries_views(self) -> bool:
@@ -239,7 +253,7 @@ class Search:
         theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
         ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
         refuse_unknown(self.mapping, theirs, ours)
-        more = [*self.sizes, *found.head]
+        more = [*self.sizes, *found.head, *self._more(found.decode)]
         if found.decode not in ("", "auto"):
             more.append(f"wrapper.decode={found.decode}")
         if found.view is not None:
@@ -260,6 +274,7 @@ class Search:
             turned=found.likeness.turned,
             left_out=tuple(f"{name}_left_out" if name in outputs else name for name in left),
             unpacked=unpacked,
+            widened=any(port.dtype == "float16" for port in (*ports.inputs, *ports.outputs)),
             order=tuple(self.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
         )
         taken = {name: f"{name}_left_out" for name in left if name in outputs}
@@ -275,10 +290,15 @@ class Search:
             yield f"the file was exported with another head of the checkpoint: {', '.join(found.head)}"
         if len(self.decodes) > 1:
             yield f'the file\'s outputs are those of wrapper.decode = "{found.decode}"'
+        if self._more(found.decode):
+            told = ", ".join(text.removeprefix("validate.") for text in self._more(found.decode))
+            yield f"the file's graph chooses its rows with {told.replace('=', ' ')}"
         fixed = ", ".join(text.removeprefix("dims.").replace("=", " ") for text in self.sizes)
         if fixed:
             yield f"the exporter fixed sizes, and the file is judged at these: {fixed}"
-        if not found.likeness.alike:
+        if math.isinf(found.likeness.error):
+            yield "the file's outputs have other sizes than the checkpoint's: is it this checkpoint's file?"
+        elif not found.likeness.alike(self.dtype):
             yield (
                 "no arrangement of inputs and outputs that was tried makes the file agree with the "
                 f"checkpoint; the nearest differs by {found.likeness.error:.2g} of the outputs' spread"
@@ -293,6 +313,20 @@ class Search:
             more.append("wrapper.normalize=none")
         job = self.made.again(more).job
         return get_family(job.model.family).build(job, self.made.checkpoint)
+
+    def _thresholds(self, keys: Collection[str]) -> Mapping[str, str]:
+        """How the file's graph chooses its rows, by the keys of ``[validate]`` that are not given."""
+        rows = None if self.chosen is None else self.chosen.shape[1]
+        found = {
+            name: str(one) for name, one in settings_of_nms(OnnxGraph.read(self.file), self.file).items()
+        }
+        found |= {"max_detections": str(rows)} if isinstance(rows, int) else {}
+        return {name: one for name, one in found.items() if f"validate.{name}" not in keys}
+
+    def _more(self, decode: str) -> tuple[str, ...]:
+        """The values of a job that say how rows are chosen, if ``decode`` has the graph choose them."""
+        names = {"rows": ("max_detections",), "nms-padded": tuple(self.thresholds)}.get(decode, ())
+        return tuple(f"validate.{name}={self.thresholds[name]}" for name in names if name in self.thresholds)
 
     def _inputs(self, model: WrappedModel) -> Mapping[str, Port]:
         """The file's input for each of the model's."""
@@ -330,9 +364,9 @@ class Search:
         name = model.contract.preprocess.input
         port = self._port(name)
         place = placed(port)
-        if place is None or port.dtype not in ("float32", "uint8"):
+        if place is None or port.dtype not in ("float32", "float16", "uint8"):
             raise RequestError(
-                f"{self.file}: the input {port.name} is {port}; expected pictures, float32 or uint8 of 3 or "
+                f"{self.file}: the input {port.name} is {port}; expected pictures, floats or uint8 of 3 or "
                 "4 axes: is it this checkpoint's file?"
             )
         return name, place
@@ -361,37 +395,3 @@ class Search:
 def _key(text: str) -> str:
     """The key of a value that is written "section.key=value"."""
     return text.partition("=")[0].strip()
-
-
-def _normalization(made: Draft, model: WrappedModel) -> Normalization | None:
-    """What the checkpoint's pictures are normalised by: as the job says it, or the files beside the
-    checkpoint, or else the model's own input stage. None if the family needs no word on it."""
-    mean, std = made.job.wrapper.normalization()
-    if mean is not None and std is not None:
-        return mean, std
-    beside = read_norm_stats(made.checkpoint.folder)
-    if beside is not None:
-        return beside
-    for stage in model.module.modules():
-        if isinstance(stage, PictureInput):
-            own = tuple(tuple(map(float, one.flatten().tolist())) for one in (stage.mean, stage.std))
-            return None if own == NORMALIZATIONS["none"] else _rounded(own)
-    return None
-
-
-def _rounded(own: Any) -> Normalization:
-    """A normalisation that float32 holds, as the numbers that it was made of."""
-    for known in NORMALIZATIONS.values():
-        if np.allclose(own, known, rtol=1e-6, atol=0):
-            return known
-    mean, std = own
-    return mean, std
-
-
-def _cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
-    """A small case of noise, and a picture if there is one."""
-    settings = replace(settings_of(job), annotations=None, effort="quick")
-    cases = sorted(plan_trial(model.contract, settings).cases, key=lambda case: volume((case,)))
-    noise = [case for case in cases if case.content == "noise"][:1]
-    shown = [case for case in cases if case.content == "picture" and case.native][:1]
-    return tuple(noise + shown) or tuple(cases[:1])

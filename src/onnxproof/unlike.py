@@ -24,21 +24,25 @@ NAMES = "names"
 SHOWN = 3
 
 
-def refuse_halves(file: Path, graph: OnnxGraph) -> None:
-    """Raise RequestError if most of the file's weights are in half precision."""
+def half_of(file: Path, graph: OnnxGraph) -> str:
+    """The dtype of most of the file's weights: "float16" or "float32".
+
+    Raises RequestError if it is bfloat16, of which ONNX Runtime has next to no kernels.
+    """
     sizes = dict.fromkeys((*HALVES, *WHOLE), 0)
     for stored in graph.stored:
         if stored.dtype.name in sizes:
             sizes[stored.dtype.name] += stored.bytes // (stored.dtype.bitwidth // 8)
     half = max(HALVES, key=lambda name: sizes[name])
     if sizes[half] <= sum(sizes[name] for name in WHOLE):
-        return
-    share = 100 * sizes[half] // sum(sizes.values())
-    raise RequestError(
-        f"{file} holds {share} % of its weights in {half.lower()}, rounded from the checkpoint's: check "
-        "judges files in float32. Check the file as it was before that (Ultralytics: without half=True), "
-        "then measure what the rounding costs with onnxproof compare BEFORE.onnx AFTER.onnx"
-    )
+        return "float32"
+    if half != "FLOAT16":
+        share = 100 * sizes[half] // sum(sizes.values())
+        raise RequestError(
+            f"{file} holds {share} % of its weights in {half.lower()}: check judges files in float32 and "
+            "float16. Check the file as it was before that"
+        )
+    return "float16"
 
 
 def chosen_rows(task: str, outputs: Sequence[Port]) -> Port | None:
@@ -55,16 +59,39 @@ def chosen_rows(task: str, outputs: Sequence[Port]) -> Port | None:
     return None
 
 
+def settings_of_nms(graph: OnnxGraph, file: Path) -> dict[str, float]:
+    """The thresholds with which a graph with NMS chooses, as keys of ``[validate]``, where it shows them.
+
+    The IoU is an input of NonMaxSuppression. Scores are compared with the threshold before, as Ultralytics
+    does (engine/exporter.py: NMSModel), or by it.
+    """
+    held = {stored.name: stored for stored in graph.stored}
+
+    def numbers(operator: str, place: int) -> set[float]:
+        names = [
+            str(value.name)
+            for node in graph.nodes
+            for value in node.inputs[place : place + 1]
+            if node.op_type == operator and value is not None
+        ]
+        arrays = [held[name].array(file).reshape(-1) for name in names if name in held]
+        return {float(str(one[0])) for one in arrays if one.size == 1 and one.dtype.kind == "f"}
+
+    found = {"iou_threshold": numbers("NonMaxSuppression", 3)}
+    found["score_threshold"] = numbers("NonMaxSuppression", 4) or numbers("Greater", 1)
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
 def why_chosen_rows_are_refused(
     file: Path, port: Port, checkpoint: Path, decodes: Collection[str]
 ) -> RequestError:
-    """What to say of a file whose graph has chosen its rows."""
+    """What to say of a file whose graph has chosen its rows, if the task is not boxes alone."""
     own = f"onnxproof export {checkpoint}" + (" --set wrapper.decode=nms" if "nms" in decodes else "")
     return RequestError(
         f"{file} returns {port.name} {port}: detections that its graph has chosen (x0, y0, x1, y1, score, "
-        "class), as Ultralytics writes them with nms=True, and of a head without NMS with nms=False. check "
-        "compares what the network says of every cell, which the file does not return: export it without "
-        f"nms, or let {own} choose in the graph"
+        "class, and more), as Ultralytics writes them with nms=True, and of a head without NMS with "
+        "nms=False. check judges such rows of boxes, and no masks, points or angles behind them: export it "
+        f"without nms, or let {own} make the file"
     )
 
 

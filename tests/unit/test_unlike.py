@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxproof.errors import RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.port import Port
-from onnxproof.unlike import chosen_rows, other_names, refuse_halves, why_chosen_rows_are_refused
+from onnxproof.unlike import (
+    chosen_rows,
+    half_of,
+    other_names,
+    settings_of_nms,
+    why_chosen_rows_are_refused,
+)
 
 FILE = Path("theirs.onnx")
 
@@ -32,10 +39,25 @@ def graph(dtype: type, metadata: dict[str, str] | None = None) -> OnnxGraph:
     return OnnxGraph(onnx.ModelProto.FromString(model.SerializeToString()))
 
 
-def test_a_file_in_half_precision_is_refused_with_what_to_do() -> None:
-    with pytest.raises(RequestError, match="94 % of its weights in float16"):
-        refuse_halves(FILE, graph(np.float16))
-    refuse_halves(FILE, graph(np.float32))
+def test_a_files_dtype_is_that_of_most_of_its_weights() -> None:
+    assert half_of(FILE, graph(np.float16)) == "float16"
+    assert half_of(FILE, graph(np.float32)) == "float32"
+    with pytest.raises(RequestError, match="94 % of its weights in bfloat16"):
+        half_of(FILE, graph(ml_dtypes.bfloat16))
+
+
+def test_the_thresholds_of_nms_are_read_from_the_graph() -> None:
+    numbers = {"iou": np.array([0.6], np.float32), "score": np.array(0.2, np.float32), "most": np.array([50])}
+    weights = [numpy_helper.from_array(one, name) for name, one in numbers.items()]
+    nodes = [
+        helper.make_node("Greater", ["s", "score"], ["above"]),
+        helper.make_node("NonMaxSuppression", ["b", "s", "most", "iou"], ["kept"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("b", "s")]
+    kept = helper.make_tensor_value_info("kept", TensorProto.INT64, None)
+    made = helper.make_model(helper.make_graph(nodes, "g", values, [kept], weights))
+    assert settings_of_nms(OnnxGraph(made), FILE) == {"iou_threshold": 0.6, "score_threshold": 0.2}
+    assert settings_of_nms(graph(np.float32), FILE) == {}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +84,8 @@ def test_chosen_rows_are_told_by_their_shape(
 @pytest.mark.parametrize(
     ("decodes", "says"),
     [
-        pytest.param(("split", "nms"), "export best.pt --set wrapper.decode=nms choose", id="with-nms"),
-        pytest.param(("split",), "export best.pt choose", id="without-nms"),
+        pytest.param(("split", "nms"), "export best.pt --set wrapper.decode=nms make", id="with-nms"),
+        pytest.param(("split",), "export best.pt make", id="without-nms"),
     ],
 )
 def test_what_to_do_about_chosen_rows_is_said(decodes: tuple[str, ...], says: str) -> None:

@@ -20,13 +20,10 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.normalizations import Channels, name_of
 from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.runtime.folder import MODEL_FILE
-from onnxproof.validate.unpacked import Unpacked, unpack
+from onnxproof.validate.unpacked import AXES_AS_INPUT, Unpacked, UnpackedRows, opset_of, unpack
 
 FILES_OWN = "_of_the_file"
 """What a value inside the graph gets behind its name if an input or output gets that name."""
-
-AXES_AS_INPUT = 13
-"""The opset from which Squeeze takes its axes as an input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,7 @@ class Arrangement:
     pictures have no batch axis. ``turned`` are outputs of the model whose last two axes the file exchanges.
     ``left_out`` are outputs of the file that the model does not have. ``order`` are the model's inputs and
     outputs, in its order. ``unpacked`` says which of the file's outputs holds several of the model's.
+    ``widened`` says that the file takes or returns float16 where the model has float32.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +46,8 @@ class Arrangement:
     turned: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
-    unpacked: Unpacked | None = None
+    unpacked: Unpacked | UnpackedRows | None = None
+    widened: bool = False
 
     def notes(self, inputs: frozenset[str]) -> tuple[str, ...]:
         """What was done, in words. ``inputs`` are the names of the model's inputs."""
@@ -67,6 +66,8 @@ class Arrangement:
         if self.unpacked is not None:
             notes.append(str(self.unpacked))
         notes += [f"the file returns {name} with its last two axes exchanged" for name in self.turned]
+        if self.widened:
+            notes.append("the file takes or returns float16: it is judged with casts around it")
         if self.left_out:
             notes.append(f"the file also returns {', '.join(self.left_out)}, which the model does not")
         return tuple(notes)
@@ -76,7 +77,10 @@ class Arrangement:
         """Whether the copy differs from the file."""
         renames = any(name != known for name, known in self.names.items())
         return (
-            renames or self.unbatched or bool(self.normalized or self.turned or self.left_out or self.order)
+            renames
+            or self.unbatched
+            or self.widened
+            or bool(self.normalized or self.turned or self.left_out or self.order)
         )
 
 
@@ -96,10 +100,12 @@ def arranged(file: Path, how: Arrangement) -> Iterator[Path]:
         if how.unpacked is not None:
             names[how.unpacked.output] = f"{how.unpacked.output}{FILES_OWN}"
         model = renamed(graph, names)
+        if how.widened:
+            _widen(model)
         _put_in_front(model, how)
         _put_behind(model, how)
         if how.unpacked is not None:
-            unpack(model.graph, how.unpacked, names[how.unpacked.output])
+            unpack(model, how.unpacked, names[how.unpacked.output])
         _put_in_order(model.graph, how.order)
         write_bytes(copy, model.SerializeToString())
         yield copy
@@ -117,6 +123,27 @@ def renamed(graph: OnnxGraph, names: Mapping[str, str]) -> onnx.ModelProto:
     for value in own.values():
         value.name = names.get(value.name or "", value.name)
     return ir.serde.serialize_model(model)
+
+
+def _widen(model: onnx.ModelProto) -> None:
+    """Take and return float32 where the file has float16."""
+    graph, half, single = model.graph, onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    before: list[onnx.NodeProto] = []
+    behind: list[onnx.NodeProto] = []
+    for side, values in ((before, graph.input), (behind, graph.output)):
+        for value in values:
+            if value.type.tensor_type.elem_type != half:
+                continue
+            inner = f"{value.name}_in_half"
+            value.type.tensor_type.elem_type = single
+            for node in _all_nodes(graph):
+                for names in (node.input, node.output):
+                    names[:] = [inner if name == value.name else name for name in names]
+            ends = (value.name, inner) if side is before else (inner, value.name)
+            side.append(helper.make_node("Cast", [ends[0]], [ends[1]], to=half if side is before else single))
+    nodes = [onnx.NodeProto.FromString(one.SerializeToString()) for one in graph.node]
+    del graph.node[:]
+    graph.node.extend([*before, *nodes, *behind])
 
 
 def _put_in_front(model: onnx.ModelProto, how: Arrangement) -> None:
@@ -163,8 +190,7 @@ def _put_in_front(model: onnx.ModelProto, how: Arrangement) -> None:
 
 
 def _squeeze(model: onnx.ModelProto, source: str, output: str) -> onnx.NodeProto:
-    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
-    if opset < AXES_AS_INPUT:
+    if opset_of(model) < AXES_AS_INPUT:
         return helper.make_node("Squeeze", [source], [output], axes=[0])
     axes = f"{source}_squeezed"
     model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), axes))

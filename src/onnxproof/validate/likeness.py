@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.unpacked import Unpacked, unpackings
+from onnxproof.validate.unpacked import ROW, SCORE, Unpacked, UnpackedRows, unpackings
 
 Arrays = Mapping[str, NDArray[Any]]
 
 ALIKE = 0.05
 """The relative difference below which two networks compute the same but for rounding or a small fault. Other
 arrangements of the right file, and other weights, differ by more than 0.3 (tests/parity/test_check.py)."""
+
+ROW_OUTPUTS = frozenset(("boxes", "labels", "scores", "counts"))
+"""The model's outputs that a file may pack into the rows that NMS in its graph has kept."""
+
+ALIKE_IN_HALF = 0.2
+"""The same for a file in half precision. An untrained network, whose scores hardly differ, errs that much."""
 
 MOST_PAIRINGS = 720
 """How many ways to pair outputs of one shape are tried: six outputs in any order."""
@@ -36,12 +42,11 @@ class Likeness:
     error: float
     names: Mapping[str, str]
     turned: tuple[str, ...] = ()
-    unpacked: Unpacked | None = None
+    unpacked: Unpacked | UnpackedRows | None = None
 
-    @property
-    def alike(self) -> bool:
-        """Whether both compute the same, but for rounding or a small fault."""
-        return self.error < ALIKE
+    def alike(self, dtype: str = "float32") -> bool:
+        """Whether both compute the same, but for rounding to the file's dtype or a small fault."""
+        return self.error < (ALIKE if dtype == "float32" else ALIKE_IN_HALF)
 
 
 def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness | None:
@@ -61,6 +66,48 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
             found.append(replace(paired, error=max(paired.error, *errors), unpacked=how))
     whole = [one for one in found if one is not None]
     return min(whole, key=lambda one: one.error) if whole else None
+
+
+def likest_rows(theirs: Arrays, ours: Arrays) -> Likeness | None:
+    """The same for a model whose graph chooses its rows. ``error`` is that of half of the rows.
+
+    ``ours`` has one output [b, n, 6], or boxes, labels, scores and counts. Rows that float error reorders or
+    exchanges are left out of account with the other half. Returns None if no output of the file holds such
+    rows.
+    """
+    if len(ours) == 1:
+        (name,) = ours
+        wanted = ours[name]
+    else:
+        boxes, labels, scores, _ = ours.values()
+        wanted = np.concatenate((boxes, scores[..., None], labels[..., None]), axis=-1)
+    found = []
+    for output, rows in theirs.items():
+        if rows.ndim != 3 or rows.dtype.kind != "f" or rows.shape != wanted.shape:
+            continue
+        error = max(_rows_error(*pair) for pair in zip(rows, wanted, strict=True))
+        if len(ours) == 1:
+            found.append(Likeness(error, {output: name}))
+        else:
+            found.append(Likeness(error, {}, unpacked=UnpackedRows(output, tuple(ours))))
+    return min(found, key=lambda one: one.error) if found else None
+
+
+def _rows_error(theirs: NDArray[Any], ours: NDArray[Any]) -> float:
+    """How far half of the rows [n, 6] of either are from the nearest row of the other.
+
+    In shares of the boxes' largest coordinate, and of 1 for a score; another class counts 1 or more.
+    """
+    one, other = (rows[rows[:, SCORE] > 0].astype(np.float64) for rows in (theirs, ours))
+    if not len(one) or not len(other):
+        return 0.0 if len(one) == len(other) else 1.0
+    extent = max(float(np.abs(other[:, :SCORE]).max()), 1.0)
+    apart = np.zeros((len(one), len(other)))
+    for column in range(ROW):
+        scale = extent if column < SCORE else 1.0
+        np.maximum(apart, np.abs(one[:, column, None] - other[None, :, column]) / scale, out=apart)
+    error = max(float(np.median(apart.min(axis=axis))) for axis in (0, 1))
+    return error if math.isfinite(error) else math.inf
 
 
 def _paired(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness | None:
@@ -94,8 +141,10 @@ def worst(found: Sequence[Likeness]) -> Likeness:
 def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
     """Whether each of the model's outputs may have a counterpart of its kind, rank and fixed sizes.
 
-    Several of three or more axes may be packed into one.
+    Several of three or more axes may be packed into one, and rows that NMS has kept, too.
     """
+    if {spec.name for spec in ours} == ROW_OUTPUTS:
+        return any(_may_be_rows(port) for port in theirs)
     packed = any("float" in port.dtype and len(port.shape) == 3 for port in theirs)
     if packed and sum(len(spec.shape) > 2 for spec in ours) > 1:
         return True
@@ -118,6 +167,22 @@ def _may_be(spec: TensorSpec, port: Port) -> bool:
     fixed = Counter(axis for axis in spec.shape if isinstance(axis, int))
     there = Counter(axis for axis in port.shape if isinstance(axis, int))
     return (fixed - there).total() <= len(port.shape) - there.total()
+
+
+def names_in_order(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> Mapping[str, str] | None:
+    """The model's name of each of the file's outputs, in their order. Returns None if their number, kinds or
+    ranks differ."""
+    pairs = [*zip(theirs, ours, strict=False)]
+    alike = all(
+        ("float" in port.dtype) == ("float" in spec.dtype) and len(port.shape) == len(spec.shape)
+        for port, spec in pairs
+    )
+    return {port.name: spec.name for port, spec in pairs} if alike and len(ours) == len(theirs) else None
+
+
+def _may_be_rows(port: Port) -> bool:
+    numbers = port.shape[-1] if len(port.shape) == 3 else 0
+    return "float" in port.dtype and (numbers == ROW or not isinstance(numbers, int))
 
 
 def _fitting(known: str, theirs: Arrays, ours: Arrays, given: Mapping[str, str]) -> tuple[str, ...]:

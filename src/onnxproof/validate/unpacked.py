@@ -1,7 +1,8 @@
 """Take apart an output in which a file packs what the model returns as several.
 
 YOLOs are exported with one output [b, 4 + C + more, n] or [b, n, 4 + C + more]: for each cell a box (centre,
-width, height), a score for each class, and what else the network says of it (Ultralytics, Exporter).
+width, height), a score for each class, and what else the network says of it (Ultralytics, Exporter). With NMS
+in the graph they return one output of rows instead.
 """
 
 import math
@@ -16,8 +17,14 @@ from onnx import helper, numpy_helper
 
 Array = NDArray[Any]
 
+AXES_AS_INPUT = 13
+"""The opset from which Squeeze and ReduceSum take their axes as an input."""
+
 BOX, ORIENTED_BOX = 4, 5
 """Numbers of a box, and of one with an angle."""
+
+SCORE, ROW = 4, 6
+"""In rows that a graph has chosen: the column of the score, and how many numbers a row has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,28 @@ class Unpacked:
     def __str__(self) -> str:
         names = ", ".join(part.name for part in self.parts)
         return f"the file packs the model's {names} into its output {self.output}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedRows:
+    """An output of rows [b, n, 6] that NMS in the graph has kept: x0, y0, x1, y1, score, class.
+
+    A row of zeros is none. ``names`` are the model's boxes [b, n, 4], labels int64 [b, n], scores [b, n] and
+    counts int64 [b].
+    """
+
+    output: str
+    names: tuple[str, ...]
+
+    def arrays(self, packed: Array) -> dict[str, Array]:
+        """What the file returned as the model's outputs."""
+        scores = packed[..., SCORE]
+        labels, counts = packed[..., SCORE + 1].astype(np.int64), np.count_nonzero(scores > 0, axis=1)
+        return dict(zip(self.names, (packed[..., :SCORE], labels, scores, counts), strict=True))
+
+    def __str__(self) -> str:
+        names = ", ".join(self.names)
+        return f"the file's graph ends in NMS, and packs the model's {names} into the rows {self.output}"
 
 
 def unpackings(theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> Iterator[Unpacked]:
@@ -94,21 +123,64 @@ def _part(rows: Array, part: Part) -> Array:
     return chosen.reshape(*rows.shape[:2], *part.tail)
 
 
-def unpack(graph: onnx.GraphProto, how: Unpacked, name: str) -> None:
+def unpack(model: onnx.ModelProto, how: Unpacked | UnpackedRows, name: str) -> None:
     """Put the parts in place of the packed output of a graph, which is called ``name``."""
+    graph = model.graph
     value = next(one for one in graph.output if one.name == name)
+    others = [
+        onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in graph.output if one.name != name
+    ]
+    del graph.output[:]
+    graph.output.extend(others)
+    if isinstance(how, Unpacked):
+        _unpack_cells(graph, how, value)
+    else:
+        _unpack_rows(graph, how, value, opset_of(model))
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators."""
+    return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+
+
+def _unpack_rows(graph: onnx.GraphProto, how: UnpackedRows, value: onnx.ValueInfoProto, opset: int) -> None:
     kind = value.type.tensor_type.elem_type
+    batch, rows, *_ = (axis.dim_value or axis.dim_param or None for axis in value.type.tensor_type.shape.dim)
+    boxes, labels, scores, counts = how.names
+    build = _Nodes(graph, value.name)
+    flat = build.constant(np.array([0, -1], np.int64))
+    box, score, label = (build.slice(value.name, start, stop) for start, stop in ((0, 4), (4, 5), (5, 6)))
+    label = build.node("Reshape", [label, flat])
+    kept = build.node("Greater", [build.node("Reshape", [score, flat]), build.constant(np.float32(0))])
+    flags = build.node("Cast", [kept], to=onnx.TensorProto.INT64)
+    along: dict[str, Any] = {"axes": [1]} if opset < AXES_AS_INPUT else {}
+    given = [] if along else [build.constant(np.array([1], np.int64))]
+    graph.node.extend(
+        [
+            helper.make_node("Identity", [box], [boxes]),
+            helper.make_node("Cast", [label], [labels], to=onnx.TensorProto.INT64),
+            helper.make_node("Reshape", [score, flat], [scores]),
+            helper.make_node("ReduceSum", [flags, *given], [counts], keepdims=0, **along),
+        ]
+    )
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info(boxes, kind, [batch, rows, BOX]),
+            helper.make_tensor_value_info(labels, onnx.TensorProto.INT64, [batch, rows]),
+            helper.make_tensor_value_info(scores, kind, [batch, rows]),
+            helper.make_tensor_value_info(counts, onnx.TensorProto.INT64, [batch]),
+        ]
+    )
+
+
+def _unpack_cells(graph: onnx.GraphProto, how: Unpacked, value: onnx.ValueInfoProto) -> None:
+    name, kind = value.name, value.type.tensor_type.elem_type
     axes = [axis.dim_value or axis.dim_param or None for axis in value.type.tensor_type.shape.dim]
     rows = name
     build = _Nodes(graph, name)
     if how.turned:
         axes = [axes[0], axes[2], axes[1]]
         rows = build.node("Transpose", [name], perm=[0, 2, 1])
-    others = [
-        onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in graph.output if one.name != name
-    ]
-    del graph.output[:]
-    graph.output.extend(others)
     for part in how.parts:
         sliced = [build.slice(rows, *between) for between in part.ranges]
         last = sliced[0] if len(sliced) == 1 else build.node("Concat", sliced, axis=-1)

@@ -161,7 +161,7 @@ def verdicts_of(
     ``tallies`` is empty if the model is unsteady: then nothing can be compared, and the check ``state`` says
     why.
     """
-    weights = Weights.of(model.module)
+    weights = Weights.of(model.module, model.rounded_to)
     subjects = [
         Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights, graph.proven)
         for file, graph in zip(files, trial.graphs, strict=True)

@@ -53,7 +53,8 @@ class WrappedModel:
     contract's outputs. If only TorchScript can capture the model, ``traced`` says why; otherwise it is None.
     ``notes`` say what is unusual in the weights. ``own`` makes the framework's own pipeline, or says why
     there is none. ``package`` is the name and version of the package that the family comes from; it is None
-    for our own. A family leaves it out: ``get_family`` fills it in.
+    for our own. A family leaves it out: ``get_family`` fills it in. ``rounded_to`` is "float16" if a file is
+    judged that was rounded to it: the reference is then ``module`` with its weights and results rounded.
     """
 
     module: nn.Module
@@ -63,6 +64,7 @@ class WrappedModel:
     notes: tuple[str, ...] = ()
     package: str | None = None
     own: Own = NO_PIPELINE
+    rounded_to: str = "float32"
 
 
 def decode_of(job: Job, *choices: str) -> str:

@@ -63,21 +63,23 @@ class Norm:
 class Weights:
     """A model's floating-point tensors by name, and the epsilon of each norm with running statistics.
 
-    Tensors in half precision are held in float32; ``half_of`` names the dtype of each. A complex tensor is
-    held as pairs along a last axis, as a file holds it.
+    Tensors in half precision are held in float32; ``half_of`` names the dtype of each. ``rounded_to`` is a
+    dtype of half precision to which the file may round them. A complex tensor is held as pairs along a last
+    axis, as a file holds it.
     """
 
     tensors: Mapping[str, Array]
     epsilons: Mapping[str, float]
     half_of: Mapping[str, str] = field(default_factory=dict)
+    rounded_to: str = "float32"
 
     @property
     def halves(self) -> frozenset[str]:
-        """The dtypes of half precision in which the model holds tensors."""
-        return frozenset(self.half_of.values())
+        """The dtypes of half precision in which the model holds tensors, or the file may."""
+        return frozenset((*self.half_of.values(), self.rounded_to)) - {"float32"}
 
     @classmethod
-    def of(cls, module: Any) -> Self:
+    def of(cls, module: Any, rounded_to: str = "float32") -> Self:
         """The parameters and buffers that a PyTorch module saves. They share its memory if possible."""
         tensors = {}
         halves: dict[str, str] = {}
@@ -97,7 +99,7 @@ class Weights:
             for name, layer in module.named_modules()
             if getattr(layer, "running_var", None) is not None and hasattr(layer, "eps")
         }
-        return cls(tensors, epsilons, halves)
+        return cls(tensors, epsilons, halves, rounded_to)
 
     def norms(self) -> Iterator[Norm]:
         """The batch norms, of any class with the tensors of PyTorch's and an eps."""

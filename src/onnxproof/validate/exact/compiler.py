@@ -26,6 +26,7 @@ from onnxproof.validate.exact.load import (
     constant_value,
     free_names,
     holds_many,
+    in_order,
     initializers,
     stored_kinds,
 )
@@ -117,7 +118,7 @@ class Compiler:
     ) -> Block:
         known = dict(kinds)
         steps: list[Step] = []
-        for written in nodes:
+        for written in in_order(nodes):
             node = _bound(written, bindings)
             known |= kinds_written(node, self._opset(node), known)
             if (standard(node.domain), node.op_type) == ("", "Constant"):

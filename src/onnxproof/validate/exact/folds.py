@@ -25,9 +25,9 @@ from onnxproof.validate.exact.match import (
     ROUNDINGS,
     SCALAR_ROUNDINGS,
     SPREAD,
-    TINY,
     Match,
     roundings_of,
+    tiny,
 )
 from onnxproof.validate.exact.scalars import Scalar, near
 
@@ -94,9 +94,11 @@ def _steady(flat: Array, laid: Array, axis: int | None, rounding: float) -> bool
     """Whether a sample of the quotients is the same all along an axis."""
     index = _grid(flat.shape, axis)
     below, above = laid[index].astype(np.float64), flat[index].astype(np.float64)
-    if np.any((below == 0) & (np.abs(above) > TINY)):
+    least = tiny(rounding)
+    if np.any((below == 0) & (np.abs(above) > least)):
         return False
-    quotients = np.where(below == 0, np.nan, above / below)
+    # Of numbers too small for the precision, quotients tell nothing.
+    quotients = np.where((below == 0) | (np.abs(above) <= least / rounding), np.nan, above / below)
     some = ~np.isnan(quotients)
     high = np.max(quotients, axis=1, where=some, initial=-np.inf)
     low = np.min(quotients, axis=1, where=some, initial=np.inf)
@@ -210,7 +212,7 @@ def known_vectors(
 def _alike(exact: Array, terms: Array, found: Array, rounding: float) -> Array:
     """The rows of ``exact`` [rows, FEW] that the few numbers found are, or are a multiple of."""
     free = np.isnan(found)
-    loose = 4 * SPREAD * rounding * terms + TINY
+    loose = 4 * SPREAD * rounding * terms + tiny(rounding)
     equal = np.all((np.abs(exact - found) <= loose) | free, axis=1)
     heaviest = np.argmax(np.where(free, -1, np.abs(exact)), axis=1)[:, None]
     factor = found[heaviest] / np.take_along_axis(exact, heaviest, 1)
@@ -283,7 +285,7 @@ def _of_two(values: Array, known: Known, rounding: float) -> Match | None:
     for name, before in befores if vectors else ():
         exact, _ = known.sampled(numbers.size, few)
         exact = exact * before[few]
-        close = np.abs(exact - found) <= 2 * SPREAD * rounding * np.abs(exact) + TINY
+        close = np.abs(exact - found) <= 2 * SPREAD * rounding * np.abs(exact) + tiny(rounding)
         for at in np.flatnonzero(np.all(close, axis=1)):
             vector = vectors[at]
             limit = vector.roundings + 1
@@ -294,7 +296,7 @@ def _of_two(values: Array, known: Known, rounding: float) -> Match | None:
                 return match
     for (name, one), (more, other) in combinations(befores, 2):
         terms = np.abs(one) + np.abs(other)
-        if np.all(np.abs((one + other - numbers)[few]) <= rounding * terms[few] + TINY):
+        if np.all(np.abs((one + other - numbers)[few]) <= rounding * terms[few] + tiny(rounding)):
             distance = roundings_of(numbers, one + other, rounding, 1, terms)
             if distance <= 1:
                 whole = (one + other).reshape(values.shape)

@@ -33,6 +33,13 @@ CHUNK = 2**16
 TINY = 2.0**-148
 """Two of float32's smallest numbers: what rounding costs where numbers are too small for its precision."""
 
+HALF = 2.0**-11
+"""The largest relative error of one rounding to float16."""
+
+TINY_HALF = 2.0**-23
+"""Two of float16's smallest numbers. Converters round up to the smallest what is not zero (onnxruntime,
+transformers/float16.py: convert_np_to_float16)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
@@ -74,6 +81,11 @@ def unit(dtype: np.dtype[Any]) -> float:
     return 2.0 ** -(bits + 1)
 
 
+def tiny(rounding: float) -> float:
+    """What rounding costs where numbers are too small for the precision of a float type, by its ``unit``."""
+    return TINY_HALF if rounding == HALF else TINY
+
+
 def roundings_of(
     values: Array, exact: Array, rounding: float, limit: float, terms: Array | None = None
 ) -> float:
@@ -85,18 +97,18 @@ def roundings_of(
     """
     flat, wanted = values.reshape(-1), exact.reshape(-1)
     sizes = None if terms is None else np.broadcast_to(terms, exact.shape).reshape(-1)
-    largest = 0.0
+    largest, least = 0.0, tiny(rounding)
     for start in range(0, flat.size, CHUNK):
         part = slice(start, start + CHUNK)
         size = np.abs(wanted[part]) if sizes is None else sizes[part]
         with np.errstate(invalid="ignore"):  # the difference of two infinities, which are compared below
             error = np.abs(np.subtract(flat[part], wanted[part], dtype=np.float64))
-            near = (error <= limit * rounding * size + TINY) & np.isfinite(wanted[part])
+            near = (error <= limit * rounding * size + least) & np.isfinite(wanted[part])
         if not near.all():
             near |= (flat[part] == wanted[part]) | (np.isnan(flat[part]) & np.isnan(wanted[part]))
             if not near.all():
                 return np.inf
-        counted = np.isfinite(error) & (size > TINY / rounding)
+        counted = np.isfinite(error) & (size > least / rounding)
         share = np.divide(error, size, out=np.zeros_like(error), where=counted)
         largest = max(largest, float(share.max()))
     return largest / rounding

@@ -141,7 +141,8 @@ def known_of(
     Small inputs are enough. The model runs when a constant asks for it: twice, in float64 and in float32.
     ``rewritten`` names the tensors that it replaces or writes into when it runs.
     """
-    return known_of_module(model.module, inputs, rewritten)
+    known = known_of_module(model.module, inputs, rewritten)
+    return replace(known, weights=replace(known.weights, rounded_to=model.rounded_to))
 
 
 def known_of_module(

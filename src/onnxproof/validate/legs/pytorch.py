@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.rounding import Rounding, with_rounded_weights
 from onnxproof.wrappers.weights import tensor_of
 
 ORACLE = "torch-float64"
@@ -31,15 +32,21 @@ ORACLE = "torch-float64"
 class TorchLeg:
     """The wrapped module on the CPU: as it is, the reference.
 
-    It is named after the dtype of the model's float outputs, for example "torch-float32". It shares the
-    parameters of a large module.
+    It is named after the dtype of the model's float outputs, for example "torch-float32", or after the one to
+    which the model is rounded. It shares the parameters of a large module.
     """
 
     def __init__(self, model: WrappedModel, threads: int) -> None:
         answered = [spec.dtype for spec in model.contract.outputs if "float" in spec.dtype]
         self.name = f"torch-{answered[0] if answered else 'float32'}"
         self.ports = ports_of(model)
-        self._module = copied(model.module, lendable(model.module).values()).eval()
+        self._rounding: AbstractContextManager[object] = nullcontext()
+        if model.rounded_to == "float32":
+            self._module = copied(model.module, lendable(model.module).values()).eval()
+        else:
+            self.name = f"torch-{model.rounded_to}"
+            self._module = with_rounded_weights(model.module, model.rounded_to).eval()
+            self._rounding = Rounding(model.rounded_to)
         self._threads = threads
         self._chooses = _chooses(model)
 
@@ -55,6 +62,7 @@ class TorchLeg:
             without_fast_path(),
             no_exit("the module's forward"),
             recorder or nullcontext(),
+            self._rounding,
         ):
             outputs, margins = _call(self._module, tensors, self.ports)
         choices = {} if recorder is None else recorder.choices(outputs)

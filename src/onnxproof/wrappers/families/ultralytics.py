@@ -22,7 +22,7 @@ from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
-from onnxproof.wrappers.heads.detection import box_reading
+from onnxproof.wrappers.heads.detection import IN_GRAPH, box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
 from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
@@ -73,6 +73,9 @@ WITH_NMS = ("model.kwargs.end2end=false",)
 CHANNELS = "channels"
 """The value of ``wrapper.decode`` with which a detector's output is that of Ultralytics' own export."""
 
+ROWS = "rows"
+"""The same for a detector without NMS: the graph chooses its best rows, as in Ultralytics' own export."""
+
 ADVICE = "is model.variant right?"
 
 
@@ -92,14 +95,18 @@ class _Ultralytics:
         eager = copied(network, network.state_dict(keep_vars=True).values())
         without_nms = _without_nms(job, config)
         decode = decode_of(job, *_decodes(kind, without_nms=without_nms))
-        native = decode == CHANNELS
-        module = Network(network, _stage(job), kind, without_nms=without_nms, native=native).eval()
+        rows = (job.validation.max_detections or MOST) if decode == ROWS else None
+        module = Network(
+            network, _stage(job), kind, without_nms=without_nms, native=decode == CHANNELS, rows=rows
+        ).eval()
         size = _size(job, saved, kind)
         batch, height, width = _dims(job, module, size)
         inputs = (picture_spec(job, batch, height, width),)
         outputs = _outputs(module, (batch, height, width), count)
         bare = Bare(module, network, inputs, outputs, classes)
         validation = _decisions(job.validation, module)
+        if decode == ROWS:
+            validation = validation.model_copy(update={"max_detections": outputs[0].shape[1]})
         if decode == CHANNELS:
             headed = _channels(module, outputs[0], validation)
         else:
@@ -143,13 +150,16 @@ def _recognised(config: Mapping[str, Any], variant: str | None, said: str, size:
     default = CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE
     why = "as it was trained (train_args.imgsz)" if size else "Ultralytics' default; the checkpoint has none"
     twice = answers_once(config) and kind != KINDS["rtdetr"]
+    decodes = [_decodes(kind, without_nms=answers_once(config))]
+    if twice:
+        decodes.append(_decodes(kind, without_nms=False))
     return Recognised(
         _Ultralytics.name,
         kind.task,
         variant,
         said,
         (Setting("predict.size", size or default, why), *dim_settings((Dim("batch", 1, 8),))),
-        _decodes(kind, without_nms=answers_once(config)),
+        tuple(dict.fromkeys(name for names in decodes for name in names)),
         heads=(WITH_NMS,) if twice else (),
     )
 
@@ -215,7 +225,7 @@ def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
     if kind == KINDS["rtdetr"]:
         return ("sigmoid",)
     if kind == KINDS["detect"]:
-        return ("split",) if without_nms else ("split", "nms", CHANNELS)
+        return ("split", ROWS) if without_nms else ("split", *IN_GRAPH, CHANNELS)
     return tuple(get_head(kind.task).decodes)
 
 
@@ -291,14 +301,18 @@ def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple
     head = module.head
     if module.names == ("logits",):
         return (TensorSpec("logits", "float32", (batch.name, classes)),)
+    least = sum((height.min // stride) * (width.min // stride) for stride in module.strides)
     if module.names == ("logits", "boxes"):
         rows: int | str = int(head.num_queries)
+    elif module.rows is not None:
+        rows = _most_rows(module.rows, least, fixed=height.fixed and width.fixed)
     elif height.fixed and width.fixed:
-        rows = sum((height.min // stride) * (width.min // stride) for stride in module.strides)
+        rows = least
     else:
         rows = "anchors"
     axes: Mapping[str, tuple[int | str, ...]] = {
         "output0": (4 + classes, rows),
+        "rows": (rows, 6),
         "logits": (rows, classes),
         "boxes": (rows, 5 if module.kind == KINDS["obb"] else 4),
         "scores": (rows, classes),
@@ -307,6 +321,19 @@ def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple
         "prototypes": (getattr(head, "nm", 0), *(_quarter(dim) for dim in (height, width))),
     }
     return tuple(TensorSpec(name, "float32", (batch.name, *axes[name])) for name in module.names)
+
+
+def _most_rows(most: int, least: int, *, fixed: bool) -> int:
+    """How many rows the graph chooses of the cells of the smallest picture, ``least``.
+
+    Raises JobError if larger pictures have more.
+    """
+    if most > least and not fixed:
+        raise JobError(
+            f'wrapper.decode = "{ROWS}" chooses {most} rows, and the smallest picture has {least} cells: '
+            "declare larger sizes in [dims], or fewer rows with validate.max_detections"
+        )
+    return min(most, least)
 
 
 def _quarter(dim: Dim) -> int | str:

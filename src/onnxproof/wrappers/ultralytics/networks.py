@@ -142,7 +142,8 @@ class Network(nn.Module):
     - then "coefficients" [b, n, m] and "prototypes" [b, m, h, w], or "keypoints" [b, n, K, 2 or 3].
 
     ``without_nms`` chooses the head that answers with one box for each object. If ``native``, a detector with
-    NMS returns "output0" [b, 4 + C, n], as Ultralytics' own export does.
+    NMS returns "output0" [b, 4 + C, n], as Ultralytics' own export does. With ``rows``, a detector without
+    NMS returns so many of its best as "rows" [b, rows, 6] (x0, y0, x1, y1, px, the score and the class).
     """
 
     def __init__(
@@ -153,10 +154,12 @@ class Network(nn.Module):
         *,
         without_nms: bool,
         native: bool = False,
+        rows: int | None = None,
     ) -> None:
         super().__init__()
         self.without_nms = without_nms
         self.native = native
+        self.rows = rows
         self.stage = stage
         self.network = network
         self.kind = kind
@@ -184,7 +187,7 @@ class Network(nn.Module):
             boxes, logits = self.network(pictures)[1][:2]
             return logits[-1], boxes[-1]
         found = self.network(pictures)
-        if self.native:
+        if self.native or self.rows is not None:
             return (found,)
         rows, prototypes = found if isinstance(found, tuple) else (found, None)
         if not self.without_nms:
@@ -208,6 +211,9 @@ class Network(nn.Module):
         vars(self.head).update(export=True, dynamic=True, format="onnx")
         if self.native:
             return ("output0",)
+        if self.rows is not None:
+            self.head.max_det = self.rows
+            return ("rows",)
         vars(self.head).update(xyxy=self.kind != KINDS["obb"], postprocess=_all)
         more = {
             KINDS["segment"]: ("coefficients", "prototypes"),

@@ -1,5 +1,7 @@
 """Selection: NMS, the largest, gathering and scattering."""
 
+import math
+
 import numpy as np
 
 from onnxproof.validate.exact.arrays import Array
@@ -81,8 +83,9 @@ def _gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
     batch = x.shape[:batch_dims]
     if batch != indices.shape[:batch_dims]:
         raise ValueError(f"GatherND: batches {batch} and {indices.shape[:batch_dims]} differ")
-    flat = x.reshape(-1, *x.shape[batch_dims:])
-    places = indices.reshape(flat.shape[0], -1, indices.shape[-1])
+    # Sizes are stated: of an array without numbers, "-1" says nothing.
+    flat = x.reshape(math.prod(batch), *x.shape[batch_dims:])
+    places = indices.reshape(len(flat), math.prod(indices.shape[batch_dims:-1]), indices.shape[-1])
     rows = np.broadcast_to(np.arange(flat.shape[0])[:, None], places.shape[:2])
     taken = flat[(rows, *np.moveaxis(places, -1, 0))]
     shape = (*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1] :])

@@ -1,0 +1,36 @@
+"""Runs of a file from elsewhere and of a model, on the same pictures."""
+
+from typing import Any
+
+from onnxproof.errors import OnnxproofError
+from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.likeness import Arrays
+from onnxproof.validate.views import View
+
+
+class PairedRuns:
+    """Runs of the file and of the model, each input once."""
+
+    def __init__(self, leg: Leg, reference: Leg) -> None:
+        self.leg, self.reference = leg, reference
+        self.theirs: dict[Any, Arrays | None] = {}
+        self.ours: dict[Any, Arrays] = {}
+
+    def of(self, key: tuple[int, View | None], fed: Arrays, meant: Arrays) -> tuple[Arrays | None, Arrays]:
+        """What the file returns, None if it does not run on this, and what the model returns."""
+        number, view = key
+        there = (number, None if view is None else view.feeds)
+        here = (number, None if view is None else view.inner_gets)
+        if there not in self.theirs:
+            self.theirs[there] = self._run(fed)
+        if here not in self.ours:
+            self.ours[here] = self.reference.run(meant).outputs
+        return self.theirs[there], self.ours[here]
+
+    def _run(self, inputs: Arrays) -> Arrays | None:
+        try:
+            return {name: one for name, one in self.leg.run(inputs).outputs.items() if hasattr(one, "ndim")}
+        except OnnxproofError:
+            raise
+        except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
+            return None

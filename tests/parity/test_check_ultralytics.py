@@ -1,0 +1,186 @@
+"""Ultralytics' own exports, judged by ``check`` against their checkpoint: healthy ones, and damaged ones."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from PIL import Image
+
+import onnxproof
+from onnxproof.validate.verdict import Verdict
+
+pytestmark = pytest.mark.slow
+
+SIDE = 96
+QUICK = ("validate.effort=quick", "validate.threads=1")
+SMALL: dict[str, Any] = {"scales": {"n": [0.5, 0.125, 256]}}
+"""Half as wide as the smallest YOLO11 and YOLO26."""
+
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("yolo11n", {}),
+    "half": ("yolo11n", {"half": True}),
+    "nms": ("yolo11n", {"nms": True, "conf": 0.2, "iou": 0.6, "max_det": 50}),
+    "end-to-end": ("yolo26n", {"nms": False}),
+}
+"""How a file is exported: the network, and the arguments of ``YOLO.export``."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The checkpoints, and each form of their files. What importing Ultralytics replaces is put back."""
+    place = tmp_path_factory.mktemp("theirs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("settings")))
+        patch.setenv("YOLO_OFFLINE", "true")
+        patch.setenv("YOLO_AUTOINSTALL", "false")
+        for owner, name in ((torch, "save"), (Image, "open")):
+            patch.setattr(owner, name, getattr(owner, name))
+        with np.printoptions():
+            pytest.importorskip("ultralytics.nn.tasks")
+        import yolos
+        from ultralytics.models import YOLO
+
+        for variant in dict.fromkeys(variant for variant, _ in FORMS.values()):
+            (place / variant).mkdir()
+            network: Any = yolos.network_of("detect", variant, **SMALL)
+            network.args, network.task = {"imgsz": SIDE}, "detect"
+            yolos.save_best(place / variant, network, "detect", SIDE)
+        for form, (variant, asked) in FORMS.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made: Any = YOLO(str(place / variant / "best.pt"))
+                file = made.export(
+                    format="onnx", imgsz=SIDE, simplify=False, opset=17, verbose=False, **asked
+                )
+            shutil.move(file, place / f"{form}.onnx")
+        yield place
+
+
+def checked(folder: Path, form: str, file: Path | None = None, *, pictures: bool = True) -> Verdict:
+    variant, _ = FORMS[form]
+    scene = Path(__file__).parents[2] / "examples/digits/images/scene-01.png"
+    return onnxproof.check(
+        file or folder / f"{form}.onnx",
+        against=folder / variant / "best.pt",
+        images=str(scene) if pictures else None,
+        set=QUICK,
+    )
+
+
+def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
+    return {(check.name, check.field) for check in verdict.checks if check.status in ("fail", "error")}
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        pytest.param("half", "the file's weights are rounded to float16", id="half"),
+        pytest.param(
+            "nms",
+            "chooses its rows with iou_threshold 0.6, score_threshold 0.2, max_detections 50",
+            id="nms",
+        ),
+    ],
+)
+def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
+    verdict = checked(folder, form)
+    assert verdict.passed, [check for check in verdict.checks if check.status in ("fail", "error")]
+    assert any(check.name == "function" and check.status == "pass" for check in verdict.checks)
+    assert verdict.to_json()["decisions"]["matched"] > 0
+    assert said in "; ".join(verdict.notes)
+
+
+Damage = Callable[[onnx.ModelProto], None]
+
+
+def swapped_labels(model: onnx.ModelProto) -> None:
+    """In rows: each class becomes the next one, the last the first."""
+
+    def added(name: str) -> onnx.NodeProto:
+        return helper.make_node("Mod", [f"{name}_next", "modulus"], ["output0"], fmod=1)
+
+    _behind(model, added)
+    (last,) = [node for node in model.graph.node if node.output[0] == "output0"]
+    inner = last.input[0].removesuffix("_next")
+    model.graph.node.insert(
+        len(model.graph.node) - 1, helper.make_node("Add", [inner, "next"], [f"{inner}_next"])
+    )
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 1], np.float32), "next"),
+            numpy_helper.from_array(np.array([1e4] * 5 + [3], np.float32), "modulus"),
+        ]
+    )
+
+
+def reversed_channels(model: onnx.ModelProto) -> None:
+    """The network gets blue where red was."""
+    _before(model, [helper.make_node("Gather", ["images", "reverse"], ["seen"], axis=1)])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "reverse"))
+
+
+def unscaled(model: onnx.ModelProto) -> None:
+    """The network gets 0..255 where it was trained with 0..1."""
+    _before(model, [helper.make_node("Mul", ["images", "white"], ["seen"])])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(255, np.float32), "white"))
+
+
+def scaled_weights(model: onnx.ModelProto) -> None:
+    """Each weight of one convolution is a hundredth too large."""
+    (name,) = [one.name for one in model.graph.initializer if one.name.endswith("model.0.conv.weight")]
+    held = next(one for one in model.graph.initializer if one.name == name)
+    values = numpy_helper.to_array(held)
+    held.CopyFrom(numpy_helper.from_array((values * 1.01).astype(values.dtype), name))
+
+
+def without_a_class(model: onnx.ModelProto) -> None:
+    """The file returns the scores of two of three classes."""
+    _behind(model, lambda name: helper.make_node("Slice", [name, "from", "to", "axis"], ["output0"]))
+    for name, number in (("from", 0), ("to", 6), ("axis", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([number]), name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 6
+
+
+def _before(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    for node in model.graph.node:
+        node.input[:] = ["seen" if name == "images" else name for name in node.input]
+    rest = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
+def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto]) -> None:
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["healthy" if name == "output0" else name for name in names]
+    model.graph.node.append(make("healthy"))
+
+
+@pytest.mark.parametrize(
+    ("form", "damage", "link"),
+    [
+        pytest.param("plain", reversed_channels, ("function", "box_xyxy"), id="bgr-for-rgb"),
+        pytest.param("plain", scaled_weights, ("function", "box_xyxy"), id="weights-scaled"),
+        pytest.param("plain", unscaled, None, id="0-to-255-for-0-to-1"),
+        pytest.param("plain", without_a_class, ("interface", None), id="a-class-less"),
+        pytest.param("nms", scaled_weights, None, id="nms-weights-scaled"),
+        pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
+    ],
+)
+def test_a_damaged_file_fails(
+    form: str, damage: Damage, link: tuple[str, str] | None, folder: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(folder / f"{form}.onnx")
+    damage(model)
+    file = tmp_path / "damaged.onnx"
+    onnx.save(model, file)
+    verdict = checked(folder, form, file, pictures=False)
+    assert verdict.status == "fail"
+    assert link in failed(verdict) if link else any(name == "function" for name, _ in failed(verdict))
