@@ -87,6 +87,7 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
             "chooses its rows with iou_threshold 0.6, score_threshold 0.2, max_detections 50",
             id="nms",
         ),
+        pytest.param("end-to-end", 'are those of wrapper.decode = "rows"', id="end-to-end"),
     ],
 )
 def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
@@ -100,8 +101,14 @@ def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
 Damage = Callable[[onnx.ModelProto], None]
 
 
+def swapped_classes(model: onnx.ModelProto) -> None:
+    """The scores of the first two classes change places."""
+    _behind(model, lambda name: helper.make_node("Gather", [name, "order"], ["output0"], axis=1))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 1, 2, 3, 5, 4, 6]), "order"))
+
+
 def swapped_labels(model: onnx.ModelProto) -> None:
-    """In rows: each class becomes the next one, the last the first."""
+    """The same in rows: each class becomes the next one, the last the first."""
 
     def added(name: str) -> onnx.NodeProto:
         return helper.make_node("Mod", [f"{name}_next", "modulus"], ["output0"], fmod=1)
@@ -166,10 +173,12 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto]) -> No
 @pytest.mark.parametrize(
     ("form", "damage", "link"),
     [
+        pytest.param("plain", swapped_classes, ("function", "score"), id="classes-swapped"),
         pytest.param("plain", reversed_channels, ("function", "box_xyxy"), id="bgr-for-rgb"),
         pytest.param("plain", scaled_weights, ("function", "box_xyxy"), id="weights-scaled"),
         pytest.param("plain", unscaled, None, id="0-to-255-for-0-to-1"),
         pytest.param("plain", without_a_class, ("interface", None), id="a-class-less"),
+        pytest.param("half", scaled_weights, ("function", "box_xyxy"), id="half-weights-scaled"),
         pytest.param("nms", scaled_weights, None, id="nms-weights-scaled"),
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
     ],
