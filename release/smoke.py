@@ -157,6 +157,8 @@ height = 64
 width = 64
 """
 
+NORMALIZE = '[wrapper]\nnormalize = "imagenet"\n'
+
 
 def saved(network: Any) -> None:
     import torch  # noqa: PLC0415
@@ -168,13 +170,13 @@ def torchvision(_release: Path) -> None:
     """A classifier by its name."""
     models = importlib.import_module("torchvision.models")
     saved(models.shufflenet_v2_x0_5(num_classes=2))
-    exported(JOB.format(family="torchvision_classifier", more='variant = "shufflenet_v2_x0_5"'))
+    exported(JOB.format(family="torchvision_classifier", more='variant = "shufflenet_v2_x0_5"') + NORMALIZE)
 
 
 def timm(_release: Path) -> None:
     """A classifier by its name."""
     saved(importlib.import_module("timm").create_model("test_resnet", num_classes=2))
-    exported(JOB.format(family="timm_classifier", more='variant = "test_resnet"'))
+    exported(JOB.format(family="timm_classifier", more='variant = "test_resnet"') + NORMALIZE)
 
 
 def smp(_release: Path) -> None:
@@ -182,7 +184,7 @@ def smp(_release: Path) -> None:
     library = importlib.import_module("segmentation_models_pytorch")
     saved(library.FPN("mobilenet_v2", encoder_weights=None, classes=2))
     more = 'variant = "FPN"\nkwargs = { encoder_name = "mobilenet_v2" }'
-    exported(JOB.format(family="smp", more=more))
+    exported(JOB.format(family="smp", more=more) + NORMALIZE)
 
 
 def transformers(_release: Path) -> None:
@@ -241,10 +243,10 @@ SMOKE: dict[str, Callable[[Path], None]] = {
 def main(extra: str, release: Path) -> None:
     from onnxproof.extras import EXTRAS  # noqa: PLC0415
 
+    heavy = {name for other in SMOKE if other not in LIGHT for name in EXTRAS[other]}
+    others = {name for names in EXTRAS.values() for name in names} if extra == BASE else heavy
+    there = sorted(name for name in others if importlib.util.find_spec(name) is not None)
     if extra in LIGHT:
-        own = set(EXTRAS.get(extra, ()))
-        others = {name for modules in EXTRAS.values() for name in modules} - own
-        there = sorted(name for name in others if importlib.util.find_spec(name) is not None)
         assert not there, f"this is no clean environment: it has {', '.join(there)}"
     base(release)
     if extra != BASE:
