@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN of torchvision: rows, proposals and masks; what is damaged fails."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from damaged import Damage, verdicts_on
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -163,7 +162,7 @@ def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Jo
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 
-def scaled(name: str, factor: float) -> Damage:
+def scaled(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
     def damage(model: onnx.ModelProto) -> None:
         for tensor in model.graph.initializer:
             if name in tensor.name:
@@ -183,7 +182,7 @@ def half_weights(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
 
 
-def add_behind(output: str, operator: str, value: Array) -> Damage:
+def add_behind(output: str, operator: str, value: Array) -> Callable[[onnx.ModelProto], None]:
     """Apply an operator with a constant to one of the outputs."""
 
     def damage(model: onnx.ModelProto) -> None:
@@ -224,7 +223,7 @@ def failing(verdict: Verdict) -> set[str]:
     return {f"{check.name} {check.field or ''}".strip() for check in verdict.checks if check.status == "fail"}
 
 
-def verdict_on(job: Job, bundle: Bundle, damage: Damage, folder: Path) -> Verdict:
+def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], None], folder: Path) -> Verdict:
     model = onnx.load(bundle.path / "model.onnx")
     damage(model)
     file = folder / "damaged.onnx"
@@ -232,23 +231,47 @@ def verdict_on(job: Job, bundle: Bundle, damage: Damage, folder: Path) -> Verdic
     return onnxproof.validate(job, onnx=file)
 
 
-DAMAGES: Mapping[str, tuple[Damage, set[str]]] = {
-    "box-head-scaled": (scaled("box_head.fc7.weight", 1.001), {"ratio_rms score"}),
-    "float16-weights": (half_weights, {"ratio_rms score", "ratio_rms box_xyxy"}),
-    "labels-off-by-one": (add_behind("labels", "Add", np.array(1)), {"ratio_max score"}),
-    "boxes-scaled": (add_behind("boxes", "Mul", np.array(1.0001, np.float32)), {"ratio_rms box_xyxy"}),
-    "the-best-row-is-dropped": (without_the_best, {"decisions"}),
-}
-"""What is done to the file, and checks of which at least one fails for it."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_fails_for_its_reason(faster: tuple[Job, Bundle, Any], once: Once, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        pytest.param(
+            scaled("box_head.fc7.weight", 1.001),
+            {"ratio_rms score"},
+            id="box-head-scaled",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            half_weights,
+            {"ratio_rms score", "ratio_rms box_xyxy"},
+            id="float16-weights",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            add_behind("labels", "Add", np.array(1)),
+            {"ratio_max score"},
+            id="labels-off-by-one",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
+            {"ratio_rms box_xyxy"},
+            id="boxes-scaled",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped", marks=pytest.mark.slow),
+    ],
+)
+def test_damage_fails_for_its_reason(
+    faster: tuple[Job, Bundle, Any],
+    tmp_path: Path,
+    damage: Callable[[onnx.ModelProto], None],
+    expected: set[str],
+) -> None:
     job, bundle, _ = faster
-    verdict = verdicts_on(once, job, bundle, {name: change for name, (change, _) in DAMAGES.items()})[damage]
+    verdict = verdict_on(job, bundle, damage, tmp_path)
     assert verdict.status == "fail"
-    assert DAMAGES[damage][1] & failing(verdict), failing(verdict)
+    assert expected & failing(verdict), failing(verdict)
 
 
 @pytest.mark.long(
