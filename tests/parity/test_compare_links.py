@@ -132,7 +132,7 @@ NAMES = ("torch.export", "torchscript", "not-folded", "with-batch-norms", "simpl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("a", "b"), itertools.permutations(NAMES, 2))
+@pytest.mark.parametrize(("a", "b"), list(itertools.permutations(NAMES, 2)))
 def test_what_healthy_tools_make_of_one_checkpoint_computes_the_same(
     files: dict[str, Path], a: str, b: str
 ) -> None:
