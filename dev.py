@@ -38,7 +38,7 @@ DOCS = (
 NEWEST = ("3.14", "3.13", "3.12")
 """Pythons after the oldest supported one; the first that the machine has is tested as the newest."""
 
-UNIT_TOOLS = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "filelock>=3.12")
+UNIT_TOOLS = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "filelock>=3.12", "jsonschema>=4.23")
 """What the unit tests need beside the package."""
 
 TASKS: dict[str, tuple[str, Sequence[Sequence[str]]]] = {

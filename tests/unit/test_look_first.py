@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from onnxproof.extras import is_there
+
+pytestmark = pytest.mark.skipif(
+    not is_there("torch"), reason="without torch, what exports says at once which extra brings it"
+)
+
 RUN = """
 import sys
 from onnxproof.cli import main

@@ -23,10 +23,15 @@ import onnxproof
 import onnxproof.runs.pool
 from onnxproof.endings import ending
 from onnxproof.errors import RequestError
+from onnxproof.extras import is_there
 from onnxproof.runs.pool import Pool
 from onnxproof.runs.record import Changes
 from onnxproof.runs.run import no_report, plan_export
 from onnxproof.runs.task import Outcome, Task, worst
+
+pytestmark = pytest.mark.skipif(
+    not is_there("torch"), reason="without torch, what exports says at once which extra brings it"
+)
 
 JOB = """
 name = "{name}"

@@ -11,11 +11,15 @@ import pytest
 import onnxproof
 import onnxproof.testing.collected
 import onnxproof.testing.outcome
+from onnxproof.extras import is_there
 from onnxproof.testing.told import lines_of, message_of
 from onnxproof.validate.facts import Facts, Failure
 from onnxproof.validate.verdict import Check, Verdict
 
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.skipif(
+    not is_there("torch"), reason="without torch, what exports says at once which extra brings it"
+)
 
 INSTALLED = any(
     entry.value == "onnxproof.testing.plugin" for entry in importlib.metadata.entry_points(group="pytest11")
