@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.extras import is_there
+from onnxproof.old_names import takes_old_names
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
@@ -72,6 +73,7 @@ def without_pytorch(*_files: Any, **_options: Any) -> Verdict:
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+@takes_old_names
 def compare(
     a: str | PathLike[str],
     b: str | PathLike[str],

@@ -19,6 +19,7 @@ from onnxproof.labelling import labelled
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.memory import require_memory
 from onnxproof.module_job import module_job
+from onnxproof.old_names import takes_old_names
 from onnxproof.opening import to_validate, wrapped_for
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove
@@ -63,6 +64,7 @@ class Bundle:
         )
 
 
+@takes_old_names
 def export(
     job: JobLike,
     *,
@@ -109,6 +111,7 @@ def _drafted(checkpoint: Address, set: Sequence[str]) -> tuple[Job, WrappedModel
     return drafted.job, replace(model, notes=(note, *model.notes)), bare
 
 
+@takes_old_names
 def export_module(
     module: Module,
     *,
@@ -188,6 +191,7 @@ def _check_ahead(job: Job, model: WrappedModel) -> Plan:
     return plan
 
 
+@takes_old_names
 def validate(
     source: JobLike,
     *,
@@ -289,6 +293,7 @@ def compare_by_checkpoint(
     )
 
 
+@takes_old_names
 def bisect(
     source: JobLike,
     *,
