@@ -85,6 +85,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036
         parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    if arguments.task != "run" and {"-h", "--help"}.intersection(arguments.rest):
+        parser.print_help()
+        return 0
     if arguments.task == "pythons":
         return test_pythons()
     if arguments.task == "package":

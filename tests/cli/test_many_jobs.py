@@ -125,7 +125,7 @@ def test_many_verdicts_are_written_by_name(run: Run, jobs: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("export", "a.toml", "a.toml"), "a.toml and a.toml would both write dist/a"),
+        (("export", "a.toml", "a.toml"), "a.toml is given twice: both would write dist/a"),
         (("export", "wide.toml", "--junit", "dist/wide-variant_pass-opset_18/x.xml"), "lies in the bundle"),
         (("export", "wide.toml", "--junit", "wide.toml"), "--junit"),
         (("export", "wide.toml", "--no-validate", "--junit", "x.xml"), "leave out --no-validate"),

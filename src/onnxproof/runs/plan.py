@@ -138,6 +138,8 @@ def refuse_twice(planned: Iterable[Planned]) -> None:
             place = os.path.normcase(os.path.realpath(one.target))
             other = taken.setdefault(place, one)
             if other is not one:
+                if (other.source, other.axes) == (one.source, one.axes):
+                    raise RequestError(f"{one.source} is given twice: both would write {one.target}")
                 raise RequestError(
                     f"{other.source} and {one.source} would both write {one.target}: give each job a name of "
                     "its own"
