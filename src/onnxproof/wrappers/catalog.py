@@ -8,6 +8,7 @@ import ast
 import importlib.util
 import pkgutil
 import re
+import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -157,8 +158,9 @@ def _find(module: str) -> Path:
     """The file of a module, or the folder of a package that has no file.
 
     ``importlib.util.find_spec`` would import the packages that contain the module. So we call it for the
-    outermost package only, and search the folders of each package for the next one. Raises
-    ModuleNotFoundError if the module does not exist.
+    outermost package only, and search the folders of each package for the next one. A package that is
+    imported already says itself where its modules lie. Raises ModuleNotFoundError if the module does not
+    exist.
     """
     name, *inner = module.split(".")
     spec = importlib.util.find_spec(name)
@@ -176,4 +178,5 @@ def _find(module: str) -> Path:
             raise ModuleNotFoundError(f"there is no module {name}", name=name)
         file = (found or packages)[0]
         folders = [file.parent] if regular else [] if found else packages
+        folders = [Path(folder) for folder in getattr(sys.modules.get(name), "__path__", folders)]
     return file
