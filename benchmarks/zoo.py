@@ -119,7 +119,8 @@ def listed() -> list[Entry]:
     answer = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
     libraries: dict[str, list[Entry]] = {}
     for one in json.loads(answer.stdout.splitlines()[-1]):
-        libraries.setdefault(Entry(*one).library, []).append(Entry(*one))
+        entry = Entry(*one)
+        libraries.setdefault(entry.library, []).append(entry)
     return [entry for turn in zip_longest(*libraries.values()) for entry in turn if entry is not None]
 
 

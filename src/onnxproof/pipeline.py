@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
 from onnxproof.draft import EFFORT, FEW_TRIED, draft
-from onnxproof.export.bundle import PARITY_FILE, README_FILE, signed, staged_bundle
+from onnxproof.export.bundle import README_FILE, signed, staged_bundle
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
@@ -23,6 +23,7 @@ from onnxproof.old_names import takes_old_names
 from onnxproof.opening import to_validate, wrapped_for
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove
+from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers

@@ -12,7 +12,6 @@ from onnxproof.cli._options import baseline_option, checkpoint_options, map_opti
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
-from onnxproof.export.bundle import PARITY_FILE
 from onnxproof.files import check_folder, explained, write_json
 from onnxproof.job import load_job
 from onnxproof.look_first import refuse_to_validate
@@ -21,7 +20,7 @@ from onnxproof.many.workers import Workers
 from onnxproof.runs.plan import makes_many
 from onnxproof.runs.run import plan_validate
 from onnxproof.runs.task import Outcome
-from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.runtime.folder import MODEL_FILE, PARITY_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
 from onnxproof.stages import Stages
 from onnxproof.validate.baseline import files_of, read_baseline

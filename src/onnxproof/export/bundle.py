@@ -11,9 +11,8 @@ from pathlib import Path
 from onnxproof.errors import RequestError
 from onnxproof.files import explained, lies_in, staging_folder, swap
 from onnxproof.runtime.drawings import is_drawing
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, PARITY_FILE
 
-PARITY_FILE = "parity.json"
 README_FILE = "README.md"
 PICTURES_FOLDER = "pictures"
 

@@ -129,7 +129,7 @@ def _work(work: Callable[[], Result], writes: int, blocked: Iterable[int]) -> No
     try:
         faulthandler.disable()  # the parent tells of a crash
         gc.freeze()  # what the parent made stays: the collector need not look at it here
-        _end_with_parent()
+        end_with_parent(signal.SIGKILL)
         for each in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends the child
@@ -148,12 +148,12 @@ def _work(work: Callable[[], Result], writes: int, blocked: Iterable[int]) -> No
         os._exit(code)
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends."""
+def end_with_parent(number: int) -> None:
+    """Ask Linux to send this process a signal when its parent ends."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - only a child needs it
 
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def how_it_ended(status: int) -> str:

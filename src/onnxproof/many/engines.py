@@ -5,7 +5,6 @@ Both are used through the standard interface, ``concurrent.futures.Executor``.
 
 import contextlib
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -117,10 +116,3 @@ class Dask:
     def close(self) -> None:
         """Leave the cluster as it is, and let go of it."""
         self._client.close()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.files import scratch_folder
-from onnxproof.many.engines import Dask, Engine, Processes, cores
+from onnxproof.many.engines import Dask, Engine, Processes
 from onnxproof.many.journal import Journal
-from onnxproof.many.workers import Workers
+from onnxproof.many.workers import Workers, cores
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Who works on many pictures, as a value."""
 
+import os
 from dataclasses import dataclass
 from os import PathLike
 
@@ -38,3 +39,10 @@ class Workers:
 
 EVERYONE = Workers()
 """As many processes of this machine as there are cores, and as memory allows."""
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

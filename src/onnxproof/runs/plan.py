@@ -8,11 +8,10 @@ import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onnxproof.asked import job_to_export, job_to_validate
+from onnxproof.asked import Address, job_to_export, job_to_validate
 from onnxproof.endings import ending_of
 from onnxproof.errors import OnnxproofError, RequestError
 from onnxproof.job import Job
@@ -22,10 +21,10 @@ from onnxproof.look_first import refuse_to_export
 from onnxproof.memory import estimated_bytes
 from onnxproof.runs.record import checkpoint_bytes
 from onnxproof.runs.task import Outcome, Task
+from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.source import BundleFolder, CheckpointPath, JobFile, OtherFile, look_at, name_of
-from onnxproof.validate.baseline import PARITY_FILE, read_baseline
+from onnxproof.validate.baseline import read_baseline
 
-Address = str | PathLike[str]
 Planned = Task | Outcome
 """A job to do, or what is known of one that cannot be done."""
 

@@ -1,15 +1,15 @@
 """Export or validate many jobs: plan, do what is not up to date, and say what came of each."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from onnxproof.asked import Address
 from onnxproof.errors import RequestError
+from onnxproof.many.workers import cores
 from onnxproof.runs.plan import (
-    Address,
     Planned,
     baselines,
     refuse_twice,
@@ -216,6 +216,4 @@ def _size(at_once: AtOnce, planned: Sequence[Planned]) -> int:
         if at_once < 1:
             raise RequestError(f"--jobs {at_once}: expected 1 or more, or auto")
         return at_once
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(cores // threads_of(planned), 1)
+    return max(cores() // threads_of(planned), 1)

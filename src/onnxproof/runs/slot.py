@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from onnxproof.endings import Ending, ending_of
-from onnxproof.export.child import CAN_FORK, PR_SET_PDEATHSIG, how_it_ended
+from onnxproof.export.child import CAN_FORK, end_with_parent, how_it_ended
 from onnxproof.files import nameless_file
 from onnxproof.imports import freeze_imports, imported
 from onnxproof.runs.opened import OpenedFiles
@@ -61,7 +61,7 @@ def main() -> None:
     os.dup2(nowhere, STDOUT)
     os.close(nowhere)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent ends this process
-    _end_with_parent(signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     freeze_imports()
     # What is missing is told of each job, which imports it again.
     with contextlib.suppress(Exception):
@@ -119,7 +119,7 @@ class _Slot:
 def _be_child(task: Task, messages: BinaryIO, blocked: Any) -> NoReturn:
     code = 1
     try:
-        _end_with_parent(signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _work(task, messages)
@@ -214,11 +214,3 @@ def _tail(file: Any) -> str:
     file.seek(max(size - PRINTED, 0))
     text: str = file.read().decode("utf-8", "replace")
     return text
-
-
-def _end_with_parent(number: int) -> None:
-    """Ask Linux to send this process a signal when its parent ends."""
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - only a child needs it
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -13,7 +13,7 @@ from onnxproof.files import remove_own, write_json
 from onnxproof.job import Job, load_job
 from onnxproof.jobs import read_jobs
 from onnxproof.locks import locked
-from onnxproof.validate.baseline import PARITY_FILE
+from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.validate.verdict import Verdict
 
 

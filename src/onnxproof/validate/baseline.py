@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
 BaselineLike = Verdict | str | PathLike[str]
 
-PARITY_FILE = "parity.json"
 
 Key = tuple[str, str | None, str | None]
 Moved = Literal["same", "within", "better", "worse", "new"]
