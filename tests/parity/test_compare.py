@@ -36,7 +36,7 @@ PICTURES = {
     "digits-classifier": "classifier/images/*.png",
     "digits-multilabel": "multilabel/images/*.png",
     "digits-segmenter": "images/*.png",
-    "digits-maskrcnn": "images/scene-0[2-5].png",
+    "digits-maskrcnn": "images/scene-0[23].png",
 }
 
 

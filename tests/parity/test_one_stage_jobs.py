@@ -42,7 +42,13 @@ NAMES = {"retinanet": 5, "fcos": 5, "ssdlite": 5, "ssd": 3, "ssd300": 3}
 SIDE = 160
 """Pixels of the square that predict makes of a picture, where the network does not fix the size."""
 
-QUICK = ("validate.effort=quick", "validate.threads=1", "model.kwargs={}", "predict.resize=stretch")
+QUICK = (
+    "validate.effort=quick",
+    "validate.threads=1",
+    "validate.images=../examples/digits/images/scene-0[1-4].png",
+    "model.kwargs={}",
+    "predict.resize=stretch",
+)
 RAW_SIZES = ('dims.height="64..160 step 32"', 'dims.width="64..192 step 32"')
 LAYOUTS: Mapping[str, Sequence[str]] = {
     "none": ("dims.batch=1..2",),
@@ -81,13 +87,12 @@ def saved(network: Any, folder: Path, names: int) -> Path:
 
 def job_of(kind: str, layout: str, weights: Path, *more: str) -> Job:
     sizes = RAW_SIZES if layout != "nms" and CONFIGS[kind] != "ssd" else ()
-    few = ("validate.images=../examples/digits/images/scene-0[1-4].png",) if NAMES[kind] == 3 else ()
     overrides = (
         f"model.checkpoint={weights}",
         f"model.builder={detectors.__file__}:plain_{kind}",
         f"wrapper.decode={layout}",
         f"predict.size={SIDE}",
-        *(*QUICK, *few, *LAYOUTS[layout], *sizes, *more),
+        *(*QUICK, *LAYOUTS[layout], *sizes, *more),
     )
     return load_job(ROOT / "configs" / f"torchvision-{CONFIGS[kind]}.toml", overrides)
 

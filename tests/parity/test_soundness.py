@@ -24,15 +24,18 @@ HEALTHY = {
 }
 """Trained and seeded; both exporters; the oldest and the newest opset."""
 
-DAMAGED = ("classifier", "small-variance", "encoder", "maskrcnn")
+DAMAGED = ("classifier", "small-variance", "encoder")
+
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
 
 ACTS_ELSEWHERE = {"NaN on one input in so many"}
 """Kinds that none of the cases need show."""
 
 
-def rows(subjects: Iterable[str], *slow: str) -> list[Any]:
-    """The subjects as rows of a test; those of ``slow`` are marked so."""
-    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in subjects]
+def rows(subjects: Iterable[str], *slow: str, long: Iterable[str] = ()) -> list[Any]:
+    """The subjects as rows of a test, and after them those of ``long``; who is named there is marked so."""
+    marks = dict.fromkeys(subjects, ()) | dict.fromkeys(slow, SLOW) | dict.fromkeys(long, LONG)
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
 
 
 RowsOf = Callable[[str], tuple[Row, ...]]
@@ -65,7 +68,7 @@ def test_no_healthy_export_is_refused_at_any_level_or_thread_count(subject: str,
     assert [row for row in rows if row.verdict != "pass"] == []
 
 
-@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier", "encoder"))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "classifier", "encoder", long=("maskrcnn",)))
 def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> None:
     claimed = [
         row
@@ -76,7 +79,7 @@ def test_what_changes_the_function_is_found(subject: str, rows_of: RowsOf) -> No
     assert [row for row in claimed if row.verdict == "pass"] == []
 
 
-@pytest.mark.parametrize("subject", rows(DAMAGED, "maskrcnn", "classifier", "encoder"))
+@pytest.mark.parametrize("subject", rows(DAMAGED, "classifier", "encoder", long=("maskrcnn",)))
 def test_what_hides_in_float_error_is_found_by_the_function_link_alone(subject: str, rows_of: RowsOf) -> None:
     """The runtime's own links do not cry wolf at what nobody can tell from rounding."""
     hidden = [row for row in rows_of(subject) if row.effect is not None and row.effect < 0.3]

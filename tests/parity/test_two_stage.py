@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN of torchvision: rows, proposals and masks; what is damaged fails."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from damaged import Damage, verdicts_on
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -35,6 +36,7 @@ SMALL = (
     "dims.width=96..320",
     "validate.effort=quick",
     "validate.threads=1",
+    "validate.images=../examples/digits/images/scene-0[1-4].png",
     "predict.size=224",
     *(f"model.kwargs.{name}={value}" for name, value in SETTINGS.items()),
 )
@@ -70,7 +72,8 @@ def faster(once: Once) -> tuple[Job, Bundle, Any]:
 @pytest.fixture(scope="module")
 def masked(once: Once) -> tuple[Job, Bundle, Any]:
     network = mask_rcnn(box_detections_per_img=12)
-    return exported(once, "maskrcnn", network, "model.kwargs.box_detections_per_img=12")
+    few = ("dims.height=96..224", "dims.width=96..224", "model.kwargs.box_detections_per_img=12")
+    return exported(once, "maskrcnn", network, *few)
 
 
 def passed(bundle: Bundle, *, least: int) -> None:
@@ -162,7 +165,7 @@ def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Jo
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 
-def scaled(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+def scaled(name: str, factor: float) -> Damage:
     def damage(model: onnx.ModelProto) -> None:
         for tensor in model.graph.initializer:
             if name in tensor.name:
@@ -182,7 +185,7 @@ def half_weights(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
 
 
-def add_behind(output: str, operator: str, value: Array) -> Callable[[onnx.ModelProto], None]:
+def add_behind(output: str, operator: str, value: Array) -> Damage:
     """Apply an operator with a constant to one of the outputs."""
 
     def damage(model: onnx.ModelProto) -> None:
@@ -223,63 +226,33 @@ def failing(verdict: Verdict) -> set[str]:
     return {f"{check.name} {check.field or ''}".strip() for check in verdict.checks if check.status == "fail"}
 
 
-def verdict_on(job: Job, bundle: Bundle, damage: Callable[[onnx.ModelProto], None], folder: Path) -> Verdict:
-    model = onnx.load(bundle.path / "model.onnx")
-    damage(model)
-    file = folder / "damaged.onnx"
-    onnx.save(model, file)
-    return onnxproof.validate(job, onnx=file)
+DAMAGES: Mapping[str, tuple[Damage, str]] = {
+    "box-head-scaled": (scaled("box_head.fc7.weight", 1.001), "ratio_rms score"),
+    "float16-weights": (half_weights, "ratio_rms score"),
+    "labels-off-by-one": (add_behind("labels", "Add", np.array(1)), "ratio_max score"),
+    "boxes-scaled": (add_behind("boxes", "Mul", np.array(1.0001, np.float32)), "ratio_rms box_xyxy"),
+    "the-best-row-is-dropped": (without_the_best, "decisions"),
+}
+"""What is done to the file, and a check that fails by it."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        pytest.param(
-            scaled("box_head.fc7.weight", 1.001),
-            {"ratio_rms score"},
-            id="box-head-scaled",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            half_weights,
-            {"ratio_rms score", "ratio_rms box_xyxy"},
-            id="float16-weights",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            add_behind("labels", "Add", np.array(1)),
-            {"ratio_max score"},
-            id="labels-off-by-one",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            add_behind("boxes", "Mul", np.array(1.0001, np.float32)),
-            {"ratio_rms box_xyxy"},
-            id="boxes-scaled",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(without_the_best, {"decisions"}, id="the-best-row-is-dropped", marks=pytest.mark.slow),
-    ],
-)
-def test_damage_fails_for_its_reason(
-    faster: tuple[Job, Bundle, Any],
-    tmp_path: Path,
-    damage: Callable[[onnx.ModelProto], None],
-    expected: set[str],
-) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_fails_for_its_reason(faster: tuple[Job, Bundle, Any], once: Once, damage: str) -> None:
     job, bundle, _ = faster
-    verdict = verdict_on(job, bundle, damage, tmp_path)
+    changes = {name: change for name, (change, _) in DAMAGES.items()}
+    verdict = verdicts_on(once, job, bundle, changes)[damage]
     assert verdict.status == "fail"
-    assert expected & failing(verdict), failing(verdict)
+    assert DAMAGES[damage][1] in failing(verdict)
 
 
 @pytest.mark.long(
     "tests/parity/test_digits_maskrcnn.py::test_a_weight_of_the_mask_head_moved_fails_in_the_masks_alone"
 )
-def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], tmp_path: Path) -> None:
+def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], once: Once) -> None:
     job, bundle, _ = masked
-    verdict = verdict_on(job, bundle, add_behind("masks", "Mul", np.array(1.001, np.float32)), tmp_path)
+    wider = {"wider": add_behind("masks", "Mul", np.array(1.001, np.float32))}
+    verdict = verdicts_on(once, job, bundle, wider)["wider"]
     assert {"ratio_rms mask"} <= failing(verdict)
     assert not {name for name in failing(verdict) if "score" in name or "box" in name}
 
