@@ -20,7 +20,7 @@ from onnxproof.judging import judge_elsewhere
 from onnxproof.progress import Progress, silent
 from onnxproof.search import Search
 from onnxproof.source import JobFile, look_at, model_at
-from onnxproof.unlike import half_of, other_names
+from onnxproof.unlike import few_pictures, half_of, other_names
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -101,6 +101,12 @@ def find_out(
     named = other_names(graph, [one.name for one in found.model.contract.classes])
     if named is not None:
         notes.append(named)
+    batch = found.model.contract.inputs[0].shape[0]
+    few = few_pictures(
+        graph, max((dim.max for dim in found.model.contract.dims if dim.name == batch), default=1)
+    )
+    if few is not None:
+        notes.append(few)
     if dtype != "float32":
         notes.append(
             f"the file's weights are rounded to {dtype}: its error is compared with that of the checkpoint's "

@@ -17,7 +17,7 @@ from onnxproof.errors import JobError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.runtime.port import Port
-from onnxproof.tried import normalization_of, small_cases
+from onnxproof.tried import key_of, normalization_of, returned, small_cases
 from onnxproof.unlike import chosen_rows, settings_of_nms, why_chosen_rows_are_refused
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
@@ -48,7 +48,6 @@ WHOLE = "channels"
 
 GIVEN = ("scale_input", "channels_last", "input_dtype", "normalize", "mean", "std")
 """Keys of ``[wrapper]`` that say how the file takes pictures. If one is given, nothing is tried."""
-
 
 NEAR = 100.0
 """Arrangements whose errors lie within this factor are compared in float64."""
@@ -85,10 +84,10 @@ class Search:
     ) -> None:
         self.file, self.made, self.leg, self.mapping, self.given = file, made, leg, mapping, tuple(given)
         self.dtype = dtype
-        keys = {_key(text) for text in given}
+        keys = {key_of(text) for text in given}
         self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
         fixed_decode = "wrapper.decode" in keys
-        others = [one for one in made.recognised.heads if not {_key(text) for text in one} & keys]
+        others = [one for one in made.recognised.heads if not {key_of(text) for text in one} & keys]
         self.heads = ((), *others)
         self.decodes = ("",) if fixed_decode else made.recognised.decodes
         self.own: Normalization | None = None
@@ -99,7 +98,7 @@ class Search:
         if self.fixed_view:
             self.place = None
         self.sizes = self._sizes(first)
-        self.chosen = chosen_rows(made.job.model.task or "", leg.ports.outputs)
+        self.chosen = chosen_rows(made.job.model.task or "", self._outputs())
         self.thresholds = self._thresholds(keys)
 
     def best(self) -> Found:
@@ -314,6 +313,15 @@ class Search:
         job = self.made.again(more).job
         return get_family(job.model.family).build(job, self.made.checkpoint)
 
+    def _outputs(self) -> Sequence[Port]:
+        """The file's outputs, with the sizes that they have when it runs if it leaves them open."""
+        ports = self.leg.ports.outputs
+        if self.picture == "" or all(isinstance(size, int) for port in ports for size in port.shape[1:]):
+            return ports
+        model = self._model(self.decodes[0], self.sizes)
+        (arrays,) = self._arrays(model, small_cases(model, self.made.job)[:1])
+        return returned(self.leg, self._fed(arrays, self._views[0]))
+
     def _thresholds(self, keys: Collection[str]) -> Mapping[str, str]:
         """How the file's graph chooses its rows, by the keys of ``[validate]`` that are not given."""
         rows = None if self.chosen is None else self.chosen.shape[1]
@@ -388,10 +396,5 @@ class Search:
                     found[named] = size
             if order is not None and 0 not in order and isinstance(spec.shape[0], str):
                 found[spec.shape[0]] = 1
-        given = {_key(text) for text in self.given}
+        given = {key_of(text) for text in self.given}
         return tuple(f"dims.{name}={size}" for name, size in found.items() if f"dims.{name}" not in given)
-
-
-def _key(text: str) -> str:
-    """The key of a value that is written "section.key=value"."""
-    return text.partition("=")[0].strip()

@@ -9,12 +9,20 @@ from onnxproof.draft import Draft
 from onnxproof.job import Job
 from onnxproof.judging import settings_of
 from onnxproof.normalizations import NORMALIZATIONS
+from onnxproof.runtime.port import Port
 from onnxproof.validate.cases import Case, volume
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.likeness import Arrays
 from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.views import Normalization
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.folder import read_norm_stats
 from onnxproof.wrappers.input import PictureInput
+
+
+def key_of(text: str) -> str:
+    """The key of a value that is written "section.key=value"."""
+    return text.partition("=")[0].strip()
 
 
 def normalization_of(made: Draft, model: WrappedModel) -> Normalization | None:
@@ -49,3 +57,15 @@ def small_cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
     noise = [case for case in cases if case.content == "noise"][:1]
     shown = [case for case in cases if case.content == "picture" and case.native][:1]
     return tuple(noise + shown) or tuple(cases[:1])
+
+
+def returned(leg: OrtLeg, fed: Arrays) -> tuple[Port, ...]:
+    """The file's outputs with the sizes that they have for these inputs. As declared if it does not run."""
+    try:
+        found = leg.run(fed).outputs
+    except Exception:  # noqa: BLE001 - ONNX Runtime raises many types
+        return leg.ports.outputs
+    return tuple(
+        replace(port, shape=found[port.name].shape) if hasattr(found[port.name], "ndim") else port
+        for port in leg.ports.outputs
+    )

@@ -3,6 +3,9 @@
 import ast
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
 
 from onnxproof.errors import RequestError
 from onnxproof.graph import OnnxGraph
@@ -18,8 +21,9 @@ ROWS = {"detection": 6, "oriented_detection": 7, "instance_segmentation": None, 
 """The tasks whose graphs may choose their rows, and how many numbers a row has: x0, y0, x1, y1, score and
 class, then the angle; None for a number that the network decides."""
 
-NAMES = "names"
-"""The key of the metadata under which Ultralytics writes the classes' names (Exporter)."""
+NAMES, ARGUMENTS = "names", "args"
+"""The keys of the metadata under which Ultralytics writes the classes' names, and how the file was exported
+(Exporter)."""
 
 SHOWN = 3
 
@@ -69,7 +73,7 @@ def settings_of_nms(graph: OnnxGraph, file: Path) -> dict[str, float]:
 
     def numbers(operator: str, place: int) -> set[float]:
         names = [
-            str(value.name)
+            str(_before_casts(value).name)
             for node in graph.nodes
             for value in node.inputs[place : place + 1]
             if node.op_type == operator and value is not None
@@ -80,6 +84,34 @@ def settings_of_nms(graph: OnnxGraph, file: Path) -> dict[str, float]:
     found = {"iou_threshold": numbers("NonMaxSuppression", 3)}
     found["score_threshold"] = numbers("NonMaxSuppression", 4) or numbers("Greater", 1)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def _before_casts(value: ir.Value) -> ir.Value:
+    """What a value was before Cast: a converter to half precision puts one before NonMaxSuppression."""
+    node = value.producer()
+    while node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
+
+
+def few_pictures(graph: OnnxGraph, most: int) -> str | None:
+    """A note on a file of Ultralytics that chooses rows for fewer pictures than ``most``, the largest batch.
+
+    Its NMS is written out for each picture of the batch that it was exported with, also where the batch is
+    dynamic (engine/exporter.py: NMSModel). None if that is no less, or if the file does not say it.
+    """
+    arguments = _literal(graph.metadata(ARGUMENTS))
+    if not isinstance(arguments, dict) or not arguments.get("nms"):
+        return None
+    held = arguments.get("batch")
+    if not isinstance(held, int) or held >= most:
+        return None
+    return (
+        f"the file's NMS was exported with batch={held}: of a larger batch it returns no detections of the "
+        f"other pictures. Export it with batch={most}, or judge it at what it was exported for with --set "
+        f"dims.batch={f'1..{held}' if held > 1 else held}"
+    )
 
 
 def why_chosen_rows_are_refused(
@@ -97,11 +129,7 @@ def why_chosen_rows_are_refused(
 
 def other_names(graph: OnnxGraph, classes: Sequence[str]) -> str | None:
     """A note on the classes in the file's metadata, if they are not the checkpoint's. None if they are."""
-    text = next((one.value for one in graph.proto.metadata_props if one.key == NAMES), None)
-    try:
-        found = None if text is None else ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    found = _literal(graph.metadata(NAMES))
     if isinstance(found, dict):
         found = list(found.values())
     if not isinstance(found, list | tuple) or [*map(str, found)] == [*classes]:
@@ -111,3 +139,11 @@ def other_names(graph: OnnxGraph, classes: Sequence[str]) -> str | None:
         f"the file's metadata names {len(found)} classes ({theirs}), the checkpoint {len(classes)} ({ours}): "
         "whoever reads the metadata names the classes otherwise"
     )
+
+
+def _literal(text: str | None) -> Any:
+    """The value of Python's literal in the metadata. None if there is none."""
+    try:
+        return None if text is None else ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
