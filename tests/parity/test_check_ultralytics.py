@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow
 
 SIDE = 96
 QUICK = ("validate.effort=quick", "validate.threads=1")
+OPEN = ("dims.batch=1..2", "dims.height=64..96 step 32", "dims.width=96")
+"""What is tried of a file with dynamic axes. Its NMS is written out for a batch of two."""
+
 SMALL: dict[str, Any] = {"scales": {"n": [0.5, 0.125, 256]}}
 """Half as wide as the smallest YOLO11 and YOLO26."""
 
@@ -27,6 +30,8 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("yolo11n", {}),
     "half": ("yolo11n", {"half": True}),
     "nms": ("yolo11n", {"nms": True, "conf": 0.2, "iou": 0.6, "max_det": 50}),
+    "half-nms": ("yolo11n", {"half": True, "nms": True, "conf": 0.2, "iou": 0.6, "max_det": 50}),
+    "dynamic-nms": ("yolo11n", {"dynamic": True, "batch": 2, "nms": True, "iou": 0.6, "max_det": 50}),
     "end-to-end": ("yolo26n", {"nms": False}),
 }
 """How a file is exported: the network, and the arguments of ``YOLO.export``."""
@@ -70,7 +75,7 @@ def checked(folder: Path, form: str, file: Path | None = None, *, pictures: bool
         file or folder / f"{form}.onnx",
         against=folder / variant / "best.pt",
         images=str(scene) if pictures else None,
-        set=QUICK,
+        set=(*QUICK, *OPEN) if form.startswith("dynamic") else QUICK,
     )
 
 
@@ -86,6 +91,10 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
             "nms",
             "chooses its rows with iou_threshold 0.6, score_threshold 0.2, max_detections 50",
             id="nms",
+        ),
+        pytest.param("half-nms", "iou_threshold 0.6, score_threshold 0.2, max_detections 50", id="half-nms"),
+        pytest.param(
+            "dynamic-nms", "iou_threshold 0.6, score_threshold 0.25, max_detections 50", id="dynamic-nms"
         ),
         pytest.param("end-to-end", 'are those of wrapper.decode = "rows"', id="end-to-end"),
     ],
@@ -180,6 +189,7 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto]) -> No
         pytest.param("plain", without_a_class, ("interface", None), id="a-class-less"),
         pytest.param("half", scaled_weights, ("function", "box_xyxy"), id="half-weights-scaled"),
         pytest.param("nms", scaled_weights, None, id="nms-weights-scaled"),
+        pytest.param("half-nms", scaled_weights, None, id="half-nms-weights-scaled"),
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
     ],
 )

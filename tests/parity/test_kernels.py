@@ -89,6 +89,43 @@ def test_a_reduction_of_other_axes_is_not_within(tmp_path: Path) -> None:
     assert "makes y [1, 8] of [1]" in found.reason
 
 
+ROWS = ((Field("y", "box", "px", 0, 3), 1e-6), (Field("y", "score", "", 3, 4), 1e-6))
+
+
+def rows(folder: Path, name: str, boxes: list[int], scores: list[int]) -> Path:
+    """Rows of three numbers and a score, each in the order of its indices."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["turned", "flat"], ["box"]),
+        helper.make_node("ReduceMax", ["box", "last"], ["score"]),
+        helper.make_node("Gather", ["box", "boxes"], ["own"], axis=0),
+        helper.make_node("Gather", ["score", "scores"], ["its"], axis=0),
+        helper.make_node("Concat", ["own", "its"], ["y"], axis=1),
+    ]
+    held = {"flat": [-1, 3], "last": [1], "boxes": boxes, "scores": scores}
+    return saved(folder, nodes, {key: np.array(one) for key, one in held.items()}, name)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "axes", "within"),
+    [
+        pytest.param([3, 1, 2, 0], [3, 1, 2, 0], 1, True, id="rows-in-another-order"),
+        pytest.param([3, 1, 2, 0], [3, 1, 2, 0], 0, False, id="that-are-no-rows"),
+        pytest.param([3, 1, 2, 0], [0, 1, 2, 3], 1, False, id="scores-of-other-rows"),
+        pytest.param([1, 1, 2, 0], [1, 1, 2, 0], 1, False, id="a-row-twice"),
+    ],
+)
+def test_rows_are_the_same_in_any_order(
+    boxes: list[int], scores: list[int], axes: int, within: bool, tmp_path: Path
+) -> None:
+    """An optimizer may exchange rows that rounding alone puts in order."""
+    file = ExactGraph(rows(tmp_path, "file", [0, 1, 2, 3], [0, 1, 2, 3]))
+    other = rows(tmp_path, "other", boxes, scores)
+    inputs = {"x": numbers(1, 3, 2, 2)}
+    found = ask_nodes(leg(other), other, inputs, file, SETTINGS, ROWS, row_axes=axes)
+    assert found.within is within, found.reason
+
+
 def wrong_kernel(monkeypatch: pytest.MonkeyPatch, node: str, change: Any) -> None:
     """A runtime in which one node computes something else."""
     walk = Chain.walk

@@ -14,6 +14,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.port import Port
 from onnxproof.unlike import (
     chosen_rows,
+    few_pictures,
     half_of,
     other_names,
     settings_of_nms,
@@ -47,17 +48,34 @@ def test_a_files_dtype_is_that_of_most_of_its_weights() -> None:
 
 
 def test_the_thresholds_of_nms_are_read_from_the_graph() -> None:
-    numbers = {"iou": np.array([0.6], np.float32), "score": np.array(0.2, np.float32), "most": np.array([50])}
+    numbers = {"iou": np.array([0.6], np.float16), "score": np.array(0.2, np.float16), "most": np.array([50])}
     weights = [numpy_helper.from_array(one, name) for name, one in numbers.items()]
     nodes = [
         helper.make_node("Greater", ["s", "score"], ["above"]),
-        helper.make_node("NonMaxSuppression", ["b", "s", "most", "iou"], ["kept"]),
+        helper.make_node("Cast", ["iou"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("NonMaxSuppression", ["b", "s", "most", "wide"], ["kept"]),
     ]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("b", "s")]
     kept = helper.make_tensor_value_info("kept", TensorProto.INT64, None)
     made = helper.make_model(helper.make_graph(nodes, "g", values, [kept], weights))
     assert settings_of_nms(OnnxGraph(made), FILE) == {"iou_threshold": 0.6, "score_threshold": 0.2}
     assert settings_of_nms(graph(np.float32), FILE) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param("{'nms': True, 'batch': 1}", "--set dims.batch=1", id="one-picture"),
+        pytest.param("{'nms': True, 'batch': 4}", "--set dims.batch=1..4", id="four"),
+        pytest.param("{'nms': True, 'batch': 8}", None, id="as-many-as-are-tried"),
+        pytest.param("{'nms': False, 'batch': 1}", None, id="without-nms"),
+        pytest.param("nms=True", None, id="no-literal"),
+        pytest.param(None, None, id="none"),
+    ],
+)
+def test_how_many_pictures_nms_was_exported_for_is_said(arguments: str | None, says: str | None) -> None:
+    told = few_pictures(graph(np.float32, {} if arguments is None else {"args": arguments}), 8)
+    assert told is None if says is None else says in str(told)
 
 
 @pytest.mark.parametrize(

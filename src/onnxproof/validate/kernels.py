@@ -20,7 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from onnxproof.contract import Contract
 from onnxproof.errors import OnnxproofError
+from onnxproof.runtime.readings.padded import PaddedReading
+from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.runtime.session import SessionSettings, first_line
 from onnxproof.tensors import Field
 from onnxproof.validate.bounds import Asked, allowances, has_rule
@@ -93,24 +96,34 @@ def ask_nodes(
     exact: ExactGraph,
     settings: SessionSettings,
     limits: Sequence[tuple[Field, float]],
+    *,
+    row_axes: int = 0,
 ) -> Asking:
     """Ask the nodes of a file as ONNX Runtime runs it on one input.
 
     ``leg`` is the one whose answers are in question; it runs ``file`` under ``settings``. ``exact`` is the
     file's graph in float64. ``limits`` has the fields that are asked after, and by how much the optimizer may
-    move each: what it folds is rounded to float32 again. Never raises for what the file or ONNX Runtime do;
-    the reason says it.
+    move each: what it folds is rounded to float32 again. ``row_axes`` is for fields of rows that the graph
+    chose, whose order rounding may change: how many axes they have up to that of the rows; 0 for others.
+    Never raises for what the file or ONNX Runtime do; the reason says it.
     """
     feeds = {name: aligned(array) for name, array in inputs.items()}
     outputs = tuple(dict.fromkeys(field.output for field, _ in limits))
     try:
         with open_chain(file, settings, outputs, exact.own) as chain:
-            return _asked(chain, leg, feeds, exact, limits)
+            return _asked(chain, leg, feeds, exact, limits, row_axes)
     except (OnnxproofError, ExactError) as error:
         return Asking(False, f"the nodes could not be asked: {error}")
     except Exception as error:  # noqa: BLE001
         # ONNX Runtime's exceptions have no common public base below Exception.
         return Asking(False, f"the nodes could not be run one by one: {first_line(error)}")
+
+
+def row_axes_of(contract: Contract) -> int:
+    """How many axes rows have that a graph chose, up to that of the rows; 0 if it chooses none."""
+    if isinstance(contract.reading, PaddedReading):
+        return 2
+    return 1 if isinstance(contract.reading, RowReading) else 0
 
 
 def _asked(
@@ -119,13 +132,15 @@ def _asked(
     feeds: Mapping[str, Array],
     exact: ExactGraph,
     limits: Sequence[tuple[Field, float]],
+    row_axes: int,
 ) -> Asking:
     lacking = next((step for step in chain.steps if step.lack is not None), None)
     if lacking is not None:
         return Asking(False, f"the evaluator in float64 has no {lacking.lack}")
     stated = chain.exact.run(feeds)
-    moved = _moved(stated, exact.run(feeds), limits)
-    if moved is not None:
+    wanted = exact.run(feeds)
+    moved = _moved(stated, wanted, limits)
+    if moved is not None and not (row_axes and _same_rows(stated, wanted, limits, row_axes)):
         return Asking(False, moved)
     answered = leg.run(feeds).outputs
     whole = {name: answered[name] for name in chain.outputs}
@@ -153,6 +168,27 @@ def _moved(
                 f"{largest:.3g} in float64 (limit {limit:.3g})"
             )
     return None
+
+
+def _same_rows(
+    optimized: Mapping[str, Array],
+    file: Mapping[str, Array],
+    limits: Sequence[tuple[Field, float]],
+    axes: int,
+) -> bool:
+    """Whether both graphs chose the same rows, in any order: each is within all limits of one of the other's.
+
+    False if a row has more than one axis, such as a mask.
+    """
+    near: Any = True
+    for field, limit in limits:
+        one, other = (channels(graph[field.output], field) for graph in (optimized, file))
+        if one.shape != other.shape or not axes <= one.ndim <= axes + 1:
+            return False
+        one, other = (rows[..., None] if rows.ndim == axes else rows for rows in (one, other))
+        apart = np.abs(_apart(one[..., :, None, :], other[..., None, :, :])).max(axis=-1, initial=0.0)
+        near = near & (apart <= limit)
+    return bool(np.all(near.any(axis=-1)) and np.all(near.any(axis=-2)))
 
 
 def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) -> Asking:

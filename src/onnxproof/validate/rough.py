@@ -18,7 +18,7 @@ from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
-from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.kernels import Asking, ask_nodes, row_axes_of
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.measure import Measurement
@@ -129,7 +129,11 @@ class Questioner:
         answers = []
         for case in _named(self.plan.cases, names):
             arrays = materialise(case, contract.inputs, contract.preprocess)
-            answers.append(ask_nodes(self.leg, self.file, arrays, self.exact, session, limits))
+            answers.append(
+                ask_nodes(
+                    self.leg, self.file, arrays, self.exact, session, limits, row_axes=row_axes_of(contract)
+                )
+            )
             if not answers[-1].within:
                 return replace(answers[-1], reason=f"{answers[-1].reason}, in {case.name}")
         return answers[0] if answers else Asking(False, "there is no case to ask the nodes on")
