@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from onnxproof.wrappers.double.convolution import FASTER
 from onnxproof.wrappers.double.dtypes import NARROW, NOMINAL, WIDER, wide
 from onnxproof.wrappers.double.missing import MISSING
 from onnxproof.wrappers.double.state import LEFT, State, double_by_default, leaves
@@ -44,6 +45,11 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         named = {name: self._answered(value) for name, value in kwargs.items()}
         if func._schema.is_mutable:
             self._keep_written(func, given, named)
+        faster = FASTER.get(func)
+        if faster is not None:
+            answer = faster(*given, **named)
+            if answer is not None:
+                return answer
         try:
             return _widened(func(*given, **named))
         except (RuntimeError, TypeError):

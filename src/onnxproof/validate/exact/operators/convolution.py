@@ -10,6 +10,7 @@ from torch.nn import functional
 from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
 from onnxproof.validate.exact.operators.windows import each, extents_of, padded, padding
 from onnxproof.validate.exact.registry import operator
+from onnxproof.wrappers.double.convolution import convolve as faster
 
 WINDOW = ("auto_pad", "dilations", "group", "pads", "strides")
 """The attributes of a convolution that ``convolve`` takes."""
@@ -35,35 +36,16 @@ def convolve(
         raise NotImplementedError(f"a convolution over {rank} axes")
     steps, dilated = each(strides, rank), each(dilations, rank)
     around = padding(auto_pad, pads, x.shape[2:], extents_of(w.shape[2:], dilated), steps)
-    whole = padded(to_tensor(x), around)
-    if rank == 2 and group == x.shape[1] == w.shape[0]:
-        result = _depthwise(whole, to_tensor(w), steps, dilated)
-    else:
-        result = _CONVOLUTIONS[rank](whole, to_tensor(w), None, steps, 0, dilated, group)
+    whole, weights = padded(to_tensor(x), around), to_tensor(w)
+    result = faster(whole, weights, steps, dilated, group)
+    if result is None:
+        result = _CONVOLUTIONS[rank](whole, weights, None, steps, 0, dilated, group)
     if b is not None:
         result = result + to_tensor(b).reshape(-1, *[1] * rank)
     return to_numpy(result)
 
 
 operator("Conv", ignores=("kernel_shape",))(convolve)
-
-
-def _depthwise(x: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[int]) -> Tensor:
-    """One filter a channel: a sum of shifted pictures. PyTorch's own goes channel by channel in float64."""
-    free = [
-        size - extent for size, extent in zip(x.shape[2:], extents_of(w.shape[2:], dilations), strict=True)
-    ]
-    down, across = (cells // stride + 1 for cells, stride in zip(free, strides, strict=True))
-    if min(free) < 0:
-        raise ValueError(f"a kernel {tuple(w.shape[2:])} does not fit into {tuple(x.shape[2:])}")
-    total = x.new_zeros((x.shape[0], x.shape[1], down, across))
-    for i in range(w.shape[2]):
-        for j in range(w.shape[3]):
-            top, left = i * dilations[0], j * dilations[1]
-            rows = slice(top, top + (down - 1) * strides[0] + 1, strides[0])
-            columns = slice(left, left + (across - 1) * strides[1] + 1, strides[1])
-            total.addcmul_(x[:, :, rows, columns], w[:, 0, i, j].reshape(-1, 1, 1))
-    return total
 
 
 @operator("ConvTranspose", ignores=("kernel_shape",))
