@@ -16,7 +16,7 @@ from typing import Any
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
 from onnxproof.job import Job, load_job
 from onnxproof.job_document import chain_of, override
-from onnxproof.runtime.folder import MANIFEST_FILE, model_files
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import (
     JOB_SUFFIX,
@@ -116,6 +116,16 @@ def job_to_validate(
                 f"{path} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
             )
     return Asked(_with_checkpoint(load_job(source, set), checkpoint))
+
+
+def file_to_validate(asked: Asked, onnx: Address | None) -> Path:
+    """The file to compare with the job's model: ``onnx``, the bundle's own, or the one in the job's bundle in
+    ``dist``. Raises ModelFileError if it is not there."""
+    file = Path("dist") / asked.job.name / MODEL_FILE if asked.bundle is None else asked.bundle.model
+    file = file if onnx is None else Path(onnx)
+    if not file.is_file():
+        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
+    return file
 
 
 def _own_job(job: Job, set: Sequence[str]) -> Job:

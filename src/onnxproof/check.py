@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from onnxproof.draft import draft
-from onnxproof.errors import RequestError
 from onnxproof.export.model import model_with
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.judging import judge_elsewhere
+from onnxproof.look_first import refuse_job
 from onnxproof.progress import Progress, silent
 from onnxproof.search import Search
-from onnxproof.source import JobFile, look_at, model_at
+from onnxproof.source import model_at
 from onnxproof.unlike import few_pictures, half_of, other_names
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
@@ -83,10 +83,7 @@ def find_out(
     progress: Progress = silent,
 ) -> FoundOut:
     """What ``check`` has to know before it judges. The arguments and the errors are those of ``check``."""
-    if isinstance(look_at(against), JobFile):
-        raise RequestError(
-            f"{against} is a job: onnxproof validate {against} --onnx {file} judges a file by a job"
-        )
+    refuse_job(file, Path(against))
     more = [*set, *([] if images is None else [f"validate.images={images}"])]
     progress("recognise", 0, 0)
     made = draft(against, set=more)

@@ -7,16 +7,18 @@ import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxproof.asked import files_read, inputs_of, job_to_export, job_to_validate
-from onnxproof.errors import ModelFileError
+from onnxproof.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
+from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.export.bundle import check_target
 from onnxproof.job import Job
 from onnxproof.job_document import override
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
 from onnxproof.source import (
+    JOB_SUFFIX,
     BundleFolder,
     CheckpointPath,
+    JobFile,
     checkpoints_at,
     find_pictures,
     look_at,
@@ -25,7 +27,7 @@ from onnxproof.source import (
     refuse_existing,
     refuse_other_files,
 )
-from onnxproof.wrappers.catalog import require_library
+from onnxproof.wrappers.catalog import entry_of, require_library
 
 GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
@@ -40,7 +42,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
             check_target(out / str(given), files_read(source, None))
         return
     job = job_to_export(source, set)
-    require_library(job.model.family)
+    _refuse_family(job.model.family)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
@@ -49,33 +51,58 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
         find_pictures(job.validation.images, job.folder)
 
 
-def refuse_to_init(checkpoint: Path, out: Path | None) -> None:
+def refuse_to_init(checkpoint: Path, out: Path | None, set: Sequence[str]) -> None:
     """Raise what ``init`` raises of the job to write, and of a checkpoint's beginning."""
+    given = override({}, set).get("name") or name_of(checkpoint)
     if out is not None:
         refuse_existing(out.expanduser())
+    elif given is not None:
+        refuse_existing(Path(f"{given}{JOB_SUFFIX}"))
     _refuse_checkpoint(checkpoint)
 
 
-def refuse_to_check(onnx: Path, against: Path) -> None:
+def refuse_to_check(onnx: Path, against: Path, set: Sequence[str]) -> None:
     """Raise what ``check`` raises of a file that is no model, and of a checkpoint's beginning."""
-    _refuse_model(model_at(onnx))
-    if isinstance(look_at(against), CheckpointPath):
-        _refuse_checkpoint(against)
+    file = model_at(onnx)
+    refuse_job(file, against)
+    override({}, set)
+    _refuse_model(file)
+    _refuse_checkpoint(against)
 
 
-def refuse_to_validate(source: Path, onnx: Path | None, set: Sequence[str]) -> None:
-    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, and a file that is
-    no model."""
+def refuse_job(file: Path, against: Path) -> None:
+    """Raise RequestError if ``check`` gets a job in place of the checkpoint."""
+    if isinstance(look_at(against), JobFile):
+        raise RequestError(
+            f"{against} is a job: onnxproof validate {against} --onnx {file} judges a file by a job"
+        )
+
+
+def refuse_to_validate(
+    source: Path, onnx: Path | None, set: Sequence[str], checkpoint: Path | None = None
+) -> None:
+    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, the file that is to
+    be compared, and the beginning of the checkpoint that a job names."""
     found = look_at(source)
     if isinstance(found, BundleFolder):
         inputs_of(source, set=set)
         require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
     else:
-        require_library(job_to_validate(source, set).job.model.family)
+        asked = job_to_validate(source, set, checkpoint=checkpoint)
+        _refuse_family(asked.job.model.family)
+        file_to_validate(asked, onnx)
+        given = asked.job.model.checkpoint
+        if given is not None:
+            _refuse_checkpoint(asked.job.resolve(given))
     if onnx is not None and onnx.is_file():
         _refuse_model(onnx)
     elif isinstance(found, BundleFolder) and found.model.is_file():
         _refuse_model(found.model)
+
+
+def _refuse_family(name: str) -> None:
+    entry_of(name)
+    require_library(name)
 
 
 def _refuse_checkpoint(path: Path) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxproof.asked import Address, Asked, JobLike, job_to_validate
+from onnxproof.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
 from onnxproof.errors import ModelFileError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.memory import require_memory
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.folder import MANIFEST_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import BundleFolder, look_at, sha256_of
 from onnxproof.validate.agreement import manifest_check
@@ -36,7 +36,10 @@ def to_validate(
             case BundleFolder() as bundle if not bundle.model.is_file():
                 raise ModelFileError(f"{bundle.model} does not exist: export the job again")
     asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    file, checks = _file_to_validate(asked, onnx)
+    file = file_to_validate(asked, onnx)
+    checks: list[Check] = []
+    if onnx is None and asked.manifest is not None:
+        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
     wrapped = wrapped_for(asked.job, model)
     require_memory(bytes_of(wrapped.module))
     return asked, wrapped, file, checks
@@ -47,21 +50,6 @@ def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
     if model is None:
         return build_model(job)[0]
     return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
-
-
-def _file_to_validate(asked: Asked, onnx: Address | None) -> tuple[Path, list[Check]]:
-    """The file to compare with the job's model, and the checks on the manifest if it is a bundle's own."""
-    checks: list[Check] = []
-    if onnx is not None:
-        file = Path(onnx)
-    elif asked.bundle is not None and asked.manifest is not None:
-        file = asked.bundle.model
-        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
-    else:
-        file = Path("dist") / asked.job.name / MODEL_FILE
-    if not file.is_file():
-        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
-    return file, checks
 
 
 def _checksum_check(file: Path, manifest: Manifest) -> Check:

@@ -93,7 +93,9 @@ def test_inspect_json(run: Run, means: Path) -> None:
 def test_pictures_as_arguments(run: Run, means: Path, red: Path) -> None:
     ran = run("predict", means, red)
     assert ran.returncode == 0
-    assert ran.stderr == f"{red}: input image: RGB in [0, 1], NCHW [1, 3, 4, 6], its own size\n"
+    told, hint = ran.stderr.splitlines()
+    assert told == f"{red}: input image: RGB in [0, 1], NCHW [1, 3, 4, 6], its own size"
+    assert hint.startswith("note: the file does not say how it takes pictures")
     assert ran.stdout.splitlines() == [
         f"{red}:",
         "means  float32[1, 3]  min 0  max 1  mean 0.4  argmax [0]",
@@ -110,6 +112,12 @@ def test_json_of_pictures_is_a_list_in_their_order(run: Run, means: Path, red: P
     assert first["outputs"][1]["values"] is None
     assert first["outputs"][1]["values_left_out"] == 40 * 30 * 3
     assert first["outputs"][1]["shape"] == [1, 3, 30, 40]
+
+
+def test_that_pictures_are_a_guess_is_said_once(run: Run, means: Path, red: Path) -> None:
+    assert run("predict", means, red, red).stderr.count("note: ") == 1
+    assert "note: " not in run("predict", means, red, "--jsonl").stderr
+    assert "note: " not in run("predict", means, red, "--scale", "1").stderr
 
 
 def test_scale_255_leaves_the_pixels(run: Run, means: Path, red: Path) -> None:
@@ -183,7 +191,9 @@ def test_the_raw_outputs_of_a_bundle(run: Run, small_bundle: Path, red: Path, tm
         pytest.param(
             ["red.png", "red.png", "--out", "o.npz"], ("2 images", "give one"), id="out-of-two-runs"
         ),
-        pytest.param(["red.png", "--draw", "d"], ("--draw needs to know what the outputs mean",), id="draw"),
+        pytest.param(
+            ["red.png", "--draw", "d"], ("--draw needs to know what", "did not export it"), id="draw"
+        ),
         pytest.param(["--request", "r.json"], ("--request needs to know",), id="request"),
         pytest.param(["red.png", "--score-threshold", "0.5"], ("--score-threshold needs",), id="threshold"),
         pytest.param(
@@ -258,7 +268,7 @@ def refuse_after_notes(run: Run) -> Refuse:
         assert ran.returncode == 2
         *notes, error = ran.stderr.splitlines()
         assert error.startswith("onnxproof: ")
-        assert all(": input " in note for note in notes)
+        assert all(": input " in note or note.startswith("note: ") for note in notes)
         for part in says:
             assert part in error
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+import onnxproof
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.wrappers import registry
@@ -107,6 +108,16 @@ def test_a_network_is_recognised_in_an_envelope_and_behind_a_prefix(tmp_path: Pa
     state = {f"module.{name}": one for name, one in models.resnet18().state_dict().items()}
     found = identified(saved({"epoch": 3, "model": state}, tmp_path / "best.pt"))
     assert (found.family, found.variant) == ("torchvision_classifier", "resnet18")
+
+
+def test_a_prefix_of_several_parts_is_taken_off(tmp_path: Path) -> None:
+    state = {f"backbone.net.{name}": one for name, one in models.resnet18().state_dict().items()}
+    found = identified(saved(state, tmp_path / "best.pt"))
+    assert (found.family, found.variant) == ("torchvision_classifier", "resnet18")
+    onnxproof.init(tmp_path / "best.pt", out=tmp_path / "job.toml")  # builds the network, too
+    state["head.weight"] = state["backbone.net.fc.weight"]
+    with pytest.raises(CheckpointError, match="family=torchvision_classifier --set model"):
+        identified(saved(state, tmp_path / "more.pt"))
 
 
 def test_networks_that_only_their_settings_tell_apart_are_all_told(tmp_path: Path) -> None:

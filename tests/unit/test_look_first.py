@@ -42,6 +42,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "job.toml").write_text(JOB.format(checkpoint="begins.pt"))
     (tmp_path / "broken.toml").write_text(JOB.format(checkpoint="junk.pt"))
     (tmp_path / "begins.toml").write_text("somebody's own file")
+    (tmp_path / "mine.toml").write_text("somebody's own job")
+    (tmp_path / "one.onnx").write_bytes(b"\x3a\x00")  # an empty graph
     for name in ("one", "begins"):
         (tmp_path / "dist" / name).mkdir(parents=True)
         (tmp_path / "dist" / name / "thesis.txt").write_text("years of work")
@@ -61,9 +63,23 @@ def place(tmp_path: Path) -> Path:
         pytest.param("export begins.pt", "is no bundle that onnxproof wrote", id="export-over-its-namesake"),
         pytest.param("init junk.pt", "it is no PyTorch file", id="init-junk"),
         pytest.param("init begins.pt --out begins.toml", "is there already", id="init-over-a-file"),
+        pytest.param("init begins.pt --set name=mine", "mine.toml is there already", id="init-over-a-job"),
+        pytest.param("init begins.pt --set nonsense", "expected section.key=value", id="init-nonsense"),
         pytest.param("check junk.onnx --against begins.pt", "cannot be loaded", id="check-a-junk-file"),
         pytest.param("check gone.onnx --against begins.pt", "does not exist", id="check-no-file"),
+        pytest.param("check junk.onnx --against job.toml", "job.toml is a job", id="check-against-a-job"),
+        pytest.param(
+            "check one.onnx --against gone.pt", "gone.pt does not exist", id="check-against-what-is-not-there"
+        ),
+        pytest.param("check one.onnx --against begins.pt --set x", "--set x: expected", id="check-nonsense"),
         pytest.param("validate gone.toml", "gone.toml", id="validate-what-is-not-there"),
+        pytest.param("validate job.toml", "dist/one/model.onnx does not exist", id="validate-no-file"),
+        pytest.param("validate broken.toml --onnx one.onnx", "no PyTorch file", id="validate-a-job-of-junk"),
+        pytest.param(
+            "validate job.toml --set model.family=yolocks", 'did you mean "yolox"?', id="validate-no-family"
+        ),
+        pytest.param("export job.toml --set model.family=yolocks", '"yolox"?', id="export-no-family"),
+        pytest.param("bisect job.toml --onnx gone.onnx", "gone.onnx does not exist", id="bisect-no-file"),
         pytest.param("validate job.toml --onnx junk.onnx", "cannot be loaded", id="validate-a-junk-file"),
     ],
 )

@@ -131,9 +131,7 @@ def answer_many(
                 ended=ended,
             )
         except (KeyboardInterrupt, Stopped):
-            shown.say(
-                f"stopped: {len(outcomes)} of {len(planned)} jobs are done, and the same command goes on"
-            )
+            shown.say(told_when_stopped(outcomes, len(planned)))
             raise
     kind = tasks[0].kind if tasks else "export"
     entries = [_entry(one, DONE[kind]) for one in found]
@@ -152,6 +150,14 @@ def _read(planned: Sequence[Planned]) -> list[Path]:
     return [
         path for one in planned for path in files_read(one.source, one.job if isinstance(one, Task) else None)
     ]
+
+
+def told_when_stopped(outcomes: Sequence[Outcome], count: int) -> str:
+    """How far a run of so many jobs was when it was stopped."""
+    ended = [one for one in outcomes if one.state != "not run"]
+    failed = sum(one.error is not None for one in ended)
+    told = f" and {failed} failed" if failed else ""
+    return f"stopped: {len(ended) - failed} of {count} jobs are done{told}, and the same command goes on"
 
 
 def _line(outcome: Outcome) -> str:

@@ -19,6 +19,11 @@ from onnxproof.text import one_line
 JSON_VALUES = 1000
 """JSON leaves out the values of outputs with more than this many. --out writes all values."""
 
+UNSAID = (
+    "the file does not say how it takes pictures, so they are in [0, 1] and not normalised. If the model was "
+    "trained with others, its outputs mean little: give --scale 255, or --input NAME=FILE.npy"
+)
+
 Run = Callable[[Place | None], Mapping[str, Any]]
 """Returns the outputs for a picture, or for the other inputs alone if it gets None."""
 
@@ -70,15 +75,23 @@ def print_outputs(
     return 2 if failed else 0
 
 
-def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float) -> Run:
-    """How to run a file that does not say what its inputs mean: a picture goes to the input that it fits."""
+def runs_of(model: PlainModel, arrays: Mapping[str, Any], *, scale: float | None, hint: bool) -> Run:
+    """How to run a file that does not say what its inputs mean: a picture goes to the input that it fits.
+
+    If ``hint``, and ``scale`` is not given, the first picture of a float32 input is told to be a guess.
+    """
+    told = scale is not None or not hint
 
     def run(image: Place | None) -> Mapping[str, Any]:
+        nonlocal told
         if image is None:
             return model.run(arrays)
         port = model.picture_input(arrays)
-        array, note = picture_array(image, port, scale=scale)
+        array, note = picture_array(image, port, scale=scale or 1.0)
         click.echo(one_line(f"{image}: {note}"), err=True)
+        if not told and port.dtype == "float32":
+            click.echo(f"note: {UNSAID}", err=True)
+            told = True
         return model.run({**arrays, port.name: array})
 
     return run

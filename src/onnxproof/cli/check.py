@@ -52,7 +52,7 @@ def command(
     """
     if baseline is not None:
         read_baseline(baseline)
-    refuse_to_check(onnx, against)
+    refuse_to_check(onnx, against, set)
     images_there = find_pictures(images, Path())
     names = mapping_of(pairs)
     file = None if out is None else out / PARITY_FILE

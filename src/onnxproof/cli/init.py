@@ -24,7 +24,7 @@ from onnxproof.text import one_line
 @json_option
 def command(checkpoint: Path, out: Path | None, set: tuple[str, ...], as_json: bool) -> int:
     """Find out what CHECKPOINT is, and write a job for it, with a comment on each key."""
-    refuse_to_init(checkpoint, out)
+    refuse_to_init(checkpoint, out, set)
     made = onnxproof.init(checkpoint, out=out, set=set)
     if as_json:
         show_json({"file": str(made.file), "recognised": made.said, "job": made.job.to_json()})

@@ -149,9 +149,17 @@ def command(
             require_for_json(predictor.contract.task)
         return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl)
     if raw or out is not None or not has_task:
-        _refuse_for_outputs(has_task, request_file=request_file, draw=draw, **overrides)
+        why = f"the task of {model} is raw, and says nothing of them: leave it out"
+        if predictor is None:
+            why = (
+                f"{model} does not say it, for onnxproof did not export it: leave it out to see the "
+                "outputs, or export the checkpoint with onnxproof"
+            )
+        elif has_task:
+            why = "--raw and --out take them as they are: leave these out, or it"
+        _refuse_for_outputs(why, request_file=request_file, draw=draw, **overrides)
     if predictor is None:
-        run = runs_of(plain, _gather(plain, inputs, scale), scale=scale or 1.0)
+        run = runs_of(plain, _gather(plain, inputs, scale), scale=scale, hint=not jsonl)
         return print_outputs(run, places, read=read, out=out, as_json=as_json, jsonl=jsonl)
     pictures, others = _sort(predictor, inputs)
     if pictures and (images or request_file):
@@ -304,15 +312,12 @@ def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_js
     return _told_failed(failed, len(images))
 
 
-def _refuse_for_outputs(has_task: bool, **flags: object) -> None:
-    advice = "leave out --raw and --out" if has_task else "give a file that onnxproof exported for a task"
+def _refuse_for_outputs(why: str, **flags: object) -> None:
+    """Raise RequestError for a flag that needs decisions. ``why`` says why there are none."""
     for name, value in flags.items():
         if value is not None:
             flag = {"request_file": "--request"}.get(name, f"--{name.replace('_', '-')}")
-            raise RequestError(
-                f"{flag} needs to know what the outputs mean, which raw outputs do not say: "
-                f"{advice}, or leave it out"
-            )
+            raise RequestError(f"{flag} needs to know what the outputs mean; {why}")
 
 
 def _answer(

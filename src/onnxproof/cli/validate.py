@@ -78,7 +78,7 @@ def command(
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if baseline is not None:
         read_baseline(baseline)
-    refuse_to_validate(source, onnx, set)
+    refuse_to_validate(source, onnx, set, checkpoint)
     if images:
         pictures_named(images)  # says what names no picture before PyTorch is imported
     file = None if out is None else out / PARITY_FILE

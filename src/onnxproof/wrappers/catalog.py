@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
+from onnxproof.errors import JobError, RequestError
 from onnxproof.extras import require_extra
+from onnxproof.near import meant
 from onnxproof.wrappers import families as ours
 
 GROUP = "onnxproof.families"
@@ -79,6 +81,19 @@ def extra_of(entry: FamilyEntry) -> str | None:
             case ast.Assign(targets=[ast.Name(id="EXTRA")], value=ast.Constant(value=str(extra))):
                 return extra
     return None
+
+
+def entry_of(family: str) -> FamilyEntry:
+    """The family of that name. Raises JobError if there is none; RequestError if it cannot be used."""
+    offered = offered_families()
+    entry = next((entry for entry in offered if entry.name == family), None)
+    if entry is None:
+        names = [entry.name for entry in offered if not entry.problem]
+        hint = meant(family, names)
+        raise JobError(f'model.family = "{family}" is not known; there are: {", ".join(names)}{hint}')
+    if entry.problem:
+        raise RequestError(f'model.family = "{family}" cannot be used: {entry.problem}')
+    return entry
 
 
 def require_library(family: str) -> None:

@@ -4,7 +4,9 @@ The names of its tensors, the classes of what was pickled, and a ``config.json``
 families are asked. No other family is imported, so its library may be missing.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import CheckpointError, RequestError
@@ -24,9 +26,32 @@ DEEPEST = 3
 def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
     """What the first family that knows the checkpoint says of it. ``family`` asks that family alone.
 
-    Raises CheckpointError if no family knows it, and RequestError if one that may know it needs a library
-    that is missing: the message names the extra to install.
+    A prefix that all names share is taken off if no family knows them with it. Raises CheckpointError if no
+    family knows it, and RequestError if one that may know it needs a library that is missing: the message
+    names the extra to install.
     """
+    try:
+        return _identified(checkpoint, family)
+    except RequestError:
+        bare = _without_prefix(checkpoint)
+        while bare is not None:
+            with contextlib.suppress(RequestError):
+                return _identified(bare, family)
+            bare = _without_prefix(bare)
+        raise
+
+
+def _without_prefix(checkpoint: Checkpoint) -> Checkpoint | None:
+    """The checkpoint without the first part of its names. None if they do not share one."""
+    state = checkpoint.state_dict
+    shared = f"{next(iter(state), '').partition('.')[0]}."
+    if not all(name.startswith(shared) for name in state):
+        return None
+    bare = {name.removeprefix(shared): tensor for name, tensor in state.items()}
+    return replace(checkpoint, state_dict=bare, prefix=checkpoint.prefix + shared)
+
+
+def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised:
     missing: list[RequestError] = []
     refused: list[CheckpointError] = []
     asked: list[str] = []
@@ -52,9 +77,12 @@ def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
     if missing:
         raise RequestError(f"{checkpoint.file} {looks}; {missing[0]}") from missing[0]
     those = f"; asked were the families {', '.join(asked)}" if asked else ""
+    marks = likely_marks(_names(checkpoint))
+    likely = next((name for mark in marks for name in mark.families), None)
+    named = f"{likely or 'NAME'}{'' if likely is None else ' --set model.variant=NAME'}"
     raise CheckpointError(
         f"{checkpoint.file} {looks}{those}, and no family knows it. Name its family with --set "
-        "model.family=NAME (onnxproof families lists them), or write a job whose family module names the "
+        f"model.family={named} (onnxproof families lists them), or write a job whose family module names the "
         "function that makes your network (docs/any-model.md)"
     )
 

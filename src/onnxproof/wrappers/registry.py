@@ -3,13 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from onnxproof.errors import JobError, RequestError
+from onnxproof.errors import RequestError
 from onnxproof.extras import brings, missing
 from onnxproof.imports import imported
 from onnxproof.job import Job
-from onnxproof.near import meant
 from onnxproof.usercode import user_code
-from onnxproof.wrappers.catalog import FamilyEntry, offered_families, require_library
+from onnxproof.wrappers.catalog import FamilyEntry, entry_of, require_library
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
 from onnxproof.wrappers.recognise import Recognised
 
@@ -21,14 +20,7 @@ def get_family(name: str) -> Family:
     packages offer one of that name, or if the object is no family; UserCodeError if importing it raises. If
     the code of another package's family raises in ``build``, that is a UserCodeError too.
     """
-    offered = offered_families()
-    entry = next((entry for entry in offered if entry.name == name), None)
-    if entry is None:
-        names = [entry.name for entry in offered if not entry.problem]
-        hint = meant(name, names)
-        raise JobError(f'model.family = "{name}" is not known; there are: {", ".join(names)}{hint}')
-    if entry.problem:
-        raise RequestError(f'model.family = "{name}" cannot be used: {entry.problem}')
+    entry = entry_of(name)
     if entry.distribution is not None:
         return _Foreign(entry)
     require_library(name)

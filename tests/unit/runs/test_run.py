@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from documents import mistakes
 
 import onnxproof
 import onnxproof.runs.pool
+from onnxproof.cli._jobs import told_when_stopped
 from onnxproof.endings import ending
 from onnxproof.errors import RequestError
 from onnxproof.extras import is_there
@@ -121,6 +123,16 @@ def test_the_order_of_exit_codes() -> None:
     for better, code in itertools.pairwise(order):
         assert worst(map(outcome, (better, code))) == worst(map(outcome, (code, better))) == code
     assert worst([]) == 0
+
+
+def test_a_stopped_run_counts_what_failed_apart() -> None:
+    made = Outcome("a", Path("a"), (), "made")
+    failed = replace(made, state="failed", error=ending(3, "Error", "it failed"))
+    assert told_when_stopped([made, made], 3).startswith("stopped: 2 of 3 jobs are done, and")
+    waiting = replace(made, state="not run")
+    assert told_when_stopped([made, failed, waiting], 3).startswith(
+        "stopped: 1 of 3 jobs are done and 1 failed,"
+    )
 
 
 def test_what_is_up_to_date_is_left_alone(job: MakeJob, tmp_path: Path) -> None:
