@@ -34,11 +34,11 @@ class TrustError(RequestError):
 
 
 class UserCodeError(RequestError):
-    """Code that the user brought, a builder or a module, raised or called sys.exit."""
+    """Code that the user brought, a builder or a module, raised, or called sys.exit or os._exit."""
 
 
 class ExitCalledError(UserCodeError):
-    """Code that the user brought called sys.exit. It does so whoever runs it."""
+    """Code that the user brought called sys.exit or os._exit. It does so whoever runs it."""
 
 
 class PictureError(RequestError):

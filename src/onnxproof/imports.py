@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from onnxproof.signals import signals_held
+
 CACHE = type(functools.lru_cache(int))
 """The type of a function with a cache."""
 
@@ -21,9 +23,9 @@ _frozen_caches: list[Any] = []
 
 
 def imported(name: str) -> ModuleType:
-    """A module, imported now if it is not there yet."""
+    """A module, imported now if it is not there yet. A signal that asks to stop waits until it is there."""
     known = name in sys.modules
-    with collector_paused():
+    with signals_held(), collector_paused():
         module = importlib.import_module(name)
         if _frozen and not known:
             _frozen_caches.extend(_listed_caches())

@@ -6,11 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """Signals that end a process without cleaning up, unless they are handled. SIGBREAK is Windows'."""
+
+ENDS_PROCESS = os._exit
+"""Python's own: while a command runs, code of the user's that calls ``os._exit`` gets an error."""
 
 SAME_REQUEST_S = 2.0
 """Seconds within which signals are one request to stop: service managers send SIGHUP right after SIGTERM."""
@@ -42,7 +46,7 @@ def stopping_raises() -> Iterator[None]:
         if time.monotonic() - raised < SAME_REQUEST_S:
             return
         if ended:
-            os._exit(128 + number)
+            ENDS_PROCESS(128 + number)
         raised = time.monotonic()
         raise Stopped(number)
 
@@ -60,3 +64,34 @@ def stopping_raises() -> Iterator[None]:
         for each, handler in before.items():
             if not ended:
                 signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Let Ctrl-C and the signals of ``STOPPING`` wait until the block ends, if they raise an exception.
+
+    For imports: a native module that is being imported may turn the exception into an ImportError, or abort
+    the process. A further signal after ``SAME_REQUEST_S`` ends the process at once.
+    """
+    came: list[tuple[int, float]] = []
+
+    def wait(number: int, _: FrameType | None) -> None:
+        if came and time.monotonic() - came[0][1] >= SAME_REQUEST_S:
+            ENDS_PROCESS(128 + number)
+        came.append((number, time.monotonic()))
+
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGINT, *STOPPING):
+            handler = signal.getsignal(each)
+            if callable(handler):
+                before[each] = handler
+                signal.signal(each, wait)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if came:
+            first = came[0][0]
+            before[first](first, None)

@@ -1,10 +1,11 @@
 """Code that the user brings: its errors are reported with the user's own file and line.
 
-A builder or a module may raise any error, and may call ``sys.exit``. Neither may end a run without a message,
-or look like a fault of onnxproof.
+A builder or a module may raise any error, and may call ``sys.exit`` or ``os._exit``. None of these may end a
+run without a message, or look like a fault of onnxproof. The working folder is the caller's again afterwards.
 """
 
 import contextlib
+import os
 import re
 import sysconfig
 import traceback
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from onnxproof.errors import ExitCalledError, OnnxproofError, UserCodeError
 
@@ -30,6 +32,10 @@ EXPORTERS = frozenset(
 
 TRACE_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 """A line of a formatted stack trace."""
+
+
+class SuddenExitError(SystemExit):
+    """``os._exit`` was called in a run that has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,8 @@ def told_at(error: BaseException, place: Place | None) -> str:
     """As ``told``, with a place that the caller knows."""
     at = "" if place is None else f" at {place}"
     if isinstance(error, SystemExit):
-        return f"calls sys.exit({'' if error.code is None else repr(error.code)}){at}"
+        called = "os._exit" if isinstance(error, SuddenExitError) else "sys.exit"
+        return f"calls {called}({'' if error.code is None else repr(error.code)}){at}"
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:LONGEST]
     return f"raises {type(error).__name__}{at}{f': {text}' if text else ''}"
 
@@ -175,10 +182,12 @@ def failure(what: str, error: BaseException) -> UserCodeError:
 def user_code(what: str) -> Iterator[None]:
     """Run the user's code. Raises UserCodeError in place of whatever it raises, ``SystemExit`` included.
 
-    onnxproof's own errors and KeyboardInterrupt pass unchanged.
+    onnxproof's own errors and KeyboardInterrupt pass unchanged. Afterwards the working folder is the one from
+    before, since the command's paths are relative to that.
     """
     try:
-        yield
+        with _same_folder():
+            yield
     except OnnxproofError:
         raise
     except (Exception, SystemExit) as error:
@@ -192,6 +201,39 @@ def no_exit(what: str) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise failure(what, error) from error
+
+
+@contextlib.contextmanager
+def exits_raise() -> Iterator[None]:
+    """Let ``os._exit`` raise SuddenExitError, which is a SystemExit, in place of ending this process.
+
+    Its exit code would be read as the run's. Processes that are forked meanwhile end as they ask.
+    """
+    before, here = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != here:
+            before(status)
+        raise SuddenExitError(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = before
+
+
+@contextlib.contextmanager
+def _same_folder() -> Iterator[None]:
+    try:
+        before = Path.cwd()
+    except OSError:  # it was deleted
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.chdir(before)
 
 
 @lru_cache(maxsize=4096)

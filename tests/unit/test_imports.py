@@ -1,6 +1,7 @@
-"""A late import runs with the garbage collector at rest, and gives it back as it was."""
+"""A late import runs with the garbage collector at rest, and gives it back as it was; signals wait for it."""
 
 import gc
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxproof.imports import imported
+from onnxproof.signals import Stopped, stopping_raises
 
 
 @pytest.fixture
@@ -58,3 +60,29 @@ def test_a_process_that_runs_one_command_leaves_what_is_imported_out_of_collecti
     *frozen, listed, found = done.stdout.split()
     assert frozen == ["0", "True", "True"]
     assert (listed, found) == ("False", "1")  # the collector forgets a cache, function_caches does not
+
+
+SIGNALLED = """
+import os, signal
+os.kill(os.getpid(), signal.{name})
+DONE = True
+"""
+
+
+@pytest.mark.parametrize(("name", "error"), [("SIGTERM", Stopped), ("SIGINT", KeyboardInterrupt)])
+def test_a_signal_waits_until_a_module_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[BaseException]
+) -> None:
+    """An exception in the import of a native module aborts the process, or looks like a broken package."""
+    (tmp_path / f"asked_to_stop_{name}.py").write_text(SIGNALLED.format(name=name))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(error), stopping_raises():
+            imported(f"asked_to_stop_{name}")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)  # after Stopped, the handlers stay
+    assert sys.modules.pop(f"asked_to_stop_{name}").DONE

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxproof.errors import JobError, UserCodeError
+from onnxproof.errors import ExitCalledError, JobError, UserCodeError
 from onnxproof.source import find_checkpoint
 from onnxproof.usercode import (
     Place,
+    exits_raise,
     innermost_line,
     no_exit,
     place_in_trace,
@@ -193,3 +195,34 @@ LIBRARY = "/env/lib/python3.11/site-packages/networks/net.py"
 def test_the_line_that_stopped_an_exporter_is_the_models_innermost(files: list[str], told: str) -> None:
     places = [Place(file, line, "f") for line, file in enumerate(files)]
     assert str(innermost_line(places)) == told
+
+
+def test_code_that_ends_the_process_is_told(load: Load, tmp_path: Path) -> None:
+    f = load("import os\ndef f():\n    os._exit(0)\n")
+    with exits_raise():
+        error = caught(f)
+        with (
+            pytest.raises(ExitCalledError, match=r"net calls os\._exit\(0\) at .*build\.py:3 \(in f\)"),
+            no_exit("net"),
+        ):
+            f()
+    assert isinstance(error, SystemExit)
+    assert os._exit.__module__ == "posix"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_may_end_itself(load: Load) -> None:
+    f = load("import os\ndef f():\n    child = os.fork()\n    return child or os._exit(7)\n")
+    with exits_raise():
+        child = f()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_the_working_folder_is_the_callers_again(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    f = load("import os\ndef f():\n    os.chdir('/')\n")
+    with user_code("build"):
+        f()
+    assert Path.cwd() == tmp_path

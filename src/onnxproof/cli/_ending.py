@@ -17,7 +17,7 @@ from onnxproof.endings import WRONG_REQUEST, Ending
 from onnxproof.errors import OnnxproofError, RequestError
 from onnxproof.signals import Stopped, stopping_raises
 from onnxproof.text import printable
-from onnxproof.usercode import users_place
+from onnxproof.usercode import exits_raise, users_place
 
 BROKEN_PIPE = 141
 """The shell's exit code for a command whose reader went away: 128 and SIGPIPE's number."""
@@ -44,7 +44,7 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
     An error goes to standard error and, with ``as_json``, to standard output as the document.
     """
     try:
-        with stopping_raises():
+        with stopping_raises(), exits_raise():
             code = command()
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001

@@ -24,6 +24,7 @@ from onnxproof.runs.opened import OpenedFiles
 from onnxproof.runs.record import named_files, record_of, write_record
 from onnxproof.runs.task import Task
 from onnxproof.signals import stopping_raises
+from onnxproof.usercode import exits_raise
 
 PRINTED = 20_000
 """Bytes of what a job printed that are told, the last ones."""
@@ -137,7 +138,7 @@ def _work(task: Task, messages: BinaryIO) -> None:
     """Do a task and tell its result, whatever it raises."""
     report = _Report(messages)
     try:
-        with stopping_raises():
+        with stopping_raises(), exits_raise():
             result = _export(task, report) if task.kind == "export" else _validate(task, report)
     except BaseException as error:  # noqa: BLE001 - sorted by ``ending_of``
         ending = ending_of(error)
