@@ -71,6 +71,29 @@ RT_DETR: dict[str, Any] = {
     "num_denoising": 0,
     "anchor_image_size": None,
 }
+D_FINE: dict[str, Any] = {
+    **RT_DETR,
+    "decoder_n_points": [2, 2, 2],
+    "num_feature_levels": 3,
+    "hidden_expansion": 1.0,
+    "backbone_config": {
+        "model_type": "hgnet_v2",
+        "num_channels": 3,
+        "embedding_size": 8,
+        "hidden_sizes": [16, 16, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "stem_channels": [3, 8, 8],
+        "stage_in_channels": [8, 16, 16, 16],
+        "stage_mid_channels": [8, 8, 8, 8],
+        "stage_out_channels": [16, 16, 16, 16],
+        "stage_num_blocks": [1, 1, 1, 1],
+        "stage_downsample": [False, True, True, True],
+        "stage_light_block": [False, False, True, True],
+        "stage_kernel_size": [3, 3, 5, 5],
+        "stage_numb_of_layers": [1, 1, 1, 1],
+        "out_features": ["stage2", "stage3", "stage4"],
+    },
+}
 SQUARE: dict[str, Any] = {"size": {"height": 64, "width": 64}}
 SWIN: dict[str, Any] = {
     "model_type": "swin",
@@ -230,34 +253,8 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
         ),
         "rt-detr": Saved("RTDetrForObjectDetection", RT_DETR, "RTDetrImageProcessor", SQUARE),
         "rt-detr-v2": Saved("RTDetrV2ForObjectDetection", RT_DETR, "RTDetrImageProcessor", SQUARE),
-        "d-fine": Saved(
-            "DFineForObjectDetection",
-            {
-                **RT_DETR,
-                "decoder_n_points": [2, 2, 2],
-                "num_feature_levels": 3,
-                "hidden_expansion": 1.0,
-                "backbone_config": {
-                    "model_type": "hgnet_v2",
-                    "num_channels": 3,
-                    "embedding_size": 8,
-                    "hidden_sizes": [16, 16, 16, 16],
-                    "depths": [1, 1, 1, 1],
-                    "stem_channels": [3, 8, 8],
-                    "stage_in_channels": [8, 16, 16, 16],
-                    "stage_mid_channels": [8, 8, 8, 8],
-                    "stage_out_channels": [16, 16, 16, 16],
-                    "stage_num_blocks": [1, 1, 1, 1],
-                    "stage_downsample": [False, True, True, True],
-                    "stage_light_block": [False, False, True, True],
-                    "stage_kernel_size": [3, 3, 5, 5],
-                    "stage_numb_of_layers": [1, 1, 1, 1],
-                    "out_features": ["stage2", "stage3", "stage4"],
-                },
-            },
-            "RTDetrImageProcessor",
-            SQUARE,
-        ),
+        "d-fine": Saved("DFineForObjectDetection", D_FINE, "RTDetrImageProcessor", SQUARE),
+        "deimv2": Saved("Deimv2ForObjectDetection", D_FINE, "RTDetrImageProcessor", SQUARE),
         "yolos": Saved(
             "YolosForObjectDetection",
             {

@@ -39,7 +39,7 @@ PICTURES = ("vit", "convnext", "resnet", "segformer", "dpt", "depth-anything", "
 SEGMENTS = ("mask2former", "maskformer")
 DETECTORS = (
     *("detr", "table-transformer", "conditional-detr", "dab-detr", "deformable-detr"),
-    *("lw-detr", "rt-detr", "rt-detr-v2", "d-fine", "yolos"),
+    *("lw-detr", "rt-detr", "rt-detr-v2", "d-fine", "deimv2", "yolos"),
 )
 OTHERS = ("bert", "roberta-tokens", "distilbert", "wav2vec2", "hubert", "wavlm", "clip", "siglip")
 AS_INSTANCES = {"task": "instance_segmentation"}
@@ -247,7 +247,8 @@ def test_a_detector_finds_what_transformers_finds(name: str, once: Once) -> None
     (wanted,) = processor.post_process_object_detection(found, threshold=0.5, target_sizes=[(117, 150)])
     boxes = wanted["boxes"].numpy().clip(0, (150, 117, 150, 117))
     assert len(boxes)
-    seen = decided(built(folder), picture)
+    one_size = {"dims": {"height": "64", "width": "82"}} if name == "deformable-detr" else {}
+    seen = decided(built(folder, **one_size), picture)
     assert len(seen) == len(boxes)
     order = np.argsort(-wanted["scores"].numpy(), kind="stable")
     np.testing.assert_allclose(seen.scores, wanted["scores"].numpy()[order], atol=1e-4)
@@ -497,12 +498,43 @@ def test_a_configuration_that_does_not_fit_is_refused(
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "network", "processor", "said"),
+    [
+        pytest.param(
+            "oneformer", "OneFormerForUniversalSegmentation", "OneFormer", "Mask2FormerFor", id="oneformer"
+        ),
+        pytest.param("eomt", "EomtForUniversalSegmentation", "Eomt", "Mask2FormerFor", id="eomt"),
+        pytest.param("zoedepth", "ZoeDepthForDepthEstimation", "ZoeDepth", "GLPNFor", id="zoedepth"),
+        pytest.param("depth_pro", "DepthProForDepthEstimation", "DepthPro", "GLPNFor", id="depth-pro"),
+    ],
+)
+def test_a_network_that_is_read_otherwise_is_refused_before_it_is_built(
+    kind: str, network: str, processor: str, said: str, once: Once, tmp_path: Path
+) -> None:
+    copied(folder_of(once, "vit"), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "architectures": [network]}))
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": f"{processor}ImageProcessor"})
+    )
+    for ask in (built, lambda folder: identify(load_checkpoint(folder))):
+        with pytest.raises(CheckpointError, match=rf"holds a {network}.*{said}.*family module"):
+            ask(tmp_path)
+
+
+def test_a_deformable_detr_of_free_sizes_is_refused_with_what_to_set(once: Once) -> None:
+    with pytest.raises(JobError, match=r"needs one size.* dims\.height = 64 and dims\.width = 85, say"):
+        built(folder_of(once, "deformable-detr"))
+    found = identify(load_checkpoint(folder_of(once, "deformable-detr")))
+    assert (found.values()["dims.height"], found.values()["dims.width"]) == ("64", "85")
+
+
 # From end to end
 
 
 ALIKE = (
     *("table-transformer", "conditional-detr", "dab-detr", "deformable-detr", "rt-detr-v2"),
-    *("lw-detr", "d-fine", "maskformer", "glpn", "hubert", "wavlm"),
+    *("lw-detr", "d-fine", "deimv2", "maskformer", "glpn", "hubert", "wavlm"),
 )
 """Of these CI exports a relative: detr, rt-detr, mask2former, dpt or wav2vec2."""
 

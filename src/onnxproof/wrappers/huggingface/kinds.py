@@ -23,7 +23,8 @@ class Kind:
     them, without ``MODEL_FOR_`` and ``_MAPPING_NAMES``.
 
     ``tasks`` and ``decodes`` tell the values of ``model.task`` and ``wrapper.decode``, the usual one first,
-    and ``dims`` the sizes, without building a network.
+    and ``dims`` the sizes, without building a network. ``refuse`` raises CheckpointError for a network of the
+    kind that is not read.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Kind:
     tasks: Callable[[Opened], tuple[str, ...]]
     dims: Callable[[Opened], tuple[Dim, ...]]
     decodes: Callable[[Opened], tuple[str, ...]] = lambda opened: ("none",)  # noqa: ARG005
+    refuse: Callable[[Opened], object] = lambda opened: None  # noqa: ARG005
 
     def has(self, architecture: str) -> bool:
         """Whether a class of that name is of this kind."""
@@ -96,7 +98,8 @@ KINDS = (
         ("OBJECT_DETECTION",),
         pictures.detection,
         _always("detection"),
-        picture_dims,
+        pictures.detector_dims,
+        pictures.scores_of,
         pictures.scores_of,
     ),
     Kind(
@@ -105,8 +108,16 @@ KINDS = (
         pictures.segments,
         _always(*pictures.SEGMENT_TASKS),
         picture_dims,
+        refuse=pictures.refuse_segments,
     ),
-    Kind("depth", ("DEPTH_ESTIMATION",), pictures.depth, _always("depth"), picture_dims),
+    Kind(
+        "depth",
+        ("DEPTH_ESTIMATION",),
+        pictures.depth,
+        _always("depth"),
+        picture_dims,
+        refuse=pictures.refuse_depth,
+    ),
     Kind(
         "text classification",
         ("SEQUENCE_CLASSIFICATION",),
@@ -130,9 +141,10 @@ KINDS = (
 
 
 def kind_of(opened: Opened) -> Kind:
-    """The kind of a folder's network. Raises CheckpointError if it is of none."""
+    """The kind of a folder's network. Raises CheckpointError if it is of none, or not read."""
     for kind in KINDS:
         if kind.has(opened.called):
+            kind.refuse(opened)
             return kind
     raise CheckpointError(
         f"{opened.folder} holds a {opened.called}; the family transformers reads networks for "

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from torch import nn
 
 from onnxproof.contract import ClassInfo
-from onnxproof.errors import CheckpointError
+from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import ValidateTable
 from onnxproof.runtime.readings.query_masks import QueryMaskReading
 from onnxproof.runtime.readings.sets import QuerySet
@@ -20,7 +20,14 @@ from onnxproof.wrappers.family import WrappedModel, decode_of, task_of
 from onnxproof.wrappers.heads import get_head
 from onnxproof.wrappers.huggingface.calls import Called, Enlarged
 from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, Opened
-from onnxproof.wrappers.huggingface.processor import HEIGHT, PIXELS, WIDTH, picture_port
+from onnxproof.wrappers.huggingface.processor import (
+    HEIGHT,
+    PIXELS,
+    WIDTH,
+    fitting_of,
+    picture_dims,
+    picture_port,
+)
 from onnxproof.wrappers.huggingface.texts import IDS, MASK, TIME, most_tokens
 from onnxproof.wrappers.wrap import wrap_module
 
@@ -53,6 +60,9 @@ SELECTING = (
 )
 """The detectors whose queries are always the best places of the picture. A deformable DETR's are if it has
 two stages."""
+
+ONE_SIZE = "DeformableDetrForObjectDetection"
+"""The detector that needs one size: it cuts its tokens into levels by Python's numbers."""
 
 SEGMENTS: Mapping[str, tuple[int, int] | None] = MappingProxyType(
     {"Mask2FormerForUniversalSegmentation": (384, 384), "MaskFormerForInstanceSegmentation": None}
@@ -134,6 +144,7 @@ def detection(opened: Opened, network: nn.Module) -> WrappedModel:
     """A detector with queries, which needs no NMS. Its scores are made as its own post-processing makes
     them."""
     decode = decode_of(opened.job, *scores_of(opened))
+    _require_one_size(opened)
     # The best pairs of a query and a class count, as many as there are queries, or 100.
     most = (SIGMOID[opened.called] or opened.config.num_queries) if decode == "sigmoid" else None
     task = task_of(opened.job, "detection")
@@ -153,18 +164,47 @@ def detection(opened: Opened, network: nn.Module) -> WrappedModel:
     return replace(model, contract=replace(model.contract, reading=reading))
 
 
+def detector_dims(opened: Opened) -> tuple[Dim, ...]:
+    """The dims of a detector. Of one that needs one size, it is that of a lying picture of 4:3."""
+    batch, *sides = picture_dims(opened)
+    if opened.called == ONE_SIZE and not all(side.fixed for side in sides):
+        height, width = _one_size(opened)
+        return batch, Dim(HEIGHT, height, height), Dim(WIDTH, width, width)
+    return (batch, *sides)
+
+
+def _require_one_size(opened: Opened) -> None:
+    """Raise JobError if a detector that needs one size is to be exported for several."""
+    if opened.called == ONE_SIZE and not all(side.fixed for side in picture_dims(opened)[1:]):
+        height, width = _one_size(opened)
+        raise JobError(
+            f"{opened.called} needs one size, for the exporters freeze the sizes of its levels: set "
+            f"dims.height = {height} and dims.width = {width}, say"
+        )
+
+
+def _one_size(opened: Opened) -> tuple[int, int]:
+    """The height and the width in which the image processor leaves a lying picture of 4:3, px."""
+    fit = fitting_of(opened).fit
+    return fit["size"], min(fit["size"] * 4 // 3, fit.get("longest") or fit["size"])
+
+
 def _selects(opened: Opened) -> bool:
     """Whether a detector's queries are the best places of the picture."""
     return opened.called in SELECTING or bool(getattr(opened.config, "two_stage", False))
 
 
-def segments(opened: Opened, network: nn.Module) -> WrappedModel:
-    """A network whose queries are segments or instances: Mask2Former, MaskFormer."""
+def refuse_segments(opened: Opened) -> None:
+    """Raise CheckpointError for a network of segments that is none of those that are read."""
     if opened.called not in SEGMENTS:
         raise CheckpointError(
             f"{opened.folder} holds a {opened.called}, which is none of the networks of segments that are "
             f"read: {', '.join(SEGMENTS)}. Build it with the family module"
         )
+
+
+def segments(opened: Opened, network: nn.Module) -> WrappedModel:
+    """A network whose queries are segments or instances: Mask2Former, MaskFormer."""
     task = task_of(opened.job, *SEGMENT_TASKS)
     decode = decode_of(opened.job, SEGMENT_TASKS[task])
     called = Called(
@@ -180,19 +220,21 @@ def segments(opened: Opened, network: nn.Module) -> WrappedModel:
     return replace(model, contract=replace(model.contract, reading=reading))
 
 
+def refuse_depth(opened: Opened) -> None:
+    """Raise CheckpointError for a network whose depth transformers reads in another way."""
+    if opened.called not in CUBIC_DEPTH:
+        raise CheckpointError(
+            f"{opened.folder} holds a {opened.called}, whose depth transformers computes outside of the "
+            f"network; those that are read: {', '.join(CUBIC_DEPTH)}. Build it with the family module"
+        )
+
+
 def depth(opened: Opened, network: nn.Module) -> WrappedModel:
     """A network that tells the depth of every pixel.
 
     The runtime brings the map to the picture's pixels by cubic interpolation, as transformers'
-    ``post_process_depth_estimation`` does. Raises CheckpointError for a network that transformers reads in
-    another way.
+    ``post_process_depth_estimation`` does.
     """
-    if opened.called not in CUBIC_DEPTH:
-        raise CheckpointError(
-            f"{opened.folder} holds a {opened.called}, whose depth transformers computes outside of the "
-            f"network; "
-            f"those that are read: {', '.join(CUBIC_DEPTH)}. Build it with the family module"
-        )
     called = Called(network, (PIXELS,), {DEPTH: "predicted_depth"})
     model = wrap_pictures(opened, called, task_of(opened.job, "depth"), opened.job.wrapper.decode, ())
     reading = MapValues((DEPTH,), (HEIGHT, WIDTH), "cubic")
