@@ -7,9 +7,6 @@ from once import Once
 from page_runs import run_page
 from pages import PAGES, ROOT, RUN, blocks_of
 
-NOT_YET = ("README.md", "docs/compare.md", "docs/many-jobs.md", "docs/verdict.md")
-"""Pages that test_pages.py reads and that nothing runs yet."""
-
 
 def to_run(page: Path) -> int:
     """How many blocks of a page are to be run."""
@@ -19,11 +16,7 @@ def to_run(page: Path) -> int:
     )
 
 
-RUN_PAGES = [page for page in PAGES if to_run(page) and str(page.relative_to(ROOT)) not in NOT_YET]
-
-
-def test_pages_that_are_not_run_yet_exist() -> None:
-    assert [name for name in NOT_YET if not (ROOT / name).is_file()] == []
+RUN_PAGES = [page for page in PAGES if to_run(page)]
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ SMALLER = (
 """Sizes in ``configs``, and what the folder's jobs have in their place."""
 QUICK = 'effort = "quick"\nthreads = 1\n'
 DEMO = ("export", "configs/digits-yolox.toml")
+THREAD = ("--set", "validate.threads=1")
+"""For jobs that the page wrote itself; the tests run on all cores already."""
 REPORTS = ("--html", "--junit", "--sarif", "--markdown", "--baseline", "--out", "--json")
 """With these an export writes or prints something else, and is not shared."""
 
@@ -124,9 +126,9 @@ class PageRun:
         if words[:2] in (["pip", "install"], ["python3", "dev.py"]):
             return self._last  # test_pages.py knows that the extras and the tasks exist
         if words[0] == "onnxproof" and command.is_plain:
-            if words[1] == "export" and not set(words) & set(REPORTS):
+            if words[1] == "export" and not set(words) & set(REPORTS) and is_shared(words[2]):
                 return self._shared(tuple(words[1:]))
-            return run_here(words[1:])
+            return run_here([*words[1:], *(THREAD if words[1] in ("export", "check") else ())])
         return self._shell(line)
 
     def _shell(self, line: str) -> Ran:
@@ -142,9 +144,7 @@ class PageRun:
         return Ran(ran.stdout + ran.stderr, ran.returncode)
 
     def _shared(self, arguments: tuple[str, ...]) -> Ran:
-        """An export, made once for all pages if its job is one that they all have."""
-        if not arguments[1].startswith("configs/") or not (ROOT / arguments[1]).is_file():
-            return run_here(arguments)
+        """An export of a job that all pages have, made once for them."""
         made = shared_export(self._once, arguments)
         _copy_bundle(made, self._folder)
         ran = pickle.loads((made / "ran.pickle").read_bytes())
@@ -168,6 +168,11 @@ def clone(folder: Path) -> Iterator[None]:
         (folder / "configs" / job.name).write_text(text, encoding="utf-8")
     with contextlib.chdir(folder):
         yield
+
+
+def is_shared(job: str) -> bool:
+    """Whether all pages have the job."""
+    return job.startswith("configs/") and (ROOT / job).is_file()
 
 
 def quick(job: str) -> str:
