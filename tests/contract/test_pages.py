@@ -22,7 +22,7 @@ from onnxproof.job import Job
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 PLUGIN = (ROOT / "src" / "onnxproof" / "testing" / "plugin.py").read_text(encoding="utf-8")
-OTHERS = ("find", "cat", "echo", "git", "jupyter", "dask")
+OTHERS = ("find", "cat", "echo", "git", "jupyter", "dask", "source", "yolo")
 """Commands that are not ours and that pages use."""
 
 NOT_RUN = {
@@ -36,6 +36,7 @@ NOT_RUN = {
     "docs/many-jobs.md": 1,
     "docs/many-pictures.md": 2,
     "docs/pytest.md": 3,
+    "docs/start.md": 1,
     "docs/transformers.md": 2,
     "docs/tutorials/yolox.md": 2,
     "examples/digits/README.md": 1,

@@ -1,6 +1,7 @@
 """What the docs say is run: each page from its first block to its last."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from once import Once
@@ -16,10 +17,28 @@ def to_run(page: Path) -> int:
     )
 
 
-RUN_PAGES = [page for page in PAGES if to_run(page)]
+LONG = {
+    "docs/tutorials/detr.md": (
+        "tests/parity/test_hugging_face.py::test_a_detector_finds_what_transformers_finds",
+        "tests/parity/test_hugging_face.py::test_a_saved_model_is_exported_proved_and_predicted",
+    ),
+    "docs/tutorials/ultralytics.md": (
+        "tests/parity/test_ultralytics.py::test_a_detector_finds_what_ultralytics_finds",
+        "tests/parity/test_check_ultralytics.py::test_a_healthy_file_passes",
+    ),
+}
+"""Pages that train for a minute, and the tests by which CI exports such checkpoints."""
+
+
+def row_of(page: Path) -> Any:
+    name = str(page.relative_to(ROOT))
+    return pytest.param(page, id=name, marks=pytest.mark.long(*LONG[name]) if name in LONG else ())
+
+
+ROWS = [row_of(page) for page in PAGES if to_run(page)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", ROWS)
 def test_a_page_does_what_it_says(page: Path, once: Once) -> None:
     assert run_page(page, once) == to_run(page)

@@ -37,5 +37,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     front = (tmp_path / "site/docs/index.html").read_text(encoding="utf-8")
-    for page in ("start", "troubleshooting", "tutorials/classifier", "reference"):
+    for page in ("start", "troubleshooting", "tutorials/classifier", "tutorials/detr", "reference"):
         assert f'href="{page}.html"' in front

@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from commands import Ran, run_here
 from once import Once
@@ -36,8 +37,10 @@ SMALLER = (
 """Sizes in ``configs``, and what the folder's jobs have in their place."""
 QUICK = 'effort = "quick"\nthreads = 1\n'
 DEMO = ("export", "configs/digits-yolox.toml")
+OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+"""Ultralytics neither downloads nor installs."""
 THREAD = ("--set", "validate.threads=1")
-"""For jobs that the page wrote itself; the tests run on all cores already."""
+"""For jobs of the page alone: the other cores have other tests."""
 REPORTS = ("--html", "--junit", "--sarif", "--markdown", "--baseline", "--out", "--json")
 """With these an export writes or prints something else, and is not shared."""
 
@@ -166,7 +169,9 @@ def clone(folder: Path) -> Iterator[None]:
     for job in (ROOT / "configs").glob("*.toml"):
         text = quick(job.read_text(encoding="utf-8"))
         (folder / "configs" / job.name).write_text(text, encoding="utf-8")
-    with contextlib.chdir(folder):
+    settings = folder / ".ultralytics"
+    settings.mkdir()
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, OFFLINE, YOLO_CONFIG_DIR=str(settings)):
         yield
 
 
