@@ -18,7 +18,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.runtime.port import Port
 from onnxproof.tried import key_of, normalization_of, returned, small_cases
-from onnxproof.unlike import chosen_rows, settings_of_nms, why_chosen_rows_are_refused
+from onnxproof.unlike import chosen_rows, says_nms, settings_of_nms, why_chosen_rows_are_refused
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise
@@ -94,11 +94,11 @@ class Search:
         first = self._model(self.decodes[0], ())
         self.own = None if self.fixed_view else normalization_of(made, first)
         self.inputs = self._inputs(first)
-        self.picture, self.place = self._picture(first)
-        if self.fixed_view:
-            self.place = None
+        self.picture, place = self._picture(first)
+        self.place = None if self.fixed_view else place
         self.sizes = self._sizes(first)
-        self.chosen = chosen_rows(made.job.model.task or "", self._outputs())
+        task, said = made.job.model.task or "", says_nms(OnnxGraph.read(file))
+        self.chosen = chosen_rows(task, self._outputs(), said=said)
         self.thresholds = self._thresholds(keys)
 
     def best(self) -> Found:

@@ -49,8 +49,11 @@ def half_of(file: Path, graph: OnnxGraph) -> str:
     return "float16"
 
 
-def chosen_rows(task: str, outputs: Sequence[Port]) -> Port | None:
-    """The output whose rows the graph has chosen already, by its shape. Returns None if there is none."""
+def chosen_rows(task: str, outputs: Sequence[Port], *, said: bool = False) -> Port | None:
+    """The output whose rows the graph has chosen already, by its shape. Returns None if there is none.
+
+    ``said`` is True if the file says that it was exported with NMS: then their number may be any.
+    """
     for port in outputs if task in ROWS else ():
         if "float" not in port.dtype or len(port.shape) != 3:
             continue
@@ -58,7 +61,7 @@ def chosen_rows(task: str, outputs: Sequence[Port]) -> Port | None:
         if not (isinstance(rows, int) and isinstance(numbers, int)):
             continue
         known = ROWS[task]
-        if (rows <= MOST_ROWS and numbers == known) or (known is None and rows == MOST_ROWS):
+        if (rows <= MOST_ROWS and numbers == known) or (known is None and (said or rows == MOST_ROWS)):
             return port
     return None
 
@@ -95,16 +98,21 @@ def _before_casts(value: ir.Value) -> ir.Value:
     return value
 
 
+def says_nms(graph: OnnxGraph) -> bool:
+    """Whether a file of Ultralytics says that it was exported with NMS."""
+    arguments = _literal(graph.metadata(ARGUMENTS))
+    return isinstance(arguments, dict) and bool(arguments.get("nms"))
+
+
 def few_pictures(graph: OnnxGraph, most: int) -> str | None:
     """A note on a file of Ultralytics that chooses rows for fewer pictures than ``most``, the largest batch.
 
     Its NMS is written out for each picture of the batch that it was exported with, also where the batch is
     dynamic (engine/exporter.py: NMSModel). None if that is no less, or if the file does not say it.
     """
-    arguments = _literal(graph.metadata(ARGUMENTS))
-    if not isinstance(arguments, dict) or not arguments.get("nms"):
+    if not says_nms(graph):
         return None
-    held = arguments.get("batch")
+    held = _literal(graph.metadata(ARGUMENTS)).get("batch")
     if not isinstance(held, int) or held >= most:
         return None
     return (

@@ -17,6 +17,7 @@ from onnxproof.unlike import (
     few_pictures,
     half_of,
     other_names,
+    says_nms,
     settings_of_nms,
     why_chosen_rows_are_refused,
 )
@@ -97,6 +98,14 @@ def test_chosen_rows_are_told_by_their_shape(
 ) -> None:
     port = Port("output0", "float32", shape)
     assert (chosen_rows(task, [port]) is port) is chosen
+
+
+def test_chosen_rows_of_any_number_are_told_by_what_the_file_says() -> None:
+    port = Port("output0", "float32", (1, 50, 57))
+    assert (
+        chosen_rows("keypoints", [port], said=says_nms(graph(np.float32, {"args": "{'nms': True}"}))) is port
+    )
+    assert chosen_rows("keypoints", [port], said=says_nms(graph(np.float32))) is None
 
 
 @pytest.mark.parametrize(
