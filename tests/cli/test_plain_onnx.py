@@ -273,3 +273,16 @@ def refuse_after_notes(run: Run) -> Refuse:
             assert part in error
 
     return refuse
+
+
+def test_a_long_name_does_not_widen_the_table(run: Run, tmp_path: Path) -> None:
+    name = "image_" * 1000
+    node = helper.make_node("Relu", [name], ["y"])
+    shape = [1, 3]
+    file = write(
+        tmp_path / "long.onnx", [node], [(name, TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)]
+    )
+    said = run("inspect", file)
+    assert said.returncode == 0, said.stderr
+    assert max(map(len, said.stdout.splitlines())) < 250
+    assert json.loads(run("inspect", file, "--json").stdout)["inputs"][0]["name"] == name

@@ -21,7 +21,7 @@ from onnxproof.text import one_line
 from onnxproof.validate.report.notes import for_people
 
 SHOWN = 60
-"""Characters of a metadata value that the table shows; --json shows all."""
+"""Characters of a name, and of a metadata value, that the table shows; --json shows all."""
 
 NONE = "none"
 
@@ -58,7 +58,7 @@ def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
         return 0
     rows = _rows_of_plain(plain) if manifest is None else _rows_of_manifest(manifest)
     rows += [("hazards", reason)] if found is None else _rows_of_hazards(found)
-    rows = [(one_line(key), one_line(value)) for key, value in rows]
+    rows = [(_shorten(one_line(key)), one_line(value)) for key, value in rows]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         for line in _hanging(f"{key:<{width}}  ", for_people(value)):

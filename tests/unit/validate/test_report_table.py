@@ -248,3 +248,10 @@ def test_a_verdict_prints_itself_as_the_terminal_tells_it_without_tables_and_not
     assert [line for line in table if line in lines] == lines
     assert "note: a note" in table
     assert "note: a note" not in lines
+
+
+def test_an_index_that_a_top_k_chose_is_no_class() -> None:
+    flipped = facts(field("output", "", "a.png"), flips=3)
+    places = replace(flipped, labels=(replace(flipped.labels[0], score_scale=1.0),))
+    assert "label, class" in plain_text(verdict_table(verdict(flipped)))
+    assert "label, place" in plain_text(verdict_table(verdict(places)))

@@ -54,7 +54,8 @@ def _fields_table(facts: Facts, policy: Mapping[str, Any], *, counted: str = "")
     for label in facts.labels:
         flips = f"{label.flips} flips" if label.count else NOTHING
         lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
-        cells = (f"{label.name}, class", "", "", flips, lead, label.worst_case)
+        what = "place" if label.score_scale else "class"
+        cells = (f"{label.name}, {what}", "", "", flips, lead, label.worst_case)
         rows.append(tuple(Text(one_line(cell)) for cell in cells))
     return Grid(
         title=f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, "
