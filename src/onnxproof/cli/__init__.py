@@ -13,7 +13,7 @@ from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
 from onnxproof.extras import NEEDED_BY, require
-from onnxproof.imports import freeze_imports, imported
+from onnxproof.imports import PASSIVE, freeze_imports, imported
 from onnxproof.near import meant
 
 COMMANDS = {
@@ -120,6 +120,8 @@ def program() -> NoReturn:
 
 def main() -> None:
     """Run what the arguments name. Errors go to standard error, in words, and set the exit code."""
+    for name, value in PASSIVE.items():
+        os.environ.setdefault(name, value)
     freeze_imports()
     as_json = _asks_for("--json")
     alone = as_json or _asks_for("--jsonl")

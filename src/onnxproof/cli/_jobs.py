@@ -48,22 +48,19 @@ class Many:
         return self.at_once is not None or self.fail_fast or bool(self.only) or self.force
 
 
-class _AtOnce(click.ParamType[AtOnce]):
-    name = "N|auto"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> AtOnce:
-        text = str(value)
-        if text == "auto":
-            return "auto"
-        if text.isdigit() and int(text) > 0:
-            return int(text)
-        self.fail(f"{text!r} is neither a number from 1 up nor auto", param, ctx)
+def _at_once(text: str) -> AtOnce:
+    if text == "auto":
+        return "auto"
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is neither a number from 1 up nor auto")
 
 
 _JOBS = click.option(
     "--jobs",
     "at_once",
-    type=_AtOnce(),
+    type=_at_once,
+    metavar="N|auto",
     help="How many jobs run at once, each in a process of its own (1); auto: as the cores allow.",
 )
 _FAIL_FAST = click.option("--fail-fast", is_flag=True, help="Stop at the first job that does not pass.")

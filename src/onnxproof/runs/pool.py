@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from onnxproof.endings import Ending, ending
 from onnxproof.files import staging_folder
+from onnxproof.imports import PASSIVE
 from onnxproof.memory import available_bytes
 from onnxproof.runs.slot import Message
 from onnxproof.runs.task import Outcome, Task
@@ -31,9 +32,6 @@ its own steps, so a long call into a library delays it."""
 
 HEED_S = 0.5
 """Seconds after which the wait for messages is interrupted, so that a signal is handled everywhere."""
-
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait leave their core to the other jobs. It changes no figure."""
 
 Report = Callable[[str, str, int, int], None]
 """A Progress with the job's name in front."""
