@@ -132,7 +132,7 @@ class Block:
             if needed.isdisjoint(filter(None, step.writes)):
                 continue
             last = {name for name in (*step.reads, *step.writes) if name and name not in needed}
-            frees.append(tuple(last - set(constants)))
+            frees.append(tuple(name for name in last if name not in constants))
             needed |= set(filter(None, step.reads))
             kept.append(step)
         return cls(
