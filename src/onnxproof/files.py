@@ -224,18 +224,19 @@ def check_folder(folder: Path, flag: str = "--out", kind: str = "folder") -> Non
             pass
 
 
-def check_file(file: Path, flag: str) -> None:
+def check_file(file: Path, flag: str, kind: str = "file") -> None:
     """Raise RequestError if a file cannot be written. A missing one is not made; its folders may be missing.
 
-    Call it before slow work, whose result would be lost otherwise.
+    ``kind`` is what ``flag`` names: a file, or the folder that it is in. Call it before slow work, whose
+    result would be lost otherwise.
     """
-    with explained(file, flag, "file"):
+    with explained(file, flag, kind):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass
-    check_folder(file.parent, flag, "file")
+    check_folder(file.parent, flag, kind)
 
 
 def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:

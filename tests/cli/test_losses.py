@@ -252,6 +252,22 @@ def test_compare_touches_its_own_file_alone(run: Run, small_bundle: Path, users_
     assert after.keys() == before.keys()
 
 
+def test_compare_refuses_a_folder_in_its_files_place_before_it_measures(
+    refuse: Callable[..., None], small_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "comparison.json").mkdir()
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    refuse(
+        "compare",
+        small_bundle,
+        broken,
+        "--out",
+        tmp_path,
+        says=("comparison.json", "it is a folder", "--out"),
+    )
+
+
 def test_validate_touches_its_own_file_alone(
     run: Run, small_job: Path, small_bundle: Path, users_folder: Path
 ) -> None:
