@@ -32,7 +32,14 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("job.toml")
 
 
+def write_model() -> None:
+    """The job's file, without which ``validate`` has nothing to do."""
+    Path("dist", "small").mkdir(parents=True)
+    Path("dist", "small", "model.onnx").touch()
+
+
 def answer(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
+    write_model()
     monkeypatch.setattr("onnxproof.pipeline.validate", lambda *_, **__: verdict)
 
 
@@ -123,6 +130,8 @@ def test_what_cannot_be_written_is_refused_at_once(
     Path("bundle").mkdir()
     for name in ("manifest.json", "model.onnx"):
         Path("bundle", name).write_bytes(b"")
+    if command == "validate":
+        write_model()
     refuse(command, job, *arguments, says=says)
     assert job.read_text(encoding="utf-8").startswith("name")
 
@@ -140,5 +149,6 @@ def test_without_a_verdict_there_is_nothing_to_report(refuse: Refuse, job: Path)
 
 @pytest.mark.usefixtures("never")
 def test_a_report_is_not_the_document_of_out(refuse: Refuse, job: Path) -> None:
+    write_model()
     says = ("--junit", "this command's own output")
     refuse("validate", job, "--out", "there", "--junit", "there/parity.json", says=says)
