@@ -11,6 +11,7 @@ from onnxproof.draft import EFFORT
 from onnxproof.errors import JobError
 from onnxproof.graph import OnnxGraph
 from onnxproof.judging import judge_elsewhere
+from onnxproof.modes import keeps_mode
 from onnxproof.module_job import module_job
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import open_session
@@ -23,6 +24,7 @@ from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.wrap import wrap_for_job
 
 
+@keeps_mode
 def check_module(
     module: Module,
     onnx: str | PathLike[str],

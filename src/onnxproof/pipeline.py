@@ -18,6 +18,7 @@ from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.labelling import labelled
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.memory import require_memory
+from onnxproof.modes import keeps_mode
 from onnxproof.module_job import module_job
 from onnxproof.old_names import takes_old_names
 from onnxproof.opening import to_validate, wrapped_for
@@ -113,6 +114,7 @@ def _drafted(checkpoint: Address, set: Sequence[str]) -> tuple[Job, WrappedModel
 
 
 @takes_old_names
+@keeps_mode
 def export_module(
     module: Module,
     *,
@@ -193,6 +195,7 @@ def _check_ahead(job: Job, model: WrappedModel) -> Plan:
 
 
 @takes_old_names
+@keeps_mode
 def validate(
     source: JobLike,
     *,
@@ -261,6 +264,7 @@ def _validated(
     return replace(verdict, model_sha256=sha256_of(file), notes=notes)
 
 
+@keeps_mode
 def compare_by_checkpoint(
     a: Path,
     b: Path,
@@ -295,6 +299,7 @@ def compare_by_checkpoint(
 
 
 @takes_old_names
+@keeps_mode
 def bisect(
     source: JobLike,
     *,

@@ -137,6 +137,27 @@ def test_what_cannot_be_written_is_refused_at_once(
 
 
 @pytest.mark.usefixtures("never")
+@pytest.mark.parametrize("kind", ONE_OF_EACH)
+def test_a_file_of_the_users_is_not_replaced(refuse: Refuse, job: Path, kind: str) -> None:
+    write_model()
+    Path("notes").write_text("# Notes\n", encoding="utf-8")
+    refuse("validate", job, f"--{kind}", "notes", says=("notes", "no report of onnxproof's", "another file"))
+    assert Path("notes").read_text(encoding="utf-8") == "# Notes\n"
+
+
+def test_reports_of_an_earlier_run_and_empty_files_are_replaced(
+    run: Run, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [part for name in ONE_OF_EACH for part in (f"--{name}", name)]
+    for name in ONE_OF_EACH:
+        Path(name).touch()
+    answer(monkeypatch, failing())
+    for _ in range(2):
+        assert run("validate", job, *asked).returncode == 1
+    assert all(Path(name).stat().st_size > 100 for name in ONE_OF_EACH)
+
+
+@pytest.mark.usefixtures("never")
 def test_a_report_is_not_written_into_the_bundle_that_export_writes(refuse: Refuse, job: Path) -> None:
     refuse("export", job, "--junit", "dist/small/junit.xml", says=("--junit", "lies in the bundle"))
 

@@ -107,6 +107,14 @@ def test_several_inputs_outputs_and_dtypes_pass(tmp_path: Path) -> None:
     assert onnxproof.validate(bundle.path, model=TwoInputs()).passed
 
 
+def test_a_module_that_is_trained_goes_on_to_be(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.BatchNorm1d(2).eval())
+    onnxproof.export_module(
+        module, inputs={"x": "float32[n, 2] in 0..1"}, dims={"n": "1..4"}, out=tmp_path / "b", validate=False
+    )
+    assert [part.training for part in module.modules()] == [True, True, True, False]
+
+
 def test_another_model_than_the_bundles_fails(tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         TwoInputs(), inputs=TWO_INPUTS, dims=TWO_DIMS, out=tmp_path / "two", validate=False

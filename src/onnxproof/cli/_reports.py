@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,17 @@ WRITERS_OF_MANY = {
 
 EXTRA_OF = {"--html": "report"}
 """The extra that an option needs."""
+
+OURS = {
+    "--junit": re.compile(rb'<testsuites [^>]*name="onnxproof"'),
+    "--sarif": re.compile(rb'"onnxproof'),
+    "--html": re.compile(rb"\(onnxproof\)</title>"),
+    "--markdown": re.compile(rb"\A# .*\b(pass|fail|failed|error)\b"),
+}
+"""How each option's report begins, so that a file which is something else is not replaced."""
+
+LOOKED_AT = 1 << 16
+"""Bytes of a file in which its report has said so."""
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable with the file that GitHub shows as the step's summary, and appends to."""
@@ -85,6 +97,7 @@ class Reports:
             refuse_inputs([file], inputs, flag)
             if folder := next((one for one in inputs if one.is_dir() and lies_in(file, one)), None):
                 raise RequestError(f"{flag} {file} lies in {folder}, which is read: name another place")
+            _require_report(file, flag)
 
     def refuse_without_verdict(self) -> None:
         """Raise RequestError if reports were asked for, although there will be no verdict."""
@@ -208,6 +221,18 @@ def _told(path: Path) -> str:
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
+
+
+def _require_report(file: Path, flag: str) -> None:
+    """Raise RequestError if a file is there that is neither empty nor a report of the option's kind."""
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        begins = stream.read(LOOKED_AT)
+    if begins and not OURS[flag].search(begins):
+        raise RequestError(
+            f"{flag} {file} is there and is no report of onnxproof's: name another file, or remove it"
+        )
 
 
 def _is_bundle(folder: Path) -> bool:
