@@ -121,7 +121,7 @@ NODE = NodeError("mean", "ReduceMean", 1e-6, 1e-4, 0.01, 40.0)
 
 def small_mean(folder: Path, answer: Asking, monkeypatch: pytest.MonkeyPatch) -> Verdict:
     """A verdict where the nodes give an answer that is made up."""
-    monkeypatch.setattr(rough, "ask_nodes", lambda *_: answer)
+    monkeypatch.setattr(rough, "ask_nodes", lambda *_, **__: answer)
     torch.manual_seed(0)
     dims = {"batch": "1..2", "height": "8..16 step 2", "width": "8..16 step 2"}
     bundle = onnxproof.export_module(
