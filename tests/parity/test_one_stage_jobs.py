@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from damaged import Damage, verdicts_on
+from damaged import Damage, behind, scaled, verdicts_on, without_the_best
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -239,17 +239,6 @@ def move(numbers: list[float], by: float) -> None:
     numbers[:] = [number + by for number in numbers]
 
 
-def scaled(name: str, factor: float) -> Damage:
-    """Scale the first weight whose name contains a text."""
-
-    def damage(model: onnx.ModelProto) -> None:
-        tensor = next(tensor for tensor in model.graph.initializer if name in tensor.name)
-        values = numpy_helper.to_array(tensor) * np.float32(factor)
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-
-    return damage
-
-
 def one_weight(name: str) -> Damage:
     """Scale the largest number of the first weight whose name contains a text by 1.001."""
 
@@ -260,30 +249,6 @@ def one_weight(name: str) -> Damage:
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
     return damage
-
-
-def behind(output: str, operator: str, **constants: Array) -> Damage:
-    """Apply an operator with constants to one of the outputs."""
-
-    def damage(model: onnx.ModelProto) -> None:
-        before = f"{output}_before"
-        for node in model.graph.node:
-            for names in (node.input, node.output):
-                names[:] = [before if name == output else name for name in names]
-        inputs = [before]
-        for name, value in constants.items():
-            inputs.append(f"{output}_{name}")
-            model.graph.initializer.append(numpy_helper.from_array(value, inputs[-1]))
-        model.graph.node.append(onnx.helper.make_node(operator, inputs, [output]))
-
-    return damage
-
-
-def without_the_best(model: onnx.ModelProto) -> None:
-    """Each output loses its first row."""
-    bounds = {"starts": np.array([1]), "ends": np.array([2**31 - 1]), "axes": np.array([0])}
-    for name in ("boxes", "labels", "scores"):
-        behind(name, "Slice", **bounds)(model)
 
 
 def constant_inputs(operator: str, position: int, value: float) -> Damage:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from damaged import Damage, verdicts_on
+from damaged import Damage, behind, scaled, verdicts_on, without_the_best
 from exports import bundle_of
 from numpy.typing import NDArray
 from once import Once
@@ -165,61 +165,12 @@ def test_the_thresholds_in_the_graph_are_no_settings_of_the_job(faster: tuple[Jo
         build_model(Job.from_document(document, folder=job.folder, source="test"))
 
 
-def scaled(name: str, factor: float) -> Damage:
-    def damage(model: onnx.ModelProto) -> None:
-        for tensor in model.graph.initializer:
-            if name in tensor.name:
-                values = onnx.numpy_helper.to_array(tensor) * np.float32(factor)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-                return
-        raise AssertionError(f"no initializer {name}")
-
-    return damage
-
-
 def half_weights(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.ndim > 1:
             rounded = values.astype(np.float16).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
-
-
-def add_behind(output: str, operator: str, value: Array) -> Damage:
-    """Apply an operator with a constant to one of the outputs."""
-
-    def damage(model: onnx.ModelProto) -> None:
-        for node in model.graph.node:
-            for index, name in enumerate(node.output):
-                if name == output:
-                    node.output[index] = f"{output}_before"
-            for index, name in enumerate(node.input):
-                if name == output:
-                    node.input[index] = f"{output}_before"
-        model.graph.initializer.append(onnx.numpy_helper.from_array(value, f"{output}_planted"))
-        model.graph.node.append(
-            onnx.helper.make_node(operator, [f"{output}_before", f"{output}_planted"], [output])
-        )
-
-    return damage
-
-
-def without_the_best(model: onnx.ModelProto) -> None:
-    """Each output loses its first row."""
-    for name in ("boxes", "labels", "scores"):
-        add_slice(model, name)
-
-
-def add_slice(model: onnx.ModelProto, output: str) -> None:
-    add_behind(output, "Identity", np.zeros(0, np.float32))(model)
-    del model.graph.node[-1]
-    constants = {"starts": [1], "ends": [2**31 - 1], "axes": [0]}
-    for name, value in constants.items():
-        model.graph.initializer.append(
-            onnx.numpy_helper.from_array(np.array(value, np.int64), f"{output}_{name}")
-        )
-    inputs = [f"{output}_before", *(f"{output}_{name}" for name in constants)]
-    model.graph.node.append(onnx.helper.make_node("Slice", inputs, [output]))
 
 
 def failing(verdict: Verdict) -> set[str]:
@@ -229,8 +180,8 @@ def failing(verdict: Verdict) -> set[str]:
 DAMAGES: Mapping[str, tuple[Damage, str]] = {
     "box-head-scaled": (scaled("box_head.fc7.weight", 1.001), "ratio_rms score"),
     "float16-weights": (half_weights, "ratio_rms score"),
-    "labels-off-by-one": (add_behind("labels", "Add", np.array(1)), "ratio_max score"),
-    "boxes-scaled": (add_behind("boxes", "Mul", np.array(1.0001, np.float32)), "ratio_rms box_xyxy"),
+    "labels-off-by-one": (behind("labels", "Add", planted=np.array(1)), "ratio_max score"),
+    "boxes-scaled": (behind("boxes", "Mul", planted=np.array(1.0001, np.float32)), "ratio_rms box_xyxy"),
     "the-best-row-is-dropped": (without_the_best, "decisions"),
 }
 """What is done to the file, and a check that fails by it."""
@@ -251,7 +202,7 @@ def test_damage_fails_for_its_reason(faster: tuple[Job, Bundle, Any], once: Once
 )
 def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], once: Once) -> None:
     job, bundle, _ = masked
-    wider = {"wider": add_behind("masks", "Mul", np.array(1.001, np.float32))}
+    wider = {"wider": behind("masks", "Mul", planted=np.array(1.001, np.float32))}
     verdict = verdicts_on(once, job, bundle, wider)["wider"]
     assert {"ratio_rms mask"} <= failing(verdict)
     assert not {name for name in failing(verdict) if "score" in name or "box" in name}

@@ -45,7 +45,7 @@ OURS = {
     "--junit": re.compile(rb'<testsuites [^>]*name="onnxproof"'),
     "--sarif": re.compile(rb'"onnxproof'),
     "--html": re.compile(rb"\(onnxproof\)</title>"),
-    "--markdown": re.compile(rb"\A# .*\b(pass|fail|failed|error)\b"),
+    "--markdown": re.compile(rb"\A# (.+: (pass|fail|error)\s*$|\d+ jobs?: )", re.MULTILINE),
 }
 """How each option's report begins, so that a file which is something else is not replaced."""
 

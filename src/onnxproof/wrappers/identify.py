@@ -45,7 +45,7 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint | None:
     """The checkpoint without the first part of its names. None if they do not share one."""
     state = checkpoint.state_dict
     shared = f"{next(iter(state), '').partition('.')[0]}."
-    if not all(name.startswith(shared) for name in state):
+    if not state or not all(name.startswith(shared) for name in state):
         return None
     bare = {name.removeprefix(shared): tensor for name, tensor in state.items()}
     return replace(checkpoint, state_dict=bare, prefix=checkpoint.prefix + shared)
