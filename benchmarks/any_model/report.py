@@ -215,4 +215,5 @@ def _cost(row: Row | None) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text that Markdown takes for neither a column nor a link."""
+    return text.replace("|", "\\|").replace("](", "]\\(")
