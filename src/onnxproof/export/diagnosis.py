@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export._draft_export import FailureType
 
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import quiet
@@ -29,14 +28,13 @@ LONGEST = 80
 """How many characters of a line are told."""
 
 ADVICE = {
-    FailureType.DATA_DEPENDENT_ERROR: (
+    "DATA_DEPENDENT_ERROR": (
         "goes by a tensor's values, which a graph cannot: write it with tensor operations (torch.where), or "
         "torch.cond"
     ),
-    FailureType.GUARD_ADDED: (
-        "holds for some of the declared sizes only: narrow [dims], or write it for all sizes"
-    ),
+    "GUARD_ADDED": ("holds for some of the declared sizes only: narrow [dims], or write it for all sizes"),
 }
+"""What to do, by the name of torch's ``FailureType``. The type itself is not imported: it takes a second."""
 
 
 def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
@@ -65,11 +63,12 @@ def _told(report: Any) -> Iterator[str]:
     """A line for each failure that has advice and a place."""
     for failure in report.failures:
         place = _place(failure.data, report.str_to_filename)
-        if failure.failure_type not in ADVICE or place is None:
+        advice = ADVICE.get(failure.failure_type.name)
+        if advice is None or place is None:
             continue
         code = linecache.getline(place.file, place.line).strip()
         shown = code if len(code) <= LONGEST else f"{code[:LONGEST]} …"
-        yield f"{place}: `{shown}` {ADVICE[failure.failure_type]}"
+        yield f"{place}: `{shown}` {advice}"
 
 
 def _place(data: Mapping[str, Any], files: Mapping[Any, str]) -> Place | None:

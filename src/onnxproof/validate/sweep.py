@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from onnxproof.counted import counted
-from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
+from onnxproof.errors import CheckError
 from onnxproof.progress import PERCENT, Progress, silent
-from onnxproof.usercode import told, users_place
-from onnxproof.validate.cases import Case, materialise, volume, work
+from onnxproof.validate.answered import Answered, all_answered, answered
+from onnxproof.validate.cases import Case, volume, work
 from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import settle_graphs, states
@@ -52,11 +51,11 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
     works = [work(case) for case in trial.cases]
     whole, done = sum(works), 0.0
-    for case, cost in zip(trial.cases, works, strict=True):
+    for one, cost in zip(all_answered(trial), works, strict=True):
         progress(stage, int(PERCENT * done / whole), PERCENT)
         done += cost
-        wanted, found = _measure_case(trial, case, range(len(trial.candidates)), tallies, stated)
-        watch(case, wanted, found)
+        found = _measure_case(trial, one, range(len(trial.candidates)), tallies, stated)
+        watch(one.case, one.wanted, found)
     progress(stage, PERCENT, PERCENT)
     return (*tallies, *stated)
 
@@ -142,7 +141,7 @@ def _evaluated_where_it_fails(
     more = [case for case in trial.cases if case.name in names - graph.cases]
     graph = replace(graph, cases=graph.cases | {case.name for case in more})
     for case in more:
-        _measure_case(replace(trial, graphs=(graph,)), case, (), (), (tally,))
+        _measure_case(replace(trial, graphs=(graph,)), answered(trial, case), (), (), (tally,))
     return graph
 
 
@@ -160,28 +159,22 @@ def _look_again(
 
 def measure_replica(trial: Trial, case: Case, chosen: Sequence[int], tallies: Sequence[Tally]) -> None:
     """Compare the ``chosen`` candidates on an input next to a case's own, and add it to their tallies."""
-    _measure_case(trial, case, chosen, tallies)
+    _measure_case(trial, answered(trial, case), chosen, tallies)
 
 
 def _measure_case(
     trial: Trial,
-    case: Case,
+    one: Answered,
     chosen: Sequence[int],
     tallies: Sequence[Tally],
     stated: Sequence[Tally] = (),
-) -> tuple[Answer, list[Answer | None]]:
-    """Run PyTorch, the graphs of ``stated`` and the ``chosen`` candidates on one case.
+) -> list[Answer | None]:
+    """Run the graphs of ``stated`` and the ``chosen`` candidates on a case that PyTorch has answered.
 
-    Returns the reference's answer, and the candidates' as ``Tally.add`` does. A candidate's errors are
-    measured from its graph, or from the oracle if the graph was not evaluated.
+    Returns the candidates' answers as ``Tally.add`` does. A candidate's errors are measured from its graph,
+    or from the oracle if the graph was not evaluated.
     """
-    arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
-    wanted = _run(trial.truth.reference, case, arrays)
-    exact = wanted
-    if trial.truth.oracle is not None:
-        exact = _run(trial.truth.oracle, case, arrays)
-        stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
-        exact = replace(exact, outputs={**exact.outputs, **stand_ins})
+    case, arrays, wanted, exact = one.case, one.arrays, one.wanted, one.exact
     kept = counted(trial.contract, arrays, exact.outputs)
     own: dict[int, Arrays] = {}
     for graph, tally in zip(trial.graphs if stated else (), stated, strict=True):
@@ -200,7 +193,7 @@ def _measure_case(
             answer = str(error).strip().partition("\n")[0]
         told = own.get(index, NOTHING)
         found.append(tallies[index].add(case, exact, wanted, answer, kept, stated=told))
-    return wanted, found
+    return found
 
 
 def _evaluated(graph: Stated, case: Case, arrays: Arrays, tally: Tally) -> Answer | str | None:
@@ -232,23 +225,3 @@ def facts_under(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] 
         pictures_named=any(case.picture is not None for case in trial.cases),
         repeated=repeated,
     )
-
-
-def _run(leg: Leg, case: Case, arrays: dict[str, Any]) -> Answer:
-    try:
-        return leg.run(arrays)
-    except OnnxproofError:
-        raise
-    except Exception as error:
-        # The model's own code runs here and may raise any type.
-        sizes = ", ".join(f"{name} {size}" for name, size in case.sizes.items())
-        if users_place(error) is not None:
-            raise UserCodeError(
-                f"the module's forward {told(error)}; the case was {case.name} ({sizes}, {leg.name}): "
-                "mend it there, or narrow [dims] to what the model supports"
-            ) from error
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckError(
-            f"PyTorch itself ({leg.name}) cannot run the case {case.name} ({sizes}): {reason}; "
-            "narrow [dims] to what the model supports"
-        ) from error

@@ -1,0 +1,89 @@
+"""What PyTorch answers on the cases of a trial: the oracle and the reference.
+
+PyTorch goes ahead of the file's legs, in a thread of its own. Both spend their time outside of Python, so
+that each has a core.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
+from onnxproof.usercode import told, users_place
+from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.legs.leg import Answer, Arrays, Leg
+from onnxproof.validate.trial import Trial
+
+MOST_AHEAD = 2**19
+"""The input volume (batch x height x width) of the cases that PyTorch may be ahead, at most. A larger case
+has the memory for itself: it is run when the one before it is done with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """A case, its inputs, and PyTorch's answers: ``wanted`` of the reference, ``exact`` of the oracle.
+
+    An output that has no float64 value is the reference's in both.
+    """
+
+    case: Case
+    arrays: Arrays
+    wanted: Answer
+    exact: Answer
+
+
+def answered(trial: Trial, case: Case) -> Answered:
+    """Run PyTorch on one case.
+
+    Raises CheckError if it cannot, UserCodeError if the module's own code raises.
+    """
+    arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
+    wanted = exact = _run(trial.truth.reference, case, arrays)
+    if trial.truth.oracle is not None:
+        exact = _run(trial.truth.oracle, case, arrays)
+        stand_ins = {name: wanted.outputs[name] for name in trial.truth.oracle_missing}
+        exact = replace(exact, outputs={**exact.outputs, **stand_ins})
+    return Answered(case, arrays, wanted, exact)
+
+
+def all_answered(trial: Trial) -> Iterator[Answered]:
+    """Run PyTorch on each case of the trial, in order; while the caller is at one, on those that follow.
+
+    Raises as ``answered`` does, when the case is asked for.
+    """
+    if trial.truth.large:
+        yield from (answered(trial, case) for case in trial.cases)
+        return
+    pool = ThreadPoolExecutor(1, "onnxproof-pytorch")
+    begun: deque[tuple[Case, Future[Answered]]] = deque()
+    try:
+        for case in chain(trial.cases, (None,)):
+            while begun and (case is None or volume([case, *(one for one, _ in begun)]) > MOST_AHEAD):
+                yield begun.popleft()[1].result()
+            if case is not None:
+                begun.append((case, pool.submit(answered, trial, case)))
+    finally:
+        # Whoever stops early does not wait: a signal ends the run at once.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(leg: Leg, case: Case, arrays: Arrays) -> Answer:
+    try:
+        return leg.run(arrays)
+    except OnnxproofError:
+        raise
+    except Exception as error:
+        # The model's own code runs here and may raise any type.
+        sizes = ", ".join(f"{name} {size}" for name, size in case.sizes.items())
+        if users_place(error) is not None:
+            raise UserCodeError(
+                f"the module's forward {told(error)}; the case was {case.name} ({sizes}, {leg.name}): "
+                "mend it there, or narrow [dims] to what the model supports"
+            ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckError(
+            f"PyTorch itself ({leg.name}) cannot run the case {case.name} ({sizes}): {reason}; "
+            "narrow [dims] to what the model supports"
+        ) from error

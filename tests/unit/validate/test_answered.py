@@ -1,0 +1,86 @@
+"""PyTorch answers the cases that follow while the file's legs are at one."""
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from contracts import contract
+
+from onnxproof.errors import UserCodeError
+from onnxproof.runtime.port import Port
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.answered import MOST_AHEAD, all_answered
+from onnxproof.validate.cases import Case
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.trial import Trial
+
+SPEC = TensorSpec("x", "float32", ("batch", 1), (0.0, 1.0))
+OUT = TensorSpec("y", "float32", ("batch", 1))
+WAIT_S = 30.0
+
+
+@dataclass
+class Doubles:
+    """x * 2. ``refuses`` is a batch that it cannot run; ``done`` is set when it has run ``last``."""
+
+    last: int = 0
+    refuses: int | None = None
+    batches: list[int] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+    name: str = "torch-float32"
+
+    @property
+    def ports(self) -> Ports:
+        inputs, outputs = (Port(spec.name, spec.dtype, spec.shape) for spec in (SPEC, OUT))
+        return Ports((inputs,), (outputs,))
+
+    def run(self, inputs: Arrays) -> Answer:
+        batch = len(inputs["x"])
+        if batch == self.refuses:
+            raise RuntimeError("no such batch")
+        self.batches.append(batch)
+        if batch == self.last:
+            self.done.set()
+        return Answer({"y": inputs["x"] * 2}, {})
+
+
+def trial(leg: Doubles, *batches: int, large: bool = False) -> Trial:
+    own = contract(
+        task="raw",
+        inputs=(SPEC,),
+        outputs=(OUT,),
+        dims=(Dim("batch", 1, 2 * MOST_AHEAD),),
+        preprocess=None,
+        classes=(),
+        postprocess={},
+    )
+    cases = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch in batches)
+    return Trial(own, Truth(None, leg, large=large), (), cases)
+
+
+def test_cases_come_in_order_and_the_next_are_run_meanwhile() -> None:
+    leg = Doubles(last=3)
+    answers = all_answered(trial(leg, 2, 1, 3))
+    assert len(next(answers).arrays["x"]) == 2
+    assert leg.done.wait(WAIT_S)  # the last case has run, and nobody has asked for it
+    assert [(one.case.sizes["batch"], len(one.wanted.outputs["y"])) for one in answers] == [(1, 1), (3, 3)]
+    assert leg.batches == [2, 1, 3]
+
+
+@pytest.mark.parametrize(("size", "large"), [(MOST_AHEAD, False), (2, True)])
+def test_a_large_case_or_model_waits_for_the_one_before(size: int, *, large: bool) -> None:
+    leg = Doubles(last=size)
+    answers = all_answered(trial(leg, 1, size, large=large))
+    next(answers)
+    assert leg.batches == [1]
+    assert [one.case.sizes["batch"] for one in answers] == [size]
+    assert leg.batches == [1, size]
+
+
+def test_what_a_case_raises_is_raised_when_it_is_asked_for() -> None:
+    answers = all_answered(trial(Doubles(refuses=2), 1, 2))
+    next(answers)
+    with pytest.raises(
+        UserCodeError, match=r"no such batch; the case was 2-noise \(batch 2, torch-float32\)"
+    ):
+        next(answers)
