@@ -136,8 +136,10 @@ class PageRun:
 
     def _shell(self, line: str) -> Ran:
         """In a shell, with the commands of this environment."""
+        # A page's reader runs no tests: Ultralytics writes its runs elsewhere in one.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment = {
-            **os.environ,
+            **outside,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
         }
