@@ -12,13 +12,17 @@ from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
-from onnxproof.validate.legs.pytorch import MOST_WEIGHTS_BYTES, torch_truth
+from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.trial import Plan
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
 MOST_KEPT_BYTES = 2**28
 """How many bytes of answers each leg keeps."""
+
+MOST_WEIGHTS_BYTES = 2**28
+"""Models with more bytes of weights run alone: their float64 weights would take memory beside what another
+process or another leg takes."""
 
 
 class Kept:

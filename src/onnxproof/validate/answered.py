@@ -49,11 +49,12 @@ def answered(trial: Trial, case: Case) -> Answered:
 
 
 def all_answered(trial: Trial) -> Iterator[Answered]:
-    """Run PyTorch on each case of the trial, in order; while the caller is at one, on those that follow.
+    """Run PyTorch on each case of the trial, in order.
 
-    Raises as ``answered`` does, when the case is asked for.
+    If the trial lets it run ``beside`` the file's legs, it runs the cases that follow while the caller is at
+    one. Raises as ``answered`` does, when the case is asked for.
     """
-    if trial.truth.large:
+    if not trial.beside:
         yield from (answered(trial, case) for case in trial.cases)
         return
     pool = ThreadPoolExecutor(1, "onnxproof-pytorch")

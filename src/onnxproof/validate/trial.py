@@ -82,7 +82,11 @@ class Stated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """A plan with its legs open. ``graphs`` has the function link of each file; it may be empty."""
+    """A plan with its legs open. ``graphs`` has the function link of each file; it may be empty.
+
+    ``beside`` says that PyTorch may run in a thread beside the file's legs. It may not where other processes
+    have the other cores, or where the model's weights leave no memory.
+    """
 
     contract: Contract
     truth: Truth
@@ -90,6 +94,7 @@ class Trial:
     cases: tuple[Case, ...]
     policy: Policy = FLOAT_FLOOR
     graphs: tuple[Stated, ...] = ()
+    beside: bool = False
 
     @classmethod
     def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg], graphs: Sequence[Stated] = ()) -> Self:

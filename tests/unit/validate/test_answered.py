@@ -44,7 +44,7 @@ class Doubles:
         return Answer({"y": inputs["x"] * 2}, {})
 
 
-def trial(leg: Doubles, *batches: int, large: bool = False) -> Trial:
+def trial(leg: Doubles, *batches: int, beside: bool = True) -> Trial:
     own = contract(
         task="raw",
         inputs=(SPEC,),
@@ -55,7 +55,7 @@ def trial(leg: Doubles, *batches: int, large: bool = False) -> Trial:
         postprocess={},
     )
     cases = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch in batches)
-    return Trial(own, Truth(None, leg, large=large), (), cases)
+    return Trial(own, Truth(None, leg), (), cases, beside=beside)
 
 
 def test_cases_come_in_order_and_the_next_are_run_meanwhile() -> None:
@@ -67,10 +67,12 @@ def test_cases_come_in_order_and_the_next_are_run_meanwhile() -> None:
     assert leg.batches == [2, 1, 3]
 
 
-@pytest.mark.parametrize(("size", "large"), [(MOST_AHEAD, False), (2, True)])
-def test_a_large_case_or_model_waits_for_the_one_before(size: int, *, large: bool) -> None:
+@pytest.mark.parametrize(("size", "beside"), [(MOST_AHEAD, True), (2, False)])
+def test_a_large_case_waits_for_the_one_before_and_all_do_where_none_may_run_beside(
+    size: int, *, beside: bool
+) -> None:
     leg = Doubles(last=size)
-    answers = all_answered(trial(leg, 1, size, large=large))
+    answers = all_answered(trial(leg, 1, size, beside=beside))
     next(answers)
     assert leg.batches == [1]
     assert [one.case.sizes["batch"] for one in answers] == [size]

@@ -61,8 +61,7 @@ class Truth:
     float64 value, and for each the reason; without an oracle these are all outputs. ``unsteady`` says how the
     reference answers otherwise when it is run again on the same input; None if it does not. If it does, no
     candidate can be compared with it, and there is no oracle. ``rewritten`` names the parameters and buffers
-    that the model itself replaces or writes into when it runs. ``large`` models have the memory for
-    themselves while they run: no leg runs beside them.
+    that the model itself replaces or writes into when it runs.
     """
 
     oracle: Leg | None
@@ -70,7 +69,6 @@ class Truth:
     oracle_missing: Mapping[str, str] = field(default_factory=dict)
     unsteady: str | None = None
     rewritten: frozenset[str] = frozenset()
-    large: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:

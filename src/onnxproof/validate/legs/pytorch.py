@@ -24,13 +24,9 @@ from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.rounding import Rounding, with_rounded_weights
-from onnxproof.wrappers.weights import bytes_of, tensor_of
+from onnxproof.wrappers.weights import tensor_of
 
 ORACLE = "torch-float64"
-
-MOST_WEIGHTS_BYTES = 2**28
-"""Models with more bytes of weights run alone: their float64 weights would take memory beside what another
-process or another leg takes."""
 
 
 class TorchLeg:
@@ -132,8 +128,7 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         # A module with a fixed dtype somewhere may raise any type.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
-    large = bytes_of(model.module) > MOST_WEIGHTS_BYTES
-    return Truth(oracle, reference, oracle.rounded, rewritten=oracle.rewritten, large=large)
+    return Truth(oracle, reference, oracle.rounded, rewritten=oracle.rewritten)
 
 
 def processor() -> str:
