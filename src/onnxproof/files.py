@@ -236,7 +236,8 @@ def check_file(file: Path, flag: str, kind: str = "file") -> None:
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass
-    check_folder(file.parent, flag, kind)
+    if not _is_special(file):  # which is written to directly
+        check_folder(file.parent, flag, kind)
 
 
 def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "--out") -> None:

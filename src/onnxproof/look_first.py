@@ -10,7 +10,7 @@ from pathlib import Path
 from onnxproof.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.export.bundle import check_target
-from onnxproof.job import Job
+from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
 from onnxproof.job_document import override
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
@@ -27,7 +27,7 @@ from onnxproof.source import (
     refuse_existing,
     refuse_other_files,
 )
-from onnxproof.wrappers.catalog import entry_of, require_library
+from onnxproof.wrappers.catalog import axes_of, entry_of, require_library
 
 GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
@@ -42,7 +42,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
             check_target(out / str(given), files_read(source, None))
         return
     job = job_to_export(source, set)
-    _refuse_family(job.model.family)
+    _refuse_family(job)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
@@ -89,7 +89,7 @@ def refuse_to_validate(
         require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
     else:
         asked = job_to_validate(source, set, checkpoint=checkpoint)
-        _refuse_family(asked.job.model.family)
+        _refuse_family(asked.job)
         file_to_validate(asked, onnx)
         given = asked.job.model.checkpoint
         if given is not None:
@@ -100,9 +100,15 @@ def refuse_to_validate(
         _refuse_model(found.model)
 
 
-def _refuse_family(name: str) -> None:
-    entry_of(name)
-    require_library(name)
+def _refuse_family(job: Job) -> None:
+    """Raise what is wrong with the family's name, its library and the names in ``[dims]``."""
+    entry = entry_of(job.model.family)
+    require_library(entry.name)
+    known = axes_of(entry)
+    if known is not None and job.wrapper.resize == "host":  # else the pictures' own sizes are dims, too
+        refuse_other_dims(job, known)
+    if entry.name == "module":
+        refuse_open_axes(job.inputs.values(), job.dims)
 
 
 def _refuse_checkpoint(path: Path) -> None:

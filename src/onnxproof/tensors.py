@@ -101,7 +101,7 @@ class Dim:
             )
 
     def __str__(self) -> str:
-        step = f" step {self.multiple}" if self.multiple > 1 else ""
+        step = f" step {self.multiple}" if self.multiple != 1 else ""
         return f"{self.min if self.fixed else f'{self.min}..{self.max}'}{step}"
 
     @property

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -194,6 +195,9 @@ def test_raw_outputs_do_not_replace_what_is_read(
     np.savez(folder / "in.npz", input=np.zeros((1, 3, 64, 64), np.float32))
     (folder / "hard.npz").hardlink_to(folder / "in.npz")
     (folder / "weights.bin").write_bytes(b"external data of another model")
+    (folder / "notes.npz").write_text("of last night's run")
+    with zipfile.ZipFile(folder / "best.pt", "w") as archive:
+        archive.writestr("best/data.pkl", b"a checkpoint is a ZIP archive, too")
     before, bundle = contents(folder), folder
     for given, out in [
         ((picture,), folder / "model.onnx"),
@@ -203,7 +207,9 @@ def test_raw_outputs_do_not_replace_what_is_read(
         ((picture,), picture),
     ]:
         refuse(*("predict", bundle, *given, "--out", out), says=(str(out), "would be overwritten", "--out"))
-    refuse(*("predict", bundle, picture, "--out", folder / "weights.bin"), says=("is no .npz file", "--out"))
+    for other in ("weights.bin", "notes.npz", "best.pt"):
+        refuse("predict", bundle, picture, "--out", folder / other, says=(other, "is no .npz file", "--out"))
+    refuse("predict", bundle, picture, "--out", folder, says=("it is a folder", "--out"))
     assert contents(folder) == before
 
 

@@ -118,8 +118,8 @@ def test_what_the_file_keeps_wrongly_is_a_fault(run: Callable[[Net, Tensor], Any
 def test_the_reason_names_the_size_and_the_values() -> None:
     (one,) = frozen_by(branch_on_a_size)
     assert one.reason == (
-        "Python reads False of a tensor (bool), and the file keeps it; with height = 44 it reads True, and "
-        "the model answers otherwise"
+        "Python reads False of the inputs' sizes (bool), and the file keeps it; with height = 44 it reads "
+        "True, and the model answers otherwise"
     )
 
 

@@ -29,6 +29,18 @@ variant = "nano"
 checkpoint = "{checkpoint}"
 """
 
+NET = """
+name = "net"
+[model]
+family = "module"
+builder = "nets.py:make"
+[inputs]
+x = "float32[batch, side]"
+[dims]
+batch = "1..8"
+sied = "1..8"
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -40,6 +52,7 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "notes.txt").write_text("these are notes")
     (tmp_path / "junk.onnx").write_text("these are notes, and no model")
     (tmp_path / "job.toml").write_text(JOB.format(checkpoint="begins.pt"))
+    (tmp_path / "net.toml").write_text(NET)
     (tmp_path / "broken.toml").write_text(JOB.format(checkpoint="junk.pt"))
     (tmp_path / "begins.toml").write_text("somebody's own file")
     (tmp_path / "mine.toml").write_text("somebody's own job")
@@ -79,6 +92,16 @@ def place(tmp_path: Path) -> Path:
             "validate job.toml --set model.family=yolocks", 'did you mean "yolox"?', id="validate-no-family"
         ),
         pytest.param("export job.toml --set model.family=yolocks", '"yolox"?', id="export-no-family"),
+        pytest.param(
+            "export job.toml --set dims.heigth=64",
+            "dims.heigth: the family yolox has batch",
+            id="export-no-dim",
+        ),
+        pytest.param(
+            "export net.toml",
+            "the axis side of input x has no size: add side",
+            id="export-an-axis-without-a-size",
+        ),
         pytest.param("bisect job.toml --onnx gone.onnx", "gone.onnx does not exist", id="bisect-no-file"),
         pytest.param("validate job.toml --onnx junk.onnx", "cannot be loaded", id="validate-a-junk-file"),
     ],

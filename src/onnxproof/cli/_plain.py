@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxproof.cli._document import show_json
 from onnxproof.errors import PictureError, RequestError
-from onnxproof.files import refuse_inputs
+from onnxproof.files import check_file, refuse_inputs
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.runtime.remote import Place
@@ -39,13 +39,14 @@ def print_outputs(
 ) -> int:
     """Run once for each image, or once without one, and print the outputs.
 
-    ``read`` are the files that the command reads. Raises RequestError if ``out`` is one of them.
+    ``read`` are the files that the command reads. Raises RequestError if ``out`` is one of them, or a file
+    or a folder that is not replaced.
     """
     if out is not None and len(images) > 1:
         raise RequestError(f"--out writes the outputs of one run, got {len(images)} images: give one")
     if out is not None:
         refuse_inputs([out], read)
-        _refuse_other_files(out)
+        _refuse_target(out)
     results: list[dict[str, Any]] = []
     failed = 0
     outputs: Mapping[str, Any] = {}
@@ -120,12 +121,24 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(one_line("  ".join(parts)))
 
 
-def _refuse_other_files(out: Path) -> None:
-    """Raise RequestError if ``out`` is a file of another kind, such as the weights of an ONNX file."""
-    if out.suffix.lower() == ".npz" or not out.is_file() or not out.stat().st_size:
-        return
-    if not zipfile.is_zipfile(out):
-        raise RequestError(f"{out} is there and is no .npz file: name another file with --out")
+def _refuse_target(out: Path) -> None:
+    """Raise RequestError if ``out`` cannot be written, or is a file with content that is no .npz archive."""
+    check_file(out, "--out")
+    if not out.parent.is_dir():
+        raise RequestError(
+            f"{out} cannot be written ({out.parent} is no folder): name another file with --out"
+        )
+    if out.is_file() and out.stat().st_size and not _holds_arrays(out):
+        raise RequestError(f"{out} is there and is no .npz file: name another file with --out, or remove it")
+
+
+def _holds_arrays(file: Path) -> bool:
+    """Whether a file is a .npz archive. Checkpoints are ZIP archives too, of other members."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def command(model: Path, target: str | None, axes: bool, as_json: bool) -> int:
         show_json({**document, "hazards": hazards})
         return 0
     rows = _rows_of_plain(plain) if manifest is None else _rows_of_manifest(manifest)
-    rows += [("hazards", reason)] if found is None else _rows_of_hazards(found)
+    rows += [("hazards", reason)] if found is None else _rows_of_hazards(found, axes)
     rows = [(_shorten(one_line(key)), one_line(value)) for key, value in rows]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
@@ -107,13 +107,14 @@ def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
     return hazards.look_for_hazards(hazards.Subject(graph, file, target), *more), ""
 
 
-def _rows_of_hazards(found: Any) -> list[tuple[str, str]]:
+def _rows_of_hazards(found: Any, axes: bool) -> list[tuple[str, str]]:
+    """A row for each hazard that has something to say. If ``axes`` were asked for, they always have one."""
     rows = []
     for entry in found:
         check, name = entry.check, f"hazard {entry.hazard.name}"
         if check.status == "fail":
             rows.append((name, f"fail: {check.reason}. Remedy: {entry.hazard.remedy}"))
-        elif not entry.clean:
+        elif not entry.clean or (axes and entry is found[-1]):
             rows.append((name, f"{'advice' if entry.advice else check.status}: {check.reason}"))
     passed = sum(entry.check.status == "pass" for entry in found)
     return [*rows, ("hazards", f"{passed} checks passed")]

@@ -150,7 +150,9 @@ def _judged(
 ) -> Frozen:
     """Whether anything depends on what was read at a site."""
     values = base.at(site)
-    what = f"Python reads {_shown(values[0])} of a tensor ({site.reader}), and the file keeps it"
+    of_data = any(reading.of_data for reading in base.readings if reading.site == site)
+    of = "a tensor" if of_data else "the inputs' sizes"
+    what = f"Python reads {_shown(values[0])} of {of} ({site.reader}), and the file keeps it"
     kept = {(site, at): _constantly(value) for at, value in enumerate(values)}
     telling = [one for one in tries if _first_other(values, one.traced.at(site)) is not None]
     for one in [one for one in telling if not one.right][:ASKED]:
@@ -161,7 +163,7 @@ def _judged(
     if telling:
         said = f"where it reads something else ({telling[0].told}), the file answers alike"
         return Frozen(site.place.short, f"{what}; {said}", harmless=True)
-    if not any(reading.of_data for reading in base.readings if reading.site == site):
+    if not of_data:
         said = f"it reads the same on {len(tries)} inputs of other sizes and contents"
         return Frozen(site.place.short, f"{what}; {said}", harmless=True)
     turned = {(site, at): _turned for at in range(len(values))}

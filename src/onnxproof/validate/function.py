@@ -24,6 +24,8 @@ LOOKED_CLOSER = 3
 BLIND = 1.0
 """From this limit on the link says nothing: rounding alone does as much as the reference errs in float32."""
 
+HARDLY_MORE = 0.01
+"""By what share of itself the policy's limit may grow without a word."""
 
 SHOWN_CONSTANTS = 3
 """How many constants a note names."""
@@ -86,7 +88,7 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
         return tuple(skipped)
     policy = replace(EXACT, rounding=facts.rounding)
     checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
-    return (*skipped, *(_blind(check, facts.yardstick) for check in checks))
+    return (*skipped, *(_told_limit(_blind(check, facts.yardstick)) for check in checks))
 
 
 def strangers(facts: Facts, fields: Sequence[Field], proven: Proven, told: str) -> tuple[str, ...]:
@@ -114,3 +116,12 @@ def _blind(check: Check, yardstick: str) -> Check:
         reason=f"rounding alone moves it by {check.limit:.3g} times {yardstick}, since the "
         f"model decides inside or a constant is not known ({check.reason})",
     )
+
+
+def _told_limit(check: Check) -> Check:
+    """The check; if its limit is wider than the policy's, with the reason why."""
+    more = 0.0 if check.name != "function" or check.limit is None else check.limit - EXACT.ratio
+    if check.status == "skipped" or not more > HARDLY_MORE * EXACT.ratio:
+        return check
+    told = f"the limit is {EXACT.ratio:g} and {more:.2g} that rounding alone moves it"
+    return replace(check, reason=f"{check.reason}; {told}")

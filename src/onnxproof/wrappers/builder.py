@@ -51,7 +51,9 @@ def load_named(reference: str, folder: Path, key: str, kind: str) -> Any:
         except (ImportError, OSError) as error:
             if users_place(error) is not None:
                 raise  # The file or module was found, but something that it imports was not.
-            raise JobError(f"{said} cannot be imported: {error}") from error
+            beside = _meant_file(folder, place)
+            hint = f'; {beside} lies in the job\'s folder: write "{beside}:{attribute}"' if beside else ""
+            raise JobError(f"{said} cannot be imported: {error}{hint}") from error
         try:
             found: Any = source
             for part in attribute.split("."):
@@ -59,6 +61,12 @@ def load_named(reference: str, folder: Path, key: str, kind: str) -> Any:
         except AttributeError as error:
             raise JobError(f"{said}: {place} has no {attribute}") from error
     return found
+
+
+def _meant_file(folder: Path, module: str) -> str | None:
+    """The file in ``folder`` that is meant by a module which cannot be imported; None if there is none."""
+    file = f"{module.replace('.', '/')}.py"
+    return file if (folder / file).is_file() else None
 
 
 def _import_file(file: Path) -> Any:

@@ -72,14 +72,29 @@ def describe(entry: FamilyEntry) -> FamilyEntry:
 def extra_of(entry: FamilyEntry) -> str | None:
     """The extra that brings the library of a family of ours. None if there is none, or for another package's.
 
-    It is ``EXTRA`` in the family's module, which is read without importing it.
+    It is ``EXTRA`` in the family's module.
     """
+    found = _constant(entry, "EXTRA")
+    return found if isinstance(found, str) else None
+
+
+def axes_of(entry: FamilyEntry) -> tuple[str, ...] | None:
+    """The names in ``[dims]`` that a family of ours has whatever the checkpoint is.
+
+    They are ``AXES`` in the family's module. None if the module has none, or for another package's family.
+    """
+    found = _constant(entry, "AXES")
+    return found if isinstance(found, tuple) else None
+
+
+def _constant(entry: FamilyEntry, name: str) -> object:
+    """A constant of our family's module, which is read without importing it. None if there is none."""
     if entry.distribution is not None:
         return None
     for node in ast.parse(_find(entry.reference.partition(":")[0]).read_text(encoding="utf-8")).body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="EXTRA")], value=ast.Constant(value=str(extra))):
-                return extra
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return ast.literal_eval(value)
     return None
 
 

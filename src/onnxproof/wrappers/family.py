@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError
-from onnxproof.job import Job
+from onnxproof.job import Job, refuse_other_dims
 from onnxproof.near import meant
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.own.pipeline import NONE as NO_PIPELINE
@@ -104,10 +104,7 @@ def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
 
     Raises JobError if the job names a dim that is not among ``defaults``.
     """
-    unknown = sorted(set(job.dims) - set(defaults))
-    if unknown:
-        hint = meant(unknown[0], defaults)
-        raise JobError(f"dims.{unknown[0]}: the family {job.model.family} has {', '.join(defaults)}{hint}")
+    refuse_other_dims(job, defaults)
     return tuple(job.dims.get(name, dim) for name, dim in defaults.items())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import JobError
-from onnxproof.job import Job, ValidateTable
+from onnxproof.job import Job, ValidateTable, refuse_open_axes
 from onnxproof.near import meant
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, task_of
@@ -57,15 +57,9 @@ def wrap_module(
             f'model.task = "{task}" is not for the family {family}; there are: {", ".join(_tasks())}'
             f"{meant(task, _tasks())}"
         )
-    named = dims_by_name(dims)
     if not inputs:
         raise JobError("[inputs] is empty: name the module's inputs, in the order of its forward")
-    for spec in inputs:
-        for axis in spec.axis_names:
-            if axis not in named:
-                raise JobError(
-                    f'the axis {axis} of input {spec.name} has no size: add {axis} = "1..8", say, to [dims]'
-                )
+    refuse_open_axes(inputs, dims_by_name(dims))
     # Decisions are taken from float32: heads and the runtime's tasks compute in it.
     widens = task != DEFAULT_TASK
     given = places or [spec.name for spec in inputs]

@@ -145,6 +145,7 @@ def test_what_rounding_alone_moves_is_no_fault() -> None:
     assert found.status == "pass"
     assert found.limit is not None
     assert 1e-3 < found.limit < 1
+    assert f"the limit is 0.001 and {found.limit - 1e-3:.2g} that rounding alone moves it" in found.reason
     assert check(judged(noisy(1e-8), rounding={"y": 1e-12}), "function").status == "fail"
 
 

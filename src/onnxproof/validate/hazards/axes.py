@@ -85,7 +85,7 @@ def _look(axes: "_Axes") -> Check:
     if cuts := [] if axes.declared.guessed else list(axes.cuts()):
         reason = f"{listed(cuts, '; ')}: right if the model means it, wrong if the size was captured"
         return advised(NAME, reason, len(cuts))
-    return passed(NAME, f"followed at {told}{axes.unknown()}")
+    return passed(NAME, f"no constant fixes an axis, followed at {told}{axes.unknown()}")
 
 
 FROZEN_AXES = Hazard(

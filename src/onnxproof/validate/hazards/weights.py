@@ -83,7 +83,7 @@ def look_for_changed_weights(subject: Subject) -> Check:
     "skipped" if the checkpoint is not at hand, or if none of its tensors is found.
     """
     if subject.weights is None:
-        return skipped(NAME, "the checkpoint is not at hand; onnxproof validate compares its tensors")
+        return skipped(NAME, "inspect reads no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does")
     total = len(subject.weights.tensors)
     if not total:
         return passed(NAME, "the model has no weights")

@@ -23,6 +23,8 @@ from onnxproof.wrappers.weights import load_weights
 
 EXTRA = "smp"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 HEAD = "segmentation_head.0.weight"
 """The last weight, [classes, ...]."""

@@ -20,6 +20,8 @@ from onnxproof.wrappers.recognise import Recognised
 
 EXTRA = "timm"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 
 class _TimmClassifier:

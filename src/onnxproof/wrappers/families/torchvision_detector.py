@@ -38,6 +38,8 @@ from onnxproof.wrappers.weights import load_weights
 
 EXTRA = "torchvision"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 STEP = 32
 """All of torchvision's detectors pad the picture's sides to multiples of this, in px."""

@@ -21,6 +21,8 @@ from onnxproof.wrappers.weights import load_weights
 
 EXTRA = "torchvision"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 HEADS = {
     "classifier.0.convs.0.0.weight": ("deeplabv3", "classifier.4.weight"),

@@ -41,6 +41,8 @@ from onnxproof.wrappers.weights import load_weights
 
 EXTRA = "ultralytics"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 SIZE, CLASSIFIER_SIZE = 640, 224
 """The sizes of pictures, px, if the checkpoint does not say: Ultralytics' defaults (cfg/default.yaml, and the

@@ -43,6 +43,8 @@ from onnxproof.wrappers.weights import load_weights
 
 EXTRA = "cjm_yolox_pytorch"
 """The extra that brings the library. It is read here before this module is imported."""
+AXES = ("batch", "height", "width")
+"""The names in ``[dims]``. They are read here before this module is imported."""
 
 STRIDES = (8, 16, 32)
 STEM_WEIGHT = "backbone.stem.conv.conv.weight"
