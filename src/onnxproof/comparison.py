@@ -1,6 +1,7 @@
 """``onnxproof.compare``: compare one ONNX file with another, by PyTorch if a checkpoint is at hand."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +13,11 @@ from onnxproof.old_names import takes_old_names
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder, look_at, model_at
+from onnxproof.source import BundleFolder, look_at, model_at, sha256_of
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.file_a import NotEvaluatedError
 from onnxproof.validate.pair.alone import compare_alone
+from onnxproof.validate.renamed import named_as_in
 from onnxproof.validate.trial import Settings
 from onnxproof.validate.verdict import Verdict
 
@@ -85,6 +87,7 @@ def compare(
     trust: bool = False,
     dims: Mapping[str, str] = NOTHING,
     inputs: Mapping[str, str] = NOTHING,
+    map: Mapping[str, str] = NOTHING,
     images: str | None = None,
     effort: Effort | None = None,
     threads: int | None = None,
@@ -103,15 +106,59 @@ def compare(
     one it was made from.
 
     ``dims`` maps dynamic axes to the sizes that are tried, such as "1..8". ``inputs`` maps inputs of a file
-    that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255". ``images`` is a
-    glob pattern of pictures, relative to the working directory. If ``images``, ``effort`` or ``threads`` is
-    None, the job's value is used; without a job there are no pictures, "normal" effort and 2 threads.
+    that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255". ``map`` says
+    which input or output of ``b`` is which of ``a``, as in {"images": "input"}, if their names differ.
+    ``images`` is a glob pattern of pictures, relative to the working directory. If ``images``,
+    ``effort`` or ``threads`` is None, the job's value is used; without a job there are no pictures, "normal" effort and 2 threads.
 
     Raises TrustError if the bundle whose checkpoint would judge names code and ``trust`` is False;
     ModelFileError, PictureError or another RequestError if the request cannot be met; CheckError if PyTorch,
     or ``a`` in its place, cannot run a declared case.
     """
     first, second = model_at(a), model_at(b)
+    with named_as_in(first, second, map) as (named, renamed):
+        verdict = _compared(
+            a,
+            (first, named),
+            job,
+            model=model,
+            checkpoint=checkpoint,
+            set=set,
+            trust=trust,
+            dims=dims,
+            inputs=inputs,
+            images=images,
+            effort=effort,
+            threads=threads,
+            progress=progress,
+            by_checkpoint=by_checkpoint,
+            by_graphs=by_graphs,
+        )
+    if not renamed:
+        return verdict
+    return replace(verdict, model_sha256=sha256_of(second), notes=(*verdict.notes, *renamed))
+
+
+def _compared(
+    a: str | PathLike[str],
+    files: tuple[Path, Path],
+    job: str | PathLike[str] | None,
+    *,
+    model: Any,
+    checkpoint: str | PathLike[str] | None,
+    set: Sequence[str],
+    trust: bool,
+    dims: Mapping[str, str],
+    inputs: Mapping[str, str],
+    images: str | None,
+    effort: Effort | None,
+    threads: int | None,
+    progress: Progress,
+    by_checkpoint: ByCheckpoint,
+    by_graphs: ByGraphs | None,
+) -> Verdict:
+    """The verdict on two files, by whatever can judge them. ``a`` is as the user gave it."""
+    first, second = files
     source, notes = job, []
     found = look_at(a)
     if source is None and isinstance(found, BundleFolder):

@@ -1,5 +1,6 @@
 """onnxproof compare: exit codes, what is printed where, and what it does without torch."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -61,6 +62,16 @@ def test_a_fault_is_exit_code_1(run: Run, save: Save) -> None:
     assert "constants of B that are not A's: weight ([32, 4]) is weight changed by 2.0e-06" in said
 
 
+def test_names_that_differ_are_paired_as_asked(run: Run, save: Save) -> None:
+    other = save("other", input="pixels")
+    ran = run("compare", save("a"), other, *OPTIONS, "--map", "pixels=x", "--json")
+    document = json.loads(ran.stdout)
+    assert (ran.returncode, document["verdict"]) == (0, "pass"), ran
+    assert "B's input pixels is A's x" in document["notes"]
+    assert document["model_sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert {link["link"]: link["status"] for link in document["links"]}["function"] == "pass"
+
+
 def test_json_is_one_document_and_the_folder_holds_it(run: Run, save: Save, tmp_path: Path) -> None:
     ran = run("compare", save("a"), save("b", 1.0001), *OPTIONS, "--json", "--out", tmp_path / "out")
     document = json.loads(ran.stdout)
@@ -77,7 +88,10 @@ def test_what_is_wrong_is_one_line(refuse: Refuse, save: Save, tmp_path: Path) -
     broken.write_bytes(b"no model")
     refuse("compare", a, tmp_path / "none.onnx", says=["none.onnx does not exist"])
     refuse("compare", a, broken, says=["broken.onnx", "cannot be loaded"])
-    refuse("compare", a, save("other", input="z"), says=["A takes the inputs x, B takes z"])
+    refuse(
+        "compare", a, save("other", input="z"), says=["A takes the inputs x, B takes z", "--map NAME_OF_B="]
+    )
+    refuse("compare", a, a, "--map", "z=x", says=["--map z=x: B has no input or output z; it has x, y"])
     refuse("compare", a, a, "--dim", "batch", says=["--dim batch", "expected NAME=", "batch=1..8"])
     refuse("compare", a, a, "--dim", "batch=1", "--dim", "batch=2", says=["given twice"])
     refuse("compare", a, a, "--dim", "time=1", says=["no dynamic axis of that name", "batch"])

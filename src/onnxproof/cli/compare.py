@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import onnxproof
-from onnxproof.cli._options import checkpoint_options
+from onnxproof.cli._options import checkpoint_options, mapping_of
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
@@ -30,6 +30,13 @@ COMPARISON_FILE = "comparison.json"
     metavar="NAME=DTYPE[AXES] in LOW..HIGH",
     help="What an input takes, if onnxproof did not write the file.",
 )
+@click.option(
+    "--map",
+    "pairs",
+    multiple=True,
+    metavar="B_NAME=A_NAME",
+    help="Which input or output of B is which of A: images=input.",
+)
 @click.option("--images", metavar="GLOB", help="Pictures to try, from the working directory.")
 @click.option("--effort", type=click.Choice(("quick", "normal", "thorough")), help="How many cases to run.")
 @click.option(
@@ -47,6 +54,7 @@ def command(
     set: tuple[str, ...],
     dims: tuple[str, ...],
     inputs: tuple[str, ...],
+    pairs: tuple[str, ...],
     images: str | None,
     effort: Effort | None,
     threads: int | None,
@@ -61,6 +69,7 @@ def command(
     judges B: whether B's graph computes what A's graph computes, both evaluated in float64, and whether ONNX
     Runtime runs B as well as A. Without torch, runs of ONNX Runtime alone are compared.
     """
+    names = mapping_of(pairs)
     file = None if out is None else out / COMPARISON_FILE
     read = [*model_files(a), *model_files(b), *(path for path in (job, checkpoint) if path is not None)]
     prepare_answer(file, lambda: read, reports)
@@ -74,6 +83,7 @@ def command(
             set=set,
             dims=_by_name("--dim", dims, "batch=1..8"),
             inputs=_by_name("--inputs", inputs, "image=float32[batch, 3, 224, 224] in 0..255"),
+            map=names,
             images=images,
             effort=effort,
             threads=threads,

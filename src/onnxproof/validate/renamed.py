@@ -28,7 +28,7 @@ def named_alike(
     except (DecodeError, ModelFileError):
         yield file, ()  # who loads it tells what is wrong
         return
-    found = [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
+    found = _names_of(graph)
     wanted = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
     refuse_unknown(mapping, found, wanted)
     names: dict[str, str] = {}
@@ -45,18 +45,47 @@ def named_alike(
         yield copy, tuple(notes)
 
 
+@contextlib.contextmanager
+def named_as_in(a: Path, b: Path, mapping: Mapping[str, str]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The file ``b``, or a copy with other names for its inputs and outputs, and notes on what was renamed.
+
+    ``mapping`` says which name of ``b`` is which of ``a``; no other is renamed. Raises RequestError if it has
+    a name that neither has, ModelFileError if one of the files cannot be read.
+    """
+    if not mapping:
+        yield b, ()
+        return
+    wanted, found = (_names_of(OnnxGraph.read(file)) for file in (a, b))
+    refuse_unknown(mapping, found, wanted, ("B", "A"))
+    notes = [
+        f"B's {'input' if name in found[0] else 'output'} {name} is A's {known}"
+        for name, known in mapping.items()
+    ]
+    with arranged(b, Arrangement(mapping)) as copy:
+        yield copy, tuple(notes)
+
+
+def _names_of(graph: OnnxGraph) -> list[list[str]]:
+    """The names of the inputs and those of the outputs."""
+    return [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
+
+
 def refuse_unknown(
-    mapping: Mapping[str, str], found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]
+    mapping: Mapping[str, str],
+    found: Sequence[Sequence[str]],
+    wanted: Sequence[Sequence[str]],
+    whose: tuple[str, str] = ("the file", "the model"),
 ) -> None:
     """Raise RequestError if ``mapping`` has a name that neither side has.
 
-    ``found`` are the file's inputs and outputs, ``wanted`` the model's.
+    ``found`` are the file's inputs and outputs, ``wanted`` the model's. ``whose`` is what the message calls
+    the two.
     """
     for name, known in mapping.items():
-        for side, asked, whose in ((found, name, "the file"), (wanted, known, "the model")):
+        for side, asked, owner in ((found, name, whose[0]), (wanted, known, whose[1])):
             there = [one for part in side for one in part]
             if asked not in there:
                 raise RequestError(
-                    f"--map {name}={known}: {whose} has no input or output {asked}; it has {', '.join(there)}"
+                    f"--map {name}={known}: {owner} has no input or output {asked}; it has {', '.join(there)}"
                     f"{meant(asked, there)}"
                 )

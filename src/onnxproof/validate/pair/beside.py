@@ -53,7 +53,7 @@ def open_pair(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
     if sorted(taken[0]) != sorted(taken[1]):
         raise RequestError(
             f"A takes the inputs {', '.join(taken[0])}, B takes {', '.join(taken[1])}, so no case can be run "
-            "on both: give two files of one model"
+            "on both: give two files of one model, or say which is which with --map NAME_OF_B=NAME_OF_A"
         )
     return legs[0], legs[1]
 
