@@ -109,7 +109,8 @@ def compare(
     that onnxproof did not write to texts such as "float32[batch, 3, 224, 224] in 0..255". ``map`` says
     which input or output of ``b`` is which of ``a``, as in {"images": "input"}, if their names differ.
     ``images`` is a glob pattern of pictures, relative to the working directory. If ``images``,
-    ``effort`` or ``threads`` is None, the job's value is used; without a job there are no pictures, "normal" effort and 2 threads.
+    ``effort`` or ``threads`` is None, the job's value is used; without a job there are no pictures, "normal"
+    effort and 2 threads.
 
     Raises TrustError if the bundle whose checkpoint would judge names code and ``trust`` is False;
     ModelFileError, PictureError or another RequestError if the request cannot be met; CheckError if PyTorch,
