@@ -5,17 +5,19 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from new_files import COMPARER, HEAD, TASK, add_file
 from packages import install
 
 import onnxproof
 from onnxproof.errors import JobError, OnnxproofError, RequestError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
+from onnxproof.runtime import tasks
 from onnxproof.runtime.folder import read_manifest
+from onnxproof.validate import compare
 from onnxproof.wrappers import families, heads
 from onnxproof.wrappers.registry import get_family
 
@@ -104,77 +106,28 @@ class _Line:
 FAMILY = _Line()
 """
 
-KEYPOINTS = """
-from dataclasses import dataclass
-
-from onnxproof.job import ValidateTable
-from onnxproof.runtime.readings.adjustable import Adjustable
-from onnxproof.tensors import Field, TensorSpec
-from onnxproof.wrappers.head import Bare, Headed
-
-
-@dataclass(frozen=True, slots=True)
-class Points(Adjustable):
-    decode: str
-
-    def to_json(self):
-        return {"decode": self.decode}
-
-
-class _Keypoints:
-    name = "corners"
-    decodes = ("peaks", "heatmaps")
-
-    def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
-        (found,) = bare.outputs
-        spec = TensorSpec("points", "float32", found.shape)
-        return Headed(bare.module, (spec,), (Field("points", "point", "px"),), Points(("points",), decode))
-
-
-HEAD = _Keypoints()
-"""
-
-
-def add_file(
-    monkeypatch: pytest.MonkeyPatch, package: ModuleType, folder: Path, name: str, text: str
-) -> None:
-    """Let a package have a file more, as if it lay in its folder."""
-    (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", None)  # restored after the test …
-    del sys.modules[f"{package.__name__}.{name}"]  # … and not yet imported in it
-
 
 def job(*settings: str) -> Job:
     text = 'name = "mine"\n' + "\n".join(settings)
     return Job.from_document(tomllib.loads(text), folder=Path(), source="a test")
 
 
-def test_a_family_of_our_own_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_file(monkeypatch, families, tmp_path, "one_file", ONE_FILE)
-    bundle = onnxproof.export(job('model.family = "one_file"'), out=tmp_path)
-    assert bundle.verdict is not None
-    assert bundle.verdict.passed
-    assert bundle.manifest.family == "one_file"
-    assert "family_package" not in bundle.manifest.to_json()
-
-
-def test_a_new_tasks_head_is_one_file_which_every_family_may_use(
+def test_a_family_is_one_file_and_a_new_task_is_three_which_every_family_may_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_file(monkeypatch, families, tmp_path, "one_file", ONE_FILE)
-    (tmp_path / "heads").mkdir()
-    add_file(monkeypatch, heads, tmp_path / "heads", "corners", KEYPOINTS)
+    for package, text in ((tasks, TASK), (compare, COMPARER), (heads, HEAD)):
+        add_file(monkeypatch, package, tmp_path, "points", text)
     builder = 'model.builder = "torch.nn:Linear"\nmodel.kwargs = {in_features = 4, out_features = 2}'
     inputs = 'inputs.x = "float32[batch, 4]"\ndims.batch = "1..2"'
     line = (torch.zeros(2, 4),)
     for settings, decode in (
-        (('model.family = "one_file"', 'model.task = "corners"'), "peaks"),
-        (('model.family = "module"', 'model.task = "corners"', builder, inputs), "peaks"),
+        (('model.family = "one_file"', 'model.task = "points"'), "peaks"),
+        (('model.family = "module"', 'model.task = "points"', builder, inputs), "peaks"),
         (
             (
                 'model.family = "module"',
-                'model.task = "corners"',
+                'model.task = "points"',
                 'wrapper.decode = "heatmaps"',
                 builder,
                 inputs,
@@ -183,19 +136,32 @@ def test_a_new_tasks_head_is_one_file_which_every_family_may_use(
         ),
     ):
         model, _ = build_model(job(*settings))
-        assert (model.contract.task, model.contract.reading.to_json()) == ("corners", {"decode": decode})
+        told = {"decode": decode, "outputs": ["points"], "score_threshold": 0.0}
+        assert (model.contract.task, model.contract.reading.to_json()) == ("points", told)
         assert [str(spec) for spec in model.contract.outputs] == ["float32[batch, 2]"]
         assert model.module(*line)[0].shape == (2, 2)
-    with pytest.raises(JobError, match='"mask" is not for the task corners; there are: peaks, heatmaps'):
+    with pytest.raises(JobError, match='"mask" is not for the task points; there are: peaks, heatmaps'):
         build_model(
             job(
                 'model.family = "module"',
-                'model.task = "corners"',
+                'model.task = "points"',
                 'wrapper.decode = "mask"',
                 builder,
                 inputs,
             )
         )
+    torch.manual_seed(0)
+    asked = job('model.family = "one_file"', 'model.task = "points"')
+    bundle = onnxproof.export(asked, out=tmp_path / "dist")
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
+    assert bundle.verdict.to_json()["decisions"]["matched"] > 0
+    assert (bundle.manifest.family, bundle.manifest.contract.task) == ("one_file", "points")
+    assert "family_package" not in bundle.manifest.to_json()
+    predictor = onnxproof.load(bundle.path)
+    x = torch.ones(1, 4).numpy()
+    (scores,) = predictor.run(None, {"x": x})["points"]
+    assert predictor.predict(inputs={"x": x}).decisions == [at for at in (0, 1) if scores[at] > 0]
 
 
 @pytest.mark.parametrize("name", heads.head_names())

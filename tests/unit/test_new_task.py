@@ -1,11 +1,11 @@
 """A task is two files and nothing else: one that decides, one that compares."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from contracts import contract
+from new_files import COMPARER, TASK, add_file
 
 from onnxproof.runtime import tasks
 from onnxproof.runtime.port import Port
@@ -19,68 +19,6 @@ from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Trial
-
-TASK = '''
-"""Points: those that score above a threshold."""
-from dataclasses import dataclass
-from onnxproof.runtime.readings.adjustable import Adjustable, output_names, setting
-
-@dataclass(frozen=True, slots=True)
-class Points(Adjustable):
-    score_threshold: float
-
-    def to_json(self):
-        return {"outputs": list(self.outputs), "score_threshold": self.score_threshold}
-
-class _Points:
-    name = "points"
-    summary = "Points: those that score above a threshold."
-    decides = True
-
-    def reading(self, entry):
-        keys = entry.table(("outputs", "score_threshold"))
-        return Points(output_names(keys, 1), setting(keys, "score_threshold"))
-
-    def evidence(self, outputs, sizes, reading, margins):
-        return tuple(outputs[reading.outputs[0]])
-
-    def decide(self, evidence, reading):
-        return (evidence > reading.score_threshold).nonzero()[0].tolist()
-
-TASK = _Points()
-'''
-
-COMPARER = '''
-"""Points, compared as sets."""
-from onnxproof.validate.compare.comparer import Comparison, Finding
-
-class _Points:
-    def quantities(self, evidence):
-        return {"score": evidence}
-
-    def thin(self, reference, candidate, reading):
-        return reference, candidate
-
-    def differ(self, reference, candidate):
-        return reference != candidate
-
-    def compare(self, reference, candidate, reading, bounds):
-        above = [leg > reading.score_threshold for leg in (reference, candidate)]
-        wanted, found = (set(mask.nonzero()[0].tolist()) for mask in above)
-        ties, defects = [], []
-        for point in sorted(wanted ^ found):
-            near = abs(reference[point] - reading.score_threshold) <= bounds["score"]
-            (ties if near else defects).append(Finding(f"point {point}", "its score"))
-        return Comparison(len(wanted & found), tuple(ties), tuple(defects))
-
-    def margins(self, evidence, decisions, reading):
-        return {"score": abs(evidence - reading.score_threshold)}
-
-    def count(self, decisions):
-        return len(decisions)
-
-COMPARER = _Points()
-'''
 
 SPEC = TensorSpec("x", "float32", ("batch", 4), (0, 1))
 OUT = TensorSpec("y", "float32", ("batch", 4))
@@ -106,13 +44,8 @@ class Scores:
 
 @pytest.fixture
 def points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, source in ((tasks, TASK), (compare, COMPARER)):
-        folder = tmp_path / package.__name__
-        folder.mkdir()
-        (folder / "points.py").write_text(source, encoding="utf-8")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-        monkeypatch.setitem(sys.modules, f"{package.__name__}.points", None)  # restored after the test …
-        del sys.modules[f"{package.__name__}.points"]  # … and not yet imported in it
+    add_file(monkeypatch, tasks, tmp_path, "points", TASK)
+    add_file(monkeypatch, compare, tmp_path, "points", COMPARER)
 
 
 def facts(candidate: Scores) -> Facts:
@@ -122,7 +55,7 @@ def facts(candidate: Scores) -> Facts:
         outputs=(OUT,),
         dims=(Dim("batch", 1, 4),),
         fields=(Field("y", "score", ""),),
-        postprocess={"outputs": ["y"], "score_threshold": 0.5},
+        postprocess={"decode": "peaks", "outputs": ["y"], "score_threshold": 0.5},
     )
     cases = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch in (1, 2, 4))
     truth = Truth(Scores("oracle"), Scores("reference"))
