@@ -2,7 +2,6 @@
 
 import importlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate import legs
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.judge import judge
-from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Trial
 
@@ -44,15 +43,17 @@ CASES = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch
 CONTRACT = contract(inputs=(SPEC,), outputs=(OUT,), dims=(Dim("batch", 1, 4),), fields=(Field("y", "y", ""),))
 
 
-def squares(dtype: type[np.floating[Any]]) -> Leg:
-    """A leg that computes in this dtype."""
+class Squares:
+    """A leg that computes in a dtype."""
 
-    def run(inputs: Arrays) -> Answer:
-        x = inputs["x"].astype(dtype)
-        return Answer({"y": x * x + dtype(0.1)}, {})
+    ports = PORTS
 
-    found: Any = SimpleNamespace(name=dtype.__name__, ports=PORTS, run=run)
-    return found
+    def __init__(self, dtype: type[np.floating[Any]]) -> None:
+        self.name, self.dtype = dtype.__name__, dtype
+
+    def run(self, inputs: Arrays) -> Answer:
+        x = inputs["x"].astype(self.dtype)
+        return Answer({"y": x * x + self.dtype(0.1)}, {})
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,12 @@ def test_a_leg_of_recorded_outputs_is_one_file(
 ) -> None:
     add_file(monkeypatch, legs, tmp_path, "recorded", LEG)
     recorded = importlib.import_module("onnxproof.validate.legs.recorded")
-    device = squares(np.float32)
+    device = Squares(np.float32)
     for case in CASES:
         inputs = materialise(case, CONTRACT.inputs, None)
         y = device.run(inputs).outputs["y"] * np.float32(scale)
         np.savez(tmp_path / f"{recorded.called(inputs)}.npz", y=y)
-    truth = Truth(squares(np.float64), squares(np.float32))
+    truth = Truth(Squares(np.float64), Squares(np.float32))
     (found,) = sweep(Trial(CONTRACT, truth, (recorded.RecordedLeg(tmp_path, PORTS),), CASES))
     checks = {check.name: check for check in judge(found, {})}
     assert (checks["ratio_rms"].status, checks["ratio_rms"].leg) == (status, "recorded")
@@ -82,7 +83,7 @@ def test_inputs_that_were_not_recorded_are_cases_that_do_not_run(
 ) -> None:
     add_file(monkeypatch, legs, tmp_path, "recorded", LEG)
     recorded = importlib.import_module("onnxproof.validate.legs.recorded")
-    truth = Truth(squares(np.float64), squares(np.float32))
+    truth = Truth(Squares(np.float64), Squares(np.float32))
     (found,) = sweep(Trial(CONTRACT, truth, (recorded.RecordedLeg(tmp_path, PORTS),), CASES))
     checks = {check.name: check.status for check in judge(found, {})}
     assert checks["runs"] == "fail"
