@@ -27,6 +27,7 @@ from onnxproof.validate.exact.later import Constant, are_many
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
 from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
+from onnxproof.validate.exact.own import explains_nothing, is_own, was_changed
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
 from onnxproof.validate.exact.scalars import Scalar, computed, short, traced, written
 
@@ -67,7 +68,8 @@ class Unproven:
     ``rounded`` says that it is the latter: its name means several constants. ``near`` is what it is like,
     however far; several entries tell of the parts of a recurrence's weights. ``reordered`` is the tensor of
     which it holds the numbers in another order, or "". ``rounding`` is how far rounding may have moved it, as
-    a share of itself.
+    a share of itself. ``own`` says that it is a tensor of the checkpoint but for its last digits, in a file
+    of onnxproof's own: nobody rounded it.
     """
 
     name: str
@@ -76,11 +78,13 @@ class Unproven:
     reordered: str = ""
     rounded: bool = False
     rounding: float = SINGLE
+    own: bool = False
 
     @property
     def changed(self) -> bool:
-        """Whether it is a known tensor but for a few of its numbers. Rounding would have moved all."""
-        return not self.rounded and any(one.sparse for one in self.near)
+        """Whether it is a known tensor, and rounding did not change it: it is ``own``, or only a few of its
+        numbers differ. Rounding would have moved all."""
+        return not self.rounded and (self.own or any(one.sparse for one in self.near))
 
     def __str__(self) -> str:
         told = [str(near) for near in self.near if near.close]
@@ -120,6 +124,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     UnreadableError if external data cannot be read.
     """
     prover = _Prover(known)
+    own = is_own(graph, known)
     may = replaceable(graph)
     many = are_many(stored.bytes for stored in graph.stored)
     exact: dict[str, Constant] = {}
@@ -132,11 +137,16 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             values = _readable(stored.array(file))
             dtype = np.dtype(stored.dtype.numpy())
             match = prover.match(stored.name, values, dtype)
+            if own and match is not None and explains_nothing(stored.name, values, match, known):
+                match = None
             rounded = match is not None and match.exact is not None and match.roundings > 0
             if match is None or (rounded and stored.name not in may):
                 told = _unproven(stored, values, known)
                 unproven[stored.name] = replace(
-                    told, rounded=match is not None, rounding=prover.rounding(dtype)
+                    told,
+                    rounded=match is not None,
+                    rounding=prover.rounding(dtype),
+                    own=own and was_changed(values, told.near, known),
                 )
                 continue
             kept = match.kept(many=many)

@@ -87,12 +87,14 @@ class Recorded:
 class Known:
     """A checkpoint's tensors, and a run of the module that is made when it is first asked for.
 
-    ``rewritten`` names the tensors that the module replaces or writes into when it runs.
+    ``rewritten`` names the tensors that the module replaces or writes into when it runs. ``checkpoint`` says
+    that the tensors are a checkpoint's, not those of another file.
     """
 
     weights: Weights
     run: Callable[[], Recorded] = Recorded
     rewritten: frozenset[str] = frozenset()
+    checkpoint: bool = False
 
     def is_computed(self, name: str) -> bool:
         """Whether the module computes a weight from the tensor, or into it.

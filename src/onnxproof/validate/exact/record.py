@@ -156,7 +156,7 @@ def known_of_module(
         held = buffer.detach().cpu().resolve_conj().numpy()
         held = as_pairs(held) if buffer.is_complex() else held
         weights = replace(weights, tensors={**weights.tensors, name: held})
-    return Known(weights, lambda: _record(module, inputs), rewritten)
+    return Known(weights, lambda: _record(module, inputs), rewritten, checkpoint=True)
 
 
 def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
