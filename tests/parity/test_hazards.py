@@ -89,6 +89,7 @@ def test_healthy_exports_have_no_hazard(name: str, overrides: tuple[str, ...]) -
     found = {entry.hazard.name: entry for entry in export.hazards(export.proto)}
     statuses = {name: entry.check.status for name, entry in found.items()}
     assert (statuses.pop("metadata"), statuses.pop("tracing")) == ("skipped", "skipped")
+    assert statuses.pop("bounds") in ("pass", "skipped")  # the model is not at hand here
     assert set(statuses.values()) == {"pass"}, statuses
     assert found["frozen_axes"].advice is None
     told = found["weights"].check.reason

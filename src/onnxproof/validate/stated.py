@@ -1,6 +1,7 @@
 """Open a file's graph in float64 for the function link, with the exact values of its proven constants."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.readings.rows import RowReading
-from onnxproof.validate.cases import fewest
+from onnxproof.validate.cases import fewest, materialise
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
     DOUBLE_UNIT,
@@ -22,14 +23,16 @@ from onnxproof.validate.closer import (
     random_for,
 )
 from onnxproof.validate.exact.arrays import Array, Value
+from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.constants import Proven, prove_constants
+from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.later import Later, made
 from onnxproof.validate.exact.scalars import short
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg
-from onnxproof.validate.trial import Closer, Plan, Stated
+from onnxproof.validate.trial import Closer, Plan, Stated, Trial
 from onnxproof.wrappers.family import WrappedModel
 
 FEW = 64
@@ -69,7 +72,7 @@ def open_graph(
         yield from shifted(leg, file, proven, rounded, threads, seed)
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
-    return state(model.contract, leg, plan, truth, proven, candidates, closer)
+    return replace(state(model.contract, leg, plan, truth, proven, candidates, closer), known=known)
 
 
 def state(
@@ -97,6 +100,18 @@ def state(
     names = frozenset(case.name for case in cases)
     narrowed = replace(contract, fields=fields)
     return Stated(leg, tuple(candidates), names, narrowed, missing, proven, closer)
+
+
+def evaluated(trial: Trial, graph: Stated, watch: Watch) -> Iterator[None]:
+    """Evaluate a graph of the trial on each of its cases again, with a watch; yields after each."""
+    if not isinstance(graph.leg, ExactLeg):
+        return
+    for case in trial.cases:
+        if case.name in graph.cases:
+            arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
+            with suppress(ExactError):  # the function link tells of it
+                graph.leg.evaluate(arrays, watch)
+            yield
 
 
 def shifted(

@@ -19,6 +19,7 @@ from onnxproof.validate.cases import Case, Effort, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.exact.constants import Proven
+from onnxproof.validate.exact.known import Known
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 
@@ -67,8 +68,8 @@ class Stated:
     ``candidates`` are the indices of the candidates that run this file. ``cases`` are the names of the cases
     on which the graph is evaluated. ``contract`` is the trial's, less the outputs that the evaluator cannot
     do; ``missing`` has the reason of each, by the output's name. ``proven`` is what the file's constants are.
-    ``closer`` measures how far rounding alone
-    can part the graph from the oracle; None if that cannot be measured.
+    ``closer`` measures how far rounding alone can part the graph from the oracle; None if that cannot be
+    measured. ``known`` is what constants the checkpoint's files may hold; None without a checkpoint.
     """
 
     leg: Leg
@@ -78,6 +79,7 @@ class Stated:
     missing: Mapping[str, str]
     proven: Proven
     closer: Closer | None = None
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

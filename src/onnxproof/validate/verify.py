@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from onnxproof.counted import not_compared
@@ -24,7 +25,7 @@ from onnxproof.validate.legs.pytorch import ports_of
 from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.sight.check import with_pipeline
-from onnxproof.validate.stated import open_graph
+from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Settings, Trial
@@ -165,7 +166,17 @@ def verdicts_of(
     """
     weights = Weights.of(model.module, model.rounded_to)
     subjects = [
-        Subject(OnnxGraph.read(file), file, target, opset, model.contract, weights, graph.proven)
+        Subject(
+            OnnxGraph.read(file),
+            file,
+            target,
+            opset,
+            model.contract,
+            weights,
+            graph.proven,
+            graph.known,
+            partial(evaluated, trial, graph),
+        )
         for file, graph in zip(files, trial.graphs, strict=True)
     ]
     hazards = [look_for_hazards(subject) for subject in subjects]

@@ -1,5 +1,5 @@
-"""In a file of onnxproof's own, what was taken from the checkpoint is the checkpoint's to the bit. No rounding
-excuses another last digit there; what a fold or the forward makes of a tensor stays excused."""
+"""In a file of onnxproof's own, what was taken from the checkpoint is the checkpoint's to the bit. No
+rounding excuses another last digit there; what a fold or the forward makes of a tensor stays excused."""
 
 from typing import Any
 
@@ -47,9 +47,9 @@ WEIGHTS = Weights(TENSORS, {"bn": 1e-5, "fine": 1e-6})
 KNOWN = Known(WEIGHTS, lambda: Recorded((COMPUTED,)), checkpoint=True)
 
 
-def prove(known: Known = KNOWN, own: bool = True, **held: Array) -> Proven:
-    tensors = [numpy_helper.from_array(array, name.replace("_of_", ".")) for name, array in held.items()]
-    model = helper.make_model(helper.make_graph([], "g", [], [], tensors))
+def prove(name: str, array: Array, known: Known = KNOWN, own: bool = True) -> Proven:
+    held = [numpy_helper.from_array(array, name)]
+    model = helper.make_model(helper.make_graph([], "g", [], [], held))
     if own:
         helper.set_model_props(model, {METADATA_KEY: "{}"})
     return prove_constants(OnnxGraph(model), known)
@@ -71,13 +71,13 @@ def times(array: Array, factor: float) -> Array:
     ],
 )
 def test_a_tensor_that_nobody_rounded_is_not_excused(name: str, laid: Array, factor: float) -> None:
-    (entry,) = prove(**{name: times(laid, factor)}).unproven
+    (entry,) = prove(name, times(laid, factor)).unproven
     assert entry.own
     assert entry.changed
 
 
 def test_a_norm_of_ones_is_not_taken_for_a_one_that_was_computed() -> None:
-    (entry,) = prove(**{"norm.weight": times(TENSORS["norm.weight"], 1 + 1e-7)}).unproven
+    (entry,) = prove("norm.weight", times(TENSORS["norm.weight"], 1 + 1e-7)).unproven
     assert entry.changed
 
 
@@ -92,7 +92,7 @@ def test_a_norm_of_ones_is_not_taken_for_a_one_that_was_computed() -> None:
     ],
 )
 def test_a_tensor_that_others_may_have_rounded_is_excused(known: Known, own: bool) -> None:
-    proven = prove(known, own, **{"conv.weight": times(TENSORS["conv.weight"], 1 + 1e-6)})
+    proven = prove("conv.weight", times(TENSORS["conv.weight"], 1 + 1e-6), known, own)
     assert [entry.changed for entry in proven.unproven] == [False]
 
 
@@ -113,10 +113,10 @@ GAIN = SINGLE(1) / np.sqrt(SINGLE(1) + SINGLE(1e-5))
     ],
 )
 def test_what_a_fold_or_the_forward_makes_is_proven(name: str, array: Array) -> None:
-    assert not prove(**{name: array}).unproven
+    assert not prove(name, array).unproven
 
 
 def test_two_folds_that_hardly_scale_may_have_rounded_a_tensor() -> None:
     twice = TENSORS["lone.weight"] * (SINGLE(1) / np.sqrt(SINGLE(1) + SINGLE(1e-6))) ** 2
-    (entry,) = prove(**{"lone.weight": twice.astype(SINGLE)}).unproven
+    (entry,) = prove("lone.weight", twice.astype(SINGLE)).unproven
     assert not entry.changed

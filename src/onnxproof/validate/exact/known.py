@@ -75,12 +75,14 @@ class Vector:
 class Recorded:
     """What a run of the module computed from no input: tensors, and the scalars that it passed.
 
-    ``missing`` says why there is none of it, or is "".
+    ``bounds`` are the numbers at which its operations cut off. ``missing`` says why there is none of it, or
+    is "".
     """
 
     tables: tuple[Source, ...] = ()
     scalars: tuple[float, ...] = ()
     missing: str = ""
+    bounds: frozenset[float] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

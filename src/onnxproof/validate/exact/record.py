@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -37,6 +37,12 @@ torch's own decompositions compute them."""
 DECOMPOSITION_DEPTH = 3
 """How many levels of decompositions are recorded."""
 
+CUTTING = frozenset("clamp clamp_min clamp_max hardtanh threshold minimum maximum logit".split())
+"""Operations that cut off at a number that they are given."""
+
+CUT_AT = {"hardswish": (3.0, 6.0), "hardsigmoid": (1.0, 3.0, 6.0)}
+"""The numbers at which other operations cut off, however exporters write them."""
+
 
 Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
 
@@ -44,14 +50,14 @@ Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers every tensor that is computed inside its ``with``, and passes it to ``visit``.
 
-    ``given`` is called with the arguments of each operation, before it runs. ``depth`` is how many levels of
+    ``given`` is called with each operation and its arguments, before it runs. ``depth`` is how many levels of
     decompositions are recorded.
     """
 
     def __init__(
         self,
         visit: Visit,
-        given: Callable[[Sequence[Any]], None] | None = None,
+        given: Callable[[Any, Sequence[Any]], None] | None = None,
         depth: int = DECOMPOSITION_DEPTH,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -79,7 +85,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         if self._given is not None:
-            self._given(leaves)
+            self._given(func, leaves)
         given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         sources = tuple(dict.fromkeys(self._numbers[leaf] for leaf in given if leaf in self._numbers))
         self._decompose(func, args, kwargs)
@@ -164,12 +170,12 @@ def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
     try:
         double = Float64(module)
         wide = [*map(double.widen, given)]
-        exact, scalars = _tables(double.module, wide, double.running(), double.parameter_of)
+        exact, scalars, bounds = _tables(double.module, wide, double.running(), double.parameter_of)
     except Exception as error:  # noqa: BLE001 - the model's own code may raise any type
         reason = str(error).strip().partition("\n")[0]
         return Recorded(missing=f"the model does not run in float64 ({type(error).__name__}: {reason})")
     try:
-        single, _ = _tables(copied(module, lendable(module).values()), given, torch.no_grad())
+        single, _, _ = _tables(copied(module, lendable(module).values()), given, torch.no_grad())
     except Exception:  # noqa: BLE001
         single = []
     return Recorded(
@@ -178,6 +184,7 @@ def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
             for (name, one), other in zip(exact, _beside(exact, single), strict=True)
         ),
         scalars,
+        bounds=bounds,
     )
 
 
@@ -221,8 +228,9 @@ def _tables(
     given: Sequence[Tensor],
     running: AbstractContextManager[Any],
     parameter_of: Callable[[Tensor], Tensor | None] = _no_parameter,
-) -> tuple[list[Table], tuple[float, ...]]:
-    """The tensors that the module computes from no input, and the scalars that its operations take.
+) -> tuple[list[Table], tuple[float, ...], frozenset[float]]:
+    """The tensors that the module computes from no input, the scalars that its operations take, and the
+    numbers at which they cut off.
 
     ``parameter_of`` gives the parameter of which a tensor is a view, if it is not in the module's own memory.
     """
@@ -232,6 +240,7 @@ def _tables(
     own = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in held}
     dependent: set[int] = set()
     scalars: dict[float, None] = {}
+    bounds: set[float] = set()
     tables: list[tuple[str, Array]] = []
     leaves: set[int] = set()
     room = LARGEST_TABLES
@@ -257,7 +266,8 @@ def _tables(
         else:
             keep(f"what {operation.partition('.')[0]} makes of no input", tensor)
 
-    def take(arguments: Sequence[Any]) -> None:
+    def take(operation: Any, arguments: Sequence[Any]) -> None:
+        bounds.update(_cut_at(operation, arguments))
         for argument in arguments:
             if isinstance(argument, float) and len(scalars) < MOST_SCALARS:
                 scalars[argument] = None
@@ -270,4 +280,18 @@ def _tables(
             recorder.note("input", tensor, ())
         with recorder, running, no_exit("the module's forward"):
             module(*given)
-    return tables, tuple(scalars)
+    return tables, tuple(scalars), frozenset(bounds)
+
+
+def _cut_at(operation: Any, arguments: Sequence[Any]) -> Iterator[float]:
+    """The numbers at which an operation cuts off: given, or its defaults."""
+    name = operation._schema.name.removeprefix("aten::").removesuffix("_")
+    yield from CUT_AT.get(name, ())
+    if name not in CUTTING:
+        return
+    defaults = [one.default_value for one in operation._schema.arguments if one.has_default_value()]
+    for argument in (*arguments, *defaults):
+        if isinstance(argument, Tensor) and argument.numel() == 1 and not argument.is_complex():
+            yield float(argument)
+        elif isinstance(argument, int | float):
+            yield from (argument, 1 - argument) if name == "logit" else (argument,)

@@ -11,6 +11,7 @@ from onnxproof.runtime.session import first_line
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.hazards._hazard import Found, Hazard, Subject
 from onnxproof.validate.hazards.axes import FROZEN_AXES, explain
+from onnxproof.validate.hazards.bounds import BOUNDS
 from onnxproof.validate.hazards.metadata import METADATA
 from onnxproof.validate.hazards.operators import (
     CONTROL_FLOW_HAZARD,
@@ -61,6 +62,7 @@ HAZARDS = _registered(
     WIDE_TYPES,
     NONFINITE,
     CHANGED_WEIGHTS,
+    BOUNDS,
     METADATA,
     TRACING,
     TRAINING,

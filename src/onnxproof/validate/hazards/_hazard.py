@@ -11,8 +11,10 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.predictor import read_metadata
+from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven
+from onnxproof.validate.exact.known import Known
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
@@ -24,7 +26,9 @@ class Subject:
 
     ``graph`` has no external data; that is read from beside ``file`` when it is needed. ``opset`` is the
     requested one, ``contract`` the model's own, ``weights`` the checkpoint's tensors, ``proven`` what the
-    file's constants are of these. Each of these four is None if it is not at hand.
+    file's constants are of these, ``known`` what constants the model's files may hold. ``evaluate`` runs the
+    graph in float64 on one case of the function link after the other, and calls the watch after each node.
+    Each of these six is None if it is not at hand.
     """
 
     graph: OnnxGraph
@@ -34,6 +38,8 @@ class Subject:
     contract: Contract | None = None
     weights: Weights | None = None
     proven: Proven | None = None
+    known: Known | None = None
+    evaluate: Callable[[Watch], Iterator[None]] | None = None
 
     @cached_property
     def told(self) -> str | None:

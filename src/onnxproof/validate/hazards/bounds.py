@@ -1,0 +1,136 @@
+"""Look for bounds of the file that no case reaches and that the model does not have.
+
+A bound (Clip, Min, Max) that no value reaches changes no number, so the verdict's numbers say nothing of it.
+PyTorch's run tells whether the model has it: what a clamp, a ReLU6 or a hard swish was bounded by.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxproof.graph import STANDARD, attribute_of, label
+from onnxproof.validate.exact.arrays import Value
+from onnxproof.validate.exact.block import Step
+from onnxproof.validate.exact.constants import FLOATS
+from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
+from onnxproof.validate.verdict import Check
+
+NAME = "bounds"
+
+HUGE = 1e30
+"""From this size on a bound bounds nothing. Exporters write the largest float where none is meant."""
+
+SIDES = (("min", 1, False), ("max", 2, True))
+"""Clip's bounds: the attribute before opset 11, the input since, and whether it bounds from above."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A number at which a node cuts off what it reads, from above if ``upper``.
+
+    ``cut`` are the names of what is cut off, ``output`` is that of the node's output.
+    """
+
+    node: str
+    value: float
+    upper: bool
+    cut: tuple[str, ...]
+    output: str
+
+    def reached(self, read: Mapping[str, Value]) -> bool:
+        """Whether a number that the node read lies beyond the bound."""
+        arrays = [np.asarray(read[name]) for name in self.cut]
+        return any(bool(np.any(array > self.value if self.upper else array < self.value)) for array in arrays)
+
+    def __str__(self) -> str:
+        most = "most" if self.upper else "least"
+        return f"{self.node} holds {', '.join(self.cut)} to at {most} {self.value:.7g}"
+
+
+def look_for_strange_bounds(subject: Subject) -> Check:
+    """Whether a bound is reached on no case, and is none that the model has. Always advice.
+
+    "skipped" if the checkpoint is not at hand, or if its own bounds are not known.
+    """
+    bounds = list(_bounds(subject))
+    if not bounds:
+        return passed(NAME)
+    if subject.known is None or subject.evaluate is None:
+        return skipped(NAME, "the checkpoint is not at hand; onnxproof validate compares its bounds")
+    recorded = subject.known.recorded
+    if recorded.missing:
+        return skipped(NAME, f"the model's own bounds are not known: {recorded.missing}")
+    own = {np.float32(abs(value)) for value in recorded.bounds}
+    strange = [bound for bound in bounds if np.float32(abs(bound.value)) not in own]
+    idle = _idle(subject, strange) if strange else []
+    if idle:
+        told = listed([*map(str, idle)], "; ")
+        return advised(NAME, f"{told}: no case reached that, and the model has no such bound", len(idle))
+    return passed(NAME, f"{len(bounds)} bounds, each the model's own or reached")
+
+
+def _bounds(subject: Subject) -> Iterator[_Bound]:
+    """The single float numbers that nodes of the graph itself cut off at. A zero is a ReLU's."""
+    for node in subject.graph.top:
+        if node.domain != STANDARD or node.op_type not in ("Clip", "Min", "Max"):
+            continue
+        read = [None if value is None else str(value.name) for value in node.inputs]
+        numbers = [_number(subject, name) for name in read]
+        found: list[tuple[float | None, bool]]
+        if node.op_type == "Clip":
+            cut = read[:1]
+            found = [
+                (attribute_of(node, name, None) if name in node.attributes else number, upper)
+                for name, at, upper in SIDES
+                for number in numbers[at : at + 1] or [None]
+            ]
+        else:
+            cut = [name for name, number in zip(read, numbers, strict=True) if number is None]
+            found = [(number, node.op_type == "Min") for number in numbers]
+        for number, upper in found:
+            if number and abs(number) < HUGE:
+                names = tuple(name for name in cut if name is not None)
+                yield _Bound(label(node), number, upper, names, str(node.outputs[0].name))
+
+
+def _number(subject: Subject, name: str | None) -> float | None:
+    """A constant of one float number that is not made from the checkpoint's tensors; None for all else."""
+    stored = None if name is None else subject.graph.constants.get(name)
+    if stored is None or stored.dtype not in FLOATS or np.prod(stored.shape) != 1:
+        return None
+    origin = None if subject.proven is None else subject.proven.origins.get(stored.name)
+    if origin is not None and origin.names:
+        return None
+    return float(stored.array(subject.file).reshape(-1)[0])
+
+
+def _idle(subject: Subject, bounds: list[_Bound]) -> list[_Bound]:
+    """Those bounds whose node ran on the cases of the function link and that were never reached."""
+    by_output: dict[str, list[_Bound]] = {}
+    for bound in bounds:
+        by_output.setdefault(bound.output, []).append(bound)
+    ran: set[str] = set()
+    left = set(bounds)
+
+    def watch(step: Step, read: tuple[Value, ...], _: tuple[Value, ...]) -> None:
+        for bound in by_output.get(step.writes[0], ()):
+            ran.add(bound.output)
+            if bound in left and bound.reached(dict(zip(step.reads, read, strict=True))):
+                left.discard(bound)
+
+    assert subject.evaluate is not None
+    for _ in subject.evaluate(watch):
+        if not left:
+            break
+    return [bound for bound in bounds if bound in left and bound.output in ran]
+
+
+BOUNDS = Hazard(
+    NAME,
+    "what is beyond the bound is cut off in the file alone, and no case shows it: the numbers of the verdict "
+    "say nothing of it",
+    "look for what put the node there (a tool that rewrote the file, an edit by hand); name pictures in "
+    "validate.images that reach it",
+    look_for_strange_bounds,
+)
