@@ -14,6 +14,7 @@ from onnxproof.progress import Progress
 from onnxproof.source import sha256_of
 from onnxproof.validate.ahead import Prepared
 from onnxproof.validate.arranged import Arrangement, arranged
+from onnxproof.validate.survey.check import unread_check
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
@@ -77,12 +78,16 @@ def validate_for(
 def judge_elsewhere(
     job: Job, model: WrappedModel, file: Path, how: Arrangement, *, notes: Sequence[str], progress: Progress
 ) -> Verdict:
-    """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface."""
+    """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface.
+
+    A picture that cannot be used makes the check ``pictures`` an error, and the others are judged.
+    """
     require_memory(bytes_of(model.module))
-    plan = plan_of(job, model)
+    plan = plan_trial(model.contract, replace(settings_of(job), leaves_out=True))
+    checks = (unread_check(len(plan.unread), plan.pictures, plan.unread),) if plan.unread else ()
     unsaid = replace(model, own=UNSAID)
     with arranged(file, how) as copy:
-        verdict = validate_for(job, unsaid, copy, plan, progress, notes=notes, elsewhere=True)
+        verdict = validate_for(job, unsaid, copy, plan, progress, checks=checks, notes=notes, elsewhere=True)
     noted = (*verdict.notes, *opset_note(job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=noted)
 

@@ -24,16 +24,22 @@ def files(small_bundle: Path, small_job: Path, tmp_path: Path, monkeypatch: pyte
     return tmp_path
 
 
-def test_the_verdict_is_printed_and_written(files: Path, run: Run) -> None:
+def test_the_verdict_is_printed_and_written_and_names_a_broken_picture(files: Path, run: Run) -> None:
     sizes = ("--set", "dims.height=64", "--set", "dims.width=96")
+    (files / "broken.png").write_bytes(b"no picture")
     ran = run(
-        *("check", "theirs.onnx", "--against", "model", "--images", "one.png", "--out", "checked"),
+        *("check", "theirs.onnx", "--against", "model", "--images", "*.png", "--out", "checked"),
         *("--json", "--quiet", *QUICK, *sizes),
     )
     document = json.loads(ran.stdout)
     written = json.loads((files / "checked" / "parity.json").read_text(encoding="utf-8"))
     assert document == written
-    assert ran.returncode == (0 if document["verdict"] == "pass" else 1)
+    assert (ran.returncode, document["verdict"]) == (4, "error")
+    (unproved,) = (check for check in document["checks"] if check["status"] == "error")
+    assert unproved["name"] == "pictures"
+    assert unproved["reason"].startswith("1 of 2 pictures cannot be used")
+    assert "broken.png cannot be read" in unproved["reason"]
+    assert "one.png" in {case["picture"] for case in document["cases"]}
     assert document["notes"][0].startswith("no job is given: family yolox, task detection, variant nano")
 
 

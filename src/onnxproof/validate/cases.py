@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.contract import Preprocess
+from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
 from onnxproof.runtime.remote import Place
 from onnxproof.seeded import draw, in_dtype, require_drawable
@@ -170,6 +171,14 @@ def native_case(picture: Place, preprocess: Preprocess, dims: Sequence[Dim]) -> 
     sizes = {dim.name: dim.min for dim in dims}
     sizes |= {preprocess.height.name: height, preprocess.width.name: width}
     return Case(f"{picture.name}", sizes, "picture", 0, picture, native=True), transform
+
+
+def case_or_reason(picture: Place, preprocess: Preprocess, dims: Sequence[Dim]) -> Case | str:
+    """``native_case`` of a picture, or why it cannot be used."""
+    try:
+        return native_case(picture, preprocess, dims)[0]
+    except PictureError as error:
+        return str(error)
 
 
 def sizes_of(dim: Dim, count: int) -> tuple[int, ...]:

@@ -153,7 +153,8 @@ MEASURED = (
     _said(
         "pictures",
         "validate --images: all of very many pictures, each as predict sees it. The figure counts the checks "
-        "that fail on them: runs, shapes, finite values, errors in ratio to PyTorch's, decisions.",
+        "that fail on them: runs, shapes, finite values, errors in ratio to PyTorch's, decisions. If "
+        "pictures cannot be used, here or with check --images, the others are judged and it is an error.",
         "something that few pictures show: a class or a size that the job's own pictures lack, a value that "
         "overflows on dark pictures.",
         "the reason names the check and a picture. Put that picture into validate.images: the verdict then "

@@ -15,11 +15,12 @@ from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization, require_threads
 from onnxproof.source import find_pictures
 from onnxproof.tensors import Field
-from onnxproof.validate.cases import Case, Effort, plan
+from onnxproof.validate.cases import Case, Effort, case_or_reason, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.known import Known
+from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 
@@ -34,7 +35,8 @@ class Settings:
 
     ``images`` is a pattern of pictures and ``annotations`` a file of labels, both seen from ``folder`` and
     None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
-    number of intra-op threads of PyTorch and of ONNX Runtime. Raises RequestError for too many.
+    number of intra-op threads of PyTorch and of ONNX Runtime. If ``leaves_out``, pictures that cannot be used
+    are left out of the plan, which lists them. Raises RequestError for too many threads.
     """
 
     images: str | None = None
@@ -45,6 +47,7 @@ class Settings:
     effort: Effort = "normal"
     threads: int = 2
     seed: int = 0
+    leaves_out: bool = False
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
@@ -52,13 +55,18 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be tried, before anything runs. ``labels`` are None if no labelled pictures are named."""
+    """What will be tried, before anything runs. ``labels`` are None if no labelled pictures are named.
+
+    ``pictures`` is how many pictures are tried, ``unread`` are those that are left out, each with the reason.
+    """
 
     contract: Contract
     settings: Settings
     cases: tuple[Case, ...]
     labels: Labels | None
     policy: Policy
+    pictures: int = 0
+    unread: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,8 +119,8 @@ class Trial:
 def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FLOOR) -> Plan:
     """Plan what a file is tried on. Needs no model and no tensor; opens every picture.
 
-    Raises PictureError if a picture is missing or cannot be read, JobError if the model takes no pictures and
-    some are named, or if the labelled pictures do not fit.
+    Raises PictureError if no picture is there, or one cannot be used and the settings do not leave it out,
+    JobError if the model takes no pictures and some are named, or if the labelled pictures do not fit.
     """
     pictures = find_pictures(settings.images, settings.folder)
     if pictures and contract.preprocess is None:
@@ -120,6 +128,11 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
             f'validate.images = "{settings.images}": the model has no picture among its inputs '
             f"({', '.join(spec.name for spec in contract.inputs)}); leave the key out"
         )
+    unread: dict[Path, str] = {}
+    if settings.leaves_out and contract.preprocess is not None:
+        found = {path: case_or_reason(path, contract.preprocess, contract.dims) for path in pictures}
+        unread = {path: reason for path, reason in found.items() if isinstance(reason, str)}
+        pictures = tuple(path for path in pictures if path not in unread)
     labels = plan_labels(settings.annotations, settings.folder, pictures, contract)
     cases = plan(
         contract.dims,
@@ -129,4 +142,5 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
         settings.seed,
         constant=not selects(contract.reading),
     )
-    return Plan(contract, settings, cases, labels, policy)
+    left_out = tuple(Failure(str(path), reason) for path, reason in unread.items())
+    return Plan(contract, settings, cases, labels, policy, len(pictures), left_out)

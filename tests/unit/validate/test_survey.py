@@ -174,8 +174,8 @@ def test_it_is_what_a_sweep_finds(candidate: Logits, pictures: tuple[Path, ...])
     [
         pytest.param(
             FAULTS[0].values[0],
-            "pass",
-            "0 defects, 1 more cannot",
+            "error",
+            "1 of 30 pictures cannot be used",
             id="healthy",
         ),
         pytest.param(FAULTS[1].values[0], "fail", "ratio_rms logits", id="too-noisy"),
@@ -183,7 +183,7 @@ def test_it_is_what_a_sweep_finds(candidate: Logits, pictures: tuple[Path, ...])
         pytest.param(FAULTS[3].values[0], "fail", "runs: 1 of 29 cases, first", id="fails-on-one-picture"),
     ],
 )
-def test_one_bad_picture_among_many_fails(
+def test_one_bad_picture_among_many_is_no_pass(
     candidate: Logits, status: str, says: str, pictures: tuple[Path, ...]
 ) -> None:
     gathered = gathered_of(trial_of(candidate), pictures, 5)
@@ -205,7 +205,7 @@ def test_pictures_that_all_cannot_be_read_prove_nothing(pictures: tuple[Path, ..
     gathered = gathered_of(trial_of(Logits("healthy")), [pictures[3]], 5)
     check = judge_pictures(figures_of(gathered), ranks_of(CONTRACT.fields))
     assert check.status == "error"
-    assert "none of 1 pictures can be read" in check.reason
+    assert "1 of 1 pictures cannot be used" in check.reason
     assert "03.png" in check.reason
 
 

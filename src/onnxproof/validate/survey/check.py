@@ -1,7 +1,8 @@
 """Judge what came of many pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from onnxproof.validate.facts import Failure
 from onnxproof.validate.judge import judge
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 from onnxproof.validate.survey.figures import PictureFigures
@@ -15,14 +16,11 @@ def judge_pictures(
 ) -> Check:
     """The check on one candidate and many pictures: everything that ``judge`` checks, as one.
 
-    Its value counts the checks that failed. Pictures that cannot be read are told; they prove nothing.
+    Its value counts the checks that failed. If none failed, and some pictures cannot be used, it is an error.
     """
     facts = found.facts
     if not found.pictures:
-        reason = f"none of {found.unread} pictures can be read"
-        if found.first_unread:
-            reason += f", first {found.first_unread[0].case}: {found.first_unread[0].reason}"
-        return Check("pictures", "error", reason, leg=facts.leg)
+        return unread_check(found.unread, 0, found.first_unread, leg=facts.leg)
     checks = judge(facts, fields_ranked, policy)
     told = _told_of_pictures(found)
     for status in FAILED:
@@ -31,9 +29,25 @@ def judge_pictures(
             first = bad[0]
             what = f"{first.name} {first.field}" if first.field else first.name
             figure = "" if not first.limit else f" ({first.value:.3g}, limit {first.limit:.3g})"
-            reason = f"{what}: {first.reason}{figure}; {told}"
+            more = f", {found.unread} more cannot be used" if found.unread else ""
+            reason = f"{what}: {first.reason}{figure}; {told}{more}"
             return Check("pictures", status, reason, float(len(bad)), 0.0, facts.leg)
+    if found.unread:
+        return unread_check(found.unread, found.pictures, found.first_unread, leg=facts.leg, told=told)
     return Check("pictures", "pass", told, 0.0, 0.0, facts.leg)
+
+
+def unread_check(
+    count: int, judged: int, first: Sequence[Failure], *, leg: str | None = None, told: str = ""
+) -> Check:
+    """The check on pictures of which ``count`` cannot be used, and ``judged`` were judged.
+
+    ``first`` are the first of those that cannot be used, ``told`` is what came of the others.
+    """
+    reason = f"{count} of {count + judged} pictures cannot be used, so nothing is proved on them"
+    if first:
+        reason += f", first {first[0].case}: {first[0].reason}"
+    return Check("pictures", "error", f"{reason}; {told}" if told else reason, leg=leg)
 
 
 def _told_of_pictures(found: PictureFigures) -> str:
@@ -45,6 +59,4 @@ def _told_of_pictures(found: PictureFigures) -> str:
     parts += [
         f"{count} {what}" for count, what in zip(failed, ("not run", "misshapen"), strict=True) if count
     ]
-    if found.unread:
-        parts.append(f"{found.unread} more cannot be read")
     return ", ".join(parts)

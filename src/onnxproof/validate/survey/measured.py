@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxproof.errors import PictureError, RequestError
+from onnxproof.errors import RequestError
 from onnxproof.runtime.remote import Place, seen_from
-from onnxproof.validate.cases import Case, native_case
+from onnxproof.validate.cases import Case, case_or_reason
 from onnxproof.validate.dataset.metrics import MEASURES, Measure
 from onnxproof.validate.dataset.run import NamedPicture, labelled_case, measure_labelled
 from onnxproof.validate.interface import interface_differences
@@ -133,12 +133,11 @@ def cases_of(
         if isinstance(picture, NamedPicture):
             cases.append(labelled_case(picture, trial.contract)[0])
             continue
-        try:
-            case, _ = native_case(seen_from(folder, picture), spec, trial.contract.dims)
-        except PictureError as error:
-            unread[str(picture)] = str(error)
+        found = case_or_reason(seen_from(folder, picture), spec, trial.contract.dims)
+        if isinstance(found, str):
+            unread[str(picture)] = found
         else:
-            cases.append(replace(case, name=str(picture)))
+            cases.append(replace(found, name=str(picture)))
     return cases, unread
 
 
