@@ -74,7 +74,7 @@ def test_a_healthy_bundle_has_none(run: Run, small_bundle: Path, name: str) -> N
     assert list(found) == [hazard.name for hazard in hazards.HAZARDS]
     assert all(entry["why"] and entry["remedy"] for entry in found.values())
     shown = rows(run("inspect", small_bundle / name))
-    assert shown["hazards"] == "13 checks passed"
+    assert shown["hazards"] == "14 checks passed"
     assert shown["hazard weights"].endswith("no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does")
     assert [key for key in shown if key.startswith("hazard ")] == ["hazard weights"]
 
@@ -83,7 +83,7 @@ def test_a_hazard_is_shown_with_its_remedy_and_judged_by_nobody(run: Run, bundle
     damage(bundle, plant_nan)
     ran = run("inspect", bundle)
     assert "1 NaN. Remedy: find where" in rows(ran)["hazard nonfinite"]
-    assert rows(ran)["hazards"] == "12 checks passed"
+    assert rows(ran)["hazards"] == "13 checks passed"
     assert said(run("inspect", bundle, "--json"))["nonfinite"]["status"] == "fail"
 
 

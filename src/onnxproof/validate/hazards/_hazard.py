@@ -11,13 +11,16 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.predictor import read_metadata
-from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
+
+Watch = Callable[[Any, tuple[Any, ...], tuple[Any, ...]], None]
+"""``exact.block.Watch``: called with a Step, the values that it read and those that it wrote. To import it
+needs torch, and hazards need none."""
 
 
 @dataclass(frozen=True, eq=False)

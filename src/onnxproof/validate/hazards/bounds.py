@@ -6,12 +6,11 @@ PyTorch's run tells whether the model has it: what a clamp, a ReLU6 or a hard sw
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from onnxproof.graph import STANDARD, attribute_of, label
-from onnxproof.validate.exact.arrays import Value
-from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.constants import FLOATS
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
 from onnxproof.validate.verdict import Check
@@ -38,7 +37,7 @@ class _Bound:
     cut: tuple[str, ...]
     output: str
 
-    def reached(self, read: Mapping[str, Value]) -> bool:
+    def reached(self, read: Mapping[str, Any]) -> bool:
         """Whether a number that the node read lies beyond the bound."""
         arrays = [np.asarray(read[name]) for name in self.cut]
         return any(bool(np.any(array > self.value if self.upper else array < self.value)) for array in arrays)
@@ -113,7 +112,7 @@ def _idle(subject: Subject, bounds: list[_Bound]) -> list[_Bound]:
     ran: set[str] = set()
     left = set(bounds)
 
-    def watch(step: Step, read: tuple[Value, ...], _: tuple[Value, ...]) -> None:
+    def watch(step: Any, read: tuple[Any, ...], _: tuple[Any, ...]) -> None:
         for bound in by_output.get(step.writes[0], ()):
             ran.add(bound.output)
             if bound in left and bound.reached(dict(zip(step.reads, read, strict=True))):
