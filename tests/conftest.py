@@ -10,7 +10,10 @@ from once import Once
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 
-# Threads that wait give their core to the other workers' tests. To be set before torch is imported.
+# The other cores have the other workers' tests, and threads that wait give theirs to them. What a test starts
+# inherits both. To be set before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A crowded machine is slow, and that is no fault of the code.

@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import detection
+from torchvision.models import detection, resnet18
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.ssd import SSD, SSDFeatureExtractorVGG
 from torchvision.models.vgg import make_layers
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 PICTURES = Path(__file__).parents[2] / "examples" / "digits" / "images"
+
+CHANNELS = 64
+"""Of each level of a feature pyramid."""
 
 SSD_OUTPUTS: dict[str, Any] = {
     "logits": (0, 1.8),
@@ -122,13 +125,14 @@ def ssd300() -> Any:
 
 
 def _backbone() -> nn.Module:
-    backbone: nn.Module = resnet_fpn_backbone(
-        backbone_name="resnet18",
-        weights=None,
-        norm_layer=nn.BatchNorm2d,
-        trainable_layers=5,
-        returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(256, 256),
+    """``resnet_fpn_backbone`` with 64 channels for 256: the heads are a sixteenth of the work."""
+    stages = {"layer2": "0", "layer3": "1", "layer4": "2"}
+    backbone: nn.Module = BackboneWithFPN(
+        resnet18(weights=None, norm_layer=nn.BatchNorm2d),
+        stages,
+        [128, 256, 512],
+        CHANNELS,
+        LastLevelP6P7(CHANNELS, CHANNELS),
     )
     return backbone
 

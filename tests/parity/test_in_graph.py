@@ -197,7 +197,7 @@ def test_a_graph_that_fits_otherwise_fails(fault: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decode", ["none", "nms", "packed"])
+@pytest.mark.parametrize("decode", ["none", "nms", pytest.param("packed", marks=pytest.mark.long)])
 def test_yolox_decides_alike_with_and_without(decode: str, tmp_path: Path) -> None:
     sizes = ("dims.batch=1..2", "dims.height=256", "dims.width=256", "validate.effort=quick")
     fit = ("predict.resize=letterbox", "predict.filter=opencv-linear", f"wrapper.decode={decode}", *sizes)

@@ -110,8 +110,13 @@ class TestSmp:
         assert torch.equal(mask, (wanted > 0.5).long())
         torch.testing.assert_close(confidence, torch.maximum(wanted, 1 - wanted))
 
-    @SLOW
-    @pytest.mark.parametrize("kind", ["FPN", "DeepLabV3Plus", "UnetPlusPlus"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            pytest.param("DeepLabV3Plus", marks=SLOW),
+            *(pytest.param(kind, marks=pytest.mark.long) for kind in ("FPN", "UnetPlusPlus")),
+        ],
+    )
     def test_a_state_dict_needs_its_name(self, kind: str, library: Any, tmp_path: Path) -> None:
         network = seeded(getattr(library, kind)("resnet18", encoder_weights=None, classes=CLASSES))
         file = tmp_path / "best.pth"

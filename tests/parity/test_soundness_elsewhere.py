@@ -7,8 +7,9 @@ import pytest
 
 DEFAULT, PLAIN = "as export makes it", "torch.onnx.export, TorchScript"
 
-CHOSEN = ("densenet", "swin", "bert", "sequencer2d")
-"""Convolutions with batch norms, windows that shift, tokens under a mask, and a recurrence."""
+CHOSEN = ("densenet", "bert", "sequencer2d", pytest.param("swin", marks=pytest.mark.long))
+"""Convolutions with batch norms, tokens under a mask, a recurrence, and windows that shift. In CI these are
+proved in test_zoo.py alone, by swin2sr."""
 
 EXACT = 1e-4
 """What a healthy default export is exact to, in units of PyTorch's own float32 error."""

@@ -8,7 +8,6 @@ import pytest
 import onnxproof
 
 CHOSEN = (
-    ("of_torchvision_tasks", "lraspp"),
     ("of_torchvision_tasks", "r3d"),
     ("of_timm", "test_byobnet"),
     ("of_transformers_tasks", "llama-cached"),
@@ -18,16 +17,17 @@ CHOSEN = (
     ("of_torch", "tcn"),
     ("of_torch", "mixture-of-experts"),
 )
-"""Masks, a video, reparametrised blocks, a decoder with its cache, an encoder with a decoder, super-
+"""A video, reparametrised blocks, a decoder with its cache, an encoder with a decoder, super-
 resolution, a recurrence, dilated convolutions, routed tokens."""
 
 LIKE_SAVED = (
+    ("of_torchvision_tasks", "lraspp"),
     ("of_transformers_tasks", "clip"),
     ("of_transformers_tasks", "hubert"),
     ("of_ultralytics", "yolo26n"),
 )
-"""Text beside pictures, sound, boxes: as checkpoints they are exported in test_hugging_face.py and
-test_ultralytics.py."""
+"""Masks, text beside pictures, sound, boxes: as checkpoints they are exported in test_segmenters.py,
+test_hugging_face.py and test_ultralytics.py."""
 
 ROWS = [
     *(pytest.param(*row, id=row[1]) for row in CHOSEN),
