@@ -41,13 +41,11 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
             'or {"model": …} or {"state_dict": …} around one'
         )
     chosen, weights = _chosen(found, weights, file)
-    state = dict(chosen.tensors)
-    notes = _notes(chosen, found)
-    prefix = ""
-    while shared := next((one for one in WRAPPERS if all(name.startswith(one) for name in state)), ""):
-        prefix += shared
-        state = {name.removeprefix(shared): tensor for name, tensor in state.items()}
-    return Checkpoint(file, sum_, state, prefix, weights, notes, without_tensors(held))
+    state, notes = dict(chosen.tensors), _notes(chosen, found)
+    loaded = Checkpoint(file, sum_, state, "", weights, notes, without_tensors(held))
+    while bare := loaded.without_prefix(WRAPPERS):
+        loaded = bare
+    return loaded
 
 
 def _held(file: Path) -> Any:

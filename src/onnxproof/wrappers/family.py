@@ -1,7 +1,7 @@
 """Defines a family: an object that builds, from a job, a wrapped model and the contract of its file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,18 @@ class Checkpoint:
     def folder(self) -> Path:
         """The folder with the files beside the checkpoint: class names, normalisation."""
         return self.file.parent
+
+    def without_prefix(self, known: Collection[str] | None = None) -> "Checkpoint | None":
+        """The checkpoint without the first part of its names, which becomes the end of ``prefix``.
+
+        None if the names do not share one, or if it is none of ``known``.
+        """
+        first = f"{next(iter(self.state_dict), '').partition('.')[0]}."
+        shared = all(name.startswith(first) for name in self.state_dict)
+        if not self.state_dict or not shared or (known is not None and first not in known):
+            return None
+        state = {name.removeprefix(first): tensor for name, tensor in self.state_dict.items()}
+        return replace(self, state_dict=state, prefix=self.prefix + first)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

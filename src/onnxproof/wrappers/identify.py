@@ -6,7 +6,6 @@ families are asked. No other family is imported, so its library may be missing.
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import CheckpointError, RequestError
@@ -33,22 +32,12 @@ def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
     try:
         return _identified(checkpoint, family)
     except RequestError:
-        bare = _without_prefix(checkpoint)
+        bare = checkpoint.without_prefix()
         while bare is not None:
             with contextlib.suppress(RequestError):
                 return _identified(bare, family)
-            bare = _without_prefix(bare)
+            bare = bare.without_prefix()
         raise
-
-
-def _without_prefix(checkpoint: Checkpoint) -> Checkpoint | None:
-    """The checkpoint without the first part of its names. None if they do not share one."""
-    state = checkpoint.state_dict
-    shared = f"{next(iter(state), '').partition('.')[0]}."
-    if not state or not all(name.startswith(shared) for name in state):
-        return None
-    bare = {name.removeprefix(shared): tensor for name, tensor in state.items()}
-    return replace(checkpoint, state_dict=bare, prefix=checkpoint.prefix + shared)
 
 
 def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised:
