@@ -20,7 +20,7 @@ from onnxproof.export.model import model_with
 from onnxproof.files import check_folder, explained, write_new
 from onnxproof.job import Job
 from onnxproof.job_document import override
-from onnxproof.source import JOB_SUFFIX, job_name, name_of, refuse_existing
+from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
@@ -137,7 +137,7 @@ def _drafted(
 ) -> Draft:
     settings = _overridden(_settings(path, loaded, found, folder), given)
     text = _text(path, settings, loaded.notes)
-    job = Job.from_document(tomllib.loads(text), folder=folder, source=f"the job drafted for {path}")
+    job = Job.from_document(tomllib.loads(text), folder=folder, source=drafted_for(path))
     return Draft(job, text, found, loaded, path, folder)
 
 

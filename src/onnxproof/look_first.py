@@ -20,6 +20,7 @@ from onnxproof.source import (
     CheckpointPath,
     JobFile,
     checkpoints_at,
+    drafted_for,
     find_pictures,
     look_at,
     model_at,
@@ -37,7 +38,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
     """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
     if not isinstance(source, Job) and isinstance(look_at(source), CheckpointPath):
         _refuse_checkpoint(source)
-        given = override({}, set).get("name") or name_of(source)
+        given = _refuse_values(source, set) or name_of(source)
         if given is not None:
             check_target(out / str(given), files_read(source, None))
         return
@@ -53,7 +54,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
 
 def refuse_to_init(checkpoint: Path, out: Path | None, set: Sequence[str]) -> None:
     """Raise what ``init`` raises of the job to write, and of a checkpoint's beginning."""
-    given = override({}, set).get("name") or name_of(checkpoint)
+    given = _refuse_values(checkpoint, set) or name_of(checkpoint)
     if out is not None:
         refuse_existing(out.expanduser())
     elif given is not None:
@@ -65,7 +66,7 @@ def refuse_to_check(onnx: Path, against: Path, set: Sequence[str]) -> None:
     """Raise what ``check`` raises of a file that is no model, and of a checkpoint's beginning."""
     file = model_at(onnx)
     refuse_job(file, against)
-    override({}, set)
+    _refuse_values(against, set)
     _refuse_model(file)
     _refuse_checkpoint(against)
 
@@ -109,6 +110,17 @@ def _refuse_family(job: Job) -> None:
         refuse_other_dims(job, known)
     if entry.name == "module":
         refuse_open_axes(job.inputs.values(), job.dims)
+
+
+def _refuse_values(checkpoint: Path, set: Sequence[str]) -> str | None:
+    """Raise what drafting a job for a checkpoint raises of values that are given. Returns the name if one is
+    given."""
+    given = override({}, set)
+    if not isinstance(given.get("model", {}), dict):
+        return None  # draft says what is expected
+    Job.refuse_values(set, source=drafted_for(checkpoint))
+    name = given.get("name")
+    return None if name is None else str(name)
 
 
 def _refuse_checkpoint(path: Path) -> None:

@@ -322,6 +322,11 @@ def name_of(checkpoint: Path) -> str | None:
     return None if told is None else job_name(told)
 
 
+def drafted_for(checkpoint: Path) -> str:
+    """What messages call the job that is drafted for a checkpoint."""
+    return f"the job drafted for {checkpoint.expanduser()}"
+
+
 def job_name(text: str) -> str:
     """A text as the name of a job: without the characters that a folder's name should not have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "job"

@@ -78,6 +78,17 @@ def place(tmp_path: Path) -> Path:
         pytest.param("init begins.pt --out begins.toml", "is there already", id="init-over-a-file"),
         pytest.param("init begins.pt --set name=mine", "mine.toml is there already", id="init-over-a-job"),
         pytest.param("init begins.pt --set nonsense", "expected section.key=value", id="init-nonsense"),
+        pytest.param("init begins.pt --set foo.bar=1", "unknown key foo = {'bar': 1}", id="init-no-section"),
+        pytest.param(
+            "export begins.pt --set name=other --set export.opsett=18",
+            "the job drafted for begins.pt: unknown key export.opsett = 18; allowed here: ",
+            id="export-no-key",
+        ),
+        pytest.param(
+            "check one.onnx --against begins.pt --set validate.effort=much",
+            "the job drafted for begins.pt: validate.effort = 'much'",
+            id="check-no-value",
+        ),
         pytest.param("check junk.onnx --against begins.pt", "cannot be loaded", id="check-a-junk-file"),
         pytest.param("check gone.onnx --against begins.pt", "does not exist", id="check-no-file"),
         pytest.param("check junk.onnx --against job.toml", "job.toml is a job", id="check-against-a-job"),
