@@ -17,8 +17,14 @@ from onnxproof.errors import JobError, RequestError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.runtime.port import Port
-from onnxproof.tried import key_of, normalization_of, returned, small_cases
-from onnxproof.unlike import chosen_rows, says_nms, settings_of_nms, why_chosen_rows_are_refused
+from onnxproof.tried import inputs_of, key_of, normalization_of, returned, small_cases
+from onnxproof.unlike import (
+    chosen_rows,
+    says_nms,
+    settings_of_nms,
+    suppresses,
+    why_chosen_rows_are_refused,
+)
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise
@@ -40,7 +46,8 @@ from onnxproof.validate.views import Normalization, Placed, View, in_bytes, plac
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.registry import get_family
 
-CHOOSES = ("rows", "nms-padded")
+PADDED = "nms-padded"
+CHOOSES = ("rows", PADDED)
 """The values of ``wrapper.decode`` with which a graph chooses its rows, and their number is fixed."""
 
 WHOLE = "channels"
@@ -89,15 +96,18 @@ class Search:
         fixed_decode = "wrapper.decode" in keys
         others = [one for one in made.recognised.heads if not {key_of(text) for text in one} & keys]
         self.heads = ((), *others)
-        self.decodes = ("",) if fixed_decode else made.recognised.decodes
+        graph = OnnxGraph.read(file)
+        tried = made.recognised.decodes
+        self.decodes = tuple(name for name in tried if name != PADDED or suppresses(graph))
+        self.decodes = ("",) if fixed_decode else self.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
         self.own = None if self.fixed_view else normalization_of(made, first)
-        self.inputs = self._inputs(first)
+        self.inputs = inputs_of(file, leg.ports.inputs, first.contract, mapping, made.checkpoint.file)
         self.picture, place = self._picture(first)
         self.place = None if self.fixed_view else place
         self.sizes = self._sizes(first)
-        task, said = made.job.model.task or "", says_nms(OnnxGraph.read(file))
+        task, said = made.job.model.task or "", says_nms(graph)
         self.chosen = chosen_rows(task, self._outputs(), said=said)
         self.thresholds = self._thresholds(keys)
 
@@ -184,7 +194,7 @@ class Search:
         theirs, ours = runs.of((number, view), fed, meant)
         if theirs is None:
             return None
-        return likest_rows(theirs, ours) if chooses else likest(theirs, ours, self.mapping)
+        return likest_rows(theirs, ours, self.mapping) if chooses else likest(theirs, ours, self.mapping)
 
     def _sharpest(self, ranked: Sequence[Found]) -> Found:
         """The best of those that float32 does not tell apart, by float64: an untrained network answers almost
@@ -333,34 +343,8 @@ class Search:
 
     def _more(self, decode: str) -> tuple[str, ...]:
         """The values of a job that say how rows are chosen, if ``decode`` has the graph choose them."""
-        names = {"rows": ("max_detections",), "nms-padded": tuple(self.thresholds)}.get(decode, ())
+        names = {"rows": ("max_detections",), PADDED: tuple(self.thresholds)}.get(decode, ())
         return tuple(f"validate.{name}={self.thresholds[name]}" for name in names if name in self.thresholds)
-
-    def _inputs(self, model: WrappedModel) -> Mapping[str, Port]:
-        """The file's input for each of the model's."""
-        ports = {port.name: port for port in self.leg.ports.inputs}
-        known = {spec.name: spec for spec in model.contract.inputs}
-        found = {own: ports[name] for name, own in self.mapping.items() if name in ports and own in known}
-        found |= {name: ports[name] for name in known if name in ports and name not in found}
-        left = [port for port in ports.values() if port not in found.values()]
-        open_ = [spec for spec in known.values() if spec.name not in found]
-        if len(left) == len(open_) == 1:
-            return {**found, open_[0].name: left[0]}
-        for spec in open_:
-            alike = [port for port in left if len(port.shape) == len(spec.shape) and port.dtype == spec.dtype]
-            if len(alike) == 1:
-                found[spec.name] = alike[0]
-                left.remove(alike[0])
-        missing = [name for name in known if name not in found]
-        if missing or left:
-            theirs = ", ".join(f"{port.name} {port}" for port in ports.values())
-            ours = ", ".join(f"{spec.name} {spec}" for spec in known.values())
-            first = left[0].name if left else next(iter(ports), "FILE_NAME")
-            raise RequestError(
-                f"{self.file} takes {theirs}; {self.made.checkpoint.file} takes {ours}: say which is which "
-                f"with --map {first}={missing[0] if missing else 'NAME'}"
-            )
-        return {name: found[name] for name in known}
 
     def _port(self, name: str) -> Port:
         return self.inputs[name]

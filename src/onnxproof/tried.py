@@ -1,11 +1,15 @@
 """On what a file from elsewhere is tried to find out how it takes its inputs."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onnxproof.contract import Contract
 from onnxproof.draft import Draft
+from onnxproof.errors import RequestError
 from onnxproof.job import Job
 from onnxproof.judging import settings_of
 from onnxproof.normalizations import NORMALIZATIONS
@@ -69,3 +73,36 @@ def returned(leg: OrtLeg, fed: Arrays) -> tuple[Port, ...]:
         replace(port, shape=found[port.name].shape) if hasattr(found[port.name], "ndim") else port
         for port in leg.ports.outputs
     )
+
+
+def inputs_of(
+    file: Path, ports: Sequence[Port], contract: Contract, mapping: Mapping[str, str], checkpoint: Path
+) -> Mapping[str, Port]:
+    """The file's input for each of the model's. ``mapping`` has pairs that are given.
+
+    Raises RequestError if that cannot be found out.
+    """
+    theirs = {port.name: port for port in ports}
+    known = {spec.name: spec for spec in contract.inputs}
+    found = {own: theirs[name] for name, own in mapping.items() if name in theirs and own in known}
+    found |= {name: theirs[name] for name in known if name in theirs and name not in found}
+    left = [port for port in ports if port not in found.values()]
+    open_ = [spec for spec in known.values() if spec.name not in found]
+    if len(left) == len(open_) == 1:
+        return {**found, open_[0].name: left[0]}
+    for spec in open_:
+        alike = [port for port in left if len(port.shape) == len(spec.shape) and port.dtype == spec.dtype]
+        if len(alike) == 1:
+            found[spec.name] = alike[0]
+            left.remove(alike[0])
+    missing = [name for name in known if name not in found]
+    if missing or left:
+        told, ours = (
+            ", ".join(f"{one.name} {one}" for one in side) for side in (theirs.values(), known.values())
+        )
+        first = left[0].name if left else next(iter(theirs), "FILE_NAME")
+        raise RequestError(
+            f"{file} takes {told}; {checkpoint} takes {ours}: say which is which "
+            f"with --map {first}={missing[0] if missing else 'NAME'}"
+        )
+    return {name: found[name] for name in known}

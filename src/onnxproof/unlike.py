@@ -104,6 +104,11 @@ def says_nms(graph: OnnxGraph) -> bool:
     return isinstance(arguments, dict) and bool(arguments.get("nms"))
 
 
+def suppresses(graph: OnnxGraph) -> bool:
+    """Whether a file's graph may end in NMS: it says so, or has the operator."""
+    return says_nms(graph) or any(node.op_type == "NonMaxSuppression" for node in graph.nodes)
+
+
 def few_pictures(graph: OnnxGraph, most: int) -> str | None:
     """A note on a file of Ultralytics that chooses rows for fewer pictures than ``most``, the largest batch.
 
@@ -125,13 +130,15 @@ def few_pictures(graph: OnnxGraph, most: int) -> str | None:
 def why_chosen_rows_are_refused(
     file: Path, port: Port, checkpoint: Path, decodes: Collection[str]
 ) -> RequestError:
-    """What to say of a file whose graph has chosen its rows, if the task is not boxes alone."""
-    own = f"onnxproof export {checkpoint}" + (" --set wrapper.decode=nms" if "nms" in decodes else "")
+    """What to say of a file whose graph has chosen its rows, if no model of the checkpoint returns such."""
+    made = next((name for name in ("nms", "nms-padded") if name in decodes), None)
+    own = f"onnxproof export {checkpoint}" + ("" if made is None else f" --set wrapper.decode={made}")
     return RequestError(
         f"{file} returns {port.name} {port}: detections that its graph has chosen (x0, y0, x1, y1, score, "
         "class, and more), as Ultralytics writes them with nms=True, and of a head without NMS with "
-        "nms=False. check judges such rows of boxes, and no masks, points or angles behind them: export it "
-        f"without nms, or let {own} make the file"
+        "nms=False. check judges such rows of boxes, and those of NMS with masks or keypoints of this "
+        "checkpoint's size behind them; no angles, and no masks or keypoints that a head without NMS chose: "
+        f"export it without nms, or let {own} make the file"
     )
 
 

@@ -26,6 +26,9 @@ OPEN = ("dims.batch=1..2", "dims.height=64..96 step 32", "dims.width=96")
 SMALL: dict[str, Any] = {"scales": {"n": [0.5, 0.125, 256]}}
 """Half as wide as the smallest YOLO11 and YOLO26."""
 
+KINDS = {"yolo11n-seg": "segment", "yolo11n-pose": "pose"}
+"""What a network finds if that is not boxes."""
+
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("yolo11n", {}),
     "half": ("yolo11n", {"half": True}),
@@ -33,6 +36,8 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "half-nms": ("yolo11n", {"half": True, "nms": True, "conf": 0.2, "iou": 0.6, "max_det": 50}),
     "dynamic-nms": ("yolo11n", {"dynamic": True, "batch": 2, "nms": True, "iou": 0.6, "max_det": 50}),
     "end-to-end": ("yolo26n", {"nms": False}),
+    "nms-masks": ("yolo11n-seg", {"nms": True, "max_det": 50}),
+    "nms-keypoints": ("yolo11n-pose", {"nms": True, "max_det": 50}),
 }
 """How a file is exported: the network, and the arguments of ``YOLO.export``."""
 
@@ -54,9 +59,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
         for variant in dict.fromkeys(variant for variant, _ in FORMS.values()):
             (place / variant).mkdir()
-            network: Any = yolos.network_of("detect", variant, **SMALL)
-            network.args, network.task = {"imgsz": SIDE}, "detect"
-            yolos.save_best(place / variant, network, "detect", SIDE)
+            kind = KINDS.get(variant, "detect")
+            network: Any = yolos.network_of(kind, variant, **SMALL)
+            network.args, network.task = {"imgsz": SIDE}, kind
+            yolos.save_best(place / variant, network, kind, SIDE)
         for form, (variant, asked) in FORMS.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -97,6 +103,8 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
             "dynamic-nms", "iou_threshold 0.6, score_threshold 0.25, max_detections 50", id="dynamic-nms"
         ),
         pytest.param("end-to-end", 'are those of wrapper.decode = "rows"', id="end-to-end"),
+        pytest.param("nms-masks", "boxes, labels, scores, counts, coefficients into the rows", id="masks"),
+        pytest.param("nms-keypoints", "boxes, labels, scores, counts, keypoints into the rows", id="points"),
     ],
 )
 def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
@@ -172,10 +180,10 @@ def _before(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     model.graph.node.extend([*nodes, *rest])
 
 
-def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto]) -> None:
+def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto], output: str = "output0") -> None:
     for node in model.graph.node:
         for names in (node.input, node.output):
-            names[:] = ["healthy" if name == "output0" else name for name in names]
+            names[:] = ["healthy" if name == output else name for name in names]
     model.graph.node.append(make("healthy"))
 
 

@@ -63,6 +63,32 @@ def test_a_graph_takes_rows_apart_as_the_arrays_are(opset: int) -> None:
         np.testing.assert_array_equal(found[name], wanted)
 
 
+def test_what_rows_carry_is_taken_apart_too() -> None:
+    """Keypoints behind the class, and prototypes in an output of their own."""
+    points = np.arange(48, dtype=np.float32).reshape(1, 8, 6)
+    packed, shared = np.concatenate((rows(), points), axis=-1), np.ones((1, 2, 4, 4), np.float32)
+    boxes = parts(rows())
+    ours = {**boxes, "keypoints": points.reshape(1, 8, 2, 3), "prototypes": shared}
+    found = likest_rows({"output0": packed, "output1": shared}, ours)
+    assert found is not None
+    assert (found.error, found.names) == (0, {"output1": "prototypes"})
+    assert found.unpacked == UnpackedRows("output0", NAMES, ("keypoints", (2, 3)))
+    value, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 12]) for name in ("x", "p"))
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["p"])], "g", [value], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    unpack(model, found.unpacked, "p")
+    onnx.checker.check_model(model)
+    told = ExactGraph(model).run({"x": packed})
+    for name, wanted in found.unpacked.arrays(packed).items():
+        np.testing.assert_array_equal(told[name], wanted)
+    moved = packed.copy()
+    moved[..., 6] += 30
+    other = likest_rows({"output0": moved, "output1": shared}, ours)
+    assert other is not None
+    assert not other.alike()
+    assert likest_rows({"output0": packed}, ours) is None
+
+
 def test_names_go_by_order_if_kinds_and_ranks_agree() -> None:
     ours = (TensorSpec("output0", "float32", ("batch", 7, 189)),)
     assert names_in_order(ours, (Port("out", "float32", (1, 6, 189)),)) == {"out": "output0"}

@@ -112,6 +112,7 @@ def test_chosen_rows_of_any_number_are_told_by_what_the_file_says() -> None:
     ("decodes", "says"),
     [
         pytest.param(("split", "nms"), "export best.pt --set wrapper.decode=nms make", id="with-nms"),
+        pytest.param(("split", "nms-padded"), "--set wrapper.decode=nms-padded make", id="with-padded-nms"),
         pytest.param(("split",), "export best.pt make", id="without-nms"),
     ],
 )

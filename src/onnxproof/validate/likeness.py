@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ ALIKE = 0.05
 """The relative difference below which two networks compute the same but for rounding or a small fault. Other
 arrangements of the right file, and other weights, differ by more than 0.3 (tests/parity/test_check.py)."""
 
-ROW_OUTPUTS = frozenset(("boxes", "labels", "scores", "counts"))
-"""The model's outputs that a file may pack into the rows that NMS in its graph has kept."""
+ROW_OUTPUTS = ("boxes", "labels", "scores", "counts")
+"""The model's outputs that a file may pack into the rows that NMS in its graph has kept. What the rows carry
+beside them stands before the counts, and then what the rows of a picture share."""
 
 ALIKE_IN_HALF = 0.2
 """The same for a file in half precision. An untrained network, whose scores hardly differ, errs that much."""
+
+NONE_GIVEN: Mapping[str, str] = MappingProxyType({})
 
 MOST_PAIRINGS = 720
 """How many ways to pair outputs of one shape are tried: six outputs in any order."""
@@ -68,43 +72,57 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
     return min(whole, key=lambda one: one.error) if whole else None
 
 
-def likest_rows(theirs: Arrays, ours: Arrays) -> Likeness | None:
+def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_GIVEN) -> Likeness | None:
     """The same for a model whose graph chooses its rows. ``error`` is that of half of the rows.
 
-    ``ours`` has one output [b, n, 6], or boxes, labels, scores and counts. Rows that float error reorders or
-    exchanges are left out of account with the other half. Returns None if no output of the file holds such
-    rows.
+    ``ours`` has one output [b, n, 6], or those of ``ROW_OUTPUTS`` with what the rows carry and share. Rows
+    that float error reorders or exchanges are left out of account with the other half. Returns None if no
+    output of the file holds such rows.
     """
     if len(ours) == 1:
         (name,) = ours
-        wanted = ours[name]
-    else:
-        boxes, labels, scores, _ = ours.values()
-        wanted = np.concatenate((boxes, scores[..., None], labels[..., None]), axis=-1)
+        alike = [(output, _rows_error_of(rows, ours[name])) for output, rows in theirs.items()]
+        found = [Likeness(error, {output: name}) for output, error in alike if error is not None]
+        return min(found, key=lambda one: one.error) if found else None
+    boxes, labels, scores = (ours[name] for name in ROW_OUTPUTS[:3])
+    others = {name: values for name, values in ours.items() if name not in ROW_OUTPUTS}
+    carried, shared = [*others][:1], [*others][1:]
+    parts = [others[name].reshape(*boxes.shape[:2], -1) for name in carried]
+    wanted = np.concatenate((boxes, scores[..., None], labels[..., None], *parts), axis=-1)
+    more = next(((name, tuple(others[name].shape[2:])) for name in carried), None)
     found = []
     for output, rows in theirs.items():
-        if rows.ndim != 3 or rows.dtype.kind != "f" or rows.shape != wanted.shape:
-            continue
-        error = max(_rows_error(*pair) for pair in zip(rows, wanted, strict=True))
-        if len(ours) == 1:
-            found.append(Likeness(error, {output: name}))
-        else:
-            found.append(Likeness(error, {}, unpacked=UnpackedRows(output, tuple(ours))))
+        error = _rows_error_of(rows, wanted)
+        left = {name: one for name, one in theirs.items() if name != output}
+        rest = {name: others[name] for name in shared}
+        paired = _paired(left, rest, mapping) if rest else Likeness(0.0, {})
+        if error is not None and paired is not None:
+            how = UnpackedRows(output, ROW_OUTPUTS, more)
+            found.append(replace(paired, error=max(error, paired.error), unpacked=how))
     return min(found, key=lambda one: one.error) if found else None
 
 
-def _rows_error(theirs: NDArray[Any], ours: NDArray[Any]) -> float:
-    """How far half of the rows [n, 6] of either are from the nearest row of the other.
+def _rows_error_of(rows: NDArray[Any], wanted: NDArray[Any]) -> float | None:
+    """``_rows_error`` of all pictures. None if an output holds no such rows."""
+    if rows.ndim != 3 or rows.dtype.kind != "f" or rows.shape != wanted.shape:
+        return None
+    return max(_rows_error(*pair) for pair in zip(rows, wanted, strict=True))
 
-    In shares of the boxes' largest coordinate, and of 1 for a score; another class counts 1 or more.
+
+def _rows_error(theirs: NDArray[Any], ours: NDArray[Any]) -> float:
+    """How far half of the rows [n, 6 or more] of either are from the nearest row of the other.
+
+    In shares of the boxes' largest coordinate, and of 1 for a score; another class counts 1 or more. What
+    rows carry beside that is in shares of its own largest value.
     """
     one, other = (rows[rows[:, SCORE] > 0].astype(np.float64) for rows in (theirs, ours))
     if not len(one) or not len(other):
         return 0.0 if len(one) == len(other) else 1.0
     extent = max(float(np.abs(other[:, :SCORE]).max()), 1.0)
     apart = np.zeros((len(one), len(other)))
-    for column in range(ROW):
-        scale = extent if column < SCORE else 1.0
+    carried = max(float(np.abs(other[:, ROW:]).max(initial=0)), 1.0)
+    for column in range(other.shape[1]):
+        scale = extent if column < SCORE else 1.0 if column < ROW else carried
         np.maximum(apart, np.abs(one[:, column, None] - other[None, :, column]) / scale, out=apart)
     error = max(float(np.median(apart.min(axis=axis))) for axis in (0, 1))
     return error if math.isfinite(error) else math.inf
@@ -143,8 +161,10 @@ def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
 
     Several of three or more axes may be packed into one, and rows that NMS has kept, too.
     """
-    if {spec.name for spec in ours} == ROW_OUTPUTS:
-        return any(_may_be_rows(port) for port in theirs)
+    if {spec.name for spec in ours} >= {*ROW_OUTPUTS}:
+        carried = [spec.shape[2:] for spec in ours if spec.name not in ROW_OUTPUTS][:1]
+        more = sum(math.prod(axis for axis in tail if isinstance(axis, int)) for tail in carried)
+        return any(_may_be_rows(port, ROW + more) for port in theirs)
     packed = any("float" in port.dtype and len(port.shape) == 3 for port in theirs)
     if packed and sum(len(spec.shape) > 2 for spec in ours) > 1:
         return True
@@ -180,9 +200,9 @@ def names_in_order(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> Mappin
     return {port.name: spec.name for port, spec in pairs} if alike and len(ours) == len(theirs) else None
 
 
-def _may_be_rows(port: Port) -> bool:
+def _may_be_rows(port: Port, wanted: int) -> bool:
     numbers = port.shape[-1] if len(port.shape) == 3 else 0
-    return "float" in port.dtype and (numbers == ROW or not isinstance(numbers, int))
+    return "float" in port.dtype and (numbers == wanted or not isinstance(numbers, int))
 
 
 def _fitting(known: str, theirs: Arrays, ours: Arrays, given: Mapping[str, str]) -> tuple[str, ...]:

@@ -61,23 +61,29 @@ class Unpacked:
 
 @dataclass(frozen=True, slots=True)
 class UnpackedRows:
-    """An output of rows [b, n, 6] that NMS in the graph has kept: x0, y0, x1, y1, score, class.
+    """An output of rows [b, n, 6 or more] that NMS in the graph has kept: x0, y0, x1, y1, score, class.
 
     A row of zeros is none. ``names`` are the model's boxes [b, n, 4], labels int64 [b, n], scores [b, n] and
-    counts int64 [b].
+    counts int64 [b]. ``more`` is None, or the model's output of what follows in each row, and its axes after
+    the first two.
     """
 
     output: str
     names: tuple[str, ...]
+    more: tuple[str, tuple[int, ...]] | None = None
 
     def arrays(self, packed: Array) -> dict[str, Array]:
         """What the file returned as the model's outputs."""
         scores = packed[..., SCORE]
         labels, counts = packed[..., SCORE + 1].astype(np.int64), np.count_nonzero(scores > 0, axis=1)
-        return dict(zip(self.names, (packed[..., :SCORE], labels, scores, counts), strict=True))
+        parts = dict(zip(self.names, (packed[..., :SCORE], labels, scores, counts), strict=True))
+        if self.more is not None:
+            name, tail = self.more
+            parts[name] = packed[..., ROW:].reshape(*packed.shape[:2], *tail)
+        return parts
 
     def __str__(self) -> str:
-        names = ", ".join(self.names)
+        names = ", ".join((*self.names, *(() if self.more is None else self.more[:1])))
         return f"the file's graph ends in NMS, and packs the model's {names} into the rows {self.output}"
 
 
@@ -171,6 +177,12 @@ def _unpack_rows(graph: onnx.GraphProto, how: UnpackedRows, value: onnx.ValueInf
             helper.make_tensor_value_info(counts, onnx.TensorProto.INT64, [batch]),
         ]
     )
+    if how.more is not None:
+        more, tail = how.more
+        rest = build.slice(value.name, ROW, ROW + math.prod(tail))
+        shape = build.constant(np.array([0, 0, *tail], np.int64))
+        graph.node.append(helper.make_node("Reshape", [rest, shape], [more]))
+        graph.output.append(helper.make_tensor_value_info(more, kind, [batch, rows, *tail]))
 
 
 def _unpack_cells(graph: onnx.GraphProto, how: Unpacked, value: onnx.ValueInfoProto) -> None:

@@ -12,6 +12,7 @@ from onnxproof.contract import LAYOUTS, Contract, Preprocess
 from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.runtime.readings.boxes import PackedBoxes, SplitBoxes
+from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs, WrappedModel
@@ -123,7 +124,8 @@ def _contract(
 def _reads_pixels(contract: Contract) -> bool:
     """Whether the file returns boxes in pixels, and nothing else that is laid out in the network's pixels."""
     reading = contract.reading
-    return isinstance(reading, SplitBoxes | PackedBoxes | RowReading) and not isinstance(reading, MaskReading)
+    boxes = isinstance(reading, SplitBoxes | PackedBoxes | RowReading)
+    return boxes and not isinstance(reading, MaskReading | CarriedReading)
 
 
 def _text(spec: Preprocess) -> str:

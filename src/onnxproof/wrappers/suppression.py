@@ -90,30 +90,33 @@ class Suppressed(nn.Module):
 
         runtime/readings/rows.py describes them.
         """
-        boxes, scores = self._found(*inputs)
+        boxes, scores, *more = self._found(*inputs)
         best, labels = scores.max(dim=-1)
         pictures, indices = torch.nonzero(best >= self.score_threshold / 2, as_tuple=True)
         gaps = torch.full_like(best, torch.inf)
         if scores.shape[-1] > 1:
             gaps = best - torch.topk(scores, 2, dim=-1).values[..., 1]
-        return self._rows(boxes, scores), {
+        carried = {"candidate_carried": more[0][pictures, indices]} if more else {}
+        return self._rows(boxes, scores, *more), {
             "candidate_boxes": boxes[pictures, indices],
             "candidate_scores": best[pictures, indices],
             "candidate_labels": labels[pictures, indices],
             "candidate_gaps": gaps[pictures, indices],
             "candidate_ids": pictures * boxes.shape[1] + indices,
             "candidate_pictures": pictures,
+            **carried,
         }
 
     def _found(self, *inputs: Tensor) -> Outputs:
         """Boxes and scores in float32, also those of a model in half precision: ONNX's NMS takes no other."""
-        boxes, scores = self.module(*inputs)
-        return boxes.float(), scores.float()
+        boxes, scores, *more = self.module(*inputs)
+        return boxes.float(), scores.float(), *more
 
-    def _rows(self, boxes: Tensor, scores: Tensor) -> Outputs:
-        return self._listed(boxes, scores)
+    def _rows(self, boxes: Tensor, scores: Tensor, *more: Tensor) -> Outputs:
+        """The outputs. ``more`` has what ``Padded`` takes beside boxes and scores."""
+        return self._listed(boxes, scores, *more)
 
-    def _listed(self, boxes: Tensor, scores: Tensor) -> Outputs:
+    def _listed(self, boxes: Tensor, scores: Tensor, *more: Tensor) -> Outputs:
         best, labels = scores.max(dim=-1)
         classes = 1 if self.class_agnostic else scores.shape[-1]
         pictures, indices = detections(
@@ -129,6 +132,7 @@ class Suppressed(nn.Module):
             boxes[pictures, indices],
             labels[pictures, indices],
             best[pictures, indices],
+            *(carried[pictures, indices] for carried in more),
             pictures,
         )
 
@@ -137,12 +141,13 @@ class Padded(Suppressed):
     """The same with ``max_detections`` rows for each picture, and how many of them count.
 
     Returns ``boxes`` [b, m, 4], ``labels`` int64 [b, m], ``scores`` [b, m] and ``counts`` int64 [b]. Behind
-    the rows that count are zeros.
+    the rows that count are zeros. ``module`` may also return what each box carries [b, n, …], and then what
+    the boxes of a picture share [b, …]: these come before the counts, the first as rows [b, m, …].
     """
 
-    def _rows(self, boxes: Tensor, scores: Tensor) -> Outputs:
+    def _rows(self, boxes: Tensor, scores: Tensor, *more: Tensor) -> Outputs:
         assert self.max_detections is not None
-        *columns, pictures = self._listed(boxes, scores)
+        *columns, pictures = self._listed(boxes, scores, *more[:1])
         batch, most = boxes.shape[0], self.max_detections
         counts = (pictures[None] == torch.arange(batch)[:, None]).sum(1)
         first = counts.cumsum(0) - counts
@@ -152,4 +157,4 @@ class Padded(Suppressed):
             empty = rows.new_zeros(batch * most, *rows.shape[1:])
             return empty.index_put((places,), rows).reshape(batch, most, *rows.shape[1:])
 
-        return (*map(padded, columns), counts)
+        return (*map(padded, columns), *more[1:], counts)

@@ -129,6 +129,53 @@ def test_a_point_that_one_leg_does_not_show(before: float, after: float, tie: bo
     assert TASK.differ(*(TASK.decide(leg, READING) for leg in legs))
 
 
+PADDED: Any = reading_of(
+    "keypoints",
+    decode="nms-padded",
+    outputs=["boxes", "labels", "scores", "keypoints", "counts"],
+    score_threshold=0.5,
+    first_label=0,
+    graph={"score_threshold": 0.25, "iou_threshold": 0.5, "max_detections": 4},
+    batch="batch",
+    point_threshold=0.5,
+)
+
+
+def rows(**changes: Any) -> dict[str, Array]:
+    """The same objects as a graph with NMS returns them, and one below the threshold of ``predict``."""
+    values = outputs(**changes)
+    order = [0, 2, 1, 1]
+    made = {
+        "boxes": values["boxes"][:, order],
+        "labels": np.array([[0, 1, 0, 0]]),
+        "scores": np.array([[0.9, 0.7, 0.3, 0.0]], np.float32),
+        "keypoints": values["keypoints"][:, order],
+        "counts": np.array([3]),
+    }
+    return made
+
+
+def test_rows_of_nms_in_the_graph_have_their_points() -> None:
+    found = decided(rows(), PADDED)
+    assert found.detections.labels.tolist() == [0, 1]
+    assert found.seen().tolist() == [[True, False], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "defects"),
+    [
+        pytest.param({}, 0, id="equal"),
+        pytest.param({"keypoints": ((2, 1, 0), 70.5)}, 1, id="a-point-moved"),
+        pytest.param({"keypoints": ((2, 1, 2), 0.4)}, 1, id="a-point-is-gone"),
+        pytest.param({"keypoints": ((1, 1, 0), 70.5)}, 0, id="of-a-row-below-the-threshold"),
+    ],
+)
+def test_rows_are_compared_with_their_points(changes: dict[str, Any], defects: int) -> None:
+    legs = [TASK.evidence(values, {"batch": 1}, PADDED, {})[0] for values in (rows(), rows(**changes))]
+    found = TASK.compare(*TASK.thin(*legs, PADDED), PADDED, BOUNDS)
+    assert (found.matched, len(found.defects)) == (2 - defects, defects)
+
+
 def test_a_missing_object_is_a_defect() -> None:
     found = compared(scores=((2, 1), 0.3))
     assert found.matched == 1

@@ -197,6 +197,12 @@ SPLIT = (
     TensorSpec("boxes", "float32", ("batch", "n", 4)),
     TensorSpec("scores", "float32", ("batch", "n", 2)),
 )
+PADDED = (
+    TensorSpec("boxes", "float32", ("batch", 9, 4)),
+    TensorSpec("labels", "int64", ("batch", 9)),
+    TensorSpec("scores", "float32", ("batch", 9)),
+    TensorSpec("counts", "int64", ("batch",)),
+)
 SCORES = TensorSpec("logits", "float32", ("batch", 2))
 PIXELS = TensorSpec("logits", "float32", ("batch", 2, "height", "width"))
 MAPS = (
@@ -256,16 +262,39 @@ REAL = {
     ),
     "padded-rows": reading(
         "detection",
-        (
-            TensorSpec("boxes", "float32", ("batch", 9, 4)),
-            TensorSpec("labels", "int64", ("batch", 9)),
-            TensorSpec("scores", "float32", ("batch", 9)),
-            TensorSpec("counts", "int64", ("batch",)),
-        ),
+        PADDED,
         decode="nms-padded",
         graph={"score_threshold": 0.45, "iou_threshold": 0.45, "max_detections": 9},
         score_threshold=0.45,
         outputs=[*NAMES, "counts"],
+        first_label=0,
+        batch="batch",
+    ),
+    "padded-rows-with-points": reading(
+        "keypoints",
+        (*PADDED[:3], TensorSpec("keypoints", "float32", ("batch", 9, 5, 3)), PADDED[3]),
+        decode="nms-padded",
+        graph={"score_threshold": 0.45, "iou_threshold": 0.45, "max_detections": 9},
+        score_threshold=0.45,
+        point_threshold=0.5,
+        outputs=[*NAMES, "keypoints", "counts"],
+        first_label=0,
+        batch="batch",
+    ),
+    "padded-rows-with-masks": reading(
+        "instance_segmentation",
+        (
+            *PADDED[:3],
+            TensorSpec("coefficients", "float32", ("batch", 9, 32)),
+            TensorSpec("prototypes", "float32", ("batch", 32, "h", "w")),
+            PADDED[3],
+        ),
+        decode="nms-padded",
+        graph={"score_threshold": 0.45, "iou_threshold": 0.45, "max_detections": 9},
+        score_threshold=0.45,
+        stride=4,
+        mask_threshold=0.5,
+        outputs=[*NAMES, "coefficients", "prototypes", "counts"],
         first_label=0,
         batch="batch",
     ),

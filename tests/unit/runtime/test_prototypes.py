@@ -116,6 +116,46 @@ def test_other_coefficients_are_a_defect() -> None:
     assert "flipped" in found.defects[0].what
 
 
+PADDED: Any = reading_of(
+    "instance_segmentation",
+    decode="nms-padded",
+    outputs=["boxes", "labels", "scores", "coefficients", "prototypes", "counts"],
+    score_threshold=0.5,
+    first_label=0,
+    graph={"score_threshold": 0.25, "iou_threshold": 0.5, "max_detections": 2},
+    batch="batch",
+    stride=4,
+    mask_threshold=0.5,
+)
+
+
+def as_rows(values: dict[str, Array]) -> dict[str, Array]:
+    """The object as a graph with NMS returns it: one row of two."""
+    made = {
+        "boxes": np.repeat(values["boxes"], 2, axis=1),
+        "labels": np.array([[0, 1]]),
+        "scores": np.array([[0.9, 0.0]], np.float32),
+        "coefficients": np.repeat(values["coefficients"], 2, axis=1),
+        "prototypes": values["prototypes"],
+        "counts": np.array([1]),
+    }
+    return made
+
+
+def test_rows_of_nms_in_the_graph_have_the_same_masks() -> None:
+    (evidence,) = TASK.evidence(as_rows(outputs()), {"batch": 1}, PADDED, {})
+    ((ours,), (wanted,)) = (found.regions() for found in (TASK.decide(evidence, PADDED), decided(outputs())))
+    np.testing.assert_array_equal(ours.pixels, wanted.pixels)
+    legs = [
+        TASK.evidence(as_rows(values), {"batch": 1}, PADDED, {})[0]
+        for values in (outputs(), outputs(coefficients=np.array([[[1.0, -0.5, 1.0]]], np.float32)))
+    ]
+    assert TASK.compare(legs[0], legs[0], PADDED, BOUNDS) == Comparison(1, (), ())
+    (defect,) = TASK.compare(*TASK.thin(*legs, PADDED), PADDED, BOUNDS).defects
+    assert defect.what.startswith("mask: class 0")
+    assert TASK.differ(*(TASK.decide(leg, PADDED) for leg in legs))
+
+
 def test_a_box_that_moved_across_a_pixels_edge_is_a_tie() -> None:
     legs = [outputs(boxes=np.array([[[x, 4, 40, 27]]], np.float32)) for x in (8.002, 7.998)]
     for leg in legs:

@@ -28,7 +28,8 @@ class PaddedReading(RowReading):
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
-        boxes, labels, scores, counts = (outputs[name] for name in self.outputs)
+        boxes, labels, scores = (outputs[name] for name in self.outputs[:3])
+        counts = outputs[self.outputs[-1]]
         most = self.graph.max_detections
         require_form(boxes, "float", None, most, 4)
         require_form(labels, "int", None, most)

@@ -97,10 +97,14 @@ def evidence_of(outputs: Mapping[str, Array], reading: PointReading) -> tuple[Po
 def chosen_points(evidence: PointEvidence, reading: PointReading) -> Chosen:
     """The candidates with their points [m, K, 3]."""
     candidates, rows = evidence.rows.candidates(reading.cuts)
-    points = evidence.points[rows]
+    return Chosen(candidates, with_visibility(evidence.points[rows]))
+
+
+def with_visibility(points: Array) -> Array:
+    """Points [n, K, 2 or 3] as [n, K, 3]: without a visibility each is 1."""
     if points.shape[-1] == 2:
         points = np.concatenate((points, np.ones_like(points[..., :1])), axis=-1)
-    return Chosen(candidates, points)
+    return points
 
 
 def poses_of(chosen: Chosen, reading: PointReading) -> Poses:

@@ -36,6 +36,9 @@ from onnxproof.tensors import TensorSpec
 MASK_THRESHOLD = 0.5
 """The probability above which a pixel belongs to an object, if nothing else is said: a logit of 0."""
 
+STRIDE = 4
+"""How many pixels of the input one of Ultralytics' prototypes spans, if nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrototypeReading(InstanceReading):
@@ -46,12 +49,11 @@ class PrototypeReading(InstanceReading):
     to an object if its probability is above ``mask_threshold``.
     """
 
-    stride: int = 4
+    stride: int = STRIDE
     mask_threshold: float = MASK_THRESHOLD
 
     def __post_init__(self) -> None:
-        if not self.stride >= 1:
-            raise RequestError(f"stride is {self.stride} px, expected 1 px or more")
+        require_stride(self.stride)
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
@@ -78,6 +80,12 @@ class PrototypeReading(InstanceReading):
             stride=keys["stride"].whole(1),
             mask_threshold=setting(keys, "mask_threshold"),
         )
+
+
+def require_stride(stride: int) -> None:
+    """Raise RequestError for a stride that is none."""
+    if not stride >= 1:
+        raise RequestError(f"stride is {stride} px, expected 1 px or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +126,22 @@ def chosen_masks(evidence: PrototypeEvidence, reading: PrototypeReading) -> Mask
 
 
 def decide_masks(chosen: MaskedCandidates, reading: PrototypeReading) -> Instances:
-    """The detections with their masks as probabilities. One whose mask has no pixel is dropped, as
-    Ultralytics does."""
+    """The detections with their masks as probabilities."""
     found = chosen.candidates.decide(reading.cuts)
-    height, width = (side * reading.stride for side in chosen.prototypes.shape[1:])
+    return masks_of(chosen, found, reading.stride, reading.mask_threshold)
+
+
+def masks_of(chosen: MaskedCandidates, found: Detections, stride: int, threshold: float) -> Instances:
+    """Detections ``found`` among the candidates, with their masks as probabilities. One whose mask has no
+    pixel is dropped, as Ultralytics does."""
+    height, width = (side * stride for side in chosen.prototypes.shape[1:])
     masks = []
     for index in found.indices.tolist():
-        logits = chosen.logits(index, reading.stride)
+        logits = chosen.logits(index, stride)
         masks.append(Patch(logits.left, logits.top, sigmoid(logits.pixels)))
-    some = [i for i, mask in enumerate(masks) if (mask.pixels > reading.mask_threshold).any()]
+    some = [i for i, mask in enumerate(masks) if (mask.pixels > threshold).any()]
     detections = Detections(found.boxes[some], found.scores[some], found.labels[some], found.indices[some])
-    return Instances(
-        detections, tuple(masks[i] for i in some), reading.mask_threshold, int(height), int(width)
-    )
+    return Instances(detections, tuple(masks[i] for i in some), threshold, int(height), int(width))
 
 
 def mask_logits(box: Array, coefficients: Array, prototypes: Array, stride: int) -> Patch:

@@ -34,6 +34,9 @@ PROPOSAL_IOU = 0.3
 """The IoU below which a proposal does not belong to an object (Ren et al. 2015, arXiv:1506.01497, section
 3.1.2). Below it, a detection is taken not to come from a proposal."""
 
+ROW_KEYS = ("decode", "graph", "score_threshold", "outputs", "first_label")
+"""The keys of every reading of rows."""
+
 OPEN_CLASS = 1e-3
 """Two classes of a candidate whose scores are no further apart than this may change places in another leg, so
 a row of either may be this candidate's. It decides what is measured against what; it excuses nothing."""
@@ -162,17 +165,23 @@ class RowReading(Adjustable):
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("decode", "graph", "score_threshold", "outputs", "first_label"), ("batch",))
+        keys = entry.table(ROW_KEYS, ("batch",))
+        return cls.of(keys, 3 if "batch" not in keys else 4)
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Entry], outputs: int, **more: Any) -> Self:
+        """The reading of the entries ``ROW_KEYS`` and "batch", with so many outputs and ``more`` fields."""
         batch = None
         if "batch" in keys:
             told = keys["batch"]
             batch = told.whole(1) if isinstance(told.value, int) else told.text()
         return cls(
-            output_names(keys, 3 if batch is None else 4),
+            output_names(keys, outputs),
             setting(keys, "score_threshold"),
             keys["first_label"].whole(),
             GraphNms.read(keys["graph"]),
             batch=batch,
+            **more,
         )
 
 
@@ -205,17 +214,9 @@ class MaskReading(RowReading):
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(
-            ("decode", "graph", "score_threshold", "outputs", "first_label", "mask_threshold"), ("mask_side",)
-        )
-        return cls(
-            output_names(keys, 4),
-            setting(keys, "score_threshold"),
-            keys["first_label"].whole(),
-            GraphNms.read(keys["graph"]),
-            setting(keys, "mask_threshold"),
-            keys["mask_side"].whole(1) if "mask_side" in keys else MASK_SIDE,
-        )
+        keys = entry.table((*ROW_KEYS, "mask_threshold"), ("mask_side",))
+        side = keys["mask_side"].whole(1) if "mask_side" in keys else MASK_SIDE
+        return cls.of(keys, 4, mask_threshold=setting(keys, "mask_threshold"), mask_side=side)
 
 
 def rows_from(outputs: Mapping[str, Array], reading: RowReading, margins: Mapping[str, Array]) -> Rows:

@@ -8,8 +8,9 @@ batch of one picture:
 - scores float [n];
 - masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
 
-Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py); or the classes and
-the masks of queries (runtime/readings/query_masks.py).
+Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py), also with NMS in
+the graph (runtime/readings/carried.py); or the classes and the masks of queries
+(runtime/readings/query_masks.py).
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from onnxproof.runtime.polygons import polygons_of
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows, prototype_rows
 from onnxproof.runtime.readings.instances import DECODE as SUMMED
 from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
 from onnxproof.runtime.readings.prototypes import (
@@ -62,9 +64,17 @@ class Evidence:
     width: int
 
 
-Reading = MaskReading | PrototypeReading | QueryMaskReading
+Reading = MaskReading | PrototypeReading | PaddedMasks | QueryMaskReading
 
-AnyEvidence = Evidence | PrototypeEvidence | MaskedQueries
+READINGS: Mapping[str, type[Reading]] = {
+    "nms": MaskReading,
+    SUMMED: PrototypeReading,
+    PaddedMasks.decode: PaddedMasks,
+    QueryMaskReading.decode: QueryMaskReading,
+}
+"""The layout for each value of "decode"."""
+
+AnyEvidence = Evidence | PrototypeEvidence | PrototypeRows | MaskedQueries
 
 
 class _InstanceSegmentation:
@@ -75,12 +85,8 @@ class _InstanceSegmentation:
     def reading(self, entry: Entry) -> Reading:
         decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            layout = decode.text(("nms", SUMMED, QueryMaskReading.decode))
-        if layout == SUMMED:
-            return PrototypeReading.read(entry)
-        if layout == QueryMaskReading.decode:
-            return QueryMaskReading.read(entry)
-        return MaskReading.read(entry)
+            kind = READINGS[decode.text(tuple(READINGS))]
+            return kind.read(entry)
 
     def evidence(
         self,
@@ -93,6 +99,8 @@ class _InstanceSegmentation:
             return queries_of(outputs, sizes, reading)
         if isinstance(reading, PrototypeReading):
             return evidence_of(outputs, reading)
+        if isinstance(reading, PaddedMasks):
+            return prototype_rows(outputs, sizes, reading, margins)
         masks = outputs[reading.outputs[3]]
         height, width = masks.shape[2:]
         rows = rows_from(outputs, reading, margins)
@@ -107,6 +115,9 @@ class _InstanceSegmentation:
         if isinstance(evidence, PrototypeEvidence):
             assert isinstance(reading, PrototypeReading)
             return decide_masks(chosen_masks(evidence, reading), reading)
+        if isinstance(evidence, PrototypeRows):
+            assert isinstance(reading, PaddedMasks)
+            return evidence.decide(reading)
         assert isinstance(reading, MaskReading)
         masks = masks_above(evidence, reading.score_threshold)
         detections = evidence.rows.decide(reading.cuts)

@@ -1,6 +1,7 @@
 """Keypoints: objects with boxes, classes and scores, and the points of each, such as the joints of a person.
 
-The outputs are those of ``PointReading`` (runtime/readings/points.py).
+The outputs are those of ``PointReading`` (runtime/readings/points.py), or those of ``PaddedPoints`` with NMS
+in the graph (runtime/readings/carried.py).
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_boxes, draw_points
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.carried import PaddedPoints, PointRows, point_rows
+from onnxproof.runtime.readings.instances import DECODE as SPLIT
 from onnxproof.runtime.readings.points import (
     PointEvidence,
     PointReading,
@@ -29,26 +32,38 @@ from onnxproof.runtime.tasks.task import class_name
 LABELLED_VISIBLE, NOT_SEEN = 2, 0
 """COCO's ``v`` of a point that is visible, and of one that is not (cocodataset.org, "Data format")."""
 
+Reading = PointReading | PaddedPoints
+
+Evidence = PointEvidence | PointRows
+
 
 class _Keypoints:
     name = "keypoints"
     decides = True
     summary = "Keypoints: objects with boxes, classes and scores, and the points of each that are seen."
 
-    def reading(self, entry: Entry) -> PointReading:
+    def reading(self, entry: Entry) -> Reading:
+        decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            return PointReading.read(entry)
+            padded = decode.text((SPLIT, PaddedPoints.decode)) == PaddedPoints.decode
+            return PaddedPoints.read(entry) if padded else PointReading.read(entry)
 
     def evidence(
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        reading: PointReading,
+        reading: Reading,
         margins: Mapping[str, Array],
-    ) -> tuple[PointEvidence, ...]:
+    ) -> tuple[Evidence, ...]:
+        if isinstance(reading, PaddedPoints):
+            return point_rows(outputs, sizes, reading, margins)
         return evidence_of(outputs, reading)
 
-    def decide(self, evidence: PointEvidence, reading: PointReading) -> Poses:
+    def decide(self, evidence: Evidence, reading: Reading) -> Poses:
+        if isinstance(evidence, PointRows):
+            assert isinstance(reading, PaddedPoints)
+            return evidence.decide(reading)
+        assert isinstance(reading, PointReading)
         return poses_of(chosen_points(evidence, reading), reading)
 
     def restore(self, decisions: Poses, transform: Transform) -> Poses:

@@ -6,6 +6,7 @@ import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows
 from onnxproof.runtime.readings.masks import Instances, Patch
 from onnxproof.runtime.readings.prototypes import (
     MaskedCandidates,
@@ -20,14 +21,18 @@ from onnxproof.runtime.tasks.instance_segmentation import Evidence, Reading, mas
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding
 from onnxproof.validate.compare.masks import compare_masks, overlaid
-from onnxproof.validate.compare.prototypes import compare_prototypes, prototype_quantities
+from onnxproof.validate.compare.prototypes import (
+    compare_prototype_rows,
+    compare_prototypes,
+    prototype_quantities,
+)
 from onnxproof.validate.compare.query_masks import (
     compare_queries,
     copy_queries,
     margins_of_queries,
     query_quantities,
 )
-from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
 
 AnyEvidence = Whole | MaskedCandidates
 
@@ -36,7 +41,7 @@ class _InstanceSegmentation:
     def quantities(self, evidence: Whole) -> Mapping[str, Array]:
         if isinstance(evidence, MaskedQueries):
             return query_quantities(evidence)
-        if isinstance(evidence, PrototypeEvidence):
+        if isinstance(evidence, PrototypeEvidence | PrototypeRows):
             return prototype_quantities(evidence)
         return row_quantities(evidence.rows)
 
@@ -56,6 +61,8 @@ class _InstanceSegmentation:
             assert isinstance(reference, PrototypeEvidence)
             assert isinstance(candidate, PrototypeEvidence)
             return chosen_masks(reference, reading), chosen_masks(candidate, reading)
+        if isinstance(reading, PaddedMasks):
+            return reference, candidate
         assert isinstance(reference, Evidence)
         assert isinstance(candidate, Evidence)
         return _thinned(reference, reading), _thinned(candidate, reading)
@@ -81,10 +88,14 @@ class _InstanceSegmentation:
             assert isinstance(reference, MaskedCandidates)
             assert isinstance(candidate, MaskedCandidates)
             return compare_prototypes(reference, candidate, reading, bounds)
+        if isinstance(reading, PaddedMasks):
+            assert isinstance(reference, PrototypeRows)
+            assert isinstance(candidate, PrototypeRows)
+            return compare_prototype_rows(reference, candidate, reading, bounds)
         assert isinstance(reference, Evidence)
         assert isinstance(candidate, Evidence)
         boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
-        threshold = max(reading.score_threshold, reading.graph.score_threshold)
+        threshold = counting_threshold(reading)
         wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
         masks = [masks_above(evidence, threshold) for evidence in (reference, candidate)]
         ties: list[Finding] = []
@@ -116,7 +127,8 @@ class _InstanceSegmentation:
             assert isinstance(evidence, PrototypeEvidence)
             candidates, _ = evidence.rows.candidates(reading.cuts)
             return margins_of_boxes(candidates, candidates.decide(reading.cuts), reading.cuts)
-        assert isinstance(evidence, Evidence)
+        assert isinstance(evidence, Evidence | PrototypeRows)
+        assert isinstance(reading, MaskReading | PaddedMasks)
         return margins_of_rows(evidence.rows, reading)
 
     def count(self, decisions: Instances) -> int:

@@ -1,29 +1,40 @@
 """Objects with keypoints: boxes are compared as sets, then the points of each pair."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.carried import PaddedPoints, PointRows
 from onnxproof.runtime.readings.instances import Chosen
-from onnxproof.runtime.readings.points import PointEvidence, PointReading, Poses, chosen_points, poses_of
+from onnxproof.runtime.readings.points import PointReading, Poses, chosen_points, poses_of
+from onnxproof.runtime.tasks.keypoints import Evidence, Reading
+from onnxproof.validate.compare.carried import point_quantities
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
 from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.nearness import apart
+from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
+
+Thinned = Chosen | PointRows
 
 
 class _Keypoints:
-    def quantities(self, evidence: PointEvidence) -> Mapping[str, Array]:
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
         """Coordinates of boxes and of points in pixels, scores, and visibilities."""
-        points = evidence.points
-        quantities = {"box": evidence.rows.boxes, "score": evidence.rows.scores, "point": points[..., :2]}
-        return {**quantities, **({"visibility": points[..., 2]} if points.shape[-1] == 3 else {})}
+        points = point_quantities(evidence.points)
+        if isinstance(evidence, PointRows):
+            return {**row_quantities(evidence.rows), **points}
+        return {"box": evidence.rows.boxes, "score": evidence.rows.scores, **points}
 
-    def thin(
-        self, reference: PointEvidence, candidate: PointEvidence, reading: PointReading
-    ) -> tuple[Chosen, Chosen]:
-        """The candidates whose score is half the threshold or more, with their points."""
+    def thin(self, reference: Evidence, candidate: Evidence, reading: Reading) -> tuple[Thinned, Thinned]:
+        """The candidates whose score is half the threshold or more, with their points. Rows are few."""
+        if isinstance(reference, PointRows) or isinstance(candidate, PointRows):
+            assert isinstance(reference, PointRows)
+            assert isinstance(candidate, PointRows)
+            return reference, candidate
+        assert isinstance(reading, PointReading)
         return chosen_points(reference, reading), chosen_points(candidate, reading)
 
     def differ(self, reference: Poses, candidate: Poses) -> bool:
@@ -33,9 +44,17 @@ class _Keypoints:
         )
 
     def compare(
-        self, reference: Chosen, candidate: Chosen, reading: PointReading, bounds: Mapping[str, float]
+        self, reference: Thinned, candidate: Thinned, reading: Reading, bounds: Mapping[str, float]
     ) -> Comparison:
         """Compare the boxes as for any detector, then which points each matched pair shows, and where."""
+        if isinstance(reading, PaddedPoints):
+            assert isinstance(reference, PointRows)
+            assert isinstance(candidate, PointRows)
+            rows, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
+            counted = replace(reading, score_threshold=counting_threshold(reading))
+            return _with_points(rows, pairs, reference.decide(counted), candidate.decide(counted), bounds)
+        assert isinstance(reference, Chosen)
+        assert isinstance(candidate, Chosen)
         wanted, found = poses_of(reference, reading), poses_of(candidate, reading)
         boxes, pairs = compare_detections(
             reference.candidates,
@@ -45,20 +64,16 @@ class _Keypoints:
             bounds,
             candidate=candidate.candidates,
         )
-        ties: list[Finding] = []
-        defects: list[Finding] = []
-        for i, j in pairs:
-            told = _differences(wanted, i, found, j, bounds)
-            ties += [finding for is_tie, finding in told if is_tie]
-            defects += [finding for is_tie, finding in told if not is_tie]
-        other = len({finding.what.partition(":")[0] for finding in (*ties, *defects)})
-        return Comparison(boxes.matched - other, (*boxes.ties, *ties), (*boxes.defects, *defects))
+        return _with_points(boxes, pairs, wanted, found, bounds)
 
-    def margins(
-        self, evidence: PointEvidence, decisions: Poses, reading: PointReading
-    ) -> Mapping[str, Array]:
-        chosen = chosen_points(evidence, reading)
-        boxes = margins_of_boxes(chosen.candidates, decisions.detections, reading.cuts)
+    def margins(self, evidence: Evidence, decisions: Poses, reading: Reading) -> Mapping[str, Array]:
+        if isinstance(evidence, PointRows):
+            assert isinstance(reading, PaddedPoints)
+            boxes = margins_of_rows(evidence.rows, reading)
+        else:
+            assert isinstance(reading, PointReading)
+            chosen = chosen_points(evidence, reading)
+            boxes = margins_of_boxes(chosen.candidates, decisions.detections, reading.cuts)
         if evidence.points.shape[-1] == 2:
             return boxes
         visible = decisions.points[..., 2].astype(np.float64)
@@ -69,6 +84,24 @@ class _Keypoints:
 
 
 COMPARER = _Keypoints()
+
+
+def _with_points(
+    boxes: Comparison,
+    pairs: Sequence[tuple[int, int]],
+    wanted: Poses,
+    found: Poses,
+    bounds: Mapping[str, float],
+) -> Comparison:
+    """The comparison of the boxes, and of the points of each pair of them."""
+    ties: list[Finding] = []
+    defects: list[Finding] = []
+    for i, j in pairs:
+        told = _differences(wanted, i, found, j, bounds)
+        ties += [finding for is_tie, finding in told if is_tie]
+        defects += [finding for is_tie, finding in told if not is_tie]
+    other = len({finding.what.partition(":")[0] for finding in (*ties, *defects)})
+    return Comparison(boxes.matched - other, (*boxes.ties, *ties), (*boxes.defects, *defects))
 
 
 def _differences(

@@ -1,26 +1,28 @@
 """Instances whose masks are sums of prototypes: boxes are compared as sets, masks pixel by pixel."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows
 from onnxproof.runtime.readings.masks import Patch
 from onnxproof.runtime.readings.prototypes import MaskedCandidates, PrototypeEvidence, PrototypeReading
+from onnxproof.validate.compare.carried import mask_quantities
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
 from onnxproof.validate.compare.masks import overlaid
 from onnxproof.validate.compare.matching import compare_detections, describe
+from onnxproof.validate.compare.rows import compare_rows, counting_threshold, row_quantities
 
 
-def prototype_quantities(evidence: PrototypeEvidence) -> Mapping[str, Array]:
+def prototype_quantities(evidence: PrototypeEvidence | PrototypeRows) -> Mapping[str, Array]:
     """The numbers that margins are measured in: coordinates in pixels, scores, and what masks are made of."""
-    return {
-        "box": evidence.rows.boxes,
-        "score": evidence.rows.scores,
-        "coefficient": evidence.coefficients,
-        "prototype": evidence.prototypes,
-    }
+    masks = mask_quantities(evidence.coefficients, evidence.prototypes)
+    if isinstance(evidence, PrototypeRows):
+        return {**row_quantities(evidence.rows), **masks}
+    return {"box": evidence.rows.boxes, "score": evidence.rows.scores, **masks}
 
 
 def compare_prototypes(
@@ -34,10 +36,34 @@ def compare_prototypes(
     boxes, pairs = compare_detections(
         reference.candidates, wanted, found, reading.cuts, bounds, candidate=candidate.candidates
     )
+    return _with_masks(boxes, pairs, (wanted, found), (reference, candidate), reading, bounds)
+
+
+def compare_prototype_rows(
+    reference: PrototypeRows, candidate: PrototypeRows, reading: PaddedMasks, bounds: Mapping[str, float]
+) -> Comparison:
+    """The same for rows that the graph has chosen."""
+    boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
+    threshold = counting_threshold(reading)
+    legs = reference.above(threshold), candidate.above(threshold)
+    wanted, found = (leg.rows.decide(reading.graph.cuts(threshold)) for leg in (reference, candidate))
+    return _with_masks(boxes, pairs, (wanted, found), legs, reading, bounds)
+
+
+def _with_masks(
+    boxes: Comparison,
+    pairs: Sequence[tuple[int, int]],
+    found: tuple[Detections, Detections],
+    legs: tuple[MaskedCandidates, MaskedCandidates],
+    reading: PrototypeReading | PaddedMasks,
+    bounds: Mapping[str, float],
+) -> Comparison:
+    """The comparison of the boxes, and of the masks of each pair of them."""
+    reference, candidate = legs
     ties: list[Finding] = []
     defects: list[Finding] = []
     for i, j in pairs:
-        here, there = int(wanted.indices[i]), int(found.indices[j])
+        here, there = (int(leg.indices[at]) for leg, at in zip(found, (i, j), strict=True))
         difference = _compare(
             reference.logits(here, reading.stride),
             candidate.logits(there, reading.stride),
@@ -46,7 +72,7 @@ def compare_prototypes(
         )
         if difference is not None:
             is_tie, finding = difference
-            told = Finding(f"{describe('mask', wanted, i)}: {finding.what}", finding.cause)
+            told = Finding(f"{describe('mask', found[0], i)}: {finding.what}", finding.cause)
             (ties if is_tie else defects).append(told)
     matched = boxes.matched - len(ties) - len(defects)
     return Comparison(matched, (*boxes.ties, *ties), (*boxes.defects, *defects))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
 from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.compare.matching import MATCH_IOU
-from onnxproof.validate.compare.row_pairs import MASKS, Paired, by_output
+from onnxproof.validate.compare.row_pairs import MASKS, Paired, add_carried, by_output
 from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
@@ -42,6 +43,9 @@ def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading:
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
     outputs = by_output(legs, names)
+    if isinstance(reading, CarriedReading):
+        carried = [answer[reading.carried][chosen] for answer, chosen in zip(answers, rows, strict=True)]
+        add_carried(outputs, legs, (oracle, reference, candidate), carried, reading)
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.runtime.readings.boxes import Candidates, Cuts
+from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.graph_nms import Proposals
 from onnxproof.runtime.readings.rows import (
     MaskReading,
@@ -25,6 +26,7 @@ from onnxproof.runtime.readings.rows import (
     nearest_candidates,
     rows_from,
 )
+from onnxproof.validate.compare.carried import carried_quantities
 from onnxproof.validate.compare.comparer import error_bound, exact
 from onnxproof.validate.compare.margins import Margins
 from onnxproof.validate.compare.masks import mask_rows_comparable
@@ -251,12 +253,30 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
         for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
     outputs = by_output(legs, names)
+    if isinstance(reading, CarriedReading):
+        told = [answer.margins["candidate_carried"] for answer in (oracle, reference)]
+        carried = (told[0][in_truth], told[1][in_wanted], candidate.outputs[reading.carried][measured])
+        add_carried(outputs, legs, (oracle, reference, candidate), carried, reading)
     return Paired(
         (outputs[0], outputs[1], outputs[2]),
         (legs[0], legs[1], legs[2]),
         rows=len(boxes),
         held_back=len(boxes) - len(measured),
     )
+
+
+def add_carried(
+    outputs: Sequence[dict[str, Array]],
+    quantities: Sequence[dict[str, Array]],
+    answers: Sequence[Answer],
+    carried: Sequence[Array],
+    reading: CarriedReading,
+) -> None:
+    """Add to each leg's outputs and quantities what its rows carry, in ``carried``, and what they share."""
+    for own, leg, answer, values in zip(outputs, quantities, answers, carried, strict=True):
+        own[reading.carried] = values
+        own.update({name: answer.outputs[name] for name in reading.shared})
+        leg.update(carried_quantities(reading, own))
 
 
 def _same_in_reference(oracle: Answer, reference: Answer, in_truth: Array) -> tuple[Array, NDArray[np.bool_]]:

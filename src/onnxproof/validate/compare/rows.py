@@ -18,9 +18,14 @@ def row_quantities(rows: Rows) -> Mapping[str, Array]:
     return {"box": rows.detections.boxes, "score": rows.detections.scores}
 
 
+def counting_threshold(reading: RowReading) -> float:
+    """The score above which a row counts: the graph's own threshold, or a higher one of ``predict``."""
+    return max(reading.score_threshold, reading.graph.score_threshold)
+
+
 def margins_of_rows(rows: Rows, reading: RowReading) -> Mapping[str, Array]:
     """The margins of what becomes a detection, by quantity. A file's rows show their scores alone."""
-    threshold = max(reading.score_threshold, reading.graph.score_threshold)
+    threshold = counting_threshold(reading)
     if rows.candidates is None:
         return {"score": np.abs(rows.detections.scores.astype(np.float64) - threshold)}
     return margins_of_boxes(rows.candidates, above(rows.detections, threshold), reading.graph.cuts(threshold))
@@ -37,7 +42,7 @@ def compare_rows(
     (returned.py). More rows with a NaN score than the reference has are a defect, although NaN is above no
     threshold: otherwise the rows that are missing instead might all be ties.
     """
-    threshold = max(reading.score_threshold, reading.graph.score_threshold)
+    threshold = counting_threshold(reading)
     wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
     cuts = reading.graph.cuts(threshold)
     if reference.candidates is None:

@@ -11,8 +11,10 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess.lay import transform_of
 from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.carried import PointRows, PrototypeRows
 from onnxproof.runtime.readings.points import PointEvidence
 from onnxproof.runtime.readings.prototypes import PrototypeEvidence
+from onnxproof.runtime.readings.rows import Rows
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.compare import get_comparer
@@ -131,6 +133,11 @@ class _Look:
         wanted, found = get_task(exchange.contract.task).decide(evidence, reading), exchange.own.decide(laid)
         if isinstance(evidence, ScoredAnchors):
             evidence = evidence.candidates(reading.cuts)
+            wanted = evidence.decide(reading.cuts)
+        if isinstance(evidence, PointRows | PrototypeRows):
+            evidence, found = evidence.rows, found.detections
+        if isinstance(evidence, Rows) and evidence.candidates is not None:
+            evidence = evidence.candidates
             wanted = evidence.decide(reading.cuts)
         if isinstance(evidence, PrototypeEvidence | PointEvidence):
             evidence, _ = evidence.rows.candidates(reading.cuts)

@@ -22,7 +22,7 @@ from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
-from onnxproof.wrappers.heads.detection import IN_GRAPH, box_reading
+from onnxproof.wrappers.heads.detection import IN_GRAPH, PADDED, box_reading
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
 from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
@@ -228,7 +228,7 @@ def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
         return ("sigmoid",)
     if kind == KINDS["detect"]:
         return ("split", ROWS) if without_nms else ("split", *IN_GRAPH, CHANNELS)
-    return tuple(get_head(kind.task).decodes)
+    return tuple(name for name in get_head(kind.task).decodes if not (without_nms and name == PADDED))
 
 
 def _channels(module: Network, output: TensorSpec, validation: ValidateTable) -> Headed:

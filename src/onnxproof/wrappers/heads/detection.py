@@ -18,7 +18,8 @@ from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.head import LOGITS_NAMES, Bare, Headed, listed, require_names
 from onnxproof.wrappers.suppression import Padded, Suppressed
 
-IN_GRAPH = ("nms", "nms-padded")
+PADDED = PaddedReading.decode
+IN_GRAPH = ("nms", PADDED)
 """The values of ``wrapper.decode`` with NMS in the graph: rows of all pictures, or as many for each."""
 
 LABELS, PICTURES, COUNTS = "labels", "pictures", "counts"
@@ -173,35 +174,58 @@ def with_nms(
     ``batch`` is the name of the batch's axis, or its size. Thresholds that the job lacks are the task's
     defaults.
     """
+    if decode == PADDED:
+        return padded_nms(module, batch, validation)
+    reading = rows_of_batch(_graph_nms(validation, decode), 0, batch)
+    return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
+
+
+def padded_nms(
+    module: nn.Module,
+    batch: int | str,
+    validation: ValidateTable,
+    kind: type[PaddedReading] = PaddedReading,
+    more: Sequence[TensorSpec] = (),
+    fields: Sequence[Field] = (),
+) -> Headed:
+    """The same with as many rows for each picture as ``validation.max_detections`` says.
+
+    ``more`` are the module's outputs after boxes and scores, which ``kind`` reads: what each box carries
+    [batch, n, …], and what the boxes of a picture share. ``fields`` are theirs.
+    """
+    graph = _graph_nms(validation, PADDED)
+    most = graph.max_detections
+    if most is None:
+        raise JobError(
+            f'wrapper.decode = "{PADDED}" needs validate.max_detections: how many rows each picture has'
+        )
+    carried = [TensorSpec(spec.name, spec.dtype, (batch, most, *spec.shape[2:])) for spec in more[:1]]
+    outputs = (
+        TensorSpec(BOXES, "float32", (batch, most, 4)),
+        TensorSpec(LABELS, "int64", (batch, most)),
+        TensorSpec(SCORES, "float32", (batch, most)),
+        *carried,
+        *more[1:],
+        TensorSpec(COUNTS, "int64", (batch,)),
+    )
+    padded = kind(tuple(spec.name for spec in outputs), graph.score_threshold, 0, graph, batch=batch)
+    return Headed(Padded(module, padded.cuts), outputs, (*row_outputs()[1], *fields), padded)
+
+
+def _graph_nms(validation: ValidateTable, decode: str) -> GraphNms:
+    """The job's thresholds, as the graph decides by them."""
     if validation.nms == "none":
         raise JobError(
             f'wrapper.decode = "{decode}" puts NMS into the graph, and validate.nms = "none" says that the '
             "model needs none: leave one of them out"
         )
     told = box_reading(SplitBoxes, (BOXES, SCORES), validation)
-    graph = GraphNms(
+    return GraphNms(
         told.score_threshold,
         told.iou_threshold,
         told.max_detections,
         class_agnostic=told.class_agnostic,
     )
-    if decode == IN_GRAPH[0]:
-        reading = rows_of_batch(graph, 0, batch)
-        return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
-    most = graph.max_detections
-    if most is None:
-        raise JobError(
-            f'wrapper.decode = "{decode}" needs validate.max_detections: how many rows each picture has'
-        )
-    names = (BOXES, LABELS, SCORES, COUNTS)
-    padded = PaddedReading(names, graph.score_threshold, 0, graph, batch=batch)
-    outputs = (
-        TensorSpec(BOXES, "float32", (batch, most, 4)),
-        TensorSpec(LABELS, "int64", (batch, most)),
-        TensorSpec(SCORES, "float32", (batch, most)),
-        TensorSpec(COUNTS, "int64", (batch,)),
-    )
-    return Headed(Padded(module, padded.cuts), outputs, row_outputs()[1], padded)
 
 
 def rows_of_batch(graph: GraphNms, first_label: int, batch: int | str) -> RowReading:

@@ -2,24 +2,33 @@
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
+from onnxproof.runtime.readings.carried import PaddedPoints
 from onnxproof.runtime.readings.points import PointReading
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores, cuts_of
+from onnxproof.wrappers.heads.detection import (
+    BOXES,
+    PADDED,
+    SCORES,
+    Chosen,
+    boxes_and_scores,
+    cuts_of,
+    padded_nms,
+)
 
 POINTS = "keypoints"
 
 
 class _Keypoints:
     name = "keypoints"
-    decodes = ("split",)
+    decodes = ("split", PADDED)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module.
 
         It returns ``boxes`` [batch, n, 4] (x0, y0, x1, y1 in the input's pixels), ``scores``
         [batch, n, classes] in [0, 1] and ``keypoints`` [batch, n, points, 2 or 3]: x and y in pixels, and the
-        probability that the point is visible.
+        probability that the point is visible. With ``decode`` "nms-padded" NMS is in the graph.
         """
         outputs = bare.outputs
         four = [i for i, spec in enumerate(outputs) if spec.dtype == "float32" and len(spec.shape) == 4]
@@ -45,8 +54,11 @@ class _Keypoints:
         ]
         if place.shape[3] == 3:
             fields.append(Field(POINTS, "visibility", "probability", 2, 3))
+        module = Chosen(bare.module, (*chosen, points[0]))
+        if decode == PADDED:
+            return padded_nms(module, boxes.shape[0], validation, PaddedPoints, specs[2:], fields[2:])
         reading = PointReading((BOXES, SCORES, POINTS), **cuts_of(validation))
-        return Headed(Chosen(bare.module, (*chosen, points[0])), specs, tuple(fields), reading)
+        return Headed(module, specs, tuple(fields), reading)
 
 
 HEAD = _Keypoints()

@@ -13,7 +13,7 @@ from torch import nn
 
 from onnxproof.contract import PADDING, Contract, Preprocess
 from onnxproof.runtime.preprocess.lay import Transform, transform_of
-from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.boxes import Cuts, Detections
 from onnxproof.runtime.readings.masks import Instances, crop, restore_mask
 from onnxproof.runtime.readings.points import Poses
 from onnxproof.wrappers.own.pipeline import Own, Pixels, Staged
@@ -54,22 +54,24 @@ class _Predictor(Staged):
         spec = contract.preprocess
         assert spec is not None
         super().__init__(contract.task, _as_trained(spec, stretches=stretches))
-        self.settings: Mapping[str, float] = contract.reading.settings()
+        reading: Any = contract.reading
+        self.settings: Mapping[str, float] = reading.settings()
+        cuts: Cuts = reading.cuts  # also of NMS in the graph, whose settings nobody replaces
         self.stretches = stretches
         self.size = [min(spec.size, side.max) for side in (spec.height, spec.width)]
         fixed = spec.height.fixed and spec.width.fixed
         asked = {
             "imgsz": self.size,
-            "conf": self.settings["score_threshold"],
-            "iou": self.settings.get("iou_threshold", 0.7),
-            "agnostic_nms": bool(self.settings.get("class_agnostic", False)),
-            "max_det": getattr(contract.reading, "max_detections", None) or 300,
+            "conf": cuts.score_threshold,
+            "iou": 0.7 if cuts.iou_threshold is None else cuts.iou_threshold,
+            "agnostic_nms": cuts.class_agnostic,
+            "max_det": cuts.max_detections or 300,
             "rect": spec.pad_to == "least" and not fixed,
             "device": CPU,
             "verbose": False,
             "save": False,
         }
-        if not stretches and "iou_threshold" not in self.settings:
+        if not stretches and cuts.iou_threshold is None:
             asked["nms"] = False  # else YOLOv10 and YOLO26 are asked for their other head, and NMS
         with quiet():
             predictor: Any = (RTDETRPredictor if stretches else self.predictor_of)(overrides=asked)
