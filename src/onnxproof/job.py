@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
-from onnxproof.job_document import cells_of, override, read_document, told
+from onnxproof.job_document import cells_of, read_document, told
 from onnxproof.job_words import explain
 from onnxproof.limits import MOST_THREADS
 from onnxproof.near import meant
@@ -298,34 +298,12 @@ class Job(_Table):
     @classmethod
     def from_document(cls, document: Mapping[str, Any], *, folder: Path, source: str) -> Self:
         """Check a document by the schema. Raises JobError with the key, its value and what is allowed."""
-        _refuse_folder(document, source)
+        if "folder" in document:
+            raise JobError(f"{source}: unknown key folder: paths start at the folder that the file lies in")
         try:
             return cls.model_validate({**document, "folder": folder})
         except ValidationError as error:
             raise JobError("\n".join(explain(source, entry, cls) for entry in error.errors())) from error
-        except RequestError as error:
-            raise JobError(f"{source}: {error}") from error
-
-    @classmethod
-    def refuse_values(cls, texts: Sequence[str], *, source: str) -> None:
-        """Raise JobError for a key that no job has, or a value that it takes in no job.
-
-        ``texts`` are "section.key=value". What depends on other keys is left to ``from_document``.
-        """
-        document = override({"name": "given", "model": {"family": "given"}}, texts)
-        _refuse_folder(document, source)
-        keys = [f"{text.partition('=')[0].strip()}." for text in texts]
-        try:
-            cls.model_validate(document)
-        except ValidationError as error:
-            wrong = [
-                explain(source, entry, cls)
-                for entry in error.errors()
-                if entry["type"] == "extra_forbidden"
-                or f"{'.'.join(map(str, entry['loc']))}.".startswith(tuple(keys))
-            ]
-            if wrong:
-                raise JobError("\n".join(wrong)) from error
         except RequestError as error:
             raise JobError(f"{source}: {error}") from error
 
@@ -368,11 +346,6 @@ def refuse_open_axes(inputs: Iterable[TensorSpec], dims: Collection[str]) -> Non
             raise JobError(
                 f'the axis {axis} of input {name} has no size: add {axis} = "1..8", say, to [dims]{hint}'
             )
-
-
-def _refuse_folder(document: Mapping[str, Any], source: str) -> None:
-    if "folder" in document:
-        raise JobError(f"{source}: unknown key folder: paths start at the folder that the file lies in")
 
 
 def _spec(name: str, text: Any) -> TensorSpec:

@@ -7,11 +7,14 @@ import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from onnxproof.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
-from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.errors import JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import check_target
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
 from onnxproof.job_document import override
+from onnxproof.job_words import explain
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
 from onnxproof.source import (
@@ -116,9 +119,22 @@ def _refuse_values(checkpoint: Path, set: Sequence[str]) -> str | None:
     """Raise what drafting a job for a checkpoint raises of values that are given. Returns the name if one is
     given."""
     given = override({}, set)
-    if not isinstance(given.get("model", {}), dict):
+    if "folder" in given or not isinstance(given.get("model", {}), dict):
         return None  # draft says what is expected
-    Job.refuse_values(set, source=drafted_for(checkpoint))
+    source, keys = drafted_for(checkpoint), tuple(f"{text.partition('=')[0].strip()}." for text in set)
+    try:
+        Job.model_validate(override({"name": "given", "model": {"family": "given"}}, set))
+    except ValidationError as error:
+        # What depends on other keys is left to the whole job.
+        wrong = [
+            explain(source, entry, Job)
+            for entry in error.errors()
+            if entry["type"] == "extra_forbidden" or f"{'.'.join(map(str, entry['loc']))}.".startswith(keys)
+        ]
+        if wrong:
+            raise JobError("\n".join(wrong)) from error
+    except RequestError as error:
+        raise JobError(f"{source}: {error}") from error
     name = given.get("name")
     return None if name is None else str(name)
 

@@ -164,6 +164,20 @@ def scaled_weights(model: onnx.ModelProto) -> None:
     held.CopyFrom(numpy_helper.from_array((values * 1.01).astype(values.dtype), name))
 
 
+def scaled_prototypes(model: onnx.ModelProto) -> None:
+    """The prototypes of all masks are a hundredth too large."""
+    _behind(model, lambda name: helper.make_node("Mul", [name, "larger"], ["output1"]), "output1")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1.01, np.float32), "larger"))
+
+
+def moved_points(model: onnx.ModelProto) -> None:
+    """The first point of each object is half a pixel further right."""
+    _behind(model, lambda name: helper.make_node("Add", [name, "right"], ["output0"]))
+    right = np.zeros(model.graph.output[0].type.tensor_type.shape.dim[2].dim_value, np.float32)
+    right[6] = 0.5
+    model.graph.initializer.append(numpy_helper.from_array(right, "right"))
+
+
 def without_a_class(model: onnx.ModelProto) -> None:
     """The file returns the scores of two of three classes."""
     _behind(model, lambda name: helper.make_node("Slice", [name, "from", "to", "axis"], ["output0"]))
@@ -199,6 +213,8 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto], outpu
         pytest.param("nms", scaled_weights, None, id="nms-weights-scaled"),
         pytest.param("half-nms", scaled_weights, None, id="half-nms-weights-scaled"),
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
+        pytest.param("nms-masks", scaled_prototypes, ("function", "prototype"), id="masks-scaled"),
+        pytest.param("nms-keypoints", moved_points, ("function", "point_xy"), id="points-moved"),
     ],
 )
 def test_a_damaged_file_fails(

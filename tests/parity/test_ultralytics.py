@@ -204,6 +204,23 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "variant"),
+    [
+        pytest.param("pose", "yolo11n-pose", id="keypoints"),
+        pytest.param("segment", "yolo11n-seg", id="masks"),
+        pytest.param("detect", "yolo11n", id="boxes", marks=pytest.mark.long),
+    ],
+)
+def test_nms_in_the_graph_leaves_what_ultralytics_leaves(
+    library: Any, tmp_path: Path, kind: str, variant: str
+) -> None:
+    asked = ("wrapper.decode=nms-padded", "validate.max_detections=20", "validate.iou_threshold=0.4")
+    bundle = exported(library, tmp_path, kind, variant, *asked, **SMALL)
+    assert_same_pipeline(bundle)
+
+
+@pytest.mark.slow
 @variants(["yolo26n-obb"], long=["yolov8n-obb", "yolo11n-obb"])
 def test_oriented_boxes_are_those_of_ultralytics(library: Any, tmp_path: Path, variant: str) -> None:
     bundle = exported(library, tmp_path, "obb", variant)
