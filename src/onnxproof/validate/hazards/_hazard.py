@@ -18,6 +18,9 @@ from onnxproof.validate.verdict import Check
 
 ONNXRUNTIME = "onnxruntime"
 
+NO_CHECKPOINT = "inspect reads no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does"
+"""Why a hazard is skipped that is looked for in what the checkpoint holds."""
+
 Watch = Callable[[Any, tuple[Any, ...], tuple[Any, ...]], None]
 """``exact.block.Watch``: called with a Step, the values that it read and those that it wrote. To import it
 needs torch, and hazards need none."""

@@ -12,7 +12,15 @@ import numpy as np
 
 from onnxproof.graph import STANDARD, attribute_of, label
 from onnxproof.validate.exact.constants import FLOATS
-from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
+from onnxproof.validate.hazards._hazard import (
+    NO_CHECKPOINT,
+    Hazard,
+    Subject,
+    advised,
+    listed,
+    passed,
+    skipped,
+)
 from onnxproof.validate.verdict import Check
 
 NAME = "bounds"
@@ -56,7 +64,7 @@ def look_for_strange_bounds(subject: Subject) -> Check:
     if not bounds:
         return passed(NAME)
     if subject.known is None or subject.evaluate is None:
-        return skipped(NAME, "the checkpoint is not at hand; onnxproof validate compares its bounds")
+        return skipped(NAME, NO_CHECKPOINT)
     recorded = subject.known.recorded
     if recorded.missing:
         return skipped(NAME, f"the model's own bounds are not known: {recorded.missing}")

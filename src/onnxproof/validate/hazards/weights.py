@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from onnxproof.graph import UnreadableError
 from onnxproof.validate.exact.constants import Origin, Proven, Unproven, prove_constants
 from onnxproof.validate.exact.known import Known
-from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, listed, passed, skipped
+from onnxproof.validate.hazards._hazard import (
+    NO_CHECKPOINT,
+    Hazard,
+    Subject,
+    advised,
+    listed,
+    passed,
+    skipped,
+)
 from onnxproof.validate.verdict import Check
 
 NAME = "weights"
@@ -83,7 +91,7 @@ def look_for_changed_weights(subject: Subject) -> Check:
     "skipped" if the checkpoint is not at hand, or if none of its tensors is found.
     """
     if subject.weights is None:
-        return skipped(NAME, "inspect reads no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does")
+        return skipped(NAME, NO_CHECKPOINT)
     total = len(subject.weights.tensors)
     if not total:
         return passed(NAME, "the model has no weights")
