@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,20 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.judging import plan_of
+from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.sweep import sweep
-from onnxproof.validate.trial import Trial
+from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.families import yolox
 from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SMALL = ("dims.batch=1..3", 'dims.height="64..160 step 32"', 'dims.width="64..160 step 32"')
+SMALL = ("dims.batch=1..2", 'dims.height="64..128 step 32"', 'dims.width="64..128 step 32"')
 EFFORT = ("validate.effort=quick", "validate.threads=1")
 
 
@@ -44,10 +46,19 @@ class Export:
     model: WrappedModel
     proto: onnx.ModelProto
 
+    @cached_property
+    def plan(self) -> Plan:
+        return plan_of(self.job, self.model)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """PyTorch's side, which keeps its answers for the next file."""
+        return prepare(self.model, self.plan, keep=True)
+
     def verdict(self, proto: onnx.ModelProto, folder: Path) -> Verdict:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return validate_file(self.model, file, plan_of(self.job, self.model), opset=20)
+        return validate_file(self.model, file, self.plan, opset=20, prepared=self.prepared)
 
     def recaptured(self, module: nn.Module, opset: int = 20) -> onnx.ModelProto:
         captured = capture(self.model, module, "torchscript", opset, optimize=False)
