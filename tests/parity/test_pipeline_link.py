@@ -115,6 +115,19 @@ def test_the_demo_ends_in_the_tutorials_decisions(demo_bundle: Path) -> None:
     assert Verdict.from_json(verdict.to_json()) == verdict
 
 
+def test_the_tutorials_decide_by_the_thresholds_of_nms_in_the_graph(demo_job: Path) -> None:
+    plain, inside = (
+        build_model(load_job(demo_job, [f"wrapper.decode={decode}"]))[0] for decode in ("packed", "nms")
+    )
+    assert not isinstance(plain.own, str)
+    assert not isinstance(inside.own, str)
+    picture = Image.open(PICTURES[0]).convert("RGB")
+    found, wanted = (own.decide(own.lay(picture)) for own in (inside.own(), plain.own()))
+    assert len(wanted.boxes) > 1
+    np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    np.testing.assert_array_equal(found.scores, wanted.scores)
+
+
 def test_a_framework_of_another_kind_is_met_to_the_pixel(
     look: Callable[..., Sight], letterboxed: Contract, framework: OwnPipeline
 ) -> None:

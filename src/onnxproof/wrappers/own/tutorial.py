@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from onnxproof.contract import Contract
-from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.boxes import Cuts, Detections
 from onnxproof.wrappers.input import PictureInput
 from onnxproof.wrappers.own.pipeline import Own, Pixels, Staged
 
@@ -47,8 +47,9 @@ class _Tutorial(Staged):
         spec = contract.preprocess
         assert spec is not None
         super().__init__(contract.task, spec)
-        self.settings: Mapping[str, float] = contract.reading.settings()
-        self.most: int | None = getattr(contract.reading, "max_detections", None)
+        reading: Any = contract.reading
+        self.settings: Mapping[str, float] = reading.settings()
+        self.cuts: Cuts = reading.cuts  # also of NMS in the graph, whose settings nobody replaces
         self.network, self.strides = network, strides
         self.mean, self.std = (part.flatten().numpy() for part in (stage.mean, stage.std))
 
@@ -91,8 +92,8 @@ class _Tutorial(Staged):
         return np.concatenate((centres - sizes / 2, centres + sizes / 2, decided), axis=1)
 
     def _suppressed(self, found: Array) -> Detections:
-        cuts = self.settings
-        found = found[found[:, 5] > np.float32(cuts["score_threshold"])]
+        cuts = self.cuts
+        found = found[found[:, 5] > np.float32(cuts.score_threshold)]
         found = found[np.argsort(-found[:, 5], kind="stable")]
         boxes, labels = found[:, :4], found[:, 4].astype(np.int64)
         kept: list[int] = []
@@ -100,12 +101,12 @@ class _Tutorial(Staged):
             inner = np.minimum(boxes[kept, 2:], box[2:]) - np.maximum(boxes[kept, :2], box[:2])
             shared = np.clip(inner, 0, None).prod(axis=1)
             areas = (boxes[kept, 2:] - boxes[kept, :2]).prod(axis=1)
-            over = shared / (areas + (box[2:] - box[:2]).prod() - shared) > cuts["iou_threshold"]
-            if not cuts["class_agnostic"]:
+            over = shared / (areas + (box[2:] - box[:2]).prod() - shared) > cuts.iou_threshold
+            if not cuts.class_agnostic:
                 over &= labels[kept] == labels[row]
             if not over.any():
                 kept.append(row)
-        kept = kept[: self.most]
+        kept = kept[: cuts.max_detections]
         return Detections(
             boxes[kept].astype(np.float32),
             found[kept, 5].astype(np.float32),
