@@ -108,6 +108,7 @@ def manifest() -> Schema:
         "frozen": rows(alone(table(**of_fields(Frozen)))),
         "model_sha256": text_or_null,
         "data_sha256": text_or_null,
+        "golden_sha256": text_or_null,
         "versions": {"type": "object", "additionalProperties": TEXT},
         "job": nullable({"type": "object", "description": "The job, with paths relative to the bundle."}),
     }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from onnxproof.runtime.predictor import Predictor as Predictor
     from onnxproof.runtime.predictor import load as load
     from onnxproof.schemas import schema as schema
+    from onnxproof.selftest import selftest as selftest
     from onnxproof.validate.bisect.result import Bisection as Bisection
     from onnxproof.validate.verdict import Check as Check
     from onnxproof.validate.verdict import Verdict as Verdict
@@ -63,6 +64,7 @@ _HOMES = {
     "load_job": "onnxproof.job",
     "load_jobs": "onnxproof.jobs",
     "schema": "onnxproof.schemas",
+    "selftest": "onnxproof.selftest",
     "validate": "onnxproof.pipeline",
     "validate_many": "onnxproof.runs.run",
 }

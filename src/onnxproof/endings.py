@@ -12,6 +12,9 @@ from onnxproof.extras import brings, missing
 from onnxproof.signals import Stopped
 from onnxproof.usercode import failure, innermost_place, told_at, users_place
 
+EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
+"""The exit code of a verdict, by its status."""
+
 WRONG_REQUEST = 2
 UNFORESEEN = 70
 """EX_SOFTWARE of BSD's sysexits.h."""

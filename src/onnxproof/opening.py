@@ -8,10 +8,9 @@ from onnxproof.errors import ModelFileError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.memory import require_memory
-from onnxproof.runtime.folder import MANIFEST_FILE, data_of
-from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder, look_at, sha256_of
+from onnxproof.source import BundleFolder, look_at
 from onnxproof.validate.agreement import manifest_check
+from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.verdict import Check
 from onnxproof.wrappers.family import Module, WrappedModel
 from onnxproof.wrappers.in_graph import build_with_resize
@@ -39,7 +38,7 @@ def to_validate(
     file = file_to_validate(asked, onnx)
     checks: list[Check] = []
     if onnx is None and asked.manifest is not None:
-        checks += (_checksum_check(file, asked.manifest), manifest_check(asked.manifest, file))
+        checks += (checksum_check(asked.manifest, file), manifest_check(asked.manifest, file))
     wrapped = wrapped_for(asked.job, model)
     require_memory(bytes_of(wrapped.module))
     return asked, wrapped, file, checks
@@ -50,12 +49,3 @@ def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
     if model is None:
         return build_model(job)[0]
     return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
-
-
-def _checksum_check(file: Path, manifest: Manifest) -> Check:
-    sums = {file: manifest.model_sha256}
-    if manifest.data_sha256 is not None:
-        sums[data_of(file)] = manifest.data_sha256
-    other = [path for path, sum_ in sums.items() if not path.is_file() or sha256_of(path) != sum_]
-    reason = f"{other[0]} is not the file that {MANIFEST_FILE} describes" if other else ""
-    return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)

@@ -11,7 +11,13 @@ from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, 
 from onnxproof.draft import EFFORT, FEW_TRIED, draft
 from onnxproof.export.bundle import README_FILE, signed, staged_bundle
 from onnxproof.export.model import build_model, model_with
-from onnxproof.export.write import SHOWN_PICTURES, draw_pictures, load_written, write_manifest
+from onnxproof.export.write import (
+    SHOWN_PICTURES,
+    draw_pictures,
+    load_written,
+    manifest_in,
+    write_manifest,
+)
 from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
 from onnxproof.job import Job
 from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
@@ -24,12 +30,14 @@ from onnxproof.old_names import takes_old_names
 from onnxproof.opening import to_validate, wrapped_for
 from onnxproof.progress import Progress, silent
 from onnxproof.prove import CAPTURED_FOLDER, prove
+from onnxproof.recording import record_golden
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import CheckpointPath, find_pictures, look_at, sha256_of
 from onnxproof.surveying import plan_survey, ready, surveyed
+from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
@@ -169,12 +177,16 @@ def _export(
 ) -> Bundle:
     plan = _check_ahead(job, model)
     with staged_bundle(target, inputs) as folder:
-        graph, verdict = prove(job, model, checkpoint, folder, plan if validate else None, progress)
-        manifest = write_manifest(job, model, checkpoint, graph, folder, target)
+        ahead = Ahead(model, plan) if validate else None
+        graph, verdict = prove(job, model, checkpoint, folder, ahead, progress)
         if verdict is not None and baseline is not None:
             verdict = held_to(verdict, baseline)
-        if verdict is not None:
+        if verdict is not None and ahead is not None:
+            stamped = manifest_in(job, model, checkpoint, graph)
+            not_recorded = record_golden(ahead, verdict, stamped, folder)
+            verdict = replace(verdict, notes=(*verdict.notes, *not_recorded))
             write_json(folder / PARITY_FILE, verdict.to_json())
+        manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         notes = (*model.notes, *graph.notes)
         write_text(folder / README_FILE, signed(card(manifest, verdict, notes)))
         if runs_here(model.module):

@@ -109,16 +109,16 @@ def prove(
     model: WrappedModel,
     checkpoint: Checkpoint | None,
     folder: Path,
-    plan: Plan | None,
+    ahead: Ahead | None,
     progress: Progress,
 ) -> tuple[Graph, Verdict | None]:
-    """The graph to ship, and the verdict on its file, which is in ``folder``; None if ``plan`` is.
+    """The graph to ship, and the verdict on its file, which is in ``folder``; None if ``ahead`` is.
 
     Files that are tried are written to ``folder``. What those of a large model are made from stays in
     ``CAPTURED_FOLDER`` there. If no way makes a right file, it is the one with the fewest failed checks.
     Raises ExportError or UserCodeError if no way makes a file that loads.
     """
-    ahead = None if plan is None else Ahead(model, plan)
+    plan = None if ahead is None else ahead.plan
     ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
     folded = plan is not None and job.export.fold_batch_norms
     checks = (folding_check(model.module, ladder.module()),) if folded else ()

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Check someone else's ONNX file against a checkpoint, without a job.",
     "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",
+    "selftest": "Judge a bundle where it is deployed, without PyTorch.",
     "predict": "Run a bundle or an ONNX file on pictures.",
     "explain": "Say what a check means, why it fails, and what to do.",
     "inspect": "Show what a bundle or an ONNX file is.",

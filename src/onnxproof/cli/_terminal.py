@@ -22,6 +22,7 @@ from rich.text import Text
 
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._streams import is_utf8
+from onnxproof.endings import EXIT_CODES
 from onnxproof.progress import PERCENT, silent
 from onnxproof.progress import Progress as Report
 from onnxproof.validate.report.table import verdict_table
@@ -32,8 +33,6 @@ UNBROKEN = 1_000_000
 
 IN_ASCII = str.maketrans({"≤": "<=", "…": "..."})
 """What the tables' own words hold beyond ASCII."""
-
-EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 
 
 class _Count(MofNCompleteColumn):

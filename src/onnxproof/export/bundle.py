@@ -11,12 +11,12 @@ from pathlib import Path
 from onnxproof.errors import RequestError
 from onnxproof.files import explained, lies_in, staging_folder, swap
 from onnxproof.runtime.drawings import is_drawing
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, PARITY_FILE
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
 
 README_FILE = "README.md"
 PICTURES_FOLDER = "pictures"
 
-BUNDLE_FILES = (MODEL_FILE, f"{MODEL_FILE}.data", MANIFEST_FILE, PARITY_FILE)
+BUNDLE_FILES = (MODEL_FILE, f"{MODEL_FILE}.data", GOLDEN_FILE, MANIFEST_FILE, PARITY_FILE)
 """The names of the files that export writes into a bundle, beside ``README_FILE`` and the drawings in
 ``PICTURES_FOLDER``."""
 

@@ -14,7 +14,7 @@ from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
 from onnxproof.relocated import relocated
 from onnxproof.runtime.drawings import drawing_names, save_drawing
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Frozen, Manifest
 from onnxproof.runtime.predictor import Predictor, load
 from onnxproof.source import find_pictures, sha256_of
@@ -46,6 +46,12 @@ def manifest_of(
     )
 
 
+def manifest_in(job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph) -> Manifest:
+    """The manifest in the metadata of a graph's file."""
+    captured = graph.captured
+    return manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen)
+
+
 def write_model(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph, folder: Path
 ) -> None:
@@ -54,8 +60,7 @@ def write_model(
     Raises ExportError if the graph is not valid ONNX.
     """
     captured = graph.captured
-    manifest = manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen)
-    made = stamped(graph.proto, manifest, captured.folder)
+    made = stamped(graph.proto, manifest_in(job, model, checkpoint, graph), captured.folder)
     write_model_file(made, captured.folder or folder, folder / MODEL_FILE)
 
 
@@ -69,15 +74,16 @@ def write_manifest(
 ) -> Manifest:
     """Write ``manifest.json`` beside the graph's model file in ``folder``, and return the manifest.
 
-    ``target`` is the bundle's final place. The manifest's paths are relative to it.
+    It has the checksum of the golden cases there, if there are any. ``target`` is the bundle's final place.
+    The manifest's paths are relative to it.
     """
-    captured = graph.captured
     file = folder / MODEL_FILE
-    data = data_of(file)
+    data, golden = data_of(file), folder / GOLDEN_FILE
     manifest = replace(
-        manifest_of(job, model, checkpoint, captured.exporter, graph.simplifier, captured.frozen),
+        manifest_in(job, model, checkpoint, graph),
         model_sha256=sha256_of(file),
         data_sha256=sha256_of(data) if data.exists() else None,
+        golden_sha256=sha256_of(golden) if golden.exists() else None,
         job=relocated(job, target),
     )
     write_json(folder / MANIFEST_FILE, manifest.to_json())

@@ -35,6 +35,7 @@ def main() -> None:
             [_node_arg(node) for node in session.get_outputs()],
             _metadata(session.get_modelmeta()),
             limited,
+            session.get_providers(),
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
         said = Failed(str(error) or type(error).__name__)

@@ -9,6 +9,7 @@ from onnxproof.runtime.manifest import Manifest, read_manifest_text
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 PARITY_FILE = "parity.json"
+GOLDEN_FILE = "golden.npz"
 
 SHOWN = 3
 """How many models a message names."""

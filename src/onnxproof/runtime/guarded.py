@@ -53,12 +53,14 @@ class ModelMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The child's answer after it has opened a file. ``limited`` says whether its memory is limited."""
+    """The child's answer after it has opened a file. ``limited`` says whether its memory is limited, and
+    ``providers`` are those that started."""
 
     inputs: list[NodeArg]
     outputs: list[NodeArg]
     metadata: ModelMetadata
     limited: bool
+    providers: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,10 @@ class GuardedSession:
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
         return self._opened.metadata
+
+    def get_providers(self) -> list[str]:
+        """The execution providers that started."""
+        return self._opened.providers
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
         """The outputs of these names.

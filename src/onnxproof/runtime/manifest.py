@@ -14,14 +14,14 @@ FORMAT = 1
 METADATA_KEY = "onnxproof"
 """The key of the ONNX file's ``metadata_props`` that holds the manifest as JSON."""
 
-IN_FILE_ONLY = ("model_sha256", "data_sha256")
+IN_FILE_ONLY = ("model_sha256", "data_sha256", "golden_sha256")
 """Keys of ``manifest.json`` that cannot be inside the file that they describe."""
 
 REQUIRED = (
     *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
     *("postprocess", "opset", "exporter", "simplify", "checkpoint_sha256", "versions"),
 )
-OPTIONAL = ("fields", "family_package", "frozen", "model_sha256", "data_sha256", "job")
+OPTIONAL = ("fields", "family_package", "frozen", *IN_FILE_ONLY, "job")
 """The keys of a manifest."""
 
 LARGEST_OPSET = 1000
@@ -54,8 +54,9 @@ class Manifest:
     ``family_package`` is the name and version of the package that the family comes from, such as
     "acme-signals 1.0"; it is None for a family of onnxproof's own. ``frozen`` is what the capture of the
     model froze; None if the manifest is of an onnxproof that did not look. ``data_sha256`` is the checksum of
-    the file with the model's weights; None if the model holds them itself. ``job`` is the job that made the
-    bundle, with paths relative to the bundle.
+    the file with the model's weights; None if the model holds them itself. ``golden_sha256`` is that of the
+    file with the golden cases; None if the bundle has none. ``job`` is the job that made the bundle, with
+    paths relative to the bundle.
     """
 
     contract: Contract
@@ -67,6 +68,7 @@ class Manifest:
     frozen: tuple[Frozen, ...] | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
+    golden_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
     family_package: str | None = None
@@ -88,6 +90,7 @@ class Manifest:
             **({} if self.frozen is None else {"frozen": [asdict(one) for one in self.frozen]}),
             "model_sha256": self.model_sha256,
             **({} if self.data_sha256 is None else {"data_sha256": self.data_sha256}),
+            **({} if self.golden_sha256 is None else {"golden_sha256": self.golden_sha256}),
             "versions": dict(self.versions),
             "job": None if self.job is None else dict(self.job),
         }
@@ -149,6 +152,7 @@ class Manifest:
             frozen=tuple(map(Frozen.read, keys["frozen"].entries())) if "frozen" in keys else None,
             model_sha256=_text_or_none(keys.get("model_sha256", Entry(None))),
             data_sha256=_text_or_none(keys.get("data_sha256", Entry(None))),
+            golden_sha256=_text_or_none(keys.get("golden_sha256", Entry(None))),
             versions={
                 Entry(name, entry.key).text(): entry.text()
                 for name, entry in keys["versions"].free_table().items()

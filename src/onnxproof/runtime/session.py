@@ -17,6 +17,9 @@ QUIET = 4
 """ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""
 CPU = "CPUExecutionProvider"
 
+VERSION: str = ort.__version__
+"""ONNX Runtime's version, whichever distribution brought it."""
+
 Optimization = Literal["none", "basic", "extended", "all"]
 
 LEVELS = MappingProxyType(
@@ -103,6 +106,7 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
         else:
             # ONNX Runtime's exceptions have no common public base below Exception.
             session = load_directly(model if isinstance(model, bytes) else str(model), settings)
+        _require_started(session, settings.providers)
         _require_readable(session, name)
     except OnnxproofError:
         raise
@@ -125,6 +129,19 @@ def load_directly(model: str | bytes, settings: SessionSettings) -> ort.Inferenc
     return ort.InferenceSession(
         model, settings.to_options(), providers=list(settings.providers), enable_fallback=0
     )
+
+
+def _require_started(session: Any, providers: Sequence[str]) -> None:
+    """Raise RequestError if a provider does not start here. ONNX Runtime then takes another, and says nothing
+    that a program could see."""
+    started = session.get_providers()
+    for provider in providers:
+        if provider not in started:
+            raise RequestError(
+                f'execution provider "{provider}" is in this ONNX Runtime, but does not start on this '
+                f"machine ({', '.join(started)} would run in its place): install the libraries and the "
+                "driver that it needs, or name another"
+            )
 
 
 def _require_readable(session: Any, name: str) -> None:

@@ -1,18 +1,15 @@
 """PyTorch's side of a trial. It is the same for every file of a model, so it can run before there is one."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.legs.recorded import key_of
 from onnxproof.validate.trial import Plan
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
@@ -46,8 +43,12 @@ class Kept:
         """The leg's ports."""
         return self.leg.ports
 
+    def holds(self, inputs: Arrays) -> bool:
+        """Whether the answer to these inputs was kept."""
+        return key_of(inputs) in self._answers
+
     def run(self, inputs: Arrays) -> Answer:
-        key = _digest(inputs)
+        key = key_of(inputs)
         if key in self._answers:
             return self._answers[key]
         answer = self.leg.run(inputs)
@@ -68,10 +69,10 @@ class Prepared:
 
 
 class Ahead:
-    """The model in PyTorch, run on a plan's cases before a file is there."""
+    """The model in PyTorch, run on the cases of ``plan`` before a file is there."""
 
     def __init__(self, model: WrappedModel, plan: Plan) -> None:
-        self._model, self._plan = model, plan
+        self._model, self.plan = model, plan
         self._prepared: Prepared | None = None
         self._steps = self._made_steps()
 
@@ -79,7 +80,7 @@ class Ahead:
     def prepared(self) -> Prepared:
         """Raises UserCodeError if the module's own code raises."""
         if self._prepared is None:
-            self._prepared = prepare(self._model, self._plan, keep=True)
+            self._prepared = prepare(self._model, self.plan, keep=True)
         return self._prepared
 
     def steps(self) -> Iterator[None]:
@@ -100,7 +101,7 @@ class Ahead:
             yield
             if truth.unsteady is not None:
                 return
-            for case in self._plan.cases:
+            for case in self.plan.cases:
                 arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
                 for leg in (truth.reference, truth.oracle):
                     if leg is not None:
@@ -125,12 +126,3 @@ def known_for(model: WrappedModel, plan: Plan, truth: Truth) -> Known:
     contract = model.contract
     inputs = materialise(smallest(plan.cases), contract.inputs, contract.preprocess)
     return known_of(model, inputs, truth.rewritten)
-
-
-def _digest(inputs: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
-    """A key for inputs that are equal to the bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, array in inputs.items():
-        digest.update(f"{name} {array.dtype} {array.shape};".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.digest()

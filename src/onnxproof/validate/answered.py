@@ -12,7 +12,7 @@ from itertools import chain
 
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
 from onnxproof.usercode import told, users_place
-from onnxproof.validate.cases import Case, materialise, volume
+from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
 from onnxproof.validate.trial import Trial
 
@@ -39,7 +39,7 @@ def answered(trial: Trial, case: Case) -> Answered:
 
     Raises CheckError if it cannot, UserCodeError if the module's own code raises.
     """
-    arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
+    arrays = trial.inputs_of(case)
     wanted = exact = _run(trial.truth.reference, case, arrays)
     if trial.truth.oracle is not None:
         exact = _run(trial.truth.oracle, case, arrays)

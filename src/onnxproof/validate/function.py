@@ -8,15 +8,18 @@ own, and that of constants to float32 that are not proven.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from onnxproof.tensors import Field
-from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import facts_of, judge, ranks_of
 from onnxproof.validate.policy import EXACT
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
 from onnxproof.validate.verdict import Check, Status
+
+if TYPE_CHECKING:  # it needs onnx_ir, and a trial on recorded answers does not
+    from onnxproof.validate.exact.constants import Proven
 
 LOOKED_CLOSER = 3
 """On how many cases it is measured what rounding alone does."""
@@ -91,7 +94,7 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
     return (*skipped, *(_told_limit(_blind(check, facts.yardstick)) for check in checks))
 
 
-def strangers(facts: Facts, fields: Sequence[Field], proven: Proven, told: str) -> tuple[str, ...]:
+def strangers(facts: Facts, fields: Sequence[Field], proven: "Proven", told: str) -> tuple[str, ...]:
     """A note with the constants that are not proven, if a file does not state the function; else empty.
 
     ``told`` is the note's beginning.

@@ -5,9 +5,9 @@ and the labelled pictures all run trials, so that they try the same things in th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from onnxproof.contract import Contract
 from onnxproof.counted import selects
@@ -15,14 +15,16 @@ from onnxproof.errors import JobError
 from onnxproof.runtime.session import CPU, Optimization, require_threads
 from onnxproof.source import find_pictures
 from onnxproof.tensors import Field
-from onnxproof.validate.cases import Case, Effort, case_or_reason, plan
+from onnxproof.validate.cases import Case, Effort, case_or_reason, materialise, plan
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.plan import plan_labels
-from onnxproof.validate.exact.constants import Proven
-from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Failure
-from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.leg import Arrays, Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
+
+if TYPE_CHECKING:  # they need onnx_ir, and a trial on recorded answers does not
+    from onnxproof.validate.exact.constants import Proven
+    from onnxproof.validate.exact.known import Known
 
 Closer = Callable[[Sequence[Case], Sequence[Field]], Mapping[str, float]]
 """Measures on some cases how far rounding alone may move each field: by name, the largest element of the
@@ -85,9 +87,9 @@ class Stated:
     cases: frozenset[str]
     contract: Contract
     missing: Mapping[str, str]
-    proven: Proven
+    proven: "Proven"
     closer: Closer | None = None
-    known: Known | None = None
+    known: "Known | None" = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,8 @@ class Trial:
     """A plan with its legs open. ``graphs`` has the function link of each file; it may be empty.
 
     ``beside`` says that PyTorch may run in a thread beside the file's legs. It may not where other processes
-    have the other cores, or where the model's weights leave no memory.
+    have the other cores, or where the model's weights leave no memory. ``given`` has the inputs of cases that
+    are not made but held, by the case's name.
     """
 
     contract: Contract
@@ -105,11 +108,17 @@ class Trial:
     policy: Policy = FLOAT_FLOOR
     graphs: tuple[Stated, ...] = ()
     beside: bool = False
+    given: Mapping[str, Arrays] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg], graphs: Sequence[Stated] = ()) -> Self:
         """The trial of a plan on these legs."""
         return cls(plan.contract, truth, tuple(candidates), plan.cases, plan.policy, tuple(graphs))
+
+    def inputs_of(self, case: Case) -> Arrays:
+        """The arrays of a case, by input name."""
+        held = self.given.get(case.name)
+        return materialise(case, self.contract.inputs, self.contract.preprocess) if held is None else held
 
     def on(self, *cases: Case) -> "Trial":
         """The same trial on some cases alone."""

@@ -20,8 +20,8 @@ from onnxproof.validate.environment import environment
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
+from onnxproof.validate.legs.leg import Ports
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
-from onnxproof.validate.legs.pytorch import ports_of
 from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.sight.check import with_pipeline
@@ -143,7 +143,7 @@ def _leg(model: WrappedModel, file: Path, settings: Settings, level: Optimizatio
         if runs_here(model.module) or "NOT_IMPLEMENTED" not in str(error):
             raise
         reason = str(error).removeprefix(f"{file} ").replace(str(file), file.name)
-        return RefusedLeg(ort_name(settings.providers, level), ports_of(model), reason)
+        return RefusedLeg(ort_name(settings.providers, level), Ports.of(model.contract), reason)
 
 
 def verdicts_of(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
+from onnxproof.contract import Contract
 from onnxproof.runtime.port import Port
 from onnxproof.validate.legs.choices import Choice
 
@@ -35,6 +36,15 @@ class Ports:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+    @classmethod
+    def of(cls, contract: Contract) -> Self:
+        """The ports that a contract declares."""
+        inputs, outputs = (
+            tuple(Port(spec.name, spec.dtype, spec.shape) for spec in specs)
+            for specs in (contract.inputs, contract.outputs)
+        )
+        return cls(inputs, outputs)
 
 
 class Leg(Protocol):

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, UserCodeError
-from onnxproof.runtime.port import Port
-from onnxproof.tensors import TensorSpec
 from onnxproof.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.legs.choices import may_be_chosen
@@ -39,7 +37,7 @@ class TorchLeg:
     def __init__(self, model: WrappedModel, threads: int) -> None:
         answered = [spec.dtype for spec in model.contract.outputs if "float" in spec.dtype]
         self.name = f"torch-{answered[0] if answered else 'float32'}"
-        self.ports = ports_of(model)
+        self.ports = Ports.of(model.contract)
         self._rounding: AbstractContextManager[object] = nullcontext()
         if model.rounded_to == "float32":
             self._module = copied(model.module, lendable(model.module).values()).eval()
@@ -80,7 +78,7 @@ class OracleLeg:
 
     def __init__(self, model: WrappedModel, threads: int, move: Move | None = None) -> None:
         self.name = ORACLE
-        self.ports = ports_of(model)
+        self.ports = Ports.of(model.contract)
         self.rounded: Mapping[str, str] = {}
         self._exact = Float64(model.module, move)
         self._exact.module.eval()
@@ -136,11 +134,6 @@ def processor() -> str:
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def ports_of(model: WrappedModel) -> Ports:
-    """The ports that a model's contract declares."""
-    return Ports(_ports(model.contract.inputs), _ports(model.contract.outputs))
-
-
 def _chooses(model: WrappedModel) -> bool:
     """Whether an output may be an integer that was chosen. To follow such outputs costs time."""
     chosen = any(may_be_chosen(entry) for entry in model.contract.fields)
@@ -157,10 +150,6 @@ def _unsteady(reference: TorchLeg, arrays: Arrays) -> str | None:
     except Exception:  # noqa: BLE001
         # The model's own code runs here and may raise any type.
         return None
-
-
-def _ports(specs: Sequence[TensorSpec]) -> tuple[Port, ...]:
-    return tuple(Port(spec.name, spec.dtype, spec.shape) for spec in specs)
 
 
 def _call(

@@ -27,6 +27,8 @@ def _function(verdict: "Verdict", link: "Linked") -> str:
     check = link.check
     assert check is not None
     facts = verdict.function
+    if link.status == "pass" and facts is None:
+        return check.reason
     if link.status == "skipped" or facts is None:
         return f"not shown: {check.reason}"
     if check.name != "function":

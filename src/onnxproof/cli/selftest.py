@@ -1,0 +1,62 @@
+"""onnxproof selftest."""
+
+import sys
+from pathlib import Path
+
+import click
+
+import onnxproof
+from onnxproof.cli._document import show_json
+from onnxproof.cli._lines import StageLines
+from onnxproof.cli._options import json_option, quiet_option
+from onnxproof.endings import EXIT_CODES
+from onnxproof.limits import MOST_THREADS
+from onnxproof.progress import silent
+from onnxproof.runtime.session import CPU
+from onnxproof.text import one_line
+from onnxproof.validate.report.links import link_lines
+from onnxproof.validate.report.notes import folded
+from onnxproof.validate.report.short import not_passed, verdict_line
+from onnxproof.validate.verdict import Verdict
+
+
+@click.command("selftest")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help=f"An execution provider of ONNX Runtime, such as CUDAExecutionProvider. Repeatable, the first that "
+    f"can run a node first.  [default: {CPU}]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, MOST_THREADS),
+    default=0,
+    show_default=True,
+    help="Threads of ONNX Runtime; 0: as many as it chooses.",
+)
+@json_option
+@quiet_option
+def command(bundle: Path, providers: tuple[str, ...], threads: int, as_json: bool, quiet: bool) -> int:
+    """Judge a bundle on this machine by the golden cases in it: neither PyTorch nor the checkpoint is needed.
+
+    The files must be those that were verified, and ONNX Runtime must compute the recorded cases as well, and
+    decide on them alike, as validate demands it. A provider that is not there, or does not start, is refused.
+    """
+    progress = silent if quiet else StageLines(sys.stderr)
+    verdict = onnxproof.selftest(bundle, providers=providers or (CPU,), threads=threads, progress=progress)
+    if as_json:
+        show_json(verdict.to_json())
+    elif not quiet:
+        _show(verdict)
+    return EXIT_CODES[verdict.status]
+
+
+def _show(verdict: Verdict) -> None:
+    """Print the links, what did not pass, the notes and the verdict."""
+    lines = [line for _, line in (*link_lines(verdict), *not_passed(verdict))]
+    lines += [f"note: {note}" for note in folded(verdict.notes)]
+    for line in (*lines, verdict_line(verdict)[1]):
+        click.echo(one_line(line))

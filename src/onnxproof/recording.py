@@ -1,0 +1,83 @@
+"""Record golden cases into a bundle: what PyTorch answered to a few cases of the verdict."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from onnxproof.files import write_bytes
+from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.session import VERSION
+from onnxproof.validate.ahead import Ahead, Kept
+from onnxproof.validate.golden.choose import record
+from onnxproof.validate.golden.file import pack
+from onnxproof.validate.golden.golden import About
+from onnxproof.validate.legs.leg import Arrays, Truth
+from onnxproof.validate.verdict import Verdict
+
+LEAST_BUDGET = 10**6
+"""Bytes that golden cases may take in any bundle."""
+
+SHARE = 0.1
+"""The share of a larger model's bytes that they may take."""
+
+RATIOS = ("ratio_rms", "ratio_max")
+"""The checks that pass beyond their limit if each node is within its rounding bound."""
+
+
+def record_golden(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Path) -> tuple[str, ...]:
+    """Write ``golden.npz`` into a bundle's ``folder``, beside the model that the ``verdict`` is on.
+
+    ``manifest`` is the one in the model's metadata. The answers are those of the verdict; nothing is run for
+    them. Returns a note if there are no golden cases, which says why.
+    """
+    truth = ahead.prepared.truth
+    if truth.unsteady is not None:
+        return (f"no golden cases are recorded: {truth.unsteady}",)
+    about = About(
+        model_sha256=verdict.model_sha256,
+        metadata_sha256=hashlib.sha256(manifest.to_metadata().encode()).hexdigest(),
+        verdict=verdict.status,
+        links={one.link: one.status for one in verdict.links},
+        versions={"onnxruntime": VERSION, "numpy": np.__version__},
+        providers=ahead.plan.settings.providers,
+        reference=truth.reference.name,
+        oracle=None if truth.oracle is None else truth.oracle.name,
+        oracle_missing=dict(truth.oracle_missing),
+    )
+
+    def holds(inputs: Arrays) -> bool:
+        return all(leg.holds(inputs) for leg in _legs(truth))
+
+    golden = record(ahead.plan, truth, about, rough_fields(verdict), holds)
+    file = folder / MODEL_FILE
+    size = sum(path.stat().st_size for path in (file, data_of(file)) if path.exists())
+    budget = max(LEAST_BUDGET, int(SHARE * size))
+    content = pack(golden, ahead.plan.contract, budget)
+    if content is None:
+        return (
+            f"no golden cases are recorded: the answers to not one case fit in {budget / 1e6:.1f} MB, so "
+            "onnxproof selftest cannot run; declare smaller sizes in [dims], which are recorded first",
+        )
+    write_bytes(folder / GOLDEN_FILE, content)
+    return ()
+
+
+def _legs(truth: Truth) -> tuple[Kept, ...]:
+    return tuple(leg for leg in (truth.reference, truth.oracle) if isinstance(leg, Kept))
+
+
+def rough_fields(verdict: Verdict) -> dict[str, float]:
+    """The fields that the runtime computes less well than PyTorch, each node within its rounding bound.
+
+    By name, how many times PyTorch's error they err.
+    """
+    found: dict[str, float] = {}
+    for check in verdict.checks:
+        value = check.value
+        if check.name not in RATIOS or check.status != "pass" or value is None or check.limit is None:
+            continue
+        if check.field is not None and not value <= check.limit:
+            found[check.field] = max(found.get(check.field, 1.0), value)
+    return found

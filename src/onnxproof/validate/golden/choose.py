@@ -1,0 +1,120 @@
+"""Choose the cases of a plan that are recorded, and measure PyTorch's own error on all of them.
+
+The legs are those of a verdict that was just reached, which keep their answers. They are asked again, and
+run nothing for that.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from onnxproof.tensors import Dim
+from onnxproof.validate.cases import Case, volume
+from onnxproof.validate.compare.decisions import DecisionPool
+from onnxproof.validate.golden.golden import (
+    MOST_ELEMENTS,
+    About,
+    Floor,
+    Floors,
+    Golden,
+    GoldenCase,
+    elements_of,
+)
+from onnxproof.validate.legs.leg import Answer, Arrays, Truth
+from onnxproof.validate.sweep import measure, merge
+from onnxproof.validate.tally import Tally
+from onnxproof.validate.trial import Plan, Trial
+
+MOST_CASES = 8
+"""How many cases are recorded at most."""
+
+PICTURES = 2
+"""How many of the job's pictures are among them at most."""
+
+Holds = Callable[[Arrays], bool]
+"""Whether the legs have their answers to some inputs at hand."""
+
+
+def record(plan: Plan, truth: Truth, about: About, rough: Mapping[str, float], holds: Holds) -> Golden:
+    """Record golden cases of a plan, the most useful first; there may be none.
+
+    ``rough`` has the fields that the verified runtime computes less well than PyTorch, each node within its
+    rounding bound: by name, how many times PyTorch's error it errs. Their floors count that much more.
+    """
+    trial = Trial(plan.contract, truth, (truth.reference,), plan.cases, plan.policy)
+    tallies: list[tuple[Tally, ...]] = []
+    decided: dict[str, int] = {}
+    for case, own in _each(trial, holds, decided):
+        found = measure(own)
+        tallies.append(found)
+        decided[case.name] = 0 if found[0].decisions is None else found[0].decisions.reference
+    if not tallies:
+        return Golden(about, Floors({}, {}, {}), ())
+    floors = _floors(merge(tallies)[0], rough)
+    known = [case for case in trial.cases if case.name in decided]
+    small = [case for case in known if elements_of(case, plan.contract) <= MOST_ELEMENTS]
+    cases = chosen(small, plan.contract.dims, decided)
+    return Golden(about, floors, tuple(_recorded(trial, case) for case in cases))
+
+
+def _each(trial: Trial, holds: Holds, decided: Mapping[str, int]) -> Iterator[tuple[Case, Trial]]:
+    """The cases to which the answers are at hand, each with the trial on it alone, and as many of the job's
+    pictures as it takes. Of cases of one name the first."""
+    for case in trial.cases:
+        if case.name in decided:
+            continue
+        inputs = trial.inputs_of(case)
+        wanted = case.native and sum(count > 0 for count in decided.values()) < PICTURES
+        if holds(inputs) or wanted:
+            yield case, replace(trial.on(case), given={case.name: inputs})
+
+
+def chosen(cases: Sequence[Case], dims: Sequence[Dim], decided: Mapping[str, int]) -> tuple[Case, ...]:
+    """At most MOST_CASES, the most useful first.
+
+    They are pictures of the job on which something is ``decided``, small cases of noise that have the ends of
+    every dim, and the smallest others of noise.
+    """
+    pictures = sorted((case for case in cases if case.native), key=lambda case: not decided[case.name])
+    noise = sorted((case for case in cases if case.content == "noise"), key=lambda case: volume((case,)))
+    ends = {(dim.name, size) for dim in dims if not dim.fixed for size in (dim.min, dim.max)}
+    picked = {case.name: case for case in (*pictures[:PICTURES], *_covering(noise, ends), *noise)}
+    return tuple(picked.values())[:MOST_CASES]
+
+
+def _covering(cases: Sequence[Case], wanted: set[tuple[str, int]]) -> Iterator[Case]:
+    """Cases that together have all sizes that are wanted, the most of them for the least volume first."""
+    left = {at: wanted & set(case.sizes.items()) for at, case in enumerate(cases)}
+    while any(left.values()):
+        best = max(left, key=lambda at: len(left[at]) / volume((cases[at],)))
+        covered = left.pop(best)
+        left = {at: sizes - covered for at, sizes in left.items()}
+        yield cases[best]
+
+
+def _recorded(trial: Trial, case: Case) -> GoldenCase:
+    inputs = trial.inputs_of(case)
+    truth = trial.truth
+    oracle = None
+    if truth.oracle is not None:
+        exact = truth.oracle.run(inputs)
+        known = {name: array for name, array in exact.outputs.items() if name not in truth.oracle_missing}
+        oracle = Answer(known, exact.margins, exact.choices)
+    return GoldenCase(case, inputs, truth.reference.run(inputs), oracle)
+
+
+def _floors(tally: Tally, rough: Mapping[str, float]) -> Floors:
+    fields = {}
+    for name, pool in tally.pools.errors.items():
+        found, factor = pool.result(), max(rough.get(name, 1.0), 1.0)
+        if found.count:
+            fields[name] = Floor(factor * found.rms_reference, factor * found.max_reference, found.scale_max)
+    worst = max((1.0, *rough.values()))
+    return Floors(fields, _of(tally.decisions, worst), _of(tally.all_rows, worst))
+
+
+def _of(pool: DecisionPool | None, factor: float) -> dict[str, Floor]:
+    """The floors of what decisions rest on."""
+    quantities = {} if pool is None else pool.quantities
+    return {
+        name: Floor(0.0, factor * found.max_reference, found.scale_max) for name, found in quantities.items()
+    }
