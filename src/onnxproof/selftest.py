@@ -61,6 +61,7 @@ def selftest(
     file = folder / MODEL_FILE
     progress("read the bundle", 0, 0)
     leg = OrtLeg(file, providers, threads)
+    elsewhere = _elsewhere(leg, providers[0])
     text = leg.metadata.get(METADATA_KEY)
     sum_of = functools.cache(sha256_of)
     checksum = checksum_check(manifest, file, sum_of)
@@ -83,7 +84,7 @@ def selftest(
         checks=tuple(checks),
         facts=facts,
         cases=() if golden is None else tuple(one.case for one in golden.cases if not one.changed),
-        notes=() if golden is None else tuple(_notes(golden, providers)),
+        notes=(*elsewhere, *(() if golden is None else _notes(golden, providers))),
         model_sha256=sum_of(file),
         environment=_environment(Settings(providers=tuple(providers), threads=threads)),
         policy=FLOAT_FLOOR.to_json(),
@@ -101,6 +102,19 @@ def _bundle(path: str | PathLike[str]) -> Path:
                 f"{path} is {other.what}, not a bundle: give the folder that export wrote, with "
                 f"{MODEL_FILE}, {MANIFEST_FILE} and {GOLDEN_FILE} in it"
             )
+
+
+def _elsewhere(leg: OrtLeg, provider: str) -> tuple[str, ...]:
+    """A note if another provider than the first runs nodes of the file, too.
+
+    Raises RequestError if the first runs none: the test would say nothing of it.
+    """
+    placed = dict(leg.placed)
+    own, whole = placed.pop(provider, 0), sum(leg.placed.values())
+    others = ", ".join(f"{count:,} on {name}" for name, count in placed.items())
+    if whole and not own:
+        raise RequestError(f"{provider} runs none of the file's {whole:,} nodes ({others}): name another")
+    return (f"{provider} runs {own:,} of the file's {whole:,} nodes; {others}",) if others else ()
 
 
 def _golden(folder: Path, manifest: Manifest, text: str | None) -> tuple[Golden, Contract] | str:

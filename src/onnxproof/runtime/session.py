@@ -1,6 +1,7 @@
 """Open an ONNX file in ONNX Runtime. No other module does."""
 
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ class SessionSettings:
         options.log_severity_level = QUIET
         options.intra_op_num_threads = self.threads
         options.graph_optimization_level = LEVELS[self.optimization]
+        if self.providers != (CPU,):
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if self.in_turn:
             options.inter_op_num_threads = 1
             # A spinning thread pool would take the cores from the session whose turn it is.
@@ -142,6 +145,19 @@ def _require_started(session: Any, providers: Sequence[str]) -> None:
                 f"machine ({', '.join(started)} would run in its place): install the libraries and the "
                 "driver that it needs, or name another"
             )
+
+
+def placed_nodes(session: Any) -> dict[str, int]:
+    """How many nodes of the file run on each execution provider, if others than the CPU's were asked for.
+
+    Empty if ONNX Runtime does not tell: before 1.24, or for a file that runs in a process of its own.
+    """
+    placed: Counter[str] = Counter()
+    told = getattr(session, "get_provider_graph_assignment_info", None)
+    if told is not None and session.get_providers() != [CPU]:
+        for part in told():
+            placed[part.ep_name] += len(part.get_nodes())
+    return dict(placed)
 
 
 def _require_readable(session: Any, name: str) -> None:

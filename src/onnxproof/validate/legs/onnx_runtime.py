@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxproof.runtime.port import Port
-from onnxproof.runtime.session import Optimization, SessionSettings, open_session
+from onnxproof.runtime.session import Optimization, SessionSettings, open_session, placed_nodes
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports
 
 
 class OrtLeg:
     """An ONNX file in ONNX Runtime at one of its optimization levels.
 
-    ``metadata`` is the file's own, by key. ``label`` is a prefix of the leg's name. Raises ModelFileError if
-    the file cannot be loaded.
+    ``metadata`` is the file's own, by key. ``placed`` is how many of its nodes run on each provider, as
+    far as ONNX Runtime tells. ``label`` is a prefix of the leg's name. Raises ModelFileError if the file
+    cannot be loaded.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class OrtLeg:
             tuple(map(Port.of, self._session.get_inputs())), tuple(map(Port.of, self._session.get_outputs()))
         )
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.placed: Mapping[str, int] = placed_nodes(self._session)
 
     def run(self, inputs: Arrays) -> Answer:
         names = [port.name for port in self.ports.outputs]
