@@ -22,6 +22,9 @@ LEAST_BUDGET = 10**6
 SHARE = 0.1
 """The share of a larger model's bytes that they may take."""
 
+MOST_BUDGET = 2**24
+"""Bytes that they may take in the largest."""
+
 RATIOS = ("ratio_rms", "ratio_max")
 """The checks that pass beyond their limit if each node is within its rounding bound."""
 
@@ -53,7 +56,7 @@ def record_golden(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Pa
     golden = record(ahead.plan, truth, about, rough_fields(verdict), holds)
     file = folder / MODEL_FILE
     size = sum(path.stat().st_size for path in (file, data_of(file)) if path.exists())
-    budget = max(LEAST_BUDGET, int(SHARE * size))
+    budget = min(max(LEAST_BUDGET, int(SHARE * size)), MOST_BUDGET)
     content = pack(golden, ahead.plan.contract, budget)
     if content is None:
         return (

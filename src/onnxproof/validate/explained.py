@@ -182,6 +182,25 @@ MEASURED = (
         "one of them was edited by hand: classes in another order, other sizes.",
         "export again with the job that has the values you want.",
     ),
+    _said(
+        "golden",
+        "golden.npz is the file that manifest.json describes, and its cases were recorded for this "
+        "model.onnx and the metadata in it.",
+        "a file of another bundle was copied into this one, or one was edited.",
+        "copy the whole bundle again, or export it again.",
+    ),
+    _said(
+        "verified",
+        "the verdict of the export that recorded the golden cases was pass.",
+        "the bundle was shipped although its verdict was not.",
+        "read its parity.json; mend the export first.",
+    ),
+    _said(
+        "inputs",
+        "golden cases that are drawn from a seed are, to the bit, those that were recorded.",
+        "another version of NumPy draws other numbers from the seed.",
+        "run the self-test with the version of NumPy that the note names, or export again with yours.",
+    ),
 )
 """The checks that run or read something beyond the graph."""
 

@@ -71,14 +71,14 @@ def _each(trial: Trial, holds: Holds, decided: Mapping[str, int]) -> Iterator[tu
 def chosen(cases: Sequence[Case], dims: Sequence[Dim], decided: Mapping[str, int]) -> tuple[Case, ...]:
     """At most MOST_CASES, the most useful first.
 
-    They are pictures of the job on which something is ``decided``, small cases of noise that have the ends of
-    every dim, and the smallest others of noise.
+    They are a picture of the job on which something is ``decided``, small cases of noise that have the ends
+    of every dim, more pictures, and the smallest others of noise.
     """
     pictures = sorted((case for case in cases if case.native), key=lambda case: not decided[case.name])
     noise = sorted((case for case in cases if case.content == "noise"), key=lambda case: volume((case,)))
     ends = {(dim.name, size) for dim in dims if not dim.fixed for size in (dim.min, dim.max)}
-    picked = {case.name: case for case in (*pictures[:PICTURES], *_covering(noise, ends), *noise)}
-    return tuple(picked.values())[:MOST_CASES]
+    ordered = (*pictures[:1], *_covering(noise, ends), *pictures[:PICTURES], *noise)
+    return tuple({case.name: case for case in ordered}.values())[:MOST_CASES]
 
 
 def _covering(cases: Sequence[Case], wanted: set[tuple[str, int]]) -> Iterator[Case]:

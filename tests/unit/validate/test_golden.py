@@ -1,0 +1,336 @@
+"""Golden cases: what is recorded, as which bytes, and how a leg is judged by them."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contracts import contract as made
+
+from onnxproof.contract import Contract, Preprocess
+from onnxproof.errors import CheckError, ModelFileError
+from onnxproof.runtime.preprocess.lay import as_input
+from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.golden.choose import MOST_CASES, chosen
+from onnxproof.validate.golden.file import about, pack, unpack
+from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase
+from onnxproof.validate.golden.judged import inputs_check, judged
+from onnxproof.validate.legs.choices import Choice
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports
+from onnxproof.validate.legs.recorded import RecordedLeg
+
+BATCH, HEIGHT, WIDTH = Dim("batch", 1, 4), Dim("height", 8, 64, 8), Dim("width", 8, 64, 8)
+PLENTY = 10**6
+
+PLAIN = made(
+    inputs=(TensorSpec("x", "float32", ("batch", 4), (0, 1)),),
+    outputs=(TensorSpec("y", "float32", ("batch", 4)),),
+    dims=(BATCH,),
+    fields=(Field("y", "value", "m"),),
+)
+PICTURES = made(
+    inputs=(TensorSpec("image", "float32", ("batch", 3, "height", "width"), (0, 1)),),
+    outputs=(TensorSpec("y", "float32", ("batch", 4)),),
+    dims=(BATCH, HEIGHT, WIDTH),
+    fields=(Field("y", "value", "m"),),
+    preprocess=Preprocess("image", "NCHW", "float32", 255, "stretch", 8, HEIGHT, WIDTH),
+)
+ABOUT = About("a" * 64, "b" * 64, "pass", {"function": "pass"}, {"numpy": "2"}, ("CPU",), "R", "O", {})
+NOTHING = Floors({}, {}, {})
+ERROR = 1e-6
+"""Of the reference, m."""
+
+
+def answer(inputs: Arrays, error: float = 0.0, dtype: str = "float64") -> Answer:
+    """What the model computes, m: the sums of its inputs, each number off by ``error`` or by its opposite."""
+    rows = next(iter(inputs.values())).astype(np.float64).reshape(len(next(iter(inputs.values()))), -1)
+    exact = rows[:, :4] + rows.sum(axis=1, keepdims=True)
+    return Answer({"y": (exact + error * np.where(np.arange(4) % 2, 1, -1)).astype(dtype)}, {})
+
+
+def golden(contract: Contract, *cases: GoldenCase, floors: Floors = NOTHING, **changes: Any) -> Golden:
+    return Golden(replace(ABOUT, **changes), floors, cases)
+
+
+def noise(name: str, contract: Contract = PLAIN, **sizes: int) -> GoldenCase:
+    case = Case(name, sizes, "noise", 7)
+    inputs = materialise(case, contract.inputs, contract.preprocess)
+    return GoldenCase(case, inputs, answer(inputs, ERROR, "float32"), answer(inputs))
+
+
+def picture(pixels: np.ndarray[Any, Any], name: str = "one.png") -> GoldenCase:
+    spec = PICTURES.preprocess
+    assert spec is not None
+    inputs = {"image": as_input(pixels, spec)[None]}
+    case = Case(name, {"batch": 1, "height": 8, "width": 8}, "picture", 0, Path(name), native=True)
+    return GoldenCase(case, inputs, answer(inputs, ERROR, "float32"), answer(inputs))
+
+
+def packed(found: Golden, contract: Contract = PLAIN, budget: int = PLENTY) -> bytes:
+    content = pack(found, contract, budget)
+    assert content is not None
+    return content
+
+
+def same(one: Arrays, other: Arrays) -> bool:
+    return [*one] == [*other] and all(
+        one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name], equal_nan=True)
+        for name in one
+    )
+
+
+def leg_of(found: Golden, contract: Contract, run: Callable[[Arrays], Answer]) -> RecordedLeg:
+    return RecordedLeg.of(
+        "ort-cpu", Ports.of(contract), ((one.inputs, run(one.inputs)) for one in found.cases)
+    )
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    seeded = noise("2", batch=2)
+    choice = Choice(np.ones((2, 3)), np.zeros((2, 1), int), np.ones((2, 1), int), np.eye(3)[:2], True)
+    nan = Answer({"y": np.full((2, 4), np.nan, np.float32)}, {"gap": np.arange(3.0)}, {"y": choice})
+    given = golden(PLAIN, replace(seeded, reference=nan), floors=Floors({"value": Floor(1, 2, 3)}, {}, {}))
+    found = unpack(packed(given), PLAIN, "golden.npz")
+    assert (found.about, found.floors) == (given.about, given.floors)
+    (one,) = found.cases
+    assert (one.case, one.changed) == (seeded.case, ())
+    assert same(one.inputs, seeded.inputs)
+    assert one.oracle is not None
+    assert seeded.oracle is not None
+    assert same(one.oracle.outputs, seeded.oracle.outputs)
+    assert same(one.reference.outputs, nan.outputs)
+    assert same(one.reference.margins, nan.margins)
+    kept = one.reference.choices["y"]
+    assert kept.distinct
+    assert np.array_equal(kept.values, choice.values)
+
+
+def test_the_same_cases_give_the_same_bytes_and_numpy_opens_them() -> None:
+    given = golden(PLAIN, noise("1", batch=1))
+    content = packed(given)
+    assert content == packed(given)
+    with np.load(io.BytesIO(content)) as archive:
+        assert json.loads(archive["index.json"])["format"] == 1
+        assert archive["00-00"].shape == (1, 4)
+
+
+def test_inputs_from_a_seed_are_not_held() -> None:
+    content = packed(golden(PICTURES, noise("n", PICTURES, batch=4, height=64, width=64)), PICTURES)
+    assert len(content) < 3000 < 4 * 3 * 64 * 64
+
+
+def test_a_picture_is_held_as_its_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    given = golden(PICTURES, picture(pixels))
+    content = packed(given, PICTURES)
+    with np.load(io.BytesIO(content)) as archive:
+        assert np.array_equal(archive["00-00"][0], pixels)
+    (found,) = unpack(content, PICTURES, "golden.npz").cases
+    assert same(found.inputs, given.cases[0].inputs)
+    assert found.changed == ()
+
+
+def test_a_picture_that_is_no_whole_pixels_is_held_as_it_is() -> None:
+    one = picture(np.zeros((8, 8, 3), np.uint8))
+    given = golden(PICTURES, replace(one, inputs={"image": one.inputs["image"] + np.float32(0.001)}))
+    (found,) = unpack(packed(given, PICTURES), PICTURES, "golden.npz").cases
+    assert same(found.inputs, given.cases[0].inputs)
+
+
+def test_cases_that_do_not_fit_are_left_out() -> None:
+    cases = [noise("large", batch=4), noise("small", batch=1)]
+    small = len(packed(golden(PLAIN, cases[1])))
+    assert [one.case.name for one in unpacked(packed(golden(PLAIN, *cases)))] == ["large", "small"]
+    for budget in range(small, 2 * small, 100):
+        content = pack(golden(PLAIN, *cases), PLAIN, budget)
+        if content is not None:
+            assert len(content) <= budget
+    assert pack(golden(PLAIN, *cases), PLAIN, 500) is None
+    heavy = replace(cases[0], oracle=Answer({"y": np.random.default_rng(0).random((4, 4))}, {"m": wide()}))
+    kept = unpacked(packed(golden(PLAIN, heavy, cases[1]), budget=30_000))
+    assert [one.case.name for one in kept] == ["small"]
+
+
+def wide() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(1).random(10_000)
+
+
+def unpacked(content: bytes) -> tuple[GoldenCase, ...]:
+    return unpack(content, PLAIN, "golden.npz").cases
+
+
+def edited(content: bytes, change: Callable[[dict[str, Any]], object], **members: bytes) -> bytes:
+    """The file with a change of its index, and with members replaced."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "index.json":
+                index = json.loads(data)
+                change(index)
+                data = json.dumps(index).encode()
+            new.writestr(name, members.get(name.removesuffix(".npy").replace("-", "_"), data))
+    return stream.getvalue()
+
+
+def objects() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{}], object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("change", "members", "says"),
+    [
+        pytest.param(lambda index: index.update(format=2), {}, "its format is 2, expected 1", id="newer"),
+        pytest.param(lambda index: index.pop("floors"), {}, "lacks the key 'floors'", id="key"),
+        pytest.param(lambda index: index.update(verdict="fine"), {}, "expected one of pass", id="status"),
+        pytest.param(lambda index: index["cases"].clear(), {}, "cases of different names", id="no-case"),
+        pytest.param(
+            lambda index: index["cases"].append(index["cases"][0]), {}, "of different names", id="twice"
+        ),
+        pytest.param(
+            lambda index: index["cases"][0]["sizes"].update(batch=2**30), {}, "elements", id="huge-input"
+        ),
+        pytest.param(lambda index: index["cases"][0]["sizes"].clear(), {}, "a size of batch", id="size"),
+        pytest.param(
+            lambda index: index["cases"][0]["inputs"].update(z={}), {}, "the unknown key", id="input"
+        ),
+        pytest.param(
+            lambda index: index["cases"][0]["reference"]["outputs"].clear(), {}, "lacks the key", id="output"
+        ),
+        pytest.param(
+            lambda index: index["cases"][0]["reference"]["outputs"].update(y="9"), {}, "'9'", id="no-array"
+        ),
+        pytest.param(lambda index: None, {"00_00": objects()}, "cannot be read", id="pickle"),
+        pytest.param(lambda index: None, {"00_00": b"\x93NUMPY"}, "cannot be read", id="half"),
+        pytest.param(
+            lambda index: None,
+            {"00_00": header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999,)}\n")},
+            "cannot be read",
+            id="claims-terabytes",
+        ),
+        pytest.param(
+            lambda index: None,
+            {"00_00": header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\n") + bytes(4)},
+            "y with 2 axes",
+            id="rank",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, Any]], object], members: Mapping[str, bytes], says: str
+) -> None:
+    content = packed(golden(PLAIN, noise("1", batch=1)))
+    with pytest.raises(ModelFileError, match=r"golden\.npz") as refused:
+        unpack(edited(content, change, **members), PLAIN, "golden.npz")
+    assert says in str(refused.value)
+
+
+def test_half_a_file_is_refused() -> None:
+    content = packed(golden(PLAIN, noise("1", batch=1)))
+    for broken in (b"", content[: len(content) // 2]):
+        with pytest.raises(ModelFileError, match="cannot be read"):
+            about(broken, "golden.npz")
+
+
+def test_a_seed_that_gives_other_numbers_is_an_error() -> None:
+    cases = [noise("1", batch=1), noise("2", batch=2)]
+    content = packed(golden(PLAIN, *cases))
+    reseeded = edited(content, lambda index: index["cases"][1].update(seed=8))
+    found = unpack(reseeded, PLAIN, "golden.npz")
+    assert [one.changed for one in found.cases] == [(), ("x",)]
+    check = inputs_check(found)
+    assert check.status == "error"
+    assert "1 of 2 golden cases cannot be made anew, first 2" in check.reason
+    facts, checks = judged(found, PLAIN, leg_of(golden(PLAIN, cases[0]), PLAIN, healthy))
+    assert facts.cases == 1
+    assert {one.status for one in checks} == {"pass"}
+
+
+def healthy(inputs: Arrays) -> Answer:
+    return answer(inputs, -ERROR, "float32")
+
+
+def statuses(run: Callable[[Arrays], Answer], found: Golden) -> dict[str, str]:
+    _, checks = judged(found, PLAIN, leg_of(found, PLAIN, run))
+    return {check.name: check.status for check in checks}
+
+
+def test_a_leg_that_errs_as_pytorch_passes_and_others_fail() -> None:
+    found = golden(PLAIN, noise("1", batch=1), noise("3", batch=3))
+    assert set(statuses(healthy, found).values()) == {"pass"}
+    assert statuses(lambda inputs: answer(inputs, 1e-3, "float32"), found)["ratio_rms"] == "fail"
+    assert statuses(lambda inputs: answer(inputs, np.nan, "float32"), found)["finite"] == "fail"
+    assert statuses(lambda inputs: answer(inputs, 0.0, "float64"), found)["shapes"] == "fail"
+    assert statuses(lambda inputs: Answer({}, {}), found)["shapes"] == "fail"
+
+
+def test_errors_are_divided_by_those_on_all_cases_of_the_verdict() -> None:
+    """PyTorch may be lucky on a few cases: then what it erred on all others is the yardstick."""
+    one = noise("1", batch=1)
+    lucky = golden(PLAIN, replace(one, reference=answer(one.inputs, 0.0, "float32")))
+    all_cases = replace(lucky, floors=Floors({"value": Floor(2e-5, 4e-5, 10.0)}, {}, {}))
+
+    def rms(error: float, found: Golden) -> str:
+        return statuses(lambda inputs: answer(inputs, error, "float32"), found)["ratio_rms"]
+
+    assert (rms(3e-5, lucky), rms(3e-5, all_cases), rms(3e-4, all_cases)) == ("fail", "pass", "fail")
+
+
+def test_without_an_oracle_a_fixed_tolerance_holds() -> None:
+    one = replace(noise("1", batch=1), oracle=None)
+    found = golden(PLAIN, one, oracle=None, oracle_missing={"y": "no float64"})
+    found = unpack(packed(found), PLAIN, "golden.npz")
+    assert statuses(healthy, found)["max_error"] == "pass"
+    assert statuses(lambda inputs: answer(inputs, 0.1, "float32"), found)["max_error"] == "fail"
+
+
+def test_a_leg_refuses_inputs_that_it_has_no_answer_to() -> None:
+    one = noise("1", batch=1)
+    leg = RecordedLeg.of("torch-float32", Ports.of(PLAIN), [(one.inputs, one.reference)])
+    assert leg.run({"x": one.inputs["x"].copy()}) is one.reference
+    with pytest.raises(
+        CheckError, match=r"no answer of torch-float32 is recorded for these inputs \(x float32"
+    ):
+        leg.run({"x": np.nextafter(one.inputs["x"], np.float32(1))})
+
+
+def case(name: str, content: Any, batch: int, height: int, *, native: bool = False) -> Case:
+    place = Path(name) if content == "picture" else None
+    return Case(name, {"batch": batch, "height": height}, content, 0, place, native=native)
+
+
+def test_what_is_chosen_has_a_picture_and_the_ends_of_each_dim() -> None:
+    cases = [
+        case("black", "black", 1, 8),
+        case("both-ends", "noise", 4, 64),
+        case("low-high", "noise", 1, 64),
+        case("high-low", "noise", 4, 8),
+        *(case(f"middle-{at}", "noise", 2, 16 + 4 * at) for at in range(9)),
+        case("nothing.png", "picture", 1, 16, native=True),
+        case("objects.png", "picture", 1, 16, native=True),
+    ]
+    decided = {one.name: 3 * (one.name == "objects.png") for one in cases}
+    names = [one.name for one in chosen(cases, (BATCH, Dim("height", 8, 64, 8)), decided)]
+    assert names[0] == "objects.png"
+    assert set(names[1:3]) == {"low-high", "high-low"}
+    assert names[3] == "nothing.png"
+    assert len(names) == MOST_CASES
+    assert {"black", "both-ends"}.isdisjoint(names)
+
+
+def test_a_model_of_fixed_sizes_has_its_smallest_noise() -> None:
+    cases = [case("one", "noise", 1, 8), case("two", "noise", 2, 8)]
+    assert chosen(cases, (Dim("height", 8, 8),), {"one": 0, "two": 0}) == tuple(cases)
+    assert chosen((), (BATCH,), {}) == ()
