@@ -75,7 +75,15 @@ def sha256(file: Path) -> str:
 
 def test_the_weights_are_in_one_file_beside_the_model(exported: Path) -> None:
     names = {path.name for path in exported.iterdir()}
-    assert names == {"model.onnx", DATA, "README.md", "manifest.json", "parity.json", "pictures"}
+    assert names == {
+        "model.onnx",
+        DATA,
+        "README.md",
+        "golden.npz",
+        "manifest.json",
+        "parity.json",
+        "pictures",
+    }
     manifest = json.loads((exported / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["data_sha256"] == sha256(exported / DATA)
     assert manifest["model_sha256"] == sha256(exported / "model.onnx")

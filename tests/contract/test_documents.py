@@ -54,7 +54,7 @@ def metadata(demo_bundle: Path) -> Any:
 
 def test_a_bundle_is_these_files_and_nothing_lies_beside_it(demo_bundle: Path) -> None:
     names = {path.name for path in demo_bundle.iterdir()}
-    assert names == {"README.md", "model.onnx", "manifest.json", "parity.json", "pictures"}
+    assert names == {"README.md", "golden.npz", "model.onnx", "manifest.json", "parity.json", "pictures"}
     assert [path.name for path in demo_bundle.parent.iterdir()] == [demo_bundle.name]
 
 

@@ -169,6 +169,15 @@ def test_inspect_needs_no_extra(demo_bundle: Path) -> None:
     assert json.loads(ran.stdout)["name"] == "digits-yolox"
 
 
+def test_a_selftest_needs_no_extra(demo_bundle: Path) -> None:
+    ran = command_without_extras("selftest", demo_bundle, "--json", "--quiet")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    verdict = json.loads(ran.stdout)
+    assert {one["link"]: one["status"] for one in verdict["links"]} == dict.fromkeys(
+        ("function", "runtime", "decisions"), "pass"
+    )
+
+
 @pytest.mark.parametrize(("command", "name"), [("tasks", "detection"), ("families", "yolox")])
 def test_lists_need_no_extra(command: str, name: str) -> None:
     ran = command_without_extras(command)

@@ -69,7 +69,7 @@ def test_the_verdict_is_that_of_an_export_in_memory(
     assert on_the_disk.manifest.exporter == exporter
     assert on_the_disk.manifest.data_sha256 is not None
     assert sorted(path.name for path in on_the_disk.path.iterdir()) == [
-        *("README.md", "manifest.json", "model.onnx", "model.onnx.data", "parity.json")
+        *("README.md", "golden.npz", "manifest.json", "model.onnx", "model.onnx.data", "parity.json")
     ]
     graph = OnnxGraph.read(on_the_disk.path / "model.onnx")
     assert not any(node.op_type == "BatchNormalization" for node in graph.nodes)
