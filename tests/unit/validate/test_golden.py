@@ -17,13 +17,15 @@ from onnxproof.errors import CheckError, ModelFileError
 from onnxproof.runtime.preprocess.lay import as_input
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.golden.choose import MOST_CASES, chosen
+from onnxproof.validate.golden.choose import MOST_CASES, chosen, record
 from onnxproof.validate.golden.file import about, pack, unpack
 from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase
 from onnxproof.validate.golden.judged import inputs_check, judged
 from onnxproof.validate.legs.choices import Choice
-from onnxproof.validate.legs.leg import Answer, Arrays, Ports
+from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorded import RecordedLeg
+from onnxproof.validate.policy import FLOAT_FLOOR
+from onnxproof.validate.trial import Plan, Settings
 
 BATCH, HEIGHT, WIDTH = Dim("batch", 1, 4), Dim("height", 8, 64, 8), Dim("width", 8, 64, 8)
 PLENTY = 10**6
@@ -328,6 +330,43 @@ def test_what_is_chosen_has_a_picture_and_the_ends_of_each_dim() -> None:
     assert names[3] == "nothing.png"
     assert len(names) == MOST_CASES
     assert {"black", "both-ends"}.isdisjoint(names)
+
+
+def recorded(rough: Mapping[str, float], *, held: bool = True) -> Golden:
+    """What is recorded of a plan of ten cases of noise; on one of them the reference errs more."""
+    cases = [noise(f"{at}", batch=1 + at % 4) for at in range(10)]
+    cases = [replace(one, case=replace(one.case, seed=at)) for at, one in enumerate(cases)]
+    cases = [replace(one, inputs=materialise(one.case, PLAIN.inputs, None)) for one in cases]
+    errors = [1e-3] * 9 + [1e-2]
+    exact = ((one.inputs, answer(one.inputs)) for one in cases)
+    own = (
+        (one.inputs, answer(one.inputs, error, "float32")) for one, error in zip(cases, errors, strict=True)
+    )
+    legs = [RecordedLeg.of("torch", Ports.of(PLAIN), answers) for answers in (exact, own)]
+    plan = Plan(PLAIN, Settings(), tuple(one.case for one in cases), None, FLOAT_FLOOR)
+    return record(plan, Truth(*legs), ABOUT, rough, lambda inputs: held)
+
+
+def test_what_is_recorded_are_a_few_cases_and_the_errors_on_all() -> None:
+    found = recorded({})
+    assert len(found.cases) == MOST_CASES
+    assert {one.case.sizes["batch"] for one in found.cases} >= {1, 4}
+    floor = found.floors.fields["value"]
+    assert floor.max == pytest.approx(1e-2, rel=1e-2)
+    rows = [1 + at % 4 for at in range(10)]
+    expected = (1e-6 * sum(rows[:9]) + 1e-4 * rows[9]) / sum(rows)
+    assert floor.rms == pytest.approx(expected**0.5, rel=1e-2)
+    assert statuses(lambda inputs: answer(inputs, 1e-3, "float32"), found)["ratio_rms"] == "pass"
+
+
+def test_a_field_that_the_runtime_computes_roughly_has_a_floor_of_its_own() -> None:
+    usual, rough = (recorded(factors).floors.fields["value"] for factors in ({}, {"value": 7.0}))
+    assert (rough.rms, rough.max, rough.scale) == (7 * usual.rms, 7 * usual.max, usual.scale)
+    assert recorded({"value": np.inf}).floors.fields == {}
+
+
+def test_nothing_is_run_again_to_record() -> None:
+    assert recorded({}, held=False).cases == ()
 
 
 def test_a_model_of_fixed_sizes_has_its_smallest_noise() -> None:

@@ -4,8 +4,9 @@ The legs are those of a verdict that was just reached, which keep their answers.
 run nothing for that.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, volume
@@ -30,6 +31,8 @@ MOST_CASES = 8
 PICTURES = 2
 """How many of the job's pictures are among them at most."""
 
+NO_FLOORS = Floors({}, {}, {})
+
 Holds = Callable[[Arrays], bool]
 """Whether the legs have their answers to some inputs at hand."""
 
@@ -41,31 +44,24 @@ def record(plan: Plan, truth: Truth, about: About, rough: Mapping[str, float], h
     rounding bound: by name, how many times PyTorch's error it errs. Their floors count that much more.
     """
     trial = Trial(plan.contract, truth, (truth.reference,), plan.cases, plan.policy)
-    tallies: list[tuple[Tally, ...]] = []
+    total: tuple[Tally, ...] = ()
     decided: dict[str, int] = {}
-    for case, own in _each(trial, holds, decided):
-        found = measure(own)
-        tallies.append(found)
-        decided[case.name] = 0 if found[0].decisions is None else found[0].decisions.reference
-    if not tallies:
-        return Golden(about, Floors({}, {}, {}), ())
-    floors = _floors(merge(tallies)[0], rough)
-    known = [case for case in trial.cases if case.name in decided]
-    small = [case for case in known if elements_of(case, plan.contract) <= MOST_ELEMENTS]
-    cases = chosen(small, plan.contract.dims, decided)
-    return Golden(about, floors, tuple(_recorded(trial, case) for case in cases))
-
-
-def _each(trial: Trial, holds: Holds, decided: Mapping[str, int]) -> Iterator[tuple[Case, Trial]]:
-    """The cases to which the answers are at hand, each with the trial on it alone, and as many of the job's
-    pictures as it takes. Of cases of one name the first."""
+    pictures = 0
     for case in trial.cases:
-        if case.name in decided:
-            continue
         inputs = trial.inputs_of(case)
-        wanted = case.native and sum(count > 0 for count in decided.values()) < PICTURES
-        if holds(inputs) or wanted:
-            yield case, replace(trial.on(case), given={case.name: inputs})
+        # Answers that were not kept are asked for again, but only of a picture that is still wanted.
+        if case.name in decided or not (holds(inputs) or (case.native and pictures < PICTURES)):
+            continue
+        found = measure(replace(trial.on(case), given={case.name: inputs}))
+        decided[case.name] = 0 if found[0].decisions is None else found[0].decisions.reference
+        pictures += case.native and decided[case.name] > 0
+        total = merge((total, found)) if total else found
+    if not total:
+        return Golden(about, NO_FLOORS, ())
+    known = {case.name: case for case in reversed(plan.cases) if case.name in decided}
+    small = [case for case in known.values() if elements_of(case, plan.contract) <= MOST_ELEMENTS]
+    cases = chosen(small[::-1], plan.contract.dims, decided)
+    return Golden(about, _floors(total[0], rough), tuple(_recorded(trial, case) for case in cases))
 
 
 def chosen(cases: Sequence[Case], dims: Sequence[Dim], decided: Mapping[str, int]) -> tuple[Case, ...]:
@@ -109,12 +105,18 @@ def _floors(tally: Tally, rough: Mapping[str, float]) -> Floors:
         if found.count:
             fields[name] = Floor(factor * found.rms_reference, factor * found.max_reference, found.scale_max)
     worst = max((1.0, *rough.values()))
-    return Floors(fields, _of(tally.decisions, worst), _of(tally.all_rows, worst))
+    return Floors(_told(fields), _of(tally.decisions, worst), _of(tally.all_rows, worst))
 
 
 def _of(pool: DecisionPool | None, factor: float) -> dict[str, Floor]:
     """The floors of what decisions rest on."""
     quantities = {} if pool is None else pool.quantities
-    return {
+    floors = {
         name: Floor(0.0, factor * found.max_reference, found.scale_max) for name, found in quantities.items()
     }
+    return _told(floors)
+
+
+def _told(floors: Mapping[str, Floor]) -> dict[str, Floor]:
+    """Those that are numbers: others are no yardstick."""
+    return {name: floor for name, floor in floors.items() if all(map(math.isfinite, astuple(floor)))}
