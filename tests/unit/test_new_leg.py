@@ -63,8 +63,8 @@ class Squares:
 def test_a_leg_of_recorded_outputs_is_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, status: str
 ) -> None:
-    add_file(monkeypatch, legs, tmp_path, "recorded", LEG)
-    recorded = importlib.import_module("onnxproof.validate.legs.recorded")
+    add_file(monkeypatch, legs, tmp_path, "device_files", LEG)
+    recorded = importlib.import_module("onnxproof.validate.legs.device_files")
     device = Squares(np.float32)
     for case in CASES:
         inputs = materialise(case, CONTRACT.inputs, None)
@@ -81,8 +81,8 @@ def test_a_leg_of_recorded_outputs_is_one_file(
 def test_inputs_that_were_not_recorded_are_cases_that_do_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_file(monkeypatch, legs, tmp_path, "recorded", LEG)
-    recorded = importlib.import_module("onnxproof.validate.legs.recorded")
+    add_file(monkeypatch, legs, tmp_path, "device_files", LEG)
+    recorded = importlib.import_module("onnxproof.validate.legs.device_files")
     truth = Truth(Squares(np.float64), Squares(np.float32))
     (found,) = sweep(Trial(CONTRACT, truth, (recorded.RecordedLeg(tmp_path, PORTS),), CASES))
     checks = {check.name: check.status for check in judge(found, {})}
