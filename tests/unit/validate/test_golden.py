@@ -342,9 +342,9 @@ def recorded(rough: Mapping[str, float], *, held: bool = True) -> Golden:
     own = (
         (one.inputs, answer(one.inputs, error, "float32")) for one, error in zip(cases, errors, strict=True)
     )
-    legs = [RecordedLeg.of("torch", Ports.of(PLAIN), answers) for answers in (exact, own)]
+    oracle, reference = (RecordedLeg.of("torch", Ports.of(PLAIN), answers) for answers in (exact, own))
     plan = Plan(PLAIN, Settings(), tuple(one.case for one in cases), None, FLOAT_FLOOR)
-    return record(plan, Truth(*legs), ABOUT, rough, lambda inputs: held)
+    return record(plan, Truth(oracle, reference), ABOUT, rough, lambda inputs: held)
 
 
 def test_what_is_recorded_are_a_few_cases_and_the_errors_on_all() -> None:
