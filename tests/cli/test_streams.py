@@ -278,7 +278,7 @@ def test_inspect_prints_the_manifest_as_json(run: Run, small_bundle: Path) -> No
     ran = run("inspect", small_bundle, "--json")
     assert (ran.returncode, ran.stderr) == (0, "")
     written = json.loads((small_bundle / "manifest.json").read_text(encoding="utf-8"))
-    not_in_both = {"model_sha256", "job", "hazards"}
+    not_in_both = {"model_sha256", "golden_sha256", "job", "hazards"}
     said = document(ran)
     assert {key: value for key, value in said.items() if key not in not_in_both} == {
         key: value for key, value in written.items() if key not in not_in_both

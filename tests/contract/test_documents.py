@@ -25,7 +25,7 @@ MANIFEST_KEYS = """
 PARITY_KEYS = "format verdict model_sha256 links checks decisions cases environment".split()
 CHECK_KEYS = "link name status reason value limit leg field".split()
 DECISION_KEYS = "matched ties defects".split()
-IN_THE_FOLDER_ONLY = {"model_sha256", "job"}
+IN_THE_FOLDER_ONLY = {"model_sha256", "golden_sha256", "job"}
 
 
 def read_json(text: str) -> Any:
