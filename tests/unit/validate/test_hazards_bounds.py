@@ -20,7 +20,7 @@ from onnxproof.validate.hazards import Found, Subject
 from onnxproof.validate.hazards.bounds import BOUNDS
 
 TENSORS = {"edge": np.array([0.9], np.float32)}
-SIX = Recorded(bounds=frozenset([0.0, 6.0]))
+SIX = Recorded(bounds={0.0: 1, 6.0: 1})
 CASES = ([0.1, 0.5], [-0.3, 0.7])
 
 
@@ -82,6 +82,17 @@ def test_a_bound_that_the_model_lacks_and_no_case_reaches_is_told(proto: onnx.Mo
 def test_other_bounds_are_not(proto: onnx.ModelProto) -> None:
     found = look(proto)
     assert (found.check.status, found.advice) == ("pass", None)
+
+
+def test_a_bound_of_which_the_model_has_fewer_is_told() -> None:
+    proto = model("Clip", low=0.0, high=6.0)
+    proto.graph.node.append(helper.make_node("HardSwish", ["y"], ["z"]))
+    proto.graph.output[0].name = "z"
+    found = look(proto, Recorded(bounds={3.0: 1, 6.0: 1}))
+    assert found.advice is not None
+    assert "at most 6: no case reached that" in found.advice
+    assert "2 nodes cut off at 6, 1 operations of it do" in found.advice
+    assert look(proto, Recorded(bounds={3.0: 1, 6.0: 2})).advice is None
 
 
 def test_nothing_is_said_without_what_the_model_is_bounded_by() -> None:

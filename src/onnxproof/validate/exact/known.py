@@ -6,7 +6,7 @@ No framework is imported: ``record.py`` collects it from a module.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -71,18 +71,22 @@ class Vector:
     names: frozenset[str]
 
 
+CUT_AT = {"hardswish": (3.0, 6.0), "hardsigmoid": (1.0, 3.0, 6.0)}
+"""The numbers at which operations cut off that are not given them, however exporters write the operation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What a run of the module computed from no input: tensors, and the scalars that it passed.
 
-    ``bounds`` are the numbers at which its operations cut off. ``missing`` says why there is none of it, or
-    is "".
+    ``bounds`` has how many of its operations cut off at each number. ``missing`` says why there is none of
+    it, or is "".
     """
 
     tables: tuple[Source, ...] = ()
     scalars: tuple[float, ...] = ()
     missing: str = ""
-    bounds: frozenset[float] = frozenset()
+    bounds: Mapping[float, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

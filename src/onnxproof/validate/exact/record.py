@@ -1,7 +1,7 @@
 """Record what a module computes: every tensor in order, or only what depends on no input."""
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnxproof.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights, as_pairs
-from onnxproof.validate.exact.known import Known, Recorded, Source
+from onnxproof.validate.exact.known import CUT_AT, Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
@@ -39,9 +39,6 @@ DECOMPOSITION_DEPTH = 3
 
 CUTTING = frozenset("clamp clamp_min clamp_max hardtanh threshold minimum maximum logit".split())
 """Operations that cut off at a number that they are given."""
-
-CUT_AT = {"hardswish": (3.0, 6.0), "hardsigmoid": (1.0, 3.0, 6.0)}
-"""The numbers at which other operations cut off, however exporters write them."""
 
 
 Visit = Callable[[int, str, Tensor, tuple[int, ...]], None]
@@ -228,9 +225,9 @@ def _tables(
     given: Sequence[Tensor],
     running: AbstractContextManager[Any],
     parameter_of: Callable[[Tensor], Tensor | None] = _no_parameter,
-) -> tuple[list[Table], tuple[float, ...], frozenset[float]]:
-    """The tensors that the module computes from no input, the scalars that its operations take, and the
-    numbers at which they cut off.
+) -> tuple[list[Table], tuple[float, ...], Counter[float]]:
+    """The tensors that the module computes from no input, the scalars that its operations take, and how many
+    of them cut off at each number.
 
     ``parameter_of`` gives the parameter of which a tensor is a view, if it is not in the module's own memory.
     """
@@ -240,7 +237,7 @@ def _tables(
     own = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in held}
     dependent: set[int] = set()
     scalars: dict[float, None] = {}
-    bounds: set[float] = set()
+    bounds: Counter[float] = Counter()
     tables: list[tuple[str, Array]] = []
     leaves: set[int] = set()
     room = LARGEST_TABLES
@@ -267,7 +264,7 @@ def _tables(
             keep(f"what {operation.partition('.')[0]} makes of no input", tensor)
 
     def take(operation: Any, arguments: Sequence[Any]) -> None:
-        bounds.update(_cut_at(operation, arguments))
+        bounds.update(set(_cut_at(operation, arguments)))
         for argument in arguments:
             if isinstance(argument, float) and len(scalars) < MOST_SCALARS:
                 scalars[argument] = None
@@ -280,7 +277,7 @@ def _tables(
             recorder.note("input", tensor, ())
         with recorder, running, no_exit("the module's forward"):
             module(*given)
-    return tables, tuple(scalars), frozenset(bounds)
+    return tables, tuple(scalars), bounds
 
 
 def _cut_at(operation: Any, arguments: Sequence[Any]) -> Iterator[float]:

@@ -4,6 +4,7 @@ A bound (Clip, Min, Max) that no value reaches changes no number, so the verdict
 PyTorch's run tells whether the model has it: what a clamp, a ReLU6 or a hard swish was bounded by.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from onnxproof.graph import STANDARD, attribute_of, label
 from onnxproof.validate.exact.constants import FLOATS
+from onnxproof.validate.exact.known import CUT_AT
 from onnxproof.validate.hazards._hazard import (
     NO_CHECKPOINT,
     Hazard,
@@ -45,6 +47,11 @@ class _Bound:
     cut: tuple[str, ...]
     output: str
 
+    @property
+    def size(self) -> np.float32:
+        """The number without its sign: exporters negate what they bound."""
+        return np.float32(abs(self.value))
+
     def reached(self, read: Mapping[str, Any]) -> bool:
         """Whether a number that the node read lies beyond the bound."""
         arrays = [np.asarray(read[name]) for name in self.cut]
@@ -68,13 +75,23 @@ def look_for_strange_bounds(subject: Subject) -> Check:
     recorded = subject.known.recorded
     if recorded.missing:
         return skipped(NAME, f"the model's own bounds are not known: {recorded.missing}")
-    own = {np.float32(abs(value)) for value in recorded.bounds}
-    strange = [bound for bound in bounds if np.float32(abs(bound.value)) not in own]
+    own: Counter[np.float32] = Counter()
+    for value, count in recorded.bounds.items():
+        own[np.float32(abs(value))] += count
+    held = Counter(np.float32(abs(bound.value)) for bound in bounds)
+    for node in subject.graph.top:
+        held.update(map(np.float32, CUT_AT.get(node.op_type.lower(), ())))
+    strange = [bound for bound in bounds if held[bound.size] > own[bound.size]]
     idle = _idle(subject, strange) if strange else []
-    if idle:
-        told = listed([*map(str, idle)], "; ")
-        return advised(NAME, f"{told}: no case reached that, and the model has no such bound", len(idle))
-    return passed(NAME, f"{len(bounds)} bounds, each the model's own or reached")
+    if not idle:
+        return passed(NAME, f"{len(bounds)} bounds, each the model's own or reached")
+    told = listed([*map(str, idle)], "; ")
+    known = {bound.size for bound in idle if own[bound.size]}
+    less = listed(
+        [f"{held[size]} nodes cut off at {size:.7g}, {own[size]} operations of it do" for size in known]
+    )
+    has = f"the model has fewer such bounds ({less})" if known else "the model has no such bound"
+    return advised(NAME, f"{told}: no case reached that, and {has}", len(idle))
 
 
 def _bounds(subject: Subject) -> Iterator[_Bound]:
