@@ -19,13 +19,12 @@ def declared(axis: int, size: int) -> Edit:
 
 
 def frozen_shape(axis: int, size: int) -> Edit:
-    """What the graph reads as the size of an input's axis becomes a constant, as tracing leaves it."""
+    """What the graph first reads as the size of an axis becomes a constant, as tracing leaves it."""
 
     def edit(editor: Editor) -> None:
-        name = editor.graph.input[0].name
         for node in editor.nodes("Shape"):
             taken = {entry.name: entry.i for entry in node.attribute}
-            if node.input[0] == name and taken == {"start": axis, "end": axis + 1}:
+            if taken == {"start": axis, "end": axis + 1}:
                 editor.replace(node, lambda emit: emit("Identity", np.array([size])))
                 return
         raise NothingPlantedError(f"the graph does not read the size of axis {axis}")
