@@ -28,7 +28,7 @@ from onnxproof.unlike import (
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.legs.exact_graph import ExactLeg
+from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
 from onnxproof.validate.likeness import (
@@ -42,6 +42,7 @@ from onnxproof.validate.likeness import (
 )
 from onnxproof.validate.paired_runs import PairedRuns
 from onnxproof.validate.renamed import refuse_unknown
+from onnxproof.validate.stated import exact_leg
 from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.registry import get_family
@@ -206,11 +207,12 @@ class Search:
         threads = self.made.job.validation.threads
         (case, *_) = small_cases(close[0].model, self.made.job)
         arrays = self._arrays(close[0].model, (case,))[0]
+        chooses = close[0].decode in CHOOSES
         try:
-            graph = ExactLeg(self.file, threads)
+            known = known_of(close[0].model, arrays)
+            graph, _ = exact_leg(self.file, known, threads)
             models = {one.head: one.model for one in close}
             runs = {head: PairedRuns(graph, OracleLeg(model, threads)) for head, model in models.items()}
-            chooses = close[0].decode in CHOOSES
             sharp = [self._likeness(runs[one.head], 0, arrays, one.view, chooses=chooses) for one in close]
         except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
             return ranked[0]

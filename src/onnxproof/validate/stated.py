@@ -54,11 +54,8 @@ def open_graph(
 ) -> Stated:
     """The graph of a file. ``label`` is a prefix of its leg's name. Raises ModelFileError if the file is no
     ONNX file."""
-    proven = prove_constants(OnnxGraph.read(file), known, file)
     threads = plan.settings.threads
-    leg = ExactLeg(
-        file, threads, constants=proven.exact, attributes=proven.attributes, own=proven.own, label=label
-    )
+    leg, proven = exact_leg(file, known, threads, label)
     oracle = truth.oracle
 
     def shift(seed: int) -> Iterator[Shifted]:
@@ -73,6 +70,15 @@ def open_graph(
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
     return replace(state(model.contract, leg, plan, truth, proven, candidates, closer), known=known)
+
+
+def exact_leg(file: Path, known: Known, threads: int, label: str = "") -> tuple[ExactLeg, Proven]:
+    """The graph of a file with the exact values of its constants, and what they are. As ``open_graph``."""
+    proven = prove_constants(OnnxGraph.read(file), known, file)
+    leg = ExactLeg(
+        file, threads, constants=proven.exact, attributes=proven.attributes, own=proven.own, label=label
+    )
+    return leg, proven
 
 
 def state(
