@@ -387,6 +387,25 @@ def test_constants_in_nodes_and_bodies_are_proven_and_attributes_told() -> None:
     assert proven.attributes == {("y", "alpha"): 0.01}
 
 
+@pytest.mark.parametrize(
+    ("size", "alpha", "exact"),
+    [
+        pytest.param(64, SINGLE(64**-0.25) ** 2, 0.125, id="two-factors"),
+        pytest.param(64, SINGLE(0.125) * SINGLE(1 + 1e-6), None, id="no-rounding"),
+        pytest.param(256, np.nextafter(SINGLE(256**-0.5), SINGLE(1)), None, id="factors-that-are-exact"),
+    ],
+)
+def test_the_factor_of_a_fused_product_is_that_of_attention(
+    size: int, alpha: Any, exact: float | None
+) -> None:
+    assert alpha != SINGLE(size**-0.5)
+    fused = helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", alpha=float(alpha))
+    other = helper.make_node("Elu", ["y"], ["z"], alpha=float(alpha))
+    proto = helper.make_model(helper.make_graph([fused, other], "g", [], []))
+    found = prove_constants(OnnxGraph(proto), KNOWN).attributes
+    assert found == ({} if exact is None else {("y", "alpha"): exact})
+
+
 def branch(value: float) -> onnx.GraphProto:
     nodes = [
         helper.make_node("Constant", [], ["number"], value_float=value),

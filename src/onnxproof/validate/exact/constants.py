@@ -29,7 +29,7 @@ from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of
 from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
 from onnxproof.validate.exact.own import explains_nothing, is_own, was_changed
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
-from onnxproof.validate.exact.scalars import Scalar, computed, short, traced, written
+from onnxproof.validate.exact.scalars import Scalar, computed, merged, short, traced, written
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -218,10 +218,12 @@ class _Prover:
             return Match("no numbers")
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
 
-    def scalar(self, value: float) -> Scalar | None:
-        """The number that a float32 attribute was rounded from, or computed from in float32, as the factor of
-        a fused product is."""
-        return written(value, SINGLE_DTYPE) or computed(value, SCALAR_ROUNDINGS * SINGLE)
+    def scalar(self, value: float, *, fused: bool = False) -> Scalar | None:
+        """The number that a float32 attribute was rounded from, or computed from in float32. ``fused`` says
+        that it is the factor of a fused product, which two factors may have been merged into."""
+        roundings = SCALAR_ROUNDINGS * SINGLE
+        found = written(value, SINGLE_DTYPE) or computed(value, roundings)
+        return found or (merged(value, roundings) if fused else None)
 
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name.
@@ -362,7 +364,7 @@ def _attributes(graph: OnnxGraph, prover: _Prover) -> dict[tuple[str, str], floa
             key, value = (str(node.outputs[0].name), name), float(np.float32(attribute.value))
             if stated.setdefault(key, value) != value:
                 unclear.add(key)
-            scalar = prover.scalar(value)
+            scalar = prover.scalar(value, fused=node.op_type == "FusedMatMul")
             if scalar is not None and scalar.value != value:
                 found[key] = scalar.value
     return {key: value for key, value in found.items() if key not in unclear}

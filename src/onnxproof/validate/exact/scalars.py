@@ -168,6 +168,19 @@ def computed(value: float, tolerance: float) -> Scalar | None:
     return next((form for form in _fourth_roots(value) if _rounds_to(form.value, value, tolerance)), None)
 
 
+def merged(value: float, tolerance: float) -> Scalar | None:
+    """1 / sqrt(n), if ``value`` differs from it by at most ``tolerance`` of it: an optimizer multiplies the
+    two factors 1 / n^(1/4) of scaled attention, each rounded. None if it is no such number.
+
+    An n whose factors are short numbers does not count: they are not rounded.
+    """
+    whole = round(value**-2) if 1e-4 < value < 1 else 0
+    if not 1 < whole <= LARGEST_SIZE or short(np.array(whole**-0.25, np.float32)):
+        return None
+    root = whole**-0.5
+    return Scalar(root, f"1 / sqrt({whole})") if abs(root - value) <= tolerance * value else None
+
+
 def _rounds_to(root: float, value: float, tolerance: float) -> bool:
     return abs(root - value) <= tolerance * abs(value) and not short(np.array(root, np.float32))
 
