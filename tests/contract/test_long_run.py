@@ -25,8 +25,9 @@ def without_sibling(tests: Tests) -> list[str]:
     in_ci = {test.partition("[")[0] for test, arguments in tests.items() if arguments is None}
     found = []
     for test, arguments in tests.items():
-        file, _, name = test.partition("[")[0].partition("::")
-        siblings = {one if "::" in one else f"{file}::{one}" for one in arguments or (name,)}
+        own = test.partition("[")[0]
+        file = own.partition("::")[0]
+        siblings = {one if "::" in one else f"{file}::{one}" for one in arguments or ()} or {own}
         if arguments is not None and not siblings <= in_ci:
             found.append(test)
     return found
@@ -36,6 +37,7 @@ def without_sibling(tests: Tests) -> list[str]:
     ("tests", "wanted"),
     [
         pytest.param({"a.py::t[x]": (), "a.py::t[y]": None}, [], id="another-row"),
+        pytest.param({"a.py::T::t[x]": (), "a.py::T::t[y]": None}, [], id="another-row-in-a-class"),
         pytest.param({"a.py::t[x]": (), "a.py::t[y]": ()}, ["a.py::t[x]", "a.py::t[y]"], id="no-row-left"),
         pytest.param({"a.py::t": ("u",), "a.py::u": None}, [], id="a-named-test"),
         pytest.param({"a.py::t": ("u",), "b.py::u": None}, ["a.py::t"], id="a-name-of-another-file"),
