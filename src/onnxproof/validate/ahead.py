@@ -22,6 +22,11 @@ MOST_WEIGHTS_BYTES = 2**28
 process or another leg takes."""
 
 
+def leaves_room(model: WrappedModel) -> bool:
+    """Whether a model may run while another process or another leg does."""
+    return bytes_of(model.module) <= MOST_WEIGHTS_BYTES
+
+
 class Kept:
     """A leg that keeps its answers, and gives them again for the same inputs.
 
@@ -88,13 +93,13 @@ class Ahead:
 
         A leg has the same number of threads here as later. With another number PyTorch adds up in another
         order, and the figures of a verdict would depend on how much was done ahead. What raises is left for
-        the sweep, which raises it again and tells of which case. Does nothing for a model of more than
-        ``MOST_WEIGHTS_BYTES``.
+        the sweep, which raises it again and tells of which case. Does nothing for a model that does not
+        leave room.
         """
         return self._steps
 
     def _made_steps(self) -> Iterator[None]:
-        if bytes_of(self._model.module) > MOST_WEIGHTS_BYTES:
+        if not leaves_room(self._model):
             return
         with suppress(Exception):
             truth = self.prepared.truth

@@ -10,7 +10,7 @@ import numpy as np
 from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.readings.rows import RowReading
-from onnxproof.validate.cases import fewest, materialise
+from onnxproof.validate.cases import fewest
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
     DOUBLE_UNIT,
@@ -114,9 +114,8 @@ def evaluated(trial: Trial, graph: Stated, watch: Watch) -> Iterator[None]:
         return
     for case in trial.cases:
         if case.name in graph.cases:
-            arrays = materialise(case, trial.contract.inputs, trial.contract.preprocess)
             with suppress(ExactError):  # the function link tells of it
-                graph.leg.evaluate(arrays, watch)
+                graph.leg.evaluate(trial.inputs_of(case), watch)
             yield
 
 

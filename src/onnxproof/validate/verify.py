@@ -13,7 +13,7 @@ from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization
 from onnxproof.source import sha256_of
-from onnxproof.validate.ahead import MOST_WEIGHTS_BYTES, Prepared, prepare
+from onnxproof.validate.ahead import Prepared, leaves_room, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
@@ -31,7 +31,7 @@ from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Settings, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
-from onnxproof.wrappers.weights import bytes_of, runs_here
+from onnxproof.wrappers.weights import runs_here
 
 STATE = "state"
 """The check that the model answers alike when it is run again on the same input."""
@@ -127,8 +127,7 @@ def open_trial(
         open_graph(model, file, plan, truth, prepared.known, range(at * count, (at + 1) * count))
         for at, file in enumerate(files)
     ]
-    beside = bytes_of(model.module) <= MOST_WEIGHTS_BYTES
-    return replace(Trial.of(plan, truth, legs, graphs), beside=beside)
+    return replace(Trial.of(plan, truth, legs, graphs), beside=leaves_room(model))
 
 
 def candidates_of(model: WrappedModel, file: Path, settings: Settings) -> tuple[OrtLeg | RefusedLeg, ...]:
