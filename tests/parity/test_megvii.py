@@ -1,7 +1,10 @@
 """YOLOX checkpoints as Megvii saves them: by renaming they are the networks of cjm_yolox_pytorch."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +12,23 @@ from cjm_yolox_pytorch.model import ConvModule
 from torch import Tensor, nn
 
 import onnxproof
-from onnxproof.errors import JobError
+from onnxproof.draft import draft
+from onnxproof.errors import JobError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
+from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.sight.facts import Sight
+from onnxproof.validate.sight.link import see
 from onnxproof.wrappers import megvii
 from onnxproof.wrappers.families.yolox import FAMILY, MEGVII_NANO, build_network
+from onnxproof.wrappers.folder import read_norm_stats
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+PICTURES = sorted((DIGITS / "images").glob("*.png"))[:3]
+STEM, NORM = "backbone.stem.conv.conv.weight", "backbone.stem.conv.bn.running_mean"
+BOUNDS = {"box": 1e-3, "score": 5e-6}
+"""About what the demo's verdict measures: pixels of the input, and probabilities."""
 
 CLASSES = 4
 LEVELS = range(3)
@@ -72,9 +86,13 @@ def network_of(variant: str) -> nn.Module:
 
 
 def saved(variant: str, depth: int) -> dict[str, Tensor]:
-    """What Megvii's code would save of a seeded network: the stem's channels in its own order."""
+    """What Megvii's code would save of a seeded network."""
     torch.manual_seed(0)
-    state = network_of(variant).state_dict()
+    return as_megvii_names(network_of(variant).state_dict(), variant, depth)
+
+
+def as_megvii_names(state: Mapping[str, Tensor], variant: str, depth: int) -> dict[str, Tensor]:
+    """A network's tensors as Megvii's code would save them: the stem's channels in its own order."""
     official = list(names(variant, depth))
     theirs = megvii.renamed({name: torch.zeros(1, 12, 1, 1) for name in official})
     assert set(theirs) == set(state), "the names are other ones than the network's"
@@ -159,3 +177,98 @@ def test_a_file_of_megvii_is_exported_with_all_of_it_in_the_graph(tmp_path: Path
     bundle = onnxproof.export(job, out=tmp_path)
     assert bundle.verdict is not None
     assert bundle.verdict.status == "pass", bundle.verdict.checks
+
+
+def trained(*, on_bytes: bool) -> dict[str, Tensor]:
+    """The demo's detector as Megvii saves it, with the normalisation in its first layer if it sees bytes."""
+    state = dict(load_checkpoint(DIGITS / "yolox").state_dict)
+    if on_bytes:
+        stats = read_norm_stats(DIGITS / "yolox")
+        assert stats is not None
+        mean, std = (torch.tensor(part).repeat(4)[:, None, None] for part in stats)
+        weight = state[STEM] / std
+        state[NORM] = state[NORM] + (weight * mean).sum((1, 2, 3))
+        state[STEM] = torch.cat([part.flip(1) for part in (weight / 255).chunk(4, dim=1)], dim=1)
+    return as_megvii_names(state, "tiny", 1)
+
+
+def seen(folder: Path, change: Mapping[str, Any], **wrapper: object) -> Sight:
+    """The link ``pipeline`` of the trained detector, its pictures fitted otherwise by ``change``."""
+    file = folder / "best_ckpt.pth"
+    torch.save({"model": trained(on_bytes=not wrapper)}, file)
+    document = {
+        **job_of(file, decode="packed", **wrapper).to_json(),
+        "model": {"family": "yolox", "variant": "nano", "checkpoint": str(file)},
+        "validate": {"score_threshold": 0.45, "iou_threshold": 0.45},
+        "predict": {"size": 256},
+    }
+    model, _ = build_model(Job.from_document(document, folder=Path(), source="the test"))
+    contract, leg = model.contract, TorchLeg(model, 1)
+    assert contract.preprocess is not None
+    assert not isinstance(model.own, str), model.own
+    planted = replace(contract, preprocess=replace(contract.preprocess, **change))
+    return see(planted, leg, leg, model.own(), PICTURES, BOUNDS, sound=True)
+
+
+def test_a_picture_ends_as_in_megvii(tmp_path: Path) -> None:
+    sight = seen(tmp_path, {})
+    assert sight.own == "Megvii's YOLOX (its steps, by OpenCV and torchvision)"
+    assert sight.causes == ()
+    assert sight.matched == sight.decisions > 5
+
+
+def test_a_picture_ends_as_in_the_first_release_of_megvii(tmp_path: Path) -> None:
+    """It normalised pictures, red first."""
+    sight = seen(tmp_path, {}, normalize="imagenet")
+    assert sight.causes == ()
+    assert sight.matched == sight.decisions > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(
+            {"filter": "pillow-bilinear"},
+            "resized with Pillow bilinear; in Megvii's YOLOX (its steps, by OpenCV and torchvision) it is "
+            "resized with OpenCV linear",
+            id="another-filter",
+        ),
+        pytest.param({"channels": "rgb"}, "given as RGB", id="red-first"),
+        pytest.param({"place": "centre"}, "placed at the centre", id="in-the-middle"),
+        pytest.param({"padding": (0, 0, 0)}, "padded with 0", id="black-padding"),
+    ],
+)
+def test_a_difference_from_megvii_is_traced_to_its_stage(
+    tmp_path: Path, change: Mapping[str, Any], words: str
+) -> None:
+    sight = seen(tmp_path, change)
+    assert {cause.stages for cause in sight.causes} == {("preprocessing",)}
+    assert any(words in cause.why for cause in sight.causes), sight.causes
+
+
+def test_a_variant_of_unknown_sizes_is_the_one_that_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"model": trained(on_bytes=True)}, file)
+    with pytest.raises(RequestError, match=r"say it with --set model\.variant=NAME"):
+        draft(file)
+    made = draft(file, set=["model.variant=nano"])
+    assert made.said.endswith("the names of Megvii's YOLOX, and sizes of which the variant is given")
+
+
+def test_without_opencv_the_link_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"model": saved("nano", 1)}, file)
+    own = build_model(job_of(file))[0].own
+    assert own == "Megvii's YOLOX reads and resizes pictures with OpenCV: pip install opencv-python-headless"
+
+
+def test_pictures_are_as_large_as_the_file_takes_them(tmp_path: Path) -> None:
+    file = tmp_path / "best_ckpt.pth"
+    torch.save({"model": saved("nano", 1)}, file)
+    document = {**job_of(file).to_json(), "dims": {"batch": 1, "height": 96, "width": 160}}
+    model, _ = build_model(Job.from_document(document, folder=Path(), source="the test"))
+    assert model.contract.preprocess is not None
+    assert model.contract.preprocess.size == 160

@@ -37,6 +37,7 @@ from onnxproof.wrappers.head import Headed
 from onnxproof.wrappers.heads import detection
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
 from onnxproof.wrappers.megvii import Megvii
+from onnxproof.wrappers.own.megvii import megvii_pipeline
 from onnxproof.wrappers.own.tutorial import tutorial_pipeline
 from onnxproof.wrappers.recognise import Recognised, Setting
 from onnxproof.wrappers.weights import load_weights
@@ -211,7 +212,11 @@ class _Yolox:
             classes=classes,
             reading=headed.reading,
         )
-        own = tutorial_pipeline(contract, network, stage, STRIDES)
+        if official is None:
+            own = tutorial_pipeline(contract, network, stage, STRIDES)
+        else:
+            normalizes = _normalizes(job)
+            own = megvii_pipeline(contract, network, stage, STRIDES, normalizes=normalizes)
         return WrappedModel(headed.module.eval(), contract, self.name, own=own)
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
@@ -222,6 +227,9 @@ class _Yolox:
             return None
         layout = "cjm_yolox_pytorch's" if official is None else "Megvii's"
         variant = official.variant if official is not None else _variant_by_shape(state)
+        told = f"the sizes of {variant or 'no known variant'}"
+        if variant is None and "variant" in checkpoint.asked:
+            variant, told = str(checkpoint.asked["variant"]), "sizes of which the variant is given"
         settings: list[Setting] = []
         if official is None and read_norm_stats(checkpoint.folder) is None:
             why = "no norm_stats.json lies beside the checkpoint: set what it was trained with"
@@ -230,7 +238,7 @@ class _Yolox:
             self.name,
             "detection",
             variant,
-            f"its tensors have the names of {layout} YOLOX, and the sizes of {variant or 'no known variant'}",
+            f"its tensors have the names of {layout} YOLOX, and {told}",
             tuple(settings),
             (*LAYOUTS, *detection.IN_GRAPH),
             () if variant is not None else tuple(VARIANTS),
@@ -258,11 +266,15 @@ def _input(
     """The input stage, the file's input, and how the host fits pictures.
 
     Megvii's networks take pixels in 0..255 as they are, in the order blue, green, red, unless the job
-    normalises them (which its first release did).
+    normalises them as its first release did, which took red first.
     """
     batch, height, width = dims
+    fit: dict[str, Any] = {}
+    if official is not None:
+        fixed = height.fixed and width.fixed
+        fit = {**megvii.FIT, "size": max(height.max, width.max) if fixed else official.size}
     if official is None or job.wrapper.normalization() != (None, None):
-        own = {} if official is None else {**megvii.FIT, "size": official.size}
+        own = {**fit, "channels": "rgb"} if _normalizes(job) and official is not None else fit
         return (
             picture_stage(job, checkpoint),
             picture_spec(job, batch, height, width),
@@ -277,8 +289,12 @@ def _input(
     stage = PictureInput(*NORMALIZATIONS["none"], scale=False, channels_last=wrapper.channels_last)
     as_bytes = job.model_copy(update={"wrapper": wrapper.model_copy(update={"scale_input": True})})
     spec = picture_spec(as_bytes, batch, height, width)
-    fit = {**megvii.FIT, "size": official.size}
     return stage, spec, picture_preprocess(as_bytes, height, width, **fit)
+
+
+def _normalizes(job: Job) -> bool:
+    """Whether pictures are normalised as in Megvii's first release."""
+    return job.wrapper.normalization() == NORMALIZATIONS["imagenet"]
 
 
 def _variant(job: Job, checkpoint: Checkpoint, official: Megvii | None) -> str:

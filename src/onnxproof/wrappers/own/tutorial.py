@@ -26,19 +26,16 @@ def tutorial_pipeline(
     """The pipeline of a YOLOX whose file has this contract, with the job's size and thresholds."""
     spec = contract.preprocess
     assert spec is not None
-    if spec.resize == "letterbox" and spec.channels == "bgr":
-        return (
-            "Megvii's YOLOX is no package that can be called; onnxproof's tests compare its letterbox with "
-            "OpenCV's"
-        )
     if spec.resize != "crop":
         return f'the tutorials crop pictures, and the job asks for resize = "{spec.resize}"'
     if spec.height.fixed and spec.width.fixed:
         return "the tutorials keep a picture's aspect, and the job fixes its height and width"
-    return lambda: _Tutorial(contract, network, stage, strides)
+    return lambda: Tutorial(contract, network, stage, strides)
 
 
-class _Tutorial(Staged):
+class Tutorial(Staged):
+    """Its settings are those of the file's reading. The network returns class, box and objectness maps."""
+
     name = "cjm_yolox_pytorch's tutorials"
 
     def __init__(
@@ -75,11 +72,13 @@ class _Tutorial(Staged):
 
     def decide(self, laid: Pixels) -> Detections:
         """Scale, normalise, run the network, decode its maps, and suppress with the matrix of all IoUs."""
-        values = (laid.astype(np.float32) / 255 - self.mean) / self.std
+        return self._suppressed(self.cells((laid.astype(np.float32) / 255 - self.mean) / self.std))
+
+    def cells(self, values: Array) -> Array:
+        """What the network finds in float [height, width, 3]: [n, 6] = x0, y0, x1, y1, label, score."""
         with torch.no_grad():
             maps = self.network(torch.from_numpy(values.transpose(2, 0, 1)[None].copy()))
-        found = [self._level(*level) for level in zip(*maps, self.strides, strict=True)]
-        return self._suppressed(np.concatenate(found))
+        return np.concatenate([self._level(*level) for level in zip(*maps, self.strides, strict=True)])
 
     def _level(self, classes: Any, box: Any, objectness: Any, stride: int) -> Array:
         """The cells of one map: [n, 6] = x0, y0, x1, y1, label, score."""
