@@ -39,7 +39,10 @@ def megvii_pipeline(
     release.
     """
     if not is_there(OPENCV):
-        return "Megvii's YOLOX reads and resizes pictures with OpenCV: pip install opencv-python-headless"
+        return (
+            "Megvii's YOLOX reads and resizes pictures with OpenCV, which is not installed (the package "
+            "opencv-python-headless)"
+        )
     return lambda: _Megvii(contract, network, stage, strides, normalizes=normalizes)
 
 
