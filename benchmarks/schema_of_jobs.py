@@ -7,7 +7,7 @@ from schema_types import TEXT, Schema, head
 
 from onnxproof import contract, tensors
 from onnxproof.job import Job
-from onnxproof.job_document import EXCLUDE, FIXED
+from onnxproof.job.document import EXCLUDE, FIXED
 
 JOB_KEYS = {
     "extends": "Another job file. What this one does not say is taken from there. Relative to this file.",

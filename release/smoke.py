@@ -37,7 +37,7 @@ def ran(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 def base(release: Path) -> None:
     """What needs no extra: predict, inspect, the lists, the schemas; and the hints of what does."""
     import onnxproof  # noqa: PLC0415
-    from onnxproof import extras  # noqa: PLC0415
+    from onnxproof.system import extras  # noqa: PLC0415
 
     package = importlib.resources.files("onnxproof")
     assert (package / "py.typed").is_file()
@@ -241,7 +241,7 @@ SMOKE: dict[str, Callable[[Path], None]] = {
 
 
 def main(extra: str, release: Path) -> None:
-    from onnxproof.extras import EXTRAS  # noqa: PLC0415
+    from onnxproof.system.extras import EXTRAS  # noqa: PLC0415
 
     heavy = {name for other in SMOKE if other not in LIGHT for name in EXTRAS[other]}
     others = {name for names in EXTRAS.values() for name in names} if extra == BASE else heavy

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.job import Job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.wrap import wrap_for_job
 

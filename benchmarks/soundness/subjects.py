@@ -15,7 +15,7 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.export.write import manifest_of
 from onnxproof.job import Job, load_job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.registry import get_family
 

@@ -8,19 +8,19 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from onnxproof.extras import NEEDED_BY, require
-from onnxproof.imports import imported
+from onnxproof.system.extras import NEEDED_BY, require
+from onnxproof.system.imports import imported
 
 if TYPE_CHECKING:
     from onnxproof import runtime as runtime
     from onnxproof.check import check as check
     from onnxproof.check_module import check_module as check_module
     from onnxproof.comparison import compare as compare
-    from onnxproof.draft import Draft as Draft
-    from onnxproof.draft import init as init
+    from onnxproof.finding.draft import Draft as Draft
+    from onnxproof.finding.draft import init as init
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
-    from onnxproof.jobs import load_jobs as load_jobs
+    from onnxproof.job.matrix import load_jobs as load_jobs
     from onnxproof.many.workers import Workers as Workers
     from onnxproof.pipeline import Bundle as Bundle
     from onnxproof.pipeline import bisect as bisect
@@ -45,7 +45,7 @@ _HOMES = {
     "Bisection": "onnxproof.validate.bisect.result",
     "Bundle": "onnxproof.pipeline",
     "Check": "onnxproof.validate.verdict",
-    "Draft": "onnxproof.draft",
+    "Draft": "onnxproof.finding.draft",
     "Job": "onnxproof.job",
     "Outcome": "onnxproof.runs.task",
     "Prediction": "onnxproof.runtime.prediction",
@@ -59,10 +59,10 @@ _HOMES = {
     "export": "onnxproof.pipeline",
     "export_many": "onnxproof.runs.run",
     "export_module": "onnxproof.pipeline",
-    "init": "onnxproof.draft",
+    "init": "onnxproof.finding.draft",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
-    "load_jobs": "onnxproof.jobs",
+    "load_jobs": "onnxproof.job.matrix",
     "schema": "onnxproof.schemas",
     "selftest": "onnxproof.selftest",
     "validate": "onnxproof.pipeline",

@@ -11,16 +11,16 @@ from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 
-from onnxproof.draft import draft
 from onnxproof.export.model import model_with
+from onnxproof.finding.draft import draft
+from onnxproof.finding.search import Search
+from onnxproof.finding.unlike import few_pictures, half_of, other_names
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
-from onnxproof.judging import judge_elsewhere
-from onnxproof.look_first import refuse_job
 from onnxproof.progress import Progress, silent
-from onnxproof.search import Search
 from onnxproof.source import model_at
-from onnxproof.unlike import few_pictures, half_of, other_names
+from onnxproof.steps.judging import judge_elsewhere
+from onnxproof.steps.look_first import refuse_job
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

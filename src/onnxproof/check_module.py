@@ -7,15 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from onnxproof.draft import EFFORT
+from onnxproof.entry import keeps_mode
 from onnxproof.errors import JobError
+from onnxproof.finding.draft import EFFORT
 from onnxproof.graph import OnnxGraph
-from onnxproof.judging import judge_elsewhere
-from onnxproof.modes import keeps_mode
-from onnxproof.module_job import module_job
+from onnxproof.job.of_module import module_job
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import open_session
 from onnxproof.source import model_at
+from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.renamed import refuse_unknown
 from onnxproof.validate.verdict import Verdict

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from onnxproof.entry import takes_old_names
 from onnxproof.errors import CheckpointError, RequestError
-from onnxproof.extras import is_there
-from onnxproof.old_names import takes_old_names
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import BundleFolder, look_at, model_at, sha256_of
+from onnxproof.system.extras import is_there
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.file_a import NotEvaluatedError
 from onnxproof.validate.pair.alone import compare_alone

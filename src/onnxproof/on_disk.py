@@ -19,9 +19,9 @@ from onnx.external_data_helper import (
 )
 
 from onnxproof.errors import ModelFileError
-from onnxproof.files import remove_own, replacing
 from onnxproof.runtime.folder import data_of
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError
+from onnxproof.system.files import remove_own, replacing
 
 LARGEST_WHOLE = 2**26
 """Bytes of a file that is read as a whole, with the tensors in it."""

@@ -7,8 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from onnxproof.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
-from onnxproof.draft import EFFORT, FEW_TRIED, draft
+from onnxproof.entry import keeps_mode, takes_old_names
 from onnxproof.export.bundle import README_FILE, signed, staged_bundle
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import (
@@ -18,25 +17,25 @@ from onnxproof.export.write import (
     manifest_in,
     write_manifest,
 )
-from onnxproof.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
+from onnxproof.finding.draft import EFFORT, FEW_TRIED, draft
 from onnxproof.job import Job
-from onnxproof.judging import opset_note, plan_of, settings_of, validate_for
-from onnxproof.labelling import labelled
+from onnxproof.job.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
+from onnxproof.job.of_module import module_job
 from onnxproof.many.workers import EVERYONE, Workers
-from onnxproof.memory import require_memory
-from onnxproof.modes import keeps_mode
-from onnxproof.module_job import module_job
-from onnxproof.old_names import takes_old_names
-from onnxproof.opening import to_validate, wrapped_for
 from onnxproof.progress import Progress, silent
-from onnxproof.prove import CAPTURED_FOLDER, prove
-from onnxproof.recording import record_golden
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import CheckpointPath, find_pictures, look_at, sha256_of
-from onnxproof.surveying import plan_survey, ready, surveyed
+from onnxproof.steps.judging import opset_note, plan_of, settings_of, validate_for
+from onnxproof.steps.labelling import labelled
+from onnxproof.steps.opening import to_validate, wrapped_for
+from onnxproof.steps.prove import CAPTURED_FOLDER, prove
+from onnxproof.steps.recording import record_golden
+from onnxproof.steps.surveying import plan_survey, ready, surveyed
+from onnxproof.system.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
+from onnxproof.system.memory import require_memory
 from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file

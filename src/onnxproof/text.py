@@ -1,8 +1,10 @@
-"""Text from files, made safe to print, and JSON documents as text."""
+"""Text for people: made safe to print, JSON documents as text, and a known name in place of a wrong one."""
 
+import difflib
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _UNSAFE = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -46,3 +48,24 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def near(name: str, known: Iterable[str], most: int = 1) -> tuple[str, ...]:
+    """Up to ``most`` known names that are like this one, the likest first.
+
+    Neither case nor - in place of _ counts.
+    """
+    plain: dict[str, str] = {}
+    for one in known:
+        plain.setdefault(_folded(one), one)
+    return tuple(plain[one] for one in difflib.get_close_matches(_folded(name), plain, most))
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a message: the nearest known name as a question. Returns "" if none is near."""
+    found = near(name, known)
+    return f'; did you mean "{found[0]}"?' if found else ""
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")

@@ -12,7 +12,7 @@ import torch
 from torchvision import models
 
 import onnxproof
-from onnxproof.draft import draft
+from onnxproof.finding.draft import draft
 
 Refuse = Callable[..., None]
 Run = Callable[..., CompletedProcess[str]]

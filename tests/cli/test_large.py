@@ -189,7 +189,7 @@ def test_weights_that_are_cut_off(refuse: Refuse, bundle: Path, small_job: Path,
 def test_a_machine_with_too_little_memory_is_told_before_the_work(
     refuse: Refuse, bundle: Path, small_job: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    from onnxproof import memory
+    from onnxproof.system import memory
 
     def prove(*_: object) -> None:
         raise AssertionError("the work has begun")

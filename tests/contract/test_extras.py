@@ -12,9 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 
 import onnxproof
-from onnxproof import extras
 from onnxproof.cli import COMMANDS
 from onnxproof.errors import MissingPackageError, RequestError
+from onnxproof.system import extras
 from onnxproof.wrappers.catalog import extra_of, offered_families
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +215,7 @@ def test_an_option_that_needs_an_extra_names_it_before_the_work(
 
 
 IN_JSON = """
-from onnxproof import extras
+from onnxproof.system import extras
 assert dict(extras.NEEDED_IN_JSON) == {"instance_segmentation": "polygons"}
 extras.NEEDED_IN_JSON = {"classification": "polygons"}
 from onnxproof.cli import main
@@ -295,4 +295,4 @@ def test_only_one_place_of_the_package_tells_how_to_install() -> None:
         for file in sorted(package.rglob("*"))
         if file.suffix in (".py", ".j2", ".json") and "pip install" in file.read_text(encoding="utf-8")
     ]
-    assert telling == ["extras.py"]
+    assert telling == ["system/extras.py"]

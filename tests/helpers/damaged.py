@@ -13,8 +13,8 @@ from onnx import numpy_helper
 
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
-from onnxproof.judging import plan_of
 from onnxproof.pipeline import Bundle
+from onnxproof.steps.judging import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 

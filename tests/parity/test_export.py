@@ -274,7 +274,7 @@ def test_a_pass_that_breaks_the_numbers_does_not_cost_the_others(
 def test_the_best_simplifier_makes_the_smallest_graph_that_is_not_slower(
     slow: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("onnxproof.prove.time_ratio", lambda *_: 1.5 if slow else 1.0)
+    monkeypatch.setattr("onnxproof.steps.prove.time_ratio", lambda *_: 1.5 if slow else 1.0)
     asked = (*FAST, "export.exporter=torchscript", "export.fold_batch_norms=false", "export.simplify=best")
     bundle = onnxproof.export(CONFIGS / "digits-yolox.toml", out=tmp_path, set=asked)
     assert bundle.verdict is not None

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.job import Job
-from onnxproof.judging import plan_of
 from onnxproof.runtime.readings.boxes import Cuts, decide, from_class_scores
+from onnxproof.steps.judging import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.wrap import wrap_for_job

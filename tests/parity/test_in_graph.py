@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import onnxproof
 from onnxproof.errors import JobError, PictureError
 from onnxproof.job import Job
-from onnxproof.judging import plan_of
 from onnxproof.runtime import load
 from onnxproof.runtime.preprocess import as_network_sees, prepare
+from onnxproof.steps.judging import plan_of
 from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.wrap import wrap_for_job

@@ -23,7 +23,7 @@ import onnxproof
 from onnxproof.errors import JobError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
 from onnxproof.pipeline import Bundle
 from onnxproof.validate.verdict import Verdict
 

@@ -16,10 +16,10 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 import onnxproof
-from onnxproof.draft import draft
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import build_model, model_with
+from onnxproof.finding.draft import draft
 from onnxproof.job import load_job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime.tasks import get_task

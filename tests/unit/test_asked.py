@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from contracts import manifest as made
 
-from onnxproof.asked import job_to_export, job_to_validate
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
+from onnxproof.job.asked import job_to_export, job_to_validate
 
 CANARY = "raise AssertionError('the file of a bundle was run')\n"
 MakeBundle = Callable[..., Path]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxproof import files
 from onnxproof.errors import RequestError
-from onnxproof.files import (
+from onnxproof.runtime import read_arrays, write_arrays
+from onnxproof.system import files
+from onnxproof.system.files import (
     check_folder,
     lies_in,
     refuse_inputs,
@@ -24,7 +25,6 @@ from onnxproof.files import (
     write_json,
     write_text,
 )
-from onnxproof.runtime import read_arrays, write_arrays
 
 LIMIT = 100_000
 """Bytes that a process of ``with_a_full_disk`` can write into one file."""
@@ -47,7 +47,9 @@ def with_a_full_disk(code: str, *arguments: str | Path) -> subprocess.CompletedP
 def killed_while(code: str, *arguments: str | Path) -> None:
     """Run code that waits for standard input, and kill it (SIGKILL) where it does."""
     tail = "print('here', flush=True); sys.stdin.read()\n"
-    lines = "import sys\nfrom pathlib import Path\nfrom onnxproof.files import *\n" + code.format(wait=tail)
+    lines = "import sys\nfrom pathlib import Path\nfrom onnxproof.system.files import *\n" + code.format(
+        wait=tail
+    )
     given = [sys.executable, "-c", lines, *map(str, arguments)]
     with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -212,7 +214,7 @@ def test_many_processes_at_one_target_lose_nothing(tmp_path: Path) -> None:
     code = """\
 import sys
 from pathlib import Path
-from onnxproof.files import staging_folder, write_bytes
+from onnxproof.system.files import staging_folder, write_bytes
 for turn in range(60):
     write_bytes(Path(sys.argv[1]), sys.argv[3].encode() * 1000)
     with staging_folder(Path(sys.argv[2])) as folder:

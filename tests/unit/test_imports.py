@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxproof.imports import imported
-from onnxproof.signals import Stopped, stopping_raises
+from onnxproof.system.imports import imported
+from onnxproof.system.signals import Stopped, stopping_raises
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_it_is_enabled_again_after_an_import_that_fails() -> None:
 
 FREEZING = """
 import fnmatch, gc
-from onnxproof.imports import freeze_imports, function_caches, imported
+from onnxproof.system.imports import freeze_imports, function_caches, imported
 imported("csv")
 before = gc.get_freeze_count()
 freeze_imports()

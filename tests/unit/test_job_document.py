@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from onnxproof.asked import files_read
 from onnxproof.errors import JobError
 from onnxproof.job import load_job
-from onnxproof.jobs import load_jobs, read_jobs
+from onnxproof.job.asked import files_read
+from onnxproof.job.matrix import load_jobs, read_jobs
 
 BASE = """
 name = "digits"

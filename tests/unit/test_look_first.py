@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxproof.extras import is_there
+from onnxproof.system.extras import is_there
 
 pytestmark = pytest.mark.skipif(
     not is_there("torch"), reason="without torch, what exports says at once which extra brings it"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from onnxproof import memory
 from onnxproof.errors import RequestError
-from onnxproof.memory import available_bytes, require_memory, require_memory_to_read
+from onnxproof.system import memory
+from onnxproof.system.memory import available_bytes, require_memory, require_memory_to_read
 
 GIB = 2**30
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from onnxproof.modes import keeps_mode
+from onnxproof.entry import keeps_mode
 
 
 @dataclass

@@ -6,8 +6,8 @@ import pytest
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job
-from onnxproof.near import meant, near
 from onnxproof.runtime.tasks import get_task
+from onnxproof.text import meant, near
 
 KNOWN = ("export", "validate", "predict", "score_threshold")
 

@@ -5,7 +5,7 @@ from pickle import dumps, loads
 
 import pytest
 
-from onnxproof.old_names import takes_old_names
+from onnxproof.entry import takes_old_names
 
 
 @takes_old_names

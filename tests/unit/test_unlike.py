@@ -10,9 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxproof.errors import RequestError
-from onnxproof.graph import OnnxGraph
-from onnxproof.runtime.port import Port
-from onnxproof.unlike import (
+from onnxproof.finding.unlike import (
     chosen_rows,
     few_pictures,
     half_of,
@@ -21,6 +19,8 @@ from onnxproof.unlike import (
     settings_of_nms,
     why_chosen_rows_are_refused,
 )
+from onnxproof.graph import OnnxGraph
+from onnxproof.runtime.port import Port
 
 FILE = Path("theirs.onnx")
 

@@ -13,7 +13,7 @@ import pytest
 
 from onnxproof.errors import ExitCalledError, JobError, UserCodeError
 from onnxproof.source import find_checkpoint
-from onnxproof.usercode import (
+from onnxproof.system.usercode import (
     Place,
     exits_raise,
     innermost_line,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from soundness.reported.fault import Pair, Reported
 
-from onnxproof.judging import plan_of
+from onnxproof.steps.judging import plan_of
 from onnxproof.validate.cases import FLOAT32_EPSILON, materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

@@ -13,7 +13,7 @@ from torch import nn
 
 from onnxproof.export.make import make_graph
 from onnxproof.job import Job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.wrap import wrap_for_job
 

@@ -12,9 +12,9 @@ from onnxproof import __version__
 from onnxproof.cli import _ending
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
-from onnxproof.extras import NEEDED_BY, require
-from onnxproof.imports import PASSIVE, freeze_imports, imported
-from onnxproof.near import meant
+from onnxproof.system.extras import NEEDED_BY, require
+from onnxproof.system.imports import PASSIVE, freeze_imports, imported
+from onnxproof.text import meant
 
 COMMANDS = {
     "export": "Export a checkpoint, prove the file, write a bundle.",

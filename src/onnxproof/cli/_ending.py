@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from onnxproof import endings
 from onnxproof.cli._document import STDOUT, show_json
-from onnxproof.endings import WRONG_REQUEST, Ending
 from onnxproof.errors import OnnxproofError, RequestError
-from onnxproof.signals import Stopped, stopping_raises
+from onnxproof.system import endings
+from onnxproof.system.endings import WRONG_REQUEST, Ending
+from onnxproof.system.signals import Stopped, stopping_raises
+from onnxproof.system.usercode import exits_raise, users_place
 from onnxproof.text import printable
-from onnxproof.usercode import exits_raise, users_place
 
 BROKEN_PIPE = 141
 """The shell's exit code for a command whose reader went away: 128 and SIGPIPE's number."""

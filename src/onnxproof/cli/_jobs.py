@@ -8,23 +8,22 @@ from typing import Any
 
 import click
 
-from onnxproof.asked import files_read
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import Command
 from onnxproof.cli._reports import Reports, subject_of
 from onnxproof.cli._shown import many_progress
 from onnxproof.cli._terminal import show_table
 from onnxproof.errors import ModelFileError
-from onnxproof.progress import silent
+from onnxproof.job.asked import files_read
+from onnxproof.progress import Stages, silent
 from onnxproof.runs.plan import Planned
 from onnxproof.runs.record import NO_BUNDLE
 from onnxproof.runs.run import AtOnce, run_planned
 from onnxproof.runs.task import FORMAT, Outcome, Task, worst
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.signals import Stopped
 from onnxproof.source import JobFile, look_at
-from onnxproof.stages import Stages
+from onnxproof.system.signals import Stopped
 from onnxproof.text import printable
 from onnxproof.validate.report.entries import Entry, told
 from onnxproof.validate.report.many import many_table

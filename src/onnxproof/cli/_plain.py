@@ -10,10 +10,10 @@ import numpy as np
 
 from onnxproof.cli._document import show_json
 from onnxproof.errors import PictureError, RequestError
-from onnxproof.files import check_file, refuse_inputs
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.runtime.remote import Place
+from onnxproof.system.files import check_file, refuse_inputs
 from onnxproof.text import one_line
 
 JSON_VALUES = 1000

@@ -16,12 +16,12 @@ import click
 from onnxproof.cli._options import Command
 from onnxproof.cli._terminal import progress
 from onnxproof.errors import RequestError
-from onnxproof.extras import require_extra
-from onnxproof.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
-from onnxproof.imports import imported
+from onnxproof.progress import Stages
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.stages import Stages
+from onnxproof.system.extras import require_extra
+from onnxproof.system.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
+from onnxproof.system.imports import imported
 from onnxproof.validate.report.card import made_of
 from onnxproof.validate.report.entries import Entry
 from onnxproof.validate.report.subject import Drawing, Subject, lines_of

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._streams import is_utf8
-from onnxproof.endings import EXIT_CODES
 from onnxproof.progress import PERCENT, silent
 from onnxproof.progress import Progress as Report
+from onnxproof.system.endings import EXIT_CODES
 from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict
 

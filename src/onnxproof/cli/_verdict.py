@@ -7,7 +7,7 @@ from typing import Any
 from onnxproof.cli._document import show_json
 from onnxproof.cli._reports import Reports
 from onnxproof.cli._terminal import show_table, show_verdict
-from onnxproof.files import check_file, explained, refuse_inputs, write_json
+from onnxproof.system.files import check_file, explained, refuse_inputs, write_json
 from onnxproof.validate.baseline import read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
 from onnxproof.validate.report.against import against_table

@@ -9,7 +9,7 @@ import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import checkpoint_options, onnx_option
 from onnxproof.cli._terminal import progress
-from onnxproof.look_first import refuse_to_validate
+from onnxproof.steps.look_first import refuse_to_validate
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.result import Bisection, Leaving
 from onnxproof.validate.report.notes import bare

@@ -8,9 +8,9 @@ import onnxproof
 from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
-from onnxproof.look_first import refuse_to_check
 from onnxproof.runtime.folder import PARITY_FILE, model_files
 from onnxproof.source import find_pictures, model_at
+from onnxproof.steps.look_first import refuse_to_check
 from onnxproof.validate.baseline import files_of, read_baseline
 
 

@@ -9,9 +9,9 @@ from onnxproof.cli._options import checkpoint_options, mapping_of
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
-from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.folder import model_files
 from onnxproof.source import JobFile, look_at, model_at
+from onnxproof.system.limits import MOST_THREADS
 from onnxproof.validate.cases import Effort
 
 COMPARISON_FILE = "comparison.json"

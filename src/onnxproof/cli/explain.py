@@ -8,7 +8,7 @@ import click
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import RequestError
-from onnxproof.near import near
+from onnxproof.text import near
 from onnxproof.validate.explained import EXPLAINED
 
 WIDTH = 100

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 import onnxproof
-from onnxproof.asked import inputs_of
 from onnxproof.cli._document import show_json
 from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._options import baseline_option, json_option, quiet_option
@@ -15,12 +14,13 @@ from onnxproof.cli._verdict import with_baseline
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import load_job
-from onnxproof.look_first import refuse_to_export
+from onnxproof.job.asked import inputs_of
+from onnxproof.progress import Stages
 from onnxproof.runs.plan import makes_many
 from onnxproof.runs.run import plan_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import JobFile, look_at
-from onnxproof.stages import Stages
+from onnxproof.steps.look_first import refuse_to_export
 from onnxproof.validate.baseline import read_baseline
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.subject import Subject

@@ -7,7 +7,7 @@ import click
 import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
-from onnxproof.look_first import refuse_to_init
+from onnxproof.steps.look_first import refuse_to_init
 from onnxproof.text import one_line
 
 

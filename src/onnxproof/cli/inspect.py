@@ -13,10 +13,10 @@ import click
 from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import ModelFileError
-from onnxproof.extras import missing
 from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
 from onnxproof.runtime.predictor import predictor_of
+from onnxproof.system.extras import missing
 from onnxproof.text import one_line
 from onnxproof.validate.report.notes import for_people
 

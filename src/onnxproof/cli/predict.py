@@ -17,9 +17,6 @@ from onnxproof.cli._options import json_option
 from onnxproof.cli._pictures import pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import PictureError, RequestError
-from onnxproof.extras import require_for_json
-from onnxproof.files import check_folder, explained, refuse_inputs
-from onnxproof.imports import imported
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
@@ -28,6 +25,9 @@ from onnxproof.runtime.predictor import predictor_of
 from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
+from onnxproof.system.extras import require_for_json
+from onnxproof.system.files import check_folder, explained, refuse_inputs
+from onnxproof.system.imports import imported
 from onnxproof.text import one_line
 
 NONE_WORKED = 2

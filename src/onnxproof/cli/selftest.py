@@ -9,10 +9,10 @@ import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._options import json_option, quiet_option
-from onnxproof.endings import EXIT_CODES
-from onnxproof.limits import MOST_THREADS
 from onnxproof.progress import silent
 from onnxproof.runtime.session import CPU
+from onnxproof.system.endings import EXIT_CODES
+from onnxproof.system.limits import MOST_THREADS
 from onnxproof.text import one_line
 from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded

@@ -5,24 +5,24 @@ from pathlib import Path
 import click
 
 import onnxproof
-from onnxproof.asked import inputs_of
 from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
-from onnxproof.files import check_folder, explained, write_json
 from onnxproof.job import load_job
-from onnxproof.look_first import refuse_to_validate
+from onnxproof.job.asked import inputs_of
 from onnxproof.many.listing import pictures_named
 from onnxproof.many.workers import Workers
+from onnxproof.progress import Stages
 from onnxproof.runs.plan import makes_many
 from onnxproof.runs.run import plan_validate
 from onnxproof.runs.task import Outcome
 from onnxproof.runtime.folder import MODEL_FILE, PARITY_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
-from onnxproof.stages import Stages
+from onnxproof.steps.look_first import refuse_to_validate
+from onnxproof.system.files import check_folder, explained, write_json
 from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
 

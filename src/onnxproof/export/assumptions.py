@@ -21,8 +21,8 @@ from onnxproof.contract import Contract
 from onnxproof.export.alike import answer_alike, tensors_of
 from onnxproof.export.examples import example_inputs
 from onnxproof.export.guards import Axis, Guards, told
+from onnxproof.system.usercode import Place, place_in_trace
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.usercode import Place, place_in_trace
 from onnxproof.wrappers.weights import held_in
 
 MOST_POINTS = 1024

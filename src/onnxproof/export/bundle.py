@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onnxproof.errors import RequestError
-from onnxproof.files import explained, lies_in, staging_folder, swap
 from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
+from onnxproof.system.files import explained, lies_in, staging_folder, swap
 
 README_FILE = "README.md"
 PICTURES_FOLDER = "pictures"

@@ -17,8 +17,8 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import quiet
 from onnxproof.export.stand_ins import followable
 from onnxproof.export.torch_export import STEPS, shapes_of
-from onnxproof.files import scratch_folder
-from onnxproof.usercode import Place, innermost_line
+from onnxproof.system.files import scratch_folder
+from onnxproof.system.usercode import Place, innermost_line
 from onnxproof.wrappers.family import WrappedModel
 
 SHOWN = 5

@@ -7,9 +7,9 @@ import onnx
 import onnx_ir as ir
 
 from onnxproof.errors import ExportError
-from onnxproof.files import passing_file
 from onnxproof.graph import OnnxGraph, Port, ports_of
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.system.files import passing_file
 from onnxproof.tensors import TensorSpec
 
 PRODUCER = "onnxproof"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from onnxproof.errors import UserCodeError
-from onnxproof.usercode import no_exit
+from onnxproof.system.usercode import no_exit
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import lendable, unseen
 

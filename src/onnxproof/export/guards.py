@@ -14,8 +14,8 @@ from torch._guards import TracingContext
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, canonicalize_bool_expr
 from torch.utils._sympy import functions
 
+from onnxproof.system.usercode import Place, innermost_line, stack_of
 from onnxproof.tensors import Dim
-from onnxproof.usercode import Place, innermost_line, stack_of
 
 STEPS = "_steps"
 """What is behind a dim's name in the name of the symbol that counts its steps."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
-from onnxproof.usercode import Place, failure, raised_by_user, telling_place
+from onnxproof.system.usercode import Place, failure, raised_by_user, telling_place
 
 LONGEST = 600
 """How many characters of a cause a reason keeps."""

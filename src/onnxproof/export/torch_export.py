@@ -22,11 +22,11 @@ from onnxproof.export.reasons import UntracedError, failed_capture, fixes_sizes
 from onnxproof.export.retraced import translate
 from onnxproof.export.stand_ins import followable
 from onnxproof.export.zero_bias import drop_zero_biases
-from onnxproof.imports import collector_paused
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.system.imports import collector_paused
+from onnxproof.system.usercode import Place, place_in_trace
 from onnxproof.tensors import Dim, dims_by_name
-from onnxproof.usercode import Place, place_in_trace
 from onnxproof.wrappers.double.float64 import copied
 from onnxproof.wrappers.family import WrappedModel
 

@@ -17,10 +17,10 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.quiet import outputs_apart, quiet, tensors_only
 from onnxproof.export.reasons import failed_capture
 from onnxproof.export.symbolics import registered
-from onnxproof.files import scratch_folder
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
-from onnxproof.usercode import Place, place_outside
+from onnxproof.system.files import scratch_folder
+from onnxproof.system.usercode import Place, place_outside
 from onnxproof.wrappers.family import WrappedModel
 
 LIBRARY = frozenset({"torch", "torchvision"})

@@ -22,7 +22,7 @@ from onnxproof.export.alike import tensors_of
 from onnxproof.export.depends import depends_on_data, depends_on_inputs
 from onnxproof.export.quiet import quiet, tensors_only
 from onnxproof.export.torchscript import LIBRARY, of_library
-from onnxproof.usercode import Place, place_outside
+from onnxproof.system.usercode import Place, place_outside
 
 READERS: Mapping[Any, str] = {
     Tensor.__bool__: "bool",

@@ -7,17 +7,17 @@ from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.export.finish import stamped
 from onnxproof.export.make import Graph
-from onnxproof.files import write_json
 from onnxproof.job import Job
+from onnxproof.job.relocated import relocated
 from onnxproof.on_disk import write_model_file
-from onnxproof.packages import PACKAGES, versions
 from onnxproof.progress import Progress
-from onnxproof.relocated import relocated
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Frozen, Manifest
 from onnxproof.runtime.predictor import Predictor, load
 from onnxproof.source import find_pictures, sha256_of
+from onnxproof.system.files import write_json
+from onnxproof.system.packages import PACKAGES, versions
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 
 SHOWN_PICTURES = 4

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onnxproof.errors import RequestError
-from onnxproof.extras import require_extra
-from onnxproof.imports import imported
 from onnxproof.many.worker import begin
+from onnxproof.system.extras import require_extra
+from onnxproof.system.imports import imported
 
 AHEAD = 2
 """Chunks that are handed out for each worker: the one that it works on, and the next."""

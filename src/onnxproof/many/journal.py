@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import RequestError
-from onnxproof.files import check_folder, explained, remove_own, write_bytes, write_json
+from onnxproof.system.files import check_folder, explained, remove_own, write_bytes, write_json
 
 FORMAT = 1
 FILE = "journal.json"

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxproof.files import scratch_folder
 from onnxproof.many.engines import Dask, Engine, Processes
 from onnxproof.many.journal import Journal
 from onnxproof.many.workers import Workers, cores
+from onnxproof.system.files import scratch_folder
 
 
 @contextlib.contextmanager

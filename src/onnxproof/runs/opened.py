@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.source import sha256_of
-from onnxproof.usercode import INSTALLED, OURS, PACKAGE_FOLDERS
+from onnxproof.system.usercode import INSTALLED, OURS, PACKAGE_FOLDERS
 
 SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/lib", "/usr/lib", "/usr/share")))
 """Folders of the operating system. Installed packages are told apart by their versions."""

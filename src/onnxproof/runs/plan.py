@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxproof.asked import Address, job_to_export, job_to_validate
-from onnxproof.endings import ending_of
 from onnxproof.errors import OnnxproofError, RequestError
 from onnxproof.job import Job
-from onnxproof.job_document import cells_of, override, read_document, told
-from onnxproof.jobs import Told, read_jobs
-from onnxproof.look_first import refuse_to_export
-from onnxproof.memory import estimated_bytes
+from onnxproof.job.asked import Address, job_to_export, job_to_validate
+from onnxproof.job.document import cells_of, override, read_document, told
+from onnxproof.job.matrix import Told, read_jobs
 from onnxproof.runs.record import checkpoint_bytes
 from onnxproof.runs.task import Outcome, Task
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.source import BundleFolder, CheckpointPath, JobFile, OtherFile, look_at, name_of
+from onnxproof.steps.look_first import refuse_to_export
+from onnxproof.system.endings import ending_of
+from onnxproof.system.memory import estimated_bytes
 from onnxproof.validate.baseline import read_baseline
 
 Planned = Task | Outcome

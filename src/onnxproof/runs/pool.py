@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from onnxproof.endings import Ending, ending
-from onnxproof.files import staging_folder
-from onnxproof.imports import PASSIVE
-from onnxproof.memory import available_bytes
+from onnxproof.progress import Stages
 from onnxproof.runs.slot import Message
 from onnxproof.runs.task import Outcome, Task
-from onnxproof.stages import Stages
+from onnxproof.system.endings import Ending, ending
+from onnxproof.system.files import staging_folder
+from onnxproof.system.imports import PASSIVE
+from onnxproof.system.memory import available_bytes
 from onnxproof.validate.verdict import Verdict
 
 START = (

@@ -15,13 +15,13 @@ from typing import Any, Self
 from onnxproof.document import read_json
 from onnxproof.errors import CheckpointError, ModelFileError, PictureError
 from onnxproof.export.bundle import BUNDLE_FILES
-from onnxproof.files import write_json
 from onnxproof.job import Job
-from onnxproof.relocated import relative, relocated
+from onnxproof.job.relocated import relative, relocated
 from onnxproof.runs.task import Task
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.source import checkpoints_at, find_checkpoint, find_pictures, parts_of, sha256_of
-from onnxproof.usercode import OURS
+from onnxproof.system.files import write_json
+from onnxproof.system.usercode import OURS
 from onnxproof.validate.baseline import files_of
 
 FORMAT = 1

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from onnxproof.asked import Address
 from onnxproof.errors import RequestError
+from onnxproof.job.asked import Address
 from onnxproof.many.workers import cores
 from onnxproof.runs.plan import (
     Planned,

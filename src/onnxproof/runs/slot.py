@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
-from onnxproof.endings import Ending, ending_of
 from onnxproof.export.child import CAN_FORK, end_with_parent, how_it_ended
-from onnxproof.files import nameless_file
-from onnxproof.imports import freeze_imports, imported
 from onnxproof.runs.opened import OpenedFiles
 from onnxproof.runs.record import named_files, record_of, write_record
 from onnxproof.runs.task import Task
-from onnxproof.signals import stopping_raises
-from onnxproof.usercode import exits_raise
+from onnxproof.system.endings import Ending, ending_of
+from onnxproof.system.files import nameless_file
+from onnxproof.system.imports import freeze_imports, imported
+from onnxproof.system.signals import stopping_raises
+from onnxproof.system.usercode import exits_raise
 
 PRINTED = 20_000
 """Bytes of what a job printed that are told, the last ones."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxproof.endings import INTERRUPTED, UNFORESEEN, WRONG_REQUEST, Ending
 from onnxproof.job import Job
+from onnxproof.system.endings import INTERRUPTED, UNFORESEEN, WRONG_REQUEST, Ending
 from onnxproof.validate.verdict import Verdict
 
 FORMAT = 1

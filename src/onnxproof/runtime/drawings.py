@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from onnxproof.files import replacing
 from onnxproof.runtime.remote import Place
+from onnxproof.system.files import replacing
 
 SOFTWARE = "Software"
 """The PNG keyword for what wrote a file (PNG specification, 11.3.4.3, "Keywords and text strings")."""

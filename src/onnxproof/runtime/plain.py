@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
-from onnxproof.files import explained, replacing
-from onnxproof.near import meant
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.preprocess import Picture, read_picture
 from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
+from onnxproof.system.files import explained, replacing
+from onnxproof.text import meant
 
 Array = NDArray[Any]
 

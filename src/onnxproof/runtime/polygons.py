@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.extras import missing
+from onnxproof.system.extras import missing
 
 
 def polygons_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
-from onnxproof.near import meant
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.prediction import Prediction
@@ -20,6 +19,7 @@ from onnxproof.runtime.preprocess import Picture, Transform, prepare, transform_
 from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
+from onnxproof.text import meant
 
 Array = NDArray[Any]
 

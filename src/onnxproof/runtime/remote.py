@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from onnxproof.errors import OnnxproofError, PictureError
-from onnxproof.extras import missing
+from onnxproof.system.extras import missing
 
 SEPARATOR = "://"
 

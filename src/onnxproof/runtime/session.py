@@ -11,8 +11,8 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
-from onnxproof.limits import MOST_THREADS
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes, require_data
+from onnxproof.system.limits import MOST_THREADS
 
 QUIET = 4
 """ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from onnxproof.errors import RequestError
-from onnxproof.near import meant
+from onnxproof.text import meant
 
 SCHEMAS = ("job", "manifest", "parity", "made-from", "many")
 """A job file (as TOML, or JSON), ``manifest.json``, ``parity.json``, the record of what a bundle was made

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from onnxproof.errors import JobError
-from onnxproof.files import scratch_folder
 from onnxproof.job import Job
-from onnxproof.jobs import Told, read_jobs
+from onnxproof.job.matrix import Told, read_jobs
+from onnxproof.system.files import scratch_folder
 from onnxproof.testing.outcome import Outcome, Runs
 from onnxproof.testing.told import failed, lines_of
 from onnxproof.validate.explained import EXPLAINED

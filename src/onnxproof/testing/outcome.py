@@ -9,11 +9,11 @@ from typing import Any
 
 import onnxproof
 from onnxproof.errors import OnnxproofError
-from onnxproof.files import remove_own, write_json
 from onnxproof.job import Job, load_job
-from onnxproof.jobs import read_jobs
-from onnxproof.locks import locked
+from onnxproof.job.matrix import read_jobs
 from onnxproof.runtime.folder import PARITY_FILE
+from onnxproof.system.files import remove_own, write_json
+from onnxproof.system.locks import locked
 from onnxproof.validate.verdict import Verdict
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from onnxproof.errors import MissingPackageError
-from onnxproof.extras import require_extra
-from onnxproof.imports import imported
+from onnxproof.system.extras import require_extra
+from onnxproof.system.imports import imported
 
 if TYPE_CHECKING:
     from onnxproof import Verdict

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
-from onnxproof.usercode import told, users_place
+from onnxproof.system.usercode import told, users_place
 from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
 from onnxproof.validate.trial import Trial

@@ -15,11 +15,11 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper
 
-from onnxproof.files import linked, scratch_folder, write_bytes
 from onnxproof.graph import OnnxGraph
 from onnxproof.normalizations import Channels, name_of
 from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.runtime.folder import MODEL_FILE
+from onnxproof.system.files import linked, scratch_folder, write_bytes
 from onnxproof.validate.unpacked import AXES_AS_INPUT, Unpacked, UnpackedRows, opset_of, unpack
 
 FILES_OWN = "_of_the_file"

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
-from onnxproof.packages import versions
+from onnxproof.system.packages import versions
 from onnxproof.validate.trial import Settings
 
 

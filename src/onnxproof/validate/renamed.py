@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.graph import OnnxGraph
-from onnxproof.near import meant
 from onnxproof.on_disk import read_leaving_tensors
+from onnxproof.text import meant
 from onnxproof.validate.arranged import Arrangement, arranged
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
-from onnxproof.near import meant
 from onnxproof.tensors import Dim
+from onnxproof.text import meant
 
 
 def with_sizes(contract: Contract, dims: Mapping[str, str]) -> Contract:

@@ -9,10 +9,10 @@ from pathlib import Path
 from onnxproof.counted import not_compared
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
-from onnxproof.packages import PACKAGES
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import Optimization
 from onnxproof.source import sha256_of
+from onnxproof.system.packages import PACKAGES
 from onnxproof.validate.ahead import Prepared, leaves_room, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import JobError
-from onnxproof.usercode import user_code, users_place
+from onnxproof.system.usercode import user_code, users_place
 
 
 def build_with(reference: str, folder: Path, kwargs: Mapping[str, Any]) -> Any:

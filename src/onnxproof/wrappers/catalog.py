@@ -16,8 +16,8 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
 from onnxproof.errors import JobError, RequestError
-from onnxproof.extras import require_extra
-from onnxproof.near import meant
+from onnxproof.system.extras import require_extra
+from onnxproof.text import meant
 from onnxproof.wrappers import families as ours
 
 GROUP = "onnxproof.families"

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job, refuse_other_dims
-from onnxproof.near import meant
 from onnxproof.tensors import Dim
+from onnxproof.text import meant
 from onnxproof.wrappers.own.pipeline import NONE as NO_PIPELINE
 from onnxproof.wrappers.own.pipeline import Own
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from onnxproof.errors import JobError, RequestError
 from onnxproof.seeded import draw
 from onnxproof.structure import Place, Step, apart, name_of, place_text
+from onnxproof.system.usercode import no_exit, told
 from onnxproof.tensors import HALVES, Dim, TensorSpec
-from onnxproof.usercode import no_exit, told
 from onnxproof.wrappers.arguments import fit_arguments
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double import dtypes

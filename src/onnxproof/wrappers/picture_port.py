@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from onnxproof.contract import Preprocess
 from onnxproof.errors import JobError
 from onnxproof.job import Job, PredictTable, WrapperTable
-from onnxproof.near import meant
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.text import meant
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 

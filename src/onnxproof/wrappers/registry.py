@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from onnxproof.errors import RequestError
-from onnxproof.extras import brings, missing
-from onnxproof.imports import imported
 from onnxproof.job import Job
-from onnxproof.usercode import user_code
+from onnxproof.system.extras import brings, missing
+from onnxproof.system.imports import imported
+from onnxproof.system.usercode import user_code
 from onnxproof.wrappers.catalog import FamilyEntry, entry_of, require_library
 from onnxproof.wrappers.family import Checkpoint, Family, WrappedModel
 from onnxproof.wrappers.recognise import Recognised

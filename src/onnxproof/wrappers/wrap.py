@@ -9,8 +9,8 @@ from torch import nn
 from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import JobError
 from onnxproof.job import Job, ValidateTable, refuse_open_axes
-from onnxproof.near import meant
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
+from onnxproof.text import meant
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, task_of
 from onnxproof.wrappers.flat import Flattened, describe_outputs
 from onnxproof.wrappers.folder import name_classes, read_classes

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onnxproof import files
 from onnxproof.errors import ExportError, RequestError
 from onnxproof.export import bundle
 from onnxproof.export.bundle import BUNDLE_FILES, signed, staged_bundle, why_kept
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
+from onnxproof.system import files
 
 MANIFEST = {
     "format": 1,

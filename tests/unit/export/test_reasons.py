@@ -6,7 +6,7 @@ import pytest
 
 from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
 from onnxproof.export.reasons import LONGEST, all_failed, cause_of, failed_capture
-from onnxproof.usercode import Place
+from onnxproof.system.usercode import Place
 
 WRAPPED = """Failed to convert the exported program. \x1b[96mThis is step 3/3\x1b[0m of exporting.
 Next steps:

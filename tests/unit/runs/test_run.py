@@ -23,13 +23,13 @@ from documents import mistakes
 import onnxproof
 import onnxproof.runs.pool
 from onnxproof.cli._jobs import told_when_stopped
-from onnxproof.endings import ending
 from onnxproof.errors import RequestError
-from onnxproof.extras import is_there
 from onnxproof.runs.pool import Pool
 from onnxproof.runs.record import Changes
 from onnxproof.runs.run import no_report, plan_export
 from onnxproof.runs.task import Outcome, Task, worst
+from onnxproof.system.endings import ending
+from onnxproof.system.extras import is_there
 
 pytestmark = pytest.mark.skipif(
     not is_there("torch"), reason="without torch, what exports says at once which extra brings it"

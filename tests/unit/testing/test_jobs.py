@@ -11,7 +11,7 @@ import pytest
 import onnxproof
 import onnxproof.testing.collected
 import onnxproof.testing.outcome
-from onnxproof.extras import is_there
+from onnxproof.system.extras import is_there
 from onnxproof.testing.told import lines_of, message_of
 from onnxproof.validate.facts import Facts, Failure
 from onnxproof.validate.verdict import Check, Verdict

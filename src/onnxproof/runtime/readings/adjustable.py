@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.near import meant
 from onnxproof.tensors import TensorSpec
+from onnxproof.text import meant
 
 Array = NDArray[Any]
 

@@ -4,8 +4,8 @@ import importlib
 import pkgutil
 
 from onnxproof.errors import RequestError
-from onnxproof.near import meant
 from onnxproof.runtime.tasks.task import Task
+from onnxproof.text import meant
 
 __all__ = ["Task", "get_task", "task_names"]
 

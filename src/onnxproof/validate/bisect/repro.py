@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnxproof.files import write_bytes, write_text
 from onnxproof.runtime.plain import write_arrays
+from onnxproof.system.files import write_bytes, write_text
 from onnxproof.validate.bisect.nodes import Graph, Node
 from onnxproof.validate.bisect.result import Leaving, NamedNode
 

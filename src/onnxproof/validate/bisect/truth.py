@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, UserCodeError
+from onnxproof.system.usercode import no_exit
 from onnxproof.tensors import TensorSpec
-from onnxproof.usercode import no_exit
 from onnxproof.validate.bisect.fingerprint import Fingerprint
 from onnxproof.validate.exact.record import Recorder, Visit
 from onnxproof.wrappers.double.float64 import Float64

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, PictureError
-from onnxproof.near import near
+from onnxproof.text import near
 
 KEY = "validate.annotations"
 LISTS = ("images", "annotations", "categories")

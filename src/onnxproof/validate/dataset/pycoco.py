@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.extras import missing
+from onnxproof.system.extras import missing
 from onnxproof.validate.dataset.labels import LabelledPicture
 
 FAST = ("bbox", "segm")

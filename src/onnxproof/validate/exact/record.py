@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnxproof.usercode import no_exit
+from onnxproof.system.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights, as_pairs
 from onnxproof.validate.exact.known import CUT_AT, Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample

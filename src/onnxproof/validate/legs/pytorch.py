@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckError, UserCodeError
-from onnxproof.usercode import no_exit
+from onnxproof.system.usercode import no_exit
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth

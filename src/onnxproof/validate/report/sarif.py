@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from onnxproof.packages import versions
+from onnxproof.system.packages import versions
 from onnxproof.text import one_line
 from onnxproof.validate.explained import EXPLAINED, Explained
 from onnxproof.validate.report.entries import Entry, told

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onnxproof.imports import function_caches
+from onnxproof.system.imports import function_caches
 
 OTHERS = ("torch", "sympy")
 """Packages whose own caches hold no table of a model, and many other entries."""

@@ -13,8 +13,8 @@ from torch import nn
 
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.near import near
 from onnxproof.tensors import Dim
+from onnxproof.text import near
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.heads import segmentation
 from onnxproof.wrappers.recognise import CONFIG, Recognised

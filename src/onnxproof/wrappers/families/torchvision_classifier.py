@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from onnxproof.job import Job
-from onnxproof.near import near
+from onnxproof.text import near
 from onnxproof.wrappers.classifier import Training, build_classifier, last_weight, recognise_classifier
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.recognise import Recognised

@@ -20,11 +20,11 @@ from torchvision.ops import FrozenBatchNorm2d
 from onnxproof.contract import ClassInfo, Contract, Reading
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.near import near
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
 from onnxproof.runtime.readings.scored_anchors import AnchorBoxes
 from onnxproof.runtime.tasks.detection import DEFAULT_THRESHOLD
 from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.text import near
 from onnxproof.wrappers.builder import build_with
 from onnxproof.wrappers.detectors import batched, one_stage, two_stage
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of

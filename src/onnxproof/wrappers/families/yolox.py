@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from onnxproof.contract import ClassInfo, Contract, Preprocess
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
-from onnxproof.near import meant
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import BoxReading, PackedBoxes, SplitBoxes
 from onnxproof.runtime.readings.cells import CellBoxes, cells
 from onnxproof.tensors import Dim, Field, TensorSpec
+from onnxproof.text import meant
 from onnxproof.wrappers import megvii
 from onnxproof.wrappers.family import Checkpoint, Outputs, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import number_classes, read_classes, read_norm_stats

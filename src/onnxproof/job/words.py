@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from onnxproof.job_document import FILE_KEYS
-from onnxproof.near import meant
+from onnxproof.job.document import FILE_KEYS
+from onnxproof.text import meant
 
 IN_TOMLS_WORDS = {
     "dict_type": "expected a table",

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from onnxproof.draft import Draft, toml_text
 from onnxproof.errors import JobError, RequestError
-from onnxproof.graph import OnnxGraph
-from onnxproof.job import Job
-from onnxproof.runtime.port import Port
-from onnxproof.tried import inputs_of, key_of, normalization_of, returned, small_cases
-from onnxproof.unlike import (
+from onnxproof.finding.draft import Draft, toml_text
+from onnxproof.finding.tried import inputs_of, key_of, normalization_of, returned, small_cases
+from onnxproof.finding.unlike import (
     chosen_rows,
     says_nms,
     settings_of_nms,
     suppresses,
     why_chosen_rows_are_refused,
 )
+from onnxproof.graph import OnnxGraph
+from onnxproof.job import Job
+from onnxproof.runtime.port import Port
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.cases import Case, materialise

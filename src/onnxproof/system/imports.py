@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from onnxproof.signals import signals_held
+from onnxproof.system.signals import signals_held
 
 CACHE = type(functools.lru_cache(int))
 """The type of a function with a cache."""

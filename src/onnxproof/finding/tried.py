@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from onnxproof.contract import Contract
-from onnxproof.draft import Draft
 from onnxproof.errors import RequestError
+from onnxproof.finding.draft import Draft
 from onnxproof.job import Job
-from onnxproof.judging import settings_of
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
+from onnxproof.steps.judging import settings_of
 from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.likeness import Arrays

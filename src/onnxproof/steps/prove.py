@@ -14,12 +14,12 @@ from onnxproof.export.capture import Ladder
 from onnxproof.export.make import Graph, graph_of, ladder_for, simplified, unsimplified, with_note
 from onnxproof.export.simplify import BEST, PARTS, SimplifyError, load, size_of
 from onnxproof.export.write import write_model
-from onnxproof.files import scratch_folder
 from onnxproof.job import Job
-from onnxproof.judging import validate_for
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.session import first_line, open_session
+from onnxproof.steps.judging import validate_for
+from onnxproof.system.files import scratch_folder
 from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxproof.files import write_bytes
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.session import VERSION
+from onnxproof.system.files import write_bytes
 from onnxproof.validate.ahead import Ahead, Kept
 from onnxproof.validate.golden.choose import record
 from onnxproof.validate.golden.file import pack

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxproof.errors import OnnxproofError
-from onnxproof.extras import brings, missing
-from onnxproof.signals import Stopped
-from onnxproof.usercode import failure, innermost_place, told_at, users_place
+from onnxproof.system.extras import brings, missing
+from onnxproof.system.signals import Stopped
+from onnxproof.system.usercode import failure, innermost_place, told_at, users_place
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 """The exit code of a verdict, by its status."""

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
-from onnxproof.job_document import cells_of, read_document, told
-from onnxproof.job_words import explain
-from onnxproof.limits import MOST_THREADS
-from onnxproof.near import meant
+from onnxproof.job.document import cells_of, read_document, told
+from onnxproof.job.words import explain
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
+from onnxproof.system.limits import MOST_THREADS
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.text import meant
 
 Mean = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]

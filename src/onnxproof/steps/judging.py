@@ -9,9 +9,9 @@ from pathlib import Path
 
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
-from onnxproof.memory import require_memory
 from onnxproof.progress import Progress
 from onnxproof.source import sha256_of
+from onnxproof.system.memory import require_memory
 from onnxproof.validate.ahead import Prepared
 from onnxproof.validate.arranged import Arrangement, arranged
 from onnxproof.validate.survey.check import unread_check

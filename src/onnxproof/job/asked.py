@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
-from onnxproof.job import Job, load_job
-from onnxproof.job_document import chain_of, override
+from onnxproof.job.document import chain_of, override
+from onnxproof.job.tables import Job, load_job
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import (

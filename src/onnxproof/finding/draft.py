@@ -17,10 +17,10 @@ from typing import Any
 from onnxproof.errors import CheckpointError, JobError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
-from onnxproof.files import check_folder, explained, write_new
 from onnxproof.job import Job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing
+from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting

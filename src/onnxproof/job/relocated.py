@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxproof.job import Job
-from onnxproof.job_document import CODE, PATHS, assign, value_at
+from onnxproof.job.document import CODE, PATHS, assign, value_at
+from onnxproof.job.tables import Job
 
 
 def relocated(job: Job, target: Path) -> Mapping[str, Any]:

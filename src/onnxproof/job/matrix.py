@@ -6,8 +6,8 @@ from os import PathLike
 from pathlib import Path
 
 from onnxproof.errors import JobError
-from onnxproof.job import Job
-from onnxproof.job_document import cells_of, read_document, told
+from onnxproof.job.document import cells_of, read_document, told
+from onnxproof.job.tables import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onnxproof.asked import Address, JobLike
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.job import Job
-from onnxproof.judging import settings_of
+from onnxproof.job.asked import Address, JobLike
 from onnxproof.many.chunks import Chunk, Item, chunks_of
 from onnxproof.many.engines import Engine
 from onnxproof.many.journal import Journal
@@ -19,12 +18,13 @@ from onnxproof.many.opened import opened_engine, opened_journal
 from onnxproof.many.run import completed
 from onnxproof.many.worker import THREADS, Work
 from onnxproof.many.workers import MOST_WORKERS, Workers
-from onnxproof.memory import BASE, FACTOR, available_bytes
-from onnxproof.opening import to_validate
-from onnxproof.packages import versions
 from onnxproof.progress import Progress
 from onnxproof.runtime.remote import Place
 from onnxproof.source import checkpoints_at, sha256_of, sha256_of_checkpoint
+from onnxproof.steps.judging import settings_of
+from onnxproof.steps.opening import to_validate
+from onnxproof.system.memory import BASE, FACTOR, available_bytes
+from onnxproof.system.packages import versions
 from onnxproof.tensors import Field
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.run import lowered_trial

@@ -7,7 +7,7 @@ from onnxproof.job import Job
 from onnxproof.many.chunks import Chunk
 from onnxproof.many.opened import opened_engine, opened_journal
 from onnxproof.progress import Progress
-from onnxproof.surveying import Run, Survey, most_workers, work_of
+from onnxproof.steps.surveying import Run, Survey, most_workers, work_of
 from onnxproof.validate.dataset.labels import Labels
 from onnxproof.validate.dataset.metrics import Measure
 from onnxproof.validate.dataset.run import named_pictures

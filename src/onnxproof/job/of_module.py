@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxproof.job import Job
-from onnxproof.job_document import override
+from onnxproof.job.document import override
+from onnxproof.job.tables import Job
 
 FAMILY = "module"
 

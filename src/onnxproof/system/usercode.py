@@ -21,7 +21,7 @@ from onnxproof.errors import ExitCalledError, OnnxproofError, UserCodeError
 LONGEST = 300
 """How many characters of another code's error a message shows."""
 
-OURS = Path(__file__).resolve().parent
+OURS = Path(__file__).resolve().parents[1]
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 

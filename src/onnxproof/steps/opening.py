@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxproof.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
 from onnxproof.errors import ModelFileError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
-from onnxproof.memory import require_memory
+from onnxproof.job.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
 from onnxproof.source import BundleFolder, look_at
+from onnxproof.system.memory import require_memory
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.verdict import Check

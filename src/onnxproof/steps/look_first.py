@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from onnxproof.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
 from onnxproof.errors import JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import check_target
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
-from onnxproof.job_document import override
-from onnxproof.job_words import explain
+from onnxproof.job.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
+from onnxproof.job.document import override
+from onnxproof.job.words import explain
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
 from onnxproof.source import (

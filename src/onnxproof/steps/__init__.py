@@ -1,0 +1,1 @@
+"""The steps of the spine. Only they and ``pipeline`` know both what exports and what validates."""
