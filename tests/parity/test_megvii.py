@@ -12,10 +12,10 @@ from cjm_yolox_pytorch.model import ConvModule
 from torch import Tensor, nn
 
 import onnxproof
-from onnxproof.draft import draft
 from onnxproof.errors import JobError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import build_model
+from onnxproof.finding.draft import draft
 from onnxproof.job import Job
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.sight.facts import Sight

@@ -17,10 +17,10 @@ from torch import nn
 from torchvision.ops import batched_nms, nms
 
 from onnxproof.contract import PADDING, Contract, Preprocess
-from onnxproof.extras import is_there
-from onnxproof.imports import imported
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.system.extras import is_there
+from onnxproof.system.imports import imported
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.input import PictureInput
 from onnxproof.wrappers.megvii import FIT
