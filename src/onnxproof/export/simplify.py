@@ -151,6 +151,10 @@ def _folded(proto: onnx.ModelProto) -> onnx.ModelProto:
     from onnx_ir.passes import common  # noqa: PLC0415
 
     model = onnx_ir.from_proto(proto)
+    for value in model.graph.initializers.values():
+        if (tensor := value.const_value) is not None:
+            # Its array is made once here, so that a thousand slices are views of one copy.
+            value.const_value = onnx_ir.Tensor(tensor.numpy(), name=value.name, dtype=tensor.dtype)
     onnxscript.optimizer.fold_constants(
         model, input_size_limit=2**62, output_size_limit=_LARGEST_FOLDED_ELEMENTS
     )
