@@ -31,12 +31,16 @@ from schema_types import (
 from onnxproof import contract, tensors
 from onnxproof.runs.record import FORMAT as RECORD_FORMAT
 from onnxproof.runs.task import FORMAT as MANY_FORMAT
+from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.manifest import FORMAT as MANIFEST_FORMAT
 from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen
 from onnxproof.validate import verdict
 from onnxproof.validate.baseline import Change, Differs
 from onnxproof.validate.dataset.figures import Figure
 from onnxproof.validate.facts import Closest, Failure
+from onnxproof.validate.golden.kit import FORMAT as KIT_FORMAT
+from onnxproof.validate.golden.kit import PLAIN
+from onnxproof.validate.golden.returned import FORMAT as OUTPUTS_FORMAT
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.sight.facts import Cause, SeenBox
 
@@ -56,6 +60,8 @@ def documents() -> dict[str, Schema]:
         "parity": parity(),
         "made-from": made_from(),
         "many": many(),
+        "kit": kit(),
+        "outputs": outputs(),
     }
 
 
@@ -285,6 +291,39 @@ def many() -> Schema:
     )
     made = table(format={"const": MANY_FORMAT}, exit_code={"type": "integer"}, said=TEXT, jobs=rows(one))
     return {**head("many", "many jobs", "What --json prints of many jobs, format 1."), **made}
+
+
+def kit() -> Schema:
+    """The schema of ``kit.json``."""
+    file = {"enum": [MODEL_FILE, None], "description": "null if the model is not in the kit."}
+    axis = {"anyOf": [COUNT, TEXT]}
+    one = table(name=TEXT, dtype={"enum": list(PLAIN)}, shape=rows(COUNT), file=TEXT, sha256=SHA256)
+    made = table(
+        format={"const": KIT_FORMAT},
+        kit=SHA256,
+        name=TEXT,
+        model=may_lack(table(file=file, sha256=SHA256, data_sha256=SHA256), ("data_sha256",)),
+        outputs=rows(table(name=TEXT, dtype={"enum": list(PLAIN)}, shape=rows(axis))),
+        cases=rows(table(case=COUNT, name=TEXT, inputs=rows(one))),
+    )
+    text = "The index of a kit, format 1: inputs for a host in any language. Files start at its folder."
+    return {**head("kit", "kit.json", text), **made}
+
+
+def outputs() -> Schema:
+    """The schema of ``outputs.json``."""
+    runtime = table(name=TEXT, version=TEXT, provider=TEXT, device=TEXT)
+    one = table(name=TEXT, dtype={"enum": list(PLAIN)}, shape=rows(COUNT), file=TEXT, sha256=SHA256)
+    case = table(case=COUNT, outputs=rows(alone(may_lack(one, ("sha256",)))))
+    made = table(
+        format={"const": OUTPUTS_FORMAT},
+        kit=SHA256,
+        runtime=alone(may_lack(runtime, ("device",))),
+        model_sha256=SHA256,
+        cases={**rows(alone(case)), "minItems": 1},
+    )
+    text = "What a host answered to the cases of a kit, format 1. Files start at the folder of outputs.json."
+    return {**head("outputs", "outputs.json", text), **alone(may_lack(made, ("model_sha256",)))}
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from onnxproof.job import Job as Job
     from onnxproof.job import load_job as load_job
     from onnxproof.job.matrix import load_jobs as load_jobs
+    from onnxproof.kit import kit as kit
     from onnxproof.many.workers import Workers as Workers
     from onnxproof.pipeline import Bundle as Bundle
     from onnxproof.pipeline import bisect as bisect
     from onnxproof.pipeline import export as export
     from onnxproof.pipeline import export_module as export_module
     from onnxproof.pipeline import validate as validate
+    from onnxproof.replay import judge as judge
     from onnxproof.runs.run import export_many as export_many
     from onnxproof.runs.run import validate_many as validate_many
     from onnxproof.runs.task import Outcome as Outcome
@@ -60,6 +62,8 @@ _HOMES = {
     "export_many": "onnxproof.runs.run",
     "export_module": "onnxproof.pipeline",
     "init": "onnxproof.finding.draft",
+    "judge": "onnxproof.replay",
+    "kit": "onnxproof.kit",
     "load": "onnxproof.runtime.predictor",
     "load_job": "onnxproof.job",
     "load_jobs": "onnxproof.job.matrix",

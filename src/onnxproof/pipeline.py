@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.entry import keeps_mode, takes_old_names
-from onnxproof.export.bundle import README_FILE, signed, staged_bundle
+from onnxproof.export.bundle import BUNDLE, README_FILE
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import (
     SHOWN_PICTURES,
@@ -36,6 +36,7 @@ from onnxproof.steps.recording import record_golden
 from onnxproof.steps.surveying import plan_survey, ready, surveyed
 from onnxproof.system.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
 from onnxproof.system.memory import require_memory
+from onnxproof.system.own_folder import signed, staged_folder
 from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
@@ -175,7 +176,7 @@ def _export(
     baseline: Verdict | None = None,
 ) -> Bundle:
     plan = _check_ahead(job, model)
-    with staged_bundle(target, inputs) as folder:
+    with staged_folder(target, BUNDLE, inputs) as folder:
         ahead = Ahead(model, plan) if validate else None
         graph, verdict = prove(job, model, checkpoint, folder, ahead, progress)
         if verdict is not None and baseline is not None:
@@ -187,7 +188,7 @@ def _export(
             write_json(folder / PARITY_FILE, verdict.to_json())
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         notes = (*model.notes, *graph.notes)
-        write_text(folder / README_FILE, signed(card(manifest, verdict, notes)))
+        write_text(folder / README_FILE, signed(card(manifest, verdict, notes), "export"))
         if runs_here(model.module):
             draw_pictures(job, load_written(job, folder), folder, progress)
         remove_own(folder / CAPTURED_FOLDER)

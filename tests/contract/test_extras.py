@@ -148,7 +148,7 @@ def test_as_json_the_error_has_its_name() -> None:
 
 def test_commands_without_needs_run_in_the_base_install() -> None:
     free = [command for command in COMMANDS if command not in extras.NEEDED_BY]
-    assert free == ["selftest", "predict", "inspect", "schema", "families", "tasks"]
+    assert free == ["selftest", "kit", "judge", "predict", "inspect", "schema", "families", "tasks"]
     found, _ = in_turn([(BROUGHT, [command, "--help"]) for command in free])
     for command, (code, out, err) in zip(free, found, strict=True):
         assert (code, err) == (0, ""), command

@@ -36,7 +36,8 @@ def test_a_schema_is_one_of_its_draft(name: str) -> None:
 
 def test_an_unknown_schema_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        RequestError, match=r"no schema parities; there are: job, manifest, parity, made-from, many.*parity"
+        RequestError,
+        match=r"no schema parities; there are: job, manifest, parity, made-from, many, kit, outputs.*parity",
     ):
         onnxproof.schema("parities")
 

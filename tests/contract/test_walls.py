@@ -17,6 +17,7 @@ from onnxproof.system import extras
 
 PACKAGE = Path(onnxproof.__file__).parent
 SCENE = Path(__file__).parents[2] / "examples" / "digits" / "images" / "scene-01.png"
+CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
 EXTRAS = sorted({module for modules in extras.EXTRAS.values() for module in modules})
 
 
@@ -178,6 +179,17 @@ def test_a_selftest_needs_no_extra(demo_bundle: Path) -> None:
     )
 
 
+def test_a_kit_and_its_verdict_need_no_extra(demo_bundle: Path, tmp_path: Path) -> None:
+    ran = command_without_extras("kit", demo_bundle, "--out", tmp_path / "kit", "--quiet")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    client = (CLIENTS / "client.py").read_text(encoding="utf-8")
+    ran = without_extras(client, tmp_path / "kit", tmp_path / "outputs")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = command_without_extras("judge", tmp_path / "kit", tmp_path / "outputs", "--json", "--quiet")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout)["verdict"] == "pass"
+
+
 @pytest.mark.parametrize(("command", "name"), [("tasks", "detection"), ("families", "yolox")])
 def test_lists_need_no_extra(command: str, name: str) -> None:
     ran = command_without_extras(command)
@@ -197,7 +209,8 @@ ROOMS = {
     },
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
-    | {"system.memory", "counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
+    | {"system.memory", "system.own_folder"}
+    | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "errors": set(),
     "text": set(),
@@ -227,6 +240,7 @@ ROOMS = {
     "system.limits": set(),
     "system.locks": set(),
     "system.memory": {"errors"},
+    "system.own_folder": {"errors", "system.files"},
     "system.packages": set(),
     "system.signals": set(),
     "system.usercode": {"errors"},

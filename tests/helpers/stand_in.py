@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import CheckpointError
-from onnxproof.export.bundle import staged_bundle
+from onnxproof.export.bundle import BUNDLE
 from onnxproof.job import Job
 from onnxproof.runs import slot
+from onnxproof.system.own_folder import staged_folder
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
 MANIFEST = {
@@ -38,7 +39,7 @@ def export(job: Job, *, out: Path, validate: bool = True, progress: Any, **more:
     for name in job.model.kwargs.get("reads", ()):
         with job.resolve(name).open("rb") as stream:
             stream.read()
-    with staged_bundle(target) as folder:
+    with staged_folder(target, BUNDLE) as folder:
         (folder / "model.onnx").write_bytes(job.name.encode())
         (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "name": job.name}), encoding="utf-8")
         do(job)

@@ -24,6 +24,8 @@ COMMANDS = {
     "compare": "Compare an ONNX file with another.",
     "bisect": "Name the nodes of an ONNX file that introduce error.",
     "selftest": "Judge a bundle where it is deployed, without PyTorch.",
+    "kit": "Write a bundle's golden cases as plain files, for a host in any language.",
+    "judge": "Judge what such a host answered to a kit.",
     "predict": "Run a bundle or an ONNX file on pictures.",
     "explain": "Say what a check means, why it fails, and what to do.",
     "inspect": "Show what a bundle or an ONNX file is.",

@@ -5,8 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import click
 
 from onnxproof.cli._options import Command
-from onnxproof.cli._terminal import progress
 from onnxproof.errors import RequestError
 from onnxproof.progress import Stages
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
@@ -176,15 +174,6 @@ def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
             append_text(Path(summary), f"{text()}\n")
         except OSError as error:  # The verdict does not depend on it.
             click.echo(f"onnxproof: the step summary cannot be written ({error})", err=True)
-
-
-@contextmanager
-def timed_progress(*, quiet: bool) -> Iterator[Stages]:
-    """As ``progress``, and takes the stages' times."""
-    with progress(quiet=quiet) as report:
-        stages = Stages(report)
-        yield stages
-        stages.end()
 
 
 def subject_of(

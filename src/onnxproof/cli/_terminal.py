@@ -22,7 +22,7 @@ from rich.text import Text
 
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._streams import is_utf8
-from onnxproof.progress import PERCENT, silent
+from onnxproof.progress import PERCENT, Stages, silent
 from onnxproof.progress import Progress as Report
 from onnxproof.system.endings import EXIT_CODES
 from onnxproof.validate.report.table import verdict_table
@@ -56,6 +56,15 @@ def progress(*, quiet: bool) -> Iterator[Report]:
             yield report
     else:
         yield StageLines(stream)
+
+
+@contextlib.contextmanager
+def timed_progress(*, quiet: bool) -> Iterator[Stages]:
+    """As ``progress``, and takes the stages' times."""
+    with progress(quiet=quiet) as report:
+        stages = Stages(report)
+        yield stages
+        stages.end()
 
 
 def columns() -> tuple[ProgressColumn, ...]:

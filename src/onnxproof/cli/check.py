@@ -6,7 +6,8 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
-from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
+from onnxproof.cli._reports import Reports, report_options, subject_of
+from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.runtime.folder import PARITY_FILE, model_files
 from onnxproof.source import find_pictures, model_at

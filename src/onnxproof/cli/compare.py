@@ -6,7 +6,8 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import checkpoint_options, mapping_of
-from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
+from onnxproof.cli._reports import Reports, report_options, subject_of
+from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
 from onnxproof.runtime.folder import model_files

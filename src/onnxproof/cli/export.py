@@ -8,8 +8,8 @@ import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._options import baseline_option, json_option, quiet_option
-from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
-from onnxproof.cli._terminal import show_verdict
+from onnxproof.cli._reports import Reports, report_options, subject_of
+from onnxproof.cli._terminal import show_verdict, timed_progress
 from onnxproof.cli._verdict import with_baseline
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER

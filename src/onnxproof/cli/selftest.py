@@ -9,15 +9,11 @@ import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._options import json_option, quiet_option
+from onnxproof.cli._short import show_short
 from onnxproof.progress import silent
 from onnxproof.runtime.session import CPU
 from onnxproof.system.endings import EXIT_CODES
 from onnxproof.system.limits import MOST_THREADS
-from onnxproof.text import one_line
-from onnxproof.validate.report.links import link_lines
-from onnxproof.validate.report.notes import folded
-from onnxproof.validate.report.short import not_passed, verdict_line
-from onnxproof.validate.verdict import Verdict
 
 
 @click.command("selftest")
@@ -50,13 +46,5 @@ def command(bundle: Path, providers: tuple[str, ...], threads: int, as_json: boo
     if as_json:
         show_json(verdict.to_json())
     elif not quiet:
-        _show(verdict)
+        show_short(verdict)
     return EXIT_CODES[verdict.status]
-
-
-def _show(verdict: Verdict) -> None:
-    """Print the links, what did not pass, the notes and the verdict."""
-    lines = [line for _, line in (*link_lines(verdict), *not_passed(verdict))]
-    lines += [f"note: {note}" for note in folded(verdict.notes)]
-    for line in (*lines, verdict_line(verdict)[1]):
-        click.echo(one_line(line))

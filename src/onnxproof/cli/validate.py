@@ -8,7 +8,8 @@ import onnxproof
 from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
-from onnxproof.cli._reports import Reports, report_options, subject_of, timed_progress
+from onnxproof.cli._reports import Reports, report_options, subject_of
+from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
 from onnxproof.errors import RequestError
 from onnxproof.job import load_job

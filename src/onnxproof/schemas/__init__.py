@@ -10,9 +10,9 @@ from typing import Any
 from onnxproof.errors import RequestError
 from onnxproof.text import meant
 
-SCHEMAS = ("job", "manifest", "parity", "made-from", "many")
+SCHEMAS = ("job", "manifest", "parity", "made-from", "many", "kit", "outputs")
 """A job file (as TOML, or JSON), ``manifest.json``, ``parity.json``, the record of what a bundle was made
-from, and what ``--json`` prints of many jobs."""
+from, what ``--json`` prints of many jobs, and the indices of a kit and of a host's outputs."""
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from onnxproof.errors import JobError, ModelFileError, RequestError
-from onnxproof.export.bundle import check_target
+from onnxproof.export.bundle import BUNDLE
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
 from onnxproof.job.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
 from onnxproof.job.document import override
@@ -31,6 +31,7 @@ from onnxproof.source import (
     refuse_existing,
     refuse_other_files,
 )
+from onnxproof.system.own_folder import check_target
 from onnxproof.wrappers.catalog import axes_of, entry_of, require_library
 
 GRAPH = 7
@@ -43,14 +44,14 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
         _refuse_checkpoint(source)
         given = _refuse_values(source, set) or name_of(source)
         if given is not None:
-            check_target(out / str(given), files_read(source, None))
+            check_target(out / str(given), BUNDLE, files_read(source, None))
         return
     job = job_to_export(source, set)
     _refuse_family(job)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
-    check_target(out / job.name, files_read(source, job))
+    check_target(out / job.name, BUNDLE, files_read(source, job))
     if given is not None:  # a family that needs one says so, later, before it asks for pictures
         find_pictures(job.validation.images, job.folder)
 

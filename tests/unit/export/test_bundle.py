@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from onnxproof.errors import ExportError, RequestError
-from onnxproof.export import bundle
-from onnxproof.export.bundle import BUNDLE_FILES, signed, staged_bundle, why_kept
+from onnxproof.export.bundle import BUNDLE, BUNDLE_FILES, why_kept
 from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
-from onnxproof.system import files
+from onnxproof.system import files, own_folder
+from onnxproof.system.own_folder import signed, staged_folder
 
 MANIFEST = {
     "format": 1,
@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def replace(target: Path, text: str = "new", inputs: tuple[Path, ...] = ()) -> None:
-    with staged_bundle(target, inputs) as folder:
+    with staged_folder(target, BUNDLE, inputs) as folder:
         write_bundle(folder, text)
 
 
@@ -65,7 +65,7 @@ def test_the_new_bundle_takes_the_old_ones_place(
 
 def test_an_error_leaves_the_old_bundle_alone(target: Path) -> None:
     before = contents(target)
-    with pytest.raises(ExportError), staged_bundle(target) as folder:
+    with pytest.raises(ExportError), staged_folder(target, BUNDLE) as folder:
         (folder / "model.onnx").write_text("half")
         raise ExportError("capture failed")
     assert contents(target) == before
@@ -74,7 +74,7 @@ def test_an_error_leaves_the_old_bundle_alone(target: Path) -> None:
 
 def test_the_old_bundle_is_whole_until_the_block_ends(target: Path) -> None:
     before = contents(target)
-    with staged_bundle(target) as folder:
+    with staged_folder(target, BUNDLE) as folder:
         write_bundle(folder, "new")
         assert contents(target) == before
     assert (target / "model.onnx").read_text() == "new"
@@ -91,9 +91,9 @@ def test_a_bundle_can_be_read_by_others(tmp_path: Path) -> None:
 def test_a_target_that_cannot_be_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with pytest.raises(RequestError, match="is a file"), staged_bundle(file):
+    with pytest.raises(RequestError, match="is a file"), staged_folder(file, BUNDLE):
         pass
-    with pytest.raises(RequestError, match="cannot be written"), staged_bundle(file / "below"):
+    with pytest.raises(RequestError, match="cannot be written"), staged_folder(file / "below", BUNDLE):
         pass
     assert file.read_text() == "in the way"
 
@@ -172,7 +172,7 @@ def test_what_is_not_onnxproofs_is_named_and_left_alone(
     if when == "before":
         change(target)
     before = contents(target)
-    with pytest.raises(RequestError) as refused, staged_bundle(given) as folder:
+    with pytest.raises(RequestError) as refused, staged_folder(given, BUNDLE) as folder:
         assert when == "during"
         write_bundle(folder, "new")
         change(target)
@@ -193,7 +193,7 @@ def test_what_comes_between_the_last_look_and_the_swap_is_put_back(
             a_file_more(place)
         swap(staged, place)
 
-    monkeypatch.setattr(bundle, "swap", swap_late)
+    monkeypatch.setattr(own_folder, "swap", swap_late)
     with pytest.raises(RequestError, match=r"notes\.txt"):
         replace(target)
     assert (target / "notes.txt").read_text() == "mine"
@@ -262,22 +262,29 @@ def test_drawings_get_names_of_their_own() -> None:
 
 
 def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine").mkdir()
+    mine = tmp_path / "mine"
+    mine.mkdir()
     monkeypatch.setattr(os.path, "ismount", lambda path: True)
-    with pytest.raises(RequestError, match="where a disk is mounted"), staged_bundle(tmp_path / "mine"):
+    with (
+        pytest.raises(RequestError, match="where a disk is mounted"),
+        staged_folder(tmp_path / "mine", BUNDLE),
+    ):
         raise AssertionError("found too late")
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["as-written", "as-git-checks-out"])
 def test_a_readme_that_export_wrote_is_replaced(target: Path, ending: str) -> None:
-    (target / "README.md").write_bytes(signed("# mine\n\ntext\n").replace("\n", ending).encode())
+    (target / "README.md").write_bytes(signed("# mine\n\ntext\n", "export").replace("\n", ending).encode())
     replace(target)
     assert (target / "model.onnx").read_text() == "new"
 
 
+SIGNED = signed("# mine\n", "export")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["# my notes\n", signed("# mine\n").replace("mine", "mine, with notes"), signed("# mine\n") + "more\n"],
+    ["# my notes\n", SIGNED.replace("mine", "mine, with notes"), SIGNED + "more\n"],
     ids=["another", "edited", "added-to"],
 )
 def test_a_readme_that_somebody_wrote_is_kept(target: Path, text: str) -> None:

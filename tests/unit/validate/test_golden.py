@@ -17,10 +17,11 @@ from onnxproof.errors import CheckError, ModelFileError
 from onnxproof.runtime.preprocess.lay import as_input
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.golden.checks import inputs_check
 from onnxproof.validate.golden.choose import MOST_CASES, chosen, record
 from onnxproof.validate.golden.file import about, pack, unpack
 from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase
-from onnxproof.validate.golden.judged import inputs_check, judged
+from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.choices import Choice
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorded import RecordedLeg

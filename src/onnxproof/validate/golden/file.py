@@ -310,13 +310,15 @@ def _case(entry: Entry, origin: About, get: Get, contract: Contract) -> GoldenCa
     held = {name: value.free_table() for name, value in keys["inputs"].table(declared).items()}
     made = materialise(case, contract.inputs, contract.preprocess) if case.picture is None else {}
     inputs = {name: _input(held[name], made.get(name), get, contract) for name in declared}
-    changed = tuple(name for name in declared if sha256_of_array(inputs[name]) != held[name]["sha256"].text())
+    sums = {name: held[name]["sha256"].text() for name in declared}
+    changed = tuple(name for name in declared if sha256_of_array(inputs[name]) != sums[name])
     outputs = [spec.name for spec in contract.outputs]
     oracle = None
     if origin.oracle is not None:
         known = [name for name in outputs if name not in origin.oracle_missing]
         oracle = _answered(keys["oracle"], known, get, contract)
-    return GoldenCase(case, inputs, _answered(keys["reference"], outputs, get, contract), oracle, changed)
+    reference = _answered(keys["reference"], outputs, get, contract)
+    return GoldenCase(case, inputs, reference, oracle, changed, sums)
 
 
 def _input(held: Mapping[str, Entry], made: Array | None, get: Get, contract: Contract) -> Array:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnxproof.contract import Contract
 from onnxproof.validate.cases import Case
@@ -66,7 +66,8 @@ class GoldenCase:
     """A case, its inputs by name, and the answers of PyTorch's legs.
 
     ``oracle`` is None if the model does not run in float64. ``changed`` names the inputs that were made anew
-    from the seed and are not those that were recorded.
+    from the seed and are not those that were recorded. ``sums`` has the SHA-256 of each input as it was
+    recorded (``sha256_of_array``); it is empty before the case is written.
     """
 
     case: Case
@@ -74,6 +75,7 @@ class GoldenCase:
     reference: Answer
     oracle: Answer | None
     changed: tuple[str, ...] = ()
+    sums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

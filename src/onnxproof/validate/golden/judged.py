@@ -58,16 +58,3 @@ def _under(measured: Measurement, floor: Floor) -> Measurement:
         max_reference=max(measured.max_reference, floor.max),
         scale_max=max(measured.scale_max, floor.scale),
     )
-
-
-def inputs_check(golden: Golden) -> Check:
-    """Whether the inputs are those that were recorded: NumPy may draw other numbers from a seed one day."""
-    changed = [one for one in golden.cases if one.changed]
-    if not changed:
-        return Check("inputs", "pass", "", 0.0, 0.0)
-    first = changed[0]
-    reason = (
-        f"{len(changed)} of {len(golden.cases)} golden cases cannot be made anew, first {first.case.name}: "
-        f"the seed gives other numbers for {', '.join(first.changed)} here than where they were recorded"
-    )
-    return Check("inputs", "error", reason, float(len(changed)), 0.0)

@@ -75,7 +75,12 @@ def _runtime(verdict: "Verdict", link: "Linked") -> str:
     told = "" if limit is None else f" (limit {limit:g})"
     asked = next((one for one in verdict.checks if one.name == "kernels" and one.status == "pass"), None)
     within = "" if asked is None else "; each of its nodes is within its rounding bound"
-    return f"ONNX Runtime errs {value:.2g} times what {witness} errs in float32{told}{within}"
+    return f"{_runtime_of(check.leg)} errs {value:.2g} times what {witness} errs in float32{told}{within}"
+
+
+def _runtime_of(leg: str | None) -> str:
+    """What ran the file. A leg of outputs that a host returned is called by the host's own words."""
+    return leg if leg is not None and leg.endswith(")") else "ONNX Runtime"
 
 
 def _decisions(verdict: "Verdict", link: "Linked") -> str:

@@ -1,0 +1,162 @@
+"""``onnxproof.kit``: the golden cases of a bundle as plain files, to be run by a host that is not Python."""
+
+import re
+from os import PathLike
+from pathlib import Path
+
+from onnxproof.document import read_json
+from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.progress import Progress, silent
+from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.session import open_session
+from onnxproof.source import sha256_of
+from onnxproof.system.files import lies_in, replacing, write_bytes, write_text
+from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
+from onnxproof.validate.bundled import checksum_check
+from onnxproof.validate.golden.checks import inputs_check
+from onnxproof.validate.golden.found import Recorded, bundle_at, golden_in, require_golden
+from onnxproof.validate.golden.kit import (
+    CASES_FILE,
+    CONTRACT_FILE,
+    INPUTS_FOLDER,
+    KIT_FILE,
+    Model,
+    cases_text,
+    encoded,
+    index_of,
+    require_plain,
+    text_of,
+)
+from onnxproof.validate.golden.kit_readme import readme
+
+README_FILE = "README.md"
+
+KIT_FILES = (
+    *(KIT_FILE, CASES_FILE, CONTRACT_FILE, GOLDEN_FILE, README_FILE),
+    *(MODEL_FILE, data_of(Path(MODEL_FILE)).name, INPUTS_FOLDER),
+)
+"""The names of what lies in a kit."""
+
+_INPUT = re.compile(r"\d{2,}-\d+\.bin")
+"""The names of the files in ``INPUTS_FOLDER``."""
+
+CHUNK = 2**24
+"""Bytes that are copied at once."""
+
+
+def kit(
+    bundle: str | PathLike[str],
+    *,
+    out: str | PathLike[str],
+    model: bool = True,
+    progress: Progress = silent,
+) -> Path:
+    """Write the golden cases of a bundle as plain files, for a host in any language. Returns the folder.
+
+    The host runs the model on the inputs and returns its outputs in the same form; ``onnxproof.judge`` then
+    says whether it computes and decides as it was proven to. ``out`` is the folder; a kit that is there is
+    replaced, and anything else is left alone. ``model`` says whether the model is copied into it.
+
+    Raises ModelFileError if there is no bundle, if it has no golden cases, or if it is not as it was
+    exported, and RequestError if the folder cannot be written, or if a name or dtype does not go into plain
+    files.
+    """
+    folder = bundle_at(bundle)
+    manifest = read_manifest(folder)
+    require_golden(folder, manifest)
+    target = Path(out)
+    if lies_in(target, folder):
+        raise RequestError(
+            f"{target} lies in the bundle {folder}, which export would then refuse to replace: name another "
+            "folder with --out"
+        )
+    read = [path for path in (folder / MODEL_FILE, data_of(folder / MODEL_FILE)) if path.exists()]
+    with staged_folder(target, KIT, (*read, folder / GOLDEN_FILE)) as staged:
+        progress("read the bundle", 0, 0)
+        recorded = _recorded(folder, manifest)
+        progress("write the kit", 0, 0)
+        _write(staged, recorded, folder, manifest, read if model else [])
+    return target
+
+
+def _recorded(folder: Path, manifest: Manifest) -> Recorded:
+    """The golden cases. Raises ModelFileError if the bundle is not as it was exported."""
+    found = checksum_check(manifest, folder / MODEL_FILE).reason or _found(folder, manifest)
+    reason = found if isinstance(found, str) else inputs_check(found.golden).reason
+    if isinstance(found, Recorded) and found.golden.about.model_sha256 != manifest.model_sha256:
+        reason = f"{GOLDEN_FILE} was recorded for another {MODEL_FILE}"
+    if isinstance(found, str) or reason:
+        raise ModelFileError(
+            f"{folder} is not as it was exported ({reason}): onnxproof selftest {folder} says more; copy the "
+            "bundle again, or export it again"
+        )
+    require_plain(found.contract)
+    return found
+
+
+def _found(folder: Path, manifest: Manifest) -> Recorded | str:
+    """The golden cases, or why there are none. The model is loaded only if its metadata is needed."""
+    found = golden_in(folder, manifest, None)
+    if isinstance(found, str) and (folder / GOLDEN_FILE).is_file():
+        metadata = open_session(folder / MODEL_FILE).get_modelmeta().custom_metadata_map
+        found = golden_in(folder, manifest, metadata.get(METADATA_KEY))
+    return found
+
+
+def _write(staged: Path, recorded: Recorded, folder: Path, manifest: Manifest, copied: list[Path]) -> None:
+    golden = recorded.golden
+    model = Model(golden.about.model_sha256, manifest.data_sha256, bool(copied))
+    index = index_of(golden, recorded.contract, sha256_of(folder / GOLDEN_FILE), model)
+    (staged / INPUTS_FOLDER).mkdir()
+    for entry, one in zip(index["cases"], golden.cases, strict=True):
+        for told, array in zip(entry["inputs"], one.inputs.values(), strict=True):
+            write_bytes(staged / told["file"], encoded(array))
+    for file in (*copied, folder / GOLDEN_FILE):
+        _copy(file, staged / file.name)
+    write_text(staged / CONTRACT_FILE, recorded.metadata)
+    write_text(staged / CASES_FILE, cases_text(index))
+    write_text(staged / README_FILE, signed(readme(index), "kit"))
+    write_text(staged / KIT_FILE, text_of(index))
+
+
+def _copy(file: Path, place: Path) -> None:
+    with file.open("rb") as source, replacing(place) as stream:
+        while chunk := source.read(CHUNK):
+            stream.write(chunk)
+
+
+def why_kept(folder: Path) -> str | None:
+    """Why a folder must not be replaced, in words. Returns None if it is empty, or a kit and nothing else."""
+    names = names_in(folder)
+    if not names:
+        return None
+    if GOLDEN_FILE not in names or not _is_index(folder / KIT_FILE):
+        return f"is no kit that onnxproof wrote (it holds {listed(names)})"
+    foreign = [name for name in names if not _is_own(folder / name)]
+    inputs = folder / INPUTS_FOLDER
+    if inputs.is_dir() and not inputs.is_symlink():
+        foreign += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs) if not _INPUT.fullmatch(name)]
+    return f"holds what onnxproof did not write ({listed(foreign)})" if foreign else None
+
+
+KIT = Kind("kit", "kits", why_kept)
+"""What ``kit`` writes."""
+
+
+def _is_own(entry: Path) -> bool:
+    if entry.is_symlink():
+        return entry.name in KIT_FILES
+    if entry.name == INPUTS_FOLDER:
+        return entry.is_dir()
+    if entry.name == README_FILE:
+        return entry.is_file() and is_signed(entry)
+    return entry.name in KIT_FILES and entry.is_file()
+
+
+def _is_index(file: Path) -> bool:
+    try:
+        keys = read_json(file.read_text(encoding="utf-8")).free_table()
+    except (OSError, UnicodeDecodeError, RequestError):
+        return False
+    return keys.keys() >= {"format", "kit", "model", "outputs", "cases"}

@@ -1,0 +1,77 @@
+"""The golden cases that lie in a bundle."""
+
+import hashlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from onnxproof.contract import Contract
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
+from onnxproof.runtime.manifest import Manifest, read_manifest_text
+from onnxproof.source import BundleFolder, look_at
+from onnxproof.validate.golden.file import about, unpack
+from onnxproof.validate.golden.golden import Golden
+
+
+def bundle_at(path: str | PathLike[str]) -> Path:
+    """The bundle's folder at a path. Raises ModelFileError if there is none, or no model in it."""
+    match look_at(path):
+        case BundleFolder() as found:
+            if not found.model.is_file():
+                raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
+            return found.path
+        case other:
+            raise ModelFileError(
+                f"{path} is {other.what}, not a bundle: give the folder that export wrote, with "
+                f"{MODEL_FILE}, {MANIFEST_FILE} and {GOLDEN_FILE} in it"
+            )
+
+
+def require_golden(folder: Path, manifest: Manifest) -> None:
+    """Raise ModelFileError if a bundle was written without golden cases."""
+    if manifest.golden_sha256 is None:
+        raise ModelFileError(
+            f"{folder} has no golden cases to test itself by: it was exported with --no-validate, by an "
+            f"older onnxproof, or they would be too large (a note in {PARITY_FILE} says so); export it again"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """Golden cases, the contract that they were recorded with, and the text of the metadata that holds it."""
+
+    golden: Golden
+    contract: Contract
+    metadata: str
+
+
+def golden_in(folder: Path, manifest: Manifest, text: str | None) -> Recorded | str:
+    """The golden cases in a bundle, or why there are none to run.
+
+    ``text`` is onnxproof's metadata in the model, or None if it has none or was not read. Raises
+    ModelFileError as ``unpack``.
+    """
+    file = folder / GOLDEN_FILE
+    if not file.is_file():
+        return f"{GOLDEN_FILE}, which {MANIFEST_FILE} names, is missing"
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.golden_sha256:
+        return f"{GOLDEN_FILE} is not the file that {MANIFEST_FILE} describes"
+    wanted = about(content, str(file)).metadata_sha256
+    for metadata, source in (
+        (text, f"the metadata of {MODEL_FILE}"),
+        (manifest.to_metadata(), MANIFEST_FILE),
+    ):
+        if metadata is not None and sha256_of_text(metadata) == wanted:
+            contract = read_manifest_text(metadata, source).contract
+            return Recorded(unpack(content, contract, str(file)), contract, metadata)
+    return (
+        f"{GOLDEN_FILE} was recorded for another model: neither the metadata in {MODEL_FILE} nor "
+        f"{MANIFEST_FILE} is what it was recorded with"
+    )
+
+
+def sha256_of_text(text: str) -> str:
+    """The SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
