@@ -17,6 +17,7 @@ import onnxproof
 from onnxproof import Verdict
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.golden.kit import PLAIN, bytes_of, decoded, encoded
 from onnxproof.validate.golden.returned import MOST_BYTES
 
@@ -337,8 +338,8 @@ def test_names_in_another_order_are_no_fault(kit: Path, tmp_path: Path) -> None:
 
 
 def test_the_model_that_was_run_shows_the_function(kit: Path, tmp_path: Path) -> None:
-    told = {"model_sha256": hashlib.sha256(b"a model").hexdigest()}
-    verdict = onnxproof.judge(kit, answered(kit, tmp_path / "outputs", **told))
+    own = hashlib.sha256(b"a model").hexdigest()
+    verdict = onnxproof.judge(kit, answered(kit, tmp_path / "outputs", model_sha256=own))
     assert verdict.passed
     assert verdict.links[0].status == "pass"
     (kit / "model.onnx").write_bytes(b"another")
@@ -458,12 +459,11 @@ def test_another_numpy_takes_the_inputs_from_the_files(
     kit: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A NumPy that draws other numbers from a seed."""
-    from onnxproof.validate.golden import file
 
-    drawn = file.materialise
-    monkeypatch.setattr(
-        file, "materialise", lambda case, *more: drawn(replace(case, seed=case.seed + 9), *more)
-    )
+    def drawn(case: Case, *more: Any) -> Any:
+        return materialise(replace(case, seed=case.seed + 9), *more)
+
+    monkeypatch.setattr("onnxproof.validate.golden.file.materialise", drawn)
     assert onnxproof.judge(kit, outputs).passed
 
 
@@ -495,7 +495,7 @@ def test_each_dtype_goes_out_and_comes_back(dtype: str) -> None:
 
 
 def test_scalars_and_nothing_go_out_and_come_back() -> None:
-    assert decoded(encoded(np.float32(2)), "float32", ()).shape == ()
+    assert decoded(encoded(np.array(2, np.float32)), "float32", ()).shape == ()
     assert decoded(b"", "int64", (0, 3)).shape == (0, 3)
 
 

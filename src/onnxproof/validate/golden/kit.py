@@ -81,7 +81,7 @@ def _inputs(number: int, one: GoldenCase) -> Iterator[dict[str, Any]]:
 
 def cases_text(index: dict[str, Any]) -> str:
     """``cases.txt``: a line for each input of each case, its fields parted by tabs."""
-    lines = [(HEADING, str(FORMAT), index["kit"])]
+    lines: list[tuple[str, ...]] = [(HEADING, str(FORMAT), index["kit"])]
     lines += [
         (str(case["case"]), one["name"], one["dtype"], ",".join(map(str, one["shape"])), one["file"])
         for case in index["cases"]
