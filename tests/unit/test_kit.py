@@ -18,6 +18,7 @@ from onnxproof import Verdict
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.golden import file
 from onnxproof.validate.golden.kit import PLAIN, bytes_of, decoded, encoded
 from onnxproof.validate.golden.returned import MOST_BYTES
 
@@ -463,7 +464,7 @@ def test_another_numpy_takes_the_inputs_from_the_files(
     def drawn(case: Case, *more: Any) -> Any:
         return materialise(replace(case, seed=case.seed + 9), *more)
 
-    monkeypatch.setattr("onnxproof.validate.golden.file.materialise", drawn)
+    monkeypatch.setattr(file, "materialise", drawn)
     assert onnxproof.judge(kit, outputs).passed
 
 
