@@ -67,6 +67,17 @@ JOB_KEYS = {
     "predict.half": "What becomes of the half pixel when an odd number is divided between two sides.",
     "predict.padding": "The colour of padding, RGB in 0..255, or one number for all three.",
     "predict.pad_to": "Whether padding fills up to the least declared size or to size.",
+    "precision.mode": "Which file of lower precision is made beside the one in float32.",
+    "precision.images": "A pattern of the pictures that calibrate int8, relative to this file.",
+    "precision.calibration": "How the ranges of the calibration are cut.",
+    "precision.search": "Whether nodes are kept in float32 until the file meets its budget.",
+    "precision.keep": "Nodes that stay in float32; for fp16 and bf16, modules.",
+    "precision.budget": "What the file may cost, by the pictures that judge it.",
+    "precision.budget.changed": "The largest share of decisions that may change.",
+    "precision.budget.map_drop": "How far mAP, or the task's own figure, may drop.",
+    "precision.budget.box_px": "How far a coordinate of a kept box may move, px of the file's input.",
+    "precision.budget.score": "How far the score of a kept decision may move.",
+    "precision.budget.confidence": "How sure the share of changed decisions is to be.",
     "predict.way_back": "How boxes return to the picture.",
 }
 """What an editor shows at each key."""
@@ -144,13 +155,16 @@ def _list(item: Schema) -> Schema:
 def _describe(made: Schema, texts: Mapping[str, str]) -> None:
     """Put a text at each key. Raises KeyError for a key that the job does not have, or that has no text."""
     left = dict(texts)
-    for key, value in made["properties"].items():
-        table = made["$defs"].get(value.get("$ref", "").rpartition("/")[2])
-        if table is None or key == "matrix":
-            value["description"] = left.pop(key)
-        else:
-            for inner, entry in table["properties"].items():
-                entry["description"] = left.pop(f"{key}.{inner}")
+
+    def describe(properties: Schema, before: str) -> None:
+        for key, value in properties.items():
+            table = made["$defs"].get(value.get("$ref", "").rpartition("/")[2])
+            if table is None or before or key == "matrix":
+                value["description"] = left.pop(f"{before}{key}")
+            if table is not None and key != "matrix":
+                describe(table["properties"], f"{before}{key}.")
+
+    describe(made["properties"], "")
     if left:
         raise KeyError(f"the job has no keys {', '.join(left)}")
 

@@ -33,9 +33,10 @@ from onnxproof.runs.record import FORMAT as RECORD_FORMAT
 from onnxproof.runs.task import FORMAT as MANY_FORMAT
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.manifest import FORMAT as MANIFEST_FORMAT
-from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen
+from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen, Precision
 from onnxproof.validate import verdict
 from onnxproof.validate.baseline import Change, Differs
+from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally
 from onnxproof.validate.dataset.figures import Figure
 from onnxproof.validate.facts import Closest, Failure
 from onnxproof.validate.golden.kit import FORMAT as KIT_FORMAT
@@ -112,6 +113,7 @@ def manifest() -> Schema:
         "simplify": TEXT,
         "checkpoint_sha256": nullable(SHA256),
         "frozen": rows(alone(table(**of_fields(Frozen)))),
+        "precision": alone(table(**of_fields(Precision))),
         "model_sha256": text_or_null,
         "data_sha256": text_or_null,
         "golden_sha256": text_or_null,
@@ -195,6 +197,8 @@ def parity() -> Schema:
         decisions=nullable(table(**decided, findings=table(**found))),
         facts=function,
     )
+    counted = {**of_fields(BudgetFigures), **of_fields(BudgetTally), "changed": COUNT}
+    del counted["tally"]
     case = may_lack(
         table(
             name=TEXT,
@@ -231,6 +235,7 @@ def parity() -> Schema:
         pipeline=nullable(pipeline),
         dataset=nullable(rows(figures)),
         pictures=rows(pictures),
+        budget=table(**counted),
         cases=rows(case),
         notes=TEXTS,
         environment={"type": "object"},
@@ -242,7 +247,7 @@ def parity() -> Schema:
     )
     # Documents of this format from before a key was added do without it.
     made = may_lack(made, ("links", "function", "pipeline"))
-    made = may_lack(made, ("pictures", "rule", "rule_text", "a_sha256", "baseline", "against"))
+    made = may_lack(made, ("pictures", "budget", "rule", "rule_text", "a_sha256", "baseline", "against"))
     later = with_defaults(Measurement)
     shared = {
         "measurement": may_lack(table(**of_fields(Measurement)), later),

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.entry import keeps_mode, takes_old_names
+from onnxproof.errors import RequestError
 from onnxproof.export.bundle import BUNDLE, README_FILE
 from onnxproof.export.model import build_model, model_with
 from onnxproof.export.write import (
@@ -28,6 +29,7 @@ from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.runtime.session import require_providers
 from onnxproof.source import CheckpointPath, find_pictures, look_at, sha256_of
+from onnxproof.steps.budgeted import By, is_by_budget, validate_budget
 from onnxproof.steps.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.steps.labelling import labelled
 from onnxproof.steps.opening import to_validate, wrapped_for
@@ -220,6 +222,7 @@ def validate(
     baseline: BaselineLike | None = None,
     images: Sequence[str] = (),
     workers: Workers = EVERYONE,
+    policy: By = "auto",
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
@@ -234,11 +237,17 @@ def validate(
     fails (docs/baseline.md). ``images`` names very many pictures: files, folders, patterns or URLs. The file
     is compared on all of them, too, by ``workers``, who also share out labelled pictures if they are asked
     for (docs/many-pictures.md); ``source`` and the model must
-    then be files that workers can open, and a script needs ``if __name__ == "__main__":``.
+    then be files that workers can open, and a script needs ``if __name__ == "__main__":``. ``policy``
+    "budget" judges the file by the decisions that it changes on the job's pictures (docs/precision.md).
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
     older = None if baseline is None else read_baseline(baseline)
+    if is_by_budget(source, onnx, policy):
+        if images or workers.asked:
+            raise RequestError("a decision budget is judged on validate.images: leave out images and workers")
+        verdict = validate_budget(source, model, onnx, map, checkpoint, set, trust, progress)
+        return verdict if older is None else held_to(verdict, older)
     survey = plan_survey(source, model, onnx, map, checkpoint, set, trust, images=images, workers=workers)
     asked, wrapped, file, checks = to_validate(source, model, onnx, checkpoint, set, trust)
     plan = plan_of(asked.job, wrapped)

@@ -341,8 +341,11 @@ def refuse_existing(job: Path) -> None:
         )
 
 
-def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
-    """The files that a glob pattern matches, sorted; () for None. Raises PictureError if it matches none."""
+def find_pictures(pattern: str | None, folder: Path, key: str = "validate.images") -> tuple[Path, ...]:
+    """The files that a glob pattern matches, sorted; () for None. ``key`` is the job's for it.
+
+    Raises PictureError if it matches none.
+    """
     if pattern is None:
         return ()
     # Path.glob takes neither "..", which jobs use, nor absolute patterns.
@@ -350,8 +353,8 @@ def find_pictures(pattern: str | None, folder: Path) -> tuple[Path, ...]:
     files = sorted(file for file in (folder / name for name in found) if file.is_file())
     if not files:
         raise PictureError(
-            f'validate.images = "{pattern}" names no file, seen from {folder}: '
+            f'{key} = "{pattern}" names no file, seen from {folder}: '
             'give a path or a pattern such as "pictures/*.png", in the job or with '
-            "--set validate.images=PATTERN"
+            f"--set {key}=PATTERN"
         )
     return tuple(files)

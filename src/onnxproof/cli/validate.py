@@ -1,6 +1,7 @@
 """onnxproof validate."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -44,6 +45,13 @@ from onnxproof.validate.report.subject import Subject
     multiple=True,
     help="Compare on all of very many pictures, too. Repeatable.",
 )
+@click.option(
+    "--policy",
+    type=click.Choice(("auto", "links", "budget")),
+    default="auto",
+    show_default=True,
+    help="Judge by the links of the proof, or by the decisions that [precision.budget] allows to change.",
+)
 @workers_options
 @many_options(force=False)
 @checkpoint_options
@@ -55,6 +63,7 @@ def command(
     out: Path | None,
     baseline: Path | None,
     images: tuple[str, ...],
+    policy: Literal["auto", "links", "budget"],
     workers: Workers,
     checkpoint: Path | None,
     trust: bool,
@@ -67,10 +76,17 @@ def command(
     """Check an ONNX file against the checkpoint that JOB or BUNDLE names; of many, each its own.
 
     --images compares it on all of very many pictures besides, shared out to --workers or --dask. A run that
-    was stopped goes on in the folder --resume.
+    was stopped goes on in the folder --resume. --policy budget judges a quantised file, whoever made it, by
+    the decisions that it changes.
     """
     if len(sources) > 1 or many.asked or makes_many(sources[0], set):
-        of_one = {"--onnx": onnx, "--map": pairs, "--checkpoint": checkpoint, "--images": images}
+        of_one = {
+            "--onnx": onnx,
+            "--map": pairs,
+            "--checkpoint": checkpoint,
+            "--images": images,
+            "--policy": policy != "auto",
+        }
         for flag in (flag for flag, given in of_one.items() if given):
             raise RequestError(f"{flag} is for one file, and there are several jobs: give one of them")
         return _many(sources, many, reports, out, baseline, trust, set, as_json=as_json, quiet=quiet)
@@ -100,6 +116,7 @@ def command(
             baseline=baseline,
             images=images,
             workers=workers,
+            policy=policy,
             progress=stages,
         )
     return answer_verdict(

@@ -18,7 +18,7 @@ EXTENDS, MATRIX, EXCLUDE = "extends", "matrix", "exclude"
 
 FILE_KEYS = (EXTENDS, MATRIX)
 
-PATHS = ("model.checkpoint", "validate.images", "validate.annotations")
+PATHS = ("model.checkpoint", "validate.images", "validate.annotations", "precision.images")
 CODE = ("model.builder", "export.custom_ops")
 """The keys of a job whose values are relative paths; in ``CODE`` only those of the form ``file.py:NAME``."""
 

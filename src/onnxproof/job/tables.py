@@ -10,11 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onnxproof import contract
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job.document import cells_of, read_document, told
+from onnxproof.job.precision import PrecisionTable, Table
 from onnxproof.job.words import explain
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
@@ -39,11 +40,7 @@ CAPTURE_TIMEOUT_S = 900
 """Seconds that one way to capture a model may take, if a job says nothing else."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
-
-
-class ModelTable(_Table):
+class ModelTable(Table):
     """``[model]``: which family builds the model, for which task, and from which checkpoint.
 
     ``task`` None means the family's first task. ``classes`` are the classes' names in the model's order, for
@@ -67,7 +64,7 @@ class ModelTable(_Table):
         return tuple(value) if isinstance(value, list) else value
 
 
-class WrapperTable(_Table):
+class WrapperTable(Table):
     """``[wrapper]``: what is put around the model inside the graph.
 
     ``decode`` is how far the graph goes from the network's raw outputs toward decisions. Each family has
@@ -107,7 +104,7 @@ class WrapperTable(_Table):
         return (self.mean, self.std) if self.normalize is None else NORMALIZATIONS[self.normalize]
 
 
-class ExportTable(_Table):
+class ExportTable(Table):
     """``[export]``: how the model becomes an ONNX file.
 
     ``capture_timeout`` is how many seconds each way to capture the model may take. ``custom_ops`` names a
@@ -145,7 +142,7 @@ class ExportTable(_Table):
         return self
 
 
-class ValidateTable(_Table):
+class ValidateTable(Table):
     """``[validate]``: what the file is tried on, and the thresholds of its decisions.
 
     ``annotations`` is a JSON file in COCO's layout. Accuracy is measured on the pictures that it labels.
@@ -194,7 +191,7 @@ class ValidateTable(_Table):
         return self
 
 
-class PredictTable(_Table):
+class PredictTable(Table):
     """``[predict]``: how ``predict`` fits a picture to the model's input.
 
     ``input`` names the input of the family module that takes pictures. It is None if none does. Other
@@ -232,7 +229,7 @@ class PredictTable(_Table):
         return {**DEFAULT_FIT, **own, **{key: value for key, value in stated.items() if value is not None}}
 
 
-class Job(_Table):
+class Job(Table):
     """A whole job. ``dims`` and ``inputs`` hold values of tensors.py. Relative paths start at ``folder``.
 
     The keys of ``inputs`` say where the inputs go in the arguments of the module's ``forward``: "image",
@@ -249,6 +246,7 @@ class Job(_Table):
     export: ExportTable = ExportTable()
     validation: ValidateTable = Field(default=ValidateTable(), alias="validate")
     predict: PredictTable = PredictTable()
+    precision: PrecisionTable = PrecisionTable()
     folder: Path = Field(default=Path(), exclude=True)
 
     @field_validator("dims", mode="before")
@@ -288,6 +286,10 @@ class Job(_Table):
     def to_json(self) -> dict[str, Any]:
         """The document that ``from_document`` reads back."""
         document = self.model_dump(mode="python", by_alias=True, exclude={"dims", "inputs", "arguments"})
+        if self.precision == PrecisionTable():
+            del document[
+                "precision"
+            ]  # so that an older onnxproof reads the bundle of a job that asks for none
         document["dims"] = {name: str(dim) for name, dim in self.dims.items()}
         document["inputs"] = {name: str(spec) for name, spec in self.inputs.items()}
         cleaned: dict[str, Any] = _without_none(document)

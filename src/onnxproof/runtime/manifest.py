@@ -21,7 +21,7 @@ REQUIRED = (
     *("format", "name", "task", "family", "inputs", "outputs", "dims", "preprocess", "classes"),
     *("postprocess", "opset", "exporter", "simplify", "checkpoint_sha256", "versions"),
 )
-OPTIONAL = ("fields", "family_package", "frozen", *IN_FILE_ONLY, "job")
+OPTIONAL = ("fields", "family_package", "frozen", "precision", *IN_FILE_ONLY, "job")
 """The keys of a manifest."""
 
 LARGEST_OPSET = 1000
@@ -48,6 +48,34 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """How a file of lower precision came about.
+
+    ``float32_sha256`` is the checksum of the file that was proven, and ``kept`` are the nodes or modules that
+    stay in float32. ``calibration`` says how ranges were cut ("" without), and ``calibration_sha256`` which
+    pictures they were measured on, by the SHA-256 of their files.
+    """
+
+    mode: str
+    float32_sha256: str
+    kept: tuple[str, ...] = ()
+    calibration: str = ""
+    calibration_sha256: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """Read a JSON object with the keys of this class. Raises ModelFileError for any other value."""
+        keys = entry.table(("mode", "float32_sha256", "kept", "calibration", "calibration_sha256"))
+        return cls(
+            keys["mode"].text(),
+            keys["float32_sha256"].text(),
+            tuple(one.text() for one in keys["kept"].entries()),
+            keys["calibration"].text(),
+            tuple(one.text() for one in keys["calibration_sha256"].entries()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle says of itself: the contract of its file, and where the file came from.
 
@@ -56,7 +84,7 @@ class Manifest:
     model froze; None if the manifest is of an onnxproof that did not look. ``data_sha256`` is the checksum of
     the file with the model's weights; None if the model holds them itself. ``golden_sha256`` is that of the
     file with the golden cases; None if the bundle has none. ``job`` is the job that made the bundle, with
-    paths relative to the bundle.
+    paths relative to the bundle. ``precision`` is None for a file in float32.
     """
 
     contract: Contract
@@ -72,6 +100,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     job: Mapping[str, Any] | None = None
     family_package: str | None = None
+    precision: Precision | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``manifest.json``. It has "family_package" only for another package's family."""
@@ -88,6 +117,7 @@ class Manifest:
             "simplify": self.simplify,
             "checkpoint_sha256": self.checkpoint_sha256,
             **({} if self.frozen is None else {"frozen": [asdict(one) for one in self.frozen]}),
+            **({} if self.precision is None else {"precision": _listed(asdict(self.precision))}),
             "model_sha256": self.model_sha256,
             **({} if self.data_sha256 is None else {"data_sha256": self.data_sha256}),
             **({} if self.golden_sha256 is None else {"golden_sha256": self.golden_sha256}),
@@ -159,6 +189,7 @@ class Manifest:
             },
             job=job.value,
             family_package=_text_or_none(keys.get("family_package", Entry(None))),
+            precision=Precision.read(keys["precision"]) if "precision" in keys else None,
         )
 
 
@@ -177,6 +208,10 @@ def read_reading(task: str, entry: Entry) -> Reading:
     except RequestError as error:
         raise ModelFileError(f"task is {task}: {error}") from error
     return found.reading(entry)
+
+
+def _listed(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items()}
 
 
 def _text_or_none(entry: Entry) -> str | None:

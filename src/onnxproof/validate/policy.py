@@ -201,6 +201,41 @@ class Exactness:
         return {"name": self.name, "ratio": self.ratio}
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionBudget:
+    """What a file of lower precision may cost in decisions. Its numbers are not held to float error.
+
+    ``changed`` is the largest share of decisions that may differ from the reference's; an upper bound at
+    ``confidence`` is held to it. ``map_drop`` is how far the task's main figure may drop on labelled
+    pictures, ``box_px`` how far a coordinate of a kept box may move (pixels of the file's input), ``score``
+    the same for a score. The defaults are what is commonly asked of an int8 detector.
+    """
+
+    changed: float = 0.001
+    map_drop: float = 0.005
+    box_px: float = 1.0
+    score: float = 0.05
+    confidence: float = 0.95
+
+    name: ClassVar[str] = "decision budget"
+    few: ClassVar[int] = 0
+
+    def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
+        """No figure of a field."""
+        yield from ()
+
+    def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
+        """No figure of a field."""
+        yield from ()
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        """No error excuses a decision: each one that differs counts."""
+        return 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self)}
+
+
 EXACT = Exactness()
 """The policy of the function link."""
 

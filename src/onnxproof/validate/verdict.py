@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from onnxproof.errors import RequestError
+from onnxproof.validate.budget.figures import BudgetFigures
 from onnxproof.validate.cases import Case
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
@@ -33,7 +34,9 @@ RUNTIME_CHECKS = frozenset(
     "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels inputs".split()
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
-DECISION_CHECKS = frozenset(("held_back", "rows", "decisions", "dataset", "pictures"))
+DECISION_CHECKS = frozenset(
+    ("held_back", "rows", "decisions", "dataset", "pictures", "changed", "map_drop", "box", "score")
+)
 
 FORMAT = 2
 """The format that is written; ``Verdict.from_json`` reads format 1, too."""
@@ -127,8 +130,9 @@ class Verdict:
     figures of each candidate if the job names labelled pictures, ``pictures`` what each did on many pictures,
     if those were asked for. ``policy`` holds the limits that were used.
     ``pairing`` is None unless two files were compared. ``function`` is what the file's graph in float64 did;
-    ``pipeline`` is how ``predict`` decided beside the framework; both are None if that was not compared. Of a
-    case's picture only the name is kept.
+    ``pipeline`` is how ``predict`` decided beside the framework; both are None if that was not compared.
+    ``budget`` is what a file of lower precision cost; None unless a decision budget judged it. Of a case's
+    picture only the name is kept.
     """
 
     status: Literal["pass", "fail", "error"]
@@ -144,6 +148,7 @@ class Verdict:
     function: Facts | None = None
     pipeline: Sight | None = None
     pictures: tuple[PictureFigures, ...] = ()
+    budget: BudgetFigures | None = None
 
     def __post_init__(self) -> None:
         told = tuple(
@@ -213,6 +218,8 @@ class Verdict:
         }
         if self.pictures:
             document["pictures"] = [figures.to_json() for figures in self.pictures]
+        if self.budget is not None:
+            document["budget"] = self.budget.to_json()
         if self.pairing is not None:
             baseline = self.pairing.baseline
             document |= {**_flat(self.pairing), "baseline": None if baseline is None else baseline.to_json()}
@@ -271,6 +278,7 @@ class Verdict:
             function=None if value.get("function") is None else function_from_json(value["function"]),
             pipeline=None if value.get("pipeline") is None else Sight.from_json(value["pipeline"]),
             pictures=tuple(map(PictureFigures.from_json, value.get("pictures") or ())),
+            budget=None if value.get("budget") is None else BudgetFigures.from_json(value["budget"]),
         )
 
 

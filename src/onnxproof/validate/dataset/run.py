@@ -109,10 +109,11 @@ def named_pictures(labels: Labels) -> tuple[NamedPicture, ...]:
 
 def lowered_trial(trial: Trial) -> Trial:
     """The trial with the score threshold that labelled pictures are measured with, and without graphs."""
-    return replace(trial, contract=_lowered(trial.contract), graphs=())
+    return replace(trial, contract=lowered_contract(trial.contract), graphs=())
 
 
-def _lowered(contract: Contract) -> Contract:
+def lowered_contract(contract: Contract) -> Contract:
+    """The contract with the score threshold that labelled pictures are measured with."""
     if contract.task not in CUT_BY_SCORE:
         return contract
     threshold = min(contract.reading.settings()["score_threshold"], SCORE_THRESHOLD)

@@ -90,6 +90,8 @@ def _decisions(verdict: "Verdict", link: "Linked") -> str:
         if decided is None or decided.closest is None or link.status == "fail":
             return link.check.reason
         return f"{link.check.reason}; {decided.closest.text}"
+    if verdict.budget is not None and link.check.name == "changed" and link.status == "pass":
+        return f"{link.check.reason}, within the budget of {link.check.limit:.2%}"
     name = "" if link.check.name == link.link else f"{link.check.name} "
     return f"{name}{link.status}: {link.check.reason}"
 

@@ -22,6 +22,10 @@ KEYS_OF_CHECKS = {
     "opset": ("export.opset", "export"),
     "folding": ("export.fold_batch_norms", "export"),
     "dataset": ("validate.annotations", "validate.images"),
+    "changed": ("precision.budget.changed", "precision.budget", "precision", "validate.images"),
+    "map_drop": ("precision.budget.map_drop", "precision.budget", "precision", "validate.annotations"),
+    "box": ("precision.budget.box_px", "precision.budget", "precision"),
+    "score": ("precision.budget.score", "precision.budget", "precision"),
 }
 """The same of checks that are about other keys than their link."""
 

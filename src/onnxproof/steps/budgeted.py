@@ -1,0 +1,162 @@
+"""Judge a file by a job's decision budget: whoever made it, and however its numbers are held."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from onnxproof.job import Job
+from onnxproof.job.asked import Address, JobLike
+from onnxproof.progress import Progress
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
+from onnxproof.steps.judging import settings_of
+from onnxproof.steps.opening import to_validate
+from onnxproof.system.packages import PACKAGES
+from onnxproof.validate.budget.exam import Exam, Question, contents_of, questions_of, refuse_seen
+from onnxproof.validate.budget.figures import BudgetFigures
+from onnxproof.validate.budget.judge import judge_budget
+from onnxproof.validate.dataset.plan import plan_labels
+from onnxproof.validate.environment import environment
+from onnxproof.validate.interface import interface_differences
+from onnxproof.validate.legs.leg import GRAPH, Leg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.policy import DecisionBudget
+from onnxproof.validate.renamed import named_alike
+from onnxproof.validate.verdict import Check, Verdict, conclude
+from onnxproof.wrappers.family import Module, WrappedModel
+
+ROUNDED = "a file of lower precision does not state the checkpoint's function: its decisions are judged"
+"""Why the function link says nothing of such a file."""
+
+
+By = Literal["auto", "links", "budget"]
+"""What a file is judged by: the links of the proof, or a decision budget. "auto" means the budget for a
+bundle of lower precision, and the links for every other file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The pictures that a job's budget is judged on. ``calibrated`` has the names of those that calibrate, by
+    their SHA-256."""
+
+    questions: tuple[Question, ...]
+    calibrated: Mapping[str, str]
+
+
+def is_by_budget(source: JobLike, onnx: Address | None, policy: By) -> bool:
+    """Whether a decision budget judges the file that ``validate`` is asked about."""
+    if policy != "auto" or onnx is not None or isinstance(source, Job):
+        return policy == "budget"
+    found = look_at(source)
+    return isinstance(found, BundleFolder) and found.manifest().precision is not None
+
+
+def validate_budget(
+    source: JobLike,
+    model: Module | None,
+    onnx: Address | None,
+    map: Mapping[str, str],
+    checkpoint: Address | None,
+    set: Sequence[str],
+    trust: bool,
+    progress: Progress,
+) -> Verdict:
+    """The verdict on a file by the job's budget. Arguments and errors are those of ``validate``."""
+    asked, wrapped, file, checks = to_validate(source, model, onnx, checkpoint, set, trust)
+    judged = plan_budget(asked.job, wrapped, asked.manifest if onnx is None else None)
+    with named_alike(file, wrapped.contract, map) as (named, renamed):
+        notes = (*asked.notes, *renamed)
+        verdict = judge_by_budget(asked.job, wrapped, named, judged, progress, checks=checks, notes=notes)
+    return replace(verdict, model_sha256=sha256_of(file))
+
+
+def budget_of(job: Job) -> DecisionBudget:
+    """The limits of a job."""
+    return DecisionBudget(**job.precision.budget.model_dump())
+
+
+def plan_budget(job: Job, model: WrappedModel, manifest: Manifest | None = None) -> Judged:
+    """The pictures of a job, of which none calibrated the file. Opens every one, and runs nothing.
+
+    ``manifest`` is that of the file's bundle, which has the sums of its calibration's pictures. Raises
+    RequestError if a picture also calibrated, JobError or PictureError as ``questions_of`` does.
+    """
+    pictures = find_pictures(job.validation.images, job.folder)
+    labels = plan_labels(job.validation.annotations, job.folder, pictures, model.contract)
+    calibrated: dict[str, str] = {}
+    if manifest is not None and manifest.precision is not None:
+        calibrated |= dict.fromkeys(manifest.precision.calibration_sha256, "a picture")
+    if job.precision.images is not None and (manifest is None or not calibrated):
+        calibrated |= contents_of(find_pictures(job.precision.images, job.folder, "precision.images"))
+    judged = (*pictures, *(one.file for one in (() if labels is None else labels.pictures)))
+    refuse_seen(judged, calibrated)
+    return Judged(questions_of(model.contract, pictures, labels), calibrated)
+
+
+def exam_of(model: WrappedModel, judged: Judged, reference: Leg, progress: Progress) -> Exam:
+    """What a reference decides on the job's pictures."""
+    classes = tuple(one.name for one in model.contract.classes)
+    return Exam(model.contract, reference, judged.questions, classes, progress=progress)
+
+
+def opened(job: Job, file: Path) -> OrtLeg:
+    """A file as the job's validation runs it. Raises ModelFileError if it cannot be loaded."""
+    table = job.validation
+    return OrtLeg(file, table.providers, table.threads, table.optimization[0])
+
+
+def judge_by_budget(
+    job: Job,
+    model: WrappedModel,
+    file: Path,
+    judged: Judged,
+    progress: Progress,
+    *,
+    checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """The verdict on a file by the job's budget, with PyTorch in float32 as the reference.
+
+    Raises ModelFileError if the file cannot be loaded, CheckError if PyTorch cannot run a picture.
+    """
+    leg = opened(job, file)
+    exam = exam_of(model, judged, TorchLeg(model, job.validation.threads), progress)
+    return verdict_of(job, model, file, leg, exam.take(leg, progress=progress), checks=checks, notes=notes)
+
+
+def verdict_of(
+    job: Job,
+    model: WrappedModel,
+    file: Path,
+    leg: Leg,
+    found: BudgetFigures,
+    *,
+    checks: Sequence[Check] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """The verdict on what a file did beside the reference."""
+    budget = budget_of(job)
+    differences = interface_differences(model.contract, leg)
+    interface = Check(
+        "interface",
+        "fail" if differences else "pass",
+        "; ".join(differences),
+        float(len(differences)),
+        0.0,
+        leg.name,
+    )
+    unasked = Check("function", "skipped", ROUNDED, leg=GRAPH)
+    made = (*checks, unasked, interface, *judge_budget(found, budget))
+    return Verdict(
+        status=conclude(made),
+        checks=made,
+        facts=(),
+        cases=(),
+        notes=(*model.notes, *notes),
+        model_sha256=sha256_of(file),
+        environment=environment(settings_of(job), PACKAGES),
+        policy=budget.to_json(),
+        budget=found,
+    )

@@ -1,0 +1,1 @@
+"""Files of lower precision, judged by the decisions that they cost."""
