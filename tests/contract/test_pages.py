@@ -22,7 +22,10 @@ from onnxproof.job import Job
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 PLUGIN = (ROOT / "src" / "onnxproof" / "testing" / "plugin.py").read_text(encoding="utf-8")
-OTHERS = ("find", "cat", "echo", "git", "jupyter", "dask", "source", "yolo")
+OTHERS = (
+    *("find", "cat", "echo", "git", "jupyter", "dask", "source", "yolo"),
+    *("npm", "node", "g++", "./client"),
+)
 """Commands that are not ours and that pages use."""
 
 NOT_RUN = {
@@ -33,6 +36,7 @@ NOT_RUN = {
     "docs/dataset.md": 1,
     "docs/errors.md": 1,
     "docs/job.md": 1,
+    "docs/kit.md": 3,
     "docs/many-jobs.md": 1,
     "docs/many-pictures.md": 2,
     "docs/pytest.md": 3,
