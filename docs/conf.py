@@ -17,7 +17,7 @@ include_patterns = [
     "examples/**.md",
     "benchmarks/**.md",
 ]
-exclude_patterns = [".*", "build", "dist", "src", "tests", "**/__pycache__"]
+exclude_patterns = [".*", "build", "dist", "src", "tests", "**/__pycache__", "**/node_modules"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # pages that programs write go from a title to a third level
 

@@ -251,7 +251,8 @@ def test_the_pytest_plugin_says_what_jobs_need(monkeypatch: pytest.MonkeyPatch) 
 
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "action.yml")]
-PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "examples").rglob("*.md"))
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted(page for page in (ROOT / "examples").rglob("*.md") if "node_modules" not in page.parts)
 INSTALL = re.compile(r"pip install[^`\n]*")
 NAMED = re.compile(r"""^["']?(?P<name>[^\["']+)(\[(?P<extras>[^\]]+)\])?["']?$""")
 PLACES = re.compile(

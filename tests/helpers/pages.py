@@ -28,7 +28,7 @@ PAGES = tuple(
         *sorted((ROOT / "docs").rglob("*.md")),
         *sorted((ROOT / "examples").rglob("*.md")),
     )
-    if page != GENERATED
+    if page != GENERATED and "node_modules" not in page.parts
 )
 
 SHOWN = ("text", "xml", "yaml")
