@@ -9,17 +9,24 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
-from kits import edit
+from contracts import contract
+from documents import mistakes
+from kits import bundle, edit
 from once import Once
+from onnx import helper
 from playwright.sync_api import sync_playwright
 
 import onnxproof
+from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.golden.kit import PLAIN
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "examples" / "clients"
@@ -102,6 +109,78 @@ def in_cpp(kit: Path, outputs: Path) -> None:
     source = CLIENTS / "client.cpp"
     ran("g++", "-std=c++17", f"-I{headers}", source, library, f"-Wl,-rpath,{folder}", "-o", program)
     ran(program, kit, outputs)
+
+
+EVERY = contract(
+    name="every dtype",
+    inputs=(
+        *(TensorSpec(f'an "{dtype}", whole', dtype, ("batch", 3), (0, 1)) for dtype in PLAIN),
+        TensorSpec("a scalar", "float32", (), (0, 1)),
+    ),
+    outputs=(
+        *(TensorSpec(f'out "{dtype}"', dtype, ("batch", 3)) for dtype in PLAIN),
+        TensorSpec("out", "float32", ()),
+    ),
+    dims=(Dim("batch", 1, 4),),
+)
+"""An input and an output of each dtype, a scalar, and names that JSON escapes."""
+
+
+def returned(inputs: Mapping[str, Any], *_: Any) -> dict[str, Any]:
+    """What a model returns that returns its inputs."""
+    return {spec.name: array for spec, array in zip(EVERY.outputs, inputs.values(), strict=True)}
+
+
+@pytest.fixture(scope="module")
+def every(once: Once) -> Path:
+    """The kit of a model that returns its inputs; not to be written to."""
+
+    def make(folder: Path) -> None:
+        def values(specs: Sequence[TensorSpec]) -> list[onnx.ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(
+                    spec.name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape
+                )
+                for spec in specs
+            ]
+
+        nodes = [
+            helper.make_node("Identity", [one.name], [other.name])
+            for one, other in zip(EVERY.inputs, EVERY.outputs, strict=True)
+        ]
+        graph = helper.make_graph(nodes, "every", values(EVERY.inputs), values(EVERY.outputs))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        made = bundle(folder / "bundle", EVERY, model=model.SerializeToString(), network=returned)
+        onnxproof.kit(made, out=folder / "kit")
+
+    return once("the kit of every dtype", make) / "kit"
+
+
+CLIENTS_RUN = [
+    pytest.param(in_python, id="python"),
+    pytest.param(in_node, id="node", marks=pytest.mark.slow),
+    pytest.param(in_cpp, id="c++", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("client", CLIENTS_RUN)
+def test_a_client_reads_and_writes_each_dtype(
+    every: Path, tmp_path: Path, client: Callable[[Path, Path], None]
+) -> None:
+    outputs = tmp_path / "outputs"
+    client(every, outputs)
+    index, told = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for folder, name in ((every, "kit.json"), (outputs, "outputs.json"))
+    )
+    assert mistakes("outputs", told) == []
+    for case, answered in zip(index["cases"], told["cases"], strict=True):
+        assert answered["case"] == case["case"]
+        by_name = {one["name"]: one for one in answered["outputs"]}
+        for given, spec in zip(case["inputs"], EVERY.outputs, strict=True):
+            one = by_name[spec.name]
+            assert (one["dtype"], one["shape"]) == (given["dtype"], given["shape"])
+            assert (outputs / one["file"]).read_bytes() == (every / given["file"]).read_bytes()
 
 
 def test_the_python_client_passes(kit: Path, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ CASES = (("one", 1), ("two", 2), ("two again", 2))
 
 Array = NDArray[Any]
 Host = Callable[[Mapping[str, Array]], dict[str, Array]]
+Network = Callable[..., dict[str, Array]]
+"""``network(inputs, error, dtype)`` is what a model computes, off by an error, in a dtype."""
 
 
 def computed(inputs: Arrays, error: float = ERROR, dtype: str = "float32") -> dict[str, Array]:
@@ -44,17 +46,22 @@ def computed(inputs: Arrays, error: float = ERROR, dtype: str = "float32") -> di
     return {"y": (rows + whole + off).astype(dtype), "z": (2 * rows - whole - off).astype(dtype)}
 
 
-def golden_case(name: str, seed: int, batch: int, declared: Contract = TWO) -> GoldenCase:
+def golden_case(name: str, seed: int, batch: int, declared: Contract, network: Network) -> GoldenCase:
     case = Case(name, {"batch": batch}, "noise", seed)
     inputs = materialise(case, declared.inputs, None)
-    reference = Answer(computed(inputs, -ERROR), {})
-    return GoldenCase(case, inputs, reference, Answer(computed(inputs, 0.0, "float64"), {}))
+    reference = Answer(network(inputs, -ERROR), {})
+    return GoldenCase(case, inputs, reference, Answer(network(inputs, 0.0, "float64"), {}))
 
 
 def bundle(
-    folder: Path, declared: Contract = TWO, *, verdict: str = "pass", model: bytes = b"a model"
+    folder: Path,
+    declared: Contract = TWO,
+    *,
+    verdict: str = "pass",
+    model: bytes = b"a model",
+    network: Network = computed,
 ) -> Path:
-    """A bundle whose model is a few bytes."""
+    """A bundle of a model that ``network`` stands for; the file may be a few bytes."""
     folder.mkdir(parents=True)
     parts = {key: getattr(declared, key) for key in ("name", "inputs", "outputs", "dims", "fields")}
     told = manifest(**parts, versions={"onnxproof": "0.1.0"})
@@ -70,7 +77,7 @@ def bundle(
         "torch-float64",
         {},
     )
-    cases = (golden_case(name, seed, batch, declared) for seed, (name, batch) in enumerate(CASES))
+    cases = (golden_case(name, seed, batch, declared, network) for seed, (name, batch) in enumerate(CASES))
     content = pack(Golden(about, Floors({}, {}, {}), tuple(cases)), declared, 10**6)
     assert content is not None
     (folder / "golden.npz").write_bytes(content)

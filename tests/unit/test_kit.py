@@ -196,21 +196,13 @@ def test_no_kit_is_made_of_a_bundle_without_golden_cases(tmp_path: Path) -> None
 )
 def test_what_plain_files_cannot_hold_is_refused(tmp_path: Path, spec: TensorSpec, said: str) -> None:
     declared = replace(TWO, inputs=(TWO.inputs[0], spec))
-    made = bundle_of_one_input(tmp_path / "bundle", declared)
+
+    def network(inputs: Any, *more: Any) -> Any:
+        return computed({"x": inputs["x"], "flags": [*inputs.values()][1]}, *more)
+
+    made = bundle(tmp_path / "bundle", declared, network=network)
     with pytest.raises(RequestError, match=said):
         onnxproof.kit(made, out=tmp_path / "kit")
-
-
-def bundle_of_one_input(folder: Path, declared: Any) -> Path:
-    """A bundle whose cases were recorded although its second input has another name or dtype."""
-    import kits
-
-    def run(inputs: Any, *arguments: Any) -> Any:
-        return computed({"x": inputs["x"], "flags": [*inputs.values()][1]}, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kits, "computed", run)
-        return bundle(folder, declared)
 
 
 Change = Callable[[Path], object]

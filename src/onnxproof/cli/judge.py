@@ -1,5 +1,6 @@
 """onnxproof judge."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from onnxproof.cli._short import show_short
 from onnxproof.progress import Stages, silent
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.system.endings import EXIT_CODES
+from onnxproof.validate.golden.kit import KIT_FILE
 
 
 @click.command("judge")
@@ -32,7 +34,8 @@ def command(kit: Path, outputs: Path, as_json: bool, quiet: bool, reports: Repor
     stages = Stages(silent if quiet else StageLines(sys.stderr))
     verdict = onnxproof.judge(kit, outputs, progress=stages)
     stages.end()
-    reports.write(verdict, lambda: subject_of(kit / MODEL_FILE, stages, name=kit.resolve().name))
+    index = json.loads((kit / KIT_FILE).read_text(encoding="utf-8"))
+    reports.write(verdict, lambda: subject_of(kit / MODEL_FILE, stages, name=index["name"]))
     if as_json:
         show_json(verdict.to_json())
     elif not quiet:

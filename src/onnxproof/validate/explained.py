@@ -172,7 +172,8 @@ MEASURED = (
     ),
     _said(
         "checksum",
-        "model.onnx is the file that manifest.json describes.",
+        "model.onnx is the file that manifest.json or kit.json describes; so is the file that a host ran, if "
+        "the host says which.",
         "the file was replaced or edited after the export.",
         "export again, or judge the other file with --onnx.",
     ),
