@@ -43,6 +43,7 @@ from onnxproof.validate.golden.kit import FORMAT as KIT_FORMAT
 from onnxproof.validate.golden.kit import PLAIN
 from onnxproof.validate.golden.returned import FORMAT as OUTPUTS_FORMAT
 from onnxproof.validate.measure import LabelMeasurement, Measurement
+from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Cause, SeenBox
 
 FOLDER = Path(__file__).parents[1] / "src" / "onnxproof" / "schemas"
@@ -199,6 +200,8 @@ def parity() -> Schema:
     )
     counted = {**of_fields(BudgetFigures), **of_fields(BudgetTally), "changed": COUNT}
     del counted["tally"]
+    linked = table(link=link, status=status, check=nullable(table(**check)))
+    runtime = table(**of_fields(RuntimeRow), status=status, links=rows(linked))
     case = may_lack(
         table(
             name=TEXT,
@@ -225,7 +228,7 @@ def parity() -> Schema:
         verdict={"enum": ["pass", "fail", "error"]},
         model_sha256=TEXT,
         policy=nullable({**table(name=TEXT), "additionalProperties": True}),
-        links=rows(table(link=link, status=status, check=nullable(table(**check)))),
+        links=rows(linked),
         checks=rows(may_lack(table(link=link, **check), ("link",))),
         decisions=table(**dict.fromkeys(("matched", "ties", "defects"), COUNT)),
         findings=table(ties=located, defects=located),
@@ -236,6 +239,7 @@ def parity() -> Schema:
         dataset=nullable(rows(figures)),
         pictures=rows(pictures),
         budget=table(**counted),
+        runtimes=rows(runtime),
         cases=rows(case),
         notes=TEXTS,
         environment={"type": "object"},
@@ -247,7 +251,8 @@ def parity() -> Schema:
     )
     # Documents of this format from before a key was added do without it.
     made = may_lack(made, ("links", "function", "pipeline"))
-    made = may_lack(made, ("pictures", "budget", "rule", "rule_text", "a_sha256", "baseline", "against"))
+    made = may_lack(made, ("pictures", "budget", "runtimes"))
+    made = may_lack(made, ("rule", "rule_text", "a_sha256", "baseline", "against"))
     later = with_defaults(Measurement)
     shared = {
         "measurement": may_lack(table(**of_fields(Measurement)), later),

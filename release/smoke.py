@@ -18,7 +18,7 @@ from typing import Any
 BASE = "base"
 """The install without an extra: what a deployment runs."""
 
-LIGHT = (BASE, "polygons", "coco", "report", "dask", "fsspec")
+LIGHT = (BASE, "polygons", "coco", "report", "dask", "fsspec", "openvino")
 """What brings no torch."""
 
 SIDE = 32
@@ -136,6 +136,24 @@ def onnxslim(release: Path) -> None:
     assert "onnxslim failed" not in told.stdout
 
 
+def openvino(release: Path) -> None:
+    """A file answers in OpenVINO as it does in ONNX Runtime."""
+    import numpy as np  # noqa: PLC0415
+
+    from onnxproof.runtime import load_plain  # noqa: PLC0415
+
+    file = release / "tiny" / "model.onnx"
+    legs = importlib.import_module("onnxproof.validate.legs.openvino_runtime")
+    leg = legs.OpenVinoLeg("openvino-cpu", file, "CPU", 1, (), chooses=False)
+    (port,) = leg.ports.inputs
+    shape = [axis if isinstance(axis, int) else 1 for axis in port.shape]
+    shape[-2:] = SIDE, SIDE
+    inputs = {port.name: np.full(shape, 0.5, np.float32)}
+    wanted = load_plain(file).run(inputs)
+    for name, found in leg.run(inputs).outputs.items():
+        np.testing.assert_allclose(found, wanted[name], rtol=1e-4, atol=1e-6)
+
+
 def exported(document: str, *more: str) -> None:
     """A job is exported without a verdict."""
     Path("job.toml").write_text(document, encoding="utf-8")
@@ -230,6 +248,7 @@ SMOKE: dict[str, Callable[[Path], None]] = {
     "fsspec": fsspec,
     "export": export,
     "onnxslim": onnxslim,
+    "openvino": openvino,
     "torchvision": torchvision,
     "timm": timm,
     "smp": smp,

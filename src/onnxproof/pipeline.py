@@ -48,6 +48,8 @@ from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair.linked import compare_by_oracle
 from onnxproof.validate.renamed import named_alike
 from onnxproof.validate.report.card import card
+from onnxproof.validate.runtimes.asked import plan_runtimes
+from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
@@ -223,6 +225,8 @@ def validate(
     images: Sequence[str] = (),
     workers: Workers = EVERYONE,
     policy: By = "auto",
+    runtimes: Sequence[str] = (),
+    providers: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.
@@ -239,13 +243,19 @@ def validate(
     for (docs/many-pictures.md); ``source`` and the model must
     then be files that workers can open, and a script needs ``if __name__ == "__main__":``. ``policy``
     "budget" judges the file by the decisions that it changes on the job's pictures (docs/precision.md).
+    ``runtimes`` names runtimes that the file is also tried in, such as "ort" and "openvino", and
+    ``providers`` ONNX Runtime's execution providers and OpenVINO's devices for them (docs/runtimes.md).
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
     older = None if baseline is None else read_baseline(baseline)
+    plan_runtimes(runtimes, providers)  # says what is wrong before the model is built
     if is_by_budget(source, onnx, policy):
-        if images or workers.asked:
-            raise RequestError("a decision budget is judged on validate.images: leave out images and workers")
+        if images or workers.asked or runtimes or providers:
+            raise RequestError(
+                "a decision budget is judged on validate.images, in ONNX Runtime: leave out images, workers, "
+                "runtimes and providers"
+            )
         verdict = validate_budget(source, model, onnx, map, checkpoint, set, trust, progress)
         return verdict if older is None else held_to(verdict, older)
     survey = plan_survey(source, model, onnx, map, checkpoint, set, trust, images=images, workers=workers)
@@ -255,7 +265,10 @@ def validate(
     if survey is not None:
         survey = ready(survey, labels, asked.job, wrapped, file)
         plan = replace(plan, labels=None if workers.asked else plan.labels)
-    verdict = _validated(asked, wrapped, file, plan, checks, progress, elsewhere=onnx is not None, map=map)
+    tried = plan_runtimes(runtimes, providers, asked.job.validation.providers)
+    verdict = _validated(
+        asked, wrapped, file, plan, checks, progress, elsewhere=onnx is not None, map=map, runtimes=tried
+    )
     if survey is not None and labels is not None:
         verdict = labelled(verdict, survey, labels, asked.job, wrapped, progress)
     if survey is not None and survey.pictures:
@@ -273,14 +286,21 @@ def _validated(
     *,
     elsewhere: bool,
     map: Mapping[str, str],
+    runtimes: Sequence[Candidate],
 ) -> Verdict:
-    """The verdict on a file. ``elsewhere`` is True for one that others may have made, whose names ``map``
-    pairs with the model's."""
+    """The verdict on a file, also tried in ``runtimes``.
+
+    ``elsewhere`` is True for one that others may have made, whose names ``map`` pairs with the model's.
+    """
     if not elsewhere:
-        return validate_for(asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes)
+        return validate_for(
+            asked.job, wrapped, file, plan, progress, checks=checks, notes=asked.notes, runtimes=runtimes
+        )
     with named_alike(file, wrapped.contract, map) as (named, renamed):
         notes = (*asked.notes, *renamed)
-        verdict = validate_for(asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True)
+        verdict = validate_for(
+            asked.job, wrapped, named, plan, progress, notes=notes, elsewhere=True, runtimes=runtimes
+        )
     notes = (*verdict.notes, *opset_note(asked.job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=notes)
 

@@ -22,6 +22,8 @@ from onnxproof.validate.golden.golden import Golden
 from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.policy import FLOAT_FLOOR
+from onnxproof.validate.runtimes.asked import Opened, opened, plan_runtimes
+from onnxproof.validate.runtimes.known import Candidate, placed_elsewhere
 from onnxproof.validate.trial import Settings
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
@@ -33,6 +35,7 @@ def selftest(
     *,
     providers: Sequence[str] = (CPU,),
     threads: int = 0,
+    runtimes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """Judge a bundle's file on this machine by the golden cases in the bundle, without PyTorch.
@@ -40,27 +43,30 @@ def selftest(
     The verdict's links are ``runtime`` and ``decisions``, judged as ``validate`` does, and ``function`` if
     the file is the one whose function was proven. ``providers`` are ONNX Runtime's execution providers: a
     node runs on the first that can run it. ``threads`` is its number of intra-op threads (0: as many as it
-    chooses).
+    chooses). ``runtimes`` names runtimes to judge in place of ONNX Runtime on these providers, such as "ort"
+    (at each of its levels) and "openvino"; each of ``providers`` is then judged by itself, and may be one of
+    OpenVINO's devices.
 
     Raises ModelFileError if there is no bundle, if it has no golden cases, or if its model cannot be loaded,
-    and RequestError if a provider is not there or does not start.
+    and RequestError if a provider is not there or does not start, or if no runtime that is asked for is.
     """
-    require_providers(providers)
     if not providers:
         raise RequestError(f"no execution provider is named: name one, such as {CPU}")
+    candidates = _candidates(runtimes, providers)
     folder = bundle_at(bundle)
     manifest = read_manifest(folder)
     require_golden(folder, manifest)
     file = folder / MODEL_FILE
     progress("read the bundle", 0, 0)
-    leg = OrtLeg(file, providers, threads)
-    elsewhere = _elsewhere(leg, providers[0])
+    leg = OrtLeg(file, (CPU,) if candidates else providers, threads)
+    elsewhere = placed_elsewhere(leg, leg.settings.providers[0])
     text = leg.metadata.get(METADATA_KEY)
     sum_of = functools.cache(sha256_of)
     checksum = checksum_check(manifest, file, sum_of)
     checks = [checksum, agreement_check(file, [*against_metadata(manifest, text)])]
     found = golden_in(folder, manifest, text)
-    facts: tuple[Facts, ...] = ()
+    facts: list[Facts] = []
+    beside = Opened((), ())
     if isinstance(found, str):
         golden = None
         checks.append(Check("golden", "fail", found, 1.0, 0.0))
@@ -70,32 +76,37 @@ def selftest(
         checks += (_of_this_model(golden, sum_of(file), text), verified_check(golden))
         checks += (function_check(golden, other), inputs_check(golden))
         if any(not one.changed for one in golden.cases):
-            one, judgement = judged(golden, found.contract, leg, progress=progress)
-            facts = (one,)
-            checks += judgement
+            beside = opened(candidates, file, found.contract, threads)
+            checks += beside.skipped
+            for each in beside.legs if candidates else (leg,):
+                one, judgement = judged(golden, found.contract, each, progress=progress)
+                facts.append(one)
+                checks += judgement
     return Verdict(
         status=conclude(checks),
         checks=tuple(checks),
-        facts=facts,
+        facts=tuple(facts),
         cases=() if golden is None else tuple(one.case for one in golden.cases if not one.changed),
-        notes=(*elsewhere, *(() if golden is None else _notes(golden, providers))),
+        notes=(*filter(None, (elsewhere,)), *(() if golden is None else _notes(golden, providers))),
         model_sha256=sum_of(file),
         environment=_environment(Settings(providers=tuple(providers), threads=threads)),
         policy=FLOAT_FLOOR.to_json(),
+        runtimes=beside.rows,
     )
 
 
-def _elsewhere(leg: OrtLeg, provider: str) -> tuple[str, ...]:
-    """A note if another provider than the first runs nodes of the file, too.
+def _candidates(runtimes: Sequence[str], providers: Sequence[str]) -> tuple[Candidate, ...]:
+    """The legs to judge in place of ONNX Runtime's own; none if no runtime is named.
 
-    Raises RequestError if the first runs none: the test would say nothing of it.
+    Raises RequestError if a provider is not there, or if every runtime is absent: nothing would be judged.
     """
-    placed = dict(leg.placed)
-    own, whole = placed.pop(provider, 0), sum(leg.placed.values())
-    others = ", ".join(f"{count:,} on {name}" for name, count in placed.items())
-    if whole and not own:
-        raise RequestError(f"{provider} runs none of the file's {whole:,} nodes ({others}): name another")
-    return (f"{provider} runs {own:,} of the file's {whole:,} nodes; {others}",) if others else ()
+    if not runtimes:
+        require_providers(providers)
+        return ()
+    candidates = plan_runtimes(runtimes, () if tuple(providers) == (CPU,) else providers)
+    if all(one.open is None for one in candidates):
+        raise RequestError("; ".join(one.row.absent for one in candidates))
+    return candidates
 
 
 def _of_this_model(golden: Golden, sha256: str, text: str | None) -> Check:

@@ -37,6 +37,14 @@ baseline_option = click.option(
     type=click.Path(path_type=Path),
     help="An older verdict: a check that got worse beyond its noise fails, even within its limit.",
 )
+runtime_option = click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="Try the file in these runtimes, and print the table of them: ort (at each of its levels), openvino "
+    "(told to compute in float32), openvino-auto (as it chooses), reference. Repeatable.",
+)
 _checkpoint_option = click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),

@@ -8,7 +8,7 @@ import click
 import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
-from onnxproof.cli._options import json_option, quiet_option
+from onnxproof.cli._options import json_option, quiet_option, runtime_option
 from onnxproof.cli._short import show_short
 from onnxproof.progress import silent
 from onnxproof.runtime.session import CPU
@@ -33,16 +33,27 @@ from onnxproof.system.limits import MOST_THREADS
     show_default=True,
     help="Threads of ONNX Runtime; 0: as many as it chooses.",
 )
+@runtime_option
 @json_option
 @quiet_option
-def command(bundle: Path, providers: tuple[str, ...], threads: int, as_json: bool, quiet: bool) -> int:
+def command(
+    bundle: Path,
+    providers: tuple[str, ...],
+    threads: int,
+    runtimes: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Judge a bundle on this machine by the golden cases in it: neither PyTorch nor the checkpoint is needed.
 
     The files must be those that were verified, and ONNX Runtime must compute the recorded cases as well, and
     decide on them alike, as validate demands it. A provider that is not there, or does not start, is refused.
+    With --runtime other runtimes are judged, and each --provider by itself.
     """
     progress = silent if quiet else StageLines(sys.stderr)
-    verdict = onnxproof.selftest(bundle, providers=providers or (CPU,), threads=threads, progress=progress)
+    verdict = onnxproof.selftest(
+        bundle, providers=providers or (CPU,), threads=threads, runtimes=runtimes, progress=progress
+    )
     if as_json:
         show_json(verdict.to_json())
     elif not quiet:

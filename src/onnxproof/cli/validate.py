@@ -8,7 +8,14 @@ import click
 import onnxproof
 from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._many import workers_options
-from onnxproof.cli._options import baseline_option, checkpoint_options, map_option, mapping_of, onnx_option
+from onnxproof.cli._options import (
+    baseline_option,
+    checkpoint_options,
+    map_option,
+    mapping_of,
+    onnx_option,
+    runtime_option,
+)
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
@@ -27,6 +34,7 @@ from onnxproof.steps.look_first import refuse_to_validate
 from onnxproof.system.files import check_folder, explained, write_json
 from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
+from onnxproof.validate.runtimes.asked import plan_runtimes
 
 
 @click.command("validate")
@@ -52,6 +60,14 @@ from onnxproof.validate.report.subject import Subject
     show_default=True,
     help="Judge by the links of the proof, or by the decisions that [precision.budget] allows to change.",
 )
+@runtime_option
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help="An execution provider of ONNX Runtime, or a device of OpenVINO, to try the file on. Repeatable.",
+)
 @workers_options
 @many_options(force=False)
 @checkpoint_options
@@ -64,6 +80,8 @@ def command(
     baseline: Path | None,
     images: tuple[str, ...],
     policy: Literal["auto", "links", "budget"],
+    runtimes: tuple[str, ...],
+    providers: tuple[str, ...],
     workers: Workers,
     checkpoint: Path | None,
     trust: bool,
@@ -77,7 +95,7 @@ def command(
 
     --images compares it on all of very many pictures besides, shared out to --workers or --dask. A run that
     was stopped goes on in the folder --resume. --policy budget judges a quantised file, whoever made it, by
-    the decisions that it changes.
+    the decisions that it changes. --runtime and --provider try the file in other runtimes, too.
     """
     if len(sources) > 1 or many.asked or makes_many(sources[0], set):
         of_one = {
@@ -86,6 +104,8 @@ def command(
             "--checkpoint": checkpoint,
             "--images": images,
             "--policy": policy != "auto",
+            "--runtime": runtimes,
+            "--provider": providers,
         }
         for flag in (flag for flag, given in of_one.items() if given):
             raise RequestError(f"{flag} is for one file, and there are several jobs: give one of them")
@@ -95,6 +115,7 @@ def command(
         raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
     if baseline is not None:
         read_baseline(baseline)
+    plan_runtimes(runtimes, providers)  # says what is not there before PyTorch is imported
     refuse_to_validate(source, onnx, set, checkpoint)
     if images:
         pictures_named(images)  # says what names no picture before PyTorch is imported
@@ -117,6 +138,8 @@ def command(
             images=images,
             workers=workers,
             policy=policy,
+            runtimes=runtimes,
+            providers=providers,
             progress=stages,
         )
     return answer_verdict(

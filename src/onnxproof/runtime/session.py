@@ -187,9 +187,14 @@ def require_threads(threads: int) -> None:
         )
 
 
+def available_providers() -> tuple[str, ...]:
+    """The execution providers of the installed ONNX Runtime."""
+    return tuple(ort.get_available_providers())
+
+
 def require_providers(providers: Sequence[str]) -> None:
     """Raise RequestError if the installed ONNX Runtime lacks an execution provider."""
-    available = ort.get_available_providers()
+    available = available_providers()
     missing = [provider for provider in providers if provider not in available]
     if missing:
         raise RequestError(

@@ -14,6 +14,7 @@ from onnxproof.source import sha256_of
 from onnxproof.system.memory import require_memory
 from onnxproof.validate.ahead import Prepared
 from onnxproof.validate.arranged import Arrangement, arranged
+from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.survey.check import unread_check
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
@@ -56,9 +57,11 @@ def validate_for(
     notes: Sequence[str] = (),
     prepared: Prepared | None = None,
     elsewhere: bool = False,
+    runtimes: Sequence[Candidate] = (),
 ) -> Verdict:
     """The verdict on a file of the job's model, with the job's opset and target.
 
+    The file is also tried in ``runtimes``.
     ``elsewhere`` is True for a file that others may have made: only what the job itself says of it counts.
     """
     named = not elsewhere or "opset" in job.export.model_fields_set
@@ -71,6 +74,7 @@ def validate_for(
         extra_checks=checks,
         notes=notes,
         prepared=prepared,
+        runtimes=runtimes,
         progress=progress,
     )
 

@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "transformers": (*_TORCHVISION, "transformers"),
         "smp": (*_TORCHVISION, "segmentation_models_pytorch"),
         "ultralytics": (*_TORCHVISION, "ultralytics"),
+        "openvino": ("openvino",),
         "onnxslim": (*_EXPORT, "onnxslim"),
         "polygons": ("shapely",),
         "coco": ("pycocotools", "faster_coco_eval"),

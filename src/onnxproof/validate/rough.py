@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxproof.runtime.session import Optimization, SessionSettings
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.graph import ExactGraph
@@ -20,7 +19,7 @@ from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.kernels import Asking, ask_nodes, row_axes_of
 from onnxproof.validate.legs.exact_graph import ExactLeg
-from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import FloatFloor
 from onnxproof.validate.sweep import facts_under
@@ -56,17 +55,16 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Questioner:
-    """Asks the nodes of one file at one level of optimization, of which ``leg`` is the session.
+    """Asks the nodes of one file as ``leg`` runs it in ONNX Runtime.
 
     ``exact`` is the file's graph in float64, and ``function`` are the checks of its function link.
     """
 
     plan: Plan
-    leg: Leg
+    leg: OrtLeg
     file: Path
     exact: ExactGraph
     function: tuple[Check, ...]
-    level: Optimization
 
     def judged(self, facts: Facts, checks: tuple[Check, ...], rejudge: Rejudge) -> Judged:
         """The checks of a leg, with what the nodes say to those that rest on errors."""
@@ -122,8 +120,6 @@ class Questioner:
     def _ask(self, names: Sequence[str], fields: Sequence[Field], facts: Facts, policy: FloatFloor) -> Asking:
         """What the nodes answer on the cases: the first answer that proves nothing, else that of the first
         case."""
-        settings = self.plan.settings
-        session = SessionSettings(settings.providers, settings.threads, self.level, in_turn=True)
         limits = [(field, policy.ratio_max * _floor(facts, field)) for field in fields]
         contract = self.plan.contract
         answers = []
@@ -131,7 +127,13 @@ class Questioner:
             arrays = materialise(case, contract.inputs, contract.preprocess)
             answers.append(
                 ask_nodes(
-                    self.leg, self.file, arrays, self.exact, session, limits, row_axes=row_axes_of(contract)
+                    self.leg,
+                    self.file,
+                    arrays,
+                    self.exact,
+                    self.leg.settings,
+                    limits,
+                    row_axes=row_axes_of(contract),
                 )
             )
             if not answers[-1].within:
@@ -151,20 +153,20 @@ def judged_by_nodes(
     """The checks of the trial's candidate ``number``, with what the nodes say to those that rest on errors.
 
     ``file`` is what it runs, ``facts`` are its own, and ``function`` has the checks on the file's function.
+    Nodes can be asked in ONNX Runtime alone.
     """
     checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
     graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
-    if not isinstance(graph, ExactLeg):
+    leg = trial.candidates[number]
+    if not isinstance(graph, ExactLeg) or not isinstance(leg, OrtLeg):
         return Judged(facts, checks)
-    leg, levels = trial.candidates[number], plan.settings.optimization
 
     def rejudge(policy: FloatFloor) -> Facts:
         found = facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
         return replace(found, interface=facts.interface)
 
     own = tuple(check for check in function if check.leg == graph.name)
-    level = levels[number % len(levels)]
-    return Questioner(plan, leg, file, graph.graph, own, level).judged(facts, checks, rejudge)
+    return Questioner(plan, leg, file, graph.graph, own).judged(facts, checks, rejudge)
 
 
 def _named(cases: Sequence[Case], names: Sequence[str]) -> Iterator[Case]:

@@ -20,6 +20,7 @@ from onnxproof.validate.facts_json import (
 )
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.report.short import short_lines
+from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Sight
 from onnxproof.validate.survey.figures import PictureFigures
 
@@ -128,7 +129,8 @@ class Verdict:
 
     ``facts`` holds one entry a candidate leg; it is empty if nothing could be compared. ``dataset`` has the
     figures of each candidate if the job names labelled pictures, ``pictures`` what each did on many pictures,
-    if those were asked for. ``policy`` holds the limits that were used.
+    if those were asked for. ``runtimes`` says where each leg ran, if several runtimes were asked for.
+    ``policy`` holds the limits that were used.
     ``pairing`` is None unless two files were compared. ``function`` is what the file's graph in float64 did;
     ``pipeline`` is how ``predict`` decided beside the framework; both are None if that was not compared.
     ``budget`` is what a file of lower precision cost; None unless a decision budget judged it. Of a case's
@@ -149,6 +151,7 @@ class Verdict:
     pipeline: Sight | None = None
     pictures: tuple[PictureFigures, ...] = ()
     budget: BudgetFigures | None = None
+    runtimes: tuple[RuntimeRow, ...] = ()
 
     def __post_init__(self) -> None:
         told = tuple(
@@ -171,6 +174,12 @@ class Verdict:
         """What came of each link; of the pipeline only if it was asked for."""
         found = (linked(link, self.checks) for link in LINKS)
         return tuple(one for one in found if one.link != "pipeline" or one.check is not None)
+
+    def of_leg(self, leg: str) -> tuple[Status, tuple[Linked, ...]]:
+        """What came of one leg: its status, and its links ``runtime`` and ``decisions``."""
+        own = [check for check in self.checks if check.leg == leg]
+        status: Status = conclude(own) if any(check.status != "skipped" for check in own) else "skipped"
+        return status, (linked("runtime", own), linked("decisions", own))
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``parity.json``.
@@ -220,11 +229,17 @@ class Verdict:
             document["pictures"] = [figures.to_json() for figures in self.pictures]
         if self.budget is not None:
             document["budget"] = self.budget.to_json()
+        if self.runtimes:
+            document["runtimes"] = [self._row(row) for row in self.runtimes]
         if self.pairing is not None:
             baseline = self.pairing.baseline
             document |= {**_flat(self.pairing), "baseline": None if baseline is None else baseline.to_json()}
         told: dict[str, Any] = in_words(document)
         return told
+
+    def _row(self, row: RuntimeRow) -> dict[str, Any]:
+        status, links = self.of_leg(row.leg)
+        return {**row.to_json(), "status": status, "links": [one.to_json() for one in links]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -279,6 +294,7 @@ class Verdict:
             pipeline=None if value.get("pipeline") is None else Sight.from_json(value["pipeline"]),
             pictures=tuple(map(PictureFigures.from_json, value.get("pictures") or ())),
             budget=None if value.get("budget") is None else BudgetFigures.from_json(value["budget"]),
+            runtimes=tuple(map(RuntimeRow.from_json, value.get("runtimes") or ())),
         )
 
 

@@ -20,10 +20,13 @@ from onnxproof.validate.environment import environment
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
-from onnxproof.validate.legs.leg import Ports
+from onnxproof.validate.legs.leg import Leg, Ports
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.runtimes.asked import Opened, opened
+from onnxproof.validate.runtimes.known import Candidate, ort_row
+from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.check import with_pipeline
 from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
@@ -47,6 +50,7 @@ def validate_file(
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
     prepared: Prepared | None = None,
+    runtimes: Sequence[Candidate] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict on one ONNX file, as ``validate_files`` gives it."""
@@ -59,6 +63,7 @@ def validate_file(
         extra_checks=extra_checks,
         notes=notes,
         prepared=prepared,
+        runtimes=runtimes,
         progress=progress,
     )
     return verdict
@@ -74,15 +79,23 @@ def validate_files(
     extra_checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
     prepared: Prepared | None = None,
+    runtimes: Sequence[Candidate] = (),
     progress: Progress = silent,
 ) -> tuple[Verdict, ...]:
     """A verdict on each ONNX file of one model. PyTorch runs once for all files.
 
     ``plan`` is of the model's own contract. ``extra_checks`` and ``notes`` are in every verdict. ``prepared``
-    is PyTorch's side of the trial, if it is open already. Raises ModelFileError if a file cannot be loaded,
-    PictureError if a picture cannot be read, CheckError if PyTorch cannot run a case.
+    is PyTorch's side of the trial, if it is open already. A single file is also tried in ``runtimes``. Raises
+    ModelFileError if a file cannot be loaded, PictureError if a picture cannot be read, CheckError if PyTorch
+    cannot run a case.
     """
-    trial = open_trial(model, files, plan, prepared)
+    rows = _own_rows(plan.settings) if runtimes else ()
+    beside = Opened((), ())
+    if runtimes:
+        (file,) = files
+        known = [row.leg for row in rows]
+        beside = opened(runtimes, file, model.contract, plan.settings.threads, known)
+    trial = open_trial(model, files, plan, prepared, beside.legs)
     tallies = measure(trial, progress=progress) if trial.truth.unsteady is None else ()
     verdicts = verdicts_of(
         model,
@@ -92,37 +105,48 @@ def validate_files(
         tallies,
         opset=opset,
         target=target,
-        extra_checks=extra_checks,
+        extra_checks=(*extra_checks, *beside.skipped),
         notes=notes,
         progress=progress,
     )
-    levels = len(plan.settings.optimization)
-    return tuple(
+    count = len(trial.candidates) // len(files)
+    judged = (
         with_pipeline(
             verdict,
             model,
             plan,
             trial,
-            trial.candidates[at * levels],
-            tallies[at * levels] if tallies else None,
+            trial.candidates[at * count],
+            tallies[at * count] if tallies else None,
             progress=progress,
         )
         for at, verdict in enumerate(verdicts)
     )
+    return tuple(replace(verdict, runtimes=(*rows, *beside.rows)) for verdict in judged)
+
+
+def _own_rows(settings: Settings) -> tuple[RuntimeRow, ...]:
+    """Where the legs run that a trial has anyway."""
+    return tuple(ort_row(settings.providers, level) for level in settings.optimization)
 
 
 def open_trial(
-    model: WrappedModel, files: Sequence[Path], plan: Plan, prepared: Prepared | None = None
+    model: WrappedModel,
+    files: Sequence[Path],
+    plan: Plan,
+    prepared: Prepared | None = None,
+    beside: Sequence[Leg] = (),
 ) -> Trial:
     """The plan with open legs: PyTorch's, one for each file and level of optimization, and each file's graph.
 
-    ``prepared`` is PyTorch's side, if it is open already. Raises ModelFileError if a file cannot be loaded,
-    unless the model is in bfloat16: few of ONNX Runtime's kernels are.
+    ``prepared`` is PyTorch's side, if it is open already. ``beside`` are more legs that run a single file.
+    Raises ModelFileError if a file cannot be loaded, unless the model is in bfloat16: few of ONNX Runtime's
+    kernels are.
     """
     settings = plan.settings
-    legs = [leg for file in files for leg in candidates_of(model, file, settings)]
+    legs = [*(leg for file in files for leg in candidates_of(model, file, settings)), *beside]
     prepared = prepared or prepare(model, plan)
-    truth, count = prepared.truth, len(settings.optimization)
+    truth, count = prepared.truth, len(legs) // len(files)
     graphs = [
         open_graph(model, file, plan, truth, prepared.known, range(at * count, (at + 1) * count))
         for at, file in enumerate(files)
@@ -185,14 +209,15 @@ def verdicts_of(
     settled, stated = iter(all_facts[: len(trial.candidates)]), iter(all_facts[len(trial.candidates) :])
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None and steady:
-        measured = iter(measure_dataset(trial, plan.labels, progress=progress))
+        measured = iter(measure_dataset(_without_beside(trial, plan, files), plan.labels, progress=progress))
     said = (*model.notes, *notes, *trial.truth.notes, *not_compared(model.contract))
     levels = plan.settings.optimization
+    count = len(trial.candidates) // len(files)
     verdicts = []
     numbers = itertools.count()
     for subject, found, graph in zip(subjects, hazards, trial.graphs, strict=True):
         checks = [*extra_checks, *(entry.check for entry in found), state]
-        facts = tuple(next(settled) for _ in levels) if steady else ()
+        facts = tuple(next(settled) for _ in range(count)) if steady else ()
         function = next(stated, None)
         alien: tuple[str, ...] = ()
         if function is not None:
@@ -225,3 +250,8 @@ def verdicts_of(
             )
         )
     return tuple(verdicts)
+
+
+def _without_beside(trial: Trial, plan: Plan, files: Sequence[Path]) -> Trial:
+    """The trial without the legs that other runtimes gave: labelled pictures are for the file's own."""
+    return replace(trial, candidates=trial.candidates[: len(files) * len(plan.settings.optimization)])

@@ -15,6 +15,7 @@ from onnxproof.validate.dataset.figures import DatasetFigures, Figure
 from onnxproof.validate.facts import SHOWN_FINDINGS, Decisions, Facts, Failure, Located, Outcome
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.policy import FLOAT_FLOOR, FixedTolerance
+from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.verdict import Check, Pairing, Verdict
 
 MEASURED = Measurement("score", "probability", 9, 1e-6, 2e-6, 3e-6, 4e-6, 1.0, "a", 0, "", ("a", "b"))
@@ -57,6 +58,10 @@ VERDICT = Verdict(
         ),
     ),
     policy=FLOAT_FLOOR.to_json(),
+    runtimes=(
+        RuntimeRow("ort-cpu", "ONNX Runtime", "1.0", "CPUExecutionProvider", "all", note="a note"),
+        RuntimeRow("openvino-cpu", "OpenVINO", absent="install it"),
+    ),
 )
 
 

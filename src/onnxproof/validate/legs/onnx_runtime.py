@@ -11,9 +11,9 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Ports
 class OrtLeg:
     """An ONNX file in ONNX Runtime at one of its optimization levels.
 
-    ``metadata`` is the file's own, by key. ``placed`` is how many of its nodes run on each provider, as
-    far as ONNX Runtime tells. ``label`` is a prefix of the leg's name. Raises ModelFileError if the file
-    cannot be loaded.
+    ``settings`` are the session's. ``metadata`` is the file's own, by key. ``placed`` is how many of its
+    nodes run on each provider, as far as ONNX Runtime tells. ``label`` is a prefix of the leg's name. Raises
+    ModelFileError if the file cannot be loaded.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class OrtLeg:
         label: str = "",
     ) -> None:
         self.name = f"{label}{ort_name(providers, optimization)}"
-        settings = SessionSettings(tuple(providers), threads, optimization, in_turn=True)
-        self._session = open_session(file, settings)
+        self.settings = SessionSettings(tuple(providers), threads, optimization, in_turn=True)
+        self._session = open_session(file, self.settings)
         self.ports = Ports(
             tuple(map(Port.of, self._session.get_inputs())), tuple(map(Port.of, self._session.get_outputs()))
         )

@@ -1,4 +1,4 @@
-"""A file that ONNX Runtime does not load, since it has no kernels for the file's dtype."""
+"""A file that its runtime does not load."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ REFUSED = "ONNX Runtime does not run the file"
 
 @dataclass(frozen=True, slots=True)
 class RefusedLeg:
-    """Runs nothing. ``reason`` says why ONNX Runtime does not load the file. ``ports`` are as declared."""
+    """Runs nothing, since ONNX Runtime has no kernels for the file's dtype. ``reason`` says so. ``ports`` are
+    as declared."""
 
     name: str
     ports: Ports
@@ -20,3 +21,19 @@ class RefusedLeg:
     def run(self, inputs: Arrays) -> Answer:  # noqa: ARG002
         """Raises ModelFileError."""
         raise ModelFileError(f"{REFUSED}: {self.reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class NotTakenLeg:
+    """Runs nothing, since its runtime does not take the file; ``reason`` says why. ``ports`` are as declared.
+
+    Unlike a RefusedLeg, it is a fault of the file for that runtime: every case fails.
+    """
+
+    name: str
+    ports: Ports
+    reason: str
+
+    def run(self, inputs: Arrays) -> Answer:  # noqa: ARG002
+        """Raises ModelFileError."""
+        raise ModelFileError(self.reason)

@@ -60,27 +60,30 @@ def _runtime(verdict: "Verdict", link: "Linked") -> str:
         return f"{check.name}{field} {link.status}: {check.reason}"
     assert check.value is not None
     witness = by[check.leg].witness if check.leg in by else "PyTorch"
+    leg, value, limit = check.leg, check.value, check.limit
     if link.status == "pass":
-        value, limit = max(
-            (
-                (measured.ratio_rms, (verdict.policy or {}).get("ratio_rms"))
-                for facts in verdict.facts
-                for measured in facts.fields
-                if measured.count
-            ),
-            default=(check.value, check.limit),
+        allowed = (verdict.policy or {}).get("ratio_rms")
+        found = (
+            (measured.ratio_rms, facts.leg)
+            for facts in verdict.facts
+            for measured in facts.fields
+            if measured.count
         )
-    else:
-        value, limit = check.value, check.limit
+        most = max(found, default=None)
+        if most is not None:
+            (value, leg), limit = most, allowed
     told = "" if limit is None else f" (limit {limit:g})"
     asked = next((one for one in verdict.checks if one.name == "kernels" and one.status == "pass"), None)
     within = "" if asked is None else "; each of its nodes is within its rounding bound"
-    return f"{_runtime_of(check.leg)} errs {value:.2g} times what {witness} errs in float32{told}{within}"
+    runtime = _runtime_of(leg, verdict)
+    return f"{runtime} errs {value:.2g} times what {witness} errs in float32{told}{within}"
 
 
-def _runtime_of(leg: str | None) -> str:
+def _runtime_of(leg: str | None, verdict: "Verdict") -> str:
     """What ran the file. A leg of outputs that a host returned is called by the host's own words."""
-    return leg if leg is not None and leg.endswith(")") else "ONNX Runtime"
+    if leg is not None and leg.endswith(")"):
+        return leg
+    return next((row.runtime for row in verdict.runtimes if row.leg == leg), "ONNX Runtime")
 
 
 def _decisions(verdict: "Verdict", link: "Linked") -> str:

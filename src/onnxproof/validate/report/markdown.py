@@ -8,6 +8,8 @@ from onnxproof.text import one_line
 from onnxproof.validate.facts import Facts, Located
 from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.notes import folded
+from onnxproof.validate.report.runtimes import HEADINGS as RUNTIME_HEADINGS
+from onnxproof.validate.report.runtimes import runtime_cells, runtime_notes
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import counts, headline, message_of, not_passed, title_of
 from onnxproof.validate.verdict import Verdict
@@ -41,6 +43,12 @@ def sections(verdict: Verdict, subject: Subject) -> Iterator[str]:
     links = [(link.link, link.status, text) for link, text in link_texts(verdict)]
     if links:
         yield table(("link", "status", "what was found"), links)
+    if verdict.runtimes:
+        yield "## Runtimes"
+        yield table(RUNTIME_HEADINGS, runtime_cells(verdict))
+        notes = runtime_notes(verdict)
+        if notes:
+            yield "\n".join(f"- {escaped(note)}" for note in notes)
     yield from not_passed_parts(verdict)
     for facts in verdict.facts:
         yield from _of_leg(facts, verdict)

@@ -14,6 +14,7 @@ from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
 from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded
+from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes
 from onnxproof.validate.report.short import not_passed, verdict_line
 from onnxproof.validate.verdict import Verdict
 
@@ -23,24 +24,41 @@ SHOWN_FINDINGS = 5
 NOTHING = "-"
 """Takes a figure's place where no value was compared, such as in a file that never ran."""
 
+RUNTIMES = "the file in each runtime, errors in ratio to PyTorch's own in float32"
+
 LEAST = (0, 8, 8, 13, 12, 0)
 """Columns' widths that hold every figure, so that two runs of one job line up: "1.23e+03", "lead 1.6e-08"."""
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """A line for each link, the ratios by field, the decisions, what did not pass, and the notes."""
+    """A line for each link, the ratios by field, the runtimes, what did not pass, and the notes.
+
+    If runtimes were asked for, the fields of the first leg are shown, and of those that failed.
+    """
     parts: list[RenderableType] = [_styled(status, line) for status, line in link_lines(verdict)]
-    for facts in verdict.facts:
+    for facts in _shown(verdict):
         parts.append(_fields_table(facts, verdict.policy or {}))
         parts += _decision_lines(facts, alone=len(verdict.facts) == 1)
     parts += [_dataset_table(figures) for figures in verdict.dataset]
     for found in verdict.pictures:
         parts.append(_fields_table(found.facts, verdict.policy or {}, counted=found.text))
         parts += _decision_lines(found.facts, alone=False)
+    if verdict.runtimes:
+        rows = tuple(tuple(map(Text, cells)) for cells in runtime_cells(verdict))
+        parts.append(Grid(title=RUNTIMES, headings=HEADINGS, rows=rows, named_last=True))
+        parts += [Text(f"note: {note}", style="yellow") for note in runtime_notes(verdict)]
     parts += [_styled(status, line) for status, line in not_passed(verdict)]
     parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
     parts.append(_styled(*verdict_line(verdict)))
     return Group(*parts)
+
+
+def _shown(verdict: Verdict) -> tuple[Facts, ...]:
+    if not verdict.runtimes:
+        return verdict.facts
+    first, *others = verdict.facts or (None,)
+    failed = (facts for facts in others if facts is not None and verdict.of_leg(facts.leg)[0] != "pass")
+    return () if first is None else (first, *failed)
 
 
 def _styled(status: str, line: str) -> Text:
