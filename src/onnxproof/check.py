@@ -14,6 +14,7 @@ from types import MappingProxyType
 from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
 from onnxproof.finding.search import Search
+from onnxproof.finding.tried import key_of
 from onnxproof.finding.unlike import few_pictures, half_of, other_names
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
@@ -26,6 +27,12 @@ from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Checkpoint
+
+FITTED = (
+    "the file does not say how its host fits pictures: they are fitted as the checkpoint's family trains. "
+    "--set predict.filter=… and the other keys of [predict] say what your host does"
+)
+"""What the link ``pipeline`` rests on, of a file from elsewhere."""
 
 
 def check(
@@ -54,6 +61,8 @@ def check(
     found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)
     model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
     verdict = judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
+    if verdict.pipeline is not None and not any(key_of(text).startswith("predict.") for text in set):
+        verdict = replace(verdict, notes=(*verdict.notes, FITTED))
     return verdict if older is None else held_to(verdict, older)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import onnxproof
-from onnxproof.check import FoundOut, find_out
+from onnxproof.check import FITTED, FoundOut, find_out
 from onnxproof.errors import RequestError
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.source import sha256_of
@@ -391,3 +391,14 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
     told = find_out(file, against=tmp_path / "vit", set=QUICK)
     assert told.error < 1e-4
     assert "that the host has normalised (inception)" in "; ".join(told.notes)
+    pictures = str(DIGITS / "images" / "scene-0[12].png")
+    verdict = onnxproof.check(file, against=tmp_path / "vit", images=pictures, set=QUICK)
+    assert verdict.pipeline is not None
+    assert (verdict.pipeline.differences, verdict.pipeline.matched) == (0, 8), verdict.pipeline.causes
+    assert FITTED in verdict.notes
+    host = (*QUICK, "predict.filter=pillow-nearest", "predict.channels=bgr")
+    other = onnxproof.check(file, against=tmp_path / "vit", images=pictures, set=host)
+    assert failed(other) == {"pipeline"}
+    assert other.pipeline is not None
+    assert "resized with Pillow nearest" in other.pipeline.causes[0].why
+    assert FITTED not in other.notes

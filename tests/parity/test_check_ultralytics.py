@@ -113,6 +113,23 @@ def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
     assert any(check.name == "function" and check.status == "pass" for check in verdict.checks)
     assert verdict.to_json()["decisions"]["matched"] > 0
     assert said in "; ".join(verdict.notes)
+    sight = verdict.pipeline
+    assert sight is not None
+    assert (sight.own, sight.differences) == ("YOLO.predict", 0), sight.causes
+    assert sight.matched > 0
+    assert any("does not say how its host fits pictures" in note for note in verdict.notes)
+
+
+def test_what_the_host_does_otherwise_is_traced(folder: Path) -> None:
+    scene = str(Path(__file__).parents[2] / "examples/digits/images/scene-02.png")
+    host = (*QUICK, "predict.filter=pillow-bilinear")
+    verdict = onnxproof.check(
+        folder / "plain.onnx", against=folder / "yolo11n" / "best.pt", images=scene, set=host
+    )
+    assert failed(verdict) == {("pipeline", None)}
+    assert verdict.pipeline is not None
+    assert {cause.stages for cause in verdict.pipeline.causes} == {("preprocessing",)}
+    assert "resized with Pillow bilinear; in YOLO.predict" in verdict.pipeline.causes[0].why
 
 
 Damage = Callable[[onnx.ModelProto], None]

@@ -264,7 +264,7 @@ class Search:
         theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
         ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
         refuse_unknown(self.mapping, theirs, ours)
-        more = [*self.sizes, *found.head, *self._more(found.decode)]
+        more = [*self.sizes, *self._fits(found.model), *found.head, *self._more(found.decode)]
         if found.decode not in ("", "auto"):
             more.append(f"wrapper.decode={found.decode}")
         if found.view is not None:
@@ -291,6 +291,15 @@ class Search:
         taken = {name: f"{name}_left_out" for name in left if name in outputs}
         job = self.made.again((*self.given, *more)).job
         return job, replace(how, names={**names, **taken})
+
+    def _fits(self, model: WrappedModel) -> tuple[str, ...]:
+        """To what a letterbox resizes pictures, as a value of ``[predict]``: the size that the file fixes."""
+        spec = model.contract.preprocess
+        given = {key_of(text) for text in self.given}
+        if spec is None or spec.resize != "letterbox" or "predict.size" in given:
+            return ()
+        fixed = spec.height.fixed and spec.width.fixed
+        return (f"predict.size={max(spec.height.max, spec.width.max)}",) if fixed else ()
 
     def notes(self, found: Found, how: Arrangement) -> Iterator[str]:
         """What was found out, in words."""

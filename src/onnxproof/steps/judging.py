@@ -22,9 +22,6 @@ from onnxproof.validate.verify import validate_file
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
-UNSAID = "the file comes from elsewhere, and does not say how its host fits pictures"
-"""Why the link ``pipeline`` is not asked about such a file."""
-
 
 def plan_of(job: Job, model: WrappedModel) -> Plan:
     """The cases and settings that a file of the job's model is tried with."""
@@ -89,9 +86,8 @@ def judge_elsewhere(
     require_memory(bytes_of(model.module))
     plan = plan_trial(model.contract, replace(settings_of(job), leaves_out=True))
     checks = (unread_check(len(plan.unread), plan.pictures, plan.unread),) if plan.unread else ()
-    unsaid = replace(model, own=UNSAID)
     with arranged(file, how) as copy:
-        verdict = validate_for(job, unsaid, copy, plan, progress, checks=checks, notes=notes, elsewhere=True)
+        verdict = validate_for(job, model, copy, plan, progress, checks=checks, notes=notes, elsewhere=True)
     noted = (*verdict.notes, *opset_note(job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=noted)
 

@@ -225,9 +225,8 @@ class _Nodes:
         return output
 
     def constant(self, value: Any) -> str:
-        name = self._name()
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
+        """A number of the copy's own. It is no initializer, so no one takes it for one of the file's."""
+        return self.node("Constant", [], value=numpy_helper.from_array(np.asarray(value)))
 
     def slice(self, source: str, start: int, stop: int) -> str:
         bounds = [self.constant(np.array([number], np.int64)) for number in (start, stop, 2)]

@@ -10,7 +10,7 @@ from onnxproof.runtime.readings.masks import Instances, Patch
 from onnxproof.runtime.readings.points import Poses
 from onnxproof.runtime.tasks.depth import DepthMap
 from onnxproof.runtime.tasks.panoptic import Panorama, Segment
-from onnxproof.validate.sight.differences import DIFFERS, Tolerance, in_words
+from onnxproof.validate.sight.differences import DIFFERS, Difference, Tolerance, in_words
 
 SOME = Tolerance(0.1, 1e-3)
 
@@ -103,6 +103,13 @@ def test_a_difference_is_told(task: str, wanted: object, found: object, told: st
     differences = DIFFERS[task](wanted, found, SOME)
     assert in_words(differences).startswith(told)
     assert bool(differences) == bool(told)
+
+
+def test_a_box_that_the_edge_leaves_no_area_is_the_same_decision_again() -> None:
+    there = Difference("extra", ("box", 0, 10.0, 64.0, 30.0, 64.0))
+    again, beside = (replace(there, key=("box", 0, x, 64.0, x + 20, 64.0)) for x in (10.4, 14.0))
+    assert there.is_in([again])
+    assert not there.is_in([beside])
 
 
 def test_the_edge_of_a_mask_may_be_as_coarse_as_the_frameworks_pixels() -> None:

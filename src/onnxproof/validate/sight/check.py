@@ -39,7 +39,12 @@ def with_pipeline(
     if reason is None:
         assert tally is not None
         assert not isinstance(model.own, str)
-        pictures = find_pictures(plan.settings.images, plan.settings.folder)
+        left_out = {failure.case for failure in plan.unread}
+        pictures = [
+            picture
+            for picture in find_pictures(plan.settings.images, plan.settings.folder)
+            if str(picture) not in left_out
+        ]
         sound = not any(
             check.status in ("fail", "error") and check.link in ("function", "runtime", "decisions")
             for check in verdict.checks

@@ -24,6 +24,11 @@ MASK_SHARE = 0.01
 """The share of two masks' union that may differ: pixels at their edges, whose probability is near the
 threshold."""
 
+NEXT_TO = 1.0
+"""px. Two boxes whose numbers differ by no more are one. The picture's edge leaves some boxes no area, and so
+no IoU.
+"""
+
 ORIENTED = 5
 """Numbers of an oriented box."""
 
@@ -297,5 +302,6 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     if one[1] != other[1]:
         return False
     here, there = (np.array([key[2:]], np.float64) for key in (one, other))
-    iou = polygon_iou if here.shape[1] == ORIENTED else pairwise_iou
-    return bool(iou(here, there)[0, 0] >= MATCH_IOU)
+    if here.shape[1] == ORIENTED:
+        return bool(polygon_iou(here, there)[0, 0] >= MATCH_IOU)
+    return bool(pairwise_iou(here, there)[0, 0] >= MATCH_IOU or np.abs(here - there).max() <= NEXT_TO)
