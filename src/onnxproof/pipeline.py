@@ -10,34 +10,27 @@ from typing import Any
 from onnxproof.entry import keeps_mode, takes_old_names
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import BUNDLE, README_FILE
-from onnxproof.export.model import build_model, model_with
+from onnxproof.export.model import checkpoint_of
 from onnxproof.export.write import (
-    SHOWN_PICTURES,
     draw_pictures,
-    load_written,
     manifest_in,
     write_manifest,
 )
-from onnxproof.finding.draft import EFFORT, FEW_TRIED, draft
-from onnxproof.job import Job
+from onnxproof.finding.draft import drafted
 from onnxproof.job.asked import Address, Asked, JobLike, files_read, job_to_export, job_to_validate
 from onnxproof.job.of_module import module_job
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.runtime.preprocess import prepare
-from onnxproof.runtime.session import require_providers
-from onnxproof.source import CheckpointPath, find_pictures, look_at, sha256_of
+from onnxproof.source import CheckpointPath, sha256_of
 from onnxproof.steps.budgeted import By, is_by_budget, validate_budget
 from onnxproof.steps.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.steps.labelling import labelled
-from onnxproof.steps.opening import to_validate, wrapped_for
+from onnxproof.steps.opening import ToExport, to_export, to_validate, wrapped_for
 from onnxproof.steps.prove import CAPTURED_FOLDER, prove
-from onnxproof.steps.recording import record_golden
+from onnxproof.steps.recording import write_verdict
 from onnxproof.steps.surveying import plan_survey, ready, surveyed
 from onnxproof.system.files import check_folder, explained, refuse_inputs, remove_own, write_json, write_text
-from onnxproof.system.memory import require_memory
 from onnxproof.system.own_folder import signed, staged_folder
 from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.baseline import BaselineLike, files_of, held_to, read_baseline
@@ -53,8 +46,8 @@ from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
-from onnxproof.wrappers.weights import bytes_of, runs_here
+from onnxproof.wrappers.family import Module, WrappedModel
+from onnxproof.wrappers.weights import runs_here
 
 BISECTION_FILE = "bisect.json"
 
@@ -102,27 +95,19 @@ def export(
     Raises RequestError if the request cannot be met, ExportError if capture fails, CheckError if PyTorch
     cannot run a declared case. The previous bundle then stays as it was.
     """
-    given, checkpoint = job, None
     older = None if baseline is None else read_baseline(baseline)
-    if not isinstance(given, Job) and isinstance(look_at(given), CheckpointPath):
-        job, model, checkpoint = _drafted(given, set)
-    else:
-        job = job_to_export(given, set)
-        model, checkpoint = build_model(job)
-    target = Path(out) / job.name
-    read = [*files_read(given, job), *files_of(baseline)]
-    return _export(job, model, checkpoint, target, validate, progress, inputs=read, baseline=older)
+    opened = _opened(job, set)
+    inputs = [*files_read(job, opened.job), *files_of(baseline)]
+    return _export(opened, Path(out) / opened.job.name, validate, progress, inputs, older)
 
 
-def _drafted(checkpoint: Address, set: Sequence[str]) -> tuple[Job, WrappedModel, Checkpoint | None]:
-    """The job that ``init`` would write, its model, and the checkpoint without its tensors."""
-    drafted = draft(checkpoint, set=set)
-    model = model_with(drafted.job, drafted.checkpoint)
-    note = f"no job is given: {drafted.said}; onnxproof init writes the job"
-    if drafted.job.validation.effort == EFFORT:
-        note += f". {FEW_TRIED}"
-    bare = replace(drafted.checkpoint, state_dict={}, held=None)
-    return drafted.job, replace(model, notes=(note, *model.notes)), bare
+def _opened(source: JobLike, set: Sequence[str]) -> ToExport:
+    """The job that ``source`` names, or that is drafted for the checkpoint there, and its model."""
+    asked = job_to_export(source, set)
+    if isinstance(asked, CheckpointPath):
+        made, note = drafted(asked.path, set)
+        return to_export(made.job, made.checkpoint, (note,))
+    return to_export(asked, checkpoint_of(asked))
 
 
 @takes_old_names
@@ -164,22 +149,22 @@ def export_module(
         set=set,
         source="the arguments of export_module",
     )
-    model = wrapped_for(job, module)
-    return _export(job, model, None, target, validate, progress, inputs=files_read(None, job))
+    opened = ToExport(job, wrapped_for(job, module), None)
+    return _export(opened, target, validate, progress, files_read(None, job))
 
 
 def _export(
-    job: Job,
-    model: WrappedModel,
-    checkpoint: Checkpoint | None,
+    opened: ToExport,
     target: Path,
     validate: bool,
     progress: Progress,
-    *,
     inputs: Sequence[Path],
     baseline: Verdict | None = None,
 ) -> Bundle:
-    plan = _check_ahead(job, model)
+    job = opened.job
+    model = opened.model
+    checkpoint = opened.checkpoint
+    plan = plan_of(job, model)  # raises now, before the slow capture, what is wrong with the cases
     with staged_folder(target, BUNDLE, inputs) as folder:
         ahead = Ahead(model, plan) if validate else None
         graph, verdict = prove(job, model, checkpoint, folder, ahead, progress)
@@ -187,27 +172,14 @@ def _export(
             verdict = held_to(verdict, baseline)
         if verdict is not None and ahead is not None:
             stamped = manifest_in(job, model, checkpoint, graph)
-            not_recorded = record_golden(ahead, verdict, stamped, folder)
-            verdict = replace(verdict, notes=(*verdict.notes, *not_recorded))
-            write_json(folder / PARITY_FILE, verdict.to_json())
+            verdict = write_verdict(ahead, verdict, stamped, folder)
         manifest = write_manifest(job, model, checkpoint, graph, folder, target)
         notes = (*model.notes, *graph.notes)
         write_text(folder / README_FILE, signed(card(manifest, verdict, notes), "export"))
         if runs_here(model.module):
-            draw_pictures(job, load_written(job, folder), folder, progress)
+            draw_pictures(job, plan.pictures, folder, progress)
         remove_own(folder / CAPTURED_FOLDER)
     return Bundle(target, manifest, verdict, notes)
-
-
-def _check_ahead(job: Job, model: WrappedModel) -> Plan:
-    """The plan for the file. Raises now, before the slow capture, what the steps after it would raise."""
-    require_providers(job.validation.providers)
-    require_memory(bytes_of(model.module))
-    plan = plan_of(job, model)
-    if model.contract.preprocess is not None:
-        for picture in find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]:
-            prepare(picture, model.contract.preprocess)
-    return plan
 
 
 @takes_old_names

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
-from onnxproof.tensors import TensorSpec
+from onnxproof.tensors import EPSILONS, TensorSpec
 
 MOST_ELEMENTS = 2**30
 """Elements of the largest array that is made. Drawing it takes 8 GiB."""
+
+FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 
 
 def require_drawable(spec: TensorSpec, sizes: Mapping[str, int]) -> None:
@@ -44,6 +46,28 @@ def draw(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator
     if spec.dtype.startswith(("int", "uint")):
         return random.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
     return in_dtype(random.uniform(low, high, shape), spec.dtype)
+
+
+def draw_beside(
+    values: NDArray[Any], spec: TensorSpec, random: np.random.Generator, *, picture: bool = False
+) -> NDArray[Any]:
+    """Values next to the given ones, which are of this spec.
+
+    Every float moves up or down by one unit of its dtype in the last place of the range's larger end; every
+    integer of a picture moves by one. Other integers are drawn again. Masks stay.
+    """
+    if spec.mask or values.dtype == bool:
+        return values
+    low, high = spec.range or (0.0, 1.0)
+    if not picture and values.dtype.kind != "f":
+        return random.integers(int(low), int(high), values.shape, endpoint=True).astype(spec.dtype)
+    epsilon = max(FLOAT32_EPSILON, EPSILONS.get(spec.dtype, 0.0))
+    step = epsilon * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
+    up = random.random(values.shape) < 0.5
+    moved = values.astype(np.float64) + np.where(up, step, -step)
+    # A value that would leave the range moves the other way.
+    moved = np.where(moved > high, moved - 2 * step, np.where(moved < low, moved + 2 * step, moved))
+    return in_dtype(moved, spec.dtype)
 
 
 def in_dtype(values: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from soundness.reported.fault import Pair, Reported
 
+from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.steps.judging import plan_of
-from onnxproof.validate.cases import FLOAT32_EPSILON, materialise
+from onnxproof.validate.cases import materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.wrappers.family import WrappedModel

@@ -32,8 +32,10 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
     such file, if it is broken, if it holds no weights, or if it holds several sets and nothing chooses.
     """
     file = find_checkpoint(path, stems)
-    sum_ = sha256_of_checkpoint(file)
-    held = _held(file)
+    parts, sum_ = parts_of(file), sha256_of_checkpoint(file)
+    for part in parts:
+        require_memory_to_read(part)
+    held = _read(file) if parts == (file,) else _read_all(parts)
     found = weight_sets(held)
     if not found:
         raise CheckpointError(
@@ -48,13 +50,8 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
     return loaded
 
 
-def _held(file: Path) -> Any:
-    """What a file holds; of an index, all tensors of its files."""
-    parts = parts_of(file)
-    for part in parts:
-        require_memory_to_read(part)
-    if parts == (file,):
-        return _read(file)
+def _read_all(parts: Sequence[Path]) -> dict[str, Any]:
+    """The tensors of all files of an index."""
     return {name: tensor for part in parts for name, tensor in _read(part).items()}
 
 

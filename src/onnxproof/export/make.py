@@ -55,7 +55,8 @@ def ladder_for(
     own = NO_CUSTOM_OPS if named is None else custom_ops(named, job.folder)
     if job.export.fold_batch_norms and held_in(model.module) == "float32":
         progress("fold batch norms", 0, 0)
-        examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
+        sizes = capture_sizes(contract.dims)
+        examples = example_inputs(contract.inputs, sizes)
         made = find_folding(model.module, examples).applied
     table = job.export
     return Ladder(

@@ -12,17 +12,24 @@ from onnxproof.wrappers.registry import get_family
 from onnxproof.wrappers.weights import held_in, notes_on
 
 
-def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
-    """The wrapped model that a job asks for, and the checkpoint that it was loaded from, without its tensors.
-
-    The model has them, and those of a large model are not held twice.
-    """
+def checkpoint_of(job: Job) -> Checkpoint | None:
+    """The checkpoint that a job names. Returns None if it names none."""
     if job.model.checkpoint is None:
-        return model_with(job, None), None
+        return None
     variant, family = job.model.variant, get_family(job.model.family).name
     stems = () if variant is None else (variant, f"{family}_{variant}")
-    checkpoint = load_checkpoint(job.resolve(job.model.checkpoint), stems, job.model.weights)
-    return model_with(job, checkpoint), replace(checkpoint, state_dict={}, held=None)
+    return load_checkpoint(job.resolve(job.model.checkpoint), stems, job.model.weights)
+
+
+def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
+    """The wrapped model that a job asks for, and its checkpoint without the tensors, which the model has."""
+    checkpoint = checkpoint_of(job)
+    return model_with(job, checkpoint), bare(checkpoint)
+
+
+def bare(checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """A checkpoint without its tensors. The model has them, and those of a large one are not held twice."""
+    return None if checkpoint is None else replace(checkpoint, state_dict={}, held=None)
 
 
 def model_with(job: Job, checkpoint: Checkpoint | None) -> WrappedModel:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
-from onnxproof.source import ENDS_EARLY, NO_PYTORCH_FILE, other_than_a_checkpoint, unread
+from onnxproof.source import ENDS_EARLY, NO_PYTORCH_FILE, unread
 from onnxproof.wrappers.held import STANDS_FOR
 
 MOST_CLASSES = 500
@@ -129,14 +129,11 @@ def _unreadable(file: Path, error: Exception) -> CheckpointError:
 
 def unreadable(file: Path, error: Exception) -> CheckpointError:
     """What to say of a file that a reader cannot read."""
-    return unread(file, _reason(file, error))
+    return unread(file, _reason(error))
 
 
-def _reason(file: Path, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
-    other = other_than_a_checkpoint(file)
-    if other is not None:
-        return other
     if isinstance(error, pickle.UnpicklingError | KeyError):
         return NO_PYTORCH_FILE
     return str(error).strip().partition("\n")[0].partition(". ")[0] or ENDS_EARLY

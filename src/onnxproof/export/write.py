@@ -1,5 +1,6 @@
 """Write the files of a bundle: the model with its metadata, the manifest, and pictures of its decisions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import Frozen, Manifest
-from onnxproof.runtime.predictor import Predictor, load
-from onnxproof.source import find_pictures, sha256_of
+from onnxproof.runtime.predictor import load
+from onnxproof.source import sha256_of
 from onnxproof.system.files import write_json
 from onnxproof.system.packages import PACKAGES, versions
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -90,24 +91,21 @@ def write_manifest(
     return manifest
 
 
-def load_written(job: Job, folder: Path) -> Predictor:
-    """The finished bundle, loaded as a user would. Raises ExportError if that fails."""
+def draw_pictures(job: Job, pictures: Sequence[Path], folder: Path, progress: Progress) -> None:
+    """Load the finished bundle as a user would, and draw its decisions on a few pictures.
+
+    Draws nothing if the task decides nothing, or if the model has inputs besides the picture. Raises
+    ExportError if the bundle does not load.
+    """
     try:
-        return load(folder, providers=job.validation.providers, threads=job.validation.threads)
+        predictor = load(folder, providers=job.validation.providers, threads=job.validation.threads)
     except ModelFileError as error:
         raise ExportError(f"what was exported does not load: {error}") from error
-
-
-def draw_pictures(job: Job, predictor: Predictor, folder: Path, progress: Progress) -> None:
-    """Draw the file's decisions on a few of the job's pictures.
-
-    Draws nothing if the task decides nothing, or if the model has inputs besides the picture.
-    """
-    pictures = find_pictures(job.validation.images, job.folder)[:SHOWN_PICTURES]
-    if not pictures or not predictor.decides or len(predictor.contract.inputs) > 1:
+    shown = pictures[:SHOWN_PICTURES]
+    if not shown or not predictor.decides or len(predictor.contract.inputs) > 1:
         return
     (folder / PICTURES_FOLDER).mkdir()
-    for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):
-        progress("draw", done, len(pictures))
+    for done, (picture, name) in enumerate(zip(shown, drawing_names(shown), strict=True)):
+        progress("draw", done, len(shown))
         save_drawing(predictor.predict(picture).draw(picture), folder / PICTURES_FOLDER / name)
-    progress("draw", len(pictures), len(pictures))
+    progress("draw", len(shown), len(shown))

@@ -132,6 +132,13 @@ def draft(checkpoint: str | PathLike[str], folder: Path = Path(), set: Sequence[
     return _drafted(path, replace(loaded, asked=table), found, folder, given)
 
 
+def drafted(checkpoint: str | PathLike[str], set: Sequence[str]) -> tuple[Draft, str]:
+    """The draft of a checkpoint that is exported without a job, and the note that says so."""
+    made = draft(checkpoint, set=set)
+    few = f". {FEW_TRIED}" if made.job.validation.effort == EFFORT else ""
+    return made, f"no job is given: {made.said}; onnxproof init writes the job{few}"
+
+
 def _drafted(
     path: Path, loaded: Checkpoint, found: Recognised, folder: Path, given: Mapping[str, Any]
 ) -> Draft:

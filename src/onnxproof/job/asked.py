@@ -53,10 +53,10 @@ class Asked:
     notes: tuple[str, ...] = ()
 
 
-def job_to_export(source: JobLike, set: Sequence[str] = ()) -> Job:
-    """The job to export, from a job file or a Job. Raises JobError if ``source`` is neither.
+def job_to_export(source: JobLike, set: Sequence[str] = ()) -> Job | CheckpointPath:
+    """The job of a job file, or a Job; or the checkpoint that is exported without a job.
 
-    ``draft.draft`` makes one of a checkpoint.
+    Raises JobError if ``source`` is none of these.
     """
     if isinstance(source, Job):
         return _own_job(source, set)
@@ -67,6 +67,8 @@ def job_to_export(source: JobLike, set: Sequence[str] = ()) -> Job:
             )
         case ModelFile(path):
             raise JobError(f"{path} is a model, not a job: give the path of a .toml file, or a checkpoint")
+        case CheckpointPath() as checkpoint:
+            return checkpoint
     path = Path(source)
     if path.suffix != JOB_SUFFIX and not path.is_file():
         found = "is a folder that holds no checkpoint" if path.is_dir() else "does not exist"

@@ -25,7 +25,8 @@ from onnxproof.wrappers.weights import bytes_of
 
 def plan_of(job: Job, model: WrappedModel) -> Plan:
     """The cases and settings that a file of the job's model is tried with."""
-    return plan_trial(model.contract, settings_of(job))
+    settings = settings_of(job)
+    return plan_trial(model.contract, settings)
 
 
 def settings_of(job: Job) -> Settings:
@@ -84,8 +85,9 @@ def judge_elsewhere(
     A picture that cannot be used makes the check ``pictures`` an error, and the others are judged.
     """
     require_memory(bytes_of(model.module))
-    plan = plan_trial(model.contract, replace(settings_of(job), leaves_out=True))
-    checks = (unread_check(len(plan.unread), plan.pictures, plan.unread),) if plan.unread else ()
+    settings = replace(settings_of(job), leaves_out=True)
+    plan = plan_trial(model.contract, settings)
+    checks = (unread_check(len(plan.unread), len(plan.pictures), plan.unread),) if plan.unread else ()
     with arranged(file, how) as copy:
         verdict = validate_for(job, model, copy, plan, progress, checks=checks, notes=notes, elsewhere=True)
     noted = (*verdict.notes, *opset_note(job, file))

@@ -40,13 +40,13 @@ GRAPH = 7
 
 def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
     """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
-    if not isinstance(source, Job) and isinstance(look_at(source), CheckpointPath):
-        _refuse_checkpoint(source)
-        given = _refuse_values(source, set) or name_of(source)
-        if given is not None:
-            check_target(out / str(given), BUNDLE, files_read(source, None))
-        return
     job = job_to_export(source, set)
+    if isinstance(job, CheckpointPath):
+        _refuse_checkpoint(job.path)
+        given = _refuse_values(job.path, set) or name_of(job.path)
+        if given is not None:
+            check_target(out / str(given), BUNDLE, files_read(job.path, None))
+        return
     _refuse_family(job)
     given = job.model.checkpoint
     if given is not None:

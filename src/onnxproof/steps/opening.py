@@ -1,21 +1,47 @@
-"""Open what a validation compares: the job, its model and the file, whoever asks."""
+"""Open what is exported and what is compared: the job, its model and the file, whoever asks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.export.model import build_model
+from onnxproof.export.model import bare, build_model, model_with
 from onnxproof.job import Job
-from onnxproof.job.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
+from onnxproof.job.asked import (
+    Address,
+    Asked,
+    JobLike,
+    file_to_validate,
+    job_to_validate,
+)
 from onnxproof.source import BundleFolder, look_at
 from onnxproof.system.memory import require_memory
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.verdict import Check
-from onnxproof.wrappers.family import Module, WrappedModel
+from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of
 from onnxproof.wrappers.wrap import wrap_for_job
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToExport:
+    """A job and its model. ``checkpoint`` is None if there is none; its tensors are left to the model."""
+
+    job: Job
+    model: WrappedModel
+    checkpoint: Checkpoint | None
+
+
+def to_export(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> ToExport:
+    """A job's model, with the weights of a checkpoint that is loaded already. ``notes`` go into the verdict.
+
+    Raises RequestError if the memory is not enough for the work on the model.
+    """
+    model = model_with(job, checkpoint)
+    _require_room(model)
+    return ToExport(job, replace(model, notes=(*notes, *model.notes)), bare(checkpoint))
 
 
 def to_validate(
@@ -39,13 +65,22 @@ def to_validate(
     checks: list[Check] = []
     if onnx is None and asked.manifest is not None:
         checks += (checksum_check(asked.manifest, file), manifest_check(asked.manifest, file))
-    wrapped = wrapped_for(asked.job, model)
-    require_memory(bytes_of(wrapped.module))
-    return asked, wrapped, file, checks
+    return asked, wrapped_for(asked.job, model), file, checks
 
 
 def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
-    """The job's model, or the given module, wrapped as the job says."""
+    """The job's model, or the given module, wrapped as the job says.
+
+    Raises RequestError if the memory is not enough for the work on it.
+    """
     if model is None:
-        return build_model(job)[0]
-    return build_with_resize(job, lambda asked: wrap_for_job(asked, model))
+        wrapped, _ = build_model(job)
+    else:
+        wrapped = build_with_resize(job, lambda asked: wrap_for_job(asked, model))
+    _require_room(wrapped)
+    return wrapped
+
+
+def _require_room(model: WrappedModel) -> None:
+    weights = bytes_of(model.module)
+    require_memory(weights)

@@ -1,14 +1,15 @@
-"""Record golden cases into a bundle: what PyTorch answered to a few cases of the verdict."""
+"""Write the verdict into a bundle, and golden cases: what PyTorch answered to a few cases of the verdict."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, PARITY_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.session import VERSION
-from onnxproof.system.files import write_bytes
+from onnxproof.system.files import write_bytes, write_json
 from onnxproof.validate.ahead import Ahead, Kept
 from onnxproof.validate.golden.choose import record
 from onnxproof.validate.golden.file import pack
@@ -27,6 +28,17 @@ MOST_BUDGET = 2**24
 
 RATIOS = ("ratio_rms", "ratio_max")
 """The checks that pass beyond their limit if each node is within its rounding bound."""
+
+
+def write_verdict(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Path) -> Verdict:
+    """Write ``golden.npz`` and ``parity.json`` into a bundle's ``folder``. Returns the verdict there.
+
+    It has a note if there are no golden cases. The arguments are those of ``record_golden``.
+    """
+    not_recorded = record_golden(ahead, verdict, manifest, folder)
+    verdict = replace(verdict, notes=(*verdict.notes, *not_recorded))
+    write_json(folder / PARITY_FILE, verdict.to_json())
+    return verdict
 
 
 def record_golden(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Path) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_input
 from onnxproof.runtime.remote import Place
-from onnxproof.seeded import draw, in_dtype, require_drawable
-from onnxproof.tensors import EPSILONS, Dim, TensorSpec
+from onnxproof.seeded import draw, draw_beside
+from onnxproof.tensors import Dim, TensorSpec
 
 Effort = Literal["quick", "normal", "thorough"]
 Content = Literal["picture", "noise", "empty", "black", "saturated"]
@@ -46,7 +46,6 @@ MOST_BATCHES = 8
 """The same for the dimension that is called batch. Its size changes no member's answer by itself, and large
 batches are what costs most."""
 
-FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 ROW_COST = 3e4
 """What a case costs beside its volume, in elements of an input: every operator is started once more in every
 leg."""
@@ -137,7 +136,7 @@ def plan(
         shown = pictures[:3] if effort == "quick" else pictures
         cases += [native_case(picture, preprocess, dims)[0] for picture in shown]
         for picture in pictures[len(shown) :]:
-            read_picture(picture)
+            prepare(picture, preprocess)
     return tuple(cases)
 
 
@@ -280,7 +279,6 @@ def materialise(
     random = np.random.default_rng(case.seed)
     arrays = {}
     for spec in inputs:
-        require_drawable(spec, case.sizes)
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
         else:
@@ -289,62 +287,34 @@ def materialise(
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:
             picture = preprocess is not None and spec.name == preprocess.input
-            arrays[spec.name] = _beside(arrays[spec.name], spec, case, nearby, picture=picture)
+            arrays[spec.name] = draw_beside(arrays[spec.name], spec, nearby, picture=picture)
     return arrays
-
-
-def _beside(
-    values: NDArray[Any], spec: TensorSpec, case: Case, random: np.random.Generator, *, picture: bool
-) -> NDArray[Any]:
-    """Values next to the given ones.
-
-    Every float moves up or down by one unit of its dtype in the last place of the range's larger end; every
-    integer of a picture moves by one. Other integers are drawn again. Masks stay.
-    """
-    if spec.mask or values.dtype == bool:
-        return values
-    if not picture and values.dtype.kind != "f":
-        return draw(spec, case.sizes, random)
-    low, high = spec.range or (0.0, 1.0)
-    epsilon = max(FLOAT32_EPSILON, EPSILONS.get(spec.dtype, 0.0))
-    step = epsilon * max(abs(low), abs(high)) if values.dtype.kind == "f" else 1
-    up = random.random(values.shape) < 0.5
-    moved = values.astype(np.float64) + np.where(up, step, -step)
-    # A value that would leave the range moves the other way.
-    moved = np.where(moved > high, moved - 2 * step, np.where(moved < low, moved + 2 * step, moved))
-    return in_dtype(moved, spec.dtype)
 
 
 def _pictures(
     case: Case, spec: TensorSpec, preprocess: Preprocess, random: np.random.Generator
 ) -> NDArray[Any]:
+    """The input that takes pictures."""
     shape = spec.sized(case.sizes)
-    if case.content == "noise":
-        return draw(spec, case.sizes, random)
     if case.content in ("black", "saturated"):
         low, high = spec.range or (0.0, 1.0)
         return np.full(shape, low if case.content == "black" else high, spec.dtype)
+    if case.content == "noise":
+        return draw(spec, case.sizes, random)
     batch, *sides = shape
     height, width = sides[1:] if preprocess.layout == "NCHW" else sides[:2]
     if case.picture is None:
-        pictures = [_gradient(height, width, random) for _ in range(batch)]
-        return np.stack([to_input(picture, preprocess) for picture in pictures])
+        # Without objects: a smooth colour gradient.
+        corners = [random.integers(0, 256, (2, 2, 3)).astype(np.uint8) for _ in range(batch)]
+        smooth = Image.Resampling.BILINEAR
+        made = [Image.fromarray(one).resize((width, height), smooth) for one in corners]
+        return np.stack([to_input(picture, preprocess) for picture in made])
     source = read_picture(case.picture)
     if case.native:
         laid, _ = prepare(source, preprocess)
         return np.repeat(laid, batch, axis=0)
     # Every member of a batch differs, to expose a file that answers for the first picture only.
-    turned = [source if turn is None else source.transpose(turn) for turn in _turns(batch)]
+    turns = itertools.islice(itertools.cycle((None, *Image.Transpose)), batch)
+    turned = [source if turn is None else source.transpose(turn) for turn in turns]
     resized = [picture.resize((width, height)) for picture in turned]
     return np.stack([to_input(picture, preprocess) for picture in resized])
-
-
-def _turns(count: int) -> list[Image.Transpose | None]:
-    turns: list[Image.Transpose | None] = [None, *Image.Transpose]
-    return [turns[index % len(turns)] for index in range(count)]
-
-
-def _gradient(height: int, width: int, random: np.random.Generator) -> Image.Image:
-    """A picture without objects: a smooth colour gradient."""
-    corners = random.integers(0, 256, (2, 2, 3)).astype(np.uint8)
-    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.validate.cases import FLOAT32_EPSILON
+from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.validate.magnitudes import Magnitudes
 from onnxproof.validate.run_errors import Rest, RunErrors
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from onnxproof.validate.cases import FLOAT32_EPSILON
+from onnxproof.seeded import FLOAT32_EPSILON
 
 UNIT_BITS = 1074
 """Every float64 is a whole multiple of 2**-1074 (IEEE 754: its smallest subnormal)."""

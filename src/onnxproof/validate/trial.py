@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 from onnxproof.contract import Contract
 from onnxproof.counted import selects
 from onnxproof.errors import JobError
-from onnxproof.runtime.session import CPU, Optimization, require_threads
+from onnxproof.runtime.session import CPU, Optimization, require_providers, require_threads
+from onnxproof.seeded import require_drawable
 from onnxproof.source import find_pictures
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, Effort, case_or_reason, materialise, plan
@@ -38,7 +39,8 @@ class Settings:
     ``images`` is a pattern of pictures and ``annotations`` a file of labels, both seen from ``folder`` and
     None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
     number of intra-op threads of PyTorch and of ONNX Runtime. If ``leaves_out``, pictures that cannot be used
-    are left out of the plan, which lists them. Raises RequestError for too many threads.
+    are left out of the plan, which lists them. Raises RequestError for too many threads, and for a provider
+    that the installed ONNX Runtime lacks.
     """
 
     images: str | None = None
@@ -53,13 +55,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
+        require_providers(self.providers)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What will be tried, before anything runs. ``labels`` are None if no labelled pictures are named.
 
-    ``pictures`` is how many pictures are tried, ``unread`` are those that are left out, each with the reason.
+    ``pictures`` are those that are tried, ``unread`` are those that are left out, each with the reason.
     """
 
     contract: Contract
@@ -67,7 +70,7 @@ class Plan:
     cases: tuple[Case, ...]
     labels: Labels | None
     policy: Policy
-    pictures: int = 0
+    pictures: tuple[Path, ...] = ()
     unread: tuple[Failure, ...] = ()
 
 
@@ -129,7 +132,8 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
     """Plan what a file is tried on. Needs no model and no tensor; opens every picture.
 
     Raises PictureError if no picture is there, or one cannot be used and the settings do not leave it out,
-    JobError if the model takes no pictures and some are named, or if the labelled pictures do not fit.
+    JobError if the model takes no pictures and some are named, or if the labelled pictures do not fit,
+    RequestError if a case's array would be too large.
     """
     pictures = find_pictures(settings.images, settings.folder)
     if pictures and contract.preprocess is None:
@@ -151,5 +155,8 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
         settings.seed,
         constant=not selects(contract.reading),
     )
+    for case in cases:
+        for spec in contract.inputs:
+            require_drawable(spec, case.sizes)
     left_out = tuple(Failure(str(path), reason) for path, reason in unread.items())
-    return Plan(contract, settings, cases, labels, policy, len(pictures), left_out)
+    return Plan(contract, settings, cases, labels, policy, pictures, left_out)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.tensors import Field
-from onnxproof.validate.cases import FLOAT32_EPSILON
 from onnxproof.validate.measure import ErrorPool, Measurement
 from onnxproof.validate.pools import FieldPools, LabelPool
 

@@ -10,8 +10,9 @@ from contracts import contract
 
 from onnxproof.contract import Preprocess
 from onnxproof.runtime.port import Port
+from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.validate.cases import FLOAT32_EPSILON, Case, materialise
+from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import doubtful, judge
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth

@@ -38,6 +38,8 @@ class TorchLeg:
         answered = [spec.dtype for spec in model.contract.outputs if "float" in spec.dtype]
         self.name = f"torch-{answered[0] if answered else 'float32'}"
         self.ports = Ports.of(model.contract)
+        self._threads = threads
+        self._chooses = _chooses(model)
         self._rounding: AbstractContextManager[object] = nullcontext()
         if model.rounded_to == "float32":
             self._module = copied(model.module, lendable(model.module).values()).eval()
@@ -45,8 +47,6 @@ class TorchLeg:
             self.name = f"torch-{model.rounded_to}"
             self._module = with_rounded_weights(model.module, model.rounded_to).eval()
             self._rounding = Rounding(model.rounded_to)
-        self._threads = threads
-        self._chooses = _chooses(model)
 
     def run(self, inputs: Arrays) -> Answer:
         torch.set_num_threads(self._threads)
@@ -80,10 +80,10 @@ class OracleLeg:
         self.name = ORACLE
         self.ports = Ports.of(model.contract)
         self.rounded: Mapping[str, str] = {}
-        self._exact = Float64(model.module, move)
-        self._exact.module.eval()
         self._threads = threads
         self._chooses = _chooses(model)
+        self._exact = Float64(model.module, move)
+        self._exact.module.eval()
 
     @property
     def rewritten(self) -> frozenset[str]:
