@@ -5,14 +5,14 @@ CPU kernel, so that the lists of kept boxes are equal, and not only similar.
 """
 
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.overlaps import Floats, Tile, columns_of
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
 Integers: TypeAlias = NDArray[np.integer[Any]]
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -20,11 +20,18 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 # The work is cut into pieces of these sizes, in boxes and in pairs of boxes, as timed at 100 to 30,000 boxes.
 # With smaller ones, calls of NumPy take most of the time; with larger ones, the scratch leaves a 1 MiB cache.
-_LEAF_BOXES = 128
+_SMALL_BOXES = 128
+_BLOCK_BOXES = 64
+_SWEEP_BOXES = 1024
+_SHARED_BOXES = 256
 _TILE_PAIRS = 1 << 16
 _TILE_WIDTH = 2048
 
-_EARLIER = np.triu(np.ones((_LEAF_BOXES, _LEAF_BOXES), dtype=bool), 1)
+_PEELS = 2
+"""How often the best box of each class is kept ahead of the search. Twice leaves a third of the boxes."""
+
+_INFINITY = 0x7F800000
+"""The bits of float32's infinity. Those of a number from 0 up, as an integer, grow with it."""
 
 
 def nms(
@@ -83,11 +90,15 @@ def nms(
     suppression = _Suppression(boxes_xyxy.dtype, count, float(iou_threshold))
     # The results of overflow and 0/0 are defined above, so a warning would not help.
     with np.errstate(all="ignore"):
-        if classes is None:
-            ranks = suppression.keep(_columns(boxes_xyxy[order]))
+        columns = columns_of(boxes_xyxy.take(order, axis=0))
+        labels = None if classes is None else _labels(classes.take(order))
+        if count <= _SMALL_BOXES:
+            ranks = _greedy(suppression.exceeds(columns, columns, labels, labels))
+        elif labels is None:
+            ranks = suppression.keep(_Boxes(columns, np.arange(count), None))
         else:
-            ranks = _keep_by_class(suppression, boxes_xyxy[order], classes[order])
-    return order[ranks]
+            ranks = _keep_by_class(suppression, _Boxes(columns, np.arange(count), labels))
+    return order.take(ranks)
 
 
 def iou_one_to_many(box: Floats, boxes: Floats) -> Floats:
@@ -129,9 +140,9 @@ def pairwise_iou(first: Floats, second: Floats) -> Floats:
     _require_boxes("second", second)
     if first.dtype != second.dtype:
         raise RequestError(f"boxes are {first.dtype} and {second.dtype}, expected one dtype: convert either")
-    tile = _Tile(first.dtype, len(first) * len(second))
+    tile = Tile(first.dtype, len(first) * len(second))
     with np.errstate(all="ignore"):
-        return tile.iou(_columns(first), _columns(second))
+        return tile.outer(columns_of(first), columns_of(second))
 
 
 def rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
@@ -168,153 +179,191 @@ def _descending(scores: Floats) -> Indices:
 
     Sorting negated scores would put NaN last. So the scores are reversed, sorted, and read backwards.
     """
+    if scores.dtype == np.float32 and len(scores) > _SMALL_BOXES:
+        bits = scores.view(np.int32)
+        if bits.min() >= 0 and bits.max() <= _INFINITY:
+            return _ascending(_INFINITY - bits)
     backwards: Indices = np.argsort(scores[::-1], kind="stable")[::-1]
     return len(scores) - 1 - backwards
 
 
-def _columns(boxes: Floats) -> Floats:
-    """Boxes ``[N, 4]`` as contiguous rows ``[5, N]``: x1, y1, x2, y2, area."""
-    columns = np.empty((5, len(boxes)), dtype=boxes.dtype)
-    columns[:4] = boxes.T
-    x1, y1, x2, y2, area = columns
-    np.multiply(x2 - x1, y2 - y1, out=area)
-    return columns
+def _ascending(numbers: NDArray[np.int32]) -> Indices:
+    """Indices that sort numbers from 0 up, stable.
 
-
-class _Tile:
-    """Scratch for the overlaps of up to ``pairs`` pairs of boxes, written in place over and over.
-
-    Each operation is that of torchvision's kernel for the pair, in the same order and dtype. The only
-    difference is ``maximum(NaN, 0)``, which is 0 in C++. It needs a box whose area is NaN, and then the IoU
-    is NaN in both.
+    NumPy's stable sort of 16-bit integers is a radix sort. Two of them, by the lower half and then by the
+    upper, take a third of the time of a sort of the numbers, and do not depend on what a CPU predicts.
     """
+    order: Indices = numbers.astype(np.uint16).argsort(kind="stable")
+    upper = (numbers >> 16).astype(np.uint16)
+    return order.take(upper.take(order).argsort(kind="stable"))
 
-    def __init__(self, dtype: np.dtype[Any], pairs: int) -> None:
-        self.pairs = pairs
-        self._planes = [np.empty(pairs, dtype=dtype) for _ in range(3)]
-        # maximum() of two planes is vectorised; of a plane and one zero it was five times slower.
-        self._zeros = np.zeros(pairs, dtype=dtype)
 
-    def iou(self, first: Floats, second: Floats) -> Floats:
-        """``[5, K]`` and ``[5, M]`` columns to ``[K, M]`` overlaps: a view that lasts until the next call."""
-        shape = (first.shape[1], second.shape[1])
-        size = shape[0] * shape[1]
-        inter, height, other = (plane[:size].reshape(shape) for plane in self._planes)
-        zeros = self._zeros[:size].reshape(shape)
-        ax1, ay1, ax2, ay2, a_area = first[:, :, np.newaxis]
-        bx1, by1, bx2, by2, b_area = second
+def _labels(classes: Integers) -> Integers:
+    """Classes as 16-bit integers if they fit, which NumPy sorts by radix, and the fastest."""
+    if classes.min() >= 0 and classes.max() <= np.iinfo(np.uint16).max:
+        return classes.astype(np.uint16)
+    return classes
 
-        np.minimum(ax2, bx2, out=inter)
-        np.maximum(ax1, bx1, out=other)
-        inter -= other
-        np.maximum(inter, zeros, out=inter)
-        np.minimum(ay2, by2, out=height)
-        np.maximum(ay1, by1, out=other)
-        height -= other
-        np.maximum(height, zeros, out=height)
-        inter *= height
-        np.add(a_area, b_area, out=other)
-        other -= inter
-        inter /= other
-        return inter
+
+class _Boxes(NamedTuple):
+    """Boxes that come best first: columns ``[5, N]``, positions ``[N]`` in the input of the whole search, and
+    labels ``[N]`` if only boxes of one label suppress each other."""
+
+    columns: Floats
+    positions: Indices
+    labels: Integers | None
+
+    def part(self, start: int, end: int | None) -> "_Boxes":
+        """Views of the boxes from ``start`` to ``end``."""
+        labels = None if self.labels is None else self.labels[start:end]
+        return _Boxes(self.columns[:, start:end], self.positions[start:end], labels)
+
+    def take(self, rows: Indices) -> "_Boxes":
+        """Copies of some of the boxes."""
+        labels = None if self.labels is None else self.labels.take(rows)
+        return _Boxes(self.columns.take(rows, axis=1), self.positions.take(rows), labels)
 
 
 class _Suppression:
-    """Greedy suppression of boxes that come best first, as ``[5, N]`` columns, with scratch of a fixed size.
+    """Greedy suppression with scratch of a fixed size.
 
-    The better half is solved first. The boxes that it suppresses are dropped from the other half. Then the
-    rest of that half is solved. So NumPy gets large tiles, most boxes are gone after few comparisons, and no
-    N x N matrix is made.
+    Up to ``_SWEEP_BOXES`` boxes are swept in blocks: the best block is solved, and the boxes that it
+    suppresses are dropped from the rest. Of more boxes, the better half is solved first, then what it leaves
+    of the other half. So NumPy gets large tiles, most boxes are gone after few comparisons, and no N x N
+    matrix is made.
     """
 
     def __init__(self, dtype: np.dtype[Any], count: int, threshold: float) -> None:
-        self._tile = _Tile(dtype, min(count * count, _TILE_PAIRS))
-        self._over = np.empty(self._tile.pairs, dtype=bool)
+        self.pairs = min(count * count, _TILE_PAIRS)
+        self._tile = Tile(dtype, self.pairs)
+        self._over = np.empty(self.pairs, dtype=bool)
         self._limit = rounded_down(threshold, dtype)
 
-    def keep(self, columns: Floats) -> Indices:
-        """Positions of the boxes that are kept, ascending."""
-        return self._solve(columns, np.arange(columns.shape[1]))[1]
+    def keep(self, boxes: _Boxes) -> Indices:
+        """Positions of the boxes that are kept, in their order."""
+        return np.concatenate([kept.positions for kept in self._solve(boxes)])
 
-    def keep_in_leaf(self, columns: Floats, labels: Integers | None = None) -> Indices:
-        """The same for at most ``_LEAF_BOXES`` boxes; with labels, suppression only within a label."""
-        count = columns.shape[1]
-        over = self._exceeds(columns, columns)
-        over &= _EARLIER[:count, :count]
-        if labels is not None:
-            over &= labels[:, np.newaxis] == labels
-        # A box is kept if it exceeds the threshold with no kept box before it. So each round settles at least
-        # one more box, in practice most. When a round changes nothing, the answer is the greedy one.
-        kept = ~over.any(axis=0)
-        while True:
-            settled = ~over[kept].any(axis=0)
-            if (settled == kept).all():
-                return np.flatnonzero(kept)
-            kept = settled
+    def _solve(self, boxes: _Boxes) -> list[_Boxes]:
+        """The boxes that are kept, in parts."""
+        count = len(boxes.positions)
+        if count <= _SWEEP_BOXES:
+            return self._sweep(boxes)
+        kept = self._solve(boxes.part(0, count // 2))
+        return kept + self._solve(self._unsuppressed(boxes.part(count // 2, None), kept))
 
-    def _solve(self, columns: Floats, positions: Indices) -> tuple[Floats, Indices]:
-        """Columns and positions of the boxes that are kept."""
-        count = len(positions)
-        if count <= _LEAF_BOXES:
-            kept = self.keep_in_leaf(columns)
-            return columns[:, kept], positions[kept]
-        half = count // 2
-        better, better_positions = self._solve(columns[:, :half], positions[:half])
-        rest, rest_positions = self._unsuppressed(columns[:, half:], positions[half:], better)
-        rest, rest_positions = self._solve(rest, rest_positions)
-        return np.concatenate((better, rest), axis=1), np.concatenate((better_positions, rest_positions))
+    def _sweep(self, boxes: _Boxes) -> list[_Boxes]:
+        kept = []
+        while len(boxes.positions) > _SMALL_BOXES:
+            block = boxes.part(0, _BLOCK_BOXES)
+            best = block.take(_greedy(self._exceeds(block, block)))
+            kept.append(best)
+            boxes = self._unsuppressed(boxes.part(_BLOCK_BOXES, None), [best])
+        return [*kept, boxes.take(_greedy(self._exceeds(boxes, boxes)))]
 
-    def _unsuppressed(self, columns: Floats, positions: Indices, better: Floats) -> tuple[Floats, Indices]:
-        """Columns and positions of the boxes that no box of ``better`` suppresses."""
+    def peel(self, boxes: _Boxes) -> tuple[Indices, _Boxes]:
+        """Positions of the best box of each label, and the boxes that they leave. The labels are sorted."""
+        columns, positions, labels = boxes
+        assert labels is not None
+        count = len(labels)
+        first = np.empty(count, dtype=bool)
+        first[0] = True
+        np.not_equal(labels[1:], labels[:-1], out=first[1:])
+        starts = np.flatnonzero(first)
+        best = columns.take(starts.take(np.cumsum(first) - 1), axis=1)
+        over = np.greater(self._tile.iou(best, columns, (count,)), self._limit)
+        return positions.take(starts), boxes.take(np.flatnonzero(~(over | first)))
+
+    def _unsuppressed(self, boxes: _Boxes, kept: list[_Boxes]) -> _Boxes:
+        """The boxes that no box of ``kept`` suppresses."""
         parts = []
-        for start in range(0, len(positions), _TILE_WIDTH):
-            part = columns[:, start : start + _TILE_WIDTH]
-            part_positions = positions[start : start + _TILE_WIDTH]
-            done = 0
-            while done < better.shape[1] and len(part_positions) > 0:
-                step = self._tile.pairs // len(part_positions)
-                over = self._exceeds(better[:, done : done + step], part)
-                alive = np.flatnonzero(~over.any(axis=0))
-                part, part_positions = part.take(alive, axis=1), part_positions[alive]
-                done += step
-            parts.append((part, part_positions))
-        return np.concatenate([p for p, _ in parts], axis=1), np.concatenate([p for _, p in parts])
+        for start in range(0, max(1, len(boxes.positions)), _TILE_WIDTH):
+            part = boxes.part(start, start + _TILE_WIDTH)
+            for better in kept:
+                done = 0
+                while done < len(better.positions) and len(part.positions) > 0:
+                    step = self.pairs // len(part.positions)
+                    over = self._exceeds(better.part(done, done + step), part)
+                    part = part.take(np.flatnonzero(~np.logical_or.reduce(over, axis=0)))
+                    done += step
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _exceeds(self, first: Floats, second: Floats) -> NDArray[np.bool_]:
-        """``[K, M]``: does the overlap exceed the threshold? A view that lasts until the next call."""
-        iou = self._tile.iou(first, second)
+    def exceeds(
+        self, first: Floats, second: Floats, labels: Integers | None, others: Integers | None
+    ) -> NDArray[np.bool_]:
+        """``[K, M]``: does the overlap exceed the threshold, of boxes that have one label?
+
+        ``labels`` ``[K]`` are those of the first columns, ``others`` ``[M]`` those of the second. A view that
+        lasts until the next call.
+        """
+        iou = self._tile.outer(first, second)
         over: NDArray[np.bool_] = self._over[: iou.size].reshape(iou.shape)
         np.greater(iou, self._limit, out=over)
+        if labels is not None:
+            over &= labels[:, np.newaxis] == others
         return over
 
+    def _exceeds(self, first: _Boxes, second: _Boxes) -> NDArray[np.bool_]:
+        return self.exceeds(first.columns, second.columns, first.labels, second.labels)
 
-def _keep_by_class(suppression: _Suppression, boxes: Floats, classes: Integers) -> Indices:
-    """Positions of the boxes that are kept within their class, ascending. ``boxes`` come best first."""
-    if classes.min() >= 0 and classes.max() <= np.iinfo(np.uint16).max:
-        # NumPy's stable sort of 16-bit integers is a radix sort, twenty times as fast as of wider ones.
-        classes = classes.astype(np.uint16)
-    grouped = np.argsort(classes, kind="stable")
-    columns = _columns(boxes[grouped])
-    labels = classes[grouped]
+
+def _joined(parts: list[_Boxes]) -> _Boxes:
+    labels = [part.labels for part in parts if part.labels is not None]
+    return _Boxes(
+        np.concatenate([part.columns for part in parts], axis=1),
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate(labels) if labels else None,
+    )
+
+
+def _greedy(over: NDArray[np.bool_]) -> Indices:
+    """Rows that are kept of a square ``[N, N]``, where ``over[i, j]`` says that row ``i`` suppresses ``j``.
+
+    A row suppresses only rows that come after it. The rows are bits of one integer, so the loop has a turn
+    for each row that is kept, and not for each row.
+    """
+    rows = np.packbits(over, axis=1, bitorder="little")
+    width, content = rows.shape[1], rows.tobytes()
+    left = (1 << len(over)) - 1
     kept = []
-    for start, end in _runs(labels):
-        if end - start > _LEAF_BOXES:
-            kept.append(start + suppression.keep(columns[:, start:end]))
-        else:
-            kept.append(start + suppression.keep_in_leaf(columns[:, start:end], labels[start:end]))
-    return np.sort(grouped[np.concatenate(kept)])
+    while left:
+        lowest = left & -left
+        row = lowest.bit_length() - 1
+        kept.append(row)
+        suppressed = int.from_bytes(content[row * width : (row + 1) * width], "little")
+        left &= ~(suppressed | lowest)
+    return np.array(kept, dtype=np.int64)
+
+
+def _keep_by_class(suppression: _Suppression, boxes: _Boxes) -> Indices:
+    """Positions of the boxes that are kept within their class, ascending."""
+    assert boxes.labels is not None
+    boxes = boxes.take(np.argsort(boxes.labels, kind="stable"))
+    kept = []
+    for _ in range(_PEELS):
+        if 0 < len(boxes.positions) <= suppression.pairs:
+            best, boxes = suppression.peel(boxes)
+            kept.append(best)
+    if len(boxes.positions) <= _SWEEP_BOXES:
+        kept.append(suppression.keep(boxes))
+    else:
+        assert boxes.labels is not None
+        for start, end in _runs(boxes.labels):
+            run = boxes.part(start, end)
+            kept.append(suppression.keep(run if end - start <= _SHARED_BOXES else run._replace(labels=None)))
+    return np.sort(np.concatenate(kept))
 
 
 def _runs(labels: Integers) -> list[tuple[int, int]]:
-    """Start and end of runs of sorted labels: one large class, or as many small ones as fit one leaf.
+    """Start and end of runs of sorted labels: one large class, or as many small ones as share a sweep.
 
-    Small classes share a leaf, because a call for each would take longer than comparing across classes.
+    Small classes share one, because a call for each would take longer than comparing across classes.
     """
     ends = [*(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist(), len(labels)]
     runs = []
     start = 0
-    for end, next_end in pairwise([*ends, len(labels) + _LEAF_BOXES]):
-        if next_end - start > _LEAF_BOXES:
+    for end, next_end in pairwise([*ends, len(labels) + _SHARED_BOXES]):
+        if next_end - start > _SHARED_BOXES:
             runs.append((start, end))
             start = end
     return runs

@@ -268,17 +268,21 @@ def scenes(draw: st.DrawFn, distinct_scores: bool = False) -> Scene:
 
 
 @contextmanager
-def pieces(sizes: tuple[int, int, int]) -> Iterator[None]:
+def pieces(sizes: tuple[int, ...]) -> Iterator[None]:
     """Cut the work into pieces so small that a few boxes go through every branch."""
-    leaf, pairs, width = sizes
-    with patch.multiple(NMS_MODULE, _LEAF_BOXES=leaf, _TILE_PAIRS=pairs, _TILE_WIDTH=width):
+    small, block, sweep, shared, pairs, width = sizes
+    boxes = {"_SMALL_BOXES": small, "_BLOCK_BOXES": block, "_SWEEP_BOXES": sweep, "_SHARED_BOXES": shared}
+    values: Any = {**boxes, "_TILE_PAIRS": pairs, "_TILE_WIDTH": width}
+    with patch.multiple(NMS_MODULE, **values):
         yield
 
 
 # How long an example takes says more about the machine than about the code.
 unhurried = settings(deadline=None)
 
-PIECES = st.sampled_from([(128, 1 << 16, 2048), (1, 3, 2), (3, 9, 4)])
+PIECES = st.sampled_from(
+    [(128, 64, 1024, 256, 1 << 16, 2048), (1, 1, 1, 2, 3, 2), (3, 2, 5, 3, 9, 4), (0, 3, 60, 2, 90, 4)]
+)
 
 
 def assert_greedy(scene: Scene, kept: NDArray[np.int64], by_class: bool) -> None:
@@ -301,7 +305,7 @@ def assert_greedy(scene: Scene, kept: NDArray[np.int64], by_class: bool) -> None
 
 @unhurried
 @given(scenes(), PIECES)
-def test_greedy_without_classes(scene: Scene, sizes: tuple[int, int, int]) -> None:
+def test_greedy_without_classes(scene: Scene, sizes: tuple[int, ...]) -> None:
     with pieces(sizes):
         kept = nms(scene.boxes, scene.scores, scene.threshold)
     assert_greedy(scene, kept, by_class=False)
@@ -309,7 +313,7 @@ def test_greedy_without_classes(scene: Scene, sizes: tuple[int, int, int]) -> No
 
 @unhurried
 @given(scenes(), PIECES)
-def test_greedy_with_classes(scene: Scene, sizes: tuple[int, int, int]) -> None:
+def test_greedy_with_classes(scene: Scene, sizes: tuple[int, ...]) -> None:
     with pieces(sizes):
         kept = nms(scene.boxes, scene.scores, scene.threshold, scene.classes)
     assert_greedy(scene, kept, by_class=True)
@@ -317,7 +321,7 @@ def test_greedy_with_classes(scene: Scene, sizes: tuple[int, int, int]) -> None:
 
 @unhurried
 @given(scenes(), PIECES)
-def test_classes_are_suppressed_apart(scene: Scene, sizes: tuple[int, int, int]) -> None:
+def test_classes_are_suppressed_apart(scene: Scene, sizes: tuple[int, ...]) -> None:
     apart = []
     for label in np.unique(scene.classes):
         members = np.flatnonzero(scene.classes == label)
