@@ -50,7 +50,8 @@ class Tile:
         lengths = planes[: 2 * size]
         np.add(lengths, planes[2 * size : 4 * size], out=lengths)
         np.maximum(lengths, self._zeros[: 2 * size], out=lengths)
-        inter, union = sides[0], sides[2]
+        inter: Floats = sides[0]
+        union: Floats = sides[2]
         np.multiply(inter, sides[1], out=inter)
         np.add(first[4], second[4], out=union)
         np.subtract(union, inter, out=union)
