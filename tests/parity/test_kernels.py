@@ -1,6 +1,6 @@
 """Asking the nodes of a file: what is proven, what is not, and what it costs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from onnxproof.runtime.session import Optimization, SessionSettings
 from onnxproof.tensors import Field
 from onnxproof.validate.chain import ALIGNMENT, Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.graph import ExactGraph
-from onnxproof.validate.kernels import Asking, ask_nodes
+from onnxproof.validate.kernels import Asking, ChosenRows, ask_nodes
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 
@@ -29,10 +29,16 @@ def numbers(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def saved(folder: Path, nodes: list[onnx.NodeProto], constants: Mapping[str, Array], name: str = "m") -> Path:
+def saved(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    constants: Mapping[str, Array],
+    name: str = "m",
+    outputs: Sequence[str] = ("y",),
+) -> Path:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, None, None])
     stored = [numpy_helper.from_array(array, key) for key, array in constants.items()]
-    made = helper.make_graph(nodes, "test", [x], [onnx.ValueInfoProto(name="y")], stored)
+    made = helper.make_graph(nodes, "test", [x], [onnx.ValueInfoProto(name=one) for one in outputs], stored)
     imports = [helper.make_opsetid("", 18), helper.make_opsetid("odd", 1)]
     file = folder / f"{name}.onnx"
     onnx.save(helper.make_model(made, opset_imports=imports, ir_version=10), file)
@@ -122,7 +128,46 @@ def test_rows_are_the_same_in_any_order(
     file = ExactGraph(rows(tmp_path, "file", [0, 1, 2, 3], [0, 1, 2, 3]))
     other = rows(tmp_path, "other", boxes, scores)
     inputs = {"x": numbers(1, 3, 2, 2)}
-    found = ask_nodes(leg(other), other, inputs, file, SETTINGS, ROWS, row_axes=axes)
+    found = ask_nodes(
+        leg(other), other, inputs, file, SETTINGS, ROWS, rows=ChosenRows(axes) if axes else None
+    )
+    assert found.within is within, found.reason
+
+
+def carried(folder: Path, name: str, order: list[int], *, shared: float = 1.0) -> Path:
+    """Rows of two scores and two points of three numbers each, and what all rows share."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "scores"], ["own"]),
+        helper.make_node("Gather", ["own", "order"], ["score"], axis=1),
+        helper.make_node("Reshape", ["x", "points"], ["pairs"]),
+        helper.make_node("Gather", ["pairs", "order"], ["y"], axis=1),
+        helper.make_node("Mul", ["x", "factor"], ["shared"]),
+    ]
+    held = {
+        "scores": np.array([1, 4, 6]),
+        "points": np.array([1, 4, 2, 3]),
+        "order": np.array(order),
+        "factor": np.array(shared, np.float32),
+    }
+    return saved(folder, nodes, held, name, outputs=("y", "score", "shared"))
+
+
+@pytest.mark.parametrize(
+    ("order", "shared", "within"),
+    [
+        pytest.param([3, 1, 2, 0], 1.0, True, id="rows-in-another-order"),
+        pytest.param([3, 1, 2, 2], 1.0, False, id="a-row-twice"),
+        pytest.param([0, 1, 2, 3], 1.5, False, id="what-is-shared-moved"),
+    ],
+)
+def test_rows_carry_points_and_share_prototypes(
+    order: list[int], shared: float, within: bool, tmp_path: Path
+) -> None:
+    file = ExactGraph(carried(tmp_path, "file", [0, 1, 2, 3]))
+    other = carried(tmp_path, "other", order, shared=shared)
+    limits = [(Field(name, name, ""), 1e-6) for name in ("y", "score", "shared")]
+    rows = ChosenRows(2, frozenset(["shared"]))
+    found = ask_nodes(leg(other), other, {"x": numbers(1, 3, 2, 4)}, file, SETTINGS, limits, rows=rows)
     assert found.within is within, found.reason
 
 

@@ -78,6 +78,15 @@ def place(tmp_path: Path) -> Path:
         pytest.param("init begins.pt --out begins.toml", "is there already", id="init-over-a-file"),
         pytest.param("init begins.pt --set name=mine", "mine.toml is there already", id="init-over-a-job"),
         pytest.param("init begins.pt --set nonsense", "expected section.key=value", id="init-nonsense"),
+        pytest.param("init begins.pt --set folder=x", "--set folder=…: no key of a job", id="init-a-folder"),
+        pytest.param(
+            "export begins.pt --set model=yolo11n", "such as model.variant=NAME", id="export-no-section"
+        ),
+        pytest.param(
+            "check one.onnx --against begins.pt --set folder=x",
+            "whose paths start at its own folder",
+            id="check-a-folder",
+        ),
         pytest.param("init begins.pt --set foo.bar=1", "unknown key foo = {'bar': 1}", id="init-no-section"),
         pytest.param(
             "export begins.pt --set name=other --set export.opsett=18",

@@ -14,11 +14,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onnxproof.errors import CheckpointError, JobError, RequestError
+from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
 from onnxproof.job import Job
-from onnxproof.job.document import override
+from onnxproof.job.document import given_values, override
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing
 from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.wrappers.family import Checkpoint
@@ -114,10 +114,8 @@ def draft(checkpoint: str | PathLike[str], folder: Path = Path(), set: Sequence[
     Raises CheckpointError if no family knows the checkpoint; RequestError if it fits several variants and
     ``set`` chooses none, or if the family's library is missing.
     """
-    given = override({}, set)
+    given = given_values(set)
     table = given.get("model", {})
-    if not isinstance(table, dict):
-        raise JobError("--set model=…: expected a key of the section, such as model.variant=NAME")
     path = Path(checkpoint).expanduser()
     variant, family = table.get("variant"), table.get("family")
     stems = () if variant is None else (str(variant), f"{family}_{variant}")

@@ -315,6 +315,19 @@ def override(document: Document, texts: Sequence[str]) -> Document:
     return changed
 
 
+def given_values(texts: Sequence[str]) -> Document:
+    """The values of "section.key=value" alone, for a job that is yet to be drafted.
+
+    Raises JobError as ``override`` does, and for what a job cannot have.
+    """
+    given = override({}, texts)
+    if "folder" in given:
+        raise JobError("--set folder=…: no key of a job, whose paths start at its own folder")
+    if not isinstance(given.get("model", {}), dict):
+        raise JobError("--set model=…: expected a key of the section, such as model.variant=NAME")
+    return given
+
+
 def _apply(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.strip().split(".")):

@@ -13,7 +13,7 @@ from onnxproof.errors import JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import BUNDLE
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
 from onnxproof.job.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
-from onnxproof.job.document import override
+from onnxproof.job.document import given_values, override
 from onnxproof.job.words import explain
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
@@ -119,9 +119,7 @@ def _refuse_family(job: Job) -> None:
 def _refuse_values(checkpoint: Path, set: Sequence[str]) -> str | None:
     """Raise what drafting a job for a checkpoint raises of values that are given. Returns the name if one is
     given."""
-    given = override({}, set)
-    if "folder" in given or not isinstance(given.get("model", {}), dict):
-        return None  # draft says what is expected
+    given = given_values(set)
     source, keys = drafted_for(checkpoint), tuple(f"{text.partition('=')[0].strip()}." for text in set)
     try:
         Job.model_validate(override({"name": "given", "model": {"family": "given"}}, set))

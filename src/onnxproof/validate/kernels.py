@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxproof.contract import Contract
 from onnxproof.errors import OnnxproofError
+from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.runtime.readings.rows import RowReading
+from onnxproof.runtime.readings.sets import SetReading
 from onnxproof.runtime.session import SessionSettings, first_line
 from onnxproof.tensors import Field
 from onnxproof.validate.bounds import Asked, allowances, has_rule
@@ -38,6 +41,9 @@ from onnxproof.validate.pools import channels
 TYPICAL = 4.0
 """How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the
 order of PyTorch's measure 1 to 3 on varied inputs."""
+
+NUMBERS_AT_ONCE = 1 << 22
+"""How many numbers of rows are compared at once: a row may be a mask."""
 
 LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
 
@@ -64,6 +70,18 @@ class NodeError:
     def within(self) -> bool:
         """Whether every number lies within its bound."""
         return self.share <= 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """Outputs whose rows a graph chose, so that rounding may change their order.
+
+    ``axes`` is how many axes they have up to that of the rows. Of the outputs ``shared`` each number has its
+    place: the prototypes of masks, which all rows of a picture share.
+    """
+
+    axes: int
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +115,20 @@ def ask_nodes(
     settings: SessionSettings,
     limits: Sequence[tuple[Field, float]],
     *,
-    row_axes: int = 0,
+    rows: ChosenRows | None = None,
 ) -> Asking:
     """Ask the nodes of a file as ONNX Runtime runs it on one input.
 
     ``leg`` is the one whose answers are in question; it runs ``file`` under ``settings``. ``exact`` is the
     file's graph in float64. ``limits`` has the fields that are asked after, and by how much the optimizer may
-    move each: what it folds is rounded to float32 again. ``row_axes`` is for fields of rows that the graph
-    chose, whose order rounding may change: how many axes they have up to that of the rows; 0 for others.
-    Never raises for what the file or ONNX Runtime do; the reason says it.
+    move each: what it folds is rounded to float32 again. ``rows`` is None if the graph chooses none. Never
+    raises for what the file or ONNX Runtime do; the reason says it.
     """
     feeds = {name: aligned(array) for name, array in inputs.items()}
     outputs = tuple(dict.fromkeys(field.output for field, _ in limits))
     try:
         with open_chain(file, settings, outputs, exact.own) as chain:
-            return _asked(chain, leg, feeds, exact, limits, row_axes)
+            return _asked(chain, leg, feeds, exact, limits, rows)
     except (OnnxproofError, ExactError) as error:
         return Asking(False, f"the nodes could not be asked: {error}")
     except Exception as error:  # noqa: BLE001
@@ -119,11 +136,14 @@ def ask_nodes(
         return Asking(False, f"the nodes could not be run one by one: {first_line(error)}")
 
 
-def row_axes_of(contract: Contract) -> int:
-    """How many axes rows have that a graph chose, up to that of the rows; 0 if it chooses none."""
-    if isinstance(contract.reading, PaddedReading):
-        return 2
-    return 1 if isinstance(contract.reading, RowReading) else 0
+def rows_chosen(contract: Contract) -> ChosenRows | None:
+    """The rows that the graph of a contract chooses; None if it chooses none."""
+    reading = contract.reading
+    if isinstance(reading, PaddedReading):
+        return ChosenRows(2, frozenset(reading.shared if isinstance(reading, CarriedReading) else ()))
+    if isinstance(reading, RowReading):
+        return ChosenRows(1)
+    return ChosenRows(2) if isinstance(reading, SetReading) and reading.any_order else None
 
 
 def _asked(
@@ -132,7 +152,7 @@ def _asked(
     feeds: Mapping[str, Array],
     exact: ExactGraph,
     limits: Sequence[tuple[Field, float]],
-    row_axes: int,
+    rows: ChosenRows | None,
 ) -> Asking:
     lacking = next((step for step in chain.steps if step.lack is not None), None)
     if lacking is not None:
@@ -140,7 +160,7 @@ def _asked(
     stated = chain.exact.run(feeds)
     wanted = exact.run(feeds)
     moved = _moved(stated, wanted, limits)
-    if moved is not None and not (row_axes and _same_rows(stated, wanted, limits, row_axes)):
+    if moved is not None and (rows is None or not _same_rows(stated, wanted, limits, rows)):
         return Asking(False, moved)
     answered = leg.run(feeds).outputs
     whole = {name: answered[name] for name in chain.outputs}
@@ -174,21 +194,37 @@ def _same_rows(
     optimized: Mapping[str, Array],
     file: Mapping[str, Array],
     limits: Sequence[tuple[Field, float]],
-    axes: int,
+    rows: ChosenRows,
 ) -> bool:
     """Whether both graphs chose the same rows, in any order: each is within all limits of one of the other's.
 
-    False if a row has more than one axis, such as a mask.
+    What the rows share is the same in its place.
     """
-    near: Any = True
-    for field, limit in limits:
-        one, other = (channels(graph[field.output], field) for graph in (optimized, file))
-        if one.shape != other.shape or not axes <= one.ndim <= axes + 1:
+    if not all(field.output in graph for graph in (optimized, file) for field, _ in limits):
+        return False
+    near: NDArray[np.bool_] | None = None
+    fields = [
+        (channels(optimized[f.output], f), channels(file[f.output], f), f, limit) for f, limit in limits
+    ]
+    for one, other, field, limit in sorted(fields, key=lambda entry: entry[0].size):
+        if one.shape != other.shape or one.ndim < rows.axes:
             return False
-        one, other = (rows[..., None] if rows.ndim == axes else rows for rows in (one, other))
-        apart = np.abs(_apart(one[..., :, None, :], other[..., None, :, :])).max(axis=-1, initial=0.0)
-        near = near & (apart <= limit)
-    return bool(np.all(near.any(axis=-1)) and np.all(near.any(axis=-2)))
+        if field.output in rows.shared:
+            if not np.max(np.abs(_apart(one, other)), initial=0.0) <= limit:
+                return False
+            continue
+        pictures, count = (1, *one.shape[:1]) if rows.axes == 1 else one.shape[:2]
+        if near is None:
+            near = np.ones((pictures, count, count), bool)
+        flat = [array.reshape(pictures, count, -1) for array in (one, other)]
+        picture, here, there = np.nonzero(near)
+        step = max(NUMBERS_AT_ONCE // max(flat[0].shape[2], 1), 1)
+        for start in range(0, len(here), step):
+            chosen = slice(start, start + step)
+            at, i, j = picture[chosen], here[chosen], there[chosen]
+            apart = np.abs(_apart(flat[0][at, i], flat[1][at, j])).max(axis=-1, initial=0.0)
+            near[at, i, j] = apart <= limit
+    return near is None or bool(np.all(near.any(axis=-1)) and np.all(near.any(axis=-2)))
 
 
 def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) -> Asking:

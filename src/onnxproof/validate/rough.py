@@ -17,7 +17,7 @@ from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
-from onnxproof.validate.kernels import Asking, ask_nodes, row_axes_of
+from onnxproof.validate.kernels import Asking, ask_nodes, rows_chosen
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.measure import Measurement
@@ -133,7 +133,7 @@ class Questioner:
                     self.exact,
                     self.leg.settings,
                     limits,
-                    row_axes=row_axes_of(contract),
+                    rows=rows_chosen(contract),
                 )
             )
             if not answers[-1].within:

@@ -24,7 +24,7 @@ from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
-from onnxproof.validate.kernels import NodeError, ask_nodes, row_axes_of
+from onnxproof.validate.kernels import NodeError, ask_nodes, rows_chosen
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.policy import RATIO_MAX
 from onnxproof.validate.trial import Plan
@@ -68,8 +68,8 @@ def ask_kernels(failing: Failing, plan: Plan, exact: ExactGraph) -> Finding:
     floors = {one.name: one.floor_max for one in (*failing.facts.fields, *failing.facts.constant_fields)}
     limits = [(field, RATIO_MAX * floors.get(field.name, 0.0)) for field in plan.contract.fields]
     inputs = {port.name: failing.arrays[port.name] for port in exact.inputs}
-    axes = row_axes_of(plan.contract)
-    asked = ask_nodes(failing.leg, failing.file, inputs, exact, settings, limits, row_axes=axes)
+    rows = rows_chosen(plan.contract)
+    asked = ask_nodes(failing.leg, failing.file, inputs, exact, settings, limits, rows=rows)
     told = Finding(nodes=asked.nodes, peak_bytes=asked.peak_bytes)
     if asked.beyond is None:
         note = asked.reason or f"each of the {asked.nodes} nodes is within its rounding bound"
