@@ -14,7 +14,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxproof.cli.inspect import TARGETS
 from onnxproof.validate import hazards
 
 Run = Callable[..., CompletedProcess[str]]
@@ -130,10 +129,6 @@ def test_a_target_that_is_not_there(run: Run, small_bundle: Path) -> None:
     ran = run("inspect", small_bundle, "--target", "abacus")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "onnxruntime" in ran.stderr
-
-
-def test_the_targets_are_those_of_the_hazards() -> None:
-    assert TARGETS == hazards.TARGETS
 
 
 ALONE = """

@@ -35,7 +35,7 @@ NOT_RUN = {
     "docs/checkpoints.md": 1,
     "docs/dataset.md": 1,
     "docs/errors.md": 1,
-    "docs/runtimes.md": 1,
+    "docs/runtimes.md": 2,
     "docs/job.md": 1,
     "docs/kit.md": 3,
     "docs/many-jobs.md": 1,

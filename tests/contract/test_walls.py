@@ -198,7 +198,7 @@ def test_lists_need_no_extra(command: str, name: str) -> None:
 
 
 GROUND = {
-    *("errors", "text", "document", "tensors", "contract", "normalizations", "progress", "seeded"),
+    *("errors", "text", "document", "tensors", "contract", "normalizations", "progress", "seeded", "targets"),
     *("system.extras", "system.files", "system.imports", "system.limits", "system.packages"),
     "system.usercode",
 }

@@ -17,6 +17,7 @@ from onnxproof.runtime import Manifest, PlainModel, load_plain
 from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
 from onnxproof.runtime.predictor import predictor_of
 from onnxproof.system.extras import missing
+from onnxproof.targets import DEFAULT, TARGETS
 from onnxproof.text import one_line
 from onnxproof.validate.report.notes import for_people
 
@@ -24,9 +25,6 @@ SHOWN = 60
 """Characters of a name, and of a metadata value, that the table shows; --json shows all."""
 
 NONE = "none"
-
-TARGETS = ("onnxruntime", "barracuda")
-"""Those of onnxproof.validate.hazards, which the base install cannot import."""
 
 
 @click.command("inspect")
@@ -84,12 +82,12 @@ def _hanging(key: str, value: str) -> list[str]:
 def _target_of(model: Path) -> str:
     """The runtime that a bundle was exported for. A lone file does not say, so it gets the first."""
     if not (model / MANIFEST_FILE).is_file():
-        return TARGETS[0]
+        return DEFAULT
     try:
         job = read_manifest(model).job or {}
     except ModelFileError:
-        return TARGETS[0]  # manifest.json is broken, which a note has said
-    return str(job.get("export", {}).get("target", TARGETS[0]))
+        return DEFAULT  # manifest.json is broken, which a note has said
+    return str(job.get("export", {}).get("target", DEFAULT))
 
 
 def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:

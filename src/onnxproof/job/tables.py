@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from onnxproof import contract
+from onnxproof import contract, targets
 from onnxproof.errors import JobError, RequestError
 from onnxproof.job.document import cells_of, read_document, told
 from onnxproof.job.precision import PrecisionTable, Table
@@ -118,7 +118,7 @@ class ExportTable(Table):
     simplify: Literal["onnxsim", "best", "none"] = "onnxsim"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     fold_batch_norms: bool = True
-    target: Literal["onnxruntime", "barracuda"] = "onnxruntime"
+    target: targets.Name = targets.DEFAULT
     capture_timeout: Annotated[int, Field(ge=1)] = CAPTURE_TIMEOUT_S
     custom_ops: str | None = None
 

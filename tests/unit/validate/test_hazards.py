@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.defs
 import pytest
 from contracts import changed
 from contracts import manifest as made
@@ -17,8 +19,9 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.job import ExportTable
 from onnxproof.runtime.manifest import METADATA_KEY, Frozen
+from onnxproof.targets import TARGETS, read_target
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.validate.hazards import HAZARDS, TARGETS, Found, Subject, advice, look_for_hazards
+from onnxproof.validate.hazards import HAZARDS, Found, Subject, advice, look_for_hazards
 
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 NAN, INF = float("nan"), float("inf")
@@ -119,12 +122,61 @@ def test_another_opset(opset: int, wanted: int | None, status: str) -> None:
         pytest.param(with_function(node("Erf", "x")), "barracuda", "Erf (1 times)", id="in-a-function"),
         pytest.param(model_of(node("Erf", "x")), "onnxruntime", None, id="onnxruntime-has-all"),
         pytest.param(model_of(RELU), "barracuda", None, id="documented"),
+        pytest.param(model_of(node("Unique", "x")), "tensorrt", "Unique (1 times), at ", id="it-lacks-it"),
+        pytest.param(model_of(node("LpPool", "x")), "openvino", "LpPool (1 times)", id="no-version-of-it"),
+        pytest.param(model_of(node("GRU", "x")), "sentis", "GRU (1 times)", id="among-the-unsupported"),
+        pytest.param(model_of(node("Det", "x")), "onnxruntime-web", None, id="on-another-backend"),
     ],
 )
 def test_operators_outside_the_targets_list(proto: onnx.ModelProto, target: str, says: str | None) -> None:
     check = look("operators", proto, target=target).check
     assert check.status == ("pass" if says is None else "fail")
     assert says is None or says in check.reason
+
+
+@pytest.mark.parametrize(
+    ("operator", "target", "says"),
+    [
+        pytest.param("Swish", "tensorrt", "Swish (1 times): the documentation of tensorrt", id="nobody-says"),
+        pytest.param("Det", "directml", "so they run on the CPU", id="another-provider-runs-it"),
+        pytest.param("Det", "onnxruntime-web", "so they run in WebAssembly", id="another-backend-runs-it"),
+        pytest.param("Resize", "tensorrt", "takes Resize with limits: nearest or linear", id="with-limits"),
+    ],
+)
+def test_what_the_documentation_leaves_open_is_advice(operator: str, target: str, says: str) -> None:
+    found = look("operators", model_of(node(operator, "x")), target=target)
+    assert outcome(found) == "advice"
+    assert says in found.check.reason
+
+
+@pytest.mark.parametrize(
+    ("opset", "target", "expected"),
+    [
+        pytest.param(8, "tensorrt", "fail", id="too-old"),
+        pytest.param(9, "tensorrt", "pass", id="the-oldest"),
+        pytest.param(24, "tensorrt", "pass", id="the-newest"),
+        pytest.param(25, "tensorrt", "fail", id="too-new"),
+        pytest.param(24, "openvino", "advice", id="newer-than-the-documentation"),
+        pytest.param(25, "onnxruntime", "pass", id="no-end-is-named"),
+    ],
+)
+def test_the_opsets_that_the_target_documents(opset: int, target: str, expected: str) -> None:
+    assert outcome(look("opset", model_of(RELU, opset=opset), opset=opset, target=target)) == expected
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_each_target_says_where_its_facts_are_from(name: str) -> None:
+    target = read_target(name)
+    assert target.name == name
+    assert target.source
+    assert date.fromisoformat(target.read)
+    operators = target.operators or frozenset()
+    assert not operators & target.unsupported
+    assert target.limits.keys() <= operators
+    assert target.most is None or target.least < target.most
+    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain}
+    own = {"Affine", "Crop", "ImageScaler", "IsFinite", "ParametricSoftplus", "ScaledTanh"}
+    assert operators | target.unsupported <= known | own | {"SimplifiedLayerNormalization"}
 
 
 def custom(domain: str) -> onnx.ModelProto:
@@ -230,6 +282,14 @@ LARGE = 2**24 + 1
         pytest.param(CAST, "onnxruntime", "pass", id="onnxruntime-has-double"),
         pytest.param(model_of(RELU, dtype=DOUBLE), "barracuda", "fail", id="a-double-input"),
         pytest.param(model_of(RELU, dtype=INT64), "barracuda", "fail", id="an-int64-input"),
+        pytest.param(model_of(RELU, dtype=INT64), "sentis", "pass", id="an-int64-input-in-int32"),
+        pytest.param(model_of(RELU, dtype=DOUBLE), "openvino", "fail", id="a-double-input-that-is-rounded"),
+        pytest.param(
+            model_of(node("Equal", "x", "n"), n=np.array([2**31])),
+            "sentis",
+            "fail",
+            id="an-integer-that-int32-has-not",
+        ),
         pytest.param(
             model_of(node("Reshape", "x", "s"), s=np.array([0, -1])),
             "barracuda",

@@ -16,7 +16,6 @@ from onnxproof.validate.hazards.metadata import METADATA
 from onnxproof.validate.hazards.operators import (
     CONTROL_FLOW_HAZARD,
     CUSTOM_DOMAINS,
-    OPERATORS,
     OPSET,
     RANDOM_OPERATORS,
     TRAINING,
@@ -32,7 +31,6 @@ from onnxproof.validate.verdict import Check
 __all__ = [
     "FROZEN_AXES",
     "HAZARDS",
-    "TARGETS",
     "Found",
     "Hazard",
     "OnnxGraph",
@@ -42,9 +40,6 @@ __all__ = [
     "explain",
     "look_for_hazards",
 ]
-
-TARGETS = ("onnxruntime", *OPERATORS)
-"""The targets that a file can be meant for."""
 
 
 def _registered(*hazards: Hazard) -> tuple[Hazard, ...]:

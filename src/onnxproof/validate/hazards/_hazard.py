@@ -11,12 +11,11 @@ from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.predictor import read_metadata
+from onnxproof.targets import DEFAULT
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.verdict import Check
-
-ONNXRUNTIME = "onnxruntime"
 
 NO_CHECKPOINT = "inspect reads no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does"
 """Why a hazard is skipped that is looked for in what the checkpoint holds."""
@@ -39,7 +38,7 @@ class Subject:
 
     graph: OnnxGraph
     file: Path
-    target: str = ONNXRUNTIME
+    target: str = DEFAULT
     opset: int | None = None
     contract: Contract | None = None
     weights: Weights | None = None

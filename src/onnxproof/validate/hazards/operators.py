@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import STANDARD, Stored, attribute_of, label, operator_of, reads
+from onnxproof.targets import FAILS, Target, read_target
 from onnxproof.validate.hazards._hazard import (
-    ONNXRUNTIME,
     Hazard,
     Subject,
     advised,
@@ -21,32 +21,8 @@ from onnxproof.validate.hazards._hazard import (
 )
 from onnxproof.validate.verdict import Check
 
-BARRACUDA = frozenset(
-    """
-    Abs Acos Acosh Add And Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Clip
-    Concat Constant Conv ConvTranspose Cos Cosh DepthToSpace Div Dropout Elu Equal Exp Expand
-    Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool Greater Identity ImageScaler
-    InstanceNormalization LRN LSTM LeakyRelu Less Log LogSoftmax MatMul Max MaxPool Mean Min Mul
-    Multinomial Neg Not OneHot Or PRelu Pad Pow RandomNormal RandomNormalLike RandomUniform
-    RandomUniformLike Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape
-    Resize Selu Shape Sigmoid Sin Sinh Slice Softmax SpaceToDepth Sqrt Squeeze Sub Sum Tan Tanh TopK
-    Transpose Unsqueeze Upsample Xor
-    """.split()
-)
-"""Source: "Supported ONNX operators" in the documentation of Unity's barracuda-release repository."""
-
-OPERATORS: Mapping[str, frozenset[str]] = {"barracuda": BARRACUDA}
-"""The operators that each target's documentation lists; ONNX Runtime has all of the standard set."""
-
-FLOAT32_ONLY = ("barracuda",)
-"""Targets that hold every number as float32. Source: "Working with data" in the documentation of Unity's
-barracuda-release repository, in which tensors are made from C# floats and read as such."""
-
-EXACT_IN_FLOAT32 = 2**24
-"""Integers up to this magnitude are float32 numbers (IEEE 754: 24 bits of significand)."""
-
-RUNTIMES_OWN = frozenset("com.microsoft com.microsoft.nchwc ai.onnx.ml".split())
-"""Domains that come with ONNX Runtime (its docs/ContribOperators.md and docs/OperatorKernels.md)."""
+MOST_EXACT: Mapping[str, int] = {"float32": 2**24, "int32": 2**31 - 1}
+"""The largest magnitude up to which a type holds every integer (IEEE 754: 24 bits of significand)."""
 
 TRAINING_DOMAIN = "ai.onnx.preview.training"
 
@@ -82,15 +58,24 @@ SHAPE_PARAMETERS: Mapping[str, tuple[int, ...]] = {
 
 
 def look_for_another_opset(subject: Subject) -> Check:
-    """Whether the file's opset is the one that the job asks for, or else the file's metadata."""
+    """Whether the target documents the file's opset, and it is the one that the job asks for, or else the
+    file's metadata."""
+    target = read_target(subject.target)
+    written = subject.graph.opset
+    within = f"{target.least} and later" if target.most is None else f"{target.least} to {target.most}"
+    beyond = target.most is not None and written > target.most
+    if written < target.least or (beyond and target.strict):
+        reason = f"the file has opset {written}; {target.documentation} names {within}"
+        return Check("opset", "fail", reason, written, target.most if beyond else target.least)
     wanted = subject.opset if subject.opset is not None else _told_opset(subject)
+    if wanted is not None and written != wanted:
+        asking = "the job asks" if subject.opset is not None else "its metadata asks"
+        return Check("opset", "fail", f"the file has opset {written}, {asking} for {wanted}", written, wanted)
+    if beyond:
+        return advised("opset", f"opset {written}: {target.documentation} covers {within}", written)
     if wanted is None:
         return skipped("opset", "nobody asked for an opset")
-    written = subject.graph.opset
-    if written == wanted:
-        return Check("opset", "pass", "", written, wanted)
-    asking = "the job asks" if subject.opset is not None else "its metadata asks"
-    return Check("opset", "fail", f"the file has opset {written}, {asking} for {wanted}", written, wanted)
+    return Check("opset", "pass", "", written, wanted)
 
 
 def _told_opset(subject: Subject) -> int | None:
@@ -102,22 +87,43 @@ def _told_opset(subject: Subject) -> int | None:
 
 
 def look_for_unknown_operators(subject: Subject) -> Check:
-    """Whether every operator is in the target's documentation, also those in branches and functions."""
-    known = OPERATORS.get(subject.target)
-    if known is None:
+    """Whether every operator is in the target's documentation, also those in branches and functions.
+
+    What the documentation says nothing of, and what it limits, is advice.
+    """
+    target = read_target(subject.target)
+    if target.operators is None:
         return passed("operators", f"{subject.target} runs the standard operator set")
-    unknown = [
-        node.op_type for node in subject.graph.nodes if node.op_type not in known or node.domain != STANDARD
+    lacking: list[ir.Node] = []
+    unknown: list[ir.Node] = []
+    limited: list[str] = []
+    for node in subject.graph.nodes:
+        known = node.domain == STANDARD and node.op_type in target.operators
+        if known and node.op_type in target.limits:
+            limited.append(node.op_type)
+        if known or node.domain in target.domains:
+            continue
+        refused = node.op_type in target.unsupported or target.unlisted == FAILS
+        (lacking if refused or node.domain != STANDARD else unknown).append(node)
+    if lacking:
+        names, places = counted(node.op_type for node in lacking), listed([label(node) for node in lacking])
+        reason = f"outside {target.documentation}: {names}, at {places}"
+        return failed("operators", reason, len(lacking))
+    notes = []
+    if unknown:
+        said = target.unlisted or f"{target.documentation} says nothing of them"
+        notes.append(f"{counted(node.op_type for node in unknown)}: {said}")
+    notes += [
+        f"{target.runtime} takes {name} with limits: {target.limits[name]}" for name in sorted(set(limited))
     ]
-    if not unknown:
-        return passed("operators", f"all are in the documentation of {subject.target}")
-    reason = f"outside the documentation of {subject.target}: {counted(iter(unknown))}"
-    return failed("operators", reason, len(unknown))
+    if notes:
+        return advised("operators", "; ".join(notes), len(unknown) + len(limited))
+    return passed("operators", f"all are in {target.documentation}")
 
 
 def look_for_custom_domains(subject: Subject) -> Check:
-    """Whether all operators are standard ones. ONNX Runtime's own are advice if it is the target."""
-    functions = subject.graph.functions
+    """Whether all operators are standard ones. Those of a domain that the target has are advice."""
+    functions, target = subject.graph.functions, read_target(subject.target)
     custom = [
         node
         for node in subject.graph.nodes
@@ -125,14 +131,12 @@ def look_for_custom_domains(subject: Subject) -> Check:
     ]
     if not custom:
         return passed("domains")
-    own = [node for node in custom if node.domain in RUNTIMES_OWN]
-    if subject.target == ONNXRUNTIME and len(own) == len(custom):
-        reason = f"runs in ONNX Runtime alone: {counted(operator_of(node) for node in own)}"
-        return advised("domains", reason, len(own))
-    foreign = own if subject.target != ONNXRUNTIME else []
-    names = [node for node in custom if node in foreign or node.domain not in RUNTIMES_OWN]
-    reason = f"{subject.target} has no {counted(operator_of(node) for node in names)}"
-    return failed("domains", reason, len(names))
+    foreign = [node for node in custom if node.domain not in target.domains]
+    if not foreign:
+        reason = f"runs in ONNX Runtime alone: {counted(operator_of(node) for node in custom)}"
+        return advised("domains", reason, len(custom))
+    reason = f"{subject.target} has no {counted(operator_of(node) for node in foreign)}"
+    return failed("domains", reason, len(foreign))
 
 
 def look_for_random_operators(subject: Subject) -> Check:
@@ -223,49 +227,75 @@ def look_for_control_flow(subject: Subject) -> Check:
 
 
 def look_for_wide_types(subject: Subject) -> Check:
-    """Look for float64, and for int64 that a float32 cannot hold, if the target has neither.
+    """Look for types that the target lacks, and for those that it holds in another one that is too narrow.
 
     Indices, and the sizes, axes and counts of operators such as Reshape and Slice, are int64 in ONNX, and
-    every target reads them. So inputs and outputs of these types count, and constants above 2**24 if they are
-    computed with.
+    every target reads them. So inputs and outputs count, and constants that are computed with.
     """
-    if subject.target not in FLOAT32_ONLY:
+    target = read_target(subject.target)
+    if not target.narrowed and target.types is None:
         return passed("wide_types", f"{subject.target} has float64 and int64")
-    found = [*_wide_ports(subject), *_wide_constants(subject), *_wide_casts(subject)]
+    found = [*_wide_ports(subject, target), *_wide_constants(subject, target), *_wide_casts(subject, target)]
     if not found:
         return passed("wide_types")
-    return failed("wide_types", f"{subject.target} holds float32 alone: {listed(found)}", len(found))
+    return failed("wide_types", listed(found), len(found))
 
 
-WIDE = (ir.DataType.DOUBLE, ir.DataType.INT64, ir.DataType.UINT64)
+NAMES = {"double": "float64", "float": "float32"}
+"""NumPy's names for ONNX's element types, where they differ."""
 
 
-def _wide_ports(subject: Subject) -> Iterator[str]:
+def _type_of(dtype: ir.DataType) -> str:
+    name = dtype.name.lower()
+    return NAMES.get(name, name)
+
+
+def _lost_in(target: Target, name: str) -> str | None:
+    """What becomes of numbers of a type; None if the target holds them all."""
+    if target.types is not None and name not in target.types:
+        return f"{target.name} has no {name}"
+    narrow = target.narrowed.get(name)
+    if narrow is None or (narrow == "int32" and name in ("int64", "uint64")):
+        return None
+    return f"{target.name} holds {name} as {narrow}"
+
+
+def _wide_ports(subject: Subject, target: Target) -> Iterator[str]:
     for kind, values in (("input", subject.graph.inputs), ("output", subject.graph.outputs)):
         for value in values:
-            if value.dtype in WIDE:
-                yield f"{kind} {value.name} is {value.dtype.name.lower()}"
+            lost = None if value.dtype is None else _lost_in(target, _type_of(value.dtype))
+            if lost is not None and value.dtype is not None:
+                yield f"{kind} {value.name} is {value.dtype.name.lower()} ({lost})"
 
 
-def _wide_constants(subject: Subject) -> Iterator[str]:
+def _wide_constants(subject: Subject, target: Target) -> Iterator[str]:
     for stored in subject.graph.stored:
-        if stored.dtype == ir.DataType.DOUBLE:
-            yield f"the constant {stored.name} is double"
-        elif stored.dtype in WIDE and stored.place is None:
+        name = _type_of(stored.dtype)
+        if target.types is not None and name not in target.types:
+            yield f"the constant {stored.name} is {stored.dtype.name.lower()} ({target.name} has no {name})"
+        elif name not in target.narrowed:
+            continue
+        elif stored.dtype == ir.DataType.DOUBLE:
+            yield f"the constant {stored.name} is double ({_lost_in(target, name)})"
+        elif stored.place is None:
             if stored.users and all(
                 at in SHAPE_PARAMETERS.get(node.op_type, ()) for node, at in stored.users
             ):
                 continue
             values = stored.tensor.numpy()
             largest = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
-            if largest > EXACT_IN_FLOAT32:
-                yield f"the constant {stored.name} holds {largest}"
+            narrow = target.narrowed[name]
+            if largest > MOST_EXACT[narrow]:
+                yield f"the constant {stored.name} holds {largest} ({target.name} holds {name} as {narrow})"
 
 
-def _wide_casts(subject: Subject) -> Iterator[str]:
+def _wide_casts(subject: Subject, target: Target) -> Iterator[str]:
+    lost = _lost_in(target, "float64")
+    if lost is None:
+        return
     for node in subject.graph.nodes:
         if node.op_type == "Cast" and attribute_of(node, "to", 0) == ir.DataType.DOUBLE:
-            yield f"{label(node)} casts to double"
+            yield f"{label(node)} casts to double ({lost})"
 
 
 OPSET = Hazard(
@@ -315,7 +345,7 @@ CONTROL_FLOW_HAZARD = Hazard(
 
 WIDE_TYPES = Hazard(
     "wide_types",
-    "a target without these types rounds numbers to float32: integers above 2**24 become others",
+    "a target without these types rounds numbers or cuts them: in float32, integers above 2**24 are others",
     "keep doubles and large integers out of forward, and take int32 or float32 inputs; or use another target",
     look_for_wide_types,
 )
