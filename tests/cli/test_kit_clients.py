@@ -5,35 +5,23 @@ A client whose tools are not here is skipped by name, unless ONNXPROOF_CLIENTS n
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-from contracts import contract
+from clients import CLIENTS, EVERY, REQUIRED, ROOT, WEB, kit_of_every_dtype, need
 from documents import mistakes
-from kits import bundle, edit
+from kits import edit
 from once import Once
-from onnx import helper
 from playwright.sync_api import sync_playwright
 
 import onnxproof
-from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.validate.golden.kit import PLAIN
 
-ROOT = Path(__file__).parents[2]
-CLIENTS = ROOT / "examples" / "clients"
-REQUIRED = "ONNXPROOF_CLIENTS"
-"""The environment variable with the clients that must be run, for example "node browser"."""
-
-WEB = CLIENTS / "node_modules" / "onnxruntime-web"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HEADERS = [
     Path(folder, "onnxruntime") for folder in (ROOT / "build/include", "/usr/include", "/usr/local/include")
@@ -46,15 +34,6 @@ SECONDS = 120
 def kit(demo_bundle: Path, once: Once) -> Path:
     """The demo's kit; not to be written to."""
     return once("the demo's kit", lambda folder: onnxproof.kit(demo_bundle, out=folder / "kit")) / "kit"
-
-
-def need(client: str, tools: Mapping[str, object]) -> None:
-    """Skip the test if a tool is not here, or fail it if the client must be run."""
-    missing = ", ".join(name for name, found in tools.items() if not found)
-    if missing and client in os.environ.get(REQUIRED, "").split():
-        pytest.fail(f"the client {client} must be run, and there is no {missing}")
-    if missing:
-        pytest.skip(f"the client {client}: there is no {missing}; .ci/clients installs it")
 
 
 def module(name: str) -> Any:
@@ -111,51 +90,6 @@ def in_cpp(kit: Path, outputs: Path) -> None:
     ran(program, kit, outputs)
 
 
-EVERY = contract(
-    name="every dtype",
-    inputs=(
-        *(TensorSpec(f'an "{dtype}", whole', dtype, ("batch", 3), (0, 1)) for dtype in PLAIN),
-        TensorSpec("a scalar", "float32", (), (0, 1)),
-    ),
-    outputs=(
-        *(TensorSpec(f'out "{dtype}"', dtype, ("batch", 3)) for dtype in PLAIN),
-        TensorSpec("out", "float32", ()),
-    ),
-    dims=(Dim("batch", 1, 4),),
-)
-"""An input and an output of each dtype, a scalar, and names that JSON escapes."""
-
-
-def returned(inputs: Mapping[str, Any], *_: Any) -> dict[str, Any]:
-    """What a model returns that returns its inputs."""
-    return {spec.name: array for spec, array in zip(EVERY.outputs, inputs.values(), strict=True)}
-
-
-@pytest.fixture(scope="module")
-def every(once: Once) -> Path:
-    """The kit of a model that returns its inputs; not to be written to."""
-
-    def make(folder: Path) -> None:
-        def values(specs: Sequence[TensorSpec]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(
-                    spec.name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape
-                )
-                for spec in specs
-            ]
-
-        nodes = [
-            helper.make_node("Identity", [one.name], [other.name])
-            for one, other in zip(EVERY.inputs, EVERY.outputs, strict=True)
-        ]
-        graph = helper.make_graph(nodes, "every", values(EVERY.inputs), values(EVERY.outputs))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-        made = bundle(folder / "bundle", EVERY, model=model.SerializeToString(), network=returned)
-        onnxproof.kit(made, out=folder / "kit")
-
-    return once("the kit of every dtype", make) / "kit"
-
-
 CLIENTS_RUN = [
     pytest.param(in_python, id="python"),
     pytest.param(in_node, id="node", marks=pytest.mark.slow),
@@ -165,8 +99,9 @@ CLIENTS_RUN = [
 
 @pytest.mark.parametrize("client", CLIENTS_RUN)
 def test_a_client_reads_and_writes_each_dtype(
-    every: Path, tmp_path: Path, client: Callable[[Path, Path], None]
+    once: Once, tmp_path: Path, client: Callable[[Path, Path], None]
 ) -> None:
+    every = kit_of_every_dtype(once)
     outputs = tmp_path / "outputs"
     client(every, outputs)
     index, told = (

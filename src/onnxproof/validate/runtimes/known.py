@@ -19,7 +19,8 @@ from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.runtimes.row import RuntimeRow
 
-ORT, OPENVINO, OPENVINO_AUTO, REFERENCE = "ort", "openvino", "openvino-auto", "reference"
+ORT, ORT_WEB, OPENVINO, OPENVINO_AUTO = "ort", "ort-web", "openvino", "openvino-auto"
+REFERENCE = "reference"
 
 PROVIDER = "ExecutionProvider"
 """How the names of ONNX Runtime's execution providers end. Other names are OpenVINO's devices."""
@@ -135,6 +136,24 @@ def _opens_in_openvino(row: RuntimeRow, *, chooses: bool) -> Open:
     return open_leg
 
 
+def _ort_web(asked: Asked) -> Iterator[Candidate]:  # noqa: ARG001
+    """ONNX Runtime Web, through Node."""
+    module: Any = imported("onnxproof.validate.legs.ort_web")
+    row = RuntimeRow(ORT_WEB, "ONNX Runtime Web", provider="wasm")
+    try:
+        module.node()
+        package, version = module.package()
+    except RequestError as error:
+        yield Candidate(replace(row, absent=str(error)), None)
+        return
+    row = replace(row, version=version)
+
+    def open_leg(file: Path, contract: Contract, threads: int) -> tuple[Leg, RuntimeRow]:  # noqa: ARG001
+        return module.OrtWebLeg(row.leg, file, package, threads), row
+
+    yield Candidate(row, open_leg)
+
+
 def _reference(asked: Asked) -> Iterator[Candidate]:  # noqa: ARG001
     """onnx's reference evaluator."""
     row = RuntimeRow(REFERENCE, "onnx reference evaluator", _version("onnx"), "NumPy")
@@ -158,6 +177,7 @@ def _version(distribution: str) -> str:
 RUNTIMES: MappingProxyType[str, Candidates] = MappingProxyType(
     {
         ORT: _ort,
+        ORT_WEB: _ort_web,
         OPENVINO: lambda asked: _openvino(asked, chooses=False),
         OPENVINO_AUTO: lambda asked: _openvino(asked, chooses=True),
         REFERENCE: _reference,
