@@ -42,8 +42,9 @@ runtime_option = click.option(
     "runtimes",
     multiple=True,
     metavar="NAME[,NAME]",
-    help="Try the file in these runtimes, and print the table of them: ort (at each of its levels), openvino "
-    "(told to compute in float32), openvino-auto (as it chooses), reference. Repeatable.",
+    help="Try the file in these runtimes, and print the table of them: ort (at each of its levels), ort-web "
+    "(through Node), openvino (told to compute in float32), openvino-auto (as it chooses), reference. "
+    "Repeatable.",
 )
 _checkpoint_option = click.option(
     "--checkpoint",
