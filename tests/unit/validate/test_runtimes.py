@@ -96,7 +96,7 @@ def test_a_provider_alone_asks_for_its_runtime() -> None:
 
 
 def test_an_unknown_runtime_is_refused_with_what_there_is() -> None:
-    with pytest.raises(RequestError, match=r'there are: ort, openvino, .*did you mean "openvino"'):
+    with pytest.raises(RequestError, match=r'there are: ort, ort-web, openvino, .*did you mean "openvino"'):
         plan_runtimes(["openvin"])
 
 
