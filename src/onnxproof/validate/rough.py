@@ -37,6 +37,9 @@ ASKED = 3
 RATIOS = ("ratio_rms", "ratio_max", "ratio_constant")
 """The checks that a rough kernel fails."""
 
+UNASKED = "nodes can be asked in ONNX Runtime alone, so a rough kernel is not told from a wrong one here"
+"""Why a ratio of another runtime stays a failure."""
+
 FOLLOWING = ("flips", "decisions", "rows")
 """Checks that errors within the rounding bounds may fail, too: their bounds count the errors."""
 
@@ -158,8 +161,10 @@ def judged_by_nodes(
     checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
     graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
     leg = trial.candidates[number]
-    if not isinstance(graph, ExactLeg) or not isinstance(leg, OrtLeg):
+    if not isinstance(graph, ExactLeg):
         return Judged(facts, checks)
+    if not isinstance(leg, OrtLeg):
+        return Judged(facts, tuple(_with_reason(one, UNASKED) if _is_rough(one) else one for one in checks))
 
     def rejudge(policy: FloatFloor) -> Facts:
         found = facts_under(replace(trial, policy=policy), leg, tallies[number], facts.repeated)
@@ -193,6 +198,10 @@ def _floor(facts: Facts, field: Field) -> float:
 
 def _is_coarse(facts: Facts, field: Field) -> bool:
     return any(one.floor_max > COARSE * one.scale_max for one in _measured(facts, field.name))
+
+
+def _is_rough(check: Check) -> bool:
+    return check.status == "fail" and check.name in RATIOS
 
 
 def _excess(check: Check) -> float:
