@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,36 @@ def test_a_client_reads_and_writes_each_dtype(
             one = by_name[spec.name]
             assert (one["dtype"], one["shape"]) == (given["dtype"], given["shape"])
             assert (outputs / one["file"]).read_bytes() == (every / given["file"]).read_bytes()
+
+
+def test_the_server_gives_the_kit_and_its_own_files_and_takes_outputs(tmp_path: Path) -> None:
+    kit, outputs = tmp_path / "kit", tmp_path / "outputs"
+    (kit / "inputs").mkdir(parents=True)
+    (kit / "inputs" / "00-0.bin").write_bytes(b"numbers")
+    (tmp_path / "secret").write_text("secret")
+
+    def asked(path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+        connection = HTTPConnection("localhost", served.server_port, timeout=SECONDS)
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        found = answer.status, answer.read()
+        connection.close()
+        return found
+
+    with module("serve").server(kit, outputs, 0) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        try:
+            assert asked("/kit/inputs/00-0.bin") == (200, b"numbers")
+            assert asked("/client.html") == (200, (CLIENTS / "client.html").read_bytes())
+            assert asked("/outputs/0-0.bin", "PUT", b"found")[0] == 204
+            assert asked("/outputs/../../secret2", "PUT", b"found")[0] == 204
+            assert asked("/kit/../../secret")[0] == asked("/kit/%2e%2e/secret")[0] == 404
+        finally:
+            served.shutdown()
+    assert {path.name: path.read_bytes() for path in outputs.iterdir()} == {
+        "0-0.bin": b"found",
+        "secret2": b"found",
+    }
 
 
 def test_the_python_client_passes(kit: Path, tmp_path: Path) -> None:

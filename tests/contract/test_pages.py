@@ -37,7 +37,7 @@ NOT_RUN = {
     "docs/errors.md": 1,
     "docs/runtimes.md": 2,
     "docs/job.md": 1,
-    "docs/kit.md": 3,
+    "docs/kit.md": 4,
     "docs/many-jobs.md": 1,
     "docs/many-pictures.md": 2,
     "docs/pytest.md": 3,
