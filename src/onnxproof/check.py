@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 
+from onnxproof.errors import RequestError
 from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
 from onnxproof.finding.search import Search
@@ -42,6 +43,7 @@ def check(
     images: str | None = None,
     map: Mapping[str, str] = MappingProxyType({}),
     set: Sequence[str] = (),
+    draw: str | PathLike[str] | None = None,
     baseline: BaselineLike | None = None,
     progress: Progress = silent,
 ) -> Verdict:
@@ -50,17 +52,28 @@ def check(
     ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of the file is
     which of the model, as in {"images": "input"}, where that cannot be found out. ``set`` has values of
     a job, "section.key=value": "model.variant=…" where the checkpoint does not say it, or "wrapper.…" to say
-    how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". ``baseline`` is
-    as for ``validate``. The verdict's notes say what was found out.
+    how the file takes pictures. Few cases are tried unless they say "validate.effort=normal". ``draw`` is a
+    folder for the pictures of ``images`` with the file's decisions on them. ``baseline`` is as for
+    ``validate``. The verdict's notes say what was found out.
 
     Raises CheckpointError if no family knows the checkpoint, ModelFileError if the file cannot be loaded, and
     RequestError if the file is another model's, or if something is missing: the message names the option.
     """
+    if draw is not None and images is None:
+        raise RequestError("--draw needs pictures to draw on: name them with --images")
     older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
     found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)
     model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
-    verdict = judge_elsewhere(found.job, model, file, found.how, notes=found.notes, progress=progress)
+    verdict = judge_elsewhere(
+        found.job,
+        model,
+        file,
+        found.how,
+        notes=found.notes,
+        draw=None if draw is None else Path(draw),
+        progress=progress,
+    )
     if verdict.pipeline is not None and not any(key_of(text).startswith("predict.") for text in set):
         verdict = replace(verdict, notes=(*verdict.notes, FITTED))
     return verdict if older is None else held_to(verdict, older)

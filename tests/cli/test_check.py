@@ -60,6 +60,14 @@ def test_what_is_missing_is_named(files: Path, refuse: Refuse, arguments: tuple[
     refuse("check", *arguments, "--quiet", says=[says])
 
 
+def test_nothing_is_drawn_over_a_picture(files: Path, refuse: Refuse) -> None:
+    told = ("check", "theirs.onnx", "--against", "model", "--quiet", "--draw", ".")
+    refuse(*told, says=["--draw needs pictures to draw on"])
+    before = (files / "one.png").read_bytes()
+    refuse(*told, "--images", "one.png", says=["one.png is read by this command and would be overwritten"])
+    assert (files / "one.png").read_bytes() == before
+
+
 def test_nothing_that_is_read_is_overwritten(files: Path, refuse: Refuse) -> None:
     shutil.copy(files / "model" / "yolox_nano.pth", files / "parity.json")
     refuse(

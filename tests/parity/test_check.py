@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from PIL import Image
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torchvision import models
@@ -392,7 +393,13 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
     assert told.error < 1e-4
     assert "that the host has normalised (inception)" in "; ".join(told.notes)
     pictures = str(DIGITS / "images" / "scene-0[12].png")
-    verdict = onnxproof.check(file, against=tmp_path / "vit", images=pictures, set=QUICK)
+    verdict = onnxproof.check(
+        file, against=tmp_path / "vit", images=pictures, set=QUICK, draw=tmp_path / "drawn"
+    )
+    for name in ("scene-01.png", "scene-02.png"):
+        with Image.open(tmp_path / "drawn" / name) as drawn, Image.open(DIGITS / "images" / name) as bare:
+            assert drawn.size == bare.size
+            assert drawn.convert("RGB").tobytes() != bare.convert("RGB").tobytes()
     assert verdict.pipeline is not None
     assert (verdict.pipeline.differences, verdict.pipeline.matched) == (0, 8), verdict.pipeline.causes
     assert FITTED in verdict.notes

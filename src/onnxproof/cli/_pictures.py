@@ -1,4 +1,5 @@
-"""The pictures that predict is given: files, folders, patterns, URLs, and names on standard input."""
+"""The pictures that a command is given: files, folders, patterns, URLs, and names on standard input; and the
+folder of its drawings."""
 
 import sys
 from collections.abc import Sequence
@@ -6,7 +7,9 @@ from pathlib import Path
 
 from onnxproof.errors import RequestError
 from onnxproof.many import listing
+from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.remote import Place, RemotePicture, is_url
+from onnxproof.system.files import check_folder, refuse_inputs
 
 STANDARD_INPUT = "-"
 
@@ -26,6 +29,18 @@ def pictures_named(given: Sequence[str]) -> tuple[Place, ...]:
 def several(given: Sequence[str]) -> bool:
     """Whether the arguments may name more than one picture."""
     return STANDARD_INPUT in given or listing.several(given)
+
+
+def check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> None:
+    """Raise RequestError if drawing would fail or lose a file, before anything is drawn."""
+    check_folder(folder, "--draw")
+    files = [folder / name for name in names]
+    refuse_inputs(files, read, "--draw")
+    for file in files:
+        if file.exists() and not is_drawing(file):
+            raise RequestError(
+                f"{file} is there and was not drawn by onnxproof: name another folder with --draw"
+            )
 
 
 def _on_standard_input() -> Sequence[Place]:

@@ -6,9 +6,11 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
+from onnxproof.cli._pictures import check_drawings
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
+from onnxproof.runtime.drawings import drawing_names
 from onnxproof.runtime.folder import PARITY_FILE, model_files
 from onnxproof.source import find_pictures, model_at
 from onnxproof.steps.look_first import refuse_to_check
@@ -30,6 +32,11 @@ from onnxproof.validate.baseline import files_of, read_baseline
     help="What cannot be found out, as a job says it: model.variant=NAME.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="A folder to write parity.json into.")
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    help="A folder to write the pictures of --images into, with what the file decides on them.",
+)
 @baseline_option
 @json_option
 @quiet_option
@@ -41,6 +48,7 @@ def command(
     pairs: tuple[str, ...],
     set: tuple[str, ...],
     out: Path | None,
+    draw: Path | None,
     baseline: Path | None,
     as_json: bool,
     quiet: bool,
@@ -62,6 +70,8 @@ def command(
         return [*model_files(onnx), against, *images_there, *files_of(baseline)]
 
     prepare_answer(file, read, reports)
+    if draw is not None:
+        check_drawings(draw, drawing_names(images_there), read())
     with timed_progress(quiet=quiet) as stages:
         verdict = onnxproof.check(
             onnx,
@@ -69,6 +79,7 @@ def command(
             images=images,
             map=names,
             set=set,
+            draw=draw,
             baseline=baseline,
             progress=stages,
         )

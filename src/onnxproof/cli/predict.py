@@ -14,19 +14,19 @@ from onnxproof.cli._document import show_json, show_line
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import json_option
-from onnxproof.cli._pictures import pictures_named, several
+from onnxproof.cli._pictures import check_drawings, pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
-from onnxproof.runtime.drawings import drawing_names, is_drawing, save_drawing
+from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import model_files, note_on_manifest
 from onnxproof.runtime.predictor import predictor_of
 from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
 from onnxproof.system.extras import require_for_json
-from onnxproof.system.files import check_folder, explained, refuse_inputs
+from onnxproof.system.files import explained
 from onnxproof.system.imports import imported
 from onnxproof.text import one_line
 
@@ -153,7 +153,8 @@ def command(
         if predictor is None:
             why = (
                 f"{model} does not say it, for onnxproof did not export it: leave it out to see the "
-                "outputs, or export the checkpoint with onnxproof"
+                f"outputs, or draw with its checkpoint: onnxproof check {model} --against CHECKPOINT "
+                "--images PICTURES --draw FOLDER"
             )
         elif has_task:
             why = "--raw and --out take them as they are: leave these out, or it"
@@ -287,7 +288,7 @@ def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_js
         raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
     names = drawing_names(images)
     if draw is not None:
-        _check_drawings(draw, names, read)
+        check_drawings(draw, names, read)
     results: list[dict[str, Any]] = []
     failed = 0
     for image, file, one in zip(images or (None,), names or ("",), asked.run(predictor), strict=True):
@@ -332,7 +333,7 @@ def _answer(
     request = parse_request(_read_request(file))
     if draw is not None:
         names = [f"{position}.png" for position in range(len(request.data))]
-        _check_drawings(draw, names, [*read, *files_named(request)])
+        check_drawings(draw, names, [*read, *files_named(request)])
     answers: list[Mapping[str, Any]] = []
     failed = 0
     for position, result in enumerate(answer(predictor, request, inputs=arrays, allow_urls=allow_urls)):
@@ -357,18 +358,6 @@ def _read_request(file: Path) -> bytes:
             f"the request {file} cannot be read ({error.strerror or error}): name a JSON file, or - for "
             "standard input"
         ) from error
-
-
-def _check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> None:
-    """Raise RequestError if drawing would fail or lose a file, before anything is drawn."""
-    check_folder(folder, "--draw")
-    files = [folder / name for name in names]
-    refuse_inputs(files, read, "--draw")
-    for file in files:
-        if file.exists() and not is_drawing(file):
-            raise RequestError(
-                f"{file} is there and was not drawn by onnxproof: name another folder with --draw"
-            )
 
 
 def _draw(prediction: Prediction, picture: Picture, folder: Path, name: str) -> None:

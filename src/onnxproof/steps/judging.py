@@ -11,6 +11,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.progress import Progress
 from onnxproof.source import sha256_of
+from onnxproof.steps.drawn import draw_decisions, has_form, require_drawable
 from onnxproof.system.memory import require_memory
 from onnxproof.validate.ahead import Prepared
 from onnxproof.validate.arranged import Arrangement, arranged
@@ -78,18 +79,30 @@ def validate_for(
 
 
 def judge_elsewhere(
-    job: Job, model: WrappedModel, file: Path, how: Arrangement, *, notes: Sequence[str], progress: Progress
+    job: Job,
+    model: WrappedModel,
+    file: Path,
+    how: Arrangement,
+    *,
+    notes: Sequence[str],
+    draw: Path | None = None,
+    progress: Progress,
 ) -> Verdict:
     """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface.
 
-    A picture that cannot be used makes the check ``pictures`` an error, and the others are judged.
+    A picture that cannot be used makes the check ``pictures`` an error, and the others are judged. ``draw``
+    is a folder for the pictures with the file's decisions on them.
     """
+    if draw is not None:
+        require_drawable(model.contract)
     require_memory(bytes_of(model.module))
     settings = replace(settings_of(job), leaves_out=True)
     plan = plan_trial(model.contract, settings)
     checks = (unread_check(len(plan.unread), len(plan.pictures), plan.unread),) if plan.unread else ()
     with arranged(file, how) as copy:
         verdict = validate_for(job, model, copy, plan, progress, checks=checks, notes=notes, elsewhere=True)
+        if draw is not None and has_form(verdict):
+            draw_decisions(job, model, copy, plan.pictures, draw, progress)
     noted = (*verdict.notes, *opset_note(job, file))
     return replace(verdict, model_sha256=sha256_of(file), notes=noted)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from onnxproof.progress import Progress, silent
-from onnxproof.source import find_pictures
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.sight.differences import DIFFERS
 from onnxproof.validate.sight.facts import Sight
@@ -39,12 +38,7 @@ def with_pipeline(
     if reason is None:
         assert tally is not None
         assert not isinstance(model.own, str)
-        left_out = {failure.case for failure in plan.unread}
-        pictures = [
-            picture
-            for picture in find_pictures(plan.settings.images, plan.settings.folder)
-            if str(picture) not in left_out
-        ]
+        pictures = plan.pictures
         sound = not any(
             check.status in ("fail", "error") and check.link in ("function", "runtime", "decisions")
             for check in verdict.checks
