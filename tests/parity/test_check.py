@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from PIL import Image
 from onnx import numpy_helper
+from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
