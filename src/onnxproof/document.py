@@ -96,6 +96,14 @@ class Entry:
             raise self.refused("an object")
         return {key: Entry(value, self._under(key)) for key, value in self.value.items()}
 
+    def require_format(self, expected: int) -> None:
+        """Refuse an object whose key "format" is another number than expected."""
+        found = self.free_table().get("format", Entry(None)).value
+        if found != expected or isinstance(found, bool):
+            raise ModelFileError(
+                f"its format is {found!a:.40}, expected {expected}: read it with the onnxproof that wrote it"
+            )
+
     def require_json(self) -> None:
         """Refuse a number that is not finite or a text that does not encode, at any depth."""
         value = self.value

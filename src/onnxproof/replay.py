@@ -24,6 +24,7 @@ from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.golden.kit import (
     CASES_FILE,
     CONTRACT_FILE,
+    FORMAT,
     KIT_FILE,
     Model,
     cases_text,
@@ -78,8 +79,10 @@ def _kit(folder: Path) -> tuple[Golden, Contract, Model, str]:
 
     Raises ModelFileError if there is no kit, or if a file in it is not as it was written.
     """
-    document = read_json(_text(folder / KIT_FILE))
+    text = _text(folder / KIT_FILE)
     try:
+        document = read_json(text)
+        document.require_format(FORMAT)
         keys = document.table(("format", "kit", "name", "model", "outputs", "cases"))
         told = keys["model"].table(("file", "sha256"), ("data_sha256",))
         data = told["data_sha256"].text() if "data_sha256" in told else None

@@ -420,6 +420,11 @@ TAMPERED = {
         lambda kit: edit(kit / "kit.json", lambda index: index["model"].update(sha256="0" * 64)),
         "model.sha256 is not what follows from golden.npz",
     ),
+    "no JSON": (lambda kit: (kit / "kit.json").write_text("{"), "kit.json is not as onnxproof kit wrote it"),
+    "a newer format": (
+        lambda kit: edit(kit / "kit.json", lambda index: index.update(format=2)),
+        "kit.json is not as onnxproof kit wrote it (its format is 2, expected 1",
+    ),
     "a key more": (
         lambda kit: edit(kit / "kit.json", lambda index: index.update(more=1)),
         'the unknown key "more"',

@@ -240,11 +240,7 @@ def _opened(content: bytes, source: str) -> Iterator[zipfile.ZipFile]:
 
 def _index_of(archive: zipfile.ZipFile) -> dict[str, Entry]:
     document = read_json(archive.read(INDEX).decode())
-    found = document.free_table().get("format", Entry(None)).value
-    if found != FORMAT:
-        raise ModelFileError(
-            f"its format is {found!a:.40}, expected {FORMAT}: read it with the onnxproof that wrote it"
-        )
+    document.require_format(FORMAT)
     return document.table(INDEX_KEYS)
 
 

@@ -163,9 +163,7 @@ def read_outputs(folder: Path, kit: str, cases: int) -> Returned:
 
 
 def _read(folder: Path, document: Entry, kit: str, cases: int) -> Returned:
-    found = document.free_table().get("format", Entry(None)).value
-    if found != FORMAT or isinstance(found, bool):
-        raise ModelFileError(f"its format is {found!a:.40}, expected {FORMAT}")
+    document.require_format(FORMAT)
     keys = document.table(("format", "kit", "runtime", "cases"), ("model_sha256",))
     if keys["kit"].text() != kit:
         raise ModelFileError(
