@@ -1,8 +1,10 @@
 """Capture with torch.export, asked as ``torch.onnx.export(dynamo=True)`` asks it."""
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import onnx
 import torch
 from torch import nn
 from torch.fx.experimental import _config as symbolic_shapes
+from torch.fx.experimental import proxy_tensor
 
 from onnxproof.errors import ExportError, OnnxproofError
 from onnxproof.export.assumptions import broken_assumption, frozen_sizes
@@ -122,6 +125,7 @@ def _followed(
         outputs_apart(module),
         guards.noting(),
         symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
+        _layouts_unasked(),
         followable(),
     ):
         return torch.export.export(
@@ -131,6 +135,25 @@ def _followed(
             strict=strict,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
+
+
+@contextlib.contextmanager
+def _layouts_unasked() -> Iterator[None]:
+    """Inside, a trace does not note of each tensor whether it lies as channels first or last.
+
+    With symbolic sizes that is a fifth of a capture, and no exporter reads it. Does nothing if this version of
+    torch notes it in another way.
+    """
+    tracer: Any = proxy_tensor
+    noted = getattr(tracer, "_extract_tensor_metadata", None)
+    if noted is None or "include_contiguity" not in inspect.signature(noted).parameters:
+        yield
+        return
+    tracer._extract_tensor_metadata = partial(noted, include_contiguity=False)
+    try:
+        yield
+    finally:
+        tracer._extract_tensor_metadata = noted
 
 
 def _spare(model: WrappedModel, module: nn.Module) -> nn.Module | None:
