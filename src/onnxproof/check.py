@@ -14,11 +14,12 @@ from types import MappingProxyType
 from onnxproof.errors import RequestError
 from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
-from onnxproof.finding.search import Search
+from onnxproof.finding.search import Found, Search
 from onnxproof.finding.tried import key_of
 from onnxproof.finding.unlike import few_pictures, half_of, other_names
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
+from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
@@ -76,6 +77,8 @@ def check(
     )
     if verdict.pipeline is not None and not any(key_of(text).startswith("predict.") for text in set):
         verdict = replace(verdict, notes=(*verdict.notes, FITTED))
+    if found.guessed is not None and not verdict.passed:
+        verdict = replace(verdict, notes=(*verdict.notes, found.guessed))
     return verdict if older is None else held_to(verdict, older)
 
 
@@ -84,7 +87,8 @@ class FoundOut:
     """What ``check`` finds out: the job, how the file is brought into its form, and both in words.
 
     ``error`` is how far the file then is from the model, as ``Likeness`` has it. ``dtype`` is that of most of
-    the file's weights: "float32" or "float16".
+    the file's weights: "float32" or "float16". ``guessed`` is a note for a file that fails, on what was tried
+    of its normalisation; None if nothing was.
     """
 
     job: Job
@@ -93,6 +97,7 @@ class FoundOut:
     checkpoint: Checkpoint
     error: float
     dtype: str
+    guessed: str | None
 
 
 def find_out(
@@ -131,4 +136,17 @@ def find_out(
             f"the file's weights are rounded to {dtype}: its error is compared with that of the checkpoint's "
             f"model with weights and every result rounded to {dtype}"
         )
-    return FoundOut(job, how, tuple(notes), made.checkpoint, found.likeness.error, dtype)
+    return FoundOut(
+        job, how, tuple(notes), made.checkpoint, found.likeness.error, dtype, _tried(search, found)
+    )
+
+
+def _tried(search: Search, found: Found) -> str | None:
+    """Which normalisations were tried, for a file that fails. Returns None if none was."""
+    if search.own is None or found.view is None:
+        return None
+    return (
+        f"of the normalisations that were tried (the checkpoint's own, {', '.join(NORMALIZATIONS)}) this is "
+        f"the nearest: pictures {found.view.said}. If the file has other constants, no arrangement is exact; "
+        'say them: --set "wrapper.mean=[…]" --set "wrapper.std=[…]"'
+    )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -16,12 +17,11 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.session import open_session
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
+from onnxproof.steps.opening import wrapped_for
 from onnxproof.validate.arranged import Arrangement
-from onnxproof.validate.renamed import refuse_unknown
+from onnxproof.validate.renamed import ORDERED, other_order, refuse_unknown
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Module
-from onnxproof.wrappers.in_graph import build_with_resize
-from onnxproof.wrappers.wrap import wrap_for_job
 
 
 @keeps_mode
@@ -71,14 +71,28 @@ def check_module(
         set=more,
         source="the arguments of check_module",
     )
-    model = build_with_resize(job, lambda asked: wrap_for_job(asked, module))
+    model = wrapped_for(job, module)
     contract = model.contract
     found = [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
     wanted = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
     refuse_unknown(map, found, wanted)
-    how = Arrangement(_names(map, found, wanted))
-    notes = how.notes(frozenset(wanted[0]))
-    return judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
+    names = _names(map, found, wanted)
+    how = Arrangement(names, order=other_order(names, found, wanted))
+    notes = (*how.notes(frozenset(wanted[0])), *([f"the file {ORDERED}"] if how.order else []))
+    verdict = judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
+    guessed = [name for name in names if name not in map]
+    if verdict.passed or len(guessed) < 2:
+        return verdict
+    hint = (
+        f"names that differ are paired in their order; if that is wrong, say which is which: {_told(names)}"
+    )
+    return replace(verdict, notes=(*verdict.notes, hint))
+
+
+def _told(names: Mapping[str, str]) -> str:
+    """The argument ``map`` that says what was guessed."""
+    pairs = ", ".join(f'"{name}": "{known}"' for name, known in names.items())
+    return f"map={{{pairs}}}"
 
 
 def _inputs_of(graph: OnnxGraph) -> dict[str, str]:

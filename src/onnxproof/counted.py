@@ -6,6 +6,7 @@ out of every measurement, in all legs.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -75,6 +76,18 @@ def not_compared(contract: Contract) -> Iterator[str]:
         logits, lengths = (spec for spec in contract.outputs if spec.name in reading.outputs)
         if not _masks(contract, logits):
             yield f"{logits.name} is not compared behind a sequence's own {lengths.name}"
+
+
+def likely_masks(contract: Contract) -> Iterator[str]:
+    """A note for each input that is named as a padding mask is, and drawn as any zeros and ones."""
+    for spec in contract.inputs:
+        named = "mask" in spec.name.lower() and len(spec.shape) > 1 and isinstance(spec.shape[-1], str)
+        if named and not spec.mask and spec.range in (None, (0, 1)):
+            mask = replace(spec, range=None, mask=True)
+            yield (
+                f"{spec.name} is drawn as any zeros and ones: a row may be zeros alone, where models leave "
+                f'undefined what they answer. If it is a padding mask (ones, then zeros), write "{mask}"'
+            )
 
 
 def _masks(contract: Contract, output: TensorSpec) -> list[TensorSpec]:

@@ -121,6 +121,16 @@ def test_how_a_file_takes_pictures_is_found_out(
     assert told.error < 1e-4
 
 
+def test_a_normalisation_that_nobody_knows_is_told_where_the_file_fails(
+    classifier: nn.Module, place: Path, tmp_path: Path
+) -> None:
+    odd = export(Around(classifier, lambda one: (one - 0.41) / 0.27), PICTURES, tmp_path / "odd.onnx")
+    verdict = onnxproof.check(odd, against=place / "best.pt", set=QUICK)
+    assert verdict.status == "fail"
+    assert verdict.notes[-1].startswith("of the normalisations that were tried")
+    assert '--set "wrapper.mean=[…]"' in verdict.notes[-1]
+
+
 def test_a_network_that_hardly_looks_at_its_pictures_is_told_by_float64(tmp_path: Path) -> None:
     """Nor do the roundings of folded batch norms hide it."""
     torch.manual_seed(0)

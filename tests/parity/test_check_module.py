@@ -96,3 +96,49 @@ def test_a_missing_file_is_a_failure_in_words(tmp_path: Path) -> None:
     assert failure is not None
     assert "no.onnx" in failure
     assert "Error: " in failure
+
+
+class Pair(nn.Module):
+    """Two outputs of one form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.one(x), self.other(x)
+
+
+class Turned(Pair):
+    """The same in another order."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        one, other = super().forward(x)
+        return other, one
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_outputs_in_another_order_and_the_mode_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "turned.onnx"
+    torch.onnx.export(
+        Turned().eval(),
+        (torch.rand(2, 4),),
+        str(file),
+        input_names=["x"],
+        output_names=["other", "one"],
+        dynamic_axes={"x": {0: "batch"}, "one": {0: "batch"}, "other": {0: "batch"}},
+        dynamo=False,
+    )
+    module = Pair().train()
+    failed = onnxproof.check_module(module, file, dims={"batch": "1..3"})
+    assert module.training
+    assert failed.status == "fail"
+    assert failed.notes[-1].endswith('which is which: map={"other": "output_0", "one": "output_1"}')
+    assert any(note.startswith("the module is in training mode") for note in failed.notes)
+    passed = onnxproof.check_module(
+        module.eval(), file, dims={"batch": "1..3"}, map={"other": "output_1", "one": "output_0"}
+    )
+    assert passed.passed
+    assert any("in another order" in note for note in passed.notes)
+    assert not any("training mode" in note or "which is which" in note for note in passed.notes)

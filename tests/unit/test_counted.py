@@ -9,7 +9,7 @@ from contracts import contract
 from numpy.typing import NDArray
 
 from onnxproof.contract import Contract
-from onnxproof.counted import counted, not_compared
+from onnxproof.counted import counted, likely_masks, not_compared
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
@@ -94,6 +94,22 @@ def test_a_note_names_output_and_mask() -> None:
     (note,) = not_compared(made("float32[batch, time, 7]", "int64[batch, time] as mask"))
     assert note.startswith("output is not compared at steps that mask_0 drops")
     assert not list(not_compared(made("float32[batch, 7]", "int64[batch, time] as mask")))
+
+
+@pytest.mark.parametrize("text", ["int64[batch, time]", "float32[batch, time] in 0..1"])
+def test_an_input_that_is_named_as_a_mask_gets_a_note(text: str) -> None:
+    (note,) = likely_masks(made("float32[batch, time, 7]", text))
+    assert note.startswith("mask_0 is drawn as any zeros and ones")
+    assert f'write "{text.partition(" in ")[0]} as mask"' in note
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["int64[batch, time] as mask", "float32[batch, time] in -9..0", "float32[batch, 7]", "float32[batch]"],
+    ids=["a-mask", "a-bias", "of-one-length", "a-number-a-row"],
+)
+def test_an_input_that_is_none_gets_none(text: str) -> None:
+    assert not list(likely_masks(made("float32[batch, time, 7]", text)))
 
 
 @dataclass(frozen=True)

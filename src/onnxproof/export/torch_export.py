@@ -141,8 +141,8 @@ def _followed(
 def _layouts_unasked() -> Iterator[None]:
     """Inside, a trace does not note of each tensor whether it lies as channels first or last.
 
-    With symbolic sizes that is a fifth of a capture, and no exporter reads it. Does nothing if this version of
-    torch notes it in another way.
+    With symbolic sizes that is a tenth of a capture, and no exporter reads it. Does nothing if this version
+    of torch notes it in another way.
     """
     tracer: Any = proxy_tensor
     noted = getattr(tracer, "_extract_tensor_metadata", None)

@@ -24,6 +24,12 @@ from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of
 from onnxproof.wrappers.wrap import wrap_for_job
 
+IN_TRAINING = (
+    "the module is in training mode, as a new module and one after module.train() are; it is judged as after "
+    "module.eval(): dropout is off, and batch norms use the statistics that they hold"
+)
+"""The note on a module that is handed in that way."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToExport:
@@ -76,7 +82,9 @@ def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
     if model is None:
         wrapped, _ = build_model(job)
     else:
+        notes = (IN_TRAINING,) if model.training else ()
         wrapped = build_with_resize(job, lambda asked: wrap_for_job(asked, model))
+        wrapped = replace(wrapped, notes=(*notes, *wrapped.notes))
     _require_room(wrapped)
     return wrapped
 

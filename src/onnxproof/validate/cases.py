@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -105,12 +106,14 @@ def plan(
     seed: int,
     *,
     constant: bool = True,
+    opened: Mapping[Path, Case] = MappingProxyType({}),
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, the sizes that it leaves out if they are to
     be tried, then each picture as predict sees it.
 
-    ``constant`` says whether pictures of one value are among them. Needs no tensor and no model. Opens every
-    picture; raises PictureError if one cannot be read or does not fit the dims.
+    ``constant`` says whether pictures of one value are among them. ``opened`` has the native cases of
+    pictures that were opened already. Needs no tensor and no model. Opens every other picture; raises
+    PictureError if one cannot be read or does not fit the dims.
     """
     contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
     if not pictures:
@@ -134,9 +137,12 @@ def plan(
         cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
     if preprocess is not None:
         shown = pictures[:3] if effort == "quick" else pictures
-        cases += [native_case(picture, preprocess, dims)[0] for picture in shown]
+        for picture in shown:
+            known = opened.get(picture)
+            cases.append(native_case(picture, preprocess, dims)[0] if known is None else known)
         for picture in pictures[len(shown) :]:
-            prepare(picture, preprocess)
+            if picture not in opened:
+                prepare(picture, preprocess)
     return tuple(cases)
 
 

@@ -21,9 +21,13 @@ def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]
     ):
         wanted, found = [spec.name for spec in specs], [port.name for port in ports]
         if wanted != found:
+            theirs, ours = (
+                [name for name in a if name not in b] for a, b in ((found, wanted), (wanted, found))
+            )
             hint = ""
-            if len(wanted) == len(found) and not set(wanted) & set(found):
-                hint = f"; name which is which with --map {found[0]}={wanted[0]}, and so on"
+            if theirs and len(theirs) == len(ours):
+                more = ", and so on" if len(theirs) > 1 else ""
+                hint = f"; name which is which with --map {theirs[0]}={ours[0]}{more}"
             differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}{hint}")
             continue
         for spec, port in zip(specs, ports, strict=True):

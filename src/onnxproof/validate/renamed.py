@@ -13,6 +13,9 @@ from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.text import meant
 from onnxproof.validate.arranged import Arrangement, arranged
 
+ORDERED = "has its inputs or outputs in another order: a host must take them by name"
+"""What a note says of a file that is put in order."""
+
 
 @contextlib.contextmanager
 def named_alike(
@@ -41,7 +44,9 @@ def named_alike(
             own[left[0]] = open_[0]
         notes += [f"the file's {kind} {name} is the model's {known}" for name, known in own.items()]
         names |= own
-    with arranged(file, Arrangement(names)) as copy:
+    order = other_order(names, found, wanted) if mapping else ()
+    notes += [f"the file {ORDERED}"] if order else []
+    with arranged(file, Arrangement(names, order=order)) as copy:
         yield copy, tuple(notes)
 
 
@@ -61,8 +66,25 @@ def named_as_in(a: Path, b: Path, mapping: Mapping[str, str]) -> Iterator[tuple[
         f"B's {'input' if name in found[0] else 'output'} {name} is A's {known}"
         for name, known in mapping.items()
     ]
-    with arranged(b, Arrangement(mapping)) as copy:
+    order = other_order(mapping, found, wanted)
+    notes += [f"B {ORDERED}"] if order else []
+    with arranged(b, Arrangement(mapping, order=order)) as copy:
         yield copy, tuple(notes)
+
+
+def other_order(
+    names: Mapping[str, str], found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """The model's inputs and outputs, if a file has them in another order; () if it has not.
+
+    ``names`` has the model's name of each of the file's whose name differs, ``found`` are the file's inputs
+    and outputs, ``wanted`` the model's.
+    """
+    for theirs, ours in zip(found, wanted, strict=True):
+        known = [names.get(name, name) for name in theirs]
+        if known != list(ours) and sorted(known) == sorted(ours):
+            return tuple(name for side in wanted for name in side)
+    return ()
 
 
 def _names_of(graph: OnnxGraph) -> list[list[str]]:

@@ -129,7 +129,7 @@ class Trial:
 
 
 def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FLOOR) -> Plan:
-    """Plan what a file is tried on. Needs no model and no tensor; opens every picture.
+    """Plan what a file is tried on. Needs no model and no tensor; opens every picture, once.
 
     Raises PictureError if no picture is there, or one cannot be used and the settings do not leave it out,
     JobError if the model takes no pictures and some are named, or if the labelled pictures do not fit,
@@ -142,10 +142,15 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
             f"({', '.join(spec.name for spec in contract.inputs)}); leave the key out"
         )
     unread: dict[Path, str] = {}
+    opened: dict[Path, Case] = {}
     if settings.leaves_out and contract.preprocess is not None:
-        found = {path: case_or_reason(path, contract.preprocess, contract.dims) for path in pictures}
-        unread = {path: reason for path, reason in found.items() if isinstance(reason, str)}
-        pictures = tuple(path for path in pictures if path not in unread)
+        for path in pictures:
+            found = case_or_reason(path, contract.preprocess, contract.dims)
+            if isinstance(found, str):
+                unread[path] = found
+            else:
+                opened[path] = found
+        pictures = tuple(opened)
     labels = plan_labels(settings.annotations, settings.folder, pictures, contract)
     cases = plan(
         contract.dims,
@@ -154,6 +159,7 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
         settings.effort,
         settings.seed,
         constant=not selects(contract.reading),
+        opened=opened,
     )
     for case in cases:
         for spec in contract.inputs:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from onnxproof.counted import not_compared
+from onnxproof.counted import likely_masks, not_compared
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.progress import Progress, silent
@@ -210,7 +210,13 @@ def verdicts_of(
     measured: Iterator[DatasetFigures] = iter(())
     if plan.labels is not None and steady:
         measured = iter(measure_dataset(_without_beside(trial, plan, files), plan.labels, progress=progress))
-    said = (*model.notes, *notes, *trial.truth.notes, *not_compared(model.contract))
+    said = (
+        *model.notes,
+        *notes,
+        *trial.truth.notes,
+        *not_compared(model.contract),
+        *likely_masks(model.contract),
+    )
     levels = plan.settings.optimization
     count = len(trial.candidates) // len(files)
     verdicts = []

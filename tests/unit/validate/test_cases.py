@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from contracts import contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import prepare
 from onnxproof.source import find_pictures
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate import trial
 from onnxproof.validate.cases import (
     CONTENTS,
     VALUES_PER_DIM,
@@ -410,3 +413,25 @@ def test_pictures_of_one_value_are_left_out_where_nothing_is_decided_on_them() -
         for constant in (True, False)
     ]
     assert contents == [{"noise", "empty", "black", "saturated"}, {"noise", "empty"}]
+
+
+def test_pictures_are_opened_once_where_some_are_left_out(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    opened: list[str] = []
+
+    def counting(picture: Any, preprocess: Preprocess) -> Any:
+        opened.append(Path(picture).name)
+        return prepare(picture, preprocess)
+
+    monkeypatch.setattr(sys.modules[plan.__module__], "prepare", counting)
+    promised = contract(inputs=(FLOAT_INPUT,), dims=DIMS, preprocess=FLOATS)
+    for effort in EFFORTS:
+        opened.clear()
+        tried = trial.Settings(images="*.png", folder=tmp_path, effort=effort, leaves_out=True)
+        planned = trial.plan_trial(promised, tried)
+        assert sorted(opened) == sorted(["broken.png", *(file.name for file in pictures)])
+        assert [one.reason != "" for one in planned.unread] == [True]
+        assert planned.pictures == tuple(pictures)
+        assert [case.name for case in planned.cases if case.native] == [file.name for file in pictures]

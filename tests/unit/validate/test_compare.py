@@ -180,9 +180,22 @@ def test_a_request_that_does_not_fit_is_refused(
         assert word in str(caught.value)
 
 
-def test_files_of_different_inputs_are_refused(compare: Compare) -> None:
-    with pytest.raises(RequestError, match="A takes the inputs x, B takes y"):
-        compare(network(), network(names=("y", "scores")))
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        pytest.param(("z", "scores"), "A takes the inputs x, B takes z", id="an-input"),
+        pytest.param(("x", "logits"), "--map logits=scores", id="an-output"),
+    ],
+)
+def test_a_file_of_other_names_fails_whichever_it_is(
+    compare: Compare, names: tuple[str, str], says: str
+) -> None:
+    verdict = compare(network(), network(names=names))
+    (interface,) = [check for check in verdict.checks if check.name == "interface" and check.status == "fail"]
+    assert verdict.status == "fail"
+    assert says in interface.reason
+    assert "--map" in interface.reason
+    assert type(verdict).from_json(verdict.to_json()) == verdict
 
 
 def test_sizes_that_a_does_not_take_are_refused(compare: Compare) -> None:

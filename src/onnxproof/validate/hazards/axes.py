@@ -5,8 +5,9 @@ onnx infers all shapes at two sizes of every dimension. An axis is frozen in two
 - A node cannot take its inputs, and the input in the way has the same size both times.
 - An output's axis does not have the declared size.
 
-The reason names the nearest node before it that takes a size from a constant. Nothing is reported if shapes
-are not known: after data-dependent operators, and after arithmetic on sizes that onnx does not follow.
+The reason names the nearest node before it that takes a size from a constant. Some shapes are not known:
+after data-dependent operators, and after arithmetic on sizes that onnx does not follow. Then the hazard is
+skipped if nothing is found in front of them.
 """
 
 import math
@@ -85,7 +86,15 @@ def _look(axes: "_Axes") -> Check:
     if cuts := [] if axes.declared.guessed else list(axes.cuts()):
         reason = f"{listed(cuts, '; ')}: right if the model means it, wrong if the size was captured"
         return advised(NAME, reason, len(cuts))
-    return passed(NAME, f"no constant fixes an axis, followed at {told}{axes.unknown()}")
+    unknown, whole = axes.unknown, len(axes.graph.top)
+    if unknown:
+        return skipped(
+            NAME,
+            f"nothing fixes an axis among the {whole - unknown} of {whole} nodes whose shapes onnx infers, "
+            f"followed at {told}; {unknown} are not known, and an axis may be frozen there: onnxproof "
+            "validate, check and compare run the sizes",
+        )
+    return passed(NAME, f"no constant fixes an axis, followed at {told}")
 
 
 FROZEN_AXES = Hazard(
@@ -162,11 +171,10 @@ class _Axes:
                     axis.dim_value = size
         return proto
 
-    def unknown(self) -> str:
-        """How many nodes have no known shape, in words for a reason."""
-        nodes = self.graph.top
-        count = sum(str(node.outputs[0].name) not in self.shapes[0] for node in nodes)
-        return f"; the shapes behind {count} of {len(nodes)} nodes are not known" if count else ""
+    @property
+    def unknown(self) -> int:
+        """How many nodes have an output of unknown shape."""
+        return sum(str(node.outputs[0].name) not in self.shapes[0] for node in self.graph.top)
 
     def signed(self) -> Iterator[str]:
         """Axes that are declared dynamic and written as numbers in the file."""

@@ -11,6 +11,7 @@ from onnxproof.validate.legs.moved_weights import TwoRuns
 from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
+    other_inputs,
     plan_pair,
     verdict_of,
     with_interfaces,
@@ -37,12 +38,15 @@ def compare_alone(
     ``reason`` says why the graphs are not evaluated in float64. ``dims`` and ``inputs`` say what A's file
     leaves open, as ``Dim.parse`` and ``TensorSpec.parse`` read it.
 
-    Raises ModelFileError if a file cannot be loaded, RequestError if the two do not take the same inputs or
-    ``dims`` or ``inputs`` do not fit, PictureError if a picture cannot be read, CheckError if A itself cannot
+    Raises ModelFileError if a file cannot be loaded, RequestError if ``dims`` or
+    ``inputs`` do not fit, PictureError if a picture cannot be read, CheckError if A itself cannot
     run a case.
     """
     legs = open_pair(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
+    differs = other_inputs("two-runs", (a, b), legs, contract, settings, notes)
+    if differs is not None:
+        return differs
     plan = plan_pair(contract, settings)
     runs = TwoRuns(a, contract.fields, settings.providers, settings.threads, settings.seed)
     trial = Trial.of(plan, runs.truth(), legs[1:])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxproof.contract import Contract
-from onnxproof.counted import not_compared
+from onnxproof.counted import likely_masks, not_compared
 from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
@@ -19,6 +19,7 @@ from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import second_looks, weak_witnesses
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
 from onnxproof.validate.verdict import Check, Pairing, Verdict, conclude
 
@@ -44,18 +45,34 @@ PACKAGES = ("onnxproof", "onnx", "onnxruntime", "numpy")
 
 
 def open_pair(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
-    """The two files as legs. Raises RequestError if their inputs have different names."""
-    legs = tuple(
+    """The two files as legs. Raises ModelFileError if one cannot be loaded."""
+    first, second = (
         OrtLeg(file, settings.providers, settings.threads, label=f"{letter}, ")
         for file, letter in zip((a, b), "AB", strict=True)
     )
-    taken = [[port.name for port in leg.ports.inputs] for leg in legs]
-    if sorted(taken[0]) != sorted(taken[1]):
-        raise RequestError(
-            f"A takes the inputs {', '.join(taken[0])}, B takes {', '.join(taken[1])}, so no case can be run "
-            "on both: give two files of one model, or say which is which with --map NAME_OF_B=NAME_OF_A"
-        )
-    return legs[0], legs[1]
+    return first, second
+
+
+def other_inputs(
+    rule: Rule,
+    files: tuple[Path, Path],
+    legs: tuple[OrtLeg, OrtLeg],
+    contract: Contract,
+    settings: Settings,
+    notes: Sequence[str],
+) -> Verdict | None:
+    """The verdict on a B that takes inputs of other names than A, as a B that returns others gets one: it
+    fails, and no case is run. Returns None if the names are the same."""
+    a, b = (sorted(port.name for port in leg.ports.inputs) for leg in legs)
+    if a == b:
+        return None
+    reason = (
+        f"A takes the inputs {', '.join(a)}, B takes {', '.join(b)}, so no case can be run on both: give two "
+        "files of one model, or say which is which with --map NAME_OF_B=NAME_OF_A"
+    )
+    plan = Plan(contract, settings, (), None, FLOAT_FLOOR)
+    checks = (metadata_check(*legs), Check("interface", "fail", reason, 1, 0, legs[1].name))
+    return verdict_of(rule, files, plan, (), checks, notes)
 
 
 def plan_pair(contract: Contract, settings: Settings) -> Plan:
@@ -170,6 +187,7 @@ def verdict_of(
             f"rule {rule}: {RULES[rule]}",
             *notes,
             *not_compared(plan.contract),
+            *likely_masks(plan.contract),
             *second_looks(facts),
             *(note for one in facts for note in weak_witnesses(one)),
         ),

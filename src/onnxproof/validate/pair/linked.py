@@ -29,6 +29,7 @@ from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
+    other_inputs,
     plan_pair,
     verdict_of,
     with_interfaces,
@@ -62,6 +63,9 @@ def compare_by_graphs(
     """
     legs = open_pair(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
+    differs = other_inputs("graphs", (a, b), legs, contract, settings, notes)
+    if differs is not None:
+        return differs
     plan = plan_pair(contract, settings)
     graph = OnnxGraph.read(a)
     try:
@@ -113,6 +117,9 @@ def compare_by_oracle(
             f"the checkpoint's model takes {', '.join(wanted)}, and {a} takes {', '.join(found)}: name the "
             "job that A was exported with (--job), or leave it out to compare without a checkpoint"
         )
+    differs = other_inputs("oracle", (a, b), legs, contract, settings, notes)
+    if differs is not None:
+        return differs
     plan = plan_pair(contract, settings)
     truth = torch_truth(model, plan.cases[0], settings.threads)
     if truth.unsteady is not None:
