@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,7 +13,7 @@ from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.sweep import measure, merge
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.verdict import LINKS, Verdict
 from onnxproof.validate.verify import open_trial, validate_file, verdicts_of
 from onnxproof.wrappers.family import WrappedModel
 
@@ -36,9 +35,11 @@ def measure_part(part: int, file: Path, target: Path) -> None:
 
 
 def written(verdict: Verdict) -> bytes:
-    """The document, without the link that is taken once, behind the parts."""
-    checks = tuple(check for check in verdict.checks if check.link != "pipeline")
-    return json.dumps(replace(verdict, checks=checks, pipeline=None).to_json()).encode()
+    """The document, all links in it. The link ``pipeline`` is taken once, on the merged figures."""
+    assert {one.link for one in verdict.links if one.status == "pass"} == {*LINKS}
+    assert verdict.pipeline is not None
+    assert verdict.pipeline.decisions > 0
+    return json.dumps(verdict.to_json()).encode()
 
 
 @pytest.fixture(scope="module")

@@ -109,20 +109,7 @@ def validate_files(
         notes=notes,
         progress=progress,
     )
-    count = len(trial.candidates) // len(files)
-    judged = (
-        with_pipeline(
-            verdict,
-            model,
-            plan,
-            trial,
-            trial.candidates[at * count],
-            tallies[at * count] if tallies else None,
-            progress=progress,
-        )
-        for at, verdict in enumerate(verdicts)
-    )
-    return tuple(replace(verdict, runtimes=(*rows, *beside.rows)) for verdict in judged)
+    return tuple(replace(verdict, runtimes=(*rows, *beside.rows)) for verdict in verdicts)
 
 
 def _own_rows(settings: Settings) -> tuple[RuntimeRow, ...]:
@@ -184,6 +171,9 @@ def verdicts_of(
 ) -> tuple[Verdict, ...]:
     """Judge what was measured on all cases of the trial, in any process and any order.
 
+    What needs the figures of all cases is measured here: the second look, and the link ``pipeline``, which
+    takes differences within the file's float error for ties.
+
     ``tallies`` is empty if the model is unsteady: then nothing can be compared, and the check ``state`` says
     why.
     """
@@ -221,7 +211,7 @@ def verdicts_of(
     count = len(trial.candidates) // len(files)
     verdicts = []
     numbers = itertools.count()
-    for subject, found, graph in zip(subjects, hazards, trial.graphs, strict=True):
+    for at, (subject, found, graph) in enumerate(zip(subjects, hazards, trial.graphs, strict=True)):
         checks = [*extra_checks, *(entry.check for entry in found), state]
         facts = tuple(next(settled) for _ in range(count)) if steady else ()
         function = next(stated, None)
@@ -241,20 +231,20 @@ def verdicts_of(
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
         checks = list(explain(checks, subject))
-        verdicts.append(
-            Verdict(
-                status=conclude(checks),
-                checks=tuple(checks),
-                facts=facts,
-                cases=plan.cases,
-                notes=(*said, *second_looks(facts), *alien, *noted, *advice(found)),
-                model_sha256=sha256_of(subject.file),
-                environment=environment(plan.settings, PACKAGES),
-                dataset=dataset,
-                policy=plan.policy.to_json(),
-                function=function,
-            )
+        verdict = Verdict(
+            status=conclude(checks),
+            checks=tuple(checks),
+            facts=facts,
+            cases=plan.cases,
+            notes=(*said, *second_looks(facts), *alien, *noted, *advice(found)),
+            model_sha256=sha256_of(subject.file),
+            environment=environment(plan.settings, PACKAGES),
+            dataset=dataset,
+            policy=plan.policy.to_json(),
+            function=function,
         )
+        leg, tally = trial.candidates[at * count], tallies[at * count] if tallies else None
+        verdicts.append(with_pipeline(verdict, model, plan, trial, leg, tally, progress=progress))
     return tuple(verdicts)
 
 
