@@ -5,9 +5,10 @@ The ways are rungs of a ladder: torch.export as it follows Python, torch.export 
 crashes costs that rung alone.
 """
 
+import contextlib
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,10 @@ from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserC
 from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import name_outputs
-from onnxproof.export.frozen import apart, find_frozen
+from onnxproof.export.frozen import apart, find_frozen, followed_alone
 from onnxproof.export.reasons import UntracedError, all_failed
 from onnxproof.export.torch_export import CustomOps, with_torch_export
-from onnxproof.export.torchscript import with_torchscript
+from onnxproof.export.torchscript import Warned, with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.wrappers.attention import without_causal_test, without_fast_path
@@ -254,9 +255,21 @@ def _followed(work: _Work, *, strict: bool) -> Made:
 
 
 def _traced(work: _Work) -> Made:
-    before = apart(work.module)
-    proto, warned = with_torchscript(work.model, work.module, work.opset, work.folder)
-    return proto, find_frozen(before, work.model.contract, warned)
+    before, contract = apart(work.module), work.model.contract
+    made: list[tuple[onnx.ModelProto, tuple[Warned, ...]]] = []
+
+    def exported() -> Iterator[None]:
+        made.append(with_torchscript(work.model, work.module, work.opset, work.folder))
+        yield
+
+    followed = None
+    if CAN_FORK and work.folder is None:  # two traces at once of a large model take too much memory
+        with contextlib.suppress(ChildError, RaisedThereError):
+            followed = run_apart(partial(followed_alone, before, contract), CAPTURE_TIMEOUT_S, exported())
+    if not made:
+        next(exported())
+    proto, warned = made[0]
+    return proto, find_frozen(before, contract, warned, followed)
 
 
 RUNGS = (

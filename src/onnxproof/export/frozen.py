@@ -24,6 +24,7 @@ from onnxproof.export.examples import capture_sizes, constant_inputs, example_in
 from onnxproof.export.torchscript import Warned
 from onnxproof.export.traced import Answers, Site, Traced, trace
 from onnxproof.runtime.manifest import Frozen
+from onnxproof.system.usercode import Place
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.weights import held_in
 
@@ -70,14 +71,33 @@ def apart(module: nn.Module) -> nn.Module:
         return module
 
 
-def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned]) -> tuple[Frozen, ...]:
+def followed_alone(module: nn.Module, contract: Contract) -> frozenset[Place] | None:
+    """The lines whose reading a trace follows, if Python reads nothing that it does not follow.
+
+    Returns None if something else is read, or if the module cannot be traced so.
+    """
+    try:
+        found = Tracer(module, contract)(example_inputs(contract.inputs, capture_sizes(contract.dims)))
+    except Exception:  # noqa: BLE001 - the user's code, and torch's tracer
+        return None
+    return None if found.readings else found.followed
+
+
+def find_frozen(
+    module: nn.Module,
+    contract: Contract,
+    warned: Sequence[Warned],
+    followed: frozenset[Place] | None = None,
+) -> tuple[Frozen, ...]:
     """What a trace of the module freezes.
 
     ``module`` is as it was before the capture, ``warned`` are the places that torch's tracer warned of. The
     tracer does not warn of every reading: not of ``range(x.shape[0])``, say. Empty if only torch's own code
-    read traced values.
+    read traced values. ``followed`` is what ``followed_alone`` said of the module, if it was asked before.
     """
     places = tuple(dict.fromkeys(one.place for one in warned if not one.in_library))
+    if followed is not None and followed.issuperset(places):
+        return ()
     tracer = Tracer(module, contract)
     inputs = example_inputs(contract.inputs, capture_sizes(contract.dims))
     try:
