@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contracts import contract
+from verdicts import SUBJECT
 
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.port import Port
@@ -14,6 +15,7 @@ from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.report.markdown import markdown
 from onnxproof.validate.report.runtimes import runtime_cells, runtime_lines
 from onnxproof.validate.runtimes import asked, known
 from onnxproof.validate.runtimes.asked import opened, plan_runtimes
@@ -168,6 +170,23 @@ def test_the_table_survives_the_document() -> None:
     assert again.runtimes == found.runtimes
     assert again.to_json() == document
     assert runtime_cells(again) == runtime_cells(found)
+
+
+def test_markdown_has_the_table() -> None:
+    found = verdict(candidate("right", note="sums otherwise"), candidate("wrong", factor=1.001))
+    page = markdown(found, SUBJECT)
+    assert "## Runtimes" in page
+    assert "| Right 1.0 | CPU, f32 | pass: " in page
+    assert "- right: sums otherwise" in page
+    assert "## Runtimes" not in markdown(replace(found, runtimes=()), SUBJECT)
+
+
+def test_html_has_the_table() -> None:
+    html = pytest.importorskip("onnxproof.validate.report.html", reason="jinja2 is not installed").html
+    found = verdict(candidate("right", note="sums otherwise"))
+    assert '<th scope="row">Right 1.0</th>' in html(found, SUBJECT)
+    assert "sums otherwise" in html(found, SUBJECT)
+    assert "Table of runtimes" not in html(replace(found, runtimes=()), SUBJECT)
 
 
 def test_the_status_of_a_leg_that_has_no_check_is_skipped() -> None:
