@@ -26,6 +26,7 @@ from onnxproof.source import CheckpointPath, sha256_of
 from onnxproof.steps.budgeted import By, is_by_budget, validate_budget
 from onnxproof.steps.judging import opset_note, plan_of, settings_of, validate_for
 from onnxproof.steps.labelling import labelled
+from onnxproof.steps.lowered import lowered, plan_lowered
 from onnxproof.steps.opening import ToExport, to_export, to_validate, wrapped_for
 from onnxproof.steps.prove import CAPTURED_FOLDER, prove
 from onnxproof.steps.recording import write_verdict
@@ -55,12 +56,19 @@ BISECTION_FILE = "bisect.json"
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """What an export wrote. ``verdict`` is None if it did not validate. ``notes`` say what was done otherwise
-    than the job asked."""
+    than the job asked. ``lowered`` is the bundle of lower precision beside it; None if the job asks for none,
+    or if the file in float32 did not pass."""
 
     path: Path
     manifest: Manifest
     verdict: Verdict | None
     notes: tuple[str, ...]
+    lowered: "Bundle | None" = None
+
+    @property
+    def decisive(self) -> Verdict | None:
+        """The verdict that says whether all that the job asks for may be shipped."""
+        return self.verdict if self.lowered is None else self.lowered.verdict
 
     def __str__(self) -> str:
         """What ``onnxproof export`` prints last: where the bundle is, and how it was made."""
@@ -165,6 +173,7 @@ def _export(
     model = opened.model
     checkpoint = opened.checkpoint
     plan = plan_of(job, model)  # raises now, before the slow capture, what is wrong with the cases
+    judged = plan_lowered(job, model, target, validate, inputs)
     with staged_folder(target, BUNDLE, inputs) as folder:
         ahead = Ahead(model, plan) if validate else None
         graph, verdict = prove(job, model, checkpoint, folder, ahead, progress)
@@ -179,7 +188,14 @@ def _export(
         if runs_here(model.module):
             draw_pictures(job, plan.pictures, folder, progress)
         remove_own(folder / CAPTURED_FOLDER)
-    return Bundle(target, manifest, verdict, notes)
+    bundle = Bundle(target, manifest, verdict, notes)
+    if job.precision.mode == "float32":
+        return bundle
+    if verdict is not None and not verdict.passed:
+        note = f"no file in {job.precision.mode} is made: the one in float32 is not proven"
+        return replace(bundle, notes=(*notes, note))
+    path, made, said = lowered(job, model, manifest, target, judged, progress, inputs=inputs)
+    return replace(bundle, lowered=Bundle(path, made, said, notes))
 
 
 @takes_old_names

@@ -40,6 +40,7 @@ NOT_RUN = {
     "docs/kit.md": 4,
     "docs/many-jobs.md": 1,
     "docs/many-pictures.md": 2,
+    "docs/precision.md": 1,
     "docs/pytest.md": 3,
     "docs/start.md": 1,
     "docs/transformers.md": 2,

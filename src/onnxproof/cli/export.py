@@ -1,6 +1,7 @@
 """onnxproof export."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -94,18 +95,29 @@ def _one(
             progress=stages,
         )
     code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
+    if bundle.lowered is not None and bundle.lowered.verdict is not None:
+        code = show_verdict(bundle.lowered.verdict, json_only=as_json, quiet=quiet)
     parity = None
     if bundle.verdict is not None:
         parity = with_baseline(bundle.verdict, baseline, as_json=as_json, quiet=quiet)
         reports.write(bundle.verdict, lambda: _subject(job, bundle, stages))
     if as_json:
-        show_json({"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity})
+        document = {"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity}
+        show_json(document if bundle.lowered is None else {**document, "lowered": _document(bundle.lowered)})
     elif not quiet:
         if bundle.verdict is None:
             for note in folded(bundle.notes):
                 click.echo(f"note: {note}", err=True)
         click.echo(str(bundle))
+        if bundle.lowered is not None:
+            click.echo(str(bundle.lowered))
     return code
+
+
+def _document(bundle: "onnxproof.Bundle") -> dict[str, Any]:
+    """A bundle of lower precision in the document of --json."""
+    parity = None if bundle.verdict is None else bundle.verdict.to_json()
+    return {"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity}
 
 
 def _refuse_without_verdict(no_validate: bool, baseline: Path | None, reports: Reports) -> None:

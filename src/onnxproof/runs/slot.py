@@ -162,7 +162,7 @@ def _export(task: Task, report: "_Report") -> Message:
             *notes,
             f"what the bundle was made from could not be written down ({error}): it is made again",
         )
-    verdict = None if made.verdict is None else made.verdict.to_json()
+    verdict = None if made.decisive is None else made.decisive.to_json()
     return Message("result", bundle=made.path, verdict=verdict, notes=notes)
 
 

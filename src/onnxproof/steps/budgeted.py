@@ -135,9 +135,10 @@ def verdict_of(
     *,
     checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
+    budget: DecisionBudget | None = None,
 ) -> Verdict:
-    """The verdict on what a file did beside the reference."""
-    budget = budget_of(job)
+    """The verdict on what a file did beside the reference. ``budget`` None means the job's own."""
+    budget = budget or budget_of(job)
     differences = interface_differences(model.contract, leg)
     interface = Check(
         "interface",

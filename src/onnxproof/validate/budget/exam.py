@@ -13,7 +13,7 @@ from onnxproof.errors import JobError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
-from onnxproof.validate.budget.drift import DEPENDENT, TASKS, drift_of
+from onnxproof.validate.budget.drift import BOX, DEPENDENT, SCORE, TASKS, drift_of
 from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally, Quality
 from onnxproof.validate.cases import Case, materialise, native_case
 from onnxproof.validate.dataset.labels import LabelledPicture, Labels
@@ -21,9 +21,14 @@ from onnxproof.validate.dataset.metrics import MEASURES, Measure
 from onnxproof.validate.dataset.run import NamedPicture, labelled_case, lowered_contract
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
+from onnxproof.validate.policy import DecisionBudget
 
 MOST_KEPT_BYTES = 2**28
 """How many bytes of prepared pictures are kept for the next file. The others are prepared again."""
+
+
+TINY = 1e-9
+"""Stands for a limit of 0 where something is divided by it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +143,10 @@ class Exam:
             self._inputs[case.name] = arrays
         return arrays
 
+    def first_inputs(self) -> Arrays:
+        """The inputs of the first question."""
+        return self.inputs_of(self._asked[0].question)
+
     def take(self, candidate: Leg, *, progress: Progress = silent, only: int | None = None) -> BudgetFigures:
         """What a file does beside the reference, on all questions or on the first ``only``."""
         tally, failures, broken = BudgetTally(), list[Failure](), list[str]()
@@ -170,6 +179,24 @@ class Exam:
             not_run=tuple(failures),
             not_finite=tuple(broken),
         )
+
+    def weigh(self, candidate: Leg, budget: DecisionBudget) -> float:
+        """What a file costs, as a number to rank files by; infinite if it does not answer.
+
+        The sum over all questions of the share of decisions that changed, and of the squares of how far a box
+        and a score moved, in units of the budget.
+        """
+        limits = {BOX: budget.box_px, SCORE: budget.score}
+        cost = 0.0
+        for asked in self._asked:
+            try:
+                answer = candidate.run(self.inputs_of(asked.question))
+            except Exception:  # noqa: BLE001
+                return np.inf
+            drift = drift_of(asked.decided, self._decisions(asked.question, answer)[0], self.contract.task)
+            cost += (drift.missing + drift.extra + drift.flipped) / max(drift.decisions, 1)
+            cost += sum((far / max(limits[name], TINY)) ** 2 for name, far in drift.moved.items())
+        return cost
 
     def _decisions(self, question: Question, answer: Answer) -> tuple[Any, Any]:
         task, sizes = get_task(self.contract.task), question.case.sizes

@@ -80,12 +80,56 @@ class BudgetTally:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A part of the network that stays in float32, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A file that the search tried: how many parts it kept in float32, and what came of it.
+
+    ``share`` is the upper bound on the share of changed decisions, ``time`` the file's time over that of the
+    file in float32, ``size`` its bytes over that file's.
+    """
+
+    kept: int
+    passed: bool
+    changed: int
+    decisions: int
+    share: float
+    box: float
+    score: float
+    time: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How the parts that stay in float32 were found, of ``parts`` that the network has.
+
+    ``ranking`` are the parts that cost most by themselves, the first is kept first. ``tried`` are the files,
+    in the order of the parts that they keep. Each was judged at ``confidence``, so that all together hold at
+    the budget's.
+    """
+
+    parts: int
+    confidence: float
+    kept: tuple[Kept, ...]
+    ranking: tuple[Kept, ...]
+    tried: tuple[Tried, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetFigures:
     """What a file of lower precision did beside the reference.
 
     ``dependent`` says that the decisions on a picture depend on each other, so that their number proves
     nothing. ``quality`` is empty without labelled pictures. ``not_run`` and ``not_finite`` are the pictures
-    that the file did not answer, or answered with NaN or infinity.
+    that the file did not answer, or answered with NaN or infinity. ``search`` is None if nothing was
+    searched.
     """
 
     leg: str
@@ -95,6 +139,7 @@ class BudgetFigures:
     quality: tuple[Quality, ...] = ()
     not_run: tuple[Failure, ...] = ()
     not_finite: tuple[str, ...] = ()
+    search: Search | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -122,4 +167,16 @@ class BudgetFigures:
             tuple(quality),
             tuple(Failure(**one) for one in value["not_run"]),
             tuple(value["not_finite"]),
+            None if value.get("search") is None else _search_from(value["search"]),
         )
+
+
+def _search_from(value: Mapping[str, Any]) -> Search:
+    numbers = ("share", "box", "score", "time", "size")
+    return Search(
+        value["parts"],
+        float(value["confidence"]),
+        tuple(Kept(**one) for one in value["kept"]),
+        tuple(Kept(**one) for one in value["ranking"]),
+        tuple(Tried(**{**one, **{key: float(one[key]) for key in numbers}}) for one in value["tried"]),
+    )

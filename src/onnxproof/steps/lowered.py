@@ -1,0 +1,119 @@
+"""Make a job's file of lower precision from the one that is proven, and judge it by the job's budget.
+
+Where the budget fails, the parts of the network that cost most stay in float32, as few as meet it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnxproof.export.bundle import BUNDLE, README_FILE
+from onnxproof.export.finish import finish, stamped
+from onnxproof.job import Job
+from onnxproof.job.relocated import relocated
+from onnxproof.on_disk import write_model_file
+from onnxproof.progress import Progress
+from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, PARITY_FILE, data_of
+from onnxproof.runtime.manifest import Manifest, Precision
+from onnxproof.source import sha256_of
+from onnxproof.steps.budgeted import Judged, exam_of, plan_budget, verdict_of
+from onnxproof.steps.makers import Int8Maker, Maker, maker_of
+from onnxproof.steps.searching import Chosen, search
+from onnxproof.system.files import write_json, write_text
+from onnxproof.system.own_folder import check_target, signed, staged_folder
+from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.report.card import card
+from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.wrappers.family import WrappedModel
+
+
+def lowered_target(job: Job, target: Path) -> Path:
+    """The folder of the bundle of lower precision, beside that of the one in float32."""
+    return target.with_name(f"{target.name}-{job.precision.mode}")
+
+
+def plan_lowered(
+    job: Job, model: WrappedModel, target: Path, validate: bool, inputs: Sequence[Path]
+) -> Judged | None:
+    """The pictures that will judge the file; None if none is made or judged.
+
+    Raises now, before the slow capture, what would be raised of them and of the folder after it.
+    """
+    if job.precision.mode == "float32":
+        return None
+    check_target(lowered_target(job, target), BUNDLE, inputs)
+    return plan_budget(job, model) if validate else None
+
+
+def lowered(
+    job: Job,
+    model: WrappedModel,
+    manifest: Manifest,
+    target: Path,
+    judged: Judged | None,
+    progress: Progress,
+    *,
+    inputs: Sequence[Path],
+) -> tuple[Path, Manifest, Verdict | None]:
+    """Write the bundle of lower precision beside ``target``, the bundle of ``manifest``. Returns its folder,
+    its manifest, and the verdict on it; None if ``judged`` is, which are the pictures that judge it.
+
+    Raises ExportError if there is no such file, CheckError if PyTorch cannot run a picture, RequestError if
+    the folder may not be replaced.
+    """
+    float32, place = target / MODEL_FILE, lowered_target(job, target)
+    maker = maker_of(job, model, float32, progress)
+    with staged_folder(place, BUNDLE, inputs) as folder:
+
+        def write(kept: Sequence[str], into: Path) -> Manifest:
+            made = finish(maker.make(kept), model.contract.inputs, model.contract.outputs)
+            made_from = replace(manifest, precision=_precision(job, maker, manifest, kept))
+            write_model_file(stamped(made, made_from), into, into / MODEL_FILE)
+            return made_from
+
+        verdict: Verdict | None = None
+        if judged is None:
+            chosen = Chosen((), None, None)
+        else:
+            reference = TorchLeg(model, job.validation.threads)
+            exam = exam_of(model, judged, reference, progress)
+            chosen = search(job, maker, exam, float32, write, progress)
+        made_from = write(chosen.kept, folder)
+        file = folder / MODEL_FILE
+        if judged is not None and chosen.figures is not None:
+            legs = maker.legs(file, chosen.kept)
+            of = str(manifest.model_sha256)[:12]
+            proven = Check("float32", "pass", f"the file in float32, {of}, is proven by the links")
+            verdict = verdict_of(
+                job,
+                model,
+                file,
+                legs[0],
+                chosen.figures,
+                checks=(proven, *chosen.others),
+                notes=chosen.notes,
+                budget=chosen.budget,
+            )
+            write_json(folder / PARITY_FILE, verdict.to_json())
+        data = data_of(file)
+        written = replace(
+            made_from,
+            model_sha256=sha256_of(file),
+            data_sha256=sha256_of(data) if data.exists() else None,
+            golden_sha256=None,
+            job=relocated(job, place),
+        )
+        write_json(folder / MANIFEST_FILE, written.to_json())
+        write_text(folder / README_FILE, signed(card(written, verdict, model.notes), "export"))
+    return place, written, verdict
+
+
+def _precision(job: Job, maker: Maker, manifest: Manifest, kept: Sequence[str]) -> Precision:
+    calibrated = isinstance(maker, Int8Maker)
+    return Precision(
+        mode=job.precision.mode,
+        float32_sha256=str(manifest.model_sha256),
+        kept=tuple(kept),
+        calibration=job.precision.calibration if calibrated else "",
+        calibration_sha256=tuple(sorted(maker.pictures)) if isinstance(maker, Int8Maker) else (),
+    )
