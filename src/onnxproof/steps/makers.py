@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from onnxproof.errors import ExportError, JobError
@@ -155,7 +154,7 @@ class HalfMaker:
     @cached_property
     def fixed(self) -> tuple[Kept, ...]:
         asked = tuple(Kept(name, "precision.keep names it") for name in self._job.precision.keep)
-        if self._dtype != torch.float16:
+        if self._job.precision.mode != "fp16":
             return asked
         found = half.reaches(self._model.module, self._inputs())
         over = tuple(
@@ -189,14 +188,14 @@ class HalfMaker:
 
     def legs(self, file: Path, kept: Sequence[str]) -> tuple[Leg, ...]:
         strict = TorchLeg(self._halved(kept), self._job.validation.threads)
-        strict.name = f"torch-{str(self._dtype).removeprefix('torch.')}"
+        strict.name = f"torch-{half.NAMES[self._job.precision.mode]}"
         # ONNX Runtime has next to no kernels in bfloat16 on the CPU.
-        return (opened(self._job, file), strict) if self._dtype == torch.float16 else (strict,)
+        return (opened(self._job, file), strict) if self._job.precision.mode == "fp16" else (strict,)
 
     def _halved(self, kept: Sequence[str]) -> WrappedModel:
         return replace(self._model, module=half.halved(self._model.module, self._dtype, kept))
 
-    def _inputs(self) -> list[list[torch.Tensor]]:
+    def _inputs(self) -> list[list[Any]]:
         contract = self._model.contract
         assert contract.preprocess is not None
         made = []

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+NAMES = {"fp16": "float16", "bf16": "bfloat16"}
 
 HEADROOM = 2.0
 """A module whose values come within this factor of float16's largest is kept: other pictures may reach it."""
