@@ -23,6 +23,8 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from onnxproof.errors import ExportError
 from onnxproof.export.quantize.layers import Network, network_of, with_names
+from onnxproof.on_disk import write_model_file
+from onnxproof.runtime.folder import data_of
 from onnxproof.system.files import scratch_folder
 
 Calibration = Literal["minmax", "entropy", "percentile"]
@@ -88,13 +90,13 @@ def calibrate(
         raise ExportError("no node of the graph has learned weights, so nothing is left to quantise")
     with scratch_folder() as folder, _quiet():
         file = folder / "float32.onnx"
-        onnx.save(proto, file, save_as_external_data=proto.ByteSize() > 2**30)
+        write_model_file(proto, folder, file)
         calibrator = create_calibrator(
             file,
             OPERATORS,
             augmented_model_path=str(folder / "augmented.onnx"),
             calibrate_method=METHODS[method],
-            use_external_data_format=proto.ByteSize() > 2**30,
+            use_external_data_format=data_of(file).exists(),
         )
         left = iter(inputs)
         while some := list(itertools.islice(left, AT_ONCE)):
