@@ -120,3 +120,32 @@ def test_two_folds_that_hardly_scale_may_have_rounded_a_tensor() -> None:
     twice = TENSORS["lone.weight"] * (SINGLE(1) / np.sqrt(SINGLE(1) + SINGLE(1e-6))) ** 2
     (entry,) = prove("lone.weight", twice.astype(SINGLE)).unproven
     assert not entry.changed
+
+
+NORM = {
+    "bn.weight": drawn(16) + SINGLE(2),
+    "bn.bias": drawn(16),
+    "bn.running_mean": drawn(16),
+    "bn.running_var": np.abs(drawn(16)) + SINGLE(0.5),
+}
+TRAINED = Known(
+    Weights({"conv.weight": TENSORS["conv.weight"], **NORM}, {"bn": 1e-5}),
+    lambda: Recorded(()),
+    checkpoint=True,
+)
+FACTOR = NORM["bn.weight"] / np.sqrt(NORM["bn.running_var"].astype(np.float64) + 1e-5)
+FOLDED = {
+    "weight": TENSORS["conv.weight"] * FACTOR.reshape(-1, 1, 1, 1),
+    "bias": NORM["bn.bias"] - NORM["bn.running_mean"] * FACTOR,
+}
+
+
+@pytest.mark.parametrize("part", FOLDED)
+def test_a_fold_that_was_changed_is_not_excused(part: str) -> None:
+    once = FOLDED[part].astype(SINGLE)
+    assert not prove("folded", once, TRAINED).unproven
+    (entry,) = prove("folded", times(once, 1 + 1e-6), TRAINED).unproven
+    assert entry.own
+    assert entry.changed
+    (other,) = prove("folded", times(once, 1 + 1e-6), TRAINED, own=False).unproven
+    assert not other.changed

@@ -47,14 +47,18 @@ def explains_nothing(name: str, values: Array, match: Match, known: Known) -> bo
 
 
 def was_changed(values: Array, near: Sequence[Near], known: Known) -> bool:
-    """Whether a constant that matches nothing is one of the checkpoint's tensors but for its last digits.
+    """Whether a constant that matches nothing is one of the checkpoint's tensors, or one with a batch norm
+    folded in, but for its last digits.
 
     ``near`` is what it is like. Not so if the forward may have computed it, or if it may be the tensor with
-    batch norms folded in that hardly scale.
+    more batch norms folded in that hardly scale. A fold is known within the roundings that it takes in
+    float32, whoever does it. What lies farther from it is none.
     """
     if values.dtype != np.float32 or not near or known.recorded.missing:
         return False
-    if any(one.what not in known.weights.tensors or known.is_computed(one.what) for one in near):
+    if not all(one.folded or one.what in known.weights.tensors for one in near):
+        return False
+    if any(known.is_computed(name) for one in near for name in one.names):
         return False
     norms = [norm for size in set(values.shape) for norm in known.norms.get(size, ())]
     if any(np.all(np.abs(norm.gain - 1) <= ALMOST) for norm in norms):
