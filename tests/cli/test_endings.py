@@ -160,6 +160,48 @@ def test_what_a_builder_prints_is_not_in_the_document(
     assert all(word in ran.stderr for word in ("loud\n", "louder\n"))
 
 
+CRASH = "import ctypes; ctypes.string_at(0)"
+CRASHING = """
+import os
+from onnxproof.cli._crash import told_if_it_crashes
+with told_if_it_crashes():
+    {code}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("code", "name", "number"),
+    [
+        pytest.param(CRASH, "SIGSEGV", 11, id="a-null-pointer"),
+        pytest.param("os.abort()", "SIGABRT", 6, id="abort"),
+        pytest.param("os.kill(os.getpid(), 9)", "SIGKILL", 9, id="killed"),
+        pytest.param("os.fork() or os.abort(); os.wait()", None, 0, id="a-process-that-it-forked"),
+    ],
+)
+def test_a_crash_has_its_document(code: str, name: str | None, number: int) -> None:
+    given = [sys.executable, "-c", CRASHING.format(code=code)]
+    ran = subprocess.run(given, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == -number
+    if name is None:
+        assert ran.stdout == ""
+        return
+    error = json.loads(ran.stdout)["error"]
+    assert (error["type"], error["exit_code"]) == ("Crashed", 128 + number)
+    assert error["message"].startswith(name)
+    assert ("most recent call first" in ran.stderr) == (name != "SIGKILL")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_builder_that_crashes_is_told_by_its_line(job: Callable[..., Path], tmp_path: Path) -> None:
+    asked = ["export", str(job(build=CRASH)), "--out", str(tmp_path / "dist"), "--json"]
+    given = [sys.executable, "-m", "onnxproof", *asked]
+    ran = subprocess.run(given, capture_output=True, text=True, check=False, timeout=120)
+    assert json.loads(ran.stdout)["error"]["exit_code"] == 139
+    assert f'{tmp_path / "build.py"}", line' in ran.stderr
+
+
 @pytest.fixture
 def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours: a step is called with arguments that it does not take."""

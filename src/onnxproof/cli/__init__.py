@@ -10,6 +10,7 @@ import click
 
 from onnxproof import __version__
 from onnxproof.cli import _ending
+from onnxproof.cli._crash import told_if_it_crashes
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
 from onnxproof.system.extras import NEEDED_BY, require
@@ -128,7 +129,11 @@ def main() -> None:
     freeze_imports()
     as_json = _asks_for("--json")
     alone = as_json or _asks_for("--jsonl")
-    with patient_streams(), document_only() if alone else contextlib.nullcontext():
+    with (
+        patient_streams(),
+        told_if_it_crashes() if as_json else contextlib.nullcontext(),
+        document_only() if alone else contextlib.nullcontext(),
+    ):
         code = _ending.run(
             lambda: app(standalone_mode=False), as_json=as_json, with_traceback=_asks_for("--traceback")
         )
