@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxproof.check import check as check
     from onnxproof.check_module import check_module as check_module
     from onnxproof.comparison import compare as compare
+    from onnxproof.deploy.package import package as package
     from onnxproof.finding.draft import Draft as Draft
     from onnxproof.finding.draft import init as init
     from onnxproof.job import Job as Job
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from onnxproof.runs.run import export_many as export_many
     from onnxproof.runs.run import validate_many as validate_many
     from onnxproof.runs.task import Outcome as Outcome
+    from onnxproof.runtime.loading import load as load
     from onnxproof.runtime.prediction import Prediction as Prediction
     from onnxproof.runtime.predictor import Predictor as Predictor
-    from onnxproof.runtime.predictor import load as load
     from onnxproof.schemas import schema as schema
     from onnxproof.selftest import selftest as selftest
     from onnxproof.validate.bisect.result import Bisection as Bisection
@@ -64,9 +65,10 @@ _HOMES = {
     "init": "onnxproof.finding.draft",
     "judge": "onnxproof.replay",
     "kit": "onnxproof.kit",
-    "load": "onnxproof.runtime.predictor",
+    "load": "onnxproof.runtime.loading",
     "load_job": "onnxproof.job",
     "load_jobs": "onnxproof.job.matrix",
+    "package": "onnxproof.deploy.package",
     "schema": "onnxproof.schemas",
     "selftest": "onnxproof.selftest",
     "validate": "onnxproof.pipeline",

@@ -3,16 +3,20 @@
 import functools
 from collections.abc import Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onnxproof.deploy.signature import why_not_verified
 from onnxproof.errors import RequestError
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.session import CPU, VERSION, require_providers
 from onnxproof.source import sha256_of
+from onnxproof.system.extras import require_extra
 from onnxproof.validate.bundled import against_metadata, agreement_check, checksum_check
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
@@ -36,6 +40,7 @@ def selftest(
     providers: Sequence[str] = (CPU,),
     threads: int = 0,
     runtimes: Sequence[str] = (),
+    verify: str | PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """Judge a bundle's file on this machine by the golden cases in the bundle, without PyTorch.
@@ -45,7 +50,8 @@ def selftest(
     node runs on the first that can run it. ``threads`` is its number of intra-op threads (0: as many as it
     chooses). ``runtimes`` names runtimes to judge in place of ONNX Runtime on these providers, such as "ort"
     (at each of its levels) and "openvino"; each of ``providers`` is then judged by itself, and may be one of
-    OpenVINO's devices.
+    OpenVINO's devices. ``verify`` is a public key: the signature beside the bundle is verified first, and
+    nothing is run if it does not hold.
 
     Raises ModelFileError if there is no bundle, if it has no golden cases, or if its model cannot be loaded,
     and RequestError if a provider is not there or does not start, or if no runtime that is asked for is.
@@ -53,7 +59,14 @@ def selftest(
     if not providers:
         raise RequestError(f"no execution provider is named: name one, such as {CPU}")
     candidates = _candidates(runtimes, providers)
-    folder = bundle_at(bundle)
+    if candidates and is_archive(Path(bundle)):
+        raise RequestError(f"{bundle}: --runtime does not go with an archive; unpack it and give the folder")
+    folder = bundle_at(bundle, archives=True)
+    signature = () if verify is None else (_signature(Path(bundle), Path(verify)),)
+    here = _environment(Settings(providers=tuple(providers), threads=threads))
+    if any(check.status == "fail" for check in signature):
+        sha256 = sha256_of(folder if is_archive(folder) else folder / MODEL_FILE)
+        return Verdict("fail", signature, (), (), (), sha256, here, policy=FLOAT_FLOOR.to_json())
     manifest = read_manifest(folder)
     require_golden(folder, manifest)
     file = folder / MODEL_FILE
@@ -63,7 +76,7 @@ def selftest(
     text = leg.metadata.get(METADATA_KEY)
     sum_of = functools.cache(sha256_of)
     checksum = checksum_check(manifest, file, sum_of)
-    checks = [checksum, agreement_check(file, [*against_metadata(manifest, text)])]
+    checks = [*signature, checksum, agreement_check(file, [*against_metadata(manifest, text)])]
     found = golden_in(folder, manifest, text)
     facts: list[Facts] = []
     beside = Opened((), ())
@@ -89,7 +102,7 @@ def selftest(
         cases=() if golden is None else tuple(one.case for one in golden.cases if not one.changed),
         notes=(*filter(None, (elsewhere,)), *(() if golden is None else _notes(golden, providers))),
         model_sha256=sum_of(file),
-        environment=_environment(Settings(providers=tuple(providers), threads=threads)),
+        environment=here,
         policy=FLOAT_FLOOR.to_json(),
         runtimes=beside.rows,
     )
@@ -107,6 +120,13 @@ def _candidates(runtimes: Sequence[str], providers: Sequence[str]) -> tuple[Cand
     if all(one.open is None for one in candidates):
         raise RequestError("; ".join(one.row.absent for one in candidates))
     return candidates
+
+
+def _signature(bundle: Path, key: Path) -> Check:
+    """Whether the signature beside a bundle is that of the key's owner."""
+    require_extra("signing", "selftest --verify")
+    reason = why_not_verified(bundle, key)
+    return Check("signature", "fail" if reason else "pass", reason, float(bool(reason)), 0.0)
 
 
 def _of_this_model(golden: Golden, sha256: str, text: str | None) -> Check:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from onnxproof.errors import CheckpointError, PictureError, RequestError
+from onnxproof.runtime.archive import is_archive
+from onnxproof.runtime.archive import sha256_of as sha256_of
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
 from onnxproof.runtime.manifest import Manifest
 
@@ -82,6 +84,14 @@ class BundleFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleArchive:
+    """A bundle in one file. ``predict``, ``inspect`` and ``selftest`` read it."""
+
+    path: Path
+    what: ClassVar[str] = "a bundle in one file, which selftest, predict and inspect take"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """An ONNX file."""
 
@@ -121,7 +131,9 @@ class Nothing:
     what: ClassVar[str] = "nothing"
 
 
-Source = JobFile | BundleFolder | ModelFile | CheckpointPath | OtherFile | OtherFolder | Nothing
+Source = (
+    JobFile | BundleFolder | BundleArchive | ModelFile | CheckpointPath | OtherFile | OtherFolder | Nothing
+)
 
 
 def look_at(path: str | PathLike[str]) -> Source:
@@ -133,6 +145,8 @@ def look_at(path: str | PathLike[str]) -> Source:
         return CheckpointPath(given) if _checkpoints_in(given) else OtherFolder(given)
     if not given.exists():
         return Nothing(given)
+    if is_archive(given):
+        return BundleArchive(given)
     suffix = given.suffix.lower()
     if suffix == JOB_SUFFIX:
         return JobFile(given)
@@ -306,12 +320,6 @@ def sha256_of_checkpoint(file: Path) -> str:
         if not part.is_file():
             raise CheckpointError(f"checkpoint {file} names {part.name}, which is not there: is it whole?")
     return hashlib.sha256("".join(map(sha256_of, parts)).encode()).hexdigest()
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def name_of(checkpoint: Path) -> str | None:

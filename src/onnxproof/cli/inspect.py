@@ -14,8 +14,9 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
+from onnxproof.runtime.archive import in_archive, is_there
 from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
-from onnxproof.runtime.predictor import predictor_of
+from onnxproof.runtime.loading import predictor_of
 from onnxproof.system.extras import missing
 from onnxproof.targets import DEFAULT, TARGETS
 from onnxproof.text import one_line
@@ -81,7 +82,7 @@ def _hanging(key: str, value: str) -> list[str]:
 
 def _target_of(model: Path) -> str:
     """The runtime that a bundle was exported for. A lone file does not say, so it gets the first."""
-    if not (model / MANIFEST_FILE).is_file():
+    if not is_there(model / MANIFEST_FILE):
         return DEFAULT
     try:
         job = read_manifest(model).job or {}
@@ -97,6 +98,8 @@ def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
         hazards = importlib.import_module("onnxproof.validate.hazards")
     except ModuleNotFoundError:
         return None, f"not looked for: {missing('onnx')}"
+    if in_archive(file):
+        return None, "not looked for in an archive: give the folder that it was made of"
     try:
         graph = hazards.OnnxGraph.read(file)
     except ModelFileError:

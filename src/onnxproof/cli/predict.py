@@ -20,8 +20,8 @@ from onnxproof.errors import PictureError, RequestError
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.drawings import drawing_names, save_drawing
-from onnxproof.runtime.folder import model_files, note_on_manifest
-from onnxproof.runtime.predictor import predictor_of
+from onnxproof.runtime.folder import model_files, note_on_manifest, require_checksums
+from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
@@ -78,6 +78,11 @@ SOME_FAILED = 2
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .npz to write raw outputs into; implies --raw."
 )
+@click.option(
+    "--checksums/--no-checksums",
+    default=True,
+    help="Whether a bundle's model must be the one that its manifest.json describes.  [default: checksums]",
+)
 @workers_options
 def command(
     model: Path,
@@ -95,6 +100,7 @@ def command(
     scale: float | None,
     raw: bool,
     out: Path | None,
+    checksums: bool,
     workers: Workers,
 ) -> int:
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
@@ -135,6 +141,8 @@ def command(
     read = [*model_files(model), *files, *(Path(text.partition("=")[2] or text) for text in inputs)]
     if request_file is not None:
         read.append(request_file)
+    if checksums:
+        require_checksums(model)
     plain = load_plain(model)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
     note = note_on_manifest(model, None if predictor is None else predictor.manifest)

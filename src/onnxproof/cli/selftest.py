@@ -34,6 +34,12 @@ from onnxproof.system.limits import MOST_THREADS
     help="Threads of ONNX Runtime; 0: as many as it chooses.",
 )
 @runtime_option
+@click.option(
+    "--verify",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="A public key (PEM): the signature beside the bundle, .sig, must hold before anything is run.",
+)
 @json_option
 @quiet_option
 def command(
@@ -41,6 +47,7 @@ def command(
     providers: tuple[str, ...],
     threads: int,
     runtimes: tuple[str, ...],
+    verify: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -52,7 +59,12 @@ def command(
     """
     progress = silent if quiet else StageLines(sys.stderr)
     verdict = onnxproof.selftest(
-        bundle, providers=providers or (CPU,), threads=threads, runtimes=runtimes, progress=progress
+        bundle,
+        providers=providers or (CPU,),
+        threads=threads,
+        runtimes=runtimes,
+        verify=verify,
+        progress=progress,
     )
     if as_json:
         show_json(verdict.to_json())

@@ -14,8 +14,8 @@ from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
 from onnxproof.runtime.drawings import drawing_names, save_drawing
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, data_of
+from onnxproof.runtime.loading import load
 from onnxproof.runtime.manifest import Frozen, Manifest
-from onnxproof.runtime.predictor import load
 from onnxproof.source import sha256_of
 from onnxproof.system.files import write_json
 from onnxproof.system.packages import PACKAGES, versions

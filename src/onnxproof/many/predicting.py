@@ -14,7 +14,7 @@ from onnxproof.many.run import completed
 from onnxproof.many.worker import THREADS, Work
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import model_file
-from onnxproof.runtime.predictor import load
+from onnxproof.runtime.loading import load
 from onnxproof.runtime.remote import Place, seen_from
 from onnxproof.source import sha256_of
 from onnxproof.text import json_text, one_line

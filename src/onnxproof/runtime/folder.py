@@ -4,6 +4,7 @@ from os import PathLike
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
+from onnxproof.runtime.archive import is_archive, is_there, read_file, sha256_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
 
 MODEL_FILE = "model.onnx"
@@ -21,13 +22,20 @@ def data_of(file: Path) -> Path:
 
 
 def model_file(path: str | PathLike[str]) -> Path:
-    """The ONNX file at a path, or in the bundle's folder there. Raises ModelFileError if there is none."""
+    """The ONNX file at a path, or in the bundle there: a folder, or one file (``archive``).
+
+    Raises ModelFileError if there is none.
+    """
     given = Path(path)
+    file = given / MODEL_FILE
+    if is_archive(given):
+        if is_there(file):
+            return file
+        raise ModelFileError(f"{given} holds no {MODEL_FILE}: {_ADVICE}")
     if not given.is_dir():
         if given.is_file():
             return given
         raise ModelFileError(f"{given} does not exist: {_ADVICE}")
-    file = given / MODEL_FILE
     if file.is_file():
         return file
     if (given / MANIFEST_FILE).is_file():
@@ -54,6 +62,8 @@ def _advice_on(folder: Path) -> str:
 def model_files(path: str | PathLike[str]) -> tuple[Path, ...]:
     """The files that may be read of a bundle's folder or of an ONNX file, whether or not they exist."""
     given = Path(path)
+    if is_archive(given):
+        return (given,)
     file = given / MODEL_FILE if given.is_dir() else given
     manifest = (given / MANIFEST_FILE,) if given.is_dir() else ()
     return (file, data_of(file), *manifest)
@@ -63,7 +73,9 @@ def read_manifest(bundle: Path) -> Manifest:
     """The ``manifest.json`` of a bundle. Raises ModelFileError if it is missing or broken."""
     file = bundle / MANIFEST_FILE
     try:
-        text = file.read_text(encoding="utf-8")
+        if not is_there(file):
+            raise FileNotFoundError(file)
+        text = read_file(file).decode("utf-8")
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{bundle} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
@@ -82,7 +94,7 @@ def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str
     """
     bundle = Path(path)
     file = bundle / MANIFEST_FILE
-    if not file.exists():
+    if not is_there(file):
         return None
     if carried is None:
         return (
@@ -102,3 +114,25 @@ def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str
         f"{file} describes another file than {MODEL_FILE} (they differ in {differ}): {used}; export the job "
         "again"
     )
+
+
+def require_checksums(path: str | PathLike[str]) -> None:
+    """Raise ModelFileError if the model or the weights of a bundle are not those of its ``manifest.json``.
+
+    An ONNX file alone has no checksum, and neither has a bundle whose ``manifest.json`` cannot be read:
+    ``note_on_manifest`` says so.
+    """
+    bundle = Path(path)
+    if not is_there(bundle / MANIFEST_FILE):
+        return
+    try:
+        manifest = read_manifest(bundle)
+    except ModelFileError:
+        return
+    file = bundle / MODEL_FILE
+    for found, expected in ((file, manifest.model_sha256), (data_of(file), manifest.data_sha256)):
+        if expected is not None and is_there(found) and sha256_of(found) != expected:
+            raise ModelFileError(
+                f"{found} is not the file that {MANIFEST_FILE} describes (another SHA-256): copy the whole "
+                "bundle again; to run it all the same, --no-checksums (in Python, checksums=False)"
+            )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
+from onnxproof.runtime.archive import in_archive, read_file
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError, signed
 
 LARGEST_RANK = 64
@@ -75,6 +76,8 @@ def look_at(file: Path) -> Look:
     Raises ModelFileError if a tensor has more axes than NumPy's arrays can have, or if functions are nested
     deeper, or make more nodes, than ONNX Runtime and onnx can open.
     """
+    if in_archive(file):
+        return look_at_bytes(read_file(file), str(file))
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _look(data, len(data), str(file))

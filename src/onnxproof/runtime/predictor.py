@@ -1,9 +1,6 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, overload
 
@@ -12,11 +9,10 @@ from numpy.typing import NDArray
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
-from onnxproof.runtime.folder import model_file
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
+from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.preprocess import Picture, Transform, prepare, transform_of
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
+from onnxproof.runtime.session import first_line
 from onnxproof.runtime.tasks import get_task
 from onnxproof.tensors import TensorSpec, dims_by_name
 from onnxproof.text import meant
@@ -321,72 +317,3 @@ def _as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
     raise RequestError(
         f"input {spec.name}: got {laid.dtype.name}{list(laid.shape)}, expected {spec}: {advice}"
     )
-
-
-def load(
-    path: str | PathLike[str],
-    *,
-    providers: Sequence[str] = (CPU,),
-    threads: int = 0,
-    settings: Mapping[str, float] = MappingProxyType({}),
-) -> Predictor:
-    """Load a bundle (a folder) or a lone ``.onnx`` file that onnxproof wrote.
-
-    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``settings``
-    replace settings of the file's reading, such as "score_threshold", "iou_threshold" and "top_k". Raises
-    ModelFileError if the file is missing, broken or without onnxproof's metadata, and RequestError for too
-    many threads, a setting that the task does not have, or a value outside its range.
-    """
-    file = model_file(path)
-    return predictor_of(open_session(file, SessionSettings(tuple(providers), threads)), file, settings)
-
-
-def predictor_of(session: Any, file: Path, settings: Mapping[str, float] = MappingProxyType({})) -> Predictor:
-    """A predictor on a session that is already open. ``file`` is for messages. Raises as ``load``."""
-    manifest = read_metadata(session.get_modelmeta().custom_metadata_map, file)
-    _require_interface(session, manifest, file)
-    known = manifest.contract.reading.settings()
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise RequestError(
-            f"{unknown[0]} is not a setting of task {manifest.contract.task}; "
-            f"there are: {', '.join(known) or 'none'}{meant(unknown[0], known)}"
-        )
-    reading = manifest.contract.reading.with_settings(**settings)
-    return Predictor(session, manifest, replace(manifest.contract, reading=reading))
-
-
-def _require_interface(session: Any, manifest: Manifest, file: Path) -> None:
-    """Raise ModelFileError if the graph does not have the inputs and outputs that its metadata declares."""
-    for kind, specs, values in (
-        ("inputs", manifest.contract.inputs, session.get_inputs()),
-        ("outputs", manifest.contract.outputs, session.get_outputs()),
-    ):
-        declared, found = [spec.name for spec in specs], [value.name for value in values]
-        if declared != found:
-            raise ModelFileError(
-                f"{file}'s metadata declares the {kind} {', '.join(declared)}, its graph has "
-                f"{', '.join(found)}: export the model again"
-            )
-        for spec, value in zip(specs, values, strict=True):
-            axes = value.shape
-            if len(axes) != len(spec.shape) or any(
-                isinstance(size, int) and isinstance(axis, int) and size != axis
-                for axis, size in zip(spec.shape, axes, strict=True)
-            ):
-                raise ModelFileError(
-                    f"{file}'s metadata declares {spec.name} as {spec}, its graph has the axes {axes}: "
-                    "export the model again"
-                )
-
-
-def read_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
-    """The manifest in an ONNX file's metadata. Raises ModelFileError if there is none."""
-    text = metadata.get(METADATA_KEY)
-    if text is None:
-        raise ModelFileError(
-            f"{file} carries no onnxproof metadata, so what its outputs mean is not known: "
-            "give a file that onnxproof exported, or run this one with arrays: onnxproof predict "
-            "MODEL.onnx --input NAME=FILE (in Python, onnxproof.runtime.load_plain)"
-        )
-    return read_manifest_text(text, f"{file}'s metadata")

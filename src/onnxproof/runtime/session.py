@@ -2,8 +2,8 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
+from onnxproof.runtime.archive import in_archive, is_there, read_file
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes, require_data
 from onnxproof.system.limits import MOST_THREADS
 
@@ -40,7 +41,9 @@ class SessionSettings:
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``in_turn`` is for
     sessions that take turns with others on the same cores, and that run on many sizes. The optimized graph is
-    written to ``optimized_to``, unless that is None. Raises RequestError if there are too many threads.
+    written to ``optimized_to``, unless that is None. With ``arena`` the CPU provider keeps a run's memory for
+    the next. ``provider_options`` are ONNX Runtime's own, by the provider's name. Raises RequestError if
+    there are too many threads, or options of a provider that is not among ``providers``.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -48,9 +51,22 @@ class SessionSettings:
     optimization: Optimization = "all"
     in_turn: bool = False
     optimized_to: Path | None = None
+    arena: bool = True
+    provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
+        unknown = sorted(self.provider_options.keys() - set(self.providers))
+        if unknown:
+            raise RequestError(
+                f"there are options for {unknown[0]}, and the providers are {', '.join(self.providers)}: "
+                "name it among them, or leave the options out"
+            )
+
+    def listed(self) -> list[Any]:
+        """The providers with their options, in ONNX Runtime's own form."""
+        options = self.provider_options
+        return [(name, dict(options[name])) if name in options else name for name in self.providers]
 
     def to_options(self) -> ort.SessionOptions:
         """ONNX Runtime's own form."""
@@ -58,6 +74,7 @@ class SessionSettings:
         options.log_severity_level = QUIET
         options.intra_op_num_threads = self.threads
         options.graph_optimization_level = LEVELS[self.optimization]
+        options.enable_cpu_mem_arena = self.arena
         if self.providers != (CPU,):
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if self.in_turn:
@@ -88,6 +105,8 @@ def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
 
     Raises ModelFileError if the file cannot be loaded, RequestError if a provider is not there.
     """
+    if in_archive(file):
+        return _open_archived(file, settings or SessionSettings())
     look = look_at(file)
     require_data(file, look)
     return _open(file, str(file), look, settings or SessionSettings())
@@ -98,7 +117,37 @@ def open_bytes(content: bytes, name: str, settings: SessionSettings) -> Any:
     return _open(content, name, look_at_bytes(content, name), settings)
 
 
-def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings) -> Any:
+def _open_archived(file: Path, settings: SessionSettings) -> Any:
+    """A session of a model in a bundle that is one file. Its weights are read from there, too."""
+    content = read_file(file)
+    look = look_at_bytes(content, str(file))
+    data = {}
+    for location, end in look.data.items():
+        place = file.with_name(location) if location == Path(location).name else file
+        if place == file or not is_there(place):
+            raise ModelFileError(
+                f"{file.parent} lacks {location}, the weights of {file.name}: package the bundle again"
+            )
+        data[location] = read_file(place)
+        if len(data[location]) < end:
+            raise ModelFileError(
+                f"{place} is cut off: it has {len(data[location])} bytes, and the weights of {file.name} "
+                f"take {end}; package the bundle again"
+            )
+    if data and look.risk:
+        raise ModelFileError(
+            f"{file} is not loaded from the archive: {look.risk}, and its weights are in another file; "
+            "unpack the archive and load the folder"
+        )
+    return _open(content, str(file), look, settings, data)
+
+
+NO_DATA: Mapping[str, bytes] = MappingProxyType({})
+
+
+def _open(
+    model: Path | bytes, name: str, look: Look, settings: SessionSettings, data: Mapping[str, bytes] = NO_DATA
+) -> Any:
     require_providers(settings.providers)
     try:
         session: Any
@@ -108,7 +157,7 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
             session = guarded.GuardedSession(model, settings, name, look.risk)
         else:
             # ONNX Runtime's exceptions have no common public base below Exception.
-            session = load_directly(model if isinstance(model, bytes) else str(model), settings)
+            session = load_directly(model if isinstance(model, bytes) else str(model), settings, data)
         _require_started(session, settings.providers)
         _require_readable(session, name)
     except OnnxproofError:
@@ -126,12 +175,18 @@ def _open(model: Path | bytes, name: str, look: Look, settings: SessionSettings)
     return session
 
 
-def load_directly(model: str | bytes, settings: SessionSettings) -> ort.InferenceSession:
-    """A session in this process. Raises whatever ONNX Runtime raises."""
+def load_directly(
+    model: str | bytes, settings: SessionSettings, data: Mapping[str, bytes] = NO_DATA
+) -> ort.InferenceSession:
+    """A session in this process. ``data`` has the files with the weights of a model in memory, by their
+    names in it. Raises whatever ONNX Runtime raises."""
+    options = settings.to_options()
+    if data:
+        options.add_external_initializers_from_files_in_memory(
+            list(data), list(data.values()), [len(content) for content in data.values()]
+        )
     # With its fallback on, ONNX Runtime prints to standard output, then tries the same again.
-    return ort.InferenceSession(
-        model, settings.to_options(), providers=list(settings.providers), enable_fallback=0
-    )
+    return ort.InferenceSession(model, options, providers=list(settings.providers), enable_fallback=0)
 
 
 def _require_started(session: Any, providers: Sequence[str]) -> None:

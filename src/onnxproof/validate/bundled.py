@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import ModelFileError
+from onnxproof.runtime.archive import is_there
 from onnxproof.runtime.folder import MANIFEST_FILE, data_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
 from onnxproof.source import sha256_of
@@ -25,7 +26,7 @@ def checksum_check(manifest: Manifest, file: Path, sum_of: Callable[[Path], str]
     sums = {file: manifest.model_sha256}
     if manifest.data_sha256 is not None:
         sums[data_of(file)] = manifest.data_sha256
-    other = [path for path, sum_ in sums.items() if not path.is_file() or sum_of(path) != sum_]
+    other = [path for path, sum_ in sums.items() if not is_there(path) or sum_of(path) != sum_]
     reason = f"{other[0]} is not the file that {MANIFEST_FILE} describes" if other else ""
     return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)
 

@@ -184,6 +184,12 @@ MEASURED = (
         "export again with the job that has the values you want.",
     ),
     _said(
+        "signature",
+        "the signature beside the bundle is that of the key that was given, and covers each byte.",
+        "the bundle or its signature was changed or left out, or another key signed it.",
+        "copy both again from whoever signed them; do not run the bundle until it holds.",
+    ),
+    _said(
         "golden",
         "golden.npz is the file that manifest.json describes, and its cases were recorded for this "
         "model.onnx and the metadata in it.",

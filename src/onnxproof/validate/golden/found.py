@@ -7,16 +7,23 @@ from pathlib import Path
 
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
+from onnxproof.runtime.archive import is_there, read_file
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE, model_file
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
-from onnxproof.source import BundleFolder, look_at
+from onnxproof.source import BundleArchive, BundleFolder, look_at
 from onnxproof.validate.golden.file import about, unpack
 from onnxproof.validate.golden.golden import Golden
 
 
-def bundle_at(path: str | PathLike[str]) -> Path:
-    """The bundle's folder at a path. Raises ModelFileError if there is none, or no model in it."""
+def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
+    """The bundle's folder at a path; with ``archives`` also a bundle in one file.
+
+    Raises ModelFileError if there is none, or no model in it.
+    """
     match look_at(path):
+        case BundleArchive() as archive if archives:
+            model_file(archive.path)
+            return archive.path
         case BundleFolder() as found:
             if not found.model.is_file():
                 raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
@@ -53,9 +60,9 @@ def golden_in(folder: Path, manifest: Manifest, text: str | None) -> Recorded | 
     ModelFileError as ``unpack``.
     """
     file = folder / GOLDEN_FILE
-    if not file.is_file():
+    if not is_there(file):
         return f"{GOLDEN_FILE}, which {MANIFEST_FILE} names, is missing"
-    content = file.read_bytes()
+    content = read_file(file)
     if hashlib.sha256(content).hexdigest() != manifest.golden_sha256:
         return f"{GOLDEN_FILE} is not the file that {MANIFEST_FILE} describes"
     wanted = about(content, str(file)).metadata_sha256

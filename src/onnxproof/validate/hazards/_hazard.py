@@ -9,8 +9,8 @@ from typing import Any
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
+from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.runtime.predictor import read_metadata
 from onnxproof.targets import DEFAULT
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven

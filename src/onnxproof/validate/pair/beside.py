@@ -8,9 +8,9 @@ from typing import Any, Literal
 from onnxproof.contract import Contract
 from onnxproof.counted import likely_masks, not_compared
 from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
-from onnxproof.runtime.predictor import read_metadata
 from onnxproof.source import find_pictures, sha256_of
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.environment import environment

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from onnxproof.contract import Contract, whole_outputs
 from onnxproof.errors import RequestError
+from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
-from onnxproof.runtime.predictor import read_metadata
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.runtime.tasks import raw
 from onnxproof.tensors import DTYPES, Dim, TensorSpec

@@ -1,0 +1,1 @@
+"""A proven bundle in the forms that deployments take."""

@@ -1,0 +1,195 @@
+"""``onnxproof.package``: write a bundle as one file, or as a model of a Triton repository."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from onnxproof.deploy.bom import write_bom
+from onnxproof.deploy.signature import SIGNATURE_SUFFIX, sign_path
+from onnxproof.deploy.triton import triton_config
+from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.runtime.archive import SUFFIX, is_archive, is_there, sha256_of
+from onnxproof.runtime.folder import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PARITY_FILE,
+    data_of,
+    read_manifest,
+    require_checksums,
+)
+from onnxproof.runtime.look import look_at, require_data
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.source import BundleFolder
+from onnxproof.source import look_at as source_at
+from onnxproof.system.extras import require_extra
+from onnxproof.system.files import explained, replacing, staging_folder, swap, write_text
+
+Format = Literal["zip", "triton"]
+
+BOM_SUFFIX = ".cdx.json"
+"""CycloneDX's own for documents in JSON."""
+CONFIG_FILE = "config.pbtxt"
+VERSION_FOLDER = "1"
+"""A Triton repository has a folder for each version of a model, named by a whole number."""
+REPOSITORY = "model_repository"
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a ZIP archive can state: the same bundle gives the same bytes."""
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What was written: the archive or the model's folder, and the files beside it (None: not asked for)."""
+
+    path: Path
+    files: tuple[str, ...]
+    sha256: str | None
+    signature: Path | None
+    bom: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of these; "sha256" is the archive's, and null for a folder."""
+        return {
+            "path": str(self.path),
+            "files": list(self.files),
+            "sha256": self.sha256,
+            "signature": None if self.signature is None else str(self.signature),
+            "bom": None if self.bom is None else str(self.bom),
+        }
+
+
+def package(
+    bundle: str | PathLike[str],
+    *,
+    format: Format = "zip",
+    out: str | PathLike[str] | None = None,
+    sign: str | PathLike[str] | None = None,
+    bom: bool = False,
+) -> Package:
+    """Write a bundle as one file ("zip"), or as a model of a Triton repository ("triton").
+
+    ``out`` is the archive, by default BUNDLE.zip, or the repository's folder, by default "model_repository".
+    ``sign`` is a private key (PEM, an elliptic curve): the signature of OpenSSF's model-signing is written
+    beside, with the suffix ".sig". With ``bom`` a CycloneDX bill of materials is written beside, too.
+
+    Raises ModelFileError if there is no bundle, or if its files are not those of its manifest. Raises
+    RequestError for another format, for a target that is there and is no package, and for a key that cannot
+    sign. Raises MissingPackageError if the extra "signing" or "bom" is needed and missing.
+    """
+    if format not in get_args(Format):
+        raise RequestError(f'format is "{format}", expected one of {", ".join(get_args(Format))}')
+    if sign is not None:
+        require_extra("signing", "package --sign")
+    if bom:
+        require_extra("bom", "package --bom")
+    folder = _folder(bundle)
+    manifest = read_manifest(folder)
+    files = _files(folder, manifest)
+    if format == "zip":
+        target = Path(out) if out is not None else folder.with_name(f"{folder.resolve().name}{SUFFIX}")
+        _write_archive(target, files)
+        written: Sequence[Path] = files
+    else:
+        target = Path(REPOSITORY if out is None else out) / manifest.contract.name
+        written = _write_repository(target, files, manifest)
+    signature = None if sign is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
+    if signature is not None:
+        sign_path(target, Path(str(sign)), signature)
+    document = target.with_name(f"{target.name}{BOM_SUFFIX}") if bom else None
+    if document is not None:
+        with explained(document):
+            write_text(document, write_bom(manifest, files))
+    return Package(
+        target,
+        tuple(file.name for file in written),
+        sha256_of(target) if format == "zip" else None,
+        signature,
+        document,
+    )
+
+
+def _folder(bundle: str | PathLike[str]) -> Path:
+    match source_at(bundle):
+        case BundleFolder() as found:
+            if not found.model.is_file():
+                raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
+            return found.path
+        case other:
+            raise ModelFileError(
+                f"{bundle} is {other.what}: give a bundle, the folder that export wrote with "
+                f"{MODEL_FILE} and {MANIFEST_FILE} in it"
+            )
+
+
+def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
+    """The files of a bundle that is whole. Raises ModelFileError if one is missing or another."""
+    require_checksums(folder)
+    model = folder / MODEL_FILE
+    look = look_at(model)
+    require_data(model, look)
+    foreign = [location for location in look.data if location != data_of(model).name]
+    if foreign:
+        raise ModelFileError(
+            f"{model} has weights in {foreign[0]}, and a bundle has them in {data_of(model).name}: "
+            "export the job again"
+        )
+    golden = folder / GOLDEN_FILE
+    if manifest.golden_sha256 is not None and not (
+        golden.is_file() and sha256_of(golden) == manifest.golden_sha256
+    ):
+        raise ModelFileError(
+            f"{golden} is not the file that {MANIFEST_FILE} describes: copy the bundle again"
+        )
+    names = [model, data_of(model), folder / MANIFEST_FILE, golden, folder / PARITY_FILE]
+    return tuple(file for file in names if file.is_file())
+
+
+def _write_archive(target: Path, files: Sequence[Path]) -> None:
+    if target.suffix.lower() != SUFFIX:
+        raise RequestError(f"{target} does not end in {SUFFIX}: name the archive so, with --out")
+    if target.exists() and not _is_package(target):
+        raise RequestError(f"{target} is there, and is no bundle: move it away, or name another with --out")
+    with (
+        explained(target, kind="file"),
+        replacing(target) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for file in files:
+            about = zipfile.ZipInfo(file.name, _EPOCH)
+            about.external_attr = 0o644 << 16
+            with archive.open(about, "w", force_zip64=True) as member:
+                for chunk in _chunks(file):
+                    member.write(chunk)
+
+
+def _is_package(target: Path) -> bool:
+    try:
+        return is_archive(target) and is_there(target / MANIFEST_FILE)
+    except ModelFileError:
+        return False
+
+
+def _write_repository(target: Path, files: Sequence[Path], manifest: Manifest) -> tuple[Path, ...]:
+    if target.exists():
+        raise RequestError(f"{target} is there already: move it away, or name another folder with --out")
+    served = [file for file in files if file.name in (MODEL_FILE, data_of(Path(MODEL_FILE)).name)]
+    with explained(target), staging_folder(target) as staged:
+        (staged / VERSION_FOLDER).mkdir()
+        for file in served:
+            with replacing(staged / VERSION_FOLDER / file.name) as stream:
+                for chunk in _chunks(file):
+                    stream.write(chunk)
+        write_text(staged / CONFIG_FILE, triton_config(manifest))
+        swap(staged, target)
+    return (target / CONFIG_FILE, *(target / VERSION_FOLDER / file.name for file in served))
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,76 @@
+"""Read a file that lies in a folder, or in a bundle that is one file.
+
+Such a bundle is a ZIP archive whose files are stored as they are, so nothing is unpacked. A file in it is
+named as if the archive were a folder: ``digits.zip/model.onnx``.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from onnxproof.errors import ModelFileError
+
+SUFFIX = ".zip"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is that of a bundle in one file, by its suffix."""
+    return path.suffix.lower() == SUFFIX and path.is_file()
+
+
+def in_archive(file: Path) -> bool:
+    """Whether a file lies in a bundle that is one file."""
+    return is_archive(file.parent)
+
+
+def is_there(file: Path) -> bool:
+    """Whether there is such a file. Raises ModelFileError if its archive cannot be read."""
+    if not in_archive(file):
+        return file.is_file()
+    return file.name in _names(file.parent)
+
+
+def read_file(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises ModelFileError if it is in an archive that is damaged, that lacks it or that compresses it, and
+    OSError for another that cannot be read.
+    """
+    if not in_archive(file):
+        return file.read_bytes()
+    try:
+        with zipfile.ZipFile(file.parent) as archive:
+            about = archive.getinfo(file.name)
+            if about.compress_type != zipfile.ZIP_STORED or about.flag_bits & 1:
+                raise ModelFileError(
+                    f"{file} is compressed or encrypted, so it cannot be read without unpacking: write the "
+                    "archive with onnxproof package BUNDLE --format zip"
+                )
+            return archive.read(about)
+    except KeyError as error:
+        raise ModelFileError(f"{file.parent} holds no {file.name}: package the bundle again") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(file.parent, error) from error
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises as ``read_file``."""
+    if in_archive(file):
+        return hashlib.sha256(read_file(file)).hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _names(archive: Path) -> tuple[str, ...]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = tuple(opened.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(archive, error) from error
+    if len(set(names)) != len(names):
+        raise ModelFileError(f"{archive} holds two files of one name: package the bundle again")
+    return names
+
+
+def _damaged(archive: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(f"{archive} cannot be read ({error}): copy it again, or package the bundle again")
