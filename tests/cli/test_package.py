@@ -1,5 +1,6 @@
 """A bundle as one file that is read without unpacking, and as a model of a Triton repository."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -178,8 +179,8 @@ def test_tritons_own_schema_reads_the_configuration(demo_bundle: Path, tmp_path:
 
 def keys(folder: Path) -> tuple[Path, Path]:
     """A private and a public key of an elliptic curve."""
-    from cryptography.hazmat.primitives import serialization as form
-    from cryptography.hazmat.primitives.asymmetric import ec
+    form: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
+    ec: Any = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")
 
     folder.mkdir()
     key = ec.generate_private_key(ec.SECP256R1())

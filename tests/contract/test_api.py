@@ -98,7 +98,7 @@ def test_the_api_is_the_listed_one() -> None:
 
 def test_the_list_shows_parameters_defaults_bases_and_options() -> None:
     assert set(api.lines()) >= {
-        "onnxproof.load(path, *, providers=('CPUExecutionProvider',), threads=0, settings=...)",
+        "onnxproof.load_job(path, set=())",
         "onnxproof.runtime.nms(boxes_xyxy, scores, iou_threshold, classes=None)",
         "class onnxproof.errors.MissingPackageError(RequestError, ImportError)",
         "onnxproof.Verdict.passed",

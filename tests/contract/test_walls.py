@@ -212,6 +212,10 @@ ROOMS = {
     | {"system.memory", "system.own_folder"}
     | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
+    "deploy": {
+        *("errors", "tensors", "runtime", "source", "deploy"),
+        *("system.extras", "system.files", "system.imports"),
+    },
     "errors": set(),
     "text": set(),
     "graph": {"errors", "on_disk", "runtime"},
@@ -330,6 +334,7 @@ INTO_OPEN_STREAMS = {
     ("save", "onnxproof.validate.report.html"),  # memory
     ("save", "onnxproof.export.torch_export"),  # a scratch folder of a child process
     ("open", "onnxproof.runtime.plain"),
+    ("open", "onnxproof.deploy.package"),
     ("open", "onnxproof.export.simplify"),  # the null device
     ("open", "onnxproof.cli._streams"),  # the null device
 }
