@@ -18,7 +18,7 @@ from typing import Any
 BASE = "base"
 """The install without an extra: what a deployment runs."""
 
-LIGHT = (BASE, "polygons", "coco", "report", "dask", "fsspec", "openvino")
+LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "dask", "fsspec", "openvino")
 """What brings no torch."""
 
 SIDE = 32
@@ -96,6 +96,20 @@ def report(_release: Path) -> None:
     """The template of --html is there, and jinja2 takes it."""
     file = importlib.resources.files("onnxproof") / "validate" / "report" / "templates" / "report.html.j2"
     assert importlib.import_module("jinja2").Environment().parse(file.read_text(encoding="utf-8")).body
+
+
+def signing(_release: Path) -> None:
+    """The library that signs and verifies loads, with what it does not require itself."""
+    for name in ("signing", "verifying"):
+        assert importlib.import_module(f"model_signing.{name}").Config()
+
+
+def bom(_release: Path) -> None:
+    """The library writes a document of the version that we ask for."""
+    output, schema = (importlib.import_module(f"cyclonedx.{name}") for name in ("output", "schema"))
+    document = importlib.import_module("cyclonedx.model.bom").Bom()
+    writer = output.make_outputter(document, schema.OutputFormat.JSON, schema.SchemaVersion.V1_6)
+    assert json.loads(writer.output_as_string())["specVersion"] == "1.6"
 
 
 def dask(release: Path) -> None:
@@ -244,6 +258,8 @@ SMOKE: dict[str, Callable[[Path], None]] = {
     "polygons": polygons,
     "coco": coco,
     "report": report,
+    "signing": signing,
+    "bom": bom,
     "dask": dask,
     "fsspec": fsspec,
     "export": export,
