@@ -208,6 +208,30 @@ MEASURED = (
         "another version of NumPy draws other numbers from the seed.",
         "run the self-test with the version of NumPy that the note names, or export again with yours.",
     ),
+    _said(
+        "changed",
+        "at most the budget's share of decisions differs from float32's, with the budget's confidence.",
+        "a precision is too coarse for some node, or calibration saw other pictures than these.",
+        "let the search keep more nodes in float32, calibrate on more pictures, or raise the budget.",
+    ),
+    _said(
+        "box",
+        "no box of a decision that is kept moved by more pixels than the budget allows.",
+        "what decodes boxes, or the layer before it, runs in a coarse precision.",
+        "keep these nodes in float32: export with precision.search, or exclude them where you quantise.",
+    ),
+    _said(
+        "score",
+        "no score of a decision that is kept moved by more than the budget allows.",
+        "calibration clipped what the scores are made of, or one scale serves boxes and scores.",
+        "calibrate by another method, or keep the heads in float32.",
+    ),
+    _said(
+        "map_drop",
+        "mAP, or the task's own figure on labelled pictures, falls by at most the budget.",
+        "many small changes add up although each stays within its own limit.",
+        "look at changed first; then let the search keep more nodes in float32.",
+    ),
 )
 """The checks that run or read something beyond the graph."""
 
