@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ import onnxproof
 KNOWN = importlib.import_module("onnxproof.validate.runtimes.known")
 """The package's attribute ``validate`` is the function."""
 
-OPENVINO = "openvino"
+LEG = "onnxproof.validate.legs.openvino_runtime"
+"""Imports OpenVINO without its telemetry."""
 
 
 def test_the_demo_holds_at_each_level_of_onnx_runtime(demo_bundle: Path) -> None:
@@ -26,7 +30,7 @@ def test_the_demo_holds_at_each_level_of_onnx_runtime(demo_bundle: Path) -> None
 
 
 def test_the_demo_holds_in_openvino(demo_bundle: Path) -> None:
-    pytest.importorskip(OPENVINO, reason="openvino is not installed")
+    pytest.importorskip(LEG, reason="openvino is not installed")
     ran = run_here(["selftest", str(demo_bundle), "--runtime", "openvino", "--json", "--quiet"])
     assert ran.code == 0, ran.printed
     verdict = onnxproof.Verdict.from_json(json.loads(ran.printed))
@@ -41,8 +45,20 @@ def test_the_demo_holds_in_openvino(demo_bundle: Path) -> None:
     assert "OpenVINO errs " in str(verdict)
 
 
+def test_openvino_is_imported_without_its_telemetry(tmp_path: Path) -> None:
+    pytest.importorskip(LEG, reason="openvino is not installed")
+    code = (
+        f"import importlib, sys; leg = importlib.import_module({LEG!r}); "
+        "print(leg.devices()[0], leg.TELEMETRY in sys.modules)"
+    )
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.split()) == (0, ["CPU", "False"]), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_openvino_as_it_chooses_passes_only_where_it_computes_in_float32(demo_bundle: Path) -> None:
-    pytest.importorskip(OPENVINO, reason="openvino is not installed")
+    pytest.importorskip(LEG, reason="openvino is not installed")
     verdict = onnxproof.selftest(demo_bundle, runtimes=["openvino-auto"], threads=1)
     (row,) = verdict.runtimes
     assert verdict.passed is not ("bfloat16" in row.note)
@@ -63,7 +79,7 @@ def test_a_provider_that_is_not_there_is_refused_before_anything_is_read(tmp_pat
 
 @pytest.mark.slow
 def test_validate_tries_the_file_on_all_cases(demo_bundle: Path, demo_job: Path, tmp_path: Path) -> None:
-    pytest.importorskip(OPENVINO, reason="openvino is not installed")
+    pytest.importorskip(LEG, reason="openvino is not installed")
     file = str(demo_bundle / "model.onnx")
     ran = run_here(
         ["validate", str(demo_job), "--onnx", file, "--runtime", "ort,openvino", "--out", str(tmp_path)]

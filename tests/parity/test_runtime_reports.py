@@ -28,7 +28,7 @@ def test_without_optimization_the_file_is_right_whatever_a_level_makes_of_it(nam
 
 @pytest.mark.slow
 def test_openvino_that_is_told_to_compute_in_float32_passes() -> None:
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("onnxproof.validate.legs.openvino_runtime", reason="openvino is not installed")
     verdict = verdict_of(BY_NAME["other-processor"], ["openvino"])
     assert verdict.passed, str(verdict)
     assert verdict.runtimes[-1].leg == "openvino-cpu"

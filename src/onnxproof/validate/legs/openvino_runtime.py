@@ -1,15 +1,36 @@
 """An ONNX file in OpenVINO. Needs the extra ``openvino``."""
 
+import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import openvino as ov
 
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.session import first_line
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports
+
+TELEMETRY = "openvino_telemetry"
+
+
+def _imported() -> Any:
+    """OpenVINO without its telemetry.
+
+    With it, the import alone tells Intel that it happened, and leaves a file in the home folder. OpenVINO
+    does without the package where that cannot be imported.
+    """
+    absent = TELEMETRY not in sys.modules
+    if absent:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if absent:
+            del sys.modules[TELEMETRY]
+
+
+ov = _imported()
 
 PRECISION = "INFERENCE_PRECISION_HINT"
 
