@@ -1,5 +1,6 @@
 """Tasks for workers in other processes, which have to import them."""
 
+import gc
 import os
 import signal
 import time
@@ -49,3 +50,12 @@ class Names:
     def _tell(self, line: str) -> None:
         with Path(self.log).open("a", encoding="utf-8") as stream:
             stream.write(f"{line}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """Returns whether Python's cycle collector was on while the task was opened, and while it worked."""
+
+    def open(self) -> Work:
+        opening = gc.isenabled()
+        return lambda _: f"{opening} {gc.isenabled()}".encode()

@@ -6,7 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from many_tasks import Names
+from many_tasks import Collecting, Names
 
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.many.chunks import Chunk, chunks_of
@@ -146,3 +146,11 @@ def test_a_folder_of_something_else_is_refused(
 def test_wrong_workers_are_refused(count: int, dask: str | None) -> None:
     with pytest.raises(RequestError, match="--workers"):
         Workers(count, dask)
+
+
+def test_a_worker_of_our_own_collects_once_its_work_is_open(tmp_path: Path) -> None:
+    """Imports and models leave the collector nothing to find."""
+    journal = Journal(tmp_path / "journal", WORK)
+    chunks = chunks_of(pictures(tmp_path, ["a.png", "b.png"]), journal.key, 1)
+    found = list(completed(Collecting(), chunks, Processes(1), journal))
+    assert names_of(found, journal) == ["False", "True"] * 2
