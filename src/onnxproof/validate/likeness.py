@@ -75,14 +75,18 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
 def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_GIVEN) -> Likeness | None:
     """The same for a model whose graph chooses its rows. ``error`` is that of half of the rows.
 
-    ``ours`` has one output [b, n, 6], or those of ``ROW_OUTPUTS`` with what the rows carry and share. Rows
-    that float error reorders or exchanges are left out of account with the other half. Returns None if no
-    output of the file holds such rows.
+    ``ours`` has one output [b, n, 6 or more] and then what the rows share, or those of ``ROW_OUTPUTS`` with
+    what the rows carry and share. Rows that float error reorders or exchanges are left out of account with
+    the other half. Returns None if no output of the file holds such rows.
     """
-    if len(ours) == 1:
-        (name,) = ours
-        alike = [(output, _rows_error_of(rows, ours[name])) for output, rows in theirs.items()]
-        found = [Likeness(error, {output: name}) for output, error in alike if error is not None]
+    if not ours.keys() >= {*ROW_OUTPUTS}:
+        name, *after = ours
+        found = []
+        for output, rows in theirs.items():
+            error, paired = _rows_error_of(rows, ours[name]), _beside(output, after, theirs, ours, mapping)
+            if error is not None and paired is not None:
+                error = max(error, paired.error)
+                found.append(replace(paired, error=error, names={output: name, **paired.names}))
         return min(found, key=lambda one: one.error) if found else None
     boxes, labels, scores = (ours[name] for name in ROW_OUTPUTS[:3])
     others = {name: values for name, values in ours.items() if name not in ROW_OUTPUTS}
@@ -92,14 +96,19 @@ def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_
     more = next(((name, tuple(others[name].shape[2:])) for name in carried), None)
     found = []
     for output, rows in theirs.items():
-        error = _rows_error_of(rows, wanted)
-        left = {name: one for name, one in theirs.items() if name != output}
-        rest = {name: others[name] for name in shared}
-        paired = _paired(left, rest, mapping) if rest else Likeness(0.0, {})
+        error, paired = _rows_error_of(rows, wanted), _beside(output, shared, theirs, ours, mapping)
         if error is not None and paired is not None:
             how = UnpackedRows(output, ROW_OUTPUTS, more)
             found.append(replace(paired, error=max(error, paired.error), unpacked=how))
     return min(found, key=lambda one: one.error) if found else None
+
+
+def _beside(
+    output: str, shared: Sequence[str], theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]
+) -> Likeness | None:
+    """The pairing of what the rows share, if the file's ``output`` has the rows."""
+    left = {name: one for name, one in theirs.items() if name != output}
+    return _paired(left, {name: ours[name] for name in shared}, mapping) if shared else Likeness(0.0, {})
 
 
 def _rows_error_of(rows: NDArray[Any], wanted: NDArray[Any]) -> float | None:

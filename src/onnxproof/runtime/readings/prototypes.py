@@ -7,7 +7,7 @@ then cut to the box, in the order of Ultralytics' ``process_mask`` with ``upsamp
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from onnxproof.runtime.readings.adjustable import (
     require_scored_boxes,
     setting,
 )
-from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
 from onnxproof.runtime.readings.instances import (
     COMMON,
     OPTIONAL,
@@ -125,7 +125,23 @@ def chosen_masks(evidence: PrototypeEvidence, reading: PrototypeReading) -> Mask
     return MaskedCandidates(candidates, evidence.coefficients[rows], evidence.prototypes)
 
 
-def decide_masks(chosen: MaskedCandidates, reading: PrototypeReading) -> Instances:
+class Masking(Protocol):
+    """The settings by which candidates become detections with masks."""
+
+    @property
+    def cuts(self) -> Cuts:
+        """The limits by which boxes become detections."""
+
+    @property
+    def stride(self) -> int:
+        """How many pixels of the input one of the prototypes spans."""
+
+    @property
+    def mask_threshold(self) -> float:
+        """The probability above which a pixel belongs to an object."""
+
+
+def decide_masks(chosen: MaskedCandidates, reading: Masking) -> Instances:
     """The detections with their masks as probabilities."""
     found = chosen.candidates.decide(reading.cuts)
     return masks_of(chosen, found, reading.stride, reading.mask_threshold)

@@ -60,6 +60,11 @@ class SetReading(Adjustable):
         """The limits by which candidates become detections."""
         return Cuts(self.score_threshold, None, max_detections=self.max_detections)
 
+    @property
+    def row_outputs(self) -> tuple[str, ...]:
+        """The outputs that have the rows. Others are what all rows of a picture share."""
+        return self.outputs
+
     def row_keys(self, outputs: Mapping[str, Array]) -> Array:
         """What tells rows apart, float [b, n, k]: the box, the best score and, of ``RowSet``, the label."""
         raise NotImplementedError
@@ -79,7 +84,7 @@ class SetReading(Adjustable):
     def read(cls, entry: Entry) -> Self:
         """The inverse of ``to_json``; ModelFileError for any other object."""
         keys = entry.table(("decode", "nms", "outputs", "score_threshold"), ("max_detections",))
-        return cls(output_names(keys, *cls.counts()), **_common(keys))
+        return cls(output_names(keys, *cls.counts()), **common_settings(keys))
 
     @classmethod
     def counts(cls) -> tuple[int, int]:
@@ -185,7 +190,7 @@ class QuerySet(SetReading):
         selects = keys["selects"].flag() if "selects" in keys else False
         return cls(
             output_names(keys, 2),
-            **_common(keys),
+            **common_settings(keys),
             activation=activation,
             height=height,
             width=width,
@@ -235,8 +240,8 @@ class RowSet(SetReading):
 
         The arrays have the shapes of the outputs, by name.
         """
-        if len(self.outputs) == 1:
-            (name,) = self.outputs
+        if len(self.row_outputs) == 1:
+            (name,) = self.row_outputs
             flags = np.repeat(rows[..., None], outputs[name].shape[-1], axis=-1)
             flags[..., SCORE] = True
             return {name: flags}
@@ -263,7 +268,8 @@ SETS: Mapping[str, type[SplitSet | QuerySet | RowSet]] = {
 """The reading without NMS for each value of "decode"."""
 
 
-def _common(keys: Mapping[str, Entry]) -> dict[str, Any]:
+def common_settings(keys: Mapping[str, Entry]) -> dict[str, Any]:
+    """The settings of every reading without NMS."""
     keys["nms"].text(("none",))
     most = keys["max_detections"].whole(1) if "max_detections" in keys else None
     return {"score_threshold": setting(keys, "score_threshold"), "max_detections": most}

@@ -9,7 +9,8 @@ batch of one picture:
 - masks float [n, 1, H, W]: probabilities, pasted into the input's picture.
 
 Or they are boxes, scores, and what masks are summed from (runtime/readings/prototypes.py), also with NMS in
-the graph (runtime/readings/carried.py); or the classes and the masks of queries
+the graph (runtime/readings/carried.py) or chosen by a head without NMS (runtime/readings/chosen_rows.py); or
+the classes and the masks of queries
 (runtime/readings/query_masks.py).
 """
 
@@ -28,9 +29,11 @@ from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows, prototype_rows
+from onnxproof.runtime.readings.chosen_rows import MaskRows, above
 from onnxproof.runtime.readings.instances import DECODE as SUMMED
 from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
 from onnxproof.runtime.readings.prototypes import (
+    MaskedCandidates,
     PrototypeEvidence,
     PrototypeReading,
     chosen_masks,
@@ -64,17 +67,18 @@ class Evidence:
     width: int
 
 
-Reading = MaskReading | PrototypeReading | PaddedMasks | QueryMaskReading
+Reading = MaskReading | PrototypeReading | PaddedMasks | MaskRows | QueryMaskReading
 
 READINGS: Mapping[str, type[Reading]] = {
     "nms": MaskReading,
     SUMMED: PrototypeReading,
     PaddedMasks.decode: PaddedMasks,
+    MaskRows.decode: MaskRows,
     QueryMaskReading.decode: QueryMaskReading,
 }
 """The layout for each value of "decode"."""
 
-AnyEvidence = Evidence | PrototypeEvidence | PrototypeRows | MaskedQueries
+AnyEvidence = Evidence | PrototypeEvidence | PrototypeRows | MaskedCandidates | MaskedQueries
 
 
 class _InstanceSegmentation:
@@ -101,6 +105,8 @@ class _InstanceSegmentation:
             return evidence_of(outputs, reading)
         if isinstance(reading, PaddedMasks):
             return prototype_rows(outputs, sizes, reading, margins)
+        if isinstance(reading, MaskRows):
+            return reading.masked(outputs)
         masks = outputs[reading.outputs[3]]
         height, width = masks.shape[2:]
         rows = rows_from(outputs, reading, margins)
@@ -118,6 +124,9 @@ class _InstanceSegmentation:
         if isinstance(evidence, PrototypeRows):
             assert isinstance(reading, PaddedMasks)
             return evidence.decide(reading)
+        if isinstance(evidence, MaskedCandidates):
+            assert isinstance(reading, MaskRows)
+            return decide_masks(above(evidence, reading.score_threshold / 2), reading)
         assert isinstance(reading, MaskReading)
         masks = masks_above(evidence, reading.score_threshold)
         detections = evidence.rows.decide(reading.cuts)

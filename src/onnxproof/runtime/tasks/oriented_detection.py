@@ -1,6 +1,7 @@
 """Oriented detection: boxes that are turned, with classes and scores.
 
-The outputs are those of ``OrientedReading`` (runtime/readings/oriented.py).
+The outputs are those of ``OrientedReading`` (runtime/readings/oriented.py), or the rows of ``OrientedRows``
+(runtime/readings/chosen_rows.py).
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,23 @@ from onnxproof.runtime.drawing import draw_outlines
 from onnxproof.runtime.oriented import boxes_of, corners_of
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
-from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.chosen_rows import OrientedRows, oriented_rows
+from onnxproof.runtime.readings.instances import DECODE as SPLIT
 from onnxproof.runtime.readings.instances import ScoredBoxes, scored
 from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
 from onnxproof.runtime.tasks.detection import captions_of
 from onnxproof.runtime.tasks.task import class_name
+
+Reading = OrientedReading | OrientedRows
+Evidence = ScoredBoxes | Candidates
+
+
+def candidates_of(evidence: Evidence, reading: Reading) -> Candidates:
+    """The candidates that score half of the threshold or more."""
+    if isinstance(evidence, Candidates):
+        return oriented_rows(evidence, reading.score_threshold / 2)
+    return evidence.candidates(reading.cuts)[0]
 
 
 class _OrientedDetection:
@@ -28,23 +41,26 @@ class _OrientedDetection:
     decides = True
     summary = "Oriented detection: boxes that are turned, with classes and scores, as NMS leaves them."
 
-    def reading(self, entry: Entry) -> OrientedReading:
+    def reading(self, entry: Entry) -> Reading:
+        decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            return OrientedReading.read(entry)
+            chosen = decode.text((SPLIT, OrientedRows.decode)) == OrientedRows.decode
+            return OrientedRows.read(entry) if chosen else OrientedReading.read(entry)
 
     def evidence(
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        reading: OrientedReading,
+        reading: Reading,
         margins: Mapping[str, Array],
-    ) -> tuple[ScoredBoxes, ...]:
+    ) -> tuple[Evidence, ...]:
+        if isinstance(reading, OrientedRows):
+            return reading.evidence(outputs, sizes, margins)
         return scored(outputs, reading)
 
-    def decide(self, evidence: ScoredBoxes, reading: OrientedReading) -> Detections:
+    def decide(self, evidence: Evidence, reading: Reading) -> Detections:
         """The detections; ``indices`` number the candidates that score half of the threshold or more."""
-        candidates, _ = evidence.candidates(reading.cuts)
-        return decide_oriented(candidates, reading.cuts)
+        return decide_oriented(candidates_of(evidence, reading), reading.cuts)
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:
         """Boxes in the picture's pixels. They are not clipped: a box that is cut is none any more."""

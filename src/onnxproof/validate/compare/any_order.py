@@ -27,7 +27,7 @@ def arrays_in_order_of(first: Arrays, other: Arrays, reading: Reading) -> Arrays
     """The same for outputs by name. Outputs that the reading does not read stay as they are."""
     if not isinstance(reading, SetReading) or not reading.any_order:
         return other
-    names = reading.outputs
+    names = reading.row_outputs
     if not all(name in first and name in other and first[name].shape == other[name].shape for name in names):
         return other
     wanted, found = (reading.row_keys(outputs).astype(np.float64) for outputs in (first, other))

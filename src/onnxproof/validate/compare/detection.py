@@ -1,16 +1,15 @@
 """Detections, compared as sets."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from onnxproof.runtime.readings.adjustable import Array
-from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
-from onnxproof.runtime.readings.sets import RowSet
 from onnxproof.runtime.tasks.detection import Evidence, Reading
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison
+from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
@@ -44,7 +43,7 @@ class _Detection:
             return comparison
         assert isinstance(reference, Candidates)
         assert isinstance(candidate, Candidates)
-        cuts = _cuts_of(reading, reference)
+        cuts = cuts_of(reading, reference)
         wanted, found = reference.decide(cuts), candidate.decide(cuts)
         comparison, _ = compare_detections(reference, wanted, found, cuts, bounds, candidate=candidate)
         return comparison
@@ -63,15 +62,6 @@ class _Detection:
 
 
 COMPARER = _Detection()
-
-
-def _cuts_of(reading: Reading, reference: Candidates) -> Cuts:
-    """The reading's cuts. If all rows that a graph has chosen score above the threshold, the last one's score
-    is the threshold: what the graph left out is not known, and may score as much."""
-    cuts = reading.cuts
-    if not isinstance(reading, RowSet) or len(reference) != reading.max_detections:
-        return cuts
-    return replace(cuts, score_threshold=max(cuts.score_threshold, float(reference.scores.min())))
 
 
 def _thinned(evidence: Evidence, reading: Reading) -> Evidence:

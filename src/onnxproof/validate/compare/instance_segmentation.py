@@ -7,6 +7,8 @@ import numpy as np
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows
+from onnxproof.runtime.readings.chosen_rows import MaskRows
+from onnxproof.runtime.readings.chosen_rows import above as above_half
 from onnxproof.runtime.readings.masks import Instances, Patch
 from onnxproof.runtime.readings.prototypes import (
     MaskedCandidates,
@@ -34,14 +36,12 @@ from onnxproof.validate.compare.query_masks import (
 )
 from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
 
-AnyEvidence = Whole | MaskedCandidates
-
 
 class _InstanceSegmentation:
     def quantities(self, evidence: Whole) -> Mapping[str, Array]:
         if isinstance(evidence, MaskedQueries):
             return query_quantities(evidence)
-        if isinstance(evidence, PrototypeEvidence | PrototypeRows):
+        if isinstance(evidence, PrototypeEvidence | PrototypeRows | MaskedCandidates):
             return prototype_quantities(evidence)
         return row_quantities(evidence.rows)
 
@@ -50,7 +50,7 @@ class _InstanceSegmentation:
         reference: Whole,
         candidate: Whole,
         reading: Reading,
-    ) -> tuple[AnyEvidence, AnyEvidence]:
+    ) -> tuple[Whole, Whole]:
         """The evidence without the masks of rows that are not detected. The other masks are copied, so that
         the output arrays can be freed."""
         if isinstance(reading, QueryMaskReading):
@@ -63,6 +63,11 @@ class _InstanceSegmentation:
             return chosen_masks(reference, reading), chosen_masks(candidate, reading)
         if isinstance(reading, PaddedMasks):
             return reference, candidate
+        if isinstance(reading, MaskRows):
+            assert isinstance(reference, MaskedCandidates)
+            assert isinstance(candidate, MaskedCandidates)
+            least = reading.score_threshold / 2
+            return above_half(reference, least), above_half(candidate, least)
         assert isinstance(reference, Evidence)
         assert isinstance(candidate, Evidence)
         return _thinned(reference, reading), _thinned(candidate, reading)
@@ -76,7 +81,7 @@ class _InstanceSegmentation:
         )
 
     def compare(
-        self, reference: AnyEvidence, candidate: AnyEvidence, reading: Reading, bounds: Mapping[str, float]
+        self, reference: Whole, candidate: Whole, reading: Reading, bounds: Mapping[str, float]
     ) -> Comparison:
         """Compare the boxes as for any detector, then the masks of each pair that matches. Queries have
         masks alone."""
@@ -84,7 +89,7 @@ class _InstanceSegmentation:
             assert isinstance(reference, MaskedQueries)
             assert isinstance(candidate, MaskedQueries)
             return compare_queries(reference, candidate, reading, bounds)
-        if isinstance(reading, PrototypeReading):
+        if isinstance(reading, PrototypeReading | MaskRows):
             assert isinstance(reference, MaskedCandidates)
             assert isinstance(candidate, MaskedCandidates)
             return compare_prototypes(reference, candidate, reading, bounds)
@@ -127,6 +132,10 @@ class _InstanceSegmentation:
             assert isinstance(evidence, PrototypeEvidence)
             candidates, _ = evidence.rows.candidates(reading.cuts)
             return margins_of_boxes(candidates, candidates.decide(reading.cuts), reading.cuts)
+        if isinstance(evidence, MaskedCandidates):
+            assert isinstance(reading, MaskRows)
+            thinned = above_half(evidence, reading.score_threshold / 2).candidates
+            return margins_of_boxes(thinned, thinned.decide(reading.cuts), reading.cuts)
         assert isinstance(evidence, Evidence | PrototypeRows)
         assert isinstance(reading, MaskReading | PaddedMasks)
         return margins_of_rows(evidence.rows, reading)

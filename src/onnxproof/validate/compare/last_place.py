@@ -7,6 +7,8 @@ compared, which are the same whichever candidates are kept.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from onnxproof.contract import Reading
 from onnxproof.counted import Kept
 from onnxproof.runtime.readings.adjustable import Array
+from onnxproof.runtime.readings.boxes import Candidates, Cuts
 from onnxproof.runtime.readings.sets import RowSet
 from onnxproof.validate.legs.leg import Arrays
 
@@ -37,6 +40,15 @@ def decided_rows(exact: Arrays, reference: Arrays, reading: Reading) -> Kept:
         return {}
     kept: Mapping[str, Array] = reading.spread_over(~is_open, exact)
     return kept
+
+
+def cuts_of(reading: Any, reference: Candidates) -> Cuts:
+    """The reading's cuts. If all rows that a graph has chosen score above the threshold, the last one's score
+    is the threshold: what the graph left out is not known, and may score as much."""
+    cuts: Cuts = reading.cuts
+    if not isinstance(reading, RowSet) or len(reference) != reading.max_detections:
+        return cuts
+    return replace(cuts, score_threshold=max(cuts.score_threshold, float(reference.scores.min())))
 
 
 def both(first: Kept, second: Kept) -> Kept:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.adjustable import Array
-from onnxproof.runtime.readings.boxes import Candidates, Detections
-from onnxproof.runtime.readings.instances import ScoredBoxes
-from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
+from onnxproof.runtime.readings.oriented import decide_oriented
+from onnxproof.runtime.tasks.oriented_detection import Evidence, Reading, candidates_of
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
+from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import MATCH_IOU, pair_up, same_choice
 from onnxproof.validate.compare.turned import OpenBoxes, corner_distances, corner_limits
 
@@ -20,15 +21,15 @@ NO_TRACE = "the file has no candidate with this box and score, so none that a ma
 
 
 class _OrientedDetection:
-    def quantities(self, evidence: ScoredBoxes) -> Mapping[str, Array]:
+    def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
         """Centres and sides in pixels, angles in radians, and scores."""
         return {"box": evidence.boxes[:, :4], "angle": evidence.boxes[:, 4], "score": evidence.scores}
 
     def thin(
-        self, reference: ScoredBoxes, candidate: ScoredBoxes, reading: OrientedReading
+        self, reference: Evidence, candidate: Evidence, reading: Reading
     ) -> tuple[Candidates, Candidates]:
         """The candidates whose score is half the threshold or more."""
-        return reference.candidates(reading.cuts)[0], candidate.candidates(reading.cuts)[0]
+        return candidates_of(reference, reading), candidates_of(candidate, reading)
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
         return not same_choice(reference, candidate)
@@ -37,17 +38,18 @@ class _OrientedDetection:
         self,
         reference: Candidates,
         candidate: Candidates,
-        reading: OrientedReading,
+        reading: Reading,
         bounds: Mapping[str, float],
     ) -> Comparison:
-        wanted, found = (decide_oriented(leg, reading.cuts) for leg in (reference, candidate))
+        cuts = cuts_of(reading, reference)
+        wanted, found = (decide_oriented(leg, cuts) for leg in (reference, candidate))
         near = _near(wanted, found, bounds)
         same = wanted.labels[:, None] == found.labels
         distances = corner_distances(wanted.boxes, found.boxes)
         pairs = pair_up(distances, near & same)
         if len(pairs) == len(wanted) == len(found):
             return Comparison(len(pairs), (), ())
-        open_boxes = OpenBoxes(reference, reading.cuts, bounds)
+        open_boxes = OpenBoxes(reference, cuts, bounds)
         left = near & ~same & open_boxes.may_flip(wanted.indices)[:, None]
         left[[i for i, _ in pairs]] = False
         left[:, [j for _, j in pairs]] = False
@@ -66,8 +68,8 @@ class _OrientedDetection:
         for i in sorted(set(range(len(wanted))) - {i for i, _ in taken}):
             cause = open_boxes.open(int(wanted.indices[i]))
             if cause is None:
-                lost[i] = _no_margin(reference, int(wanted.indices[i]), reading, bounds)
-            elif not there[i].any() and wanted.scores[i] - bounds["score"] >= reading.score_threshold / 2:
+                lost[i] = _no_margin(reference, int(wanted.indices[i]), cuts, bounds)
+            elif not there[i].any() and wanted.scores[i] - bounds["score"] >= cuts.score_threshold / 2:
                 lost[i] = f"{NO_TRACE}: {cause}"
             else:
                 ties.append(Finding(_describe("missing", wanted, i), cause))
@@ -91,12 +93,10 @@ class _OrientedDetection:
                 )
         return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
 
-    def margins(
-        self, evidence: ScoredBoxes, decisions: Detections, reading: OrientedReading
-    ) -> Mapping[str, Array]:
+    def margins(self, evidence: Evidence, decisions: Detections, reading: Reading) -> Mapping[str, Array]:
         """How far scores are from the threshold, and of the best class from the next; overlaps are left
         out."""
-        candidates, _ = evidence.candidates(reading.cuts)
+        candidates = candidates_of(evidence, reading)
         scores = candidates.scores.astype(np.float64)
         margins = [np.abs(scores - reading.score_threshold)]
         if candidates.gaps is not None:
@@ -120,10 +120,8 @@ def _near(here: Any, there: Any, bounds: Mapping[str, float]) -> NDArray[np.bool
     return near
 
 
-def _no_margin(
-    reference: Candidates, index: int, reading: OrientedReading, bounds: Mapping[str, float]
-) -> str:
-    score, threshold = reference.scores[index], as_compared(reading.score_threshold, reference.scores)
+def _no_margin(reference: Candidates, index: int, cuts: Cuts, bounds: Mapping[str, float]) -> str:
+    score, threshold = reference.scores[index], as_compared(cuts.score_threshold, reference.scores)
     return (
         f"no margin of the reference lies within the error bound: score {exact(score)} against threshold "
         f"{exact(threshold)}, {error_bound(bounds['score'])}"

@@ -8,33 +8,45 @@ import numpy as np
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.carried import PaddedMasks, PrototypeRows
+from onnxproof.runtime.readings.chosen_rows import MaskRows
 from onnxproof.runtime.readings.masks import Patch
-from onnxproof.runtime.readings.prototypes import MaskedCandidates, PrototypeEvidence, PrototypeReading
+from onnxproof.runtime.readings.prototypes import (
+    MaskedCandidates,
+    Masking,
+    PrototypeEvidence,
+    PrototypeReading,
+)
 from onnxproof.validate.compare.carried import mask_quantities
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.masks import overlaid
 from onnxproof.validate.compare.matching import compare_detections, describe
 from onnxproof.validate.compare.rows import compare_rows, counting_threshold, row_quantities
 
 
-def prototype_quantities(evidence: PrototypeEvidence | PrototypeRows) -> Mapping[str, Array]:
+def prototype_quantities(
+    evidence: PrototypeEvidence | PrototypeRows | MaskedCandidates,
+) -> Mapping[str, Array]:
     """The numbers that margins are measured in: coordinates in pixels, scores, and what masks are made of."""
     masks = mask_quantities(evidence.coefficients, evidence.prototypes)
     if isinstance(evidence, PrototypeRows):
         return {**row_quantities(evidence.rows), **masks}
+    if isinstance(evidence, MaskedCandidates):
+        return {"box": evidence.candidates.boxes, "score": evidence.candidates.scores, **masks}
     return {"box": evidence.rows.boxes, "score": evidence.rows.scores, **masks}
 
 
 def compare_prototypes(
     reference: MaskedCandidates,
     candidate: MaskedCandidates,
-    reading: PrototypeReading,
+    reading: PrototypeReading | MaskRows,
     bounds: Mapping[str, float],
 ) -> Comparison:
     """Compare the boxes as for any detector, then the masks of each pair that matches."""
-    wanted, found = (leg.candidates.decide(reading.cuts) for leg in (reference, candidate))
+    cuts = cuts_of(reading, reference.candidates)
+    wanted, found = (leg.candidates.decide(cuts) for leg in (reference, candidate))
     boxes, pairs = compare_detections(
-        reference.candidates, wanted, found, reading.cuts, bounds, candidate=candidate.candidates
+        reference.candidates, wanted, found, cuts, bounds, candidate=candidate.candidates
     )
     return _with_masks(boxes, pairs, (wanted, found), (reference, candidate), reading, bounds)
 
@@ -55,7 +67,7 @@ def _with_masks(
     pairs: Sequence[tuple[int, int]],
     found: tuple[Detections, Detections],
     legs: tuple[MaskedCandidates, MaskedCandidates],
-    reading: PrototypeReading | PaddedMasks,
+    reading: Masking,
     bounds: Mapping[str, float],
 ) -> Comparison:
     """The comparison of the boxes, and of the masks of each pair of them."""

@@ -12,8 +12,9 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess.lay import transform_of
 from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.carried import PointRows, PrototypeRows
+from onnxproof.runtime.readings.chosen_rows import above
 from onnxproof.runtime.readings.points import PointEvidence
-from onnxproof.runtime.readings.prototypes import PrototypeEvidence
+from onnxproof.runtime.readings.prototypes import MaskedCandidates, PrototypeEvidence
 from onnxproof.runtime.readings.rows import Rows
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
 from onnxproof.runtime.tasks import get_task
@@ -32,6 +33,9 @@ MOST_PICTURES = 16
 
 MOST_SEEN = 4
 """Of how many pictures both pipelines' boxes are kept, and of how many more if the pipelines differ there."""
+
+STRAIGHT = 4
+"""Numbers of a box that is not oriented. Float error is not looked for in others."""
 
 BOTH = 2.0
 """Ours and the framework's may each err by the bound, to either side."""
@@ -141,8 +145,12 @@ class _Look:
             wanted = evidence.decide(reading.cuts)
         if isinstance(evidence, PrototypeEvidence | PointEvidence):
             evidence, _ = evidence.rows.candidates(reading.cuts)
-            wanted, found = evidence.decide(reading.cuts), found.detections
-        if isinstance(evidence, Candidates) and isinstance(found, Detections):
+            wanted, found = wanted.detections, found.detections  # less those whose mask has no pixel
+        if isinstance(evidence, MaskedCandidates):
+            evidence = above(evidence, reading.score_threshold / 2).candidates
+            wanted, found = wanted.detections, found.detections
+        straight = isinstance(evidence, Candidates) and evidence.boxes.shape[1] == STRAIGHT
+        if straight and isinstance(found, Detections):
             compared, _ = compare_detections(evidence, wanted, found, reading.cuts, self._bounds)
             return not compared.defects
         return False

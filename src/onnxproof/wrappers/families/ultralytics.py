@@ -15,6 +15,7 @@ from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import ChannelBoxes
+from onnxproof.runtime.readings.chosen_rows import MaskRows, OrientedRows
 from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.double.float64 import copied
@@ -22,7 +23,7 @@ from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
-from onnxproof.wrappers.heads.detection import IN_GRAPH, PADDED, box_reading
+from onnxproof.wrappers.heads.detection import IN_GRAPH, PADDED, box_reading, score_threshold
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
 from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
@@ -111,6 +112,8 @@ class _Ultralytics:
             validation = validation.model_copy(update={"max_detections": outputs[0].shape[1]})
         if decode == CHANNELS:
             headed = _channels(module, outputs[0], validation)
+        elif decode == ROWS and kind != KINDS["detect"]:
+            headed = _carrying(module, outputs, validation)
         else:
             headed = attach_head(get_head(task), bare, decode, validation)
         reading = headed.reading
@@ -228,6 +231,8 @@ def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
         return ("sigmoid",)
     if kind == KINDS["detect"]:
         return ("split", ROWS) if without_nms else ("split", *IN_GRAPH, CHANNELS)
+    if without_nms and kind in (KINDS["segment"], KINDS["obb"]):
+        return ("split", ROWS)
     return tuple(name for name in get_head(kind.task).decodes if not (without_nms and name == PADDED))
 
 
@@ -236,6 +241,22 @@ def _channels(module: Network, output: TensorSpec, validation: ValidateTable) ->
     fields = (Field(output.name, "prediction", ""),)
     reading = box_reading(ChannelBoxes, (output.name,), validation, module.strides)
     return Headed(module, (output,), fields, reading)
+
+
+def _carrying(module: Network, outputs: tuple[TensorSpec, ...], validation: ValidateTable) -> Headed:
+    """A network whose head chooses rows that carry the angle of a box, or the coefficients of a mask."""
+    name, names = outputs[0].name, tuple(output.name for output in outputs)
+    turned = module.kind == KINDS["obb"]
+    fields = [
+        Field(name, "box_xywh" if turned else "box_xyxy", "px", 0, 4),
+        Field(name, "score", "probability", 4, 5),
+        Field(name, "label", "class", 5, 6, kind="label"),
+        Field(name, "angle", "rad", 6, 7) if turned else Field(name, "coefficient", "", 6, None),
+    ]
+    fields += [Field(shared, "prototype", "") for shared in names[1:]]
+    kind: type[OrientedRows | MaskRows] = OrientedRows if turned else MaskRows
+    reading = kind(names, score_threshold(validation), validation.max_detections)
+    return Headed(module, outputs, tuple(fields), reading)
 
 
 def _count_classes(kind: Kind, checkpoint: Checkpoint) -> int:
@@ -314,7 +335,7 @@ def _outputs(module: Network, dims: tuple[Dim, Dim, Dim], classes: int) -> tuple
         rows = "anchors"
     axes: Mapping[str, tuple[int | str, ...]] = {
         "output0": (4 + classes, rows),
-        "rows": (rows, 6),
+        "rows": (rows, 6 + {KINDS["obb"]: 1, KINDS["segment"]: getattr(head, "nm", 0)}.get(module.kind, 0)),
         "logits": (rows, classes),
         "boxes": (rows, 5 if module.kind == KINDS["obb"] else 4),
         "scores": (rows, classes),

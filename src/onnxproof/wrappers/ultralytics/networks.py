@@ -143,7 +143,9 @@ class Network(nn.Module):
 
     ``without_nms`` chooses the head that answers with one box for each object. If ``native``, a detector with
     NMS returns "output0" [b, 4 + C, n], as Ultralytics' own export does. With ``rows``, a detector without
-    NMS returns so many of its best as "rows" [b, rows, 6] (x0, y0, x1, y1, px, the score and the class).
+    NMS returns so many of its best as "rows" [b, rows, 6] (x0, y0, x1, y1, px, the score and the class), each
+    with what it carries behind: the coefficients of its mask, or the angle of a box whose centre, width and
+    height come first.
     """
 
     def __init__(
@@ -188,7 +190,7 @@ class Network(nn.Module):
             return logits[-1], boxes[-1]
         found = self.network(pictures)
         if self.native or self.rows is not None:
-            return (found,)
+            return found if isinstance(found, tuple) else (found,)
         rows, prototypes = found if isinstance(found, tuple) else (found, None)
         if not self.without_nms:
             rows = rows.transpose(1, 2)
@@ -213,7 +215,7 @@ class Network(nn.Module):
             return ("output0",)
         if self.rows is not None:
             self.head.max_det = self.rows
-            return ("rows",)
+            return ("rows", "prototypes") if self.kind == KINDS["segment"] else ("rows",)
         vars(self.head).update(xyxy=self.kind != KINDS["obb"], postprocess=_all)
         more = {
             KINDS["segment"]: ("coefficients", "prototypes"),

@@ -1,0 +1,45 @@
+"""Rows of a head without NMS whose boxes are turned, or carry the coefficients of masks."""
+
+import numpy as np
+import pytest
+
+from onnxproof.document import Entry
+from onnxproof.errors import OnnxproofError
+from onnxproof.runtime.readings.chosen_rows import MaskRows, OrientedRows
+from onnxproof.runtime.tasks import get_task
+from onnxproof.tensors import TensorSpec
+
+TURNED = np.array([[[20, 30, 10, 4, 0.9, 1, 0.5], [60, 30, 10, 4, 0.1, 0, -0.2]]], np.float32)
+
+
+def test_a_turned_box_has_its_angle_behind_the_label() -> None:
+    reading = OrientedRows(("rows",), 0.25, 2)
+    task = get_task("oriented_detection")
+    assert task.reading(Entry(reading.to_json(), "reading")) == reading
+    (evidence,) = task.evidence({"rows": TURNED}, {}, reading, {})
+    found = task.decide(evidence, reading)
+    np.testing.assert_array_equal(found.boxes, TURNED[0, :1, [0, 1, 2, 3, 6]].T)
+    assert (found.labels.tolist(), found.scores.tolist()) == ([1], [np.float32(0.9)])
+    flags = reading.spread_over(np.array([[True, False]]), {"rows": TURNED})["rows"]
+    assert flags[0, 1].tolist() == [False] * 4 + [True] + [False] * 2
+
+
+def test_a_mask_is_summed_from_what_the_row_carries() -> None:
+    rows = np.array([[[0, 0, 8, 8, 0.9, 2, 1, -1], [0, 0, 8, 8, 0.8, 2, -1, 1]]], np.float32)
+    prototypes = np.zeros((1, 2, 4, 4), np.float32)
+    prototypes[0, 0, :, :2], prototypes[0, 1, :, :2] = 3, 1
+    reading = MaskRows(("rows", "prototypes"), 0.25, 2)
+    task = get_task("instance_segmentation")
+    assert task.reading(Entry(reading.to_json(), "reading")) == reading
+    outputs = {"rows": rows, "prototypes": prototypes}
+    (evidence,) = task.evidence(outputs, {}, reading, {})
+    found = task.decide(evidence, reading)
+    assert found.detections.scores.tolist() == [np.float32(0.9)]  # the other's mask has no pixel
+    assert reading.row_outputs == ("rows",)
+
+
+@pytest.mark.parametrize("columns", [6, 8])
+def test_other_rows_are_refused(columns: int) -> None:
+    spec = TensorSpec("rows", "float32", ("batch", 300, columns))
+    with pytest.raises(OnnxproofError):
+        OrientedRows(("rows",), 0.25, 300).require({"rows": spec})
