@@ -9,6 +9,7 @@ from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.predictor import Predictor
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture
 from onnxproof.runtime.request import Answer, PictureRequest, answer, parse_request
+from onnxproof.runtime.timings import Timings
 
 __all__ = [
     "Answer",
@@ -19,6 +20,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Preprocess",
+    "Timings",
     "Transform",
     "answer",
     "gather",

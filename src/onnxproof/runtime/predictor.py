@@ -1,20 +1,25 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
+import importlib
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
+from onnxproof.runtime.declared import as_declared
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.prediction import Prediction
-from onnxproof.runtime.preprocess import Picture, Transform, prepare, transform_of
+from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture, transform_of
 from onnxproof.runtime.session import first_line
 from onnxproof.runtime.tasks import get_task
-from onnxproof.tensors import TensorSpec, dims_by_name
+from onnxproof.runtime.timings import Timings
+from onnxproof.tensors import dims_by_name
 from onnxproof.text import meant
 
 Array = NDArray[Any]
@@ -29,7 +34,13 @@ NO_PICTURE = b""
 BATCH = 8
 """How many pictures of a list are run at once."""
 
+AHEAD = 32
+"""How many pictures a stream holds at most: from the first that is not answered to the last that is read."""
+
 NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
+
+_Fed: TypeAlias = tuple[dict[str, Array], Transform | None]
+"""A checked array for each input, and the picture's transform."""
 
 
 class Predictor:
@@ -104,7 +115,7 @@ class Predictor:
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
         most = min(batch, self._largest_batch()) if not inputs else 1
-        waiting: list[tuple[dict[str, Array], Transform | None]] = []
+        waiting: list[_Fed] = []
         for picture in pictures:
             try:
                 found = self._feeds(picture, inputs)
@@ -119,6 +130,67 @@ class Predictor:
             waiting.append(found)
         yield from self._together(waiting, most, given=bool(inputs))
 
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        batch: int = BATCH,
+        ahead: int = AHEAD,
+        readers: int = 1,
+        timings: Timings | None = None,
+    ) -> Iterator[Prediction | PictureError]:
+        """As ``predict_each``, with the next pictures decoded and prepared while the model runs.
+
+        Pictures of one size are run up to ``batch`` at once, wherever they stand among others of other
+        sizes; the answers keep the order of the pictures. ``pictures`` may be any iterable, such as a
+        generator of a video's frames (uint8 [H, W, 3] in RGB): at most ``ahead`` of them are held, and
+        ``readers`` threads decode. What the stages took is added to ``timings``. Raises as ``predict`` does.
+        """
+        if not self._task.decides:
+            raise RequestError(RAW_ADVICE)
+        if min(batch, ahead, readers) < 1:
+            raise RequestError(
+                f"batch, ahead and readers are {batch}, {ahead}, {readers}: expected 1 or more"
+            )
+        told = Timings() if timings is None else timings
+
+        def feed(picture: Picture) -> _Fed | PictureError:
+            try:
+                return self._timed(picture, told)
+            except PictureError as error:
+                return error
+
+        def answer(fed: Sequence[_Fed | PictureError]) -> list[Prediction | PictureError]:
+            told.add(pictures=len(fed))
+            good = [one for one in fed if not isinstance(one, PictureError)]
+            return [*self._together(good, batch, given=False, told=told)] if good else [*_errors(fed)]
+
+        # Imported only here, because threads take 2% of a cold start.
+        streams = importlib.import_module("onnxproof.runtime.stream")
+        found: Iterator[Prediction | PictureError] = streams.Stream(
+            feed,
+            lambda one: None if isinstance(one, PictureError) else tuple(_shapes(one[0]).items()),
+            answer,
+            batch=min(batch, self._largest_batch()),
+            ahead=ahead,
+            readers=readers,
+        ).over(pictures)
+        yield from found
+
+    def _timed(self, picture: Picture, told: Timings) -> _Fed:
+        """A picture as the model takes it."""
+        start = time.perf_counter()
+        image = read_picture(picture)
+        decoded = time.perf_counter()
+        try:
+            return self._feeds(image, NO_INPUTS)
+        except PictureError as error:
+            if isinstance(picture, str | PathLike):
+                raise PictureError(f"{fspath(picture)}: {error}") from error
+            raise
+        finally:
+            told.add(decode=decoded - start, prepare=time.perf_counter() - decoded)
+
     def _largest_batch(self) -> int:
         """How many pictures the file takes at once."""
         spec, specs = self.contract.preprocess, self.contract.inputs
@@ -129,7 +201,7 @@ class Predictor:
         return dims[axis].max if isinstance(axis, str) and axis in dims else 1
 
     def _together(
-        self, waiting: Sequence[tuple[dict[str, Array], Transform | None]], most: int, *, given: bool
+        self, waiting: Sequence[_Fed], most: int, *, given: bool, told: Timings | None = None
     ) -> Iterator[Prediction]:
         """The predictions on inputs of one size, run at once in batches that the file declares."""
         left = list(waiting)
@@ -142,13 +214,19 @@ class Predictor:
             feeds = chunk[0][0]
             if count > 1:
                 feeds = {name: np.concatenate([one[name] for one, _ in chunk]) for name in feeds}
-            yield from self._decided(feeds, *(transform for _, transform in chunk), given=given)
+            yield from self._decided(feeds, *(transform for _, transform in chunk), given=given, told=told)
 
     def _decided(
-        self, feeds: Mapping[str, Array], *transforms: Transform | None, given: bool
+        self,
+        feeds: Mapping[str, Array],
+        *transforms: Transform | None,
+        given: bool,
+        told: Timings | None = None,
     ) -> tuple[Prediction, ...]:
         """The decisions on each row of the inputs. There is a transform for each row, or one for all."""
+        start = time.perf_counter()
         outputs = self._run(feeds, given=given)
+        ran = time.perf_counter()
         made = []
         rows = self._task.evidence(outputs, self._sizes(feeds), self.contract.reading, {})
         for number, evidence in enumerate(rows):
@@ -159,7 +237,25 @@ class Predictor:
                 decisions = self._task.restore(decisions, transform)
                 width, height = transform.picture_width, transform.picture_height
             made.append(Prediction(decisions, self.contract, width, height))
+        if told is not None:
+            told.add(run=ran - start, decide=time.perf_counter() - ran)
         return tuple(made)
+
+    def warm_up(self, runs: int = 1) -> None:
+        """Run the model on zeros of the smallest declared sizes, so that the first picture does not wait.
+
+        Raises ModelFileError if ONNX Runtime cannot run the file.
+        """
+        smallest = {dim.name: dim.min for dim in self.contract.dims}
+        feeds = {
+            entry.name: np.zeros(
+                [smallest.get(axis, 1) if isinstance(axis, str) else axis for axis in entry.shape],
+                np.str_ if entry.dtype == "string" else entry.dtype,
+            )
+            for entry in self.contract.inputs
+        }
+        for _ in range(runs):
+            self._run(feeds, given=False)
 
     def run(
         self, picture: Picture | None = None, inputs: Mapping[str, Array] = NO_INPUTS
@@ -181,7 +277,7 @@ class Predictor:
         rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
         for entry in self.contract.inputs:
             if spec is None or entry.name != spec.input:
-                _as_declared(inputs[entry.name], entry, rows)
+                as_declared(inputs[entry.name], entry, rows)
 
     def _feeds(
         self, picture: Picture | None, inputs: Mapping[str, Array]
@@ -196,7 +292,7 @@ class Predictor:
         rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
         for entry in self.contract.inputs:
             if entry.name not in found:
-                found[entry.name] = _as_declared(inputs[entry.name], entry, rows)
+                found[entry.name] = as_declared(inputs[entry.name], entry, rows)
         self._require_sizes(found)
         if spec is not None and transform is None:
             height, width = _sides(found[spec.input], spec)
@@ -286,6 +382,10 @@ class Predictor:
             raise ModelFileError(f"{said}: was the file changed? Export it again.") from error
 
 
+def _errors(fed: Iterable[_Fed | PictureError]) -> Iterator[PictureError]:
+    return (one for one in fed if isinstance(one, PictureError))
+
+
 def _shapes(feeds: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in feeds.items()}
 
@@ -294,26 +394,3 @@ def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:
     """The height and width of an input array for pictures."""
     height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
     return height, width
-
-
-def _as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
-    """An array that has the spec's dtype, rank and fixed sizes. Raises RequestError for any other.
-
-    If only the first axis is missing and it counts rows, it is added, with size 1. It counts rows if the spec
-    says that it is 1, or if it is the first axis of an output (``rows``).
-    """
-    laid = np.asarray(array)
-    first = spec.shape[0] if spec.shape else None
-    if laid.ndim == len(spec.shape) - 1 and (first == 1 or (isinstance(first, str) and first in rows)):
-        laid = laid[None]
-    fits = laid.ndim == len(spec.shape) and all(
-        size == axis for size, axis in zip(laid.shape, spec.shape, strict=True) if isinstance(axis, int)
-    )
-    if fits and laid.dtype.name == spec.dtype:
-        return np.ascontiguousarray(laid) if laid.ndim else laid
-    advice = (
-        f'convert it with array.astype("{spec.dtype}")' if fits else "reshape, pad or cut it to these axes"
-    )
-    raise RequestError(
-        f"input {spec.name}: got {laid.dtype.name}{list(laid.shape)}, expected {spec}: {advice}"
-    )
