@@ -101,7 +101,8 @@ def linked(link: Link, checks: Iterable[Check]) -> Linked:
         own = [check for check in own if check.name in FUNCTION_CHECKS and check.leg is not None]
     passed = [check for check in own if check.status == "pass"]
     if passed:
-        return Linked(link, "pass", max(passed, key=lambda check: (check.name == link, _share(check))))
+        named = (link, "changed")  # a budget's check on decisions
+        return Linked(link, "pass", max(passed, key=lambda check: (check.name in named, _share(check))))
     return Linked(link, "skipped", own[0] if own else None)
 
 

@@ -1,10 +1,12 @@
 """The decision budget: what is counted as a changed decision, and what a count proves."""
 
+import io
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.tasks.classification import Ranking
@@ -12,10 +14,11 @@ from onnxproof.runtime.tasks.multilabel import Labels
 from onnxproof.runtime.tasks.segmentation import Segments
 from onnxproof.validate.budget.confidence import at_most, lower_bound, trials_needed, upper_bound
 from onnxproof.validate.budget.drift import BOX, SCORE, Drift, drift_of
-from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally, Quality
+from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally, Kept, Quality, Search, Tried
 from onnxproof.validate.budget.judge import judge_budget
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.policy import DecisionBudget
+from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict, conclude
 
 LEG = "ort-cpu"
@@ -181,3 +184,20 @@ def test_a_verdict_keeps_its_budget_in_json() -> None:
     back = Verdict.from_json(made.to_json())
     assert back == made
     assert {one.link for one in back.links if one.status != "skipped"} == {"runtime", "decisions"}
+
+
+def test_the_terminal_shows_the_curve_of_a_search() -> None:
+    tried = tuple(Tried(kept, kept > 1, 5 - kept, 90, 0.05, 1.5, 0.01, 0.7, 0.3) for kept in (0, 2))
+    search = Search(4, 0.99, (Kept("last", "a last layer"),), (Kept("first", "it costs 2"),), tried)
+    found = figures(2, 50, search=search)
+    checks = judge_budget(found, DecisionBudget(changed=0.5))
+    policy = DecisionBudget().to_json()
+    made = Verdict(conclude(checks), checks, (), (), (), "0" * 64, {}, policy=policy, budget=found)
+    assert Verdict.from_json(made.to_json()) == made
+    console = Console(width=110, file=io.StringIO())
+    console.print(verdict_table(made))
+    told = console.file.getvalue()
+    assert "files with some of 4 parts in float32" in told
+    assert "3 of 90" in told
+    assert told.count("meets the budget") == 1
+    assert "decisions  2 of 50 decisions changed" in told

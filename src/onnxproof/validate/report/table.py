@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxproof.text import one_line
+from onnxproof.validate.budget.figures import Search
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
@@ -47,6 +48,8 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         rows = tuple(tuple(map(Text, cells)) for cells in runtime_cells(verdict))
         parts.append(Grid(title=RUNTIMES, headings=HEADINGS, rows=rows, named_last=True))
         parts += [Text(f"note: {note}", style="yellow") for note in runtime_notes(verdict)]
+    if verdict.budget is not None and verdict.budget.search is not None:
+        parts.append(_search_table(verdict.budget.search))
     parts += [_styled(status, line) for status, line in not_passed(verdict)]
     parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
     parts.append(_styled(*verdict_line(verdict)))
@@ -136,6 +139,29 @@ def _decision_lines(facts: Facts, *, alone: bool) -> list[RenderableType]:
         if count > SHOWN_FINDINGS:
             lines.append(Text(f"  … and {count - SHOWN_FINDINGS} more in parity.json", style=style))
     return lines
+
+
+def _search_table(found: Search) -> Grid:
+    """The curve of a search: what each file that was tried costs, over its time and size."""
+    rows = tuple(
+        (
+            Text(str(one.kept)),
+            Text(f"{one.changed} of {one.decisions}"),
+            Text(f"{one.share:.2%}"),
+            Text(f"{one.box:.3g}"),
+            Text(f"{one.score:.3g}"),
+            Text(f"{one.time:.2f}"),
+            Text(f"{one.size:.2f}"),
+            Text("meets the budget" if one.passed else "", style="green"),
+        )
+        for one in found.tried
+    )
+    return Grid(
+        title=f"files with some of {found.parts} parts in float32; time and size as shares of float32's",
+        headings=("parts", "changed", f"at {found.confidence:.2%}", "box", "score", "time", "size", ""),
+        rows=rows,
+        named_last=True,
+    )
 
 
 def _dataset_table(found: DatasetFigures) -> Grid:
