@@ -194,9 +194,9 @@ def test_the_terminal_shows_the_curve_of_a_search() -> None:
     policy = DecisionBudget().to_json()
     made = Verdict(conclude(checks), checks, (), (), (), "0" * 64, {}, policy=policy, budget=found)
     assert Verdict.from_json(made.to_json()) == made
-    console = Console(width=110, file=io.StringIO())
-    console.print(verdict_table(made))
-    told = console.file.getvalue()
+    shown = io.StringIO()
+    Console(width=110, file=shown).print(verdict_table(made))
+    told = shown.getvalue()
     assert "files with some of 4 parts in float32" in told
     assert "3 of 90" in told
     assert told.count("meets the budget") == 1
