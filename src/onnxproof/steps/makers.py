@@ -13,7 +13,7 @@ from onnxproof.errors import ExportError, JobError
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.fold import find_folding
 from onnxproof.export.make import make_graph
-from onnxproof.export.quantize import half, static
+from onnxproof.export.quantize import half
 from onnxproof.job import Job
 from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
@@ -78,6 +78,8 @@ class Int8Maker:
         self._float32 = float32
         self._files = find_pictures(job.precision.images, job.folder, "precision.images")[:MOST]
         self.pictures = contents_of(self._files)
+        from onnxproof.export.quantize import static  # noqa: PLC0415 - ONNX Runtime's quantizer: for int8 alone
+
         proto = static.prepared(float32)
         self._calibrated = static.calibrate(proto, self._inputs(), job.precision.calibration)
         self._blocks = {block.layer: block.nodes for block in self._calibrated.network.blocks}
@@ -111,6 +113,8 @@ class Int8Maker:
         return _ranked(costs, "int8")
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
+        from onnxproof.export.quantize import static  # noqa: PLC0415 - as above
+
         return static.quantised(self._calibrated, [node for name in kept for node in self._blocks[name]])
 
     def legs(self, file: Path, kept: Sequence[str]) -> tuple[Leg, ...]:  # noqa: ARG002
