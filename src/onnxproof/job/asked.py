@@ -272,6 +272,8 @@ def files_read(source: JobLike | None, job: Job | None, onnx: Address | None = N
         paths += [job.resolve(name) for name in named if name]
         with contextlib.suppress(PictureError):  # raised later, by the code that needs the pictures
             paths += find_pictures(job.validation.images, job.folder)
+        with contextlib.suppress(PictureError):
+            paths += find_pictures(job.precision.images, job.folder, "precision.images")
     return paths
 
 

@@ -239,7 +239,8 @@ def checkpoint_bytes(task: Task) -> int:
 
 def _found_pictures(job: Job) -> tuple[Path, ...]:
     try:
-        return find_pictures(job.validation.images, job.folder)
+        calibrating = find_pictures(job.precision.images, job.folder, "precision.images")
+        return (*find_pictures(job.validation.images, job.folder), *calibrating)
     except PictureError:
         return ()
 
