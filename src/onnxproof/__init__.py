@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnxproof.check import check as check
     from onnxproof.check_module import check_module as check_module
     from onnxproof.comparison import compare as compare
+    from onnxproof.deploy.bench import bench as bench
     from onnxproof.deploy.package import package as package
     from onnxproof.finding.draft import Draft as Draft
     from onnxproof.finding.draft import init as init
@@ -55,6 +56,7 @@ _HOMES = {
     "Predictor": "onnxproof.runtime.predictor",
     "Verdict": "onnxproof.validate.verdict",
     "Workers": "onnxproof.many.workers",
+    "bench": "onnxproof.deploy.bench",
     "bisect": "onnxproof.pipeline",
     "check": "onnxproof.check",
     "check_module": "onnxproof.check_module",

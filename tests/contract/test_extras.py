@@ -157,6 +157,7 @@ def test_commands_without_needs_run_in_the_base_install() -> None:
         "selftest",
         "kit",
         "judge",
+        "bench",
         "package",
         "predict",
         "inspect",

@@ -217,7 +217,7 @@ ROOMS = {
     | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
     "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
-        *("errors", "tensors", "runtime", "source", "deploy"),
+        *("errors", "progress", "tensors", "runtime", "source", "deploy"),
         *("system.extras", "system.files", "system.imports"),
     },
     "errors": set(),

@@ -27,6 +27,7 @@ COMMANDS = {
     "selftest": "Judge a bundle where it is deployed, without PyTorch.",
     "kit": "Write a bundle's golden cases as plain files, for a host in any language.",
     "judge": "Judge what such a host answered to a kit.",
+    "bench": "Time a bundle on this machine, in turn with other ONNX files.",
     "package": "Write a bundle as one file, or as a model of a Triton repository.",
     "predict": "Run a bundle or an ONNX file on pictures.",
     "explain": "Say what a check means, why it fails, and what to do.",
