@@ -63,8 +63,8 @@ def selftest(
         raise RequestError(f"{bundle}: --runtime does not go with an archive; unpack it and give the folder")
     folder = bundle_at(bundle, archives=True)
     signature = () if verify is None else (_signature(Path(bundle), Path(verify)),)
-    here = _environment(Settings(providers=tuple(providers), threads=threads))
     if any(check.status == "fail" for check in signature):
+        here = _environment(Settings(providers=tuple(providers), threads=threads))
         sha256 = sha256_of(folder if is_archive(folder) else folder / MODEL_FILE)
         return Verdict("fail", signature, (), (), (), sha256, here, policy=FLOAT_FLOOR.to_json())
     manifest = read_manifest(folder)
@@ -102,7 +102,7 @@ def selftest(
         cases=() if golden is None else tuple(one.case for one in golden.cases if not one.changed),
         notes=(*filter(None, (elsewhere,)), *(() if golden is None else _notes(golden, providers))),
         model_sha256=sum_of(file),
-        environment=here,
+        environment=_environment(Settings(providers=tuple(providers), threads=threads)),
         policy=FLOAT_FLOOR.to_json(),
         runtimes=beside.rows,
     )
