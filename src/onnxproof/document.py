@@ -141,7 +141,7 @@ def read_json(text: str) -> Entry:
     except RecursionError as error:
         raise ModelFileError("it is nested too deeply to be read") from error
     except ValueError as error:  # JSONDecodeError, and a number with too many digits
-        raise ModelFileError(f"it is no JSON ({error}): export the model again") from error
+        raise ModelFileError(f"it is no JSON ({error})") from error
 
 
 def _encodes(text: str) -> bool:

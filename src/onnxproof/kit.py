@@ -12,6 +12,7 @@ from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.session import open_session
 from onnxproof.source import sha256_of
 from onnxproof.system.files import lies_in, replacing, write_bytes, write_text
+from onnxproof.system.foreign import read_foreign
 from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.golden.checks import inputs_check
@@ -136,7 +137,7 @@ def why_kept(folder: Path) -> str | None:
     foreign = [name for name in names if not _is_own(folder / name)]
     inputs = folder / INPUTS_FOLDER
     if inputs.is_dir() and not inputs.is_symlink():
-        foreign += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs) if not _INPUT.fullmatch(name)]
+        foreign += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs) if not _is_input(inputs / name)]
     return f"holds what onnxproof did not write ({listed(foreign)})" if foreign else None
 
 
@@ -154,9 +155,13 @@ def _is_own(entry: Path) -> bool:
     return entry.name in KIT_FILES and entry.is_file()
 
 
+def _is_input(entry: Path) -> bool:
+    return _INPUT.fullmatch(entry.name) is not None and (entry.is_symlink() or entry.is_file())
+
+
 def _is_index(file: Path) -> bool:
     try:
-        keys = read_json(file.read_text(encoding="utf-8")).free_table()
+        keys = read_json(read_foreign(file).decode("utf-8")).free_table()
     except (OSError, UnicodeDecodeError, RequestError):
         return False
     return keys.keys() >= {"format", "kit", "model", "outputs", "cases"}

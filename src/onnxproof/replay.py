@@ -14,6 +14,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import read_manifest_text
 from onnxproof.source import sha256_of
+from onnxproof.system.foreign import read_foreign
 from onnxproof.system.packages import versions
 from onnxproof.validate.golden.checks import function_check, verified_check
 from onnxproof.validate.golden.exchanged import exchanged
@@ -127,11 +128,11 @@ def _difference(found: Entry, wanted: Entry) -> str | None:
 
 
 def _values(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Each key of a document that leads to neither an object nor a list, and its value in words."""
-    if isinstance(entry.value, dict):
+    """Each key of a document that leads to no further keys, and its value in words."""
+    if isinstance(entry.value, dict) and entry.value:
         for child in entry.free_table().values():
             yield from _values(child)
-    elif isinstance(entry.value, list):
+    elif isinstance(entry.value, list) and entry.value:
         for child in entry.entries():
             yield from _values(child)
     else:
@@ -178,7 +179,7 @@ def _environment(returned: Returned) -> dict[str, Any]:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_foreign(file)
     except OSError as error:
         raise ModelFileError(
             f"{file} cannot be read ({error.strerror or error}): give a whole folder of onnxproof kit"

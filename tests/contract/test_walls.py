@@ -215,7 +215,9 @@ ROOMS = {
     "export": GROUND
     | {"system.memory", "system.own_folder"}
     | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
-    "validate": GROUND | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
+    "validate": GROUND
+    | {"system.foreign"}
+    | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
         *("errors", "progress", "tensors", "runtime", "source", "deploy"),
         *("system.extras", "system.files", "system.imports"),
@@ -244,6 +246,7 @@ ROOMS = {
     "source": {"errors", "runtime"},
     "system.extras": {"errors"},
     "system.files": {"errors"},
+    "system.foreign": set(),
     "system.imports": {"system.signals"},
     "system.limits": set(),
     "system.locks": set(),

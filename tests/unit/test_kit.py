@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -120,6 +121,11 @@ def an_input_more(kit: Path) -> None:
     (kit / "inputs" / "picture.png").write_bytes(b"")
 
 
+def a_folder_among_the_inputs(kit: Path) -> None:
+    (kit / "inputs" / "99-0.bin").mkdir()
+    (kit / "inputs" / "99-0.bin" / "notes.txt").write_text("mine")
+
+
 def an_edited_readme(kit: Path) -> None:
     file = kit / "README.md"
     file.write_text("mine\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
@@ -134,7 +140,11 @@ def a_package(kit: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [a_note, outputs_in_it, an_input_more, an_edited_readme, no_index, a_package]
+    "change",
+    [
+        *(a_note, outputs_in_it, an_input_more, a_folder_among_the_inputs, an_edited_readme, no_index),
+        a_package,
+    ],
 )
 def test_what_is_no_kit_alone_is_left_alone(
     kit: Path, tmp_path: Path, change: Callable[[Path], None]
@@ -144,6 +154,11 @@ def test_what_is_no_kit_alone_is_left_alone(
     with pytest.raises(RequestError, match="kit replaces only kits that it wrote and empty folders"):
         onnxproof.kit(tmp_path / "bundle", out=kit)
     assert files(kit) == before
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"cannot be written \(File name too long\)"):
+        onnxproof.kit(bundle(tmp_path / "bundle"), out=tmp_path / ("k" * 300))
 
 
 def test_a_kit_does_not_go_into_its_bundle(tmp_path: Path) -> None:
@@ -229,6 +244,26 @@ def output(number: int, place: int = 0, **changes: Any) -> Change:
     return document(lambda told: told["cases"][number]["outputs"][place].update(changes))
 
 
+def linked(name: str, target: Callable[[Path], Path]) -> Change:
+    """A file is a link to where its content now is."""
+
+    def change(folder: Path) -> None:
+        shutil.move(folder / name, target(folder))
+        (folder / name).symlink_to(target(folder))
+
+    return change
+
+
+def piped(name: str) -> Change:
+    """A file is a pipe, which nobody writes into."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
 PLANTED = {
     "a file is missing": (
         lambda folder: (folder / "case1-y").unlink(),
@@ -273,6 +308,35 @@ PLANTED = {
         output(1, sha256="0" * 64),
         ("runs", "case1-y has another SHA-256 than outputs.json tells"),
     ),
+    "a name that no file can have": (
+        output(1, file="y" * 5000),
+        ("runs", "cannot be read (File name too long): copy the whole folder"),
+    ),
+    "a folder for a file": (output(1, file="."), ("runs", "cannot be read (it is a folder)")),
+    "a link out of the folder": (
+        linked("case1-y", lambda folder: folder.parent / "elsewhere"),
+        ("runs", "case1-y cannot be read (it leads out of the folder of outputs.json)"),
+    ),
+    "a folder that is a link out": (
+        lambda folder: (
+            (folder / "more").symlink_to(folder.parent),
+            shutil.copy(folder / "case1-y", folder.parent / "case1-y"),
+            output(1, file="more/case1-y")(folder),
+        ),
+        ("runs", "more/case1-y cannot be read (it leads out of the folder of outputs.json)"),
+    ),
+    "a pipe": (
+        piped("case1-y"),
+        ("runs", "case1-y cannot be read (it is a pipe or a device)"),
+    ),
+    "another byte order": (
+        file_change("case1-y", lambda content: np.frombuffer(content, "<f4").byteswap().tobytes()),
+        ("ratio_rms", "largest error"),
+    ),
+    "numbers that signal and overflow": (
+        file_change("case1-y", lambda content: b"\x01\x00\xa0\x7f" + b"\xff\xff\x7f\x7f" + content[8:]),
+        ("finite", "NaN or infinity that PyTorch does not have"),
+    ),
     "another model": (
         document(lambda told: told.update(model_sha256="0" * 64)),
         ("checksum", "the host ran a model of the SHA-256 000"),
@@ -291,6 +355,27 @@ def test_planted_faults_of_outputs_fail(
     assert verdict.status == "fail"
     name, reason = said
     assert reason in failed(verdict)[name]
+
+
+def test_links_within_the_folder_and_a_byte_order_mark_are_no_fault(kit: Path, outputs: Path) -> None:
+    linked("case1-y", lambda folder: folder / "elsewhere")(outputs)
+    file_change("outputs.json", lambda content: b"\xef\xbb\xbf" + content)(outputs)
+    assert onnxproof.judge(kit, outputs).passed
+
+
+def test_a_file_that_may_not_be_read_is_an_answer_that_is_not_there(
+    kit: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def refused(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == "case1-y":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    reason = failed(onnxproof.judge(kit, outputs))["runs"]
+    assert "case1-y cannot be read (Permission denied): copy the whole folder" in reason
 
 
 def test_exchanged_files_are_named(kit: Path, outputs: Path) -> None:
@@ -350,6 +435,14 @@ def test_a_bundle_that_was_not_proven_is_told(tmp_path: Path) -> None:
 REFUSED = {
     "no index": (lambda folder: (folder / "outputs.json").unlink(), "No such file or directory"),
     "no JSON": (file_change("outputs.json", lambda content: content[:-1]), "it is no JSON"),
+    "an index that is a link out of the folder": (
+        linked("outputs.json", lambda folder: folder.parent / "elsewhere"),
+        "cannot be read (it leads out of the folder of outputs.json)",
+    ),
+    "an index that is a pipe": (
+        piped("outputs.json"),
+        "cannot be read (it is a pipe or a device)",
+    ),
     "no text": (file_change("outputs.json", lambda content: b"\xff" + content), "cannot be read"),
     "a list": (file_change("outputs.json", lambda content: b"[]"), "expected an object"),
     "a newer format": (document(lambda told: told.update(format=2)), "its format is 2, expected 1"),
@@ -371,6 +464,7 @@ REFUSED = {
     "a file elsewhere": (output(0, file="../kit/model.onnx"), "a file in the folder of outputs.json"),
     "an absolute file": (output(0, file="/etc/hostname"), "a file in the folder of outputs.json"),
     "no checksum": (output(0, sha256="abc"), "expected a SHA-256"),
+    "a file of no name": (output(0, file="y\0"), "a file in the folder of outputs.json"),
 }  # fmt: skip
 
 
@@ -432,6 +526,14 @@ TAMPERED = {
     "a number for a truth": (
         lambda kit: edit(kit / "kit.json", lambda index: index["cases"][1].update(case=True)),
         "cases[1].case is not what follows from golden.npz",
+    ),
+    "an empty object more": (
+        lambda kit: edit(kit / "kit.json", lambda index: index["cases"][0].update(more={})),
+        "cases[0].more is not what follows from golden.npz",
+    ),
+    "an index that is a pipe": (
+        piped("kit.json"),
+        "kit.json cannot be read (it is a pipe or a device)",
     ),
     "no index": (lambda kit: (kit / "kit.json").unlink(), "kit.json cannot be read"),
     "no truth": (lambda kit: (kit / "golden.npz").unlink(), "golden.npz cannot be read"),

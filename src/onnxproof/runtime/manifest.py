@@ -196,7 +196,11 @@ class Manifest:
 def read_manifest_text(text: str, source: str) -> Manifest:
     """The manifest in ``text``. Raises ModelFileError, which names the ``source``, if there is none."""
     try:
-        return Manifest.from_json(read_json(text).value)
+        document = read_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{source}: {error}; export the model again") from error
+    try:
+        return Manifest.from_json(document.value)
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
 

@@ -63,7 +63,8 @@ def staged_folder(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> Iter
 def check_target(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:
     """Raise RequestError if a folder must not be written to ``target``, as ``staged_folder`` does."""
     target = Path(os.path.realpath(target))
-    _check(target, target, kind, tuple(inputs))
+    with explained(target):
+        _check(target, target, kind, tuple(inputs))
 
 
 def _check(target: Path, folder: Path, kind: Kind, inputs: Iterable[Path]) -> None:

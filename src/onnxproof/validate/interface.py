@@ -27,7 +27,8 @@ def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]
             hint = ""
             if theirs and len(theirs) == len(ours):
                 more = ", and so on" if len(theirs) > 1 else ""
-                hint = f"; name which is which with --map {theirs[0]}={ours[0]}{more}"
+                told = f"{theirs[0]}={ours[0]}{more}"
+                hint = f"; if these are the same, validate, check and compare take --map {told}"
             differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}{hint}")
             continue
         for spec, port in zip(specs, ports, strict=True):

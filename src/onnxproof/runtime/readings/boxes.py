@@ -22,6 +22,9 @@ from onnxproof.tensors import TensorSpec
 Suppress = Callable[[Array, Array, float, NDArray[np.int64] | None], NDArray[np.int64]]
 """NMS: boxes, scores, the threshold and the classes (None compares all) to the indices that stay."""
 
+LARGEST_LABEL = 2**31
+"""Labels below it are whole numbers of classes; a label that is no such number is -1."""
+
 THRESHOLDS = ("score_threshold", "iou_threshold", "class_agnostic")
 
 
@@ -187,9 +190,10 @@ class PackedBoxes(BoxReading):
         """
         packed, gaps = outputs[self.outputs[0]], margins.get("label")
         corners, extents = packed[..., :2], packed[..., 2:4]
-        with np.errstate(invalid="ignore"):  # a size that overflowed is infinite, its corner minus infinity
+        with np.errstate(invalid="ignore", over="ignore"):  # a damaged file answers with any numbers
             boxes = np.concatenate((corners, corners + extents), axis=-1)
-        labels = np.nan_to_num(packed[..., 4], nan=-1).astype(np.int64)
+            told = packed[..., 4]
+            labels = np.where(np.abs(told) < LARGEST_LABEL, told, -1).astype(np.int64)
         return tuple(
             Candidates(boxes[i], packed[i, :, 5], labels[i], None if gaps is None else gaps[i])
             for i in range(len(packed))

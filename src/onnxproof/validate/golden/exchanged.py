@@ -52,6 +52,6 @@ def _elsewhere(own: Place, found: Array, wanted: Mapping[Place, Array]) -> Place
 def _near(found: Array, wanted: Array) -> bool:
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return False
-    one, other = (array.astype(np.float64) for array in (found, wanted))
     with np.errstate(invalid="ignore", over="ignore"):
+        one, other = (array.astype(np.float64) for array in (found, wanted))
         return bool(np.max(np.abs(one - other)) <= NEAR * np.max(np.abs(other)))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from onnxproof.contract import Contract
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.compare.decisions import DecisionPool
@@ -18,6 +20,7 @@ from onnxproof.validate.verdict import Check
 NO_FLOOR = Floor(0.0, 0.0, 0.0)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def judged(
     golden: Golden,
     contract: Contract,
@@ -29,8 +32,9 @@ def judged(
     """The facts of a leg on golden cases, and the checks of the links ``runtime`` and ``decisions``.
 
     Errors are divided by PyTorch's on these cases or on all cases of the verdict, whichever are larger. So
-    the limits hold for a few cases, too. There is no second look: it would need PyTorch. ``contract`` is the
-    one that the cases were recorded with. Raises CheckError if no case is left.
+    the limits hold for a few cases, too. There is no second look: it would need PyTorch. NumPy warns of
+    nothing, whatever numbers the leg answers. ``contract`` is the one that the cases were recorded with.
+    Raises CheckError if no case is left.
     """
     trial = golden.trial(contract, leg, policy)
     (tally,) = measure(trial, progress=progress)

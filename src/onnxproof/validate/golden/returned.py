@@ -4,7 +4,9 @@ The index is read at once, and strictly. The files are read case by case: one th
 size is an answer that the host did not give.
 """
 
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.runtime.port import Port
+from onnxproof.system.foreign import read_foreign
 from onnxproof.tensors import MOST_AXES
 from onnxproof.validate.golden.golden import Golden
 from onnxproof.validate.golden.kit import PLAIN, Array, bytes_of, decoded
@@ -78,16 +81,23 @@ class Returned:
         return {one.name: self._read(one) for one in self.cases[number]}
 
     def _read(self, told: ToldOutput) -> Array:
-        file = self.folder / told.file
-        if not file.is_file():
-            raise CheckError(f"{told.file} is missing: copy the whole folder that the host wrote")
-        size, wanted = file.stat().st_size, bytes_of(told.dtype, told.shape)
-        if size != wanted:
+        wanted = bytes_of(told.dtype, told.shape)
+        try:
+            file = _inside(self.folder, told.file)
+            size = file.stat().st_size
+            if file.is_file() and size != wanted:
+                raise CheckError(
+                    f"{told.file} has {size:,} bytes, and {told.form} takes {wanted:,}: is it whole, and are "
+                    "its numbers of that dtype?"
+                )
+            content = read_foreign(file, wanted)
+        except FileNotFoundError as error:
+            raise CheckError(f"{told.file} is missing: copy the whole folder that the host wrote") from error
+        except OSError as error:
             raise CheckError(
-                f"{told.file} has {size:,} bytes, and {told.form} takes {wanted:,}: is it whole, and are its "
-                "numbers of that dtype?"
-            )
-        content = file.read_bytes()
+                f"{told.file} cannot be read ({error.strerror or error}): copy the whole folder that the "
+                "host wrote"
+            ) from error
         if told.sha256 is not None and hashlib.sha256(content).hexdigest() != told.sha256:
             raise CheckError(
                 f"{told.file} has another SHA-256 than {OUTPUTS_FILE} tells: were files changed or exchanged?"
@@ -150,7 +160,7 @@ def read_outputs(folder: Path, kit: str, cases: int) -> Returned:
     """
     file = folder / OUTPUTS_FILE
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_foreign(_inside(folder, OUTPUTS_FILE)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(
             f"{file} cannot be read ({getattr(error, 'strerror', None) or error}): give the folder that the "
@@ -159,7 +169,7 @@ def read_outputs(folder: Path, kit: str, cases: int) -> Returned:
     try:
         return _read(folder, read_json(text), kit, cases)
     except RequestError as error:
-        raise ModelFileError(f"{file}: {error}") from error
+        raise ModelFileError(f"{file}: {error}; the kit's README.md says what it holds") from error
 
 
 def _read(folder: Path, document: Entry, kit: str, cases: int) -> Returned:
@@ -211,9 +221,17 @@ def _outputs(entry: Entry) -> Iterator[ToldOutput]:
 
 def _file(entry: Entry) -> str:
     path = PurePosixPath(entry.text())
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or "\0" in entry.text():
         raise entry.refused(f"a file in the folder of {OUTPUTS_FILE}")
     return entry.text()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The file of a name in a folder, behind all links. Raises OSError if that is not in the folder."""
+    file = Path(os.path.realpath(folder / name))
+    if not file.is_relative_to(os.path.realpath(folder)):
+        raise OSError(errno.EXDEV, f"it leads out of the folder of {OUTPUTS_FILE}")
+    return file
 
 
 def _sum(entry: Entry | None) -> str | None:
