@@ -141,10 +141,10 @@ def command(
     read = [*model_files(model), *files, *(Path(text.partition("=")[2] or text) for text in inputs)]
     if request_file is not None:
         read.append(request_file)
-    if checksums:
-        require_checksums(model)
     plain = load_plain(model)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
+    if checksums:  # After what is broken was named: that says more than another SHA-256 does.
+        require_checksums(model)
     note = note_on_manifest(model, None if predictor is None else predictor.manifest)
     if note is not None:
         click.echo(one_line(f"note: {note}"), err=True)
