@@ -90,6 +90,7 @@ def test_healthy_exports_have_no_hazard(name: str, overrides: tuple[str, ...]) -
     statuses = {name: entry.check.status for name, entry in found.items()}
     assert (statuses.pop("metadata"), statuses.pop("tracing")) == ("skipped", "skipped")
     assert statuses.pop("bounds") in ("pass", "skipped")  # the model is not at hand here
+    assert statuses.pop("frozen_axes") in ("pass", "skipped")  # onnx does not infer every node's shape
     assert set(statuses.values()) == {"pass"}, statuses
     assert found["frozen_axes"].advice is None
     told = found["weights"].check.reason

@@ -155,7 +155,11 @@ def _inputs(predictor: Predictor, batch: int) -> dict[str, Array]:
     if isinstance(axis, str) and axis in dims and dims[axis].admits(batch):
         sizes[axis] = batch
     elif batch != 1:
-        raise RequestError(f"the bundle does not take a batch of {batch}: its first axis is {axis}")
+        taken = f", and takes {dims[axis]}" if isinstance(axis, str) and axis in dims else ""
+        raise RequestError(
+            f"the bundle does not take a batch of {batch}: its first axis is {axis}{taken}; leave {batch} "
+            "out of --batch"
+        )
     generator = np.random.default_rng(0)
     found: dict[str, Array] = {}
     for entry in contract.inputs:

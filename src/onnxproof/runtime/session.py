@@ -56,6 +56,9 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
+        # A copy that can be sent to another process.
+        own = {name: dict(options) for name, options in self.provider_options.items()}
+        object.__setattr__(self, "provider_options", own)
         unknown = sorted(self.provider_options.keys() - set(self.providers))
         if unknown:
             raise RequestError(

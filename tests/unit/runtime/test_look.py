@@ -1,7 +1,9 @@
 """What the structure of a file says before it is loaded, and a session with limits."""
 
+import pickle
 import platform
 from pathlib import Path
+from types import MappingProxyType
 
 import hostile
 import numpy as np
@@ -159,3 +161,10 @@ def test_text_that_is_none(tmp_path: Path) -> None:
         (tmp_path / "a.onnx").write_bytes(hostile.content_of(name))
         with pytest.raises(ModelFileError, match="is not UTF-8"):
             open_session(tmp_path / "a.onnx")
+
+
+def test_settings_go_to_another_process_whatever_mapping_their_options_are() -> None:
+    options = MappingProxyType({"CPUExecutionProvider": MappingProxyType({"a": "b"})})
+    settings = SessionSettings(provider_options=options)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert settings.listed() == [("CPUExecutionProvider", {"a": "b"})]
