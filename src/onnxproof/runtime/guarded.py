@@ -116,7 +116,7 @@ class GuardedSession:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self._close = weakref.finalize(self, _end, self._child)
+        self._close = weakref.finalize(self, end_child, self._child)
         source = model if isinstance(model, bytes) else str(model)
         opened: Opened = self._ask((source, settings, self._limits), "loading")
         self._opened = opened
@@ -199,7 +199,8 @@ class GuardedSession:
         return f"{doing} {self._name} {what} ({self._risk}): {advice}"
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def end_child(child: "subprocess.Popen[bytes]") -> None:
+    """Kill a child that is talked to through pipes, close them, and wait for it."""
     child.kill()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:

@@ -1,6 +1,5 @@
 """The pictures that a budget is judged on, and what the reference decides there, for any number of files."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from onnxproof.contract import Contract
 from onnxproof.errors import JobError, RequestError
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.archive import sha256_of
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.budget.drift import BOX, DEPENDENT, SCORE, TASKS, drift_of
@@ -67,8 +67,10 @@ def questions_of(contract: Contract, pictures: Sequence[Path], labels: Labels | 
     """
     require_counted(contract)
     assert contract.preprocess is not None
-    labelled = {_content(one.file): one for one in (() if labels is None else labels.pictures)}
-    files = {_content(file): file for file in reversed((*pictures, *(one.file for one in labelled.values())))}
+    labelled = {sha256_of(one.file): one for one in (() if labels is None else labels.pictures)}
+    files = {
+        sha256_of(file): file for file in reversed((*pictures, *(one.file for one in labelled.values())))
+    }
     if not files:
         raise JobError("a decision budget is judged on pictures: name some in validate.images")
     found, taken = [], set[str]()
@@ -89,7 +91,7 @@ def refuse_seen(judged: Iterable[Path], calibrated: Mapping[str, str]) -> None:
 
     ``calibrated`` has the names of the calibration's pictures by their SHA-256.
     """
-    both = [(file, calibrated[found]) for file in judged if (found := _content(file)) in calibrated]
+    both = [(file, calibrated[found]) for file in judged if (found := sha256_of(file)) in calibrated]
     if both:
         file, other = both[0]
         raise RequestError(
@@ -100,7 +102,7 @@ def refuse_seen(judged: Iterable[Path], calibrated: Mapping[str, str]) -> None:
 
 def contents_of(pictures: Iterable[Path]) -> dict[str, str]:
     """The names of pictures by the SHA-256 of their files."""
-    return {_content(file): file.name for file in pictures}
+    return {sha256_of(file): file.name for file in pictures}
 
 
 class Exam:
@@ -218,7 +220,3 @@ class Exam:
 def _mark(measure: Measure | None, question: Question, ranked: Any) -> None:
     if measure is not None and question.labelled is not None:
         measure.add(question.labelled, ranked)
-
-
-def _content(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

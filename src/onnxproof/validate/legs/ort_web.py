@@ -1,6 +1,5 @@
 """An ONNX file in ONNX Runtime Web, through Node. Needs Node, and the package onnxruntime-web of npm."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 from onnxproof.document import read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.folder import data_of
-from onnxproof.runtime.guarded import TIME_VARIABLE, Limits
+from onnxproof.runtime.guarded import TIME_VARIABLE, Limits, end_child
 from onnxproof.runtime.port import Port
 from onnxproof.validate.golden.kit import decoded, encoded
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports
@@ -43,7 +42,7 @@ class OrtWebLeg:
         self._child = subprocess.Popen(
             [node(), str(HOST)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._close = weakref.finalize(self, _end, self._child)
+        self._close = weakref.finalize(self, end_child, self._child)
         data = data_of(file)
         beside = [{"path": data.name, "data": str(data.resolve())}] if data.is_file() else []
         asked = {
@@ -118,16 +117,6 @@ class OrtWebLeg:
 
 def _port(told: dict[str, Any]) -> Port:
     return Port(told["name"], told["dtype"], tuple(axis or None for axis in told["shape"]))
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            # Closing flushes what is not written yet, for which there is no reader any more.
-            with contextlib.suppress(OSError):
-                pipe.close()
-    child.wait()
 
 
 def node() -> str:
