@@ -1,10 +1,12 @@
 """predict by several processes: the same lines in the same order, and a run that goes on where it stopped."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import onnx
 import pytest
 
 import onnxproof
@@ -98,3 +100,18 @@ def test_pictures_in_a_bucket_are_read_through_fsspec(
         Path(line.pop("image")).name for line in wanted
     ]
     assert found == wanted
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-checksums",)])
+def test_workers_take_a_changed_model_only_if_they_are_told_to(
+    small_bundle: Path, pictures_folder: Path, run: Run, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(small_bundle, bundle)
+    model = onnx.load(bundle / "model.onnx")
+    model.doc_string = "changed"
+    onnx.save(model, bundle / "model.onnx")
+    ran = run("predict", bundle, pictures_folder, "--jsonl", "--workers", "1", *flags)
+    assert ran.returncode == (0 if flags else 2), ran.stderr
+    assert ("another SHA-256" in ran.stderr) == (not flags)
+    assert bool(ran.stdout.splitlines()) == bool(flags)

@@ -155,7 +155,7 @@ def command(
         _refuse_with_workers(alone, places, has_task=has_task)
         if jsonl and predictor is not None:
             require_for_json(predictor.contract.task)
-        return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl)
+        return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl, checksums=checksums)
     if raw or out is not None or not has_task:
         why = f"the task of {model} is raw, and says nothing of them: leave it out"
         if predictor is None:
@@ -220,10 +220,11 @@ def _predict_many(
     workers: Workers,
     *,
     jsonl: bool,
+    checksums: bool,
 ) -> int:
     """Print the decisions on each picture, in order, as workers find them."""
     predicting, opened = (imported(f"onnxproof.many.{name}") for name in ("predicting", "opened"))
-    task = predicting.predict_task(model, settings, batch, "json" if jsonl else "text")
+    task = predicting.predict_task(model, settings, batch, "json" if jsonl else "text", checksums=checksums)
     failed = 0
     with (
         opened.opened_journal(workers, task.to_json()) as journal,

@@ -34,7 +34,7 @@ class Predict:
 
     ``sha256`` is the model's: a worker elsewhere may have another file at that path. ``settings`` replace
     those of the file's reading. ``batch`` is as for ``Predictor.predict_each``. Relative paths of pictures
-    start at ``folder``.
+    start at ``folder``. ``checksums`` is as for ``load``.
     """
 
     model: str
@@ -43,6 +43,7 @@ class Predict:
     batch: int = 1
     form: Literal["json", "text"] = "json"
     folder: str = ""
+    checksums: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """What the answers depend on, as the journal keeps it."""
@@ -60,7 +61,7 @@ class Predict:
         file = model_file(self.model)
         if sha256_of(file) != self.sha256:
             raise ModelFileError(f"{file} is another file where this worker runs: give all workers the same")
-        predictor = load(self.model, threads=THREADS, settings=dict(self.settings))
+        predictor = load(self.model, threads=THREADS, settings=dict(self.settings), checksums=self.checksums)
 
         def work(pictures: Sequence[Place]) -> bytes:
             places = [seen_from(self.folder, picture) for picture in pictures]
@@ -88,12 +89,12 @@ def error_json(error: PictureError) -> dict[str, str]:
 
 
 def predict_task(
-    model: Path, settings: dict[str, float], batch: int, form: Literal["json", "text"]
+    model: Path, settings: dict[str, float], batch: int, form: Literal["json", "text"], *, checksums: bool
 ) -> Predict:
     """The task for a bundle or an ONNX file."""
     sha256 = sha256_of(model_file(model))
     own = tuple(sorted(settings.items()))
-    return Predict(str(model.absolute()), sha256, own, batch, form, str(Path.cwd()))
+    return Predict(str(model.absolute()), sha256, own, batch, form, str(Path.cwd()), checksums)
 
 
 def predict_many(
