@@ -10,13 +10,13 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.session import open_session
-from onnxproof.source import sha256_of
+from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.files import lies_in, replacing, write_bytes, write_text
 from onnxproof.system.foreign import read_foreign
 from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.golden.checks import inputs_check
-from onnxproof.validate.golden.found import Recorded, bundle_at, golden_in, require_golden
+from onnxproof.validate.golden.found import Recorded, golden_in, require_golden
 from onnxproof.validate.golden.kit import (
     CASES_FILE,
     CONTRACT_FILE,

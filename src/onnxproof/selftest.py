@@ -15,13 +15,13 @@ from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.session import CPU, VERSION, require_providers
-from onnxproof.source import sha256_of
+from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.extras import require_extra
 from onnxproof.validate.bundled import against_metadata, agreement_check, checksum_check
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.golden.checks import function_check, inputs_check, verified_check
-from onnxproof.validate.golden.found import bundle_at, golden_in, require_golden, sha256_of_text
+from onnxproof.validate.golden.found import golden_in, require_golden, sha256_of_text
 from onnxproof.validate.golden.golden import Golden
 from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

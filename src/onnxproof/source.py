@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
-from onnxproof.errors import CheckpointError, PictureError, RequestError
+from onnxproof.errors import CheckpointError, ModelFileError, PictureError, RequestError
 from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.archive import sha256_of as sha256_of
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
@@ -167,6 +167,26 @@ def model_at(path: str | PathLike[str]) -> Path:
             "file"
         )
     return model_file(path)
+
+
+def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
+    """The folder of the bundle at a path; with ``archives`` also a bundle in one file.
+
+    Raises ModelFileError if there is none, or no model in it.
+    """
+    match look_at(path):
+        case BundleArchive() as archive if archives:
+            model_file(archive.path)
+            return archive.path
+        case BundleFolder() as found:
+            if not found.model.is_file():
+                raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
+            return found.path
+        case other:
+            raise ModelFileError(
+                f"{path} is {other.what}, not a bundle's folder: give the one that export wrote, with "
+                f"{MODEL_FILE} and {MANIFEST_FILE} in it"
+            )
 
 
 def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import run_here
 
 import onnxproof
 from onnxproof.errors import RequestError
+from onnxproof.seeded import draw
 
 
 def test_each_file_is_timed_at_each_batch_with_its_ratio(demo_bundle: Path) -> None:
@@ -49,3 +51,18 @@ def test_a_spread_above_the_limit_is_noise_and_so_is_nan(demo_bundle: Path) -> N
 def test_what_cannot_be_timed_is_refused(demo_bundle: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         onnxproof.bench(demo_bundle, **options)  # type: ignore[arg-type]
+
+
+def test_the_noise_is_in_the_declared_ranges(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def noted(*asked: Any) -> Any:
+        drawn.append((asked[0], draw(*asked)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr("onnxproof.deploy.bench.draw", noted)
+    onnxproof.bench(demo_bundle, rounds=2)
+    assert drawn
+    for spec, array in drawn:
+        low, high = spec.range
+        assert low <= array.min() < array.max() <= high

@@ -11,6 +11,8 @@ import pytest
 
 import onnxproof
 from onnxproof.many import chunks
+from onnxproof.many.predicting import predict_task
+from onnxproof.source import sha256_of
 
 Refuse = Callable[..., None]
 Run = Callable[..., CompletedProcess[str]]
@@ -115,3 +117,18 @@ def test_workers_take_a_changed_model_only_if_they_are_told_to(
     assert ran.returncode == (0 if flags else 2), ran.stderr
     assert ("another SHA-256" in ran.stderr) == (not flags)
     assert bool(ran.stdout.splitlines()) == bool(flags)
+
+
+def test_a_worker_reads_each_file_once_for_its_checksum(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = predict_task(small_bundle, {}, 1, "json", checksums=True)
+    read: list[str] = []
+
+    def noted(file: Path) -> str:
+        read.append(file.name)
+        return sha256_of(file)
+
+    monkeypatch.setattr("onnxproof.many.predicting.sha256_of", noted)
+    task.open()
+    assert read == ["model.onnx"]

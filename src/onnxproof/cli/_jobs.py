@@ -18,7 +18,7 @@ from onnxproof.job.asked import files_read
 from onnxproof.progress import Stages, silent
 from onnxproof.runs.plan import Planned
 from onnxproof.runs.record import NO_BUNDLE
-from onnxproof.runs.run import AtOnce, run_planned
+from onnxproof.runs.run import AtOnce, Running, run_planned
 from onnxproof.runs.task import FORMAT, Outcome, Task, worst
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import Manifest
@@ -118,14 +118,8 @@ def answer_many(
                 click.echo(printable(f"onnxproof: {outcome.name}: {outcome.error.message}"), err=True)
 
         try:
-            found = run_planned(
-                planned,
-                at_once=many.at_once or 1,
-                force=many.force,
-                fail_fast=many.fail_fast,
-                progress=shown.report,
-                ended=ended,
-            )
+            how = Running(many.at_once or 1, many.fail_fast, shown.report, ended, many.force)
+            found = run_planned(planned, how)
         except (KeyboardInterrupt, Stopped):
             shown.say(told_when_stopped(outcomes, len(planned)))
             raise

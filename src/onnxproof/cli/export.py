@@ -17,8 +17,7 @@ from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import load_job
 from onnxproof.job.asked import inputs_of
 from onnxproof.progress import Stages
-from onnxproof.runs.plan import makes_many
-from onnxproof.runs.run import plan_export
+from onnxproof.runs.plan import makes_many, plan_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.source import JobFile, look_at
 from onnxproof.steps.look_first import refuse_to_export

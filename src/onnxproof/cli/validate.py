@@ -25,8 +25,7 @@ from onnxproof.job.asked import inputs_of
 from onnxproof.many.listing import pictures_named
 from onnxproof.many.workers import Workers
 from onnxproof.progress import Stages
-from onnxproof.runs.plan import makes_many
-from onnxproof.runs.run import plan_validate
+from onnxproof.runs.plan import makes_many, plan_validate
 from onnxproof.runs.task import Outcome
 from onnxproof.runtime.folder import MODEL_FILE, PARITY_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at

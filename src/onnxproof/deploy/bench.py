@@ -17,6 +17,7 @@ from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.predictor import Predictor
 from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
+from onnxproof.seeded import draw
 
 Array = NDArray[Any]
 
@@ -147,7 +148,7 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def _inputs(predictor: Predictor, batch: int) -> dict[str, Array]:
-    """Noise for each input: zeros and ones for a dtype that is no float."""
+    """Noise in the range of each input, at the smallest declared sizes but the batch's."""
     contract = predictor.contract
     sizes = {dim.name: dim.min for dim in contract.dims}
     axis = contract.inputs[0].shape[0] if contract.inputs[0].shape else None
@@ -160,14 +161,8 @@ def _inputs(predictor: Predictor, batch: int) -> dict[str, Array]:
             f"the bundle does not take a batch of {batch}: its first axis is {axis}{taken}; leave {batch} "
             "out of --batch"
         )
-    generator = np.random.default_rng(0)
-    found: dict[str, Array] = {}
-    for entry in contract.inputs:
-        shape = [sizes.get(one, 1) if isinstance(one, str) else one for one in entry.shape]
-        kind = np.dtype(np.str_ if entry.dtype == "string" else entry.dtype)
-        noise = generator.random(shape, np.float32)
-        found[entry.name] = noise.astype(kind) if kind.kind == "f" else np.ones(shape, kind)
-    return found
+    random = np.random.default_rng(0)
+    return {spec.name: draw(spec, sizes, random) for spec in contract.inputs}
 
 
 def _run(session: Any, feeds: Mapping[str, Array], file: Path) -> None:

@@ -23,8 +23,7 @@ from onnxproof.runtime.folder import (
 )
 from onnxproof.runtime.look import look_at, require_data
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder
-from onnxproof.source import look_at as source_at
+from onnxproof.source import bundle_at
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import explained, replacing, staging_folder, swap, write_text
 
@@ -87,7 +86,7 @@ def package(
         require_extra("signing", "package --sign")
     if bom:
         require_extra("bom", "package --bom")
-    folder = _folder(bundle)
+    folder = bundle_at(bundle)
     manifest = read_manifest(folder)
     files = _files(folder, manifest)
     if format == "zip":
@@ -111,19 +110,6 @@ def package(
         signature,
         document,
     )
-
-
-def _folder(bundle: str | PathLike[str]) -> Path:
-    match source_at(bundle):
-        case BundleFolder() as found:
-            if not found.model.is_file():
-                raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
-            return found.path
-        case other:
-            raise ModelFileError(
-                f"{bundle} is {other.what}: give a bundle, the folder that export wrote with "
-                f"{MODEL_FILE} and {MANIFEST_FILE} in it"
-            )
 
 
 def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:

@@ -94,11 +94,13 @@ def write_manifest(
 def draw_pictures(job: Job, pictures: Sequence[Path], folder: Path, progress: Progress) -> None:
     """Load the finished bundle as a user would, and draw its decisions on a few pictures.
 
-    Draws nothing if the task decides nothing, or if the model has inputs besides the picture. Raises
-    ExportError if the bundle does not load.
+    The checksums, which ``write_manifest`` has just computed, are not computed again. Draws nothing if the
+    task decides nothing, or if the model has inputs besides the picture. Raises ExportError if the bundle
+    does not load.
     """
     try:
-        predictor = load(folder, providers=job.validation.providers, threads=job.validation.threads)
+        table = job.validation
+        predictor = load(folder, providers=table.providers, threads=table.threads, checksums=False)
     except ModelFileError as error:
         raise ExportError(f"what was exported does not load: {error}") from error
     shown = pictures[:SHOWN_PICTURES]

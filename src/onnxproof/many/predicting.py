@@ -1,5 +1,6 @@
 """``predict`` over many pictures: each worker has its own session, and answers keep the pictures' order."""
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from onnxproof.many.journal import Journal
 from onnxproof.many.run import completed
 from onnxproof.many.worker import THREADS, Work
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import model_file
+from onnxproof.runtime.folder import model_file, require_checksums
 from onnxproof.runtime.loading import load
 from onnxproof.runtime.remote import Place, seen_from
 from onnxproof.source import sha256_of
@@ -59,9 +60,12 @@ class Predict:
     def open(self) -> Work:
         """Load the model. Raises ModelFileError if it is not there, or another."""
         file = model_file(self.model)
-        if sha256_of(file) != self.sha256:
+        sum_of = functools.cache(sha256_of)  # a large model is read once, not twice
+        if sum_of(file) != self.sha256:
             raise ModelFileError(f"{file} is another file where this worker runs: give all workers the same")
-        predictor = load(self.model, threads=THREADS, settings=dict(self.settings), checksums=self.checksums)
+        predictor = load(self.model, threads=THREADS, settings=dict(self.settings), checksums=False)
+        if self.checksums:
+            require_checksums(self.model, sum_of)
 
         def work(pictures: Sequence[Place]) -> bytes:
             places = [seen_from(self.folder, picture) for picture in pictures]

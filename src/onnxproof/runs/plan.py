@@ -40,16 +40,22 @@ def makes_many(source: Address, set: Sequence[str]) -> bool:
         return False
 
 
-def to_export(
-    sources: Iterable[Address], *, out: Path, set: Sequence[str], options: Mapping[str, Any]
-) -> list[Planned]:
-    """What is to be exported. ``options`` are those of ``export``."""
-    return [one for source in sources for one in _of_source(Path(source), out, tuple(set), options)]
+def plan_export(
+    jobs: Iterable[Address],
+    *,
+    out: Address = "dist",
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    validate: bool = True,
+    baseline: Address | None = None,
+) -> tuple[Planned, ...]:
+    """What ``export_many`` would do, without the question of what is up to date. Raises as that does."""
+    options = {"validate": validate}
+    found = [one for source in jobs for one in _exported(Path(source), Path(out), tuple(set), options)]
+    return _planned(found, only, baseline)
 
 
-def _of_source(
-    source: Path, out: Path, set: tuple[str, ...], options: Mapping[str, Any]
-) -> Iterator[Planned]:
+def _exported(source: Path, out: Path, set: tuple[str, ...], options: Mapping[str, Any]) -> Iterator[Planned]:
     found = look_at(source)
     try:
         if isinstance(found, CheckpointPath):
@@ -76,11 +82,17 @@ def _of_source(
         yield _sized(Task("export", job.name, source, job, one.axes, out / job.name, more))
 
 
-def to_validate(
-    sources: Iterable[Address], *, set: Sequence[str], options: Mapping[str, Any]
-) -> list[Planned]:
-    """What is to be validated. ``options`` are those of ``validate``."""
-    return [one for source in sources for one in _judged(Path(source), tuple(set), options)]
+def plan_validate(
+    sources: Iterable[Address],
+    *,
+    set: Sequence[str] = (),
+    only: Sequence[str] = (),
+    trust: bool = False,
+    baseline: Address | None = None,
+) -> tuple[Planned, ...]:
+    """What ``validate_many`` would do. Raises as that does."""
+    found = [one for source in sources for one in _judged(Path(source), tuple(set), {"trust": trust})]
+    return _planned(found, only, baseline)
 
 
 def _judged(source: Path, set: tuple[str, ...], options: Mapping[str, Any]) -> Iterator[Planned]:
@@ -116,7 +128,15 @@ def _sized(task: Task) -> Task:
     return replace(task, needed=estimated_bytes(checkpoint_bytes(task)))
 
 
-def only(planned: Sequence[Planned], patterns: Sequence[str]) -> list[Planned]:
+def _planned(found: Sequence[Planned], only: Sequence[str], baseline: Address | None) -> tuple[Planned, ...]:
+    if not found:
+        raise RequestError("no job is given: name job files, checkpoints or bundles")
+    left = _baselines(_fitting(found, only), None if baseline is None else Path(baseline))
+    _refuse_twice(left)
+    return tuple(left)
+
+
+def _fitting(planned: Sequence[Planned], patterns: Sequence[str]) -> list[Planned]:
     """The jobs whose name fits a pattern; all if there is no pattern. Raises RequestError if none fits."""
     if not patterns:
         return list(planned)
@@ -129,7 +149,7 @@ def only(planned: Sequence[Planned], patterns: Sequence[str]) -> list[Planned]:
     return left
 
 
-def refuse_twice(planned: Iterable[Planned]) -> None:
+def _refuse_twice(planned: Iterable[Planned]) -> None:
     """Raise RequestError if two jobs would write the same bundle."""
     taken: dict[str, Task] = {}
     for one in planned:
@@ -145,7 +165,7 @@ def refuse_twice(planned: Iterable[Planned]) -> None:
                 )
 
 
-def baselines(planned: Sequence[Planned], folder: Path | None) -> list[Planned]:
+def _baselines(planned: Sequence[Planned], folder: Path | None) -> list[Planned]:
     """The tasks, each with the older verdict of its name in a folder of bundles, if that is there.
 
     Raises RequestError if ``folder`` is one verdict alone, or if a verdict there cannot be read.

@@ -2,24 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnxproof.errors import RequestError
 from onnxproof.job.asked import Address
 from onnxproof.many.workers import cores
-from onnxproof.runs.plan import (
-    Planned,
-    baselines,
-    refuse_twice,
-    threads_of,
-    to_export,
-    to_validate,
-)
-from onnxproof.runs.plan import (
-    only as fitting,
-)
+from onnxproof.runs.plan import Planned, plan_export, plan_validate, threads_of
 from onnxproof.runs.pool import Pool, Report
 from onnxproof.runs.record import Changes, kept_verdict
 from onnxproof.runs.task import Outcome, Task
@@ -37,6 +26,17 @@ def no_report(name: str, stage: str, done: int, total: int) -> None:
 
 def no_one(outcome: Outcome) -> None:
     """Is told of an outcome, and does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How what is planned is done, and who is told. ``export_many`` says what each means."""
+
+    at_once: AtOnce
+    fail_fast: bool
+    progress: Report
+    ended: Callable[[Outcome], None]
+    force: bool = False
 
 
 def export_many(
@@ -64,14 +64,8 @@ def export_many(
     Returns the outcomes in the order of the jobs. A job that fails is an outcome, too. Raises RequestError if
     two jobs would write the same bundle, or if no job is given.
     """
-    return run_planned(
-        plan_export(jobs, out=out, set=set, only=only, validate=validate, baseline=baseline),
-        at_once=at_once,
-        force=force,
-        fail_fast=fail_fast,
-        progress=progress,
-        ended=ended,
-    )
+    planned = plan_export(jobs, out=out, set=set, only=only, validate=validate, baseline=baseline)
+    return run_planned(planned, Running(at_once, fail_fast, progress, ended, force))
 
 
 def validate_many(
@@ -91,61 +85,13 @@ def validate_many(
     A job's file is that in ``dist/<job name>``. The arguments, the result and the errors are as for
     ``export_many`` and ``validate``.
     """
-    return run_planned(
-        plan_validate(sources, set=set, only=only, trust=trust, baseline=baseline),
-        at_once=at_once,
-        fail_fast=fail_fast,
-        progress=progress,
-        ended=ended,
-    )
+    planned = plan_validate(sources, set=set, only=only, trust=trust, baseline=baseline)
+    return run_planned(planned, Running(at_once, fail_fast, progress, ended))
 
 
-def plan_export(
-    jobs: Iterable[Address],
-    *,
-    out: Address = "dist",
-    set: Sequence[str] = (),
-    only: Sequence[str] = (),
-    validate: bool = True,
-    baseline: Address | None = None,
-) -> tuple[Planned, ...]:
-    """What ``export_many`` would do, without the question of what is up to date. Raises as that does."""
-    found = to_export(jobs, out=Path(out), set=set, options={"validate": validate})
-    return _planned(found, only, baseline)
-
-
-def plan_validate(
-    sources: Iterable[Address],
-    *,
-    set: Sequence[str] = (),
-    only: Sequence[str] = (),
-    trust: bool = False,
-    baseline: Address | None = None,
-) -> tuple[Planned, ...]:
-    """What ``validate_many`` would do. Raises as that does."""
-    found = to_validate(sources, set=set, options={"trust": trust})
-    return _planned(found, only, baseline)
-
-
-def _planned(found: list[Planned], only: Sequence[str], baseline: Address | None) -> tuple[Planned, ...]:
-    if not found:
-        raise RequestError("no job is given: name job files, checkpoints or bundles")
-    left = baselines(fitting(found, only), None if baseline is None else Path(baseline))
-    refuse_twice(left)
-    return tuple(left)
-
-
-def run_planned(
-    planned: Sequence[Planned],
-    *,
-    at_once: AtOnce = 1,
-    force: bool = False,
-    fail_fast: bool = False,
-    progress: Report = no_report,
-    ended: Callable[[Outcome], None] = no_one,
-) -> tuple[Outcome, ...]:
-    """Do what is planned and not up to date. ``export_many`` says what the arguments are."""
-    size = _size(at_once, planned)
+def run_planned(planned: Sequence[Planned], how: Running) -> tuple[Outcome, ...]:
+    """Do what is planned and not up to date."""
+    size = _size(how.at_once, planned)
     outcomes: dict[int, Outcome] = {}
     left: dict[int, tuple[Task, str]] = {}
     changes = Changes()
@@ -154,40 +100,35 @@ def run_planned(
         if isinstance(one, Outcome):
             found: Outcome | None = one
         else:
-            reason, found = (FORCED, None) if force else _kept(one, changes)
+            reason, found = (FORCED, None) if how.force else _kept(one, changes)
             left[number] = (one, reason)
         if found is not None:
             left.pop(number, None)
             outcomes[number] = found
-            ended(found)
-            culprit = culprit or (one.name if fail_fast and found.exit_code else None)
+            how.ended(found)
+            culprit = culprit or (one.name if how.fail_fast and found.exit_code else None)
     if culprit is None and left:
-        culprit = _do(left, outcomes, size, fail_fast, progress, ended)
+        culprit = _do(left, outcomes, size, how)
     for number, (task, _) in left.items():
         if number not in outcomes:
             told = f"{culprit} did not pass, and --fail-fast stops then"
             outcomes[number] = Outcome(task.name, task.source, task.axes, "not run", reason=told)
-            ended(outcomes[number])
+            how.ended(outcomes[number])
     return tuple(outcomes[number] for number in sorted(outcomes))
 
 
 def _do(
-    left: dict[int, tuple[Task, str]],
-    outcomes: dict[int, Outcome],
-    size: int,
-    fail_fast: bool,
-    progress: Report,
-    ended: Callable[[Outcome], None],
+    left: dict[int, tuple[Task, str]], outcomes: dict[int, Outcome], size: int, how: Running
 ) -> str | None:
-    """Do the tasks that are left. Returns the name of the job at which ``fail_fast`` stopped."""
-    pool = Pool(min(size, len(left)), progress)
+    """Do the tasks that are left, ``size`` at once. Returns the name of the job at which it stopped."""
+    pool = Pool(min(size, len(left)), how.progress)
     numbered = [(number, task) for number, (task, _) in left.items()]
     done = pool.outcomes(numbered)
     try:
         for number, found in done:
             outcomes[number] = replace(found, reason=left[number][1])
-            ended(outcomes[number])
-            if fail_fast and found.exit_code:
+            how.ended(outcomes[number])
+            if how.fail_fast and found.exit_code:
                 return found.name
     finally:
         done.close()

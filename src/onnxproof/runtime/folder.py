@@ -1,5 +1,6 @@
 """A bundle's folder: where its files are, and whether its manifest describes its model."""
 
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
@@ -116,11 +117,11 @@ def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str
     )
 
 
-def require_checksums(path: str | PathLike[str]) -> None:
+def require_checksums(path: str | PathLike[str], sum_of: Callable[[Path], str] = sha256_of) -> None:
     """Raise ModelFileError if the model or the weights of a bundle are not those of its ``manifest.json``.
 
     An ONNX file alone has no checksum, and neither has a bundle whose ``manifest.json`` cannot be read:
-    ``note_on_manifest`` says so.
+    ``note_on_manifest`` says so. ``sum_of`` tells a file's SHA-256.
     """
     bundle = Path(path)
     if not is_there(bundle / MANIFEST_FILE):
@@ -131,7 +132,7 @@ def require_checksums(path: str | PathLike[str]) -> None:
         return
     file = bundle / MODEL_FILE
     for found, expected in ((file, manifest.model_sha256), (data_of(file), manifest.data_sha256)):
-        if expected is not None and is_there(found) and sha256_of(found) != expected:
+        if expected is not None and is_there(found) and sum_of(found) != expected:
             raise ModelFileError(
                 f"{found} is not the file that {MANIFEST_FILE} describes (another SHA-256): copy the whole "
                 "bundle again; to run it all the same, --no-checksums (in Python, checksums=False)"

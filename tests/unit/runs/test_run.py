@@ -24,9 +24,10 @@ import onnxproof
 import onnxproof.runs.pool
 from onnxproof.cli._jobs import told_when_stopped
 from onnxproof.errors import RequestError
+from onnxproof.runs.plan import plan_export
 from onnxproof.runs.pool import Pool
 from onnxproof.runs.record import Changes
-from onnxproof.runs.run import no_report, plan_export
+from onnxproof.runs.run import no_report
 from onnxproof.runs.task import Outcome, Task, worst
 from onnxproof.system.endings import ending
 from onnxproof.system.extras import is_there

@@ -2,37 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.archive import is_there, read_file
-from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE, model_file
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
-from onnxproof.source import BundleArchive, BundleFolder, look_at
 from onnxproof.validate.golden.file import about, unpack
 from onnxproof.validate.golden.golden import Golden
-
-
-def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
-    """The bundle's folder at a path; with ``archives`` also a bundle in one file.
-
-    Raises ModelFileError if there is none, or no model in it.
-    """
-    match look_at(path):
-        case BundleArchive() as archive if archives:
-            model_file(archive.path)
-            return archive.path
-        case BundleFolder() as found:
-            if not found.model.is_file():
-                raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
-            return found.path
-        case other:
-            raise ModelFileError(
-                f"{path} is {other.what}, not a bundle: give the folder that export wrote, with "
-                f"{MODEL_FILE}, {MANIFEST_FILE} and {GOLDEN_FILE} in it"
-            )
 
 
 def require_golden(folder: Path, manifest: Manifest) -> None:

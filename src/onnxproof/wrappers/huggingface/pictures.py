@@ -165,28 +165,24 @@ def detection(opened: Opened, network: nn.Module) -> WrappedModel:
 
 
 def detector_dims(opened: Opened) -> tuple[Dim, ...]:
-    """The dims of a detector. Of one that needs one size, it is that of a lying picture of 4:3."""
-    batch, *sides = picture_dims(opened)
-    if opened.called == ONE_SIZE and not all(side.fixed for side in sides):
-        height, width = _one_size(opened)
-        return batch, Dim(HEIGHT, height, height), Dim(WIDTH, width, width)
-    return (batch, *sides)
+    """The dims of a detector. Of one that needs one size, it is that in which the image processor leaves a
+    lying picture of 4:3."""
+    dims = picture_dims(opened)
+    if opened.called != ONE_SIZE or all(side.fixed for side in dims[1:]):
+        return dims
+    fit = fitting_of(opened).fit
+    height, width = fit["size"], min(fit["size"] * 4 // 3, fit.get("longest") or fit["size"])
+    return dims[0], Dim(HEIGHT, height, height), Dim(WIDTH, width, width)
 
 
 def _require_one_size(opened: Opened) -> None:
     """Raise JobError if a detector that needs one size is to be exported for several."""
-    if opened.called == ONE_SIZE and not all(side.fixed for side in picture_dims(opened)[1:]):
-        height, width = _one_size(opened)
+    dims = detector_dims(opened)
+    if dims != picture_dims(opened):
         raise JobError(
             f"{opened.called} needs one size, for the exporters freeze the sizes of its levels: set "
-            f"dims.height = {height} and dims.width = {width}, say"
+            f"dims.height = {dims[1].min} and dims.width = {dims[2].min}, say"
         )
-
-
-def _one_size(opened: Opened) -> tuple[int, int]:
-    """The height and the width in which the image processor leaves a lying picture of 4:3, px."""
-    fit = fitting_of(opened).fit
-    return fit["size"], min(fit["size"] * 4 // 3, fit.get("longest") or fit["size"])
 
 
 def _selects(opened: Opened) -> bool:
