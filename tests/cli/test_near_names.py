@@ -41,3 +41,19 @@ def test_an_input(refuse: Refuse, small_bundle: Path, tmp_path: Path) -> None:
 
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 64, 64), np.float32))
     refuse("predict", small_bundle, "--input", f"inptu={tmp_path / 'x.npy'}", says=['did you mean "input"'])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(("check", "m.onnx", "--against", "c.pt"), id="check"),
+        pytest.param(("compare", "a.onnx", "b.onnx", "--json"), id="compare"),
+        pytest.param(("validate", "job.toml"), id="validate"),
+    ],
+)
+@pytest.mark.parametrize("images", [("--images", "a/1.PNG"), ("--images=a/1.PNG",)], ids=["apart", "joined"])
+def test_a_pattern_that_the_shell_expanded(
+    refuse: Refuse, given: tuple[str, ...], images: tuple[str, ...]
+) -> None:
+    said = ["the shell has expanded it to 3 names (a/1.PNG, a/2.png, …)", "--images 'a/*.PNG'"]
+    refuse(*given, *images, "a/2.png", "a/3.jpg", "--quiet", says=said)

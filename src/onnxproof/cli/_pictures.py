@@ -1,9 +1,12 @@
 """The pictures that a command is given: files, folders, patterns, URLs, and names on standard input; and the
 folder of its drawings."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import click
 
 from onnxproof.errors import RequestError
 from onnxproof.many import listing
@@ -12,6 +15,30 @@ from onnxproof.runtime.remote import Place, RemotePicture, is_url
 from onnxproof.system.files import check_folder, refuse_inputs
 
 STANDARD_INPUT = "-"
+IMAGES = "--images"
+
+
+class TakesPictures(click.Command):
+    """A command whose ``--images`` takes one pattern. It says so if the shell made several names of it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            _refuse_expanded(args)
+        return super().parse_args(ctx, args)
+
+
+def _refuse_expanded(given: Sequence[str]) -> None:
+    """Raise RequestError if more than one picture stands behind ``--images``."""
+    texts = [part for one in given for part in (one.split("=", 1) if one.startswith(f"{IMAGES}=") else [one])]
+    behind = texts[texts.index(IMAGES) + 1 :] if IMAGES in texts else []
+    pictures = [*itertools.takewhile(lambda one: Path(one).suffix.lower() in listing.SUFFIXES, behind)]
+    if len(pictures) > 1:
+        first = Path(pictures[0])
+        raise RequestError(
+            f"{IMAGES} takes one pattern, and the shell has expanded it to {len(pictures)} names "
+            f"({pictures[0]}, {pictures[1]}{', …' if len(pictures) > 2 else ''}): quote it, as in "
+            f"{IMAGES} '{first.parent / f'*{first.suffix}'}'"
+        )
 
 
 def pictures_named(given: Sequence[str]) -> tuple[Place, ...]:

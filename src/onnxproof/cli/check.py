@@ -6,7 +6,7 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import baseline_option, json_option, map_option, mapping_of, quiet_option
-from onnxproof.cli._pictures import check_drawings
+from onnxproof.cli._pictures import TakesPictures, check_drawings
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
@@ -17,7 +17,7 @@ from onnxproof.steps.look_first import refuse_to_check
 from onnxproof.validate.baseline import files_of, read_baseline
 
 
-@click.command("check")
+@click.command("check", cls=TakesPictures)
 @click.argument("onnx", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @click.option(
     "--against", required=True, metavar="CHECKPOINT", type=click.Path(path_type=Path), help="The checkpoint."

@@ -6,6 +6,7 @@ import click
 
 import onnxproof
 from onnxproof.cli._options import checkpoint_options, mapping_of
+from onnxproof.cli._pictures import TakesPictures
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
@@ -18,7 +19,7 @@ from onnxproof.validate.cases import Effort
 COMPARISON_FILE = "comparison.json"
 
 
-@click.command("compare")
+@click.command("compare", cls=TakesPictures)
 @click.argument("a", metavar="A.onnx|BUNDLE", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B.onnx|BUNDLE", type=click.Path(path_type=Path))
 @click.option("--job", type=click.Path(path_type=Path), help="A job or bundle whose checkpoint judges both.")

@@ -16,6 +16,7 @@ from onnxproof.cli._options import (
     onnx_option,
     runtime_option,
 )
+from onnxproof.cli._pictures import TakesPictures
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer
@@ -36,7 +37,7 @@ from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.runtimes.asked import plan_runtimes
 
 
-@click.command("validate")
+@click.command("validate", cls=TakesPictures)
 @click.argument("sources", metavar="JOB|BUNDLE", nargs=-1, required=True, type=click.Path(path_type=Path))
 @onnx_option
 @map_option
