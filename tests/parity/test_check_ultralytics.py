@@ -30,6 +30,7 @@ KINDS = {
     "yolo11n-seg": "segment",
     "yolo11n-pose": "pose",
     "yolo26n-seg": "segment",
+    "yolo26n-pose": "pose",
     "yolo26n-obb": "obb",
 }
 """What a network finds if that is not boxes."""
@@ -43,6 +44,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "end-to-end": ("yolo26n", {"nms": False}),
     "end-to-end-masks": ("yolo26n-seg", {"nms": False}),
     "end-to-end-turned": ("yolo26n-obb", {"nms": False}),
+    "end-to-end-keypoints": ("yolo26n-pose", {"nms": False}),
     "nms-masks": ("yolo11n-seg", {"nms": True, "max_det": 50}),
     "nms-keypoints": ("yolo11n-pose", {"nms": True, "max_det": 50}),
 }
@@ -112,6 +114,9 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
         pytest.param("end-to-end", 'are those of wrapper.decode = "rows"', id="end-to-end"),
         pytest.param("end-to-end-masks", 'are those of wrapper.decode = "rows"', id="end-to-end-masks"),
         pytest.param("end-to-end-turned", 'are those of wrapper.decode = "rows"', id="end-to-end-turned"),
+        pytest.param(
+            "end-to-end-keypoints", "rows, keypoints into its output output0", id="end-to-end-keypoints"
+        ),
         pytest.param("nms-masks", "boxes, labels, scores, counts, coefficients into the rows", id="masks"),
         pytest.param("nms-keypoints", "boxes, labels, scores, counts, keypoints into the rows", id="points"),
     ],
@@ -245,6 +250,9 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto], outpu
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
         pytest.param("nms-masks", scaled_prototypes, ("function", "prototype"), id="masks-scaled"),
         pytest.param("nms-keypoints", moved_points, ("function", "point_xy"), id="points-moved"),
+        pytest.param(
+            "end-to-end-keypoints", moved_points, ("function", "point_xy"), id="end-to-end-points-moved"
+        ),
     ],
 )
 def test_a_damaged_file_fails(

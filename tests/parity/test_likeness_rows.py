@@ -89,6 +89,18 @@ def test_what_rows_carry_is_taken_apart_too() -> None:
     assert likest_rows({"output0": packed}, ours) is None
 
 
+def test_points_of_chosen_rows_are_taken_apart() -> None:
+    wanted, points = rows(8, 0), np.arange(48, dtype=np.float32).reshape(1, 8, 2, 3)
+    packed = np.concatenate((wanted, points.reshape(1, 8, 6)), axis=-1)
+    found = likest_rows({"output0": packed}, {"rows": wanted, "keypoints": points})
+    assert found is not None
+    assert found.error == 0
+    assert found.unpacked is not None
+    for name, part in {"rows": wanted, "keypoints": points}.items():
+        np.testing.assert_array_equal(found.unpacked.arrays(packed)[name], part)
+    assert likest_rows({"output0": packed}, {"rows": wanted, "keypoints": points[:, :, :1]}) is None
+
+
 def test_names_go_by_order_if_kinds_and_ranks_agree() -> None:
     ours = (TensorSpec("output0", "float32", ("batch", 7, 189)),)
     assert names_in_order(ours, (Port("out", "float32", (1, 6, 189)),)) == {"out": "output0"}

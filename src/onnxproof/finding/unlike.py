@@ -137,9 +137,8 @@ def why_chosen_rows_are_refused(
         f"{file} returns {port.name} {port}: detections that its graph has chosen (x0, y0, x1, y1, score, "
         "class, and more), as Ultralytics writes them with nms=True, and of a head without NMS with "
         "nms=False. check judges such rows of boxes, those of NMS with masks or keypoints of this "
-        "checkpoint's size behind them, and those of a head without NMS with masks or angles; no angles that "
-        "NMS kept, and no keypoints that a head without NMS chose: export it without nms, or let "
-        f"{own} make the file"
+        "checkpoint's size behind them, and those of a head without NMS with masks, angles or keypoints; no "
+        f"angles that NMS kept: export it without nms, or let {own} make the file"
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.unpacked import ROW, SCORE, Unpacked, UnpackedRows, unpackings
+from onnxproof.validate.unpacked import ROW, SCORE, Unpacked, UnpackedRows, in_order, unpackings
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -75,9 +75,9 @@ def likest(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str]) -> Likeness
 def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_GIVEN) -> Likeness | None:
     """The same for a model whose graph chooses its rows. ``error`` is that of half of the rows.
 
-    ``ours`` has one output [b, n, 6 or more] and then what the rows share, or those of ``ROW_OUTPUTS`` with
-    what the rows carry and share. Rows that float error reorders or exchanges are left out of account with
-    the other half. Returns None if no output of the file holds such rows.
+    ``ours`` has one output [b, n, 6 or more] and then what the rows carry or share, or those of
+    ``ROW_OUTPUTS`` with what the rows carry and share. Rows that float error reorders or exchanges are left
+    out of account with the other half. Returns None if no output of the file holds such rows.
     """
     if not ours.keys() >= {*ROW_OUTPUTS}:
         name, *after = ours
@@ -87,6 +87,10 @@ def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_
             if error is not None and paired is not None:
                 error = max(error, paired.error)
                 found.append(replace(paired, error=error, names={output: name, **paired.names}))
+            whole = _in_one(ours)
+            error = None if whole is None else _rows_error_of(rows, whole)
+            if error is not None:
+                found.append(Likeness(error, {}, unpacked=in_order(output, ours)))
         return min(found, key=lambda one: one.error) if found else None
     boxes, labels, scores = (ours[name] for name in ROW_OUTPUTS[:3])
     others = {name: values for name, values in ours.items() if name not in ROW_OUTPUTS}
@@ -101,6 +105,14 @@ def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_
             how = UnpackedRows(output, ROW_OUTPUTS, more)
             found.append(replace(paired, error=max(error, paired.error), unpacked=how))
     return min(found, key=lambda one: one.error) if found else None
+
+
+def _in_one(ours: Arrays) -> NDArray[Any] | None:
+    """Outputs [b, n, …] as one [b, n, k]. None if there is one alone, or if they have other rows."""
+    parts = [*ours.values()]
+    if len(parts) < 2 or any(one.shape[:2] != parts[0].shape[:2] for one in parts):
+        return None
+    return np.concatenate([one.reshape(*one.shape[:2], -1) for one in parts], axis=-1)
 
 
 def _beside(

@@ -5,6 +5,7 @@ width, height), a score for each class, and what else the network says of it (Ul
 in the graph they return one output of rows instead.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,6 +103,20 @@ def unpackings(theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> Iterat
                 continue
             for centred in (True, False):
                 yield Unpacked(output, turned, _parts(rows, widths, channels, centred=centred))
+
+
+def in_order(output: str, parts: Mapping[str, Array]) -> Unpacked:
+    """An output that holds the model's ``parts`` [b, n, …] one behind the other."""
+    widths = {name: math.prod(one.shape[2:]) for name, one in parts.items()}
+    ends = itertools.accumulate(widths.values())
+    return Unpacked(
+        output,
+        False,
+        tuple(
+            Part(name, ((end - widths[name], end),), tuple(one.shape[2:]))
+            for (name, one), end in zip(parts.items(), ends, strict=True)
+        ),
+    )
 
 
 def _parts(

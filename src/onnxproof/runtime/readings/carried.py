@@ -10,7 +10,7 @@ from onnxproof.runtime.readings.adjustable import Array, require_form, setting
 from onnxproof.runtime.readings.boxes import Candidates
 from onnxproof.runtime.readings.masks import Instances
 from onnxproof.runtime.readings.padded import PaddedReading
-from onnxproof.runtime.readings.points import POINT_THRESHOLD, Poses, with_visibility
+from onnxproof.runtime.readings.points import POINT_THRESHOLD, Poses, require_points, with_visibility
 from onnxproof.runtime.readings.prototypes import (
     MASK_THRESHOLD,
     STRIDE,
@@ -59,9 +59,7 @@ class PaddedPoints(CarriedReading):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         PaddedReading.require(self, outputs)
-        points = outputs[self.carried]
-        last = 2 if len(points.shape) == 4 and points.shape[3] == 2 else 3
-        require_form(points, "float", None, self.graph.max_detections, None, last)
+        require_points(outputs[self.carried], self.graph.max_detections)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

@@ -15,7 +15,7 @@ from onnxproof.runtime.readings.adjustable import (
     require_scored_boxes,
     setting,
 )
-from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.boxes import Cuts, Detections
 from onnxproof.runtime.readings.instances import (
     COMMON,
     OPTIONAL,
@@ -45,8 +45,7 @@ class PointReading(InstanceReading):
         """See ``Reading``."""
         boxes, scores, points = (outputs[name] for name in self.outputs)
         require_scored_boxes(boxes, scores)
-        last = 2 if len(points.shape) == 4 and points.shape[3] == 2 else 3
-        require_form(points, "float", None, None, None, last)
+        require_points(points)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -57,6 +56,12 @@ class PointReading(InstanceReading):
         """The inverse of ``to_json``; ModelFileError for any other object."""
         keys = entry.table((*COMMON, "point_threshold"), OPTIONAL)
         return cls(output_names(keys, 3), **cuts_from(keys), point_threshold=setting(keys, "point_threshold"))
+
+
+def require_points(points: TensorSpec, rows: int | None = None) -> None:
+    """Raise ModelFileError if an output is not [b, ``rows``, K, 2 or 3], with any number of rows for None."""
+    last = 2 if len(points.shape) == 4 and points.shape[3] == 2 else 3
+    require_form(points, "float", None, rows, None, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,9 @@ def evidence_of(outputs: Mapping[str, Array], reading: PointReading) -> tuple[Po
 
 
 def chosen_points(evidence: PointEvidence, reading: PointReading) -> Chosen:
-    """The candidates with their points [m, K, 3]."""
+    """The candidates with their points [m, K, 2 or 3]."""
     candidates, rows = evidence.rows.candidates(reading.cuts)
-    return Chosen(candidates, with_visibility(evidence.points[rows]))
+    return Chosen(candidates, evidence.points[rows])
 
 
 def with_visibility(points: Array) -> Array:
@@ -107,7 +112,7 @@ def with_visibility(points: Array) -> Array:
     return points
 
 
-def poses_of(chosen: Chosen, reading: PointReading) -> Poses:
+def poses_of(chosen: Chosen, cuts: Cuts, point_threshold: float) -> Poses:
     """The detections among the candidates, with their points."""
-    found = chosen.candidates.decide(reading.cuts)
-    return Poses(found, chosen.more[found.indices], reading.point_threshold)
+    found = chosen.candidates.decide(cuts)
+    return Poses(found, with_visibility(chosen.more[found.indices]), point_threshold)

@@ -1,7 +1,7 @@
 """Keypoints: objects with boxes, classes and scores, and the points of each, such as the joints of a person.
 
-The outputs are those of ``PointReading`` (runtime/readings/points.py), or those of ``PaddedPoints`` with NMS
-in the graph (runtime/readings/carried.py).
+The outputs are those of ``PointReading`` (runtime/readings/points.py), those of ``PaddedPoints`` with NMS in
+the graph (runtime/readings/carried.py), or the rows of ``KeypointRows`` (runtime/readings/chosen_rows.py).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,9 @@ from onnxproof.runtime.drawing import draw_boxes, draw_points
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.carried import PaddedPoints, PointRows, point_rows
+from onnxproof.runtime.readings.chosen_rows import KeypointRows, pointed_above
 from onnxproof.runtime.readings.instances import DECODE as SPLIT
+from onnxproof.runtime.readings.instances import Chosen
 from onnxproof.runtime.readings.points import (
     PointEvidence,
     PointReading,
@@ -32,9 +34,24 @@ from onnxproof.runtime.tasks.task import class_name
 LABELLED_VISIBLE, NOT_SEEN = 2, 0
 """COCO's ``v`` of a point that is visible, and of one that is not (cocodataset.org, "Data format")."""
 
-Reading = PointReading | PaddedPoints
+Reading = PointReading | PaddedPoints | KeypointRows
 
-Evidence = PointEvidence | PointRows
+READINGS: Mapping[str, type[Reading]] = {
+    SPLIT: PointReading,
+    PaddedPoints.decode: PaddedPoints,
+    KeypointRows.decode: KeypointRows,
+}
+"""The layout for each value of "decode"."""
+
+Evidence = PointEvidence | PointRows | Chosen
+
+
+def candidates_of(evidence: PointEvidence | Chosen, reading: Reading) -> Chosen:
+    """The candidates that score half of the threshold or more, with their points."""
+    if isinstance(evidence, Chosen):
+        return pointed_above(evidence, reading.score_threshold / 2)
+    assert isinstance(reading, PointReading)
+    return chosen_points(evidence, reading)
 
 
 class _Keypoints:
@@ -45,8 +62,7 @@ class _Keypoints:
     def reading(self, entry: Entry) -> Reading:
         decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            padded = decode.text((SPLIT, PaddedPoints.decode)) == PaddedPoints.decode
-            return PaddedPoints.read(entry) if padded else PointReading.read(entry)
+            return READINGS[decode.text(tuple(READINGS))].read(entry)
 
     def evidence(
         self,
@@ -57,14 +73,15 @@ class _Keypoints:
     ) -> tuple[Evidence, ...]:
         if isinstance(reading, PaddedPoints):
             return point_rows(outputs, sizes, reading, margins)
+        if isinstance(reading, KeypointRows):
+            return reading.pointed(outputs)
         return evidence_of(outputs, reading)
 
     def decide(self, evidence: Evidence, reading: Reading) -> Poses:
         if isinstance(evidence, PointRows):
             assert isinstance(reading, PaddedPoints)
             return evidence.decide(reading)
-        assert isinstance(reading, PointReading)
-        return poses_of(chosen_points(evidence, reading), reading)
+        return poses_of(candidates_of(evidence, reading), reading.cuts, reading.point_threshold)
 
     def restore(self, decisions: Poses, transform: Transform) -> Poses:
         """Boxes and points in the picture's pixels, clipped to the picture."""

@@ -8,11 +8,12 @@ import numpy as np
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.carried import PaddedPoints, PointRows
 from onnxproof.runtime.readings.instances import Chosen
-from onnxproof.runtime.readings.points import PointReading, Poses, chosen_points, poses_of
-from onnxproof.runtime.tasks.keypoints import Evidence, Reading
+from onnxproof.runtime.readings.points import Poses, poses_of
+from onnxproof.runtime.tasks.keypoints import Evidence, Reading, candidates_of
 from onnxproof.validate.compare.carried import point_quantities
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
+from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.nearness import apart
 from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
@@ -23,6 +24,9 @@ Thinned = Chosen | PointRows
 class _Keypoints:
     def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
         """Coordinates of boxes and of points in pixels, scores, and visibilities."""
+        if isinstance(evidence, Chosen):
+            boxes = evidence.candidates
+            return {"box": boxes.boxes, "score": boxes.scores, **point_quantities(evidence.more)}
         points = point_quantities(evidence.points)
         if isinstance(evidence, PointRows):
             return {**row_quantities(evidence.rows), **points}
@@ -34,8 +38,7 @@ class _Keypoints:
             assert isinstance(reference, PointRows)
             assert isinstance(candidate, PointRows)
             return reference, candidate
-        assert isinstance(reading, PointReading)
-        return chosen_points(reference, reading), chosen_points(candidate, reading)
+        return candidates_of(reference, reading), candidates_of(candidate, reading)
 
     def differ(self, reference: Poses, candidate: Poses) -> bool:
         return not (
@@ -55,12 +58,13 @@ class _Keypoints:
             return _with_points(rows, pairs, reference.decide(counted), candidate.decide(counted), bounds)
         assert isinstance(reference, Chosen)
         assert isinstance(candidate, Chosen)
-        wanted, found = poses_of(reference, reading), poses_of(candidate, reading)
+        cuts = cuts_of(reading, reference.candidates)
+        wanted, found = (poses_of(leg, cuts, reading.point_threshold) for leg in (reference, candidate))
         boxes, pairs = compare_detections(
             reference.candidates,
             wanted.detections,
             found.detections,
-            reading.cuts,
+            cuts,
             bounds,
             candidate=candidate.candidates,
         )
@@ -71,10 +75,10 @@ class _Keypoints:
             assert isinstance(reading, PaddedPoints)
             boxes = margins_of_rows(evidence.rows, reading)
         else:
-            assert isinstance(reading, PointReading)
-            chosen = chosen_points(evidence, reading)
+            chosen = candidates_of(evidence, reading)
             boxes = margins_of_boxes(chosen.candidates, decisions.detections, reading.cuts)
-        if evidence.points.shape[-1] == 2:
+        points = evidence.more if isinstance(evidence, Chosen) else evidence.points
+        if points.shape[-1] == 2:
             return boxes
         visible = decisions.points[..., 2].astype(np.float64)
         return {**boxes, "visibility": np.abs(visible - reading.point_threshold)}

@@ -12,7 +12,8 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.preprocess.lay import transform_of
 from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.carried import PointRows, PrototypeRows
-from onnxproof.runtime.readings.chosen_rows import above
+from onnxproof.runtime.readings.chosen_rows import above, pointed_above
+from onnxproof.runtime.readings.instances import Chosen
 from onnxproof.runtime.readings.points import PointEvidence
 from onnxproof.runtime.readings.prototypes import MaskedCandidates, PrototypeEvidence
 from onnxproof.runtime.readings.rows import Rows
@@ -146,8 +147,10 @@ class _Look:
         if isinstance(evidence, PrototypeEvidence | PointEvidence):
             evidence, _ = evidence.rows.candidates(reading.cuts)
             wanted, found = wanted.detections, found.detections  # less those whose mask has no pixel
-        if isinstance(evidence, MaskedCandidates):
-            evidence = above(evidence, reading.score_threshold / 2).candidates
+        if isinstance(evidence, MaskedCandidates | Chosen):
+            least = reading.score_threshold / 2
+            chosen = pointed_above if isinstance(evidence, Chosen) else above
+            evidence = chosen(evidence, least).candidates
             wanted, found = wanted.detections, found.detections
         straight = isinstance(evidence, Candidates) and evidence.boxes.shape[1] == STRAIGHT
         if straight and isinstance(found, Detections):

@@ -15,7 +15,7 @@ from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job, ValidateTable
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.readings.boxes import ChannelBoxes
-from onnxproof.runtime.readings.chosen_rows import MaskRows, OrientedRows
+from onnxproof.runtime.readings.chosen_rows import KeypointRows, MaskRows, OrientedRows
 from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.wrappers.double.float64 import copied
@@ -23,7 +23,8 @@ from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
 from onnxproof.wrappers.heads import get_head
-from onnxproof.wrappers.heads.detection import IN_GRAPH, PADDED, box_reading, score_threshold
+from onnxproof.wrappers.heads.detection import IN_GRAPH, box_reading, score_threshold
+from onnxproof.wrappers.heads.keypoints import point_fields
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.own.pipeline import Own
 from onnxproof.wrappers.own.ultralytics import ultralytics_pipeline
@@ -231,9 +232,9 @@ def _decodes(kind: Kind, *, without_nms: bool) -> tuple[str, ...]:
         return ("sigmoid",)
     if kind == KINDS["detect"]:
         return ("split", ROWS) if without_nms else ("split", *IN_GRAPH, CHANNELS)
-    if without_nms and kind in (KINDS["segment"], KINDS["obb"]):
+    if without_nms and kind != KINDS["classify"]:
         return ("split", ROWS)
-    return tuple(name for name in get_head(kind.task).decodes if not (without_nms and name == PADDED))
+    return get_head(kind.task).decodes
 
 
 def _channels(module: Network, output: TensorSpec, validation: ValidateTable) -> Headed:
@@ -244,17 +245,23 @@ def _channels(module: Network, output: TensorSpec, validation: ValidateTable) ->
 
 
 def _carrying(module: Network, outputs: tuple[TensorSpec, ...], validation: ValidateTable) -> Headed:
-    """A network whose head chooses rows that carry the angle of a box, or the coefficients of a mask."""
+    """A network whose head chooses rows that carry the angle of a box, keypoints, or the coefficients of a
+    mask."""
     name, names = outputs[0].name, tuple(output.name for output in outputs)
     turned = module.kind == KINDS["obb"]
     fields = [
         Field(name, "box_xywh" if turned else "box_xyxy", "px", 0, 4),
         Field(name, "score", "probability", 4, 5),
         Field(name, "label", "class", 5, 6, kind="label"),
-        Field(name, "angle", "rad", 6, 7) if turned else Field(name, "coefficient", "", 6, None),
     ]
-    fields += [Field(shared, "prototype", "") for shared in names[1:]]
-    kind: type[OrientedRows | MaskRows] = OrientedRows if turned else MaskRows
+    kind: type[OrientedRows | KeypointRows | MaskRows]
+    if turned:
+        kind, fields = OrientedRows, [*fields, Field(name, "angle", "rad", 6, 7)]
+    elif module.kind == KINDS["pose"]:
+        kind, fields = KeypointRows, [*fields, *point_fields(outputs[1])]
+    else:
+        kind = MaskRows
+        fields += [Field(name, "coefficient", "", 6, None), Field(names[1], "prototype", "")]
     reading = kind(names, score_threshold(validation), validation.max_detections)
     return Headed(module, outputs, tuple(fields), reading)
 

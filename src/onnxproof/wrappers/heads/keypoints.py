@@ -47,18 +47,24 @@ class _Keypoints:
             TensorSpec(SCORES, "float32", scores.shape),
             TensorSpec(POINTS, "float32", place.shape),
         )
-        fields = [
+        fields = (
             Field(BOXES, "box_xyxy", "px"),
             Field(SCORES, "score", "probability"),
-            Field(POINTS, "point_xy", "px", 0, 2),
-        ]
-        if place.shape[3] == 3:
-            fields.append(Field(POINTS, "visibility", "probability", 2, 3))
+            *point_fields(specs[2]),
+        )
         module = Chosen(bare.module, (*chosen, points[0]))
         if decode == PADDED:
             return padded_nms(module, boxes.shape[0], validation, PaddedPoints, specs[2:], fields[2:])
         reading = PointReading((BOXES, SCORES, POINTS), **cuts_of(validation))
-        return Headed(module, specs, tuple(fields), reading)
+        return Headed(module, specs, fields, reading)
+
+
+def point_fields(points: TensorSpec) -> tuple[Field, ...]:
+    """The fields of an output of points [batch, n, K, 2 or 3]."""
+    place = Field(points.name, "point_xy", "px", 0, 2)
+    if points.shape[3] == 2:
+        return (place,)
+    return place, Field(points.name, "visibility", "probability", 2, 3)
 
 
 HEAD = _Keypoints()

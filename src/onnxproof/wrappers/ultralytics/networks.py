@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.errors import CheckpointError, JobError
+from onnxproof.runtime.readings.chosen_rows import ROW
 from onnxproof.wrappers.family import Outputs
 from onnxproof.wrappers.input import PictureInput
 from onnxproof.wrappers.ultralytics.library import LOGGER, tasks
@@ -145,7 +146,7 @@ class Network(nn.Module):
     NMS returns "output0" [b, 4 + C, n], as Ultralytics' own export does. With ``rows``, a detector without
     NMS returns so many of its best as "rows" [b, rows, 6] (x0, y0, x1, y1, px, the score and the class), each
     with what it carries behind: the coefficients of its mask, or the angle of a box whose centre, width and
-    height come first.
+    height come first. The keypoints of its rows are an output of their own.
     """
 
     def __init__(
@@ -189,6 +190,8 @@ class Network(nn.Module):
             boxes, logits = self.network(pictures)[1][:2]
             return logits[-1], boxes[-1]
         found = self.network(pictures)
+        if self.rows is not None and self.kind == KINDS["pose"]:
+            return found[..., :ROW], found[..., ROW:].unflatten(-1, tuple(self.head.kpt_shape))
         if self.native or self.rows is not None:
             return found if isinstance(found, tuple) else (found,)
         rows, prototypes = found if isinstance(found, tuple) else (found, None)
@@ -215,7 +218,8 @@ class Network(nn.Module):
             return ("output0",)
         if self.rows is not None:
             self.head.max_det = self.rows
-            return ("rows", "prototypes") if self.kind == KINDS["segment"] else ("rows",)
+            beside = {KINDS["segment"]: ("prototypes",), KINDS["pose"]: ("keypoints",)}
+            return "rows", *beside.get(self.kind, ())
         vars(self.head).update(xyxy=self.kind != KINDS["obb"], postprocess=_all)
         more = {
             KINDS["segment"]: ("coefficients", "prototypes"),
