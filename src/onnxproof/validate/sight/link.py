@@ -147,10 +147,11 @@ class _Look:
         if isinstance(evidence, PrototypeEvidence | PointEvidence):
             evidence, _ = evidence.rows.candidates(reading.cuts)
             wanted, found = wanted.detections, found.detections  # less those whose mask has no pixel
-        if isinstance(evidence, MaskedCandidates | Chosen):
-            least = reading.score_threshold / 2
-            chosen = pointed_above if isinstance(evidence, Chosen) else above
-            evidence = chosen(evidence, least).candidates
+        if isinstance(evidence, Chosen):
+            evidence = pointed_above(evidence, reading.score_threshold / 2).candidates
+            wanted, found = wanted.detections, found.detections
+        if isinstance(evidence, MaskedCandidates):
+            evidence = above(evidence, reading.score_threshold / 2).candidates
             wanted, found = wanted.detections, found.detections
         straight = isinstance(evidence, Candidates) and evidence.boxes.shape[1] == STRAIGHT
         if straight and isinstance(found, Detections):
