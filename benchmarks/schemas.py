@@ -37,6 +37,7 @@ from onnxproof.runtime.manifest import OPTIONAL, REQUIRED, Frozen, Precision
 from onnxproof.validate import verdict
 from onnxproof.validate.baseline import Change, Differs
 from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally
+from onnxproof.validate.checks import Check, Link, Status
 from onnxproof.validate.dataset.figures import Figure
 from onnxproof.validate.facts import Closest, Failure
 from onnxproof.validate.golden.kit import FORMAT as KIT_FORMAT
@@ -129,9 +130,9 @@ def manifest() -> Schema:
 
 def parity() -> Schema:
     """The schema of ``parity.json``. Readers ignore keys that they do not know: a format may get new ones."""
-    status = of(verdict.Status)
-    check = of_fields(verdict.Check)
-    link = of(verdict.Link)
+    status = of(Status)
+    check = of_fields(Check)
+    link = of(Link)
     measured = {**of_fields(Measurement), "ratio_rms": NUMBER, "ratio_max": NUMBER}
     finding = {"case": TEXT, "picture": COUNT, "what": TEXT, "cause": TEXT}
     found = {"ties": rows(table(**finding)), "defects": rows(table(**finding))}

@@ -12,8 +12,9 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.steps.judging import plan_of
+from onnxproof.validate.checks import LINKS
 from onnxproof.validate.sweep import measure, merge
-from onnxproof.validate.verdict import LINKS, Verdict
+from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import open_trial, validate_file, verdicts_of
 from onnxproof.wrappers.family import WrappedModel
 

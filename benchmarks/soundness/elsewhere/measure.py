@@ -18,11 +18,12 @@ from soundness.measure import largest, loads
 
 from onnxproof.errors import ModelFileError
 from onnxproof.steps.judging import settings_of
+from onnxproof.validate.checks import FUNCTION_CHECKS
 from onnxproof.validate.exact.errors import UnsupportedError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.sweep import measure
 from onnxproof.validate.trial import Plan, plan_trial
-from onnxproof.validate.verdict import FUNCTION_CHECKS, Verdict
+from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import open_trial, verdicts_of
 from onnxproof.wrappers.family import WrappedModel
 

@@ -3,18 +3,17 @@
 import click
 
 from onnxproof.text import one_line
-from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import runtime_lines
 from onnxproof.validate.report.short import not_passed, verdict_line
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.verdict import Verdict, link_lines
 
 
 def show_short(verdict: Verdict) -> None:
     """Print the links, the table of runtimes, what did not pass, the notes and the verdict."""
     lines = [line for _, line in link_lines(verdict)]
     lines += runtime_lines(verdict)
-    lines += [line for _, line in not_passed(verdict)]
+    lines += [line for _, line in not_passed(verdict.checks, several=len(verdict.facts) > 1)]
     lines += [f"note: {note}" for note in folded(verdict.notes)]
-    for line in (*lines, verdict_line(verdict)[1]):
+    for line in (*lines, verdict_line(verdict.status, verdict.checks)[1]):
         click.echo(one_line(line))

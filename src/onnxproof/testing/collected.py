@@ -18,9 +18,10 @@ from onnxproof.job.matrix import Told, read_jobs
 from onnxproof.system.files import scratch_folder
 from onnxproof.testing.outcome import Outcome, Runs
 from onnxproof.testing.told import failed, lines_of
+from onnxproof.validate.checks import LINKS
 from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.hazards import FROZEN_AXES
-from onnxproof.validate.verdict import LINKS, Check, Verdict
+from onnxproof.validate.verdict import Check, Verdict
 
 EXPORT = "export"
 """The test that the job was exported."""

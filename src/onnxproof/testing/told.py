@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from onnxproof.text import one_line
-from onnxproof.validate.report.links import link_lines
-from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verdict import Check, Verdict, link_lines
 
 SHOWN = 10
 """How many decisions that changed, or sizes that do not run, a message spells out."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from onnxproof.validate.checks import Check, Link
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
-from onnxproof.validate.verdict import Check, Link
 
 
 @dataclass(frozen=True, slots=True)

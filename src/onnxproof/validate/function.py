@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxproof.tensors import Field
+from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import facts_of, judge, ranks_of
 from onnxproof.validate.policy import EXACT
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
-from onnxproof.validate.verdict import Check, Status
 
 if TYPE_CHECKING:  # it needs onnx_ir, and a trial on recorded answers does not
     from onnxproof.validate.exact.constants import Proven

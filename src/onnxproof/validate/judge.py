@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from onnxproof.tensors import Field
+from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Decisions, Facts, Failure, Outcome
@@ -24,7 +25,6 @@ from onnxproof.validate.policy import (
     Policy,
 )
 from onnxproof.validate.tally import Tally, in_order
-from onnxproof.validate.verdict import Check, Status
 
 NOISY = ("ratio_rms", "ratio_max", "flips", "decisions", "rows")
 """The checks whose limits float error itself sets."""

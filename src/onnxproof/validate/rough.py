@@ -14,6 +14,7 @@ from pathlib import Path
 
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
@@ -25,7 +26,6 @@ from onnxproof.validate.policy import FloatFloor
 from onnxproof.validate.sweep import facts_under
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
-from onnxproof.validate.verdict import Check, Status
 
 COARSE = 1e-2
 """PyTorch's largest error, as a share of the largest value, from which on it is no yardstick. Float32 alone

@@ -1,13 +1,17 @@
 """The verdict: what was checked, what came of it, and the document that tells it without loss."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from onnxproof.errors import RequestError
+from onnxproof.text import one_line
 from onnxproof.validate.budget.figures import BudgetFigures
 from onnxproof.validate.cases import Case
+from onnxproof.validate.checks import LINKS, Linked, Status, linked
+from onnxproof.validate.checks import Check as Check
+from onnxproof.validate.checks import conclude as conclude
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.facts_json import (
@@ -18,97 +22,16 @@ from onnxproof.validate.facts_json import (
     leg_to_json,
     restored,
 )
-from onnxproof.validate.legs.leg import GRAPH
-from onnxproof.validate.report.short import short_lines
+from onnxproof.validate.report.links import decisions_text, function_text, pipeline_text, runtime_text
+from onnxproof.validate.report.short import not_passed, verdict_line
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Sight
 from onnxproof.validate.survey.figures import PictureFigures
-
-Status = Literal["pass", "fail", "error", "skipped"]
-Link = Literal["function", "runtime", "decisions", "pipeline"]
-
-LINKS: tuple[Link, ...] = get_args(Link)
-"""The links of the proof, in order: the file states the checkpoint's function; the runtime computes the file
-as well as PyTorch computes the model; both decide alike; a picture ends in the framework's decisions."""
-
-RUNTIME_CHECKS = frozenset(
-    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels inputs".split()
-)
-FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
-DECISION_CHECKS = frozenset(
-    ("held_back", "rows", "decisions", "dataset", "pictures", "changed", "map_drop", "box", "score")
-)
 
 FORMAT = 2
 """The format that is written; ``Verdict.from_json`` reads format 1, too."""
 
 FORMATS = (1, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A measurement and its limit. ``leg`` and ``field`` are None for a check that is not about one."""
-
-    name: str
-    status: Status
-    reason: str
-    value: float | None = None
-    limit: float | None = None
-    leg: str | None = None
-    field: str | None = None
-
-    @property
-    def link(self) -> Link:
-        """The link of the proof that the check belongs to. What the file itself shows is its function."""
-        if self.leg is not None and self.leg.endswith(GRAPH):
-            return "function"
-        if self.name in RUNTIME_CHECKS:
-            return "runtime"
-        if self.name == "pipeline":
-            return "pipeline"
-        return "decisions" if self.name in DECISION_CHECKS else "function"
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """What came of a link.
-
-    ``check`` is the one that decides: the first that failed or could not be run, else the nearest to its
-    limit, if possible of those named as the link. It is None if there is none.
-    """
-
-    link: Link
-    status: Status
-    check: Check | None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        check = None if self.check is None else asdict(self.check)
-        return {"link": self.link, "status": self.status, "check": check}
-
-
-def linked(link: Link, checks: Iterable[Check]) -> Linked:
-    """What came of a link, by all checks of a verdict.
-
-    The function link passes only by values of a graph that was evaluated: other checks can only fail it.
-    """
-    own = [check for check in checks if check.link == link]
-    for status in ("fail", "error"):
-        first = next((check for check in own if check.status == status), None)
-        if first is not None:
-            return Linked(link, first.status, first)
-    if link == "function":
-        own = [check for check in own if check.name in FUNCTION_CHECKS and check.leg is not None]
-    passed = [check for check in own if check.status == "pass"]
-    if passed:
-        named = (link, "changed")  # a budget's check on decisions
-        return Linked(link, "pass", max(passed, key=lambda check: (check.name in named, _share(check))))
-    return Linked(link, "skipped", own[0] if own else None)
-
-
-def _share(check: Check) -> float:
-    """How much of its limit a value takes; a check without a limit takes none."""
-    return -1.0 if check.value is None or not check.limit else check.value / check.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +86,9 @@ class Verdict:
 
     def __str__(self) -> str:
         """The terminal's lines without its tables and notes: the links, what did not pass, the verdict."""
-        return "\n".join(line for _, line in short_lines(self))
+        failed = not_passed(self.checks, several=len(self.facts) > 1)
+        lines = (*link_lines(self), *failed, verdict_line(self.status, self.checks))
+        return "\n".join(one_line(line) for _, line in lines)
 
     @property
     def passed(self) -> bool:
@@ -299,13 +224,35 @@ class Verdict:
         )
 
 
-def conclude(checks: Iterable[Check]) -> Literal["pass", "fail", "error"]:
-    """ "fail" if a check failed; "pass" if at least one passed and none is in error; "error" otherwise."""
-    statuses = [check.status for check in checks]
-    if "fail" in statuses:
-        return "fail"
-    return "pass" if "pass" in statuses and "error" not in statuses else "error"
-
-
 def _flat(pairing: Pairing) -> dict[str, Any]:
     return {"rule": pairing.rule, "rule_text": pairing.rule_text, "a_sha256": pairing.a_sha256}
+
+
+LINK_COLUMNS = 11
+"""Columns of a link's name."""
+
+
+def link_lines(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    """The status of each link and its line. Links that nothing was checked of are left out."""
+    return tuple((link.status, f"{link.link:<{LINK_COLUMNS}}{text}") for link, text in link_texts(verdict))
+
+
+def link_texts(verdict: Verdict) -> tuple[tuple[Linked, str], ...]:
+    """Each link and what came of it, in words. Links that nothing was checked of are left out."""
+    return tuple(
+        (link, _text_of(verdict, link, link.check)) for link in verdict.links if link.check is not None
+    )
+
+
+def _text_of(verdict: Verdict, link: Linked, check: Check) -> str:
+    match link.link:
+        case "function":
+            rule = None if verdict.pairing is None else verdict.pairing.rule
+            return function_text(link.status, check, verdict.function, rule)
+        case "runtime":
+            allowed = (verdict.policy or {}).get("ratio_rms")
+            return runtime_text(link.status, check, verdict.checks, verdict.facts, verdict.runtimes, allowed)
+        case "decisions":
+            return decisions_text(link.status, check, verdict.facts, by_budget=verdict.budget is not None)
+        case "pipeline":
+            return pipeline_text(link.status, check, verdict.pipeline)

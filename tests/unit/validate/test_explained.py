@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 import onnxproof
 from onnxproof.cli import app
+from onnxproof.validate.checks import DECISION_CHECKS, FUNCTION_CHECKS, RUNTIME_CHECKS
 from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
-from onnxproof.validate.verdict import DECISION_CHECKS, FUNCTION_CHECKS, RUNTIME_CHECKS
 
 SOURCE = Path(onnxproof.__file__).parent
 BUILT = re.compile(r'(?:Check|Held|_counted)\(\s*"([a-z_]+)"')

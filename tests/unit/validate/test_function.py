@@ -20,10 +20,9 @@ from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
-from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.sweep import measure, merge, settle
 from onnxproof.validate.trial import Stated, Trial
-from onnxproof.validate.verdict import Check, Verdict, conclude
+from onnxproof.validate.verdict import Check, Verdict, conclude, link_lines
 
 Array = NDArray[Any]
 

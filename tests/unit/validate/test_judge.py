@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from onnxproof.validate.cases import Case
+from onnxproof.validate.checks import Status
 from onnxproof.validate.compare import Finding
 from onnxproof.validate.facts import SHOWN_FINDINGS, Decisions, Facts, Failure, Located, Outcome
 from onnxproof.validate.judge import judge, second_looks
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.policy import FIXED_TOLERANCE, FLOAT_FLOOR, RATIO_CONSTANT, RATIO_MAX, RATIO_RMS
-from onnxproof.validate.verdict import Check, Status, Verdict, conclude
+from onnxproof.validate.verdict import Check, Verdict, conclude
 
 NAN, INF = float("nan"), float("inf")
 HEALTHY = Measurement(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from onnxproof.validate.budget.confidence import lower_bound, trials_needed, upper_bound
 from onnxproof.validate.budget.drift import BOX, SCORE
 from onnxproof.validate.budget.figures import BudgetFigures
+from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.policy import DecisionBudget
-from onnxproof.validate.verdict import Check, Status
 
 UNITS = {BOX: " px", SCORE: ""}
 

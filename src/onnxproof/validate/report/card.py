@@ -8,12 +8,11 @@ from dataclasses import replace
 
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.markdown import escaped, sections, table
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import headline
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.verdict import Verdict, link_texts
 
 PIPELINE_TAGS = {
     "classification": "image-classification",

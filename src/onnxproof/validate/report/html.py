@@ -17,7 +17,6 @@ from onnxproof.validate.facts import Facts, Located
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
 from onnxproof.validate.report.charts import STEPS, HeatMap, Histogram, heat_maps, histograms
 from onnxproof.validate.report.entries import Entry, cell_text, matrices, row_of, told
-from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.markdown import made
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes
@@ -25,7 +24,7 @@ from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import SAID, counts, headline, message_of, not_passed, title_of
 from onnxproof.validate.sight.differences import KINDS
 from onnxproof.validate.sight.facts import SeenPicture
-from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verdict import Check, Verdict, link_texts
 
 TEMPLATE = "report.html.j2"
 TEMPLATE_OF_MANY = "many.html.j2"

@@ -8,9 +8,9 @@ from rich.text import Text
 from onnxproof.text import one_line
 from onnxproof.validate.report.entries import HEADINGS, Entry, cell_text, matrices, row_of, told
 from onnxproof.validate.report.grid import Grid
-from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.markdown import escaped, not_passed_parts, table
 from onnxproof.validate.report.words import headline
+from onnxproof.validate.verdict import link_texts
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow"}
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from onnxproof.text import one_line
 from onnxproof.validate.facts import Facts, Located
-from onnxproof.validate.report.links import link_texts
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import HEADINGS as RUNTIME_HEADINGS
 from onnxproof.validate.report.runtimes import runtime_cells, runtime_notes
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import counts, headline, message_of, not_passed, title_of
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.verdict import Verdict, link_texts
 
 SHOWN = 20
 """How many checks, ties or defects a list names. parity.json has them all."""

@@ -1,13 +1,9 @@
 """The table of runtimes: where a file was tried, and what came of it."""
 
-from typing import TYPE_CHECKING
-
 from onnxproof.text import one_line
-
-if TYPE_CHECKING:  # the verdict prints itself with functions of this room
-    from onnxproof.validate.facts import Facts
-    from onnxproof.validate.runtimes.row import RuntimeRow
-    from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.facts import Facts
+from onnxproof.validate.runtimes.row import RuntimeRow
+from onnxproof.validate.verdict import Verdict
 
 HEADINGS = ("runtime", "where", "link runtime", "link decisions", "verdict")
 """The errors of the link ``runtime`` are in ratio to PyTorch's own in float32."""
@@ -15,12 +11,12 @@ HEADINGS = ("runtime", "where", "link runtime", "link decisions", "verdict")
 GAP = "  "
 
 
-def runtime_cells(verdict: "Verdict") -> tuple[tuple[str, ...], ...]:
+def runtime_cells(verdict: Verdict) -> tuple[tuple[str, ...], ...]:
     """A row of cells for each runtime, in the order of HEADINGS; empty if none was asked for."""
     return tuple(tuple(map(one_line, _cells(verdict, row))) for row in verdict.runtimes)
 
 
-def runtime_lines(verdict: "Verdict") -> list[str]:
+def runtime_lines(verdict: Verdict) -> list[str]:
     """The table in lines of plain text, and a line for each note; empty if no runtime was asked for."""
     rows = [HEADINGS, *runtime_cells(verdict)]
     if len(rows) == 1:
@@ -32,12 +28,12 @@ def runtime_lines(verdict: "Verdict") -> list[str]:
     return ["", *lines, "", *runtime_notes(verdict)]
 
 
-def runtime_notes(verdict: "Verdict") -> list[str]:
+def runtime_notes(verdict: Verdict) -> list[str]:
     """What runtimes compute otherwise by design, a line each."""
     return [one_line(f"{row.leg}: {row.note}") for row in verdict.runtimes if row.note and not row.absent]
 
 
-def _cells(verdict: "Verdict", row: "RuntimeRow") -> tuple[str, ...]:
+def _cells(verdict: Verdict, row: RuntimeRow) -> tuple[str, ...]:
     name = f"{row.runtime} {row.version}".rstrip()
     status, links = verdict.of_leg(row.leg)
     if row.absent:
@@ -47,7 +43,7 @@ def _cells(verdict: "Verdict", row: "RuntimeRow") -> tuple[str, ...]:
     return name, row.where, _errors(facts, of["runtime"]), _decisions(facts, of["decisions"]), status
 
 
-def _errors(facts: "Facts | None", status: str) -> str:
+def _errors(facts: Facts | None, status: str) -> str:
     """The link's status, and the largest ratios of any field by rms and by maximum."""
     fields = [] if facts is None else [one for one in facts.fields if one.count]
     if not fields:
@@ -56,7 +52,7 @@ def _errors(facts: "Facts | None", status: str) -> str:
     return f"{status}: {rms:.3g} rms, {largest:.3g} max"
 
 
-def _decisions(facts: "Facts | None", status: str) -> str:
+def _decisions(facts: Facts | None, status: str) -> str:
     found = None if facts is None else facts.decisions
     if found is None or status == "skipped":
         return status

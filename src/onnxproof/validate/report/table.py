@@ -13,11 +13,10 @@ from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
-from onnxproof.validate.report.links import link_lines
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes
 from onnxproof.validate.report.short import not_passed, verdict_line
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.verdict import Verdict, link_lines
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
 SHOWN_FINDINGS = 5
@@ -50,9 +49,11 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         parts += [Text(f"note: {note}", style="yellow") for note in runtime_notes(verdict)]
     if verdict.budget is not None and verdict.budget.search is not None:
         parts.append(_search_table(verdict.budget.search))
-    parts += [_styled(status, line) for status, line in not_passed(verdict)]
+    parts += [
+        _styled(status, line) for status, line in not_passed(verdict.checks, several=len(verdict.facts) > 1)
+    ]
     parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
-    parts.append(_styled(*verdict_line(verdict)))
+    parts.append(_styled(*verdict_line(verdict.status, verdict.checks)))
     return Group(*parts)
 
 

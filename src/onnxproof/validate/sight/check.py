@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from onnxproof.progress import Progress, silent
+from onnxproof.validate.checks import Status
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.sight.differences import DIFFERS
 from onnxproof.validate.sight.facts import Sight
 from onnxproof.validate.sight.link import see
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
-from onnxproof.validate.verdict import Check, Status, Verdict, conclude
+from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 
 PIPELINE = "pipeline"

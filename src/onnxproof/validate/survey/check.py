@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.judge import judge
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 from onnxproof.validate.survey.figures import PictureFigures
-from onnxproof.validate.verdict import Check, Status
 
 FAILED: tuple[Status, ...] = ("fail", "error")
 
