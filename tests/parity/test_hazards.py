@@ -17,6 +17,7 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job, load_job
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS, Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.hazards._resize import Step, pytorchs_picks
@@ -252,7 +253,7 @@ def test_metadata_of_another_model_fails_the_verdict(tmp_path: Path) -> None:
     job = load_job(CONFIGS / "digits-classifier.toml", (*QUICK, TRACED))
     bundle = onnxproof.export(job, out=tmp_path, validate=False)
     proto = onnx.load(bundle.path / "model.onnx")
-    (entry,) = proto.metadata_props
+    entry = next(entry for entry in proto.metadata_props if entry.key == METADATA_KEY)
     assert '"name":"3"' in entry.value
     assert '"divide_by":1,' in entry.value
     entry.value = entry.value.replace('"name":"3"', '"name":"x"').replace('"name":"5"', '"name":"3"')

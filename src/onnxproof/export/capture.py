@@ -8,8 +8,8 @@ crashes costs that rung alone.
 import contextlib
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from torch import nn
 from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
 from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
-from onnxproof.export.finish import name_outputs
+from onnxproof.export.finish import NO_FOLDS, name_outputs
 from onnxproof.export.frozen import apart, find_frozen, followed_alone
 from onnxproof.export.reasons import UntracedError, all_failed
 from onnxproof.export.torch_export import CustomOps, with_torch_export
@@ -53,6 +53,7 @@ class Captured:
 
     ``reasons`` say why the rungs before it did not make it. ``frozen`` are the places where a trace froze
     what Python computed. ``folder`` has the large tensors of a large model, and is None for any other.
+    ``folds`` are the ladder's.
     """
 
     proto: onnx.ModelProto
@@ -60,6 +61,7 @@ class Captured:
     reasons: tuple[str, ...] = ()
     frozen: tuple[Frozen, ...] = ()
     folder: Path | None = None
+    folds: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +94,8 @@ class Ladder:
     optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a simplifier
     runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
     tensors of a large model; without it they are held in memory. ``custom_ops`` are the user's own
-    translations of operators, for torch.export's program.
+    translations of operators, for torch.export's program. ``folds`` has the norm that was folded into each
+    convolution of ``module``, by their names.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class Ladder:
         limit_s: float,
         folder: Path | None = None,
         custom_ops: CustomOps = NO_CUSTOM_OPS,
+        folds: Mapping[str, str] = NO_FOLDS,
     ) -> None:
         self.module = module
+        self._folds = folds
         self._model, self._opset = model, opset
         self._limit_s = limit_s
         self._custom_ops = custom_ops
@@ -161,7 +166,7 @@ class Ladder:
                 self._errors.append(error)
             else:
                 self._made = True
-                return Captured(proto, rung.name, self.reasons, frozen, place)
+                return Captured(proto, rung.name, self.reasons, frozen, place, self._folds)
         raise all_failed(self._errors, self._diagnosis())
 
     def _diagnosis(self) -> str | None:

@@ -1,18 +1,22 @@
 """Finish an ONNX graph: name its axes, strip what the exporter left behind, write the metadata."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 import onnx_ir as ir
 
 from onnxproof.errors import ExportError
 from onnxproof.graph import OnnxGraph, Port, ports_of
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
+from onnxproof.runtime.manifest import FOLDS_KEY, METADATA_KEY, Manifest
 from onnxproof.system.files import passing_file
 from onnxproof.tensors import TensorSpec
 
 PRODUCER = "onnxproof"
+
+NO_FOLDS: Mapping[str, str] = MappingProxyType({})
 
 
 def interface_of(proto: onnx.ModelProto) -> tuple[Port, ...]:
@@ -98,14 +102,24 @@ def _name_axes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec, .
                 axis.dim_value = name
 
 
-def stamped(proto: onnx.ModelProto, manifest: Manifest, folder: Path | None = None) -> onnx.ModelProto:
+def stamped(
+    proto: onnx.ModelProto,
+    manifest: Manifest,
+    folder: Path | None = None,
+    folds: Mapping[str, str] = NO_FOLDS,
+) -> onnx.ModelProto:
     """The graph with the manifest in its metadata. ``folder`` has the tensors that are left on the disk.
+
+    ``folds`` has the norm that was folded into each convolution before the capture.
 
     Raises ExportError if the graph is not valid ONNX.
     """
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    onnx.helper.set_model_props(made, {METADATA_KEY: manifest.to_metadata()})
+    metadata = {METADATA_KEY: manifest.to_metadata()}
+    if folds:
+        metadata[FOLDS_KEY] = json.dumps(dict(folds), sort_keys=True, separators=(",", ":"))
+    onnx.helper.set_model_props(made, metadata)
     try:
         _check(made, folder)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

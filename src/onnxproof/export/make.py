@@ -1,6 +1,6 @@
 """From the wrapped model to the finished graph: fold, capture, simplify, finish."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import nn
 from onnxproof.export.capture import NO_CUSTOM_OPS, Captured, Ladder
 from onnxproof.export.custom_ops import custom_ops
 from onnxproof.export.examples import capture_sizes, example_inputs
-from onnxproof.export.finish import finish
+from onnxproof.export.finish import NO_FOLDS, finish
 from onnxproof.export.fold import find_folding
 from onnxproof.export.simplify import SimplifyError, simplify
 from onnxproof.job import Job
@@ -51,13 +51,15 @@ def ladder_for(
     """
     contract = model.contract
     made: Callable[[], nn.Module] = lambda: model.module  # noqa: E731
+    folds: Mapping[str, str] = NO_FOLDS
     named = job.export.custom_ops
     own = NO_CUSTOM_OPS if named is None else custom_ops(named, job.folder)
     if job.export.fold_batch_norms and held_in(model.module) == "float32":
         progress("fold batch norms", 0, 0)
         sizes = capture_sizes(contract.dims)
         examples = example_inputs(contract.inputs, sizes)
-        made = find_folding(model.module, examples).applied
+        folding = find_folding(model.module, examples)
+        made, folds = folding.applied, dict(folding.folds.keys())
     table = job.export
     return Ladder(
         model,
@@ -68,6 +70,7 @@ def ladder_for(
         limit_s=table.capture_timeout,
         folder=folder,
         custom_ops=own,
+        folds=folds,
     )
 
 

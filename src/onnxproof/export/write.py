@@ -56,12 +56,12 @@ def manifest_in(job: Job, model: WrappedModel, checkpoint: Checkpoint | None, gr
 def write_model(
     job: Job, model: WrappedModel, checkpoint: Checkpoint | None, graph: Graph, folder: Path
 ) -> None:
-    """Write the model file, with the manifest as its metadata.
+    """Write the model file, with the manifest and the folds as its metadata.
 
     Raises ExportError if the graph is not valid ONNX.
     """
     captured = graph.captured
-    made = stamped(graph.proto, manifest_in(job, model, checkpoint, graph), captured.folder)
+    made = stamped(graph.proto, manifest_in(job, model, checkpoint, graph), captured.folder, captured.folds)
     write_model_file(made, captured.folder or folder, folder / MODEL_FILE)
 
 

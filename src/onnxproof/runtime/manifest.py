@@ -14,6 +14,10 @@ FORMAT = 1
 METADATA_KEY = "onnxproof"
 """The key of the ONNX file's ``metadata_props`` that holds the manifest as JSON."""
 
+FOLDS_KEY = "onnxproof.folds"
+"""The key that holds which batch norm was folded into which convolution before the capture: a JSON object of
+their names in the model. A file without such folds lacks it."""
+
 IN_FILE_ONLY = ("model_sha256", "data_sha256", "golden_sha256")
 """Keys of ``manifest.json`` that cannot be inside the file that they describe."""
 

@@ -41,6 +41,13 @@ MEASURED = (
         "set export.fold_batch_norms = false, and report the model.",
     ),
     _said(
+        "folded",
+        "in the finished file, each tensor that onnxproof folded a batch norm into is still the float64 "
+        "fold, rounded once. The file's metadata says which norms these are.",
+        "the file was rewritten or edited after its export, or a simplifier computed the tensor anew.",
+        'export again; if that fails alike, with simplify = "none".',
+    ),
+    _said(
         "interface",
         "names, dtypes, ranks and axes of the file's inputs and outputs are the declared ones.",
         "an axis that is declared dynamic was frozen at the size of the capture; outputs changed their "

@@ -17,6 +17,7 @@ from onnxproof.validate.ahead import Prepared, leaves_room, prepare
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
+from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
 from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
@@ -212,7 +213,8 @@ def verdicts_of(
     verdicts = []
     numbers = itertools.count()
     for at, (subject, found, graph) in enumerate(zip(subjects, hazards, trial.graphs, strict=True)):
-        checks = [*extra_checks, *(entry.check for entry in found), state]
+        folded = folded_checks(subject.graph, subject.file, graph.known)
+        checks = [*extra_checks, *folded, *(entry.check for entry in found), state]
         facts = tuple(next(settled) for _ in range(count)) if steady else ()
         function = next(stated, None)
         alien: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ def prove_fold(module: Any, folded: Any) -> FoldProof:
         if leaf == "bias" and layer in folds:
             norm = gone[folds[layer]]
             exact, terms = norm.bias(0.0 if own is None else own), norm.terms(0.0 if own is None else own)
-            if not _rounded_once(values, exact, terms, after.half_of.get(name)):
+            if not _is_rounded_once(values, exact, terms, after.half_of.get(name)):
                 faults.append(f"{name} is not {norm.name} folded in in float64 and rounded once")
             continue
         made_with = next(_norms_of(values, own, gone, {*folds.values()}, after.half_of.get(name)), None)
@@ -88,20 +88,24 @@ def _norms_of(
     for norm in sorted(gone.values(), key=lambda norm: norm.name in taken):
         if norm.gain.size == len(values):
             exact = own * norm.gain.reshape(-1, *[1] * (values.ndim - 1))
-            if _rounded_once(values, exact, np.abs(exact), half):
+            if _is_rounded_once(values, exact, np.abs(exact), half):
                 yield norm
 
 
-def _rounded_once(values: Array, exact: Array, terms: Array, half: str | None) -> bool:
-    """Whether each number is the float nearest to the exact one, give or take what float64 rounds.
+def _is_rounded_once(values: Array, exact: Array, terms: Array, half: str | None) -> bool:
+    return values.shape == exact.shape and bool(rounded_once(values, exact, terms, half).all())
 
-    ``half`` names the dtype of numbers in half precision. PyTorch rounds float64 to float32 before these.
+
+def rounded_once(values: Array, exact: Array, terms: Array, half: str | None = None) -> Array:
+    """Of which numbers each is the float nearest to the exact one, give or take what float64 rounds.
+
+    All are of one shape. ``terms`` is the size of what was added up for each exact number. ``half`` names the
+    dtype of numbers in half precision. PyTorch rounds float64 to float32 before these.
     """
-    if values.shape != exact.shape:
-        return False
     kind = values.dtype if half is None else helper.tensor_dtype_to_np_dtype(HALF_KINDS[half])
     slack = DOUBLE_ROUNDINGS * unit(np.dtype(np.float64)) * terms
     if half is not None:
         slack += unit(np.dtype(np.float32)) * np.abs(exact)
     low, high = ((exact + side * slack).astype(kind).astype(values.dtype) for side in (-1, 1))
-    return bool(np.all((low <= values) & (values <= high)))
+    once: Array = (low <= values) & (values <= high)
+    return once

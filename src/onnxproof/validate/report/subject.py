@@ -21,6 +21,7 @@ KEYS_OF_CHECKS = {
     "shapes": ("dims",),
     "opset": ("export.opset", "export"),
     "folding": ("export.fold_batch_norms", "export"),
+    "folded": ("export.simplify", "export.fold_batch_norms", "export"),
     "dataset": ("validate.annotations", "validate.images"),
     "changed": ("precision.budget.changed", "precision.budget", "precision", "validate.images"),
     "map_drop": ("precision.budget.map_drop", "precision.budget", "precision", "validate.annotations"),
