@@ -128,7 +128,8 @@ def _held(graph: OnnxGraph, names: set[str]) -> Mapping[str | int, list[Stored]]
 def _candidates(one: _Folded, held: Mapping[str | int, list[Stored]]) -> Sequence[Stored]:
     """The tensor of its name, or else those of its size. Few numbers are known by nothing but their name."""
     size = size_of(one.shape)
-    return held.get(one.name) or (held.get(size, ()) if size >= SMALLEST else ())
+    named = held.get(one.name, ())
+    return named or (held.get(size, ()) if size >= SMALLEST else ())
 
 
 def _at_rest(pairs: Mapping[str, str], known: Known) -> frozenset[int]:
