@@ -95,10 +95,8 @@ def test_a_fold_that_is_not_noted_may_be_rounded_by_others() -> None:
 
 
 def test_a_norm_at_rest_may_have_been_merged_with_a_fold() -> None:
-    module = trained(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.BatchNorm2d(8, eps=1e-7))
-    module[2].reset_running_stats()
-    nn.init.ones_(module[2].weight)
-    nn.init.zeros_(module[2].bias)
+    at_rest = nn.BatchNorm2d(8, eps=1e-7)
+    module = nn.Sequential(*trained(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), at_rest).eval()
     tensors, folds = folded(module)
     assert folds == {"0": "1"}
     gain = np.float32(1) / np.sqrt(np.float32(1) + np.float32(1e-7))
