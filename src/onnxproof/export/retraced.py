@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from onnxproof.export.exchanges import exchange
 from onnxproof.export.promotions import values_known
+from onnxproof.export.unread import sources_unread
 
 ASSERTIONS = {
     torch.ops.aten.sym_constrain_range_for_size.default,
@@ -50,7 +51,7 @@ def translate(program: torch.export.ExportedProgram, **options: Any) -> torch.on
 
 
 def _export(program: torch.export.ExportedProgram, **options: Any) -> torch.onnx.ONNXProgram:
-    with values_known():
+    with values_known(), sources_unread():
         made = torch.onnx.export(program, dynamo=True, verbose=False, **options)
     assert made is not None
     return made

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.ops import batched_nms, nms
 
 from onnxproof.contract import PADDING, Contract, Preprocess
 from onnxproof.normalizations import NORMALIZATIONS
@@ -60,6 +59,8 @@ class _Megvii(Tutorial):
     ) -> None:
         super().__init__(contract, network, stage, strides)
         self.opencv: Any = imported(OPENCV)
+        # Imported only here: with torchvision comes torch._dynamo, which takes a second.
+        self.ops: Any = imported("torchvision.ops")
         self.normalizes = normalizes
         self.mean, self.std = (np.array(part, np.float32) for part in NORMALIZATIONS["imagenet"])
         self.size = tuple(_side(dim, self.spec.size) for dim in (self.spec.height, self.spec.width))
@@ -93,9 +94,9 @@ class _Megvii(Tutorial):
         boxes, labels, scores = found[:, :4].contiguous(), found[:, 4], found[:, 5].contiguous()
         assert self.cuts.iou_threshold is not None
         if self.cuts.class_agnostic:
-            kept = nms(boxes, scores, self.cuts.iou_threshold)
+            kept = self.ops.nms(boxes, scores, self.cuts.iou_threshold)
         else:
-            kept = batched_nms(boxes, scores, labels, self.cuts.iou_threshold)
+            kept = self.ops.batched_nms(boxes, scores, labels, self.cuts.iou_threshold)
         kept = kept[: self.cuts.max_detections]
         return Detections(
             boxes[kept].numpy().astype(np.float32),
