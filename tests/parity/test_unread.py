@@ -24,9 +24,12 @@ def test_the_same_translations_are_listed_and_none_is_parsed(monkeypatch: pytest
     parsed: list[Any] = []
     values: Any = onnxscript.values
     parse = values.TracedOnnxFunction.function_ir.fget
-    monkeypatch.setattr(
-        values.TracedOnnxFunction, "function_ir", property(lambda self: parsed.append(self) or parse(self))
-    )
+
+    def watched(function: Any) -> Any:
+        parsed.append(function)
+        return parse(function)
+
+    monkeypatch.setattr(values.TracedOnnxFunction, "function_ir", property(watched))
     with sources_unread():
         assert listed() == plain
     assert len(plain) > 400

@@ -15,7 +15,7 @@ class _Unread:
 
     def __init__(self, function: Any, parse: Callable[[Any], Any]) -> None:
         self.domain = function.opset.domain
-        self._parsed = lambda: parse(function)
+        self._parsed: Callable[[], Any] = lambda: parse(function)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parsed(), name)
