@@ -18,7 +18,7 @@ from typing import Any
 BASE = "base"
 """The install without an extra: what a deployment runs."""
 
-LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "dask", "fsspec", "openvino")
+LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "video", "dask", "fsspec", "openvino")
 """What brings no torch."""
 
 SIDE = 32
@@ -110,6 +110,12 @@ def bom(_release: Path) -> None:
     document = importlib.import_module("cyclonedx.model.bom").Bom()
     writer = output.make_outputter(document, schema.OutputFormat.JSON, schema.SchemaVersion.V1_6)
     assert json.loads(writer.output_as_string())["specVersion"] == "1.6"
+
+
+def video(release: Path) -> None:
+    """The library decodes what the runtime asks of it."""
+    assert all(hasattr(importlib.import_module("av"), name) for name in ("open", "FFmpegError"))
+    assert ran("predict", str(release / "tiny"), "no.mp4", code=2)
 
 
 def dask(release: Path) -> None:
@@ -260,6 +266,7 @@ SMOKE: dict[str, Callable[[Path], None]] = {
     "report": report,
     "signing": signing,
     "bom": bom,
+    "video": video,
     "dask": dask,
     "fsspec": fsspec,
     "export": export,

@@ -2,8 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,27 @@ from onnxproof.cli._many import workers_options
 from onnxproof.cli._options import json_option
 from onnxproof.cli._pictures import check_drawings, pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
-from onnxproof.errors import PictureError, RequestError
+from onnxproof.cli._predicted import Asked, print_decisions, told_failed
+from onnxproof.cli._predicted import draw as write_drawing
+from onnxproof.errors import RequestError
 from onnxproof.many.workers import Workers
-from onnxproof.runtime import PlainModel, Prediction, Predictor, answer, gather, load_plain, parse_request
-from onnxproof.runtime.drawings import drawing_names, save_drawing
+from onnxproof.runtime import PlainModel, Predictor, answer, gather, load_plain, parse_request
 from onnxproof.runtime.folder import model_files, note_on_manifest, require_checksums
 from onnxproof.runtime.loading import predictor_of
-from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
-from onnxproof.system.extras import require_for_json
-from onnxproof.system.files import explained
+from onnxproof.runtime.video import is_video
+from onnxproof.system.extras import require_extra, require_for_json
 from onnxproof.system.imports import imported
 from onnxproof.text import one_line
 
 NONE_WORKED = 2
 """The exit code if none of a request's pictures worked."""
 
-SOME_FAILED = 2
-"""The exit code if one of the pictures on the command line did not."""
-
 
 @click.command("predict")
 @click.argument("model", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
-@click.argument("images", metavar="[IMAGE|FOLDER|PATTERN|URL|-]...", nargs=-1)
+@click.argument("images", metavar="[IMAGE|VIDEO|FOLDER|PATTERN|URL|-]...", nargs=-1)
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line, for each picture in order.")
 @click.option(
@@ -106,8 +102,9 @@ def command(
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
 
     A FOLDER stands for the pictures in it, a PATTERN such as 'pictures/*.png' for those that match, and - for
-    names on standard input, one a line. A URL such as s3://bucket/folder is read through fsspec. Of several
-    pictures, one that cannot be used becomes an error in its place, and the exit code is 2 at the end.
+    names on standard input, one a line. A URL such as s3://bucket/folder is read through fsspec. A video such
+    as clip.mp4 stands for its frames. Of several pictures, one that cannot be used becomes an error in its
+    place, and the exit code is 2 at the end.
 
     With --workers, --dask or --resume each worker runs the file with one thread, and answers keep the
     pictures' order.
@@ -135,6 +132,9 @@ def command(
         raise RequestError("--jsonl comes in place of --json, and not with --request: leave one out")
     many = several(images)
     places = pictures_named(images)
+    videos = [place for place in places if is_video(place)]
+    if videos:
+        _require_video(videos)
     settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "top_k": top_k}
     overrides = {name: value for name, value in settings.items() if value is not None}
     files = [place for place in places if isinstance(place, Path)]
@@ -152,6 +152,7 @@ def command(
     if workers.asked:
         alone = {"--draw": draw, "--request": request_file, "--input": inputs or None, "--scale": scale}
         alone |= {"--raw": raw or None, "--out": out, "--json (use --jsonl)": as_json or None}
+        alone |= {f"the video {video}": video for video in videos[:1]}
         _refuse_with_workers(alone, places, has_task=has_task)
         if jsonl and predictor is not None:
             require_for_json(predictor.contract.task)
@@ -167,6 +168,8 @@ def command(
         elif has_task:
             why = "--raw and --out take them as they are: leave these out, or it"
         _refuse_for_outputs(why, request_file=request_file, draw=draw, **overrides)
+        if videos:
+            raise RequestError(f"the video {videos[0]} is for decisions; {why}")
     if predictor is None:
         run = runs_of(plain, _gather(plain, inputs, scale), scale=scale, hint=not jsonl)
         return print_outputs(run, places, read=read, out=out, as_json=as_json, jsonl=jsonl)
@@ -194,8 +197,17 @@ def command(
         require_for_json(predictor.contract.task)
     if request_file is not None:
         return _answer(predictor, request_file, arrays, draw, read, allow_urls=allow_urls)
-    asked = _Asked(places, arrays, draw, batch, many=many or len(places) > 1)
-    return _predict(predictor, asked, read, as_json=as_json, jsonl=jsonl)
+    many = many or len(places) > 1 or bool(videos)
+    asked = Asked(places, arrays, draw, batch, many=many)
+    return print_decisions(predictor, asked, read, as_json=as_json, jsonl=jsonl)
+
+
+def _require_video(videos: Sequence[Place]) -> None:
+    """Raise MissingPackageError if nothing reads videos, RequestError for one that is not on this machine."""
+    require_extra("video", str(videos[0]))
+    for video in videos:
+        if not isinstance(video, Path):
+            raise RequestError(f"the video {video} is read from a disk: copy it to this machine first")
 
 
 def _refuse_with_workers(flags: Mapping[str, object], places: Sequence[Place], *, has_task: bool) -> None:
@@ -235,15 +247,7 @@ def _predict_many(
             failed += answers.failed
             for line in answers.lines:
                 show_line(line)
-    return _told_failed(failed, len(places))
-
-
-def _told_failed(failed: int, count: int) -> int:
-    """Say how many pictures cannot be used. Returns the exit code."""
-    if not failed:
-        return 0
-    click.echo(f"onnxproof: {failed} of {count} pictures cannot be used, see the answer", err=True)
-    return SOME_FAILED
+    return told_failed(failed, len(places))
 
 
 def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -264,62 +268,6 @@ def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dic
     for note in notes:
         click.echo(one_line(note), err=True)
     return arrays
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """What to predict on. ``many`` says that a picture that cannot be used does not end the run."""
-
-    images: Sequence[Place]
-    arrays: Mapping[str, Any]
-    draw: Path | None
-    batch: int
-    many: bool
-
-    def run(self, predictor: Predictor) -> Iterator[Prediction | PictureError]:
-        """The predictions in order. Raises PictureError for a lone picture that cannot be used."""
-        if not self.images:
-            yield predictor.predict(None, self.arrays)
-            return
-        for one in predictor.predict_each(self.images, self.arrays, batch=self.batch):
-            if isinstance(one, PictureError) and not self.many:
-                raise one
-            yield one
-
-
-def _predict(predictor: Predictor, asked: _Asked, read: Sequence[Path], *, as_json: bool, jsonl: bool) -> int:
-    """Print the decisions on each image, or on the arrays alone.
-
-    ``read`` are the files that the command reads. Raises RequestError if a drawing would replace one of them.
-    """
-    images, draw = asked.images, asked.draw
-    if draw is not None and not images:
-        raise RequestError("--draw needs a picture to draw on, and arrays alone are given: leave it out")
-    names = drawing_names(images)
-    if draw is not None:
-        check_drawings(draw, names, read)
-    results: list[dict[str, Any]] = []
-    failed = 0
-    for image, file, one in zip(images or (None,), names or ("",), asked.run(predictor), strict=True):
-        head: dict[str, Any] = {} if image is None else {"image": str(image)}
-        if isinstance(one, PictureError):
-            failed += 1
-            result = {**head, "error": {"type": type(one).__name__, "message": str(one)}}
-        else:
-            result = {**head, **one.to_json()} if as_json or jsonl else head
-            if draw is not None and image is not None:
-                _draw(one, image, draw, file)
-        if jsonl:
-            show_json(result, line=True)
-        elif as_json:
-            results.append(result)
-        elif isinstance(one, PictureError):
-            click.echo(one_line(f"{image}: error: {one}"))
-        else:
-            click.echo(str(one) if image is None else f"{one_line(str(image))}: {one}")
-    if as_json:
-        show_json(results if images else results[0])
-    return _told_failed(failed, len(images))
 
 
 def _refuse_for_outputs(why: str, **flags: object) -> None:
@@ -350,7 +298,7 @@ def _answer(
         if result.prediction is None or result.picture is None:
             failed += 1
         elif draw is not None:
-            _draw(result.prediction, result.picture, draw, f"{position}.png")
+            write_drawing(result.prediction, result.picture, draw / f"{position}.png")
     show_json(answers)
     if failed:
         click.echo(f"onnxproof: {failed} of {len(answers)} pictures cannot be used, see the answer", err=True)
@@ -367,9 +315,3 @@ def _read_request(file: Path) -> bytes:
             f"the request {file} cannot be read ({error.strerror or error}): name a JSON file, or - for "
             "standard input"
         ) from error
-
-
-def _draw(prediction: Prediction, picture: Picture, folder: Path, name: str) -> None:
-    with explained(folder, "--draw"):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_drawing(prediction.draw(picture), folder / name)

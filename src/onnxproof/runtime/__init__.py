@@ -10,10 +10,12 @@ from onnxproof.runtime.predictor import Predictor
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture
 from onnxproof.runtime.request import Answer, PictureRequest, answer, parse_request
 from onnxproof.runtime.timings import Timings
+from onnxproof.runtime.video import Frame, frames_of
 
 __all__ = [
     "Answer",
     "ClassInfo",
+    "Frame",
     "Manifest",
     "PictureRequest",
     "PlainModel",
@@ -23,6 +25,7 @@ __all__ = [
     "Timings",
     "Transform",
     "answer",
+    "frames_of",
     "gather",
     "load",
     "load_plain",

@@ -22,11 +22,14 @@ def drawing_names(pictures: Iterable[Place]) -> tuple[str, ...]:
     """
     names: list[str] = []
     taken: set[str] = set()
+    last: dict[str, int] = {}  # the number of each stem's last name, so that no number is tried twice
     for picture in pictures:
-        name, number = f"{picture.stem}.png", 1
+        stem = picture.stem.casefold()
+        name, number = f"{picture.stem}.png", last.get(stem, 1)
         while name.casefold() in taken:
             number += 1
             name = f"{picture.stem}-{number}.png"
+        last[stem] = number
         names.append(name)
         taken.add(name.casefold())
     return tuple(names)

@@ -1,26 +1,24 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
-import importlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from os import PathLike, fspath
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.contract import Contract, Preprocess
+from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
-from onnxproof.runtime.declared import as_declared
+from onnxproof.runtime.feeds import feeds_of, require_beside_picture, shapes_of, sizes_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.prediction import Prediction
-from onnxproof.runtime.preprocess import Picture, Transform, prepare, read_picture, transform_of
+from onnxproof.runtime.preprocess import Picture, Transform
 from onnxproof.runtime.session import first_line
+from onnxproof.runtime.stream import Stream
 from onnxproof.runtime.tasks import get_task
 from onnxproof.runtime.timings import Timings
 from onnxproof.tensors import dims_by_name
-from onnxproof.text import meant
 
 Array = NDArray[Any]
 
@@ -28,9 +26,6 @@ RAW_ADVICE = (
     "the task is raw: nothing is decided from the outputs; take them as they are, Predictor.run, on the "
     "command line --raw"
 )
-NO_PICTURE = b""
-"""Takes the picture's place when only the other inputs are checked."""
-
 BATCH = 8
 """How many pictures of a list are run at once."""
 
@@ -94,7 +89,7 @@ class Predictor:
             return tuple(found)
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
-        feeds, transform = self._feeds(picture, inputs)
+        feeds, transform = feeds_of(self.contract, picture, inputs)
         made = self._decided(feeds, transform, given=bool(inputs))
         if len(made) != 1:
             raise RequestError(
@@ -106,90 +101,54 @@ class Predictor:
     def predict_each(
         self, pictures: Iterable[Picture], inputs: Mapping[str, Array] = NO_INPUTS, *, batch: int = 1
     ) -> Iterator[Prediction | PictureError]:
-        """The decisions on each picture, in order; for one that cannot be used, the error in its place.
-
-        Up to ``batch`` pictures in a row that end in one size are run at once, if the file takes batches and
-        no ``inputs`` beside its pictures. Pictures are read as they are needed. Raises as ``predict`` does
-        otherwise.
-        """
-        if not self._task.decides:
-            raise RequestError(RAW_ADVICE)
-        most = min(batch, self._largest_batch()) if not inputs else 1
-        waiting: list[_Fed] = []
-        for picture in pictures:
-            try:
-                found = self._feeds(picture, inputs)
-            except PictureError as error:
-                yield from self._together(waiting, most, given=bool(inputs))
-                waiting = []
-                yield error
-                continue
-            if waiting and (_shapes(found[0]) != _shapes(waiting[0][0]) or len(waiting) == most):
-                yield from self._together(waiting, most, given=bool(inputs))
-                waiting = []
-            waiting.append(found)
-        yield from self._together(waiting, most, given=bool(inputs))
+        """As ``stream``, in the caller's thread alone, and with no more than ``batch`` pictures held."""
+        return self.stream(pictures, inputs, batch=batch, ahead=batch, readers=0)
 
     def stream(
         self,
         pictures: Iterable[Picture],
+        inputs: Mapping[str, Array] = NO_INPUTS,
         *,
         batch: int = BATCH,
         ahead: int = AHEAD,
         readers: int = 1,
         timings: Timings | None = None,
     ) -> Iterator[Prediction | PictureError]:
-        """As ``predict_each``, with the next pictures decoded and prepared while the model runs.
+        """The decisions on each picture, in order; for one that cannot be used, the error in its place.
 
-        Pictures of one size are run up to ``batch`` at once, wherever they stand among others of other
-        sizes; the answers keep the order of the pictures. ``pictures`` may be any iterable, such as a
-        generator of a video's frames (uint8 [H, W, 3] in RGB): at most ``ahead`` of them are held, and
-        ``readers`` threads decode. What the stages took is added to ``timings``. Raises as ``predict`` does.
+        The next pictures are decoded and prepared while the model runs. Pictures of one size are run up to
+        ``batch`` at once, wherever they stand among others of other sizes, if the file takes batches and no
+        ``inputs`` beside its pictures. ``pictures`` may be any iterable, such as a generator of a video's
+        frames (uint8 [H, W, 3] in RGB): at most ``ahead`` of them are held, and ``readers`` threads decode
+        (0: the caller's own, when it asks for the next). What the stages took is added to ``timings``. Close
+        the iterator if you leave it early, so that nothing more is decoded. Raises as ``predict`` does.
         """
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
-        if min(batch, ahead, readers) < 1:
+        if min(batch, ahead, readers + 1) < 1:
             raise RequestError(
-                f"batch, ahead and readers are {batch}, {ahead}, {readers}: expected 1 or more"
+                f"batch, ahead and readers are {batch}, {ahead}, {readers}: expected 1 or more, of readers 0 "
+                "or more"
             )
         told = Timings() if timings is None else timings
+        given = bool(inputs)
+        most = 1 if given else min(batch, self._largest_batch())
 
         def feed(picture: Picture) -> _Fed | PictureError:
             try:
-                return self._timed(picture, told)
+                return feeds_of(self.contract, picture, inputs, told)
             except PictureError as error:
                 return error
 
         def answer(fed: Sequence[_Fed | PictureError]) -> list[Prediction | PictureError]:
             told.add(pictures=len(fed))
             good = [one for one in fed if not isinstance(one, PictureError)]
-            return [*self._together(good, batch, given=False, told=told)] if good else [*_errors(fed)]
+            return [*self._together(good, most, given=given, told=told)] if good else [*_errors(fed)]
 
-        # Imported only here, because threads take 2% of a cold start.
-        streams = importlib.import_module("onnxproof.runtime.stream")
-        found: Iterator[Prediction | PictureError] = streams.Stream(
-            feed,
-            lambda one: None if isinstance(one, PictureError) else tuple(_shapes(one[0]).items()),
-            answer,
-            batch=min(batch, self._largest_batch()),
-            ahead=ahead,
-            readers=readers,
-        ).over(pictures)
-        yield from found
+        def size_of(fed: _Fed | PictureError) -> Hashable | None:
+            return None if isinstance(fed, PictureError) else tuple(shapes_of(fed[0]).items())
 
-    def _timed(self, picture: Picture, told: Timings) -> _Fed:
-        """A picture as the model takes it."""
-        start = time.perf_counter()
-        image = read_picture(picture)
-        decoded = time.perf_counter()
-        try:
-            return self._feeds(image, NO_INPUTS)
-        except PictureError as error:
-            if isinstance(picture, str | PathLike):
-                raise PictureError(f"{fspath(picture)}: {error}") from error
-            raise
-        finally:
-            told.add(decode=decoded - start, prepare=time.perf_counter() - decoded)
+        yield from Stream(feed, size_of, answer, batch=most, ahead=ahead, readers=readers).over(pictures)
 
     def _largest_batch(self) -> int:
         """How many pictures the file takes at once."""
@@ -228,7 +187,7 @@ class Predictor:
         outputs = self._run(feeds, given=given)
         ran = time.perf_counter()
         made = []
-        rows = self._task.evidence(outputs, self._sizes(feeds), self.contract.reading, {})
+        rows = self._task.evidence(outputs, sizes_of(self.contract, feeds), self.contract.reading, {})
         for number, evidence in enumerate(rows):
             decisions = self._task.decide(evidence, self.contract.reading)
             transform = transforms[number if len(transforms) > 1 else 0]
@@ -264,7 +223,7 @@ class Predictor:
 
         Raises as ``predict`` does.
         """
-        feeds, _ = self._feeds(picture, inputs)
+        feeds, _ = feeds_of(self.contract, picture, inputs)
         return self._run(feeds, given=bool(inputs))
 
     def require_beside_picture(self, inputs: Mapping[str, Array]) -> None:
@@ -272,97 +231,7 @@ class Predictor:
         picture than ``inputs``."""
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
-        spec = self.contract.preprocess
-        self._require_names(NO_PICTURE, inputs)
-        rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
-        for entry in self.contract.inputs:
-            if spec is None or entry.name != spec.input:
-                as_declared(inputs[entry.name], entry, rows)
-
-    def _feeds(
-        self, picture: Picture | None, inputs: Mapping[str, Array]
-    ) -> tuple[dict[str, Array], Transform | None]:
-        """A checked array for each input, and the picture's transform (None if the model takes none)."""
-        spec, transform = self.contract.preprocess, None
-        self._require_names(picture, inputs)
-        found: dict[str, Array] = {}
-        if picture is not None:
-            assert spec is not None
-            found[spec.input], transform = prepare(picture, spec)
-        rows = {entry.shape[0] for entry in self.contract.outputs if entry.shape}
-        for entry in self.contract.inputs:
-            if entry.name not in found:
-                found[entry.name] = as_declared(inputs[entry.name], entry, rows)
-        self._require_sizes(found)
-        if spec is not None and transform is None:
-            height, width = _sides(found[spec.input], spec)
-            transform = (
-                Transform(1, 1, 0, 0, width, height)
-                if spec.network is None
-                else transform_of((width, height), spec)
-            )
-        return found, transform
-
-    def _require_names(self, picture: Picture | None, inputs: Mapping[str, Array]) -> None:
-        spec, specs = self.contract.preprocess, self.contract.inputs
-        listed = ", ".join(f"{entry.name} {entry}" for entry in specs)
-        if picture is not None and spec is None:
-            raise RequestError(
-                f"the model's inputs are {listed}, none a picture: "
-                "give arrays, --input NAME=FILE.npy (in Python, predict(inputs={name: array}))"
-            )
-        if picture is not None and spec is not None and spec.input in inputs:
-            raise RequestError(f"input {spec.input} is given twice, as a picture and as an array: give one")
-        unknown = sorted(inputs.keys() - {entry.name for entry in specs})
-        if unknown:
-            hint = meant(unknown[0], [entry.name for entry in specs])
-            raise RequestError(f'the model has no input "{unknown[0]}"; there are: {listed}{hint}')
-        for entry in specs:
-            is_picture = spec is not None and spec.input == entry.name
-            if entry.name in inputs or (is_picture and picture is not None):
-                continue
-            advice = (
-                "give it a picture"
-                if is_picture
-                else f"--input {entry.name}=FILE.npy (in Python, predict(inputs={{name: array}}))"
-            )
-            raise RequestError(
-                f"nothing is given for input {entry.name} {entry}: {advice}; the inputs are {listed}"
-            )
-
-    def _require_sizes(self, feeds: Mapping[str, Array]) -> None:
-        """Raise RequestError if a named axis has two sizes, or one that is not declared."""
-        dims = dims_by_name(self.contract.dims)
-        seen: dict[str, tuple[int, str]] = {}
-        for entry in self.contract.inputs:
-            for axis, size in zip(entry.shape, feeds[entry.name].shape, strict=True):
-                if not isinstance(axis, str):
-                    continue
-                before, owner = seen.setdefault(axis, (size, entry.name))
-                if size != before:
-                    raise RequestError(
-                        f"the axis {axis} is {size} in input {entry.name} and {before} in input {owner}: "
-                        "give arrays of one size"
-                    )
-                if axis in dims and not dims[axis].admits(size):
-                    raise RequestError(
-                        f"input {entry.name}: {axis} is {size}, expected one of the declared sizes "
-                        f"{dims[axis]}: pad or cut the array, or export with other dims"
-                    )
-
-    def _sizes(self, feeds: Mapping[str, Array]) -> dict[str, int]:
-        """The sizes of the inputs' named axes, of the picture's height and width, and of fixed dims."""
-        sizes = {dim.name: dim.min for dim in self.contract.dims if dim.fixed}
-        for entry in self.contract.inputs:
-            shape = feeds[entry.name].shape
-            sizes |= {
-                axis: size for axis, size in zip(entry.shape, shape, strict=True) if isinstance(axis, str)
-            }
-        spec = self.contract.preprocess
-        if spec is not None:
-            height, width = _sides(feeds[spec.input], spec)
-            sizes |= {spec.height.name: height, spec.width.name: width}
-        return sizes
+        require_beside_picture(self.contract, inputs)
 
     def _run(self, feeds: Mapping[str, Array], *, given: bool) -> dict[str, Array]:
         """Run the file. ``given`` says that some of the arrays are the user's own, and may be wrong."""
@@ -384,13 +253,3 @@ class Predictor:
 
 def _errors(fed: Iterable[_Fed | PictureError]) -> Iterator[PictureError]:
     return (one for one in fed if isinstance(one, PictureError))
-
-
-def _shapes(feeds: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in feeds.items()}
-
-
-def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:
-    """The height and width of an input array for pictures."""
-    height, width = array.shape[2:] if spec.layout == "NCHW" else array.shape[1:3]
-    return height, width

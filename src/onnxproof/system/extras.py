@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("jinja2",),
         "signing": ("model_signing", "OpenSSL"),
         "bom": ("cyclonedx",),
+        "video": ("av",),
     }
 )
 """The modules that each extra brings and that this package imports. pyproject.toml has the distributions."""

@@ -6,6 +6,7 @@ from onnxproof.runtime.preprocess.lay import (
     as_network_sees,
     place,
     prepare,
+    prepare_read,
     to_input,
     transform_of,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "as_network_sees",
     "place",
     "prepare",
+    "prepare_read",
     "read_picture",
     "to_input",
     "transform_of",

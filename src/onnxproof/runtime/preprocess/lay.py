@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from os import PathLike, fspath
+from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,8 @@ from onnxproof.contract import Preprocess, Resize, StepRounding
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess.picture import Picture, read_picture
 from onnxproof.runtime.preprocess.resample import resample
+from onnxproof.runtime.remote import RemotePicture
+from onnxproof.runtime.video import Frame
 from onnxproof.tensors import Dim
 
 Size = tuple[int, int]
@@ -62,13 +64,17 @@ def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform
     declared sizes, and the transform for the way back. Raises PictureError if the picture cannot be read,
     or if its aspect does not fit the declared sizes.
     """
-    image = read_picture(picture)
+    return prepare_read(read_picture(picture), spec, picture)
+
+
+def prepare_read(image: Image.Image, spec: Preprocess, picture: Picture) -> tuple[NDArray[Any], Transform]:
+    """As ``prepare``, for an image that ``read_picture`` returned for the picture."""
     try:
         laid = image if spec.network is not None else lay(image, spec)[0]
         transform = transform_of(image.size, spec)
     except PictureError as error:
-        if isinstance(picture, str | PathLike):
-            raise PictureError(f"{fspath(picture)}: {error}") from error
+        if isinstance(picture, str | PathLike | RemotePicture | Frame):
+            raise PictureError(f"{picture}: {error}") from error
         raise
     return to_input(laid, spec)[None], transform
 

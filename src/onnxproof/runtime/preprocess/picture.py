@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.remote import RemotePicture
+from onnxproof.runtime.video import Frame
 
 TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
 """The background of transparent pixels, RGB: white, as in a viewer or on a page.
@@ -21,9 +22,9 @@ not reach the model. White, because drawings, icons and scans with an alpha chan
 background.
 """
 
-Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any] | RemotePicture
+Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any] | RemotePicture | Frame
 """A picture as a user gives it: a path, the bytes of a picture file, a PIL image, a uint8 array [H, W, 3]
-(RGB) or [H, W] (grey), or a picture in a bucket."""
+(RGB) or [H, W] (grey), a picture in a bucket, or a frame of a video."""
 
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
 """Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
@@ -48,6 +49,8 @@ def read_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, np.ndarray):
         return _upright(_from_array(picture), "the array")
+    if isinstance(picture, Frame):
+        return _upright(_from_array(picture.read()), str(picture))
     if isinstance(picture, Image.Image):
         # Pillow reads a file's pixels only now, when they are first needed.
         return _upright(picture, "the picture")
