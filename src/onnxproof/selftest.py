@@ -14,7 +14,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.session import CPU, VERSION, require_providers
+from onnxproof.runtime.session import CPU, VERSION, placed_elsewhere, require_providers
 from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.extras import require_extra
 from onnxproof.validate.bundled import against_metadata, agreement_check, checksum_check
@@ -27,7 +27,7 @@ from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.runtimes.asked import Opened, opened, plan_runtimes
-from onnxproof.validate.runtimes.known import Candidate, placed_elsewhere
+from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.trial import Settings
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
@@ -72,7 +72,7 @@ def selftest(
     file = folder / MODEL_FILE
     progress("read the bundle", 0, 0)
     leg = OrtLeg(file, (CPU,) if candidates else providers, threads)
-    elsewhere = placed_elsewhere(leg, leg.settings.providers[0])
+    elsewhere = placed_elsewhere(leg.placed, leg.settings.providers[0])
     text = leg.metadata.get(METADATA_KEY)
     sum_of = functools.cache(sha256_of)
     checksum = checksum_check(manifest, file, sum_of)

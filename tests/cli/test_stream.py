@@ -1,7 +1,5 @@
 """A stream of pictures is answered in order, whatever their sizes, and each stage is timed."""
 
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,32 +70,3 @@ def test_an_error_of_the_source_is_raised(demo_bundle: Path) -> None:
 
     with pytest.raises(OSError, match="the camera is gone"):
         list(onnxproof.load(demo_bundle, threads=1).stream(frames(), batch=1, ahead=1))
-
-
-def test_detections_become_cocos_results_and_supervisions(
-    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    predictor = onnxproof.load(demo_bundle, threads=1)
-    predictor.warm_up()
-    made = predictor.predict(SCENES[0])
-    rows = made.to_coco(7)
-    assert len(rows) == len(made.decisions.boxes) > 0
-    x0, y0, x1, y1 = made.decisions.boxes[0].tolist()
-    assert rows[0]["bbox"] == pytest.approx([x0, y0, x1 - x0, y1 - y0])
-    assert {row["image_id"] for row in rows} == {7}
-    library = types.ModuleType("supervision")
-    library.Detections = dict  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "supervision", library)
-    given = made.to_supervision()
-    assert given["xyxy"].shape == (len(rows), 4)
-    assert given["class_id"].tolist() == [row["category_id"] for row in rows]
-    names = [entry.name for entry in made.contract.classes]
-    assert given["data"]["class_name"].tolist() == [names[row["category_id"]] for row in rows]
-
-
-def test_supervisions_own_class_takes_them(demo_bundle: Path) -> None:
-    library: Any = pytest.importorskip("supervision")
-    made = onnxproof.load(demo_bundle, threads=1).predict(SCENES[0])
-    given = made.to_supervision()
-    assert isinstance(given, library.Detections)
-    assert len(given) == len(made.decisions.boxes) > 0

@@ -24,6 +24,7 @@ from onnxproof.runtime.folder import model_files, note_on_manifest, require_chec
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
+from onnxproof.runtime.session import CPU
 from onnxproof.runtime.video import is_video
 from onnxproof.system.extras import require_extra, require_for_json
 from onnxproof.system.imports import imported
@@ -79,6 +80,19 @@ NONE_WORKED = 2
     default=True,
     help="Whether a bundle's model must be the one that its manifest.json describes.  [default: checksums]",
 )
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help=f"An execution provider of ONNX Runtime, such as CUDAExecutionProvider. Repeatable, the first that "
+    f"can run a node first.  [default: {CPU}]",
+)
+@click.option(
+    "--fallback",
+    is_flag=True,
+    help="Run on the next provider, in the end the CPU, where one is not there; a note says so.",
+)
 @workers_options
 def command(
     model: Path,
@@ -97,6 +111,8 @@ def command(
     raw: bool,
     out: Path | None,
     checksums: bool,
+    providers: tuple[str, ...],
+    fallback: bool,
     workers: Workers,
 ) -> int:
     """Run a bundle or an ONNX file on each IMAGE, on a request, on arrays, or on both.
@@ -141,7 +157,7 @@ def command(
     read = [*model_files(model), *files, *(Path(text.partition("=")[2] or text) for text in inputs)]
     if request_file is not None:
         read.append(request_file)
-    plain = load_plain(model)
+    plain = _loaded(model, providers, fallback=fallback)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
     if checksums:  # After what is broken was named: that says more than another SHA-256 does.
         require_checksums(model)
@@ -151,6 +167,7 @@ def command(
     has_task = predictor is not None and predictor.decides
     if workers.asked:
         alone = {"--draw": draw, "--request": request_file, "--input": inputs or None, "--scale": scale}
+        alone |= {"--provider": providers or None, "--fallback": fallback or None}
         alone |= {"--raw": raw or None, "--out": out, "--json (use --jsonl)": as_json or None}
         alone |= {f"the video {video}": video for video in videos[:1]}
         _refuse_with_workers(alone, places, has_task=has_task)
@@ -200,6 +217,16 @@ def command(
     many = many or len(places) > 1 or bool(videos)
     asked = Asked(places, arrays, draw, batch, many=many)
     return print_decisions(predictor, asked, read, as_json=as_json, jsonl=jsonl)
+
+
+def _loaded(model: Path, providers: Sequence[str], *, fallback: bool) -> PlainModel:
+    """The opened file. Says on standard error what runs elsewhere than on the providers."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", RuntimeWarning)
+        plain = load_plain(model, providers=providers or (CPU,), fallback=fallback)
+    for warning in told:
+        click.echo(one_line(f"note: {warning.message}"), err=True)
+    return plain
 
 
 def _require_video(videos: Sequence[Place]) -> None:

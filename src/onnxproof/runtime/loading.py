@@ -1,5 +1,6 @@
 """Load a bundle, or a lone file that onnxproof wrote: a session, and a predictor on it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -11,7 +12,7 @@ from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.folder import model_file, require_checksums
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.predictor import Predictor
-from onnxproof.runtime.session import CPU, Optimization, SessionSettings, open_session
+from onnxproof.runtime.session import CPU, Optimization, SessionSettings, open_session, provider_notes
 from onnxproof.text import meant
 
 
@@ -25,13 +26,16 @@ def load(
     optimization: Optimization = "all",
     arena: bool = True,
     provider_options: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    fallback: bool = False,
 ) -> Predictor:
     """Load a bundle (a folder, or one file that ``package`` wrote) or a lone ``.onnx`` file of onnxproof's.
 
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``settings``
     replace settings of the file's reading, such as "score_threshold", "iou_threshold" and "top_k".
     ``optimization`` is ONNX Runtime's level of graph optimization. Without ``arena`` each run gives its
-    memory back. ``provider_options`` are ONNX Runtime's own, by the provider's name.
+    memory back. ``provider_options`` are ONNX Runtime's own, by the provider's name. With ``fallback`` the
+    next of ``providers``, in the end the CPU, takes the place of one that is not there or does not start, and
+    a RuntimeWarning says so; it also says if nodes run on another provider than the first.
 
     Raises ModelFileError if the file is missing, broken or without onnxproof's metadata, or, with
     ``checksums``, if a bundle's files are not those of its ``manifest.json``. Raises RequestError for too
@@ -40,9 +44,16 @@ def load(
     """
     file = model_file(path)
     asked = SessionSettings(
-        tuple(providers), threads, optimization, arena=arena, provider_options=provider_options
+        tuple(providers),
+        threads,
+        optimization,
+        arena=arena,
+        provider_options=provider_options,
+        fallback=fallback,
     )
     predictor = predictor_of(open_session(file, asked), file, settings)
+    for note in provider_notes(predictor.session, asked):
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
     if checksums:  # After what is broken was named: that says more than another SHA-256 does.
         require_checksums(path)
     return predictor

@@ -6,6 +6,7 @@ more, give an array.
 """
 
 import math
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.preprocess import Picture, read_picture
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
+from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session, provider_notes
 from onnxproof.system.files import explained, replacing
 from onnxproof.text import meant
 
@@ -154,15 +155,19 @@ class PlainModel:
 
 
 def load_plain(
-    path: str | PathLike[str], *, providers: Sequence[str] = (CPU,), threads: int = 0
+    path: str | PathLike[str], *, providers: Sequence[str] = (CPU,), threads: int = 0, fallback: bool = False
 ) -> PlainModel:
     """Load any ONNX file (or a bundle's) to run it with arrays.
 
-    ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). Raises
-    ModelFileError if the file is missing or broken, RequestError for too many threads.
+    ``threads``, ``providers`` and ``fallback`` are as for ``load``. Raises ModelFileError if the file is
+    missing or broken, RequestError for too many threads, or a provider that is not there.
     """
     file = model_file(path)
-    return PlainModel(open_session(file, SessionSettings(tuple(providers), threads)), file)
+    asked = SessionSettings(tuple(providers), threads, fallback=fallback)
+    session = open_session(file, asked)
+    for note in provider_notes(session, asked):
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return PlainModel(session, file)
 
 
 def layout_of(port: Port) -> PictureLayout:

@@ -1,17 +1,20 @@
 """What a model decides on one picture."""
 
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
 from onnxproof.runtime.preprocess import Picture, read_picture
 from onnxproof.runtime.tasks import get_task
+from onnxproof.system.imports import imported
 from onnxproof.text import one_line
+
+OWN_LABELS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +36,28 @@ class Prediction:
             self.decisions, self.contract.classes, self.width, self.height
         )
 
-    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """The detections as COCO's results: image_id, category_id (the label), bbox [x, y, width, height] in
-        the picture's pixels, and score. Raises RequestError if the decisions are no boxes."""
-        found = self._detections("COCO's results")
-        corners = np.asarray(found.boxes, np.float64)
-        boxes = np.hstack((corners[:, :2], corners[:, 2:] - corners[:, :2])).tolist()
-        rows = zip(boxes, found.labels.tolist(), found.scores.tolist(), strict=True)
-        return [
-            {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
-            for box, label, score in rows
-        ]
+    def to_coco(self, image_id: int, categories: Mapping[str, int] = OWN_LABELS) -> list[dict[str, Any]]:
+        """The detections as COCO's results, each with image_id, category_id, bbox [x, y, width, height] in
+        the picture's pixels, and score.
+
+        Masks are in "segmentation", as run lengths, and keypoints in "keypoints". An oriented box has its
+        corners in "segmentation", a polygon; its bbox is the one around it. ``categories`` has the
+        category_id of each class by its name; without it, it is the label. Raises RequestError if the
+        decisions are no boxes, or if a class has no category.
+        """
+        converted = imported("onnxproof.runtime.converted")
+        rows: list[dict[str, Any]] = converted.to_coco(self.contract, self.decisions, image_id, categories)
+        return rows
 
     def to_supervision(self) -> Any:
-        """The detections as ``supervision.Detections``, with "class_name" in its data.
+        """The detections as ``supervision.Detections``, with "class_name" in its data, or keypoints as
+        ``supervision.KeyPoints``.
 
-        Raises RequestError if the decisions are no boxes, or if supervision is not installed.
+        Masks are bool [n, H, W]. Oriented boxes have their corners in the data's "xyxyxyxy", as that library
+        expects. Raises RequestError if the decisions are no boxes, or if supervision (0.29 or newer) is not
+        installed.
         """
-        found = self._detections("supervision.Detections")
-        try:
-            supervision: Any = importlib.import_module("supervision")
-        except ModuleNotFoundError as error:
-            raise RequestError("supervision is not installed: install the package supervision") from error
-        names = [self.contract.classes[label].name for label in found.labels.tolist()]
-        return supervision.Detections(
-            xyxy=np.asarray(found.boxes, np.float32),
-            confidence=np.asarray(found.scores, np.float32),
-            class_id=np.asarray(found.labels, int),
-            data={"class_name": np.array(names, dtype=str)},
-        )
-
-    def _detections(self, form: str) -> Any:
-        """The decisions, if they have axis-aligned boxes, scores and labels."""
-        boxes = getattr(self.decisions, "boxes", None)
-        if boxes is None or boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise RequestError(
-                f"decisions of task {self.contract.task} are no boxes, so they are no {form}: take to_json()"
-            )
-        return self.decisions
+        return imported("onnxproof.runtime.converted").to_supervision(self.contract, self.decisions)
 
     def lines(self) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""

@@ -3,10 +3,10 @@
 import importlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import onnxruntime as ort
 
@@ -42,8 +42,10 @@ class SessionSettings:
     ``threads`` is ONNX Runtime's number of intra-op threads (0: as many as it chooses). ``in_turn`` is for
     sessions that take turns with others on the same cores, and that run on many sizes. The optimized graph is
     written to ``optimized_to``, unless that is None. With ``arena`` the CPU provider keeps a run's memory for
-    the next. ``provider_options`` are ONNX Runtime's own, by the provider's name. Raises RequestError if
-    there are too many threads, or options of a provider that is not among ``providers``.
+    the next. ``provider_options`` are ONNX Runtime's own, by the provider's name. With ``fallback`` the next
+    provider, in the end the CPU, takes the place of one that is not there or does not start; otherwise such a
+    one is refused. Raises RequestError if there are too many threads, or options of a provider that is not
+    among ``providers``.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -53,6 +55,7 @@ class SessionSettings:
     optimized_to: Path | None = None
     arena: bool = True
     provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fallback: bool = False
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
@@ -65,6 +68,18 @@ class SessionSettings:
                 f"there are options for {unknown[0]}, and the providers are {', '.join(self.providers)}: "
                 "name it among them, or leave the options out"
             )
+
+    def here(self) -> Self:
+        """These settings with the providers that this ONNX Runtime has, if ``fallback`` allows others.
+
+        Raises RequestError if it does not, and one is missing.
+        """
+        if not self.fallback:
+            require_providers(self.providers)
+            return self
+        found = tuple(name for name in self.providers if name in available_providers()) or (CPU,)
+        options = {name: own for name, own in self.provider_options.items() if name in found}
+        return replace(self, providers=found, provider_options=options)
 
     def listed(self) -> list[Any]:
         """The providers with their options, in ONNX Runtime's own form."""
@@ -151,7 +166,7 @@ NO_DATA: Mapping[str, bytes] = MappingProxyType({})
 def _open(
     model: Path | bytes, name: str, look: Look, settings: SessionSettings, data: Mapping[str, bytes] = NO_DATA
 ) -> Any:
-    require_providers(settings.providers)
+    settings = settings.here()
     try:
         session: Any
         if look.risk:
@@ -161,7 +176,8 @@ def _open(
         else:
             # ONNX Runtime's exceptions have no common public base below Exception.
             session = load_directly(model if isinstance(model, bytes) else str(model), settings, data)
-        _require_started(session, settings.providers)
+        if not settings.fallback:
+            _require_started(session, settings.providers)
         _require_readable(session, name)
     except OnnxproofError:
         raise
@@ -203,6 +219,39 @@ def _require_started(session: Any, providers: Sequence[str]) -> None:
                 f"machine ({', '.join(started)} would run in its place): install the libraries and the "
                 "driver that it needs, or name another"
             )
+
+
+def provider_notes(session: Any, settings: SessionSettings) -> tuple[str, ...]:
+    """What runs otherwise than the settings ask: another provider, or nodes on another one than the first.
+
+    Raises RequestError if the first runs none of the nodes, and ``settings.fallback`` allows no other.
+    """
+    asked, started = settings.providers, session.get_providers()
+    missing = [name for name in asked if name not in started]
+    if missing:
+        own = next((name for name in asked if name in started), CPU)
+        are = "is" if len(missing) == 1 else "are"
+        return (f"{', '.join(missing)} {are} not there, or cannot start on this machine: {own} runs instead",)
+    try:
+        placed = placed_elsewhere(placed_nodes(session), asked[0])
+    except RequestError as error:
+        if not settings.fallback:
+            raise
+        return (str(error),)
+    return (placed,) if placed else ()
+
+
+def placed_elsewhere(nodes: Mapping[str, int], provider: str) -> str:
+    """How many of a file's nodes run on other providers than the one that was asked for; empty if none do.
+
+    ``nodes`` is what ``placed_nodes`` returns. Raises RequestError if that provider runs none.
+    """
+    placed = dict(nodes)
+    own, whole = placed.pop(provider, 0), sum(nodes.values())
+    others = ", ".join(f"{count:,} on {name}" for name, count in placed.items())
+    if whole and not own:
+        raise RequestError(f"{provider} runs none of the file's {whole:,} nodes ({others}): name another")
+    return f"{provider} runs {own:,} of the file's {whole:,} nodes; {others}" if others else ""
 
 
 def placed_nodes(session: Any) -> dict[str, int]:

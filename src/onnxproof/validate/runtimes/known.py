@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
-from onnxproof.runtime.session import VERSION, Optimization, require_providers
+from onnxproof.runtime.session import VERSION, Optimization, placed_elsewhere, require_providers
 from onnxproof.system.extras import is_there, missing
 from onnxproof.system.imports import imported
 from onnxproof.validate.legs.leg import Leg
@@ -77,7 +77,7 @@ def _ort_at(providers: tuple[str, ...], level: Optimization) -> Candidate:
 
     def open_leg(file: Path, contract: Contract, threads: int) -> tuple[Leg, RuntimeRow]:  # noqa: ARG001
         leg = OrtLeg(file, providers, threads, level)
-        notes = filter(None, (row.note, placed_elsewhere(leg, providers[0])))
+        notes = filter(None, (row.note, placed_elsewhere(leg.placed, providers[0])))
         return leg, replace(row, note="; ".join(notes))
 
     return Candidate(row, open_leg)
@@ -93,19 +93,6 @@ def ort_row(providers: Sequence[str], level: Optimization) -> RuntimeRow:
         level,
         note=NOTES.get(providers[0], ""),
     )
-
-
-def placed_elsewhere(leg: OrtLeg, provider: str) -> str:
-    """How many nodes run on other providers than the one that was asked for; empty if none do.
-
-    Raises RequestError if that one runs none: the test would say nothing of it.
-    """
-    placed = dict(leg.placed)
-    own, whole = placed.pop(provider, 0), sum(leg.placed.values())
-    others = ", ".join(f"{count:,} on {name}" for name, count in placed.items())
-    if whole and not own:
-        raise RequestError(f"{provider} runs none of the file's {whole:,} nodes ({others}): name another")
-    return f"{provider} runs {own:,} of the file's {whole:,} nodes; {others}" if others else ""
 
 
 def _openvino(asked: Asked, *, chooses: bool) -> Iterator[Candidate]:
