@@ -1,5 +1,6 @@
 """What a model decides on one picture."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,6 @@ from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
 from onnxproof.runtime.preprocess import Picture, read_picture
 from onnxproof.runtime.tasks import get_task
-from onnxproof.system.imports import imported
 from onnxproof.text import one_line
 
 OWN_LABELS: Mapping[str, int] = MappingProxyType({})
@@ -45,7 +45,8 @@ class Prediction:
         category_id of each class by its name; without it, it is the label. Raises RequestError if the
         decisions are no boxes, or if a class has no category.
         """
-        converted = imported("onnxproof.runtime.converted")
+        # Imported only here, because a cold start needs none of it.
+        converted = importlib.import_module("onnxproof.runtime.converted")
         rows: list[dict[str, Any]] = converted.to_coco(self.contract, self.decisions, image_id, categories)
         return rows
 
@@ -57,7 +58,8 @@ class Prediction:
         expects. Raises RequestError if the decisions are no boxes, or if supervision (0.29 or newer) is not
         installed.
         """
-        return imported("onnxproof.runtime.converted").to_supervision(self.contract, self.decisions)
+        converted = importlib.import_module("onnxproof.runtime.converted")
+        return converted.to_supervision(self.contract, self.decisions)
 
     def lines(self) -> tuple[str, ...]:
         """The decisions as text: a summary, then a line for each."""
