@@ -57,7 +57,7 @@ def test_no_more_pictures_are_taken_than_may_be_held(demo_bundle: Path) -> None:
     stream = predictor.stream(frames(), batch=2, ahead=4)
     next(stream)
     assert len(taken) <= 5
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert list(predictor.stream([], batch=2)) == []
     with pytest.raises(RequestError, match="expected 1 or more"):
         next(predictor.stream(pictures, ahead=0))

@@ -166,10 +166,11 @@ def command(
         click.echo(one_line(f"note: {note}"), err=True)
     has_task = predictor is not None and predictor.decides
     if workers.asked:
-        alone = {"--draw": draw, "--request": request_file, "--input": inputs or None, "--scale": scale}
+        alone: dict[str, object] = {"--draw": draw, "--request": request_file, "--input": inputs or None}
+        alone["--scale"] = scale
         alone |= {"--provider": providers or None, "--fallback": fallback or None}
         alone |= {"--raw": raw or None, "--out": out, "--json (use --jsonl)": as_json or None}
-        alone |= {f"the video {video}": video for video in videos[:1]}
+        alone |= {f"the video {video}": str(video) for video in videos[:1]}
         _refuse_with_workers(alone, places, has_task=has_task)
         if jsonl and predictor is not None:
             require_for_json(predictor.contract.task)

@@ -1,7 +1,7 @@
 """Run a bundle or a lone ONNX file on a picture, on arrays or on both. The file's own metadata says how."""
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, overload
 
@@ -100,7 +100,7 @@ class Predictor:
 
     def predict_each(
         self, pictures: Iterable[Picture], inputs: Mapping[str, Array] = NO_INPUTS, *, batch: int = 1
-    ) -> Iterator[Prediction | PictureError]:
+    ) -> Generator[Prediction | PictureError, None, None]:
         """As ``stream``, in the caller's thread alone, and with no more than ``batch`` pictures held."""
         return self.stream(pictures, inputs, batch=batch, ahead=batch, readers=0)
 
@@ -113,7 +113,7 @@ class Predictor:
         ahead: int = AHEAD,
         readers: int = 1,
         timings: Timings | None = None,
-    ) -> Iterator[Prediction | PictureError]:
+    ) -> Generator[Prediction | PictureError, None, None]:
         """The decisions on each picture, in order; for one that cannot be used, the error in its place.
 
         The next pictures are decoded and prepared while the model runs. Pictures of one size are run up to

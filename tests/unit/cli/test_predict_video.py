@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import av
@@ -31,7 +32,7 @@ RATE = 10
 def write_clip(file: Path, codec: str = "mpeg4", form: str = "yuv420p") -> Path:
     """A video of one frame of each colour, 64 by 48 pixels."""
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(codec, rate=RATE)
+        stream: Any = container.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 48, form
         for colour in COLOURS:
             pixels = np.broadcast_to(np.array(colour, np.uint8), (48, 64, 3)).copy()
@@ -53,7 +54,8 @@ def test_frames_come_in_order_with_their_time_and_their_pixels(clip: Path) -> No
     assert [frame.time for frame in frames] == pytest.approx([index / RATE for index in range(len(COLOURS))])
     for frame, colour in zip(frames, COLOURS, strict=True):
         pixels = frame.read()
-        assert (pixels.dtype, pixels.shape) == (np.uint8, (48, 64, 3))
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (48, 64, 3)
         np.testing.assert_allclose(pixels.mean(axis=(0, 1)), colour, atol=12)  # the codec loses some
 
 
@@ -107,7 +109,7 @@ def test_each_frame_has_a_line_and_a_drawing_among_pictures(clip: Path, tmp_path
 def test_a_frame_that_is_damaged_is_an_error_in_its_place(tmp_path: Path) -> None:
     file = write_clip(tmp_path / "clip.avi", "zlib", "bgr24")
     with av.open(str(file)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
     content = bytearray(file.read_bytes())
     at, size = places[2]
     content[at : at + size] = b"\x01" * size
