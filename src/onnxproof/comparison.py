@@ -12,7 +12,7 @@ from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder, look_at, model_at, sha256_of
+from onnxproof.source import BundleFolder, Source, look_at, model_at, model_in, sha256_of
 from onnxproof.system.extras import is_there
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.file_a import NotEvaluatedError
@@ -116,96 +116,52 @@ def compare(
     ModelFileError, PictureError or another RequestError if the request cannot be met; CheckError if PyTorch,
     or ``a`` in its place, cannot run a declared case.
     """
-    first, second = model_at(a), model_at(b)
+    found = look_at(a)
+    source, notes = (job, ()) if job is not None else _own_job(found, has_model=model is not None)
+    first, second = model_in(found), model_at(b)
+    if source is not None and inputs:
+        raise RequestError("--inputs: the job declares the inputs; leave it out")
     with named_as_in(first, second, map) as (named, renamed):
-        verdict = _compared(
-            a,
-            (first, named),
-            job,
-            model=model,
-            checkpoint=checkpoint,
-            set=set,
-            trust=trust,
-            dims=dims,
-            inputs=inputs,
-            images=images,
-            effort=effort,
-            threads=threads,
-            progress=progress,
-            by_checkpoint=by_checkpoint,
-            by_graphs=by_graphs,
-        )
+        verdict = None
+        if source is not None:
+            try:
+                verdict = by_checkpoint(
+                    first,
+                    named,
+                    source,
+                    model=model,
+                    checkpoint=checkpoint,
+                    set=set,
+                    trust=trust,
+                    dims=dims,
+                    images=images,
+                    effort=effort,
+                    threads=threads,
+                    progress=progress,
+                )
+            except CheckpointError as error:
+                if job is not None or checkpoint is not None:
+                    raise
+                notes = (f"A's bundle names a checkpoint that cannot be used ({error}): B is judged by A",)
+        if verdict is None:
+            _refuse_without_job(set, checkpoint, notes)
+            settings = Settings(images=images, effort=effort or "normal", threads=threads or 2)
+            verdict = _judged_by_a(
+                first, named, settings, by_graphs, dims=dims, inputs=inputs, notes=notes, progress=progress
+            )
     if not renamed:
         return verdict
     return replace(verdict, model_sha256=sha256_of(second), notes=(*verdict.notes, *renamed))
 
 
-def _compared(
-    a: str | PathLike[str],
-    files: tuple[Path, Path],
-    job: str | PathLike[str] | None,
-    *,
-    model: Any,
-    checkpoint: str | PathLike[str] | None,
-    set: Sequence[str],
-    trust: bool,
-    dims: Mapping[str, str],
-    inputs: Mapping[str, str],
-    images: str | None,
-    effort: Effort | None,
-    threads: int | None,
-    progress: Progress,
-    by_checkpoint: ByCheckpoint,
-    by_graphs: ByGraphs | None,
-) -> Verdict:
-    """The verdict on two files, by whatever can judge them. ``a`` is as the user gave it."""
-    first, second = files
-    source, notes = job, []
-    found = look_at(a)
-    if source is None and isinstance(found, BundleFolder):
-        reason = _no_oracle(found.manifest(), has_model=model is not None)
-        if reason is None:
-            source = a
-        else:
-            notes.append(f"A's bundle names a job, but {reason}: B is judged by A")
-    if source is not None:
-        if inputs:
-            raise RequestError("--inputs: the job declares the inputs; leave it out")
-        try:
-            return by_checkpoint(
-                first,
-                second,
-                source,
-                model=model,
-                checkpoint=checkpoint,
-                set=set,
-                trust=trust,
-                dims=dims,
-                images=images,
-                effort=effort,
-                threads=threads,
-                progress=progress,
-            )
-        except CheckpointError as error:
-            if job is not None or checkpoint is not None:
-                raise
-            notes.append(f"A's bundle names a checkpoint that cannot be used ({error}): B is judged by A")
-    for flag, given in (("--set", bool(set)), ("--checkpoint", checkpoint is not None)):
-        if given:
-            why = "".join(f" ({note})" for note in notes)
-            raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
-    settings = Settings(images=images, effort=effort or "normal", threads=threads or 2)
-    reason = "torch is not installed: graphs are evaluated in float64 with it"
-    if by_graphs is not None and is_there("torch"):
-        try:
-            return by_graphs(
-                first, second, settings, dims=dims, inputs=inputs, notes=notes, progress=progress
-            )
-        except NotEvaluatedError as error:
-            reason = str(error)
-    return compare_alone(
-        first, second, settings, reason=reason, dims=dims, inputs=inputs, notes=notes, progress=progress
-    )
+def _own_job(found: Source, *, has_model: bool) -> tuple[Path | None, tuple[str, ...]]:
+    """The bundle at A, if its checkpoint can judge. If there is a bundle and it cannot, a note says why."""
+    if not isinstance(found, BundleFolder):
+        return None, ()
+    reason = _no_oracle(found.manifest(), has_model=has_model)
+    if reason is None:
+        return found.path, ()
+    return None, (f"A's bundle names a job, but {reason}: B is judged by A",)
 
 
 def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
@@ -218,3 +174,36 @@ def _no_oracle(manifest: Manifest, *, has_model: bool) -> str | None:
     if not has_model and table.get("family") == "module" and "builder" not in table:
         return "the module that it exported is not given"
     return None
+
+
+def _refuse_without_job(
+    set: Sequence[str], checkpoint: str | PathLike[str] | None, notes: Sequence[str]
+) -> None:
+    """Raise RequestError for options of a job. ``notes`` say why there is none."""
+    for flag, given in (("--set", bool(set)), ("--checkpoint", checkpoint is not None)):
+        if given:
+            why = "".join(f" ({note})" for note in notes)
+            raise RequestError(f"{flag} changes a job, and none is used{why}: name one with --job")
+
+
+def _judged_by_a(
+    a: Path,
+    b: Path,
+    settings: Settings,
+    by_graphs: ByGraphs | None,
+    *,
+    dims: Mapping[str, str],
+    inputs: Mapping[str, str],
+    notes: Sequence[str],
+    progress: Progress,
+) -> Verdict:
+    """The verdict on B by A's graph in float64 if it can be evaluated, by runs of ONNX Runtime otherwise."""
+    reason = "torch is not installed: graphs are evaluated in float64 with it"
+    if by_graphs is not None and is_there("torch"):
+        try:
+            return by_graphs(a, b, settings, dims=dims, inputs=inputs, notes=notes, progress=progress)
+        except NotEvaluatedError as error:
+            reason = str(error)
+    return compare_alone(
+        a, b, settings, reason=reason, dims=dims, inputs=inputs, notes=notes, progress=progress
+    )

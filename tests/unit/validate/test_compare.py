@@ -38,7 +38,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.legs.leads import Lead, find_lead
-from onnxproof.validate.legs.moved_weights import TwoRuns, move_weights
+from onnxproof.validate.legs.moved_weights import TwoRuns, move_weights, weights_in
 from onnxproof.validate.verdict import Check, Verdict
 
 Array = NDArray[Any]
@@ -300,7 +300,7 @@ def test_a_manifest_declares_its_inputs(compare: Compare) -> None:
 
 def test_weights_move_by_one_unit() -> None:
     proto = network()
-    assert move_weights(proto, np.random.default_rng(0)) == 2
+    assert move_weights(proto, weights_in(OnnxGraph(proto)), np.random.default_rng(0)) == 2
     moved = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     assert np.array_equal(moved["bias"], BIAS)
     for name, before in (("first", FIRST), ("second", SECOND)):
@@ -316,7 +316,7 @@ def test_weights_behind_a_transpose_and_in_constants_move_too() -> None:
     del proto.graph.initializer[2]
     proto.graph.node.insert(0, weight)
     proto.graph.node.insert(1, turn)
-    assert move_weights(proto, np.random.default_rng(0)) == 2
+    assert move_weights(proto, weights_in(OnnxGraph(proto)), np.random.default_rng(0)) == 2
     assert not np.array_equal(numpy_helper.to_array(proto.graph.node[0].attribute[0].t), SECOND.T)
 
 
@@ -325,7 +325,7 @@ def test_zeros_and_infinities_stay() -> None:
     pruned[:4] = 0
     pruned[4] = np.inf
     proto = network(second=pruned)
-    move_weights(proto, np.random.default_rng(0))
+    move_weights(proto, weights_in(OnnxGraph(proto)), np.random.default_rng(0))
     moved = numpy_helper.to_array(proto.graph.initializer[2])
     assert np.array_equal(moved[:5], pruned[:5])
     assert not np.array_equal(moved[5:], pruned[5:])

@@ -12,7 +12,7 @@ summation costs a weight. Parker's Monte Carlo arithmetic (1997) perturbs operan
 how many digits are significant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,12 @@ class TwoRuns:
         self, file: Path, fields: Sequence[Field], providers: Sequence[str], threads: int, seed: int
     ) -> None:
         proto = read_proto(file)
-        self.leads = Leads.of(OnnxGraph(proto), fields)
+        graph = OnnxGraph(proto)
+        self.leads, weights = Leads.of(graph, fields), weights_in(graph)
         self._deployed = OrtLeg(file, providers, threads)
         return_also(proto, self.leads.tensors)
         self._still = unoptimized(proto, providers, threads) if self.leads.unranked else None
-        self.moved = move_weights(proto, np.random.default_rng(seed))
+        self.moved = move_weights(proto, weights, np.random.default_rng(seed))
         self._moved = unoptimized(proto, providers, threads)
 
     @property
@@ -80,12 +81,12 @@ class TwoRuns:
         return Answer({name: exact[name] for name in wanted}, margins), Answer(wanted, margins)
 
 
-def move_weights(proto: onnx.ModelProto, random: np.random.Generator) -> int:
-    """Move every weight of the model's linear operators to the next float above or below.
+def move_weights(proto: onnx.ModelProto, names: Collection[str], random: np.random.Generator) -> int:
+    """Move the weights of these names to the next float above or below.
 
     Zeros stay, since pruned weights cost no rounding. Returns how many tensors were moved.
     """
-    graph, names = proto.graph, _weights(OnnxGraph(proto))
+    graph = proto.graph
     tensors = [tensor for tensor in graph.initializer if tensor.name in names]
     tensors += [
         attribute.t
@@ -107,7 +108,7 @@ def move_weights(proto: onnx.ModelProto, random: np.random.Generator) -> int:
     return moved
 
 
-def _weights(graph: OnnxGraph) -> set[str]:
+def weights_in(graph: OnnxGraph) -> set[str]:
     """The names of constants that reach a linear operator, directly or through PASSING operators."""
     pending = [value for node in graph.top if node.op_type in LINEAR for value in node.inputs]
     seen: set[ir.Value] = set()
