@@ -10,7 +10,6 @@ from typing import Any
 from onnxproof.entry import keeps_mode, takes_old_names
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import BUNDLE, README_FILE
-from onnxproof.export.model import checkpoint_of
 from onnxproof.export.write import (
     draw_pictures,
     manifest_in,
@@ -112,10 +111,10 @@ def export(
 def _opened(source: JobLike, set: Sequence[str]) -> ToExport:
     """The job that ``source`` names, or that is drafted for the checkpoint there, and its model."""
     asked = job_to_export(source, set)
-    if isinstance(asked, CheckpointPath):
-        made, note = drafted(asked.path, set)
-        return to_export(made.job, made.checkpoint, (note,))
-    return to_export(asked, checkpoint_of(asked))
+    if not isinstance(asked, CheckpointPath):
+        return to_export(asked)
+    made, note = drafted(asked.path, set)
+    return to_export(made.job, made.checkpoint, (note,))
 
 
 @takes_old_names
@@ -173,7 +172,7 @@ def _export(
     model = opened.model
     checkpoint = opened.checkpoint
     plan = plan_of(job, model)  # raises now, before the slow capture, what is wrong with the cases
-    judged = plan_lowered(job, model, target, validate, inputs)
+    lowering = plan_lowered(job, plan, target, validate, inputs)
     with staged_folder(target, BUNDLE, inputs) as folder:
         ahead = Ahead(model, plan) if validate else None
         graph, verdict = prove(job, model, checkpoint, folder, ahead, progress)
@@ -189,13 +188,13 @@ def _export(
             draw_pictures(job, plan.pictures, folder, progress)
         remove_own(folder / CAPTURED_FOLDER)
     bundle = Bundle(target, manifest, verdict, notes)
-    if job.precision.mode == "float32":
+    if lowering is None:
         return bundle
     if verdict is not None and not verdict.passed:
         note = f"no file in {job.precision.mode} is made: the one in float32 is not proven"
         return replace(bundle, notes=(*notes, note))
-    path, made, said = lowered(job, model, manifest, target, judged, progress, inputs=inputs)
-    return replace(bundle, lowered=Bundle(path, made, said, notes))
+    made, said = lowered(job, model, manifest, target, lowering, progress, inputs=inputs)
+    return replace(bundle, lowered=Bundle(lowering.place, made, said, notes))
 
 
 @takes_old_names

@@ -156,17 +156,21 @@ def look_at(path: str | PathLike[str]) -> Source:
 
 
 def model_at(path: str | PathLike[str]) -> Path:
-    """The ONNX file that a path names, or that the bundle there holds.
+    """The ONNX file that a path names, or that the bundle there holds. Raises as ``model_in``."""
+    return model_in(look_at(path))
 
-    Raises ModelFileError if there is none, RequestError if the path is a job or a checkpoint.
+
+def model_in(source: Source) -> Path:
+    """The ONNX file that was found, or that the bundle holds.
+
+    Raises ModelFileError if there is none, RequestError if it is a job or a checkpoint.
     """
-    source = look_at(path)
     if isinstance(source, JobFile) or (isinstance(source, CheckpointPath) and source.path.is_file()):
         raise RequestError(
-            f"{path} is {source.what}, not a model: give a bundle (the folder that export wrote) or an .onnx "
-            "file"
+            f"{source.path} is {source.what}, not a model: give a bundle (the folder that export wrote) or "
+            "an .onnx file"
         )
-    return model_file(path)
+    return model_file(source.path)
 
 
 def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
@@ -204,6 +208,11 @@ def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
         f"folder {path} holds {len(files)} checkpoints ({', '.join(file.name for file in files)}): "
         "name the file in model.checkpoint"
     )
+
+
+def stems_of(family: str, variant: str | None) -> tuple[str, ...]:
+    """The names, without suffix, that a variant's checkpoint may have in a folder; () without a variant."""
+    return () if variant is None else (variant, f"{family}_{variant}")
 
 
 def checkpoints_at(path: Path) -> tuple[Path, ...]:

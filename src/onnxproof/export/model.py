@@ -5,6 +5,7 @@ from dataclasses import replace
 from onnxproof.errors import JobError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.job import Job
+from onnxproof.source import stems_of
 from onnxproof.tensors import HALVES
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.in_graph import build_with_resize
@@ -16,20 +17,19 @@ def checkpoint_of(job: Job) -> Checkpoint | None:
     """The checkpoint that a job names. Returns None if it names none."""
     if job.model.checkpoint is None:
         return None
-    variant, family = job.model.variant, get_family(job.model.family).name
-    stems = () if variant is None else (variant, f"{family}_{variant}")
+    stems = stems_of(get_family(job.model.family).name, job.model.variant)
     return load_checkpoint(job.resolve(job.model.checkpoint), stems, job.model.weights)
 
 
-def build_model(job: Job) -> tuple[WrappedModel, Checkpoint | None]:
-    """The wrapped model that a job asks for, and its checkpoint without the tensors, which the model has."""
-    checkpoint = checkpoint_of(job)
-    return model_with(job, checkpoint), bare(checkpoint)
+def build_model(job: Job, loaded: Checkpoint | None = None) -> tuple[WrappedModel, Checkpoint | None]:
+    """The wrapped model that a job asks for, and its checkpoint, if it names one, without the tensors.
 
-
-def bare(checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """A checkpoint without its tensors. The model has them, and those of a large one are not held twice."""
-    return None if checkpoint is None else replace(checkpoint, state_dict={}, held=None)
+    The model has them, and those of a large one are not held twice. ``loaded`` is the checkpoint if it was
+    read already.
+    """
+    checkpoint = checkpoint_of(job) if loaded is None else loaded
+    model = model_with(job, checkpoint)
+    return model, None if checkpoint is None else replace(checkpoint, state_dict={}, held=None)
 
 
 def model_with(job: Job, checkpoint: Checkpoint | None) -> WrappedModel:

@@ -19,7 +19,7 @@ from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
 from onnxproof.job import Job
 from onnxproof.job.document import given_values, override
-from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing
+from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing, stems_of
 from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
@@ -118,7 +118,7 @@ def draft(checkpoint: str | PathLike[str], folder: Path = Path(), set: Sequence[
     table = given.get("model", {})
     path = Path(checkpoint).expanduser()
     variant, family = table.get("variant"), table.get("family")
-    stems = () if variant is None else (str(variant), f"{family}_{variant}")
+    stems = stems_of(str(family), None if variant is None else str(variant))
     loaded = load_checkpoint(path, stems, str(table.get("weights", "auto")))
     found = identify(replace(loaded, asked=table), None if family is None else str(family))
     if found.others:

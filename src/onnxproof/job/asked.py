@@ -270,11 +270,20 @@ def files_read(source: JobLike | None, job: Job | None, onnx: Address | None = N
         code = [(name or "").partition(":")[0] for name in (job.model.builder, job.export.custom_ops)]
         named = (job.model.checkpoint, *code, job.validation.annotations)
         paths += [job.resolve(name) for name in named if name]
-        with contextlib.suppress(PictureError):  # raised later, by the code that needs the pictures
-            paths += find_pictures(job.validation.images, job.folder)
-        with contextlib.suppress(PictureError):
-            paths += find_pictures(job.precision.images, job.folder, "precision.images")
+        for pictures in (pictures_of, calibrating_of):
+            with contextlib.suppress(PictureError):  # raised later, by the code that needs the pictures
+                paths += pictures(job)
     return paths
+
+
+def pictures_of(job: Job) -> tuple[Path, ...]:
+    """The pictures that a job tries. Raises PictureError if it names some and none is there."""
+    return find_pictures(job.validation.images, job.folder)
+
+
+def calibrating_of(job: Job) -> tuple[Path, ...]:
+    """The pictures that calibrate a job's file of lower precision. Raises as ``pictures_of`` does."""
+    return find_pictures(job.precision.images, job.folder, "precision.images")
 
 
 def inputs_of(

@@ -16,10 +16,11 @@ from onnxproof.document import read_json
 from onnxproof.errors import CheckpointError, ModelFileError, PictureError
 from onnxproof.export.bundle import BUNDLE_FILES
 from onnxproof.job import Job
+from onnxproof.job.asked import calibrating_of, pictures_of
 from onnxproof.job.relocated import relative, relocated
 from onnxproof.runs.task import Task
 from onnxproof.runtime.folder import PARITY_FILE
-from onnxproof.source import checkpoints_at, find_checkpoint, find_pictures, parts_of, sha256_of
+from onnxproof.source import checkpoints_at, find_checkpoint, parts_of, sha256_of, stems_of
 from onnxproof.system.files import write_json
 from onnxproof.system.usercode import OURS
 from onnxproof.validate.baseline import files_of
@@ -215,7 +216,7 @@ def _checkpoint(task: Task) -> list[Path]:
     try:
         if job is not None and job.model.variant is not None:
             variant = job.model.variant
-            files: Sequence[Path] = [find_checkpoint(path, (variant, f"{job.model.family}_{variant}"))]
+            files: Sequence[Path] = [find_checkpoint(path, stems_of(job.model.family, variant))]
         else:
             files = checkpoints_at(path)
     except CheckpointError:
@@ -239,8 +240,7 @@ def checkpoint_bytes(task: Task) -> int:
 
 def _found_pictures(job: Job) -> tuple[Path, ...]:
     try:
-        calibrating = find_pictures(job.precision.images, job.folder, "precision.images")
-        return (*find_pictures(job.validation.images, job.folder), *calibrating)
+        return (*pictures_of(job), *calibrating_of(job))
     except PictureError:
         return ()
 

@@ -1,19 +1,19 @@
 """Judge a file by a job's decision budget: whoever made it, and however its numbers are held."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from onnxproof.job import Job
-from onnxproof.job.asked import Address, JobLike
+from onnxproof.job.asked import Address, JobLike, calibrating_of, pictures_of
 from onnxproof.progress import Progress
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder, find_pictures, look_at, sha256_of
+from onnxproof.source import BundleFolder, look_at, sha256_of
 from onnxproof.steps.judging import settings_of
 from onnxproof.steps.opening import to_validate
 from onnxproof.system.packages import PACKAGES
-from onnxproof.validate.budget.exam import Exam, Question, contents_of, questions_of, refuse_seen
+from onnxproof.validate.budget.exam import Exam, Question, contents_of, questions_of
 from onnxproof.validate.budget.figures import BudgetFigures
 from onnxproof.validate.budget.judge import judge_budget
 from onnxproof.validate.dataset.plan import plan_labels
@@ -34,15 +34,6 @@ ROUNDED = "a file of lower precision does not state the checkpoint's function: i
 By = Literal["auto", "links", "budget"]
 """What a file is judged by: the links of the proof, or a decision budget. "auto" means the budget for a
 bundle of lower precision, and the links for every other file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The pictures that a job's budget is judged on. ``calibrated`` has the names of those that calibrate, by
-    their SHA-256."""
-
-    questions: tuple[Question, ...]
-    calibrated: Mapping[str, str]
 
 
 def is_by_budget(source: JobLike, onnx: Address | None, policy: By) -> bool:
@@ -77,28 +68,26 @@ def budget_of(job: Job) -> DecisionBudget:
     return DecisionBudget(**job.precision.budget.model_dump())
 
 
-def plan_budget(job: Job, model: WrappedModel, manifest: Manifest | None = None) -> Judged:
-    """The pictures of a job, of which none calibrated the file. Opens every one, and runs nothing.
+def plan_budget(job: Job, model: WrappedModel, manifest: Manifest | None) -> tuple[Question, ...]:
+    """The pictures of a job, of which none calibrated the file.
 
-    ``manifest`` is that of the file's bundle, which has the sums of its calibration's pictures. Raises
-    RequestError if a picture also calibrated, JobError or PictureError as ``questions_of`` does.
+    ``manifest`` is that of the file's bundle, which has the sums of its calibration's pictures. Raises as
+    ``questions_of`` does.
     """
-    pictures = find_pictures(job.validation.images, job.folder)
+    pictures = pictures_of(job)
     labels = plan_labels(job.validation.annotations, job.folder, pictures, model.contract)
     calibrated: dict[str, str] = {}
     if manifest is not None and manifest.precision is not None:
         calibrated |= dict.fromkeys(manifest.precision.calibration_sha256, "a picture")
-    if job.precision.images is not None and (manifest is None or not calibrated):
-        calibrated |= contents_of(find_pictures(job.precision.images, job.folder, "precision.images"))
-    judged = (*pictures, *(one.file for one in (() if labels is None else labels.pictures)))
-    refuse_seen(judged, calibrated)
-    return Judged(questions_of(model.contract, pictures, labels), calibrated)
+    if not calibrated:
+        calibrated |= contents_of(calibrating_of(job))
+    return questions_of(model.contract, pictures, labels, calibrated)
 
 
-def exam_of(model: WrappedModel, judged: Judged, reference: Leg, progress: Progress) -> Exam:
+def exam_of(model: WrappedModel, judged: Sequence[Question], reference: Leg, progress: Progress) -> Exam:
     """What a reference decides on the job's pictures."""
     classes = tuple(one.name for one in model.contract.classes)
-    return Exam(model.contract, reference, judged.questions, classes, progress=progress)
+    return Exam(model.contract, reference, judged, classes, progress=progress)
 
 
 def opened(job: Job, file: Path) -> OrtLeg:
@@ -111,7 +100,7 @@ def judge_by_budget(
     job: Job,
     model: WrappedModel,
     file: Path,
-    judged: Judged,
+    judged: Sequence[Question],
     progress: Progress,
     *,
     checks: Sequence[Check] = (),

@@ -12,7 +12,14 @@ from pydantic import ValidationError
 from onnxproof.errors import JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import BUNDLE
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
-from onnxproof.job.asked import file_to_validate, files_read, inputs_of, job_to_export, job_to_validate
+from onnxproof.job.asked import (
+    file_to_validate,
+    files_read,
+    inputs_of,
+    job_to_export,
+    job_to_validate,
+    pictures_of,
+)
 from onnxproof.job.document import given_values, override
 from onnxproof.job.words import explain
 from onnxproof.runtime.session import open_session
@@ -24,7 +31,6 @@ from onnxproof.source import (
     JobFile,
     checkpoints_at,
     drafted_for,
-    find_pictures,
     look_at,
     model_at,
     name_of,
@@ -53,7 +59,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
         _refuse_checkpoint(job.resolve(given))
     check_target(out / job.name, BUNDLE, files_read(source, job))
     if given is not None:  # a family that needs one says so, later, before it asks for pictures
-        find_pictures(job.validation.images, job.folder)
+        pictures_of(job)
 
 
 def refuse_to_init(checkpoint: Path, out: Path | None, set: Sequence[str]) -> None:

@@ -4,45 +4,59 @@ Where the budget fails, the parts of the network that cost most stay in float32,
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxproof.export.bundle import BUNDLE, README_FILE
 from onnxproof.export.finish import finish, stamped
 from onnxproof.job import Job
+from onnxproof.job.asked import calibrating_of
 from onnxproof.job.relocated import relocated
 from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, PARITY_FILE, data_of
 from onnxproof.runtime.manifest import Manifest, Precision
 from onnxproof.source import sha256_of
-from onnxproof.steps.budgeted import Judged, exam_of, plan_budget, verdict_of
+from onnxproof.steps.budgeted import exam_of, verdict_of
 from onnxproof.steps.makers import Int8Maker, Maker, maker_of
 from onnxproof.steps.searching import Chosen, search
 from onnxproof.system.files import write_json, write_text
 from onnxproof.system.own_folder import check_target, signed, staged_folder
+from onnxproof.validate.budget.exam import Question, contents_of, questions_of
 from onnxproof.validate.legs.pytorch import TorchLeg
 from onnxproof.validate.report.card import card
+from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import WrappedModel
 
 
-def lowered_target(job: Job, target: Path) -> Path:
-    """The folder of the bundle of lower precision, beside that of the one in float32."""
-    return target.with_name(f"{target.name}-{job.precision.mode}")
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """How a file of lower precision is made: into the folder ``place``, with ``calibrating`` pictures.
+
+    ``judged`` are the pictures that judge it; None if it is not judged.
+    """
+
+    place: Path
+    calibrating: tuple[Path, ...]
+    judged: tuple[Question, ...] | None
 
 
 def plan_lowered(
-    job: Job, model: WrappedModel, target: Path, validate: bool, inputs: Sequence[Path]
-) -> Judged | None:
-    """The pictures that will judge the file; None if none is made or judged.
+    job: Job, plan: Plan, target: Path, validate: bool, inputs: Sequence[Path]
+) -> Lowering | None:
+    """How the file of lower precision will be made and judged; None if the job asks for none.
 
-    Raises now, before the slow capture, what would be raised of them and of the folder after it.
+    Raises now, before the slow capture, what would be raised of its pictures and of its folder after it.
     """
     if job.precision.mode == "float32":
         return None
-    check_target(lowered_target(job, target), BUNDLE, inputs)
-    return plan_budget(job, model) if validate else None
+    place = target.with_name(f"{target.name}-{job.precision.mode}")
+    check_target(place, BUNDLE, inputs)
+    calibrating, judged = calibrating_of(job), None
+    if validate:
+        judged = questions_of(plan.contract, plan.pictures, plan.labels, contents_of(calibrating))
+    return Lowering(place, calibrating or plan.pictures, judged)
 
 
 def lowered(
@@ -50,20 +64,20 @@ def lowered(
     model: WrappedModel,
     manifest: Manifest,
     target: Path,
-    judged: Judged | None,
+    how: Lowering,
     progress: Progress,
     *,
     inputs: Sequence[Path],
-) -> tuple[Path, Manifest, Verdict | None]:
-    """Write the bundle of lower precision beside ``target``, the bundle of ``manifest``. Returns its folder,
-    its manifest, and the verdict on it; None if ``judged`` is, which are the pictures that judge it.
+) -> tuple[Manifest, Verdict | None]:
+    """Write the bundle of lower precision beside ``target``, the bundle of ``manifest``. Returns its
+    manifest, and the verdict on it; None if it is not judged.
 
     Raises ExportError if there is no such file, CheckError if PyTorch cannot run a picture, RequestError if
     the folder may not be replaced.
     """
-    float32, place = target / MODEL_FILE, lowered_target(job, target)
-    maker = maker_of(job, model, float32, progress)
-    with staged_folder(place, BUNDLE, inputs) as folder:
+    float32, judged = target / MODEL_FILE, how.judged
+    maker = maker_of(job, model, float32, how.calibrating, progress)
+    with staged_folder(how.place, BUNDLE, inputs) as folder:
 
         def write(kept: Sequence[str], into: Path) -> Manifest:
             made = finish(maker.make(kept), model.contract.inputs, model.contract.outputs)
@@ -101,11 +115,11 @@ def lowered(
             model_sha256=sha256_of(file),
             data_sha256=sha256_of(data) if data.exists() else None,
             golden_sha256=None,
-            job=relocated(job, place),
+            job=relocated(job, how.place),
         )
         write_json(folder / MANIFEST_FILE, written.to_json())
         write_text(folder / README_FILE, signed(card(written, verdict, model.notes), "export"))
-    return place, written, verdict
+    return written, verdict
 
 
 def _precision(job: Job, maker: Maker, manifest: Manifest, kept: Sequence[str]) -> Precision:

@@ -17,7 +17,6 @@ from onnxproof.export.quantize import half
 from onnxproof.job import Job
 from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
-from onnxproof.source import find_pictures
 from onnxproof.steps.budgeted import budget_of, opened
 from onnxproof.system.files import scratch_folder
 from onnxproof.validate.budget.exam import Exam, contents_of, questions_of, require_counted
@@ -60,24 +59,27 @@ class Maker(Protocol):
         """What the file is judged by."""
 
 
-def maker_of(job: Job, model: WrappedModel, float32: Path, progress: Progress) -> Maker:
-    """The maker of a job's precision. ``float32`` is the proven file. Raises JobError if a part that the job
-    keeps is not there."""
+def maker_of(
+    job: Job, model: WrappedModel, float32: Path, pictures: Sequence[Path], progress: Progress
+) -> Maker:
+    """The maker of a job's precision. ``float32`` is the proven file, and ``pictures`` those that ranges are
+    measured on. Raises JobError if a part that the job keeps is not there."""
     if job.precision.mode == "int8":
-        return Int8Maker(job, model, float32, progress)
-    return HalfMaker(job, model, progress)
+        return Int8Maker(job, model, float32, pictures[:MOST], progress)
+    return HalfMaker(job, model, pictures[:FEW], progress)
 
 
 class Int8Maker:
     """int8: parts are layers of the proven graph, with the nodes that follow each. ``pictures`` has the names
     of those that calibrate, by their SHA-256."""
 
-    def __init__(self, job: Job, model: WrappedModel, float32: Path, progress: Progress) -> None:
+    def __init__(
+        self, job: Job, model: WrappedModel, float32: Path, files: Sequence[Path], progress: Progress
+    ) -> None:
         require_counted(model.contract)
         self._job, self._model, self._progress = job, model, progress
-        self._float32 = float32
-        self._files = find_pictures(job.precision.images, job.folder, "precision.images")[:MOST]
-        self.pictures = contents_of(self._files)
+        self._float32, self._files = float32, files
+        self.pictures = contents_of(files)
         from onnxproof.export.quantize import static  # noqa: PLC0415 - ONNX Runtime's quantizer: for int8 alone
 
         proto = static.prepared(float32)
@@ -138,12 +140,10 @@ class HalfMaker:
     rounds each result.
     """
 
-    def __init__(self, job: Job, model: WrappedModel, progress: Progress) -> None:
+    def __init__(self, job: Job, model: WrappedModel, files: Sequence[Path], progress: Progress) -> None:
         require_counted(model.contract)
-        self._job, self._progress = job, progress
+        self._job, self._files, self._progress = job, files, progress
         self._dtype = half.DTYPES[job.precision.mode]
-        named = job.precision.images or job.validation.images
-        self._files = find_pictures(named, job.folder, "precision.images")[:FEW]
         module, contract = model.module, model.contract
         if job.export.fold_batch_norms:
             examples = example_inputs(contract.inputs, capture_sizes(contract.dims))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.export.model import bare, build_model, model_with
+from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.job.asked import (
     Address,
@@ -40,14 +40,14 @@ class ToExport:
     checkpoint: Checkpoint | None
 
 
-def to_export(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> ToExport:
-    """A job's model, with the weights of a checkpoint that is loaded already. ``notes`` go into the verdict.
+def to_export(job: Job, loaded: Checkpoint | None = None, notes: Sequence[str] = ()) -> ToExport:
+    """A job's model. ``loaded`` is its checkpoint if it was read already. ``notes`` go into the verdict.
 
     Raises RequestError if the memory is not enough for the work on the model.
     """
-    model = model_with(job, checkpoint)
-    _require_room(model)
-    return ToExport(job, replace(model, notes=(*notes, *model.notes)), bare(checkpoint))
+    model, checkpoint = build_model(job, loaded)
+    require_memory(bytes_of(model.module))
+    return ToExport(job, replace(model, notes=(*notes, *model.notes)), checkpoint)
 
 
 def to_validate(
@@ -85,10 +85,5 @@ def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
         notes = (IN_TRAINING,) if model.training else ()
         wrapped = build_with_resize(job, lambda asked: wrap_for_job(asked, model))
         wrapped = replace(wrapped, notes=(*notes, *wrapped.notes))
-    _require_room(wrapped)
+    require_memory(bytes_of(wrapped.module))
     return wrapped
-
-
-def _require_room(model: WrappedModel) -> None:
-    weights = bytes_of(model.module)
-    require_memory(weights)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,18 @@ def require_counted(contract: Contract) -> None:
         )
 
 
-def questions_of(contract: Contract, pictures: Sequence[Path], labels: Labels | None) -> tuple[Question, ...]:
-    """A question for each picture, named or labelled; of equal files the first counts.
+def questions_of(
+    contract: Contract,
+    pictures: Sequence[Path],
+    labels: Labels | None,
+    calibrated: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Question, ...]:
+    """A question for each picture, named or labelled; of equal files the first counts. Opens every one, and
+    runs nothing.
 
-    Raises PictureError if one cannot be read or has another size than its labels state, JobError as
-    ``require_counted`` does or if there is no picture.
+    ``calibrated`` has the names of the pictures that calibrated the file, by their SHA-256. Raises
+    RequestError if one of them is asked, PictureError if a picture cannot be read or has another size than
+    its labels state, JobError as ``require_counted`` does or if there is no picture.
     """
     require_counted(contract)
     assert contract.preprocess is not None
@@ -73,6 +81,7 @@ def questions_of(contract: Contract, pictures: Sequence[Path], labels: Labels | 
     }
     if not files:
         raise JobError("a decision budget is judged on pictures: name some in validate.images")
+    _refuse_seen(files, calibrated)
     found, taken = [], set[str]()
     for number, (content, file) in enumerate(reversed(files.items())):
         name = f"{number}-{file.name}" if file.name in taken else file.name
@@ -86,12 +95,9 @@ def questions_of(contract: Contract, pictures: Sequence[Path], labels: Labels | 
     return tuple(found)
 
 
-def refuse_seen(judged: Iterable[Path], calibrated: Mapping[str, str]) -> None:
-    """Raise RequestError if one of the ``judged`` pictures also calibrated the file.
-
-    ``calibrated`` has the names of the calibration's pictures by their SHA-256.
-    """
-    both = [(file, calibrated[found]) for file in judged if (found := sha256_of(file)) in calibrated]
+def _refuse_seen(judged: Mapping[str, Path], calibrated: Mapping[str, str]) -> None:
+    """Raise RequestError if one of the ``judged`` pictures also calibrated the file."""
+    both = [(file, calibrated[found]) for found, file in judged.items() if found in calibrated]
     if both:
         file, other = both[0]
         raise RequestError(
