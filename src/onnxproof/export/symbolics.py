@@ -4,7 +4,7 @@ Each is exact for every size. As in ``rewrites``, which is for torch.export's pr
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch.onnx import errors, symbolic_helper
 
 from onnxproof.export import laying, suppression
+from onnxproof.export.oriented_suppression import oriented_detections as oriented_detections_of
 
 Symbolic = Callable[..., Any]
 
@@ -49,12 +50,18 @@ def unfold(g: Any, x: Any, dimension: Any, size: Any, step: Any) -> Any:
 
 def detections(g: Any, boxes: Any, scores: Any, labels: Any, *settings: Any) -> tuple[Any, Any]:
     """``onnxproof::detections``: NMS of a batch."""
+    return suppression.detections(_Operators(g), boxes, scores, labels, *_limits(settings))
+
+
+def oriented_detections(g: Any, boxes: Any, scores: Any, labels: Any, *settings: Any) -> tuple[Any, Any]:
+    """``onnxproof::oriented_detections``: the same for oriented boxes."""
+    return oriented_detections_of(_Operators(g), boxes, scores, labels, *_limits(settings))
+
+
+def _limits(settings: Sequence[Any]) -> tuple[int, float, float, int | None]:
+    """The number of classes, the thresholds of scores and overlaps, and how many are kept at most."""
     classes, score, overlap, most = (symbolic_helper._maybe_get_const(value, "t") for value in settings)
-    return suppression.detections(
-        _Operators(g),
-        *(boxes, scores, labels, int(classes), float(score), float(overlap)),
-        None if symbolic_helper._is_none(most) else int(most),
-    )
+    return int(classes), float(score), float(overlap), None if symbolic_helper._is_none(most) else int(most)
 
 
 def laid(g: Any, pictures: Any, preprocess: Any) -> Any:
@@ -84,7 +91,7 @@ class _Operators:
             # TorchScript has no input that is left out: an empty one takes its place.
             empty = self._g.op("Constant", value_t=torch.zeros(0))
             inputs = tuple(empty if value is None else value for value in inputs)
-        kinds = {int: "i", float: "f", str: "s"}
+        kinds = {int: "i", float: "f", str: "s", list: "i"}
         named = {f"{key}_{kinds[type(value)]}": value for key, value in attributes.items()}
         return self._g.op(name, *inputs, **named, outputs=2 if name == "TopK" else 1)
 
@@ -96,6 +103,7 @@ SYMBOLICS: Mapping[str, Symbolic] = {
     "aten::diff": diff,
     "aten::unfold": unfold,
     "onnxproof::detections": detections,
+    "onnxproof::oriented_detections": oriented_detections,
     "onnxproof::laid": laid,
     "onnxproof::placement": placement,
 }

@@ -1,6 +1,6 @@
-"""NMS in the graph: an operator that decides as the runtime's NumPy does, and the module that ends in it.
+"""NMS in the graph: operators that decide as the runtime's NumPy does, and the module that ends in one.
 
-``export/rewrites/suppression.py`` writes the operator in ONNX.
+``export/rewrites/suppression.py`` writes the operators in ONNX.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxproof.runtime.nms import rounded_down
-from onnxproof.runtime.readings.boxes import Candidates, Cuts, decide
+from onnxproof.runtime.nms import nms, rounded_down
+from onnxproof.runtime.oriented import oriented_nms
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, Suppress, decide
 from onnxproof.wrappers.family import Outputs
 
 
@@ -32,8 +33,29 @@ def detections(
     picture in the order of their scores, and of equal scores the lower index comes first.
     """
     cuts = Cuts(score_threshold, iou_threshold, classes == 1, max_detections=max_detections)
+    return _kept(nms, cuts, boxes, scores, labels)
+
+
+@torch.library.custom_op("onnxproof::oriented_detections", mutates_args=())
+def oriented_detections(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    classes: int,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int | None,
+) -> tuple[Tensor, Tensor]:
+    """The same for oriented boxes [b, n, 5] and fast NMS (``oriented_nms`` in runtime/oriented.py)."""
+    cuts = Cuts(score_threshold, iou_threshold, classes == 1, max_detections=max_detections)
+    return _kept(oriented_nms, cuts, boxes, scores, labels)
+
+
+def _kept(
+    suppress: Suppress, cuts: Cuts, boxes: Tensor, scores: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     kept = [
-        decide(Candidates(*picture, gaps=None), cuts).indices
+        decide(Candidates(*picture, gaps=None), cuts, suppress).indices
         for picture in zip(boxes.numpy(), scores.numpy(), labels.numpy(), strict=True)
     ]
     pictures = np.repeat(np.arange(len(kept)), [len(indices) for indices in kept])
@@ -41,6 +63,7 @@ def detections(
     return torch.from_numpy(pictures.astype(np.int64)), torch.from_numpy(indices)
 
 
+@oriented_detections.register_fake
 @detections.register_fake
 def _(
     boxes: Tensor,
@@ -69,13 +92,14 @@ def rounded(cuts: Cuts) -> tuple[float, float]:
 class Suppressed(nn.Module):
     """A detector with NMS behind it, for any batch: each picture has its own detections.
 
-    ``module`` returns boxes [b, n, 4] (x0, y0, x1, y1) and class scores [b, n, C]. The class of a box is the
-    one that scores best, as in the runtime's reading of these outputs.
+    ``module`` returns boxes [b, n, 4] (x0, y0, x1, y1), or oriented ones [b, n, 5], and class scores
+    [b, n, C]. The class of a box is the one that scores best, as in the runtime's reading of these outputs.
     """
 
-    def __init__(self, module: nn.Module, cuts: Cuts) -> None:
+    def __init__(self, module: nn.Module, cuts: Cuts, *, oriented: bool = False) -> None:
         super().__init__()
         self.module = module
+        self.oriented = oriented
         self.score_threshold, self.iou_threshold = rounded(cuts)
         self.class_agnostic = cuts.class_agnostic
         self.max_detections = cuts.max_detections
@@ -119,7 +143,8 @@ class Suppressed(nn.Module):
     def _listed(self, boxes: Tensor, scores: Tensor, *more: Tensor) -> Outputs:
         best, labels = scores.max(dim=-1)
         classes = 1 if self.class_agnostic else scores.shape[-1]
-        pictures, indices = detections(
+        chosen = oriented_detections if self.oriented else detections
+        pictures, indices = chosen(
             boxes,
             best,
             labels,
@@ -140,9 +165,9 @@ class Suppressed(nn.Module):
 class Padded(Suppressed):
     """The same with ``max_detections`` rows for each picture, and how many of them count.
 
-    Returns ``boxes`` [b, m, 4], ``labels`` int64 [b, m], ``scores`` [b, m] and ``counts`` int64 [b]. Behind
-    the rows that count are zeros. ``module`` may also return what each box carries [b, n, …], and then what
-    the boxes of a picture share [b, …]: these come before the counts, the first as rows [b, m, …].
+    Returns ``boxes`` [b, m, 4 or 5], ``labels`` int64 [b, m], ``scores`` [b, m] and ``counts`` int64 [b].
+    Behind the rows that count are zeros. ``module`` may also return what each box carries [b, n, …], and then
+    what the boxes of a picture share [b, …]: these come before the counts, the first as rows [b, m, …].
     """
 
     def _rows(self, boxes: Tensor, scores: Tensor, *more: Tensor) -> Outputs:

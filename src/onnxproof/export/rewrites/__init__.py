@@ -88,6 +88,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::searchsorted.Tensor": Rewrite(order.searched),
     **_WINDOWS,
     "onnxproof::detections": Rewrite(suppression.detections),
+    "onnxproof::oriented_detections": Rewrite(suppression.oriented_detections),
     "onnxproof::laid": Rewrite(laying.laid),
     "onnxproof::placement": Rewrite(laying.placement),
     "onnxproof::from_half_spectrum": Rewrite(fourier.from_half_spectrum),

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from onnxproof.document import Entry
 from onnxproof.runtime.oriented import oriented_nms
 from onnxproof.runtime.readings.adjustable import output_names, require_scored_boxes
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections, decide
 from onnxproof.runtime.readings.instances import COMMON, OPTIONAL, InstanceReading, cuts_from
+from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.tensors import TensorSpec
 
 
@@ -28,6 +29,13 @@ class OrientedReading(InstanceReading):
         """The inverse of ``to_json``; ModelFileError for any other object."""
         keys = entry.table(COMMON, OPTIONAL)
         return cls(output_names(keys, 2), **cuts_from(keys))
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedOriented(PaddedReading):
+    """The same of a graph that ends in NMS: boxes [b, m, 5], labels, scores and counts."""
+
+    numbers: ClassVar[int] = 5
 
 
 def decide_oriented(candidates: Candidates, cuts: Cuts) -> Detections:

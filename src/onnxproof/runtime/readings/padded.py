@@ -21,6 +21,8 @@ class PaddedReading(RowReading):
     """
 
     decode: ClassVar[str] = "nms-padded"
+    numbers: ClassVar[int] = 4
+    """How many numbers a box has."""
 
     def __post_init__(self) -> None:
         if self.batch is None or self.graph.max_detections is None:
@@ -31,7 +33,7 @@ class PaddedReading(RowReading):
         boxes, labels, scores = (outputs[name] for name in self.outputs[:3])
         counts = outputs[self.outputs[-1]]
         most = self.graph.max_detections
-        require_form(boxes, "float", None, most, 4)
+        require_form(boxes, "float", None, most, self.numbers)
         require_form(labels, "int", None, most)
         require_form(scores, "float", None, most)
         require_form(counts, "int", None)

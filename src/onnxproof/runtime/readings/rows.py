@@ -5,7 +5,7 @@ The rows are those of one picture, or of a batch: then one more output says whic
 The file returns only the rows. The margins of a PyTorch leg also hold the candidates that the rows were
 chosen from, before the threshold and NMS:
 
-- ``candidate_boxes`` [m, 4], in input pixels;
+- ``candidate_boxes`` [m, 4], in input pixels, or oriented ones [m, 5];
 - ``candidate_scores``, ``candidate_labels`` and, if they compete in groups, ``candidate_groups`` [m];
 - ``candidate_ids`` [m]: the same candidate has the same id in every leg;
 - ``candidate_gaps`` [m], if a candidate's class is the best of several: the score's lead over the next class;
@@ -277,7 +277,7 @@ def nearest_candidates(
             continue
         apart = np.zeros((len(rows), len(members)))
         with np.errstate(invalid="ignore"):
-            for k in range(4):
+            for k in range(boxes.shape[1]):
                 moved = np.abs(
                     np.subtract.outer(boxes[rows, k], candidates.boxes[members, k], dtype=np.float64)
                 )

@@ -1,7 +1,7 @@
 """Oriented detection: boxes that are turned, with classes and scores.
 
-The outputs are those of ``OrientedReading`` (runtime/readings/oriented.py), or the rows of ``OrientedRows``
-(runtime/readings/chosen_rows.py).
+The outputs are those of ``OrientedReading``, those of ``PaddedOriented`` with NMS in the graph
+(runtime/readings/oriented.py), or the rows of ``OrientedRows`` (runtime/readings/chosen_rows.py).
 """
 
 from collections.abc import Mapping
@@ -21,15 +21,23 @@ from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.chosen_rows import OrientedRows, oriented_rows
 from onnxproof.runtime.readings.instances import DECODE as SPLIT
 from onnxproof.runtime.readings.instances import ScoredBoxes, scored
-from onnxproof.runtime.readings.oriented import OrientedReading, decide_oriented
+from onnxproof.runtime.readings.oriented import OrientedReading, PaddedOriented, decide_oriented
+from onnxproof.runtime.readings.rows import Rows
 from onnxproof.runtime.tasks.detection import captions_of
 from onnxproof.runtime.tasks.task import class_name
 
-Reading = OrientedReading | OrientedRows
-Evidence = ScoredBoxes | Candidates
+Reading = OrientedReading | PaddedOriented | OrientedRows
+Evidence = ScoredBoxes | Rows | Candidates
+
+READINGS: Mapping[str, type[Reading]] = {
+    SPLIT: OrientedReading,
+    PaddedOriented.decode: PaddedOriented,
+    OrientedRows.decode: OrientedRows,
+}
+"""The layout for each value of "decode"."""
 
 
-def candidates_of(evidence: Evidence, reading: Reading) -> Candidates:
+def candidates_of(evidence: ScoredBoxes | Candidates, reading: Reading) -> Candidates:
     """The candidates that score half of the threshold or more."""
     if isinstance(evidence, Candidates):
         return oriented_rows(evidence, reading.score_threshold / 2)
@@ -44,8 +52,7 @@ class _OrientedDetection:
     def reading(self, entry: Entry) -> Reading:
         decode = entry.free_table().get("decode", Entry(None, f"{entry.key}.decode"))
         with entry.naming():
-            chosen = decode.text((SPLIT, OrientedRows.decode)) == OrientedRows.decode
-            return OrientedRows.read(entry) if chosen else OrientedReading.read(entry)
+            return READINGS[decode.text(tuple(READINGS))].read(entry)
 
     def evidence(
         self,
@@ -54,12 +61,14 @@ class _OrientedDetection:
         reading: Reading,
         margins: Mapping[str, Array],
     ) -> tuple[Evidence, ...]:
-        if isinstance(reading, OrientedRows):
+        if isinstance(reading, OrientedRows | PaddedOriented):
             return reading.evidence(outputs, sizes, margins)
         return scored(outputs, reading)
 
     def decide(self, evidence: Evidence, reading: Reading) -> Detections:
         """The detections; ``indices`` number the candidates that score half of the threshold or more."""
+        if isinstance(evidence, Rows):
+            return evidence.decide(reading.cuts)
         return decide_oriented(candidates_of(evidence, reading), reading.cuts)
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:

@@ -1,6 +1,7 @@
 """Oriented detections, compared as sets of boxes whatever a box's angle is called."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,26 +10,38 @@ from numpy.typing import NDArray
 from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
-from onnxproof.runtime.readings.oriented import decide_oriented
+from onnxproof.runtime.readings.oriented import PaddedOriented, decide_oriented
+from onnxproof.runtime.readings.rows import Rows, above
 from onnxproof.runtime.tasks.oriented_detection import Evidence, Reading, candidates_of
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
 from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import MATCH_IOU, pair_up, same_choice
-from onnxproof.validate.compare.turned import OpenBoxes, corner_distances, corner_limits
+from onnxproof.validate.compare.rows import counting_threshold, margins_of_rows, with_lost_numbers
+from onnxproof.validate.compare.turned import (
+    OpenBoxes,
+    corner_distances,
+    corner_limits,
+    oriented_quantities,
+)
 
 NOWHERE = "the reference has no candidate with this class, box and score"
 NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
+
+Thinned = Candidates | Rows
 
 
 class _OrientedDetection:
     def quantities(self, evidence: Evidence) -> Mapping[str, Array]:
         """Centres and sides in pixels, angles in radians, and scores."""
-        return {"box": evidence.boxes[:, :4], "angle": evidence.boxes[:, 4], "score": evidence.scores}
+        boxes = evidence.detections if isinstance(evidence, Rows) else evidence
+        return {**oriented_quantities(boxes.boxes), "score": boxes.scores}
 
-    def thin(
-        self, reference: Evidence, candidate: Evidence, reading: Reading
-    ) -> tuple[Candidates, Candidates]:
-        """The candidates whose score is half the threshold or more."""
+    def thin(self, reference: Evidence, candidate: Evidence, reading: Reading) -> tuple[Thinned, Thinned]:
+        """The candidates whose score is half the threshold or more. Rows are few."""
+        if isinstance(reference, Rows) or isinstance(candidate, Rows):
+            assert isinstance(reference, Rows)
+            assert isinstance(candidate, Rows)
+            return reference, candidate
         return candidates_of(reference, reading), candidates_of(candidate, reading)
 
     def differ(self, reference: Detections, candidate: Detections) -> bool:
@@ -36,71 +49,35 @@ class _OrientedDetection:
 
     def compare(
         self,
-        reference: Candidates,
-        candidate: Candidates,
+        reference: Thinned,
+        candidate: Thinned,
         reading: Reading,
         bounds: Mapping[str, float],
     ) -> Comparison:
+        if isinstance(reading, PaddedOriented):
+            assert isinstance(reference, Rows)
+            assert isinstance(candidate, Rows)
+            return _compare_rows(reference, candidate, reading, bounds)
+        assert isinstance(reference, Candidates)
+        assert isinstance(candidate, Candidates)
         cuts = cuts_of(reading, reference)
         wanted, found = (decide_oriented(leg, cuts) for leg in (reference, candidate))
-        near = _near(wanted, found, bounds)
-        same = wanted.labels[:, None] == found.labels
-        distances = corner_distances(wanted.boxes, found.boxes)
-        pairs = pair_up(distances, near & same)
-        if len(pairs) == len(wanted) == len(found):
-            return Comparison(len(pairs), (), ())
-        open_boxes = OpenBoxes(reference, cuts, bounds)
-        left = near & ~same & open_boxes.may_flip(wanted.indices)[:, None]
-        left[[i for i, _ in pairs]] = False
-        left[:, [j for _, j in pairs]] = False
-        flips = pair_up(distances, left)
-        ties = [
-            Finding(
-                f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}",
-                open_boxes.class_open(int(wanted.indices[i])) or "",
-            )
-            for i, j in flips
-        ]
-        lost: dict[int, str] = {}
-        foreign: dict[int, str] = {}
-        taken = (*pairs, *flips)
-        there = _near(wanted, candidate, bounds)
-        for i in sorted(set(range(len(wanted))) - {i for i, _ in taken}):
-            cause = open_boxes.open(int(wanted.indices[i]))
-            if cause is None:
-                lost[i] = _no_margin(reference, int(wanted.indices[i]), cuts, bounds)
-            elif not there[i].any() and wanted.scores[i] - bounds["score"] >= cuts.score_threshold / 2:
-                lost[i] = f"{NO_TRACE}: {cause}"
-            else:
-                ties.append(Finding(_describe("missing", wanted, i), cause))
-        used = {int(wanted.indices[i]) for i, _ in taken}
-        here = _near(reference, found, bounds)
-        for j in sorted(set(range(len(found))) - {j for _, j in taken}):
-            origins = [
-                k
-                for k in np.flatnonzero(here[:, j]).tolist()
-                if reference.labels[k] == found.labels[j] or open_boxes.class_open(k) is not None
-            ]
-            free = [k for k in origins if k not in used and open_boxes.open(k) is not None]
-            if free:
-                used.add(free[0])
-                ties.append(Finding(_describe("extra", found, j), open_boxes.open(free[0]) or ""))
-            else:
-                foreign[j] = (
-                    "the reference drops it, and no margin lies within the error bound"
-                    if origins
-                    else NOWHERE
-                )
-        return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
+        return _compare(reference, wanted, found, cuts, bounds, candidate)
 
     def margins(self, evidence: Evidence, decisions: Detections, reading: Reading) -> Mapping[str, Array]:
         """How far scores are from the threshold, and of the best class from the next; overlaps are left
         out."""
-        candidates = candidates_of(evidence, reading)
+        if isinstance(evidence, Rows):
+            assert isinstance(reading, PaddedOriented)
+            threshold, candidates = counting_threshold(reading), evidence.candidates
+            if candidates is None:
+                return margins_of_rows(evidence, reading)
+        else:
+            threshold, candidates = reading.score_threshold, candidates_of(evidence, reading)
         scores = candidates.scores.astype(np.float64)
-        margins = [np.abs(scores - reading.score_threshold)]
+        margins = [np.abs(scores - threshold)]
         if candidates.gaps is not None:
-            margins.append(candidates.gaps[scores > reading.score_threshold].astype(np.float64) / 2)
+            margins.append(candidates.gaps[scores > threshold].astype(np.float64) / 2)
         return {"score": np.concatenate(margins)}
 
     def count(self, decisions: Detections) -> int:
@@ -108,6 +85,92 @@ class _OrientedDetection:
 
 
 COMPARER = _OrientedDetection()
+
+
+def _compare(
+    reference: Candidates,
+    wanted: Detections,
+    found: Detections,
+    cuts: Cuts,
+    bounds: Mapping[str, float],
+    candidate: Candidates | None = None,
+    *,
+    in_float32: bool = False,
+) -> Comparison:
+    """Pair detections, and judge each that is unpaired. ``wanted.indices`` point into ``reference``.
+
+    ``candidate`` are what ``found`` was chosen from, or None if the file does not return them. ``in_float32``
+    says that the file itself has compared overlaps, in float32.
+    """
+    near = _near(wanted, found, bounds)
+    same = wanted.labels[:, None] == found.labels
+    distances = corner_distances(wanted.boxes, found.boxes)
+    pairs = pair_up(distances, near & same)
+    if len(pairs) == len(wanted) == len(found):
+        return Comparison(len(pairs), (), ())
+    open_boxes = OpenBoxes(reference, cuts, bounds, in_float32=in_float32)
+    left = near & ~same & open_boxes.may_flip(wanted.indices)[:, None]
+    left[[i for i, _ in pairs]] = False
+    left[:, [j for _, j in pairs]] = False
+    flips = pair_up(distances, left)
+    ties = [
+        Finding(
+            f"{_describe('flipped', wanted, i)}; now class {found.labels[j]}",
+            open_boxes.class_open(int(wanted.indices[i])) or "",
+        )
+        for i, j in flips
+    ]
+    lost: dict[int, str] = {}
+    least = cuts.score_threshold / 2
+    foreign: dict[int, str] = {}
+    taken = (*pairs, *flips)
+    there = None if candidate is None else _near(wanted, candidate, bounds)
+    for i in sorted(set(range(len(wanted))) - {i for i, _ in taken}):
+        cause = open_boxes.open(int(wanted.indices[i]))
+        if cause is None:
+            lost[i] = _no_margin(reference, int(wanted.indices[i]), cuts, bounds)
+        elif there is not None and not there[i].any() and wanted.scores[i] - bounds["score"] >= least:
+            lost[i] = f"{NO_TRACE}: {cause}"
+        else:
+            ties.append(Finding(_describe("missing", wanted, i), cause))
+    used = {int(wanted.indices[i]) for i, _ in taken}
+    here = _near(reference, found, bounds)
+    for j in sorted(set(range(len(found))) - {j for _, j in taken}):
+        origins = [
+            k
+            for k in np.flatnonzero(here[:, j]).tolist()
+            if reference.labels[k] == found.labels[j] or open_boxes.class_open(k) is not None
+        ]
+        free = [k for k in origins if k not in used and open_boxes.open(k) is not None]
+        if free:
+            used.add(free[0])
+            ties.append(Finding(_describe("extra", found, j), open_boxes.open(free[0]) or ""))
+        else:
+            foreign[j] = (
+                "the reference drops it, and no margin lies within the error bound" if origins else NOWHERE
+            )
+    return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
+
+
+def _compare_rows(
+    reference: Rows, candidate: Rows, reading: PaddedOriented, bounds: Mapping[str, float]
+) -> Comparison:
+    """The same for rows that a graph has chosen. A file shows no other candidates than the rows of both."""
+    threshold = counting_threshold(reading)
+    cuts = reading.graph.cuts(threshold)
+    wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
+    candidates = reference.candidates
+    if candidates is None:
+        candidates = Candidates(
+            *(
+                np.concatenate([getattr(rows, of) for rows in (wanted, found)])
+                for of in ("boxes", "scores", "labels")
+            ),
+            None,
+        )
+        wanted = replace(wanted, indices=np.arange(len(wanted)))
+    comparison = _compare(candidates, wanted, found, cuts, bounds, in_float32=True)
+    return with_lost_numbers(comparison, reference, candidate)
 
 
 def _near(here: Any, there: Any, bounds: Mapping[str, float]) -> NDArray[np.bool_]:

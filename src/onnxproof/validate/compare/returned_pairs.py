@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.runtime.nms import pairwise_iou
+from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.carried import CarriedReading
+from onnxproof.runtime.readings.oriented import PaddedOriented
 from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
 from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.compare.matching import MATCH_IOU
-from onnxproof.validate.compare.row_pairs import MASKS, Paired, add_carried, by_output
+from onnxproof.validate.compare.row_pairs import MASKS, Paired, add_carried, by_output, with_angles
 from onnxproof.validate.legs.leg import Answer
 
 Array = NDArray[Any]
+
+ORIENTED = 5
+"""Numbers of a box that is turned."""
 
 
 def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading: RowReading) -> Paired:
@@ -43,6 +48,8 @@ def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading:
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
     outputs = by_output(legs, names)
+    if isinstance(reading, PaddedOriented):
+        with_angles(legs)
     if isinstance(reading, CarriedReading):
         carried = [answer[reading.carried][chosen] for answer, chosen in zip(answers, rows, strict=True)]
         add_carried(outputs, legs, (oracle, reference, candidate), carried, reading)
@@ -60,11 +67,12 @@ def nearest_rows(a: Detections, b: Detections) -> tuple[tuple[int, int], ...]:
     Paired rows have an IoU of MATCH_IOU or more. Their distance is the largest difference of a coordinate, as
     a share of the largest coordinate of all, plus the difference of the scores.
     """
+    overlap_of = polygon_iou if a.boxes.shape[1] == ORIENTED else pairwise_iou
     extent = float(np.nanmax(np.abs(np.concatenate((a.boxes, b.boxes))), initial=1.0))
     with np.errstate(invalid="ignore"):
         moved = np.abs(np.subtract(a.boxes[:, None], b.boxes[None], dtype=np.float64)).max(axis=2, initial=0)
         changed = np.abs(np.subtract.outer(a.scores.astype(np.float64), b.scores))
-        overlap = pairwise_iou(a.boxes.astype(np.float64), b.boxes.astype(np.float64))
+        overlap = overlap_of(a.boxes.astype(np.float64), b.boxes.astype(np.float64))
     distances = moved / extent + changed
     allowed = (a.labels[:, None] == b.labels) & ~(overlap < MATCH_IOU)
     i, j = np.nonzero(allowed)

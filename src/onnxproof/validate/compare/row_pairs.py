@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.readings.boxes import Candidates, Cuts
 from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.graph_nms import Proposals
+from onnxproof.runtime.readings.oriented import PaddedOriented
 from onnxproof.runtime.readings.rows import (
     MaskReading,
     OpenRegions,
@@ -30,6 +31,7 @@ from onnxproof.validate.compare.carried import carried_quantities
 from onnxproof.validate.compare.comparer import error_bound, exact
 from onnxproof.validate.compare.margins import Margins
 from onnxproof.validate.compare.masks import mask_rows_comparable
+from onnxproof.validate.compare.turned import oriented_quantities
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.measure import REACH
 
@@ -253,6 +255,8 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
         for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
     outputs = by_output(legs, names)
+    if isinstance(reading, PaddedOriented):
+        with_angles(legs)
     if isinstance(reading, CarriedReading):
         told = [answer.margins["candidate_carried"] for answer in (oracle, reference)]
         carried = (told[0][in_truth], told[1][in_wanted], candidate.outputs[reading.carried][measured])
@@ -277,6 +281,12 @@ def add_carried(
         own[reading.carried] = values
         own.update({name: answer.outputs[name] for name in reading.shared})
         leg.update(carried_quantities(reading, own))
+
+
+def with_angles(legs: Sequence[dict[str, Array]]) -> None:
+    """Make two quantities of each leg's oriented boxes [n, 5]."""
+    for leg in legs:
+        leg.update(oriented_quantities(leg["box"]))
 
 
 def _same_in_reference(oracle: Answer, reference: Answer, in_truth: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -52,8 +52,13 @@ def compare_rows(
         comparison, pairs = compare_detections(
             reference.candidates, wanted, found, cuts, bounds, reference.open_regions.over
         )
+    return with_lost_numbers(comparison, reference, candidate), pairs
+
+
+def with_lost_numbers(comparison: Comparison, reference: Rows, candidate: Rows) -> Comparison:
+    """The comparison, with a defect if more of the candidate's rows than of the reference's score NaN."""
     nans = [int(np.isnan(rows.detections.scores).sum()) for rows in (reference, candidate)]
-    if nans[1] > nans[0]:
-        lost = Finding("no number: a row that is no detection", f"of {nans[1]} rows the score is NaN")
-        comparison = replace(comparison, defects=(*comparison.defects, lost))
-    return comparison, pairs
+    if nans[1] <= nans[0]:
+        return comparison
+    lost = Finding("no number: a row that is no detection", f"of {nans[1]} rows the score is NaN")
+    return replace(comparison, defects=(*comparison.defects, lost))

@@ -141,7 +141,7 @@ class _Look:
             wanted = evidence.decide(reading.cuts)
         if isinstance(evidence, PointRows | PrototypeRows):
             evidence, found = evidence.rows, found.detections
-        if isinstance(evidence, Rows) and evidence.candidates is not None:
+        if isinstance(evidence, Rows) and evidence.candidates is not None and _straight(evidence.candidates):
             evidence = evidence.candidates
             wanted = evidence.decide(reading.cuts)
         if isinstance(evidence, PrototypeEvidence | PointEvidence):
@@ -153,8 +153,7 @@ class _Look:
         if isinstance(evidence, MaskedCandidates):
             evidence = above(evidence, reading.score_threshold / 2).candidates
             wanted, found = wanted.detections, found.detections
-        straight = isinstance(evidence, Candidates) and evidence.boxes.shape[1] == STRAIGHT
-        if straight and isinstance(found, Detections):
+        if isinstance(evidence, Candidates) and _straight(evidence) and isinstance(found, Detections):
             compared, _ = compare_detections(evidence, wanted, found, reading.cuts, self._bounds)
             return not compared.defects
         return False
@@ -165,6 +164,10 @@ class _Look:
         scale = min(transform.scale_x, transform.scale_y)
         edge = math.ceil(1 / scale) if self.exchange.own.coarse_masks else 0
         return Tolerance(self._bounds["box"] / scale, self._bounds["score"], edge)
+
+
+def _straight(candidates: Candidates) -> bool:
+    return candidates.boxes.shape[1] == STRAIGHT
 
 
 @dataclass(slots=True)

@@ -187,11 +187,13 @@ def padded_nms(
     kind: type[PaddedReading] = PaddedReading,
     more: Sequence[TensorSpec] = (),
     fields: Sequence[Field] = (),
+    box_fields: Sequence[Field] = (),
 ) -> Headed:
     """The same with as many rows for each picture as ``validation.max_detections`` says.
 
     ``more`` are the module's outputs after boxes and scores, which ``kind`` reads: what each box carries
-    [batch, n, …], and what the boxes of a picture share. ``fields`` are theirs.
+    [batch, n, …], and what the boxes of a picture share. ``fields`` are theirs, and ``box_fields`` those of
+    the boxes if ``kind`` reads oriented ones.
     """
     graph = _graph_nms(validation, PADDED)
     most = graph.max_detections
@@ -201,7 +203,7 @@ def padded_nms(
         )
     carried = [TensorSpec(spec.name, spec.dtype, (batch, most, *spec.shape[2:])) for spec in more[:1]]
     outputs = (
-        TensorSpec(BOXES, "float32", (batch, most, 4)),
+        TensorSpec(BOXES, "float32", (batch, most, kind.numbers)),
         TensorSpec(LABELS, "int64", (batch, most)),
         TensorSpec(SCORES, "float32", (batch, most)),
         *carried,
@@ -209,7 +211,9 @@ def padded_nms(
         TensorSpec(COUNTS, "int64", (batch,)),
     )
     padded = kind(tuple(spec.name for spec in outputs), graph.score_threshold, 0, graph, batch=batch)
-    return Headed(Padded(module, padded.cuts), outputs, (*row_outputs()[1], *fields), padded)
+    straight, scored = row_outputs()[1]
+    suppressed = Padded(module, padded.cuts, oriented=bool(box_fields))
+    return Headed(suppressed, outputs, (*(box_fields or (straight,)), scored, *fields), padded)
 
 
 def _graph_nms(validation: ValidateTable, decode: str) -> GraphNms:

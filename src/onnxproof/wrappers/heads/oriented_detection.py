@@ -2,21 +2,30 @@
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
-from onnxproof.runtime.readings.oriented import OrientedReading
+from onnxproof.runtime.readings.oriented import OrientedReading, PaddedOriented
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
-from onnxproof.wrappers.heads.detection import BOXES, SCORES, Chosen, boxes_and_scores, cuts_of
+from onnxproof.wrappers.heads.detection import (
+    BOXES,
+    PADDED,
+    SCORES,
+    Chosen,
+    boxes_and_scores,
+    cuts_of,
+    padded_nms,
+)
 
 
 class _OrientedDetection:
     name = "oriented_detection"
-    decodes = ("split",)
+    decodes = ("split", PADDED)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module.
 
         It returns ``boxes`` [batch, n, 5] (centre x, centre y, width, height in the input's pixels, and the
-        angle in radians, clockwise on the screen) and ``scores`` [batch, n, classes] in [0, 1].
+        angle in radians, clockwise on the screen) and ``scores`` [batch, n, classes] in [0, 1]. With
+        ``decode`` "nms-padded" fast NMS is in the graph.
         """
         outputs = bare.outputs
         chosen = boxes_and_scores(bare, 5)
@@ -36,8 +45,11 @@ class _OrientedDetection:
             Field(BOXES, "angle", "rad", 4, 5),
             Field(SCORES, "score", "probability"),
         )
+        module = Chosen(bare.module, chosen)
+        if decode == PADDED:
+            return padded_nms(module, boxes.shape[0], validation, PaddedOriented, box_fields=fields[:2])
         reading = OrientedReading((BOXES, SCORES), **cuts_of(validation))
-        return Headed(Chosen(bare.module, chosen), specs, fields, reading)
+        return Headed(module, specs, fields, reading)
 
 
 HEAD = _OrientedDetection()
