@@ -16,11 +16,12 @@ from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
 from onnxproof.finding.search import Found, Search
 from onnxproof.finding.tried import key_of
-from onnxproof.finding.unlike import few_pictures, half_of, other_names
+from onnxproof.finding.unlike import SMALL_BOXES, few_pictures, half_of, other_names, says_nms
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.readings.oriented import PaddedOriented
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.look_first import refuse_job
@@ -131,6 +132,8 @@ def find_out(
     )
     if few is not None:
         notes.append(few)
+    if isinstance(found.model.contract.reading, PaddedOriented) and says_nms(graph):
+        notes.append(SMALL_BOXES)
     if dtype != "float32":
         notes.append(
             f"the file's weights are rounded to {dtype}: its error is compared with that of the checkpoint's "

@@ -32,6 +32,7 @@ KINDS = {
     "yolo26n-seg": "segment",
     "yolo26n-pose": "pose",
     "yolo26n-obb": "obb",
+    "yolo11n-obb": "obb",
 }
 """What a network finds if that is not boxes."""
 
@@ -47,6 +48,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "end-to-end-keypoints": ("yolo26n-pose", {"nms": False}),
     "nms-masks": ("yolo11n-seg", {"nms": True, "max_det": 50}),
     "nms-keypoints": ("yolo11n-pose", {"nms": True, "max_det": 50}),
+    "nms-turned": ("yolo11n-obb", {"nms": True, "iou": 0.6, "max_det": 50}),
 }
 """How a file is exported: the network, and the arguments of ``YOLO.export``."""
 
@@ -119,6 +121,11 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
         ),
         pytest.param("nms-masks", "boxes, labels, scores, counts, coefficients into the rows", id="masks"),
         pytest.param("nms-keypoints", "boxes, labels, scores, counts, keypoints into the rows", id="points"),
+        pytest.param(
+            "nms-turned",
+            "chooses its rows with iou_threshold 0.6, score_threshold 0.25, max_detections 50",
+            id="nms-turned",
+        ),
     ],
 )
 def test_a_healthy_file_passes(form: str, said: str, folder: Path) -> None:
@@ -205,6 +212,13 @@ def scaled_prototypes(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array(1.01, np.float32), "larger"))
 
 
+def turned_boxes(model: onnx.ModelProto) -> None:
+    """Each box is turned by half a degree more."""
+    _behind(model, lambda name: helper.make_node("Add", [name, "turn"], ["output0"]))
+    turn = np.array([0, 0, 0, 0, 0, 0, 0.01], np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(turn, "turn"))
+
+
 def moved_points(model: onnx.ModelProto) -> None:
     """The first point of each object is half a pixel further right."""
     _behind(model, lambda name: helper.make_node("Add", [name, "right"], ["output0"]))
@@ -250,6 +264,7 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto], outpu
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
         pytest.param("nms-masks", scaled_prototypes, ("function", "prototype"), id="masks-scaled"),
         pytest.param("nms-keypoints", moved_points, ("function", "point_xy"), id="points-moved"),
+        pytest.param("nms-turned", turned_boxes, ("function", "angle"), id="boxes-turned"),
         pytest.param(
             "end-to-end-keypoints", moved_points, ("function", "point_xy"), id="end-to-end-points-moved"
         ),

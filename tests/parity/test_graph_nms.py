@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import onnxproof
 from onnxproof.job import Job
 from onnxproof.runtime.readings.boxes import Cuts, decide, from_class_scores
+from onnxproof.runtime.readings.oriented import decide_oriented
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_file
@@ -114,6 +115,62 @@ def test_the_graph_decides_as_numpy(cuts: Cuts, exporter: str, tmp_path: Path) -
     assert seen > 100
     nothing = ran.run(None, {"places": boxes, "marks": np.zeros_like(scores)})
     assert [len(array) for array in nothing] == [0, 0, 0, 0]
+
+
+def turned_crowd(random: np.random.Generator, batch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Oriented boxes of which many overlap, some have no number, and many score alike."""
+    low, high = np.array([0, 0, 4, 4, -0.8]), np.array([60, 60, 34, 34, 2.4])
+    boxes = random.uniform(low, high, (batch, count, 5)).astype(np.float32)
+    boxes[random.random((batch, count)) < 0.03, random.integers(0, 5)] = np.nan
+    return boxes, (random.integers(0, 11, (batch, count, CLASSES)) / 10).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cuts", "exporter"),
+    [
+        pytest.param(Cuts(0.3, 0.4, max_detections=40), "torch.export", id="by-class"),
+        pytest.param(Cuts(0.3, 0.4, class_agnostic=True, max_detections=9), "torchscript", id="agnostic"),
+    ],
+)
+def test_the_graph_decides_on_oriented_boxes_as_numpy(cuts: Cuts, exporter: str, tmp_path: Path) -> None:
+    most = cuts.max_detections or 0
+    bundle = onnxproof.export_module(
+        Given(),
+        inputs={
+            "places": "float32[batch, n, 5] in 0..8",
+            "marks": f"float32[batch, n, {CLASSES}] in 0..1",
+        },
+        dims={"batch": "1..8", "n": "1..200"},
+        out=tmp_path / "given",
+        task="oriented_detection",
+        set=(
+            "wrapper.decode=nms-padded",
+            f"export.exporter={exporter}",
+            f"validate.score_threshold={cuts.score_threshold}",
+            f"validate.iou_threshold={cuts.iou_threshold!r}",
+            f"validate.class_agnostic={'true' if cuts.class_agnostic else 'false'}",
+            f"validate.max_detections={most}",
+        ),
+        validate=False,
+    )
+    ran, random = session(bundle), np.random.default_rng(0)
+    seen = 0
+    for count in (1, 2, 30, 200):
+        for batch in (1, 2, 5, 8):
+            places, marks = turned_crowd(random, batch, count)
+            rows = ran.run(None, {"places": places, "marks": marks})
+            assert rows[0].shape == (batch, most, 5)
+            for picture, candidates in enumerate(from_class_scores(places, marks)):
+                wanted = decide_oriented(candidates, cuts)
+                found, labels, ranked = (array[picture, : rows[3][picture]] for array in rows[:3])
+                np.testing.assert_array_equal(found, wanted.boxes)
+                np.testing.assert_array_equal(labels, wanted.labels)
+                np.testing.assert_array_equal(ranked, wanted.scores)
+                seen += len(wanted)
+    assert seen > 200
+    nothing = ran.run(None, {"places": places, "marks": np.zeros_like(marks)})
+    assert not nothing[3].any()
 
 
 JOB = {

@@ -209,6 +209,7 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
     [
         pytest.param("pose", "yolo11n-pose", id="keypoints"),
         pytest.param("segment", "yolo11n-seg", id="masks"),
+        pytest.param("obb", "yolo11n-obb", id="oriented-boxes"),
         pytest.param("detect", "yolo11n", id="boxes", marks=pytest.mark.long),
     ],
 )

@@ -48,7 +48,7 @@ def oriented_detections(
     chosen = op.Gather(op.Reshape(boxes, ints(-1, 5)), flat, axis=0)
     order = count_to(most)
     over = op.And(
-        _exceeds(op, chosen, iou_threshold),
+        op.Greater(overlaps(op, chosen), op.Constant(value_floats=[iou_threshold])),
         op.Less(op.Unsqueeze(order, ints(0)), op.Unsqueeze(order, ints(1))),
     )
     if classes > 1:
@@ -63,8 +63,8 @@ def oriented_detections(
     return op.Gather(found, op.Constant(value_int=0), axis=1), op.GatherND(places, found)
 
 
-def _exceeds(op: Operators, boxes: Value, threshold: float) -> Value:
-    """Whether the probabilistic IoU of each two boxes [b, k, 5] is above a threshold, bool [b, k, k].
+def overlaps(op: Operators, boxes: Value) -> Value:
+    """The probabilistic IoU of each two boxes [b, k, 5] of a picture, [b, k, k]; -1 if it is NaN.
 
     The function is that of ``pairwise_probiou`` (runtime/oriented.py). There determinants are differences, in
     float64. Here they are sums of what is not negative, so that float32 does: with the variances W and H
@@ -109,5 +109,5 @@ def _exceeds(op: Operators, boxes: Value, threshold: float) -> Value:
     )
     share = op.Exp(op.Neg(op.Max(distance, epsilon)))
     overlap = op.Sub(number(1.0), op.Sqrt(op.Add(op.Sub(number(1.0), share), epsilon)))
-    # A box with NaN overlaps none; runtimes disagree about what Max makes of NaN.
-    return op.And(op.Greater(overlap, number(threshold)), op.Not(op.IsNaN(distance)))
+    # Runtimes disagree about what Max makes of NaN.
+    return op.Where(op.IsNaN(distance), number(-1.0), overlap)

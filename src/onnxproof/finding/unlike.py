@@ -70,23 +70,32 @@ def settings_of_nms(graph: OnnxGraph, file: Path) -> dict[str, float]:
     """The thresholds with which a graph with NMS chooses, as keys of ``[validate]``, where it shows them.
 
     The IoU is an input of NonMaxSuppression. Scores are compared with the threshold before, as Ultralytics
-    does (engine/exporter.py: NMSModel), or by it.
+    does (engine/exporter.py: NMSModel), or by it. Of oriented boxes the IoU is compared with its threshold in
+    the graph, too: those of a box with better ones alone (utils/nms.py: TorchNMS.fast_nms).
     """
     held = {stored.name: stored for stored in graph.stored}
 
-    def numbers(operator: str, place: int) -> set[float]:
+    def numbers(operator: str, place: int, *, of_overlaps: bool = False) -> set[float]:
         names = [
             str(_before_casts(value).name)
             for node in graph.nodes
             for value in node.inputs[place : place + 1]
-            if node.op_type == operator and value is not None
+            if node.op_type == operator and value is not None and _masks(node) == of_overlaps
         ]
         arrays = [held[name].array(file).reshape(-1) for name in names if name in held]
         return {float(str(one[0])) for one in arrays if one.size == 1 and one.dtype.kind == "f"}
 
-    found = {"iou_threshold": numbers("NonMaxSuppression", 3)}
+    found = {"iou_threshold": numbers("NonMaxSuppression", 3) or numbers("Greater", 1, of_overlaps=True)}
     found["score_threshold"] = numbers("NonMaxSuppression", 4) or numbers("Greater", 1)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def _masks(node: ir.Node) -> bool:
+    """Whether a comparison is of a matrix's upper triangle: Trilu, or before opset 14 a product with a
+    mask."""
+    first = node.inputs[0] if node.op_type == "Greater" else None
+    maker = None if first is None else _before_casts(first).producer()
+    return maker is not None and maker.op_type in ("Trilu", "Mul")
 
 
 def _before_casts(value: ir.Value) -> ir.Value:
@@ -127,6 +136,16 @@ def few_pictures(graph: OnnxGraph, most: int) -> str | None:
     )
 
 
+SMALL_BOXES = (
+    "Ultralytics' export measures how much oriented boxes overlap in units of an eighth of the picture's "
+    "larger side. Its epsilon then enlarges the overlap of small boxes: in a picture of 640 px by up to 0.01 "
+    "for boxes of 10 by 30 px, and by up to 0.1 for 10 by 10 px. Where that suppresses a box, the file does "
+    "not decide as the checkpoint does. If your objects are so small, export without nms"
+)
+"""A note on a file of Ultralytics with NMS of oriented boxes (engine/exporter.py: NMSModel; utils/metrics.py:
+batch_probiou)."""
+
+
 def why_chosen_rows_are_refused(
     file: Path, port: Port, checkpoint: Path, decodes: Collection[str]
 ) -> RequestError:
@@ -134,11 +153,10 @@ def why_chosen_rows_are_refused(
     made = next((name for name in ("nms", "nms-padded") if name in decodes), None)
     own = f"onnxproof export {checkpoint}" + ("" if made is None else f" --set wrapper.decode={made}")
     return RequestError(
-        f"{file} returns {port.name} {port}: detections that its graph has chosen (x0, y0, x1, y1, score, "
-        "class, and more), as Ultralytics writes them with nms=True, and of a head without NMS with "
-        "nms=False. check judges such rows of boxes, those of NMS with masks or keypoints of this "
-        "checkpoint's size behind them, and those of a head without NMS with masks, angles or keypoints; no "
-        f"angles that NMS kept: export it without nms, or let {own} make the file"
+        f"{file} returns {port.name} {port}: detections that its graph has chosen (a box, score, class, and "
+        "more), as Ultralytics writes them with nms=True, and of a head without NMS with nms=False. check "
+        "judges such rows, also with the masks, keypoints or angles of this checkpoint behind them; these "
+        f"are of another size, or laid out otherwise: export it without nms, or let {own} make the file"
     )
 
 

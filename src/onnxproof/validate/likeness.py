@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.unpacked import ROW, SCORE, Unpacked, UnpackedRows, in_order, unpackings
+from onnxproof.validate.unpacked import BOX, ROW, SCORE, Unpacked, UnpackedRows, in_order, unpackings
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -96,13 +96,14 @@ def likest_rows(theirs: Arrays, ours: Arrays, mapping: Mapping[str, str] = NONE_
     others = {name: values for name, values in ours.items() if name not in ROW_OUTPUTS}
     carried, shared = [*others][:1], [*others][1:]
     parts = [others[name].reshape(*boxes.shape[:2], -1) for name in carried]
-    wanted = np.concatenate((boxes, scores[..., None], labels[..., None], *parts), axis=-1)
+    straight, angles = boxes[..., :SCORE], boxes[..., SCORE:]
+    wanted = np.concatenate((straight, scores[..., None], labels[..., None], angles, *parts), axis=-1)
     more = next(((name, tuple(others[name].shape[2:])) for name in carried), None)
     found = []
     for output, rows in theirs.items():
         error, paired = _rows_error_of(rows, wanted), _beside(output, shared, theirs, ours, mapping)
         if error is not None and paired is not None:
-            how = UnpackedRows(output, ROW_OUTPUTS, more)
+            how = UnpackedRows(output, ROW_OUTPUTS, more, oriented=angles.shape[-1] > 0)
             found.append(replace(paired, error=max(error, paired.error), unpacked=how))
     return min(found, key=lambda one: one.error) if found else None
 
@@ -184,7 +185,8 @@ def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
     """
     if {spec.name for spec in ours} >= {*ROW_OUTPUTS}:
         carried = [spec.shape[2:] for spec in ours if spec.name not in ROW_OUTPUTS][:1]
-        more = sum(math.prod(axis for axis in tail if isinstance(axis, int)) for tail in carried)
+        carried += [spec.shape[2:] for spec in ours if spec.name == ROW_OUTPUTS[0]]
+        more = sum(math.prod(axis for axis in tail if isinstance(axis, int)) for tail in carried) - BOX
         return any(_may_be_rows(port, ROW + more) for port in theirs)
     packed = any("float" in port.dtype and len(port.shape) == 3 for port in theirs)
     if packed and sum(len(spec.shape) > 2 for spec in ours) > 1:

@@ -62,22 +62,26 @@ class Unpacked:
 
 @dataclass(frozen=True, slots=True)
 class UnpackedRows:
-    """An output of rows [b, n, 6 or more] that NMS in the graph has kept: x0, y0, x1, y1, score, class.
+    """An output of rows [b, n, 6 or more] that NMS in the graph has kept: a box, the score, the class.
 
     A row of zeros is none. ``names`` are the model's boxes [b, n, 4], labels int64 [b, n], scores [b, n] and
     counts int64 [b]. ``more`` is None, or the model's output of what follows in each row, and its axes after
-    the first two.
+    the first two. If the rows are ``oriented``, the angle follows the class, and the boxes are [b, n, 5].
     """
 
     output: str
     names: tuple[str, ...]
     more: tuple[str, tuple[int, ...]] | None = None
+    oriented: bool = False
 
     def arrays(self, packed: Array) -> dict[str, Array]:
         """What the file returned as the model's outputs."""
         scores = packed[..., SCORE]
         labels, counts = packed[..., SCORE + 1].astype(np.int64), np.count_nonzero(scores > 0, axis=1)
-        parts = dict(zip(self.names, (packed[..., :SCORE], labels, scores, counts), strict=True))
+        boxes = packed[..., :SCORE]
+        if self.oriented:
+            boxes = np.concatenate((boxes, packed[..., ROW : ROW + 1]), axis=-1)
+        parts = dict(zip(self.names, (boxes, labels, scores, counts), strict=True))
         if self.more is not None:
             name, tail = self.more
             parts[name] = packed[..., ROW:].reshape(*packed.shape[:2], *tail)
@@ -171,6 +175,12 @@ def _unpack_rows(graph: onnx.GraphProto, how: UnpackedRows, value: onnx.ValueInf
     build = _Nodes(graph, value.name)
     flat = build.constant(np.array([0, -1], np.int64))
     box, score, label = (build.slice(value.name, start, stop) for start, stop in ((0, 4), (4, 5), (5, 6)))
+    numbers = BOX
+    if how.oriented:
+        box, numbers = (
+            build.node("Concat", [box, build.slice(value.name, ROW, ROW + 1)], axis=-1),
+            ORIENTED_BOX,
+        )
     label = build.node("Reshape", [label, flat])
     kept = build.node("Greater", [build.node("Reshape", [score, flat]), build.constant(np.float32(0))])
     flags = build.node("Cast", [kept], to=onnx.TensorProto.INT64)
@@ -186,7 +196,7 @@ def _unpack_rows(graph: onnx.GraphProto, how: UnpackedRows, value: onnx.ValueInf
     )
     graph.output.extend(
         [
-            helper.make_tensor_value_info(boxes, kind, [batch, rows, BOX]),
+            helper.make_tensor_value_info(boxes, kind, [batch, rows, numbers]),
             helper.make_tensor_value_info(labels, onnx.TensorProto.INT64, [batch, rows]),
             helper.make_tensor_value_info(scores, kind, [batch, rows]),
             helper.make_tensor_value_info(counts, onnx.TensorProto.INT64, [batch]),

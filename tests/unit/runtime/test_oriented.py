@@ -1,6 +1,7 @@
 """Oriented boxes: their overlaps, their many names, NMS, the way back, and how they are compared."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.contract import ClassInfo
+from onnxproof.document import Entry
 from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.oriented import boxes_of, corners_of, oriented_nms, pairwise_probiou, polygon_iou
 from onnxproof.runtime.preprocess import Transform
@@ -215,3 +217,71 @@ def test_boxes_at_the_cut_after_the_best_may_change_places(lead: float, tie: boo
     ]
     found = TASK.compare(*TASK.thin(*legs, reading), reading, BOUNDS)
     assert (len(found.ties), len(found.defects)) == ((2, 0) if tie else (0, 2))
+
+
+PADDED: Any = reading_of(
+    "oriented_detection",
+    decode="nms-padded",
+    graph={"score_threshold": 0.5, "iou_threshold": 0.7, "max_detections": 3},
+    score_threshold=0.5,
+    outputs=["boxes", "labels", "scores", "counts"],
+    first_label=0,
+    batch="batch",
+)
+SECOND = (50.0, 41.0, 40.0, 10.0, 0.5)
+
+
+def padded(*kept: tuple[tuple[float, ...], float, int], known: bool = False) -> Any:
+    """The rows of one picture. ``known`` adds the candidates of a PyTorch leg: a ship, one over it, and a
+    plane."""
+    boxes, labels, scores = np.zeros((1, 3, 5), np.float32), np.zeros((1, 3), np.int64), np.zeros((1, 3))
+    for k, (box, score, label) in enumerate(kept):
+        boxes[0, k], scores[0, k], labels[0, k] = box, score, label
+    outputs = {"boxes": boxes, "labels": labels, "scores": scores, "counts": np.array([len(kept)])}
+    margins = {
+        "candidate_boxes": np.array((SHIP, SECOND, FAR), np.float32),
+        "candidate_scores": np.array((0.9, 0.7, 0.8)),
+        "candidate_labels": np.array((0, 0, 1)),
+        "candidate_gaps": np.array((0.8, 0.6, 0.6)),
+        "candidate_pictures": np.zeros(3, np.int64),
+    }
+    return TASK.evidence(outputs, {"batch": 1}, PADDED, margins if known else {})[0]
+
+
+KEPT = ((SHIP, 0.9, 0), (FAR, 0.8, 1))
+
+
+def test_rows_with_nms_in_the_graph_are_detections() -> None:
+    assert TASK.reading(Entry(PADDED.to_json(), "reading")) == PADDED
+    found = TASK.decide(padded(*KEPT), PADDED)
+    assert (found.labels.tolist(), found.boxes.shape) == ([0, 1], (2, 5))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["against-pytorch", "against-a-file"])
+@pytest.mark.parametrize(
+    ("kept", "counts"),
+    [
+        pytest.param(KEPT, (2, 0, 0), id="the-same"),
+        pytest.param((KEPT[1], KEPT[0]), (2, 0, 0), id="in-another-order"),
+        pytest.param(KEPT[:1], (1, 0, 1), id="missing"),
+        pytest.param((*KEPT, (SECOND, 0.7, 0)), (2, 0, 1), id="not-suppressed"),
+        pytest.param((((50, 40, 40, 10, 0.6), 0.85, 0), KEPT[1]), (1, 0, 1), id="turned"),
+        pytest.param(((SHIP, np.nan, 0), KEPT[1]), (1, 0, 2), id="no-number"),
+    ],
+)
+def test_rows_are_compared_as_sets(known: bool, kept: Any, counts: tuple[int, int, int]) -> None:
+    legs = padded(*KEPT, known=known), padded(*kept)
+    found = TASK.compare(*TASK.thin(*legs, PADDED), PADDED, BOUNDS)
+    assert (found.matched, len(found.ties), len(found.defects)) == counts
+    assert TASK.margins(legs[0], TASK.decide(legs[0], PADDED), PADDED)["score"].min() > 0.1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["against-pytorch", "against-a-file"])
+def test_rows_near_the_threshold_are_ties(known: bool) -> None:
+    """Of an overlap that the file has computed."""
+    overlap = float(pairwise_probiou(rows(SHIP), rows(SECOND))[0, 0])
+    reading = replace(PADDED, graph=replace(PADDED.graph, iou_threshold=overlap - 1e-6))
+    legs = padded(*KEPT, known=known), padded(*KEPT, (SECOND, 0.7, 0))
+    exact = {"box": 0.0, "angle": 0.0, "score": 0.0}
+    found = TASK.compare(*TASK.thin(*legs, reading), reading, exact)
+    assert (found.matched, len(found.ties), len(found.defects)) == (2, 1, 0)

@@ -25,6 +25,7 @@ from onnxproof.validate.compare.turned import (
 )
 
 NOWHERE = "the reference has no candidate with this class, box and score"
+DROPPED = "the reference drops it, and no margin lies within the error bound"
 NO_TRACE = "the file has no candidate with this box and score, so none that a margin could excuse"
 
 Thinned = Candidates | Rows
@@ -95,12 +96,14 @@ def _compare(
     bounds: Mapping[str, float],
     candidate: Candidates | None = None,
     *,
+    known: int | None = None,
     in_float32: bool = False,
 ) -> Comparison:
     """Pair detections, and judge each that is unpaired. ``wanted.indices`` point into ``reference``.
 
-    ``candidate`` are what ``found`` was chosen from, or None if the file does not return them. ``in_float32``
-    says that the file itself has compared overlaps, in float32.
+    ``candidate`` are what ``found`` was chosen from, or None if the file does not return them. ``known`` is
+    how many of ``reference`` are the reference's own, the first ones; None for all. ``in_float32`` says that
+    the file itself has compared overlaps, in float32.
     """
     near = _near(wanted, found, bounds)
     same = wanted.labels[:, None] == found.labels
@@ -146,9 +149,8 @@ def _compare(
             used.add(free[0])
             ties.append(Finding(_describe("extra", found, j), open_boxes.open(free[0]) or ""))
         else:
-            foreign[j] = (
-                "the reference drops it, and no margin lies within the error bound" if origins else NOWHERE
-            )
+            own = any(k < (len(reference) if known is None else known) for k in origins)
+            foreign[j] = DROPPED if own else NOWHERE
     return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
 
 
@@ -159,17 +161,16 @@ def _compare_rows(
     threshold = counting_threshold(reading)
     cuts = reading.graph.cuts(threshold)
     wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
-    candidates = reference.candidates
+    candidates, known = reference.candidates, None
     if candidates is None:
-        candidates = Candidates(
-            *(
-                np.concatenate([getattr(rows, of) for rows in (wanted, found)])
-                for of in ("boxes", "scores", "labels")
-            ),
-            None,
+        known = len(wanted)
+        boxes, scores, labels = (
+            np.concatenate([getattr(rows, name) for rows in (wanted, found)])
+            for name in ("boxes", "scores", "labels")
         )
+        candidates = Candidates(boxes, scores, labels, None)
         wanted = replace(wanted, indices=np.arange(len(wanted)))
-    comparison = _compare(candidates, wanted, found, cuts, bounds, in_float32=True)
+    comparison = _compare(candidates, wanted, found, cuts, bounds, known=known, in_float32=True)
     return with_lost_numbers(comparison, reference, candidate)
 
 

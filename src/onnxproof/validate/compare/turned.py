@@ -20,7 +20,7 @@ NUDGE = 1e-5
 OVERLAP_ROUNDINGS = 32
 """The largest rounding error of a probabilistic IoU in float32, in units of half a relative precision by
 2 (1 - IoU), which is how steep the IoU is in the distance. Measured to be 13 at most where determinants are
-summed (tests/unit/runtime/test_oriented.py)."""
+summed (tests/unit/export/test_oriented_suppression.py)."""
 
 CANCELLED = 4
 """The same where determinants are differences, as in Ultralytics' export: in units of half a relative

@@ -167,7 +167,7 @@ class _Look:
 
 
 def _straight(candidates: Candidates) -> bool:
-    return candidates.boxes.shape[1] == STRAIGHT
+    return bool(candidates.boxes.shape[1] == STRAIGHT)
 
 
 @dataclass(slots=True)
