@@ -10,7 +10,7 @@ MaskFormer:
    instances may overlap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -35,14 +35,12 @@ INSIDE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class QueryMaskReading(Adjustable):
+class QueryReading(Adjustable):
     """Class logits [b, q, C + 1], whose last column is "no object", and mask logits [b, q, h, w].
 
     ``picture`` is the input's height and width (sizes that are fixed, or the names of the axes). ``between``
     is a size, height and width, that the mask logits are brought to first; None if it is their own.
     """
-
-    decode: ClassVar[str] = "queries"
 
     picture: tuple[Axis, Axis]
     between: tuple[int, int] | None = None
@@ -50,45 +48,35 @@ class QueryMaskReading(Adjustable):
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
-        require_queries([outputs[name] for name in self.outputs])
+        classes, masks = (outputs[name] for name in self.outputs)
+        require_form(classes, "float", None, None, None)
+        require_form(masks, "float", None, None, None, None)
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+    def layout(self) -> dict[str, Any]:
+        """What ``read_layout`` reads, as JSON."""
         return {
-            "decode": self.decode,
             "outputs": list(self.outputs),
             "picture": list(self.picture),
             "between": None if self.between is None else list(self.between),
-            "score_threshold": self.score_threshold,
         }
 
-    @classmethod
-    def read(cls, entry: Entry) -> Self:
-        """The inverse of ``to_json``; ModelFileError for any other object."""
-        keys = entry.table(("decode", "outputs", "picture", "between", "score_threshold"))
-        return cls(output_names(keys, 2), *read_sizes(keys), setting(keys, "score_threshold"))
 
-
-def require_queries(outputs: Sequence[TensorSpec]) -> None:
-    """Raise ModelFileError unless these are class logits [b, q, C + 1] and mask logits [b, q, h, w]."""
-    classes, masks = outputs
-    require_form(classes, "float", None, None, None)
-    require_form(masks, "float", None, None, None, None)
-
-
-def read_sizes(keys: Mapping[str, Entry]) -> tuple[tuple[Axis, Axis], tuple[int, int] | None]:
-    """The sizes "picture" and "between" of a reading's JSON."""
+def read_layout(
+    keys: Mapping[str, Entry],
+) -> tuple[tuple[str, ...], tuple[Axis, Axis], tuple[int, int] | None]:
+    """The outputs and the sizes "picture" and "between" of a reading's JSON."""
     height, width = (
         axis.whole(1) if isinstance(axis.value, int) else axis.text() for axis in keys["picture"].entries(2)
     )
-    if keys["between"].value is None:
-        return (height, width), None
-    rows, columns = (side.whole(1) for side in keys["between"].entries(2))
-    return (height, width), (rows, columns)
+    between = None
+    if keys["between"].value is not None:
+        rows, columns = (side.whole(1) for side in keys["between"].entries(2))
+        between = rows, columns
+    return output_names(keys, 2), (height, width), between
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedQueries:
+class QueryEvidence:
     """One picture's queries.
 
     ``probabilities`` float [q, C + 1] are those of the classes and of "no object". ``masks`` float [q, h, w]
@@ -99,6 +87,43 @@ class MaskedQueries:
     masks: Array
     height: int
     width: int
+
+    @classmethod
+    def of(
+        cls, outputs: Mapping[str, Array], sizes: Mapping[str, int], reading: QueryReading
+    ) -> tuple[Self, ...]:
+        """The evidence of each picture of a batch. ``sizes`` are those of the input's named axes, px."""
+        classes, masks = (outputs[name] for name in reading.outputs)
+        height, width = (axis if isinstance(axis, int) else sizes[axis] for axis in reading.picture)
+        return tuple(
+            cls(softmax(logits), own, height, width) for logits, own in zip(classes, masks, strict=True)
+        )
+
+    def grid(self, reading: QueryReading) -> tuple[int, int]:
+        """The height and width of the masks that are decided."""
+        return reading.between or (self.masks.shape[1], self.masks.shape[2])
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMaskReading(QueryReading):
+    """Queries of instances, whose masks may overlap."""
+
+    decode: ClassVar[str] = "queries"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"decode": self.decode, **self.layout(), "score_threshold": self.score_threshold}
+
+    @classmethod
+    def read(cls, entry: Entry) -> Self:
+        """The inverse of ``to_json``; ModelFileError for any other object."""
+        keys = entry.table(("decode", "outputs", "picture", "between", "score_threshold"))
+        return cls(*read_layout(keys), setting(keys, "score_threshold"))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedQueries(QueryEvidence):
+    """One picture's queries of instances."""
 
     def best(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The queries and the classes of the candidates that count, the most probable first.
@@ -118,10 +143,6 @@ class MaskedQueries:
         brought: Array = interpolate(own[None], places_across(*reading.between, own.shape), "linear")[0]
         return brought
 
-    def grid(self, reading: QueryMaskReading) -> tuple[int, int]:
-        """The height and width of the masks that are decided."""
-        return reading.between or (self.masks.shape[1], self.masks.shape[2])
-
 
 @dataclass(frozen=True, slots=True)
 class GridInstances(Instances):
@@ -131,17 +152,6 @@ class GridInstances(Instances):
     """
 
     of_input: tuple[int, int]
-
-
-def queries_of(
-    outputs: Mapping[str, Array], sizes: Mapping[str, int], reading: QueryMaskReading
-) -> tuple[MaskedQueries, ...]:
-    """The evidence of each picture of a batch. ``sizes`` are those of the input's named axes, px."""
-    classes, masks = (outputs[name] for name in reading.outputs)
-    height, width = (axis if isinstance(axis, int) else sizes[axis] for axis in reading.picture)
-    return tuple(
-        MaskedQueries(softmax(logits), own, height, width) for logits, own in zip(classes, masks, strict=True)
-    )
 
 
 def mask_score(logits: Array) -> float:

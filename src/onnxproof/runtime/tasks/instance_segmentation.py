@@ -45,7 +45,6 @@ from onnxproof.runtime.readings.query_masks import (
     MaskedQueries,
     QueryMaskReading,
     decide_queries,
-    queries_of,
     restore_queries,
 )
 from onnxproof.runtime.readings.rows import MaskReading, Rows, rows_from
@@ -100,7 +99,7 @@ class _InstanceSegmentation:
         margins: Mapping[str, Array],
     ) -> tuple[AnyEvidence, ...]:
         if isinstance(reading, QueryMaskReading):
-            return queries_of(outputs, sizes, reading)
+            return MaskedQueries.of(outputs, sizes, reading)
         if isinstance(reading, PrototypeReading):
             return evidence_of(outputs, reading)
         if isinstance(reading, PaddedMasks):

@@ -25,12 +25,10 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import EDGE_SHARE, draw_boxes, draw_masks
 from onnxproof.runtime.maps import Places, interpolate, places_across, places_in
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, setting
-from onnxproof.runtime.readings.query_masks import read_sizes, require_queries
-from onnxproof.runtime.readings.scores import sigmoid, softmax
-from onnxproof.runtime.readings.sets import Axis
+from onnxproof.runtime.readings.adjustable import Array, setting
+from onnxproof.runtime.readings.query_masks import QueryEvidence, QueryReading, read_layout
+from onnxproof.runtime.readings.scores import sigmoid
 from onnxproof.runtime.tasks.task import as_float, class_color, class_name
-from onnxproof.tensors import TensorSpec
 
 NOBODY = -1
 """Takes the place of a query where a pixel belongs to none."""
@@ -42,46 +40,20 @@ CUTS = ("score_threshold", "mask_threshold", "overlap_threshold")
 
 
 @dataclass(frozen=True, slots=True)
-class QueryMasks(Adjustable):
-    """Class logits [b, q, C + 1] and mask logits [b, q, h, w].
+class QueryMasks(QueryReading):
+    """Queries of segments, to one of which each pixel belongs, or to none."""
 
-    ``picture`` is the input's height and width (sizes that are fixed, or the names of the axes). ``between``
-    is a size, height and width, that the mask logits are brought to before they become probabilities; None if
-    it is their own.
-    """
-
-    picture: tuple[Axis, Axis]
-    between: tuple[int, int] | None = None
-    score_threshold: float = 0.5
     mask_threshold: float = 0.5
     overlap_threshold: float = 0.8
 
-    def require(self, outputs: Mapping[str, TensorSpec]) -> None:
-        """See ``Reading``."""
-        require_queries([outputs[name] for name in self.outputs])
-
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {
-            "outputs": list(self.outputs),
-            "picture": list(self.picture),
-            "between": None if self.between is None else list(self.between),
-            **{name: getattr(self, name) for name in CUTS},
-        }
+        return {**self.layout(), **{name: getattr(self, name) for name in CUTS}}
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
-    """One picture's queries.
-
-    ``probabilities`` float [q, C + 1] are those of the classes and of "no object". ``masks`` float [q, h, w]
-    are the mask logits. ``height`` and ``width`` are the input's, px.
-    """
-
-    probabilities: Array
-    masks: Array
-    height: int
-    width: int
+class Queries(QueryEvidence):
+    """One picture's queries of segments."""
 
     def kept(self, reading: QueryMasks) -> NDArray[np.int64]:
         """The numbers of the queries that count."""
@@ -103,10 +75,6 @@ class Queries:
             masks = interpolate(masks, places, "linear")
         weighted: Array = masks * self.probabilities[kept].max(axis=1)[:, None, None]
         return weighted
-
-    def grid(self, reading: QueryMasks) -> tuple[int, int]:
-        """The height and width of the masks that become probabilities."""
-        return reading.between or (self.masks.shape[1], self.masks.shape[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +131,7 @@ class _Panoptic:
     def reading(self, entry: Entry) -> QueryMasks:
         keys = entry.table(("outputs", "picture", "between", *CUTS))
         cuts = {name: setting(keys, name) for name in CUTS}
-        return QueryMasks(output_names(keys, 2), *read_sizes(keys), **cuts)
+        return QueryMasks(*read_layout(keys), **cuts)
 
     def evidence(
         self,
@@ -172,11 +140,7 @@ class _Panoptic:
         reading: QueryMasks,
         margins: Mapping[str, Array],
     ) -> tuple[Queries, ...]:
-        classes, masks = (outputs[name] for name in reading.outputs)
-        height, width = (axis if isinstance(axis, int) else sizes[axis] for axis in reading.picture)
-        return tuple(
-            Queries(softmax(logits), own, height, width) for logits, own in zip(classes, masks, strict=True)
-        )
+        return Queries.of(outputs, sizes, reading)
 
     def decide(self, evidence: Queries, reading: QueryMasks) -> Panorama:
         found = assign(evidence, reading)

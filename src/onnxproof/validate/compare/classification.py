@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.tasks.classification import RankedScores, Ranking, rank
-from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact, may_swap
 
 
 class _Classification:
@@ -63,11 +63,4 @@ def _cause(reference: Array, candidate: Array, ours: int, theirs: int, bound: fl
         f"score {exact(reference[ours])} of class {ours} against {exact(reference[theirs])} of class "
         f"{theirs}, {lead:.3g} apart, {error_bound(bound, each=True)}"
     )
-    if not lead <= 2 * bound:
-        return False, cause
-    for label in (ours, theirs):
-        change = abs(float(candidate[label]) - float(reference[label]))
-        if not change <= bound:
-            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
-            return False, f"the score of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}"
-    return True, cause
+    return may_swap(reference, candidate, (ours, theirs), bound, "score", cause)

@@ -74,3 +74,26 @@ def exact(value: float) -> str:
 def error_bound(bound: float, *, each: bool = False) -> str:
     """A bound as text, for every cause. ``each`` says that either of two numbers may have moved by it."""
     return f"error bound {bound:.2e}{' each' if each else ''}"
+
+
+def may_swap(
+    reference: Array, candidate: Array, classes: tuple[int, int], bound: float, quantity: str, cause: str
+) -> tuple[bool, str]:
+    """Whether float error alone may have put one of two classes in the other's place, and the cause.
+
+    It may if the reference's numbers of the two are at most twice the bound apart, and the candidate's moved
+    by at most the bound. ``reference`` and ``candidate`` [C] are the numbers of the classes, called
+    ``quantity``. ``cause`` says how far apart the two are.
+    """
+    ours, theirs = classes
+    if not abs(float(reference[ours]) - float(reference[theirs])) <= 2 * bound:
+        return False, cause
+    for label in classes:
+        change = abs(float(candidate[label]) - float(reference[label]))
+        if not change <= bound:
+            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
+            return (
+                False,
+                f"the {quantity} of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}",
+            )
+    return True, cause

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.tasks.panoptic import Panorama, Queries, QueryMasks, assign
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound
+from onnxproof.validate.compare.query_masks import copy_queries
 
 STEEPEST = 0.25
 """The steepest slope of the sigmoid: a probability moves by no more than this share of its logit's move."""
@@ -22,12 +23,7 @@ class _Panoptic:
         return {"probability": evidence.probabilities, "mask": evidence.masks}
 
     def thin(self, reference: Queries, candidate: Queries, reading: QueryMasks) -> tuple[Queries, Queries]:
-        """All of it: which pixels are open is known only with the error bounds."""
-        copies = (
-            Queries(leg.probabilities.copy(), leg.masks.copy(), leg.height, leg.width)
-            for leg in (reference, candidate)
-        )
-        return next(copies), next(copies)
+        return copy_queries(reference), copy_queries(candidate)
 
     def differ(self, reference: Panorama, candidate: Panorama) -> bool:
         labels = ([(one.query, one.label) for one in leg.segments] for leg in (reference, candidate))

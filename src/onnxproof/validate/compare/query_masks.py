@@ -5,6 +5,8 @@ and class.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.query_masks import (
     MaskedQueries,
+    QueryEvidence,
     QueryMaskReading,
     decide_queries,
     mask_score,
@@ -27,17 +30,17 @@ AT_THE_EDGE = 0.5
 Key = tuple[int, int]
 """A query and a class."""
 
+Evidence = TypeVar("Evidence", bound=QueryEvidence)
+
 
 def query_quantities(evidence: MaskedQueries) -> Mapping[str, Array]:
     """The numbers that margins are measured in."""
     return {"probability": evidence.probabilities, "mask": evidence.masks}
 
 
-def copy_queries(evidence: MaskedQueries) -> MaskedQueries:
+def copy_queries(evidence: Evidence) -> Evidence:
     """The same evidence in arrays of its own: what is open is known only with the error bounds."""
-    return MaskedQueries(
-        evidence.probabilities.copy(), evidence.masks.copy(), evidence.height, evidence.width
-    )
+    return replace(evidence, probabilities=evidence.probabilities.copy(), masks=evidence.masks.copy())
 
 
 def compare_queries(

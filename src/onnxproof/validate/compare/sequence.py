@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.tasks.sequence import StepLogits, Steps, Transcript, best_classes
-from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
+from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact, may_swap
 
 
 class StepComparer:
@@ -95,11 +95,4 @@ def _cause(reference: Array, candidate: Array, own: int, other: int, bound: floa
         f"logit {exact(reference[own])} of class {own} leads {exact(reference[other])} of class {other} by "
         f"{lead:.3g}, {error_bound(bound, each=True)}"
     )
-    if not lead <= 2 * bound:
-        return False, cause
-    for label in (own, other):
-        change = abs(float(candidate[label]) - float(reference[label]))
-        if not change <= bound:
-            moved = f"from {exact(reference[label])} to {exact(candidate[label])}"
-            return False, f"the logit of class {label} moved by {change:.3g} {moved}, {error_bound(bound)}"
-    return True, cause
+    return may_swap(reference, candidate, (own, other), bound, "logit", cause)
