@@ -4,7 +4,7 @@ No framework is imported: the tensors come as NumPy arrays.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +47,11 @@ class Norm:
             ("1 / deviation", 1 / self.spread),
             ("variance + eps", self.spread**2),
         )
+
+    def at(self, channels: Array) -> Self:
+        """The norm at some of its channels."""
+        mean, beta, gain, spread = (one[channels] for one in (self.mean, self.beta, self.gain, self.spread))
+        return replace(self, mean=mean, beta=beta, gain=gain, spread=spread)
 
     def bias(self, before: Array | float) -> Array:
         """The bias of a convolution with this norm folded in. ``before`` is its bias without the norm."""

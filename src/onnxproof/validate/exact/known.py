@@ -132,6 +132,16 @@ class Known:
             found[norm.gain.size].append(norm)
         return {size: tuple(norms) for size, norms in found.items()}
 
+    def gains(self, size: int) -> Array:
+        """The gains of the norms with so many channels: float64 [norms, C]."""
+        if size not in self._gains:
+            self._gains[size] = np.stack([norm.gain for norm in self.norms[size]])
+        return self._gains[size]
+
+    @cached_property
+    def _gains(self) -> dict[int, Array]:
+        return {}
+
     def biases(self, size: int) -> Iterator[tuple[str, Array]]:
         """What a batch norm may be folded into: no bias, or a vector that belongs to no norm."""
         yield "", np.zeros(size)

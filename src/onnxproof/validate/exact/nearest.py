@@ -1,12 +1,13 @@
 """Name a constant that is like nothing known to the bit: which tensor it lies nearest to, and how far from
 it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from onnxproof.validate.exact.checkpoint import Array
+from onnxproof.validate.exact.checkpoint import Array, Norm
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.layouts import (
     ordered_layouts,
@@ -95,6 +96,25 @@ class _Form:
         return self.factor is not None or self.terms is not None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Forms:
+    """Forms at a few places: their numbers and the size of their terms, float64 [forms, places] each, and
+    what makes the form of an index."""
+
+    exact: Array
+    terms: Array
+    form: Callable[[int], _Form]
+
+    def ranks(self, few: Array) -> tuple[Array, Array]:
+        """How far each form is from a constant's numbers there, and whether it is close: [forms] each."""
+        error = np.abs(self.exact - few)
+        share = np.sqrt(np.mean(error**2, axis=1)) / np.sqrt(np.mean(self.exact**2, axis=1))
+        share = np.where(np.isfinite(share), share, np.inf)
+        alike = np.mean((error <= ROUNDING * self.terms) & (self.exact != 0), axis=1)
+        mostly = alike > MOSTLY
+        return np.where(mostly, np.minimum(share, 1 - alike), share), (share <= CLOSE) | mostly
+
+
 def nearest(name: str, values: Array, known: Known) -> tuple[Near, ...]:
     """What a constant is like: one entry, or one for each changed part of a recurrence's stacked weights."""
     found = _nearest(name, values, known)
@@ -117,19 +137,16 @@ def _nearest(name: str, values: Array, known: Known) -> Near | None:
     few = sample(values, spots).astype(np.float64)
     best: _Form | None = None
     closest, close, names = np.inf, False, frozenset[str]()
-    for form in _forms(values, known):
-        exact, terms = form.numbers(spots)
-        error = np.abs(exact - few)
-        share = float(np.sqrt(np.mean(error**2)) / np.sqrt(np.mean(exact**2)))
-        share = share if np.isfinite(share) else np.inf
-        alike = float(np.mean((error <= ROUNDING * terms) & (exact != 0)))
-        rank = min(share, 1 - alike) if alike > MOSTLY else share
+    for forms in _forms(values, known, spots):
+        ranks, near = forms.ranks(few)
+        rank = float(np.min(ranks))
+        if rank > closest:
+            continue
+        first, *others = np.flatnonzero(ranks == rank).tolist()
         if rank < closest:
-            best, closest, names = form, rank, form.names
-            close = share <= CLOSE or alike > MOSTLY
-        elif rank == closest:
-            # Untrained norms are all equal, so the constant stands for each of them.
-            names |= form.names
+            best, closest, close, names = forms.form(first), rank, bool(near[first]), frozenset()
+        # Untrained norms are all equal, so the constant stands for each of them.
+        names = names.union(*(forms.form(at).names for at in (first, *others)))
     return None if best is None else _compared(replace(best, names=names), values, close)
 
 
@@ -165,23 +182,35 @@ def _compared(form: _Form, values: Array, close: bool) -> Near:
     return Near(form.what, form.names, differing, flat.size, share, close, form.folded, unequal)
 
 
-def _forms(values: Array, known: Known) -> Iterator[_Form]:
-    """The forms of the checkpoint's tensors that a constant of this shape may have."""
+def _forms(values: Array, known: Known, spots: Array) -> Iterator[_Forms]:
+    """The forms of the checkpoint's tensors that a constant of this shape may have, at flat places."""
     flat = squeezed(values)
     if flat.ndim == 1:
-        yield from _vectors(flat.size, known)
+        yield from _vectors(flat.size, known, spots)
     for name, array in _arrays(flat.size, known):
         shape = squeezed(array).shape
         for layout in ordered_layouts(shape):
             if not shapes_agree(layout, shape, flat.shape):
                 continue
             laid = layout.of(array)
-            yield _Form(name, frozenset([name]), laid)
+            exact = sample(laid, spots).astype(np.float64)[None]
+            yield _Forms(exact, np.abs(exact), partial(_plain, name, laid))
+            index = np.unravel_index(spots, laid.shape)
             for axis in range(min(2, flat.ndim) if flat.ndim > 1 else 0):
-                for norm in known.norms.get(flat.shape[axis], ()):
-                    factor = norm.gain.reshape([-1 if at == axis else 1 for at in range(flat.ndim)])
-                    what = f"{name} with {norm.name} folded in"
-                    yield _Form(what, norm.scaling | {name}, laid, factor)
+                norms = known.norms.get(flat.shape[axis], ())
+                if norms:
+                    scaled = exact * known.gains(flat.shape[axis])[:, index[axis]]
+                    yield _Forms(scaled, np.abs(scaled), partial(_with_norm, name, laid, axis, norms))
+
+
+def _plain(name: str, laid: Array, _: int) -> _Form:
+    return _Form(name, frozenset([name]), laid)
+
+
+def _with_norm(name: str, laid: Array, axis: int, norms: Sequence[Norm], at: int) -> _Form:
+    norm = norms[at]
+    factor = norm.gain.reshape([-1 if one == axis else 1 for one in range(laid.ndim)])
+    return _Form(f"{name} with {norm.name} folded in", norm.scaling | {name}, laid, factor)
 
 
 def _arrays(size: int, known: Known) -> Iterator[tuple[str, Array]]:
@@ -193,13 +222,26 @@ def _arrays(size: int, known: Known) -> Iterator[tuple[str, Array]]:
             yield from ((source.name, part) for part in np.split(source.exact, 3))
 
 
-def _vectors(size: int, known: Known) -> Iterator[_Form]:
-    """What norms with this number of channels become."""
-    befores = list(known.biases(size)) if size in known.norms else []
-    for norm in known.norms.get(size, ()):
-        for text, numbers in norm.factors:
-            yield _Form(f"{norm.name}'s {text}", norm.scaling, numbers)
-        for name, before in befores:
-            names = norm.shifting | ({name} if name else set())
-            what = f"{name or 'no bias'} with {norm.name} folded in"
-            yield _Form(what, names, norm.bias(before), None, norm.terms(before))
+def _vectors(size: int, known: Known, spots: Array) -> Iterator[_Forms]:
+    """What norms with this number of channels become, at flat places."""
+    norms = known.norms.get(size, ())
+    befores = list(known.biases(size)) if norms else []
+    table = np.stack([before[spots] for _, before in befores]) if befores else None
+    for norm in norms:
+        some = norm.at(spots)
+        exact = np.stack([numbers for _, numbers in some.factors])
+        yield _Forms(exact, np.abs(exact), partial(_factor, norm))
+        if table is not None:
+            yield _Forms(some.bias(table), some.terms(table), partial(_bias, norm, befores))
+
+
+def _factor(norm: Norm, at: int) -> _Form:
+    text, numbers = norm.factors[at]
+    return _Form(f"{norm.name}'s {text}", norm.scaling, numbers)
+
+
+def _bias(norm: Norm, befores: Sequence[tuple[str, Array]], at: int) -> _Form:
+    name, before = befores[at]
+    names = norm.shifting | ({name} if name else set())
+    what = f"{name or 'no bias'} with {norm.name} folded in"
+    return _Form(what, names, norm.bias(before), None, norm.terms(before))
