@@ -188,10 +188,10 @@ def test_a_broken_a_is_told_by_its_checkpoint_alone(
     """B equals A, and both are broken: only PyTorch knows."""
     model = small_bundle / "model.onnx"
     damaged = onnx.load(model)
-    for tensor in damaged.graph.initializer:
-        if len(tensor.dims) == 4:
-            values = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    weights = [tensor for tensor in damaged.graph.initializer if len(tensor.dims) == 4]
+    for tensor in weights[:8]:
+        values = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     broken = tmp_path / "broken.onnx"
     onnx.save(damaged, broken)
     sizes = ("--dim", "batch=1..2", "--dim", "height=64", "--dim", "width=96")

@@ -147,11 +147,11 @@ def test_what_is_wrong_with_the_whole_is_refused_before_the_work(
 
 @pytest.mark.slow
 def test_a_bundle_is_the_same_beside_others_and_alone(run: Run, jobs: Path) -> None:
-    text = MATRIX.replace("model.variant", "model.kwargs.width").replace('["pass", "fail"]', "[8, 9]")
-    (jobs / "wide.toml").write_text(text, encoding="utf-8")
+    widths = MATRIX.partition("model.variant")[0] + "model.kwargs.width = [8, 9]\n"
+    (jobs / "wide.toml").write_text(widths, encoding="utf-8")
     together = run("export", "a.toml", "wide.toml", "--jobs", "2")
     assert together.returncode == 0, together.stderr
-    assert "5 jobs: 5 pass" in together.stdout
+    assert "3 jobs: 3 pass" in together.stdout
     alone = run("export", "a.toml", "--out", "alone")
     assert alone.returncode == 0, alone.stderr
     for name in ("model.onnx", "manifest.json", "parity.json", "README.md"):

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+@pytest.mark.parametrize("exporter", ["torch.export", pytest.param("torchscript", marks=pytest.mark.long)])
 def test_two_processes_write_the_same_bytes(exporter: str, demo_job: Path, tmp_path: Path) -> None:
     processes = []
     for seed in ("1", "2"):

@@ -99,10 +99,25 @@ RETURNED: dict[str, tuple[Net, tuple[str, ...]]] = {
 }
 
 
+WAYS = (
+    ("torch.export", "onnxsim"),
+    ("torchscript", "onnxsim"),
+    ("torchscript", "none"),
+    ("torch.export", "none"),
+)
+AS_CAPTURED = ("a-tensor-twice", "constants")
+"""What CI exports by torch.export and leaves as captured. It simplifies all of them."""
+
+
 @pytest.mark.first_case
-@pytest.mark.parametrize("simplify", ["onnxsim", "none"])
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("name", RETURNED)
+@pytest.mark.parametrize(
+    ("name", "exporter", "simplify"),
+    [
+        pytest.param(name, *way, marks=() if way != WAYS[-1] or name in AS_CAPTURED else pytest.mark.long)
+        for name in RETURNED
+        for way in WAYS
+    ],
+)
 def test_outputs_that_are_one_tensor_keep_their_names(
     name: str, exporter: str, simplify: str, tmp_path: Path
 ) -> None:
@@ -382,7 +397,7 @@ TWO = {**STEPS, "target": "float32[batch, answered, 8] in -1..1"}
     [
         pytest.param(Masked(), TWO, id="causal"),
         pytest.param(Masked(hint=True), TWO, id="told-that-it-is-causal", marks=pytest.mark.slow),
-        pytest.param(Masked(hint=False), TWO, id="told-that-it-is-not", marks=pytest.mark.slow),
+        pytest.param(Masked(hint=False), TWO, id="told-that-it-is-not", marks=pytest.mark.long),
         pytest.param(Masked(diagonal=1), TWO, id="another-mask", marks=pytest.mark.slow),
         pytest.param(MaskedEncoder(), STEPS, id="encoder", marks=pytest.mark.slow),
         pytest.param(

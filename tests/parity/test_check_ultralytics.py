@@ -109,7 +109,12 @@ def failed(verdict: Verdict) -> set[tuple[str, str | None]]:
             "chooses its rows with iou_threshold 0.6, score_threshold 0.2, max_detections 50",
             id="nms",
         ),
-        pytest.param("half-nms", "iou_threshold 0.6, score_threshold 0.2, max_detections 50", id="half-nms"),
+        pytest.param(
+            "half-nms",
+            "iou_threshold 0.6, score_threshold 0.2, max_detections 50",
+            id="half-nms",
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "dynamic-nms", "iou_threshold 0.6, score_threshold 0.25, max_detections 50", id="dynamic-nms"
         ),
@@ -260,7 +265,7 @@ def _behind(model: onnx.ModelProto, make: Callable[[str], onnx.NodeProto], outpu
         pytest.param("plain", without_a_class, ("interface", None), id="a-class-less"),
         pytest.param("half", scaled_weights, ("function", "box_xyxy"), id="half-weights-scaled"),
         pytest.param("nms", scaled_weights, None, id="nms-weights-scaled"),
-        pytest.param("half-nms", scaled_weights, None, id="half-nms-weights-scaled"),
+        pytest.param("half-nms", scaled_weights, None, id="half-nms-weights-scaled", marks=pytest.mark.long),
         pytest.param("end-to-end", swapped_labels, None, id="end-to-end-classes-swapped"),
         pytest.param("nms-masks", scaled_prototypes, ("function", "prototype"), id="masks-scaled"),
         pytest.param("nms-keypoints", moved_points, ("function", "point_xy"), id="points-moved"),

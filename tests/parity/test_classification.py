@@ -250,7 +250,7 @@ SMALL = ("dims.height=64", "dims.width=64", "dims.batch=1..3", "predict.size=64"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["classification", "multilabel"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("multilabel", marks=pytest.mark.long)])
 def test_torchvisions_by_name(task: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None, num_classes=7)

@@ -139,7 +139,7 @@ def biases_moved(graph: onnx.GraphProto) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [classes_permuted, biases_moved])
+@pytest.mark.parametrize("damage", [pytest.param(classes_permuted, marks=pytest.mark.long), biases_moved])
 def test_a_damaged_file_has_another_map_and_fails(
     yolox: Bundle, damage: Callable[[onnx.GraphProto], None], tmp_path: Path
 ) -> None:

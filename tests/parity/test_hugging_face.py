@@ -534,9 +534,9 @@ def test_a_deformable_detr_of_free_sizes_is_refused_with_what_to_set(once: Once)
 
 ALIKE = (
     *("table-transformer", "conditional-detr", "dab-detr", "deformable-detr", "rt-detr-v2"),
-    *("lw-detr", "d-fine", "deimv2", "maskformer", "glpn", "hubert", "wavlm"),
+    *("lw-detr", "d-fine", "deimv2", "maskformer", "glpn", "depth-anything", "hubert", "wavlm", "distilbert"),
 )
-"""Of these CI exports a relative: detr, rt-detr, mask2former, dpt or wav2vec2."""
+"""Of these CI exports a relative: detr, rt-detr, mask2former, dpt, wav2vec2 or bert."""
 
 ROWS = [
     pytest.param(name, marks=pytest.mark.long if name in ALIKE else pytest.mark.slow)

@@ -249,7 +249,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.slow
+@pytest.mark.long("test_torchvisions_segmenter_with_its_dict_passes")
 def test_torchvisions_deeplab_with_its_two_outputs_passes(scene: Path, tmp_path: Path) -> None:
     network = modules.deeplabv3(4)
     calibrate(network, torch.rand(4, 3, 64, 64))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,27 +124,39 @@ def test_whatever_a_module_returns_is_in_the_file(exporter: str, tmp_path: Path)
         np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)
 
 
+CONTAINERS: Mapping[str, tuple[Callable[[Tensor], Any], str]] = {
+    "nested": (lambda t: Outer(t, Inner(t), (t, t)), "logits inner_box states_0 states_1"),
+    "a-mapping-that-is-no-dict": (lambda t: UserDict({"a": t}), "a"),
+    "an-object": (lambda t: SimpleNamespace(boxes=t, mode="s", _t=t), "boxes"),
+    "an-object-with-slots": (Slotted, "boxes"),
+    "a-generator": (lambda t: (x for x in (t, t)), "output_0 output_1"),
+    "keys-that-are-numbers": (lambda t: {0: t, 1: t}, "output_0 output_1"),
+    "keys-and-values": (
+        lambda t: (t, ((t, t), (t, t))),
+        "output_0 output_1_0_0 output_1_0_1 output_1_1_0 output_1_1_1",
+    ),
+}
+"""What a module returns, and the names of the outputs."""
+
+OF_BOTH = ("nested", "an-object")
+"""What CI captures by both exporters. Containers are taken apart before either begins."""
+
+
 @pytest.mark.first_case
 @pytest.mark.parametrize(
-    ("value", "places"),
+    ("exporter", "container"),
     [
-        pytest.param(lambda t: Outer(t, Inner(t), (t, t)), "logits inner_box states_0 states_1", id="nested"),
-        pytest.param(lambda t: UserDict({"a": t}), "a", id="a-mapping-that-is-no-dict"),
-        pytest.param(lambda t: SimpleNamespace(boxes=t, mode="s", _t=t), "boxes", id="an-object"),
-        pytest.param(Slotted, "boxes", id="an-object-with-slots"),
-        pytest.param(lambda t: (x for x in (t, t)), "output_0 output_1", id="a-generator"),
-        pytest.param(lambda t: {0: t, 1: t}, "output_0 output_1", id="keys-that-are-numbers"),
         pytest.param(
-            lambda t: (t, ((t, t), (t, t))),
-            "output_0 output_1_0_0 output_1_0_1 output_1_1_0 output_1_1_1",
-            id="keys-and-values",
-        ),
+            exporter,
+            container,
+            marks=() if exporter == "torchscript" or container in OF_BOTH else pytest.mark.long,
+        )
+        for exporter in ("torch.export", "torchscript")
+        for container in CONTAINERS
     ],
 )
-@EXPORTERS
-def test_containers_are_taken_apart(
-    value: Callable[[Tensor], Any], places: str, exporter: str, tmp_path: Path
-) -> None:
+def test_containers_are_taken_apart(exporter: str, container: str, tmp_path: Path) -> None:
+    value, places = CONTAINERS[container]
     bundle = exported(Net(lambda net, x: value(net.layer(x))), tmp_path, exporter)
     assert outputs_of(bundle) == places.split()
 

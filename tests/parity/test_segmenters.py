@@ -49,7 +49,9 @@ def torchvisions(variant: str, **more: Any) -> nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["lraspp_mobilenet_v3_large", "fcn_resnet50"])
+@pytest.mark.parametrize(
+    "variant", ["lraspp_mobilenet_v3_large", pytest.param("fcn_resnet50", marks=pytest.mark.long)]
+)
 def test_torchvisions_segmenters_are_exported(variant: str, tmp_path: Path) -> None:
     more = {"aux_loss": True} if variant.startswith("fcn") else {}
     network = torchvisions(variant, **more)
@@ -62,6 +64,15 @@ def test_torchvisions_segmenters_are_exported(variant: str, tmp_path: Path) -> N
     assert spec is not None
     assert (spec.resize, spec.size, spec.filter) == ("short-side", 520, "pillow-bilinear")
     assert [str(one) for one in bundle.manifest.contract.outputs] == [
+        "int64[batch, 64, width]",
+        "float32[batch, 64, width]",
+    ]
+
+
+def test_a_head_for_training_alone_is_left_out(tmp_path: Path) -> None:
+    torch.save(torchvisions("fcn_resnet50", aux_loss=True).state_dict(), tmp_path / "model.pth")
+    model, _ = build_model(job_of(torchvision_segmenter.FAMILY.name, tmp_path / "model.pth"))
+    assert [str(one) for one in model.contract.outputs] == [
         "int64[batch, 64, width]",
         "float32[batch, 64, width]",
     ]

@@ -32,14 +32,17 @@ PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
 Array = NDArray[Any]
 
 SMALL = (
-    "dims.height=96..256",
-    "dims.width=96..320",
+    "dims.height=96..224",
+    "dims.width=96..224",
     "validate.effort=quick",
     "validate.threads=1",
-    "validate.images=../examples/digits/images/scene-0[1-4].png",
+    "validate.images=../examples/digits/images/scene-0[12].png",
     "predict.size=224",
     *(f"model.kwargs.{name}={value}" for name, value in SETTINGS.items()),
 )
+
+
+FEW = ("model.kwargs.box_detections_per_img=12",)
 
 
 def checkpoint(network: Any, folder: Path, variant: str) -> Path:
@@ -56,12 +59,14 @@ def job_of(kind: str, backbone: str, folder: Path, *more: str) -> Job:
     return load_job(ROOT / "configs" / f"torchvision-{kind}.toml", overrides)
 
 
-def exported(once: Once, kind: str, network: Any, *more: str) -> tuple[Job, Bundle, Any]:
+def exported(
+    once: Once, kind: str, network: Any, *more: str, validate: bool = True
+) -> tuple[Job, Bundle, Any]:
     def save(folder: Path) -> None:
         checkpoint(network, folder / "weights", f"{kind}_resnet18_fpn")
 
     job = job_of(kind, "resnet18", once(f"weights of {kind}", save) / "weights", *more)
-    return job, bundle_of(once, job), network
+    return job, bundle_of(once, job, validate=validate), network
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +77,7 @@ def faster(once: Once) -> tuple[Job, Bundle, Any]:
 @pytest.fixture(scope="module")
 def masked(once: Once) -> tuple[Job, Bundle, Any]:
     network = mask_rcnn(box_detections_per_img=12)
-    few = ("dims.height=96..224", "dims.width=96..224", "model.kwargs.box_detections_per_img=12")
-    return exported(once, "maskrcnn", network, *few)
+    return exported(once, "maskrcnn", network, *FEW, validate=False)
 
 
 def passed(bundle: Bundle, *, least: int) -> None:
@@ -98,9 +102,9 @@ def test_faster_rcnn_passes_with_dozens_of_detections(faster: tuple[Job, Bundle,
     ] * 3
 
 
-@pytest.mark.slow
-def test_mask_rcnn_passes_and_its_masks_are_measured(masked: tuple[Job, Bundle, Any]) -> None:
-    _, bundle, _ = masked
+@pytest.mark.long("tests/parity/test_digits_maskrcnn.py::test_the_trained_network_passes")
+def test_mask_rcnn_passes_and_its_masks_are_measured(once: Once) -> None:
+    _, bundle, _ = exported(once, "maskrcnn", mask_rcnn(box_detections_per_img=12), *FEW)
     passed(bundle, least=100)
     assert bundle.verdict is not None
     (facts,) = bundle.verdict.facts
@@ -208,7 +212,7 @@ def test_masks_that_are_too_wide_fail(masked: tuple[Job, Bundle, Any], once: Onc
     assert not {name for name in failing(verdict) if "score" in name or "box" in name}
 
 
-@pytest.mark.long("test_mask_rcnn_passes_and_its_masks_are_measured")
+@pytest.mark.long("tests/parity/test_digits_maskrcnn.py::test_the_trained_network_passes")
 @pytest.mark.parametrize("backbone", ["resnet34", "resnet50", "resnet101", "resnet152"])
 def test_mask_rcnn_on_every_resnet(tmp_path: Path, backbone: str) -> None:
     """At one size and with few masks: the other sizes and many masks are those of the ResNet-18."""
