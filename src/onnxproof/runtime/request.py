@@ -16,10 +16,8 @@ import json
 import math
 import re
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +263,10 @@ def fetch(url: str, *, timeout_s: float = FETCH_TIMEOUT_S, limit: int = FETCH_LI
     Redirections are followed only to other http(s) URLs. Raises PictureError if it delivers no answer, or
     too late, or too much.
     """
+    # They bring sockets and certificates, a twentieth of a cold start, and few requests hold a URL.
+    import urllib.request  # noqa: PLC0415
+    from http.client import HTTPException  # noqa: PLC0415
+
     # Not urllib's default opener, which would follow a redirection to FTP.
     opener = urllib.request.OpenerDirector()
     for handler in (
