@@ -13,28 +13,30 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
 import torch
 from torch import nn
 
 from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserCodeError
-from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, Result, run_apart
+from onnxproof.export.child import CAN_FORK, Apart, ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import NO_FOLDS, name_outputs
-from onnxproof.export.frozen import apart, find_frozen, followed_alone
+from onnxproof.export.frozen import all_followed, apart, find_frozen, followed_alone
 from onnxproof.export.reasons import UntracedError, all_failed
 from onnxproof.export.torch_export import CustomOps, with_torch_export
 from onnxproof.export.torchscript import Warned, with_torchscript
 from onnxproof.job import CAPTURE_TIMEOUT_S, OLDEST_TORCH_EXPORT_OPSET
 from onnxproof.runtime.manifest import Frozen
+from onnxproof.system.imports import collector_paused
 from onnxproof.wrappers.attention import without_causal_test, without_fast_path
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
 Exporter = Literal["torch.export", "torchscript"]
 Made = tuple[onnx.ModelProto, tuple[Frozen, ...]]
+Onward = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 DIAGNOSIS_S = 60.0
 """Seconds that torch.export's draft mode may take to name lines of code. It can take far longer than a
@@ -53,7 +55,8 @@ class Captured:
 
     ``reasons`` say why the rungs before it did not make it. ``frozen`` are the places where a trace froze
     what Python computed. ``folder`` has the large tensors of a large model, and is None for any other.
-    ``folds`` are the ladder's.
+    ``folds`` are the ladder's. ``onward`` is the process that captured, if it is at work on what the ladder's
+    ``onward`` makes of the graph.
     """
 
     proto: onnx.ModelProto
@@ -62,14 +65,19 @@ class Captured:
     frozen: tuple[Frozen, ...] = ()
     folder: Path | None = None
     folds: Mapping[str, str] = field(default_factory=dict)
+    onward: Apart[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
-    """What a rung is asked to capture; ``Ladder`` says what the options mean."""
+    """What a rung is asked to capture; ``Ladder`` says what the options mean.
+
+    ``again`` makes the module as it was before the capture.
+    """
 
     model: WrappedModel
     module: nn.Module
+    again: Callable[[], nn.Module]
     opset: int
     optimize: bool
     custom_ops: CustomOps
@@ -95,7 +103,8 @@ class Ladder:
     runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
     tensors of a large model; without it they are held in memory. ``custom_ops`` are the user's own
     translations of operators, for torch.export's program. ``folds`` has the norm that was folded into each
-    convolution of ``module``, by their names.
+    convolution of ``module``, by their names. ``onward`` is done with the graph of a model that is not large,
+    by the process that captured it, once that has handed the graph over.
     """
 
     def __init__(
@@ -110,12 +119,13 @@ class Ladder:
         folder: Path | None = None,
         custom_ops: CustomOps = NO_CUSTOM_OPS,
         folds: Mapping[str, str] = NO_FOLDS,
+        onward: Onward | None = None,
     ) -> None:
         self.module = module
         self._folds = folds
         self._model, self._opset = model, opset
         self._limit_s = limit_s
-        self._custom_ops = custom_ops
+        self._custom_ops, self._onward = custom_ops, onward
         self._errors: list[OnnxproofError] = []
         self._skipped: list[str] = []
         self._rungs = deque((rung, optimize) for rung in self._chosen(exporter))
@@ -151,10 +161,9 @@ class Ladder:
             place = None if self._folder is None else self._folder / str(len(self._errors))
             if place is not None:
                 place.mkdir(parents=True)
+            process = Apart(partial(self._capture_and_go_on, rung, optimize, place))
             try:
-                proto, frozen = run_apart(
-                    partial(_as_written, partial(self._capture, rung, optimize, place)), self._limit_s, steps
-                )
+                proto, frozen = process.result(self._limit_s, steps)
             except ChildError as error:
                 advice = "; give it longer with export.capture_timeout" if error.late else ""
                 self._errors.append(
@@ -166,7 +175,11 @@ class Ladder:
                 self._errors.append(error)
             else:
                 self._made = True
-                return Captured(proto, rung.name, self.reasons, frozen, place, self._folds)
+                goes_on = self._goes_on(place)
+                if not goes_on:
+                    process.end()
+                onward = process if goes_on else None
+                return Captured(proto, rung.name, self.reasons, frozen, place, self._folds, onward)
         raise all_failed(self._errors, self._diagnosis())
 
     def _diagnosis(self) -> str | None:
@@ -209,8 +222,22 @@ class Ladder:
         """Why each rung so far was skipped, failed, or made what was refused."""
         return (*self._skipped, *map(str, self._errors))
 
+    def _capture_and_go_on(self, rung: Rung, optimize: bool, place: Path | None) -> Iterator[Any]:
+        """Be the child: hand over the graph, then what is made of it."""
+        made = _as_written(partial(self._capture, rung, optimize, place))
+        yield made
+        if self._onward is not None and self._goes_on(place):
+            yield self._onward(made[0])
+
+    def _goes_on(self, place: Path | None) -> bool:
+        return self._onward is not None and place is None
+
     def _capture(self, rung: Rung, optimize: bool, place: Path | None) -> Made:
-        work = _Work(self._model, self.module(), self._opset, optimize, self._custom_ops, place)
+        module, again = self.module(), self.module
+        if module is self._model.module:
+            before = apart(module)
+            again = lambda: before  # noqa: E731
+        work = _Work(self._model, module, again, self._opset, optimize, self._custom_ops, place)
         proto, frozen = rung.make(work)
         written = opset_of(proto)
         if written != self._opset:
@@ -260,21 +287,26 @@ def _followed(work: _Work, *, strict: bool) -> Made:
 
 
 def _traced(work: _Work) -> Made:
-    before, contract = apart(work.module), work.model.contract
+    contract = work.model.contract
     made: list[tuple[onnx.ModelProto, tuple[Warned, ...]]] = []
 
     def exported() -> Iterator[None]:
-        made.append(with_torchscript(work.model, work.module, work.opset, work.folder))
+        with collector_paused():
+            made.append(with_torchscript(work.model, work.module, work.opset, work.folder))
         yield
 
     followed = None
     if CAN_FORK and work.folder is None:  # two traces at once of a large model take too much memory
         with contextlib.suppress(ChildError, RaisedThereError):
-            followed = run_apart(partial(followed_alone, before, contract), CAPTURE_TIMEOUT_S, exported())
+            followed = run_apart(
+                partial(followed_alone, work.module, contract), CAPTURE_TIMEOUT_S, exported()
+            )
     if not made:
         next(exported())
     proto, warned = made[0]
-    return proto, find_frozen(before, contract, warned, followed)
+    if all_followed(warned, followed):
+        return proto, ()
+    return proto, find_frozen(work.again(), contract, warned)
 
 
 RUNGS = (

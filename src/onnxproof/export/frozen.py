@@ -83,21 +83,24 @@ def followed_alone(module: nn.Module, contract: Contract) -> frozenset[Place] | 
     return None if found.readings else found.followed
 
 
-def find_frozen(
-    module: nn.Module,
-    contract: Contract,
-    warned: Sequence[Warned],
-    followed: frozenset[Place] | None = None,
-) -> tuple[Frozen, ...]:
+def all_followed(warned: Sequence[Warned], followed: frozenset[Place] | None) -> bool:
+    """Whether nothing is frozen: ``followed_alone`` found that the trace follows each place ``warned`` of."""
+    return followed is not None and followed.issuperset(_places(warned))
+
+
+def _places(warned: Sequence[Warned]) -> tuple[Place, ...]:
+    """The places outside of torch's own code."""
+    return tuple(dict.fromkeys(one.place for one in warned if not one.in_library))
+
+
+def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned]) -> tuple[Frozen, ...]:
     """What a trace of the module freezes.
 
     ``module`` is as it was before the capture, ``warned`` are the places that torch's tracer warned of. The
     tracer does not warn of every reading: not of ``range(x.shape[0])``, say. Empty if only torch's own code
-    read traced values. ``followed`` is what ``followed_alone`` said of the module, if it was asked before.
+    read traced values.
     """
-    places = tuple(dict.fromkeys(one.place for one in warned if not one.in_library))
-    if followed is not None and followed.issuperset(places):
-        return ()
+    places = _places(warned)
     tracer = Tracer(module, contract)
     inputs = example_inputs(contract.inputs, capture_sizes(contract.dims))
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -12,11 +13,14 @@ from onnxproof.export.custom_ops import custom_ops
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.finish import NO_FOLDS, finish
 from onnxproof.export.fold import find_folding
-from onnxproof.export.simplify import SimplifyError, simplify
+from onnxproof.export.simplify import SimplifyError, run, simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import held_in
+
+FIRST = "onnxsim"
+"""The tool that simplifies a graph first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +39,7 @@ def make_graph(job: Job, model: WrappedModel, progress: Progress = silent) -> Gr
     if job.export.simplify == "none":
         return graph
     try:
-        return simplified(graph, model, "onnxsim", job.export.capture_timeout, progress)
+        return simplified(graph, model, FIRST, job.export.capture_timeout, progress)
     except SimplifyError as error:
         return unsimplified(graph, str(error))
 
@@ -71,7 +75,13 @@ def ladder_for(
         folder=folder,
         custom_ops=own,
         folds=folds,
+        onward=None if table.simplify == "none" else partial(_first_simplified, model),
     )
+
+
+def _first_simplified(model: WrappedModel, captured: onnx.ModelProto) -> onnx.ModelProto:
+    """What the first tool makes of a graph, in the process that captured it."""
+    return run(FIRST, finish(captured, model.contract.inputs, model.contract.outputs))
 
 
 def graph_of(model: WrappedModel, captured: Captured) -> Graph:
@@ -96,7 +106,8 @@ def simplified(
     Raises SimplifyError if the tool fails.
     """
     progress("simplify", 0, 0)
-    made = simplify(graph.proto, tool, limit_s, meanwhile)
+    begun = graph.captured.onward if tool == FIRST else None
+    made = simplify(graph.proto, tool, limit_s, meanwhile, begun)
     proto = finish(made, model.contract.inputs, model.contract.outputs)
     return replace(graph, proto=proto, simplifier=tool)
 

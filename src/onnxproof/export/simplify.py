@@ -12,7 +12,7 @@ from functools import partial
 import onnx
 from onnx.external_data_helper import uses_external_data
 
-from onnxproof.export.child import ChildError, RaisedThereError, run_apart
+from onnxproof.export.child import Apart, ChildError, RaisedThereError, run_apart
 from onnxproof.export.finish import interface_of, name_outputs
 from onnxproof.runtime.session import first_line
 
@@ -31,18 +31,27 @@ class SimplifyError(Exception):
 
 
 def simplify(
-    proto: onnx.ModelProto, tool: str, limit_s: float, meanwhile: Iterable[None] = ()
+    proto: onnx.ModelProto,
+    tool: str,
+    limit_s: float,
+    meanwhile: Iterable[None] = (),
+    begun: Apart[onnx.ModelProto] | None = None,
 ) -> onnx.ModelProto:
     """The graph as one of ``TOOLS`` makes it within ``limit_s`` seconds, with the interface that it had.
 
     Tools rename axes, write sizes that they inferred into the interface, and merge an output with another of
     the same value. All of this is undone. Raises SimplifyError if the tool fails, or if a name, a dtype or a
     number of axes is another for good. Tensors that are left on the disk are inputs for the tool, so what is
-    computed of them alone stays in the graph. While the tool works, go through ``meanwhile`` here.
+    computed of them alone stays in the graph. While the tool works, go through ``meanwhile`` here. ``begun``
+    is a process in which the tool is at work on the graph already (``run``), and is ended.
     """
     light, left = _without_tensors(proto)
     try:
-        simplified = run_apart(partial(_run, tool, light), limit_s, iter(meanwhile))
+        if begun is None:
+            simplified = run_apart(partial(run, tool, light), limit_s, iter(meanwhile))
+        else:
+            simplified = begun.result(limit_s, iter(meanwhile))
+            begun.end()
     except ChildError as error:
         raise SimplifyError(f"{tool} failed: it {error}") from error
     except RaisedThereError as error:
@@ -102,9 +111,11 @@ def _put_back(proto: onnx.ModelProto, left: Mapping[str, onnx.TensorProto]) -> o
 
 
 def _with_interface(changed: onnx.ModelProto, given: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph with the outputs' names and the axes of the graph that it was made from, as far as they fit."""
-    mended = onnx.ModelProto()
-    mended.CopyFrom(name_outputs(changed, [output.name for output in given.graph.output]))
+    """A graph with the outputs' names and the axes of the graph that it was made from, as far as they fit.
+
+    It may be ``changed`` itself.
+    """
+    mended = name_outputs(changed, [output.name for output in given.graph.output])
     for values, originals in (
         (mended.graph.input, given.graph.input),
         (mended.graph.output, given.graph.output),
@@ -125,7 +136,7 @@ def _alike(one: onnx.TypeProto, other: onnx.TypeProto) -> bool:
     return a.elem_type == b.elem_type and len(a.shape.dim) == len(b.shape.dim)
 
 
-def _run(tool: str, proto: onnx.ModelProto) -> onnx.ModelProto:
+def run(tool: str, proto: onnx.ModelProto) -> onnx.ModelProto:
     """Be the child: the terminal gets nothing of what a tool writes past ``sys.stderr``."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
