@@ -1,10 +1,10 @@
 """Simplify a graph with one tool or another, and give it back the interface that the tool changed.
 
-Each tool runs in a process of its own with a time limit: it may crash or hang on a graph that it does not
-expect. Whether what it makes is right is not asked here; the links of the proof tell.
+Each tool runs in a forked process with a time limit: it may crash or hang on a graph that it does not expect.
+The first runs in the process that captured the graph, after that has handed it over. Whether what a tool makes
+is right is not asked here; the links of the proof tell.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -65,15 +65,6 @@ def simplify(
         )
         raise SimplifyError(f"{tool} changed the interface: {changed}")
     return mended
-
-
-def load() -> None:
-    """Import the first tool, so that the process that it will run in has it from its parent.
-
-    An error is left for that process, which tells of it.
-    """
-    with contextlib.suppress(Exception):
-        import onnxsim  # noqa: F401, PLC0415 - heavy
 
 
 def size_of(proto: onnx.ModelProto) -> tuple[int, int]:
@@ -145,7 +136,7 @@ def run(tool: str, proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _onnxsim(proto: onnx.ModelProto, **options: bool) -> onnx.ModelProto:
-    import onnxsim  # noqa: PLC0415 - heavy: ``load`` imports it while another process captures
+    import onnxsim  # noqa: PLC0415 - heavy, loaded in the child alone
 
     if len(proto.graph.node) > MANY_NODES:
         proto = _folded(proto)

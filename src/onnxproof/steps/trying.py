@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.export.make import Graph, simplified
-from onnxproof.export.simplify import SimplifyError, load
+from onnxproof.export.simplify import SimplifyError
 from onnxproof.export.write import write_model
 from onnxproof.job import Job
 from onnxproof.progress import Progress
@@ -86,13 +85,7 @@ class Attempts:
     @property
     def meanwhile(self) -> Iterator[None]:
         """The work that can be done while another process captures or simplifies."""
-        # Not by ``yield from``, which would end the steps where it is left.
-        return chain(self._loading(), () if self.ahead is None else self.ahead.steps())
-
-    def _loading(self) -> Iterator[None]:
-        if self.job.export.simplify != "none":
-            load()
-            yield
+        return iter(()) if self.ahead is None else self.ahead.steps()
 
     def write(self, graph: Graph) -> None:
         """Write a graph's file, unless it is the one that was written last.

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from onnxproof.errors import ExportError, JobError
-from onnxproof.export.child import CAN_FORK, ChildError, RaisedThereError, run_apart
+from onnxproof.export.child import CAN_FORK, Apart, ChildError, RaisedThereError, run_apart
 from onnxproof.system.files import scratch_folder
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="this system cannot fork")
@@ -89,3 +89,52 @@ def test_the_files_of_the_parent_stay(tmp_path: Path) -> None:
         (folder / "kept").touch()
         run_apart(lambda: (folder / "kept").is_file(), 60)
         assert (folder / "kept").is_file()
+
+
+def test_results_come_one_after_the_other_and_an_error_after_them() -> None:
+    def work() -> Iterator[object]:
+        yield os.getpid()
+        yield b"x" * 3_000_000
+        raise ExportError("no more")
+
+    process = Apart(work)
+    assert process.result(60) != os.getpid()
+    assert process.result(60) == b"x" * 3_000_000
+    with pytest.raises(ExportError, match="^no more$"):
+        process.result(60)
+
+
+def test_what_was_handed_over_before_a_crash_is_kept() -> None:
+    def work() -> Iterator[str]:
+        yield "captured"
+        os.abort()
+
+    process = Apart(work)
+    assert process.result(60) == "captured"
+    with pytest.raises(ChildError, match=r"crashed \(SIGABRT\)"):
+        process.result(60)
+
+
+def test_a_process_ends_when_nobody_holds_it() -> None:
+    def work() -> Iterator[int]:
+        yield os.getpid()
+        time.sleep(600)
+
+    process = Apart(work)
+    child = process.result(60)
+    del process
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_forked_copy_leaves_the_process_alone() -> None:
+    def work() -> Iterator[int]:
+        yield os.getpid()
+        time.sleep(0.5)
+        yield 2
+
+    process = Apart(work)
+    process.result(60)
+    assert run_apart(process.end, 60) == 0
+    assert process.result(60) == 2
+    process.end()
