@@ -1,8 +1,8 @@
 """Simplify a graph with one tool or another, and give it back the interface that the tool changed.
 
 Each tool runs in a forked process with a time limit: it may crash or hang on a graph that it does not expect.
-The first runs in the process that captured the graph, after that has handed it over. Whether what a tool makes
-is right is not asked here; the links of the proof tell.
+The first runs in the process that captured the graph, after that has handed it over. Whether what a tool
+makes is right is not asked here; the links of the proof tell.
 """
 
 import os

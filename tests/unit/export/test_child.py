@@ -100,7 +100,7 @@ def test_results_come_one_after_the_other_and_an_error_after_them() -> None:
     process = Apart(work)
     assert process.result(60) != os.getpid()
     assert process.result(60) == b"x" * 3_000_000
-    with pytest.raises(ExportError, match="^no more$"):
+    with pytest.raises(ExportError, match=r"^no more$"):
         process.result(60)
 
 
