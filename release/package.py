@@ -31,7 +31,7 @@ PACKAGE = ROOT / "src" / NAME
 STEM = f"{NAME}-{VERSION}"
 
 BASE = "base"
-LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "video", "dask", "fsspec", "openvino")
+LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "video", "plot", "dask", "fsspec", "openvino")
 """What brings no torch. Others take gigabytes: their packages are linked from ``.venv`` if it is there."""
 EXTRAS = [extra for extra in PROJECT["project"]["optional-dependencies"] if extra != "all"]
 

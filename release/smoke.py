@@ -18,7 +18,7 @@ from typing import Any
 BASE = "base"
 """The install without an extra: what a deployment runs."""
 
-LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "video", "dask", "fsspec", "openvino")
+LIGHT = (BASE, "polygons", "coco", "report", "signing", "bom", "video", "plot", "dask", "fsspec", "openvino")
 """What brings no torch."""
 
 SIDE = 32
@@ -116,6 +116,11 @@ def video(release: Path) -> None:
     """The library decodes what the runtime asks of it."""
     assert all(hasattr(importlib.import_module("av"), name) for name in ("open", "FFmpegError"))
     assert ran("predict", str(release / "tiny"), "no.mp4", code=2)
+
+
+def plot(_release: Path) -> None:
+    """The library draws without a display."""
+    assert importlib.import_module("matplotlib.figure").Figure().subplots()
 
 
 def dask(release: Path) -> None:
@@ -267,6 +272,7 @@ SMOKE: dict[str, Callable[[Path], None]] = {
     "signing": signing,
     "bom": bom,
     "video": video,
+    "plot": plot,
     "dask": dask,
     "fsspec": fsspec,
     "export": export,

@@ -219,7 +219,7 @@ ROOMS = {
     | {"system.foreign"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
-        *("errors", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
+        *("errors", "contract", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
         *("system.extras", "system.files", "system.imports"),
     },
     "errors": set(),

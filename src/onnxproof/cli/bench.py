@@ -8,12 +8,20 @@ import click
 import onnxproof
 from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
-from onnxproof.cli._options import json_option, quiet_option
-from onnxproof.deploy.bench import NOISY
-from onnxproof.errors import RequestError
+from onnxproof.cli._options import checkpoint_options
+from onnxproof.deploy.rows import Figures, Row
+from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import silent
+from onnxproof.runtime.folder import model_files
+from onnxproof.runtime.session import CPU
+from onnxproof.system.extras import require_extra
+from onnxproof.system.files import check_file, refuse_inputs
+from onnxproof.system.imports import imported
 from onnxproof.system.limits import MOST_THREADS
 from onnxproof.text import one_line
+
+HEAD = "batch threads   p50 ms   p95 ms   p99 ms   rows/s  first ms  peak MB  ratio    interval  spread"
+MB = 10**6
 
 
 def _numbers(flag: str, text: str) -> tuple[int, ...]:
@@ -23,39 +31,116 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
+def _sizes(text: str) -> dict[str, int]:
+    found = {}
+    for part in text.split(","):
+        name, sign, size = (word.strip() for word in part.partition("="))
+        if not (name and sign and size.isdecimal()):
+            raise RequestError(f"--size {text}: expected NAME=N,…, such as height=96,width=128")
+        found[name] = int(size)
+    return found
+
+
 @click.command("bench")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--against", default="", metavar="onnx:OTHER,…", help="Other files, each timed in turn.")
+@click.option(
+    "--against",
+    default="",
+    metavar="torch,torch.compile,onnx:OTHER,…",
+    help="The checkpoint in PyTorch, the same compiled, and other files, each timed in turn.",
+)
 @click.option("--batch", default="1", show_default=True, metavar="N,…", help="Rows of a run.")
-@click.option("--threads", default="1", show_default=True, metavar="N,…", help="ONNX Runtime's threads.")
-@click.option("--rounds", type=click.IntRange(2), default=30, show_default=True, help="Timed runs of each.")
-@json_option
-@quiet_option
+@click.option(
+    "--threads", default="1", show_default=True, metavar="N,…", help="Threads of ONNX Runtime and of PyTorch."
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="NAME=N,…",
+    help="Sizes of dynamic dimensions. Repeatable.  [default: as predict fits pictures, or the smallest]",
+)
+@click.option("--rounds", type=click.IntRange(2), default=30, show_default=True, help="Timed turns of each.")
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help=f"An execution provider of ONNX Runtime. Repeatable.  [default: {CPU}]",
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="A PNG to draw the figures into.")
+@checkpoint_options
 def command(
-    bundle: Path, against: str, batch: str, threads: str, rounds: int, as_json: bool, quiet: bool
+    bundle: Path,
+    against: str,
+    batch: str,
+    threads: str,
+    sizes: tuple[str, ...],
+    rounds: int,
+    providers: tuple[str, ...],
+    plot: Path | None,
+    checkpoint: Path | None,
+    trust: bool,
+    set: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
 ) -> int:
-    """Time a bundle on this machine, warmed up, in turn with other ONNX files, at its smallest sizes.
+    """Time a bundle on this machine, warmed up, in turn with its checkpoint in PyTorch and with other files.
 
-    Ratios are medians over rounds. A line whose spread is above 15 % is called noisy: run it again on a quiet
-    machine.
+    Each runs on the same noise in a process of its own. Ratios are medians over rounds, with their interval
+    at 95 %. A line whose spread is above 15 % is called noisy: run it again on a quiet machine. One whose
+    outputs clearly disagree with the bundle's is refused; then the exit code is 4.
     """
-    rows = onnxproof.bench(
+    if plot is not None:
+        require_extra("plot", "bench --plot")
+        check_file(plot, "--plot")
+        refuse_inputs([plot], model_files(bundle), "--plot")
+    figures = onnxproof.bench(
         bundle,
         against=[name for name in against.split(",") if name],
         batch=_numbers("--batch", batch),
         threads=_numbers("--threads", threads),
+        sizes=[_sizes(text) for text in sizes],
         rounds=rounds,
+        providers=providers or (CPU,),
+        checkpoint=checkpoint,
+        set=set,
+        trust=trust,
         progress=silent if quiet else StageLines(sys.stderr),
     )
+    if plot is not None:
+        imported("onnxproof.deploy.plot").write_plot(figures.rows, plot)
     if as_json:
-        show_json({"rounds": rounds, "noisy_above": NOISY, "rows": [row.to_json() for row in rows]})
-        return 0
-    click.echo("batch threads   p50 ms   p95 ms   p99 ms   rows/s  first ms   ratio  spread")
-    for row in rows:
-        times = " ".join(f"{1e3 * value:8.2f}" for value in (row.p50, row.p95, row.p99))
-        ratio = "      -" if row.ratio is None else f"{row.ratio:7.2f}"
-        spread = row.spread if row.ratio_spread is None else row.ratio_spread
-        said = "  too noisy to tell" if row.noisy else ""
-        line = f"{row.batch:5} {row.threads:7} {times} {row.throughput:8.1f} {1e3 * row.first:9.1f} {ratio}"
-        click.echo(one_line(f"{line} {spread:7.1%}  {row.name}{said}"))
-    return 0
+        show_json({"rounds": rounds, **figures.to_json()})
+    else:
+        _print(figures)
+    return CheckError.exit_code if figures.refused else 0
+
+
+def _print(figures: Figures) -> None:
+    sizes: str | None = None
+    for row in figures.rows:
+        if row.sizes != sizes:
+            sizes = row.sizes
+            click.echo(one_line(f"{sizes}:") if sizes else HEAD)
+            if sizes:
+                click.echo(HEAD)
+        click.echo(one_line(_line(row)))
+    for one in figures.refused:
+        place = f"{one.sizes}, " if one.sizes else ""
+        at = f"{place}batch {one.batch}, threads {one.threads}"
+        click.echo(one_line(f"refused: {one.name} ({at}): {one.reason}"))
+    for note in figures.notes:
+        click.echo(one_line(f"note: {note}"), err=True)
+
+
+def _line(row: Row) -> str:
+    times = " ".join(f"{1e3 * value:8.2f}" for value in (row.p50, row.p95, row.p99))
+    peak = "      -" if row.peak is None else f"{row.peak / MB:7.0f}"
+    ratio, interval = "     -", "          -"
+    if row.ratio is not None:
+        ratio, interval = f"{row.ratio:6.2f}", f"{row.low:5.2f}…{row.high:.2f}"
+    spread = row.spread if row.ratio_spread is None else row.ratio_spread
+    said = f"  {row.said}" if row.said else ""
+    figures = f"{row.throughput:8.1f} {1e3 * row.first:9.0f}  {peak} {ratio} {interval:>11}"
+    return f"{row.batch:5} {row.threads:7} {times} {figures} {spread:7.1%}  {row.name}{said}"

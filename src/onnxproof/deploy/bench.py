@@ -1,73 +1,66 @@
-"""``onnxproof.bench``: how fast a bundle's file runs here, in turn with other files."""
+"""``onnxproof.bench``: how fast a bundle's file runs here, in turn with PyTorch and with other files."""
 
-import statistics
-import time
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from os import PathLike
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.contract import Contract
+from onnxproof.deploy.contestant import Contestant, FailedError, OnnxFile
+from onnxproof.deploy.rows import OWN, Figures, Refused, Row, row_of
+from onnxproof.errors import PictureError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import model_file
+from onnxproof.runtime.folder import MANIFEST_FILE, model_file
 from onnxproof.runtime.loading import predictor_of
-from onnxproof.runtime.predictor import Predictor
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session
+from onnxproof.runtime.preprocess import place
+from onnxproof.runtime.session import CPU, SessionSettings, open_session, provider_notes
 from onnxproof.seeded import draw
+from onnxproof.system.extras import require_extra
+from onnxproof.tensors import Dim
 
 Array = NDArray[Any]
 
-WARM_UPS = 3
-NOISY = 0.15
-"""A ratio whose middle half of rounds spans more than this share of its median says nothing."""
-OWN = "the bundle"
 ONNX = "onnx:"
+TORCH, COMPILED = "torch", "torch.compile"
+
+BUSY = 0.5
+"""Running programs for each core, above which a note says that the machine is busy."""
+
+DISAGREE = 0.5
+"""A contestant is refused if an output differs from the bundle's by more than this share of that output's own
+deviation (root mean square), or of a label output in more than this share of its values. What int8 costs is a
+fifth of it; outputs that have nothing in common differ by 1.4."""
+TINY = 1e-3
+"""The deviation that an output counts with at least, as a share of its root mean square."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One file at one batch and number of threads.
+class Torch:
+    """The checkpoint of a bundle in PyTorch, rebuilt as ``validate`` does it."""
 
-    ``p50``, ``p95`` and ``p99`` are of a run, in seconds; ``spread`` is the range of the middle half of the
-    rounds, as a share of the median. ``throughput`` is rows a second. ``first`` is the time from opening the
-    file to its first result, in seconds. ``ratio`` is the median over rounds of this file's time by the
-    bundle's in the same round, and ``ratio_spread`` its spread; both are None for the bundle.
-    """
+    bundle: str
+    checkpoint: str | None
+    set: tuple[str, ...]
+    trust: bool
+    threads: int
+    compiled: bool
 
-    name: str
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is timed together."""
+
+    contract: Contract
+    sizes: Mapping[str, int]
+    said: str
     batch: int
     threads: int
-    p50: float
-    p95: float
-    p99: float
-    spread: float
-    throughput: float
-    first: float
-    ratio: float | None
-    ratio_spread: float | None
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the machine was too noisy to tell."""
-        return not (self.spread if self.ratio_spread is None else self.ratio_spread) <= NOISY
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object of these; times are in milliseconds."""
-        return {
-            "name": self.name,
-            "batch": self.batch,
-            "threads": self.threads,
-            **{f"{key}_ms": 1e3 * getattr(self, key) for key in ("p50", "p95", "p99", "first")},
-            "spread": self.spread,
-            "throughput": self.throughput,
-            "ratio": self.ratio,
-            "ratio_spread": self.ratio_spread,
-            "noisy": self.noisy,
-        }
 
 
 def bench(
@@ -76,101 +69,226 @@ def bench(
     against: Sequence[str] = (),
     batch: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
+    sizes: Sequence[Mapping[str, int]] = (),
     rounds: int = 30,
+    providers: Sequence[str] = (CPU,),
+    checkpoint: str | PathLike[str] | None = None,
+    set: Sequence[str] = (),
+    trust: bool = False,
     progress: Progress = silent,
-) -> tuple[Row, ...]:
-    """Time a bundle's file, and others in turn with it, on the same noise at the smallest declared sizes.
+) -> Figures:
+    """Time a bundle's file, and others in turn with it, on the same noise.
 
-    ``against`` names other files, "onnx:PATH". After a warm-up each round runs every file once, in changing
-    order; ratios are taken round by round, so that what slows the machine slows both sides.
+    ``against`` names others: "torch" is the bundle's checkpoint in PyTorch, rebuilt as ``validate`` does it
+    (``checkpoint``, ``set`` and ``trust`` are as there), "torch.compile" the same, compiled, and "onnx:PATH"
+    another file. Each runs in a process of its own on so many ``threads``, and sleeps while others run. After
+    a warm-up each round runs every one, in changing order; ratios are taken round by round, so that what
+    slows the machine slows both sides. ``sizes`` has dynamic dimensions, such as {"height": 96, "width": 96};
+    those that it leaves out have the size to which ``predict`` fits pictures, or their smallest. The files
+    run on ``providers``.
 
-    Raises RequestError for a batch that the bundle does not take, for another's name that is not known, or
-    if another file does not run on the bundle's inputs, and ModelFileError if a file cannot be loaded.
+    One whose outputs clearly disagree with the bundle's, or that does not run, is refused with the reason.
+
+    Raises RequestError for a batch or a size that the bundle does not take, for another's name that is not
+    known, or a provider that is not there; ModelFileError if a file cannot be loaded, or does not run on the
+    bundle's inputs; and as ``validate`` does if the checkpoint cannot be rebuilt.
     """
     if rounds < 2 or not batch or not threads:
         raise RequestError("bench needs at least 2 rounds, one batch and one number of threads")
-    files = {OWN: model_file(bundle)}
-    for name in against:
-        if not name.startswith(ONNX) or name in files:
-            raise RequestError(f'--against {name}: expected "{ONNX}PATH", each file once')
-        files[name] = model_file(name.removeprefix(ONNX))
+    own = model_file(bundle)
+    settings = SessionSettings(tuple(providers), in_turn=True)
+    session = open_session(own, settings)
+    contract = predictor_of(session, own).contract
+    notes = [*provider_notes(session, settings), *_busy()]
+    del session
+    named = None if checkpoint is None else fspath(checkpoint)
+    torch = Torch(fspath(bundle), named, tuple(set), trust, threads=1, compiled=False)
+    known = _contestants(Path(bundle), own, against)
+    chosen = sizes or ({},)
+    plans = [_plan(contract, one, size, count) for count in threads for one in chosen for size in batch]
     rows: list[Row] = []
-    for count in threads:
-        for size in batch:
-            progress(f"batch {size}, {count} threads", len(rows), 0)
-            rows += _timed(files, size, count, rounds)
-    return tuple(rows)
+    refused: list[Refused] = []
+    for number, plan in enumerate(plans):
+        at = f"{plan.said}, " if plan.said else ""
+        progress(f"{at}batch {plan.batch}, {plan.threads} threads", number, len(plans))
+        whats: dict[str, tuple[str, Any]] = {}
+        for name, file in known.items():
+            if file is None:
+                what = replace(torch, threads=plan.threads, compiled=name == COMPILED)
+                whats[name] = ("onnxproof.steps.contestant", what)
+            else:
+                whats[name] = (
+                    "onnxproof.deploy.contestant",
+                    OnnxFile(str(file), replace(settings, threads=plan.threads)),
+                )
+        found, left_out, told = _timed(plan, whats, rounds)
+        rows += found
+        refused += left_out
+        notes += [note for note in told if note not in notes]
+    return Figures(tuple(rows), tuple(refused), tuple(notes))
 
 
-def _timed(files: Mapping[str, Path], batch: int, threads: int, rounds: int) -> list[Row]:
-    # Sessions that take turns must not spin while they wait.
-    settings = SessionSettings((CPU,), threads, in_turn=True)
-    sessions, first = {}, {}
-    feeds: dict[str, Array] = {}
-    for name, file in files.items():
-        start = time.perf_counter()
-        sessions[name] = open_session(file, settings)
-        if name == OWN:
-            opened = time.perf_counter() - start
-            feeds = _inputs(predictor_of(sessions[name], file), batch)
-            start = time.perf_counter() - opened
-        _run(sessions[name], feeds, file)
-        first[name] = time.perf_counter() - start
-    for _ in range(WARM_UPS):
-        for name, session in sessions.items():
-            _run(session, feeds, files[name])
-    names = list(files)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            start = time.perf_counter()
-            sessions[name].run(None, feeds)
-            seconds[name].append(time.perf_counter() - start)
-    return [_row(name, batch, threads, seconds[name], seconds[OWN], first[name]) for name in names]
+def _contestants(bundle: Path, own: Path, against: Sequence[str]) -> dict[str, Path | None]:
+    """The file of each contestant, None for one in PyTorch."""
+    known: dict[str, Path | None] = {OWN: own}
+    for name in against:
+        if name in known or not (name in (TORCH, COMPILED) or name.startswith(ONNX)):
+            raise RequestError(
+                f'--against {name}: expected "{TORCH}", "{COMPILED}" or "{ONNX}PATH", each once'
+            )
+        if name.startswith(ONNX):
+            known[name] = model_file(name.removeprefix(ONNX))
+            continue
+        require_extra("export", f"bench --against {name}")
+        if not (bundle / MANIFEST_FILE).is_file():
+            raise RequestError(
+                f"--against {name} rebuilds the checkpoint that a bundle names, and {bundle} is no bundle's "
+                "folder: give the folder that export wrote"
+            )
+        known[name] = None
+    return known
 
 
-def _row(
-    name: str, batch: int, threads: int, own: Sequence[float], base: Sequence[float], first: float
-) -> Row:
-    p50, p95, p99 = (float(value) for value in np.percentile(own, (50, 95, 99)))
-    ratios = None if name == OWN else [a / b for a, b in zip(own, base, strict=True)]
-    return Row(
-        *(name, batch, threads, p50, p95, p99, _spread(own), batch / p50, first),
-        None if ratios is None else statistics.median(ratios),
-        None if ratios is None else _spread(ratios),
-    )
+def _busy() -> list[str]:
+    """A note if other programs keep the cores busy, as far as the system tells."""
+    if not hasattr(os, "getloadavg"):
+        return []
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= BUSY * cores:
+        return []
+    return [f"{load:.1f} programs were running on {cores} cores before this: run it again on a quiet machine"]
 
 
-def _spread(values: Sequence[float]) -> float:
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return float((high - low) / middle)
+def _timed(
+    plan: _Plan, whats: Mapping[str, tuple[str, Any]], rounds: int
+) -> tuple[list[Row], list[Refused], list[str]]:
+    feeds = _inputs(plan)
+    refused: list[Refused] = []
+    notes: list[str] = []
+    with ExitStack() as stack:
+        racing: list[Contestant] = []
+        for name, (module, what) in whats.items():
+            try:
+                one = stack.enter_context(Contestant(name, module, what, feeds, plan.threads))
+                answered = one.ready.outputs
+                reason = why_unlike(plan.contract, racing[0].ready.outputs, answered) if racing else ""
+            except FailedError as error:
+                if name == OWN:
+                    raise RequestError(f"the bundle does not run ({error}): export the job again") from error
+                reason = f"it does not run ({error})"
+            if reason:
+                refused.append(Refused(name, plan.said, plan.batch, plan.threads, reason))
+                continue
+            racing.append(one)
+            notes += (f"{name}: {note}" for note in one.ready.notes)
+        seconds: dict[str, list[list[float]]] = {one.name: [] for one in racing}
+        for number in range(rounds):
+            turn = number % len(racing)
+            for one in racing[turn:] + racing[:turn]:
+                seconds[one.name].append(one.turn())
+        rows = [
+            row_of(
+                *(one.name, plan.said, plan.batch, plan.threads),
+                *(seconds[one.name], seconds[OWN], one.ready.first, one.peak()),
+            )
+            for one in racing
+        ]
+    return rows, refused, notes
 
 
-def _inputs(predictor: Predictor, batch: int) -> dict[str, Array]:
-    """Noise in the range of each input, at the smallest declared sizes but the batch's."""
-    contract = predictor.contract
-    sizes = {dim.name: dim.min for dim in contract.dims}
-    axis = contract.inputs[0].shape[0] if contract.inputs[0].shape else None
+def why_unlike(contract: Contract, own: Sequence[Array], other: Sequence[Array]) -> str:
+    """Why outputs clearly are another function's than the bundle's; empty if they may be the same's.
+
+    How many rows there are may differ where that depends on the values.
+    """
+    if len(own) != len(other):
+        return f"it has {len(other)} outputs, the bundle {len(own)}"
+    known = {dim.name for dim in contract.dims}
+    for spec, here, there in zip(contract.outputs, own, other, strict=True):
+        free = [isinstance(axis, str) and axis not in known for axis in spec.shape]
+        told = f"its output {spec.name} is {there.dtype}{list(there.shape)}, the bundle's {list(here.shape)}"
+        if here.ndim != there.ndim or len(free) != here.ndim:
+            return told
+        if any(a != b and not may for a, b, may in zip(here.shape, there.shape, free, strict=True)):
+            return told
+        numbers = all(one.dtype.kind in "biuf" and one.size for one in (here, there))
+        share = _difference(here, there) if numbers and here.shape == there.shape else 0.0
+        if not share <= DISAGREE:
+            return f"its output {spec.name} differs by {share:.0%}, at most {DISAGREE:.0%} may be a rounding"
+    return ""
+
+
+def _difference(here: Array, there: Array) -> float:
+    if here.dtype.kind != "f":
+        return float((here != there).mean())
+    same = (here == there) | (np.isnan(here) & np.isnan(there))  # infinities, too
+    apart = np.where(same, 0.0, there.astype(np.float64) - here)
+    finite = here[np.isfinite(here)].astype(np.float64)
+    if not same.all() and not finite.size:
+        return float("inf")
+    scale = max(float(finite.std()), TINY * float(np.sqrt((finite**2).mean()))) if finite.size else 1.0
+    error = float(np.sqrt((apart**2).mean()))
+    return error / scale if scale else float(error > 0)
+
+
+def _plan(contract: Contract, chosen: Mapping[str, int], batch: int, threads: int) -> _Plan:
+    """The sizes of the dynamic dimensions. Raises RequestError for one that the bundle does not take."""
     dims = {dim.name: dim for dim in contract.dims}
-    if isinstance(axis, str) and axis in dims and dims[axis].admits(batch):
+    sizes = usual_sizes(contract)
+    for name, size in chosen.items():
+        if name not in dims:
+            listed = ", ".join(dims) or "none"
+            raise RequestError(f'--size {name}={size}: there is no "{name}"; there are: {listed}')
+        if not dims[name].admits(size):
+            raise RequestError(f"--size {name}={size}: the bundle takes {dims[name]}")
+        sizes[name] = size
+    axis = _batch_axis(contract)
+    if axis is not None and axis not in chosen and dims[axis].admits(batch):
         sizes[axis] = batch
-    elif batch != 1:
-        taken = f", and takes {dims[axis]}" if isinstance(axis, str) and axis in dims else ""
+    elif batch != 1 or (axis is not None and not dims[axis].admits(1)):
+        first = contract.inputs[0].shape[0] if contract.inputs and contract.inputs[0].shape else None
+        taken = f", and takes {dims[axis]}" if axis is not None else ""
         raise RequestError(
-            f"the bundle does not take a batch of {batch}: its first axis is {axis}{taken}; leave {batch} "
+            f"the bundle does not take a batch of {batch}: its first axis is {first}{taken}; leave {batch} "
             "out of --batch"
         )
+    free = (dim.name for dim in contract.dims if not dim.fixed and dim.name != axis)
+    said = ", ".join(f"{name}={sizes[name]}" for name in free)
+    return _Plan(contract, sizes, said, batch, threads)
+
+
+def _batch_axis(contract: Contract) -> str | None:
+    """The dimension that is the first axis of the first input."""
+    shape = contract.inputs[0].shape if contract.inputs else ()
+    names = {dim.name for dim in contract.dims}
+    return shape[0] if shape and isinstance(shape[0], str) and shape[0] in names else None
+
+
+def usual_sizes(contract: Contract) -> dict[str, int]:
+    """The size of each dimension: of a square picture as ``predict`` fits it, otherwise the smallest."""
+    sizes = {dim.name: dim.min for dim in contract.dims}
+    spec = contract.preprocess
+    if spec is None:
+        return sizes
+
+    def declared(dim: Dim, side: int) -> int:
+        return dim.floor(max(side, dim.min))
+
+    width, height = (spec.width.min, spec.height.min)
+    if spec.network is not None:
+        height, width = spec.network
+    else:
+        try:
+            width, height = place((spec.size, spec.size), spec).target
+        except PictureError:  # no square fits
+            return sizes
+    for dim, side in ((spec.height, height), (spec.width, width)):
+        if dim.name in sizes:
+            sizes[dim.name] = declared(dim, side)
+    return sizes
+
+
+def _inputs(plan: _Plan) -> dict[str, Array]:
+    """Noise in the range of each input."""
     random = np.random.default_rng(0)
-    return {spec.name: draw(spec, sizes, random) for spec in contract.inputs}
-
-
-def _run(session: Any, feeds: Mapping[str, Array], file: Path) -> None:
-    try:
-        # ONNX Runtime's exceptions have no common public base below Exception.
-        session.run(None, dict(feeds))
-    except Exception as error:
-        listed = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-        raise ModelFileError(
-            f"{file} does not run on {listed} ({first_line(error)}): give a file with the bundle's inputs"
-        ) from error
+    return {spec.name: draw(spec, plan.sizes, random) for spec in plan.contract.inputs}

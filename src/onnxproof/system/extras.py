@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "signing": ("model_signing", "OpenSSL"),
         "bom": ("cyclonedx",),
         "video": ("av",),
+        "plot": ("matplotlib",),
     }
 )
 """The modules that each extra brings and that this package imports. pyproject.toml has the distributions."""
