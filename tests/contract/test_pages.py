@@ -31,6 +31,7 @@ OTHERS = (
 NOT_RUN = {
     "README.md": 4,
     "docs/baseline.md": 2,
+    "docs/bench.md": 1,
     "docs/check.md": 1,
     "docs/checkpoints.md": 1,
     "docs/dataset.md": 1,
