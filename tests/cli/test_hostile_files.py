@@ -86,6 +86,7 @@ def test_inspect_json_of_escapes(folder: Path) -> None:
     assert json.loads(ran["out"])["inputs"][0]["name"] == ESCAPES
 
 
+@pytest.mark.slow
 def test_predict(folder: Path) -> None:
     ran = run_all([("predict", folder / f"{name}.onnx", "--input", folder / "x.npy") for name in FILES])
     for entry in ran:

@@ -103,6 +103,7 @@ def judged(bundle: Path) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_the_verdict_is_that_of_a_model_in_memory(exported: Path, small_job: Path, once: Once) -> None:
     """To the last digit: what is made where it is read is the same number."""
     with pytest.MonkeyPatch.context() as patch:
@@ -121,6 +122,7 @@ def test_the_verdict_is_that_of_a_model_in_memory(exported: Path, small_job: Pat
     assert judged(exported) == judged(in_memory)
 
 
+@pytest.mark.slow
 def test_the_same_job_gives_the_same_bytes(run: Run, exported: Path, small_job: Path, tmp_path: Path) -> None:
     ran = run("export", small_job, "--out", tmp_path, "--no-validate")
     assert ran.returncode == 0, ran

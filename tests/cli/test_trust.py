@@ -170,6 +170,7 @@ def test_another_checkpoint_is_refused(refuse: Refuse, moved: Path, other: Path)
         )
 
 
+@pytest.mark.slow
 def test_another_checkpoint_is_noted_where_it_is_trusted(run: Run, moved: Path, other: Path) -> None:
     ran = run("validate", moved, "--checkpoint", other, "--trust", *SEED, "--json")
     assert ran.returncode == 1, ran.stderr

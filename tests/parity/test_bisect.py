@@ -510,6 +510,7 @@ def test_a_wrong_kernel_is_named(exports: Exports, tmp_path: Path, monkeypatch: 
     assert [node.op_type for node in found.repro.model.graph.node] == [result.nodes[0].operator]
 
 
+@pytest.mark.slow
 def test_a_verdict_of_fail_without_a_wrong_node_says_that_the_nodes_were_asked(
     exports: Exports, tmp_path: Path
 ) -> None:
@@ -522,6 +523,7 @@ def test_a_verdict_of_fail_without_a_wrong_node_says_that_the_nodes_were_asked(
     assert any("is within its rounding bound" in note for note in result.notes), result.notes
 
 
+@pytest.mark.slow
 def test_fingerprints_are_held_and_not_tensors(exports: Exports, tmp_path: Path) -> None:
     """Values are freed after their last reader, and no tensor of the module is kept."""
     export = exports[YOLOX]
@@ -539,6 +541,7 @@ def test_fingerprints_are_held_and_not_tensors(exports: Exports, tmp_path: Path)
         assert distance(Fingerprint.of(tensor), truth.records[number].print) == 0
 
 
+@pytest.mark.slow
 def test_a_case_is_taken_by_number_and_by_name(exports: Exports, tmp_path: Path) -> None:
     export = exports["classifier, torch.export, onnxsim"]
     names = export.cases()

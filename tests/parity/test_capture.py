@@ -336,6 +336,7 @@ class Encoder(nn.Module):
 STEPS = {"steps": "float32[batch, time, 8] in -1..1"}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("padded", [False, True], ids=["all-steps", "padded"])
 def test_an_encoder_that_torch_runs_fused_is_captured(padded: bool, tmp_path: Path) -> None:
     inputs = {**STEPS, "padding": "bool[batch, time]"} if padded else STEPS

@@ -290,6 +290,7 @@ def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
     assert verdict.to_json()["decisions"]["matched"] > 0
 
 
+@pytest.mark.slow
 def test_a_packed_file_passes_with_its_pictures(tmp_path: Path) -> None:
     made = Detector("split", lambda both: packed(both).transpose(1, 2))
     axes = {"images": {0: "batch"}, "output0": {0: "batch"}}

@@ -167,6 +167,7 @@ def test_a_softmax_over_the_batch_fails(softmaxed: Export, tmp_path: Path) -> No
     assert {"function", "decisions"} <= set(failed(softmaxed.verdict(softmaxed.edited(turn), tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_threshold_on_logits_fails(labelled: Export, tmp_path: Path) -> None:
     """The sigmoid is left out: 0.5 now cuts logits."""
 

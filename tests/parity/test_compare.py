@@ -114,6 +114,7 @@ def test_nms_in_the_graph_is_compared_row_by_row(exported: Any, tmp_path: Path) 
     assert {"decisions", "function"} <= failed(broken)
 
 
+@pytest.mark.slow
 def test_a_mask_flips_only_where_the_softmax_in_the_file_is_not_sure(exported: Any, tmp_path: Path) -> None:
     a = exported("digits-segmenter")
     verdict = compare("digits-segmenter", a, damaged(a, tmp_path / "b.onnx", 1.01))

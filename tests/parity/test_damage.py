@@ -351,6 +351,7 @@ def test_a_damaged_file_does_not_excuse_its_own_decisions(packed: Export, tmp_pa
     assert "decisions" in failed(verdict)
 
 
+@pytest.mark.slow
 def test_a_model_without_float64_is_judged_by_the_named_tolerance(packed: Export, tmp_path: Path) -> None:
     class SingleOnly(nn.Module):
         def __init__(self, module: Any) -> None:

@@ -233,7 +233,12 @@ def test_what_a_simplifier_changes_in_the_interface_is_changed_back(
             drop_an_output, "onnxsim changed the interface: 2 inputs and outputs became 1", id="dropped"
         ),
         pytest.param(lambda _: os.abort(), r"onnxsim failed: it crashed \(SIGABRT\)", id="crashed"),
-        pytest.param(lambda _: time.sleep(60), "onnxsim failed: it took more than 1 s", id="hung"),
+        pytest.param(
+            lambda _: time.sleep(60),
+            "onnxsim failed: it took more than 1 s",
+            id="hung",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(lambda _: [][0], "onnxsim failed: IndexError", id="raised"),
     ],
 )

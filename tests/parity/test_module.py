@@ -170,6 +170,7 @@ class Encoder(nn.Module):
         return answer * attended[..., None]
 
 
+@pytest.mark.slow
 def test_a_transformer_with_a_padding_mask_passes(tmp_path: Path) -> None:
     inputs = {"steps": "float32[batch, time, 16] in -1..1", "attended": "int64[batch, time] as mask"}
     bundle = onnxproof.export_module(Encoder(), inputs=inputs, dims=SEQUENCE, out=tmp_path / "encoder")

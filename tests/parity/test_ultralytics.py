@@ -132,8 +132,15 @@ def test_the_output_of_ultralytics_own_export_passes_too(library: Any, tmp_path:
             "preprocessing",
             "the picture was resized with Pillow bilinear; in YOLO.predict it is resized with OpenCV linear",
             id="another-filter",
+            marks=pytest.mark.slow,
         ),
-        pytest.param({"channels": "bgr"}, "preprocessing", "given as BGR", id="swapped-channels"),
+        pytest.param(
+            {"channels": "bgr"},
+            "preprocessing",
+            "given as BGR",
+            id="swapped-channels",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"place": "top-left"}, "preprocessing", "placed at the top-left", id="padding-elsewhere"
         ),

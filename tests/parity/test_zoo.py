@@ -8,7 +8,6 @@ import pytest
 import onnxproof
 
 CHOSEN = (
-    ("of_torchvision_tasks", "r3d"),
     ("of_timm", "test_byobnet"),
     ("of_transformers_tasks", "llama-cached"),
     ("of_transformers_tasks", "t5"),
@@ -17,21 +16,22 @@ CHOSEN = (
     ("of_torch", "tcn"),
     ("of_torch", "mixture-of-experts"),
 )
-"""A video, reparametrised blocks, a decoder with its cache, an encoder with a decoder, super-
+"""Reparametrised blocks, a decoder with its cache, an encoder with a decoder, super-
 resolution, a recurrence, dilated convolutions, routed tokens."""
 
-LIKE_SAVED = (
+LIKE_OTHERS = (
+    ("of_torchvision_tasks", "r3d"),
     ("of_torchvision_tasks", "lraspp"),
     ("of_transformers_tasks", "clip"),
     ("of_transformers_tasks", "hubert"),
     ("of_ultralytics", "yolo26n"),
 )
-"""Masks, text beside pictures, sound, boxes: as checkpoints they are exported in test_segmenters.py,
-test_hugging_face.py and test_ultralytics.py."""
+"""A video, whose convolution test_capture.py exports alone; masks, text beside pictures, sound, boxes, which
+are exported as checkpoints in test_segmenters.py, test_hugging_face.py and test_ultralytics.py."""
 
 ROWS = [
     *(pytest.param(*row, id=row[1]) for row in CHOSEN),
-    *(pytest.param(*row, id=row[1], marks=pytest.mark.long) for row in LIKE_SAVED),
+    *(pytest.param(*row, id=row[1], marks=pytest.mark.long) for row in LIKE_OTHERS),
 ]
 
 
