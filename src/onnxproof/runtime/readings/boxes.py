@@ -255,3 +255,11 @@ def from_class_scores(boxes: Array, scores: Array) -> tuple[Candidates, ...]:
     else:
         gaps = best - np.partition(scores, -2, axis=-1)[..., -2]
     return tuple(Candidates(boxes[i], best[i], labels[i], gaps[i]) for i in range(len(boxes)))
+
+
+BOXES: Mapping[str, type[PackedBoxes | SplitBoxes | ChannelBoxes]] = {
+    "packed": PackedBoxes,
+    "split": SplitBoxes,
+    "channels": ChannelBoxes,
+}
+"""The layout of boxes and scores, one row a candidate, for each value of "decode"."""

@@ -1,10 +1,11 @@
 """Object detection: boxes with classes and scores, as NMS leaves them.
 
-The outputs come in one of the layouts of ``READINGS``, which are in ``runtime/readings/``.
+The outputs come in one of the layouts of ``runtime/readings/layouts.py``.
 """
 
+import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -13,44 +14,11 @@ from onnxproof.document import Entry
 from onnxproof.runtime.drawing import draw_boxes
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
-from onnxproof.runtime.readings.boxes import (
-    Candidates,
-    ChannelBoxes,
-    Detections,
-    PackedBoxes,
-    SplitBoxes,
-)
-from onnxproof.runtime.readings.cells import CellBoxes
-from onnxproof.runtime.readings.padded import PaddedReading
-from onnxproof.runtime.readings.rows import RowReading, Rows
-from onnxproof.runtime.readings.scored_anchors import AnchorBoxes, ScoredAnchors
-from onnxproof.runtime.readings.sets import SETS, QuerySet, RowSet, SplitSet
+from onnxproof.runtime.readings.boxes import BOXES, Detections
 from onnxproof.runtime.tasks.task import class_color, class_name
 
-Reading = (
-    PackedBoxes
-    | SplitBoxes
-    | ChannelBoxes
-    | CellBoxes
-    | AnchorBoxes
-    | RowReading
-    | SplitSet
-    | QuerySet
-    | RowSet
-)
-
-READINGS: Mapping[str, type[Reading]] = {
-    "packed": PackedBoxes,
-    "split": SplitBoxes,
-    "channels": ChannelBoxes,
-    "none": CellBoxes,
-    "nms": RowReading,
-    "nms-padded": PaddedReading,
-}
-"""The layout for each value of "decode". If the manifest also has a "head", "none" is AnchorBoxes; if it has
-"nms", which is "none", the layouts are those of ``SETS``."""
-
-Evidence = Candidates | ScoredAnchors | Rows
+if TYPE_CHECKING:  # a file has one layout, and the others take a twelfth of a cold start
+    from onnxproof.runtime.readings.layouts import Evidence, Reading
 
 DEFAULT_THRESHOLD = 0.45
 DEFAULT_IOU_THRESHOLD = 0.45
@@ -63,27 +31,25 @@ class _Detection:
     decides = True
     summary = "Object detection: boxes with classes and scores, as NMS leaves them."
 
-    def reading(self, entry: Entry) -> Reading:
+    def reading(self, entry: Entry) -> "Reading":
         table = entry.free_table()
-        kinds: Mapping[str, type[Reading]] = SETS if "nms" in table else READINGS
-        decode = table.get("decode", Entry(None, f"{entry.key}.decode")).text(tuple(kinds))
-        with entry.naming():
-            if "nms" in table:
-                return SETS[decode].read(entry)
-            if decode == "none" and "head" in table:
-                return AnchorBoxes.read(entry)
-            return READINGS[decode].read(entry)
+        decode = table.get("decode")
+        if decode is not None and "nms" not in table and decode.value in tuple(BOXES):
+            with entry.naming():
+                return BOXES[decode.value].read(entry)
+        found: Reading = importlib.import_module("onnxproof.runtime.readings.layouts").read(entry)
+        return found
 
     def evidence(
         self,
         outputs: Mapping[str, Array],
         sizes: Mapping[str, int],
-        reading: Reading,
+        reading: "Reading",
         margins: Mapping[str, Array],
-    ) -> tuple[Evidence, ...]:
+    ) -> "tuple[Evidence, ...]":
         return reading.evidence(outputs, sizes, margins)
 
-    def decide(self, evidence: Evidence, reading: Reading) -> Detections:
+    def decide(self, evidence: "Evidence", reading: "Reading") -> Detections:
         return evidence.decide(reading.cuts)
 
     def restore(self, decisions: Detections, transform: Transform) -> Detections:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Detections
+from onnxproof.runtime.readings.layouts import Evidence, Reading
 from onnxproof.runtime.readings.rows import RowReading, Rows
 from onnxproof.runtime.readings.scored_anchors import ScoredAnchors
-from onnxproof.runtime.tasks.detection import Evidence, Reading
 from onnxproof.validate.compare.closest import margins_of_boxes
 from onnxproof.validate.compare.comparer import Comparison
 from onnxproof.validate.compare.last_place import cuts_of
