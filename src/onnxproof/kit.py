@@ -1,10 +1,10 @@
 """``onnxproof.kit``: the golden cases of a bundle as plain files, to be run by a host that is not Python."""
 
-import re
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
-from onnxproof.document import read_json
+from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest
@@ -38,9 +38,6 @@ KIT_FILES = (
     *(MODEL_FILE, data_of(Path(MODEL_FILE)).name, INPUTS_FOLDER),
 )
 """The names of what lies in a kit."""
-
-_INPUT = re.compile(r"\d{2,}-\d+\.bin")
-"""The names of the files in ``INPUTS_FOLDER``."""
 
 CHUNK = 2**24
 """Bytes that are copied at once."""
@@ -132,12 +129,15 @@ def why_kept(folder: Path) -> str | None:
     names = names_in(folder)
     if not names:
         return None
-    if GOLDEN_FILE not in names or not _is_index(folder / KIT_FILE):
+    written = _written(folder / KIT_FILE)
+    if GOLDEN_FILE not in names or written is None:
         return f"is no kit that onnxproof wrote (it holds {listed(names)})"
     foreign = [name for name in names if not _is_own(folder / name)]
     inputs = folder / INPUTS_FOLDER
+    held = [name for name in (MODEL_FILE, data_of(Path(MODEL_FILE)).name, GOLDEN_FILE) if name in names]
     if inputs.is_dir() and not inputs.is_symlink():
-        foreign += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs) if not _is_input(inputs / name)]
+        held += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs)]
+    foreign += [name for name in held if name not in foreign and not _is_as(folder / name, written.get(name))]
     return f"holds what onnxproof did not write ({listed(foreign)})" if foreign else None
 
 
@@ -155,13 +155,28 @@ def _is_own(entry: Path) -> bool:
     return entry.name in KIT_FILES and entry.is_file()
 
 
-def _is_input(entry: Path) -> bool:
-    return _INPUT.fullmatch(entry.name) is not None and (entry.is_symlink() or entry.is_file())
+def _is_as(entry: Path, sha256: str | None) -> bool:
+    """Whether an entry of a kit is the file that was written, or a link, which is not followed."""
+    return entry.is_symlink() or (sha256 is not None and entry.is_file() and sha256_of(entry) == sha256)
 
 
-def _is_index(file: Path) -> bool:
+def _written(index: Path) -> Mapping[str, str] | None:
+    """The SHA-256 of the files of a kit, as its index tells them; None if there is no such index."""
     try:
-        keys = read_json(read_foreign(file).decode("utf-8")).free_table()
-    except (OSError, UnicodeDecodeError, RequestError):
-        return False
-    return keys.keys() >= {"format", "kit", "model", "outputs", "cases"}
+        keys = read_json(read_foreign(index).decode("utf-8")).free_table()
+        return None if "outputs" not in keys else dict(_told(keys))
+    except (OSError, UnicodeDecodeError, RequestError, KeyError):
+        return None
+
+
+def _told(keys: Mapping[str, Entry]) -> Iterator[tuple[str, str]]:
+    yield GOLDEN_FILE, keys["kit"].text()
+    model = keys["model"].free_table()
+    if model["file"].value is not None:
+        yield MODEL_FILE, model["sha256"].text()
+        if "data_sha256" in model:
+            yield data_of(Path(MODEL_FILE)).name, model["data_sha256"].text()
+    for case in keys["cases"].entries():
+        for one in case.free_table()["inputs"].entries():
+            told = one.free_table()
+            yield told["file"].text(), told["sha256"].text()

@@ -85,13 +85,20 @@ def test_a_kit_is_what_its_readme_says(kit: Path) -> None:
 
 def test_the_same_bundle_gives_the_same_kit_and_a_kit_is_replaced(kit: Path, tmp_path: Path) -> None:
     before = files(kit)
-    (kit / "inputs" / "07-0.bin").write_bytes(b"of an older kit")
     onnxproof.kit(tmp_path / "bundle", out=kit)
     assert files(kit) == before
     onnxproof.kit(tmp_path / "bundle", out=kit, model=False)
     assert set(before) - set(files(kit)) == {"model.onnx"}
     assert json.loads((kit / "kit.json").read_text(encoding="utf-8"))["model"]["file"] is None
     assert onnxproof.judge(kit, answered(kit, tmp_path / "without")).passed
+
+
+def test_a_model_that_was_put_into_a_kit_without_one_is_kept(kit: Path, tmp_path: Path) -> None:
+    onnxproof.kit(tmp_path / "bundle", out=kit, model=False)
+    shutil.copy(tmp_path / "bundle" / "model.onnx", kit)
+    with pytest.raises(RequestError, match=r"holds what onnxproof did not write \(model\.onnx\)"):
+        onnxproof.kit(tmp_path / "bundle", out=kit)
+    assert (kit / "model.onnx").is_file()
 
 
 def test_weights_beside_the_model_go_with_it(tmp_path: Path) -> None:
@@ -121,6 +128,30 @@ def an_input_more(kit: Path) -> None:
     (kit / "inputs" / "picture.png").write_bytes(b"")
 
 
+def an_input_of_the_name_of_one(kit: Path) -> None:
+    (kit / "inputs" / "07-0.bin").write_bytes(b"mine")
+
+
+def a_model_of_mine(kit: Path) -> None:
+    (kit / "model.onnx").write_bytes(b"mine")
+
+
+def weights_of_mine(kit: Path) -> None:
+    (kit / "model.onnx.data").write_bytes(b"mine")
+
+
+def an_input_of_mine(kit: Path) -> None:
+    (kit / "inputs" / "00-0.bin").write_bytes(b"mine")
+
+
+def golden_cases_of_mine(kit: Path) -> None:
+    (kit / "golden.npz").write_bytes(b"mine")
+
+
+def an_index_without_sums(kit: Path) -> None:
+    (kit / "kit.json").write_text('{"format": 1, "kit": "", "model": {}, "outputs": [], "cases": []}')
+
+
 def a_folder_among_the_inputs(kit: Path) -> None:
     (kit / "inputs" / "99-0.bin").mkdir()
     (kit / "inputs" / "99-0.bin" / "notes.txt").write_text("mine")
@@ -143,7 +174,8 @@ def a_package(kit: Path) -> None:
     "change",
     [
         *(a_note, outputs_in_it, an_input_more, a_folder_among_the_inputs, an_edited_readme, no_index),
-        a_package,
+        *(a_package, an_input_of_the_name_of_one, a_model_of_mine, weights_of_mine, an_input_of_mine),
+        *(golden_cases_of_mine, an_index_without_sums),
     ],
 )
 def test_what_is_no_kit_alone_is_left_alone(

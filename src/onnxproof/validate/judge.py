@@ -280,10 +280,11 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
     if not label.flips:
         return Check("flips", "pass", "no label differs", 0.0, limit, facts.leg, label.name)
     what = "gap between the scores of the two places" if label.score_scale else "lead over the next class"
-    reason = (
-        f"{label.flips} of {label.count} labels differ; the oracle's largest {what} "
-        f"among them is {label.largest_margin:.3g}, in {label.worst_case}"
-    )
+    reason = f"{label.flips} of {label.count} labels differ; the oracle's "
+    if math.isinf(label.largest_margin):
+        reason += f"{what} is not known in {label.worst_case}, so that no flip there is excused"
+    else:
+        reason += f"largest {what} among them is {label.largest_margin:.3g}, in {label.worst_case}"
     status: Status = "pass" if fits else "fail"
     return Check("flips", status, reason, label.largest_margin, limit, facts.leg, label.name)
 

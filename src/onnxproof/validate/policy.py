@@ -16,6 +16,9 @@ own float error measures 3 or more (benchmarks/soundness)."""
 RATIO_MAX = 5.0
 """Limit of ratio_max. A maximum scatters more than an rms: healthy exports measured 0.50 to 3.63."""
 
+HEALTHY_RMS, HEALTHY_MAX = 2.43, 3.63
+"""The largest of these two ratios that healthy exports measured."""
+
 RATIO_CONSTANT = 100.0
 """Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
 averaging out: healthy exports that take means or normalise over such a picture measured up to 29."""

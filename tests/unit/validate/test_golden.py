@@ -17,6 +17,7 @@ from onnxproof.errors import CheckError, ModelFileError
 from onnxproof.runtime.preprocess.lay import as_input
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.checks import Check
 from onnxproof.validate.golden.checks import inputs_check
 from onnxproof.validate.golden.choose import MOST_CASES, chosen, record
 from onnxproof.validate.golden.file import about, pack, unpack
@@ -289,6 +290,39 @@ def test_errors_are_divided_by_those_on_all_cases_of_the_verdict() -> None:
         return statuses(lambda inputs: answer(inputs, error, "float32"), found)["ratio_rms"]
 
     assert (rms(3e-5, lucky), rms(3e-5, all_cases), rms(3e-4, all_cases)) == ("fail", "pass", "fail")
+
+
+def test_a_field_of_few_values_has_a_wider_limit_and_says_so() -> None:
+    """Three values of noise may err three times as much by luck; damage errs far more."""
+    one = noise("1", batch=1)
+    found = golden(PLAIN, replace(one, reference=answer(one.inputs, 1e-5, "float32")))
+    known = {"value": Floor(1e-5, 2e-5, 1.0, 1000)}
+
+    def rms(error: float) -> Check:
+        told = replace(found, floors=Floors(known, {}, {}))
+        leg = RecordedLeg.of("host", Ports.of(PLAIN), [(one.inputs, answer(one.inputs, error, "float32"))])
+        _, checks = judged(told, PLAIN, leg)
+        return next(check for check in checks if check.name == "ratio_rms")
+
+    count = one.reference.outputs["y"].size
+    assert count < 10
+    lucky, damaged = rms(3.2e-5), rms(1e-3)
+    assert (lucky.status, damaged.status) == ("pass", "fail")
+    assert lucky.value is not None
+    assert lucky.value > 2.7
+    assert f"the limit is 2.7, and {lucky.limit:.3g} over {count} values" in lucky.reason
+
+
+def test_how_many_values_a_floor_is_of_may_be_left_out() -> None:
+    found = golden(PLAIN, noise("1", batch=1), floors=Floors({"value": Floor(1, 2, 3, 40)}, {}, {}))
+    kept = unpack(packed(found), PLAIN, "golden.npz")
+    assert kept.floors == found.floors
+
+    def without(index: Any) -> None:
+        del index["floors"]["fields"]["value"]["count"]
+
+    older = unpack(edited(packed(found), without), PLAIN, "golden.npz")
+    assert older.floors.fields["value"].count == 0
 
 
 def test_without_an_oracle_a_fixed_tolerance_holds() -> None:

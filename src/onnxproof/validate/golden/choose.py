@@ -103,7 +103,8 @@ def _floors(tally: Tally, rough: Mapping[str, float]) -> Floors:
     for name, pool in tally.pools.errors.items():
         found, factor = pool.result(), max(rough.get(name, 1.0), 1.0)
         if found.count:
-            fields[name] = Floor(factor * found.rms_reference, factor * found.max_reference, found.scale_max)
+            rms, largest = factor * found.rms_reference, factor * found.max_reference
+            fields[name] = Floor(rms, largest, found.scale_max, found.count)
     worst = max((1.0, *rough.values()))
     return Floors(_told(fields), _of(tally.decisions, worst), _of(tally.all_rows, worst))
 

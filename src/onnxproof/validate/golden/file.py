@@ -275,11 +275,12 @@ def _texts(entry: Entry) -> dict[str, str]:
 
 def _floors(entry: Entry) -> dict[str, Floor]:
     most = sys.float_info.max
-    tables = {name: value.table(("rms", "max", "scale")) for name, value in entry.free_table().items()}
-    return {
-        name: Floor(**{key: value.number(0, most) for key, value in table.items()})
-        for name, table in tables.items()
-    }
+    found = {}
+    for name, value in entry.free_table().items():
+        keys = value.table(("rms", "max", "scale"), ("count",))
+        count = keys.pop("count").whole(0) if "count" in keys else 0
+        found[name] = Floor(**{key: number.number(0, most) for key, number in keys.items()}, count=count)
+    return found
 
 
 INDEX_KEYS = ("format", *(one.name for one in fields(About)), "floors", "cases")
