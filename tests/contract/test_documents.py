@@ -52,6 +52,12 @@ def metadata(demo_bundle: Path) -> Any:
     return read_json(properties[0].value)
 
 
+def test_the_demos_folds_stand_in_the_file_to_the_bit(parity: Any) -> None:
+    (check,) = (check for check in parity["checks"] if check["name"] == "folded")
+    assert (check["status"], check["value"], check["link"]) == ("pass", 0, "function")
+    assert check["reason"] == "148 tensors are batch norms folded in float64 and rounded once"
+
+
 def test_a_bundle_is_these_files_and_nothing_lies_beside_it(demo_bundle: Path) -> None:
     names = {path.name for path in demo_bundle.iterdir()}
     assert names == {"README.md", "golden.npz", "model.onnx", "manifest.json", "parity.json", "pictures"}

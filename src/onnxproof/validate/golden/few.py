@@ -1,11 +1,11 @@
 """The limits of few values: how far the ratio of two errors scatters that were measured on so many values.
 
-An rms over n values of normal error with the deviation s has (rms / s)^2 = chi^2(n) / n. So the square of the
-ratio of two rms, over n and over m values, is the ratio of the variances times F(n, m), Fisher's
-distribution (Abramowitz and Stegun 1964, 26.6). A runtime that errs r times what PyTorch errs measures at most
-r * sqrt(F) at a confidence, F being the quantile. ``r`` is the most that healthy exports measured over many
-values. So a runtime that is no worse than these is refused with a probability of at most 1 - confidence for
-each field, however few its values are.
+An rms over n values of normal error with the deviation s has (rms / s)^2 = chi^2(n) / n. So the square of
+the ratio of two rms, over n and over m values, is the ratio of the variances times F(n, m), Fisher's
+distribution (Abramowitz and Stegun 1964, 26.6). A runtime that errs r times what PyTorch errs measures at
+most r * sqrt(F) at a confidence, F being the quantile. ``r`` is the most that healthy exports measured over
+many values. So a runtime that is no worse than these is refused with a probability of at most 1 - confidence
+for each field, however few its values are.
 """
 
 import math
