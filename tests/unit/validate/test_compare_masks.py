@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxproof.runtime.preprocess import Transform
-from onnxproof.runtime.readings.masks import Patch, crop, restore_mask
+from onnxproof.runtime.readings.boxes import Detections
+from onnxproof.runtime.readings.masks import Instances, Patch, crop, restore_mask
 from onnxproof.validate.compare import Finding
 from onnxproof.validate.compare.masks import (
     EXPANSION_ROUNDINGS,
@@ -358,3 +359,16 @@ def test_a_mask_off_the_picture_is_empty(transform: Transform) -> None:
     pixels = np.ones((4, 4), np.float32)
     assert restore_mask(crop(pixels), 0.5, transform, (4, 4)).pixels.size == 0
     assert restore_mask(crop(pixels[:0]), 0.5, transform, (4, 4)).pixels.size == 0
+
+
+def test_a_mask_that_is_cut_first_loses_what_is_a_pixel_wide() -> None:
+    """Where the picture has more pixels than the input."""
+    values = np.array([[0.9, 0.9, 0.1, 0.55, 0.1]] * 4, np.float32)
+    nothing = Detections(np.zeros((1, 4)), np.ones(1), np.zeros(1, np.int64), np.arange(1))
+    fine = Instances(nothing, (Patch(2, 1, values),), 0.5, 8, 8)
+    coarse = fine.cut()
+    assert [mask.pixels.tolist() for mask in coarse.regions()] == [(values > 0.5).tolist()]
+    assert coarse.masks[0].pixels.max() == 1
+    larger = Transform(0.25, 0.25, 0, 0, 32, 32)
+    areas = [restore_mask(of.masks[0], of.threshold, larger, (8, 8)).pixels.sum() for of in (fine, coarse)]
+    assert areas[0] < areas[1]

@@ -1,7 +1,7 @@
 """Masks of instances: how they are cropped, and how they are resampled to the original picture."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -9,6 +9,9 @@ from PIL import Image
 from onnxproof.runtime.preprocess import Transform
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Detections
+
+HALF = 0.5
+"""Where a mask of 0 and 1 is cut after it was interpolated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Instances:
     def regions(self) -> tuple[Patch, ...]:
         """For each instance the pixels that belong to it: bool."""
         return tuple(Patch(mask.left, mask.top, mask.pixels > self.threshold) for mask in self.masks)
+
+    def cut(self) -> "Instances":
+        """The same with masks of 0 and 1, cut at the threshold in the pixels that they have now."""
+        masks = tuple(Patch(one.left, one.top, one.pixels.astype(np.float32)) for one in self.regions())
+        return replace(self, masks=masks, threshold=HALF)
 
 
 def crop(pixels: Array) -> Patch:

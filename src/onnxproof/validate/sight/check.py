@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from onnxproof.contract import Preprocess
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.checks import Status
 from onnxproof.validate.legs.leg import Leg
@@ -55,7 +56,7 @@ def with_pipeline(
                 sound=sound,
                 progress=progress,
             )
-            check = _judge(sight)
+            check = _judge(sight, model.contract.preprocess)
         except Exception as error:  # noqa: BLE001 - the framework is others' code, and may raise anything
             check = Check(PIPELINE, "error", f"it could not be run: {type(error).__name__}: {error}")
     checks = (*verdict.checks, check)
@@ -90,9 +91,14 @@ def _bounds(tally: Tally, trial: Trial) -> Mapping[str, float]:
     }
 
 
-def _judge(sight: Sight) -> Check:
+def _judge(sight: Sight, spec: Preprocess) -> Check:
     if not sight.pictures:
-        return Check(PIPELINE, "skipped", f"{sight.own} fit no picture to a size that the file declares")
+        return Check(
+            PIPELINE,
+            "skipped",
+            f"asked for pictures of {spec.size} px (predict.size), {sight.own} gives the network none of a size "
+            f"that the file declares: height {spec.height}, width {spec.width}",
+        )
     counts = f"{sight.matched} matched, {sight.ties} ties, {sight.differences} differences"
     told = f"{counts} on {sight.pictures} pictures, against {sight.own}"
     causes = "; ".join(f"{cause.what}: {cause.why}" for cause in sight.causes if not cause.tied)

@@ -12,6 +12,7 @@ from PIL import Image
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.runtime.preprocess import read_picture
 from onnxproof.runtime.preprocess.lay import as_input, in_order, lay, transform_of
+from onnxproof.runtime.readings.masks import Instances
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.legs.leg import Answer, Leg
 from onnxproof.wrappers.own.pipeline import OwnPipeline, Pixels
@@ -63,7 +64,10 @@ class Exchange:
         return task.evidence(answer.outputs, sizes, self.reading(stages), answer.margins)[0]
 
     def _decide(self, laid: Pixels, stages: Collection[Stage]) -> Any:
-        return get_task(self.contract.task).decide(self.evidence(laid, stages), self.reading(stages))
+        """Our decisions. If the framework decides masks in the input's pixels, ours are cut there, too."""
+        decisions = get_task(self.contract.task).decide(self.evidence(laid, stages), self.reading(stages))
+        coarse = self.own.coarse_masks and isinstance(decisions, Instances)
+        return decisions.cut() if coarse else decisions
 
     def reading(self, stages: Collection[Stage]) -> Any:
         """How outputs are read, with the framework's settings if they are among ``stages``."""

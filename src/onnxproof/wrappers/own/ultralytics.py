@@ -14,7 +14,7 @@ from torch import nn
 from onnxproof.contract import PADDING, Contract, Preprocess
 from onnxproof.runtime.preprocess.lay import Transform, transform_of
 from onnxproof.runtime.readings.boxes import Cuts, Detections
-from onnxproof.runtime.readings.masks import Instances, crop, restore_mask
+from onnxproof.runtime.readings.masks import HALF, Instances, crop, restore_mask
 from onnxproof.runtime.readings.points import Poses
 from onnxproof.wrappers.own.pipeline import Own, Pixels, Staged
 from onnxproof.wrappers.ultralytics.library import (
@@ -30,9 +30,6 @@ from onnxproof.wrappers.ultralytics.library import (
 from onnxproof.wrappers.ultralytics.networks import KINDS, Kind, quiet
 
 CPU = "cpu"
-
-HALF = 0.5
-"""Where a mask of Ultralytics, 0 or 1 in the input's pixels, is cut in the picture's."""
 
 
 def ultralytics_pipeline(contract: Contract, network: nn.Module, kind: Kind) -> Own:
