@@ -32,7 +32,8 @@ def with_pipeline(
 
     ``candidate`` runs the file, and ``tally`` is what was measured of it: None if nothing was.
     """
-    if model.contract.preprocess is None:
+    spec = model.contract.preprocess
+    if spec is None:
         return verdict
     sight = None
     reason = _why_not(verdict, model, plan, tally)
@@ -56,7 +57,7 @@ def with_pipeline(
                 sound=sound,
                 progress=progress,
             )
-            check = _judge(sight, model.contract.preprocess)
+            check = _judge(sight, spec)
         except Exception as error:  # noqa: BLE001 - the framework is others' code, and may raise anything
             check = Check(PIPELINE, "error", f"it could not be run: {type(error).__name__}: {error}")
     checks = (*verdict.checks, check)
@@ -96,8 +97,8 @@ def _judge(sight: Sight, spec: Preprocess) -> Check:
         return Check(
             PIPELINE,
             "skipped",
-            f"asked for pictures of {spec.size} px (predict.size), {sight.own} gives the network none of a size "
-            f"that the file declares: height {spec.height}, width {spec.width}",
+            f"asked for pictures of {spec.size} px (predict.size), {sight.own} gives the network none of a "
+            f"size that the file declares: height {spec.height}, width {spec.width}",
         )
     counts = f"{sight.matched} matched, {sight.ties} ties, {sight.differences} differences"
     told = f"{counts} on {sight.pictures} pictures, against {sight.own}"
