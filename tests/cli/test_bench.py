@@ -92,8 +92,8 @@ def test_one_that_answers_otherwise_is_refused_and_the_others_are_timed(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", pytest.param("torch.compile", marks=pytest.mark.long())])
-def test_the_checkpoint_runs_in_pytorch(name: str) -> None:
-    found = bench("--against", name, "--threads", "1,2", "--trust")
+def test_the_checkpoint_runs_in_pytorch(small_bundle: Path, name: str) -> None:
+    found = bench("--against", name, "--threads", "1,2", bundle=small_bundle)
     assert [(row["name"], row["threads"]) for row in found["rows"]] == [
         *((OWN, 1), (name, 1)),
         *((OWN, 2), (name, 2)),
