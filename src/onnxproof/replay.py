@@ -34,7 +34,6 @@ from onnxproof.validate.golden.kit import (
 )
 from onnxproof.validate.golden.returned import Returned, ReturnedLeg, environment_of, read_outputs
 from onnxproof.validate.legs.leg import Ports
-from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
 OWN = "onnxproof"
@@ -59,19 +58,23 @@ def judge(kit: str | PathLike[str], outputs: str | PathLike[str], *, progress: P
     why = "the outputs do not say which file they are of" if checksum is None else None
     if checksum is not None and checksum.status != "pass":
         why = "the file is another"
-    facts, judgement = judged(golden, contract, leg, progress=progress)
+    found = judged(golden, contract, leg, progress=progress)
     told = () if checksum is None else (checksum,)
-    checks = (*told, verified_check(golden), function_check(golden, why), *judgement)
+    checks = (*told, verified_check(golden), function_check(golden, why), *found.checks)
     status = conclude(checks)
     return Verdict(
         status=status,
         checks=checks,
-        facts=(facts,),
+        facts=(found.facts,),
         cases=tuple(one.case for one in golden.cases),
-        notes=(*(exchanged(golden, returned.answer) if status == "fail" else ()), *_notes(golden, returned)),
+        notes=(
+            *(exchanged(golden, returned.answer) if status == "fail" else ()),
+            *found.notes,
+            *_notes(golden, returned),
+        ),
         model_sha256=returned.model_sha256 or model.sha256,
         environment=_environment(returned),
-        policy=FLOAT_FLOOR.to_json(),
+        policy=golden.about.policy.to_json(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 from onnxproof.deploy.signature import why_not_verified
 from onnxproof.errors import RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.archive import is_archive
-from onnxproof.runtime.folder import MODEL_FILE, read_manifest
+from onnxproof.runtime.archive import is_archive, on_disk
+from onnxproof.runtime.folder import MODEL_FILE, data_of, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.session import CPU, VERSION, placed_elsewhere, require_providers
 from onnxproof.source import bundle_at, sha256_of
@@ -59,8 +60,6 @@ def selftest(
     if not providers:
         raise RequestError(f"no execution provider is named: name one, such as {CPU}")
     candidates = _candidates(runtimes, providers)
-    if candidates and is_archive(Path(bundle)):
-        raise RequestError(f"{bundle}: --runtime does not go with an archive; unpack it and give the folder")
     folder = bundle_at(bundle, archives=True)
     signature = () if verify is None else (_signature(Path(bundle), Path(verify)),)
     if any(check.status == "fail" for check in signature):
@@ -79,6 +78,7 @@ def selftest(
     checks = [*signature, checksum, agreement_check(file, [*against_metadata(manifest, text)])]
     found = golden_in(folder, manifest, text)
     facts: list[Facts] = []
+    notes = [*filter(None, (elsewhere,))]
     beside = Opened((), ())
     if isinstance(found, str):
         golden = None
@@ -89,21 +89,23 @@ def selftest(
         checks += (_of_this_model(golden, sum_of(file), text), verified_check(golden))
         checks += (function_check(golden, other), inputs_check(golden))
         if any(not one.changed for one in golden.cases):
-            beside = opened(candidates, file, found.contract, threads)
-            checks += beside.skipped
-            for each in beside.legs if candidates else (leg,):
-                one, judgement = judged(golden, found.contract, each, progress=progress)
-                facts.append(one)
-                checks += judgement
+            with on_disk(file, data_of(file)) if candidates else nullcontext(file) as readable:
+                beside = opened(candidates, readable, found.contract, threads)
+                checks += beside.skipped
+                for each in beside.legs if candidates else (leg,):
+                    one = judged(golden, found.contract, each, progress=progress)
+                    facts.append(one.facts)
+                    checks += one.checks
+                    notes += one.notes
     return Verdict(
         status=conclude(checks),
         checks=tuple(checks),
         facts=tuple(facts),
         cases=() if golden is None else tuple(one.case for one in golden.cases if not one.changed),
-        notes=(*filter(None, (elsewhere,)), *(() if golden is None else _notes(golden, providers))),
+        notes=(*notes, *(() if golden is None else _notes(golden, providers))),
         model_sha256=sum_of(file),
         environment=_environment(Settings(providers=tuple(providers), threads=threads)),
-        policy=FLOAT_FLOOR.to_json(),
+        policy=(FLOAT_FLOOR if golden is None else golden.about.policy).to_json(),
         runtimes=beside.rows,
     )
 

@@ -199,6 +199,7 @@ def _document(outcome: Outcome, entry: Entry) -> dict[str, Any]:
         "exit_code": None if outcome.state == "not run" else outcome.exit_code,
         "seconds": round(outcome.seconds, 3),
         "bundle": None if outcome.bundle is None else str(outcome.bundle),
+        **({} if outcome.lowered is None else {"lowered": str(outcome.lowered)}),
         "notes": list(outcome.notes),
         "error": None if outcome.error is None else outcome.error.to_json()["error"],
         "manifest": None if manifest is None else manifest.to_json(),

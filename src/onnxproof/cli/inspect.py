@@ -14,8 +14,8 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._options import json_option
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime import Manifest, PlainModel, load_plain
-from onnxproof.runtime.archive import in_archive, is_there
-from onnxproof.runtime.folder import MANIFEST_FILE, note_on_manifest, read_manifest
+from onnxproof.runtime.archive import is_there, on_disk
+from onnxproof.runtime.folder import MANIFEST_FILE, data_of, note_on_manifest, read_manifest
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.system.extras import missing
 from onnxproof.targets import DEFAULT, TARGETS
@@ -98,14 +98,13 @@ def _look_for_hazards(file: Path, target: str, axes: bool) -> tuple[Any, str]:
         hazards = importlib.import_module("onnxproof.validate.hazards")
     except ModuleNotFoundError:
         return None, f"not looked for: {missing('onnx')}"
-    if in_archive(file):
-        return None, "not looked for in an archive: give the folder that it was made of"
-    try:
-        graph = hazards.OnnxGraph.read(file)
-    except ModelFileError:
-        return None, "not looked for: the file is no ONNX graph, though ONNX Runtime loads it"
     more = (hazards.FROZEN_AXES,) if axes else ()
-    return hazards.look_for_hazards(hazards.Subject(graph, file, target), *more), ""
+    with on_disk(file, data_of(file)) as readable:
+        try:
+            graph = hazards.OnnxGraph.read(readable)
+        except ModelFileError:
+            return None, "not looked for: the file is no ONNX graph, though ONNX Runtime loads it"
+        return hazards.look_for_hazards(hazards.Subject(graph, readable, target), *more), ""
 
 
 def _rows_of_hazards(found: Any, axes: bool) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """``[precision]`` of a job: how a second, smaller file is made, and how many decisions that may cost."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -50,6 +51,10 @@ class PrecisionTable(Table):
     search: bool = True
     keep: tuple[str, ...] = ()
     budget: BudgetTable = BudgetTable()
+
+    def beside(self, target: Path) -> Path | None:
+        """The folder of the bundle of lower precision, beside that of the one in float32; None without."""
+        return None if self.mode == "float32" else target.with_name(f"{target.name}-{self.mode}")
 
     @field_validator("keep", mode="before")
     @classmethod

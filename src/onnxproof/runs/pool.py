@@ -156,6 +156,7 @@ class Pool:
             task.axes,
             "made" if error is None else "failed",
             bundle=None if result is None else result.bundle,
+            lowered=None if result is None else result.lowered,
             verdict=None if verdict is None else Verdict.from_json(verdict),
             error=error,
             notes=() if result is None else result.notes,

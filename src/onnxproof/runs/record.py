@@ -46,7 +46,8 @@ class Record:
     """What a bundle was made from. Paths are relative to the bundle.
 
     ``asked`` is the job and the options of the command. ``files`` has the SHA-256 of each file that was read
-    or that the job names; None if it changed meanwhile. ``bundle`` has the SHA-256 of the bundle's own files.
+    or that the job names; None if it changed meanwhile. ``bundle`` has the SHA-256 of the bundle's own files,
+    and of those of the bundle of lower precision beside it.
     """
 
     asked: Mapping[str, Any]
@@ -97,7 +98,7 @@ def record_of(task: Task, target: Path, read: Mapping[Path, str | None]) -> Reco
         asked_of(task, target),
         {relative(start, path): found for path, found in read.items()},
         {**_fixed_versions(), **_loaded_versions()},
-        {name: sha256_of(target / name) for name in BUNDLE_FILES if (target / name).is_file()},
+        {name: sha256_of(target / name) for name in _written(task, target)},
     )
 
 
@@ -158,7 +159,7 @@ class Changes:
         for name, found in record.bundle.items():
             if not (task.target / name).is_file() or self._sum(task.target / name) != found:
                 return f"{name} in the bundle is not as it was written"
-        if {*record.bundle} != {name for name in BUNDLE_FILES if (task.target / name).is_file()}:
+        if {*record.bundle} != {*_written(task, task.target)}:
             return "the bundle's files are not those that were written"
         for name, found in _fixed_versions().items():
             if record.versions.get(name) != found:
@@ -178,6 +179,22 @@ class Changes:
             relative(start, file) for file in named_files(task) if relative(start, file) not in record.files
         ]
         return f"{missing[0]} is new" if missing else None
+
+
+def lowered_of(job: Job | None, target: Path) -> Path | None:
+    """The bundle of lower precision beside a bundle; None if there is none."""
+    place = None if job is None else job.precision.beside(target)
+    return place if place is not None and place.is_dir() else None
+
+
+def _written(task: Task, target: Path) -> list[str]:
+    """The names, seen from a bundle, of its files and of those of the bundle of lower precision beside it."""
+    beside = lowered_of(task.job, target)
+    names = [
+        *BUNDLE_FILES,
+        *(() if beside is None else (f"../{beside.name}/{name}" for name in BUNDLE_FILES)),
+    ]
+    return [name for name in names if (target / name).is_file()]
 
 
 def _told_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

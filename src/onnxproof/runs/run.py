@@ -10,7 +10,7 @@ from onnxproof.job.asked import Address
 from onnxproof.many.workers import cores
 from onnxproof.runs.plan import Planned, plan_export, plan_validate, threads_of
 from onnxproof.runs.pool import Pool, Report
-from onnxproof.runs.record import Changes, kept_verdict
+from onnxproof.runs.record import Changes, kept_verdict, lowered_of
 from onnxproof.runs.task import Outcome, Task
 from onnxproof.validate.verdict import Verdict
 
@@ -142,12 +142,15 @@ def _kept(task: Task, changes: Changes) -> tuple[str, Outcome | None]:
     reason = changes.since(task)
     if reason is not None or task.target is None:
         return reason or "", None
-    text = kept_verdict(task.target)
+    lowered = lowered_of(task.job, task.target)
+    text = kept_verdict(lowered or task.target)
     verdict = None if text is None else Verdict.from_json(json.loads(text))
     if verdict is not None and verdict.status == "error":
         return BROKEN, None
     told = "job, checkpoint, code and versions are as they were"
-    kept = Outcome(task.name, task.source, task.axes, "up to date", task.target, verdict, reason=told)
+    kept = Outcome(
+        *(task.name, task.source, task.axes, "up to date", task.target, verdict), reason=told, lowered=lowered
+    )
     return told, kept
 
 

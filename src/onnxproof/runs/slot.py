@@ -46,6 +46,7 @@ class Message:
     kind: Literal["progress", "result", "end"]
     stage: tuple[str, int, int] = ("", 0, 0)
     bundle: Path | None = None
+    lowered: Path | None = None
     verdict: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     error: Ending | None = None
@@ -163,7 +164,8 @@ def _export(task: Task, report: "_Report") -> Message:
             f"what the bundle was made from could not be written down ({error}): it is made again",
         )
     verdict = None if made.decisive is None else made.decisive.to_json()
-    return Message("result", bundle=made.path, verdict=verdict, notes=notes)
+    lowered = None if made.lowered is None else made.lowered.path
+    return Message("result", bundle=made.path, lowered=lowered, verdict=verdict, notes=notes)
 
 
 def _validate(task: Task, report: "_Report") -> Message:

@@ -50,6 +50,7 @@ class Outcome:
     ``bundle`` is the folder of an export, or the one that was validated; None if there is none. ``reason``
     says in words why the job was done, was not run, or is up to date. ``error`` is None unless the job
     failed. ``printed`` is what the job's process printed. ``stages`` are the stages and their seconds.
+    ``lowered`` is the bundle of lower precision beside it, None if there is none; ``verdict`` is on that.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
     printed: str = ""
+    lowered: Path | None = None
 
     @property
     def exit_code(self) -> int:

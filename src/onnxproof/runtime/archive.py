@@ -4,11 +4,14 @@ Such a bundle is a ZIP archive whose files are stored as they are, so nothing is
 named as if the archive were a folder: ``digits.zip/model.onnx``.
 """
 
+import contextlib
 import hashlib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
+from onnxproof.system.files import scratch_folder
 
 SUFFIX = ".zip"
 
@@ -51,6 +54,23 @@ def read_file(file: Path) -> bytes:
         raise ModelFileError(f"{file.parent} holds no {file.name}: package the bundle again") from error
     except (OSError, zipfile.BadZipFile) as error:
         raise _damaged(file.parent, error) from error
+
+
+@contextlib.contextmanager
+def on_disk(file: Path, *others: Path) -> Iterator[Path]:
+    """A file that programs can open which read no archive; ``others`` lie beside it, where they are there.
+
+    It is the file itself if it lies in a folder, and else a copy that is removed again. Raises as
+    ``read_file``.
+    """
+    if not in_archive(file):
+        yield file
+        return
+    with scratch_folder() as folder:
+        for one in (file, *others):
+            if is_there(one):
+                (folder / one.name).write_bytes(read_file(one))
+        yield folder / file.name
 
 
 def sha256_of(file: Path) -> str:

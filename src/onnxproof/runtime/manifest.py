@@ -57,7 +57,8 @@ class Precision:
 
     ``float32_sha256`` is the checksum of the file that was proven, and ``kept`` are the nodes or modules that
     stay in float32. ``calibration`` says how ranges were cut ("" without), and ``calibration_sha256`` which
-    pictures they were measured on, by the SHA-256 of their files.
+    pictures they were measured on, by the SHA-256 of their files. ``tries`` is among how many files this one
+    was chosen: all were judged on the same pictures, each so strictly that all hold together.
     """
 
     mode: str
@@ -65,17 +66,21 @@ class Precision:
     kept: tuple[str, ...] = ()
     calibration: str = ""
     calibration_sha256: tuple[str, ...] = ()
+    tries: int = 1
 
     @classmethod
     def read(cls, entry: Entry) -> Self:
         """Read a JSON object with the keys of this class. Raises ModelFileError for any other value."""
-        keys = entry.table(("mode", "float32_sha256", "kept", "calibration", "calibration_sha256"))
+        keys = entry.table(
+            ("mode", "float32_sha256", "kept", "calibration", "calibration_sha256"), ("tries",)
+        )
         return cls(
             keys["mode"].text(),
             keys["float32_sha256"].text(),
             tuple(one.text() for one in keys["kept"].entries()),
-            keys["calibration"].text(),
+            keys["calibration"].words(),
             tuple(one.text() for one in keys["calibration_sha256"].entries()),
+            keys["tries"].whole(1) if "tries" in keys else 1,
         )
 
 

@@ -56,10 +56,15 @@ def validate_budget(
 ) -> Verdict:
     """The verdict on a file by the job's budget. Arguments and errors are those of ``validate``."""
     asked, wrapped, file, checks = to_validate(source, model, onnx, checkpoint, set, trust)
-    judged = plan_budget(asked.job, wrapped, asked.manifest if onnx is None else None)
+    manifest = asked.manifest if onnx is None else None
+    judged = plan_budget(asked.job, wrapped, manifest)
+    tries = 1 if manifest is None or manifest.precision is None else manifest.precision.tries
+    budget = budget_of(asked.job).among(tries)
     with named_alike(file, wrapped.contract, map) as (named, renamed):
         notes = (*asked.notes, *renamed)
-        verdict = judge_by_budget(asked.job, wrapped, named, judged, progress, checks=checks, notes=notes)
+        verdict = judge_by_budget(
+            asked.job, wrapped, named, judged, progress, checks=checks, notes=notes, budget=budget
+        )
     return replace(verdict, model_sha256=sha256_of(file))
 
 
@@ -105,14 +110,16 @@ def judge_by_budget(
     *,
     checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
+    budget: DecisionBudget,
 ) -> Verdict:
-    """The verdict on a file by the job's budget, with PyTorch in float32 as the reference.
+    """The verdict on a file by a budget, with PyTorch in float32 as the reference.
 
     Raises ModelFileError if the file cannot be loaded, CheckError if PyTorch cannot run a picture.
     """
     leg = opened(job, file)
     exam = exam_of(model, judged, TorchLeg(model, job.validation.threads), progress)
-    return verdict_of(job, model, file, leg, exam.take(leg, progress=progress), checks=checks, notes=notes)
+    found = exam.take(leg, progress=progress)
+    return verdict_of(job, model, file, leg, found, checks=checks, notes=notes, budget=budget)
 
 
 def verdict_of(
@@ -124,10 +131,9 @@ def verdict_of(
     *,
     checks: Sequence[Check] = (),
     notes: Sequence[str] = (),
-    budget: DecisionBudget | None = None,
+    budget: DecisionBudget,
 ) -> Verdict:
-    """The verdict on what a file did beside the reference. ``budget`` None means the job's own."""
-    budget = budget or budget_of(job)
+    """The verdict on what a file did beside the reference."""
     differences = interface_differences(model.contract, leg)
     interface = Check(
         "interface",

@@ -14,10 +14,11 @@ from onnxproof.job.asked import calibrating_of
 from onnxproof.job.relocated import relocated
 from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, PARITY_FILE, data_of
+from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE, data_of
 from onnxproof.runtime.manifest import Manifest, Precision
 from onnxproof.source import sha256_of
 from onnxproof.steps.budgeted import exam_of, verdict_of
+from onnxproof.steps.lowered_golden import record_lowered_golden
 from onnxproof.steps.makers import Int8Maker, Maker, maker_of
 from onnxproof.steps.searching import Chosen, search
 from onnxproof.system.files import write_json, write_text
@@ -49,9 +50,9 @@ def plan_lowered(
 
     Raises now, before the slow capture, what would be raised of its pictures and of its folder after it.
     """
-    if job.precision.mode == "float32":
+    place = job.precision.beside(target)
+    if place is None:
         return None
-    place = target.with_name(f"{target.name}-{job.precision.mode}")
     check_target(place, BUNDLE, inputs)
     calibrating, judged = calibrating_of(job), None
     if validate:
@@ -79,9 +80,10 @@ def lowered(
     maker = maker_of(job, model, float32, how.calibrating, progress)
     with staged_folder(how.place, BUNDLE, inputs) as folder:
 
-        def write(kept: Sequence[str], into: Path) -> Manifest:
+        def write(kept: Sequence[str], into: Path, tries: int = 1) -> Manifest:
             made = finish(maker.make(kept), model.contract.inputs, model.contract.outputs)
-            made_from = replace(manifest, precision=_precision(job, maker, manifest, kept))
+            precision = replace(_precision(job, maker, manifest, kept), tries=tries)
+            made_from = replace(manifest, precision=precision)
             write_model_file(stamped(made, made_from), into, into / MODEL_FILE)
             return made_from
 
@@ -92,9 +94,9 @@ def lowered(
             reference = TorchLeg(model, job.validation.threads)
             exam = exam_of(model, judged, reference, progress)
             chosen = search(job, maker, exam, float32, write, progress)
-        made_from = write(chosen.kept, folder)
+        made_from = write(chosen.kept, folder, chosen.tries)
         file = folder / MODEL_FILE
-        if judged is not None and chosen.figures is not None:
+        if judged is not None and chosen.figures is not None and chosen.budget is not None:
             legs = maker.legs(file, chosen.kept)
             of = str(manifest.model_sha256)[:12]
             proven = Check("float32", "pass", f"the file in float32, {of}, is proven by the links")
@@ -108,13 +110,15 @@ def lowered(
                 notes=chosen.notes,
                 budget=chosen.budget,
             )
+            notes = record_lowered_golden(job, model, legs, verdict, made_from, folder, progress)
+            verdict = replace(verdict, notes=(*verdict.notes, *notes))
             write_json(folder / PARITY_FILE, verdict.to_json())
-        data = data_of(file)
+        data, golden = data_of(file), folder / GOLDEN_FILE
         written = replace(
             made_from,
             model_sha256=sha256_of(file),
             data_sha256=sha256_of(data) if data.exists() else None,
-            golden_sha256=None,
+            golden_sha256=sha256_of(golden) if golden.exists() else None,
             job=relocated(job, how.place),
         )
         write_json(folder / MANIFEST_FILE, written.to_json())

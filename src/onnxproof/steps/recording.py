@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxproof.contract import Contract
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, PARITY_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.session import VERSION
@@ -13,7 +14,7 @@ from onnxproof.system.files import write_bytes, write_json
 from onnxproof.validate.ahead import Ahead, Kept
 from onnxproof.validate.golden.choose import record
 from onnxproof.validate.golden.file import pack
-from onnxproof.validate.golden.golden import About
+from onnxproof.validate.golden.golden import About, Golden
 from onnxproof.validate.legs.leg import Arrays, Truth
 from onnxproof.validate.verdict import Verdict
 
@@ -50,26 +51,36 @@ def record_golden(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Pa
     truth = ahead.prepared.truth
     if truth.unsteady is not None:
         return (f"no golden cases are recorded: {truth.unsteady}",)
-    about = About(
-        model_sha256=verdict.model_sha256,
-        metadata_sha256=hashlib.sha256(manifest.to_metadata().encode()).hexdigest(),
-        verdict=verdict.status,
-        links={one.link: one.status for one in verdict.links},
-        versions={"onnxruntime": VERSION, "numpy": np.__version__},
-        providers=ahead.plan.settings.providers,
-        reference=truth.reference.name,
-        oracle=None if truth.oracle is None else truth.oracle.name,
-        oracle_missing=dict(truth.oracle_missing),
-    )
+    about = about_golden(truth, verdict, manifest, ahead.plan.settings.providers)
 
     def holds(inputs: Arrays) -> bool:
         return all(leg.holds(inputs) for leg in _legs(truth))
 
     golden = record(ahead.plan, truth, about, rough_fields(verdict), holds)
+    return write_golden(golden, ahead.plan.contract, folder)
+
+
+def about_golden(truth: Truth, verdict: Verdict, manifest: Manifest, providers: tuple[str, ...]) -> About:
+    """Where golden cases come from. ``manifest`` is the one in the model's metadata."""
+    return About(
+        model_sha256=verdict.model_sha256,
+        metadata_sha256=hashlib.sha256(manifest.to_metadata().encode()).hexdigest(),
+        verdict=verdict.status,
+        links={one.link: one.status for one in verdict.links},
+        versions={"onnxruntime": VERSION, "numpy": np.__version__},
+        providers=providers,
+        reference=truth.reference.name,
+        oracle=None if truth.oracle is None else truth.oracle.name,
+        oracle_missing=dict(truth.oracle_missing),
+    )
+
+
+def write_golden(golden: Golden, contract: Contract, folder: Path) -> tuple[str, ...]:
+    """Write ``golden.npz`` beside a model. Returns a note if not one case fits."""
     file = folder / MODEL_FILE
     size = sum(path.stat().st_size for path in (file, data_of(file)) if path.exists())
     budget = min(max(LEAST_BUDGET, int(SHARE * size)), MOST_BUDGET)
-    content = pack(golden, ahead.plan.contract, budget)
+    content = pack(golden, contract, budget)
     if content is None:
         return (
             f"no golden cases are recorded: the answers to not one case fit in {budget / 1e6:.1f} MB, so "

@@ -33,7 +33,8 @@ Write = Callable[[Sequence[str], Path], object]
 class Chosen:
     """The parts that stay in float32, what the file did, and the budget that it was judged by.
 
-    ``others`` are the checks on its other legs. ``figures`` is None if nothing was judged.
+    ``others`` are the checks on its other legs. ``figures`` is None if nothing was judged. ``tries`` is among
+    how many files it was chosen.
     """
 
     kept: tuple[str, ...]
@@ -41,6 +42,7 @@ class Chosen:
     budget: DecisionBudget | None
     others: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
     """
     budget, fixed = budget_of(job), tuple(one.name for one in maker.fixed)
     tries = 2 + math.ceil(math.log2(max(len(maker.parts), 1)))
-    sure = 1 - (1 - budget.confidence) / tries
-    strict = replace(budget, confidence=sure)
+    strict = budget.among(tries)
+    sure = strict.confidence
 
     def attempt(kept: Sequence[str], held: DecisionBudget) -> _Attempt:
         return _tried(job, maker, exam, float32, write, kept, held, progress)
@@ -81,7 +83,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
         return Chosen(fixed, only.figures, budget, only.others, (note,))
     if first.passed:
         found = _with_search(first, maker, (), (first,), sure)
-        return Chosen(fixed, found, strict, first.others)
+        return Chosen(fixed, found, strict, first.others, tries=tries)
     ranking = maker.ranking()
     attempts = {0: first}
     low, high = 0, len(ranking)
@@ -98,7 +100,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
             f"no file with up to {len(ranking) - 1} of {len(maker.parts)} parts in float32 meets the budget: "
             "this is the one with the fewest"
         )
-        return Chosen(fixed, found, strict, first.others, (note,))
+        return Chosen(fixed, found, strict, first.others, (note,), tries)
     best = attempts[high]
     chosen = ranking[:high]
     note = (
@@ -107,7 +109,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
         f"judged at {100 * sure:.2f} %"
     )
     found = _with_search(best, maker, ranking, tried, sure, count=high)
-    return Chosen((*fixed, *(one.name for one in chosen)), found, strict, best.others, (note,))
+    return Chosen((*fixed, *(one.name for one in chosen)), found, strict, best.others, (note,), tries)
 
 
 def _with_search(

@@ -4,8 +4,8 @@ Measuring reads none of this: the same tally can be judged by any policy.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self
 
 from onnxproof.validate.measure import Measurement
 
@@ -165,6 +165,36 @@ class FloatFloor:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweredFloor(FloatFloor):
+    """Errors of a file of lower precision, in units of what its own rounding costs (docs/precision.md).
+
+    That is how far a graph with quantisers (``mode`` "int8") is moved by numbers that are rounded to the
+    neighbouring step, or one in half precision by rounding each result. A decision is excused up to that
+    floor, once for the leg that was judged and once for the candidate.
+    """
+
+    mode: str = "int8"
+
+    name: ClassVar[str] = "lowered floor"
+
+    @property
+    def yardstick(self) -> str:
+        """What a ratio is a multiple of, in words."""
+        return STEP if self.mode == "int8" else f"rounding each result to {self.mode} costs"
+
+    def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
+        floor = measured.floor_max
+        return floor + (measured.max_candidate if measured.max_candidate <= floor else floor)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self), "yardstick": self.yardstick}
+
+
+STEP = "rounding to the neighbouring step costs"
+"""The yardstick of a graph with quantisers, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exactness:
     """The policy of the function link: the graph in float64 against the oracle, in units of PyTorch's error.
 
@@ -222,6 +252,10 @@ class DecisionBudget:
 
     name: ClassVar[str] = "decision budget"
     few: ClassVar[int] = 0
+
+    def among(self, tries: int) -> Self:
+        """The budget for each of so many files: all hold together at this confidence (Bonferroni's bound)."""
+        return replace(self, confidence=1 - (1 - self.confidence) / tries)
 
     def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
         """No figure of a field."""

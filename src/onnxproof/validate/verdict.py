@@ -251,7 +251,15 @@ def _text_of(verdict: Verdict, link: Linked, check: Check) -> str:
             return function_text(link.status, check, verdict.function, rule)
         case "runtime":
             allowed = (verdict.policy or {}).get("ratio_rms")
-            return runtime_text(link.status, check, verdict.checks, verdict.facts, verdict.runtimes, allowed)
+            return runtime_text(
+                link.status,
+                check,
+                verdict.checks,
+                verdict.facts,
+                verdict.runtimes,
+                allowed,
+                (verdict.policy or {}).get("yardstick"),
+            )
         case "decisions":
             return decisions_text(link.status, check, verdict.facts, by_budget=verdict.budget is not None)
         case "pipeline":

@@ -1,11 +1,11 @@
 """Judge what a file of lower precision cost by a decision budget."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onnxproof.validate.budget.confidence import lower_bound, trials_needed, upper_bound
 from onnxproof.validate.budget.drift import BOX, SCORE
-from onnxproof.validate.budget.figures import BudgetFigures
+from onnxproof.validate.budget.figures import BudgetFigures, Moved
 from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.policy import DecisionBudget
 
@@ -21,7 +21,8 @@ def judge_budget(found: BudgetFigures, budget: DecisionBudget) -> tuple[Check, .
     "changed" passes if a bound at the budget's confidence is within it, fails if the share is shown to be
     larger, and is an error if the pictures are too few to tell.
     """
-    return (*_answers(found), _changed(found, budget), *_moved(found, budget), _quality(found, budget))
+    moved = judge_moved(found.leg, found.tally.moved, budget.box_px, budget.score)
+    return (*_answers(found), _changed(found, budget), *moved, _quality(found, budget))
 
 
 def percent(share: float) -> str:
@@ -76,13 +77,14 @@ def _changed(found: BudgetFigures, budget: DecisionBudget) -> Check:
     return Check("changed", "error", reason, most, limit, found.leg)
 
 
-def _moved(found: BudgetFigures, budget: DecisionBudget) -> Iterator[Check]:
-    limits = {BOX: budget.box_px, SCORE: budget.score}
-    for one in found.tally.moved:
+def judge_moved(leg: str, moved: Iterable[Moved], box_px: float, score: float) -> Iterator[Check]:
+    """The checks on how far a leg's kept decisions moved; ``box_px`` and ``score`` are the limits."""
+    limits = {BOX: box_px, SCORE: score}
+    for one in moved:
         limit, unit = limits[one.quantity], UNITS[one.quantity]
         status: Status = "pass" if one.largest <= limit else "fail"
         reason = f"a kept decision's {one.quantity} moved by {one.largest:.3g}{unit} on {one.case}"
-        yield Check(one.quantity, status, reason, one.largest, limit, found.leg)
+        yield Check(one.quantity, status, reason, one.largest, limit, leg)
 
 
 def _quality(found: BudgetFigures, budget: DecisionBudget) -> Check:

@@ -20,6 +20,9 @@ def function_check(golden: Golden, other: str | None) -> Check:
 
     ``other`` says why the file is not known to be the one that was proven. It is None if it is known.
     """
+    if golden.about.lowered is not None:
+        said = "a file of lower precision does not state the checkpoint's function"
+        return Check("function", "skipped", said, leg=GRAPH)
     if other is None and golden.about.links.get("function") == "pass":
         said = "the file is the one whose function was proven by the export"
         return Check("function", "pass", said, leg=GRAPH)

@@ -5,9 +5,10 @@ run nothing for that.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 
+from onnxproof.contract import Contract
 from onnxproof.tensors import Dim
 from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.compare.decisions import DecisionPool
@@ -20,7 +21,8 @@ from onnxproof.validate.golden.golden import (
     GoldenCase,
     elements_of,
 )
-from onnxproof.validate.legs.leg import Answer, Arrays, Truth
+from onnxproof.validate.golden.moved import values_apart
+from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Truth
 from onnxproof.validate.sweep import measure, merge
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Trial
@@ -30,6 +32,10 @@ MOST_CASES = 8
 
 PICTURES = 2
 """How many of the job's pictures are among them at most."""
+
+MOVED = 0.5
+"""The share of the values that a graph's own rounding must move to be a yardstick. Where it moves fewer, one
+number that another runtime rounds otherwise may weigh more than all that were seen."""
 
 NO_FLOORS = Floors({}, {}, {})
 
@@ -62,6 +68,56 @@ def record(plan: Plan, truth: Truth, about: About, rough: Mapping[str, float], h
     small = [case for case in known.values() if elements_of(case, plan.contract) <= MOST_ELEMENTS]
     cases = chosen(small[::-1], plan.contract.dims, decided)
     return Golden(about, _floors(total[0], rough), tuple(_recorded(trial, case) for case in cases))
+
+
+def record_lowered(
+    contract: Contract,
+    cases: Sequence[Case],
+    truth: Truth,
+    judged: Leg,
+    healthy: Iterable[Sequence[Leg]],
+    about: About,
+) -> Golden:
+    """Record golden cases of a file of lower precision, of those that were planned; there may be none.
+
+    ``truth`` has the file's graph in float64 and the leg that the budget ``judged``, with the same margins.
+    The floors are the errors of that leg and of ``healthy`` ones, on the cases that are recorded: of the
+    first legs that part from the graph in a share MOVED of the values.
+    """
+    small = {case.name: case for case in cases if elements_of(case, contract) <= MOST_ELEMENTS}
+    decided: dict[str, int] = {}
+    pictures = 0
+    for case in small.values():
+        decided[case.name] = 0
+        if case.native and pictures < PICTURES:
+            pool = measure(Trial(contract, Truth(judged, judged), (judged,), (case,)))[0].decisions
+            decided[case.name] = 0 if pool is None else pool.reference
+            pictures += decided[case.name] > 0
+    trial = Trial(contract, truth, (truth.reference,), chosen(tuple(small.values()), contract.dims, decided))
+    if not trial.cases:
+        return Golden(about, NO_FLOORS, ())
+    found: list[tuple[tuple[Tally, ...], float]] = []
+    for legs in healthy:
+        found = [_parted(trial, leg) for leg in legs]
+        if min((share for _, share in found), default=1.0) >= MOVED:
+            break
+    total = merge([measure(trial), *(tallies for tallies, _ in found)])
+    return Golden(about, _floors(total[0], {}), tuple(_recorded(trial, case) for case in trial.cases))
+
+
+def _parted(trial: Trial, leg: Leg) -> tuple[tuple[Tally, ...], float]:
+    """What a leg errs in the reference's place, and in which share of the values it parts from the oracle."""
+    counts = [0, 0]
+
+    def watch(case: Case, wanted: Answer, _: Sequence[Answer | None]) -> None:
+        oracle = trial.truth.oracle
+        assert oracle is not None
+        exact = oracle.run(trial.inputs_of(case)).outputs
+        for place, count in enumerate(values_apart(trial.contract, exact, wanted.outputs)):
+            counts[place] += count
+
+    own = replace(trial, truth=replace(trial.truth, reference=leg), candidates=(leg,))
+    return measure(own, watch=watch), counts[1] / max(counts[0], 1)
 
 
 def chosen(cases: Sequence[Case], dims: Sequence[Dim], decided: Mapping[str, int]) -> tuple[Case, ...]:

@@ -33,6 +33,7 @@ from onnxproof.validate.golden.golden import (
     Floors,
     Golden,
     GoldenCase,
+    Lowered,
     elements_of,
 )
 from onnxproof.validate.legs.choices import Choice
@@ -55,6 +56,7 @@ MOST_BYTES = 2**28
 HEADERS = 256
 """Bytes of a member's two headers in a ZIP archive, at most: 30, 46, and twice its name."""
 
+MODES = ("int8", "fp16", "bf16")
 STATUSES = ("pass", "fail", "error", "skipped")
 SCORES = ("scores", "rows", "places", "values")
 """The arrays of a Choice."""
@@ -129,6 +131,8 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
 
 def _index(golden: Golden) -> dict[str, Any]:
     about = asdict(golden.about)
+    if golden.about.lowered is None:
+        del about["lowered"]
     return {"format": FORMAT, **about, "floors": asdict(golden.floors)}
 
 
@@ -241,7 +245,7 @@ def _opened(content: bytes, source: str) -> Iterator[zipfile.ZipFile]:
 def _index_of(archive: zipfile.ZipFile) -> dict[str, Entry]:
     document = read_json(archive.read(INDEX).decode())
     document.require_format(FORMAT)
-    return document.table(INDEX_KEYS)
+    return document.table(INDEX_KEYS, OPTIONAL_KEYS)
 
 
 def _about(index: Mapping[str, Entry]) -> About:
@@ -255,7 +259,14 @@ def _about(index: Mapping[str, Entry]) -> About:
         reference=index["reference"].text(),
         oracle=None if index["oracle"].value is None else index["oracle"].text(),
         oracle_missing=_texts(index["oracle_missing"]),
+        lowered=_lowered(index["lowered"]) if "lowered" in index else None,
     )
+
+
+def _lowered(entry: Entry) -> Lowered:
+    keys = entry.table(("mode", "box_px", "score"))
+    limits = (float(keys[name].number(0)) for name in ("box_px", "score"))
+    return Lowered(keys["mode"].text(MODES), *limits)
 
 
 Get = Callable[[str], Array]
@@ -283,7 +294,13 @@ def _floors(entry: Entry) -> dict[str, Floor]:
     return found
 
 
-INDEX_KEYS = ("format", *(one.name for one in fields(About)), "floors", "cases")
+OPTIONAL_KEYS = ("lowered",)
+INDEX_KEYS = (
+    "format",
+    *(one.name for one in fields(About) if one.name not in OPTIONAL_KEYS),
+    "floors",
+    "cases",
+)
 CASE_KEYS = ("name", "sizes", "content", "seed", "picture", "native", "inputs", "reference", "oracle")
 
 

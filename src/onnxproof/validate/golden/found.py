@@ -15,11 +15,6 @@ from onnxproof.validate.golden.golden import Golden
 
 def require_golden(folder: Path, manifest: Manifest) -> None:
     """Raise ModelFileError if a bundle was written without golden cases."""
-    if manifest.golden_sha256 is None and manifest.precision is not None:
-        raise ModelFileError(
-            f"{folder} is of lower precision and has no golden cases: they are of the file in float32, in "
-            "the bundle that was exported with it; onnxproof validate judges this one by its decision budget"
-        )
     if manifest.golden_sha256 is None:
         raise ModelFileError(
             f"{folder} has no golden cases to test itself by: it was exported with --no-validate, by an "

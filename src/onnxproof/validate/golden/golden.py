@@ -8,7 +8,7 @@ from onnxproof.contract import Contract
 from onnxproof.validate.cases import Case
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg, Ports, Truth
 from onnxproof.validate.legs.recorded import RecordedLeg
-from onnxproof.validate.policy import FLOAT_FLOOR, Policy
+from onnxproof.validate.policy import FLOAT_FLOOR, FloatFloor, LoweredFloor, Policy
 from onnxproof.validate.trial import Trial
 
 MOST_ELEMENTS = 2**24
@@ -41,6 +41,20 @@ class Floors:
 
 
 @dataclass(frozen=True, slots=True)
+class Lowered:
+    """That golden cases are of a file of lower precision, of which ``mode``: "int8", "fp16" or "bf16".
+
+    Their oracle is the file's own graph in float64, their reference the leg that the decision budget judged.
+    Their floors are what a number costs that is rounded to the neighbouring step. ``box_px`` and ``score``
+    are the budget's limits on how far a kept decision may move.
+    """
+
+    mode: str
+    box_px: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class About:
     """Where golden cases come from.
 
@@ -48,7 +62,7 @@ class About:
     of onnxproof's metadata in it. ``verdict`` is the status of its verdict, and ``links`` what came of each
     link. ``versions`` are those of the packages that ran it on ``providers``. ``reference`` and ``oracle``
     are the names of PyTorch's legs; ``oracle`` is None if the model does not run in float64.
-    ``oracle_missing`` is as in ``Truth``.
+    ``oracle_missing`` is as in ``Truth``. ``lowered`` is None for a file in float32.
     """
 
     model_sha256: str
@@ -60,6 +74,12 @@ class About:
     reference: str
     oracle: str | None
     oracle_missing: Mapping[str, str]
+    lowered: Lowered | None = None
+
+    @property
+    def policy(self) -> FloatFloor:
+        """What a leg is judged by on these cases."""
+        return FLOAT_FLOOR if self.lowered is None else LoweredFloor(mode=self.lowered.mode)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +107,7 @@ class Golden:
     floors: Floors
     cases: tuple[GoldenCase, ...]
 
-    def trial(self, contract: Contract, leg: Leg, policy: Policy = FLOAT_FLOOR) -> Trial:
+    def trial(self, contract: Contract, leg: Leg, policy: Policy) -> Trial:
         """The trial of a leg on the cases whose inputs are as they were recorded."""
         cases = [one for one in self.cases if not one.changed]
         ports = Ports.of(contract)

@@ -73,10 +73,10 @@ class _Kept:
             ) from error
 
 
-def truth_of(runs: Runs, oracle: str) -> Truth:
-    """The two runs as the legs that a candidate is compared with. ``oracle`` is the name of the first."""
+def truth_of(runs: Runs, oracle: str, reference: str = REFERENCE) -> Truth:
+    """The two runs as the legs that a candidate is compared with, by these names."""
     kept = _Kept(runs)
-    return Truth(oracle=_Run(oracle, kept, 0), reference=_Run(REFERENCE, kept, 1))
+    return Truth(oracle=_Run(oracle, kept, 0), reference=_Run(reference, kept, 1))
 
 
 def return_also(proto: onnx.ModelProto, names: Iterable[str]) -> None:

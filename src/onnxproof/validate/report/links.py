@@ -40,9 +40,10 @@ def runtime_text(
     facts: Sequence[Facts],
     rows: Sequence[RuntimeRow],
     allowed: float | None,
+    yardstick: str | None = None,
 ) -> str:
     """What came of the link ``runtime``. ``rows`` say where each leg ran; ``allowed`` is the limit of
-    ``ratio_rms``."""
+    ``ratio_rms``. ``yardstick`` is what errors are divided by, None for PyTorch's in float32."""
     by = {one.leg: one for one in facts}
     if check.name not in ("ratio_rms", "ratio_max", "ratio_constant") or status == "error":
         field = "" if check.field is None else f" {check.field}"
@@ -58,7 +59,8 @@ def runtime_text(
     told = "" if limit is None else f" (limit {limit:g})"
     asked = next((one for one in checks if one.name == "kernels" and one.status == "pass"), None)
     within = "" if asked is None else "; each of its nodes is within its rounding bound"
-    return f"{_runtime_of(leg, rows)} errs {value:.2g} times what {witness} errs in float32{told}{within}"
+    unit = yardstick or f"{witness} errs in float32"
+    return f"{_runtime_of(leg, rows)} errs {value:.2g} times what {unit}{told}{within}"
 
 
 def _runtime_of(leg: str | None, rows: Sequence[RuntimeRow]) -> str:
