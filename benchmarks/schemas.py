@@ -115,7 +115,7 @@ def manifest() -> Schema:
         "simplify": TEXT,
         "checkpoint_sha256": nullable(SHA256),
         "frozen": rows(alone(table(**of_fields(Frozen)))),
-        "precision": alone(table(**of_fields(Precision))),
+        "precision": alone(may_lack(table(**of_fields(Precision)), ("tries",))),
         "model_sha256": text_or_null,
         "data_sha256": text_or_null,
         "golden_sha256": text_or_null,

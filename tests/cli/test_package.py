@@ -59,6 +59,7 @@ def test_the_archive_tests_itself_and_is_inspected(archive: Path) -> None:
     assert "verdict: pass (checks: " in ran.printed
     shown = json.loads(run_here(["inspect", str(archive), "--json"]).printed)
     assert shown["name"] == "digits-yolox"
+    assert shown["hazards"]
     predicted = run_here(["predict", str(archive), str(SCENE), "--json"])
     assert predicted.code == 0, predicted.printed
 

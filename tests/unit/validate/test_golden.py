@@ -21,13 +21,15 @@ from onnxproof.validate.checks import Check
 from onnxproof.validate.golden.checks import inputs_check
 from onnxproof.validate.golden.choose import MOST_CASES, chosen, record
 from onnxproof.validate.golden.file import about, pack, unpack
-from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase
+from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase, Lowered
 from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.choices import Choice
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorded import RecordedLeg
-from onnxproof.validate.policy import FLOAT_FLOOR
+from onnxproof.validate.measure import Extremes
+from onnxproof.validate.policy import FLOAT_FLOOR, LoweredFloor
 from onnxproof.validate.trial import Plan, Settings
+from onnxproof.validate.verdict import conclude
 
 BATCH, HEIGHT, WIDTH = Dim("batch", 1, 4), Dim("height", 8, 64, 8), Dim("width", 8, 64, 8)
 PLENTY = 10**6
@@ -257,7 +259,8 @@ def test_a_seed_that_gives_other_numbers_is_an_error() -> None:
     check = inputs_check(found)
     assert check.status == "error"
     assert "1 of 2 golden cases cannot be made anew, first 2" in check.reason
-    facts, checks = judged(found, PLAIN, leg_of(golden(PLAIN, cases[0]), PLAIN, healthy))
+    one = judged(found, PLAIN, leg_of(golden(PLAIN, cases[0]), PLAIN, healthy))
+    facts, checks = one.facts, one.checks
     assert facts.cases == 1
     assert {one.status for one in checks} == {"pass"}
 
@@ -267,7 +270,7 @@ def healthy(inputs: Arrays) -> Answer:
 
 
 def statuses(run: Callable[[Arrays], Answer], found: Golden) -> dict[str, str]:
-    _, checks = judged(found, PLAIN, leg_of(found, PLAIN, run))
+    checks = judged(found, PLAIN, leg_of(found, PLAIN, run)).checks
     return {check.name: check.status for check in checks}
 
 
@@ -408,3 +411,41 @@ def test_a_model_of_fixed_sizes_has_its_smallest_noise() -> None:
     cases = [case("one", "noise", 1, 8), case("two", "noise", 2, 8)]
     assert chosen(cases, (Dim("height", 8, 8),), {"one": 0, "two": 0}) == tuple(cases)
     assert chosen((), (BATCH,), {}) == ()
+
+
+LOWERED = Lowered("int8", 8.0, 0.15)
+
+
+def test_that_cases_are_of_lower_precision_is_packed_and_told_from_others() -> None:
+    given = golden(PLAIN, noise("1", batch=1), lowered=LOWERED)
+    found = unpack(packed(given), PLAIN, "golden.npz")
+    assert found.about == given.about
+    assert found.about.policy.to_json()["yardstick"] == "rounding to the neighbouring step costs"
+    plain = unpack(packed(golden(PLAIN, noise("1", batch=1))), PLAIN, "golden.npz")
+    assert plain.about.policy == FLOAT_FLOOR
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "apart"),
+    [
+        pytest.param(0.0, "pass", "0 of 4 values", id="no-step"),
+        pytest.param(1.0, "pass", "4 of 4 values", id="a-step-away"),
+        pytest.param(30.0, "fail", "4 of 4 values", id="beyond-all-steps"),
+        pytest.param(np.nan, "fail", "4 of 4 values", id="nan"),
+    ],
+)
+def test_a_leg_of_lower_precision_is_held_to_what_a_step_costs(error: float, status: str, apart: str) -> None:
+    floors = Floors({"value": Floor(1.0, 2.0, 4.0)}, {}, {})
+    found = golden(PLAIN, noise("1", batch=1), floors=floors, lowered=LOWERED)
+    leg = leg_of(found, PLAIN, lambda inputs: answer(inputs, error, "float32"))
+    one = judged(found, PLAIN, leg)
+    assert conclude(one.checks) == status
+    assert apart in one.notes[0]
+
+
+def test_a_decision_is_excused_up_to_the_floor_of_both_legs() -> None:
+    policy = LoweredFloor()
+    at = Extremes(max_reference=2.0, max_candidate=1.0, scale_max=4.0)
+    assert policy.bound(at, has_oracle=True) == 3.0
+    for damaged in (50.0, np.nan):
+        assert policy.bound(replace(at, max_candidate=damaged), has_oracle=True) == 4.0
