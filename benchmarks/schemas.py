@@ -295,12 +295,18 @@ def many() -> Schema:
         exit_code=nullable({"type": "integer"}),
         seconds={"type": "number", "minimum": 0},
         bundle=nullable(TEXT),
+        lowered=TEXT,
         notes=TEXTS,
         error=nullable(error),
         manifest={"type": ["object", "null"], "description": "As the schema manifest says."},
         parity={"type": ["object", "null"], "description": "As the schema parity says."},
     )
-    made = table(format={"const": MANY_FORMAT}, exit_code={"type": "integer"}, said=TEXT, jobs=rows(one))
+    made = table(
+        format={"const": MANY_FORMAT},
+        exit_code={"type": "integer"},
+        said=TEXT,
+        jobs=rows(may_lack(one, ("lowered",))),
+    )
     return {**head("many", "many jobs", "What --json prints of many jobs, format 1."), **made}
 
 
