@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxproof.contract import Contract
 from onnxproof.runtime.tasks import get_task
+from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.validate.budget.drift import TASKS, drift_of
 from onnxproof.validate.budget.figures import BudgetTally
 from onnxproof.validate.budget.judge import judge_moved
@@ -18,7 +19,6 @@ from onnxproof.validate.cases import Case
 from onnxproof.validate.golden.golden import Lowered
 from onnxproof.validate.legs.leg import Answer, Arrays
 from onnxproof.validate.pools import channels
-from onnxproof.validate.run_errors import FLOAT32_EPSILON
 from onnxproof.validate.verdict import Check
 
 ROUNDINGS = 64
