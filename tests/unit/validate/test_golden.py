@@ -304,7 +304,7 @@ def test_a_field_of_few_values_has_a_wider_limit_and_says_so() -> None:
     def rms(error: float) -> Check:
         told = replace(found, floors=Floors(known, {}, {}))
         leg = RecordedLeg.of("host", Ports.of(PLAIN), [(one.inputs, answer(one.inputs, error, "float32"))])
-    checks = judged(found, PLAIN, leg_of(found, PLAIN, run)).checks
+        checks = judged(told, PLAIN, leg).checks
         return next(check for check in checks if check.name == "ratio_rms")
 
     count = one.reference.outputs["y"].size
