@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.files import scratch_folder, write_bytes
 
 SUFFIX = ".zip"
 
@@ -69,7 +69,7 @@ def on_disk(file: Path, *others: Path) -> Iterator[Path]:
     with scratch_folder() as folder:
         for one in (file, *others):
             if is_there(one):
-                (folder / one.name).write_bytes(read_file(one))
+                write_bytes(folder / one.name, read_file(one))
         yield folder / file.name
 
 
