@@ -1,6 +1,7 @@
 """Files of lower precision: what is quantised, what stays in float32, and how the search finds it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,108 @@ def test_int8_is_written_beside_the_proven_file_and_judged(colours: Path, tmp_pa
         "decision budget",
         pytest.approx(1 - 0.05 / about.tries),
     )
+
+
+Change = Callable[[onnx.ModelProto], object]
+
+
+def scaled(proto: onnx.ModelProto, factor: float, *, weights: bool) -> None:
+    """Change the scale of the first values, or of the first layer's weights, that are quantised."""
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    held = {name for name, tensor in stored.items() if tensor.data_type == TensorProto.INT8}
+    operator = "DequantizeLinear" if weights else "QuantizeLinear"
+    scale = next(
+        node.input[1]
+        for node in proto.graph.node
+        if node.op_type == operator and (not weights or node.input[0] in held)
+    )
+    values = numpy_helper.to_array(stored[scale]) * np.float32(factor)
+    stored[scale].CopyFrom(numpy_helper.from_array(np.asarray(values, np.float32), scale))
+
+
+def weights_of_another(proto: onnx.ModelProto) -> None:
+    """Turn the last layer's rows around."""
+    weight = next(one for one in proto.graph.initializer if "last.weight" in one.name)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1].copy(), weight.name))
+
+
+def as_it_is(_: object) -> None:
+    """Change nothing."""
+
+
+def answered(kit: Path, outputs: Path, change: Change, given: Callable[[Any], Any], *, turn: int = 0) -> None:
+    """Answer a kit with a changed model, with changed inputs, or each case with another's outputs."""
+    proto = onnx.load(kit / "model.onnx")
+    change(proto)
+    session = open_bytes(proto.SerializeToString(), "changed", SessionSettings(threads=1))
+    index = json.loads((kit / "kit.json").read_text(encoding="utf-8"))
+    outputs.mkdir()
+    cases = []
+    for case in index["cases"]:
+        (told,) = case["inputs"]
+        array = np.fromfile(kit / told["file"], told["dtype"]).reshape(told["shape"])
+        (found,) = session.run(None, {told["name"]: given(array)})
+        name, file = index["outputs"][0]["name"], f"{case['case']}.bin"
+        found.tofile(outputs / file)
+        entry = {"name": name, "dtype": "float32", "shape": list(found.shape), "file": file}
+        cases.append({"case": case["case"], "outputs": [entry]})
+    shifted = [case["outputs"] for case in cases[turn:] + cases[:turn]]
+    cases = [{**case, "outputs": other} for case, other in zip(cases, shifted, strict=True)]
+    host = {"name": "host", "version": "1", "provider": "cpu"}
+    document = {"format": 1, "kit": index["kit"], "runtime": host, "cases": cases}
+    (outputs / "outputs.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def small_bundle(colours: Path, once: Once) -> Path:
+    """The bundle in int8; not to be written to."""
+    return once("the colours in int8", lambda folder: exported(colours, folder)) / "colours-int8"
+
+
+def test_int8_tests_itself_in_each_of_ort_s_levels(small_bundle: Path, tmp_path: Path) -> None:
+    verdict = onnxproof.selftest(small_bundle, threads=1, runtimes=["ort", "reference"])
+    assert verdict.passed, str(verdict)
+    assert {one.link: one.status for one in verdict.links} == {
+        "function": "skipped",
+        "runtime": "pass",
+        "decisions": "pass",
+    }
+    assert "times what rounding to the neighbouring step costs (limit 2.7)" in str(verdict)
+    assert len(verdict.facts) == 5
+    assert all("values are not those of the graph in float64" in note for note in verdict.notes[:5])
+    assert mistakes("parity", verdict.to_json()) == []
+    archive = onnxproof.package(small_bundle, out=tmp_path / "small.zip").path
+    assert onnxproof.selftest(archive, threads=1, runtimes=["ort", "reference"]).passed
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "turn", "failed"),
+    [
+        pytest.param(as_it_is, lambda x: x, 0, set(), id="healthy"),
+        pytest.param(weights_of_another, lambda x: x, 0, {"decisions"}, id="weights-of-another-file"),
+        pytest.param(lambda p: scaled(p, 0.25, weights=False), lambda x: x, 0, {"ratio_rms"}, id="clipped"),
+        pytest.param(
+            lambda p: scaled(p, 1.5, weights=True), lambda x: x, 0, {"ratio_rms"}, id="weights-scaled"
+        ),
+        pytest.param(as_it_is, lambda x: x[:, ::-1].copy(), 0, {"ratio_rms"}, id="channels-turned"),
+        pytest.param(as_it_is, lambda x: x / np.float32(255), 0, {"ratio_rms"}, id="scaled-twice"),
+        pytest.param(as_it_is, lambda x: x, 1, {"ratio_rms", "shapes"}, id="outputs-exchanged"),
+    ],
+)
+def test_a_kit_in_int8_fails_where_it_was_tampered_with(
+    small_bundle: Path,
+    tmp_path: Path,
+    change: Change,
+    given: Callable[[Any], Any],
+    turn: int,
+    failed: set[str],
+) -> None:
+    kit = onnxproof.kit(small_bundle, out=tmp_path / "kit")
+    answered(kit, tmp_path / "returned", change, given, turn=turn)
+    verdict = onnxproof.judge(kit, tmp_path / "returned")
+    found = {check.name for check in verdict.checks if check.status == "fail"}
+    assert verdict.status == ("fail" if failed else "pass"), str(verdict)
+    assert bool(found & failed) == bool(failed)
 
 
 def test_the_search_keeps_the_layers_that_eight_bits_ruin(colours: Path, tmp_path: Path) -> None:
@@ -426,3 +529,6 @@ def test_fp16_keeps_an_overflowing_norm_in_float32(colours: Path, tmp_path: Path
         "ort-cpu",
         "torch-float16",
     }
+    verdict = onnxproof.selftest(small.path, threads=1)
+    assert verdict.passed, str(verdict)
+    assert "times what rounding each result to fp16 costs" in str(verdict)
