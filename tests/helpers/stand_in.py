@@ -46,7 +46,9 @@ def export(job: Job, *, out: Path, validate: bool = True, progress: Any, **more:
         verdict = judged(job) if validate else None
         if verdict is not None:
             (folder / "parity.json").write_text(json.dumps(verdict.to_json()), encoding="utf-8")
-    return types.SimpleNamespace(path=target, verdict=verdict, decisive=verdict, notes=("a note",))
+    return types.SimpleNamespace(
+        path=target, verdict=verdict, decisive=verdict, lowered=None, notes=("a note",)
+    )
 
 
 def validate(job: Job, *, progress: Any, **more: Any) -> Verdict:

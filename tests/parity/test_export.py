@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import ExportError, UserCodeError
-from onnxproof.export.capture import Captured, Ladder, capture, opset_of
+from onnxproof.export.capture import Ladder, capture, opset_of
 from onnxproof.export.examples import capture_sizes
 from onnxproof.export.finish import interface_of
 from onnxproof.export.fold import fold_batch_norms
@@ -343,13 +342,13 @@ def test_a_simplifier_that_changes_the_function_below_float32s_noise_is_dropped(
 def test_an_exporter_that_changes_the_function_below_float32s_noise_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    climb = Ladder.climb
+    capture = Ladder._capture
 
-    def fault(ladder: Ladder, *arguments: Any) -> Captured:
-        captured = climb(ladder, *arguments)
-        return replace(captured, proto=moved(captured.proto, BELOW_NOISE))
+    def fault(ladder: Ladder, *arguments: Any) -> tuple[onnx.ModelProto, tuple[Any, ...]]:
+        proto, frozen = capture(ladder, *arguments)
+        return moved(proto, BELOW_NOISE), frozen
 
-    bundle = exported_with_a_fault(monkeypatch, tmp_path, Ladder, "climb", fault)
+    bundle = exported_with_a_fault(monkeypatch, tmp_path, Ladder, "_capture", fault)
     verdict = bundle.verdict
     assert verdict is not None
     assert [(link.link, link.status) for link in verdict.links][:2] == [
