@@ -24,6 +24,7 @@ class _Points:
     name = "points"
     summary = "Points: those that score above a threshold."
     decides = True
+    needs_all = True
 
     def reading(self, entry):
         keys = entry.table(("decode", "outputs", "score_threshold"))

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from onnxproof.cli._predicted import draw as write_drawing
 from onnxproof.errors import RequestError
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Predictor, answer, gather, load_plain, parse_request
-from onnxproof.runtime.folder import model_files, note_on_manifest, require_checksums
+from onnxproof.runtime.declared import note_on_range
+from onnxproof.runtime.folder import model_files, note_on_checksums, note_on_manifest, require_checksums
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
@@ -159,11 +160,11 @@ def command(
         read.append(request_file)
     plain = _loaded(model, providers, fallback=fallback)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
+    notes = [note_on_checksums(model)] if checksums else []
     if checksums:  # After what is broken was named: that says more than another SHA-256 does.
         require_checksums(model)
-    note = note_on_manifest(model, None if predictor is None else predictor.manifest)
-    if note is not None:
-        click.echo(one_line(f"note: {note}"), err=True)
+    notes.append(note_on_manifest(model, None if predictor is None else predictor.manifest))
+    _tell(notes)
     has_task = predictor is not None and predictor.decides
     if workers.asked:
         alone: dict[str, object] = {"--draw": draw, "--request": request_file, "--input": inputs or None}
@@ -202,6 +203,7 @@ def command(
             "--scale is for files that do not say what white is, and this one does: leave it out"
         )
     arrays = _gather(plain, others, scale)
+    _tell(note_on_range(arrays[spec.name], spec) for spec in predictor.contract.inputs if spec.name in arrays)
     if raw or out is not None or not has_task:
         return print_outputs(
             lambda image: predictor.run(image, arrays),
@@ -228,6 +230,13 @@ def _loaded(model: Path, providers: Sequence[str], *, fallback: bool) -> PlainMo
     for warning in told:
         click.echo(one_line(f"note: {warning.message}"), err=True)
     return plain
+
+
+def _tell(notes: Iterable[str | None]) -> None:
+    """Say notes on standard error."""
+    for note in notes:
+        if note is not None:
+            click.echo(one_line(f"note: {note}"), err=True)
 
 
 def _require_video(videos: Sequence[Place]) -> None:

@@ -1,6 +1,7 @@
 """``onnxproof.package``: write a bundle as one file, or as a model of a Triton repository."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -114,7 +115,7 @@ def package(
 
 def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
     """The files of a bundle that is whole. Raises ModelFileError if one is missing or another."""
-    require_checksums(folder)
+    require_checksums(folder, otherwise="if the file was changed on purpose, export the job again")
     model = folder / MODEL_FILE
     look = look_at(model)
     require_data(model, look)
@@ -131,8 +132,21 @@ def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
         raise ModelFileError(
             f"{golden} is not the file that {MANIFEST_FILE} describes: copy the bundle again"
         )
+    if manifest.golden_sha256 is not None:
+        _require_opens(golden)
     names = [model, data_of(model), folder / MANIFEST_FILE, golden, folder / PARITY_FILE]
     return tuple(file for file in names if file.is_file())
+
+
+def _require_opens(golden: Path) -> None:
+    """Raise ModelFileError if a file with golden cases is no archive, or a damaged one."""
+    try:
+        with zipfile.ZipFile(golden) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise ModelFileError(f"{golden} cannot be read ({error}): export the job again") from error
+    if damaged is not None:
+        raise ModelFileError(f"{golden} is damaged in {damaged}: export the job again")
 
 
 def _write_archive(target: Path, files: Sequence[Path]) -> None:

@@ -15,6 +15,9 @@ from onnxproof.system.files import scratch_folder, write_bytes
 
 SUFFIX = ".zip"
 
+ALLOW = "give this user the right to read it, chmod u+r"
+"""What to do about a file that may not be read."""
+
 
 def is_archive(path: Path) -> bool:
     """Whether a path is that of a bundle in one file, by its suffix."""
@@ -36,11 +39,14 @@ def is_there(file: Path) -> bool:
 def read_file(file: Path) -> bytes:
     """The bytes of a file.
 
-    Raises ModelFileError if it is in an archive that is damaged, that lacks it or that compresses it, and
-    OSError for another that cannot be read.
+    Raises ModelFileError if it may not be read, or is in an archive that is damaged, that lacks it or that
+    compresses it, and OSError for another that cannot be read.
     """
     if not in_archive(file):
-        return file.read_bytes()
+        try:
+            return file.read_bytes()
+        except PermissionError as error:
+            raise forbidden(file, error) from error
     try:
         with zipfile.ZipFile(file.parent) as archive:
             about = archive.getinfo(file.name)
@@ -77,8 +83,16 @@ def sha256_of(file: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal. Raises as ``read_file``."""
     if in_archive(file):
         return hashlib.sha256(read_file(file)).hexdigest()
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except PermissionError as error:
+        raise forbidden(file, error) from error
+
+
+def forbidden(file: Path, error: PermissionError) -> ModelFileError:
+    """The error for a file that is there, and that the system does not let this user read."""
+    return ModelFileError(f"{file} cannot be read ({error.strerror or error}): {ALLOW}")
 
 
 def _names(archive: Path) -> tuple[str, ...]:

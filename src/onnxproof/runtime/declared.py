@@ -11,6 +11,26 @@ from onnxproof.tensors import TensorSpec
 Array = NDArray[Any]
 
 
+BEYOND = 0.01
+"""How far numbers may lie beyond a declared range, as a share of it, without a word:
+resampling overshoots."""
+
+
+def note_on_range(array: Array, spec: TensorSpec) -> str | None:
+    """That an array's numbers lie beyond the range that the spec declares; None if they do not."""
+    if spec.range is None or not array.size or array.dtype.kind not in "iuf":
+        return None
+    low, high = spec.range
+    least, most = float(np.min(array)), float(np.max(array))
+    slack = BEYOND * (high - low)
+    if not (least < low - slack or most > high + slack):
+        return None
+    return (
+        f"input {spec.name}: the array's numbers are in {least:.6g}..{most:.6g}, and the file was proved for "
+        f"{spec}: are they scaled otherwise?"
+    )
+
+
 def as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
     """An array that has the spec's dtype, rank and fixed sizes. Raises RequestError for any other.
 

@@ -76,7 +76,7 @@ def read_manifest(bundle: Path) -> Manifest:
     try:
         if not is_there(file):
             raise FileNotFoundError(file)
-        text = read_file(file).decode("utf-8")
+        text = read_file(file).decode("utf-8-sig")  # some editors put a mark before the text
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{bundle} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
@@ -117,11 +117,39 @@ def note_on_manifest(path: str | PathLike[str], carried: Manifest | None) -> str
     )
 
 
-def require_checksums(path: str | PathLike[str], sum_of: Callable[[Path], str] = sha256_of) -> None:
+def note_on_checksums(path: str | PathLike[str]) -> str | None:
+    """Why ``require_checksums`` has nothing to hold a bundle's model or weights against.
+
+    Returns None if it has, if ``path`` is an ONNX file alone, and if the ``manifest.json`` cannot be read,
+    since ``note_on_manifest`` says that.
+    """
+    bundle = Path(path)
+    if not (is_archive(bundle) or bundle.is_dir()):
+        return None
+    if not is_there(bundle / MANIFEST_FILE):
+        return f"{bundle} holds no {MANIFEST_FILE}, so the weights were not checked"
+    try:
+        manifest = read_manifest(bundle)
+    except ModelFileError:
+        return None
+    file = bundle / MODEL_FILE
+    for found, expected in ((file, manifest.model_sha256), (data_of(file), manifest.data_sha256)):
+        if expected is None and is_there(found):
+            return f"{MANIFEST_FILE} has no SHA-256 of {found.name}, so the weights were not checked"
+    return None
+
+
+def require_checksums(
+    path: str | PathLike[str],
+    sum_of: Callable[[Path], str] = sha256_of,
+    *,
+    otherwise: str = "to run it all the same, --no-checksums (in Python, checksums=False)",
+) -> None:
     """Raise ModelFileError if the model or the weights of a bundle are not those of its ``manifest.json``.
 
     An ONNX file alone has no checksum, and neither has a bundle whose ``manifest.json`` cannot be read:
-    ``note_on_manifest`` says so. ``sum_of`` tells a file's SHA-256.
+    ``note_on_manifest`` says so. ``sum_of`` tells a file's SHA-256. ``otherwise`` says what else the user
+    can do than copy the bundle again.
     """
     bundle = Path(path)
     if not is_there(bundle / MANIFEST_FILE):
@@ -135,5 +163,5 @@ def require_checksums(path: str | PathLike[str], sum_of: Callable[[Path], str] =
         if expected is not None and is_there(found) and sum_of(found) != expected:
             raise ModelFileError(
                 f"{found} is not the file that {MANIFEST_FILE} describes (another SHA-256): copy the whole "
-                "bundle again; to run it all the same, --no-checksums (in Python, checksums=False)"
+                f"bundle again; {otherwise}"
             )

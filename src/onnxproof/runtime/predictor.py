@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
 from onnxproof.runtime.feeds import feeds_of, require_beside_picture, shapes_of, sizes_of
+from onnxproof.runtime.finite import why_undecided
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.preprocess import Picture, Transform
@@ -76,9 +77,10 @@ class Predictor:
         the manifest's ``preprocess`` says; then boxes and masks are in that array's pixels. The arrays hold
         one row. An array without the first axis, of size 1, gets it.
 
-        Raises PictureError if a picture cannot be read or fitted. Raises RequestError if the inputs differ
-        from the model's in name, dtype, rank or declared size, if they hold several rows, or if the task is
-        raw. Raises ModelFileError if ONNX Runtime cannot run the file.
+        Raises PictureError if a picture cannot be read or fitted, or if nothing can be decided because the
+        model answers NaN. Raises RequestError if the inputs differ from the model's in name, dtype, rank or
+        declared size, if they hold several rows, or if the task is raw. Raises ModelFileError if ONNX Runtime
+        cannot run the file.
         """
         if isinstance(picture, list | tuple):
             found = []
@@ -96,7 +98,10 @@ class Predictor:
                 f"the inputs hold {len(made)} rows, and predict decides on one: give one row at a time, "
                 "or take all outputs, Predictor.run, on the command line --raw"
             )
-        return made[0]
+        (only,) = made
+        if isinstance(only, PictureError):
+            raise only
+        return only
 
     def predict_each(
         self, pictures: Iterable[Picture], inputs: Mapping[str, Array] = NO_INPUTS, *, batch: int = 1
@@ -161,7 +166,7 @@ class Predictor:
 
     def _together(
         self, waiting: Sequence[_Fed], most: int, *, given: bool, told: Timings | None = None
-    ) -> Iterator[Prediction]:
+    ) -> Iterator[Prediction | PictureError]:
         """The predictions on inputs of one size, run at once in batches that the file declares."""
         left = list(waiting)
         while left:
@@ -181,14 +186,22 @@ class Predictor:
         *transforms: Transform | None,
         given: bool,
         told: Timings | None = None,
-    ) -> tuple[Prediction, ...]:
-        """The decisions on each row of the inputs. There is a transform for each row, or one for all."""
+    ) -> tuple[Prediction | PictureError, ...]:
+        """The decisions on each row of the inputs, or why there are none.
+
+        There is a transform for each row, or one for all.
+        """
         start = time.perf_counter()
         outputs = self._run(feeds, given=given)
         ran = time.perf_counter()
-        made = []
+        made: list[Prediction | PictureError] = []
         rows = self._task.evidence(outputs, sizes_of(self.contract, feeds), self.contract.reading, {})
+        names, needs_all = self.contract.reading.outputs, self._task.needs_all
         for number, evidence in enumerate(rows):
+            reason = why_undecided(outputs, names, number, len(rows), needs_all=needs_all)
+            if reason is not None:
+                made.append(PictureError(reason))
+                continue
             decisions = self._task.decide(evidence, self.contract.reading)
             transform = transforms[number if len(transforms) > 1 else 0]
             width = height = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxproof.errors import OnnxproofError, PictureError
+from onnxproof.errors import MissingPackageError, OnnxproofError, PictureError
 from onnxproof.system.extras import missing
 
 SEPARATOR = "://"
@@ -47,7 +47,7 @@ class RemotePicture:
             with importlib.import_module("fsspec").open(self.url, "rb") as stream:
                 content: bytes = stream.read()
                 return content
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise _missing(self.url, error) from error
         except Exception as error:  # a file system's errors have no common base below Exception
             raise _unreadable(self.url, error) from error
@@ -75,7 +75,7 @@ def list_remote(url: str, suffixes: tuple[str, ...]) -> tuple[RemotePicture, ...
     try:
         system, path = importlib.import_module("fsspec").core.url_to_fs(url)
         found = list(_files(system, path, suffixes))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise _missing(url, error) from error
     except Exception as error:  # as above
         raise _unreadable(url, error) from error
@@ -101,10 +101,15 @@ def _stamp(about: Mapping[str, Any]) -> str:
     return " ".join(told)
 
 
-def _missing(url: str, error: ModuleNotFoundError) -> OnnxproofError:
+def _missing(url: str, error: ImportError) -> OnnxproofError:
+    """The error for a package that is not installed: fsspec itself, or one that it needs for the place.
+
+    fsspec raises ImportError with a sentence that names the latter.
+    """
     if error.name == "fsspec":
         return missing("fsspec", url)
-    return PictureError(f"{url} needs a package that is not installed ({error}): install it with pip")
+    reason = str(error).strip().partition("\n")[0]
+    return MissingPackageError(f"{url} needs a package that is not installed ({reason}): install it with pip")
 
 
 def _unreadable(url: str, error: Exception) -> PictureError:

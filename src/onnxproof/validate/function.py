@@ -95,14 +95,16 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
 
 
 def strangers(facts: Facts, fields: Sequence[Field], proven: "Proven", told: str) -> tuple[str, ...]:
-    """A note with the constants that are not proven, if a file does not state the function; else empty.
+    """A note with the constants that are not proven, or are not what their names say, if a file does not
+    state the function; else empty.
 
     ``told`` is the note's beginning.
     """
-    if not proven.unproven or states(facts, fields):
+    strange = (*proven.otherwise, *map(str, proven.unproven))
+    if not strange or states(facts, fields):
         return ()
-    named = "; ".join(map(str, proven.unproven[:SHOWN_CONSTANTS]))
-    more = len(proven.unproven) - SHOWN_CONSTANTS
+    named = "; ".join(strange[:SHOWN_CONSTANTS])
+    more = len(strange) - SHOWN_CONSTANTS
     return (f"{told}: {named}{f'; and {more} more' if more > 0 else ''}",)
 
 

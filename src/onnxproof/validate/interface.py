@@ -29,6 +29,7 @@ def interface_differences(contract: Contract, candidate: Leg) -> tuple[str, ...]
                 more = ", and so on" if len(theirs) > 1 else ""
                 told = f"{theirs[0]}={ours[0]}{more}"
                 hint = f"; if these are the same, validate, check and compare take --map {told}"
+                hint += " (what a host returns is to have the names of its kit)"
             differences.append(f"{kind}s are {', '.join(found)}; expected {', '.join(wanted)}{hint}")
             continue
         for spec, port in zip(specs, ports, strict=True):

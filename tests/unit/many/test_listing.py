@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from onnxproof.cli import _pictures
-from onnxproof.errors import PictureError, RequestError
+from onnxproof.errors import MissingPackageError, PictureError, RequestError
 from onnxproof.many.chunks import chunks_of
 from onnxproof.many.listing import pictures_named, several
 from onnxproof.runtime import read_picture
@@ -92,3 +92,17 @@ def test_lines_of_standard_input_are_no_patterns(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stdin", io.StringIO("a[1].png\n\nmemory://listing/b.png\n"))
     found = _pictures.pictures_named(["-"])
     assert found == (Path("a[1].png"), RemotePicture("memory://listing/b.png"))
+
+
+@pytest.mark.parametrize("raised", [ImportError('install "aiohttp"'), ModuleNotFoundError("no aiohttp")])
+def test_a_place_whose_package_is_missing_names_it(
+    raised: ImportError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    monkeypatch.setattr(fsspec, "open", fail)
+    for read in (lambda: pictures_named(["https://a/b.png"]), RemotePicture("https://a/b.png").read):
+        with pytest.raises(MissingPackageError, match=r"needs a package that is not installed \(.*aiohttp"):
+            read()

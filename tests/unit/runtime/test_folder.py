@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contracts import changed
 from contracts import manifest as made
+from PIL import Image
 
-from onnxproof.errors import ModelFileError
-from onnxproof.runtime.folder import model_file, note_on_manifest
+from onnxproof.errors import ModelFileError, PictureError
+from onnxproof.runtime.archive import read_file, sha256_of
+from onnxproof.runtime.folder import model_file, note_on_checksums, note_on_manifest, require_checksums
+from onnxproof.runtime.look import Look, look_at, require_data
 from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.preprocess import read_picture
 
 CARRIED = made(name="mine")
 
@@ -85,3 +90,58 @@ def test_a_manifest_beside_a_model_of_another_maker_is_told(tmp_path: Path) -> N
     said = note_on_manifest(tmp_path, None)
     assert said is not None
     assert "carries no onnxproof metadata" in said
+
+
+def test_a_manifest_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    write(tmp_path, CARRIED)
+    file = tmp_path / "manifest.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert note_on_manifest(tmp_path, CARRIED) is None
+
+
+def test_weights_that_no_checksum_holds_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    said = note_on_checksums(tmp_path)
+    assert said is not None
+    assert said.endswith("holds no manifest.json, so the weights were not checked")
+    assert note_on_checksums(tmp_path / "model.onnx") is None
+    write(tmp_path, changed(CARRIED, model_sha256=None))
+    assert note_on_checksums(tmp_path) == (
+        "manifest.json has no SHA-256 of model.onnx, so the weights were not checked"
+    )
+    write(tmp_path, changed(CARRIED, model_sha256="beef"))
+    assert note_on_checksums(tmp_path) is None
+    (tmp_path / "model.onnx.data").write_bytes(b"y")
+    assert "no SHA-256 of model.onnx.data" in str(note_on_checksums(tmp_path))
+
+
+def test_another_model_is_refused_with_what_else_can_be_done(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    write(tmp_path, changed(CARRIED, model_sha256="beef"))
+    with pytest.raises(ModelFileError, match="--no-checksums"):
+        require_checksums(tmp_path)
+    with pytest.raises(ModelFileError, match="copy the whole bundle again; export it anew") as refused:
+        require_checksums(tmp_path, otherwise="export it anew")
+    assert "--no-checksums" not in str(refused.value)
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"x")
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "open", forbid)
+    monkeypatch.setattr(Path, "read_bytes", forbid)
+    for read in (read_file, sha256_of, look_at):
+        with pytest.raises(ModelFileError, match=r"model\.onnx cannot be read \(Permission denied\): give"):
+            read(file)
+    with pytest.raises(PictureError, match=r"a\.png cannot be read \(Permission denied\): give"):
+        read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("location", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\b"])
+def test_weights_outside_of_the_folder_are_refused_whether_or_not_they_are_there(location: str) -> None:
+    with pytest.raises(ModelFileError, match="outside of its folder"):
+        require_data(Path("model.onnx"), Look(data={location: 0}))

@@ -20,8 +20,10 @@ from PIL import Image
 
 from onnxproof.comparison import compare
 from onnxproof.contract import ClassInfo, Preprocess
-from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.errors import ModelFileError, PictureError, RequestError
 from onnxproof.runtime import answer, load, load_plain, parse_request
+from onnxproof.runtime.declared import note_on_range
+from onnxproof.runtime.finite import why_undecided
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.session import SessionSettings
 from onnxproof.tensors import Dim, TensorSpec
@@ -234,6 +236,37 @@ def test_arrays_alone(ranked: Path) -> None:
     assert (prediction.width, prediction.height) == (None, None)
     with pytest.raises(RequestError, match="the model takes no picture"):
         prediction.draw(WHITE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_is_decided_from_what_is_no_number(ranked: Path, asked: Path, value: float) -> None:
+    says = r"the output logits holds NaN or infinity in 1 of 3 numbers"
+    with pytest.raises(PictureError, match=says):
+        load(ranked, threads=1).predict(inputs={"query": row(0, value, 2)})
+    (found,) = load(asked, threads=1).predict_each([WHITE], {"query": row(1, value, 2)})
+    assert isinstance(found, PictureError)
+    masked = load(ranked, threads=1).predict(inputs={"query": row(0, -np.inf, 2)})
+    assert masked.lines()[0] == "blue"
+
+
+def test_boxes_with_nan_are_left_out_unless_all_are() -> None:
+    outputs = {"boxes": np.array([[[0, 1], [np.nan, 1]], [[np.nan] * 2] * 2], np.float32)}
+    assert why_undecided(outputs, ("boxes",), 0, 2, needs_all=False) is None
+    assert "in 4 of 4 numbers" in str(why_undecided(outputs, ("boxes",), 1, 2, needs_all=False))
+    assert "in 1 of 4 numbers" in str(why_undecided(outputs, ("boxes",), 0, 2, needs_all=True))
+    assert why_undecided({"ids": np.ones((2, 3), np.int64)}, ("ids",), 0, 2, needs_all=True) is None
+
+
+def test_numbers_beyond_the_declared_range_are_told() -> None:
+    spec = TensorSpec.parse("image", "float32[rows, 3] in 0..1")
+    said = note_on_range(np.array([[0, 127, 255]], np.float32), spec)
+    assert said is not None
+    assert said.startswith(
+        "input image: the array's numbers are in 0..255, and the file was proved for float32"
+    )
+    for fine in (row(0, 0.5, 1), row(-0.001, 0, 1.001), row(np.nan, 0, 1), np.zeros((0, 3), np.float32)):
+        assert note_on_range(fine, spec) is None
+    assert note_on_range(row(-9, 0, 9), TensorSpec.parse("x", "float32[rows, 3]")) is None
 
 
 def test_an_array_without_the_axis_of_rows_gets_it(ranked: Path, asked: Path) -> None:

@@ -425,6 +425,23 @@ class TestCrop:
         image = Image.new("RGB", (height, width) if portrait else (width, height))
         assert size_of(prepare(image, CROP)[0]) == tutorial_crop(image, CROP.size).size
 
+    @pytest.mark.parametrize(
+        ("size", "fixed", "expected"),
+        [
+            pytest.param((60, 50), "width", (32, 32), id="cut-to-the-fixed-width"),
+            pytest.param((50, 60), "height", (32, 32), id="cut-to-the-fixed-height"),
+            pytest.param((50, 60), "width", (32, 32), id="the-other-side-varies"),
+            pytest.param((50, 80), "width", (32, 48), id="and-is-longer"),
+        ],
+    )
+    def test_a_picture_too_long_for_a_fixed_side_is_cut(
+        self, size: tuple[int, int], fixed: str, expected: tuple[int, int]
+    ) -> None:
+        height, width = (Dim(name, 32, 32 if name == fixed else 48, 16) for name in ("height", "width"))
+        array, transform = prepare(picture(*size), replace(CROP, size=32, height=height, width=width))
+        assert size_of(array) == expected
+        assert transform.scale_x == pytest.approx(32 / 50, rel=0.03)
+
     def test_a_square_that_the_division_misses_is_the_tutorials_too(self) -> None:
         # 27 / (27 / 416) is 415.99999999999994, so one side comes out a step smaller.
         array, _ = prepare(Image.new("RGB", (27, 27)), replace(CROP, size=416))

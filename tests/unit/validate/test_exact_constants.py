@@ -551,3 +551,26 @@ def test_a_tensor_that_is_changed_in_a_few_numbers_is_not_rounded(numbers: int) 
     (entry,) = prove(w=weight).unproven
     assert entry.changed == (numbers < 100)
     assert not entry.changed or str(entry).endswith(f"in {numbers} of 1152 numbers")
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        pytest.param(
+            np.full((1, 3, 1, 1), 0.5, SINGLE), "stage.mean holds 0.5, 0.5, 0.5, and the checkpoint's 0.485, "
+            "0.456, 0.406", id="other-numbers",
+        ),
+        pytest.param(
+            np.array([0.406, 0.456, 0.485], SINGLE).reshape(1, 3, 1, 1),
+            "stage.mean holds its numbers in another channel order (axis 1 reversed)", id="bgr",
+        ),
+    ],
+)  # fmt: skip
+def test_a_known_constant_that_by_its_name_is_another_is_told(held: Array, says: str) -> None:
+    mean = np.array([0.485, 0.456, 0.406], SINGLE).reshape(1, 3, 1, 1)
+    first = drawn(4, 3, 3, 3)
+    known = Known(Weights({"stage.mean": mean, "first.weight": first}, {}))
+    assert prove(known, **{"stage.mean": held}).otherwise == (says,)
+    assert prove(known, **{"stage.mean": mean, "first.weight": first}).otherwise == ()
+    (told,) = prove(known, **{"first.weight": np.ascontiguousarray(first[:, ::-1])}).otherwise
+    assert told == "first.weight holds its numbers in another channel order (axis 1 reversed)"

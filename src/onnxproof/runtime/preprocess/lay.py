@@ -172,7 +172,10 @@ def _crop(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
     else:
         # A picture that is too long for the declared sizes is made smaller: a crop would lose its ends.
         if max(width, height) * short > min(width, height) * (long_limit + spec.width.multiple - 1):
-            short = min(width, height) * long_limit // max(width, height)
+            smaller = min(width, height) * long_limit // max(width, height)
+            long, least = (spec.width, spec.height.min) if width >= height else (spec.height, spec.width.min)
+            # To one long side, as above, it is cut if the short side would then be less than is declared.
+            short = short if long.fixed and smaller < least <= short else smaller
         ratio = min(width, height) / short if short else float("inf")
         # As in the tutorial, the width of a square is computed and its height given. Sometimes the division
         # is rounded down, and the square's width is a step smaller.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
+from onnxproof.runtime.archive import ALLOW
 from onnxproof.runtime.remote import RemotePicture
 from onnxproof.runtime.video import Frame
 
@@ -66,6 +67,8 @@ def read_picture(picture: Picture) -> Image.Image:
             raise PictureError(f"{name} does not exist, or is no file")
         with path.open("rb") as file:
             return _decode(file, name, empty=not path.stat().st_size)
+    except PermissionError as error:
+        raise PictureError(f"{name} cannot be read ({error.strerror or error}): {ALLOW}") from error
     except (OSError, ValueError) as error:  # a null character in a name is a ValueError
         raise _unreadable(name, error) from error
 

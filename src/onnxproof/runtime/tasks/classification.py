@@ -83,6 +83,7 @@ def rank(scores: Array, top_k: int) -> NDArray[np.int64]:
 class _Classification:
     name = "classification"
     decides = True
+    needs_all = True
     summary = "One class a picture: class scores, ranked."
 
     def reading(self, entry: Entry) -> RankedScores:

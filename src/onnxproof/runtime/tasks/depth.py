@@ -62,6 +62,7 @@ class DepthMap:
 class _Depth:
     name = "depth"
     decides = True
+    needs_all = False
     summary = "Depth and other maps: one value for each pixel."
 
     def reading(self, entry: Entry) -> MapValues:

@@ -29,6 +29,7 @@ They are those of the tutorials' pipeline."""
 class _Detection:
     name = "detection"
     decides = True
+    needs_all = False
     summary = "Object detection: boxes with classes and scores, as NMS leaves them."
 
     def reading(self, entry: Entry) -> "Reading":

@@ -95,6 +95,7 @@ class Neighbours:
 class _Embedding:
     name = "embedding"
     decides = True
+    needs_all = True
     summary = "Embeddings: a vector for each input, and which other vectors are nearest to it."
 
     def reading(self, entry: Entry) -> Vectors | Pairs:

@@ -83,6 +83,7 @@ AnyEvidence = Evidence | PrototypeEvidence | PrototypeRows | MaskedCandidates | 
 class _InstanceSegmentation:
     name = "instance_segmentation"
     decides = True
+    needs_all = False
     summary = "Instance segmentation: boxes, classes and scores as NMS leaves them, a mask each."
 
     def reading(self, entry: Entry) -> Reading:

@@ -57,6 +57,7 @@ def candidates_of(evidence: PointEvidence | Chosen, reading: Reading) -> Chosen:
 class _Keypoints:
     name = "keypoints"
     decides = True
+    needs_all = False
     summary = "Keypoints: objects with boxes, classes and scores, and the points of each that are seen."
 
     def reading(self, entry: Entry) -> Reading:

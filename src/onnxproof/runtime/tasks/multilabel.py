@@ -73,6 +73,7 @@ def sigmoid(logits: Array) -> Array:
 class _Multilabel:
     name = "multilabel"
     decides = True
+    needs_all = True
     summary = "Any number of classes a picture: those whose probability is above a threshold."
 
     def reading(self, entry: Entry) -> LabelScores:

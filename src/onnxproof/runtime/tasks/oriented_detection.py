@@ -47,6 +47,7 @@ def candidates_of(evidence: ScoredBoxes | Candidates, reading: Reading) -> Candi
 class _OrientedDetection:
     name = "oriented_detection"
     decides = True
+    needs_all = False
     summary = "Oriented detection: boxes that are turned, with classes and scores, as NMS leaves them."
 
     def reading(self, entry: Entry) -> Reading:

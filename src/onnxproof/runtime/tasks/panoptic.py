@@ -126,6 +126,7 @@ def assign(queries: Queries, reading: QueryMasks, places: Places | None = None) 
 class _Panoptic:
     name = "panoptic"
     decides = True
+    needs_all = False
     summary = "Panoptic segmentation by queries: segments with classes and scores, one for each pixel."
 
     def reading(self, entry: Entry) -> QueryMasks:

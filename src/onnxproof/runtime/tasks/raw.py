@@ -27,6 +27,7 @@ class Unread(Adjustable):
 class _Raw:
     name = "raw"
     decides = False
+    needs_all = False
     summary = "Outputs as they are: nothing is decided from them, so tensors alone are compared."
 
     def reading(self, entry: Entry) -> Unread:

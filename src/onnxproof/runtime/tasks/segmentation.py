@@ -95,6 +95,7 @@ class Coarse:
 class _Segmentation:
     name = "segmentation"
     decides = True
+    needs_all = True
     summary = "Semantic segmentation: the class of every pixel, and how sure the network is of it."
 
     def reading(self, entry: Entry) -> ClassMaps | PixelLogits:

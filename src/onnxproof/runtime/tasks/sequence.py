@@ -101,6 +101,7 @@ def runs(classes: NDArray[np.int64]) -> NDArray[np.int64]:
 class _Sequence:
     name = "sequence"
     decides = True
+    needs_all = True
     summary = "Sequences: the class of every step, and the text that the classes spell."
 
     def reading(self, entry: Entry) -> StepLogits:

@@ -18,12 +18,15 @@ class Task(Protocol):
 
     *Evidence* is the part of the outputs that one picture's decisions depend on. *Decisions* are what the
     task concludes from it, such as detections. ``decides`` is False if nothing is decided from the outputs.
+    ``needs_all`` says that every number counts: one that is NaN leaves nothing to decide. Of boxes and the
+    like, those with NaN are left out.
     The argument ``reading`` has one of the types that the method ``reading`` returns.
     """
 
     name: str
     summary: str
     decides: bool
+    needs_all: bool
 
     def reading(self, entry: Entry) -> Reading:
         """How the task reads a file's outputs, from the manifest's ``postprocess``.

@@ -76,6 +76,7 @@ class Span:
 class _Tokens:
     name = "tokens"
     decides = True
+    needs_all = True
     summary = "Token classification: a class for each token of a text."
 
     def reading(self, entry: Entry) -> TokenLogits:

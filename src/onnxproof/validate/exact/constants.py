@@ -27,6 +27,7 @@ from onnxproof.validate.exact.later import Constant, are_many
 from onnxproof.validate.exact.layouts import Array
 from onnxproof.validate.exact.match import SCALAR_ROUNDINGS, Match, roundings_of, unit
 from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
+from onnxproof.validate.exact.otherwise import otherwise
 from onnxproof.validate.exact.own import explains_nothing, is_own, was_changed
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
 from onnxproof.validate.exact.scalars import Scalar, computed, merged, short, traced, written
@@ -102,7 +103,7 @@ class Proven:
     are made where they are read. The file's own numbers are exact for the other constants in ``origins``.
     ``attributes`` has the exact value of float attributes, such as an epsilon, by the name of their node's
     first output and their own. ``own`` are the halves in which the model itself is held, as ``ExactGraph``
-    takes them.
+    takes them. ``otherwise`` tells of constants that are known, but by their names are others.
     """
 
     exact: Mapping[str, Constant]
@@ -110,6 +111,7 @@ class Proven:
     unproven: tuple[Unproven, ...]
     attributes: Mapping[tuple[str, str], float] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    otherwise: tuple[str, ...] = ()
 
     @property
     def farthest(self) -> float:
@@ -130,6 +132,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
     exact: dict[str, Constant] = {}
     origins: dict[str, Origin] = {}
     unproven: dict[str, Unproven] = {}
+    others: list[str] = []
     with np.errstate(all="ignore"):
         for stored in graph.stored:
             if stored.dtype not in FLOATS:
@@ -152,10 +155,13 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             kept = match.kept(many=many)
             if rounded and kept is not None:
                 exact[stored.name] = kept
+            other = otherwise(stored.name, values, known) if match.exact is None or not match.names else None
+            others += [] if other is None else [other]
             origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
     origins = {name: origin for name, origin in origins.items() if name not in unproven}
     attributes = _attributes(graph, prover)
-    return Proven(exact, origins, tuple(unproven.values()), attributes, known.weights.halves)
+    strange = tuple(unproven.values())
+    return Proven(exact, origins, strange, attributes, known.weights.halves, tuple(others))
 
 
 def replaceable(graph: OnnxGraph) -> frozenset[str]:

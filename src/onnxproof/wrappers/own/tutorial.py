@@ -53,12 +53,16 @@ class Tutorial(Staged):
     def lay(self, picture: Image.Image) -> Pixels:
         """The short side to ``size``, the long one in proportion, then the centre in multiples of 32.
 
-        A picture that would be longer than the job's sizes is asked for at a smaller ``size``.
+        A picture that would be longer than the job's sizes is asked for at a smaller ``size``. If the job
+        has one size for the long side, and the short one would then be too short, the picture is cut.
         """
         step, size = max(self.strides), self.spec.size
-        longest = (self.spec.width if picture.width >= picture.height else self.spec.height).max
+        wide = picture.width >= picture.height
+        long, short = (self.spec.width, self.spec.height)[:: 1 if wide else -1]
+        longest = long.max
         if max(picture.size) * size > min(picture.size) * (longest + step - 1):
-            size = min(picture.size) * longest // max(picture.size)
+            smaller = min(picture.size) * longest // max(picture.size)
+            size = size if long.fixed and smaller < short.min <= size else smaller
         ratio = min(picture.size) / size
         if picture.width == picture.height:
             resized = picture.resize((int(picture.width / ratio), size))
@@ -66,7 +70,8 @@ class Tutorial(Staged):
             sides = [int(side / ratio) for side in picture.size]
             sides[int(np.argmin(picture.size))] = size
             resized = picture.resize((sides[0], sides[1]))
-        width, height = (side - side % step for side in resized.size)
+        most = (self.spec.width.max, self.spec.height.max)
+        width, height = (min(side - side % step, end) for side, end in zip(resized.size, most, strict=True))
         left, top = (resized.width - width) // 2, (resized.height - height) // 2
         return np.asarray(resized.crop((left, top, left + width, top + height)))
 
