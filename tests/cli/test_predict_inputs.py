@@ -24,7 +24,7 @@ Run = Callable[..., CompletedProcess[str]]
 
 ROWS, LINES, COLUMNS = Dim("rows", 1, 4), Dim("lines", 8, 32, 8), Dim("columns", 8, 32, 8)
 SCENE = TensorSpec("scene", "float32", ("rows", "lines", "columns", 3), (0, 1))
-QUERY = TensorSpec("query", "float32", ("rows", 3), (0, 1))
+QUERY = TensorSpec("query", "float32", ("rows", 3), (0, 3))
 ANSWER = TensorSpec("logits", "float32", ("rows", 3))
 
 
@@ -168,3 +168,13 @@ def test_a_request_beside_a_query(run: Run, folder: Path) -> None:
 )
 def test_what_cannot_be_predicted(refuse: Refuse, arguments: list[str], parts: tuple[str, ...]) -> None:
     refuse("predict", *arguments, says=parts)
+
+
+def test_numbers_beyond_the_declared_range_are_noted(run: Run, folder: Path) -> None:
+    np.save(folder / "bytes.npy", np.array([[0, 255, 128]], np.float32))
+    ran = run("predict", "ranked.onnx", "--input", "query=bytes.npy")
+    assert ran.returncode == 0
+    assert ran.stderr == (
+        "note: input query: the array's numbers are in 0..255, and the file was proved for float32[rows, 3] "
+        "in 0..3: are they scaled otherwise?\n"
+    )
