@@ -69,6 +69,7 @@ def test_export_prints_a_table_and_where_the_bundle_is(run: Run, small_job: Path
     assert ran.stdout.splitlines()[-1].startswith(f"{tmp_path / 'small'}: torchscript, opset 20, ")
 
 
+@pytest.mark.slow
 def test_export_prints_json_and_the_table_beside_it(run: Run, small_job: Path, tmp_path: Path) -> None:
     ran = run("export", small_job, "--out", tmp_path, "--json")
     assert ran.returncode == 0

@@ -56,7 +56,9 @@ def detect(packed: Array) -> Array:
     return found[kept]
 
 
-@pytest.mark.parametrize("setting", ["default", "scaled-channels-last-undecoded"])
+@pytest.mark.parametrize(
+    "setting", ["default", pytest.param("scaled-channels-last-undecoded", marks=pytest.mark.slow)]
+)
 def test_the_tutorials_host_finds_what_we_find(setting: str, demo_job: Path, tmp_path: Path) -> None:
     overrides = ["export.exporter=torchscript"]
     if setting != "default":

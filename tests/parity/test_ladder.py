@@ -75,7 +75,10 @@ def exported(module: nn.Module, out: Path, *overrides: str, validate: bool = Tru
     ("module", "told"),
     [
         pytest.param(
-            Hangs(), f"torch.export could not capture the model: it took more than {LIMIT_S} s", id="hangs"
+            Hangs(),
+            f"torch.export could not capture the model: it took more than {LIMIT_S} s",
+            id="hangs",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             Crashes(), "torch.export could not capture the model: it crashed (exit code 11)", id="crashes"

@@ -101,6 +101,7 @@ def framework(letterboxed: Contract, tutorial: OwnPipeline) -> OwnPipeline:
     return Letterboxing(letterboxed.preprocess, tutorial)
 
 
+@pytest.mark.slow
 def test_the_demo_ends_in_the_tutorials_decisions(demo_bundle: Path) -> None:
     verdict = Verdict.from_json(json.loads((demo_bundle / "parity.json").read_text(encoding="utf-8")))
     link = {link.link: link for link in verdict.links}["pipeline"]

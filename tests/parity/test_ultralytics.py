@@ -142,7 +142,11 @@ def test_the_output_of_ultralytics_own_export_passes_too(library: Any, tmp_path:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"place": "top-left"}, "preprocessing", "placed at the top-left", id="padding-elsewhere"
+            {"place": "top-left"},
+            "preprocessing",
+            "placed at the top-left",
+            id="padding-elsewhere",
+            marks=pytest.mark.slow,
         ),
     ],
 )

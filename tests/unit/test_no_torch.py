@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 UNIT = Path(__file__).parent
 HEAVY = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "pydantic", "click", "rich")
 
@@ -15,6 +17,7 @@ def run_alone(code: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_unit_tests_import_no_torch() -> None:
     options = ["--collect-only", "-q", "-p", "no:cacheprovider", str(UNIT)]
     code = f"import pytest, sys; assert pytest.main({options!r}) == 0; print('torch' in sys.modules)"
