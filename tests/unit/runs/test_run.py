@@ -430,8 +430,8 @@ def is_running(process: int) -> bool:
     ("sent", "whole_group", "code"),
     [
         pytest.param(signal.SIGTERM, False, 143, id="SIGTERM"),
-        pytest.param(signal.SIGINT, True, 130, id="Ctrl-C"),
-        pytest.param(signal.SIGKILL, False, -9, id="SIGKILL"),
+        pytest.param(signal.SIGINT, True, 130, id="Ctrl-C", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, False, -9, id="SIGKILL", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_goes_on_where_it_stopped(
