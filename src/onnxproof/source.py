@@ -289,7 +289,7 @@ def refuse_other_files(checkpoint: Path) -> None:
         if part.is_file():
             other = other_than_a_checkpoint(part)
             if other is not None:
-                raise _unread(part, other)
+                raise unread(part, other)
 
 
 def other_than_a_checkpoint(file: Path) -> str | None:
@@ -308,13 +308,9 @@ def other_than_a_checkpoint(file: Path) -> str | None:
 
 def unread(file: Path, reason: str) -> CheckpointError:
     """What to say of a checkpoint that a reader refused: what the file is instead, or the reader's reason."""
-    return _unread(file, other_than_a_checkpoint(file) or reason)
-
-
-def _unread(file: Path, reason: str) -> CheckpointError:
     return CheckpointError(
-        f"checkpoint {file} cannot be read ({reason}): is it whole, and a state dict that was saved with "
-        "torch.save(model.state_dict(), path) or safetensors?"
+        f"checkpoint {file} cannot be read ({other_than_a_checkpoint(file) or reason}): is it whole, "
+        "and a state dict that was saved with torch.save(model.state_dict(), path) or safetensors?"
     )
 
 

@@ -337,8 +337,7 @@ def _answer(
         elif draw is not None:
             write_drawing(result.prediction, result.picture, draw / f"{position}.png")
     show_json(answers)
-    if failed:
-        click.echo(f"onnxproof: {failed} of {len(answers)} pictures cannot be used, see the answer", err=True)
+    told_failed(failed, len(answers))
     return NONE_WORKED if failed == len(answers) else 0
 
 

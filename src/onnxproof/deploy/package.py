@@ -13,6 +13,7 @@ from onnxproof.deploy.signature import SIGNATURE_SUFFIX, sign_path
 from onnxproof.deploy.triton import triton_config
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import SUFFIX, is_archive, is_there, sha256_of
+from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.folder import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -22,7 +23,7 @@ from onnxproof.runtime.folder import (
     read_manifest,
     require_checksums,
 )
-from onnxproof.runtime.look import look_at, require_data
+from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import bundle_at
 from onnxproof.system.extras import require_extra

@@ -3,9 +3,11 @@
 Both exporters write it: ``op`` makes the nodes of either (``Operators`` in suppression.py).
 """
 
+from functools import partial
+
 import onnx
 
-from onnxproof.export.suppression import INT64, Operators, Value
+from onnxproof.export.suppression import INT64, Operators, Value, constant_ints, range_to
 from onnxproof.runtime.oriented import EPSILON
 
 INT32 = int(onnx.TensorProto.INT32)
@@ -30,12 +32,7 @@ def oriented_detections(
     whose score is above the threshold. None is cut off before that.
     """
 
-    def ints(*numbers: int) -> Value:
-        return op.Constant(value_ints=list(numbers))
-
-    def count_to(end: Value) -> Value:
-        return op.Range(op.Constant(value_int=0), op.Squeeze(end, ints(0)), op.Constant(value_int=1))
-
+    ints, count_to = partial(constant_ints, op), partial(range_to, op)
     sizes = op.Shape(scores)
     batch, count = op.Gather(sizes, ints(0), axis=0), op.Gather(sizes, ints(1), axis=0)
     limit = op.Constant(value_floats=[score_threshold])

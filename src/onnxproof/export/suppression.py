@@ -3,6 +3,7 @@
 Both exporters write it: ``op`` makes the nodes of either (``Operators``).
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 import onnx
@@ -23,6 +24,16 @@ class Operators(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
+def constant_ints(op: Operators, *numbers: int) -> Value:
+    """A constant, int64 [n]."""
+    return op.Constant(value_ints=list(numbers))
+
+
+def range_to(op: Operators, end: Value) -> Value:
+    """The numbers from 0 to below ``end``, which is int64 [1]."""
+    return op.Range(op.Constant(value_int=0), op.Squeeze(end, constant_ints(op, 0)), op.Constant(value_int=1))
+
+
 def detections(
     op: Operators,
     boxes: Value,
@@ -39,12 +50,7 @@ def detections(
     nothing. So does a box without area in both: that is what the graph makes of it.
     """
 
-    def ints(*numbers: int) -> Value:
-        return op.Constant(value_ints=list(numbers))
-
-    def count_to(end: Value) -> Value:
-        return op.Range(op.Constant(value_int=0), op.Squeeze(end, ints(0)), op.Constant(value_int=1))
-
+    ints, count_to = partial(constant_ints, op), partial(range_to, op)
     near, far = (op.Slice(boxes, ints(start), ints(end), ints(2)) for start, end in ((0, 2), (2, 4)))
     proper = op.Concat(near, op.Max(near, far), axis=2)
     sizes = op.Shape(scores)

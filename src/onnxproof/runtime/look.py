@@ -7,13 +7,12 @@ graph computes.
 
 import math
 import mmap
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.archive import ALLOW, forbidden, in_archive, read_file
+from onnxproof.runtime.archive import forbidden, in_archive, read_file
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError, signed
 
 LARGEST_RANK = 64
@@ -86,37 +85,6 @@ def look_at(file: Path) -> Look:
         raise forbidden(file, error) from error
     except (OSError, ValueError):
         return Look("its bytes cannot be mapped")
-
-
-def require_data(file: Path, look: Look) -> None:
-    """Raise ModelFileError if a file with weights lies outside of the model's folder, is missing, may not be
-    read, or has fewer bytes than they take."""
-    for location, end in look.data.items():
-        data = file.parent / location
-        if leaves_folder(location):
-            raise ModelFileError(
-                f"{file} names {location} for its weights, which is outside of its folder and is not read: "
-                "save the model again with its weights beside it"
-            )
-        if not data.is_file():
-            raise ModelFileError(
-                f"{data} is missing: it has the weights of {file.name}, and the two belong together; copy it "
-                "beside that file, or export the model again"
-            )
-        if not os.access(data, os.R_OK):
-            raise ModelFileError(f"{data} cannot be read (Permission denied): {ALLOW}")
-        size = data.stat().st_size
-        if size < end:
-            raise ModelFileError(
-                f"{data} is cut off: it has {size} bytes, and the weights of {file.name} take {end}; copy it "
-                "again from where it is whole, or export the model again"
-            )
-
-
-def leaves_folder(location: str) -> bool:
-    """Whether a location of external data is absolute, or above the model's folder."""
-    parts = location.replace("\\", "/").split("/")
-    return Path(location).is_absolute() or parts[0] == "" or ".." in parts
 
 
 def look_at_bytes(content: bytes, name: str) -> Look:

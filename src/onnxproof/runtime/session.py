@@ -12,7 +12,8 @@ import onnxruntime as ort
 
 from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.archive import in_archive, is_there, read_file
-from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes, require_data
+from onnxproof.runtime.beside import require_data
+from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 from onnxproof.system.limits import MOST_THREADS
 
 QUIET = 4

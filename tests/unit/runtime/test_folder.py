@@ -11,8 +11,9 @@ from PIL import Image
 
 from onnxproof.errors import ModelFileError, PictureError
 from onnxproof.runtime.archive import read_file, sha256_of
+from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.folder import model_file, note_on_checksums, note_on_manifest, require_checksums
-from onnxproof.runtime.look import Look, look_at, require_data
+from onnxproof.runtime.look import Look, look_at
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.preprocess import read_picture
 
