@@ -25,6 +25,7 @@ from onnxproof.pipeline import Bundle
 from onnxproof.runtime.tasks import get_task
 from onnxproof.validate.compare.turned import corner_distances
 from onnxproof.validate.legs.pytorch import TorchLeg
+from onnxproof.validate.sight.facts import Sight
 from onnxproof.validate.sight.link import see
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.registry import get_family
@@ -167,6 +168,29 @@ def test_a_difference_from_ultralytics_is_traced_to_its_stage(
     assert {cause.stages for cause in found.causes} == {(stage,)}
     assert words in found.causes[0].why
     assert found.differences > 0
+
+
+@pytest.mark.slow
+def test_pictures_of_a_file_of_one_size_are_compared_at_that_size(library: Any, tmp_path: Path) -> None:
+    """Ultralytics gives an exported file pictures of the file's own size, whatever it is asked for."""
+    file = library.save_best(tmp_path, library.network_of("detect", "yolo11n", **SMALL), "detect", 64)
+
+    def seen(*more: str) -> Sight:
+        sizes = ("dims.batch=1", "dims.height=96", "dims.width=96", *more)
+        model, _ = build_model(load_job(library.job_of(file), library.settings(*sizes)))
+        leg = TorchLeg(model, 1)
+        assert not isinstance(model.own, str)
+        bounds = {"box": 1e-3, "score": 5e-6}
+        return see(model.contract, leg, leg, model.own(), [library.SCENE], bounds, sound=True)
+
+    whole = seen()
+    assert (whole.pictures, whole.causes, whole.matched) == (1, (), whole.decisions)
+    assert whole.matched > 3
+    less = seen("predict.size=64")
+    assert less.pictures == 1
+    assert less.differences > 0
+    assert {cause.stages for cause in less.causes} == {("preprocessing",)}
+    assert "was resized to 64 px; in YOLO.predict it is resized to 96 px" in less.causes[0].why
 
 
 @pytest.mark.long(

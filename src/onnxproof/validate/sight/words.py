@@ -56,6 +56,8 @@ def _fitted(spec: Preprocess, key: str) -> str:
     if key == "filter":
         library, _, name = value.partition("-")
         return f"resized with {LIBRARIES[library]} {name}"
+    if key == "padding":
+        return f"padded with {_color(value)}"
     return {
         "resize": f"fitted by {value}",
         "size": f"resized to {value} px",
@@ -65,7 +67,6 @@ def _fitted(spec: Preprocess, key: str) -> str:
         "rounding": f"resized to sides rounded {'to the nearest' if value == 'nearest' else 'down'}",
         "place": f"placed at the {value}",
         "half": f"centred with half pixels rounded {'down' if value == 'down' else 'to even'}",
-        "padding": f"padded with {_color(value)}",
         "pad_to": "padded to the full size" if value == "size" else "padded to the least size",
         "height": f"fitted to a height of {value}",
         "width": f"fitted to a width of {value}",

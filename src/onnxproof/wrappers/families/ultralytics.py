@@ -302,8 +302,12 @@ def _stage(job: Job) -> PictureInput:
 
 
 def _size(job: Job, saved: Saved | None, kind: Kind) -> int:
+    """To what pictures are fitted: what the job says, a file's only size, or as the network was trained."""
     if job.predict.size is not None:
         return job.predict.size
+    sides = [job.dims[name] for name in ("height", "width") if name in job.dims]
+    if len(sides) == 2 and all(side.fixed for side in sides) and kind != KINDS["classify"]:
+        return max(side.max for side in sides)
     trained = None if saved is None else saved.size
     return trained or (CLASSIFIER_SIZE if kind == KINDS["classify"] else SIZE)
 

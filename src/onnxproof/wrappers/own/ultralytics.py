@@ -50,13 +50,15 @@ class _Predictor(Staged):
     def __init__(self, contract: Contract, network: nn.Module, *, stretches: bool) -> None:
         spec = contract.preprocess
         assert spec is not None
-        super().__init__(contract.task, _as_trained(spec, stretches=stretches))
+        # Ultralytics gives a file of one size pictures of that size, though the job may fit them to less.
+        fixed = spec.height.fixed and spec.width.fixed
+        self.size = [side.max if fixed else min(spec.size, side.max) for side in (spec.height, spec.width)]
+        fitted = replace(spec, size=max(spec.size, *self.size))
+        super().__init__(contract.task, _as_trained(fitted, stretches=stretches))
         reading: Any = contract.reading
         self.settings: Mapping[str, float] = reading.settings()
         cuts: Cuts = reading.cuts  # also of NMS in the graph, whose settings nobody replaces
         self.stretches = stretches
-        self.size = [min(spec.size, side.max) for side in (spec.height, spec.width)]
-        fixed = spec.height.fixed and spec.width.fixed
         asked = {
             "imgsz": self.size,
             "conf": cuts.score_threshold,
