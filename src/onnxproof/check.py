@@ -21,7 +21,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.readings.oriented import PaddedOriented
+from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.look_first import refuse_job
@@ -132,7 +132,7 @@ def find_out(
     )
     if few is not None:
         notes.append(few)
-    if isinstance(found.model.contract.reading, PaddedOriented) and says_nms(graph):
+    if isinstance(found.model.contract.reading, OrientedNms) and says_nms(graph):
         notes.append(SMALL_BOXES)
     if dtype != "float32":
         notes.append(

@@ -240,18 +240,19 @@ def test_keypoints_are_those_of_ultralytics(library: Any, tmp_path: Path, varian
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "variant"),
+    ("kind", "variant", "decode"),
     [
-        pytest.param("pose", "yolo11n-pose", id="keypoints"),
-        pytest.param("segment", "yolo11n-seg", id="masks", marks=pytest.mark.long),
-        pytest.param("obb", "yolo11n-obb", id="oriented-boxes"),
-        pytest.param("detect", "yolo11n", id="boxes", marks=pytest.mark.long),
+        pytest.param("pose", "yolo11n-pose", "nms-padded", id="keypoints"),
+        pytest.param("segment", "yolo11n-seg", "nms-padded", id="masks", marks=pytest.mark.long),
+        pytest.param("obb", "yolo11n-obb", "nms", id="oriented-boxes-in-a-list"),
+        pytest.param("obb", "yolo11n-obb", "nms-padded", id="oriented-boxes", marks=pytest.mark.long),
+        pytest.param("detect", "yolo11n", "nms-padded", id="boxes", marks=pytest.mark.long),
     ],
 )
 def test_nms_in_the_graph_leaves_what_ultralytics_leaves(
-    library: Any, tmp_path: Path, kind: str, variant: str
+    library: Any, tmp_path: Path, kind: str, variant: str, decode: str
 ) -> None:
-    asked = ("wrapper.decode=nms-padded", "validate.max_detections=20", "validate.iou_threshold=0.4")
+    asked = (f"wrapper.decode={decode}", "validate.max_detections=20", "validate.iou_threshold=0.4")
     bundle = exported(library, tmp_path, kind, variant, *asked, **SMALL)
     assert_same_pipeline(bundle)
 

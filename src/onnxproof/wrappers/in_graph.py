@@ -13,7 +13,7 @@ from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.runtime.readings.boxes import PackedBoxes, SplitBoxes
 from onnxproof.runtime.readings.carried import CarriedReading
-from onnxproof.runtime.readings.oriented import PaddedOriented
+from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.runtime.readings.rows import MaskReading, RowReading
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Outputs, WrappedModel
@@ -126,7 +126,7 @@ def _reads_pixels(contract: Contract) -> bool:
     """Whether the file returns boxes in pixels, and nothing else that is laid out in the network's pixels."""
     reading = contract.reading
     boxes = isinstance(reading, SplitBoxes | PackedBoxes | RowReading)
-    return boxes and not isinstance(reading, MaskReading | CarriedReading | PaddedOriented)
+    return boxes and not isinstance(reading, MaskReading | CarriedReading | OrientedNms)
 
 
 def _text(spec: Preprocess) -> str:

@@ -105,8 +105,8 @@ class Suppressed(nn.Module):
         self.max_detections = cuts.max_detections
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """``boxes`` [k, 4], ``labels`` int64 [k], ``scores`` [k] and ``pictures`` int64 [k]: a row for each
-        detection, the first picture's first."""
+        """``boxes`` [k, 4 or 5], ``labels`` int64 [k], ``scores`` [k] and ``pictures`` int64 [k]: a row for
+        each detection, the first picture's first."""
         return self._rows(*self._found(*inputs))
 
     def forward_with_margins(self, *inputs: Tensor) -> tuple[Outputs, Mapping[str, Tensor]]:

@@ -260,6 +260,16 @@ REAL = {
         first_label=0,
         batch="batch",
     ),
+    "oriented-rows-of-a-batch": reading(
+        "oriented_detection",
+        (TensorSpec("boxes", "float32", ("rows", 5)), *ROWS[1:], PICTURES),
+        decode="nms",
+        graph={"score_threshold": 0.45, "iou_threshold": 0.45},
+        score_threshold=0.45,
+        outputs=[*NAMES, "pictures"],
+        first_label=0,
+        batch="batch",
+    ),
     "padded-rows": reading(
         "detection",
         PADDED,

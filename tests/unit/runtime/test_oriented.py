@@ -231,6 +231,19 @@ PADDED: Any = reading_of(
 SECOND = (50.0, 41.0, 40.0, 10.0, 0.5)
 
 
+LISTED: Any = reading_of(
+    "oriented_detection",
+    **{**PADDED.to_json(), "decode": "nms", "outputs": ["boxes", "labels", "scores", "pictures"]},
+)
+
+
+def listed(*kept: tuple[tuple[float, ...], float, int]) -> dict[str, Array]:
+    """The outputs for the second of two pictures. The first one has a row of its own."""
+    boxes, scores, labels = (np.array(column) for column in zip((FAR, 0.6, 0), *kept, strict=True))
+    pictures = np.array([0, *[1] * len(kept)])
+    return {"boxes": boxes.astype(np.float32), "labels": labels, "scores": scores, "pictures": pictures}
+
+
 def padded(*kept: tuple[tuple[float, ...], float, int], known: bool = False) -> Any:
     """The rows of one picture. ``known`` adds the candidates of a PyTorch leg: a ship, one over it, and a
     plane."""
@@ -255,6 +268,20 @@ def test_rows_with_nms_in_the_graph_are_detections() -> None:
     assert TASK.reading(Entry(PADDED.to_json(), "reading")) == PADDED
     found = TASK.decide(padded(*KEPT), PADDED)
     assert (found.labels.tolist(), found.boxes.shape) == ([0, 1], (2, 5))
+
+
+def test_listed_rows_are_those_of_their_picture() -> None:
+    assert TASK.reading(Entry(LISTED.to_json(), "reading")) == LISTED
+    assert (
+        LISTED.refuse(listed(*KEPT), {"batch": 1}) == "a row of picture 1; the batch has the pictures 0 to 0"
+    )
+    first, second = (
+        TASK.decide(rows, LISTED) for rows in TASK.evidence(listed(*KEPT), {"batch": 2}, LISTED, {})
+    )
+    assert (len(first), first.scores.tolist()) == (1, [0.6])
+    wanted = TASK.decide(padded(*KEPT), PADDED)
+    np.testing.assert_array_equal(second.boxes, wanted.boxes)
+    assert second.labels.tolist() == wanted.labels.tolist()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["against-pytorch", "against-a-file"])

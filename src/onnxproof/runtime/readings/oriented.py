@@ -10,6 +10,7 @@ from onnxproof.runtime.readings.adjustable import output_names, require_scored_b
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections, decide
 from onnxproof.runtime.readings.instances import COMMON, OPTIONAL, InstanceReading, cuts_from
 from onnxproof.runtime.readings.padded import PaddedReading
+from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.tensors import TensorSpec
 
 
@@ -32,10 +33,21 @@ class OrientedReading(InstanceReading):
 
 
 @dataclass(frozen=True, slots=True)
-class PaddedOriented(PaddedReading):
-    """The same of a graph that ends in NMS: boxes [b, m, 5], labels, scores and counts."""
+class ListedOriented(RowReading):
+    """The same of a graph that ends in NMS: a row for each detection of the batch, boxes [n, 5]."""
 
     numbers: ClassVar[int] = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedOriented(PaddedReading):
+    """The same with a fixed number of rows for each picture: boxes [b, m, 5], labels, scores and counts."""
+
+    numbers: ClassVar[int] = 5
+
+
+OrientedNms = ListedOriented | PaddedOriented
+"""The layouts of oriented boxes that NMS in the graph has chosen."""
 
 
 def decide_oriented(candidates: Candidates, cuts: Cuts) -> Detections:

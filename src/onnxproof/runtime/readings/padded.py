@@ -21,8 +21,6 @@ class PaddedReading(RowReading):
     """
 
     decode: ClassVar[str] = "nms-padded"
-    numbers: ClassVar[int] = 4
-    """How many numbers a box has."""
 
     def __post_init__(self) -> None:
         if self.batch is None or self.graph.max_detections is None:

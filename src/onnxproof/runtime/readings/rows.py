@@ -96,6 +96,9 @@ class RowReading(Adjustable):
     """
 
     decode: ClassVar[str] = "nms"
+    numbers: ClassVar[int] = 4
+    """How many numbers a box has."""
+
     score_threshold: float
     first_label: int
     graph: GraphNms
@@ -104,7 +107,7 @@ class RowReading(Adjustable):
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
         boxes, labels, scores = (outputs[name] for name in self.outputs[:3])
-        require_form(boxes, "float", None, 4)
+        require_form(boxes, "float", None, self.numbers)
         require_form(labels, "int", None)
         require_form(scores, "float", None)
         if self.batch is not None:

@@ -1,6 +1,6 @@
 """Oriented detection: boxes that are turned, with classes and scores.
 
-The outputs are those of ``OrientedReading``, those of ``PaddedOriented`` with NMS in the graph
+The outputs are those of ``OrientedReading``, those of ``OrientedNms`` with NMS in the graph
 (runtime/readings/oriented.py), or the rows of ``OrientedRows`` (runtime/readings/chosen_rows.py).
 """
 
@@ -21,16 +21,23 @@ from onnxproof.runtime.readings.boxes import Candidates, Detections
 from onnxproof.runtime.readings.chosen_rows import OrientedRows, oriented_rows
 from onnxproof.runtime.readings.instances import DECODE as SPLIT
 from onnxproof.runtime.readings.instances import ScoredBoxes, scored
-from onnxproof.runtime.readings.oriented import OrientedReading, PaddedOriented, decide_oriented
+from onnxproof.runtime.readings.oriented import (
+    ListedOriented,
+    OrientedNms,
+    OrientedReading,
+    PaddedOriented,
+    decide_oriented,
+)
 from onnxproof.runtime.readings.rows import Rows
 from onnxproof.runtime.tasks.detection import captions_of
 from onnxproof.runtime.tasks.task import class_name
 
-Reading = OrientedReading | PaddedOriented | OrientedRows
+Reading = OrientedReading | OrientedNms | OrientedRows
 Evidence = ScoredBoxes | Rows | Candidates
 
 READINGS: Mapping[str, type[Reading]] = {
     SPLIT: OrientedReading,
+    ListedOriented.decode: ListedOriented,
     PaddedOriented.decode: PaddedOriented,
     OrientedRows.decode: OrientedRows,
 }
@@ -62,7 +69,7 @@ class _OrientedDetection:
         reading: Reading,
         margins: Mapping[str, Array],
     ) -> tuple[Evidence, ...]:
-        if isinstance(reading, OrientedRows | PaddedOriented):
+        if isinstance(reading, OrientedRows | OrientedNms):
             return reading.evidence(outputs, sizes, margins)
         return scored(outputs, reading)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
-from onnxproof.runtime.readings.oriented import PaddedOriented, decide_oriented
+from onnxproof.runtime.readings.oriented import OrientedNms, decide_oriented
 from onnxproof.runtime.readings.rows import Rows, above
 from onnxproof.runtime.tasks.oriented_detection import Evidence, Reading, candidates_of
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
@@ -55,7 +55,7 @@ class _OrientedDetection:
         reading: Reading,
         bounds: Mapping[str, float],
     ) -> Comparison:
-        if isinstance(reading, PaddedOriented):
+        if isinstance(reading, OrientedNms):
             assert isinstance(reference, Rows)
             assert isinstance(candidate, Rows)
             return _compare_rows(reference, candidate, reading, bounds)
@@ -69,7 +69,7 @@ class _OrientedDetection:
         """How far scores are from the threshold, and of the best class from the next; overlaps are left
         out."""
         if isinstance(evidence, Rows):
-            assert isinstance(reading, PaddedOriented)
+            assert isinstance(reading, OrientedNms)
             threshold, candidates = counting_threshold(reading), evidence.candidates
             if candidates is None:
                 return margins_of_rows(evidence, reading)
@@ -155,7 +155,7 @@ def _compare(
 
 
 def _compare_rows(
-    reference: Rows, candidate: Rows, reading: PaddedOriented, bounds: Mapping[str, float]
+    reference: Rows, candidate: Rows, reading: OrientedNms, bounds: Mapping[str, float]
 ) -> Comparison:
     """The same for rows that a graph has chosen. A file shows no other candidates than the rows of both."""
     threshold = counting_threshold(reading)

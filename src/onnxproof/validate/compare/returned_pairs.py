@@ -14,7 +14,7 @@ from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.oriented import polygon_iou
 from onnxproof.runtime.readings.boxes import Detections
 from onnxproof.runtime.readings.carried import CarriedReading
-from onnxproof.runtime.readings.oriented import PaddedOriented
+from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.runtime.readings.rows import MaskReading, RowReading, rows_from
 from onnxproof.validate.compare.masks import mask_rows_comparable
 from onnxproof.validate.compare.matching import MATCH_IOU
@@ -48,7 +48,7 @@ def pair_returned(oracle: Answer, reference: Answer, candidate: Answer, reading:
         for leg, answer, chosen in zip(legs, answers, rows, strict=True):
             leg["mask"] = answer[names[MASKS]][chosen[alike]]
     outputs = by_output(legs, names)
-    if isinstance(reading, PaddedOriented):
+    if isinstance(reading, OrientedNms):
         with_angles(legs)
     if isinstance(reading, CarriedReading):
         carried = [answer[reading.carried][chosen] for answer, chosen in zip(answers, rows, strict=True)]

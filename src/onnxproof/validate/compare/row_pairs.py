@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxproof.runtime.readings.boxes import Candidates, Cuts
 from onnxproof.runtime.readings.carried import CarriedReading
 from onnxproof.runtime.readings.graph_nms import Proposals
-from onnxproof.runtime.readings.oriented import PaddedOriented
+from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.runtime.readings.rows import (
     MaskReading,
     OpenRegions,
@@ -255,7 +255,7 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
         for leg, masks in zip(legs, _comparable_masks(answers, chosen, reading), strict=True):
             leg["mask"] = masks
     outputs = by_output(legs, names)
-    if isinstance(reading, PaddedOriented):
+    if isinstance(reading, OrientedNms):
         with_angles(legs)
     if isinstance(reading, CarriedReading):
         told = [answer.margins["candidate_carried"] for answer in (oracle, reference)]

@@ -19,7 +19,8 @@ from onnxproof.wrappers.head import LOGITS_NAMES, Bare, Headed, listed, require_
 from onnxproof.wrappers.suppression import Padded, Suppressed
 
 PADDED = PaddedReading.decode
-IN_GRAPH = ("nms", PADDED)
+LISTED = RowReading.decode
+IN_GRAPH = (LISTED, PADDED)
 """The values of ``wrapper.decode`` with NMS in the graph: rows of all pictures, or as many for each."""
 
 LABELS, PICTURES, COUNTS = "labels", "pictures", "counts"
@@ -165,9 +166,7 @@ def split_outputs(
     )
 
 
-def with_nms(
-    module: nn.Module, batch: int | str, validation: ValidateTable, decode: str = IN_GRAPH[0]
-) -> Headed:
+def with_nms(module: nn.Module, batch: int | str, validation: ValidateTable, decode: str = LISTED) -> Headed:
     """Put NMS behind a module, in the graph, by the job's thresholds. ``decode`` is one of ``IN_GRAPH``.
 
     ``module`` returns boxes [batch, n, 4] (x0, y0, x1, y1 in the input's pixels) and scores [batch, n, C].
@@ -176,8 +175,23 @@ def with_nms(
     """
     if decode == PADDED:
         return padded_nms(module, batch, validation)
-    reading = rows_of_batch(_graph_nms(validation, decode), 0, batch)
-    return Headed(Suppressed(module, reading.cuts), *row_outputs(), reading)
+    return listed_nms(module, batch, validation)
+
+
+def listed_nms(
+    module: nn.Module,
+    batch: int | str,
+    validation: ValidateTable,
+    kind: type[RowReading] = RowReading,
+    box_fields: Sequence[Field] = (),
+) -> Headed:
+    """The same with a row for each detection. ``box_fields`` are as in ``padded_nms``."""
+    outputs, fields = row_outputs()
+    reading = rows_of_batch(_graph_nms(validation, LISTED), 0, batch, kind)
+    if box_fields:
+        boxes = TensorSpec(BOXES, outputs[0].dtype, (*outputs[0].shape[:1], kind.numbers))
+        outputs, fields = (boxes, *outputs[1:]), (*box_fields, *fields[1:])
+    return Headed(Suppressed(module, reading.cuts, oriented=bool(box_fields)), outputs, fields, reading)
 
 
 def padded_nms(
@@ -232,10 +246,12 @@ def _graph_nms(validation: ValidateTable, decode: str) -> GraphNms:
     )
 
 
-def rows_of_batch(graph: GraphNms, first_label: int, batch: int | str) -> RowReading:
+def rows_of_batch(
+    graph: GraphNms, first_label: int, batch: int | str, kind: type[RowReading] = RowReading
+) -> RowReading:
     """The reading of ``row_outputs``; ``predict`` applies the graph's own score threshold."""
     names = (BOXES, LABELS, SCORES, PICTURES)
-    return RowReading(names, graph.score_threshold, first_label, graph, batch=batch)
+    return kind(names, graph.score_threshold, first_label, graph, batch=batch)
 
 
 def row_outputs() -> tuple[tuple[TensorSpec, ...], tuple[Field, ...]]:

@@ -2,30 +2,33 @@
 
 from onnxproof.errors import JobError
 from onnxproof.job import ValidateTable
-from onnxproof.runtime.readings.oriented import OrientedReading, PaddedOriented
+from onnxproof.runtime.readings.oriented import ListedOriented, OrientedReading, PaddedOriented
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.wrappers.head import Bare, Headed, listed, require_names
 from onnxproof.wrappers.heads.detection import (
     BOXES,
+    IN_GRAPH,
+    LISTED,
     PADDED,
     SCORES,
     Chosen,
     boxes_and_scores,
     cuts_of,
+    listed_nms,
     padded_nms,
 )
 
 
 class _OrientedDetection:
     name = "oriented_detection"
-    decodes = ("split", PADDED)
+    decodes = ("split", *IN_GRAPH)
 
     def attach(self, bare: Bare, decode: str, validation: ValidateTable) -> Headed:
         """Put the head behind a module.
 
         It returns ``boxes`` [batch, n, 5] (centre x, centre y, width, height in the input's pixels, and the
         angle in radians, clockwise on the screen) and ``scores`` [batch, n, classes] in [0, 1]. With
-        ``decode`` "nms-padded" fast NMS is in the graph.
+        ``decode`` "nms" or "nms-padded" fast NMS is in the graph.
         """
         outputs = bare.outputs
         chosen = boxes_and_scores(bare, 5)
@@ -48,6 +51,8 @@ class _OrientedDetection:
         module = Chosen(bare.module, chosen)
         if decode == PADDED:
             return padded_nms(module, boxes.shape[0], validation, PaddedOriented, box_fields=fields[:2])
+        if decode == LISTED:
+            return listed_nms(module, boxes.shape[0], validation, ListedOriented, fields[:2])
         reading = OrientedReading((BOXES, SCORES), **cuts_of(validation))
         return Headed(module, specs, fields, reading)
 
