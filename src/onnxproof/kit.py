@@ -8,8 +8,8 @@ from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest
-from onnxproof.runtime.session import open_session
+from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.metadata import metadata_in
 from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.files import lies_in, replacing, write_bytes, write_text
 from onnxproof.system.foreign import read_foreign
@@ -80,7 +80,8 @@ def kit(
 
 def _recorded(folder: Path, manifest: Manifest) -> Recorded:
     """The golden cases. Raises ModelFileError if the bundle is not as it was exported."""
-    found = checksum_check(manifest, folder / MODEL_FILE).reason or _found(folder, manifest)
+    file = folder / MODEL_FILE
+    found = checksum_check(manifest, file).reason or golden_in(folder, manifest, metadata_in(file))
     reason = found if isinstance(found, str) else inputs_check(found.golden).reason
     if isinstance(found, Recorded) and found.golden.about.model_sha256 != manifest.model_sha256:
         reason = f"{GOLDEN_FILE} was recorded for another {MODEL_FILE}"
@@ -90,15 +91,6 @@ def _recorded(folder: Path, manifest: Manifest) -> Recorded:
             "bundle again, or export it again"
         )
     require_plain(found.contract)
-    return found
-
-
-def _found(folder: Path, manifest: Manifest) -> Recorded | str:
-    """The golden cases, or why there are none. The model is loaded only if its metadata is needed."""
-    found = golden_in(folder, manifest, None)
-    if isinstance(found, str) and (folder / GOLDEN_FILE).is_file():
-        metadata = open_session(folder / MODEL_FILE).get_modelmeta().custom_metadata_map
-        found = golden_in(folder, manifest, metadata.get(METADATA_KEY))
     return found
 
 

@@ -13,6 +13,7 @@ from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of
 from onnxproof.runtime.manifest import read_manifest_text
+from onnxproof.runtime.metadata import metadata_in
 from onnxproof.source import sha256_of
 from onnxproof.system.foreign import read_foreign
 from onnxproof.system.packages import versions
@@ -21,6 +22,7 @@ from onnxproof.validate.golden.exchanged import exchanged
 from onnxproof.validate.golden.file import about, unpack
 from onnxproof.validate.golden.found import sha256_of_text
 from onnxproof.validate.golden.golden import Golden, GoldenCase
+from onnxproof.validate.golden.held import why_not_held
 from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.golden.kit import (
     CASES_FILE,
@@ -102,6 +104,9 @@ def _kit(folder: Path) -> tuple[Golden, Contract, Model, str]:
         raise _other(folder / CONTRACT_FILE, f"{GOLDEN_FILE} was recorded with another")
     contract = read_manifest_text(text, str(folder / CONTRACT_FILE)).contract
     golden = unpack(content, contract, str(folder / GOLDEN_FILE))
+    others = why_not_held(golden.cases, metadata_in(folder / MODEL_FILE) if model.there else {})
+    if others:
+        raise _other(folder / GOLDEN_FILE, others)
     index = index_of(golden, contract, name, replace(model, sha256=golden.about.model_sha256))
     key = _difference(document, Entry(index))
     if key is not None:

@@ -76,7 +76,7 @@ def selftest(
     sum_of = functools.cache(sha256_of)
     checksum = checksum_check(manifest, file, sum_of)
     checks = [*signature, checksum, agreement_check(file, [*against_metadata(manifest, text)])]
-    found = golden_in(folder, manifest, text)
+    found = golden_in(folder, manifest, leg.metadata)
     facts: list[Facts] = []
     notes = [*filter(None, (elsewhere,))]
     beside = Opened((), ())

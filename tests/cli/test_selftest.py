@@ -19,6 +19,7 @@ from onnx import numpy_helper
 import onnxproof
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime import session
+from onnxproof.runtime.manifest import GOLDEN_KEY
 from onnxproof.validate.verdict import Verdict
 
 MODULE = importlib.import_module("onnxproof.selftest")
@@ -52,6 +53,18 @@ def edit_model(bundle: Path, change: Callable[[onnx.ModelProto], object]) -> Non
     proto = onnx.load(bundle / "model.onnx")
     change(proto)
     onnx.save(proto, bundle / "model.onnx")
+
+
+def edit_index(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the index of the golden cases, and make the manifest name the checksum anew."""
+    with zipfile.ZipFile(bundle / "golden.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    index = json.loads(members["index.json"])
+    change(index)
+    with zipfile.ZipFile(bundle / "golden.npz", "w") as archive:
+        for name, content in {**members, "index.json": json.dumps(index).encode()}.items():
+            archive.writestr(name, content)
+    hashed(bundle)
 
 
 def failed(verdict: Verdict) -> set[str]:
@@ -193,16 +206,50 @@ def test_a_manifest_of_another_bundle_is_caught(copied: Path) -> None:
 
 
 def test_a_verdict_of_the_export_that_was_not_pass_is_told(copied: Path) -> None:
-    with zipfile.ZipFile(copied / "golden.npz") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    index = {**json.loads(members["index.json"]), "verdict": "fail"}
-    with zipfile.ZipFile(copied / "golden.npz", "w") as archive:
-        for name, content in {**members, "index.json": json.dumps(index).encode()}.items():
-            archive.writestr(name, content)
-    hashed(copied)
+    edit_index(copied, lambda index: index.update(verdict="fail"))
     verdict = onnxproof.selftest(copied)
     assert failed(verdict) == {"verified"}
     assert "the verdict of the export was fail" in reason(verdict, "verified")
+
+
+def one_case_fewer(index: dict[str, Any]) -> None:
+    del index["cases"][-1]
+
+
+def one_case_alone(index: dict[str, Any]) -> None:
+    del index["cases"][1:]
+
+
+def another_name(index: dict[str, Any]) -> None:
+    index["cases"][0]["name"] = "another"
+
+
+@pytest.mark.parametrize("change", [one_case_fewer, one_case_alone, another_name])
+def test_other_golden_cases_than_the_model_tells_are_caught(
+    copied: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """All checksums are made anew; only the model is as it was."""
+    edit_index(copied, change)
+    archive = onnxproof.package(copied, out=tmp_path / "digits.zip").path
+    for bundle in (copied, archive):
+        verdict = onnxproof.selftest(bundle)
+        assert failed(verdict) == {"golden"}
+        assert "does not hold the cases that model.onnx was verified on" in reason(verdict, "golden")
+        assert verdict.facts == ()
+    with pytest.raises(ModelFileError, match="does not hold the cases"):
+        onnxproof.kit(copied, out=tmp_path / "kit")
+
+
+def test_a_model_of_an_older_onnxproof_does_not_tell_its_cases(copied: Path) -> None:
+    def forget(proto: onnx.ModelProto) -> None:
+        (told,) = (entry for entry in proto.metadata_props if entry.key == GOLDEN_KEY)
+        assert json.loads(told.value)["cases"] > 1
+        proto.metadata_props.remove(told)
+
+    edit_model(copied, forget)
+    sha256 = hashlib.sha256((copied / "model.onnx").read_bytes()).hexdigest()
+    edit_index(copied, lambda index: index.update(model_sha256=sha256))
+    assert onnxproof.selftest(copied).passed
 
 
 def test_versions_that_differ_are_noted(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import onnxproof
 from onnxproof import Check, Verdict
-from onnxproof.runtime.manifest import FOLDS_KEY, METADATA_KEY
+from onnxproof.runtime.manifest import FOLDS_KEY, GOLDEN_KEY, METADATA_KEY
 from onnxproof.source import sha256_of
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def parity(demo_bundle: Path) -> Any:
 @pytest.fixture(scope="session")
 def metadata(demo_bundle: Path) -> Any:
     properties = onnx.load(demo_bundle / "model.onnx").metadata_props
-    assert [entry.key for entry in properties] == [METADATA_KEY, FOLDS_KEY]
+    assert [entry.key for entry in properties] == [METADATA_KEY, FOLDS_KEY, GOLDEN_KEY]
     return read_json(properties[0].value)
 
 

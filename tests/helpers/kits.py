@@ -78,8 +78,7 @@ def bundle(
         {},
     )
     cases = (golden_case(name, seed, batch, declared, network) for seed, (name, batch) in enumerate(CASES))
-    content = pack(Golden(about, Floors({}, {}, {}), tuple(cases)), declared, 10**6)
-    assert content is not None
+    content = pack(Golden(about, Floors({}, {}, {}), tuple(cases)), declared)
     (folder / "golden.npz").write_bytes(content)
     sums = {"model_sha256": about.model_sha256, "golden_sha256": hashlib.sha256(content).hexdigest()}
     document = {**told.to_json(), **sums}

@@ -17,6 +17,8 @@ from kits import ERROR, TWO, Host, answered, bundle, computed, edit
 import onnxproof
 from onnxproof import Verdict
 from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.export.finish import add_metadata
+from onnxproof.runtime.manifest import GOLDEN_KEY
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.golden import file
@@ -528,7 +530,15 @@ def tampered_with_its_sum(kit: Path) -> None:
     edit(kit / "kit.json", lambda index: index.update(kit=found))
 
 
+def a_model_of_other_cases(kit: Path) -> None:
+    """The model tells which cases it was verified on."""
+    (kit / "model.onnx").write_bytes(b"")
+    add_metadata(kit / "model.onnx", "more", "of others")
+    add_metadata(kit / "model.onnx", GOLDEN_KEY, '{"cases":4,"sha256":"…"}')
+
+
 TAMPERED = {
+    "golden cases of another model": (a_model_of_other_cases, 'it has 3, and the model tells {"cases":4,'),
     "golden.npz": (tampered("golden.npz"), "golden.npz is not as onnxproof kit wrote it (its SHA-256"),
     "contract.json": (tampered("contract.json"), "contract.json is not as onnxproof kit wrote it"),
     "an input": (tampered("inputs/01-0.bin"), "inputs/01-0.bin is not as onnxproof kit wrote it"),

@@ -18,7 +18,7 @@ from onnxproof.progress import Stages
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.system.extras import require_extra
-from onnxproof.system.files import append_text, check_file, explained, lies_in, refuse_inputs, write_text
+from onnxproof.system.files import append_bytes, check_file, explained, lies_in, refuse_inputs, write_text
 from onnxproof.system.imports import imported
 from onnxproof.validate.report.card import made_of
 from onnxproof.validate.report.entries import Entry
@@ -171,7 +171,7 @@ def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
     summary = os.environ.get(SUMMARY)
     if summary:
         try:
-            append_text(Path(summary), f"{text()}\n")
+            append_bytes(Path(summary), f"{text()}\n".encode())
         except OSError as error:  # The verdict does not depend on it.
             click.echo(f"onnxproof: the step summary cannot be written ({error})", err=True)
 

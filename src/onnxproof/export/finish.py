@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxproof.errors import ExportError
 from onnxproof.graph import OnnxGraph, Port, ports_of
 from onnxproof.runtime.manifest import FOLDS_KEY, METADATA_KEY, Manifest
-from onnxproof.system.files import passing_file
+from onnxproof.system.files import append_bytes, passing_file
 from onnxproof.tensors import TensorSpec
 
 PRODUCER = "onnxproof"
@@ -125,6 +125,12 @@ def stamped(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported graph is not valid ONNX: {str(error).strip()}") from error
     return made
+
+
+def add_metadata(file: Path, key: str, value: str) -> None:
+    """Add an entry to a file's metadata. The bytes that are there stay: protobuf joins repeated fields."""
+    more = onnx.ModelProto(metadata_props=[onnx.StringStringEntryProto(key=key, value=value)])
+    append_bytes(file, more.SerializeToString())
 
 
 def _check(proto: onnx.ModelProto, folder: Path | None) -> None:

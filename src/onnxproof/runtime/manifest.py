@@ -18,6 +18,10 @@ FOLDS_KEY = "onnxproof.folds"
 """The key that holds which batch norm was folded into which convolution before the capture: a JSON object of
 their names in the model. A file without such folds lacks it."""
 
+GOLDEN_KEY = "onnxproof.golden"
+"""The key that holds which golden cases the file was verified on. A file without such cases, or of an older
+onnxproof, lacks it."""
+
 IN_FILE_ONLY = ("model_sha256", "data_sha256", "golden_sha256")
 """Keys of ``manifest.json`` that cannot be inside the file that they describe."""
 

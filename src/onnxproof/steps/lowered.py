@@ -20,6 +20,7 @@ from onnxproof.source import sha256_of
 from onnxproof.steps.budgeted import exam_of, verdict_of
 from onnxproof.steps.lowered_golden import record_lowered_golden
 from onnxproof.steps.makers import Int8Maker, Maker, maker_of
+from onnxproof.steps.recording import noted
 from onnxproof.steps.searching import Chosen, search
 from onnxproof.system.files import write_json, write_text
 from onnxproof.system.own_folder import check_target, signed, staged_folder
@@ -111,7 +112,7 @@ def lowered(
                 budget=chosen.budget,
             )
             notes = record_lowered_golden(job, model, legs, verdict, made_from, folder, progress)
-            verdict = replace(verdict, notes=(*verdict.notes, *notes))
+            verdict = noted(verdict, notes, folder)
             write_json(folder / PARITY_FILE, verdict.to_json())
         data, golden = data_of(file), folder / GOLDEN_FILE
         written = replace(

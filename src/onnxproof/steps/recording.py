@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from onnxproof.contract import Contract
+from onnxproof.export.finish import add_metadata
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, PARITY_FILE, data_of
-from onnxproof.runtime.manifest import Manifest
+from onnxproof.runtime.manifest import GOLDEN_KEY, Manifest
 from onnxproof.runtime.session import VERSION
+from onnxproof.source import sha256_of
 from onnxproof.system.files import write_bytes, write_json
 from onnxproof.validate.ahead import Ahead, Kept
 from onnxproof.validate.golden.choose import record
-from onnxproof.validate.golden.file import pack
+from onnxproof.validate.golden.file import fitting, pack
 from onnxproof.validate.golden.golden import About, Golden
+from onnxproof.validate.golden.held import told_of
 from onnxproof.validate.legs.leg import Arrays, Truth
 from onnxproof.validate.verdict import Verdict
 
@@ -37,7 +40,7 @@ def write_verdict(ahead: Ahead, verdict: Verdict, manifest: Manifest, folder: Pa
     It has a note if there are no golden cases. The arguments are those of ``record_golden``.
     """
     not_recorded = record_golden(ahead, verdict, manifest, folder)
-    verdict = replace(verdict, notes=(*verdict.notes, *not_recorded))
+    verdict = noted(verdict, not_recorded, folder)
     write_json(folder / PARITY_FILE, verdict.to_json())
     return verdict
 
@@ -75,18 +78,28 @@ def about_golden(truth: Truth, verdict: Verdict, manifest: Manifest, providers: 
     )
 
 
+def noted(verdict: Verdict, notes: tuple[str, ...], folder: Path) -> Verdict:
+    """The verdict on the model in a ``folder``, which may have told of its golden cases since."""
+    return replace(verdict, notes=(*verdict.notes, *notes), model_sha256=sha256_of(folder / MODEL_FILE))
+
+
 def write_golden(golden: Golden, contract: Contract, folder: Path) -> tuple[str, ...]:
-    """Write ``golden.npz`` beside a model. Returns a note if not one case fits."""
+    """Write ``golden.npz`` beside a model, and into the model's metadata which cases these are.
+
+    Nothing else of the model changes. Returns a note if not one case fits.
+    """
     file = folder / MODEL_FILE
     size = sum(path.stat().st_size for path in (file, data_of(file)) if path.exists())
     budget = min(max(LEAST_BUDGET, int(SHARE * size)), MOST_BUDGET)
-    content = pack(golden, contract, budget)
-    if content is None:
+    cases = fitting(golden, contract, budget)
+    if not cases:
         return (
             f"no golden cases are recorded: the answers to not one case fit in {budget / 1e6:.1f} MB, so "
             "onnxproof selftest cannot run; declare smaller sizes in [dims], which are recorded first",
         )
-    write_bytes(folder / GOLDEN_FILE, content)
+    add_metadata(file, GOLDEN_KEY, told_of(cases))
+    about = replace(golden.about, model_sha256=sha256_of(file))
+    write_bytes(folder / GOLDEN_FILE, pack(replace(golden, about=about, cases=cases), contract))
     return ()
 
 

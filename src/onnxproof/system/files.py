@@ -65,10 +65,10 @@ def write_new(file: Path, text: str) -> None:
             raise
 
 
-def append_text(file: Path, text: str) -> None:
-    """Add a text in UTF-8 to the end of a file that others add to, too. Raises OSError."""
+def append_bytes(file: Path, content: bytes) -> None:
+    """Add to the end of a file: one that others add to, too, or in a staging folder. Raises OSError."""
     with file.open("ab") as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(content)
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.checks import Check
 from onnxproof.validate.golden.checks import inputs_check
 from onnxproof.validate.golden.choose import MOST_CASES, chosen, record
-from onnxproof.validate.golden.file import about, pack, unpack
+from onnxproof.validate.golden.file import about, fitting, pack, unpack
 from onnxproof.validate.golden.golden import About, Floor, Floors, Golden, GoldenCase, Lowered
 from onnxproof.validate.golden.judged import judged
 from onnxproof.validate.legs.choices import Choice
@@ -79,9 +79,10 @@ def picture(pixels: np.ndarray[Any, Any], name: str = "one.png") -> GoldenCase:
 
 
 def packed(found: Golden, contract: Contract = PLAIN, budget: int = PLENTY) -> bytes:
-    content = pack(found, contract, budget)
-    assert content is not None
-    return content
+    """The file of the cases that fit."""
+    cases = fitting(found, contract, budget)
+    assert cases
+    return pack(replace(found, cases=cases), contract)
 
 
 def same(one: Arrays, other: Arrays) -> bool:
@@ -154,10 +155,9 @@ def test_cases_that_do_not_fit_are_left_out() -> None:
     small = len(packed(golden(PLAIN, cases[1])))
     assert [one.case.name for one in unpacked(packed(golden(PLAIN, *cases)))] == ["large", "small"]
     for budget in range(small, 2 * small, 100):
-        content = pack(golden(PLAIN, *cases), PLAIN, budget)
-        if content is not None:
-            assert len(content) <= budget
-    assert pack(golden(PLAIN, *cases), PLAIN, 500) is None
+        if fitting(golden(PLAIN, *cases), PLAIN, budget):
+            assert len(packed(golden(PLAIN, *cases), budget=budget)) <= budget
+    assert fitting(golden(PLAIN, *cases), PLAIN, 500) == ()
     heavy = replace(cases[0], oracle=Answer({"y": np.random.default_rng(0).random((4, 4))}, {"m": wide()}))
     kept = unpacked(packed(golden(PLAIN, heavy, cases[1]), budget=30_000))
     assert [one.case.name for one in kept] == ["small"]

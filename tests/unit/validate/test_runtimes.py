@@ -1,11 +1,13 @@
 """Which runtimes a file is tried in, what is said of those that are absent, and the table of them."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from contracts import contract
+from rich.console import Console
 from verdicts import SUBJECT
 
 from onnxproof.errors import ModelFileError, RequestError
@@ -15,8 +17,10 @@ from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.policy import LoweredFloor
 from onnxproof.validate.report.markdown import markdown
 from onnxproof.validate.report.runtimes import runtime_cells, runtime_lines
+from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.runtimes import asked, known
 from onnxproof.validate.runtimes.asked import opened, plan_runtimes
 from onnxproof.validate.runtimes.known import Candidate
@@ -177,6 +181,7 @@ def test_markdown_has_the_table() -> None:
     page = markdown(found, SUBJECT)
     assert "## Runtimes" in page
     assert "| Right 1.0 | CPU, f32 | pass: " in page
+    assert "Errors are in ratio to what PyTorch errs in float32." in page
     assert "- right: sums otherwise" in page
     assert "## Runtimes" not in markdown(replace(found, runtimes=()), SUBJECT)
 
@@ -187,6 +192,15 @@ def test_html_has_the_table() -> None:
     assert '<th scope="row">Right 1.0</th>' in html(found, SUBJECT)
     assert "sums otherwise" in html(found, SUBJECT)
     assert "Table of runtimes" not in html(replace(found, runtimes=()), SUBJECT)
+
+
+def test_the_table_says_what_its_errors_are_divided_by() -> None:
+    found = replace(verdict(candidate("right")), policy=LoweredFloor().to_json())
+    unit = "in ratio to what rounding to the neighbouring step costs"
+    assert f"Errors are {unit}." in markdown(found, SUBJECT)
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(verdict_table(found))
+    assert f"the file in each runtime, errors {unit}" in printed.getvalue()
 
 
 def test_the_status_of_a_leg_that_has_no_check_is_skipped() -> None:

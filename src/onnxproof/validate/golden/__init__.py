@@ -7,6 +7,7 @@ the recorded ones, by the comparers and the limits of ``validate``. Nothing here
 - ``choose.py``: which of a plan's cases are recorded, and what PyTorch erred on all of them.
 - ``file.py``: golden cases as the bytes of ``golden.npz``, both ways.
 - ``found.py``: the golden cases that lie in a bundle.
+- ``held.py``: which golden cases a model was verified on, in its metadata.
 - ``kit.py``, ``kit_readme.py``: golden cases as plain files for hosts that are not Python.
 - ``returned.py``, ``exchanged.py``: what such a host answered, and answers in each other's place.
 - ``checks.py``: the checks on what golden cases say beside numbers.

@@ -92,22 +92,25 @@ def sha256_of_array(array: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def pack(golden: Golden, contract: Contract, budget: int) -> bytes | None:
-    """The file, of at most ``budget`` bytes: each case, in their order, that still fits.
-
-    Returns None if not even one case fits.
-    """
-    index: dict[str, Any] = {**_index(golden), "cases": []}
-    left = budget - len(_text(index))
-    held: dict[str, bytes] = {}
+def fitting(golden: Golden, contract: Contract, budget: int) -> tuple[GoldenCase, ...]:
+    """The cases for a file of at most ``budget`` bytes: each, in their order, that still fits."""
+    left = budget - len(_text({**_index(golden), "cases": []}))
+    cases = []
     for number, one in enumerate(golden.cases):
         entry, members = _packed(one, contract, number)
         size = len(_text(entry)) + sum(map(_takes, members.values()))
         if size <= left:
             left -= size
-            index["cases"].append(entry)
-            held |= members
-    return _zipped({INDEX: _text(index), **held}) if held else None
+            cases.append(one)
+    return tuple(cases)
+
+
+def pack(golden: Golden, contract: Contract) -> bytes:
+    """The file."""
+    packed = [_packed(one, contract, number) for number, one in enumerate(golden.cases)]
+    index = {**_index(golden), "cases": [entry for entry, _ in packed]}
+    members = {name: content for _, held in packed for name, content in held.items()}
+    return _zipped({INDEX: _text(index), **members})
 
 
 def _takes(content: bytes) -> int:

@@ -1,6 +1,7 @@
 """The golden cases that lie in a bundle."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.archive import is_there, read_file
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
-from onnxproof.runtime.manifest import Manifest, read_manifest_text
+from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.validate.golden.file import about, unpack
 from onnxproof.validate.golden.golden import Golden
+from onnxproof.validate.golden.held import why_not_held
 
 
 def require_golden(folder: Path, manifest: Manifest) -> None:
@@ -31,11 +33,10 @@ class Recorded:
     metadata: str
 
 
-def golden_in(folder: Path, manifest: Manifest, text: str | None) -> Recorded | str:
+def golden_in(folder: Path, manifest: Manifest, metadata: Mapping[str, str]) -> Recorded | str:
     """The golden cases in a bundle, or why there are none to run.
 
-    ``text`` is onnxproof's metadata in the model, or None if it has none or was not read. Raises
-    ModelFileError as ``unpack``.
+    ``metadata`` is the model's, by key. Raises ModelFileError as ``unpack``.
     """
     file = folder / GOLDEN_FILE
     if not is_there(file):
@@ -44,13 +45,14 @@ def golden_in(folder: Path, manifest: Manifest, text: str | None) -> Recorded | 
     if hashlib.sha256(content).hexdigest() != manifest.golden_sha256:
         return f"{GOLDEN_FILE} is not the file that {MANIFEST_FILE} describes"
     wanted = about(content, str(file)).metadata_sha256
-    for metadata, source in (
-        (text, f"the metadata of {MODEL_FILE}"),
+    for text, source in (
+        (metadata.get(METADATA_KEY), f"the metadata of {MODEL_FILE}"),
         (manifest.to_metadata(), MANIFEST_FILE),
     ):
-        if metadata is not None and sha256_of_text(metadata) == wanted:
-            contract = read_manifest_text(metadata, source).contract
-            return Recorded(unpack(content, contract, str(file)), contract, metadata)
+        if text is not None and sha256_of_text(text) == wanted:
+            contract = read_manifest_text(text, source).contract
+            golden = unpack(content, contract, str(file))
+            return why_not_held(golden.cases, metadata) or Recorded(golden, contract, text)
     return (
         f"{GOLDEN_FILE} was recorded for another model: neither the metadata in {MODEL_FILE} nor "
         f"{MANIFEST_FILE} is what it was recorded with"

@@ -58,7 +58,7 @@ class Lowered:
 class About:
     """Where golden cases come from.
 
-    ``model_sha256`` is the checksum of the model file that was verified, ``metadata_sha256`` that of the text
+    ``model_sha256`` is the checksum of the model file in the bundle, ``metadata_sha256`` that of the text
     of onnxproof's metadata in it. ``verdict`` is the status of its verdict, and ``links`` what came of each
     link. ``versions`` are those of the packages that ran it on ``providers``. ``reference`` and ``oracle``
     are the names of PyTorch's legs; ``oracle`` is None if the model does not run in float64.

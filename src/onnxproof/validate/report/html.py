@@ -19,7 +19,7 @@ from onnxproof.validate.report.charts import STEPS, HeatMap, Histogram, heat_map
 from onnxproof.validate.report.entries import Entry, cell_text, matrices, row_of, told
 from onnxproof.validate.report.markdown import made
 from onnxproof.validate.report.notes import folded
-from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes
+from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes, runtime_unit
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import SAID, counts, headline, message_of, not_passed, title_of
 from onnxproof.validate.sight.differences import KINDS
@@ -75,6 +75,7 @@ def html(verdict: Verdict, subject: Subject) -> str:
         not_passed=list(not_passed(verdict)),
         runtime_headings=HEADINGS,
         runtimes=runtime_cells(verdict),
+        runtime_unit=runtime_unit(verdict),
         runtime_notes=runtime_notes(verdict),
         legs=tuple(_figures(facts, verdict) for facts in verdict.facts),
         hazards=tuple(check for check in verdict.checks if check.name in _HAZARDS),

@@ -8,7 +8,7 @@ from onnxproof.text import one_line
 from onnxproof.validate.facts import Facts, Located
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import HEADINGS as RUNTIME_HEADINGS
-from onnxproof.validate.report.runtimes import runtime_cells, runtime_notes
+from onnxproof.validate.report.runtimes import runtime_cells, runtime_notes, runtime_unit
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.report.words import counts, headline, message_of, not_passed, title_of
 from onnxproof.validate.verdict import Verdict, link_texts
@@ -44,6 +44,7 @@ def sections(verdict: Verdict, subject: Subject) -> Iterator[str]:
         yield table(("link", "status", "what was found"), links)
     if verdict.runtimes:
         yield "## Runtimes"
+        yield escaped(f"Errors are in ratio to {runtime_unit(verdict)}.")
         yield table(RUNTIME_HEADINGS, runtime_cells(verdict))
         notes = runtime_notes(verdict)
         if notes:

@@ -6,9 +6,14 @@ from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.verdict import Verdict
 
 HEADINGS = ("runtime", "where", "link runtime", "link decisions", "verdict")
-"""The errors of the link ``runtime`` are in ratio to PyTorch's own in float32."""
 
 GAP = "  "
+
+
+def runtime_unit(verdict: Verdict) -> str:
+    """What the errors of the link ``runtime`` are divided by, in words."""
+    witness = verdict.facts[0].witness if verdict.facts else "PyTorch"
+    return f"what {(verdict.policy or {}).get('yardstick') or f'{witness} errs in float32'}"
 
 
 def runtime_cells(verdict: Verdict) -> tuple[tuple[str, ...], ...]:

@@ -14,7 +14,7 @@ from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
 from onnxproof.validate.report.notes import folded
-from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes
+from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes, runtime_unit
 from onnxproof.validate.report.short import not_passed, verdict_line
 from onnxproof.validate.verdict import Verdict, link_lines
 
@@ -23,8 +23,6 @@ SHOWN_FINDINGS = 5
 
 NOTHING = "-"
 """Takes a figure's place where no value was compared, such as in a file that never ran."""
-
-RUNTIMES = "the file in each runtime, errors in ratio to PyTorch's own in float32"
 
 LEAST = (0, 8, 8, 13, 12, 0)
 """Columns' widths that hold every figure, so that two runs of one job line up: "1.23e+03", "lead 1.6e-08"."""
@@ -45,7 +43,8 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         parts += _decision_lines(found.facts, alone=False)
     if verdict.runtimes:
         rows = tuple(tuple(map(Text, cells)) for cells in runtime_cells(verdict))
-        parts.append(Grid(title=RUNTIMES, headings=HEADINGS, rows=rows, named_last=True))
+        title = f"the file in each runtime, errors in ratio to {runtime_unit(verdict)}"
+        parts.append(Grid(title=title, headings=HEADINGS, rows=rows, named_last=True))
         parts += [Text(f"note: {note}", style="yellow") for note in runtime_notes(verdict)]
     if verdict.budget is not None and verdict.budget.search is not None:
         parts.append(_search_table(verdict.budget.search))
