@@ -31,8 +31,9 @@ from onnxproof.validate.bisect import locate, runtime
 from onnxproof.validate.bisect.fingerprint import PARTS, Fingerprint, distance
 from onnxproof.validate.bisect.locate import Bisected, bisect_file
 from onnxproof.validate.bisect.truth import Oracle
-from onnxproof.validate.cases import Case, Content, materialise
+from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.chain import Chain, Ran
+from onnxproof.validate.contents import Content
 from onnxproof.validate.exact.block import Lack, Step
 from onnxproof.validate.exact.compiler import Compiler
 from onnxproof.validate.legs.leg import Answer, Arrays
@@ -258,7 +259,7 @@ def test_of_a_hundred_planted_faults_97_are_named(
 def test_no_node_of_a_healthy_export_is_named(name: str, exports: Exports, tmp_path: Path) -> None:
     export = exports[name]
     smallest = sorted(export.plan().values(), key=lambda case: -int(np.prod(list(case.sizes.values()))))
-    for case in {case.content: case.name for case in smallest}.values():
+    for case in {case.kind: case.name for case in smallest}.values():
         result = export.bisected(export.proto, tmp_path, case=case).result
         assert result.status == "nothing", (case, result)
         assert result.tied > result.nodes_walked / 4

@@ -58,7 +58,7 @@ def small_cases(model: WrappedModel, job: Job) -> tuple[Case, ...]:
     """A small case of noise, and a picture if there is one."""
     settings = replace(settings_of(job), annotations=None, effort="quick", leaves_out=True)
     cases = sorted(plan_trial(model.contract, settings).cases, key=lambda case: volume((case,)))
-    noise = [case for case in cases if case.content == "noise"][:1]
+    noise = [case for case in cases if case.kind == "noise"][:1]
     shown = [case for case in cases if case.content == "picture" and case.native][:1]
     return tuple(noise + shown) or tuple(cases[:1])
 

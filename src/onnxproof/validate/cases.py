@@ -8,12 +8,14 @@ dimension.
 
 Of a dimension with few sizes, each size is tried. The cases that are added for this have a new size of every
 such dimension at once.
+
+The cases of a kind of content take its contents in turn: pictures without objects are bright, dark and so on.
 """
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -28,15 +30,23 @@ from onnxproof.runtime.preprocess import Transform, prepare, read_picture, to_in
 from onnxproof.runtime.remote import Place
 from onnxproof.seeded import draw, draw_beside
 from onnxproof.tensors import Dim, TensorSpec
+from onnxproof.validate.contents import (
+    CONSTANT,
+    KIND_OF,
+    KINDS,
+    Content,
+    Kind,
+    band_of,
+    flat,
+    gradients,
+)
 
 Effort = Literal["quick", "normal", "thorough"]
-Content = Literal["picture", "noise", "empty", "black", "saturated"]
 
-CONTENTS: tuple[Content, ...] = ("picture", "noise", "empty", "black", "saturated")
-CONSTANT: tuple[Content, ...] = ("black", "saturated")
-"""Contents of one value."""
-VARIED: tuple[Content, ...] = ("picture", "noise")
-"""Contents whose every pixel matters: the sizes that are tried once are tried with these."""
+FLAT: tuple[Kind, ...] = ("black", "saturated")
+"""Kinds of content of one value."""
+VARIED: tuple[Kind, ...] = ("picture", "noise")
+"""Kinds whose every pixel matters: the sizes that are tried once are tried with these."""
 
 VALUES_PER_DIM = {"quick": 3, "normal": 4, "thorough": 6}
 MOST_SIZES = {"quick": 0, "normal": 64, "thorough": 512}
@@ -71,6 +81,11 @@ class Case:
     picture: Place | None = None
     native: bool = False
     replica: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its content."""
+        return KIND_OF[self.content]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -115,22 +130,25 @@ def plan(
     pictures that were opened already. Needs no tensor and no model. Opens every other picture; raises
     PictureError if one cannot be read or does not fit the dims.
     """
-    contents: tuple[Content, ...] = CONTENTS if preprocess is not None else ("noise",)
+    kinds: tuple[Kind, ...] = tuple(KINDS) if preprocess is not None else ("noise",)
     if not pictures:
-        contents = tuple(content for content in contents if content != "picture")
+        kinds = tuple(kind for kind in kinds if kind != "picture")
     if not constant:
-        contents = tuple(content for content in contents if content not in CONSTANT)
-    factors: dict[str, Sequence[int | Content]] = {
+        kinds = tuple(kind for kind in kinds if kind not in FLAT)
+    factors: dict[str, Sequence[int | Kind]] = {
         dim.name: sizes_of(dim, VALUES_PER_DIM[effort]) for dim in dims
     }
-    factors["content"] = contents
+    factors["content"] = kinds
     cases: list[Case] = []
     sources = itertools.cycle(pictures)
     rows = list(covering_design(factors, seed))
-    varied = itertools.cycle([content for content in contents if content in VARIED])
+    varied = itertools.cycle([kind for kind in kinds if kind in VARIED])
     rows += ({**sizes, "content": next(varied)} for sizes in sizes_left(dims, factors, MOST_SIZES[effort]))
+    turns: dict[Kind, Iterator[Content]] = {kind: itertools.cycle(KINDS[kind]) for kind in kinds}
+    if preprocess is not None:
+        turns["noise"] = itertools.repeat("noise")
     for number, row in enumerate(rows):
-        content: Any = row.pop("content")
+        content = next(turns[row.pop("content")])
         sizes = {name: int(size) for name, size in row.items()}
         picture = next(sources) if content == "picture" else None
         label = "x".join(str(size) for size in sizes.values())
@@ -147,13 +165,13 @@ def plan(
 
 
 def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
-    """Cases, in their order, that have every size, every content and the kinds of both, in little volume.
+    """Cases, in their order, that have every size and every kind of content, in little volume.
 
     They are chosen greedily, the most that no chosen case has for the least volume first. Then the smallest
     of the others are added while all of them stay within a ``share`` of the volume of all cases.
     """
     volumes = {case.name: volume((case,)) for case in cases}
-    left = {case.name: {("content", case.content), *case.sizes.items()} for case in cases}
+    left = {case.name: {("content", case.kind), *case.sizes.items()} for case in cases}
     wanted = set().union(*left.values())
     chosen: set[str] = set()
     while wanted:
@@ -288,7 +306,7 @@ def materialise(
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
         else:
-            arrays[spec.name] = draw(spec, case.sizes, random)
+            arrays[spec.name] = draw(_filled(spec, case.content), case.sizes, random)
     if case.replica:
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:
@@ -297,24 +315,26 @@ def materialise(
     return arrays
 
 
+def _filled(spec: TensorSpec, content: Content) -> TensorSpec:
+    """An input without pictures, with the part of its range that a content fills: all of it for integers."""
+    if KIND_OF[content] != "noise" or spec.mask or not spec.dtype.startswith(("float", "bfloat")):
+        return spec
+    return replace(spec, range=band_of(content, spec))
+
+
 def _pictures(
     case: Case, spec: TensorSpec, preprocess: Preprocess, random: np.random.Generator
 ) -> NDArray[Any]:
     """The input that takes pictures."""
     shape = spec.sized(case.sizes)
-    if case.content in ("black", "saturated"):
-        low, high = spec.range or (0.0, 1.0)
-        return np.full(shape, low if case.content == "black" else high, spec.dtype)
-    if case.content == "noise":
+    if case.content in CONSTANT:
+        return flat(case.content, spec, shape)
+    if case.kind == "noise":
         return draw(spec, case.sizes, random)
     batch, *sides = shape
     height, width = sides[1:] if preprocess.layout == "NCHW" else sides[:2]
     if case.picture is None:
-        # Without objects: a smooth colour gradient.
-        corners = [random.integers(0, 256, (2, 2, 3)).astype(np.uint8) for _ in range(batch)]
-        smooth = Image.Resampling.BILINEAR
-        made = [Image.fromarray(one).resize((width, height), smooth) for one in corners]
-        return np.stack([to_input(picture, preprocess) for picture in made])
+        return gradients(case.content, (batch, height, width), preprocess, random)
     source = read_picture(case.picture)
     if case.native:
         laid, _ = prepare(source, preprocess)

@@ -10,13 +10,14 @@ from onnxproof.contract import Contract
 from onnxproof.counted import Kept
 from onnxproof.runtime.readings.padded import PaddedReading
 from onnxproof.runtime.readings.rows import RowReading
-from onnxproof.validate.cases import BATCH, CONSTANT, Case
+from onnxproof.validate.cases import BATCH, Case
 from onnxproof.validate.compare import get_comparer
 from onnxproof.validate.compare.any_order import arrays_in_order_of, in_order_of
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.last_place import both, decided_rows
 from onnxproof.validate.compare.returned_pairs import pair_returned
 from onnxproof.validate.compare.row_pairs import pair_batch, pair_rows, with_open_regions
+from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.facts import Failure
 from onnxproof.validate.legs.choices import compare_scores, may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays

@@ -23,10 +23,8 @@ from onnxproof.source import find_pictures
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.validate import trial
 from onnxproof.validate.cases import (
-    CONTENTS,
     VALUES_PER_DIM,
     Case,
-    Content,
     Effort,
     covering_design,
     materialise,
@@ -35,6 +33,7 @@ from onnxproof.validate.cases import (
     sizes_of,
     volume,
 )
+from onnxproof.validate.contents import BANDS, CONSTANT, KIND_OF, KINDS, Content
 
 BATCH, HEIGHT, WIDTH = Dim("batch", 1, 8), Dim("height", 64, 640, 32), Dim("width", 64, 320, 32)
 DIMS = (BATCH, HEIGHT, WIDTH)
@@ -42,6 +41,7 @@ FLOATS = Preprocess("input", "NCHW", "float32", 255, "crop", 128, HEIGHT, WIDTH)
 BYTES = replace(FLOATS, layout="NHWC", dtype="uint8", divide_by=1)
 FLOAT_INPUT = TensorSpec("input", "float32", ("batch", 3, "height", "width"), (0, 1))
 BYTE_INPUT = TensorSpec("input", "uint8", ("batch", "height", "width", 3), (0, 255))
+ONE_SIZE = TensorSpec("input", "float32", ("batch", 3, 64, 64), (0, 1))
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 Factors = Mapping[str, Sequence[Any]]
@@ -79,24 +79,24 @@ class TestCoveringDesign:
         assert all(list(row) == list(factors) for row in rows)
 
     def test_no_row_is_superfluous(self) -> None:
-        factors = {"a": range(4), "b": range(4), "c": range(4), "content": CONTENTS}
+        factors = {"a": range(4), "b": range(4), "c": range(4), "content": tuple(KINDS)}
         rows = list(covering_design(factors, 0))
         assert len({tuple(row.values()) for row in rows}) == len(rows)
-        assert len(rows) < 2 * len(CONTENTS) * 4
+        assert len(rows) < 2 * len(KINDS) * 4
 
     def test_one_factor_has_each_value_once(self) -> None:
-        assert list(covering_design({"content": CONTENTS}, 0)) == [{"content": value} for value in CONTENTS]
+        assert list(covering_design({"content": tuple(KINDS)}, 0)) == [{"content": kind} for kind in KINDS]
 
     def test_the_largest_sizes_do_not_all_meet(self) -> None:
-        factors: Factors = {dim.name: sizes_of(dim, 4) for dim in DIMS} | {"content": CONTENTS}
-        product = len(CONTENTS) * 4**3
+        factors: Factors = {dim.name: sizes_of(dim, 4) for dim in DIMS} | {"content": tuple(KINDS)}
+        product = len(KINDS) * 4**3
         rows = list(covering_design(factors, 0))
         work = sum(row["batch"] * row["height"] * row["width"] for row in rows)
         full = sum(
             b * h * w for b, h, w in itertools.product(factors["batch"], factors["height"], factors["width"])
         )
         assert len(rows) < product / 4
-        assert work < full * len(CONTENTS) / 8
+        assert work < full * len(KINDS) / 8
 
 
 class TestSizes:
@@ -132,9 +132,9 @@ class TestPlan:
     ) -> None:
         cases = [case for case in plan(DIMS, FLOATS, pictures, effort, 0) if not case.native]
         factors: Factors = {dim.name: sizes_of(dim, VALUES_PER_DIM[effort]) for dim in DIMS} | {
-            "content": CONTENTS
+            "content": tuple(KINDS)
         }
-        rows = [{**case.sizes, "content": case.content} for case in cases]
+        rows = [{**case.sizes, "content": case.kind} for case in cases]
         covered = {pair for row in rows for pair in itertools.combinations(row.items(), 2)}
         assert covered >= pairs_of(factors)
         for dim in DIMS:
@@ -177,7 +177,7 @@ class TestPlan:
         assert 19 - 4 <= len(rows) < alone
         areas = [math.prod(row.values()) for row in rows]
         assert max(areas) < 640 * 320 / 2
-        pairwise = list(covering_design({**tried, "content": CONTENTS}, 0))
+        pairwise = list(covering_design({**tried, "content": tuple(KINDS)}, 0))
         assert sum(areas) < 0.5 * sum(row["batch"] * row["height"] * row["width"] for row in pairwise)
 
     def test_a_size_that_is_tried_once_is_no_picture_of_one_value(self, pictures: list[Path]) -> None:
@@ -217,12 +217,12 @@ class TestPlan:
         assert used == {None, *pictures}
 
     def test_without_pictures_the_other_contents_remain(self) -> None:
-        contents = {case.content for case in plan(DIMS, FLOATS, [], "quick", 0)}
-        assert contents == set(CONTENTS) - {"picture"}
+        kinds = {case.kind for case in plan(DIMS, FLOATS, [], "quick", 0)}
+        assert kinds == set(KINDS) - {"picture"}
 
     def test_without_a_picture_input_there_is_noise_only(self) -> None:
         cases = plan((BATCH, Dim("time", 1, 64)), None, [], "quick", 0)
-        assert {case.content for case in cases} == {"noise"}
+        assert {case.content for case in cases} == {"noise", "high", "low"}
         assert {1, 8} <= {case.sizes["batch"] for case in cases}
 
     def test_without_dims_there_is_still_a_case(self) -> None:
@@ -248,7 +248,7 @@ def made(
     ("preprocess", "spec"), [(FLOATS, FLOAT_INPUT), (BYTES, BYTE_INPUT)], ids=["float-nchw", "uint8-nhwc"]
 )
 class TestMaterialise:
-    @pytest.mark.parametrize("content", CONTENTS)
+    @pytest.mark.parametrize("content", KIND_OF)
     def test_has_the_inputs_shape_dtype_and_range(
         self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
     ) -> None:
@@ -258,7 +258,7 @@ class TestMaterialise:
         assert spec.range is not None
         assert spec.range[0] <= array.min() <= array.max() <= spec.range[1]
 
-    @pytest.mark.parametrize("content", CONTENTS)
+    @pytest.mark.parametrize("content", KIND_OF)
     def test_is_the_same_each_time(
         self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
     ) -> None:
@@ -272,6 +272,17 @@ class TestMaterialise:
         assert spec.range is not None
         assert np.unique(made("black", preprocess, spec)).tolist() == [spec.range[0]]
         assert np.unique(made("saturated", preprocess, spec)).tolist() == [spec.range[1]]
+
+    @pytest.mark.parametrize("content", BANDS)
+    def test_a_content_keeps_to_its_part_of_the_range(
+        self, content: Content, preprocess: Preprocess, spec: TensorSpec
+    ) -> None:
+        assert spec.range is not None
+        array = made(content, preprocess, spec).astype(float) / spec.range[1]
+        low, high = BANDS[content]
+        if KIND_OF[content] != "noise":  # noise fills the range of a picture always
+            assert low - 0.005 <= array.min() <= array.max() <= high + 0.005
+        assert (len(np.unique(array)) == 1) == (content in CONSTANT)
 
     def test_noise_fills_the_range(self, preprocess: Preprocess, spec: TensorSpec) -> None:
         assert spec.range is not None
@@ -289,7 +300,7 @@ class TestMaterialise:
         assert np.abs(np.diff(array, axis=columns)).max() < 0.1
         assert np.ptp(array) > 0.2
 
-    @pytest.mark.parametrize("content", ["picture", "noise", "empty"])
+    @pytest.mark.parametrize("content", ["picture", "noise", "empty", "bright"])
     def test_members_of_a_batch_differ(
         self, content: Content, preprocess: Preprocess, spec: TensorSpec, pictures: list[Path]
     ) -> None:
@@ -329,6 +340,26 @@ def test_other_float_inputs_are_drawn_from_their_range() -> None:
     assert array.min() >= -2
     assert array.max() <= 6
     assert array.mean() == pytest.approx(2, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "low", "high"), [("noise", -2, 6), ("high", 4, 6), ("low", -2, 0), ("silver", -2, 6)]
+)
+def test_other_float_inputs_fill_a_part_of_their_range(content: Content, low: float, high: float) -> None:
+    specs = [TensorSpec.parse("x", f"{kind}[1000] in -2..6") for kind in ("float32", "int64")]
+    for spec in specs:
+        array = materialise(Case("x", {}, content, 0), [spec], None)["x"]
+        ends = (-2, 6) if spec.dtype == "int64" else (low, high)
+        assert (array.min(), array.max()) == pytest.approx(ends, abs=0.05)
+
+
+@pytest.mark.parametrize("preprocess", [FLOATS, None], ids=["pictures", "arrays"])
+def test_a_case_is_bright_in_each_effort(preprocess: Preprocess | None) -> None:
+    """A file that answers otherwise on bright inputs alone is seen."""
+    for effort in EFFORTS:
+        cases = plan((BATCH,), preprocess, [], effort, 0)
+        means = [float(np.mean(materialise(case, [ONE_SIZE], preprocess)["input"])) for case in cases]
+        assert any(0.8 < mean < 0.95 for mean in means), means
 
 
 def test_inputs_of_one_case_differ_from_each_other() -> None:
@@ -408,11 +439,11 @@ def test_case_is_written_as_json() -> None:
 def test_pictures_of_one_value_are_left_out_where_nothing_is_decided_on_them() -> None:
     dims = (Dim("batch", 1, 2), Dim("height", 64, 64), Dim("width", 64, 64))
     preprocess = Preprocess("input", "NCHW", "float32", 255, "stretch", 64, dims[1], dims[2])
-    contents = [
-        {case.content for case in plan(dims, preprocess, (), "quick", 0, constant=constant)}
+    kinds = [
+        {case.kind for case in plan(dims, preprocess, (), "quick", 0, constant=constant)}
         for constant in (True, False)
     ]
-    assert contents == [{"noise", "empty", "black", "saturated"}, {"noise", "empty"}]
+    assert kinds == [{"noise", "empty", "black", "saturated"}, {"noise", "empty"}]
 
 
 def test_pictures_are_opened_once_where_some_are_left_out(

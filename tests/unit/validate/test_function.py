@@ -228,7 +228,7 @@ def test_each_link_is_a_line_in_words() -> None:
 
 
 def sizes(cases: Sequence[Case]) -> set[tuple[str, Any]]:
-    return {pair for case in cases for pair in (*case.sizes.items(), ("content", case.content))}
+    return {pair for case in cases for pair in (*case.sizes.items(), ("content", case.kind))}
 
 
 def test_the_graph_is_evaluated_at_every_size_and_content_in_a_quarter_of_the_work() -> None:

@@ -222,7 +222,7 @@ class _Task:
 def _blandness(case: Case) -> tuple[bool, bool, int]:
     """The sort key of a case. First are cases with varied content, then those whose sizes all differ, then
     small ones."""
-    bland = case.content in ("empty", "black", "saturated")
+    bland = case.kind in ("empty", "black", "saturated")
     sizes = tuple(case.sizes.values())
     return bland, len(set(sizes)) < len(sizes), math.prod(sizes)
 

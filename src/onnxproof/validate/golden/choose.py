@@ -127,7 +127,7 @@ def chosen(cases: Sequence[Case], dims: Sequence[Dim], decided: Mapping[str, int
     of every dim, more pictures, and the smallest others of noise.
     """
     pictures = sorted((case for case in cases if case.native), key=lambda case: not decided[case.name])
-    noise = sorted((case for case in cases if case.content == "noise"), key=lambda case: volume((case,)))
+    noise = sorted((case for case in cases if case.kind == "noise"), key=lambda case: volume((case,)))
     ends = {(dim.name, size) for dim in dims if not dim.fixed for size in (dim.min, dim.max)}
     ordered = (*pictures[:1], *_covering(noise, ends), *pictures[:PICTURES], *noise)
     return tuple({case.name: case for case in ordered}.values())[:MOST_CASES]

@@ -25,7 +25,8 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.preprocess.lay import as_input
-from onnxproof.validate.cases import CONTENTS, Case, materialise
+from onnxproof.validate.cases import Case, materialise
+from onnxproof.validate.contents import KIND_OF
 from onnxproof.validate.golden.golden import (
     MOST_ELEMENTS,
     About,
@@ -309,7 +310,7 @@ CASE_KEYS = ("name", "sizes", "content", "seed", "picture", "native", "inputs", 
 
 def _case(entry: Entry, origin: About, get: Get, contract: Contract) -> GoldenCase:
     keys = entry.table(CASE_KEYS)
-    content: Any = keys["content"].text(CONTENTS)
+    content: Any = keys["content"].text(tuple(KIND_OF))
     case = Case(
         name=keys["name"].text(),
         sizes={name: value.whole(1) for name, value in keys["sizes"].free_table().items()},

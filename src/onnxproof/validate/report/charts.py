@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onnxproof.validate.cases import BATCH, CONSTANT, Case
+from onnxproof.validate.cases import BATCH, Case
+from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.magnitudes import LEAST
 from onnxproof.validate.measure import Measurement
@@ -106,7 +107,7 @@ def _axes(cases: Sequence[Case]) -> tuple[str, str]:
 
 
 def _value(case: Case, axis: str) -> int | str:
-    return case.content if axis == "content" else case.sizes[axis]
+    return case.kind if axis == "content" else case.sizes[axis]
 
 
 def _heat_map(
