@@ -327,6 +327,25 @@ def test_a_nan_on_one_kind_of_input_fails(packed: Export, tmp_path: Path) -> Non
     assert "saturated" in checks["finite"].reason
 
 
+class OtherwiseIfBright(nn.Module):
+    """Half the answer, and only where the inputs' mean is between 0.8 and 0.95."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, input: Tensor) -> Tensor:
+        answer: Tensor = self.module(input)
+        mean = input.mean()
+        return torch.where((mean > 0.8) & (mean < 0.95), answer / 2, answer)
+
+
+def test_an_answer_that_changes_on_bright_inputs_alone_fails(packed: Export, tmp_path: Path) -> None:
+    checks = failed(packed.verdict(packed.recaptured(OtherwiseIfBright(packed.model.module)), tmp_path))
+    assert "bright" in checks["function"].reason
+    assert "bright" in checks["ratio_rms"].reason
+
+
 @pytest.mark.slow
 def test_another_opset_than_asked_for_fails(packed: Export, tmp_path: Path) -> None:
     checks = failed(packed.verdict(packed.recaptured(packed.model.module, opset=18), tmp_path))
