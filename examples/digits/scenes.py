@@ -307,16 +307,27 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, object]:
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
+SIDE = 256
+"""Height and width of scenes that are asked for by their number, in pixels."""
+
+
 def main() -> None:
-    """Write the shown scenes and their truth."""
+    """Write the shown scenes, or as many as are asked for, and their truth."""
     parser = argparse.ArgumentParser(description="Write the twelve held-out scenes that the examples show.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and scenes.json")
     parser.add_argument("--seed", type=int, default=21)
+    parser.add_argument("--split", choices=("train", "held-out"), default="held-out")
+    parser.add_argument(
+        "--scenes", type=int, help=f"so many others, of {SIDE} x {SIDE} pixels and up to {MAX_DIGITS} digits"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
-    scans, photos = load_scans("held-out"), load_backgrounds("held-out")
-    scenes = [compose(rng, scans, photos, height, width, count) for height, width, count in SHOWN]
+    scans, photos = load_scans(options.split), load_backgrounds(options.split)
+    if options.scenes is None:
+        scenes = [compose(rng, scans, photos, height, width, count) for height, width, count in SHOWN]
+    else:
+        scenes = [compose(rng, scans, photos, SIDE, SIDE) for _ in range(options.scenes)]
     for number, scene in enumerate(scenes, start=1):
         scene.image.save(options.out / f"scene-{number:02d}.png", optimize=True)
     text = json.dumps(coco_document(scenes), indent=1)

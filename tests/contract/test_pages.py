@@ -24,7 +24,7 @@ EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 PLUGIN = (ROOT / "src" / "onnxproof" / "testing" / "plugin.py").read_text(encoding="utf-8")
 OTHERS = (
     *("find", "cat", "echo", "git", "jupyter", "dask", "source", "yolo"),
-    *("npm", "node", "g++", "./client"),
+    *("npm", "node", "g++", "./client", "openssl"),
 )
 """Commands that are not ours and that pages use."""
 

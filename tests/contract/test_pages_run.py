@@ -1,9 +1,11 @@
 """What the docs say is run: each page from its first block to its last."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import WEB, need
 from once import Once
 from page_runs import run_page
 from pages import PAGES, ROOT, RUN, blocks_of
@@ -30,6 +32,10 @@ LONG = {
 """Pages that train for a minute, and the tests by which CI exports such checkpoints."""
 
 
+IN_NODE = ("docs/tutorials/int8.md",)
+"""Pages that run ONNX Runtime Web."""
+
+
 def row_of(page: Path) -> Any:
     name = str(page.relative_to(ROOT))
     return pytest.param(page, id=name, marks=pytest.mark.long(*LONG[name]) if name in LONG else ())
@@ -41,4 +47,6 @@ ROWS = [row_of(page) for page in PAGES if to_run(page)]
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ROWS)
 def test_a_page_does_what_it_says(page: Path, once: Once) -> None:
+    if str(page.relative_to(ROOT)) in IN_NODE:
+        need("node", {"Node": shutil.which("node"), "onnxruntime-web": WEB.is_dir()})
     assert run_page(page, once) == to_run(page)

@@ -2,8 +2,8 @@
 
 The folder has ``examples``, ``configs`` (its jobs are tried on few and small sizes) and the demo's bundle in
 ``dist/digits-yolox``. What a page needs besides, such as a user's ``best.pt``, page_files.py puts there. An
-export that several pages run is made once. ``pip install`` and the tasks of dev.py other than ``demo`` and
-``run`` are not run: test_pages.py knows that they exist.
+export that several pages run is made once. ``pip install``, ``npm install`` and the tasks of dev.py other
+than ``demo`` and ``run`` are not run: test_pages.py knows that they exist.
 """
 
 import contextlib
@@ -126,7 +126,7 @@ class PageRun:
         words = Command(line).words
         if words[:3] == ["python3", "dev.py", "demo"]:
             words = ["onnxproof", *DEMO]
-        if words[:2] in (["pip", "install"], ["python3", "dev.py"]):
+        if words[:2] in (["pip", "install"], ["npm", "install"], ["python3", "dev.py"]):
             return self._last  # test_pages.py knows that the extras and the tasks exist
         if words[0] == "onnxproof" and command.is_plain:
             if words[1] == "export" and not set(words) & set(REPORTS) and is_shared(words[2]):

@@ -1,6 +1,6 @@
 """Sign a package and verify it, with the OpenSSF's model-signing (the extra "signing").
 
-Its command reads them: ``model_signing verify key FILE --signature FILE.sig --public-key KEY``.
+Its command reads them: ``model_signing verify key FILE --signature FILE.sig --public_key KEY``.
 """
 
 from pathlib import Path
@@ -10,6 +10,9 @@ from onnxproof.errors import RequestError
 from onnxproof.system.imports import imported
 
 SIGNATURE_SUFFIX = ".sig"
+
+CHANGED = "Hash mismatch"
+"""How model-signing's message begins where the signature holds for another content. Raw digests follow."""
 
 
 def sign_path(path: Path, key: Path, signature: Path) -> None:
@@ -41,7 +44,8 @@ def why_not_verified(path: Path, key: Path) -> str:
     try:
         verifying.Config().use_elliptic_key_verifier(public_key=key).verify(path, signature)
     except Exception as error:  # noqa: BLE001 - it raises what its libraries raise, of many kinds
-        return f"{signature} does not hold for {path.name} and {key.name} ({_reason(error)})"
+        reason = "the content is another than was signed" if CHANGED in str(error) else _reason(error)
+        return f"{signature} does not hold for {path.name} and {key.name}: {reason}"
     return ""
 
 
