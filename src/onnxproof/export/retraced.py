@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from onnxproof.export.exchanges import exchange
+from onnxproof.export.exchanges import DROPOUTS, exchange
 from onnxproof.export.promotions import values_known
 from onnxproof.export.unread import sources_unread
 
@@ -107,6 +107,8 @@ def functional(
             return None
         if isinstance(node.target, torch._ops.OpOverload):
             if node.target in ASSERTIONS:
+                continue
+            if node.target in DROPOUTS and exchange(node):
                 continue
             if node.target._schema.is_mutable:
                 node.target = _without_writing(node)
