@@ -32,9 +32,16 @@ def imported(name: str) -> ModuleType:
     known = name in sys.modules
     with signals_held(), collector_paused():
         module = importlib.import_module(name)
-        if _frozen and not known:
+        if known:
+            return module
+        if _frozen:
             _frozen_caches.extend(_listed_caches())
             gc.freeze()
+        elif not gc.get_freeze_count():
+            # In a program of somebody else nothing is frozen: what was imported only counts as old. As new
+            # objects they would be gone through by the next collections, the last time with all others.
+            gc.freeze()
+            gc.unfreeze()
         return module
 
 
