@@ -119,6 +119,7 @@ def test_the_function_is_the_same(function: Function, translated: set[Any]) -> N
             marks=pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning"),
         ),
         pytest.param(lambda x: x.diff(2, dim=2), id="second-differences"),
+        pytest.param(lambda x: x.half().var(1), id="a-variance-of-half-precision"),
         pytest.param(lambda x: F.dropout(x, training=False).relu_() + x, id="to-what-may-be-its-argument"),
         pytest.param(lambda x: x.contiguous().relu_() + x, id="to-what-is-its-argument"),
         pytest.param(lambda x: (x > 0).float().add_(x.double()), id="of-two-dtypes"),

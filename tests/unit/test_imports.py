@@ -27,6 +27,23 @@ def test_the_collector_rests_while_a_module_is_imported(module: str) -> None:
     assert gc.isenabled()
 
 
+def test_what_is_imported_counts_as_old(module: str) -> None:
+    """Nothing of it is left for the next collection of new objects, and nothing is frozen."""
+    made = imported(module)
+    assert any(one is made for one in gc.get_objects(generation=2))
+    assert not gc.get_freeze_count()
+
+
+def test_what_the_program_froze_stays_frozen(module: str) -> None:
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        imported(module)
+        assert gc.get_freeze_count() >= before > 0
+    finally:
+        gc.unfreeze()
+
+
 def test_a_collector_that_was_off_stays_off(module: str) -> None:
     gc.disable()
     try:

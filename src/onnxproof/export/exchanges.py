@@ -15,6 +15,9 @@ aten = torch.ops.aten
 LAST = 2**63 - 1
 """The end of a slice that goes to the last element."""
 
+IN_THEIR_OWN = (torch.float32, torch.float64)
+"""The dtypes in which PyTorch computes what is given in them."""
+
 
 def exchange(node: fx.Node) -> bool:
     """Exchange a node's operator for those that define it. Returns False if it is not one of those here."""
@@ -82,8 +85,8 @@ def _passed_on(node: fx.Node) -> bool:
 def _varied(node: fx.Node) -> bool:
     """``var`` and ``std``: the variance, its root, and the axes that are kept."""
     given, x = _given(node), node.args[0]
-    if not isinstance(x, fx.Node) or not x.meta["val"].is_floating_point():
-        return False
+    if not isinstance(x, fx.Node) or x.meta["val"].dtype not in IN_THEIR_OWN or not x.meta["val"].ndim:
+        return False  # PyTorch sums half precision in float32
     if "correction" in given:
         correction = 1 if given["correction"] is None else given["correction"]
     else:
