@@ -85,7 +85,9 @@ def answer(program: torch.export.ExportedProgram, x: Tensor) -> Tensor:
         pytest.param(lambda x: F.conv2d(x, torch.ones(4, 4, 3, 2), padding="valid"), id="valid"),
         pytest.param(lambda x: torch.feature_dropout(x * 2, 0.5, False) + 1, id="a-dropout-of-features"),
         pytest.param(lambda x: torch.dropout_((x * 2).relu_(), 0.5, False).relu_(), id="dropout-in-place"),
-        pytest.param(lambda x: x + torch.full((x.shape[2], 1), torch.tensor(3.5)), id="a-number-in-a-tensor"),
+        pytest.param(
+            lambda x: x + torch.full((x.shape[2], 1), torch.tensor(3.5).item()), id="a-number-in-a-tensor"
+        ),
         pytest.param(
             lambda x: F.batch_norm(x, None, None, torch.ones(4) / 3, training=True, eps=1e-3),
             id="a-norm-by-the-batch",
