@@ -26,6 +26,10 @@ class Network(nn.Module):
         self.scores = nn.Linear(4, 5, bias=False)
         self.scores.weight = self.words.weight
 
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Scores of words, [batch, 5]."""
+        return self.scores(self.features(pictures).mean((2, 3)) + self.words.weight[0])
+
 
 class Settings(dict[str, Any]):
     """A dict of a class of its own, as Lightning keeps hyperparameters."""
@@ -120,6 +124,16 @@ def safetensors(of: Trained) -> Path:
     return of.folder / "best.safetensors"
 
 
+def scripted(of: Trained) -> Path:
+    torch.jit.script(of.net).save(str(of.folder / "net.pt"))
+    return of.folder / "net.pt"
+
+
+def traced(of: Trained) -> Path:
+    torch.jit.trace(of.net, torch.zeros(1, 3, 8, 8)).save(str(of.folder / "net.pt"))
+    return of.folder / "net.pt"
+
+
 FORMS = (
     Form("state dict", "PyTorch", lambda of: of.save("net.pth", of.state)),
     Form(
@@ -128,6 +142,8 @@ FORMS = (
         lambda of: of.save("net.pth", of.state, _use_new_zipfile_serialization=False),
     ),
     Form("whole module, `torch.save(model)`", "PyTorch", lambda of: of.save("net.pt", of.net)),
+    Form("archive of `torch.jit.save`, scripted", "TorchScript", scripted),
+    Form("archive of `torch.jit.save`, traced", "TorchScript", traced),
     Form(
         "`model_state_dict` beside an optimizer",
         "PyTorch's tutorials",

@@ -36,6 +36,7 @@ def read(path: Path, weights: str = "auto") -> tuple[Network, list[str]]:
     return network, [*checkpoint.notes, *notes_on(checkpoint.state_dict)]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated")
 @pytest.mark.parametrize("form", FORMS, ids=[f"{form.framework}: {form.what}" for form in FORMS])
 def test_a_form_is_read(form: Form, trained: Trained) -> None:
     network, notes = read(form.write(trained))

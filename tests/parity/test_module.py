@@ -2,7 +2,7 @@
 not written for this."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import onnxproof
-from onnxproof.errors import JobError, RequestError
+from onnxproof.errors import ExportError, JobError, RequestError
 from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
 from onnxproof.runtime import prepare
@@ -793,3 +793,57 @@ def test_a_module_that_saves_more_than_tensors_passes(exporter: str, tmp_path: P
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed
+
+
+class Scripted(nn.Module):
+    """A layer, and a scripted part behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.second = torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(8, 3)))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.second(self.first(x))
+
+
+def never(*_: Any) -> Any:
+    """A backend of ``torch.compile``: an export compiles nothing."""
+    pytest.fail("torch.compile compiled the module")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated")
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda: torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU())), id="scripted"),
+        pytest.param(Scripted, id="with a scripted part"),
+        pytest.param(
+            lambda: torch.compile(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), backend=never), id="compiled"
+        ),
+    ],
+)
+def test_what_pytorchs_compilers_made_passes(made: Callable[[], nn.Module], tmp_path: Path) -> None:
+    module = made().eval()
+    bundle = onnxproof.export_module(
+        module,
+        inputs={"x": "float32[batch, 4] in -1..1"},
+        dims={"batch": "1..3"},
+        out=tmp_path / "compiled",
+        set=("validate.effort=quick",),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_module_quantised_as_it_runs_is_refused(tmp_path: Path) -> None:
+    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 3)), dtype=torch.qint8)
+    with pytest.raises(ExportError, match="quantized::linear_dynamic"):
+        onnxproof.export_module(
+            module,
+            inputs={"x": "float32[batch, 4] in -1..1"},
+            dims={"batch": "1..3"},
+            out=tmp_path / "quantised",
+        )
+    assert not (tmp_path / "quantised").exists()

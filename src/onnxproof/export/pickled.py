@@ -5,11 +5,12 @@ store more: settings, paths, whole modules. Here such an object is read as what 
 its items, whose attributes are the object's attributes. Its class is not imported, and no code of it runs.
 """
 
+import contextlib
 import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,17 @@ would not run: whoever made it wanted that."""
 
 
 def read_pickled(file: Path) -> Any:
-    """What a file of ``torch.save`` holds, with stand-ins for what is neither a tensor nor a container.
+    """What a file of ``torch.save``, or of ``torch.jit.save``, holds, with stand-ins for what is neither a tensor
+    nor a container.
 
     Raises CheckpointError if the file is broken, or if PyTorch refuses it: a file that asks for a function of
     the operating system, for example.
     """
+    with _scripted_as_pickles():
+        return _read(file)
+
+
+def _read(file: Path) -> Any:
     named = {name for name in _foreign(file) if not _runs_code(name)}
     while True:
         try:
@@ -66,6 +73,22 @@ def read_pickled(file: Path) -> Any:
             if found is None or found in named or _runs_code(found) or len(named) > MOST_CLASSES:
                 raise _unreadable(file, error) from error
             named.update({found} if "." in found else {f"builtins.{found}", f"__builtin__.{found}"})
+
+
+@contextlib.contextmanager
+def _scripted_as_pickles() -> Iterator[None]:
+    """Let the ``weights_only`` reader read archives of TorchScript.
+
+    It refuses them by a record that such archives have beside the pickle, for ``torch.jit.load`` would run
+    code from the archive. The pickle is of the same form as ``torch.save``'s, and its classes, which are
+    compiled from that code, get stand-ins like all others.
+    """
+    asked = torch.serialization._is_torchscript_zip
+    torch.serialization._is_torchscript_zip = lambda _: False
+    try:
+        yield
+    finally:
+        torch.serialization._is_torchscript_zip = asked
 
 
 def _foreign(file: Path) -> list[str]:

@@ -24,6 +24,9 @@ AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_model", "params_ema", "em
 OTHERS = ("optimizer", "optimizers", "optimizer_states", "lr_schedulers", "scheduler", "scaler", "optim")
 """Keys that hold tensors which are no weights."""
 
+SCRIPTED = "__torch__."
+"""How the names of TorchScript's classes begin."""
+
 MMENGINE = "message_hub"
 """A key of mmengine's checkpoints. Its EMAHook swaps the two sets on saving: ``state_dict`` is averaged."""
 
@@ -82,11 +85,20 @@ def _state_of(held: Any, prefix: str = "") -> dict[str, Tensor]:
     """The state dict of a module that was pickled whole; empty for anything else.
 
     A module keeps its tensors in ``_parameters`` and ``_buffers``, and the modules in it in ``_modules``.
-    Buffers that are not saved in a state dict are left out.
+    Buffers that are not saved in a state dict are left out. A module of TorchScript keeps all as attributes.
     """
-    if class_of(held) is None:
+    name_of_class = class_of(held)
+    if name_of_class is None:
         return {}
     kept = vars(held)
+    if name_of_class.startswith(SCRIPTED):
+        scripted: dict[str, Tensor] = {}
+        for name, value in kept.items():
+            if isinstance(value, Tensor):
+                scripted[prefix + name] = value.detach()
+            else:
+                scripted |= _state_of(value, f"{prefix}{name}.")
+        return scripted
     if not isinstance(kept.get("_modules"), Mapping):
         return {}
     unsaved = kept.get("_non_persistent_buffers_set") or ()

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from onnxproof.export.examples import capture_sizes, example_inputs
@@ -69,7 +69,7 @@ def with_torchscript(
         ):
             file = place / MODEL_FILE
             torch.onnx.export(
-                module,
+                _traceable(module, args),
                 args,
                 file,
                 dynamo=False,
@@ -83,6 +83,17 @@ def with_torchscript(
         # The tracer raises what the traced code raises: any type at all.
         raise failed_capture("TorchScript", error) from error
     return proto, tuple(dict.fromkeys(warned))
+
+
+def _traceable(module: nn.Module, args: tuple[Tensor, ...]) -> nn.Module:
+    """The module in a form that the exporter takes: traced already, if a part of it is scripted.
+
+    The exporter's own trace does not enter scripted parts of a module; ``torch.jit.trace`` does.
+    """
+    if not any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        return module
+    traced: nn.Module = torch.jit.trace(module, args, check_trace=False)  # type: ignore[no-untyped-call]
+    return traced
 
 
 def of_library(filename: str) -> bool:

@@ -47,7 +47,7 @@ def wrap_module(
     head that is put behind the module; each file of wrappers/heads/ says what its head needs of the module
     and which values of ``decode`` it accepts. Outputs that the head does not need are left out of the file.
     ``picture`` says which input takes pictures. ``validation`` has the thresholds of the decisions.
-    ``places`` say where the inputs go in the arguments of ``forward``; if there are none, they go where their
+    A module of ``torch.compile`` counts as the module in it. ``places`` say where the inputs go in the arguments of ``forward``; if there are none, they go where their
     names say. ``arguments`` are plain values that it gets besides (arguments.py).
 
     Raises JobError if the inputs do not fit the module, or if its outputs or ``classes`` do not fit the task.
@@ -63,6 +63,7 @@ def wrap_module(
     # Decisions are taken from float32: heads and the runtime's tasks compute in it.
     widens = task != DEFAULT_TASK
     given = places or [spec.name for spec in inputs]
+    module = _not_compiled(module)
     flattened = Flattened(module.eval(), given, arguments, widens=widens)
     outputs, skipped = describe_outputs(flattened, inputs, dims)
     wrapped: nn.Module = flattened
@@ -92,6 +93,12 @@ def wrap_module(
             *(() if skipped is None else (skipped,)),
         ),
     )
+
+
+def _not_compiled(module: nn.Module) -> nn.Module:
+    """The module itself if ``torch.compile`` made a compiled one of it: both compute the same function."""
+    inner = getattr(module, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else module
 
 
 def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = None) -> WrappedModel:

@@ -89,8 +89,8 @@ class Weights:
         tensors = {}
         halves: dict[str, str] = {}
         for name, tensor in module.state_dict().items():
-            # A module may save values of other types beside its tensors.
-            if not hasattr(tensor, "is_floating_point"):
+            # A module may save values of other types beside its tensors, a dtype for one.
+            if not hasattr(tensor, "detach"):
                 continue
             if tensor.is_complex():
                 tensors[name] = as_pairs(tensor.detach().cpu().resolve_conj().numpy())

@@ -27,7 +27,8 @@ class Float64:
 
     def __init__(self, module: nn.Module, move: Move | None = None) -> None:
         shared = lendable(module)
-        self.module = copied(module, shared.values())
+        with torch.no_grad():  # a scripted module's copy would be a function of its parameters
+            self.module = copied(module, shared.values())
         self._lent = Lent(shared, move)
         self._caches = Caches()
         self._state = State(self._lent)
