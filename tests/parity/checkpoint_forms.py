@@ -28,7 +28,8 @@ class Network(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Scores of words, [batch, 5]."""
-        return self.scores(self.features(pictures).mean((2, 3)) + self.words.weight[0])
+        found: torch.Tensor = self.scores(self.features(pictures).mean((2, 3)) + self.words.weight[0])
+        return found
 
 
 class Settings(dict[str, Any]):
@@ -125,12 +126,13 @@ def safetensors(of: Trained) -> Path:
 
 
 def scripted(of: Trained) -> Path:
-    torch.jit.script(of.net).save(str(of.folder / "net.pt"))
+    torch.jit.script(of.net).save(str(of.folder / "net.pt"))  # type: ignore[no-untyped-call]
     return of.folder / "net.pt"
 
 
 def traced(of: Trained) -> Path:
-    torch.jit.trace(of.net, torch.zeros(1, 3, 8, 8)).save(str(of.folder / "net.pt"))
+    made: Any = torch.jit.trace(of.net, torch.zeros(1, 3, 8, 8))  # type: ignore[no-untyped-call]
+    made.save(str(of.folder / "net.pt"))
     return of.folder / "net.pt"
 
 

@@ -838,7 +838,10 @@ def test_what_pytorchs_compilers_made_passes(made: Callable[[], nn.Module], tmp_
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_module_quantised_as_it_runs_is_refused(tmp_path: Path) -> None:
-    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 3)), dtype=torch.qint8)
+    plain = nn.Sequential(nn.Linear(4, 3))
+    module: nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+        plain, dtype=torch.qint8
+    )
     with pytest.raises(ExportError, match="quantized::linear_dynamic"):
         onnxproof.export_module(
             module,

@@ -50,8 +50,8 @@ would not run: whoever made it wanted that."""
 
 
 def read_pickled(file: Path) -> Any:
-    """What a file of ``torch.save``, or of ``torch.jit.save``, holds, with stand-ins for what is neither a tensor
-    nor a container.
+    """What a file of ``torch.save`` or ``torch.jit.save`` holds, with stand-ins for what is no tensor and no
+    container.
 
     Raises CheckpointError if the file is broken, or if PyTorch refuses it: a file that asks for a function of
     the operating system, for example.

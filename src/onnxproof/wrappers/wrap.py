@@ -47,8 +47,9 @@ def wrap_module(
     head that is put behind the module; each file of wrappers/heads/ says what its head needs of the module
     and which values of ``decode`` it accepts. Outputs that the head does not need are left out of the file.
     ``picture`` says which input takes pictures. ``validation`` has the thresholds of the decisions.
-    A module of ``torch.compile`` counts as the module in it. ``places`` say where the inputs go in the arguments of ``forward``; if there are none, they go where their
-    names say. ``arguments`` are plain values that it gets besides (arguments.py).
+    ``places`` say where the inputs go in the arguments of ``forward``; if there are none, they go where their
+    names say. ``arguments`` are plain values that it gets besides (arguments.py). A module of
+    ``torch.compile`` counts as the module in it.
 
     Raises JobError if the inputs do not fit the module, or if its outputs or ``classes`` do not fit the task.
     """
