@@ -20,6 +20,7 @@ from onnx_ir.traversal import RecursiveGraphIterator
 
 from onnxproof.errors import ModelFileError
 from onnxproof.on_disk import read_leaving_tensors
+from onnxproof.runtime.beside import fault_at
 from onnxproof.runtime.look import look_at
 
 Array = NDArray[Any]
@@ -93,20 +94,11 @@ class Place:
 
     def fault(self, folder: Path, wanted: int) -> str | None:
         """Why ``wanted`` bytes cannot, or must not, be read from here; None if they can."""
-        windows = "\\" in self.location or self.location[1:2] == ":"
-        if not self.location:
-            return "its external data names no file"
-        if Path(self.location).is_absolute() or windows:
-            return f"its external data is at {self.location}, a path of one machine"
-        path = (folder / self.location).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            return f"its external data is at {self.location}, outside of the model's folder"
-        if not path.is_file():
-            return f"its external data {self.location} is not there"
+        fault = fault_at(folder, self.location, self.offset + wanted)
+        if fault is not None:
+            return fault.what
         if self.length is not None and self.length != wanted:
-            return f"its external data has {self.length} bytes, the tensor takes {wanted}"
-        if self.offset + wanted > path.stat().st_size:
-            return f"its external data ends behind {self.location}: {self.offset} + {wanted} bytes"
+            return f"the model gives it {self.length} bytes, and the tensor takes {wanted}"
         return None
 
 

@@ -142,7 +142,23 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
         read_picture(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("location", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\b"])
+@pytest.mark.parametrize("location", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\b", "C:\\b"])
 def test_weights_outside_of_the_folder_are_refused_whether_or_not_they_are_there(location: str) -> None:
     with pytest.raises(ModelFileError, match="outside of its folder"):
         require_data(Path("model.onnx"), Look(data={location: 0}))
+
+
+def test_weights_are_followed_by_a_link_only_to_where_the_model_lies(tmp_path: Path) -> None:
+    """Hugging Face's cache has links to both. ONNX Runtime refuses a link of the weights alone."""
+    kept, shown, mixed = (tmp_path / name for name in ("blobs", "snapshot", "mixed"))
+    for folder in (kept, shown, mixed):
+        folder.mkdir()
+    look = Look(data={"model.onnx.data": 4})
+    for name in ("model.onnx", "model.onnx.data"):
+        (kept / name).write_bytes(b"1234")
+        (shown / name).symlink_to(kept / name)
+    require_data(shown / "model.onnx", look)
+    (mixed / "model.onnx").write_bytes(b"1234")
+    (mixed / "model.onnx.data").symlink_to(kept / "model.onnx.data")
+    with pytest.raises(ModelFileError, match="outside of its folder: save the model again"):
+        require_data(mixed / "model.onnx", look)

@@ -398,14 +398,14 @@ def relocated(proto: onnx.ModelProto, **changes: str) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        pytest.param({"location": "/weights.bin"}, "a path of one machine", id="absolute"),
-        pytest.param({"location": "C:\\weights.bin"}, "a path of one machine", id="absolute-on-windows"),
-        pytest.param({"location": "../weights.bin"}, "outside of the model's folder", id="escaping"),
+        pytest.param({"location": "/weights.bin"}, "outside of its folder", id="absolute"),
+        pytest.param({"location": "C:\\weights.bin"}, "outside of its folder", id="absolute-on-windows"),
+        pytest.param({"location": "../weights.bin"}, "outside of its folder", id="escaping"),
         pytest.param({"location": "a/../../weights.bin"}, "outside of", id="escaping-by-a-detour"),
-        pytest.param({"location": "other.bin"}, "is not there", id="missing"),
+        pytest.param({"location": "other.bin"}, "is missing", id="missing"),
         pytest.param({"location": ""}, "names no file", id="nameless"),
-        pytest.param({"length": "8"}, "has 8 bytes, the tensor takes 2048", id="another-length"),
-        pytest.param({"offset": "4096"}, "ends behind", id="cut-short"),
+        pytest.param({"length": "8"}, "gives it 8 bytes, and the tensor takes 2048", id="another-length"),
+        pytest.param({"offset": "4096"}, "is cut off", id="cut-short"),
     ],
 )
 def test_external_data_that_strays(beside: Path, changes: dict[str, str], says: str) -> None:
@@ -435,7 +435,7 @@ def test_external_data_in_its_place_is_advice_and_is_read(beside: Path) -> None:
 def test_what_cannot_be_read_is_no_pass(beside: Path) -> None:
     (beside.parent / "weights.bin").unlink()
     check = look("nonfinite", read_proto(beside, weights=False), beside).check
-    assert (check.status, "is not there" in check.reason) == ("skipped", True)
+    assert (check.status, "is missing" in check.reason) == ("skipped", True)
 
 
 @pytest.mark.parametrize("content", [b"no graph at all", b""], ids=["text", "nothing"])

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import Array, Stored, UnreadableError, attribute_of
+from onnxproof.runtime.beside import led_out
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
 from onnxproof.validate.verdict import Check
 
@@ -178,7 +179,8 @@ def look_for_stray_data(subject: Subject) -> Check:
         return passed("external_data")
     faults = []
     for stored, place in outside:
-        fault = place.fault(subject.file.parent, stored.bytes)
+        link = led_out(subject.file, place.location)
+        fault = place.fault(subject.file.parent, stored.bytes) if link is None else link.what
         if fault is not None:
             faults.append(f"{stored.name}: {fault}")
     if faults:
