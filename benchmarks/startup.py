@@ -5,14 +5,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
+from _demo import PICTURES, demo_bundle
 from _rounds import take_turns
 
-import onnxproof
-
-ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "examples" / "digits" / "images" / "scene-01.png"
+PICTURE = PICTURES[0]
 
 BARE = """\
 import sys
@@ -41,19 +38,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        bundle = onnxproof.export(
-            ROOT / "configs" / "digits-yolox.toml",
-            out=folder,
-            set=["export.exporter=torchscript"],
-            validate=False,
-        )
+        bundle = demo_bundle(folder)
         contestants = {
             "python -c 'import torch'": process("-c", "import torch"),
             "python -c pass": process("-c", "pass"),
             "python -c 'import onnxproof'": process("-c", "import onnxproof"),
             "onnxproof --help": process("-m", "onnxproof", "--help"),
-            BARE_NAME: process("-c", BARE, str(bundle.path / "model.onnx"), str(PICTURE)),
-            PREDICT_NAME: process("-m", "onnxproof", "predict", str(bundle.path), str(PICTURE), "--json"),
+            BARE_NAME: process("-c", BARE, str(bundle / "model.onnx"), str(PICTURE)),
+            PREDICT_NAME: process("-m", "onnxproof", "predict", str(bundle), str(PICTURE), "--json"),
         }
         timings = take_turns(contestants, rounds)
     asked = {

@@ -8,25 +8,25 @@ outputs are dropped. ONNX Runtime has one thread in both.
 import argparse
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _demo import PICTURES, demo_bundle
 from _rounds import take_turns
 from numpy.typing import NDArray
 
 import onnxproof
 from onnxproof.runtime import Predictor, Timings, prepare
 
-ROOT = Path(__file__).parents[1]
-PICTURES = sorted((ROOT / "examples" / "digits" / "images").glob("*.png"))
 TIMES = 20
 """How many times the stream gets each picture."""
 
 BATCH = 8
 
 
-def batches_of(predictor: Predictor, pictures: list[Path]) -> list[NDArray[Any]]:
+def batches_of(predictor: Predictor, pictures: Sequence[Path]) -> list[NDArray[Any]]:
     """The pictures' inputs, those of one size together."""
     assert predictor.contract.preprocess is not None
     by_size: defaultdict[tuple[int, ...], list[NDArray[Any]]] = defaultdict(list)
@@ -47,13 +47,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        bundle = onnxproof.export(
-            ROOT / "configs" / "digits-yolox.toml",
-            out=folder,
-            set=["export.exporter=torchscript"],
-            validate=False,
-        )
-        predictor = onnxproof.load(bundle.path, threads=1)
+        bundle = demo_bundle(folder)
+        predictor = onnxproof.load(bundle, threads=1)
         pictures = PICTURES * TIMES
         batches = batches_of(predictor, pictures)
         timings = Timings()

@@ -12,6 +12,7 @@ import pytest
 import onnxproof
 from onnxproof.many import chunks
 from onnxproof.many.predicting import predict_task
+from onnxproof.runtime.folder import model_file
 from onnxproof.source import sha256_of
 
 Refuse = Callable[..., None]
@@ -122,7 +123,7 @@ def test_workers_take_a_changed_model_only_if_they_are_told_to(
 def test_a_worker_reads_each_file_once_for_its_checksum(
     small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = predict_task(small_bundle, {}, 1, "json", checksums=True)
+    task = predict_task(small_bundle, sha256_of(model_file(small_bundle)), {}, 1, "json", checksums=True)
     read: list[str] = []
 
     def noted(file: Path) -> str:

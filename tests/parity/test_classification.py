@@ -25,7 +25,7 @@ from onnxproof.runtime.tasks.multilabel import sigmoid
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,7 +74,7 @@ class Export:
     def verdict(self, proto: onnx.ModelProto, folder: Path) -> Verdict:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return validate_file(self.model, file, plan_of(self.job, self.model), opset=20)
+        return validate_files(self.model, (file,), plan_of(self.job, self.model), opset=20)[0]
 
     def edited(self, edit: Callable[[onnx.GraphProto], None]) -> onnx.ModelProto:
         proto = onnx.ModelProto()

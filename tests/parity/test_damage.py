@@ -29,7 +29,7 @@ from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.families import yolox
 from onnxproof.wrappers.family import WrappedModel
 
@@ -58,7 +58,7 @@ class Export:
     def verdict(self, proto: onnx.ModelProto, folder: Path) -> Verdict:
         file = folder / "model.onnx"
         onnx.save(proto, file)
-        return validate_file(self.model, file, self.plan, opset=20, prepared=self.prepared)
+        return validate_files(self.model, (file,), self.plan, opset=20, prepared=self.prepared)[0]
 
     def recaptured(self, module: nn.Module, opset: int = 20) -> onnx.ModelProto:
         captured = capture(self.model, module, "torchscript", opset, optimize=False)

@@ -19,7 +19,7 @@ from onnxproof.runtime.readings.boxes import Cuts, decide, from_class_scores
 from onnxproof.runtime.readings.oriented import decide_oriented
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.verdict import Verdict
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.wrap import wrap_for_job
 
 CLASSES = 3
@@ -212,7 +212,7 @@ def judged(proto: onnx.ModelProto, folder: Path) -> Verdict:
     job = Job.from_document(JOB, folder=Path(), source="the test")
     model = wrap_for_job(job, Cells())
     onnx.save(proto, folder / "model.onnx")
-    return validate_file(model, folder / "model.onnx", plan_of(job, model), opset=20)
+    return validate_files(model, (folder / "model.onnx",), plan_of(job, model), opset=20)[0]
 
 
 def nms_of(graph: onnx.GraphProto) -> onnx.NodeProto:

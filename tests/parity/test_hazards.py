@@ -21,7 +21,7 @@ from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.steps.judging import plan_of
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS, Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.hazards._resize import Step, pytorchs_picks
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -203,7 +203,7 @@ def test_the_verdict_holds_the_hazards_and_notes_the_advice(classifier: Export, 
     file = tmp_path / "model.onnx"
     onnx.save(classifier.damaged(damage), file)
     plan = plan_of(classifier.job, classifier.model)
-    verdict = validate_file(classifier.model, file, plan, opset=20)
+    (verdict,) = validate_files(classifier.model, (file,), plan, opset=20)
     by_name = {check.name: check for check in verdict.checks}
     assert by_name["weights"].status == "pass"
     assert [note for note in verdict.notes if note.startswith("weights: ") and "folded in changed by" in note]

@@ -17,7 +17,7 @@ from onnxproof.job import Job
 from onnxproof.runtime import load
 from onnxproof.runtime.preprocess import as_network_sees, prepare
 from onnxproof.steps.judging import plan_of
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.wrap import wrap_for_job
 
@@ -192,7 +192,7 @@ def test_a_graph_that_fits_otherwise_fails(fault: str, tmp_path: Path) -> None:
         way.s = fault.encode()
         onnx.save(proto, file)
     model = build_with_resize(job, lambda asked: wrap_for_job(asked, Pixels()))
-    verdict = validate_file(model, file, plan_of(job, model), opset=20)
+    (verdict,) = validate_files(model, (file,), plan_of(job, model), opset=20)
     assert verdict.status == ("fail" if fault else "pass")
 
 

@@ -15,7 +15,7 @@ from onnxproof.steps.judging import plan_of
 from onnxproof.validate.checks import LINKS
 from onnxproof.validate.sweep import measure, merge
 from onnxproof.validate.verdict import Verdict
-from onnxproof.validate.verify import open_trial, validate_file, verdicts_of
+from onnxproof.validate.verify import open_trial, validate_files, verdicts_of
 from onnxproof.wrappers.family import WrappedModel
 
 CONFIG = Path(__file__).parents[2] / "configs" / "digits-classifier.toml"
@@ -62,7 +62,7 @@ def test_three_processes_in_any_order_give_the_same_document(file: Path, tmp_pat
         assert process.exitcode == 0
     job, model = loaded()
     plan = plan_of(job, model)
-    whole = written(validate_file(model, file, plan))
+    whole = written(validate_files(model, (file,), plan)[0])
     trial = open_trial(model, (file,), plan)
     assert len(trial.cases) > PARTS
     for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):

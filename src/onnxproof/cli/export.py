@@ -14,12 +14,11 @@ from onnxproof.cli._terminal import show_verdict, timed_progress
 from onnxproof.cli._verdict import with_baseline
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER
-from onnxproof.job import load_job
-from onnxproof.job.asked import inputs_of
+from onnxproof.job import Job
+from onnxproof.job.asked import files_read
 from onnxproof.progress import Stages
 from onnxproof.runs.plan import makes_many, plan_export
 from onnxproof.runtime.folder import MODEL_FILE
-from onnxproof.source import JobFile, look_at
 from onnxproof.steps.look_first import refuse_to_export
 from onnxproof.validate.baseline import read_baseline
 from onnxproof.validate.report.notes import folded
@@ -79,16 +78,16 @@ def _one(
 ) -> int:
     if baseline is not None:
         read_baseline(baseline)
-    refuse_to_export(job, out, set)
+    read = refuse_to_export(job, out, set)
     _refuse_without_verdict(no_validate, baseline, reports)
-    if reports.files:
-        bundles = [out / load_job(job, set).name] if isinstance(look_at(job), JobFile) else []
-        reports.prepare(lambda: inputs_of(job, set=set), bundles=bundles)
+    known = read if isinstance(read, Job) else None
+    bundles = [] if known is None else [out / known.name]
+    reports.prepare(lambda: files_read(job, known), bundles=bundles)
     with timed_progress(quiet=quiet) as stages:
         bundle = onnxproof.export(
-            job,
+            known or job,
             out=out,
-            set=set,
+            set=() if known else set,
             validate=not no_validate,
             baseline=baseline,
             progress=stages,
@@ -99,7 +98,7 @@ def _one(
     parity = None
     if bundle.verdict is not None:
         parity = with_baseline(bundle.verdict, baseline, as_json=as_json, quiet=quiet)
-        reports.write(bundle.verdict, lambda: _subject(job, bundle, stages))
+        reports.write(bundle.verdict, lambda: _subject(job if known else None, bundle, stages))
     if as_json:
         document = {"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity}
         show_json(document if bundle.lowered is None else {**document, "lowered": _document(bundle.lowered)})
@@ -126,12 +125,12 @@ def _refuse_without_verdict(no_validate: bool, baseline: Path | None, reports: R
         reports.refuse_without_verdict()
 
 
-def _subject(job: Path, bundle: "onnxproof.Bundle", stages: Stages) -> Subject:
-    """What the reports call the bundle."""
+def _subject(job: Path | None, bundle: "onnxproof.Bundle", stages: Stages) -> Subject:
+    """What the reports call the bundle. ``job`` is the job's file, if there is one."""
     return subject_of(
         bundle.path / MODEL_FILE,
         stages,
-        job=job if isinstance(look_at(job), JobFile) else None,
+        job=job,
         manifest=bundle.manifest,
         drawings=sorted((bundle.path / PICTURES_FOLDER).glob("*.png")),
     )

@@ -1,5 +1,6 @@
 """onnxproof predict."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,15 @@ from onnxproof.cli._predicted import draw as write_drawing
 from onnxproof.errors import RequestError
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Predictor, answer, gather, load_plain, parse_request
+from onnxproof.runtime.archive import sha256_of
 from onnxproof.runtime.declared import note_on_range
-from onnxproof.runtime.folder import model_files, note_on_checksums, note_on_manifest, require_checksums
+from onnxproof.runtime.folder import (
+    model_file,
+    model_files,
+    note_on_checksums,
+    note_on_manifest,
+    require_checksums,
+)
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
@@ -161,8 +169,9 @@ def command(
     plain = _loaded(model, providers, fallback=fallback)
     predictor = predictor_of(plain.session, plain.file, overrides) if plain.by_onnxproof else None
     notes = [note_on_checksums(model)] if checksums else []
+    sum_of = functools.cache(sha256_of)  # a large model is read once, also if workers are told its sum
     if checksums:  # After what is broken was named: that says more than another SHA-256 does.
-        require_checksums(model)
+        require_checksums(model, sum_of)
     notes.append(note_on_manifest(model, None if predictor is None else predictor.manifest))
     _tell(notes)
     has_task = predictor is not None and predictor.decides
@@ -175,7 +184,10 @@ def command(
         _refuse_with_workers(alone, places, has_task=has_task)
         if jsonl and predictor is not None:
             require_for_json(predictor.contract.task)
-        return _predict_many(model, places, overrides, batch, workers, jsonl=jsonl, checksums=checksums)
+        sha256 = sum_of(model_file(model))
+        return _predict_many(
+            model, sha256, places, overrides, batch, workers, jsonl=jsonl, checksums=checksums
+        )
     if raw or out is not None or not has_task:
         why = f"the task of {model} is raw, and says nothing of them: leave it out"
         if predictor is None:
@@ -263,6 +275,7 @@ def _refuse_with_workers(flags: Mapping[str, object], places: Sequence[Place], *
 
 def _predict_many(
     model: Path,
+    sha256: str,
     places: Sequence[Place],
     settings: Mapping[str, float],
     batch: int,
@@ -273,7 +286,9 @@ def _predict_many(
 ) -> int:
     """Print the decisions on each picture, in order, as workers find them."""
     predicting, opened = (imported(f"onnxproof.many.{name}") for name in ("predicting", "opened"))
-    task = predicting.predict_task(model, settings, batch, "json" if jsonl else "text", checksums=checksums)
+    task = predicting.predict_task(
+        model, sha256, settings, batch, "json" if jsonl else "text", checksums=checksums
+    )
     failed = 0
     with (
         opened.opened_journal(workers, task.to_json()) as journal,

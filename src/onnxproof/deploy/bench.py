@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.contract import Contract
-from onnxproof.deploy.contestant import Contestant, FailedError, OnnxFile
+from onnxproof.deploy.contestant import Contestant, FailedError, OnnxFile, Opened
 from onnxproof.deploy.rows import OWN, Figures, Refused, Row, row_of
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.progress import Progress, silent
@@ -44,6 +44,7 @@ TINY = 1e-3
 class Torch:
     """The checkpoint of a bundle in PyTorch, rebuilt as ``validate`` does it."""
 
+    module: ClassVar[str] = "onnxproof.steps.contestant"
     bundle: str
     checkpoint: str | None
     set: tuple[str, ...]
@@ -111,16 +112,12 @@ def bench(
     for number, plan in enumerate(plans):
         at = f"{plan.said}, " if plan.said else ""
         progress(f"{at}batch {plan.batch}, {plan.threads} threads", number, len(plans))
-        whats: dict[str, tuple[str, Any]] = {}
-        for name, file in known.items():
-            if file is None:
-                what = replace(torch, threads=plan.threads, compiled=name == COMPILED)
-                whats[name] = ("onnxproof.steps.contestant", what)
-            else:
-                whats[name] = (
-                    "onnxproof.deploy.contestant",
-                    OnnxFile(str(file), replace(settings, threads=plan.threads)),
-                )
+        whats: dict[str, Opened] = {
+            name: replace(torch, threads=plan.threads, compiled=name == COMPILED)
+            if file is None
+            else OnnxFile(str(file), replace(settings, threads=plan.threads))
+            for name, file in known.items()
+        }
         found, left_out, told = _timed(plan, whats, rounds)
         rows += found
         refused += left_out
@@ -160,16 +157,16 @@ def _busy() -> list[str]:
 
 
 def _timed(
-    plan: _Plan, whats: Mapping[str, tuple[str, Any]], rounds: int
+    plan: _Plan, whats: Mapping[str, Opened], rounds: int
 ) -> tuple[list[Row], list[Refused], list[str]]:
     feeds = _inputs(plan)
     refused: list[Refused] = []
     notes: list[str] = []
     with ExitStack() as stack:
         racing: list[Contestant] = []
-        for name, (module, what) in whats.items():
+        for name, what in whats.items():
             try:
-                one = stack.enter_context(Contestant(name, module, what, feeds, plan.threads))
+                one = stack.enter_context(Contestant(name, what, feeds, plan.threads))
                 answered = one.ready.outputs
                 reason = why_unlike(plan.contract, racing[0].ready.outputs, answered) if racing else ""
             except FailedError as error:

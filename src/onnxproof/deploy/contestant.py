@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,23 @@ Feeds = Mapping[str, Array]
 Outputs = list[Array]
 Run = Callable[[], Outputs]
 
-_START = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from onnxproof.deploy.contestant import serve; "
+    "from {module} import open_it; serve(open_it)"
+)
 
 TURN_S = 0.02
 """How long a turn lasts at least, in seconds: a shorter run is repeated."""
 MOST_RUNS = 50
 """Runs of a turn at most."""
 WARM_UPS = 3
+
+
+class Opened(Protocol):
+    """What a contestant's process opens. ``module`` has ``open_it``, which takes this and the inputs, and
+    returns what runs on them, and notes."""
+
+    module: ClassVar[str]
 
 
 class FailedError(Exception):
@@ -73,15 +83,15 @@ class Problem:
 class Contestant:
     """A process that has opened a model, and answers when asked. Use it as a context: it ends with it."""
 
-    def __init__(self, name: str, module: str, what: Any, feeds: Feeds, threads: int) -> None:
-        """``module``'s ``main`` runs in the process, and opens ``what``.
+    def __init__(self, name: str, what: Opened, feeds: Feeds, threads: int) -> None:
+        """Start the process, and let it open ``what``.
 
         Raises as opening raises, and FailedError for what is none of onnxproof's errors.
         """
         self.name = name
         started = time.perf_counter()
         self._child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _START.format(path=sys.path, module=module)],
+            [sys.executable, "-I", "-c", _START.format(path=sys.path, module=what.module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -132,10 +142,7 @@ class Contestant:
 
 
 def serve(open_it: Callable[[Any, Feeds], tuple[Run, tuple[str, ...]]]) -> None:
-    """The life of a contestant's process: open what is asked for, run once, then answer turns.
-
-    ``open_it`` returns what runs on the inputs, and notes.
-    """
+    """The life of a contestant's process: open what is asked for, run once, then answer turns."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     questions = sys.stdin.buffer
@@ -189,16 +196,13 @@ def _peak() -> int | None:
 class OnnxFile:
     """An ONNX file in ONNX Runtime."""
 
+    module: ClassVar[str] = "onnxproof.deploy.contestant"
     file: str
     settings: SessionSettings
 
 
-def main() -> None:
-    """The process of an ``OnnxFile``."""
-    serve(_open_file)
-
-
-def _open_file(what: OnnxFile, feeds: Feeds) -> tuple[Run, tuple[str, ...]]:
+def open_it(what: OnnxFile, feeds: Feeds) -> tuple[Run, tuple[str, ...]]:
+    """Open a file in ONNX Runtime. Raises ModelFileError if it does not run on the inputs."""
     session = open_session(Path(what.file), what.settings)
     given = dict(feeds)
     try:

@@ -93,10 +93,15 @@ def error_json(error: PictureError) -> dict[str, str]:
 
 
 def predict_task(
-    model: Path, settings: dict[str, float], batch: int, form: Literal["json", "text"], *, checksums: bool
+    model: Path,
+    sha256: str,
+    settings: dict[str, float],
+    batch: int,
+    form: Literal["json", "text"],
+    *,
+    checksums: bool,
 ) -> Predict:
-    """The task for a bundle or an ONNX file."""
-    sha256 = sha256_of(model_file(model))
+    """The task for a bundle or an ONNX file, whose model has that SHA-256."""
     own = tuple(sorted(settings.items()))
     return Predict(str(model.absolute()), sha256, own, batch, form, str(Path.cwd()), checksums)
 

@@ -19,7 +19,7 @@ from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.survey.check import unread_check
 from onnxproof.validate.trial import Plan, Settings, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
-from onnxproof.validate.verify import validate_file
+from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
@@ -64,9 +64,9 @@ def validate_for(
     ``elsewhere`` is True for a file that others may have made: only what the job itself says of it counts.
     """
     named = not elsewhere or "opset" in job.export.model_fields_set
-    return validate_file(
+    (verdict,) = validate_files(
         model,
-        file,
+        (file,),
         plan,
         opset=job.export.opset if named else None,
         target=job.export.target,
@@ -76,6 +76,7 @@ def validate_for(
         runtimes=runtimes,
         progress=progress,
     )
+    return verdict
 
 
 def judge_elsewhere(

@@ -44,15 +44,18 @@ GRAPH = 7
 """The number of the field ``graph`` of ModelProto, in onnx.proto."""
 
 
-def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
-    """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write."""
+def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> Job | CheckpointPath:
+    """Raise what ``export`` raises of a job's file, a checkpoint's beginning, and the folder to write.
+
+    Returns what ``job_to_export`` has read.
+    """
     job = job_to_export(source, set)
     if isinstance(job, CheckpointPath):
         _refuse_checkpoint(job.path)
         given = _refuse_values(job.path, set) or name_of(job.path)
         if given is not None:
             check_target(out / str(given), BUNDLE, files_read(job.path, None))
-        return
+        return job
     _refuse_family(job)
     given = job.model.checkpoint
     if given is not None:
@@ -60,6 +63,7 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> None:
     check_target(out / job.name, BUNDLE, files_read(source, job))
     if given is not None:  # a family that needs one says so, later, before it asks for pictures
         pictures_of(job)
+    return job
 
 
 def refuse_to_init(checkpoint: Path, out: Path | None, set: Sequence[str]) -> None:

@@ -41,35 +41,6 @@ STATE = "state"
 """The check that the model answers alike when it is run again on the same input."""
 
 
-def validate_file(
-    model: WrappedModel,
-    file: Path,
-    plan: Plan,
-    *,
-    opset: int | None = None,
-    target: str = "onnxruntime",
-    extra_checks: Sequence[Check] = (),
-    notes: Sequence[str] = (),
-    prepared: Prepared | None = None,
-    runtimes: Sequence[Candidate] = (),
-    progress: Progress = silent,
-) -> Verdict:
-    """The verdict on one ONNX file, as ``validate_files`` gives it."""
-    (verdict,) = validate_files(
-        model,
-        (file,),
-        plan,
-        opset=opset,
-        target=target,
-        extra_checks=extra_checks,
-        notes=notes,
-        prepared=prepared,
-        runtimes=runtimes,
-        progress=progress,
-    )
-    return verdict
-
-
 def validate_files(
     model: WrappedModel,
     files: Sequence[Path],

@@ -1,7 +1,7 @@
 """Boxes that the graph decodes: in one packed output, or as an output of boxes and one of class scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -119,7 +119,18 @@ def _best_of_groups(candidates: Candidates, indices: Array, count: int) -> Array
 
 
 @dataclass(frozen=True, slots=True)
-class BoxReading(Adjustable):
+class CuttingReading(Adjustable):
+    """A reading that has the limits of its ``Cuts`` as fields of the same names."""
+
+    @property
+    def cuts(self) -> Cuts:
+        """The limits by which candidates become detections."""
+        names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(Cuts)}
+        return Cuts(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class BoxReading(CuttingReading):
     """A reading of boxes that still need NMS, which NumPy does.
 
     ``decode`` is the layout's name. ``strides`` are those of the network's cells, px, or None if they are not
@@ -132,16 +143,6 @@ class BoxReading(Adjustable):
     class_agnostic: bool = False
     strides: tuple[int, ...] | None = None
     max_detections: int | None = None
-
-    @property
-    def cuts(self) -> Cuts:
-        """The limits by which boxes become detections."""
-        return Cuts(
-            self.score_threshold,
-            self.iou_threshold,
-            self.class_agnostic,
-            max_detections=self.max_detections,
-        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

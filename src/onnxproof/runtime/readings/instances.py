@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.document import Entry
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, setting
-from onnxproof.runtime.readings.boxes import Candidates, Cuts, from_class_scores
+from onnxproof.runtime.readings.adjustable import Array, setting
+from onnxproof.runtime.readings.boxes import Candidates, Cuts, CuttingReading, from_class_scores
 
 COMMON = ("decode", "outputs", "score_threshold")
 OPTIONAL = ("iou_threshold", "class_agnostic", "max_detections")
@@ -24,7 +24,7 @@ DECODE = "split"
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceReading(Adjustable):
+class InstanceReading(CuttingReading):
     """The settings of the decisions. ``iou_threshold`` None means that there is no NMS."""
 
     score_threshold: float
@@ -32,19 +32,9 @@ class InstanceReading(Adjustable):
     class_agnostic: bool = False
     max_detections: int | None = None
 
-    @property
-    def cuts(self) -> Cuts:
-        """The limits by which candidates become detections."""
-        return Cuts(
-            self.score_threshold,
-            self.iou_threshold,
-            self.class_agnostic,
-            max_detections=self.max_detections,
-        )
-
     def settings(self) -> dict[str, float]:
         """The settings that a user may replace; without NMS those of NMS are none."""
-        settings = Adjustable.settings(self)
+        settings = CuttingReading.settings(self)
         if self.iou_threshold is None:
             settings = {name: value for name, value in settings.items() if name not in OPTIONAL}
         return settings

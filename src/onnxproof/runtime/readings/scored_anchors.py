@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.readings.adjustable import Adjustable, Array, output_names, require_form, setting
+from onnxproof.runtime.readings.adjustable import Array, output_names, require_form, setting
 from onnxproof.runtime.readings.anchors import Anchors, DefaultBoxes, Distances, keys_of_head
-from onnxproof.runtime.readings.boxes import THRESHOLDS, Candidates, Cuts, Detections
+from onnxproof.runtime.readings.boxes import THRESHOLDS, Candidates, Cuts, CuttingReading, Detections
 from onnxproof.runtime.readings.scores import sigmoid, softmax
 from onnxproof.tensors import TensorSpec
 
@@ -75,7 +75,7 @@ class ScoredAnchors:
 
 
 @dataclass(frozen=True, slots=True)
-class AnchorBoxes(Adjustable):
+class AnchorBoxes(CuttingReading):
     """The raw outputs of a head over anchors: logits [b, n, C], deltas [b, n, 4] and, for FCOS, centerness
     [b, n, 1]. ``first_label`` is the column of the first class."""
 
@@ -86,17 +86,6 @@ class AnchorBoxes(Adjustable):
     top_candidates: int
     max_detections: int
     first_label: int
-
-    @property
-    def cuts(self) -> Cuts:
-        """The limits by which boxes become detections."""
-        return Cuts(
-            self.score_threshold,
-            self.iou_threshold,
-            self.class_agnostic,
-            self.top_candidates,
-            self.max_detections,
-        )
 
     def require(self, outputs: Mapping[str, TensorSpec]) -> None:
         """See ``Reading``."""
