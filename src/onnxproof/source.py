@@ -5,7 +5,6 @@ This imports no torch and runs nothing, so ``compare`` without a checkpoint does
 
 import glob
 import hashlib
-import json
 import os
 import re
 from collections.abc import Collection
@@ -19,13 +18,11 @@ from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.archive import sha256_of as sha256_of
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
 from onnxproof.runtime.manifest import Manifest
+from onnxproof.shards import INDEX_SUFFIX, parts_of, refuse_shards
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".pth.tar", ".pt.tar")
-
-INDEX_SUFFIX = ".index.json"
-"""How the name of an index ends: it says which of several files has which tensor, in ``weight_map``."""
 
 BY_A_TRAINER = ("optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args")
 """How the names of files begin that a trainer writes beside a checkpoint."""
@@ -197,11 +194,12 @@ def find_checkpoint(path: Path, stems: Collection[str] = ()) -> Path:
     """The checkpoint file at a path, or the only one in a folder there.
 
     If the folder holds several, it is the one whose name without suffix is in ``stems``. Raises
-    CheckpointError if there is none, or more than one is left.
+    CheckpointError if there is none, more than one is left, or it is a part of one.
     """
     files = checkpoints_at(path)
     if len(files) > 1:
         files = tuple(file for file in files if file.name.partition(".")[0] in stems) or files
+    refuse_shards(files)
     if len(files) == 1:
         return files[0]
     raise CheckpointError(
@@ -314,25 +312,6 @@ def unread(file: Path, reason: str) -> CheckpointError:
     )
 
 
-def parts_of(checkpoint: Path) -> tuple[Path, ...]:
-    """The files that hold a checkpoint's tensors: those that an index names, or the file itself.
-
-    Raises CheckpointError if the index is broken, or names a file of another folder.
-    """
-    if not checkpoint.name.endswith(INDEX_SUFFIX):
-        return (checkpoint,)
-    try:
-        names = sorted(set(json.loads(checkpoint.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f'checkpoint {checkpoint} is no index: expected {{"weight_map": {{"TENSOR": "FILE", …}}}}'
-        ) from error
-    for name in names:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"checkpoint {checkpoint} names the file {name}, which is not beside it")
-    return tuple(checkpoint.with_name(name) for name in names)
-
-
 def sha256_of_checkpoint(file: Path) -> str:
     """The SHA-256 of a checkpoint's file; that of its files' sums, in their order, if an index names several.
 
@@ -343,7 +322,9 @@ def sha256_of_checkpoint(file: Path) -> str:
         return sha256_of(file)
     for part in parts:
         if not part.is_file():
-            raise CheckpointError(f"checkpoint {file} names {part.name}, which is not there: is it whole?")
+            raise CheckpointError(
+                f"checkpoint {file} names {part.name}, which is not there: copy it beside it"
+            )
     return hashlib.sha256("".join(map(sha256_of, parts)).encode()).hexdigest()
 
 

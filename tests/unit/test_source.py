@@ -120,3 +120,20 @@ def test_the_cache_of_the_hub_is_where_its_library_has_it(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert hub_cache() == Path(wanted)
+
+
+@pytest.mark.parametrize("asked", [".", "model-00002-of-00002.safetensors"], ids=["folder", "file"])
+def test_a_part_of_a_checkpoint_is_told_from_a_whole_one(tmp_path: Path, asked: str) -> None:
+    for at in (1, 2):
+        touch(tmp_path / f"model-0000{at}-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match=r"one of the 2 files .*copy model\.safetensors\.index\.json"):
+        find_checkpoint(tmp_path / asked)
+    index = touch(tmp_path / "model.safetensors.index.json")
+    index.write_text('{"weight_map": {}}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="one of the 2 files of a checkpoint: give their folder"):
+        find_checkpoint(tmp_path / "model-00001-of-00002.safetensors")
+
+
+def test_a_name_of_one_part_is_a_whole_checkpoint(tmp_path: Path) -> None:
+    whole = touch(tmp_path / "model-00001-of-00001.safetensors")
+    assert find_checkpoint(tmp_path) == whole

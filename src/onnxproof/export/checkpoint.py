@@ -11,7 +11,8 @@ from torch import Tensor
 from onnxproof.errors import CheckpointError
 from onnxproof.export.pickled import read_pickled, unreadable
 from onnxproof.export.sets import RAW, WeightSet, weight_sets
-from onnxproof.source import find_checkpoint, parts_of, sha256_of_checkpoint
+from onnxproof.shards import parts_of
+from onnxproof.source import find_checkpoint, sha256_of_checkpoint
 from onnxproof.system.memory import require_memory_to_read
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.held import class_of, without_tensors

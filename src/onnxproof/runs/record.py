@@ -20,7 +20,8 @@ from onnxproof.job.asked import calibrating_of, pictures_of
 from onnxproof.job.relocated import relative, relocated
 from onnxproof.runs.task import Task
 from onnxproof.runtime.folder import PARITY_FILE
-from onnxproof.source import checkpoints_at, find_checkpoint, parts_of, sha256_of, stems_of
+from onnxproof.shards import parts_of
+from onnxproof.source import checkpoints_at, find_checkpoint, sha256_of, stems_of
 from onnxproof.system.files import write_json
 from onnxproof.system.usercode import OURS
 from onnxproof.validate.baseline import files_of
