@@ -1,4 +1,4 @@
-"""Checkpoints in several files, as Hugging Face's libraries save large ones, and the index that lists them."""
+"""Checkpoints in several files, as Hugging Face's libraries save large ones, and their index."""
 
 import json
 import re
