@@ -214,7 +214,7 @@ ROOMS = {
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
     | {"system.memory", "system.own_folder"}
-    | {"counted", "graph", "on_disk", "job", "source", "runtime", "wrappers", "export"},
+    | {"counted", "graph", "on_disk", "job", "shards", "source", "runtime", "wrappers", "export"},
     "validate": GROUND
     | {"system.foreign"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
@@ -243,7 +243,8 @@ ROOMS = {
         *("errors", "system.extras", "system.files", "system.imports", "text", "progress"),
         *("runtime", "source", "many"),
     },
-    "source": {"errors", "runtime"},
+    "shards": {"errors"},
+    "source": {"errors", "runtime", "shards"},
     "system.extras": {"errors"},
     "system.files": {"errors"},
     "system.foreign": set(),
