@@ -47,6 +47,7 @@ class Net(nn.Module):
 
 X = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (2, 8)).astype(np.float32))
 WIDE = X.double().numpy()
+LOWEST = float(torch.finfo(torch.float32).min)
 
 
 def exactly(run: Callable[[Net, Tensor], Any], x: Tensor = X, **more: Any) -> np.ndarray[Any, Any]:
@@ -190,6 +191,18 @@ ASKED = [
         id="promote_types",
     ),
     pytest.param(lambda _, x: x / 3 + torch.finfo(x.dtype).eps, WIDE / 3 + 2.0**-23, id="finfo"),
+    pytest.param(
+        lambda _, x: nn.functional.rms_norm(x / 1e4, (8,)),
+        WIDE / 1e4 / np.sqrt(np.mean((WIDE / 1e4) ** 2, 1, keepdims=True) + 2.0**-23),
+        id="eps-of-a-norm",
+    ),
+    pytest.param(
+        lambda _, x: (
+            (torch.full_like(x, -torch.inf).nan_to_num() + torch.nan_to_num(x / 0, posinf=3.0)) * 0.1
+        ),
+        (np.where(WIDE > 0, 3.0, LOWEST) + LOWEST) * 0.1,
+        id="nan_to_num",
+    ),
     pytest.param(not_a_copy, WIDE / 3 * 2, id="a-cast-that-copies-nothing"),
     pytest.param(autocast_off, layer(WIDE), id="autocast-off"),
     pytest.param(gradless, layer(WIDE), id="no_grad"),

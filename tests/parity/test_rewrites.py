@@ -166,6 +166,12 @@ CASES = [
     ),
     pytest.param(lambda x: x.median(), ROWS, id="median-of-all", marks=SLOW),
     pytest.param(lambda x: x.round(decimals=1).kthvalue(1, 1).values, ROWS, id="kthvalue-ties"),
+    pytest.param(
+        lambda x: x.round(decimals=1).sort(dim=1, stable=True, descending=True),
+        ROWS,
+        id="stable-sort-of-ties",
+    ),
+    pytest.param(lambda x: x.argsort(dim=0, stable=True), STEPS, id="stable-argsort-of-integers", marks=SLOW),
     pytest.param(lambda x: torch.searchsorted(torch.linspace(-1, 1, 5), x), ROWS, id="searchsorted"),
     pytest.param(
         lambda x: torch.searchsorted(x.sort(1).values, x, right=True, out_int32=True),

@@ -1,8 +1,23 @@
-"""The k-th smallest value, the median, and where a value belongs in a sorted sequence."""
+"""Sorted values, the k-th smallest value, the median, and where a value belongs in a sorted sequence."""
 
 from onnxscript import ir
 
 from onnxproof.export.rewrites.values import Value, from_start, ints, number, op, rank, size
+
+
+def in_order(x: Value, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
+    """``sort.stable``: the values and their indices. Of equal values, TopK gives the lower index first."""
+    del stable
+    if rank(x) == 0:
+        return op.Identity(x), op.Constant(value_int=0)
+    values, indices = op.TopK(x, size(x, dim), axis=from_start(dim, x), largest=int(descending), sorted=1)
+    return values, indices
+
+
+def indices_in_order(x: Value, stable: bool, dim: int = -1, descending: bool = False) -> Value:
+    """``argsort.stable``: the indices of ``in_order``."""
+    _, indices = in_order(x, stable, dim, descending)
+    return indices
 
 
 def kth_value(x: Value, k: Value | int, dim: int = -1, keepdim: bool = False) -> tuple[Value, Value]:

@@ -187,6 +187,26 @@ def _result_type(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[st
     return state.promoted(list(leaves((args, kwargs)))) if found == torch.float64 else found
 
 
+def _finite(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``nan_to_num``: infinities become the largest numbers of the dtype that the tensor stands for."""
+    names = ("input", "nan", "posinf", "neginf")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    tensor = given.pop("input")
+    if tensor.dtype.is_floating_point:
+        largest = torch.finfo(state.dtype_of(tensor)).max
+        for name, value in (("posinf", largest), ("neginf", -largest)):
+            given[name] = value if given.get(name) is None else given[name]
+    return func(tensor, **given)
+
+
+def _rms_norm(state: State, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``rms_norm``: its eps is that of the dtype that the tensor stands for, unless one is given."""
+    given = {**dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False)), **kwargs}
+    if given.get("eps") is None:
+        given["eps"] = torch.finfo(state.dtype_of(given["input"])).eps
+    return func(**given)
+
+
 LOWERED = frozenset(
     (
         *(torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_tbc),
@@ -220,4 +240,10 @@ HANDLERS: dict[Any, Handler] = {
     Tensor.__array__: _to_numpy,
     Tensor.data.__set__: _data_set,  # type: ignore[attr-defined]
     torch.result_type: _result_type,
+    torch.nan_to_num: _finite,
+    torch.nan_to_num_: _finite,
+    Tensor.nan_to_num: _finite,
+    Tensor.nan_to_num_: _finite,
+    torch.rms_norm: _rms_norm,
+    nn.functional.rms_norm: _rms_norm,
 }
