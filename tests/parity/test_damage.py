@@ -12,7 +12,7 @@ import pytest
 import torch
 from exports import graph_of
 from once import Once
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from onnxproof.export.capture import capture
@@ -344,6 +344,37 @@ def test_an_answer_that_changes_on_bright_inputs_alone_fails(packed: Export, tmp
     checks = failed(packed.verdict(packed.recaptured(OtherwiseIfBright(packed.model.module)), tmp_path))
     assert "bright" in checks["function"].reason
     assert "bright" in checks["ratio_rms"].reason
+
+
+@pytest.mark.parametrize("kind", ["branch", "bound"])
+def test_what_no_case_reaches_fails_although_every_number_is_right(
+    kind: str, packed: Export, tmp_path: Path
+) -> None:
+    """The model chooses nothing by value, so what the file chooses by is not the model's."""
+    node = helper.make_node
+
+    def plant(graph: onnx.GraphProto) -> None:
+        port, name = graph.input[0].name, graph.output[0].name
+        for one in graph.node:
+            one.output[:] = ["inner" if output == name else output for output in one.output]
+        held = {"low": 0.601, "high": 0.602, "least": -9e9, "most": 9e9}
+        tensors = [numpy_helper.from_array(np.array(value, np.float32), key) for key, value in held.items()]
+        graph.initializer.extend(tensors)
+        if kind == "bound":
+            graph.node.append(node("Clip", ["inner", "least", "most"], [name]))
+            return
+        graph.node.extend(
+            [
+                node("ReduceMean", [port], ["mean"], keepdims=0),
+                node("Greater", ["mean", "low"], ["above"]),
+                node("Less", ["mean", "high"], ["below"]),
+                node("And", ["above", "below"], ["inside"]),
+                node("Neg", ["inner"], ["negated"]),
+                node("Where", ["inside", "negated", "inner"], [name], name="door"),
+            ]
+        )
+
+    assert failed(packed.verdict(packed.edited(plant), tmp_path)).keys() == {"bounds"}
 
 
 @pytest.mark.slow

@@ -84,6 +84,18 @@ def test_other_bounds_are_not(proto: onnx.ModelProto) -> None:
     assert (found.check.status, found.advice) == ("pass", None)
 
 
+def test_it_fails_if_the_model_chooses_nothing_and_has_no_such_bound() -> None:
+    smooth = Recorded(bounds={6.0: 1}, operations=frozenset({"clamp", "mul"}))
+    check = look(model("Min", c=0.8), smooth).check
+    assert check.status == "fail"
+    assert check.reason.endswith("and the model has neither such a bound nor a condition")
+    twice = model("Clip", low=0.0, high=6.0)
+    twice.graph.node.append(helper.make_node("HardSwish", ["y"], ["z"]))
+    twice.graph.output[0].name = "z"
+    assert look(twice, smooth).advice is not None
+    assert look(model("Min", c=0.8), Recorded(operations=frozenset({"where"}))).advice is not None
+
+
 def test_a_bound_of_which_the_model_has_fewer_is_told() -> None:
     proto = model("Clip", low=0.0, high=6.0)
     proto.graph.node.append(helper.make_node("HardSwish", ["y"], ["z"]))

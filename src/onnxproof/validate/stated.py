@@ -22,6 +22,7 @@ from onnxproof.validate.closer import (
     moved_constant,
     random_for,
 )
+from onnxproof.validate.conditions import Seen
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.block import Watch
 from onnxproof.validate.exact.constants import Proven, prove_constants
@@ -55,7 +56,8 @@ def open_graph(
     """The graph of a file. ``label`` is a prefix of its leg's name. Raises ModelFileError if the file is no
     ONNX file."""
     threads = plan.settings.threads
-    leg, proven = exact_leg(file, known, threads, label)
+    seen = Seen.of(OnnxGraph.read(file))
+    leg, proven = exact_leg(file, known, threads, label, seen.watch if seen.conditions else None)
     oracle = truth.oracle
 
     def shift(seed: int) -> Iterator[Shifted]:
@@ -69,14 +71,27 @@ def open_graph(
         yield from shifted(leg, file, proven, rounded, threads, seed)
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
-    return replace(state(model.contract, leg, plan, truth, proven, candidates, closer), known=known)
+    return replace(
+        state(model.contract, leg, plan, truth, proven, candidates, closer), known=known, seen=seen
+    )
 
 
-def exact_leg(file: Path, known: Known, threads: int, label: str = "") -> tuple[ExactLeg, Proven]:
-    """The graph of a file with the exact values of its constants, and what they are. As ``open_graph``."""
+def exact_leg(
+    file: Path, known: Known, threads: int, label: str = "", watch: Watch | None = None
+) -> tuple[ExactLeg, Proven]:
+    """The graph of a file with the exact values of its constants, and what they are. As ``open_graph``.
+
+    ``watch`` is called in each run.
+    """
     proven = prove_constants(OnnxGraph.read(file), known, file)
     leg = ExactLeg(
-        file, threads, constants=proven.exact, attributes=proven.attributes, own=proven.own, label=label
+        file,
+        threads,
+        constants=proven.exact,
+        attributes=proven.attributes,
+        own=proven.own,
+        label=label,
+        watch=watch,
     )
     return leg, proven
 

@@ -24,6 +24,7 @@ from onnxproof.validate.legs.leg import Arrays, Leg, Truth
 from onnxproof.validate.policy import FLOAT_FLOOR, Policy
 
 if TYPE_CHECKING:  # they need onnx_ir, and a trial on recorded answers does not
+    from onnxproof.validate.conditions import Seen
     from onnxproof.validate.exact.constants import Proven
     from onnxproof.validate.exact.known import Known
 
@@ -82,7 +83,8 @@ class Stated:
     on which the graph is evaluated. ``contract`` is the trial's, less the outputs that the evaluator cannot
     do; ``missing`` has the reason of each, by the output's name. ``proven`` is what the file's constants are.
     ``closer`` measures how far rounding alone can part the graph from the oracle; None if that cannot be
-    measured. ``known`` is what constants the checkpoint's files may hold; None without a checkpoint.
+    measured. ``known`` is what constants the checkpoint's files may hold; None without a checkpoint. ``seen``
+    is what the graph's conditions were in its runs; None if nobody watches them.
     """
 
     leg: Leg
@@ -93,6 +95,7 @@ class Stated:
     proven: "Proven"
     closer: Closer | None = None
     known: "Known | None" = None
+    seen: "Seen | None" = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -161,6 +161,7 @@ def verdicts_of(
             graph.proven,
             graph.known,
             partial(evaluated, trial, graph),
+            graph.seen,
         )
         for file, graph in zip(files, trial.graphs, strict=True)
     ]

@@ -79,14 +79,17 @@ CUT_AT = {"hardswish": (3.0, 6.0), "hardsigmoid": (1.0, 3.0, 6.0)}
 class Recorded:
     """What a run of the module computed from no input: tensors, and the scalars that it passed.
 
-    ``bounds`` has how many of its operations cut off at each number. ``missing`` says why there is none of
-    it, or is "".
+    ``bounds`` has how many of its operations cut off at each number. ``operations`` are the names of all of
+    its operations, without overloads. ``numbers`` are what it passed to those that may choose by value.
+    ``missing`` says why there is none of it, or is "".
     """
 
     tables: tuple[Source, ...] = ()
     scalars: tuple[float, ...] = ()
     missing: str = ""
     bounds: Mapping[float, int] = field(default_factory=dict)
+    operations: frozenset[str] = frozenset()
+    numbers: frozenset[float] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

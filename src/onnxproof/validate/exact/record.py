@@ -19,6 +19,7 @@ from onnxproof.system.usercode import no_exit
 from onnxproof.validate.exact.checkpoint import Array, Weights, as_pairs
 from onnxproof.validate.exact.known import CUT_AT, Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample
+from onnxproof.validate.exact.plain import PLAIN
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double.float64 import Float64, copied
 from onnxproof.wrappers.double.weights import lendable
@@ -167,22 +168,19 @@ def _record(module: nn.Module, inputs: Mapping[str, Array]) -> Recorded:
     try:
         double = Float64(module)
         wide = [*map(double.widen, given)]
-        exact, scalars, bounds = _tables(double.module, wide, double.running(), double.parameter_of)
+        exact, run = _tables(double.module, wide, double.running(), double.parameter_of)
     except Exception as error:  # noqa: BLE001 - the model's own code may raise any type
         reason = str(error).strip().partition("\n")[0]
         return Recorded(missing=f"the model does not run in float64 ({type(error).__name__}: {reason})")
     try:
-        single, _, _ = _tables(copied(module, lendable(module).values()), given, torch.no_grad())
+        single, _ = _tables(copied(module, lendable(module).values()), given, torch.no_grad())
     except Exception:  # noqa: BLE001
         single = []
-    return Recorded(
-        tuple(
-            Source(name, one, other, True)
-            for (name, one), other in zip(exact, _beside(exact, single), strict=True)
-        ),
-        scalars,
-        bounds=bounds,
+    tables = tuple(
+        Source(name, one, other, True)
+        for (name, one), other in zip(exact, _beside(exact, single), strict=True)
     )
+    return replace(run, tables=tables)
 
 
 def _beside(exact: Sequence[Table], single: Sequence[Table]) -> list[Array]:
@@ -225,9 +223,8 @@ def _tables(
     given: Sequence[Tensor],
     running: AbstractContextManager[Any],
     parameter_of: Callable[[Tensor], Tensor | None] = _no_parameter,
-) -> tuple[list[Table], tuple[float, ...], Counter[float]]:
-    """The tensors that the module computes from no input, the scalars that its operations take, and how many
-    of them cut off at each number.
+) -> tuple[list[Table], Recorded]:
+    """The tensors that the module computes from no input, and what was recorded of its operations.
 
     ``parameter_of`` gives the parameter of which a tensor is a view, if it is not in the module's own memory.
     """
@@ -238,6 +235,8 @@ def _tables(
     dependent: set[int] = set()
     scalars: dict[float, None] = {}
     bounds: Counter[float] = Counter()
+    operations: set[str] = set()
+    numbers: set[float] = set()
     tables: list[tuple[str, Array]] = []
     leaves: set[int] = set()
     room = LARGEST_TABLES
@@ -265,6 +264,10 @@ def _tables(
 
     def take(operation: Any, arguments: Sequence[Any]) -> None:
         bounds.update(set(_cut_at(operation, arguments)))
+        name = _name_of(operation)
+        operations.add(name)
+        if name not in PLAIN and len(numbers) < MOST_SCALARS:
+            numbers.update(_numbers(arguments))
         for argument in arguments:
             if isinstance(argument, float) and len(scalars) < MOST_SCALARS:
                 scalars[argument] = None
@@ -277,18 +280,36 @@ def _tables(
             recorder.note("input", tensor, ())
         with recorder, running, no_exit("the module's forward"):
             module(*given)
-    return tables, tuple(scalars), bounds
+    run = Recorded(
+        scalars=tuple(scalars),
+        bounds=bounds,
+        operations=frozenset(operations),
+        numbers=frozenset(numbers),
+    )
+    return tables, run
+
+
+def _name_of(operation: Any) -> str:
+    """An operation's name without its overload, except that of a division that rounds."""
+    name: str = operation._schema.name.removeprefix("aten::").removesuffix("_")
+    return f"{name}.rounded" if operation._overloadname.endswith("_mode") else name
 
 
 def _cut_at(operation: Any, arguments: Sequence[Any]) -> Iterator[float]:
     """The numbers at which an operation cuts off: given, or its defaults."""
-    name = operation._schema.name.removeprefix("aten::").removesuffix("_")
+    name = _name_of(operation).partition(".")[0]
     yield from CUT_AT.get(name, ())
     if name not in CUTTING:
         return
     defaults = [one.default_value for one in operation._schema.arguments if one.has_default_value()]
-    for argument in (*arguments, *defaults):
+    for number in _numbers((*arguments, *defaults)):
+        yield from (number, 1 - number) if name == "logit" else (number,)
+
+
+def _numbers(arguments: Sequence[Any]) -> Iterator[float]:
+    """The single numbers among an operation's arguments."""
+    for argument in arguments:
         if isinstance(argument, Tensor) and argument.numel() == 1 and not argument.is_complex():
             yield float(argument)
         elif isinstance(argument, int | float):
-            yield from (argument, 1 - argument) if name == "logit" else (argument,)
+            yield argument

@@ -12,6 +12,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.targets import DEFAULT
+from onnxproof.validate.conditions import Seen
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.known import Known
@@ -33,7 +34,8 @@ class Subject:
     requested one, ``contract`` the model's own, ``weights`` the checkpoint's tensors, ``proven`` what the
     file's constants are of these, ``known`` what constants the model's files may hold. ``evaluate`` runs the
     graph in float64 on one case of the function link after the other, and calls the watch after each node.
-    Each of these six is None if it is not at hand.
+    ``seen`` has what the graph's conditions were when the link ran it. Each of these seven is None if it is
+    not at hand.
     """
 
     graph: OnnxGraph
@@ -45,6 +47,7 @@ class Subject:
     proven: Proven | None = None
     known: Known | None = None
     evaluate: Callable[[Watch], Iterator[None]] | None = None
+    seen: Seen | None = None
 
     @cached_property
     def told(self) -> str | None:

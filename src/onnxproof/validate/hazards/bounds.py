@@ -1,4 +1,4 @@
-"""Look for bounds of the file that no case reaches and that the model does not have.
+"""Look for bounds and conditions of the file that no case reaches and that the model does not have.
 
 A bound (Clip, Min, Max) that no value reaches changes no number, so the verdict's numbers say nothing of it.
 PyTorch's run tells whether the model has it: what a clamp, a ReLU6 or a hard swish was bounded by.
@@ -14,15 +14,18 @@ import numpy as np
 from onnxproof.graph import STANDARD, attribute_of, label
 from onnxproof.validate.exact.constants import FLOATS
 from onnxproof.validate.exact.known import CUT_AT
+from onnxproof.validate.exact.plain import chooses_nothing
 from onnxproof.validate.hazards._hazard import (
     NO_CHECKPOINT,
     Hazard,
     Subject,
     advised,
+    failed,
     listed,
     passed,
     skipped,
 )
+from onnxproof.validate.hazards.branches import look_for_unseen_branches
 from onnxproof.validate.verdict import Check
 
 NAME = "bounds"
@@ -63,8 +66,9 @@ class _Bound:
 
 
 def look_for_strange_bounds(subject: Subject) -> Check:
-    """Whether a bound is reached on no case, and is none that the model has. Always advice.
+    """Whether a bound is reached on no case, and is none that the model has.
 
+    It fails if the model chooses nothing by value and cuts off at none of these numbers. Else it is advice.
     "skipped" if the checkpoint is not at hand, or if its own bounds are not known.
     """
     bounds = list(_bounds(subject))
@@ -90,6 +94,9 @@ def look_for_strange_bounds(subject: Subject) -> Check:
     less = listed(
         [f"{held[size]} nodes cut off at {size:.7g}, {own[size]} operations of it do" for size in known]
     )
+    if not known and chooses_nothing(recorded):
+        reason = f"{told}: no case reached that, and the model has neither such a bound nor a condition"
+        return failed(NAME, reason, len(idle))
     has = f"the model has fewer such bounds ({less})" if known else "the model has no such bound"
     return advised(NAME, f"{told}: no case reached that, and {has}", len(idle))
 
@@ -150,11 +157,23 @@ def _idle(subject: Subject, bounds: list[_Bound]) -> list[_Bound]:
     return [bound for bound in bounds if bound in left and bound.output in ran]
 
 
+def look_for_what_no_case_reaches(subject: Subject) -> Check:
+    """Both checks as one: it fails if one of them does, and is advice if one of them is."""
+    found = (look_for_strange_bounds(subject), look_for_unseen_branches(subject))
+    wrong = [check for check in found if check.status == "fail"]
+    told = [check for check in found if check.status == "pass" and check.value and check.limit is None]
+    if wrong or told:
+        reason = "; ".join(check.reason for check in (*wrong, *told))
+        count = sum(check.value or 0 for check in (*wrong, *told))
+        return failed(NAME, reason, count) if wrong else advised(NAME, reason, count)
+    return next((check for check in found if check.status == "skipped"), found[0])
+
+
 BOUNDS = Hazard(
     NAME,
-    "what is beyond the bound is cut off in the file alone, and no case shows it: the numbers of the verdict "
-    "say nothing of it",
+    "beyond the bound, or where the condition turns, the file may answer otherwise than the model, and no "
+    "case shows it: the numbers of the verdict say nothing of it",
     "look for what put the node there (a tool that rewrote the file, an edit by hand); name pictures in "
     "validate.images that reach it",
-    look_for_strange_bounds,
+    look_for_what_no_case_reaches,
 )

@@ -20,7 +20,7 @@ class ExactLeg:
     ``model``, ``constants``, ``attributes`` and ``own`` are those of ``ExactGraph``, and so are the errors
     raised. Float outputs are float64, whatever the ports declare. An output that depends on an operator that
     is not evaluated here is left out of the answer; ``graph.unsupported`` names it. ``label`` is a prefix of
-    the leg's name.
+    the leg's name. ``watch`` is called in each ``run``, as that of ``ExactGraph.run``.
     """
 
     def __init__(
@@ -32,14 +32,16 @@ class ExactLeg:
         attributes: Mapping[tuple[str, str], float] = MappingProxyType({}),
         own: Collection[str] = (),
         label: str = "",
+        watch: Watch | None = None,
     ) -> None:
         self.name = f"{label}{GRAPH}"
         self.graph = ExactGraph(model, constants=constants, attributes=attributes, own=own)
         self.ports = Ports(self.graph.inputs, self.graph.outputs)
         self._threads = threads
+        self._watch = watch
 
     def run(self, inputs: Arrays) -> Answer:
-        return Answer(self.evaluate(inputs), {})
+        return Answer(self.evaluate(inputs, self._watch), {})
 
     def evaluate(self, inputs: Arrays, watch: Watch | None = None) -> dict[str, Array]:
         """The outputs by name. ``watch`` is that of ``ExactGraph.run``."""
