@@ -28,8 +28,8 @@ def run_all(commands: Sequence[Sequence[str | Path]], limit_s: float = TIME_LIMI
     """What each command came to; they run in one process, which none of them may end."""
     listed = [[str(argument) for argument in command] for command in commands]
     done = subprocess.run(
-        [sys.executable, DRIVER],
-        input=json.dumps(listed),
+        [sys.executable, "-W", "ignore", DRIVER],
+        input="\n".join(json.dumps({"arguments": arguments}) for arguments in listed),
         capture_output=True,
         text=True,
         env={**os.environ, "ONNXPROOF_TIME_LIMIT": f"{limit_s:g}", "ONNXPROOF_MEMORY_LIMIT": "2"},

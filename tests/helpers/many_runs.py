@@ -1,5 +1,6 @@
-"""Run the command line many times in one process: arguments come as a JSON list of lists on standard input,
-what each came to leaves as a JSON line. A crash ends the process, and so the lines."""
+"""Run the command line many times in one process: each line of standard input is a JSON object with the
+``arguments`` of a command and, if it is to run elsewhere, its ``folder``; what the command came to leaves as
+a JSON line. A crash ends the process, and so the lines."""
 
 import json
 import os
@@ -7,7 +8,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 
 from onnxproof.cli import main
 
@@ -15,8 +15,9 @@ STREAMS = (1, 2)
 """The file descriptors of standard output and error."""
 
 
-def run(arguments: list[str]) -> dict[str, object]:
-    """The exit code (None after a traceback), what was written, and the seconds."""
+def run(arguments: list[str], folder: str = ".") -> dict[str, object]:
+    """The exit code (None after a traceback), what was written, the seconds, and whether PyTorch is there."""
+    os.chdir(folder)
     sys.argv = ["onnxproof", *arguments]
     kept = [os.dup(stream) for stream in STREAMS]
     files = [tempfile.TemporaryFile() for _ in STREAMS]  # noqa: SIM115 - closed below
@@ -39,10 +40,16 @@ def run(arguments: list[str]) -> dict[str, object]:
         file.seek(0)
         texts.append(file.read().decode())
         file.close()
-    return {"arguments": arguments, "code": code, "out": texts[0], "err": texts[1], "seconds": seconds}
+    return {
+        "arguments": arguments,
+        "code": code,
+        "out": texts[0],
+        "err": texts[1],
+        "seconds": seconds,
+        "torch": "torch" in sys.modules,
+    }
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    for arguments in json.load(sys.stdin):
-        print(json.dumps(run(arguments)), flush=True)  # noqa: T201
+    for line in sys.stdin:
+        print(json.dumps(run(**json.loads(line))), flush=True)  # noqa: T201

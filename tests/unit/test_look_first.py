@@ -1,8 +1,12 @@
 """A wrong request is refused before PyTorch is imported, in the words in which it is refused afterwards."""
 
+import contextlib
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +16,8 @@ pytestmark = pytest.mark.skipif(
     not is_there("torch"), reason="without torch, what exports says at once which extra brings it"
 )
 
-RUN = """
-import sys
-from onnxproof.cli import main
-try:
-    main()
-finally:
-    print("torch" in sys.modules)
-"""
+DRIVER = Path(__file__).parents[1] / "helpers" / "many_runs.py"
+Run = Callable[[Path, str], dict[str, Any]]
 
 JOB = """
 name = "one"
@@ -40,6 +38,43 @@ x = "float32[batch, side]"
 batch = "1..8"
 sied = "1..8"
 """
+
+
+class Commands:
+    """Runs commands in a process that has not imported PyTorch; after one that does, in another process."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, folder: Path, arguments: str) -> dict[str, Any]:
+        """What a command in this folder came to, as helpers/many_runs.py tells it."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        request = json.dumps({"arguments": arguments.split(), "folder": str(folder)})
+        process.stdin.write(f"{request}\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        ran: dict[str, Any] = json.loads(line) if line else {}
+        if ran.get("torch") is not False:
+            self.close()
+        assert ran, f"{arguments} ended the process"
+        return ran
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with contextlib.closing(Commands()) as commands:
+        yield commands
 
 
 @pytest.fixture
@@ -126,16 +161,10 @@ def place(tmp_path: Path) -> Path:
         pytest.param("validate job.toml --onnx junk.onnx", "cannot be loaded", id="validate-a-junk-file"),
     ],
 )
-def test_a_wrong_request_is_refused_without_torch(place: Path, arguments: str, says: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments.split()],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stdout == "False\n"
+def test_a_wrong_request_is_refused_without_torch(run: Run, place: Path, arguments: str, says: str) -> None:
+    ran = run(place, arguments)
+    assert ran["code"] == 2, ran
+    assert says in ran["err"]
+    assert ran["err"].count("\n") == 1, ran["err"]
+    assert (ran["out"], ran["torch"]) == ("", False)
     assert (place / "dist" / "one" / "thesis.txt").read_text() == "years of work"
