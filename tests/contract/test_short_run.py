@@ -1,6 +1,7 @@
 """Each kind of fault is planted by a test of the short run, which leaves out what is marked slow."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,13 @@ def names_in(file: Path) -> dict[str, bool]:
     }
 
 
+@functools.cache
+def all_names() -> dict[str, bool]:
+    """The tests of all files, as ``names_in`` gives them."""
+    return {name: slow for file in TESTS.rglob("test_*.py") for name, slow in names_in(file).items()}
+
+
 @pytest.mark.parametrize(("kind", "tests"), PLANTED.items(), ids=PLANTED)
 def test_the_short_run_plants_each_kind_of_fault(kind: str, tests: tuple[str, ...]) -> None:
-    slow = {name: marked for file in TESTS.rglob("test_*.py") for name, marked in names_in(file).items()}
+    slow = all_names()
     assert {name: slow.get(name, "no such test") for name in tests} == dict.fromkeys(tests, False)
