@@ -50,8 +50,10 @@ size = 96
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     import torch
+    from warm import import_exporters
 
     torch.set_num_threads(1)
+    import_exporters()
 
 
 @pytest.fixture
