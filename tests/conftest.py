@@ -1,5 +1,6 @@
 """What is made once for all tests: one export of the bundled demo."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,10 @@ CONFIGS = ROOT / "configs"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The imports of all tests make a million objects that stay: looking for cycles among them takes a quarter of
+# the time of the collection.
+gc.disable()
 
 # A crowded machine is slow, and that is no fault of the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if test in seen:
                 item.add_marker(pytest.mark.slow)
             seen.add(test)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish() -> None:
+    """Let the cycle collector work again; what was imported counts as old."""
+    gc.freeze()
+    gc.unfreeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
