@@ -104,6 +104,9 @@ def main() -> int:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
+    if arguments.task != "run":
+        # The tests start some 200 processes. Without bytecode each of them compiles the package anew.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for command in commands:
         program = shutil.which(command[0], path=environment["PATH"]) or command[0]
         code = subprocess.run([program, *command[1:]], cwd=ROOT, env=environment, check=False).returncode
