@@ -59,9 +59,35 @@ def test_integers_are_followed_to_the_scores_that_they_were_chosen_from(
     assert 0 < max(gaps) <= 0.3
 
 
+ROUNDED: dict[str, Callable[[Tensor], Tensor]] = {
+    "rounded": lambda x: x.round().int(),
+    "picture": lambda x: (x * 0.5).round().clamp(0, 255).byte().transpose(0, 2),
+    "truncated": lambda x: (x - 4).to(torch.int64),
+    "floor": lambda x: x.floor().long() + 1,
+    "ceil": lambda x: x.ceil().long(),
+    "over a number": lambda x: x > 4,
+    "under a tensor": lambda x: ~(x <= x.flip(0) + 0.2),
+}
+
+
+@pytest.mark.parametrize("run", ROUNDED.values(), ids=ROUNDED)
+def test_what_is_rounded_or_compared_is_followed_to_the_float(run: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    floats = torch.rand(20, 30, 4, dtype=torch.float64) * 8
+    output, choice = recorded(run, floats)
+    assert choice is not None
+    np.testing.assert_array_equal(choice.gaps(output.numpy()), np.zeros(output.shape))
+    # Where a float that moved by at most e leads to another integer, the gap is no more than 2 e.
+    found = run(floats + 0.02 * (torch.rand(floats.shape, dtype=torch.float64) - 0.5))
+    gaps = choice.gaps(found.numpy())
+    assert 0 < gaps.max() <= 0.04
+    # An integer farther away is not excused so.
+    beyond = choice.gaps((~output if output.dtype == torch.bool else output + 1).numpy())
+    assert beyond.max() > 0.5
+
+
 NOT_FOLLOWED: dict[str, Callable[[Tensor], Tensor]] = {
     "counted": lambda x: (x > 0.5).sum(-1),
-    "rounded": lambda x: (x * 8).round().long(),
     "added-to-each-other": lambda x: x.argmax(-1) + x.argmin(-1),
     "cumulated": lambda x: x.topk(3).indices.cumsum(-1),
     "sorted-again": lambda x: x.topk(3).indices.sort(-1).values,

@@ -1,4 +1,4 @@
-"""See what a model's integer outputs were chosen from, while PyTorch runs it."""
+"""See what a model's integer outputs were chosen or rounded from, while PyTorch runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,8 @@ ARRANGING = frozenset(
 """Operators that arrange elements, and compute none."""
 
 SHIFTING = frozenset(
-    getattr(aten, name) for name in "add add_ rsub sub sub_ subtract to type_as _to_copy".split()
+    getattr(aten, name)
+    for name in "add add_ bitwise_not logical_not rsub sub sub_ subtract to type_as _to_copy".split()
 )
 """Operators that compute each element from that element alone, if all their other arguments are numbers, and
 leave different integers different."""
@@ -45,6 +46,23 @@ COUNTING = SHIFTING | frozenset(
     """.split()
 )
 """SHIFTING, and those that may make them equal."""
+
+ROUNDING: Mapping[Any, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    aten.round: lambda x: (x.round() - 0.5, x.round() + 0.5),
+    aten.floor: lambda x: (x.floor(), x.floor() + 1),
+    aten.ceil: lambda x: (x.ceil() - 1, x.ceil()),
+    aten.trunc: lambda x: (x.trunc() - (x < 1).to(x), x.trunc() + (x > -1).to(x)),
+}
+"""Operators that make floats whole: between which two numbers a float lies that gives the same."""
+
+CASTING = frozenset({aten.to, aten._to_copy})
+"""Operators that truncate floats, if they are asked for integers."""
+
+COMPARING = frozenset({aten.gt, aten.ge, aten.lt, aten.le})
+"""Operators that say on which side of another number a number lies."""
+
+MOST_ROUNDED = 2**22
+"""How many rounded or compared numbers of one tensor are followed. Each takes three floats."""
 
 TAKING = frozenset({aten.gather, aten.index, aten.index_select, aten.embedding, aten.take})
 """Operators that read a tensor at the integers that they are given."""
@@ -68,7 +86,8 @@ class _Chosen:
 
 
 class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that follows integers from where they are chosen (top-k, sort, argmax) to the outputs.
+    """A mode that follows integers from where they are chosen (top-k, sort, argmax), rounded or compared to the
+    outputs.
 
     It follows them where they are arranged, computed with numbers, and used to read another tensor of one
     integer a place. What it cannot follow has no choice, and is compared as any other integer.
@@ -102,8 +121,10 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._choose(args[0], _axis(func, args, given), returned[1])
             elif operator in PLACES:
                 self._choose(args[0], _axis(func, args, given), returned)
-            elif self._known:
+            elif operator in TAKING or self._of(args[0] if args else None) is not None:
                 self._follow(func, operator, args, given, returned)
+            else:
+                self._round(func, operator, args, given, returned)
         except (RuntimeError, IndexError, TypeError, ValueError):
             # What cannot be followed is not excused.
             pass
@@ -126,6 +147,39 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             ranked = ranked.reshape(-1, ranked.shape[-1])
         values = torch.arange(ranked.shape[1]).expand(ranked.shape)
         self._keep(indices, _Chosen(ranked.clone(), rows, indices.clone(), values, distinct=True))
+
+    def _round(
+        self, func: Any, operator: Any, args: Sequence[Any], given: Mapping[str, Any], returned: Any
+    ) -> None:
+        """Know what was rounded, or compared, as a choice of the number beside it: the score of the number is
+        the float itself, and the score of another lies twice as far from it as the float from where the other
+        begins. So the rule for two scores, each of which may err, holds for one float.
+        """
+        floats = args[0] if args else None
+        if not isinstance(floats, Tensor) or not floats.is_floating_point():
+            return None
+        if operator in COMPARING:
+            values, places = torch.tensor([False, True]), returned.long()
+            ahead = torch.sub(floats, args[1]).reshape(-1)
+            other = ahead + 2 * ahead.abs()
+            scores = torch.where(places.reshape(-1, 1) == torch.arange(2), ahead[:, None], other[:, None])
+            return self._beside(returned, scores, values.expand(len(ahead), 2), places)
+        whole = aten.trunc if operator in CASTING and not returned.is_floating_point() else operator
+        between = ROUNDING.get(whole)
+        if between is None or given.get("decimals"):
+            return None
+        x = floats.reshape(-1)
+        low, high = between(x)
+        scores = torch.stack((x - 2 * (x - low), x, x + 2 * (high - x)), -1)
+        numbers = returned.reshape(-1).to(x.dtype)
+        values = numbers[:, None] + torch.tensor([-1, 0, 1])
+        return self._beside(returned, scores, values.to(returned.dtype), torch.ones_like(returned).long())
+
+    def _beside(self, returned: Tensor, scores: Tensor, values: Tensor, places: Tensor) -> None:
+        """Know each number of ``returned`` as a choice from a row of its own."""
+        if returned.numel() <= MOST_ROUNDED:
+            rows = torch.arange(returned.numel()).view(returned.shape)
+            self._keep(returned, _Chosen(scores, rows, places, values, distinct=False))
 
     def _follow(
         self, func: Any, operator: Any, args: Sequence[Any], given: Mapping[str, Any], returned: Any
