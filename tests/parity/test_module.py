@@ -850,3 +850,34 @@ def test_a_module_quantised_as_it_runs_is_refused(tmp_path: Path) -> None:
             out=tmp_path / "quantised",
         )
     assert not (tmp_path / "quantised").exists()
+
+
+class Hooked(nn.Module):
+    """Keeps what a layer returns by a hook, a function that is bound to the module, and returns it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.kept = nn.Linear(4, 3), dict[str, Tensor]()
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.kept["layer"] = output
+
+        self.layer.register_forward_hook(keep)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.layer(x)
+        return self.kept["layer"].relu()
+
+
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+def test_a_hook_that_keeps_what_it_sees_passes(exporter: str, tmp_path: Path) -> None:
+    module = Hooked().eval()
+    bundle = onnxproof.export_module(
+        module,
+        inputs={"x": "float32[batch, 4] in -1..1"},
+        dims={"batch": "1..3"},
+        out=tmp_path / "hooked",
+        set=("validate.effort=quick", f"export.exporter={exporter}"),
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed

@@ -23,6 +23,8 @@ PAIRS = {"x": "float32[batch, n] in -1..1"}, {"batch": "1..3", "n": "2..21"}
 MANY = {"x": "float32[batch, time, 8] in -1..1"}, {"batch": "1..3", "time": "26..40"}
 STEPS = {"x": "int64[batch, n] in -4..4"}, {"batch": "1..3", "n": "1..21"}
 
+ODD = {"x": "float32[batch, 2, height, 8] in -1..1"}, {"batch": "1..2", "height": "16..21"}
+
 SLOW = pytest.mark.slow
 DIFFERENCES = "donot_use_mm_for_euclid_dist"
 
@@ -55,6 +57,13 @@ def checked(x: Tensor) -> Tensor:
     every = torch.ops.aten._is_all_true(x[:, 0] > -0.5)
     answer: Tensor = x + some + 2 * every
     return answer
+
+
+def centred(x: Tensor) -> Tensor:
+    """The picture, and twice its half, cut to its height: a row is taken off below or above."""
+    twice = F.interpolate(F.max_pool2d(x, 2, ceil_mode=True), scale_factor=2.0)
+    more = x.shape[2] - twice.shape[2]
+    return x + F.pad(twice, [0, 0, more // 2, more - more // 2])
 
 
 def warped(x: Tensor, *, align: bool = False) -> Tensor:
@@ -191,6 +200,7 @@ CASES = [
     pytest.param(lambda x: warped(x, align=True), MAPS, id="affine-grid-aligned", marks=SLOW),
     pytest.param(warped_volume, MAPS, id="affine-grid-of-a-volume", marks=SLOW),
     pytest.param(angles, ROWS, id="angles"),
+    pytest.param(centred, ODD, id="half-of-a-negative-size"),
     pytest.param(lambda x: x.roll(x.shape[1] // 2, 1).roll(-x.shape[0], 0), ROWS, id="roll-by-a-size"),
     pytest.param(lambda x: x * torch.linspace(-1, 2, x.shape[1]), ROWS, id="linspace-of-a-size"),
 ]

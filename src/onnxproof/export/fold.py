@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from onnxproof.errors import UserCodeError
 from onnxproof.system.usercode import no_exit
-from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.copies import copied
+from onnxproof.wrappers.double.float64 import Float64
 from onnxproof.wrappers.double.weights import lendable, unseen
 
 AGREEMENT = 1e-9

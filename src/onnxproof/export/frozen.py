@@ -10,7 +10,6 @@ A reading that depends on the inputs' contents may have another value on inputs 
 other way is run, too: it is a fault if that answers otherwise, and harmless if the module raises there.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from onnxproof.export.traced import Answers, Site, Traced, trace
 from onnxproof.runtime.manifest import Frozen
 from onnxproof.system.usercode import Place
 from onnxproof.tensors import Dim
+from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.weights import held_in
 
 CONTENTS = 3
@@ -64,9 +64,8 @@ class Tracer:
 
 def apart(module: nn.Module) -> nn.Module:
     """A copy of a module that shares its parameters."""
-    shared: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
     try:
-        return copy.deepcopy(module, shared)
+        return copied(module, module.parameters())
     except Exception:  # noqa: BLE001 - a module may hold anything
         return module
 

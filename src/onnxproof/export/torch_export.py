@@ -30,7 +30,7 @@ from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.system.imports import collector_paused
 from onnxproof.system.usercode import Place, place_in_trace
 from onnxproof.tensors import Dim, dims_by_name
-from onnxproof.wrappers.double.float64 import copied
+from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.family import WrappedModel
 
 STEPS = 5

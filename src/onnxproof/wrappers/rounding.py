@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from onnxproof.wrappers.double.float64 import copied
+from onnxproof.wrappers.copies import copied
 
 
 def with_rounded_weights(module: nn.Module, dtype: str) -> nn.Module:

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from onnxproof.errors import CheckpointError
 from onnxproof.tensors import HALVES
-from onnxproof.wrappers.double.float64 import copied
+from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.fitting import SHOWN, Fit, fits, in_short, is_averaged
 from onnxproof.wrappers.likely import likely_architecture

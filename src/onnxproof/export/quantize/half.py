@@ -4,7 +4,6 @@ The file keeps float32 inputs and outputs, and decodes in float32. A module that
 returns half precision; this is done by hooks, so that no code of the network has to know.
 """
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
+
+from onnxproof.wrappers.copies import copied
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 NAMES = {"fp16": "float16", "bf16": "bfloat16"}
@@ -113,7 +114,7 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def halved(module: nn.Module, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """A copy of a wrapped module with its network in ``dtype``, but for the modules of ``keep``."""
-    made = copy.deepcopy(module)
+    made = copied(module)
     inside = network_name(made)
     tops = [name for name in keep if not any(is_in(name, other) and name != other for other in keep)]
     for name, inner in made.named_modules():
@@ -128,7 +129,7 @@ def halved(module: nn.Module, dtype: torch.dtype, keep: Collection[str] = ()) ->
 
 def alone(module: nn.Module, unit: str, dtype: torch.dtype) -> nn.Module:
     """A copy of a wrapped module with one module of the network in ``dtype``, and all else in float32."""
-    changed = copy.deepcopy(module)
+    changed = copied(module)
     inner = changed.get_submodule(unit)
     for part in inner.modules():
         _cast_own(part, dtype)

@@ -4,6 +4,7 @@ Each is exact: it states the function that PyTorch computes, for every size. A p
 it has an operator that needs one. So what torch's exporter writes rightly stays as it writes it.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from onnxproof.export.rewrites import (
     copied,
     cumulative,
     distance,
+    division,
     fourier,
     grouped,
     laying,
@@ -88,6 +90,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::searchsorted.Scalar": Rewrite(order.searched),
     "aten::searchsorted.Tensor": Rewrite(order.searched),
     "aten::sort.stable": Rewrite(order.in_order),
+    "_operator::floordiv": Rewrite(division.floored, division.may_be_negative),
     **_WINDOWS,
     "onnxproof::detections": Rewrite(suppression.detections),
     "onnxproof::oriented_detections": Rewrite(suppression.oriented_detections),
@@ -108,11 +111,14 @@ def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
         if not isinstance(module, torch.fx.GraphModule):
             continue
         for node in module.graph.nodes:
-            rewrite = REWRITES.get(node.target.name()) if _is_operator(node.target) else None
+            rewrite = REWRITES.get(_name_of(node.target))
             if rewrite is not None and rewrite.needed(node):
                 table[node.target] = rewrite.translation
     return table
 
 
-def _is_operator(target: object) -> bool:
-    return isinstance(target, torch._ops.OpOverload)
+def _name_of(target: object) -> str:
+    """The qualified name of an operator, or of Python's ``//``. Returns "" for anything else."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target.name())  # type: ignore[no-untyped-call]
+    return "_operator::floordiv" if target is operator.floordiv else ""

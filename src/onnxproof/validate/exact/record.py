@@ -21,7 +21,8 @@ from onnxproof.validate.exact.known import CUT_AT, Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample
 from onnxproof.validate.exact.plain import PLAIN
 from onnxproof.wrappers.attention import without_fast_path
-from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.copies import copied
+from onnxproof.wrappers.double.float64 import Float64
 from onnxproof.wrappers.double.weights import lendable
 from onnxproof.wrappers.family import WrappedModel
 

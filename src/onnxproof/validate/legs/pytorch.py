@@ -18,7 +18,8 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
 from onnxproof.wrappers.attention import without_fast_path
-from onnxproof.wrappers.double.float64 import Float64, copied
+from onnxproof.wrappers.copies import copied
+from onnxproof.wrappers.double.float64 import Float64
 from onnxproof.wrappers.double.weights import Move, lendable
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.rounding import Rounding, with_rounded_weights

@@ -86,8 +86,8 @@ class _Chosen:
 
 
 class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that follows integers from where they are chosen (top-k, sort, argmax), rounded or compared to the
-    outputs.
+    """A mode that follows integers from where they are chosen (top-k, sort, argmax), rounded or compared to
+    the outputs.
 
     It follows them where they are arranged, computed with numbers, and used to read another tensor of one
     integer a place. What it cannot follow has no choice, and is compared as any other integer.
@@ -124,7 +124,7 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif operator in TAKING or self._of(args[0] if args else None) is not None:
                 self._follow(func, operator, args, given, returned)
             else:
-                self._round(func, operator, args, given, returned)
+                self._round(operator, args, given, returned)
         except (RuntimeError, IndexError, TypeError, ValueError):
             # What cannot be followed is not excused.
             pass
@@ -148,9 +148,7 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = torch.arange(ranked.shape[1]).expand(ranked.shape)
         self._keep(indices, _Chosen(ranked.clone(), rows, indices.clone(), values, distinct=True))
 
-    def _round(
-        self, func: Any, operator: Any, args: Sequence[Any], given: Mapping[str, Any], returned: Any
-    ) -> None:
+    def _round(self, operator: Any, args: Sequence[Any], given: Mapping[str, Any], returned: Any) -> None:
         """Know what was rounded, or compared, as a choice of the number beside it: the score of the number is
         the float itself, and the score of another lies twice as far from it as the float from where the other
         begins. So the rule for two scores, each of which may err, holds for one float.

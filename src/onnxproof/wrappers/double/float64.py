@@ -1,7 +1,6 @@
 """A module in float64, and how to run it."""
 
 import contextlib
-import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.caches import Caches
 from onnxproof.wrappers.double.calls import Calls
 from onnxproof.wrappers.double.dtypes import HALVES, NARROW, wide
@@ -124,19 +124,6 @@ def _unseen() -> Iterator[None]:
 
 def _has_other_tensors(args: Iterable[Any]) -> bool:
     return any(isinstance(one, Tensor) and type(one) not in (Tensor, nn.Parameter) for one in args)
-
-
-def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
-    """A deep copy, also of a module that keeps a computed tensor as an attribute.
-
-    It has the parameters ``shared`` in common with the module.
-    """
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
-    for part in module.modules():
-        for value in vars(part).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
 
 
 def _mark(tensor: Tensor) -> tuple[int, int]:

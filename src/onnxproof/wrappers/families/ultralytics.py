@@ -18,7 +18,7 @@ from onnxproof.runtime.readings.boxes import ChannelBoxes
 from onnxproof.runtime.readings.chosen_rows import KeypointRows, MaskRows, OrientedRows
 from onnxproof.runtime.readings.sets import QuerySet
 from onnxproof.tensors import Dim, Field, TensorSpec
-from onnxproof.wrappers.double.float64 import copied
+from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, decode_of, dims_of, task_of
 from onnxproof.wrappers.folder import name_classes, number_classes, read_classes
 from onnxproof.wrappers.head import Bare, Headed, attach_head
