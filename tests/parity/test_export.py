@@ -11,6 +11,8 @@ import onnxsim
 import pytest
 import torch
 from contracts import contract
+from exports import graph_of
+from once import Once
 from torch import Tensor, nn
 
 import onnxproof
@@ -208,11 +210,11 @@ def simplifying(change: Callable[[onnx.ModelProto], None]) -> Any:
 
 
 @pytest.fixture
-def plain_graph() -> onnx.ModelProto:
+def plain_graph(once: Once) -> onnx.ModelProto:
     job = load_job(
         CONFIGS / "digits-yolox.toml", (*FAST, "export.exporter=torchscript", "export.simplify=none")
     )
-    return make_graph(job, build_model(job)[0]).proto
+    return graph_of(once, job, build_model(job)[0])
 
 
 @pytest.mark.parametrize("change", [freeze_an_axis, rename_an_axis, rename_the_output])

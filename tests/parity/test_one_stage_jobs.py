@@ -369,6 +369,7 @@ def test_jobs_that_ask_for_what_cannot_be_are_refused(
         build_model(job_of(kind, layout, trained(kind)[1], change))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("config", ["retinanet", "fcos", "ssd"])
 def test_the_config_as_it_stands_takes_torchvisions_own_network(config: str, tmp_path: Path) -> None:
     """By its name and with the config's kwargs; a checkpoint with no classes beside it names them 0, 1, …"""
