@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 
-from onnxproof.errors import RequestError
+from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
 from onnxproof.finding.search import Found, Search
@@ -21,6 +21,8 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.loading import read_metadata
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
@@ -118,6 +120,10 @@ def find_out(
     progress("arrange", 0, 0)
     leg = OrtLeg(file, made.job.validation.providers, made.job.validation.threads)
     graph = OnnxGraph.read(file)
+    own = _declared(file, graph, made.job, more)
+    if own:
+        more += own
+        made = made.again(more)
     dtype = half_of(file, graph)
     search = Search(file, made, leg, map, tuple(more), dtype)
     found = search.best()
@@ -142,6 +148,21 @@ def find_out(
     return FoundOut(
         job, how, tuple(notes), made.checkpoint, found.likeness.error, dtype, _tried(search, found)
     )
+
+
+def _declared(file: Path, graph: OnnxGraph, job: Job, given: Sequence[str]) -> list[str]:
+    """The dims that a file of our own declares for the job's, as ``set`` has them, but for those that are
+    given. Empty for any other file."""
+    text = graph.metadata(METADATA_KEY)
+    if text is None:
+        return []
+    try:
+        dims = read_metadata({METADATA_KEY: text}, file).contract.dims
+    except ModelFileError:
+        return []  # the hazard "metadata" says what is wrong with it
+    keys = frozenset(map(key_of, given))
+    known = (dim for dim in dims if dim.name in job.dims and f"dims.{dim.name}" not in keys)
+    return [f'dims.{dim.name}="{dim}"' for dim in known if dim != job.dims[dim.name]]
 
 
 def _tried(search: Search, found: Found) -> str | None:

@@ -364,6 +364,22 @@ def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path,
         onnxproof.check(file, against=place / "best.pt", map={"images": "image"}, set=QUICK)
 
 
+def test_a_file_of_our_own_is_judged_at_the_sizes_that_it_declares(
+    classifier: nn.Module, place: Path, tmp_path: Path
+) -> None:
+    bundle = onnxproof.export_module(
+        classifier,
+        inputs={"input": f"float32[batch, 3, {SIDE}, {SIDE}] in 0..1"},
+        dims={"batch": "1..2"},
+        out=tmp_path / "ours",
+        validate=False,
+    )
+    found = find_out(bundle.path / "model.onnx", against=place / "best.pt", set=QUICK)
+    assert str(found.job.dims["batch"]) == "1..2"
+    wider = find_out(bundle.path / "model.onnx", against=place / "best.pt", set=(*QUICK, 'dims.batch="1..4"'))
+    assert str(wider.job.dims["batch"]) == "1..4"
+
+
 def test_a_job_is_judged_by_validate(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("", encoding="utf-8")
     (tmp_path / "m.onnx").write_bytes(b"")

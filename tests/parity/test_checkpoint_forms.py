@@ -185,3 +185,22 @@ def test_an_index_does_not_lead_out_of_its_folder(trained: Trained) -> None:
         CheckpointError, match=r"names the file \.\./secret\.safetensors, which is not beside it"
     ):
         load_checkpoint(trained.folder)
+
+
+def test_a_damaged_archive_is_refused(trained: Trained) -> None:
+    file = trained.save("net.pth", trained.state)
+    weights = trained.state["features.0.weight"].numpy().tobytes()
+    content = file.read_bytes()
+    assert content.count(weights) == 1
+    file.write_bytes(content.replace(weights, bytes([weights[0] ^ 1]) + weights[1:]))
+    with pytest.raises(CheckpointError, match=r"is damaged: its part .*data/\d+ is not what was saved"):
+        load_checkpoint(file)
+
+
+def test_an_archive_without_checksums_is_read(trained: Trained) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        file = trained.save("net.pth", trained.state)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert alike(read(file)[0], trained.net)
