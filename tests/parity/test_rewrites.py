@@ -92,19 +92,38 @@ def windows(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def angles(x: Tensor) -> Tensor:
-    """Angles all around, and on the axes, with zeros of both signs."""
+    """Angles all around, and on the axes, with zeros of both signs, and how far away the points are."""
     held = torch.where(x.abs() < 0.3, torch.zeros_like(x), x)
-    return torch.atan2(held, x.flip(1).sign()) + torch.atan2(-held, held.flip(1))
+    return (
+        torch.hypot(held, -held.flip(1))
+        + torch.atan2(held, x.flip(1).sign())
+        + torch.atan2(-held, held.flip(1))
+    )
 
 
 def means(x: Tensor) -> tuple[Tensor, ...]:
-    """Means with and without what was there, some of nothing; the source is larger than the index."""
+    """Means with and without what was there, some of nothing; others; the source is larger than the index."""
     index = (x[:, :-1].abs() * 3.9).long()
     held = torch.arange(8.0).expand(x.shape[0], 8)
     return (
         held.scatter_reduce(1, index, x, "mean"),
         held.scatter_reduce(1, index, x, "mean", include_self=False),
+        held.scatter_reduce(1, index, x, "amin"),
+        held.scatter_reduce(1, index, x, "amax", include_self=False),
+        held.scatter_reduce(1, index, x, "sum", include_self=False),
+        held.scatter_reduce(1, index, x, "prod", include_self=False),
     )
+
+
+def by_dtype(x: Tensor) -> tuple[Tensor, ...]:
+    """A sum of booleans, and means of integers in floats."""
+    return (x > 0) + (x < -2), x.mean(1, dtype=torch.float32), (x > 1).mean(dtype=torch.float32)
+
+
+def left_over(x: Tensor) -> tuple[Tensor, ...]:
+    """Remainders by a size, and by one below zero, of integers and of floats."""
+    n, floats = x.shape[1], x * 1.5
+    return x % n, x % -n, floats % n, floats % -n
 
 
 def experts(x: Tensor, product: Callable[..., Tensor]) -> Tensor:
@@ -193,6 +212,8 @@ CASES = [
     pytest.param(lambda x: torch.cdist(x[:, :1], x, p=1.0), SEQUENCES, id="cdist-1", marks=SLOW),
     pytest.param(lambda x: torch.cdist(x[:, :1], x, p=3.0), SEQUENCES, id="cdist-3", marks=SLOW),
     pytest.param(means, PAIRS, id="scattered-means"),
+    pytest.param(by_dtype, STEPS, id="booleans-added-and-means-of-integers"),
+    pytest.param(left_over, STEPS, id="remainders-by-a-size"),
     pytest.param(regions, MAPS, id="roi-pool"),
     pytest.param(windows, SEQUENCES, id="windows"),
     pytest.param(checked, ROWS, id="checked-to-be-true"),
@@ -235,6 +256,22 @@ def test_nan_goes_where_pytorch_has_it(function: Function, tmp_path: Path) -> No
     written = session.run(None, {"x": x.numpy()})
     for ours, theirs in zip(written, expected if isinstance(expected, tuple) else [expected], strict=True):
         np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+class Named(torch.nn.Module):
+    """Its inputs and outputs have the names that torch's exporter gives to values of its operators."""
+
+    def forward(self, cat: Tensor, add: Tensor) -> dict[str, Tensor]:
+        joined = torch.cat([cat, add], 1)
+        return {"relu": joined + 1, "tanh": joined.relu(), "joined": torch.tanh(joined)}
+
+
+def test_names_of_operators_are_names_of_inputs_and_outputs(tmp_path: Path) -> None:
+    form = {"cat": "float32[batch, 4]", "add": "float32[batch, 4]"}, {"batch": "1..3"}
+    bundle = exported(Named(), form, tmp_path)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    assert [spec.name for spec in bundle.manifest.contract.outputs] == ["relu", "tanh", "joined"]
 
 
 def test_what_torch_writes_rightly_stays(tmp_path: Path) -> None:

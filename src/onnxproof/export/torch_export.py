@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.fx.experimental import proxy_tensor
 from onnxproof.errors import ExportError, OnnxproofError
 from onnxproof.export.assumptions import broken_assumption, frozen_sizes
 from onnxproof.export.complex_values import in_real_values
+from onnxproof.export.dtypes import state_dtypes
 from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.guards import STEPS as COUNTED
 from onnxproof.export.guards import Guards
@@ -86,6 +88,7 @@ def with_torch_export(
             broken = broken_assumption(exported, module, model.contract, dims, sizes, guards)
             if broken is not None:
                 raise ExportError(f"{told} could not capture the model: {broken}")
+            state_dtypes(exported)
             exported = in_real_values(exported, custom_ops.keys())
             program = translate(
                 exported,
@@ -95,6 +98,7 @@ def with_torch_export(
                 output_names=[spec.name for spec in model.contract.outputs],
                 custom_translation_table={**table_for(exported), **custom_ops},
             )
+            _tell_apart(program)
             proto = program.model_proto if folder is None else _saved(program, folder)
     except OnnxproofError:
         raise
@@ -201,6 +205,22 @@ def _symbol(dim: Dim) -> Any:
         return torch.export.Dim(dim.name, min=dim.min, max=dim.max)
     steps = torch.export.Dim(f"{dim.name}{COUNTED}", min=dim.min // dim.multiple, max=dim.max // dim.multiple)
     return dim.multiple * steps
+
+
+def _tell_apart(program: torch.onnx.ONNXProgram) -> None:
+    """Rename values inside of the graph that have the name of an input or an output.
+
+    torch's exporter names values after their operators: an input that is called "cat" is none of them.
+    """
+    graph = program.model.graph
+    ports = [*graph.inputs, *graph.outputs]
+    taken = {value.name for value in ports}
+    inside = [value for node in graph.all_nodes() for value in node.outputs]
+    names = {value.name for value in inside} | taken
+    for value in inside:
+        if value.name in taken and not any(value is port for port in ports):
+            value.name = next(name for n in count(1) if (name := f"{value.name}_inside_{n}") not in names)
+            names.add(value.name)
 
 
 def _saved(program: torch.onnx.ONNXProgram, folder: Path) -> onnx.ModelProto:

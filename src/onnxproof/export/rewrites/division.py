@@ -1,4 +1,4 @@
-"""Floor division of sizes, whose dividend torch's own translation takes to be positive.
+"""Floor division of sizes, whose dividend torch's own translation takes to be positive; remainders by sizes.
 
 ONNX's Div of integers rounds towards zero, Python's ``//`` down.
 """
@@ -17,6 +17,21 @@ def floored(dividend: Value | int, divisor: Value | int) -> Value:
     """``//`` of integers."""
     # Mod takes the sign of the divisor, so what is left over is what flooring leaves over.
     return op.Div(op.Sub(dividend, op.Mod(dividend, divisor)), divisor)
+
+
+def is_by_size(node: torch.fx.Node) -> bool:
+    """Whether the divisor is a symbolic size. torch's own translation expects a number."""
+    return isinstance(node.args[1], torch.fx.Node)
+
+
+def remainder(x: Value, divisor: Value | float) -> Value:
+    """``remainder.Scalar``: what is left over has the sign of the divisor, as in Python."""
+    if not x.dtype.is_floating_point():
+        return op.Mod(x, op.CastLike(divisor, x))
+    by, zero = op.CastLike(divisor, x), op.CastLike(op.Constant(value_float=0.0), x)
+    left = op.Mod(x, by, fmod=1)
+    astray = op.And(op.Not(op.Equal(left, zero)), op.Xor(op.Less(left, zero), op.Less(by, zero)))
+    return op.Where(astray, op.Add(left, by), left)
 
 
 def _lowest_is_negative(given: object) -> bool:

@@ -1,8 +1,11 @@
-"""Means of what is scattered to the same place."""
+"""Means, and what else stands beside them, of what is scattered to the same place."""
 
 import torch
 
 from onnxproof.export.rewrites.values import Value, ints, op, rank
+
+REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
+"""PyTorch's names for reductions, and ONNX's."""
 
 
 def are_means(node: torch.fx.Node) -> bool:
@@ -14,20 +17,34 @@ def are_means(node: torch.fx.Node) -> bool:
 
 
 def scattered(x: Value, dim: int, index: Value, src: Value, reduce: str, include_self: bool = True) -> Value:
-    """``scatter_reduce.two`` by the mean. A number of ``x`` counts as one more value if ``include_self``, and
-    stays where nothing is scattered to.
+    """``scatter_reduce.two``. A number of ``x`` counts as one more value if ``include_self``, and stays where
+    nothing is scattered to.
 
-    Raises ValueError for other reductions.
+    Raises ValueError for a mean of integers, and for a scalar.
     """
-    if reduce != "mean" or rank(x) == 0:
-        raise ValueError(f"scatter_reduce by {reduce} beside one by the mean: expected the mean alone")
-    shape, zero = op.Shape(x), op.CastLike(op.Constant(value_float=0.0), x)
-    zeros, ones = op.Expand(zero, shape), op.Expand(op.CastLike(op.Constant(value_float=1.0), x), shape)
+    if rank(x) == 0 or (reduce == "mean" and not x.dtype.is_floating_point()):
+        raise ValueError(
+            f"scatter_reduce by {reduce} of {x.dtype}, rank {rank(x)}: expected floats, no scalar"
+        )
     # src may be larger than index: PyTorch reads the part of it that index covers.
-    each = op.Expand(op.CastLike(op.Constant(value_float=1.0), x), op.Shape(index))
     covered = op.Slice(src, ints(*(0 for _ in range(rank(x)))), op.Shape(index))
+    if reduce != "mean":
+        if not include_self:
+            start = (
+                _filled(1.0 if reduce == "prod" else 0.0, covered) if reduce in ("sum", "prod") else covered
+            )
+            x = op.ScatterElements(x, index, start, axis=dim)
+        return op.ScatterElements(x, index, covered, axis=dim, reduction=REDUCTIONS[reduce])
+    zero, zeros, ones = op.CastLike(op.Constant(value_float=0.0), x), _filled(0.0, x), _filled(1.0, x)
     sums = op.ScatterElements(x if include_self else zeros, index, covered, axis=dim, reduction="add")
-    counts = op.ScatterElements(ones if include_self else zeros, index, each, axis=dim, reduction="add")
+    counts = op.ScatterElements(
+        ones if include_self else zeros, index, _filled(1.0, covered), axis=dim, reduction="add"
+    )
     if include_self:
         return op.Div(sums, counts)
     return op.Where(op.Greater(counts, zero), op.Div(sums, op.Max(counts, ones)), x)
+
+
+def _filled(number: float, like: Value) -> Value:
+    """The number, in the shape and the dtype of another value."""
+    return op.Expand(op.CastLike(op.Constant(value_float=number), like), op.Shape(like))
