@@ -4,6 +4,7 @@ not written for this."""
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import modules
@@ -853,11 +854,14 @@ def test_a_module_quantised_as_it_runs_is_refused(tmp_path: Path) -> None:
 
 
 class Hooked(nn.Module):
-    """Keeps what a layer returns by a hook, a function that is bound to the module, and returns it."""
+    """Keeps what a layer returns by a hook, a function that is bound to the module, and returns it.
+
+    It holds a lock,
+    which nothing can copy."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.kept = nn.Linear(4, 3), dict[str, Tensor]()
+        self.layer, self.kept, self.lock = nn.Linear(4, 3), dict[str, Tensor](), Lock()
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
             self.kept["layer"] = output

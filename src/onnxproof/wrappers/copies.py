@@ -12,14 +12,21 @@ def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
     """A deep copy, also of a module that keeps a computed tensor as an attribute.
 
     It has the parameters ``shared`` in common with the module. Hooks and other functions that it holds see
-    the copy where they saw the module or what the module holds: ``copy.deepcopy`` copies no function.
+    the copy where they saw the module or what the module holds: ``copy.deepcopy`` copies no function. What
+    cannot be copied, such as a lock or an open file, is the same in both.
     """
     memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    made = copy.deepcopy(module, memo)
+    try:
+        tried = dict(memo)
+        made = copy.deepcopy(module, tried)
+    except TypeError:
+        tried = {**memo, **_uncopied(module, memo)}
+        made = copy.deepcopy(module, tried)
+    memo = tried
     for part in made.modules():
         for name, value in vars(part).items():
             if isinstance(value, FunctionType):
@@ -29,6 +36,20 @@ def copied(module: nn.Module, shared: Iterable[Tensor] = ()) -> nn.Module:
                     if isinstance(one, FunctionType):
                         value[key] = _bound_anew(one, memo)
     return made
+
+
+def _uncopied(module: nn.Module, memo: Mapping[int, Any]) -> dict[int, Any]:
+    """The attributes of the module's parts that cannot be copied, by id."""
+    kept: dict[int, Any] = {}
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if name in vars(nn.Module()):  # parameters, buffers, parts and hooks
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except TypeError:
+                kept[id(value)] = value
+    return kept
 
 
 def _bound_anew(function: FunctionType, copies: Mapping[int, Any]) -> FunctionType:
