@@ -281,7 +281,7 @@ def eight_bit_floats(folder: Path) -> None:
             id="two-networks",
         ),
         pytest.param(
-            torchscript, ("TorchScript", "torch.save(model.state_dict()"), id="a-torchscript-archive"
+            torchscript, ("neither the tensor", "weight"), id="a-torchscript-archive-of-another-model"
         ),
         pytest.param(one_tensor, ("a Tensor", "expected a state dict"), id="a-lone-tensor"),
         pytest.param(empty_dict, ("an empty dict", "expected a state dict"), id="an-empty-dict"),

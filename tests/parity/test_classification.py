@@ -301,6 +301,22 @@ def test_the_files_name_tells_the_variant_and_the_task_its_threshold(seeded: Pat
     assert [str(dim) for dim in model.contract.dims] == ["1..8", "224", "224"]
 
 
+def test_the_order_of_a_checkpoints_tensors_says_nothing(tmp_path: Path) -> None:
+    """safetensors sorts names, so that the last of a ResNet's is not its last layer's."""
+    network = torchvision.models.resnet18(weights=None, num_classes=7)
+    state = network.state_dict()
+    (tmp_path / "weights").mkdir()
+    torch.save({name: state[name] for name in sorted(state)}, tmp_path / "weights" / "resnet18.pth")
+    job = write_job(tmp_path, "torchvision_classifier", "resnet18")
+    for more in ((), ("model.kwargs.num_classes=7",)):
+        model, _ = build_model(load_job(job, (*IMAGENET, *more)))
+        assert len(model.contract.classes) == 7
+    with pytest.raises(
+        CheckpointError, match=r"has 7 classes \(fc.weight\), model.kwargs says num_classes = 8"
+    ):
+        build_model(load_job(job, (*IMAGENET, "model.kwargs.num_classes=8")))
+
+
 def test_no_more_classes_are_ranked_than_there_are(seeded: Path) -> None:
     model, _ = build_model(load_job(seeded, IMAGENET))
     assert model.contract.reading.to_json() == {"decode": "none", "outputs": ["logits"], "top_k": 3}

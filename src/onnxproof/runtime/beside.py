@@ -23,7 +23,7 @@ def require_data(file: Path, look: Look) -> None:
     """Raise ModelFileError if a file with weights lies outside of the model's folder, is missing, may not be
     read, or has fewer bytes than they take."""
     for location, end in look.data.items():
-        fault = led_out(file, location) or fault_at(file.parent, location, end)
+        fault = fault_at(file.parent, location, end) or led_out(file, location)
         if fault is not None:
             raise ModelFileError(f"the weights of {file} cannot be read: {fault.what}: {fault.do}")
 

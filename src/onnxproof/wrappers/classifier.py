@@ -206,12 +206,19 @@ def _load_network(
             f"{checkpoint.file} has no weight of a last layer, [classes, ...], so it is no {variant}: "
             "is model.variant right?"
         )
-    num_classes = int(checkpoint.state_dict[head].shape[0])
+    kwargs = dict(job.model.kwargs)
+    held = int(checkpoint.state_dict[head].shape[0])
+    num_classes = kwargs.pop("num_classes", held)
+    if num_classes != held:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.file} has {held} classes ({head}), model.kwargs says num_classes = "
+            f"{num_classes}: leave it out, for the checkpoint tells"
+        )
     classes = read_classes(checkpoint.folder)
     if classes is None:
         classes = number_classes(num_classes)
     try:
-        network = library.make(variant, num_classes, job.model.kwargs)
+        network = library.make(variant, num_classes, kwargs)
     except (TypeError, ValueError) as error:
         raise JobError(f"model.kwargs = {job.model.kwargs} do not make a {variant}: {error}") from error
     network = load_weights(network, checkpoint, variant, "are model.variant and model.kwargs right?")

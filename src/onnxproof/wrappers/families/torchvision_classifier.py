@@ -7,6 +7,7 @@ A checkpoint is a state dict. The class names (``*-colormap.json`` or ``*-classe
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision import models
 
@@ -37,8 +38,13 @@ class _TorchvisionClassifier:
     def close_to(self, variant: str) -> tuple[str, ...]:
         return near(variant, models.list_models(module=models), 3)
 
-    def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:  # noqa: ARG002
-        return last_weight(state_dict)
+    def head_of(self, variant: str, state_dict: Mapping[str, Tensor]) -> str | None:
+        # The order of a checkpoint's tensors says nothing: safetensors sorts their names.
+        with torch.device("meta"):
+            few, more = (self.make(variant, classes, {}).state_dict() for classes in (2, 3))
+        sized = {name: tensor for name, tensor in few.items() if tensor.shape != more[name].shape}
+        head = last_weight(sized)
+        return head if head in state_dict else None
 
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = models.get_model(variant, weights=None, num_classes=num_classes, **kwargs)
