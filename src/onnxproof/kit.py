@@ -7,11 +7,11 @@ from pathlib import Path
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest
+from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest, refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.metadata import metadata_in
 from onnxproof.source import bundle_at, sha256_of
-from onnxproof.system.files import lies_in, replacing, write_bytes, write_text
+from onnxproof.system.files import replacing, write_bytes, write_text
 from onnxproof.system.foreign import read_foreign
 from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
 from onnxproof.validate.bundled import checksum_check
@@ -64,11 +64,7 @@ def kit(
     manifest = read_manifest(folder)
     require_golden(folder, manifest)
     target = Path(out)
-    if lies_in(target, folder):
-        raise RequestError(
-            f"{target} lies in the bundle {folder}, which export would then refuse to replace: name another "
-            "folder with --out"
-        )
+    refuse_in_bundle(target)
     read = [path for path in (folder / MODEL_FILE, data_of(folder / MODEL_FILE)) if path.exists()]
     with staged_folder(target, KIT, (*read, folder / GOLDEN_FILE)) as staged:
         progress("read the bundle", 0, 0)

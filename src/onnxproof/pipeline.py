@@ -20,6 +20,7 @@ from onnxproof.job.asked import Address, Asked, JobLike, files_read, job_to_expo
 from onnxproof.job.of_module import module_job
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import CheckpointPath, sha256_of
 from onnxproof.steps.budgeted import By, is_by_budget, validate_budget
@@ -352,6 +353,7 @@ def bisect(
     asked, wrapped, file, _ = to_validate(source, model, onnx, checkpoint, set, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
+    refuse_in_bundle(target)
     check_folder(target)
     written = [target / name for name in (*REPRO_FILES, BISECTION_FILE)]
     refuse_inputs(written, [file, *files_read(source, job, onnx)])

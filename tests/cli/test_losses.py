@@ -14,11 +14,14 @@ from subprocess import CompletedProcess
 import numpy as np
 import onnx
 import pytest
+from commands import run_here
 from onnx import numpy_helper
 from PIL import Image
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., None]
+
+ROOT = Path(__file__).parents[2]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -329,3 +332,27 @@ def test_a_refused_command_makes_no_folder(refuse: Refuse, small_bundle: Path, t
     for command in (("compare", small_bundle, missing), ("validate", small_bundle, "--onnx", missing)):
         refuse(*command, "--out", tmp_path / "new", says=("none.onnx does not exist",))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(("predict", "{bundle}", "{picture}", "--draw", "{bundle}"), id="drawings"),
+        pytest.param(("predict", "{bundle}", "{picture}", "--draw", "{bundle}/new/er"), id="drawings-below"),
+        pytest.param(("predict", "{bundle}", "{picture}", "--out", "{bundle}/raw.npz"), id="raw-outputs"),
+        pytest.param(("package", "{bundle}", "--out", "{bundle}/x.zip"), id="package"),
+        pytest.param(("package", "{bundle}", "--format", "triton", "--out", "{bundle}"), id="triton"),
+        pytest.param(("bench", "{bundle}", "--plot", "{bundle}/plot.png"), id="plot"),
+        pytest.param(("compare", "{bundle}", "{bundle}", "--out", "{link}"), id="comparison-by-a-link"),
+        pytest.param(("predict", "{bundle}", "{picture}", "--resume", "{bundle}/j"), id="journal"),
+    ],
+)
+def test_no_command_writes_into_a_bundle(asked: tuple[str, ...], picture: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(ROOT / "release" / "tiny", tmp_path / "tiny"))
+    (tmp_path / "link").symlink_to(bundle)
+    before = contents(bundle)
+    places = {"bundle": bundle, "picture": picture, "link": tmp_path / "link"}
+    ran = run_here([one.format(**places) for one in asked])
+    assert (ran.code, contents(bundle)) == (2, before)
+    assert f"writes into the bundle {bundle}, which export would then refuse to replace" in ran.printed
+    assert "name another place, outside it" in ran.printed

@@ -119,7 +119,9 @@ def test_a_summary_that_cannot_be_written_changes_no_exit_code(
         pytest.param(("--junit", "job.toml/x"), ("cannot be written", "--junit"), id="below-a-file"),
         pytest.param(("--junit", "one", "--sarif", "./one"), ("--junit", "--sarif", "too"), id="two-in-one"),
         pytest.param(
-            ("--junit", "bundle/junit.xml"), ("lies in a bundle", "name another place"), id="in-a-bundle"
+            ("--junit", "bundle/junit.xml"),
+            ("writes into the bundle", "name another place"),
+            id="in-a-bundle",
         ),
     ],
 )

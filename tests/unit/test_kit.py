@@ -198,7 +198,7 @@ def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
 def test_a_kit_does_not_go_into_its_bundle(tmp_path: Path) -> None:
     made = bundle(tmp_path / "bundle")
     for place in (made, made / "kit"):
-        with pytest.raises(RequestError, match="lies in the bundle"):
+        with pytest.raises(RequestError, match="writes into the bundle"):
             onnxproof.kit(made, out=place)
 
 

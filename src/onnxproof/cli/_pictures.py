@@ -11,6 +11,7 @@ import click
 from onnxproof.errors import RequestError
 from onnxproof.many import listing
 from onnxproof.runtime.drawings import is_drawing
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.remote import Place, RemotePicture, is_url
 from onnxproof.system.files import check_folder, refuse_inputs
 
@@ -60,6 +61,7 @@ def several(given: Sequence[str]) -> bool:
 
 def check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> None:
     """Raise RequestError if drawing would fail or lose a file, before anything is drawn."""
+    refuse_in_bundle(folder, "--draw")
     check_folder(folder, "--draw")
     files = [folder / name for name in names]
     refuse_inputs(files, read, "--draw")

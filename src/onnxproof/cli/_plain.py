@@ -11,6 +11,7 @@ import numpy as np
 from onnxproof.cli._document import show_json
 from onnxproof.errors import PictureError, RequestError
 from onnxproof.runtime import PlainModel, picture_array, write_arrays
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.runtime.remote import Place
 from onnxproof.system.files import check_file, refuse_inputs
@@ -130,6 +131,7 @@ def _refuse_target(out: Path) -> None:
         )
     if out.is_file() and out.stat().st_size and not _holds_arrays(out):
         raise RequestError(f"{out} is there and is no .npz file: name another file with --out, or remove it")
+    refuse_in_bundle(out)
 
 
 def _holds_arrays(file: Path) -> bool:

@@ -15,7 +15,7 @@ import click
 from onnxproof.cli._options import Command
 from onnxproof.errors import RequestError
 from onnxproof.progress import Stages
-from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import append_bytes, check_file, explained, lies_in, refuse_inputs, write_text
@@ -84,11 +84,7 @@ class Reports:
                 raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
             if any(folder in _real(file).parents for folder in replaced):
                 raise RequestError(f"{flag} {file} lies in the bundle that is written: name another place")
-            if any(_is_bundle(folder) for folder in _real(file).parents):
-                raise RequestError(
-                    f"{flag} {file} lies in a bundle, which export would then refuse to replace: name "
-                    "another place"
-                )
+            refuse_in_bundle(file, flag)
             check_file(file, flag)
         inputs = list(read())
         for flag, file in self.files:
@@ -222,7 +218,3 @@ def _require_report(file: Path, flag: str) -> None:
         raise RequestError(
             f"{flag} {file} is there and is no report of onnxproof's: name another file, or remove it"
         )
-
-
-def _is_bundle(folder: Path) -> bool:
-    return (folder / MANIFEST_FILE).is_file() and (folder / MODEL_FILE).is_file()

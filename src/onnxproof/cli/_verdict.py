@@ -7,6 +7,7 @@ from typing import Any
 from onnxproof.cli._document import show_json
 from onnxproof.cli._reports import Reports
 from onnxproof.cli._terminal import show_table, show_verdict
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.system.files import check_file, explained, refuse_inputs, write_json
 from onnxproof.validate.baseline import read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
@@ -21,6 +22,7 @@ def prepare_answer(file: Path | None, read: Callable[[], Sequence[Path]], report
     ``file`` is where the document goes, if anywhere. ``read`` are the command's inputs.
     """
     if file is not None:
+        refuse_in_bundle(file.parent)
         check_file(file, "--out", "folder")
         refuse_inputs([file], read())
     reports.prepare(read, written=() if file is None else (file,))

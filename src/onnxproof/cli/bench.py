@@ -12,7 +12,7 @@ from onnxproof.cli._options import checkpoint_options
 from onnxproof.deploy.rows import Figures, Row
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import silent
-from onnxproof.runtime.folder import model_files
+from onnxproof.runtime.folder import model_files, refuse_in_bundle
 from onnxproof.runtime.session import CPU
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import check_file, refuse_inputs
@@ -93,6 +93,7 @@ def command(
     """
     if plot is not None:
         require_extra("plot", "bench --plot")
+        refuse_in_bundle(plot, "--plot")
         check_file(plot, "--plot")
         refuse_inputs([plot], model_files(bundle), "--plot")
     figures = onnxproof.bench(

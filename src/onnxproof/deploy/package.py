@@ -21,6 +21,7 @@ from onnxproof.runtime.folder import (
     PARITY_FILE,
     data_of,
     read_manifest,
+    refuse_in_bundle,
     require_checksums,
 )
 from onnxproof.runtime.look import look_at
@@ -93,10 +94,12 @@ def package(
     files = _files(folder, manifest)
     if format == "zip":
         target = Path(out) if out is not None else folder.with_name(f"{folder.resolve().name}{SUFFIX}")
+        refuse_in_bundle(target)
         _write_archive(target, files)
         written: Sequence[Path] = files
     else:
         target = Path(REPOSITORY if out is None else out) / manifest.contract.name
+        refuse_in_bundle(target)
         written = _write_repository(target, files, manifest)
     signature = None if sign is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
     if signature is not None:

@@ -19,6 +19,7 @@ from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
 from onnxproof.job import Job
 from onnxproof.job.document import given_values, override
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing, stems_of
 from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.wrappers.family import Checkpoint
@@ -101,6 +102,7 @@ def init(
     made = draft(checkpoint, Path() if target is None else target.parent, set)
     target = Path(f"{made.job.name}{JOB_SUFFIX}") if target is None else target
     refuse_existing(target)
+    refuse_in_bundle(target)
     check_folder(target.parent, kind="file")
     model_with(made.job, made.checkpoint)
     with explained(target, kind="file"):

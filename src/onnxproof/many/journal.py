@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.system.files import check_folder, explained, remove_own, write_bytes, write_json
 
 FORMAT = 1
@@ -31,6 +32,7 @@ class Journal:
         self.folder = folder
         self.key = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
         document = {"format": FORMAT, "key": self.key, "work": dict(work)}
+        refuse_in_bundle(folder, FLAG)
         check_folder(folder, FLAG)
         if folder.is_dir() and any(folder.iterdir()):
             self._require_own(document)

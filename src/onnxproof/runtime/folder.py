@@ -1,10 +1,12 @@
-"""A bundle's folder: where its files are, and whether its manifest describes its model."""
+"""A bundle's folder: where its files are, whether its manifest describes its model, and what must not be
+written into it."""
 
+import os
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
-from onnxproof.errors import ModelFileError
+from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import is_archive, is_there, read_file, sha256_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
 
@@ -164,4 +166,19 @@ def require_checksums(
             raise ModelFileError(
                 f"{found} is not the file that {MANIFEST_FILE} describes (another SHA-256): copy the whole "
                 f"bundle again; {otherwise}"
+            )
+
+
+def refuse_in_bundle(path: Path, flag: str = "--out") -> None:
+    """Raise RequestError if a command's output is a bundle's folder or lies in one, by links too.
+
+    Export replaces no bundle that holds other files than its own. ``flag`` names the output.
+    """
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        # Path.is_file raises for a name that no folder can have.
+        if all(os.path.isfile(folder / name) for name in (MANIFEST_FILE, MODEL_FILE)):  # noqa: PTH113
+            raise RequestError(
+                f"{flag} {path} writes into the bundle {folder}, which export would then refuse to replace: "
+                "name another place, outside it"
             )
