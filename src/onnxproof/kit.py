@@ -62,7 +62,7 @@ def kit(
     """
     folder = bundle_at(bundle)
     manifest = read_manifest(folder)
-    require_golden(folder, manifest)
+    require_golden(folder, manifest, metadata_in(folder / MODEL_FILE))
     target = Path(out)
     refuse_in_bundle(target)
     read = [path for path in (folder / MODEL_FILE, data_of(folder / MODEL_FILE)) if path.exists()]

@@ -67,10 +67,10 @@ def selftest(
         sha256 = sha256_of(folder if is_archive(folder) else folder / MODEL_FILE)
         return Verdict("fail", signature, (), (), (), sha256, here, policy=FLOAT_FLOOR.to_json())
     manifest = read_manifest(folder)
-    require_golden(folder, manifest)
     file = folder / MODEL_FILE
     progress("read the bundle", 0, 0)
     leg = OrtLeg(file, (CPU,) if candidates else providers, threads)
+    require_golden(folder, manifest, leg.metadata)
     elsewhere = placed_elsewhere(leg.placed, leg.settings.providers[0])
     text = leg.metadata.get(METADATA_KEY)
     sum_of = functools.cache(sha256_of)

@@ -22,6 +22,7 @@ from onnxproof.runtime import session
 from onnxproof.runtime.manifest import GOLDEN_KEY
 from onnxproof.validate.verdict import Verdict
 
+ROOT = Path(__file__).parents[2]
 MODULE = importlib.import_module("onnxproof.selftest")
 """The package's attribute of that name is the function."""
 
@@ -260,9 +261,17 @@ def test_versions_that_differ_are_noted(demo_bundle: Path, monkeypatch: pytest.M
     assert verdict.environment["versions"]["onnxruntime"] == "1.0.0"
 
 
-def test_a_bundle_without_golden_cases_is_refused(copied: Path) -> None:
+def test_golden_cases_that_the_manifest_no_longer_names_are_caught(copied: Path) -> None:
     edit(copied, lambda document: document.pop("golden_sha256"))
-    ran = run_here(["selftest", str(copied)])
+    for told in ("golden.npz is there", "model.onnx tells of golden cases"):
+        verdict = onnxproof.selftest(copied)
+        assert failed(verdict) == {"golden"}
+        assert reason(verdict, "golden").startswith(f"manifest.json has no golden_sha256, although {told}")
+        (copied / "golden.npz").unlink(missing_ok=True)
+
+
+def test_a_bundle_without_golden_cases_is_refused() -> None:
+    ran = run_here(["selftest", str(ROOT / "release" / "tiny")])
     assert ran.code == 2
     assert "has no golden cases to test itself by" in ran.printed
 

@@ -231,6 +231,9 @@ def test_no_kit_is_made_of_a_bundle_that_was_changed(
 def test_no_kit_is_made_of_a_bundle_without_golden_cases(tmp_path: Path) -> None:
     made = bundle(tmp_path / "bundle")
     edit(made / "manifest.json", lambda document: document.pop("golden_sha256"))
+    with pytest.raises(ModelFileError, match=r"no golden_sha256, although golden\.npz is there"):
+        onnxproof.kit(made, out=tmp_path / "kit")
+    (made / "golden.npz").unlink()
     with pytest.raises(ModelFileError, match="has no golden cases"):
         onnxproof.kit(made, out=tmp_path / "kit")
 

@@ -293,6 +293,14 @@ def _judge_decisions(facts: Facts) -> Iterator[Check]:
     decisions = facts.decisions
     if decisions is None:
         return
+    lost = dict.fromkeys(one.case for one in (*facts.not_run, *facts.misshapen))
+    if lost and not decisions.reference and not decisions.defect_count:
+        reason = (
+            f"no decision was compared: on {len(lost)} of {facts.cases} cases there is no answer to compare, "
+            f"first {next(iter(lost))}"
+        )
+        yield Check("decisions", "error", reason, leg=facts.leg)
+        return
     if not decisions.pictures:
         yield Check("decisions", "error", "no picture was decided on", leg=facts.leg)
         return

@@ -245,6 +245,14 @@ class TestDecisions:
         facts = replace(FACTS, decisions=decisions, pictures_named=pictures_named)
         assert check_named("decisions", facts).status == status
 
+    @pytest.mark.parametrize("pictures", [0, 2], ids=["none-compared", "others-compared"])
+    def test_a_lost_answer_is_not_told_as_pictures_without_objects(self, pictures: int) -> None:
+        lost = (Failure("picture-3", "0.bin is missing"),)
+        facts = replace(FACTS, decisions=replace(self.NONE, pictures=pictures), not_run=lost)
+        found = check_named("decisions", facts)
+        said = "no decision was compared: on 1 of 10 cases there is no answer to compare, first picture-3"
+        assert (found.status, found.reason) == ("error", said)
+
     def test_a_raw_task_has_none(self) -> None:
         assert "decisions" not in {check.name for check in judge(replace(FACTS, decisions=None), {})}
 

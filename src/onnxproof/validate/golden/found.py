@@ -9,15 +9,20 @@ from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.archive import is_there, read_file
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE
-from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
+from onnxproof.runtime.manifest import GOLDEN_KEY, METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.validate.golden.file import about, unpack
 from onnxproof.validate.golden.golden import Golden
 from onnxproof.validate.golden.held import why_not_held
 
 
-def require_golden(folder: Path, manifest: Manifest) -> None:
-    """Raise ModelFileError if a bundle was written without golden cases."""
-    if manifest.golden_sha256 is None:
+def require_golden(folder: Path, manifest: Manifest, metadata: Mapping[str, str]) -> None:
+    """Raise ModelFileError if a bundle was written without golden cases.
+
+    ``metadata`` is the model's, by key. Cases that it or the folder tells of, and the manifest does not, were
+    taken out of the manifest: that is no error here, and ``golden_in`` says so.
+    """
+    told = manifest.golden_sha256 is not None or GOLDEN_KEY in metadata
+    if not told and not is_there(folder / GOLDEN_FILE):
         raise ModelFileError(
             f"{folder} has no golden cases to test itself by: it was exported with --no-validate, by an "
             f"older onnxproof, or they would be too large (a note in {PARITY_FILE} says so); export it again"
@@ -39,6 +44,9 @@ def golden_in(folder: Path, manifest: Manifest, metadata: Mapping[str, str]) -> 
     ``metadata`` is the model's, by key. Raises ModelFileError as ``unpack``.
     """
     file = folder / GOLDEN_FILE
+    if manifest.golden_sha256 is None:
+        told = f"{GOLDEN_FILE} is there" if is_there(file) else f"{MODEL_FILE} tells of golden cases"
+        return f"{MANIFEST_FILE} has no golden_sha256, although {told}: it was changed"
     if not is_there(file):
         return f"{GOLDEN_FILE}, which {MANIFEST_FILE} names, is missing"
     content = read_file(file)
