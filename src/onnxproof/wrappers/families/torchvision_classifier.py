@@ -44,7 +44,8 @@ class _TorchvisionClassifier:
             few, more = (self.make(variant, classes, {}).state_dict() for classes in (2, 3))
         sized = {name: tensor for name, tensor in few.items() if tensor.shape != more[name].shape}
         head = last_weight(sized)
-        return head if head in state_dict else None
+        # The checkpoint's names may have a prefix.
+        return next((name for name in state_dict if f".{name}".endswith(f".{head}")), None)
 
     def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = models.get_model(variant, weights=None, num_classes=num_classes, **kwargs)
