@@ -690,6 +690,14 @@ def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, str], says: str) -
         wrap_module(nn.Linear(4, 2), specs(inputs), dims({"batch": "1..4"}))
 
 
+def test_a_dim_of_no_input_is_refused(tmp_path: Path) -> None:
+    dims, says = {"batch": "1..4", "btach": "1..2"}, 'no input has the axis btach.*did you mean "batch"'
+    with pytest.raises(JobError, match=says):
+        onnxproof.export_module(
+            nn.Linear(4, 2), inputs={"x": "float32[batch, 4]"}, dims=dims, out=tmp_path / "b"
+        )
+
+
 def test_pictures_for_a_model_without_one_are_refused_before_capture(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"")
     request = job(tmp_path).model_copy()

@@ -88,6 +88,7 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "junk.onnx").write_text("these are notes, and no model")
     (tmp_path / "job.toml").write_text(JOB.format(checkpoint="begins.pt"))
     (tmp_path / "net.toml").write_text(NET)
+    (tmp_path / "used.toml").write_text(NET.replace(", side", ", 4").replace("sied", "bacth"))
     (tmp_path / "broken.toml").write_text(JOB.format(checkpoint="junk.pt"))
     (tmp_path / "begins.toml").write_text("somebody's own file")
     (tmp_path / "mine.toml").write_text("somebody's own job")
@@ -156,6 +157,11 @@ def place(tmp_path: Path) -> Path:
             "export net.toml",
             "the axis side of input x has no size: add side",
             id="export-an-axis-without-a-size",
+        ),
+        pytest.param(
+            "export used.toml",
+            "dims.bacth: no input has the axis bacth; their axes are batch; did you mean",
+            id="export-a-dim-of-no-input",
         ),
         pytest.param("bisect job.toml --onnx gone.onnx", "gone.onnx does not exist", id="bisect-no-file"),
         pytest.param("validate job.toml --onnx junk.onnx", "cannot be loaded", id="validate-a-junk-file"),

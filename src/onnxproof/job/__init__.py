@@ -16,3 +16,4 @@ from onnxproof.job.tables import WrapperTable as WrapperTable
 from onnxproof.job.tables import load_job as load_job
 from onnxproof.job.tables import refuse_open_axes as refuse_open_axes
 from onnxproof.job.tables import refuse_other_dims as refuse_other_dims
+from onnxproof.job.tables import refuse_unused_dims as refuse_unused_dims

@@ -335,6 +335,15 @@ def refuse_other_dims(job: Job, known: Iterable[str]) -> None:
         raise JobError(f"dims.{other}: the family {job.model.family} has {', '.join(names)}{hint}")
 
 
+def refuse_unused_dims(job: Job) -> None:
+    """Raise JobError if the job's ``[dims]`` name one that is no axis of ``[inputs]``: it would do nothing."""
+    axes = tuple(dict.fromkeys(axis for spec in job.inputs.values() for axis in spec.axis_names))
+    other = min(set(job.dims) - set(axes), default=None)
+    if other is not None:
+        listed = f"their axes are {', '.join(axes)}" if axes else "all their sizes are fixed"
+        raise JobError(f"dims.{other}: no input has the axis {other}; {listed}{meant(other, axes)}")
+
+
 def refuse_open_axes(inputs: Iterable[TensorSpec], dims: Collection[str]) -> None:
     """Raise JobError if an axis of a module's inputs is not among ``dims``."""
     axes: dict[str, str] = {}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from onnxproof.errors import JobError, ModelFileError, RequestError
 from onnxproof.export.bundle import BUNDLE
-from onnxproof.job import Job, refuse_open_axes, refuse_other_dims
+from onnxproof.job import Job, refuse_open_axes, refuse_other_dims, refuse_unused_dims
 from onnxproof.job.asked import (
     file_to_validate,
     files_read,
@@ -120,10 +120,13 @@ def _refuse_family(job: Job) -> None:
     entry = entry_of(job.model.family)
     require_library(entry.name)
     known = axes_of(entry)
-    if known is not None and job.wrapper.resize == "host":  # else the pictures' own sizes are dims, too
+    own = job.wrapper.resize == "host"  # else the pictures' own sizes are dims, too
+    if known is not None and own:
         refuse_other_dims(job, known)
     if entry.name == "module":
         refuse_open_axes(job.inputs.values(), job.dims)
+        if own and job.inputs:
+            refuse_unused_dims(job)
 
 
 def _refuse_values(checkpoint: Path, set: Sequence[str]) -> str | None:

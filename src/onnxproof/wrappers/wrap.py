@@ -8,7 +8,7 @@ from torch import nn
 
 from onnxproof.contract import ClassInfo, Contract
 from onnxproof.errors import JobError
-from onnxproof.job import Job, ValidateTable, refuse_open_axes
+from onnxproof.job import Job, ValidateTable, refuse_open_axes, refuse_unused_dims
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.text import meant
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, task_of
@@ -106,13 +106,18 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
     """Wrap a module as the job's tables describe, in the dtype of ``export.dtype``.
 
     The classes are the job's. If it names none, they are read from the files beside the checkpoint. Raises
-    JobError as ``wrap_module`` does, and if a picture does not fit the input that ``predict.input`` names.
+    JobError as ``wrap_module`` does, if a dim is no input's, and if a picture does not fit the input that
+    ``predict.input`` names.
     """
     classes: tuple[ClassInfo, ...] | None = None
     if job.model.classes is not None:
         classes = name_classes(job.model.classes)
     elif checkpoint is not None:
         classes = read_classes(checkpoint.folder)
+    picture = picture_port(job)
+    if job.inputs:  # else wrap_module says that there are none
+        refuse_open_axes(job.inputs.values(), job.dims)
+        refuse_unused_dims(job)
     return wrap_module(
         in_dtype(module, job.export.dtype),
         tuple(job.inputs.values()),
@@ -121,7 +126,7 @@ def wrap_for_job(job: Job, module: nn.Module, checkpoint: Checkpoint | None = No
         task=task_of(job, *_tasks()),
         decode=job.wrapper.decode,
         classes=classes or (),
-        picture=picture_port(job),
+        picture=picture,
         validation=job.validation,
         places=tuple(job.inputs),
         arguments=job.arguments,
