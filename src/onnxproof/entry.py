@@ -41,7 +41,7 @@ def keeps_mode(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         module: Any = args[at] if at < len(args) else kwargs.get(name)
-        if not hasattr(module, "modules"):
+        if isinstance(module, type) or not hasattr(module, "modules"):
             return function(*args, **kwargs)
         before = [(part, part.training) for part in module.modules()]
         try:

@@ -214,7 +214,7 @@ def validate(
     workers: Workers = EVERYONE,
     policy: By = "auto",
     runtimes: Sequence[str] = (),
-    providers: Sequence[str] = (),
+    providers: str | Sequence[str] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an ONNX file with the checkpoint that a job or a bundle names.

@@ -15,7 +15,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.archive import is_archive, on_disk
 from onnxproof.runtime.folder import MODEL_FILE, data_of, read_manifest
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.runtime.session import CPU, VERSION, placed_elsewhere, require_providers
+from onnxproof.runtime.session import CPU, VERSION, placed_elsewhere, provider_names, require_providers
 from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.extras import require_extra
 from onnxproof.validate.bundled import against_metadata, agreement_check, checksum_check
@@ -38,7 +38,7 @@ OWN = "onnxproof"
 def selftest(
     bundle: str | PathLike[str],
     *,
-    providers: Sequence[str] = (CPU,),
+    providers: str | Sequence[str] = (CPU,),
     threads: int = 0,
     runtimes: Sequence[str] = (),
     verify: str | PathLike[str] | None = None,
@@ -57,6 +57,7 @@ def selftest(
     Raises ModelFileError if there is no bundle, if it has no golden cases, or if its model cannot be loaded,
     and RequestError if a provider is not there or does not start, or if no runtime that is asked for is.
     """
+    providers = provider_names(providers)
     if not providers:
         raise RequestError(f"no execution provider is named: name one, such as {CPU}")
     candidates = _candidates(runtimes, providers)

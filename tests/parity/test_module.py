@@ -698,6 +698,25 @@ def test_a_dim_of_no_input_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        pytest.param(lambda x: x, "the model is a function; expected a torch.nn.Module", id="function"),
+        pytest.param("model.pt", "the model is a str", id="text"),
+        pytest.param(nn.Identity, "the model is a class, Identity", id="class"),
+    ],
+)
+def test_what_is_no_module_is_refused(tmp_path: Path, module: Any, says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        onnxproof.export_module(
+            module, inputs={"x": "float32[batch, 4]"}, dims={"batch": "1..4"}, out=tmp_path / "b"
+        )
+    tiny = Path(__file__).parents[2] / "release" / "tiny"
+    for judge in (onnxproof.validate, onnxproof.bisect):
+        with pytest.raises(RequestError, match=says):
+            judge(tiny, model=module)
+
+
 def test_pictures_for_a_model_without_one_are_refused_before_capture(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"")
     request = job(tmp_path).model_copy()

@@ -19,7 +19,7 @@ from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import MANIFEST_FILE, model_file
 from onnxproof.runtime.loading import predictor_of
 from onnxproof.runtime.preprocess import place
-from onnxproof.runtime.session import CPU, SessionSettings, open_session, provider_notes
+from onnxproof.runtime.session import CPU, SessionSettings, open_session, provider_names, provider_notes
 from onnxproof.seeded import draw
 from onnxproof.system.extras import require_extra
 from onnxproof.tensors import Dim
@@ -72,7 +72,7 @@ def bench(
     threads: Sequence[int] = (1,),
     sizes: Sequence[Mapping[str, int]] = (),
     rounds: int = 30,
-    providers: Sequence[str] = (CPU,),
+    providers: str | Sequence[str] = (CPU,),
     checkpoint: str | PathLike[str] | None = None,
     set: Sequence[str] = (),
     trust: bool = False,
@@ -97,7 +97,7 @@ def bench(
     if rounds < 2 or not batch or not threads:
         raise RequestError("bench needs at least 2 rounds, one batch and one number of threads")
     own = model_file(bundle)
-    settings = SessionSettings(tuple(providers), in_turn=True)
+    settings = SessionSettings(provider_names(providers), in_turn=True)
     session = open_session(own, settings)
     contract = predictor_of(session, own).contract
     notes = [*provider_notes(session, settings), *_busy()]

@@ -91,7 +91,7 @@ def _chosen(found: Sequence[WeightSet], wanted: str, file: Path) -> tuple[Weight
     names = ", ".join(f'"{one.called}"' for one in found)
     raise CheckpointError(
         f'checkpoint {file} holds {len(found)} sets of weights ({names}), and model.weights = "{wanted}" '
-        f"chooses {len(left) or 'none'} of them: set it to one of these names"
+        f"chooses {len(left) or 'none'} of them: choose one of these names with --set model.weights=NAME"
     )
 
 

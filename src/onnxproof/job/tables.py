@@ -336,7 +336,7 @@ def refuse_other_dims(job: Job, known: Iterable[str]) -> None:
 
 
 def refuse_unused_dims(job: Job) -> None:
-    """Raise JobError if the job's ``[dims]`` name one that is no axis of ``[inputs]``: it would do nothing."""
+    """Raise JobError if the job's ``[dims]`` name one that is no axis of ``[inputs]``."""
     axes = tuple(dict.fromkeys(axis for spec in job.inputs.values() for axis in spec.axis_names))
     other = min(set(job.dims) - set(axes), default=None)
     if other is not None:

@@ -27,8 +27,10 @@ def data_of(file: Path) -> Path:
 def model_file(path: str | PathLike[str]) -> Path:
     """The ONNX file at a path, or in the bundle there: a folder, or one file (``archive``).
 
-    Raises ModelFileError if there is none.
+    Raises ModelFileError if there is none, and RequestError for what is no path.
     """
+    if not isinstance(path, str | PathLike):
+        raise RequestError(f"got a {type(path).__name__} for the path of a model: {_ADVICE}, by its path")
     given = Path(path)
     file = given / MODEL_FILE
     if is_archive(given):

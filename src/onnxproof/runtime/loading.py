@@ -12,14 +12,21 @@ from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.folder import model_file, require_checksums
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest, read_manifest_text
 from onnxproof.runtime.predictor import Predictor
-from onnxproof.runtime.session import CPU, Optimization, SessionSettings, open_session, provider_notes
+from onnxproof.runtime.session import (
+    CPU,
+    Optimization,
+    SessionSettings,
+    open_session,
+    provider_names,
+    provider_notes,
+)
 from onnxproof.text import meant
 
 
 def load(
     path: str | PathLike[str],
     *,
-    providers: Sequence[str] = (CPU,),
+    providers: str | Sequence[str] = (CPU,),
     threads: int = 0,
     settings: Mapping[str, float] = MappingProxyType({}),
     checksums: bool = True,
@@ -38,13 +45,13 @@ def load(
     a RuntimeWarning says so; it also says if nodes run on another provider than the first.
 
     Raises ModelFileError if the file is missing, broken or without onnxproof's metadata, or, with
-    ``checksums``, if a bundle's files are not those of its ``manifest.json``. Raises RequestError for too
-    many threads, a provider that is not there, a setting that the task does not have, or a value outside its
-    range.
+    ``checksums``, if a bundle's files are not those of its ``manifest.json``. Raises RequestError for what is
+    no path, too many threads, another level of optimization, a provider that is not there, a setting that the
+    task does not have, or a value outside its range.
     """
     file = model_file(path)
     asked = SessionSettings(
-        tuple(providers),
+        provider_names(providers),
         threads,
         optimization,
         arena=arena,

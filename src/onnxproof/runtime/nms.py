@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onnxproof.errors import RequestError
 from onnxproof.runtime.overlaps import Floats, Tile, columns_of
@@ -35,10 +35,10 @@ _INFINITY = 0x7F800000
 
 
 def nms(
-    boxes_xyxy: Floats,
-    scores: Floats,
+    boxes_xyxy: ArrayLike,
+    scores: ArrayLike,
     iou_threshold: float,
-    classes: Integers | None = None,
+    classes: ArrayLike | None = None,
 ) -> Indices:
     """Keep the best of the boxes that overlap: greedy non-maximum suppression.
 
@@ -47,8 +47,9 @@ def nms(
     Memory is O(N), time O(N x kept).
 
     Args:
-        boxes_xyxy: ``[N, 4]``, float32 or float64, ``x1, y1, x2, y2`` in any one unit. Overlaps are computed
-            in this dtype and compared with the threshold as given, not rounded to this dtype.
+        boxes_xyxy: ``[N, 4]``, float32 or float64, ``x1, y1, x2, y2`` in any one unit. Lists are taken
+            as by ``numpy.asarray``, integers as float64. Overlaps are computed in this dtype and compared
+            with the threshold as given, not rounded to this dtype.
         scores: ``[N]``, float32 or float64. They only rank the boxes.
         iou_threshold: in [0, 1]. A box is suppressed if ``iou > iou_threshold``; a box exactly at it stays.
         classes: ``[N]``, any integer dtype. Boxes of different classes never suppress each other. No box is
@@ -73,25 +74,28 @@ def nms(
     torchvision's own order of equal scores is undefined, because its sort is not stable. The order here is
     that of a stable sort.
     """
-    _require_boxes("boxes_xyxy", boxes_xyxy)
-    count = len(boxes_xyxy)
-    _require_vector("scores", scores, count)
-    _require_float("scores", scores)
-    if classes is not None:
-        _require_vector("classes", classes, count)
-        if not np.issubdtype(classes.dtype, np.integer):
-            raise RequestError(f"classes is {classes.dtype}, expected integers: use .astype(np.int64)")
+    boxes = _as_array("boxes_xyxy", boxes_xyxy, (0, 4))
+    _require_boxes("boxes_xyxy", boxes)
+    count = len(boxes)
+    ranked = _as_array("scores", scores, (0,))
+    _require_vector("scores", ranked, count)
+    _require_float("scores", ranked)
+    groups = None if classes is None else _as_array("classes", classes, (0,), np.dtype(np.int64))
+    if groups is not None:
+        _require_vector("classes", groups, count)
+        if not np.issubdtype(groups.dtype, np.integer):
+            raise RequestError(f"classes is {groups.dtype}, expected integers: use .astype(np.int64)")
     if not 0 <= iou_threshold <= 1:
         raise RequestError(f"iou_threshold is {iou_threshold}, expected a number from 0 to 1")
     if count == 0:
         return np.empty(0, dtype=np.int64)
 
-    order = _descending(scores)
-    suppression = _Suppression(boxes_xyxy.dtype, count, float(iou_threshold))
+    order = _descending(ranked)
+    suppression = _Suppression(boxes.dtype, count, float(iou_threshold))
     # The results of overflow and 0/0 are defined above, so a warning would not help.
     with np.errstate(all="ignore"):
-        columns = columns_of(boxes_xyxy.take(order, axis=0))
-        labels = None if classes is None else _labels(classes.take(order))
+        columns = columns_of(boxes.take(order, axis=0))
+        labels = None if groups is None else _labels(groups.take(order))
         if count <= _SMALL_BOXES:
             ranks = _greedy(suppression.exceeds(columns, columns, labels, labels))
         elif labels is None:
@@ -156,6 +160,24 @@ def rounded_down(threshold: float, dtype: np.dtype[Any]) -> np.floating[Any]:
     if float(rounded) > threshold:
         rounded = np.nextafter(rounded, dtype.type(-1))
     return rounded
+
+
+def _as_array(
+    name: str, values: ArrayLike, empty: tuple[int, ...], kind: np.dtype[Any] = _FLOATS[1]
+) -> NDArray[Any]:
+    """Values as an array. ``empty`` is the shape of an empty list; it and lists of integers get ``kind``."""
+    if isinstance(values, np.ndarray):
+        return values
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, and tensors that NumPy cannot read
+        raise RequestError(f"{name} is no array ({error}): give a NumPy array, or a list of one") from error
+    if isinstance(values, list | tuple):
+        if not values:
+            return np.empty(empty, kind)
+        if np.issubdtype(array.dtype, np.integer):
+            return array.astype(kind)
+    return array
 
 
 def _require_boxes(name: str, boxes: Floats) -> None:

@@ -23,7 +23,14 @@ from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.preprocess import Picture, read_picture
-from onnxproof.runtime.session import CPU, SessionSettings, first_line, open_session, provider_notes
+from onnxproof.runtime.session import (
+    CPU,
+    SessionSettings,
+    first_line,
+    open_session,
+    provider_names,
+    provider_notes,
+)
 from onnxproof.system.files import explained, replacing
 from onnxproof.text import meant
 
@@ -155,7 +162,11 @@ class PlainModel:
 
 
 def load_plain(
-    path: str | PathLike[str], *, providers: Sequence[str] = (CPU,), threads: int = 0, fallback: bool = False
+    path: str | PathLike[str],
+    *,
+    providers: str | Sequence[str] = (CPU,),
+    threads: int = 0,
+    fallback: bool = False,
 ) -> PlainModel:
     """Load any ONNX file (or a bundle's) to run it with arrays.
 
@@ -163,7 +174,7 @@ def load_plain(
     missing or broken, RequestError for too many threads, or a provider that is not there.
     """
     file = model_file(path)
-    asked = SessionSettings(tuple(providers), threads, fallback=fallback)
+    asked = SessionSettings(provider_names(providers), threads, fallback=fallback)
     session = open_session(file, asked)
     for note in provider_notes(session, asked):
         warnings.warn(note, RuntimeWarning, stacklevel=2)

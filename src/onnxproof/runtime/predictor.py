@@ -71,11 +71,11 @@ class Predictor:
     ) -> Prediction | tuple[Prediction, ...]:
         """The decisions on one picture, on arrays by input name, or on a picture beside arrays.
 
-        ``picture`` is a path, a file's bytes, a PIL image, or uint8 [H, W, 3] in RGB, for the input that
-        takes pictures. A list of pictures gets a tuple of predictions, in its order; ``predict_each`` goes on
-        where one of them is bad. In a picture's place an array may be given for that input, preprocessed as
-        the manifest's ``preprocess`` says; then boxes and masks are in that array's pixels. The arrays hold
-        one row. An array without the first axis, of size 1, gets it.
+        ``picture`` is a path, a file's bytes, a file that is open for reading bytes, a PIL image, or uint8
+        [H, W, 3] in RGB, for the input that takes pictures. A list of pictures gets a tuple of predictions,
+        in its order; ``predict_each`` goes on where one of them is bad. In a picture's place an array may be
+        given for that input, preprocessed as the manifest's ``preprocess`` says; then boxes and masks are in
+        that array's pixels. The arrays hold one row. An array without the first axis, of size 1, gets it.
 
         Raises PictureError if a picture cannot be read or fitted, or if nothing can be decided because the
         model answers NaN. Raises RequestError if the inputs differ from the model's in name, dtype, rank or

@@ -15,6 +15,7 @@ from onnxproof.runtime.archive import in_archive, is_there, read_file
 from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 from onnxproof.system.limits import MOST_THREADS
+from onnxproof.text import meant
 
 QUIET = 4
 """ONNX Runtime's log severity "fatal". Errors need no log, because ONNX Runtime raises them, too."""
@@ -45,8 +46,8 @@ class SessionSettings:
     written to ``optimized_to``, unless that is None. With ``arena`` the CPU provider keeps a run's memory for
     the next. ``provider_options`` are ONNX Runtime's own, by the provider's name. With ``fallback`` the next
     provider, in the end the CPU, takes the place of one that is not there or does not start; otherwise such a
-    one is refused. Raises RequestError if there are too many threads, or options of a provider that is not
-    among ``providers``.
+    one is refused. Raises RequestError if there are too many threads, no such level of optimization, or
+    options of a provider that is not among ``providers``.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -60,6 +61,11 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
+        if self.optimization not in LEVELS:
+            raise RequestError(
+                f"optimization = {self.optimization!r}: expected one of {', '.join(LEVELS)}"
+                f"{meant(str(self.optimization), LEVELS)}"
+            )
         # A copy that can be sent to another process.
         own = {name: dict(options) for name, options in self.provider_options.items()}
         object.__setattr__(self, "provider_options", own)
@@ -128,12 +134,28 @@ def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
         return _open_archived(file, settings or SessionSettings())
     look = look_at(file)
     require_data(file, look)
+    if not _is_text(file):
+        if look.data:
+            raise ModelFileError(
+                f"{file} has its weights in another file, and ONNX Runtime does not take that path in this "
+                "locale: set PYTHONUTF8=1, or rename the folder"
+            )
+        return open_bytes(file.read_bytes(), str(file), settings or SessionSettings())
     return _open(file, str(file), look, settings or SessionSettings())
 
 
 def open_bytes(content: bytes, name: str, settings: SessionSettings) -> Any:
     """As ``open_session``, for a model in memory; ``name`` is for messages."""
     return _open(content, name, look_at_bytes(content, name), settings)
+
+
+def _is_text(file: Path) -> bool:
+    """Whether ONNX Runtime takes the path: UTF-8 has no bytes that Python could not decode by the locale."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_archived(file: Path, settings: SessionSettings) -> Any:
@@ -293,6 +315,11 @@ def require_threads(threads: int) -> None:
         raise RequestError(
             f"threads = {threads}: expected 1 to {MOST_THREADS}, or 0 for as many as ONNX Runtime chooses"
         )
+
+
+def provider_names(providers: str | Sequence[str]) -> tuple[str, ...]:
+    """The providers' names; one text is one name."""
+    return (providers,) if isinstance(providers, str) else tuple(providers)
 
 
 def available_providers() -> tuple[str, ...]:

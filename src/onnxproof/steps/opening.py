@@ -19,7 +19,7 @@ from onnxproof.system.memory import require_memory
 from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.verdict import Check
-from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel
+from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel, require_module
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of
 from onnxproof.wrappers.wrap import wrap_for_job
@@ -77,11 +77,12 @@ def to_validate(
 def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
     """The job's model, or the given module, wrapped as the job says.
 
-    Raises RequestError if the memory is not enough for the work on it.
+    Raises RequestError if ``model`` is no module, or if the memory is not enough for the work on it.
     """
     if model is None:
         wrapped, _ = build_model(job)
     else:
+        require_module(model)
         notes = (IN_TRAINING,) if model.training else ()
         wrapped = build_with_resize(job, lambda asked: wrap_for_job(asked, model))
         wrapped = replace(wrapped, notes=(*notes, *wrapped.notes))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from onnxproof.contract import Contract
-from onnxproof.errors import JobError
+from onnxproof.errors import JobError, RequestError
 from onnxproof.job import Job, refuse_other_dims
 from onnxproof.tensors import Dim
 from onnxproof.text import meant
@@ -118,6 +118,16 @@ def dims_of(job: Job, defaults: Mapping[str, Dim]) -> tuple[Dim, ...]:
     """
     refuse_other_dims(job, defaults)
     return tuple(job.dims.get(name, dim) for name, dim in defaults.items())
+
+
+def require_module(model: object) -> None:
+    """Raise RequestError if what is given in Python is no ``nn.Module``."""
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__ if not isinstance(model, type) else f"class, {model.__name__}"
+        raise RequestError(
+            f"the model is a {kind}; expected a torch.nn.Module: load it first, or put what computes into "
+            "the forward of a module"
+        )
 
 
 class TellsMargins(Protocol):

@@ -179,6 +179,9 @@ GOOD_CLASSES = np.zeros(3, dtype=np.int64)
         pytest.param({"classes": np.zeros(4, np.int64)}, r"classes.*\[4\].*\[3\]", id="too-many-classes"),
         pytest.param({"classes": np.zeros(3, np.float32)}, "classes is float32.*int64", id="float-classes"),
         pytest.param({"classes": np.zeros(3, bool)}, "classes is bool", id="boolean-classes"),
+        pytest.param({"boxes_xyxy": [[0, 0, 1, 1], [0]]}, "boxes_xyxy is no array", id="ragged-boxes"),
+        pytest.param({"boxes_xyxy": [[0, 0, 1]] * 3}, r"boxes_xyxy.*\[3, 3\]", id="lists-of-three"),
+        pytest.param({"scores": ["a", "b", "c"]}, "scores is <U1", id="texts"),
         pytest.param({"iou_threshold": -0.01}, "-0.01.*0 to 1", id="negative-threshold"),
         pytest.param({"iou_threshold": 45.0}, "45.0.*0 to 1", id="threshold-in-percent"),
         pytest.param({"iou_threshold": NAN}, "nan.*0 to 1", id="nan-threshold"),
@@ -194,6 +197,15 @@ def test_refuses(changed: dict[str, Any], message: str) -> None:
     nms(**good)
     with pytest.raises(RequestError, match=message):
         nms(**(good | changed))
+
+
+def test_lists_are_taken_as_arrays() -> None:
+    boxes, classes = [[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10]], [0, 0, 1]
+    for scores in ([1, 2, 0], [0.5, 0.9, 0.1]):
+        expected = nms(np.array(boxes, float), np.array(scores, float), 0.5, np.array(classes))
+        assert expected.tolist() == [1, 2]
+        assert nms(boxes, scores, 0.5, classes).tolist() == expected.tolist()
+    assert nms([], [], 0.5, []).tolist() == []
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

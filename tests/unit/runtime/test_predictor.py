@@ -3,7 +3,9 @@
 Pictures alone, pictures beside arrays, and arrays alone, in models whose axes have any names.
 """
 
+import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +49,65 @@ def test_every_form_of_a_picture_gives_the_same(bright: Path, tmp_path: Path) ->
     Image.fromarray(WHITE).save(file)
     expected = predictor.predict(WHITE).to_json()
     assert len(expected["boxes"]) == 1
-    for picture in (file, str(file), file.read_bytes(), Image.open(file)):
+    content = file.read_bytes()
+    for picture in (file, str(file), content, Image.open(file)):
         assert predictor.predict(picture).to_json() == expected
+    with file.open("rb") as opened:
+        for other in (bytearray(content), memoryview(content), io.BytesIO(content), opened):
+            assert predictor.predict(other).to_json() == expected
+
+
+class Tensor:
+    """What stands for a tensor where PyTorch is not installed."""
+
+    __module__ = "torch"
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        pytest.param(
+            Tensor(), r"got a Tensor; expected uint8\[H, W, 3\].*give tensor.numpy\(\)", id="tensor"
+        ),
+        pytest.param(3, "got a int; expected a path, the bytes", id="number"),
+        pytest.param(io.StringIO("x"), "got a file of str; expected a path", id="file-of-text"),
+        pytest.param(io.BytesIO(), "no bytes at all", id="file-at-its-end"),
+        pytest.param("http://x/y.png", "http://x/y.png is a URL, and no path: fetch it", id="url"),
+    ],
+)
+def test_what_is_no_picture_is_refused(bright: Path, picture: Any, says: str) -> None:
+    with pytest.raises(PictureError, match=says):
+        load(bright, threads=1).predict(picture)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bundle"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(RequestError, match=f"got a {type(path).__name__} for the path of a model"):
+        load(path)
+
+
+def test_another_level_of_optimization_is_refused(bright: Path) -> None:
+    with pytest.raises(RequestError, match="'max': expected one of none, basic, extended, all"):
+        load(bright, optimization="max")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one-file", "weights-beside-it"])
+def test_a_path_that_the_locale_cannot_read_is_loaded_or_named(
+    bright: Path, tmp_path: Path, apart: bool
+) -> None:
+    folder = tmp_path / os.fsdecode(b"b\xfc")  # as a UTF-8 path is read under LC_ALL=C
+    folder.mkdir()
+    model = onnx.load(bright)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=apart, location="m.data", size_threshold=0)
+    for file in tmp_path.glob("m.*"):
+        file.rename(folder / file.name)
+    assert (folder / "m.data").exists() == apart
+    if apart:
+        with pytest.raises(ModelFileError, match="does not take that path in this locale: set PYTHONUTF8=1"):
+            load(folder / "m.onnx")
+        return
+    expected = load(bright, threads=1).predict(WHITE).to_json()
+    assert load(folder / "m.onnx", threads=1).predict(WHITE).to_json() == expected
 
 
 def test_boxes_come_in_the_pictures_own_pixels(bright: Path) -> None:

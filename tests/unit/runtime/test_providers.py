@@ -33,6 +33,11 @@ def test_what_is_not_there_is_refused_unless_another_may_run(open_it: Any) -> No
         open_it(TINY, providers=[NONE], fallback=True)
 
 
+@pytest.mark.parametrize("open_it", [onnxproof.load, load_plain], ids=["load", "load-plain"])
+def test_one_name_is_one_provider(open_it: Any) -> None:
+    assert open_it(TINY, providers=CPU).session.get_providers() == [CPU]
+
+
 def test_options_of_what_is_not_there_do_not_stand_in_the_way() -> None:
     asked = SessionSettings((NONE, CPU), provider_options={NONE: {"device_id": "0"}}, fallback=True)
     assert open_session(TINY / "model.onnx", asked).get_providers() == [CPU]

@@ -2,9 +2,9 @@
 
 import io
 import re
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.archive import ALLOW
-from onnxproof.runtime.remote import RemotePicture
+from onnxproof.runtime.remote import RemotePicture, is_url
 from onnxproof.runtime.video import Frame
 
 TRANSPARENT: tuple[int, int, int] = (255, 255, 255)
@@ -23,9 +23,21 @@ not reach the model. White, because drawings, icons and scans with an alpha chan
 background.
 """
 
-Picture: TypeAlias = str | PathLike[str] | bytes | Image.Image | NDArray[Any] | RemotePicture | Frame
-"""A picture as a user gives it: a path, the bytes of a picture file, a PIL image, a uint8 array [H, W, 3]
-(RGB) or [H, W] (grey), a picture in a bucket, or a frame of a video."""
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file that is open for reading bytes, such as ``io.BytesIO``."""
+
+    def read(self) -> Any:
+        """The bytes from where the file stands."""
+
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+Picture: TypeAlias = (
+    str | PathLike[str] | Bytes | Readable | Image.Image | NDArray[Any] | RemotePicture | Frame
+)
+"""A picture as a user gives it: a path, the bytes of a picture file, such a file that is open, a PIL image, a
+uint8 array [H, W, 3] (RGB) or [H, W] (grey), a picture in a bucket, or a frame of a video."""
 
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
 """Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
@@ -44,9 +56,9 @@ def read_picture(picture: Picture) -> Image.Image:
     (``TRANSPARENT``). Greys of 16 bits are scaled from 0..65535 to 0..255. Of an animation, the first frame
     is read; of a PIL image with several frames, the current one.
 
-    Raises PictureError if the file is missing or unreadable, if it has more pixels than Pillow's
-    ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), if pixels are floats or integers of 32 bits, or if
-    an array has another form.
+    Raises PictureError if it is nothing of that, if the file is missing or unreadable, if it has more
+    pixels than Pillow's ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), if pixels are
+    floats or integers of 32 bits, or if an array has another form.
     """
     if isinstance(picture, np.ndarray):
         return _upright(_from_array(picture), "the array")
@@ -55,15 +67,23 @@ def read_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         # Pillow reads a file's pixels only now, when they are first needed.
         return _upright(picture, "the picture")
-    if isinstance(picture, bytes):
-        return _decode(io.BytesIO(picture), "the picture", empty=not picture)
+    if isinstance(picture, Bytes):
+        return _decode(io.BytesIO(bytes(picture)), "the picture", empty=not picture)
     if isinstance(picture, RemotePicture):
         content = picture.read()
         return _decode(io.BytesIO(content), f"picture {picture}", empty=not content)
-    path = Path(fspath(picture))
+    if not isinstance(picture, str | PathLike):
+        return _from_open(picture)
+    path = Path(fsdecode(picture))
     name = f"picture {path}"
     try:
         if not path.is_file():
+            if is_url(str(picture)):
+                raise PictureError(
+                    f"picture {picture} is a URL, and no path: fetch it and give its bytes; URLs are read by "
+                    "onnxproof predict BUNDLE URL (through fsspec), and in a request with --allow-urls (in "
+                    "Python, allow_urls=True)"
+                )
             raise PictureError(f"{name} does not exist, or is no file")
         with path.open("rb") as file:
             return _decode(file, name, empty=not path.stat().st_size)
@@ -71,6 +91,26 @@ def read_picture(picture: Picture) -> Image.Image:
         raise PictureError(f"{name} cannot be read ({error.strerror or error}): {ALLOW}") from error
     except (OSError, ValueError) as error:  # a null character in a name is a ValueError
         raise _unreadable(name, error) from error
+
+
+def _from_open(picture: Any) -> Image.Image:
+    """The picture in a file that is open. Raises PictureError if it is something else."""
+    if type(picture).__module__.partition(".")[0] == "torch":
+        raise PictureError(
+            f"got a {type(picture).__name__}; expected uint8[H, W, 3] in RGB order: give tensor.numpy(), "
+            "after .permute(1, 2, 0) if its channels come first"
+        )
+    try:
+        content = picture.read() if isinstance(picture, Readable) else None
+    except (OSError, ValueError) as error:  # a file that is closed is a ValueError
+        raise _unreadable("the picture", error) from error
+    if not isinstance(content, Bytes):
+        got = type(picture).__name__ if content is None else f"file of {type(content).__name__}"
+        raise PictureError(
+            f"got a {got}; expected a path, the bytes of a picture's file, a file that is open for reading "
+            "bytes, a PIL image, or an array uint8[H, W, 3] in RGB order"
+        )
+    return _decode(io.BytesIO(content), "the picture", empty=not content)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnxproof.contract import Contract
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.session import CPU, available_providers
+from onnxproof.runtime.session import CPU, available_providers, provider_names
 from onnxproof.system.extras import is_there
 from onnxproof.system.imports import imported
 from onnxproof.text import meant
@@ -21,7 +21,7 @@ DEVICE = "CPU"
 
 
 def plan_runtimes(
-    names: Sequence[str], providers: Sequence[str] = (), default: Sequence[str] = (CPU,)
+    names: Sequence[str], providers: str | Sequence[str] = (), default: Sequence[str] = (CPU,)
 ) -> tuple[Candidate, ...]:
     """The legs that are asked for, before a file is opened; those of absent runtimes, too.
 
@@ -35,8 +35,9 @@ def plan_runtimes(
         if name not in RUNTIMES:
             known = ", ".join(RUNTIMES)
             raise RequestError(f"there is no runtime {name!r}; there are: {known}{meant(name, RUNTIMES)}")
-    own = tuple(name for name in providers if name.endswith(PROVIDER))
-    devices = tuple(name for name in providers if not name.endswith(PROVIDER))
+    given = provider_names(providers)
+    own = tuple(name for name in given if name.endswith(PROVIDER))
+    devices = tuple(name for name in given if not name.endswith(PROVIDER))
     if own and ORT not in asked:
         asked.append(ORT)
     if devices and not any(name.startswith(OPENVINO) for name in asked):
