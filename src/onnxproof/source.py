@@ -160,9 +160,11 @@ def model_at(path: str | PathLike[str]) -> Path:
 def model_in(source: Source) -> Path:
     """The ONNX file that was found, or that the bundle holds.
 
-    Raises ModelFileError if there is none, RequestError if it is a job or a checkpoint.
+    Raises ModelFileError if there is none, RequestError if it is a job, a checkpoint or a bundle in one file.
     """
-    if isinstance(source, JobFile) or (isinstance(source, CheckpointPath) and source.path.is_file()):
+    if isinstance(source, JobFile | BundleArchive) or (
+        isinstance(source, CheckpointPath) and source.path.is_file()
+    ):
         raise RequestError(
             f"{source.path} is {source.what}, not a model: give a bundle (the folder that export wrote) or "
             "an .onnx file"

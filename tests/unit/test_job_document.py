@@ -7,7 +7,7 @@ import pytest
 
 from onnxproof.errors import JobError
 from onnxproof.job import load_job
-from onnxproof.job.asked import files_read
+from onnxproof.job.asked import files_read, job_to_export, job_to_validate
 from onnxproof.job.matrix import load_jobs, read_jobs
 
 BASE = """
@@ -246,3 +246,11 @@ def test_where_one_job_is_expected_a_matrix_says_what_to_do(write: Write) -> Non
 def test_a_matrix_that_is_none_is_refused(write: Write, matrix: str, says: str) -> None:
     text = f"{matrix}\n{BASE}" if matrix.startswith("matrix") else f"{BASE}{matrix}\n"
     assert says in refusal(write("job.toml", text))
+
+
+def test_a_bundle_in_one_file_is_named_as_one(tmp_path: Path) -> None:
+    archive = tmp_path / "digits.zip"
+    archive.write_bytes(b"PK\x03\x04\xff")
+    for ask in (job_to_validate, job_to_export, load_job):
+        with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* the bundle's folder"):
+            ask(archive)

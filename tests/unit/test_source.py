@@ -137,3 +137,8 @@ def test_a_part_of_a_checkpoint_is_told_from_a_whole_one(tmp_path: Path, asked: 
 def test_a_name_of_one_part_is_a_whole_checkpoint(tmp_path: Path) -> None:
     whole = touch(tmp_path / "model-00001-of-00001.safetensors")
     assert find_checkpoint(tmp_path) == whole
+
+
+def test_a_bundle_in_one_file_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is a bundle in one file, .* not a model"):
+        model_at(touch(tmp_path / "a.zip"))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxproof.errors import JobError
-from onnxproof.source import job_name, name_of
+from onnxproof.runtime.archive import is_archive
+from onnxproof.source import BundleArchive, job_name, name_of
 
 EXTENDS, MATRIX, EXCLUDE = "extends", "matrix", "exclude"
 """Keys of a job file that make a job's document and are not in it; ``EXCLUDE`` is one of ``[matrix]``."""
@@ -97,6 +98,11 @@ def _chain(file: Path) -> Iterator[tuple[Path, Document]]:
 
 def _read(file: Path, before: Sequence[Path]) -> Document:
     by = f", which {before[-1]} extends," if before else ""
+    if is_archive(file):
+        raise JobError(
+            f"{file}{by} is {BundleArchive.what}: give the job's .toml file or, to validate, the bundle's "
+            "folder"
+        )
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)

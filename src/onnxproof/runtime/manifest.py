@@ -156,7 +156,11 @@ class Manifest:
         Raises ModelFileError if the format is another, a key is missing or unknown, or a value is not what
         the key expects; the error names the key.
         """
-        found = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            raise ModelFileError(
+                f"the manifest is no JSON object ({value!a:.40}): copy the bundle again, or export it again"
+            )
+        found = value.get("format")
         if not isinstance(found, int) or isinstance(found, bool) or found != FORMAT:
             raise ModelFileError(
                 f"manifest format {found!a:.40} is not {FORMAT}: "

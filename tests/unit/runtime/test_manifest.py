@@ -123,16 +123,16 @@ def test_another_form_is_refused(change: dict[str, Any], words: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "says"),
     [
-        pytest.param({}, id="empty"),
-        pytest.param([], id="a-list"),
-        pytest.param("manifest", id="a-string"),
-        pytest.param(None, id="null"),
+        pytest.param({}, "format None is not 1", id="empty"),
+        pytest.param([], "is no JSON object", id="a-list"),
+        pytest.param("manifest", "is no JSON object", id="a-string"),
+        pytest.param(None, "is no JSON object", id="null"),
     ],
 )
-def test_any_other_json_is_refused(document: Any) -> None:
-    with pytest.raises(ModelFileError, match="format None"):
+def test_any_other_json_is_refused(document: Any, says: str) -> None:
+    with pytest.raises(ModelFileError, match=says):
         Manifest.from_json(document)
 
 

@@ -87,7 +87,7 @@ def test_onnx_runtime_is_tried_at_each_level() -> None:
 def test_names_may_stand_in_a_list_or_between_commas_and_count_once() -> None:
     one, other = (
         [found.row.leg for found in plan_runtimes(names)]
-        for names in (["ort,reference"], ["ort", "reference", "ort"])
+        for names in (["ort, reference,,ort,"], ["ort", "reference", "ort"])
     )
     assert one == other
     assert one[-1] == "reference"
@@ -206,3 +206,8 @@ def test_the_table_says_what_its_errors_are_divided_by() -> None:
 def test_the_status_of_a_leg_that_has_no_check_is_skipped() -> None:
     found = replace(verdict(candidate("right")), checks=(Check("x", "pass", ""),))
     assert found.of_leg("right")[0] == "skipped"
+
+
+def test_commas_alone_name_no_runtime() -> None:
+    with pytest.raises(RequestError, match="no runtime is named; there are: ort, "):
+        plan_runtimes([","])

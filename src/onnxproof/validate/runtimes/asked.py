@@ -30,7 +30,9 @@ def plan_runtimes(
     ``default``, in order. Providers alone ask for their own runtime. Raises RequestError for a name that is
     not known, and for a provider or a device that is not there.
     """
-    asked = [part for name in names for part in name.split(",")]
+    asked = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    if names and not asked:
+        raise RequestError(f"no runtime is named; there are: {', '.join(RUNTIMES)}")
     for name in asked:
         if name not in RUNTIMES:
             known = ", ".join(RUNTIMES)
