@@ -140,5 +140,5 @@ def test_a_name_of_one_part_is_a_whole_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_bundle_in_one_file_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="is a bundle in one file, .* not a model"):
+    with pytest.raises(RequestError, match=r"is a bundle in one file, .* not a model"):
         model_at(touch(tmp_path / "a.zip"))
