@@ -130,6 +130,7 @@ def test_a_missing_checkpoint_names_both_ways_out(refuse: Refuse, moved: Path, c
     )
 
 
+@pytest.mark.slow
 def test_a_bundle_that_moved_is_validated(run: Run, moved: Path, small_job: Path) -> None:
     weights = small_job.parent / "model"
     for options in (

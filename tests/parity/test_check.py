@@ -131,6 +131,7 @@ def test_a_normalisation_that_nobody_knows_is_told_where_the_file_fails(
     assert '--set "wrapper.mean=[…]"' in verdict.notes[-1]
 
 
+@pytest.mark.slow
 def test_a_network_that_hardly_looks_at_its_pictures_is_told_by_float64(tmp_path: Path) -> None:
     """Nor do the roundings of folded batch norms hide it."""
     torch.manual_seed(0)
@@ -364,6 +365,7 @@ def test_a_name_that_is_not_there_is_refused(classifier: nn.Module, place: Path,
         onnxproof.check(file, against=place / "best.pt", map={"images": "image"}, set=QUICK)
 
 
+@pytest.mark.slow
 def test_a_file_of_our_own_is_judged_at_the_sizes_that_it_declares(
     classifier: nn.Module, place: Path, tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def there_and_back(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 CASES = [
-    pytest.param(Spectral(), FIELDS, id="spectral-convolution"),
+    pytest.param(Spectral(), FIELDS, id="spectral-convolution", marks=pytest.mark.slow),
     pytest.param(Module(transforms), FIELDS, id="transforms", marks=SLOW),
     pytest.param(Module(arithmetic), SQUARES, id="arithmetic", marks=SLOW),
     pytest.param(Module(functions), SQUARES, id="functions", marks=pytest.mark.slow),

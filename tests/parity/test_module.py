@@ -844,7 +844,11 @@ def never(*_: Any) -> Any:
 @pytest.mark.parametrize(
     "made",
     [
-        pytest.param(lambda: torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU())), id="scripted"),
+        pytest.param(
+            lambda: torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU())),
+            id="scripted",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(Scripted, id="with a scripted part"),
         pytest.param(
             lambda: torch.compile(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), backend=never), id="compiled"
