@@ -63,7 +63,7 @@ DAMAGES = [
     pytest.param(
         metadata('{"format": 1}'), ("not one that onnxproof wrote", "export"), id="metadata-with-keys-gone"
     ),
-    pytest.param(metadata("[]"), ("format", "export"), id="metadata-of-another-form"),
+    pytest.param(metadata("[]"), ("no JSON object", "export"), id="metadata-of-another-form"),
 ]
 
 
@@ -185,7 +185,7 @@ def test_validate_refuses_an_override_that_fits_no_bundle(refuse: Refuse, bundle
     ("content", "parts"),
     [
         pytest.param("{", ("manifest.json", "is no JSON", "export the model again"), id="cut-short"),
-        pytest.param("[]", ("format", "export"), id="of-another-form"),
+        pytest.param("[]", ("no JSON object", "export"), id="of-another-form"),
         pytest.param('{"format": 9}', ("format 9 is not 1", "export"), id="from-the-future"),
     ],
 )

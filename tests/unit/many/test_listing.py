@@ -62,7 +62,7 @@ def test_a_url_that_names_nothing_is_refused(bucket: str, url: str, says: str) -
 
 def test_a_text_is_no_url_where_it_is_not_the_users_own() -> None:
     """Requests hold paths of strangers: only what was listed as a URL is fetched."""
-    with pytest.raises(PictureError, match="does not exist"):
+    with pytest.raises(PictureError, match="is a URL, and no path"):
         read_picture("memory://listing/a.png")
     with pytest.raises(PictureError, match="cannot be read"):
         read_picture(RemotePicture("memory://nowhere.png"))
