@@ -21,6 +21,7 @@ from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.system.files import scratch_folder
 from onnxproof.system.usercode import Place, place_outside
+from onnxproof.wrappers.double.weights import has_scripted_part
 from onnxproof.wrappers.family import WrappedModel
 
 LIBRARY = frozenset({"torch", "torchvision"})
@@ -90,7 +91,7 @@ def _traceable(module: nn.Module, args: tuple[Tensor, ...]) -> nn.Module:
 
     The exporter's own trace does not enter scripted parts of a module; ``torch.jit.trace`` does.
     """
-    if not any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+    if not has_scripted_part(module):
         return module
     traced: nn.Module = torch.jit.trace(module, args, check_trace=False)  # type: ignore[no-untyped-call]
     return traced

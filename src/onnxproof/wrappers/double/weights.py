@@ -110,6 +110,11 @@ class Lent:
         return storage
 
 
+def has_scripted_part(module: nn.Module) -> bool:
+    """Whether TorchScript compiled the module, or a module in it."""
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+
+
 def lendable(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of a large module that are widened where they are read, by name.
 
@@ -118,8 +123,7 @@ def lendable(module: nn.Module) -> dict[str, Tensor]:
     """
     found = dict(module.named_parameters())
     size = sum(tensor.nbytes for tensor in found.values() if tensor.dtype in NARROW)
-    scripted = any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
-    if size <= MOST_WIDENED or scripted:
+    if size <= MOST_WIDENED or has_scripted_part(module):
         return {}
     return {
         name: tensor
