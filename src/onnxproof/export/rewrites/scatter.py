@@ -7,6 +7,9 @@ from onnxproof.export.rewrites.values import Value, ints, op, rank
 REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
 """PyTorch's names for reductions, and ONNX's."""
 
+STARTS = {"sum": 0.0, "prod": 1.0}
+"""What a sum and a product begin with. The largest and the smallest begin with one of the values."""
+
 
 def are_means(node: torch.fx.Node) -> bool:
     """Whether the reduction is the mean of floats. torch's own translation makes something else of it."""
@@ -30,9 +33,7 @@ def scattered(x: Value, dim: int, index: Value, src: Value, reduce: str, include
     covered = op.Slice(src, ints(*(0 for _ in range(rank(x)))), op.Shape(index))
     if reduce != "mean":
         if not include_self:
-            start = (
-                _filled(1.0 if reduce == "prod" else 0.0, covered) if reduce in ("sum", "prod") else covered
-            )
+            start = _filled(STARTS[reduce], covered) if reduce in STARTS else covered
             x = op.ScatterElements(x, index, start, axis=dim)
         return op.ScatterElements(x, index, covered, axis=dim, reduction=REDUCTIONS[reduce])
     zero, zeros, ones = op.CastLike(op.Constant(value_float=0.0), x), _filled(0.0, x), _filled(1.0, x)
