@@ -56,7 +56,7 @@ def captured(module: nn.Module, inputs: dict[str, str], dims: dict[str, str], ex
         [TensorSpec.parse(name, text) for name, text in inputs.items()],
         [Dim.parse(name, text) for name, text in dims.items()],
     )
-    return capture(model, model.module, exporter, 20, optimize=False)
+    return capture(model, exporter, 20, optimize=False)
 
 
 def exported(
@@ -315,7 +315,7 @@ def test_what_the_modules_own_code_raises_for_both_is_told_once() -> None:
 
     raising.run = run
     with pytest.raises(UserCodeError) as raised:
-        capture(model, model.module, "auto", 20, optimize=False)
+        capture(model, "auto", 20, optimize=False)
     assert str(raised.value).count("this model does not run") == 1
 
 

@@ -107,6 +107,7 @@ def test_folding_holds_one_folded_weight_at_a_time(
 
     monkeypatch.setattr(Tensor, "to", watched)
     folding = find_folding(module, (INPUT[0].to(dtype),))
+    assert folding.holds
     assert len(folding.folds) == len(copies) == 4
     assert max(alive) == 1
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())

@@ -20,7 +20,7 @@ from onnxproof.errors import ExportError, UserCodeError
 from onnxproof.export.capture import Ladder, capture, opset_of
 from onnxproof.export.examples import capture_sizes
 from onnxproof.export.finish import interface_of
-from onnxproof.export.fold import fold_batch_norms
+from onnxproof.export.fold import find_folding, fold_batch_norms
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.export.simplify import SimplifyError, simplify
@@ -94,6 +94,17 @@ def test_a_norm_that_cannot_be_folded_is_left(make: type[Plain]) -> None:
         assert torch.equal(folded(x), module(x))
 
 
+@pytest.mark.parametrize(("make", "folds"), [(Plain, {"convolution": "norm"}), (UsedElsewhere, {})])
+def test_a_folding_that_does_not_hold_is_not_captured(make: type[Plain], folds: dict[str, str]) -> None:
+    model = wrapped(make())
+    folding = find_folding(model.module, (torch.rand(2, 3, 16, 16),))
+    assert dict(folding.folds.keys()) == {"convolution": "norm"}
+    ladder = Ladder(model, folding, "torchscript", 17, optimize=False, limit_s=60.0)
+    captured = ladder.climb()
+    assert captured.folds == folds
+    assert ("BatchNormalization" in {node.op_type for node in captured.proto.graph.node}) == (not folds)
+
+
 def test_a_norm_in_training_form_is_left() -> None:
     _, count = fold_batch_norms(Plain().train(), (torch.rand(2, 3, 16, 16),))
     assert count == 0
@@ -128,16 +139,16 @@ class Branching(Plain):
 
 def test_torchscript_takes_over_where_torch_export_fails_and_says_so() -> None:
     model = wrapped(Branching())
-    captured = capture(model, model.module, "auto", 20, optimize=False)
+    captured = capture(model, "auto", 20, optimize=False)
     assert captured.exporter == "torchscript"
     assert "torch.export could not capture the model" in captured.reasons[0]
     with pytest.raises(ExportError, match=r"torch\.export could not capture"):
-        capture(model, model.module, "torch.export", 20, optimize=False)
+        capture(model, "torch.export", 20, optimize=False)
 
 
 def test_an_opset_that_torch_export_cannot_write_goes_to_torchscript() -> None:
     model = wrapped(Plain())
-    captured = capture(model, model.module, "auto", 13, optimize=False)
+    captured = capture(model, "auto", 13, optimize=False)
     assert captured.exporter == "torchscript"
     assert opset_of(captured.proto) == 13
 
@@ -149,7 +160,7 @@ def test_a_model_that_nothing_captures_is_an_export_error() -> None:
 
     model = wrapped(Broken())
     with pytest.raises(ExportError, match="normalized_shape"):
-        capture(model, model.module, "auto", 20, optimize=False)
+        capture(model, "auto", 20, optimize=False)
 
 
 def test_what_the_modules_own_code_raises_is_told_with_its_line() -> None:
@@ -159,7 +170,7 @@ def test_what_the_modules_own_code_raises_is_told_with_its_line() -> None:
 
     model = wrapped(Broken())
     with pytest.raises(UserCodeError, match=r"ValueError at .*test_export\.py:\d+.*this model does not run"):
-        capture(model, model.module, "auto", 20, optimize=False)
+        capture(model, "auto", 20, optimize=False)
 
 
 def test_capture_avoids_the_sizes_that_torch_export_takes_for_constants() -> None:

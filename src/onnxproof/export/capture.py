@@ -23,6 +23,7 @@ from onnxproof.errors import ExitCalledError, ExportError, OnnxproofError, UserC
 from onnxproof.export.child import CAN_FORK, Apart, ChildError, RaisedThereError, Result, run_apart
 from onnxproof.export.diagnosis import diagnosis
 from onnxproof.export.finish import NO_FOLDS, name_outputs
+from onnxproof.export.fold import Folding
 from onnxproof.export.frozen import all_followed, apart, find_frozen, followed_alone
 from onnxproof.export.reasons import UntracedError, all_failed
 from onnxproof.export.torch_export import CustomOps, with_torch_export
@@ -55,8 +56,8 @@ class Captured:
 
     ``reasons`` say why the rungs before it did not make it. ``frozen`` are the places where a trace froze
     what Python computed. ``folder`` has the large tensors of a large model, and is None for any other.
-    ``folds`` are the ladder's. ``onward`` is the process that captured, if it is at work on what the ladder's
-    ``onward`` makes of the graph.
+    ``folds`` has the norm that was folded into each convolution, by their names. ``onward`` is the process
+    that captured, if it is at work on what the ladder's ``onward`` makes of the graph.
     """
 
     proto: onnx.ModelProto
@@ -98,19 +99,19 @@ class Rung:
 class Ladder:
     """The ways to capture the model, from the first to the last.
 
-    ``module`` makes what is captured: the model's own module, or a folded copy. ``optimize`` runs the
-    optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a simplifier
-    runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs leave the
-    tensors of a large model; without it they are held in memory. ``custom_ops`` are the user's own
-    translations of operators, for torch.export's program. ``folds`` has the norm that was folded into each
-    convolution of ``module``, by their names. ``onward`` is done with the graph of a model that is not large,
-    by the process that captured it, once that has handed the graph over.
+    ``folding`` makes what is captured in place of the model's own module. Whether it holds is found out while
+    the first rung captures, and if it does not, the model's own module is captured after all. ``optimize``
+    runs the optimizer of torch's own exporter. It takes a third of the export's time, which is wasted if a
+    simplifier runs afterwards. ``limit_s`` is how many seconds a rung may take. ``folder`` is where the rungs
+    leave the tensors of a large model; without it they are held in memory. ``custom_ops`` are the user's own
+    translations of operators, for torch.export's program. ``onward`` is done with the graph of a model that
+    is not large, by the process that captured it, once that has handed the graph over.
     """
 
     def __init__(
         self,
         model: WrappedModel,
-        module: Callable[[], nn.Module],
+        folding: Folding | None,
         exporter: Exporter | Literal["auto"],
         opset: int,
         *,
@@ -118,11 +119,9 @@ class Ladder:
         limit_s: float,
         folder: Path | None = None,
         custom_ops: CustomOps = NO_CUSTOM_OPS,
-        folds: Mapping[str, str] = NO_FOLDS,
         onward: Onward | None = None,
     ) -> None:
-        self.module = module
-        self._folds = folds
+        self._folding = folding
         self._model, self._opset = model, opset
         self._limit_s = limit_s
         self._custom_ops, self._onward = custom_ops, onward
@@ -148,6 +147,10 @@ class Ladder:
         self._skipped.append(reason)
         return [rung for rung in chosen if rung.exporter == "torchscript"]
 
+    def module(self) -> nn.Module:
+        """What is captured: the model's own module, or a folded copy. Known for sure after ``climb``."""
+        return self._model.module if self._folding is None else self._folding.applied()
+
     def climb(self, meanwhile: Iterable[None] = ()) -> Captured:
         """Capture by the next rung that works. While the child captures, go through ``meanwhile`` here.
 
@@ -161,7 +164,12 @@ class Ladder:
             place = None if self._folder is None else self._folder / str(len(self._errors))
             if place is not None:
                 place.mkdir(parents=True)
+                self._drop_wrong_folding()  # a large model runs alone
             process = Apart(partial(self._capture_and_go_on, rung, optimize, place))
+            if self._drop_wrong_folding():
+                process.end()
+                self._rungs.appendleft((rung, optimize))
+                continue
             try:
                 proto, frozen = process.result(self._limit_s, steps)
             except ChildError as error:
@@ -181,6 +189,17 @@ class Ladder:
                 onward = process if goes_on else None
                 return Captured(proto, rung.name, self.reasons, frozen, place, self._folds, onward)
         raise all_failed(self._errors, self._diagnosis())
+
+    def _drop_wrong_folding(self) -> bool:
+        """Capture the model's own module from now on if the folding does not hold; True if it did not."""
+        if self._folding is None or self._folding.holds:
+            return False
+        self._folding = None
+        return True
+
+    @property
+    def _folds(self) -> Mapping[str, str]:
+        return NO_FOLDS if self._folding is None else dict(self._folding.folds.keys())
 
     def _diagnosis(self) -> str | None:
         """The lines of code that torch.export cannot follow, if that is why there is no file at all."""
@@ -249,7 +268,6 @@ class Ladder:
 
 def capture(
     model: WrappedModel,
-    module: nn.Module,
     exporter: Exporter | Literal["auto"],
     opset: int,
     *,
@@ -257,7 +275,7 @@ def capture(
     limit_s: float = CAPTURE_TIMEOUT_S,
 ) -> Captured:
     """The graph of the first rung that works; ``Ladder`` has the arguments and the errors."""
-    return Ladder(model, lambda: module, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
+    return Ladder(model, None, exporter, opset, optimize=optimize, limit_s=limit_s).climb()
 
 
 def _as_written(work: Callable[[], Result]) -> Result:

@@ -7,12 +7,12 @@ step, the graph is nearer to the exact function than the model was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from onnxproof.errors import UserCodeError
 from onnxproof.system.usercode import no_exit
@@ -26,16 +26,19 @@ to far less (1e-12 in networks of a hundred layers), and any real change is far 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_WATCHED = (*_CONVOLUTIONS, *_NORMS)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Folding:
     """How a module's batch norms are folded: by the names of a convolution and of the norm behind it.
 
-    A folded copy is made when it is asked for, so that nobody has to hold one beside a large module.
+    ``inputs`` are example inputs. A folded copy is made when it is asked for, so that nobody has to hold one
+    beside a large module.
     """
 
     module: nn.Module
+    inputs: Sequence[Tensor]
     folds: Mapping[tuple[str, str], "_Fold"]
 
     def applied(self) -> nn.Module:
@@ -50,49 +53,63 @@ class Folding:
             convolution.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         return folded
 
+    @cached_property
+    def holds(self) -> bool:
+        """Whether the folded model agrees with the original in float64.
+
+        It does not if a convolution's output is also used elsewhere, say. False, too, if the model does not
+        run in float64. Raises UserCodeError if the model calls ``sys.exit``.
+        """
+        if not self.folds:
+            return True
+        double = Float64(self.module)
+        exact = double.module
+        inputs = [double.widen(value) for value in self.inputs]
+        try:
+            with torch.inference_mode(False), no_exit("the module's forward"):
+                with double.running():
+                    before = _flatten(exact(*inputs))
+                for (convolution_name, norm_name), fold in self.folds.items():
+                    _set(exact, norm_name, nn.Identity())
+                    fold.apply_while_it_runs(exact.get_submodule(convolution_name))
+                with double.running():
+                    after = _flatten(exact(*inputs))
+        except UserCodeError:
+            raise
+        except Exception:  # noqa: BLE001
+            # A module that does not run in float64 even so may raise an error of any type here.
+            return False
+        return all(_agree(a, b) for a, b in zip(before, after, strict=True))
+
 
 def fold_batch_norms(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, int]:
-    """A copy of ``module`` with its batch norms folded, and how many were; see ``find_folding``."""
+    """A copy of ``module`` with its batch norms folded if that holds, and how many were; see ``Folding``."""
     folding = find_folding(module, inputs)
+    if not folding.holds:
+        folding = replace(folding, folds={})
     return folding.applied(), len(folding.folds)
 
 
 def find_folding(module: nn.Module, inputs: Sequence[Tensor]) -> Folding:
-    """How the batch norms of a module are folded.
+    """How the batch norms of a module can be folded; ``Folding.holds`` says whether that is right.
 
-    ``inputs`` are example inputs. Running them shows which convolution feeds which norm, and then whether
-    the folded model agrees with the original in float64. Nothing is folded if it does not (because a
-    convolution's output is also used elsewhere, say), or if the model does not run in float64. Raises
-    UserCodeError if the model calls ``sys.exit``.
+    The module is run on example inputs, which shows which convolution feeds which norm. Nothing is folded of
+    one that does not run. Raises UserCodeError if the model calls ``sys.exit``.
     """
-    double = Float64(module)
-    exact = double.module
-    exact_inputs = [double.widen(value) for value in inputs]
     try:
-        with torch.inference_mode(False), no_exit("the module's forward"):
-            with double.running():
-                pairs, before = _find_pairs(exact, exact_inputs)
-            folds = {pair: _Fold.of(module, exact, *pair) for pair in pairs}
-            for (convolution_name, norm_name), fold in folds.items():
-                _set(exact, norm_name, nn.Identity())
-                fold.apply_while_it_runs(exact.get_submodule(convolution_name))
-            with double.running():
-                after = _flatten(exact(*exact_inputs))
+        with torch.inference_mode(False), torch.no_grad(), no_exit("the module's forward"):
+            pairs = _find_pairs(copied(module, lendable(module).values()), inputs)
+        folds = {pair: _Fold.of(module, *pair) for pair in pairs}
     except UserCodeError:
         raise
     except Exception:  # noqa: BLE001
-        # A module that does not run in float64 even so may raise an error of any type here. An error that
-        # also comes in float32 is raised again in capture, and reported there.
-        return Folding(module, {})
-    agree = all(_agree(a, b) for a, b in zip(before, after, strict=True))
-    return Folding(module, folds if agree else {})
+        # The user's code may raise an error of any type. Capture raises it again, and it is reported there.
+        folds = {}
+    return Folding(module, inputs, folds)
 
 
-def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[tuple[str, str]], list[Tensor]]:
-    """Pairs of a convolution's name and the norm's that it feeds, if both are called exactly once.
-
-    And what the module returns.
-    """
+def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> list[tuple[str, str]]:
+    """Pairs of a convolution's name and the norm's that it feeds, if both are called exactly once."""
     made_by: dict[int, str] = {}
     calls: dict[str, int] = {}
     pairs: dict[str, str] = {}
@@ -109,23 +126,18 @@ def _find_pairs(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[tuple
 
         return hook
 
-    handles: list[RemovableHandle] = [
+    watched = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, _WATCHED)]
+    if not any(isinstance(layer, _NORMS) for _, layer in watched):
+        return []
+    for name, layer in watched:
         layer.register_forward_hook(after(name))
-        for name, layer in module.named_modules()
-        if isinstance(layer, (*_CONVOLUTIONS, *_NORMS))
-    ]
-    try:
-        returned = _flatten(module(*inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
+    module(*inputs)
     convolutions = list(pairs.values())
-    once = [
+    return [
         (convolution, norm)
         for norm, convolution in pairs.items()
         if calls[norm] == calls[convolution] == convolutions.count(convolution) == 1
     ]
-    return once, returned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,19 +153,21 @@ class _Fold:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, module: nn.Module, exact: nn.Module, convolution_name: str, norm_name: str) -> Self:
-        """The fold of a norm into the convolution before it. ``exact`` is the module in float64.
+    def of(cls, module: nn.Module, convolution_name: str, norm_name: str) -> Self:
+        """The fold of a norm into the convolution before it.
 
         Raises KeyError if the weight is no parameter, but computed from one.
         """
-        convolution: Any = exact.get_submodule(convolution_name)
-        norm: Any = exact.get_submodule(norm_name)
-        gain = torch.rsqrt(norm.running_var + norm.eps)
+        convolution: Any = module.get_submodule(convolution_name)
+        norm: Any = module.get_submodule(norm_name)
+        gain = torch.rsqrt(norm.running_var.double() + norm.eps)
         if norm.weight is not None:
-            gain = gain * norm.weight
-        bias = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
-        bias = bias * gain if norm.bias is None else bias * gain + norm.bias
-        own = dict(module.get_submodule(convolution_name).named_parameters(recurse=False))
+            gain = gain * norm.weight.double()
+        bias = -norm.running_mean.double()
+        if convolution.bias is not None:
+            bias = bias + convolution.bias.double()
+        bias = bias * gain if norm.bias is None else bias * gain + norm.bias.double()
+        own = dict(convolution.named_parameters(recurse=False))
         return cls(own["weight"].detach(), gain, bias)
 
     def made(self) -> tuple[Tensor, Tensor]:

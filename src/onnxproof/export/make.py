@@ -1,21 +1,21 @@
 """From the wrapped model to the finished graph: fold, capture, simplify, finish."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import onnx
-from torch import nn
 
 from onnxproof.export.capture import NO_CUSTOM_OPS, Captured, Ladder
 from onnxproof.export.custom_ops import custom_ops
 from onnxproof.export.examples import capture_sizes, example_inputs
-from onnxproof.export.finish import NO_FOLDS, finish
+from onnxproof.export.finish import finish
 from onnxproof.export.fold import find_folding
 from onnxproof.export.simplify import SimplifyError, run, simplify
 from onnxproof.job import Job
 from onnxproof.progress import Progress, silent
+from onnxproof.system.imports import collector_paused
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import held_in
 
@@ -53,28 +53,25 @@ def ladder_for(
     of a large model are left in ``folder``; without it they are held in memory. Raises JobError or
     UserCodeError if ``export.custom_ops`` names no table.
     """
-    contract = model.contract
-    made: Callable[[], nn.Module] = lambda: model.module  # noqa: E731
-    folds: Mapping[str, str] = NO_FOLDS
     named = job.export.custom_ops
     own = NO_CUSTOM_OPS if named is None else custom_ops(named, job.folder)
+    folding = None
     if job.export.fold_batch_norms and held_in(model.module) == "float32":
         progress("fold batch norms", 0, 0)
-        sizes = capture_sizes(contract.dims)
-        examples = example_inputs(contract.inputs, sizes)
-        folding = find_folding(model.module, examples)
-        made, folds = folding.applied, dict(folding.folds.keys())
+        contract = model.contract
+        with collector_paused():
+            examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
+            folding = find_folding(model.module, examples)
     table = job.export
     return Ladder(
         model,
-        made,
+        folding,
         table.exporter,
         table.opset,
         optimize=table.simplify == "none",
         limit_s=table.capture_timeout,
         folder=folder,
         custom_ops=own,
-        folds=folds,
         onward=None if table.simplify == "none" else partial(_first_simplified, model),
     )
 
@@ -89,7 +86,8 @@ def graph_of(model: WrappedModel, captured: Captured) -> Graph:
     notes: tuple[str, ...] = ()
     if captured.reasons:
         notes = (f"captured by {captured.exporter}: {'; '.join(captured.reasons)}",)
-    finished = finish(captured.proto, model.contract.inputs, model.contract.outputs)
+    with collector_paused():
+        finished = finish(captured.proto, model.contract.inputs, model.contract.outputs)
     return Graph(finished, captured, "none", notes)
 
 
@@ -108,7 +106,8 @@ def simplified(
     progress("simplify", 0, 0)
     begun = graph.captured.onward if tool == FIRST else None
     made = simplify(graph.proto, tool, limit_s, meanwhile, begun)
-    proto = finish(made, model.contract.inputs, model.contract.outputs)
+    with collector_paused():
+        proto = finish(made, model.contract.inputs, model.contract.outputs)
     return replace(graph, proto=proto, simplifier=tool)
 
 

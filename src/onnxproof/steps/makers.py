@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import ExportError, JobError
 from onnxproof.export.examples import capture_sizes, example_inputs
-from onnxproof.export.fold import find_folding
+from onnxproof.export.fold import fold_batch_norms
 from onnxproof.export.make import make_graph
 from onnxproof.export.quantize import half
 from onnxproof.job import Job
@@ -147,7 +147,7 @@ class HalfMaker:
         module, contract = model.module, model.contract
         if job.export.fold_batch_norms:
             examples = example_inputs(contract.inputs, capture_sizes(contract.dims))
-            module = find_folding(module, examples).applied()
+            module, _ = fold_batch_norms(module, examples)
         self._model = replace(model, module=module.eval())
         _require_known(job, dict(module.named_modules()))
 

@@ -17,7 +17,6 @@ from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.steps.trying import Attempts, Tried
 from onnxproof.system.files import scratch_folder
 from onnxproof.validate.ahead import Ahead
-from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.timing import time_ratio
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -45,9 +44,7 @@ def prove(
     Raises ExportError or UserCodeError if no way makes a file that loads.
     """
     ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
-    folded = ahead is not None and job.export.fold_batch_norms
-    checks = (folding_check(model.module, ladder.module()),) if folded else ()
-    attempts = Attempts(job, model, checkpoint, folder, ahead, progress, checks)
+    attempts = Attempts(job, model, checkpoint, folder, ahead, progress, ladder)
     taken = _first_right(ladder, attempts)
     attempts.write(taken.graph)
     return taken.graph, taken.verdict

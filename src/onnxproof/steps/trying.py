@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError
+from onnxproof.export.capture import Ladder
 from onnxproof.export.make import Graph, simplified
 from onnxproof.export.simplify import SimplifyError
 from onnxproof.export.write import write_model
@@ -13,8 +15,9 @@ from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.session import first_line, open_session
 from onnxproof.steps.judging import validate_for
-from onnxproof.validate.ahead import Ahead
+from onnxproof.validate.ahead import Ahead, leaves_room
 from onnxproof.validate.checks import Check
+from onnxproof.validate.exact.fold_proof import folding_check
 from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.verdict import Verdict
@@ -65,7 +68,7 @@ class Attempts:
     """Where a job's graphs are tried, one after the other.
 
     Files are written to ``folder``, each in place of the one before. ``ahead`` is None if a file is not to be
-    validated, only loaded. ``checks`` are on the module that is captured, whichever way that is done.
+    validated, only loaded. ``ladder`` is what captures the graphs.
     """
 
     job: Job
@@ -74,8 +77,9 @@ class Attempts:
     folder: Path
     ahead: Ahead | None
     progress: Progress
-    checks: tuple[Check, ...]
+    ladder: Ladder
     _written: list[Graph] = field(default_factory=list)
+    _folding: list[Check] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -85,7 +89,12 @@ class Attempts:
     @property
     def meanwhile(self) -> Iterator[None]:
         """The work that can be done while another process captures or simplifies."""
-        return iter(()) if self.ahead is None else self.ahead.steps()
+        return iter(()) if self.ahead is None else chain(self._checked_ahead(), self.ahead.steps())
+
+    def _checked_ahead(self) -> Iterator[None]:
+        if leaves_room(self.model):
+            self._checks()
+            yield
 
     def write(self, graph: Graph) -> None:
         """Write a graph's file, unless it is the one that was written last.
@@ -97,6 +106,14 @@ class Attempts:
         self._written.clear()
         write_model(self.job, self.model, self.checkpoint, graph, self.folder)
         self._written.append(graph)
+
+    def _checks(self) -> tuple[Check, ...]:
+        """What is checked of the module that is captured, whichever way that is done."""
+        if not self.job.export.fold_batch_norms:
+            return ()
+        if not self._folding:
+            self._folding.append(folding_check(self.model.module, self.ladder.module()))
+        return tuple(self._folding)
 
     def run(self, graph: Graph) -> Tried:
         """Write a graph's file and validate it, or only load it. Raises ExportError or ModelFileError."""
@@ -111,7 +128,7 @@ class Attempts:
             self.file,
             self.ahead.plan,
             self.progress,
-            checks=self.checks,
+            checks=self._checks(),
             notes=graph.notes,
             prepared=self.ahead.prepared,
         )
