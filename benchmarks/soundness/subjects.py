@@ -59,7 +59,7 @@ class Subject:
     def export(self, job: Job, model: WrappedModel) -> onnx.ModelProto:
         """The model's graph, stamped with its manifest as a bundle's file is."""
         if self.plain:
-            captured = capture(model, model.module, "torch.export", job.export.opset, optimize=False)
+            captured = capture(model, "torch.export", job.export.opset, optimize=False)
             proto, simplifier = finish(captured.proto, model.contract.inputs, model.contract.outputs), "none"
         else:
             graph = make_graph(job, model)

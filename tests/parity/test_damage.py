@@ -61,7 +61,7 @@ class Export:
         return validate_files(self.model, (file,), self.plan, opset=20, prepared=self.prepared)[0]
 
     def recaptured(self, module: nn.Module, opset: int = 20) -> onnx.ModelProto:
-        captured = capture(self.model, module, "torchscript", opset, optimize=False)
+        captured = capture(replace(self.model, module=module), "torchscript", opset, optimize=False)
         return finish(captured.proto, self.model.contract.inputs, self.model.contract.outputs)
 
     def edited(self, edit: Callable[[onnx.GraphProto], None]) -> onnx.ModelProto:

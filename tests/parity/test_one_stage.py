@@ -249,7 +249,7 @@ def test_raw_heads_export_with_every_dimension_free(network: Any) -> None:
     outputs = tuple(TensorSpec(name, "float32", ("batch", "anchors", channels[name])) for name in names)
     height, width = picture_dims(network)
     model = wrapped(module, outputs, (Dim("batch", 1, 4), height, width))
-    graph = capture(model, module, "torch.export", OPSET, optimize=True).proto
+    graph = capture(model, "torch.export", OPSET, optimize=True).proto
     session = ort.InferenceSession(graph.SerializeToString())
     for count, size in ((1, sizes_of(network)[0]), (3, sizes_of(network)[-1])):
         batch = detectors.pictures(*size, count)
@@ -283,7 +283,7 @@ def test_nms_in_the_graph_exports_and_agrees(network: Any) -> None:
     )
     # What an SSD makes 300 or 320 pixels of, it takes at any size.
     dims = Dim("height", 48, 400), Dim("width", 48, 400)
-    graph = capture(wrapped(module, outputs, dims), module, "torchscript", OPSET, optimize=False).proto
+    graph = capture(wrapped(module, outputs, dims), "torchscript", OPSET, optimize=False).proto
     session = ort.InferenceSession(graph.SerializeToString())
     for height, width in ((64, 96), (200, 333)):
         batch = detectors.pictures(height, width, 1)

@@ -45,7 +45,7 @@ def frozen_by(run: Callable[[Net, Tensor], Any], dims: dict[str, str] = SIZES) -
         [TensorSpec.parse(name, text) for name, text in PICTURE.items()],
         [Dim.parse(name, text) for name, text in dims.items()],
     )
-    found = capture(model, model.module, "torchscript", 20, optimize=False).frozen
+    found = capture(model, "torchscript", 20, optimize=False).frozen
     assert all(re.match(r"parity/test_tracing\.py:\d+ ", one.place) for one in found)
     return found
 
@@ -205,7 +205,7 @@ def test_healthy_jobs_froze_nothing_that_matters(name: str) -> None:
         pytest.importorskip("transformers")
     job = load_job(CONFIGS / f"{name}.toml")
     model, _ = build_model(job)
-    frozen = capture(model, model.module, "torchscript", 20, optimize=False).frozen
+    frozen = capture(model, "torchscript", 20, optimize=False).frozen
     assert [one for one in frozen if not one.harmless] == []
     assert bool(frozen) == (name == "module-bert")
 
