@@ -22,7 +22,7 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job
 from onnxproof.source import find_pictures
-from onnxproof.steps.judging import settings_of
+from onnxproof.steps.planning import settings_of
 from onnxproof.validate.cases import Case, materialise, plan
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg, torch_truth

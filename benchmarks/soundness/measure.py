@@ -15,7 +15,7 @@ from soundness.subjects import Subject
 
 from onnxproof.errors import ExportError, ModelFileError
 from onnxproof.job import Job
-from onnxproof.steps.judging import plan_of, settings_of
+from onnxproof.steps.planning import plan_of, settings_of
 from onnxproof.validate.cases import materialise
 from onnxproof.validate.legs.leg import GRAPH
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

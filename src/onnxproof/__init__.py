@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from onnxproof.kit import kit as kit
     from onnxproof.many.workers import Workers as Workers
     from onnxproof.pipeline import Bundle as Bundle
-    from onnxproof.pipeline import bisect as bisect
     from onnxproof.pipeline import export as export
     from onnxproof.pipeline import export_module as export_module
-    from onnxproof.pipeline import validate as validate
     from onnxproof.replay import judge as judge
     from onnxproof.runs.run import export_many as export_many
     from onnxproof.runs.run import validate_many as validate_many
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
     from onnxproof.validate.bisect.result import Bisection as Bisection
     from onnxproof.validate.verdict import Check as Check
     from onnxproof.validate.verdict import Verdict as Verdict
+    from onnxproof.validation import bisect as bisect
+    from onnxproof.validation import validate as validate
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,7 @@ _HOMES = {
     "Verdict": "onnxproof.validate.verdict",
     "Workers": "onnxproof.many.workers",
     "bench": "onnxproof.deploy.bench",
-    "bisect": "onnxproof.pipeline",
+    "bisect": "onnxproof.validation",
     "check": "onnxproof.check",
     "check_module": "onnxproof.check_module",
     "compare": "onnxproof.comparison",
@@ -73,7 +73,7 @@ _HOMES = {
     "package": "onnxproof.deploy.package",
     "schema": "onnxproof.schemas",
     "selftest": "onnxproof.selftest",
-    "validate": "onnxproof.pipeline",
+    "validate": "onnxproof.validation",
     "validate_many": "onnxproof.runs.run",
 }
 
@@ -98,8 +98,8 @@ class _Face(ModuleType):
 
 
 def _by_checkpoint(*arguments: Any, **options: Any) -> Any:
-    """``pipeline.compare_by_checkpoint``. It imports torch, so it is imported when a comparison needs it."""
-    return imported("onnxproof.pipeline").compare_by_checkpoint(*arguments, **options)
+    """``validation.compare_by_checkpoint``. It imports torch, so only a comparison that needs it does."""
+    return imported("onnxproof.validation").compare_by_checkpoint(*arguments, **options)
 
 
 def _by_graphs(*arguments: Any, **options: Any) -> Any:

@@ -133,7 +133,7 @@ def refuse_export(refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: 
     def capture(*_: object) -> None:
         raise AssertionError("the request was found wrong only after capture had begun")
 
-    monkeypatch.setattr("onnxproof.pipeline.prove", capture)
+    monkeypatch.setattr("onnxproof.steps.bundled.prove", capture)
 
     def refuse_export(
         *arguments: str | Path, says: Iterable[str], lines: int = 1, job: Path = small_job

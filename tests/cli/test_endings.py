@@ -205,7 +205,7 @@ def test_a_builder_that_crashes_is_told_by_its_line(job: Callable[..., Path], tm
 @pytest.fixture
 def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours: a step is called with arguments that it does not take."""
-    monkeypatch.setattr("onnxproof.pipeline.prove", operator.itemgetter(0))
+    monkeypatch.setattr("onnxproof.steps.bundled.prove", operator.itemgetter(0))
 
 
 @pytest.mark.usefixtures("unforeseen")
@@ -265,7 +265,7 @@ def test_ctrl_c_is_a_document_too(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxproof.pipeline.prove", stop)
+    monkeypatch.setattr("onnxproof.steps.bundled.prove", stop)
     ran = run("export", small_job, "--out", tmp_path, "--json")
     assert (ran.returncode, ran.stderr.strip()) == (130, "onnxproof: stopped")
     assert json.loads(ran.stdout)["error"] == {"type": "Interrupted", "message": "stopped", "exit_code": 130}

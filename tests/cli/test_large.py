@@ -197,7 +197,7 @@ def test_a_machine_with_too_little_memory_is_told_before_the_work(
     def prove(*_: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("onnxproof.pipeline.prove", prove)
+    monkeypatch.setattr("onnxproof.steps.bundled.prove", prove)
     monkeypatch.setattr(memory, "SMALL", 0)
     monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 10**8)
     says = ("GB of weights", "needs about 0.5 GB of memory more", "there are 0.3 GB")

@@ -36,7 +36,7 @@ def _no_capture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     def capture(*_: object) -> None:
         raise AssertionError("the request was found wrong only after capture had begun")
 
-    monkeypatch.setattr("onnxproof.pipeline.prove", capture)
+    monkeypatch.setattr("onnxproof.pipeline.ladder_for", capture)
 
 
 @pytest.fixture

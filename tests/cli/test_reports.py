@@ -40,7 +40,7 @@ def write_model() -> None:
 
 def answer(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
     write_model()
-    monkeypatch.setattr("onnxproof.pipeline.validate", lambda *_, **__: verdict)
+    monkeypatch.setattr("onnxproof.validation.validate", lambda *_, **__: verdict)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the request was found wrong only after the work had begun")
 
-    monkeypatch.setattr("onnxproof.pipeline.validate", work)
+    monkeypatch.setattr("onnxproof.validation.validate", work)
     monkeypatch.setattr("onnxproof.pipeline.export", work)
 
 

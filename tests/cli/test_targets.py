@@ -75,7 +75,7 @@ def test_an_export_that_stops_leaves_the_older_bundle_alone(
         raise raised
 
     dist = older_bundle.parent
-    monkeypatch.setattr("onnxproof.pipeline.prove", stop)
+    monkeypatch.setattr("onnxproof.steps.bundled.prove", stop)
     ran = run("export", small_job, "--out", dist)
     assert (ran.returncode, ran.stdout) == (code, "")
     assert says in ran.stderr

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.pipeline import Bundle
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 

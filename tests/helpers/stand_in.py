@@ -85,7 +85,12 @@ def judged(job: Job) -> Verdict:
 
 def main() -> None:
     """Be the process."""
-    stand_in = types.ModuleType("onnxproof.pipeline")
-    stand_in.__dict__.update(export=export, validate=validate)
-    sys.modules["onnxproof.pipeline"] = stand_in
+    for name, offered in (
+        ("pipeline", {"export": export}),
+        ("steps.bundled", {}),
+        ("validation", {"validate": validate}),
+    ):
+        stand_in = types.ModuleType(f"onnxproof.{name}")
+        stand_in.__dict__.update(offered)
+        sys.modules[stand_in.__name__] = stand_in
     slot.main()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxproof.job import Job
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.ahead import Ahead
 from onnxproof.wrappers.wrap import wrap_for_job
 

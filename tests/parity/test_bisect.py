@@ -26,7 +26,7 @@ from onnxproof.errors import CheckError, ModelFileError, RequestError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.runtime.session import SessionSettings, open_session
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.bisect import locate, runtime
 from onnxproof.validate.bisect.fingerprint import PARTS, Fingerprint, distance
 from onnxproof.validate.bisect.locate import Bisected, bisect_file

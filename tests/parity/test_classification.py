@@ -22,7 +22,7 @@ from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
 from onnxproof.runtime.tasks.classification import softmax
 from onnxproof.runtime.tasks.multilabel import sigmoid
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_files

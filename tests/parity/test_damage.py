@@ -20,7 +20,7 @@ from onnxproof.export.finish import finish
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.ahead import Prepared, prepare
 from onnxproof.validate.cases import Case
 from onnxproof.validate.judge import judge

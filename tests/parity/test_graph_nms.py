@@ -17,7 +17,7 @@ import onnxproof
 from onnxproof.job import Job
 from onnxproof.runtime.readings.boxes import Cuts, decide, from_class_scores
 from onnxproof.runtime.readings.oriented import decide_oriented
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.wrap import wrap_for_job

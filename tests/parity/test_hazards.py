@@ -18,7 +18,7 @@ from onnxproof.export.model import build_model
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job, load_job
 from onnxproof.runtime.manifest import METADATA_KEY
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS, Found, Subject, Weights, look_for_hazards
 from onnxproof.validate.hazards._resize import Step, pytorchs_picks
 from onnxproof.validate.verify import validate_files

@@ -16,7 +16,7 @@ from onnxproof.errors import JobError, PictureError
 from onnxproof.job import Job
 from onnxproof.runtime import load
 from onnxproof.runtime.preprocess import as_network_sees, prepare
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.wrap import wrap_for_job

@@ -11,7 +11,7 @@ import pytest
 from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import Job, load_job
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.checks import LINKS
 from onnxproof.validate.sweep import measure, merge
 from onnxproof.validate.verdict import Verdict

@@ -17,7 +17,7 @@ from soundness.healthy import LEVELS
 from soundness.measure import largest, loads
 
 from onnxproof.errors import ModelFileError
-from onnxproof.steps.judging import settings_of
+from onnxproof.steps.planning import settings_of
 from onnxproof.validate.checks import FUNCTION_CHECKS
 from onnxproof.validate.exact.errors import UnsupportedError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from soundness.reported.fault import Pair, Reported
 
 from onnxproof.seeded import FLOAT32_EPSILON
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.cases import materialise
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError
 from onnxproof.validate.legs.onnx_runtime import OrtLeg

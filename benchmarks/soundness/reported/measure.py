@@ -8,7 +8,7 @@ from soundness.measure import peers_say
 from soundness.reported.effect import effect_of
 from soundness.reported.fault import Pair, Reported, make_pair
 
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.validate.verdict import Verdict
 from onnxproof.validate.verify import validate_files
 

@@ -96,6 +96,16 @@ class Rung:
     retries: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A rung, with or without torch's optimizer, that a process is at, and where it leaves large tensors."""
+
+    rung: Rung
+    optimize: bool
+    place: Path | None
+    process: Apart[Any]
+
+
 class Ladder:
     """The ways to capture the model, from the first to the last.
 
@@ -129,6 +139,7 @@ class Ladder:
         self._skipped: list[str] = []
         self._rungs = deque((rung, optimize) for rung in self._chosen(exporter))
         self._last: tuple[Rung, bool] | None = None
+        self._begun: Begun | None = None
         self._made = False
         self._folder = folder if bytes_of(model.module) > LARGEST_HELD else None
 
@@ -151,14 +162,10 @@ class Ladder:
         """What is captured: the model's own module, or a folded copy. Known for sure after ``climb``."""
         return self._model.module if self._folding is None else self._folding.applied()
 
-    def climb(self, meanwhile: Iterable[None] = ()) -> Captured:
-        """Capture by the next rung that works. While the child captures, go through ``meanwhile`` here.
-
-        Raises ExportError or UserCodeError if none is left: then the error tells why each failed.
-        """
-        steps = iter(meanwhile)
-        while self._rungs:
-            rung, optimize = self._last = self._rungs.popleft()
+    def begin(self) -> None:
+        """Let another process begin with the next rung; ``climb`` goes on from there."""
+        while self._begun is None and self._rungs:
+            rung, optimize = self._rungs.popleft()
             if rung.retries and not self._untraced:
                 continue
             place = None if self._folder is None else self._folder / str(len(self._errors))
@@ -166,9 +173,20 @@ class Ladder:
                 place.mkdir(parents=True)
                 self._drop_wrong_folding()  # a large model runs alone
             process = Apart(partial(self._capture_and_go_on, rung, optimize, place))
+            self._begun = Begun(rung, optimize, place, process)
+
+    def climb(self, meanwhile: Iterable[None] = ()) -> Captured:
+        """Capture by the next rung that works. While the child captures, go through ``meanwhile`` here.
+
+        Raises ExportError or UserCodeError if none is left: then the error tells why each failed.
+        """
+        steps = iter(meanwhile)
+        while (begun := self._next()) is not None:
+            rung, process, place = begun.rung, begun.process, begun.place
+            self._last = rung, begun.optimize
             if self._drop_wrong_folding():
                 process.end()
-                self._rungs.appendleft((rung, optimize))
+                self._rungs.appendleft(self._last)
                 continue
             try:
                 proto, frozen = process.result(self._limit_s, steps)
@@ -189,6 +207,12 @@ class Ladder:
                 onward = process if goes_on else None
                 return Captured(proto, rung.name, self.reasons, frozen, place, self._folds, onward)
         raise all_failed(self._errors, self._diagnosis())
+
+    def _next(self) -> Begun | None:
+        """The rung that has begun, which is forgotten here; None if none is left."""
+        self.begin()
+        begun, self._begun = self._begun, None
+        return begun
 
     def _drop_wrong_folding(self) -> bool:
         """Capture the model's own module from now on if the folding does not hold; True if it did not."""

@@ -13,7 +13,7 @@ from onnxproof.finding.draft import Draft
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
-from onnxproof.steps.judging import settings_of
+from onnxproof.steps.planning import settings_of
 from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.likeness import Arrays

@@ -67,7 +67,8 @@ def main() -> None:
     freeze_imports()
     # What is missing is told of each job, which imports it again.
     with contextlib.suppress(Exception):
-        imported("onnxproof.pipeline")
+        for name in ("onnxproof.pipeline", "onnxproof.steps.bundled", "onnxproof.validation"):
+            imported(name)
     slot = _Slot(messages)
     if CAN_FORK:
         signal.signal(signal.SIGTERM, slot.stop)
@@ -169,8 +170,8 @@ def _export(task: Task, report: "_Report") -> Message:
 
 
 def _validate(task: Task, report: "_Report") -> Message:
-    pipeline = imported("onnxproof.pipeline")
-    verdict = pipeline.validate(
+    validation = imported("onnxproof.validation")
+    verdict = validation.validate(
         task.source if task.job is None else task.job, progress=report, **task.options
     )
     return Message("result", bundle=task.target, verdict=verdict.to_json())

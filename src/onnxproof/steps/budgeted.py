@@ -10,8 +10,8 @@ from onnxproof.job.asked import Address, JobLike, calibrating_of, pictures_of
 from onnxproof.progress import Progress
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import BundleFolder, look_at, sha256_of
-from onnxproof.steps.judging import settings_of
-from onnxproof.steps.opening import to_validate
+from onnxproof.steps.judging import to_validate
+from onnxproof.steps.planning import settings_of
 from onnxproof.system.packages import PACKAGES
 from onnxproof.validate.budget.exam import Exam, Question, contents_of, questions_of
 from onnxproof.validate.budget.figures import BudgetFigures

@@ -1,4 +1,4 @@
-"""Judge a file by a job: how it is tried, and what the job expects of it.
+"""Open and judge a file by a job: what the job expects of it.
 
 Nothing here captures a model, so ``check`` and ``validate`` start without PyTorch's exporters.
 """
@@ -7,42 +7,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
+from onnxproof.job.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
 from onnxproof.progress import Progress
-from onnxproof.source import sha256_of
+from onnxproof.source import BundleFolder, look_at, sha256_of
 from onnxproof.steps.drawn import draw_decisions, has_form, require_drawable
+from onnxproof.steps.opening import wrapped_for
+from onnxproof.steps.planning import settings_of
 from onnxproof.system.memory import require_memory
+from onnxproof.validate.agreement import manifest_check
 from onnxproof.validate.ahead import Prepared
 from onnxproof.validate.arranged import Arrangement, arranged
+from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.survey.check import unread_check
-from onnxproof.validate.trial import Plan, Settings, plan_trial
+from onnxproof.validate.trial import Plan, plan_trial
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.validate.verify import validate_files
-from onnxproof.wrappers.family import WrappedModel
+from onnxproof.wrappers.family import Module, WrappedModel
 from onnxproof.wrappers.weights import bytes_of
 
 
-def plan_of(job: Job, model: WrappedModel) -> Plan:
-    """The cases and settings that a file of the job's model is tried with."""
-    settings = settings_of(job)
-    return plan_trial(model.contract, settings)
+def to_validate(
+    source: JobLike,
+    model: Module | None,
+    onnx: Address | None,
+    checkpoint: Address | None,
+    set: Sequence[str],
+    trust: bool,
+) -> tuple[Asked, WrappedModel, Path, list[Check]]:
+    """The job, its model, the file to compare with it, and the checks on the file's manifest.
 
-
-def settings_of(job: Job) -> Settings:
-    """How the job's file is tried."""
-    table = job.validation
-    return Settings(
-        images=table.images,
-        annotations=table.annotations,
-        folder=job.folder,
-        providers=table.providers,
-        optimization=table.optimization,
-        effort=table.effort,
-        threads=table.threads,
-        seed=table.seed,
-    )
+    Looks for the file before it builds the model.
+    """
+    if onnx is None and not isinstance(source, Job):
+        match look_at(source):
+            case BundleFolder() as bundle if not bundle.model.is_file():
+                raise ModelFileError(f"{bundle.model} does not exist: export the job again")
+    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
+    file = file_to_validate(asked, onnx)
+    checks: list[Check] = []
+    if onnx is None and asked.manifest is not None:
+        checks += (checksum_check(asked.manifest, file), manifest_check(asked.manifest, file))
+    return asked, wrapped_for(asked.job, model), file, checks
 
 
 def validate_for(

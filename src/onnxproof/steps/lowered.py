@@ -44,16 +44,11 @@ class Lowering:
     judged: tuple[Question, ...] | None
 
 
-def plan_lowered(
-    job: Job, plan: Plan, target: Path, validate: bool, inputs: Sequence[Path]
-) -> Lowering | None:
-    """How the file of lower precision will be made and judged; None if the job asks for none.
+def plan_lowered(job: Job, plan: Plan, place: Path, validate: bool, inputs: Sequence[Path]) -> Lowering:
+    """How the file of lower precision will be made at ``place``, and judged.
 
     Raises now, before the slow capture, what would be raised of its pictures and of its folder after it.
     """
-    place = job.precision.beside(target)
-    if place is None:
-        return None
     check_target(place, BUNDLE, inputs)
     calibrating, judged = calibrating_of(job), None
     if validate:

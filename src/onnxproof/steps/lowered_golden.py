@@ -9,7 +9,7 @@ from onnxproof.job import Job
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.steps.judging import plan_of
+from onnxproof.steps.planning import plan_of
 from onnxproof.steps.recording import about_golden, write_golden
 from onnxproof.validate.ahead import Kept
 from onnxproof.validate.golden.choose import record_lowered

@@ -1,24 +1,11 @@
-"""Open what is exported and what is compared: the job, its model and the file, whoever asks."""
+"""Build a job's model, or wrap the one that is handed in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from onnxproof.errors import ModelFileError
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
-from onnxproof.job.asked import (
-    Address,
-    Asked,
-    JobLike,
-    file_to_validate,
-    job_to_validate,
-)
-from onnxproof.source import BundleFolder, look_at
 from onnxproof.system.memory import require_memory
-from onnxproof.validate.agreement import manifest_check
-from onnxproof.validate.bundled import checksum_check
-from onnxproof.validate.verdict import Check
 from onnxproof.wrappers.family import Checkpoint, Module, WrappedModel, require_module
 from onnxproof.wrappers.in_graph import build_with_resize
 from onnxproof.wrappers.weights import bytes_of
@@ -48,30 +35,6 @@ def to_export(job: Job, loaded: Checkpoint | None = None, notes: Sequence[str] =
     model, checkpoint = build_model(job, loaded)
     require_memory(bytes_of(model.module))
     return ToExport(job, replace(model, notes=(*notes, *model.notes)), checkpoint)
-
-
-def to_validate(
-    source: JobLike,
-    model: Module | None,
-    onnx: Address | None,
-    checkpoint: Address | None,
-    set: Sequence[str],
-    trust: bool,
-) -> tuple[Asked, WrappedModel, Path, list[Check]]:
-    """The job, its model, the file to compare with it, and the checks on the file's manifest.
-
-    Looks for the file before it builds the model.
-    """
-    if onnx is None and not isinstance(source, Job):
-        match look_at(source):
-            case BundleFolder() as bundle if not bundle.model.is_file():
-                raise ModelFileError(f"{bundle.model} does not exist: export the job again")
-    asked = job_to_validate(source, set, checkpoint=checkpoint, trust=trust, has_model=model is not None)
-    file = file_to_validate(asked, onnx)
-    checks: list[Check] = []
-    if onnx is None and asked.manifest is not None:
-        checks += (checksum_check(asked.manifest, file), manifest_check(asked.manifest, file))
-    return asked, wrapped_for(asked.job, model), file, checks
 
 
 def wrapped_for(job: Job, model: Module | None) -> WrappedModel:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxproof.errors import ExportError, ModelFileError, UserCodeError
 from onnxproof.export.capture import Ladder
-from onnxproof.export.make import Graph, graph_of, ladder_for, unsimplified, with_note
+from onnxproof.export.make import Graph, graph_of, unsimplified, with_note
 from onnxproof.export.simplify import BEST, PARTS, SimplifyError, size_of
 from onnxproof.export.write import write_model
 from onnxproof.job import Job
@@ -25,25 +25,22 @@ NOT_SLOWER = 1.05
 """How many times as long a simplified file may take for ``simplify = "best"``: what a paired timing cannot
 tell from 1 on a busy machine."""
 
-CAPTURED_FOLDER = ".captured"
-"""The folder with the tensors of a large model as the exporters wrote them."""
-
 
 def prove(
     job: Job,
     model: WrappedModel,
     checkpoint: Checkpoint | None,
+    ladder: Ladder,
     folder: Path,
     ahead: Ahead | None,
     progress: Progress,
 ) -> tuple[Graph, Verdict | None]:
     """The graph to ship, and the verdict on its file, which is in ``folder``; None if ``ahead`` is.
 
-    Files that are tried are written to ``folder``. What those of a large model are made from stays in
-    ``CAPTURED_FOLDER`` there. If no way makes a right file, it is the one with the fewest failed checks.
+    Files that are tried are written to ``folder``. If no way of the ``ladder`` makes a right file, it is the
+    one with the fewest failed checks.
     Raises ExportError or UserCodeError if no way makes a file that loads.
     """
-    ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
     attempts = Attempts(job, model, checkpoint, folder, ahead, progress, ladder)
     taken = _first_right(ladder, attempts)
     attempts.write(taken.graph)

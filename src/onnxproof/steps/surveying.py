@@ -21,8 +21,8 @@ from onnxproof.many.workers import MOST_WORKERS, Workers
 from onnxproof.progress import Progress
 from onnxproof.runtime.remote import Place
 from onnxproof.source import checkpoints_at, sha256_of, sha256_of_checkpoint
-from onnxproof.steps.judging import settings_of
-from onnxproof.steps.opening import to_validate
+from onnxproof.steps.judging import to_validate
+from onnxproof.steps.planning import settings_of
 from onnxproof.system.memory import BASE, FACTOR, available_bytes
 from onnxproof.system.packages import versions
 from onnxproof.tensors import Field
