@@ -211,7 +211,7 @@ def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unforeseen")
 def test_an_error_that_nobody_foresaw_is_70(run: Run, small_job: Path, tmp_path: Path) -> None:
     said = tell_once(run("export", small_job, "--out", tmp_path, "--json"), 70)
-    assert all(part in said for part in ("TypeError", "pipeline.py:", "CONTRIBUTING.md", "--traceback"))
+    assert all(part in said for part in ("TypeError", "bundled.py:", "CONTRIBUTING.md", "--traceback"))
     ran = run("export", small_job, "--out", tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (70, "", said)
 
