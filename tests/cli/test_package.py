@@ -1,6 +1,6 @@
 """A bundle as one file that is read without unpacking, and as a model of a Triton repository."""
 
-import importlib
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from clients import ROOT, need
 from commands import run_here
 
 import onnxproof
 from onnxproof.errors import ModelFileError, RequestError
+
+TRITON = ROOT / "build/triton/tritonclient/grpc/model_config_pb2.py"
+"""Triton's own schema, in the client that its makers publish."""
 
 ROOT = Path(__file__).parents[2]
 SCENE = ROOT / "examples" / "digits" / "images" / "scene-01.png"
@@ -164,10 +168,21 @@ def test_a_triton_repository_has_the_model_and_its_configuration(demo_bundle: Pa
     assert 'backend: "onnxruntime"\nmax_batch_size: 3\n' in text
 
 
+def module_at(file: Path) -> Any:
+    """A file of Python, imported without the package that it lies in: that needs gRPC."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_tritons_own_schema_reads_the_configuration(demo_bundle: Path, tmp_path: Path) -> None:
-    schema: Any = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 
+    need("triton", {"schema of Triton's configuration": TRITON.is_file()})
+    schema = module_at(TRITON)
     made = onnxproof.package(demo_bundle, format="triton", out=tmp_path)
     config = text_format.Parse((made.path / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("digits-yolox", "onnxruntime", 3)
