@@ -21,6 +21,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.readings.oriented import OrientedNms
@@ -61,10 +62,13 @@ def check(
     ``validate``. The verdict's notes say what was found out.
 
     Raises CheckpointError if no family knows the checkpoint, ModelFileError if the file cannot be loaded, and
-    RequestError if the file is another model's, or if something is missing: the message names the option.
+    RequestError if the file is another model's, if ``draw`` lies in a bundle, or if something is missing: the
+    message names the option.
     """
     if draw is not None and images is None:
         raise RequestError("--draw needs pictures to draw on: name them with --images")
+    if draw is not None:
+        refuse_in_bundle(Path(draw), "--draw")
     older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
     found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)

@@ -438,3 +438,12 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
     assert other.pipeline is not None
     assert "resized with Pillow nearest" in other.pipeline.causes[0].why
     assert FITTED not in other.notes
+
+
+def test_nothing_is_drawn_into_a_bundle(tmp_path: Path) -> None:
+    for name in ("model.onnx", "manifest.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(RequestError, match="--draw .* writes into the bundle"):
+        onnxproof.check(
+            tmp_path / "model.onnx", against="best.pt", images="*.png", draw=tmp_path / "drawn" / "here"
+        )
