@@ -17,7 +17,7 @@ from torch import nn
 from torchvision import models
 
 from onnxproof.wrappers.families import torchvision_detector
-from onnxproof.wrappers.fingerprints import FILE, fingerprint
+from onnxproof.wrappers.fingerprints import FILE, fingerprint, sketch
 
 CLASSES = 1009
 """A prime that is no network's width: a tensor with an axis of this size, or a multiple, is of the head."""
@@ -35,12 +35,12 @@ def made(make: Make, variant: str) -> nn.Module:
 
 
 def line_of(network: nn.Module) -> list[str]:
-    """The network's hash, and the names in its head."""
+    """The network's hash, its sketch, and the names in its head."""
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     head = sorted(
         name for name, shape in shapes.items() if any(size and size % CLASSES == 0 for size in shape)
     )
-    return [fingerprint(shapes, head), *head]
+    return [fingerprint(shapes, head), sketch(shapes, head), *head]
 
 
 def makers() -> Iterator[tuple[str, Sequence[str], Make]]:

@@ -25,6 +25,25 @@ SMALL = (
 )
 
 
+@pytest.mark.parametrize(
+    ("given", "size", "why"),
+    [
+        pytest.param(("dims.height=112", "dims.width=112"), 128, "in the same ratio", id="half-as-large"),
+        pytest.param(("dims.height=112..224",), 256, "does it still fit", id="several-sizes"),
+        pytest.param(("dims.width=112", "predict.size=112"), 112, "given with --set", id="given-itself"),
+        pytest.param(("dims.batch=1",), 256, "as torchvision prepares", id="no-side"),
+    ],
+)
+def test_the_size_of_pictures_follows_the_sides_that_are_given(
+    tmp_path: Path, given: tuple[str, ...], size: int, why: str
+) -> None:
+    torch.save(models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "net.pt")
+    made = draft(tmp_path / "net.pt", set=given)
+    assert made.job.predict.size == size
+    (line,) = [line for line in made.text.splitlines() if line.startswith("size = ")]
+    assert why in line
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -15,7 +15,7 @@ from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.wrappers import registry
 from onnxproof.wrappers.families import torchvision_detector, yolox
-from onnxproof.wrappers.fingerprints import variants_of
+from onnxproof.wrappers.fingerprints import near_variants, variants_of
 from onnxproof.wrappers.held import class_of
 from onnxproof.wrappers.identify import families_to_ask, identify
 from onnxproof.wrappers.recognise import Recognised
@@ -193,3 +193,51 @@ def test_the_table_is_that_of_the_libraries(family: str) -> None:
     for variant in variants[:: max(1, len(variants) // 12)]:
         network = fingerprints.made(make, variant)
         assert variant in variants_of(family, network.state_dict()), variant
+
+
+def test_a_network_that_lacks_or_has_a_tensor_is_told_by_name(tmp_path: Path) -> None:
+    state = models.resnet18(num_classes=OTHER_CLASSES).state_dict()
+    lacking = {name: one for name, one in state.items() if name != "layer4.1.bn2.weight"}
+    assert told(lacking, tmp_path) == (
+        "holds 121 tensors, nearly those of torchvision's resnet18: it lacks layer4.1.bn2.weight [512]"
+    )
+    grey = state | {"conv1.weight": torch.zeros(64, 1, 7, 7), "more.weight": torch.zeros(2)}
+    assert told(grey, tmp_path) == (
+        "holds 123 tensors, nearly those of torchvision's resnet18: it has more.weight [2] besides; "
+        "conv1.weight is [64, 1, 7, 7], there [64, 3, 7, 7]"
+    )
+
+
+def told(state: dict[str, torch.Tensor], folder: Path) -> str:
+    """What is said of a checkpoint, up to the advice."""
+    with pytest.raises(CheckpointError) as caught:
+        identified(saved(state, folder / "best.pt"))
+    return str(caught.value).removeprefix(f"{folder / 'best.pt'} ").partition(". ")[0]
+
+
+def test_a_backbone_under_a_prefix_is_told(tmp_path: Path) -> None:
+    network = models.squeezenet1_1(num_classes=OTHER_CLASSES).state_dict()
+    state = {f"net.body.{name}": one for name, one in network.items() if not name.startswith("classifier")}
+    state["net.head.weight"] = torch.zeros(3, 512)
+    with pytest.raises(CheckpointError, match="torchvision's squeezenet1_1") as caught:
+        identified(saved(state, tmp_path / "best.pt"))
+    for part in (
+        'its names begin with "net.body."',
+        "it lacks 2 tensors (classifier.1.weight [2, 512, 1, 1], classifier.1.bias [2])",
+        "it has net.head.weight [3, 512] besides",
+        "docs/any-model.md",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_detector_that_lacks_a_tensor_is_told_by_name(tmp_path: Path) -> None:
+    state = torchvision_detector.make("ssdlite320_mobilenet_v3_large", OTHER_CLASSES, {}).state_dict()
+    lost = [*state][10]
+    del state[lost]
+    with pytest.raises(CheckpointError, match=f"it lacks {lost} "):
+        identified(saved(state, tmp_path / "best.pt"))
+
+
+def test_a_network_of_nobody_is_not_likened() -> None:
+    assert near_variants(nn.Linear(3, 2).state_dict()) == ()
+    assert near_variants({}) == ()

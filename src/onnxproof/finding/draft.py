@@ -46,6 +46,9 @@ EFFORT = "quick"
 FEW_TRIED = "Few cases are tried, for a first verdict: --set validate.effort=normal tries every size"
 FEW = '"quick" tries few cases, for a first verdict; "normal" tries every size'
 
+SIZE, SIDES = "predict.size", ("dims.height", "dims.width")
+"""Keys of which the first follows the others, unless it is given itself."""
+
 NORMALIZES = ("wrapper.normalize", "wrapper.mean", "wrapper.std")
 """Keys of which those that are found give way to any that is given."""
 
@@ -192,12 +195,32 @@ def _pictures(path: Path, folder: Path) -> tuple[Setting, ...]:
 def _overridden(settings: Sequence[Setting], given: Mapping[str, Any]) -> tuple[Setting, ...]:
     """The settings with the user's own values in place of those found."""
     own = dict(_leaves(given))
+    settings = _refitted(settings, own)
     if "name" in own:
         own = {"job.name": own.pop("name")} | own
     replaced = [Setting(one.key, own.pop(one.key), GIVEN) if one.key in own else one for one in settings]
     if set(NORMALIZES) & set(own):
         replaced = [one for one in replaced if one.key not in NORMALIZES or one.why == GIVEN]
     return (*replaced, *(Setting(key, value, GIVEN) for key, value in own.items()))
+
+
+def _refitted(settings: Sequence[Setting], own: Mapping[str, Any]) -> Sequence[Setting]:
+    """The settings with a ``predict.size`` that fits the sides that the user gives."""
+    size = next((one for one in settings if one.key == SIZE), None)
+    found = {one.key: str(one.value) for one in settings if one.key in SIDES}
+    given = {key: str(own[key]) for key in SIDES if key in own}
+    if size is None or SIZE in own or not given:
+        return settings
+    old, new = (
+        [int(text) for text in sides.values() if text.isdecimal()] for sides in (found, {**found, **given})
+    )
+    fitted = replace(size, why=f"{size.why}; [dims] are given: does it still fit them?")
+    if len(new) == len(SIDES) and len(old) == len(SIDES):
+        why = f"{size.value} for pictures of {max(old)}, in the same ratio for those of [dims]"
+        fitted = Setting(SIZE, round(size.value * max(new) / max(old)), why)
+    elif len(new) == len(SIDES):
+        fitted = Setting(SIZE, max(new), f"as [dims] have it; without them {size.value}, {size.why}")
+    return [fitted if one is size else one for one in settings]
 
 
 def _leaves(table: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from onnxproof.wrappers.fingerprints import variants_of
 from onnxproof.wrappers.folder import number_classes, read_classes
 from onnxproof.wrappers.heads import classification, multilabel
 from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_spec, picture_stage
+from onnxproof.wrappers.nearest import CHANGED, differences
 from onnxproof.wrappers.own.classifier import classifier_pipeline
 from onnxproof.wrappers.recognise import (
     Recognised,
@@ -27,7 +27,7 @@ from onnxproof.wrappers.recognise import (
     names_given,
     normalization_settings,
 )
-from onnxproof.wrappers.weights import load_weights
+from onnxproof.wrappers.weights import load_weights, saved_by
 
 DEFAULT_DIMS = {
     "batch": Dim("batch", 1, 8),
@@ -150,32 +150,21 @@ def _refuse_by_name(checkpoint: Checkpoint, library: Library) -> None:
     for name, source in names_given(checkpoint):
         if library.knows(name) and last_weight(checkpoint.state_dict) is not None:
             raise CheckpointError(
-                f"{checkpoint.file}: {source} names {name}, and the tensors are not those of {name} as "
+                f"{checkpoint.file}: {source} names {name}, and its tensors are not those of {name} as "
                 f"{library.name.partition('_')[0]} makes it{_differs(checkpoint, library, name)}"
             )
 
 
 def _differs(checkpoint: Checkpoint, library: Library, variant: str) -> str:
-    """The first tensor that differs from the variant's own, and the arguments that may be why."""
-    advice = (
-        f"If it was made with arguments, give them: --set model.family={library.name} "
-        f"--set model.variant={variant} --set model.kwargs.NAME=VALUE"
-    )
+    """In which tensors it differs from the variant's own, and what to do."""
     head = library.head_of(variant, checkpoint.state_dict)
     classes = 2 if head is None else int(checkpoint.state_dict[head].shape[0])
     try:
         network = library.make(variant, classes, {})
     except Exception:  # noqa: BLE001 - a library's builder raises any type, and the checkpoint is refused anyway
-        return f". {advice}"
-    ours = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    theirs = {name: list(tensor.shape) for name, tensor in checkpoint.state_dict.items()}
-    first = next((name for name in ours if ours[name] != theirs.get(name)), None)
-    named = [name for name in signature(type(network)).parameters if name not in ("num_classes", "kwargs")]
-    takes = f", where NAME is one of {', '.join(named)}" if named else ""
-    if first is None:
-        return f". {advice}{takes}"
-    found = theirs.get(first, "missing")
-    return f": {first} is {found}, there {ours[first]}. {advice}{takes}"
+        return f". {CHANGED[0].upper()}{CHANGED[1:]}"
+    differ = differences(checkpoint.state_dict, saved_by(network))
+    return f": {differ.said}. {differ.advice(library.name, variant, network)}"
 
 
 def _variant(job: Job, checkpoint: Checkpoint, library: Library) -> str:

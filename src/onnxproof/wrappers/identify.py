@@ -15,6 +15,7 @@ from onnxproof.wrappers.fingerprints import known_families, variants_of
 from onnxproof.wrappers.fitting import SHOWN
 from onnxproof.wrappers.held import class_of
 from onnxproof.wrappers.likely import PACKAGES, likely_marks
+from onnxproof.wrappers.nearest import why_nearly
 from onnxproof.wrappers.recognise import CONFIG, Recognised
 from onnxproof.wrappers.registry import get_family, recognise_with
 
@@ -26,25 +27,28 @@ def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
     """What the first family that knows the checkpoint says of it. ``family`` asks that family alone.
 
     A prefix that all names share is taken off if no family knows them with it. Raises CheckpointError if no
-    family knows it, and RequestError if one that may know it needs a library that is missing: the message
-    names the extra to install.
+    family knows it: the message says of which network it nearly is, if it is one. Raises RequestError if one
+    that may know it needs a library that is missing: the message names the extra to install.
     """
+    error: RequestError | None = None
     try:
-        return _identified(checkpoint, family)
-    except RequestError:
-        bare = checkpoint.without_prefix()
-        while bare is not None:
-            with contextlib.suppress(RequestError):
-                return _identified(bare, family)
-            bare = bare.without_prefix()
-        raise
+        found = _identified(checkpoint, family)
+    except RequestError as refused:
+        found, error = None, refused
+    bare = checkpoint.without_prefix()
+    while found is None and bare is not None:
+        with contextlib.suppress(RequestError):
+            found = _identified(bare, family)
+        bare = bare.without_prefix()
+    if found is not None:
+        return found
+    raise error or why_nearly(checkpoint, family) or _unknown(checkpoint, family)
 
 
-def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised:
+def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised | None:
     missing: list[RequestError] = []
     refused: list[CheckpointError] = []
-    asked: list[str] = []
-    for name in (family,) if family is not None else families_to_ask(checkpoint):
+    for name in _asked(checkpoint, family):
         try:
             one = get_family(name)
         except RequestError as error:
@@ -52,7 +56,6 @@ def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised:
                 raise
             missing.append(error)
             continue
-        asked.append(name)
         try:
             found = recognise_with(one, checkpoint)
         except CheckpointError as error:
@@ -62,15 +65,24 @@ def _identified(checkpoint: Checkpoint, family: str | None) -> Recognised:
             return found
     if refused:
         raise refused[0]
-    looks = _looks(checkpoint)
     if missing:
-        raise RequestError(f"{checkpoint.file} {looks}; {missing[0]}") from missing[0]
+        raise RequestError(f"{checkpoint.file} {_looks(checkpoint)}; {missing[0]}") from missing[0]
+    return None
+
+
+def _asked(checkpoint: Checkpoint, family: str | None) -> tuple[str, ...]:
+    return families_to_ask(checkpoint) if family is None else (family,)
+
+
+def _unknown(checkpoint: Checkpoint, family: str | None) -> CheckpointError:
+    """What to say of a checkpoint that no family knows."""
+    asked = _asked(checkpoint, family)
     those = f"; asked were the families {', '.join(asked)}" if asked else ""
     marks = likely_marks(_names(checkpoint))
     likely = next((name for mark in marks for name in mark.families), None)
     named = f"{likely or 'NAME'}{'' if likely is None else ' --set model.variant=NAME'}"
-    raise CheckpointError(
-        f"{checkpoint.file} {looks}{those}, and no family knows it. Name its family with --set "
+    return CheckpointError(
+        f"{checkpoint.file} {_looks(checkpoint)}{those}, and no family knows it. Name its family with --set "
         f"model.family={named} (onnxproof families lists them), or write a job whose family module names the "
         "function that makes your network (docs/any-model.md)"
     )

@@ -20,7 +20,9 @@ class Mark:
 
 MARKS = (
     Mark("backbone.backbone.stem.conv.conv.weight", "a YOLOX in Megvii's layout", ("yolox",)),
+    Mark("backbone.backbone.stem.conv.bn.weight", "a YOLOX in Megvii's layout", ("yolox",)),
     Mark("backbone.stem.conv.conv.weight", "a YOLOX of cjm_yolox_pytorch (family yolox)", ("yolox",)),
+    Mark("backbone.stem.conv.bn.weight", "a YOLOX of cjm_yolox_pytorch (family yolox)", ("yolox",)),
     Mark("model.0.conv.weight", "a YOLO of Ultralytics", ("ultralytics",)),
     Mark(
         "backbone.body.layer1.0.conv1.weight",
@@ -34,6 +36,7 @@ MARKS = (
     ),
     Mark("classifier.0.convs.0.0.weight", "a DeepLabV3 of torchvision", ("torchvision_segmenter",)),
     Mark("classifier.low_classifier.weight", "an LR-ASPP of torchvision", ("torchvision_segmenter",)),
+    Mark("classifier.high_classifier.weight", "an LR-ASPP of torchvision", ("torchvision_segmenter",)),
     Mark("backbone.features.0.weight", "an SSD of torchvision", ("torchvision_detector",)),
     Mark("backbone.features.0.0.0.weight", "an SSDlite of torchvision", ("torchvision_detector",)),
     Mark("backbone.conv_encoder.model.conv1.weight", "a DETR of transformers", ("transformers",)),

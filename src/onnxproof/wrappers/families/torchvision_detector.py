@@ -145,6 +145,9 @@ class _TorchvisionDetector:
             others,
         )
 
+    def make(self, variant: str, num_classes: int, kwargs: Mapping[str, Any]) -> nn.Module:
+        return make(variant, num_classes, kwargs)
+
 
 FAMILY = _TorchvisionDetector()
 
