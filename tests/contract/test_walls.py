@@ -214,7 +214,7 @@ ROOMS = {
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
     | {"system.memory", "system.own_folder"}
-    | {"counted", "graph", "on_disk", "job", "shards", "source", "runtime", "wrappers", "export"},
+    | {"counted", "graph", "on_disk", "job", "shards", "sniffed", "source", "runtime", "wrappers", "export"},
     "validate": GROUND
     | {"system.foreign"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
@@ -244,6 +244,7 @@ ROOMS = {
         *("runtime", "source", "many"),
     },
     "shards": {"errors"},
+    "sniffed": {"errors", "shards"},
     "source": {"errors", "runtime", "shards"},
     "system.extras": {"errors"},
     "system.files": {"errors"},

@@ -4,6 +4,7 @@ import argparse
 import collections
 import datetime
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,6 +135,20 @@ def traced(of: Trained) -> Path:
     made: Any = torch.jit.trace(of.net, torch.zeros(1, 3, 8, 8))  # type: ignore[no-untyped-call]
     made.save(str(of.folder / "net.pt"))
     return of.folder / "net.pt"
+
+
+def arrays(of: Trained) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in of.state.items()}
+
+
+def pickled(of: Trained, content: Any) -> Path:
+    (of.folder / "model.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    return of.folder / "model.pkl"
+
+
+def archived(of: Trained) -> Path:
+    np.savez(of.folder / "net.npz", **arrays(of))
+    return of.folder / "net.npz"
 
 
 FORMS = (
@@ -273,6 +288,13 @@ FORMS = (
             {"model": of.state, "iteration": 9, "best": np.float64(0.4), "all": np.zeros(3)},
         ),
     ),
+    Form(
+        "`model`, a pickle of NumPy arrays",
+        "Detectron, its model zoo",
+        lambda of: pickled(of, {"model": arrays(of), "__author__": "zoo"}),
+        "the checkpoint's weights are NumPy arrays",
+    ),
+    Form("`.npz`", "NumPy", archived, "the checkpoint's weights are NumPy arrays"),
     Form(
         "`module` beside the state of ZeRO",
         "DeepSpeed",

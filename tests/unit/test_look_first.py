@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "junk.pt").write_text("these are notes, and no checkpoint")
     (tmp_path / "page.pt").write_text("<!DOCTYPE html><title>log in</title>")
     (tmp_path / "empty.pt").write_bytes(b"")
-    (tmp_path / "begins.pt").write_bytes(b"PK\x03\x04 as an archive does")
+    with zipfile.ZipFile(tmp_path / "begins.pt", "w") as archive:
+        archive.writestr("begins/data.pkl", b"as no pickle does")
     (tmp_path / "notes.txt").write_text("these are notes")
     (tmp_path / "junk.onnx").write_text("these are notes, and no model")
     (tmp_path / "job.toml").write_text(JOB.format(checkpoint="begins.pt"))

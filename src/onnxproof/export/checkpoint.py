@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from onnxproof.errors import CheckpointError
 from onnxproof.export.pickled import read_pickled, unreadable
-from onnxproof.export.sets import RAW, WeightSet, weight_sets
+from onnxproof.export.sets import OTHERS, RAW, WeightSet, arrays_as_tensors, weight_sets
 from onnxproof.shards import parts_of
+from onnxproof.sniffed import is_safetensors
 from onnxproof.source import find_checkpoint, sha256_of_checkpoint
 from onnxproof.system.memory import require_memory_to_read
 from onnxproof.wrappers.family import Checkpoint
@@ -22,6 +24,8 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 them itself."""
 
 SHOWN = 3
+
+ARRAYS = "the checkpoint's weights are NumPy arrays, which are taken as tensors of their dtypes"
 
 
 def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "auto") -> Checkpoint:
@@ -38,13 +42,15 @@ def load_checkpoint(path: Path, stems: Collection[str] = (), weights: str = "aut
         require_memory_to_read(part)
     held = _read(file) if parts == (file,) else _read_all(parts)
     found = weight_sets(held)
+    arrays = [] if found else [ARRAYS]
+    found = found or weight_sets(arrays_as_tensors(held))
     if not found:
         raise CheckpointError(
             f"{file} holds {_describe(held)}; expected a state dict (names to tensors), "
             'or {"model": …} or {"state_dict": …} around one'
         )
     chosen, weights = _chosen(found, weights, file)
-    state, notes = dict(chosen.tensors), _notes(chosen, found)
+    state, notes = dict(chosen.tensors), [*arrays, *_notes(chosen, found)]
     loaded = Checkpoint(file, sum_, state, "", weights, notes, without_tensors(held))
     while bare := loaded.without_prefix(WRAPPERS):
         loaded = bare
@@ -57,7 +63,14 @@ def _read_all(parts: Sequence[Path]) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Any:
-    if file.suffix.lower() != ".safetensors":
+    if file.suffix.lower() == ".npz":
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:
+            # On a damaged file the reader raises errors of several types.
+            raise unreadable(file, error) from error
+    if not is_safetensors(file):
         return read_pickled(file)
     try:
         state: dict[str, Tensor] = load_file(file)
@@ -120,5 +133,7 @@ def _describe(held: Any) -> str:
         return f"an object of {named}"
     if isinstance(held, Mapping):
         keys = ", ".join(map(str, list(held)[:5]))
+        if "param_groups" in held or any(key in OTHERS for key in held):
+            return f"the state of an optimizer and no weights (the keys {keys})"
         return f"a dict with the keys {keys}" if held else "an empty dict"
     return f"a {type(held).__name__}"

@@ -5,21 +5,22 @@ store more: settings, paths, whole modules. Here such an object is read as what 
 its items, whose attributes are the object's attributes. Its class is not imported, and no code of it runs.
 """
 
+import codecs
 import contextlib
 import pickle
 import re
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
-from onnxproof.source import ENDS_EARLY, NO_PYTORCH_FILE, unread
+from onnxproof.sniffed import ENDS_EARLY, NO_PYTORCH_FILE, ZIP, unread
 from onnxproof.wrappers.held import STANDS_FOR
 
 MOST_CLASSES = 500
@@ -55,15 +56,45 @@ would not run: whoever made it wanted that."""
 
 def read_pickled(file: Path) -> Any:
     """What a file of ``torch.save`` or ``torch.jit.save`` holds, with stand-ins for what is no tensor and no
-    container.
+    container; or a plain pickle of NumPy's arrays.
 
     Raises CheckpointError if the file is broken or damaged, or if PyTorch refuses it: a file that asks for a
     function of the operating system, for example.
     """
-    with _scripted_as_pickles():
-        held = _read(file)
+    try:
+        with _scripted_as_pickles():
+            held = _read(file)
+    except CheckpointError:
+        held = _arrays_in(file)
+        if held is None:
+            raise
     _require_whole(file)
     return held
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads containers and NumPy's arrays, and refuses any other class or function."""
+
+    KNOWN: ClassVar[Mapping[str, Any]] = {
+        **{dotted: value for value, dotted in NUMPY},
+        "collections.OrderedDict": OrderedDict,
+        "_codecs.encode": codecs.encode,  # of an array's bytes, up to protocol 2
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in self.KNOWN:
+            raise pickle.UnpicklingError(f"{module}.{name} is no array")
+        return self.KNOWN[f"{module}.{name}"]
+
+
+def _arrays_in(file: Path) -> Any:
+    """What a plain pickle holds, of any protocol, if there are only arrays and containers in it. None for any
+    other file."""
+    with file.open("rb") as stream, contextlib.suppress(Exception):  # readers raise errors of many types
+        if stream.read(len(ZIP)) != ZIP:
+            stream.seek(0)
+            return _Arrays(stream, encoding="latin1").load()  # Python 2 wrote arrays as texts
+    return None
 
 
 def _require_whole(file: Path) -> None:
@@ -190,4 +221,6 @@ def _reason(error: Exception) -> str:
     """The first sentence of what a reader says, without PyTorch's advice to run the file's code."""
     if isinstance(error, pickle.UnpicklingError | KeyError):
         return NO_PYTORCH_FILE
+    if "not fully covered" in str(error):  # safetensors', of a file that is shorter than its header says
+        return ENDS_EARLY
     return str(error).strip().partition("\n")[0].partition(". ")[0] or ENDS_EARLY

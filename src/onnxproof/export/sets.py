@@ -4,10 +4,13 @@ Training scripts put a state dict into an envelope: beside the optimizer's state
 second set whose weights are averaged over the training (an exponential moving average, EMA).
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from onnxproof.wrappers.held import class_of
@@ -52,6 +55,16 @@ class WeightSet:
 def weight_sets(held: Any) -> tuple[WeightSet, ...]:
     """The sets of weights in what a file holds, in the file's order."""
     return tuple(_found(held, (), averaged=False))
+
+
+def arrays_as_tensors(held: Any) -> Any:
+    """What a file holds, with tensors in place of NumPy's arrays of numbers, in dicts of any depth."""
+    if isinstance(held, np.ndarray) and held.dtype.kind in "biufc":
+        with contextlib.suppress(TypeError):  # a dtype that PyTorch does not have
+            return torch.from_numpy(np.array(held, dtype=held.dtype.newbyteorder("=")))
+    if isinstance(held, Mapping) and class_of(held) is None:
+        return {key: arrays_as_tensors(value) for key, value in held.items()}
+    return held
 
 
 def _found(held: Any, path: tuple[str, ...], *, averaged: bool) -> Iterator[WeightSet]:

@@ -1,0 +1,123 @@
+"""Tell by how a file begins whether it may be a checkpoint, and what it is if it is none."""
+
+import zipfile
+from pathlib import Path
+
+from onnxproof.errors import CheckpointError
+from onnxproof.shards import parts_of
+
+SAFETENSORS = ".safetensors"
+HEADER = slice(8, 10)
+"""Where the header of a safetensors file begins, which is JSON: behind its length in 8 bytes."""
+ZIP = b"PK"
+PICKLES = (ZIP, b"\x80")
+"""How files of ``torch.save`` begin: as a ZIP archive, or before PyTorch 1.6 as a pickle (protocol 2)."""
+TAR = slice(257, 262)
+"""Where a tar archive has its mark (POSIX ustar)."""
+
+MOST_SNIFFED = 512
+SHOWN = 2
+"""How many names a message spells out."""
+
+WEB_PAGE = "it is a web page: the download gave an error or a login page; download it again"
+TEXTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype": WEB_PAGE,
+    b"<html": WEB_PAGE,
+}
+"""How texts begin, in lower case, that people take for a checkpoint, and what they are."""
+
+UNPACK = "unpack it, and give the checkpoint in it"
+OTHERS = {
+    b"\x89HDF": "it is an HDF5 file, as Keras and TensorFlow write it: only PyTorch's checkpoints are read",
+    b"GGUF": "it is a GGUF file, as llama.cpp reads it: give the checkpoint that it was converted from",
+    b"\x93NUMPY": "it is a single NumPy array: save all arrays by name, numpy.savez(path, **arrays)",
+    b"\x1f\x8b": f"it is compressed (gzip): {UNPACK}",
+    b"BZh": f"it is compressed (bzip2): {UNPACK}",
+    b"\xfd7zXZ": f"it is compressed (xz): {UNPACK}",
+    b"\x28\xb5\x2f\xfd": f"it is compressed (Zstandard): {UNPACK}",
+}
+"""The same for other files."""
+
+SUFFIXES = {
+    ".onnx": "it is an ONNX file: onnxproof check MODEL.onnx --against CHECKPOINT judges one",
+    ".pb": "it is a file of TensorFlow: only PyTorch's checkpoints are read",
+    ".index": "it is a file of TensorFlow: only PyTorch's checkpoints are read",
+}
+"""What a file is by its suffix, if it begins as no checkpoint does."""
+
+ENDS_EARLY = "it ends too early"
+NO_PYTORCH_FILE = "it is no PyTorch file"
+
+
+def refuse_other_files(checkpoint: Path) -> None:
+    """Raise CheckpointError if a checkpoint's file is missing or begins as no checkpoint does."""
+    for part in parts_of(checkpoint):
+        if part.is_file():
+            other = other_than_a_checkpoint(part)
+            if other is not None:
+                raise unread(part, other)
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a file is read as safetensors: by how it begins, or else by its suffix."""
+    start = _start(file)
+    if start.startswith(ZIP):
+        return False
+    return start[HEADER] == b'{"' or file.suffix.lower() == SAFETENSORS
+
+
+def other_than_a_checkpoint(file: Path) -> str | None:
+    """What a file is, by how it begins, if it is no checkpoint. Returns None if it may be one."""
+    start = _start(file)
+    text = start.lstrip().lower()
+    told = [says for begins, says in TEXTS.items() if text.startswith(begins)]
+    told += [says for begins, says in OTHERS.items() if start.startswith(begins)]
+    if told:
+        return told[0]
+    if not start:
+        return ENDS_EARLY
+    if start.startswith(ZIP):
+        return _other_archive(file)
+    if start[TAR] == b"ustar":
+        return f"it is a tar archive: {UNPACK}"
+    if is_safetensors(file) or start.startswith(PICKLES):
+        return None
+    return SUFFIXES.get(file.suffix.lower(), NO_PYTORCH_FILE)
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(MOST_SNIFFED)
+
+
+def _other_archive(file: Path) -> str | None:
+    """What a ZIP archive is, if it is no checkpoint."""
+    if not zipfile.is_zipfile(file):
+        return ENDS_EARLY
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return None  # who reads it says what is wrong
+    if any(name.endswith(("data.pkl", ".npy")) for name in names):
+        return None
+    if any("exported_program" in name or name.endswith("archive_format") for name in names):
+        return (
+            "it is a program of torch.export: save its weights, "
+            "torch.save(torch.export.load(path).state_dict, other)"
+        )
+    more = ", …" if len(names) > SHOWN else ""
+    return f"it is a ZIP archive of other files ({', '.join(names[:SHOWN])}{more}): {UNPACK}"
+
+
+def unread(file: Path, reason: str) -> CheckpointError:
+    """What to say of a checkpoint that a reader refused: what the file is instead, or the reader's reason."""
+    other = other_than_a_checkpoint(file)
+    said = f"checkpoint {file} cannot be read ({other or reason})"
+    if other not in (None, ENDS_EARLY, NO_PYTORCH_FILE):
+        return CheckpointError(said)
+    return CheckpointError(
+        f"{said}: is it whole, and a state dict that was saved with torch.save(model.state_dict(), path) or "
+        "safetensors?"
+    )
