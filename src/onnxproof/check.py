@@ -21,7 +21,8 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import refuse_in_bundle
+from onnxproof.runtime.archive import on_disk
+from onnxproof.runtime.folder import data_of, refuse_in_bundle
 from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.readings.oriented import OrientedNms
@@ -71,17 +72,18 @@ def check(
         refuse_in_bundle(Path(draw), "--draw")
     older = None if baseline is None else read_baseline(baseline)
     file = model_at(onnx)
-    found = find_out(file, against=against, images=images, map=map, set=set, progress=progress)
-    model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
-    verdict = judge_elsewhere(
-        found.job,
-        model,
-        file,
-        found.how,
-        notes=found.notes,
-        draw=None if draw is None else Path(draw),
-        progress=progress,
-    )
+    with on_disk(file, data_of(file)) as readable:
+        found = find_out(readable, against=against, images=images, map=map, set=set, progress=progress)
+        model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
+        verdict = judge_elsewhere(
+            found.job,
+            model,
+            readable,
+            found.how,
+            notes=found.notes,
+            draw=None if draw is None else Path(draw),
+            progress=progress,
+        )
     if verdict.pipeline is not None and not any(key_of(text).startswith("predict.") for text in set):
         verdict = replace(verdict, notes=(*verdict.notes, FITTED))
     if found.guessed is not None and not verdict.passed:

@@ -1,6 +1,7 @@
 """``onnxproof.compare``: compare one ONNX file with another, by PyTorch if a checkpoint is at hand."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, Protocol
 from onnxproof.entry import takes_old_names
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.progress import Progress, silent
-from onnxproof.runtime.folder import MANIFEST_FILE
+from onnxproof.runtime.archive import on_disk
+from onnxproof.runtime.folder import MANIFEST_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
-from onnxproof.source import BundleFolder, Source, look_at, model_at, model_in, sha256_of
+from onnxproof.source import BundleArchive, BundleFolder, Source, look_at, model_at, model_in, sha256_of
 from onnxproof.system.extras import is_there
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.file_a import NotEvaluatedError
@@ -118,10 +120,12 @@ def compare(
     """
     found = look_at(a)
     source, notes = (job, ()) if job is not None else _own_job(found, has_model=model is not None)
-    first, second = model_in(found), model_at(b)
     if source is not None and inputs:
         raise RequestError("--inputs: the job declares the inputs; leave it out")
-    with named_as_in(first, second, map) as (named, renamed):
+    asked = (model_in(found), model_at(b))
+    with ExitStack() as opened:
+        first, second = (opened.enter_context(on_disk(file, data_of(file))) for file in asked)
+        named, renamed = opened.enter_context(named_as_in(first, second, map))
         verdict = None
         if source is not None:
             try:
@@ -151,11 +155,13 @@ def compare(
             )
     if not renamed:
         return verdict
-    return replace(verdict, model_sha256=sha256_of(second), notes=(*verdict.notes, *renamed))
+    return replace(verdict, model_sha256=sha256_of(asked[1]), notes=(*verdict.notes, *renamed))
 
 
 def _own_job(found: Source, *, has_model: bool) -> tuple[Path | None, tuple[str, ...]]:
     """The bundle at A, if its checkpoint can judge. If there is a bundle and it cannot, a note says why."""
+    if isinstance(found, BundleArchive):
+        return None, (f"A is {found.what}, from which its checkpoint's path does not lead: B is judged by A",)
     if not isinstance(found, BundleFolder):
         return None, ()
     reason = _no_oracle(found.manifest(), has_model=has_model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.archive import in_archive, is_archive, is_there, read_file
 from onnxproof.runtime.folder import GOLDEN_FILE, MODEL_FILE, data_of, read_manifest, refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.metadata import metadata_in
@@ -52,21 +53,23 @@ def kit(
 ) -> Path:
     """Write the golden cases of a bundle as plain files, for a host in any language. Returns the folder.
 
-    The host runs the model on the inputs and returns its outputs in the same form; ``onnxproof.judge`` then
-    says whether it computes and decides as it was proven to. ``out`` is the folder; a kit that is there is
-    replaced, and anything else is left alone. ``model`` says whether the model is copied into it.
+    ``bundle`` is a folder, or the one file that ``package`` wrote. The host runs the model on the inputs and
+    returns its outputs in the same form; ``onnxproof.judge`` then says whether it computes and decides as it
+    was proven to. ``out`` is the folder; a kit that is there is replaced, and anything else is left alone.
+    ``model`` says whether the model is copied into it.
 
     Raises ModelFileError if there is no bundle, if it has no golden cases, or if it is not as it was
     exported, and RequestError if the folder cannot be written, or if a name or dtype does not go into plain
     files.
     """
-    folder = bundle_at(bundle)
+    folder = bundle_at(bundle, archives=True)
     manifest = read_manifest(folder)
     require_golden(folder, manifest, metadata_in(folder / MODEL_FILE))
     target = Path(out)
     refuse_in_bundle(target)
-    read = [path for path in (folder / MODEL_FILE, data_of(folder / MODEL_FILE)) if path.exists()]
-    with staged_folder(target, KIT, (*read, folder / GOLDEN_FILE)) as staged:
+    read = [path for path in (folder / MODEL_FILE, data_of(folder / MODEL_FILE)) if is_there(path)]
+    inputs = (folder,) if is_archive(folder) else (*read, folder / GOLDEN_FILE)
+    with staged_folder(target, KIT, inputs) as staged:
         progress("read the bundle", 0, 0)
         recorded = _recorded(folder, manifest)
         progress("write the kit", 0, 0)
@@ -107,6 +110,9 @@ def _write(staged: Path, recorded: Recorded, folder: Path, manifest: Manifest, c
 
 
 def _copy(file: Path, place: Path) -> None:
+    if in_archive(file):
+        write_bytes(place, read_file(file))
+        return
     with file.open("rb") as source, replacing(place) as stream:
         while chunk := source.read(CHUNK):
             stream.write(chunk)

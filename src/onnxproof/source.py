@@ -32,21 +32,8 @@ HUGGING_FACE = ("model.safetensors", f"model.safetensors{INDEX_SUFFIX}", "pytorc
 folder may have the same weights under two of them."""
 
 
-SAFETENSORS = ".safetensors"
-PICKLES = (b"PK", b"\x80")
-"""How files of ``torch.save`` begin: as a ZIP archive, or before PyTorch 1.6 as a pickle (protocol 2)."""
-TAR = slice(257, 262)
-"""Where a tar archive, the format before that, has its mark (POSIX ustar)."""
-
-MOST_SNIFFED = 512
-NO_CHECKPOINTS = {
-    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
-    b"<!doctype": "it is a web page: the download gave an error or a login page",
-    b"<html": "it is a web page: the download gave an error or a login page",
-}
-"""How files begin, in lower case, that people take for a checkpoint, and what they are."""
-ENDS_EARLY = "it ends too early"
-NO_PYTORCH_FILE = "it is no PyTorch file"
+BY_NAME = (".npz", ".pkl")
+"""Suffixes of checkpoints that are taken for one only if the file itself is named."""
 
 SAYS_NOTHING = frozenset(
     "best last model net final ckpt weights checkpoint checkpoints pytorch_model".split()
@@ -82,10 +69,10 @@ class BundleFolder:
 
 @dataclass(frozen=True, slots=True)
 class BundleArchive:
-    """A bundle in one file. ``predict``, ``inspect`` and ``selftest`` read it."""
+    """A bundle in one file. Every command reads it that needs the bundle's own files alone."""
 
     path: Path
-    what: ClassVar[str] = "a bundle in one file, which selftest, predict and inspect take"
+    what: ClassVar[str] = "a bundle in one file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +136,8 @@ def look_at(path: str | PathLike[str]) -> Source:
         return JobFile(given)
     if suffix == MODEL_SUFFIX:
         return ModelFile(given)
-    return CheckpointPath(given) if _is_checkpoint(given.name) else OtherFile(given)
+    named = _is_checkpoint(given.name) or suffix in BY_NAME
+    return CheckpointPath(given) if named else OtherFile(given)
 
 
 def model_at(path: str | PathLike[str]) -> Path:
@@ -160,11 +148,10 @@ def model_at(path: str | PathLike[str]) -> Path:
 def model_in(source: Source) -> Path:
     """The ONNX file that was found, or that the bundle holds.
 
-    Raises ModelFileError if there is none, RequestError if it is a job, a checkpoint or a bundle in one file.
+    One that lies in a bundle in one file is named as if that were a folder (runtime/archive.py). Raises
+    ModelFileError if there is none, RequestError if it is a job or a checkpoint.
     """
-    if isinstance(source, JobFile | BundleArchive) or (
-        isinstance(source, CheckpointPath) and source.path.is_file()
-    ):
+    if isinstance(source, JobFile) or (isinstance(source, CheckpointPath) and source.path.is_file()):
         raise RequestError(
             f"{source.path} is {source.what}, not a model: give a bundle (the folder that export wrote) or "
             "an .onnx file"
@@ -178,9 +165,14 @@ def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
     Raises ModelFileError if there is none, or no model in it.
     """
     match look_at(path):
-        case BundleArchive() as archive if archives:
-            model_file(archive.path)
-            return archive.path
+        case BundleArchive(path=archive):
+            model_file(archive)
+            if archives:
+                return archive
+            raise ModelFileError(
+                f"{archive} is {BundleArchive.what}: give the folder that export wrote, or unpack it "
+                f"(python -m zipfile -e {archive} {archive.with_suffix('')})"
+            )
         case BundleFolder() as found:
             if not found.model.is_file():
                 raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
@@ -281,37 +273,6 @@ def _is_checkpoint(name: str) -> bool:
     """Whether a name is a checkpoint's. Anything may be called .bin, Hugging Face's weights among it."""
     whole = name.lower().removesuffix(INDEX_SUFFIX)
     return whole.endswith(CHECKPOINT_SUFFIXES) or (whole.endswith(".bin") and "pytorch_model" in whole)
-
-
-def refuse_other_files(checkpoint: Path) -> None:
-    """Raise CheckpointError if a checkpoint's file is missing or begins as no checkpoint does."""
-    for part in parts_of(checkpoint):
-        if part.is_file():
-            other = other_than_a_checkpoint(part)
-            if other is not None:
-                raise unread(part, other)
-
-
-def other_than_a_checkpoint(file: Path) -> str | None:
-    """What a file is, by how it begins, if it is no checkpoint. Returns None if it may be one."""
-    with file.open("rb") as stream:
-        start = stream.read(MOST_SNIFFED)
-    for begins, says in NO_CHECKPOINTS.items():
-        if start.lstrip()[: len(begins)].lower() == begins:
-            return says
-    if not start:
-        return ENDS_EARLY
-    if file.suffix.lower() == SAFETENSORS or start.startswith(PICKLES) or start[TAR] == b"ustar":
-        return None
-    return NO_PYTORCH_FILE
-
-
-def unread(file: Path, reason: str) -> CheckpointError:
-    """What to say of a checkpoint that a reader refused: what the file is instead, or the reader's reason."""
-    return CheckpointError(
-        f"checkpoint {file} cannot be read ({other_than_a_checkpoint(file) or reason}): is it whole, "
-        "and a state dict that was saved with torch.save(model.state_dict(), path) or safetensors?"
-    )
 
 
 def sha256_of_checkpoint(file: Path) -> str:

@@ -68,6 +68,29 @@ def test_the_archive_tests_itself_and_is_inspected(archive: Path) -> None:
     assert predicted.code == 0, predicted.printed
 
 
+def test_every_command_takes_the_archive_that_needs_no_checkpoint(
+    demo_bundle: Path, archive: Path, tmp_path: Path
+) -> None:
+    made = run_here(["kit", str(archive), "--out", str(tmp_path / "kit")])
+    assert made.code == 0, made.printed
+    sides = ("--dim", "batch=1", "--dim", "height=64", "--dim", "width=64")
+    told = ("--effort", "quick", "--threads", "1", "--json", "--quiet")
+    same = run_here(["compare", str(archive), str(demo_bundle), *sides, *told])
+    assert same.code == 0, same.printed
+    document = json.loads(same.printed)
+    assert "B is judged by A" in "; ".join(document["notes"])
+    sums = {document["model_sha256"], document["a_sha256"]}
+    assert sums == {_sha256(demo_bundle / "model.onnx")}
+    timed = run_here(["bench", str(archive), "--rounds", "2", "--size", "height=64,width=64", "--json"])
+    assert timed.code == 0, timed.printed
+    before = sorted(archive.parent.iterdir())
+    for asked in (("validate", archive), ("bisect", archive), ("export", archive), ("package", archive)):
+        refused = run_here([*map(str, asked)])
+        assert refused.code == 2, asked
+        assert f"python -m zipfile -e {archive} {archive.with_suffix('')}" in refused.printed, refused.printed
+    assert sorted(archive.parent.iterdir()) == before
+
+
 def test_a_tampered_model_is_refused_unless_checksums_are_off(archive: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         proto = onnx.load_from_string(opened.read("model.onnx"))

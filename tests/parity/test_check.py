@@ -443,7 +443,7 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
 def test_nothing_is_drawn_into_a_bundle(tmp_path: Path) -> None:
     for name in ("model.onnx", "manifest.json"):
         (tmp_path / name).touch()
-    with pytest.raises(RequestError, match="--draw .* writes into the bundle"):
+    with pytest.raises(RequestError, match=r"--draw .* writes into the bundle"):
         onnxproof.check(
             tmp_path / "model.onnx", against="best.pt", images="*.png", draw=tmp_path / "drawn" / "here"
         )

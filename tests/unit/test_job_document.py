@@ -252,5 +252,5 @@ def test_a_bundle_in_one_file_is_named_as_one(tmp_path: Path) -> None:
     archive = tmp_path / "digits.zip"
     archive.write_bytes(b"PK\x03\x04\xff")
     for ask in (job_to_validate, job_to_export, load_job):
-        with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* the bundle's folder"):
+        with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* unpack it"):
             ask(archive)

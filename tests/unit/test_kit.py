@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -659,3 +660,13 @@ def test_a_contract_without_axes_makes_a_kit(tmp_path: Path) -> None:
     )
     kit = onnxproof.kit(bundle(tmp_path / "bundle", declared), out=tmp_path / "kit")
     assert onnxproof.judge(kit, answered(kit, tmp_path / "outputs")).passed
+
+
+def test_a_bundle_in_one_file_gives_the_same_kit(kit: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in sorted((tmp_path / "bundle").iterdir()):
+            opened.write(path, path.name)
+    assert files(onnxproof.kit(archive, out=tmp_path / "again")) == files(kit)
+    with pytest.raises(RequestError, match="would be"):
+        onnxproof.kit(archive, out=archive.parent)

@@ -1,5 +1,6 @@
 """What a path is, told without torch and without running anything."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from onnxproof.source import (
     OtherFile,
     OtherFolder,
     Source,
+    bundle_at,
     checkpoints_at,
     find_checkpoint,
     hub_cache,
@@ -139,6 +141,11 @@ def test_a_name_of_one_part_is_a_whole_checkpoint(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) == whole
 
 
-def test_a_bundle_in_one_file_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"is a bundle in one file, .* not a model"):
-        model_at(touch(tmp_path / "a.zip"))
+def test_a_bundle_in_one_file_holds_a_model_and_is_no_folder(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("model.onnx", b"")
+    assert model_at(archive) == archive / "model.onnx"
+    assert bundle_at(archive, archives=True) == archive
+    with pytest.raises(ModelFileError, match=r"is a bundle in one file: give the folder .* or unpack it"):
+        bundle_at(archive)

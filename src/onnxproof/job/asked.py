@@ -16,6 +16,7 @@ from typing import Any
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, PictureError, RequestError, TrustError
 from onnxproof.job.document import chain_of, override
 from onnxproof.job.tables import Job, load_job
+from onnxproof.runtime.archive import is_archive
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_files
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import (
@@ -125,6 +126,11 @@ def file_to_validate(asked: Asked, onnx: Address | None) -> Path:
     ``dist``. Raises ModelFileError if it is not there."""
     file = Path("dist") / asked.job.name / MODEL_FILE if asked.bundle is None else asked.bundle.model
     file = file if onnx is None else Path(onnx)
+    if is_archive(file):
+        raise ModelFileError(
+            f"{file} is a bundle in one file: unpack it (python -m zipfile -e {file} {file.with_suffix('')}) "
+            f"and give {file.with_suffix('') / MODEL_FILE}, or let onnxproof check take it as it is"
+        )
     if not file.is_file():
         raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
     return file

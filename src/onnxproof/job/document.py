@@ -100,8 +100,9 @@ def _read(file: Path, before: Sequence[Path]) -> Document:
     by = f", which {before[-1]} extends," if before else ""
     if is_archive(file):
         raise JobError(
-            f"{file}{by} is {BundleArchive.what}: give the job's .toml file or, to validate, the bundle's "
-            "folder"
+            f"{file}{by} is {BundleArchive.what}, and its checkpoint is named by its path from the bundle's "
+            f"folder: unpack it (python -m zipfile -e {file} {file.with_suffix('')}), then give that folder, "
+            "or the job's .toml file; onnxproof selftest judges the one file by what was recorded in it"
         )
     try:
         with file.open("rb") as stream:

@@ -3,7 +3,9 @@
 import mmap
 from pathlib import Path
 
-from onnxproof.runtime.wire import NotReadError, Wire
+from onnxproof.errors import ModelFileError
+from onnxproof.runtime.archive import in_archive, read_file
+from onnxproof.runtime.wire import Buffer, NotReadError, Wire
 
 METADATA_PROPS = 14
 """The field of ModelProto in onnx.proto; each is a StringStringEntryProto, with a key (1) and a value (2)."""
@@ -11,15 +13,21 @@ METADATA_PROPS = 14
 
 def metadata_in(file: Path) -> dict[str, str]:
     """The metadata of an ONNX file by key; empty if the file cannot be read, or is none."""
-    if not file.is_file():
-        return {}
     try:
+        if in_archive(file):
+            return _entries(read_file(file))
+        if not file.is_file():
+            return {}
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            wire = Wire(data)
-            entries = [(at, end) for number, at, end in wire.fields(0, len(data)) if number == METADATA_PROPS]
-            return dict(_entry(wire, at, end) for at, end in entries if end >= 0)
-    except (OSError, ValueError, IndexError, NotReadError):
+            return _entries(data)
+    except (OSError, ValueError, IndexError, NotReadError, ModelFileError):
         return {}
+
+
+def _entries(data: Buffer) -> dict[str, str]:
+    wire = Wire(data)
+    entries = [(at, end) for number, at, end in wire.fields(0, len(data)) if number == METADATA_PROPS]
+    return dict(_entry(wire, at, end) for at, end in entries if end >= 0)
 
 
 def _entry(wire: Wire, at: int, end: int) -> tuple[str, str]:

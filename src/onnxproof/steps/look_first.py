@@ -22,8 +22,10 @@ from onnxproof.job.asked import (
 )
 from onnxproof.job.document import given_values, override
 from onnxproof.job.words import explain
+from onnxproof.runtime.archive import in_archive
 from onnxproof.runtime.session import open_session
 from onnxproof.runtime.wire import NotReadError, Wire, WireError
+from onnxproof.sniffed import refuse_other_files
 from onnxproof.source import (
     JOB_SUFFIX,
     BundleFolder,
@@ -35,7 +37,6 @@ from onnxproof.source import (
     model_at,
     name_of,
     refuse_existing,
-    refuse_other_files,
 )
 from onnxproof.system.own_folder import check_target
 from onnxproof.wrappers.catalog import axes_of, entry_of, require_library
@@ -81,7 +82,8 @@ def refuse_to_check(onnx: Path, against: Path, set: Sequence[str]) -> None:
     file = model_at(onnx)
     refuse_job(file, against)
     _refuse_values(against, set)
-    _refuse_model(file)
+    if not in_archive(file):
+        _refuse_model(file)
     _refuse_checkpoint(against)
 
 

@@ -287,6 +287,14 @@ def test_metadata_that_tells_a_host_otherwise_is_found(
     assert words in metadata_check(verdict).reason
 
 
+def test_files_of_two_tasks_are_told_as_such_and_not_run(compare: Compare) -> None:
+    other = stamped(network(names=("x", "labels")), task="multilabel", postprocess=LABELLED)
+    verdict = compare(stamped(network()), other, dims={})
+    assert (verdict.status, verdict.cases) == ("fail", ())
+    assert verdict.checks[0].reason.startswith("A is a file of the task classification, B of multilabel")
+    assert type(verdict).from_json(verdict.to_json()) == verdict
+
+
 def test_metadata_that_one_file_lacks_is_no_fault(compare: Compare) -> None:
     verdict = compare(stamped(network()), network(), dims={})
     assert verdict.passed

@@ -11,8 +11,8 @@ from onnxproof.validate.legs.moved_weights import TwoRuns
 from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
-    other_inputs,
     plan_pair,
+    unlike_pair,
     verdict_of,
     with_interfaces,
 )
@@ -44,7 +44,7 @@ def compare_alone(
     """
     legs = open_pair(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
-    differs = other_inputs("two-runs", (a, b), legs, contract, settings, notes)
+    differs = unlike_pair("two-runs", (a, b), legs, contract, settings, notes)
     if differs is not None:
         return differs
     plan = plan_pair(contract, settings)

@@ -53,7 +53,7 @@ def open_pair(a: Path, b: Path, settings: Settings) -> tuple[OrtLeg, OrtLeg]:
     return first, second
 
 
-def other_inputs(
+def unlike_pair(
     rule: Rule,
     files: tuple[Path, Path],
     legs: tuple[OrtLeg, OrtLeg],
@@ -61,18 +61,36 @@ def other_inputs(
     settings: Settings,
     notes: Sequence[str],
 ) -> Verdict | None:
-    """The verdict on a B that takes inputs of other names than A, as a B that returns others gets one: it
-    fails, and no case is run. Returns None if the names are the same."""
+    """The verdict on a B that takes inputs of other names than A, or is of another task and returns others:
+    it fails, and no case is run. Returns None if both may be files of one model."""
     a, b = (sorted(port.name for port in leg.ports.inputs) for leg in legs)
-    if a == b:
+    tasks = [*map(_task, legs)]
+    returned = [{(port.name, len(port.shape)) for port in leg.ports.outputs} for leg in legs]
+    if None not in tasks and tasks[0] != tasks[1] and returned[0] != returned[1]:
+        reason = (
+            f"A is a file of the task {tasks[0]}, B of {tasks[1]}, so no case is run on both: give two files "
+            "of one model"
+        )
+    elif a != b:
+        reason = (
+            f"A takes the inputs {', '.join(a)}, B takes {', '.join(b)}, so no case can be run on both: give "
+            "two files of one model, or say which is which with --map NAME_OF_B=NAME_OF_A"
+        )
+    else:
         return None
-    reason = (
-        f"A takes the inputs {', '.join(a)}, B takes {', '.join(b)}, so no case can be run on both: give two "
-        "files of one model, or say which is which with --map NAME_OF_B=NAME_OF_A"
-    )
     plan = Plan(contract, settings, (), None, FLOAT_FLOOR)
-    checks = (metadata_check(*legs), Check("interface", "fail", reason, 1, 0, legs[1].name))
+    checks = (Check("interface", "fail", reason, 1, 0, legs[1].name), metadata_check(*legs))
     return verdict_of(rule, files, plan, (), checks, notes)
+
+
+def _task(leg: OrtLeg) -> str | None:
+    """The task that a file's metadata of onnxproof names. Returns None if it has none that can be read."""
+    if METADATA_KEY not in leg.metadata:
+        return None
+    try:
+        return read_metadata(leg.metadata, Path("the file")).contract.task
+    except ModelFileError:
+        return None
 
 
 def plan_pair(contract: Contract, settings: Settings) -> Plan:

@@ -29,8 +29,8 @@ from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
-    other_inputs,
     plan_pair,
+    unlike_pair,
     verdict_of,
     with_interfaces,
 )
@@ -63,7 +63,7 @@ def compare_by_graphs(
     """
     legs = open_pair(a, b, settings)
     contract, assumed = contract_of(legs[0], a, dims, inputs)
-    differs = other_inputs("graphs", (a, b), legs, contract, settings, notes)
+    differs = unlike_pair("graphs", (a, b), legs, contract, settings, notes)
     if differs is not None:
         return differs
     plan = plan_pair(contract, settings)
@@ -117,7 +117,7 @@ def compare_by_oracle(
             f"the checkpoint's model takes {', '.join(wanted)}, and {a} takes {', '.join(found)}: name the "
             "job that A was exported with (--job), or leave it out to compare without a checkpoint"
         )
-    differs = other_inputs("oracle", (a, b), legs, contract, settings, notes)
+    differs = unlike_pair("oracle", (a, b), legs, contract, settings, notes)
     if differs is not None:
         return differs
     plan = plan_pair(contract, settings)
