@@ -146,6 +146,40 @@ def of_torch(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     return F.grouped_mm(rows, weights, offs=ends)
 
 
+def filled(x: Tensor) -> tuple[Tensor, ...]:
+    """Diagonals of matrices that are not square, on both sides of the main one, and one of two axes apart."""
+    above, below, between = x[:, 0].clone(), x[:, 1].clone(), x.clone()
+    above.diagonal(2, 1, 2).fill_(3)
+    below.diagonal(-1, 2, 1).mul_(2)
+    between.diagonal(0, 1, 3).zero_()
+    square = x[0, 0] @ x[0, 0].T
+    return above, below, between, square.fill_diagonal_(0.5)
+
+
+def divided(x: Tensor) -> tuple[Tensor, ...]:
+    """Floor divisions by numbers: of integers by floats and integers, and of floats."""
+    return x // 2.5, x // -0.75, torch.floor_divide(x, -3), (x * 0.3) // 0.1
+
+
+def summed(x: Tensor) -> tuple[Tensor, ...]:
+    """Sums of windows over a number, some of which hang over the edge, of pictures and of volumes."""
+    return (
+        F.avg_pool2d(x, (3, 2), 2, (1, 0), divisor_override=5),
+        F.avg_pool2d(x[0], 3, (2, 4), 1, ceil_mode=True, divisor_override=7),
+        F.avg_pool3d(x[:, None], (2, 3, 3), (1, 2, 3), 1, ceil_mode=True, divisor_override=1),
+    )
+
+
+def along_one_axis(x: Tensor) -> tuple[Tensor, ...]:
+    """Adaptive pooling that leaves an axis as it is."""
+    return (
+        F.adaptive_avg_pool2d(x, (None, 1)),
+        F.adaptive_max_pool2d(x, (3, None)),
+        F.adaptive_avg_pool3d(x[:, None], (2, None, 3)),
+        F.adaptive_max_pool2d(x, (None, None)),
+    )
+
+
 CASES = [
     pytest.param(lambda x: experts(x, of_transformers), SEQUENCES, id="experts-of-transformers", marks=SLOW),
     pytest.param(
@@ -221,6 +255,15 @@ CASES = [
     pytest.param(lambda x: warped(x, align=True), MAPS, id="affine-grid-aligned", marks=SLOW),
     pytest.param(warped_volume, MAPS, id="affine-grid-of-a-volume", marks=SLOW),
     pytest.param(angles, ROWS, id="angles"),
+    pytest.param(filled, MAPS, id="diagonals-written-to"),
+    pytest.param(divided, STEPS, id="floor-division-by-a-number"),
+    pytest.param(summed, MAPS, id="average-over-a-number"),
+    pytest.param(along_one_axis, MAPS, id="average-and-maximum-along-one-axis"),
+    pytest.param(
+        lambda x: F.adaptive_avg_pool3d(x.view(-1, 1, 4, 12, 12), (2, 3, 5)),
+        ({"x": "float32[batch, 4, 12, 12] in -1..1"}, {"batch": "1..3"}),
+        id="average-3d-of-a-known-size",
+    ),
     pytest.param(centred, ODD, id="half-of-a-negative-size"),
     pytest.param(lambda x: x.roll(x.shape[1] // 2, 1).roll(-x.shape[0], 0), ROWS, id="roll-by-a-size"),
     pytest.param(lambda x: x * torch.linspace(-1, 2, x.shape[1]), ROWS, id="linspace-of-a-size"),

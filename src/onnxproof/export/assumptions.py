@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sympy
@@ -35,6 +36,14 @@ TRIED = 2
 """At how many of the sizes that contradict an assertion the program runs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What was wrongly taken for granted, in words, and the sizes of dims at which it is wrong."""
+
+    told: str
+    point: Mapping[str, int]
+
+
 def broken_assumption(
     exported: torch.export.ExportedProgram,
     module: nn.Module,
@@ -42,7 +51,7 @@ def broken_assumption(
     dims: Mapping[str, Dim],
     sizes: Mapping[str, int],
     guards: Guards,
-) -> str | None:
+) -> Broken | None:
     """What torch.export wrongly took for granted, where, and at which size it is wrong.
 
     ``guards`` are the conditions that were collected while it followed the module. Returns None if all that
@@ -62,7 +71,7 @@ def broken_assumption(
         for point in wrong:
             assert stripped is not None
             if not _answers_alike(module, stripped, example_inputs(inputs, {**sizes, **point}), contract):
-                return _wrong(told(expression, axes), at, point)
+                return Broken(_wrong(told(expression, axes), at, point), point)
     return None
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from onnxproof.export.examples import capture_sizes, example_inputs
+from onnxproof.export.followed import STEPS, shapes_of
 from onnxproof.export.quiet import quiet
 from onnxproof.export.stand_ins import followable
-from onnxproof.export.torch_export import STEPS, shapes_of
 from onnxproof.system.files import scratch_folder
 from onnxproof.system.usercode import Place, innermost_line
 from onnxproof.wrappers.family import WrappedModel
@@ -49,7 +49,7 @@ def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
             program = torch.export.draft_export(
                 module,
                 example_inputs(model.contract.inputs, capture_sizes(model.contract.dims, STEPS)),
-                dynamic_shapes=shapes_of(model, module),
+                dynamic_shapes=shapes_of(model.contract.inputs, model.contract.dims, module),
             )
         finally:
             tempfile.tempdir = before

@@ -2,6 +2,8 @@
 
 - ``torch.linspace`` takes its number of steps for a constant.
 - ``torch.istft`` asks whether the windows cover the signal, which goes by a tensor's values.
+- ``fill_diagonal_`` takes the sizes of a matrix for constants, as adaptive pooling does with the size of an
+  axis that it is to leave as it is (None).
 - opt_einsum, which ``torch.einsum`` asks if it is installed, reads the sizes as Python numbers to compare
   what each order of a product costs. The order changes what a product costs, not what it is. So it is chosen
   by the sizes of the example.
@@ -11,7 +13,7 @@ They are used while torch.export captures. The links compare the file with the m
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +22,13 @@ from torch.nn import functional
 
 LINSPACE = torch.linspace
 ISTFT = torch.istft
+FILL_DIAGONAL = Tensor.fill_diagonal_
+
+POOLS = {
+    name: [getattr(functional, f"adaptive_{name}_pool{axes}d") for axes in (1, 2, 3)]
+    for name in ("avg", "max")
+}
+"""The functions of adaptive pooling, by how they pool, and in order of the number of axes."""
 
 
 @contextlib.contextmanager
@@ -30,7 +39,10 @@ def followable() -> Iterator[None]:
         (torch, "istft", istft),
         (torch.functional, "istft", istft),
         (Tensor, "istft", istft),
+        (Tensor, "fill_diagonal_", fill_diagonal_),
     ]
+    for name, pools in POOLS.items():
+        places += ((functional, f"adaptive_{name}_pool{axes}d", pooled(pools, axes)) for axes in (1, 2, 3))
     parser: Any = sys.modules.get("opt_einsum.parser")
     if parser is not None:
         shape_of = parser.get_shape
@@ -103,3 +115,37 @@ def istft(
     if length is not None:
         signal = functional.pad(signal, (0, length - signal.shape[-1]))
     return signal if input.dim() == 3 else signal[0]
+
+
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """The diagonal of a matrix is a view."""
+    if self.dim() != 2 or wrap:
+        filled: Tensor = FILL_DIAGONAL(self, fill_value, wrap)
+        return filled
+    self.diagonal().fill_(fill_value)
+    return self
+
+
+def pooled(pools: Sequence[Callable[..., Any]], axes: int) -> Callable[..., Any]:
+    """Adaptive pooling of the axes that have a size to pool to, as if the others were channels.
+
+    ``pools`` are those of 1 to 3 axes.
+    """
+
+    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        sizes = output_size if isinstance(output_size, tuple | list) else (output_size,) * axes
+        first = input.dim() - axes
+        kept = [first + at for at, size in enumerate(sizes) if size is None]
+        if return_indices or not any(isinstance(input.shape[axis], torch.SymInt) for axis in kept):
+            return pools[axes - 1](input, output_size, *([return_indices] if return_indices else []))
+        rest = [axis for axis in range(first, input.dim()) if axis not in kept]
+        if not rest:
+            return input
+        order = [*range(first), *kept, *rest]
+        laid = input.permute(order)
+        rows = laid.flatten(0, -len(rest) - 1)
+        made = pools[len(rest) - 1](rows, [sizes[axis - first] for axis in rest])
+        whole = made.reshape(*laid.shape[: -len(rest)], *made.shape[1:])
+        return whole.permute([order.index(axis) for axis in range(input.dim())])
+
+    return pool

@@ -3,13 +3,14 @@
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from onnx import helper
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
@@ -21,6 +22,7 @@ from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.system.files import scratch_folder
 from onnxproof.system.usercode import Place, place_outside
+from onnxproof.tensors import TensorSpec
 from onnxproof.wrappers.double.weights import has_scripted_part
 from onnxproof.wrappers.family import WrappedModel
 
@@ -83,7 +85,26 @@ def with_torchscript(
     except (Exception, SystemExit) as error:
         # The tracer raises what the traced code raises: any type at all.
         raise failed_capture("TorchScript", error) from error
+    _declare_unread(proto, model.contract.inputs)
     return proto, tuple(dict.fromkeys(warned))
+
+
+def _declare_unread(proto: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> None:
+    """Declare the inputs that nothing reads, too: the exporter drops them."""
+    read = {value.name: value for value in proto.graph.input}
+    declared = [
+        read.get(spec.name) or helper.make_tensor_value_info(spec.name, _element(spec.dtype), spec.shape)
+        for spec in inputs
+    ]
+    others = [value for name, value in read.items() if name not in {spec.name for spec in inputs}]
+    del proto.graph.input[:]
+    proto.graph.input.extend((*declared, *others))
+
+
+def _element(dtype: str) -> int:
+    """ONNX's number of a dtype."""
+    names = {"float32": "FLOAT", "float64": "DOUBLE"}
+    return int(onnx.TensorProto.DataType.Value(names.get(dtype, dtype.upper())))
 
 
 def _traceable(module: nn.Module, args: tuple[Tensor, ...]) -> nn.Module:

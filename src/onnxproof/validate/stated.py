@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
@@ -67,6 +68,13 @@ def open_graph(
             return moved(values, DOUBLE_UNIT, random_for(name, seed))
 
         yield Shifted(DOUBLE_MARGIN, oracle, OracleLeg(model, threads, move), inputs=True)
+        computed = _not_held(model, proven)
+        if computed:
+
+            def move_computed(name: str, values: Array) -> Array:
+                return moved(values, HALF_UNIT, random_for(name, seed)) if name in computed else values
+
+            yield Shifted(SINGLE_MARGIN, oracle, OracleLeg(model, threads, move_computed))
         rounded = [entry.name for entry in proven.unproven if not entry.changed]
         yield from shifted(leg, file, proven, rounded, threads, seed)
 
@@ -74,6 +82,16 @@ def open_graph(
     return replace(
         state(model.contract, leg, plan, truth, proven, candidates, closer), known=known, seen=seen
     )
+
+
+def _not_held(model: WrappedModel, proven: Proven) -> frozenset[str]:
+    """The module's tables that the file computes instead of holding them.
+
+    The module holds their numbers rounded to float32, the file computes them in float64.
+    """
+    held = frozenset(name for origin in proven.origins.values() for name in origin.names)
+    tables = (name for name, table in model.module.named_buffers() if table.dtype == torch.float32)
+    return frozenset(tables) - held
 
 
 def exact_leg(

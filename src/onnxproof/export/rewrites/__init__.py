@@ -18,6 +18,7 @@ from onnxproof.export.rewrites import (
     attention,
     copied,
     cumulative,
+    diagonal,
     distance,
     division,
     fourier,
@@ -25,6 +26,7 @@ from onnxproof.export.rewrites import (
     hypotenuse,
     laying,
     order,
+    pooling,
     regions,
     rolled,
     scatter,
@@ -69,12 +71,14 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::_is_any_true": Rewrite(truth.any_true),
     "aten::adaptive_avg_pool1d": _AVERAGE,
     "aten::adaptive_avg_pool2d": _AVERAGE,
-    "aten::adaptive_avg_pool3d": _AVERAGE,
+    "aten::adaptive_avg_pool3d": Rewrite(adaptive_pooling.average),
     "aten::adaptive_max_pool1d": _MAXIMUM,
     "aten::adaptive_max_pool2d": _MAXIMUM,
     "aten::adaptive_max_pool3d": Rewrite(adaptive_pooling.maximum),
     "aten::_grouped_mm": Rewrite(grouped.product, grouped.are_rows),
     "aten::affine_grid_generator": Rewrite(affine.grid),
+    "aten::avg_pool2d": Rewrite(pooling.average(2), pooling.has_divisor),
+    "aten::avg_pool3d": Rewrite(pooling.average(3), pooling.has_divisor),
     "aten::argsort.stable": Rewrite(order.indices_in_order),
     "aten::atan2": Rewrite(angle.angle),
     "aten::cdist": Rewrite(distance.distances),
@@ -82,6 +86,9 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::cummax": Rewrite(cumulative.maximum),
     "aten::cummin": Rewrite(cumulative.minimum),
     "aten::cumprod": Rewrite(cumulative.product),
+    "aten::diagonal_scatter": Rewrite(diagonal.scattered),
+    "aten::floor_divide": Rewrite(division.divided, division.is_of_floats),
+    "aten::floor_divide.Scalar": Rewrite(division.divided),
     "aten::hypot": Rewrite(hypotenuse.length),
     "aten::kthvalue": Rewrite(order.kth_value),
     "aten::median": Rewrite(order.median),
@@ -107,6 +114,13 @@ REWRITES: Mapping[str, Rewrite] = {
 imported."""
 
 
+MADE: Mapping[str, torch._ops.OpOverload] = {
+    "aten::diagonal": torch.ops.aten.diagonal_scatter.default,  # of what is written to the view
+    "aten::floor_divide": torch.ops.aten.floor_divide.Scalar,  # of integers by a float number
+}
+"""What torch.onnx may make of an operator before it translates, if that needs a rewrite."""
+
+
 def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
     """The rewrites that a program needs, by operator: a ``custom_translation_table`` of torch.onnx.export."""
     table: dict[Any, Translation] = {}
@@ -114,9 +128,12 @@ def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
         if not isinstance(module, torch.fx.GraphModule):
             continue
         for node in module.graph.nodes:
-            rewrite = REWRITES.get(_name_of(node.target))
+            name = _name_of(node.target)
+            rewrite = REWRITES.get(name)
             if rewrite is not None and rewrite.needed(node):
                 table[node.target] = rewrite.translation
+            if name in MADE:
+                table[MADE[name]] = REWRITES[_name_of(MADE[name])].translation
     return table
 
 
