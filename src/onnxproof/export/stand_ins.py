@@ -25,8 +25,7 @@ ISTFT = torch.istft
 FILL_DIAGONAL = Tensor.fill_diagonal_
 
 POOLS = {
-    name: [getattr(functional, f"adaptive_{name}_pool{axes}d") for axes in (1, 2, 3)]
-    for name in ("avg", "max")
+    how: [getattr(functional, f"adaptive_{how}_pool{axes}d") for axes in (1, 2, 3)] for how in ("avg", "max")
 }
 """The functions of adaptive pooling, by how they pool, and in order of the number of axes."""
 

@@ -33,17 +33,21 @@ def average(axes: int) -> Callable[..., Value]:
         del count_include_pad  # which changes the divisor alone
         kernel, pads = _each(kernel_size, axes), _each(padding, axes)
         steps = _each(stride or kernel, axes)
-        # A last window may begin in the picture or its left border and end behind them.
-        behind = [pad + (step - 1 if ceil_mode else 0) for pad, step in zip(pads, steps, strict=True)]
-        before = [0] * (rank(x) - axes)
-        wide = op.Pad(x, ints(*before, *pads, *before, *behind))
-        if len(before) == 1:
+        first = rank(x) - axes
+        wide = x
+        for axis, step in enumerate(steps, start=first):
+            if ceil_mode and step > 1:
+                # A last window may begin in the picture or its left border and end behind both.
+                wide = op.Concat(wide, _zeros(wide, x, axis, step - 1), axis=axis)
+        if first == 1:
             wide = op.Unsqueeze(wide, ints(0))
-        means = op.AveragePool(wide, kernel_shape=kernel, strides=steps)
-        if len(before) == 1:
+        means = op.AveragePool(
+            wide, kernel_shape=kernel, strides=steps, pads=[*pads, *pads], count_include_pad=1
+        )
+        if first == 1:
             means = op.Squeeze(means, ints(0))
         if ceil_mode:
-            for axis, (pad, step) in enumerate(zip(pads, steps, strict=True), start=len(before)):
+            for axis, (pad, step) in enumerate(zip(pads, steps, strict=True), start=first):
                 count = op.Div(op.Add(size(x, axis), ints(pad + step - 1)), ints(step))
                 means = op.Slice(means, ints(0), count, ints(axis))
         area, divisor = (
@@ -57,3 +61,10 @@ def average(axes: int) -> Callable[..., Value]:
 
 def _each(sizes: Sequence[int], axes: int) -> list[int]:
     return list(sizes) * (axes // len(sizes))
+
+
+def _zeros(wide: Value, x: Value, axis: int, count: int) -> Value:
+    """As many zeros along an axis of ``wide``, which has the axes of ``x``."""
+    before, after = op.Shape(wide, start=0, end=axis), op.Shape(wide, start=axis + 1)
+    zero = op.CastLike(op.Constant(value_float=0.0), x)
+    return op.Expand(zero, op.Concat(before, ints(count), after, axis=0))
