@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 from functions import Form, Function, Module, exported
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everyone calls it
 
 MAPS = (
@@ -171,12 +171,12 @@ def summed(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def along_one_axis(x: Tensor) -> tuple[Tensor, ...]:
-    """Adaptive pooling that leaves an axis as it is."""
+    """Adaptive pooling that leaves an axis as it is, or both."""
     return (
         F.adaptive_avg_pool2d(x, (None, 1)),
-        F.adaptive_max_pool2d(x, (3, None)),
+        nn.AdaptiveMaxPool2d((3, None))(x),
         F.adaptive_avg_pool3d(x[:, None], (2, None, 3)),
-        F.adaptive_max_pool2d(x, (None, None)),
+        nn.AdaptiveMaxPool2d((None, None))(x),
     )
 
 
