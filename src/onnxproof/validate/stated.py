@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
@@ -90,7 +89,7 @@ def _not_held(model: WrappedModel, proven: Proven) -> frozenset[str]:
     The module holds their numbers rounded to float32, the file computes them in float64.
     """
     held = frozenset(name for origin in proven.origins.values() for name in origin.names)
-    tables = (name for name, table in model.module.named_buffers() if table.dtype == torch.float32)
+    tables = (name for name, table in model.module.named_buffers() if table.is_floating_point())
     return frozenset(tables) - held
 
 
