@@ -211,6 +211,19 @@ def small_bundle(colours: Path, once: Once) -> Path:
     return once("the colours in int8", lambda folder: exported(colours, folder)) / "colours-int8"
 
 
+@pytest.fixture(scope="module")
+def small_sizes(colours: Path, once: Once) -> Path:
+    """The bundle in int8 of the same network for pictures of 8 to 24 pixels; not to be written to."""
+    sizes = (
+        'inputs.image="float32[batch, 3, height, width] in 0..1"',
+        "dims.height=8..24",
+        "dims.width=8..24",
+        "precision.search=false",
+    )
+    made = once("the colours of any size in int8", lambda folder: exported(colours, folder, *sizes))
+    return made / "colours-int8"
+
+
 def test_int8_tests_itself_in_each_of_ort_s_levels(small_bundle: Path, tmp_path: Path) -> None:
     verdict = onnxproof.selftest(small_bundle, threads=1, runtimes=["ort", "reference"])
     assert verdict.passed, str(verdict)
@@ -305,6 +318,74 @@ def test_a_file_of_others_is_judged_by_the_budget(colours: Path, tmp_path: Path)
     assert wrong.status == "fail"
     assert wrong.budget is not None
     assert wrong.budget.tally.flipped == 2 * PICTURES // 3
+
+
+def first_row_for_all(proto: onnx.ModelProto) -> None:
+    """Each picture of a batch is answered with what the first one is."""
+    graph, last = proto.graph, proto.graph.output[0].name
+    graph.node[-1].output[0] = "rows"
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    graph.node.append(helper.make_node("Gather", ["rows", "first"], ["row"], axis=0))
+    graph.node.append(helper.make_node("Shape", ["rows"], ["form"]))
+    graph.node.append(helper.make_node("Expand", ["row", "form"], [last]))
+
+
+def frozen_at_its_size(proto: onnx.ModelProto) -> None:
+    """The file takes pictures of 16 x 16 alone, although its input declares others."""
+    graph, given = proto.graph, proto.graph.input[0].name
+    for node in graph.node:
+        node.input[:] = ["shaped" if name == given else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array([-1, 3, SIDE, SIDE]), "form"))
+    graph.node.insert(0, helper.make_node("Reshape", [given, "form"], ["shaped"]))
+
+
+def other_sign_elsewhere(proto: onnx.ModelProto) -> None:
+    """The file answers with minus its logits at each size but 16 x 16."""
+    graph, last = proto.graph, proto.graph.output[0].name
+    graph.node[-1].output[0] = "rows"
+    for name, value in (("at", np.array(2)), ("side", np.array(SIDE)), ("minus", np.float32(-1))):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    graph.node.extend(
+        [
+            helper.make_node("Shape", [graph.input[0].name], ["sizes"]),
+            helper.make_node("Gather", ["sizes", "at"], ["height"], axis=0),
+            helper.make_node("Equal", ["height", "side"], ["here"]),
+            helper.make_node("Mul", ["rows", "minus"], ["other"]),
+            helper.make_node("Where", ["here", "rows", "other"], [last]),
+        ]
+    )
+
+
+def other_classes(proto: onnx.ModelProto) -> None:
+    """The metadata names the classes in another order."""
+    for entry in proto.metadata_props:
+        if entry.key == "onnxproof":
+            told = json.loads(entry.value)
+            told["classes"].reverse()
+            entry.value = json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("damage", "failed", "says"),
+    [
+        pytest.param(as_it_is, "", "", id="healthy"),
+        pytest.param(first_row_for_all, "batches", "between a batch and its pictures alone", id="batch"),
+        pytest.param(frozen_at_its_size, "declared_sizes", "no answer on", id="frozen"),
+        pytest.param(other_sign_elsewhere, "declared_sizes", "pictures of other sizes", id="other-sizes"),
+        pytest.param(other_classes, "metadata", 'class 0 is "blue"', id="classes-of-the-metadata"),
+    ],
+)
+def test_a_budget_asks_batches_and_other_sizes_too(
+    small_sizes: Path, tmp_path: Path, damage: Callable[[onnx.ModelProto], Any], failed: str, says: str
+) -> None:
+    proto = onnx.load(small_sizes / "model.onnx")
+    damage(proto)
+    onnx.save(proto, tmp_path / "file.onnx")
+    file = tmp_path / "file.onnx"
+    verdict = onnxproof.validate(small_sizes, onnx=file, policy="budget", trust=True)
+    assert [check.name for check in verdict.checks if check.status == "fail"] == ([failed] if failed else [])
+    assert verdict.status == ("fail" if failed else "pass"), str(verdict)
+    assert says in next((check.reason for check in verdict.checks if check.status == "fail"), "")
 
 
 def test_a_task_without_decisions_has_no_budget(colours: Path, tmp_path: Path) -> None:

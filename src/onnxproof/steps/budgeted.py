@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.job.asked import Address, JobLike, calibrating_of, pictures_of
 from onnxproof.progress import Progress
@@ -13,11 +14,13 @@ from onnxproof.source import BundleFolder, look_at, sha256_of
 from onnxproof.steps.judging import to_validate
 from onnxproof.steps.planning import settings_of
 from onnxproof.system.packages import PACKAGES
+from onnxproof.validate.budget.elsewhere import elsewhere_checks
 from onnxproof.validate.budget.exam import Exam, Question, contents_of, questions_of
 from onnxproof.validate.budget.figures import BudgetFigures
 from onnxproof.validate.budget.judge import judge_budget
 from onnxproof.validate.dataset.plan import plan_labels
 from onnxproof.validate.environment import environment
+from onnxproof.validate.hazards import METADATA, Subject
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.legs.leg import GRAPH, Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
@@ -116,10 +119,25 @@ def judge_by_budget(
 
     Raises ModelFileError if the file cannot be loaded, CheckError if PyTorch cannot run a picture.
     """
-    leg = opened(job, file)
-    exam = exam_of(model, judged, TorchLeg(model, job.validation.threads), progress)
+    leg, reference = opened(job, file), TorchLeg(model, job.validation.threads)
+    exam = exam_of(model, judged, reference, progress)
     found = exam.take(leg, progress=progress)
-    return verdict_of(job, model, file, leg, found, checks=checks, notes=notes, budget=budget)
+    more = asked_elsewhere(job, model, reference, leg, judged, budget, progress)
+    return verdict_of(job, model, file, leg, found, checks=checks, more=more, notes=notes, budget=budget)
+
+
+def asked_elsewhere(
+    job: Job,
+    model: WrappedModel,
+    reference: Leg,
+    leg: Leg,
+    judged: Sequence[Question],
+    budget: DecisionBudget,
+    progress: Progress,
+) -> tuple[Check, ...]:
+    """The checks on what a file answers in batches and at the other declared sizes."""
+    seed = job.validation.seed
+    return elsewhere_checks(model.contract, reference, leg, judged, budget, seed, progress=progress)
 
 
 def verdict_of(
@@ -130,10 +148,11 @@ def verdict_of(
     found: BudgetFigures,
     *,
     checks: Sequence[Check] = (),
+    more: Sequence[Check] = (),
     notes: Sequence[str] = (),
     budget: DecisionBudget,
 ) -> Verdict:
-    """The verdict on what a file did beside the reference."""
+    """The verdict on what a file did beside the reference. ``more`` are checks that follow the budget's."""
     differences = interface_differences(model.contract, leg)
     interface = Check(
         "interface",
@@ -144,7 +163,9 @@ def verdict_of(
         leg.name,
     )
     unasked = Check("function", "skipped", ROUNDED, leg=GRAPH)
-    made = (*checks, unasked, interface, *judge_budget(found, budget))
+    subject = Subject(OnnxGraph.read(file), file, contract=model.contract)
+    metadata = METADATA.look(subject)
+    made = (*checks, unasked, interface, metadata, *judge_budget(found, budget), *more)
     return Verdict(
         status=conclude(made),
         checks=made,

@@ -17,7 +17,7 @@ from onnxproof.progress import Progress
 from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, PARITY_FILE, data_of
 from onnxproof.runtime.manifest import Manifest, Precision
 from onnxproof.source import sha256_of
-from onnxproof.steps.budgeted import exam_of, verdict_of
+from onnxproof.steps.budgeted import asked_elsewhere, exam_of, verdict_of
 from onnxproof.steps.lowered_golden import record_lowered_golden
 from onnxproof.steps.makers import Int8Maker, Maker, maker_of
 from onnxproof.steps.recording import noted
@@ -95,6 +95,7 @@ def lowered(
         if judged is not None and chosen.figures is not None and chosen.budget is not None:
             legs = maker.legs(file, chosen.kept)
             of = str(manifest.model_sha256)[:12]
+            more = asked_elsewhere(job, model, reference, legs[0], judged, chosen.budget, progress)
             proven = Check("float32", "pass", f"the file in float32, {of}, is proven by the links")
             verdict = verdict_of(
                 job,
@@ -103,6 +104,7 @@ def lowered(
                 legs[0],
                 chosen.figures,
                 checks=(proven, *chosen.others),
+                more=more,
                 notes=chosen.notes,
                 budget=chosen.budget,
             )

@@ -239,6 +239,18 @@ MEASURED = (
         "many small changes add up although each stays within its own limit.",
         "look at changed first; then let the search keep more nodes in float32.",
     ),
+    _said(
+        "batches",
+        "the file decides on the pictures of a batch as on each picture alone, within the budget.",
+        "the graph holds a batch of one, or answers for the first picture of a batch.",
+        "quantise a file that validate passes; if it is run on one picture at a time, say dims.batch = 1.",
+    ),
+    _said(
+        "declared_sizes",
+        "the file answers at the sizes of [dims] that are tried, and most decisions there are float32's.",
+        "the graph is frozen at one size, or calibration saw one size only.",
+        "quantise a file that validate passes, calibrate on more sizes, or narrow [dims] to those in use.",
+    ),
 )
 """The checks that run or read something beyond the graph."""
 

@@ -31,6 +31,7 @@ from onnxproof.validate.verdict import Check
 __all__ = [
     "FROZEN_AXES",
     "HAZARDS",
+    "METADATA",
     "Found",
     "Hazard",
     "OnnxGraph",

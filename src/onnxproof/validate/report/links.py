@@ -17,9 +17,9 @@ def function_text(status: Status, check: Check, facts: Facts | None, rule: str |
     """
     if status == "pass" and facts is None:
         return check.reason
-    if status == "skipped" or facts is None:
+    if status == "skipped" or (facts is None and check.name in ("function", "interface")):
         return f"not shown: {check.reason}"
-    if check.name != "function":
+    if facts is None or check.name != "function":
         said = "passes" if status == "pass" else "fails" if status == "fail" else "could not be run"
         return f"the check {check.name} {said}: {check.reason}"
     assert check.value is not None

@@ -27,6 +27,8 @@ KEYS_OF_CHECKS = {
     "map_drop": ("precision.budget.map_drop", "precision.budget", "precision", "validate.annotations"),
     "box": ("precision.budget.box_px", "precision.budget", "precision"),
     "score": ("precision.budget.score", "precision.budget", "precision"),
+    "batches": ("dims.batch", "dims"),
+    "declared_sizes": ("dims",),
 }
 """The same of checks that are about other keys than their link."""
 
