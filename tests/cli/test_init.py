@@ -121,7 +121,7 @@ def test_a_network_with_arguments_is_told_by_its_name(place: Path, refuse: Refus
         *("init", DIGITS / "classifier"),
         says=[
             "names mobilenet_v2, and the tensors are not those",
-            ": features.2.conv.0.0.weight is [64, 16, 1, 1], there [96, 16, 1, 1]. If",
+            "features.2.conv.0.0.weight is [64, 16, 1, 1], there [96, 16, 1, 1] and ",
             "--set model.kwargs.NAME=VALUE, where NAME is one of width_mult, inverted_residual_setting",
         ],
     )

@@ -12,7 +12,7 @@ from onnxproof.deploy.bom import write_bom
 from onnxproof.deploy.signature import SIGNATURE_SUFFIX, sign_path
 from onnxproof.deploy.triton import triton_config
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.archive import SUFFIX, is_archive, is_there, sha256_of
+from onnxproof.runtime.archive import SUFFIX, damaged_in, is_archive, is_there, sha256_of
 from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.folder import (
     GOLDEN_FILE,
@@ -145,8 +145,7 @@ def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
 def _require_opens(golden: Path) -> None:
     """Raise ModelFileError if a file with golden cases is no archive, or a damaged one."""
     try:
-        with zipfile.ZipFile(golden) as archive:
-            damaged = archive.testzip()
+        damaged = damaged_in(golden)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise ModelFileError(f"{golden} cannot be read ({error}): export the job again") from error
     if damaged is not None:

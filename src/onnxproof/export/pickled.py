@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
+from onnxproof.runtime.archive import damaged_in
 from onnxproof.sniffed import ENDS_EARLY, NO_PYTORCH_FILE, ZIP, unread
 from onnxproof.wrappers.held import STANDS_FOR
 
@@ -40,10 +41,6 @@ NUMPY = (
     },
 )
 """What NumPy's arrays and numbers are pickled with. torch.serialization.safe_globals takes it to be safe."""
-
-
-CHUNK = 2**20
-"""Bytes that are read at once."""
 
 LISTS = {"collections.deque"}
 """Classes that are pickled as the items that are appended to them."""
@@ -88,38 +85,25 @@ class _Arrays(pickle.Unpickler):
 
 
 def _arrays_in(file: Path) -> Any:
-    """What a plain pickle holds, of any protocol, if there are only arrays and containers in it. None for any
-    other file."""
+    """What a plain pickle holds, of any protocol, if it is a dict with only arrays and containers in it. None
+    for any other file: that of an older torch.save begins with a pickle of a number."""
     with file.open("rb") as stream, contextlib.suppress(Exception):  # readers raise errors of many types
         if stream.read(len(ZIP)) != ZIP:
             stream.seek(0)
-            return _Arrays(stream, encoding="latin1").load()  # Python 2 wrote arrays as texts
+            held = _Arrays(stream, encoding="latin1").load()  # Python 2 wrote arrays as texts
+            return held if isinstance(held, dict) else None
     return None
 
 
 def _require_whole(file: Path) -> None:
-    """Raise CheckpointError if a part of a ZIP archive is not what was saved, by its CRC-32.
-
-    PyTorch's reader does not look at it. It is 0 where it was left out (``set_crc32_options``).
-    """
-    if not zipfile.is_zipfile(file):
-        return
-    with zipfile.ZipFile(file) as archive:
-        for part in archive.infolist():
-            if part.CRC:
-                _read_through(archive, part, file)
-
-
-def _read_through(archive: zipfile.ZipFile, part: zipfile.ZipInfo, file: Path) -> None:
-    try:
-        with archive.open(part) as opened:
-            while opened.read(CHUNK):
-                pass
-    except zipfile.BadZipFile as error:
+    """Raise CheckpointError if a part of a ZIP archive is not what was saved. PyTorch's reader does not look
+    at it."""
+    part = damaged_in(file) if zipfile.is_zipfile(file) else None
+    if part is not None:
         raise CheckpointError(
-            f"checkpoint {file} is damaged: its part {part.filename} is not what was saved, by its checksum "
-            "(CRC-32): copy the file again"
-        ) from error
+            f"checkpoint {file} is damaged: its part {part} is not what was saved, by its checksum (CRC-32): "
+            "copy the file again"
+        )
 
 
 def _read(file: Path) -> Any:

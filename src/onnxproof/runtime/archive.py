@@ -15,6 +15,9 @@ from onnxproof.system.files import scratch_folder, write_bytes
 
 SUFFIX = ".zip"
 
+CHUNK = 2**20
+"""Bytes that are read at once."""
+
 ALLOW = "give this user the right to read it, chmod u+r"
 """What to do about a file that may not be read."""
 
@@ -77,6 +80,23 @@ def on_disk(file: Path, *others: Path) -> Iterator[Path]:
             if is_there(one):
                 write_bytes(folder / one.name, read_file(one))
         yield folder / file.name
+
+
+def damaged_in(archive: Path) -> str | None:
+    """The name of a part of a ZIP archive that is not what was saved, by its CRC-32; None if there is none.
+
+    PyTorch can leave checksums out (``set_crc32_options``); they are then 0. Raises what ``zipfile`` raises
+    of an archive that it cannot open.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        for part in (one for one in opened.infolist() if one.CRC):
+            try:
+                with opened.open(part) as stream:
+                    while stream.read(CHUNK):
+                        pass
+            except zipfile.BadZipFile:
+                return part.filename
+    return None
 
 
 def sha256_of(file: Path) -> str:

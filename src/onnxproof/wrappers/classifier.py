@@ -150,7 +150,7 @@ def _refuse_by_name(checkpoint: Checkpoint, library: Library) -> None:
     for name, source in names_given(checkpoint):
         if library.knows(name) and last_weight(checkpoint.state_dict) is not None:
             raise CheckpointError(
-                f"{checkpoint.file}: {source} names {name}, and its tensors are not those of {name} as "
+                f"{checkpoint.file}: {source} names {name}, and the tensors are not those of {name} as "
                 f"{library.name.partition('_')[0]} makes it{_differs(checkpoint, library, name)}"
             )
 
