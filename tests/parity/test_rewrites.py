@@ -115,6 +115,15 @@ def means(x: Tensor) -> tuple[Tensor, ...]:
     )
 
 
+def slices(x: Tensor) -> tuple[Tensor, ...]:
+    """Rows and columns that are brought to the same place, with and without what was there."""
+    index = (x[0, :-1].abs() * 3.9).long()
+    return (
+        torch.ones(4, x.shape[0]).index_reduce(0, index, x.T[:-1], "mean"),
+        torch.ones(x.shape[0], 4).index_reduce(-1, index, x[:, :-1], "amax", include_self=False),
+    )
+
+
 def by_dtype(x: Tensor) -> tuple[Tensor, ...]:
     """A sum of booleans, and means of integers in floats."""
     return (x > 0) + (x < -2), x.mean(1, dtype=torch.float32), (x > 1).mean(dtype=torch.float32)
@@ -246,6 +255,7 @@ CASES = [
     pytest.param(lambda x: torch.cdist(x[:, :1], x, p=1.0), SEQUENCES, id="cdist-1", marks=SLOW),
     pytest.param(lambda x: torch.cdist(x[:, :1], x, p=3.0), SEQUENCES, id="cdist-3", marks=SLOW),
     pytest.param(means, PAIRS, id="scattered-means"),
+    pytest.param(slices, PAIRS, id="slices-reduced", marks=pytest.mark.filterwarnings("ignore:index_reduce")),
     pytest.param(by_dtype, STEPS, id="booleans-added-and-means-of-integers"),
     pytest.param(left_over, STEPS, id="remainders-by-a-size"),
     pytest.param(regions, MAPS, id="roi-pool"),

@@ -90,6 +90,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::floor_divide": Rewrite(division.divided, division.is_of_floats),
     "aten::floor_divide.Scalar": Rewrite(division.divided),
     "aten::hypot": Rewrite(hypotenuse.length),
+    "aten::index_reduce": Rewrite(scatter.reduced),
     "aten::kthvalue": Rewrite(order.kth_value),
     "aten::median": Rewrite(order.median),
     "aten::median.dim": Rewrite(order.median_along),

@@ -19,6 +19,17 @@ def are_means(node: torch.fx.Node) -> bool:
     return bool(node.args[4] == "mean" and value.is_floating_point() and value.ndim > 0)
 
 
+def reduced(x: Value, dim: int, index: Value, src: Value, reduce: str, include_self: bool = True) -> Value:
+    """``index_reduce``: whole slices of ``src`` are scattered along an axis, each to one place.
+
+    Raises ValueError as ``scattered`` does.
+    """
+    beside = [1] * rank(x)
+    beside[dim] = -1
+    places = op.Expand(op.Reshape(index, ints(*beside)), op.Shape(src))
+    return scattered(x, dim, places, src, reduce, include_self)
+
+
 def scattered(x: Value, dim: int, index: Value, src: Value, reduce: str, include_self: bool = True) -> Value:
     """``scatter_reduce.two``. A number of ``x`` counts as one more value if ``include_self``, and stays where
     nothing is scattered to.
