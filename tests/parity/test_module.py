@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import modules
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
@@ -916,3 +918,38 @@ def test_a_hook_that_keeps_what_it_sees_passes(exporter: str, tmp_path: Path) ->
     )
     assert bundle.verdict is not None
     assert bundle.verdict.passed
+
+
+class Scaled(nn.Module):
+    """Its table is a buffer, which no optimizer moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 16)
+        self.register_buffer("table", torch.linspace(0.3, 1.9, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.layer(x) * self.table
+        return answer
+
+
+def test_a_table_that_is_off_by_an_ulp_is_found(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Scaled().eval()
+    asked = ("validate.effort=quick", "export.exporter=torchscript")
+    target = tmp_path / "scaled"
+    bundle = onnxproof.export_module(
+        module, inputs={"x": "float32[batch, 4]"}, dims={"batch": "1..3"}, out=target, set=asked
+    )
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed
+    proto = onnx.load(target / "model.onnx")
+    (table,) = (one for one in proto.graph.initializer if one.name.endswith("table"))
+    moved = np.array(numpy_helper.to_array(table))
+    moved[1] = np.nextafter(moved[1], np.float32(9))
+    table.CopyFrom(numpy_helper.from_array(moved, table.name))
+    onnx.save(proto, tmp_path / "moved.onnx")
+    verdict = onnxproof.validate(target, model=module, onnx=tmp_path / "moved.onnx")
+    assert [(check.name, check.link) for check in verdict.checks if check.status == "fail"] == [
+        ("function", "function")
+    ]

@@ -84,13 +84,16 @@ def open_graph(
 
 
 def _not_held(model: WrappedModel, proven: Proven) -> frozenset[str]:
-    """The module's tables that the file computes instead of holding them.
+    """The module's tables that the file computes instead of holding them, or a damaged copy of them.
 
     The module holds their numbers rounded to float32, the file computes them in float64.
     """
     held = frozenset(name for origin in proven.origins.values() for name in origin.names)
+    damaged = frozenset(
+        name for entry in proven.unproven for near in entry.near if near.close for name in near.names
+    )
     tables = (name for name, table in model.module.named_buffers() if table.is_floating_point())
-    return frozenset(tables) - held
+    return frozenset(tables) - held - damaged
 
 
 def exact_leg(
