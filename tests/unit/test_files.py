@@ -15,6 +15,7 @@ from onnxproof.errors import RequestError
 from onnxproof.runtime import read_arrays, write_arrays
 from onnxproof.system import files
 from onnxproof.system.files import (
+    check_file,
     check_folder,
     lies_in,
     refuse_inputs,
@@ -310,3 +311,10 @@ def test_a_folder_is_tried_without_being_made(tmp_path: Path) -> None:
     for below in ("file", "file/a", "file/a/b"):
         with pytest.raises(RequestError, match=r"cannot be written .* name another folder with --out"):
             check_folder(tmp_path / below)
+
+
+def test_a_dash_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="--sarif - is not standard output here: name a file"):
+        check_file(Path("-"), "--sarif")
+    assert not list(tmp_path.iterdir())

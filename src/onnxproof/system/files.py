@@ -228,8 +228,10 @@ def check_file(file: Path, flag: str, kind: str = "file") -> None:
     """Raise RequestError if a file cannot be written. A missing one is not made; its folders may be missing.
 
     ``kind`` is what ``flag`` names: a file, or the folder that it is in. Call it before slow work, whose
-    result would be lost otherwise.
+    result would be lost otherwise. "-" is refused: who gives it expects standard output.
     """
+    if str(file) == "-":
+        raise RequestError(f"{flag} - is not standard output here: name a file")
     with explained(file, flag, kind):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
