@@ -39,6 +39,8 @@ OTHERS = {
 }
 """The same for other files."""
 
+MISNAMED = "it is a file of torch.save, and is named as safetensors: name it *.pt"
+
 SUFFIXES = {
     ".onnx": "it is an ONNX file: onnxproof check MODEL.onnx --against CHECKPOINT judges one",
     ".pb": "it is a file of TensorFlow: only PyTorch's checkpoints are read",
@@ -101,7 +103,7 @@ def _other_archive(file: Path) -> str | None:
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return None  # who reads it says what is wrong
     if any(name.endswith(("data.pkl", ".npy")) for name in names):
-        return None
+        return MISNAMED if file.suffix.lower() == SAFETENSORS else None  # torch.load goes by that suffix
     if any("exported_program" in name or name.endswith("archive_format") for name in names):
         return (
             "it is a program of torch.export: save its weights, "

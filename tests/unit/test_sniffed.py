@@ -76,7 +76,9 @@ def test_what_may_be_a_checkpoint_is_left_to_its_reader(
     assert "(as its reader says): is it whole" in str(unread(tmp_path / name, "as its reader says"))
 
 
-def test_an_archive_of_pytorch_is_read_as_one_whatever_its_name(tmp_path: Path) -> None:
-    zipped("archive/data.pkl")(tmp_path / "a.safetensors")
-    assert other_than_a_checkpoint(tmp_path / "a.safetensors") is None
-    assert not is_safetensors(tmp_path / "a.safetensors")
+def test_an_archive_of_pytorch_has_another_suffix_than_safetensors(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "a.pt"):
+        zipped("archive/data.pkl")(tmp_path / name)
+        assert not is_safetensors(tmp_path / name)
+    assert other_than_a_checkpoint(tmp_path / "a.pt") is None
+    assert "name it *.pt" in str(other_than_a_checkpoint(tmp_path / "a.safetensors"))
