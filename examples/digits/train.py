@@ -58,8 +58,8 @@ COLOURS = (
 class SceneBatches(Dataset[tuple[Tensor, Targets]]):
     """Batch number i is a function of the seed and i alone, whichever worker makes it."""
 
-    def __init__(self, seed: int, steps: int, batch: int) -> None:
-        self.seed, self.steps, self.batch = seed, steps, batch
+    def __init__(self, seed: int, steps: int, batch: int, sizes: tuple[int, ...] = SIZES) -> None:
+        self.seed, self.steps, self.batch, self.sizes = seed, steps, batch, sizes
         self.scans, self.photos = load_scans("train"), load_backgrounds("train")
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class SceneBatches(Dataset[tuple[Tensor, Targets]]):
     def __getitem__(self, step: int) -> tuple[Tensor, Targets]:
         """Pictures, uint8 [B, 3, H, W], and what they show."""
         rng = np.random.default_rng((self.seed, step))
-        height, width = (int(side) for side in rng.choice(SIZES, 2))
+        height, width = (int(side) for side in rng.choice(self.sizes, 2))
         scenes = [self.scene(rng, height, width) for _ in range(self.batch)]
         frames = np.full((self.batch, height, width, 3), rng.choice(PADDING), dtype=np.uint8)
         for frame, scene in zip(frames, scenes, strict=True):
@@ -135,9 +135,9 @@ def save(network: nn.Module, out: Path) -> None:
     (out / "norm_stats.json").write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
 
 
-def new_network() -> nn.Module:
+def new_network(variant: str = "nano") -> nn.Module:
     """An untrained network that calls few cells a digit."""
-    network: nn.Module = build_network("nano", 10)
+    network: nn.Module = build_network(variant, 10)
     for name, parameter in network.named_parameters():
         if "multi_level_conv_obj" in name and name.endswith("bias"):
             nn.init.constant_(parameter, -math.log((1.0 - OBJECT_PRIOR) / OBJECT_PRIOR))
