@@ -58,7 +58,6 @@ COURSES = {
     "vit": Course(160, 16, SIDE, 5e-4),
 }
 VARIANTS = {"resnet50": "resnet50", "mobilenet": "mobilenet_v3_large", "vit": "vit_tiny_patch16_224"}
-VIT = {"global_pool": "avg"}
 POSITIONS = 0.5
 """Standard deviation of the ViT's first position embeddings: as timm draws them, 0.02, hundreds of steps pass
 before it tells positions apart."""
@@ -71,9 +70,10 @@ def network_of(name: str) -> nn.Module:
     if name != "vit":
         made: nn.Module = get_model(VARIANTS[name], weights=None, num_classes=10)
         return made
-    vit = create_model(VARIANTS[name], num_classes=10, **VIT)
+    vit: Any = create_model(VARIANTS[name], num_classes=10, global_pool="avg")
     nn.init.normal_(vit.pos_embed, std=POSITIONS)
-    return vit  # type: ignore[no-any-return]
+    returned: nn.Module = vit
+    return returned
 
 
 def draw(random: np.random.Generator, scans: DigitScans, side: int) -> tuple[Image.Image, int]:
@@ -224,7 +224,7 @@ def _logistic(last: nn.Linear, features: Tensor, labels: Tensor) -> None:
         torch.autograd.backward(made)
         return made
 
-    optimizer.step(cost)  # type: ignore[arg-type]
+    optimizer.step(cost)  # type: ignore[no-untyped-call]
 
 
 def write_pictures(folder: Path, counts: Iterable[tuple[str, Split, int, int]]) -> None:

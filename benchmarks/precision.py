@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +29,7 @@ from _trained import ROOT, VARIANTS, trained, write_pictures
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader
-from scenes import coco_document, compose, load_backgrounds, load_scans
+from scenes import Split, coco_document, compose, load_backgrounds, load_scans
 
 import onnxproof
 from onnxproof.export.model import build_model
@@ -160,7 +160,7 @@ def silent(*_: object) -> None:
 
 def draw_scenes(folder: Path, side: int, counts: tuple[int, int]) -> None:
     """Draw the scenes that calibrate and, from other digits and photographs, those that judge."""
-    splits: dict[str, tuple[Literal["train", "held-out"], int, int]] = {
+    splits: dict[str, tuple[Split, int, int]] = {
         "calibration": ("train", counts[0], 5),
         "judged": ("held-out", counts[1], 7),
     }
@@ -183,7 +183,10 @@ def subject_of(short: str, folder: Path, counts: tuple[int, int], threads: int) 
     if told["labels"] == "scenes.json":
         draw_scenes(folder / told["pictures"], told["side"], counts)
     else:
-        splits = (("calibration", "train", counts[0], 5), ("judged", "held-out", counts[1], 7))
+        splits: tuple[tuple[str, Split, int, int], ...] = (
+            ("calibration", "train", counts[0], 5),
+            ("judged", "held-out", counts[1], 7),
+        )
         write_pictures(folder / told["pictures"], splits)
     demo = ROOT / "examples" / "digits" / "yolox"
     checkpoint = demo if short == "demo" else trained(short, folder / "trained").resolve()
