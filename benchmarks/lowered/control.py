@@ -1,8 +1,8 @@
-"""NNCF's accuracy control, led by the share of decisions that a file keeps on the calibration's pictures.
+"""NNCF's accuracy control, led by the share of decisions that a file keeps on the pictures that calibrate.
 
 ``precision.py`` runs it by an interpreter that has NNCF:
 
-    python benchmarks/_nncf.py JOB MODEL.onnx MADE.onnx
+    python benchmarks/lowered/control.py JOB MODEL.onnx MADE.onnx
 """
 
 import sys
@@ -42,7 +42,7 @@ def main() -> None:
 
     numbers = range(len(exams))
     given: dict[str, Any] = {}
-    if "vit" in file.parent.name:
+    if job.model.family == "timm_classifier":
         given["model_type"] = nncf.ModelType.TRANSFORMER
     done = nncf.quantize_with_accuracy_control(
         onnx.load(file),
