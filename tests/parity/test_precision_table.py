@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-
 ROW: dict[str, Any] = {"short": "vit", "model": "ViT", "contestant": "ours, int8, with the search"}
 JUDGED: dict[str, Any] = {
     "size": 0.26,
