@@ -35,7 +35,9 @@ checkpoint = "{checkpoint}"
 batch = "1"
 height = "{side}"
 width = "{side}"
-{predict}
+[predict]
+resize = "stretch"
+size = {side}
 [validate]
 images = "{pictures}/judged/*.png"
 annotations = "{pictures}/judged/{labels}"
@@ -51,10 +53,6 @@ box_px = 8.0
 score = 0.12
 map_drop = 0.01
 """
-PREDICT: Mapping[Kind, str] = {
-    "scenes": "",
-    "digits": '[predict]\nresize = "stretch"\nsize = {side}',
-}
 VALIDATE: Mapping[Kind, str] = {"scenes": "class_agnostic = true", "digits": "top_k = 3"}
 CLASSIFIER = 'task = "classification"'
 
@@ -165,7 +163,6 @@ def _job(short: str, model: Model, pictures: str, checkpoint: Path, threads: int
         checkpoint=checkpoint,
         told=told,
         side=model.side,
-        predict=PREDICT[model.kind].format(side=model.side),
         validate=VALIDATE[model.kind],
         pictures=pictures,
         labels=LABELS,
