@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from lowered.contestants import Make, contestants
 from lowered.figures import judged, timed
-from lowered.report import plot, table
+from lowered.report import LOOKS, plot, table
 from lowered.subject import MODELS, Subject, subject_of
 
 REDUCED = 8, 40
@@ -83,7 +83,7 @@ def main() -> None:
             late = options.no_times or (short, name) in times.rows or "failed" in rows.rows[short, name]
             if not late:
                 times.add(short, name, timed(subject, file, options.threads))
-    ordered = [(short, name) for short in MODELS for name in makers if (short, name) in rows.rows]
+    ordered = [(short, name) for short in MODELS for name in LOOKS if (short, name) in rows.rows]
     found = [{**times.rows.get(key, {}), **rows.rows[key]} for key in ordered]
     print("\n".join(table(found)))
     if options.plot is not None:

@@ -17,7 +17,7 @@ LOOKS = {
     FP16: ("^", "C2"),
     NNCF: ("D", "C1"),
 }
-"""Mark and colour of each contestant."""
+"""Mark and colour of each contestant, in the order of the rows."""
 BUDGET = 1.0
 """The share of changed decisions that every job allows, in per cent."""
 

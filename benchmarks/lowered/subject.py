@@ -77,7 +77,7 @@ class Model:
 
 MODELS: Mapping[str, Model] = {
     "demo": Model("demo detector, 256", "yolox", "nano", "scenes", 256),
-    "tiny": Model("YOLOX-tiny, 416", "yolox", "tiny", "scenes", 416, judged=300),
+    "tiny": Model("YOLOX-tiny, 416", "yolox", "tiny", "scenes", 416, judged=200),
     "resnet50": Model(
         "ResNet-50, 64", "torchvision_classifier", "resnet50", "digits", 64, judged=600, large=224
     ),
