@@ -1,8 +1,6 @@
-"""The benchmark of files of lower precision, small enough for every commit.
+"""The rows of the benchmark of files of lower precision, and the training of its networks.
 ``python benchmarks/precision.py`` measures all of it."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,31 +67,3 @@ def test_training_goes_on_where_it_was_stopped(
     assert file.exists()
     assert "step 2 of 2" in told
     assert "step 1 of 2" not in told
-
-
-@pytest.mark.slow
-def test_a_reduced_run_judges_the_demo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import precision
-    from lowered import contestants
-
-    made: dict[str, Callable[..., None]] = {
-        contestants.OURS: contestants.ours,
-        contestants.SEARCHED: contestants.searched,
-        contestants.DEFAULTS: contestants.defaults,
-    }
-    monkeypatch.setattr(precision, "contestants", lambda _: made)
-    monkeypatch.setattr("sys.argv", ["precision.py", str(tmp_path), "--reduced", "--no-times"])
-    precision.main()
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [row["contestant"] for row in rows] == list(made)
-    ours, searched, defaults = rows
-    assert 0 < ours["changed"] < ours["decisions"] / 10
-    assert searched["decisions"] == ours["decisions"]
-    assert defaults["changed"] == defaults["decisions"] > 0
-    assert defaults["budget"] == "fail"
-    table = capsys.readouterr().out
-    monkeypatch.setattr(precision, "subject_of", lambda short, *_: short)  # nothing is left to judge
-    precision.main()
-    assert capsys.readouterr().out.splitlines() == table.splitlines()[-5:]
