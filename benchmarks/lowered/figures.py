@@ -59,15 +59,15 @@ def timed(subject: Subject, file: Path, threads: int) -> dict[str, float]:
     if large is None:
         return told
     with TemporaryDirectory() as folder:
-        both = [Path(folder) / f"{name}.onnx" for name in ("float32", "lowered")]
-        for source, enlarged in zip((subject.file, file), both, strict=True):
-            _enlarge(source, large, enlarged)
+        base, other = (Path(folder) / name for name in ("float32.onnx", "lowered.onnx"))
+        _enlarge(subject.file, large, base)
+        _enlarge(file, large, other)
         noise = np.random.default_rng(0)
         wide = {
             name: noise.uniform(value.min(), value.max(), (1, 3, large, large)).astype(value.dtype)
             for name, value in inputs.items()
         }
-        time, milliseconds = _ratio(*both, wide, threads)
+        time, milliseconds = _ratio(base, other, wide, threads)
     return {**told, "large_time": time, "large_float32_ms": milliseconds}
 
 
