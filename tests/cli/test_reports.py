@@ -1,6 +1,7 @@
 """The reports that commands write: which, where, and that they are refused before the work."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -23,7 +24,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "model.pth").write_bytes(b"PK\x03\x04")  # as a checkpoint begins
+    with zipfile.ZipFile(tmp_path / "model.pth", "w") as checkpoint:  # in the form of one
+        checkpoint.writestr("model/data.pkl", b"")
     file = tmp_path / "job.toml"
     file.write_text(
         'name = "small"\n[model]\nfamily = "yolox"\ncheckpoint = "model.pth"\n[dims]\nbatch = "1..2"\n',
