@@ -19,6 +19,7 @@ from onnxproof.steps.opening import wrapped_for
 from onnxproof.steps.planning import plan_of, settings_of
 from onnxproof.steps.surveying import plan_survey, ready, surveyed
 from onnxproof.system.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.system.folders import made_folder
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import REPRO_FILES
@@ -199,8 +200,7 @@ def bisect(
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
     result = replace(found.result, notes=(*wrapped.notes, *asked.notes))
     if found.repro is not None:
-        with explained(target):
-            target.mkdir(parents=True, exist_ok=True)
+        with explained(target), made_folder(target):
             found.repro.write(target)
             write_json(target / BISECTION_FILE, result.to_json())
     return result

@@ -26,6 +26,7 @@ from onnxproof.system.files import (
     write_json,
     write_text,
 )
+from onnxproof.system.folders import made_folder
 
 LIMIT = 100_000
 """Bytes that a process of ``with_a_full_disk`` can write into one file."""
@@ -266,6 +267,20 @@ def test_parents_that_were_made_for_nothing_go_again(tmp_path: Path) -> None:
     with staging_folder(tmp_path / "a" / "b" / "small") as folder:
         folder.rename(tmp_path / "a" / "b" / "small")
     assert names(tmp_path / "a" / "b") == ["small"]
+
+
+def test_folders_that_hold_nothing_in_the_end_go_again(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(OSError, match="full"), made_folder(tmp_path / "mine" / "a" / "b"):
+        raise OSError("the disk is full")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    with pytest.raises(OSError, match="full"), made_folder(tmp_path / "mine"):
+        raise OSError("the disk is full")
+    assert (tmp_path / "mine").is_dir()
+    with pytest.raises(OSError, match="full"), made_folder(tmp_path / "c" / "d"):
+        (tmp_path / "c" / "half.png").touch()
+        raise OSError("the disk is full")
+    assert list((tmp_path / "c").iterdir()) == [tmp_path / "c" / "half.png"]
 
 
 def test_scratch_is_swept_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

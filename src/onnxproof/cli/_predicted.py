@@ -18,6 +18,7 @@ from onnxproof.runtime.preprocess import Picture
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.video import frames_of, is_video
 from onnxproof.system.files import check_folder, explained
+from onnxproof.system.folders import made_folder
 from onnxproof.text import one_line
 
 SOME_FAILED = 2
@@ -89,8 +90,7 @@ def told_failed(failed: int, count: int) -> int:
 
 def draw(prediction: Prediction, picture: Picture, file: Path) -> None:
     """Write a drawing, and the folders that it needs. Raises RequestError if that fails."""
-    with explained(file.parent, "--draw"):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with explained(file.parent, "--draw"), made_folder(file.parent):
         save_drawing(prediction.draw(picture), file)
 
 

@@ -19,6 +19,7 @@ from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import append_bytes, check_file, explained, lies_in, refuse_inputs, write_text
+from onnxproof.system.folders import made_folder
 from onnxproof.system.imports import imported
 from onnxproof.validate.report.card import made_of
 from onnxproof.validate.report.entries import Entry
@@ -117,8 +118,7 @@ class Reports:
 
     def _write(self, content: Callable[[str], str]) -> None:
         for flag, file in self.files:
-            with explained(file, flag, "file"):
-                file.parent.mkdir(parents=True, exist_ok=True)
+            with explained(file, flag, "file"), made_folder(file.parent):
                 write_text(file, content(flag))
 
 

@@ -9,6 +9,7 @@ from onnxproof.cli._reports import Reports
 from onnxproof.cli._terminal import show_table, show_verdict
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.system.files import check_file, explained, refuse_inputs, write_json
+from onnxproof.system.folders import made_folder
 from onnxproof.validate.baseline import read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
 from onnxproof.validate.report.against import against_table
@@ -56,8 +57,7 @@ def answer_verdict(
     code = show_verdict(verdict, json_only=as_json, quiet=quiet)
     document = with_baseline(verdict, baseline, as_json=as_json, quiet=quiet)
     if file is not None:
-        with explained(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True)
+        with explained(file.parent), made_folder(file.parent):
             write_json(file, document)
     reports.write(verdict, subject)
     if as_json:

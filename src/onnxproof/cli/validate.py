@@ -32,6 +32,7 @@ from onnxproof.runtime.folder import MODEL_FILE, PARITY_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
 from onnxproof.steps.look_first import refuse_to_validate
 from onnxproof.system.files import check_folder, explained, write_json
+from onnxproof.system.folders import made_folder
 from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
 from onnxproof.validate.runtimes.asked import plan_runtimes
@@ -175,8 +176,7 @@ def _many(
     def write(outcome: Outcome) -> None:
         if outcome.name in files and outcome.verdict is not None:
             file = files[outcome.name]
-            with explained(file.parent):
-                file.parent.mkdir(parents=True, exist_ok=True)
+            with explained(file.parent), made_folder(file.parent):
                 write_json(file, outcome.verdict.to_json())
 
     written = files.values()

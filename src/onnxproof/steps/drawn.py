@@ -13,6 +13,7 @@ from onnxproof.runtime.predictor import Predictor
 from onnxproof.runtime.session import SessionSettings, open_session
 from onnxproof.runtime.tasks import get_task
 from onnxproof.system.files import explained
+from onnxproof.system.folders import made_folder
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import WrappedModel
 
@@ -50,8 +51,7 @@ def draw_decisions(
     session = open_session(file, SessionSettings(tuple(job.validation.providers), job.validation.threads))
     manifest = Manifest(model.contract, model.family, job.export.opset, "elsewhere", "none", None)
     predictor = Predictor(session, manifest, model.contract)
-    with explained(folder, "--draw"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder, "--draw"), made_folder(folder):
         for done, (picture, name) in enumerate(zip(pictures, drawing_names(pictures), strict=True)):
             progress("draw", done, len(pictures))
             save_drawing(predictor.predict(picture).draw(picture), folder / name)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from onnxproof.errors import RequestError
+from onnxproof.system.folders import made_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -119,15 +120,8 @@ def staging_folder(target: Path) -> Iterator[Path]:
     Leftovers of killed processes for the same target are removed first. Missing parents are made, and removed
     again if the target was not made. Raises OSError if the target's parent cannot be written.
     """
-    made = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with _claimed_folder(target, mode=0o777) as folder:
-            yield folder
-    finally:
-        for parent in made:
-            with contextlib.suppress(OSError):  # it holds the target
-                parent.rmdir()
+    with made_folder(target.parent), _claimed_folder(target, mode=0o777) as folder:
+        yield folder
 
 
 @contextlib.contextmanager
