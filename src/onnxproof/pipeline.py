@@ -21,6 +21,7 @@ from onnxproof.steps.planning import plan_of
 from onnxproof.system.files import remove_own
 from onnxproof.system.imports import collector_paused
 from onnxproof.system.own_folder import staged_folder
+from onnxproof.system.signals import signals_held
 from onnxproof.validate.baseline import BaselineLike, files_of, read_baseline
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Module
@@ -150,13 +151,15 @@ def _export(
     place = job.precision.beside(target)
     lowering = None
     if place is not None:
-        from onnxproof.steps.lowered import lowered, plan_lowered  # noqa: PLC0415 - few jobs ask for it
+        with signals_held():
+            from onnxproof.steps.lowered import lowered, plan_lowered  # noqa: PLC0415 - few jobs ask for it
 
         lowering = plan_lowered(job, plan, place, validate, inputs)
     with staged_folder(target, BUNDLE, inputs) as folder:
         ladder = ladder_for(job, model, progress, folder / CAPTURED_FOLDER)
         ladder.begin()
-        with collector_paused():  # what judges a file is imported while another process captures the model
+        # What judges a file is imported while another process captures the model.
+        with signals_held(), collector_paused():
             from onnxproof.steps.bundled import bundled  # noqa: PLC0415
 
         manifest, verdict, notes = bundled(

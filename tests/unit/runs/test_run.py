@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,13 +158,19 @@ def test_a_verdict_of_error_is_tried_again(job: MakeJob, tmp_path: Path) -> None
     assert "tried again" in again["b"].reason
 
 
+def write_checkpoint(file: Path, content: bytes) -> None:
+    """Write a file in the form of a checkpoint."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("net/data.pkl", content)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a job and its bundle, not to be written to. It may be copied elsewhere."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "data.bin").write_bytes(b"as it was")
     (folder / "model").mkdir()
-    (folder / "model" / "net.pth").write_bytes(b"PK\x03\x04 as it was")
+    write_checkpoint(folder / "model" / "net.pth", b"as it was")
     (folder / "model" / "classes.json").write_text("[]", encoding="utf-8")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "0.png").write_bytes(b"as it was")
@@ -188,7 +195,7 @@ def change_read(folder: Path) -> None:
 
 
 def change_checkpoint(folder: Path) -> None:
-    (folder / "model/net.pth").write_bytes(b"PK\x03\x04 trained further")
+    write_checkpoint(folder / "model/net.pth", b"trained further")
 
 
 def change_classes(folder: Path) -> None:
