@@ -247,7 +247,7 @@ ROOMS = {
     "sniffed": {"errors", "shards"},
     "source": {"errors", "runtime", "shards"},
     "system.extras": {"errors"},
-    "system.files": {"errors"},
+    "system.files": {"errors", "system.folders"},
     "system.foreign": set(),
     "system.imports": {"system.signals"},
     "system.limits": set(),
