@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import helper
@@ -93,18 +94,15 @@ def _declare_unread(proto: onnx.ModelProto, inputs: Sequence[TensorSpec]) -> Non
     """Declare the inputs that nothing reads, too: the exporter drops them."""
     read = {value.name: value for value in proto.graph.input}
     declared = [
-        read.get(spec.name) or helper.make_tensor_value_info(spec.name, _element(spec.dtype), spec.shape)
+        read.get(spec.name)
+        or helper.make_tensor_value_info(
+            spec.name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape
+        )
         for spec in inputs
     ]
     others = [value for name, value in read.items() if name not in {spec.name for spec in inputs}]
     del proto.graph.input[:]
     proto.graph.input.extend((*declared, *others))
-
-
-def _element(dtype: str) -> int:
-    """ONNX's number of a dtype."""
-    names = {"float32": "FLOAT", "float64": "DOUBLE"}
-    return int(onnx.TensorProto.DataType.Value(names.get(dtype, dtype.upper())))
 
 
 def _traceable(module: nn.Module, args: tuple[Tensor, ...]) -> nn.Module:
