@@ -261,3 +261,21 @@ def usage_error(ran: CompletedProcess[str], says: str) -> None:
     assert says in message, ran.stderr
     assert message.count("\n") == 1, ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_file_that_decides_by_another_threshold_than_its_job_fails(
+    run: Run, small_job: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """Chosen for one verdict with --set, another threshold is no fault of the file."""
+    job = tmp_path / "stricter.toml"
+    job.write_text(
+        f'extends = "{small_job.as_posix()}"\nname = "stricter"\n[validate]\nscore_threshold = 0.6\n'
+    )
+    ran = run("validate", job, "--onnx", bundle / "model.onnx")
+    assert ran.returncode == 1, ran
+    assert "fail: metadata 1 (limit 0): the file decides by score_threshold 0.45 unless told another" in (
+        " ".join(ran.stdout.split())
+    )
+    ran = run("validate", small_job, "--onnx", bundle / "model.onnx", "--set", "validate.score_threshold=0.6")
+    assert ran.returncode == 0, ran
+    assert "the file decides by score_threshold 0.45 unless told another" in " ".join(ran.stdout.split())

@@ -118,7 +118,7 @@ def job_to_validate(
             raise ModelFileError(
                 f"{path} is no bundle: it holds no {MANIFEST_FILE}; give a folder that export wrote"
             )
-    return Asked(_with_checkpoint(load_job(source, set), checkpoint))
+    return Asked(_with_checkpoint(load_job(source, set).choosing(set), checkpoint))
 
 
 def file_to_validate(asked: Asked, onnx: Address | None) -> Path:
@@ -155,6 +155,7 @@ def _of_bundle(
         raise ModelFileError(f"{bundle.path} names no checkpoint: give the job file, or the model")
     document = override(dict(manifest.job), set)
     job = Job.from_document(document, folder=bundle.path, source=str(bundle.path / MANIFEST_FILE))
+    job = job.choosing(set)
     if has_model:
         if not trust:
             _refuse_texts(job, bundle.path)

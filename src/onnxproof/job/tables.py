@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from onnxproof import contract, targets
 from onnxproof.errors import JobError, RequestError
@@ -248,6 +248,22 @@ class Job(Table):
     predict: PredictTable = PredictTable()
     precision: PrecisionTable = PrecisionTable()
     folder: Path = Field(default=Path(), exclude=True)
+    _chosen: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """The settings of decisions, such as "score_threshold", that were chosen for one verdict alone.
+
+        A file may state them otherwise.
+        """
+        return self._chosen
+
+    def choosing(self, set: Sequence[str]) -> Self:
+        """The same job, whose settings in ``set``, "validate.score_threshold=0.3", are ``chosen``."""
+        keys = (text.partition("=")[0].strip() for text in set)
+        made = self.model_copy()
+        made._chosen = frozenset(key.removeprefix("validate.") for key in keys if key.startswith("validate."))
+        return made
 
     @field_validator("dims", mode="before")
     @classmethod

@@ -163,7 +163,7 @@ def verdict_of(
         leg.name,
     )
     unasked = Check("function", "skipped", ROUNDED, leg=GRAPH)
-    subject = Subject(OnnxGraph.read(file), file, contract=model.contract)
+    subject = Subject(OnnxGraph.read(file), file, contract=model.contract, chosen=job.chosen)
     metadata = METADATA.look(subject)
     made = (*checks, unasked, interface, metadata, *judge_budget(found, budget), *more)
     return Verdict(

@@ -23,4 +23,5 @@ def settings_of(job: Job) -> Settings:
         effort=table.effort,
         threads=table.threads,
         seed=table.seed,
+        chosen=job.chosen,
     )

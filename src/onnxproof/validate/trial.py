@@ -40,8 +40,9 @@ class Settings:
     ``images`` is a pattern of pictures and ``annotations`` a file of labels, both seen from ``folder`` and
     None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
     number of intra-op threads of PyTorch and of ONNX Runtime. If ``leaves_out``, pictures that cannot be used
-    are left out of the plan, which lists them. Raises RequestError for too many threads, and for a provider
-    that the installed ONNX Runtime lacks.
+    are left out of the plan, which lists them. ``chosen`` are settings of decisions, such as
+    "score_threshold", that a file may state otherwise: they were chosen for this verdict alone. Raises
+    RequestError for too many threads, and for a provider that the installed ONNX Runtime lacks.
     """
 
     images: str | None = None
@@ -53,6 +54,7 @@ class Settings:
     threads: int = 2
     seed: int = 0
     leaves_out: bool = False
+    chosen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         require_threads(self.threads)

@@ -162,6 +162,7 @@ def verdicts_of(
             graph.known,
             partial(evaluated, trial, graph),
             graph.seen,
+            plan.settings.chosen,
         )
         for file, graph in zip(files, trial.graphs, strict=True)
     ]

@@ -507,8 +507,8 @@ CAT, DOG, OWL = MANIFEST.contract.classes
         pytest.param(telling(), "pass", "", id="the-models"),
         pytest.param(
             deciding(score_threshold=0.6),
-            "pass",
-            "by score_threshold 0.6 unless told another, and is judged by 0.45",
+            "fail",
+            "by score_threshold 0.6 unless told another, and is judged by 0.45: export it again",
             id="a-setting-that-users-replace",
         ),
         pytest.param(telling(name="other", versions={"torch": "1"}), "pass", "", id="provenance-is-free"),
@@ -573,6 +573,26 @@ def test_metadata_of_another_model_is_told(text: str | None, status: str, says: 
     assert check.status == status
     assert says in check.reason
     assert bool(check.reason) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        pytest.param({"score_threshold"}, "advice", id="for-this-verdict"),
+        pytest.param({"iou_threshold"}, "fail", id="another-one"),
+    ],
+)
+def test_a_threshold_that_was_chosen_for_the_verdict_may_be_another(chosen: set[str], said: str) -> None:
+    text = deciding(score_threshold=0.6)
+    found = look("metadata", carrying(text), contract=MANIFEST.contract, chosen=frozenset(chosen))
+    assert outcome(found) == said
+    assert "by score_threshold 0.6 unless told another" in found.check.reason
+
+
+def test_a_chosen_threshold_excuses_nothing_else() -> None:
+    text = telling(classes=(CAT, OWL, DOG))
+    found = look("metadata", carrying(text), contract=MANIFEST.contract, chosen=frozenset({"classes"}))
+    assert outcome(found) == "fail"
 
 
 def test_without_the_model_metadata_is_held_against_the_graph() -> None:

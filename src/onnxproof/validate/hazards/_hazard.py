@@ -35,7 +35,7 @@ class Subject:
     file's constants are of these, ``known`` what constants the model's files may hold. ``evaluate`` runs the
     graph in float64 on one case of the function link after the other, and calls the watch after each node.
     ``seen`` has what the graph's conditions were when the link ran it. Each of these seven is None if it is
-    not at hand.
+    not at hand. ``chosen`` are the settings of decisions that the file may state otherwise.
     """
 
     graph: OnnxGraph
@@ -48,6 +48,7 @@ class Subject:
     known: Known | None = None
     evaluate: Callable[[Watch], Iterator[None]] | None = None
     seen: Seen | None = None
+    chosen: frozenset[str] = frozenset()
 
     @cached_property
     def told(self) -> str | None:

@@ -20,8 +20,8 @@ def look_for_other_metadata(subject: Subject) -> Check:
 
     Compares task, inputs, outputs, dims, preprocessing, the classes' names in their order, and the
     postprocessing. Compares the inputs and outputs with the graph's too, which needs no model. Another value
-    of a setting that a user may replace, such as a threshold, is advice: the verdict is for the job's value.
-    "skipped" if the file has no metadata of onnxproof.
+    of a setting that was chosen for this verdict alone, such as a threshold, is advice. "skipped" if the file
+    has no metadata of onnxproof.
     """
     if subject.told is None:
         return skipped(NAME, "the file carries no metadata of onnxproof")
@@ -29,14 +29,18 @@ def look_for_other_metadata(subject: Subject) -> Check:
         told = read_manifest_text(subject.told, "the file's metadata").contract
     except ModelFileError as error:
         return failed(NAME, f"the file's metadata is no manifest: {error}")
-    wrong = list(against_graph(told, subject.graph))
+    wrong, others = list(against_graph(told, subject.graph)), {}
     if subject.contract is not None:
         wrong += _against_model(told, subject.contract)
-    if not wrong:
-        others = [] if subject.contract is None else _other_settings(told, subject.contract)
-        return advised(NAME, "; ".join(others), len(others)) if others else passed(NAME)
-    reason = f"the file's metadata is another model's: {'; '.join(wrong)}: export it again"
-    return failed(NAME, reason, len(wrong))
+        others = _other_settings(told, subject.contract)
+    if wrong:
+        reason = f"the file's metadata is another model's: {'; '.join(wrong)}: export it again"
+        return failed(NAME, reason, len(wrong))
+    said = "; ".join(others.values())
+    stated = others.keys() - subject.chosen
+    if stated:
+        return failed(NAME, f"{said}: export it again, or judge it by its own values with --set", len(others))
+    return advised(NAME, said, len(others)) if others else passed(NAME)
 
 
 def _against_model(told: Contract, model: Contract) -> Iterator[str]:
@@ -60,13 +64,15 @@ def _against_model(told: Contract, model: Contract) -> Iterator[str]:
     )
 
 
-def _other_settings(told: Contract, model: Contract) -> list[str]:
+def _other_settings(told: Contract, model: Contract) -> dict[str, str]:
+    """The settings of which the file states another value than the model, each in words."""
     own, judged = told.reading.settings(), model.reading.settings()
-    return [
-        f"the file decides by {key} {own.get(key)} unless told another, and is judged by {judged.get(key)}"
+    said = "the file decides by {0} {1} unless told another, and is judged by {2}"
+    return {
+        key: said.format(key, own.get(key), judged.get(key))
         for key in sorted(own.keys() | judged.keys())
         if own.get(key) != judged.get(key)
-    ]
+    }
 
 
 def _preprocess_differences(told: Contract, model: Contract) -> Iterator[str]:
