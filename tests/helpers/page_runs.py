@@ -1,6 +1,6 @@
 """Runs the blocks of a page, one after the other, in a folder of its own that looks like a clone.
 
-The folder has ``examples``, ``configs`` (its jobs are tried on few and small sizes) and the demo's bundle in
+The folder has ``examples``, ``configs`` (its jobs are tried at a ``Scale``) and the demo's bundle in
 ``dist/digits-yolox``. What a page needs besides, such as a user's ``best.pt``, page_files.py puts there. An
 export that several pages run is made once. ``pip install``, ``npm install`` and the tasks of dev.py other
 than ``demo`` and ``run`` are not run: test_pages.py knows that they exist.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,21 +27,50 @@ from pages import ROOT, Block, Command, blocks_of, commands_of, missing
 
 from onnxproof.job import Job
 
-SMALLER = (
-    ("64..640", "64..256"),
-    ("96..640", "96..256"),
-    ("64..320", "64..160"),
-    ("1..8", "1..2"),
-    ("1..4", "1..2"),
-    ("1..640", "1..128"),
+
+@dataclass(frozen=True)
+class Scale:
+    """On how much the jobs of a page are tried: as they stand, unless it says otherwise.
+
+    ``narrower`` are sizes in jobs and what stands in their place, ``validate`` are lines for their table
+    of this name, ``set`` are arguments of jobs that the page alone has, and a command of the shell may
+    take ``seconds``.
+    """
+
+    narrower: tuple[tuple[str, str], ...] = ()
+    validate: str = ""
+    set: tuple[str, ...] = ()
+    seconds: float = 3600
+
+    def of_job(self, job: str) -> str:
+        """The text of a job at this scale."""
+        for wide, narrow in self.narrower:
+            job = job.replace(wide, narrow)
+        if not self.validate or "effort" in job or "[model]" not in job:
+            return job
+        before, table, after = job.partition("[validate]\n")
+        return (
+            f"{before}[validate]\n{self.validate}{after}" if table else f"{job}\n[validate]\n{self.validate}"
+        )
+
+
+WHOLE = Scale()
+SMALL = Scale(
+    narrower=(
+        ("64..640", "64..256"),
+        ("96..640", "96..256"),
+        ("64..320", "64..160"),
+        ("1..8", "1..2"),
+        ("1..4", "1..2"),
+        ("1..640", "1..128"),
+    ),
+    validate='effort = "quick"\nthreads = 1\n',
+    set=("--set", "validate.threads=1"),  # the other cores have other tests
+    seconds=300,
 )
-"""Sizes in ``configs``, and what the folder's jobs have in their place."""
-QUICK = 'effort = "quick"\nthreads = 1\n'
 DEMO = ("export", "configs/digits-yolox.toml")
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
 """Ultralytics neither downloads nor installs."""
-THREAD = ("--set", "validate.threads=1")
-"""For jobs of the page alone: the other cores have other tests."""
 REPORTS = ("--html", "--junit", "--sarif", "--markdown", "--baseline", "--out", "--json")
 """With these an export writes or prints something else, and is not shared."""
 
@@ -52,9 +82,10 @@ class PageError(AssertionError):
 class PageRun:
     """What a page has made so far. ``folder`` is the working directory of all its blocks."""
 
-    def __init__(self, folder: Path, once: Once) -> None:
+    def __init__(self, folder: Path, once: Once, scale: Scale) -> None:
         self._folder = folder
         self._once = once
+        self._scale = scale
         self.names: dict[str, Any] = {}
         self._last = Ran("", 0)
         self._run = {
@@ -70,12 +101,12 @@ class PageRun:
         if "file" in block.marks:
             target = self._folder / block.marks["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = quick(block.source) if block.language == "toml" else block.source
+            text = self._scale.of_job(block.source) if block.language == "toml" else block.source
             target.write_text(text, encoding="utf-8")
         if "not run" in block.marks or block.language not in self._run:
             return False
         if "output" in block.marks:
-            self._compare(block, block.source, self._last)
+            self.compare(block, block.source, self._last)
             return True
         if block.language == "python" and "file" in block.marks:
             return True
@@ -109,7 +140,7 @@ class PageRun:
         for number, command in enumerate(commands, 1):
             if command.line == "echo $?":
                 self._last = Ran(f"{self._last.code}\n", self._last.code)
-                self._compare(block, command.printed, self._last)
+                self.compare(block, command.printed, self._last)
                 continue
             asked = number < len(commands) and commands[number].line == "echo $?"
             self._last = self._command(command)
@@ -119,7 +150,7 @@ class PageRun:
                     f"{block.place}: {command.line}\nexit code {self._last.code}, expected {expected}\n"
                     f"{self._last.printed}"
                 )
-            self._compare(block, command.printed, self._last)
+            self.compare(block, command.printed, self._last)
 
     def _command(self, command: Command) -> Ran:
         line = command.line.removeprefix("python3 dev.py run ")
@@ -131,7 +162,7 @@ class PageRun:
         if words[0] == "onnxproof" and command.is_plain:
             if words[1] == "export" and not set(words) & set(REPORTS) and is_shared(words[2]):
                 return self._shared(tuple(words[1:]))
-            return run_here([*words[1:], *(THREAD if words[1] in ("export", "check") else ())])
+            return run_here([*words[1:], *(self._scale.set if words[1] in ("export", "check") else ())])
         return self._shell(line)
 
     def _shell(self, line: str) -> Ran:
@@ -144,19 +175,25 @@ class PageRun:
             "PYTHONPATH": str(ROOT / "src"),
         }
         ran = subprocess.run(
-            ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=300, env=environment
+            ["bash", "-c", line],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=self._scale.seconds,
+            env=environment,
         )
         return Ran(ran.stdout + ran.stderr, ran.returncode)
 
     def _shared(self, arguments: tuple[str, ...]) -> Ran:
         """An export of a job that all pages have, made once for them."""
-        made = shared_export(self._once, arguments)
+        made = shared_export(self._once, arguments, self._scale)
         _copy_bundle(made, self._folder)
         ran = pickle.loads((made / "ran.pickle").read_bytes())
         assert isinstance(ran, Ran)
         return ran
 
-    def _compare(self, block: Block, told: str, ran: Ran) -> None:
+    def compare(self, block: Block, told: str, ran: Ran) -> None:
+        """Hold what the page shows to what was printed. Raises PageError."""
         lacks = missing(told, ran.printed)
         if lacks:
             shown = "\n".join(lacks)
@@ -164,12 +201,12 @@ class PageRun:
 
 
 @contextlib.contextmanager
-def clone(folder: Path) -> Iterator[None]:
+def clone(folder: Path, scale: Scale) -> Iterator[None]:
     """The folder is laid out as a clone, and is the working directory."""
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "configs").mkdir()
     for job in (ROOT / "configs").glob("*.toml"):
-        text = quick(job.read_text(encoding="utf-8"))
+        text = scale.of_job(job.read_text(encoding="utf-8"))
         (folder / "configs" / job.name).write_text(text, encoding="utf-8")
     settings = folder / ".ultralytics"
     settings.mkdir()
@@ -182,16 +219,6 @@ def is_shared(job: str) -> bool:
     return job.startswith("configs/") and (ROOT / job).is_file()
 
 
-def quick(job: str) -> str:
-    """The text of a job that is tried on few and small sizes."""
-    for wide, narrow in SMALLER:
-        job = job.replace(wide, narrow)
-    if "effort" in job or "[model]" not in job:
-        return job
-    before, table, after = job.partition("[validate]\n")
-    return f"{before}[validate]\n{QUICK}{after}" if table else f"{job}\n[validate]\n{QUICK}"
-
-
 def _copy_bundle(made: Path, folder: Path) -> Path:
     """Copy the one bundle of a folder that ``shared_export`` made into another's ``dist``."""
     (bundle,) = (made / "dist").iterdir()
@@ -200,11 +227,11 @@ def _copy_bundle(made: Path, folder: Path) -> Path:
     return Path(shutil.copytree(bundle, target))
 
 
-def shared_export(once: Once, arguments: tuple[str, ...]) -> Path:
+def shared_export(once: Once, arguments: tuple[str, ...], scale: Scale) -> Path:
     """A folder with the ``dist`` that ``onnxproof ARGUMENTS`` wrote, and what it printed."""
 
     def make(folder: Path) -> None:
-        with clone(folder):
+        with clone(folder, scale):
             ran = run_here(arguments)
             assert ran.code == 0, ran.printed
             (folder / "ran.pickle").write_bytes(pickle.dumps(ran))
@@ -212,17 +239,17 @@ def shared_export(once: Once, arguments: tuple[str, ...]) -> Path:
     return once(f"pages: {arguments}", make)
 
 
-def run_page(page: Path, once: Once) -> int:
+def run_page(page: Path, once: Once, scale: Scale = SMALL, run_by: type[PageRun] = PageRun) -> int:
     """Run all blocks of a page. Returns how many were run. Raises PageError."""
     counted = []
 
     def make(folder: Path) -> None:
-        with clone(folder):
-            _copy_bundle(shared_export(once, DEMO), folder)
-            run = PageRun(folder, once)
+        with clone(folder, scale):
+            _copy_bundle(shared_export(once, DEMO, scale), folder)
+            run = run_by(folder, once, scale)
 
             def bundle(*arguments: str) -> Path:
-                return _copy_bundle(shared_export(once, ("export", *arguments)), folder)
+                return _copy_bundle(shared_export(once, ("export", *arguments), scale), folder)
 
             prepare = PREPARE.get(str(page.relative_to(ROOT)))
             if prepare is not None:
