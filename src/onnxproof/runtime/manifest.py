@@ -61,8 +61,9 @@ class Precision:
 
     ``float32_sha256`` is the checksum of the file that was proven, and ``kept`` are the nodes or modules that
     stay in float32. ``calibration`` says how ranges were cut ("" without), and ``calibration_sha256`` which
-    pictures they were measured on, by the SHA-256 of their files. ``tries`` is among how many files this one
-    was chosen: all were judged on the same pictures, each so strictly that all hold together.
+    pictures they were measured on, by the SHA-256 of their files. A file that was chosen among several, all
+    judged on the same pictures, is judged at one part in ``tries`` of the budget's risk, so that all hold
+    together.
     """
 
     mode: str

@@ -25,6 +25,9 @@ from onnxproof.validate.verdict import Check, conclude
 PAIRS, WARM_UP = 9, 2
 """How many pairs of runs tell a file's time, and how many go before them."""
 
+SHARES = 2
+"""Into how many shares the risk is divided: one for the first file, one for all others together."""
+
 Write = Callable[[Sequence[str], Path], object]
 """Writes the file that keeps some parts in float32 into a folder."""
 
@@ -33,8 +36,8 @@ Write = Callable[[Sequence[str], Path], object]
 class Chosen:
     """The parts that stay in float32, what the file did, and the budget that it was judged by.
 
-    ``others`` are the checks on its other legs. ``figures`` is None if nothing was judged. ``tries`` is among
-    how many files it was chosen.
+    ``others`` are the checks on its other legs. ``figures`` is None if nothing was judged. It was judged at
+    one part in ``tries`` of the budget's risk.
     """
 
     kept: tuple[str, ...]
@@ -58,11 +61,13 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
 
     The parts are ranked once, by what each costs by itself; then the number of them is bisected. All files
     that are tried are judged on the same pictures, so each is judged at a confidence with which all hold
-    together at the budget's (Bonferroni's bound). Returns the first file if none meets the budget.
+    together at the budget's (Bonferroni's bound). Half of the risk is the first file's, which keeps no part:
+    it is the one to ship if it can be. The others share the other half. Returns the first file if none meets
+    the budget.
     """
     budget, fixed = budget_of(job), tuple(one.name for one in maker.fixed)
-    tries = 2 + math.ceil(math.log2(max(len(maker.parts), 1)))
-    strict = budget.among(tries)
+    others = 1 + math.ceil(math.log2(max(len(maker.parts), 1)))
+    strict = budget.among(SHARES * others)
     sure = strict.confidence
 
     def attempt(kept: Sequence[str], held: DecisionBudget) -> _Attempt:
@@ -71,19 +76,19 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
     if not job.precision.search:
         only = attempt(fixed, budget)
         return Chosen(fixed, only.figures, budget, only.others)
-    first = attempt(fixed, strict)
+    first = attempt(fixed, budget.among(SHARES))
     decisions, needed = first.figures.tally.decisions, trials_needed(0, budget.changed, sure)
     bounded = not first.figures.dependent
     if bounded and decisions < needed and not first.passed:
         note = (
             f"no part was kept in float32 to meet the budget: {decisions:,} decisions are too few to prove "
-            f"one of {tries} files, {needed:,} would do"
+            f"one of {1 + others} files, {needed:,} would do"
         )
         only = attempt(fixed, budget)
         return Chosen(fixed, only.figures, budget, only.others, (note,))
     if first.passed:
         found = _with_search(first, maker, (), (first,), sure)
-        return Chosen(fixed, found, strict, first.others, tries=tries)
+        return Chosen(fixed, found, budget.among(SHARES), first.others, tries=SHARES)
     ranking = maker.ranking()
     attempts = {0: first}
     low, high = 0, len(ranking)
@@ -100,16 +105,17 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
             f"no file with up to {len(ranking) - 1} of {len(maker.parts)} parts in float32 meets the budget: "
             "this is the one with the fewest"
         )
-        return Chosen(fixed, found, strict, first.others, (note,), tries)
+        return Chosen(fixed, found, budget.among(SHARES), first.others, (note,), SHARES)
     best = attempts[high]
     chosen = ranking[:high]
     note = (
         f"{len(fixed) + high} of {len(maker.parts)} parts stay in float32: "
-        f"{', '.join((*fixed, *(one.name for one in chosen)))}; {len(attempts)} files were tried, so each is "
-        f"judged at {100 * sure:.2f} %"
+        f"{', '.join((*fixed, *(one.name for one in chosen)))}; {len(attempts)} files were tried, so this "
+        f"one is judged at {100 * sure:.2f} %"
     )
     found = _with_search(best, maker, ranking, tried, sure, count=high)
-    return Chosen((*fixed, *(one.name for one in chosen)), found, strict, best.others, (note,), tries)
+    kept = (*fixed, *(one.name for one in chosen))
+    return Chosen(kept, found, strict, best.others, (note,), SHARES * others)
 
 
 def _with_search(
@@ -151,6 +157,7 @@ def _tried(
         passed=passed,
         changed=max(each.tally.changed for each in found),
         decisions=first.tally.decisions,
+        confidence=budget.confidence,
         share=max(upper_bound(each.tally.changed, each.tally.decisions, budget.confidence) for each in found),
         box=max(each.get(BOX, 0.0) for each in moved),
         score=max(each.get(SCORE, 0.0) for each in moved),

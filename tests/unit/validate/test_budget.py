@@ -186,8 +186,16 @@ def test_a_verdict_keeps_its_budget_in_json() -> None:
     assert {one.link for one in back.links if one.status != "skipped"} == {"runtime", "decisions"}
 
 
+def test_a_search_of_before_has_one_confidence_for_all_its_files() -> None:
+    tried = (Tried(0, False, 5, 90, 0.05, 1.5, 0.01, 0.7, 0.3, 0.99),)
+    found = figures(2, 50, search=Search(4, 0.99, (), (), tried))
+    document = found.to_json()
+    del document["search"]["tried"][0]["confidence"]
+    assert BudgetFigures.from_json(document) == found
+
+
 def test_the_terminal_shows_the_curve_of_a_search() -> None:
-    tried = tuple(Tried(kept, kept > 1, 5 - kept, 90, 0.05, 1.5, 0.01, 0.7, 0.3) for kept in (0, 2))
+    tried = tuple(Tried(kept, kept > 1, 5 - kept, 90, 0.05, 1.5, 0.01, 0.7, 0.3, 0.975) for kept in (0, 2))
     search = Search(4, 0.99, (Kept("last", "a last layer"),), (Kept("first", "it costs 2"),), tried)
     found = figures(2, 50, search=search)
     checks = judge_budget(found, DecisionBudget(changed=0.5))
@@ -199,5 +207,6 @@ def test_the_terminal_shows_the_curve_of_a_search() -> None:
     told = shown.getvalue()
     assert "files with some of 4 parts in float32" in told
     assert "3 of 90" in told
+    assert "5.00% at 97.50%" in told
     assert told.count("meets the budget") == 1
     assert "decisions  2 of 50 decisions changed" in told

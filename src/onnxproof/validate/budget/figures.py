@@ -91,8 +91,8 @@ class Kept:
 class Tried:
     """A file that the search tried: how many parts it kept in float32, and what came of it.
 
-    ``share`` is the upper bound on the share of changed decisions, ``time`` the file's time over that of the
-    file in float32, ``size`` its bytes over that file's.
+    ``share`` is the upper bound on the share of changed decisions at ``confidence``, by which the file was
+    judged. ``time`` is the file's time over that of the file in float32, ``size`` its bytes over that file's.
     """
 
     kept: int
@@ -104,6 +104,7 @@ class Tried:
     score: float
     time: float
     size: float
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ class Search:
     """How the parts that stay in float32 were found, of ``parts`` that the network has.
 
     ``ranking`` are the parts that cost most by themselves, the first is kept first. ``tried`` are the files,
-    in the order of the parts that they keep. Each was judged at ``confidence``, so that all together hold at
-    the budget's.
+    in the order of the parts that they keep. Those that keep a part were judged at ``confidence``, the first
+    one at its own, so that all together hold at the budget's.
     """
 
     parts: int
@@ -172,11 +173,12 @@ class BudgetFigures:
 
 
 def _search_from(value: Mapping[str, Any]) -> Search:
-    numbers = ("share", "box", "score", "time", "size")
+    numbers, sure = ("share", "box", "score", "time", "size", "confidence"), float(value["confidence"])
+    tried = ({"confidence": sure, **one} for one in value["tried"])  # older documents have one for all
     return Search(
         value["parts"],
-        float(value["confidence"]),
+        sure,
         tuple(Kept(**one) for one in value["kept"]),
         tuple(Kept(**one) for one in value["ranking"]),
-        tuple(Tried(**{**one, **{key: float(one[key]) for key in numbers}}) for one in value["tried"]),
+        tuple(Tried(**{**one, **{key: float(one[key]) for key in numbers}}) for one in tried),
     )

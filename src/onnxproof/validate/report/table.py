@@ -147,7 +147,7 @@ def _search_table(found: Search) -> Grid:
         (
             Text(str(one.kept)),
             Text(f"{one.changed} of {one.decisions}"),
-            Text(f"{one.share:.2%}"),
+            Text(f"{one.share:.2%} at {one.confidence:.2%}"),
             Text(f"{one.box:.3g}"),
             Text(f"{one.score:.3g}"),
             Text(f"{one.time:.2f}"),
@@ -158,7 +158,7 @@ def _search_table(found: Search) -> Grid:
     )
     return Grid(
         title=f"files with some of {found.parts} parts in float32; time and size as shares of float32's",
-        headings=("parts", "changed", f"at {found.confidence:.2%}", "box", "score", "time", "size", ""),
+        headings=("parts", "changed", "bound", "box", "score", "time", "size", ""),
         rows=rows,
         named_last=True,
     )
