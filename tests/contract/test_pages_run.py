@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from clients import WEB, need
 from once import Once
-from page_runs import run_page
+from page_runs import SMALL, run_page
 from pages import PAGES, ROOT, RUN, blocks_of
 
 
 def to_run(page: Path) -> int:
     """How many blocks of a page are to be run."""
     return sum(
-        "not run" not in block.marks and (block.language in RUN or "output" in block.marks)
+        block.marks.keys().isdisjoint(SMALL.left_out) and (block.language in RUN or "output" in block.marks)
         for block in blocks_of(page)
     )
 

@@ -111,6 +111,37 @@ def _model(folder: Path, names: Names, bundle: Bundle) -> None:
         shutil.copy(folder / "dist/digits-yolox/model.onnx", folder / f"{name}.onnx")
 
 
+def _verdict(folder: Path, names: Names, bundle: Bundle) -> None:
+    """The demo's file, twice, and one whose weights of a layer are larger by a millionth."""
+    _model(folder, names, bundle)
+    scale = np.float32(1.000001)
+    _change(
+        folder / "model.onnx", folder / "larger.onnx", "stage1.1.short_conv.conv.weight", lambda w: w * scale
+    )
+
+
+def _bisect(folder: Path, names: Names, bundle: Bundle) -> None:
+    """The demo's file with the largest weight of a convolution larger by a millionth."""
+
+    def one_larger(weight: Any) -> Any:
+        largest = np.abs(weight) == np.abs(weight).max()
+        return np.where(largest, weight * np.float32(1.000001), weight)
+
+    name = "stage2.1.blocks.1.conv2.conv.weight"
+    _change(folder / "dist/digits-yolox/model.onnx", folder / "damaged.onnx", name, one_larger)
+
+
+def _change(source: Path, target: Path, name: str, change: Callable[[Any], Any]) -> None:
+    """Change the one tensor whose name holds ``name``."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(source)
+    (weight,) = (tensor for tensor in model.graph.initializer if name in tensor.name)
+    weight.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(weight)), weight.name))
+    onnx.save(model, target)
+
+
 def _digits(folder: Path, names: Names, bundle: Bundle) -> None:
     for job in ("digits-segmenter", "digits-reader"):
         bundle(f"configs/{job}.toml", "--no-validate")
@@ -142,6 +173,7 @@ def _faults(folder: Path, names: Names, bundle: Bundle) -> None:
 PREPARE: Mapping[str, Prepare] = {
     "README.md": _readme,
     "docs/any-model.md": _any_model,
+    "docs/bisect.md": _bisect,
     "docs/ci.md": _ci,
     "docs/compare.md": _compare,
     "docs/deploy.md": _deploy,
@@ -150,6 +182,6 @@ PREPARE: Mapping[str, Prepare] = {
     "docs/hazards.md": _model,
     "docs/differs.md": _damaged,
     "docs/troubleshooting.md": _faults,
-    "docs/verdict.md": _model,
+    "docs/verdict.md": _verdict,
     "examples/digits/README.md": _digits,
 }

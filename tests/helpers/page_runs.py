@@ -34,13 +34,14 @@ class Scale:
 
     ``narrower`` are sizes in jobs and what stands in their place, ``validate`` are lines for their table
     of this name, ``set`` are arguments of jobs that the page alone has, and a command of the shell may
-    take ``seconds``.
+    take ``seconds``. Blocks with one of the marks ``left_out`` are not run.
     """
 
     narrower: tuple[tuple[str, str], ...] = ()
     validate: str = ""
     set: tuple[str, ...] = ()
     seconds: float = 3600
+    left_out: tuple[str, ...] = ("not run",)
 
     def of_job(self, job: str) -> str:
         """The text of a job at this scale."""
@@ -67,6 +68,7 @@ SMALL = Scale(
     validate='effort = "quick"\nthreads = 1\n',
     set=("--set", "validate.threads=1"),  # the other cores have other tests
     seconds=300,
+    left_out=("not run", "at length"),
 )
 DEMO = ("export", "configs/digits-yolox.toml")
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
@@ -103,7 +105,7 @@ class PageRun:
             target.parent.mkdir(parents=True, exist_ok=True)
             text = self._scale.of_job(block.source) if block.language == "toml" else block.source
             target.write_text(text, encoding="utf-8")
-        if "not run" in block.marks or block.language not in self._run:
+        if not block.marks.keys().isdisjoint(self._scale.left_out) or block.language not in self._run:
             return False
         if "output" in block.marks:
             self.compare(block, block.source, self._last)

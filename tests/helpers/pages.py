@@ -6,6 +6,7 @@ A comment before a block, in the Markdown, says what the fence cannot:
 ``<!-- output -->``            the block is what the block before it printed
 ``<!-- exits: N -->``          the last command of the block ends with this exit code, not with 0
 ``<!-- not run: REASON -->``   the block cannot be run here
+``<!-- at length: REASON -->`` the tests do not run the block, benchmarks/shown.py does
 """
 
 import re
@@ -34,7 +35,7 @@ PAGES = tuple(
 SHOWN = ("text", "xml", "yaml")
 """Languages of blocks that are looked at and not run. The workflows in YAML are those of test_ci.py."""
 RUN = ("bash", "console", "python", "toml")
-MARKS = ("not run", "file", "output", "exits")
+MARKS = ("not run", "at length", "file", "output", "exits")
 
 PROMPT = "$ "
 

@@ -50,8 +50,9 @@ class Check:
 class Linked:
     """What came of a link.
 
-    ``check`` is the one that decides: the first that failed or could not be run, else the nearest to its
-    limit, if possible of those named as the link. It is None if there is none.
+    ``check`` is the one that decides: of those that failed or could not be run, or else of those that passed,
+    the one named as the link whose value is the largest share of its limit. If none is named so, it is the
+    first that failed, or the passing one nearest to its limit. It is None if there is none.
     """
 
     link: Link
@@ -67,13 +68,15 @@ class Linked:
 def linked(link: Link, checks: Iterable[Check]) -> Linked:
     """What came of a link, by all checks of a verdict.
 
-    The function link passes only by values of a graph that was evaluated: other checks can only fail it.
+    The function link passes only by values of a graph that was evaluated: other checks can only fail it. Of
+    several checks that fail, the one that has the link's name says how much is wrong, and speaks for it.
     """
     own = [check for check in checks if check.link == link]
     for status in ("fail", "error"):
-        first = next((check for check in own if check.status == status), None)
-        if first is not None:
-            return Linked(link, first.status, first)
+        there = [check for check in own if check.status == status]
+        if there:
+            chosen = max((check for check in there if check.name == link), key=_share, default=there[0])
+            return Linked(link, chosen.status, chosen)
     if link == "function":
         own = [check for check in own if check.name in FUNCTION_CHECKS and check.leg is not None]
     passed = [check for check in own if check.status == "pass"]

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from onnxproof.runtime.port import Port
 from onnxproof.tensors import Dim, Field, TensorSpec
 from onnxproof.validate.cases import Case, fewest
+from onnxproof.validate.checks import linked
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.errors import NotRunnableError, UnsupportedError
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks
 from onnxproof.validate.judge import judge, ranks_of
-from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports, Truth
 from onnxproof.validate.sweep import measure, merge, settle
 from onnxproof.validate.trial import Stated, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude, link_lines
@@ -257,3 +258,12 @@ def test_a_fault_at_a_size_on_which_the_graph_was_not_evaluated_is_the_functions
     )
     assert links(verdict) == {"function": "fail", "runtime": "pass", "decisions": "skipped"}
     assert "8-noise" in check(verdict, "function").reason
+
+
+def test_the_figure_speaks_for_a_link_that_fails_by_a_name_too() -> None:
+    """A check that names a tensor comes first. How much is wrong is what the link's line tells."""
+    small = Check("function", "fail", "", 0.5, 0.001, leg=GRAPH, field="box_xy")
+    large = Check("function", "fail", "", 1.3, 0.001, leg=GRAPH, field="score")
+    named = Check("folded", "fail", "conv.weight is not the fold", 1, 0)
+    assert linked("function", (named, small, large)).check == large
+    assert linked("function", (named,)).check == named
