@@ -64,7 +64,13 @@ def _any_model(folder: Path, names: Names, bundle: Bundle) -> None:
     names.update(network=Network().eval(), onnxproof=onnxproof, torch=torch, nn=nn, Tensor=Tensor)
 
 
+LAYER = "stage1.1.short_conv.conv.weight"
+"""The weights of the demo that ``docs/verdict.md`` and ``docs/ci.md`` make larger."""
+
+
 def _ci(folder: Path, names: Names, bundle: Bundle) -> None:
+    scale = np.float32(1.002)
+    _change(folder / "dist/digits-yolox/model.onnx", folder / "damaged.onnx", LAYER, lambda w: w * scale)
     job = JOB.replace('"examples/', '"../examples/').replace('"small"', '"detector"')
     (folder / "configs/detector.toml").write_text(job, encoding="utf-8")
 
@@ -115,9 +121,7 @@ def _verdict(folder: Path, names: Names, bundle: Bundle) -> None:
     """The demo's file, twice, and one whose weights of a layer are larger by a millionth."""
     _model(folder, names, bundle)
     scale = np.float32(1.000001)
-    _change(
-        folder / "model.onnx", folder / "larger.onnx", "stage1.1.short_conv.conv.weight", lambda w: w * scale
-    )
+    _change(folder / "model.onnx", folder / "larger.onnx", LAYER, lambda w: w * scale)
 
 
 def _bisect(folder: Path, names: Names, bundle: Bundle) -> None:
