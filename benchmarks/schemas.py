@@ -39,7 +39,7 @@ from onnxproof.validate.baseline import Change, Differs
 from onnxproof.validate.budget.figures import BudgetFigures, BudgetTally
 from onnxproof.validate.checks import Check, Link, Status
 from onnxproof.validate.dataset.figures import Figure
-from onnxproof.validate.facts import Closest, Failure
+from onnxproof.validate.facts import INPUTS, PICTURES, Closest, Failure
 from onnxproof.validate.golden.kit import FORMAT as KIT_FORMAT
 from onnxproof.validate.golden.kit import PLAIN
 from onnxproof.validate.golden.returned import FORMAT as OUTPUTS_FORMAT
@@ -139,6 +139,7 @@ def parity() -> Schema:
     decided = {
         **dict.fromkeys(("pictures", "reference", "matched", "ties", "defects"), COUNT),
         "closest": nullable(of(Closest)),
+        "unit": {"enum": [PICTURES, INPUTS]},
     }
     leg: dict[str, Schema] = {
         "leg": TEXT,
@@ -154,8 +155,8 @@ def parity() -> Schema:
         "misshapen": rows(of(Failure)),
         "labels": rows({"$ref": "#/$defs/labels"}),
         "constant_measurements": rows({"$ref": "#/$defs/measurement"}),
-        "decisions": nullable(may_lack(table(**decided), ("closest",))),
-        "all_rows": nullable(may_lack(table(**decided, findings=table(**found)), ("closest",))),
+        "decisions": nullable(may_lack(table(**decided), ("closest", "unit"))),
+        "all_rows": nullable(may_lack(table(**decided, findings=table(**found)), ("closest", "unit"))),
         "rows": COUNT,
         "held_back": COUNT,
         "repeated": TEXTS,
@@ -183,7 +184,7 @@ def parity() -> Schema:
         annotations=COUNT,
         score_threshold=nullable(NUMBER),
         figures=rows(table(**of_fields(Figure), difference=NUMBER)),
-        decisions=may_lack(table(**decided, findings=table(**found)), ("closest",)),
+        decisions=may_lack(table(**decided, findings=table(**found)), ("closest", "unit")),
         untied_pictures=COUNT,
         not_answered=nullable(TEXT),
     )
@@ -196,7 +197,7 @@ def parity() -> Schema:
         more_misshapen=COUNT,
         threads=COUNT,
         processors=TEXTS,
-        decisions=nullable(table(**decided, findings=table(**found))),
+        decisions=nullable(may_lack(table(**decided, findings=table(**found)), ("closest", "unit"))),
         facts=function,
     )
     counted = {**of_fields(BudgetFigures), **of_fields(BudgetTally), "changed": COUNT}

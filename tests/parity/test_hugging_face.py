@@ -563,6 +563,10 @@ def test_a_saved_model_is_exported_proved_and_predicted(name: str, once: Once, t
     links = {link.link: link.status for link in verdict.links}
     assert links["function"] == "pass"
     assert links["decisions"] == ("skipped" if bundle.manifest.contract.task == "depth" else "pass")
+    (facts,) = verdict.facts
+    if facts.decisions is not None:
+        assert facts.decisions.unit == ("pictures" if bundle.manifest.contract.preprocess else "inputs")
+        assert f"defects on {facts.decisions.counted}" in str(verdict)
     if takes_pictures:
         prediction = onnxproof.load(bundle.path).predict(SCENE)
         json.dumps(prediction.to_json())

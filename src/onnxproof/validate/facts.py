@@ -61,6 +61,10 @@ class Closest:
         return f"the closest call lay {told} float errors from flipping"
 
 
+PICTURES, INPUTS = "pictures", "inputs"
+"""What decisions are taken on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The decisions on all pictures: the reference took ``reference`` of them on ``pictures`` pictures.
@@ -80,7 +84,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """An Outcome as a verdict tells it: the first ties and defects, and how many more there are."""
+    """An Outcome as a verdict tells it: the first ties and defects, and how many more there are.
+
+    ``unit`` is what ``pictures`` counts: "pictures", or "inputs" of a model that takes no picture.
+    """
 
     pictures: int
     reference: int
@@ -90,9 +97,10 @@ class Decisions:
     more_ties: int = 0
     more_defects: int = 0
     closest: Closest | None = None
+    unit: str = PICTURES
 
     @classmethod
-    def of(cls, outcome: Outcome) -> Self:
+    def of(cls, outcome: Outcome, unit: str = PICTURES) -> Self:
         """The outcome with at most SHOWN_FINDINGS ties and as many defects."""
         return cls(
             outcome.pictures,
@@ -103,7 +111,13 @@ class Decisions:
             len(outcome.ties[SHOWN_FINDINGS:]),
             len(outcome.defects[SHOWN_FINDINGS:]) + outcome.more_defects,
             outcome.closest,
+            unit,
         )
+
+    @property
+    def counted(self) -> str:
+        """On how many pictures or inputs the decisions were taken, in words: "12 pictures"."""
+        return f"{self.pictures} {self.unit}"
 
     @property
     def tie_count(self) -> int:
@@ -119,6 +133,7 @@ class Decisions:
         """A JSON object."""
         return {
             "pictures": self.pictures,
+            "unit": self.unit,
             "reference": self.reference,
             "matched": self.matched,
             "ties": self.tie_count,
@@ -145,6 +160,7 @@ class Decisions:
             value["ties"] - len(ties),
             value["defects"] - len(defects),
             None if value.get("closest") is None else Closest(**value["closest"]),
+            value.get("unit", PICTURES),
         )
 
 

@@ -11,7 +11,7 @@ from onnxproof.tensors import Field
 from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
-from onnxproof.validate.facts import Decisions, Facts, Failure, Outcome
+from onnxproof.validate.facts import INPUTS, PICTURES, Decisions, Facts, Failure, Outcome
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.refused import REFUSED
 from onnxproof.validate.measure import Extremes, LabelMeasurement, Measurement
@@ -47,8 +47,10 @@ def facts_of(
     """The facts of a tally under a policy. ``order`` are the names of all cases as planned; of equal ones the
     first is named."""
 
+    unit = INPUTS if tally.contract.preprocess is None else PICTURES
+
     def decided(pool: DecisionPool | None) -> Decisions | None:
-        return None if pool is None else Decisions.of(outcome_of(pool, policy, order))
+        return None if pool is None else Decisions.of(outcome_of(pool, policy, order), unit)
 
     return Facts(
         leg=candidate.name,
@@ -302,7 +304,7 @@ def _judge_decisions(facts: Facts) -> Iterator[Check]:
         yield Check("decisions", "error", reason, leg=facts.leg)
         return
     if not decisions.pictures:
-        yield Check("decisions", "error", "no picture was decided on", leg=facts.leg)
+        yield Check("decisions", "error", f"none of the {decisions.unit} were decided on", leg=facts.leg)
         return
     if not decisions.reference and not decisions.defect_count and not facts.pictures_named:
         reason = (
@@ -319,7 +321,7 @@ def _judge_decisions(facts: Facts) -> Iterator[Check]:
         return
     reason = (
         f"{decisions.matched} matched, {decisions.tie_count} ties, {decisions.defect_count} defects "
-        f"on {decisions.pictures} pictures"
+        f"on {decisions.counted}"
     )
     if decisions.defects:
         first = decisions.defects[0]

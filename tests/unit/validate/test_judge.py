@@ -256,6 +256,11 @@ class TestDecisions:
     def test_a_raw_task_has_none(self) -> None:
         assert "decisions" not in {check.name for check in judge(replace(FACTS, decisions=None), {})}
 
+    @pytest.mark.parametrize("unit", ["pictures", "inputs"])
+    def test_what_was_decided_on_is_called_what_it_is(self, unit: str) -> None:
+        facts = replace(FACTS, decisions=replace(DECIDED, unit=unit))
+        assert check_named("decisions", facts).reason.endswith(f"0 defects on 3 {unit}")
+
     def test_ties_are_counted_in_the_reason(self) -> None:
         facts = replace(FACTS, decisions=replace(DECIDED, ties=(DEFECT, DEFECT)))
         assert "2 ties" in check_named("decisions", facts).reason

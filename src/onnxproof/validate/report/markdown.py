@@ -114,7 +114,7 @@ def _of_leg(facts: Facts, verdict: Verdict, *, on: str = "") -> Iterator[str]:
         return
     closest = "" if decided.closest is None else f" On the whole, {decided.closest.text}."
     yield (
-        f"Decisions on {decided.pictures} pictures: {decided.matched} matched, {decided.tie_count} ties, "
+        f"Decisions on {decided.counted}: {decided.matched} matched, {decided.tie_count} ties, "
         f"{decided.defect_count} defects.{closest}"
     )
     yield from _findings("Defects", decided.defects, decided.defect_count)

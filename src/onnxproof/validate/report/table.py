@@ -127,7 +127,7 @@ def _decision_lines(facts: Facts, *, alone: bool) -> list[RenderableType]:
         return []
     counts = f"{decisions.matched} matched, {decisions.tie_count} ties, {decisions.defect_count} defects"
     closest = "" if decisions.closest is None else f"; {decisions.closest.text}"
-    told = Text(f"decisions: {counts} on {decisions.pictures} pictures{closest}")
+    told = Text(f"decisions: {counts} on {decisions.counted}{closest}")
     lines: list[RenderableType] = [] if alone else [told]
     for kind, located, count, style in (
         ("tie", decisions.ties, decisions.tie_count, "yellow"),
