@@ -58,7 +58,7 @@ COURSES: Mapping[str, Course] = {
     "tiny": Course(1000, 16, 128, 2e-3),
     "resnet50": Course(150, 32, 64, 1e-3),
     "mobilenet": Course(200, 64, 64, 2e-3, narrow=False),
-    "vit": Course(300, 32, 64, 1e-3),
+    "vit": Course(700, 64, 64, 1e-3),
 }
 
 

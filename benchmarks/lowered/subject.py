@@ -91,13 +91,13 @@ MODELS: Mapping[str, Model] = {
         large=224,
     ),
     "vit": Model(
-        "ViT-Ti/8, 64",
+        "ViT-Ti/16 of 6 blocks, 64",
         "timm_classifier",
         "vit_tiny_patch16_224",
         "digits",
         64,
         judged=600,
-        kwargs={"img_size": 64, "patch_size": 8, "global_pool": "avg"},
+        kwargs={"img_size": 64, "patch_size": 16, "global_pool": "avg", "depth": 6},
     ),
 }
 """The models by their short names."""
