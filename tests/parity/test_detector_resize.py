@@ -99,6 +99,26 @@ def test_torchvisions_own_graph_does_not() -> None:
     assert sizes_in(traced(ResizedSize(transform(160, 256))), sizes) != wanted
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("min_size", "max_size", "count"),
+    [
+        pytest.param(160, 256, 141, id="small"),
+        pytest.param(800, 1333, 143, id="torchvision-default", marks=pytest.mark.slow),
+    ],
+)
+def test_so_many_of_1000_random_sizes_are_off_in_torchvisions_own_graph(
+    min_size: int, max_size: int, count: int
+) -> None:
+    """docs/tasks.md has these figures."""
+    sides = np.random.default_rng(0).integers(96, 1344, (1000, 2))
+    sizes = tuple((int(height), int(width)) for height, width in sides)
+    found = sizes_in(traced(ResizedSize(transform(min_size, max_size))), sizes)
+    wanted = [eager_size(*size, min_size, max_size) for size in sizes]
+    assert sum(one != other for one, other in zip(found, wanted, strict=True)) == count
+    assert np.abs(np.subtract(found, wanted)).max() == 1
+
+
 def test_eager_resizes_as_torchvisions_own_code() -> None:
     generator = torch.Generator().manual_seed(0)
     for height, width in (*differing(160, 256, 6), (96, 96), (130, 97), (211, 640)):
