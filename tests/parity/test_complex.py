@@ -149,6 +149,38 @@ def test_a_file_with_complex_values_states_the_function(
     require_exact(exported(module, form, tmp_path))
 
 
+class Back(nn.Module):
+    """Transforms a signal and back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        signal: Tensor = torch.fft.irfft(torch.fft.rfft(x), n=x.shape[-1])
+        return signal
+
+
+@pytest.mark.parametrize(
+    ("size", "largest", "times"),
+    [
+        (1000, 7.1e-4, 590),
+        pytest.param(480, 4.3e-4, 310, marks=SLOW),
+        pytest.param(512, 1.7e-6, 2, marks=SLOW),
+    ],
+)
+def test_a_transform_is_rough_if_its_size_is_no_power_of_two(
+    size: int, largest: float, times: float, tmp_path: Path
+) -> None:
+    """docs/any-model.md has these figures, of ONNX Runtime 1.31."""
+    bundle = exported(Back(), ({"x": f"float32[batch, {size}] in -2..2"}, {"batch": "1..3"}), tmp_path)
+    require_exact(bundle)
+    assert bundle.verdict is not None
+    assert bundle.verdict.function is not None
+    (stated,), (computed,) = bundle.verdict.function.fields, bundle.verdict.facts[0].fields
+    assert stated.max_candidate < 2.5e-15
+    assert computed.max_reference < 1e-6
+    assert computed.max_candidate == pytest.approx(largest, rel=0.1)
+    assert computed.ratio_rms == pytest.approx(times, rel=0.1)
+    assert any("the file is right" in note for note in bundle.verdict.notes) == (size != 512)
+
+
 class Twiddled(nn.Module):
     """Complex weights, a complex buffer that is not saved, and a table that forward computes."""
 
