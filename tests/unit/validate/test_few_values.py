@@ -62,3 +62,27 @@ def test_without_an_oracle_nothing_grows() -> None:
     (held,) = FewValues().held(FIELD, has_oracle=False)
     (usual,) = FLOAT_FLOOR.held(FIELD, has_oracle=False)
     assert held == usual
+
+
+@pytest.mark.parametrize(
+    ("count", "of_many", "of_as_many"),
+    [
+        (1, 8.0, 100),
+        (3, 5.7, 29),
+        (5, 4.9, 13),
+        (10, 4.2, 7.2),
+        (30, 3.4, 4.4),
+        (100, 3.0, 3.3),
+        (400, 2.7, 2.8),
+    ],
+)
+def test_the_limits_are_those_of_the_page(count: int, of_many: float, of_as_many: float) -> None:
+    """docs/deploy.md has them to two digits."""
+    found = limits(count)[0], limits(count, count)[0]
+    assert tuple(float(f"{limit:.2g}") for limit in found) == (of_many, of_as_many)
+
+
+def test_over_three_values_one_ratio_of_fifteen_exceeds_the_usual_limit() -> None:
+    """docs/deploy.md says so. P(F(3, 3) > f) is beta's complement."""
+    square = FLOAT_FLOOR.ratio_rms**2
+    assert 14.5 < 1 / (1 - beta(1.5, 1.5, square / (square + 1))) < 15.5
