@@ -2,7 +2,7 @@
 
 python benchmarks/many.py sleep     a leg that sleeps in place of computing, by one worker and by two
 python benchmarks/many.py speed     predict and validate, by one worker and by two
-python benchmarks/many.py memory    the peak memory of 200 and of 5,000 pictures
+python benchmarks/many.py memory    the peak memory of 200 and of 5,000 pictures, by no worker and by one
 python benchmarks/many.py map       mAP of 3,000 labelled pictures, by both libraries
 
 ``sleep`` measures what handing out and gathering cost on any machine; ``speed`` wants one that does nothing
@@ -12,10 +12,12 @@ else. CPU seconds count the workers' starts, too. ``--bundle`` saves the export 
 import argparse
 import json
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +136,15 @@ def slept(pictures: Sequence[Path], workers: int, place: Path) -> None:
         pass
 
 
+def predicting(bundle: Path, pictures: Path, workers: int) -> list[str]:
+    """The command; without workers the process that it starts does the work."""
+    shared = ("--workers", str(workers)) if workers else ()
+    return [sys.executable, "-m", "onnxproof", "predict", str(bundle), str(pictures), "--jsonl", *shared]
+
+
 def predicted(bundle: Path, pictures: Path, workers: int) -> None:
     """Run ``predict`` in a process of its own, and throw its output away."""
-    given = ("predict", str(bundle), str(pictures), "--jsonl", "--workers", str(workers))
-    command = [sys.executable, "-m", "onnxproof", *given]
+    command = predicting(bundle, pictures, workers)
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"predict ended with {done.returncode}: {done.stderr}")
@@ -159,26 +166,29 @@ def compared(bundle: Path, pictures: Path, workers: int) -> float:
 
 
 def memory(bundle: Path, place: Path) -> None:
-    """Print the peak memory of a whole run, its worker included."""
-    print("| pictures | predict | validate |")
-    print("| ---: | ---: | ---: |")
+    """Print the peak memory of a whole run, its worker included if there is one."""
+    print("| pictures | predict | predict by a worker | validate by a worker |")
+    print("| ---: | ---: | ---: | ---: |")
     for count in (FEW, MANY):
         pictures = place / f"pictures-{count}"
         made(pictures, count)
-        peaks = []
-        for command in ("predict", "validate"):
-            given = ("--bundle", str(bundle), "child", command, str(pictures))
-            found = watched([sys.executable, __file__, *given], f"{command} of {count}")
-            peaks.append(f"{found['peak'] / 1e6:.0f} MB")
-        print(f"| {count} | {' | '.join(peaks)} |", flush=True)
+        commands = {
+            "predict": silent(predicting(bundle, pictures, 0)),
+            "predict by a worker": silent(predicting(bundle, pictures, 1)),
+            "validate": [sys.executable, __file__, "--bundle", str(bundle), "child", str(pictures)],
+        }
+        peaks = [watched(command, f"{name} of {count}")["peak"] for name, command in commands.items()]
+        print(f"| {count} | {' | '.join(f'{peak / 1e6:.0f} MB' for peak in peaks)} |", flush=True)
 
 
-def child(bundle: Path, command: str, pictures: str) -> None:
-    """One run by one worker, for ``memory``."""
-    if command == "predict":
-        predicted(bundle, Path(pictures), 1)
-    else:
-        compared(bundle, Path(pictures), 1)
+def silent(command: Sequence[str]) -> list[str]:
+    """A command whose output is thrown away, and that prints an empty JSON object in the end."""
+    return ["sh", "-c", f"{shlex.join(command)} > /dev/null && echo '{{}}'"]
+
+
+def child(bundle: Path, pictures: str) -> None:
+    """A comparison by one worker, for ``memory``."""
+    compared(bundle, Path(pictures), 1)
     print(json.dumps({}))
 
 
@@ -202,8 +212,14 @@ def of_labels() -> None:
     """Print the CPU seconds of mAP, and the largest difference between the libraries."""
     random = np.random.default_rng(0)
     measure = metrics.BoxPrecision(Labels((), tuple(map(str, range(CLASSES)))))
+    tracemalloc.start()
+    boxes = 0
     for number in range(LABELLED):
-        measure.add(*labelled(random, number))
+        picture, detections = labelled(random, number)
+        measure.add(picture, detections)
+        boxes += len(detections.labels)
+    print(f"memory: {tracemalloc.get_traced_memory()[0] / boxes:.0f} bytes a detection, its labels included")
+    tracemalloc.stop()
     found = {}
     for name, evaluator in (("faster-coco-eval", evaluator_of), ("pycocotools", reference)):
         vars(metrics)["evaluator_of"] = evaluator
