@@ -207,12 +207,12 @@ def main() -> None:
     print("| --- | --- | ---: | ---: | ---: | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         for model, kind, what, a, b, pattern in pairs(Path(name), arguments.only):
-            started = time.perf_counter()
+            started = time.process_time()
             verdict = onnxproof.compare(a, b, images=pattern, effort=arguments.effort, threads=1)
-            between = time.perf_counter()
+            between = time.process_time()
             alone = comparison.compare(a, b, images=pattern, effort=arguments.effort, threads=1)
             spent["by graphs"] += between - started
-            spent["by two runs"] += time.perf_counter() - between
+            spent["by two runs"] += time.process_time() - between
             row = Row.of(verdict, alone)
             seen.setdefault((kind, what), []).append(row)
             links = " / ".join(link.status for link in verdict.links)
@@ -232,7 +232,8 @@ def main() -> None:
             f"| {kind}: {what} | {len(rows)} | {' | '.join(map(span, columns))} "
             f"| {sum(row.passed for row in rows)} | {sum(row.passed_alone for row in rows)} |"
         )
-    print("\n" + ", ".join(f"{seconds:.0f} s {rule}" for rule, seconds in spent.items()))
+    told = ", ".join(f"{seconds:.1f} s {rule}" for rule, seconds in spent.items())
+    print(f"\nprocessor time: {told}")
 
 
 if __name__ == "__main__":
