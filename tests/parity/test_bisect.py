@@ -236,10 +236,11 @@ def test_planted_faults_are_named(exports: Exports, tmp_path: Path) -> None:
 
 
 @pytest.mark.long("test_planted_faults_are_named")
+@pytest.mark.parametrize("seed", [0, 1])
 def test_of_a_hundred_planted_faults_97_are_named(
-    exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    seed: int, exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcomes = list(itertools.islice(plant_and_bisect(exports, 1, tmp_path), 100))
+    outcomes = list(itertools.islice(plant_and_bisect(exports, seed, tmp_path), 100))
     with capsys.disabled():
         sys.stdout.write(f"\n{report(outcomes)}\n")
     assert sum(outcome.right for outcome in outcomes) >= 97, report(outcomes)
