@@ -123,8 +123,17 @@ def stamped(
     try:
         _check(made, folder)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {str(error).strip()}") from error
+        told = str(error).strip()
+        advice = "" if "bfloat16" not in told else f": {WIDER}"
+        raise ExportError(f"the exported graph is not valid ONNX: {told}{advice}") from error
     return made
+
+
+WIDER = (
+    "ONNX takes bfloat16 in convolutions from opset 22 on, and in TopK from 24: raise export.opset, "
+    "or take float16"
+)
+"""What to do where an operator of the chosen opset does not take bfloat16."""
 
 
 def add_metadata(file: Path, key: str, value: str) -> None:

@@ -1,6 +1,7 @@
 """Open an ONNX file in ONNX Runtime. No other module does."""
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,10 +119,26 @@ class SessionSettings:
         return options
 
 
-NOT_IMPLEMENTED = (
-    "the operator is not implemented for the dtypes of that node, or not in that version of the operator; "
-    "on the CPU few are for bfloat16. Keep the model in float32 or float16, or export another opset."
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "NOT_IMPLEMENTED": (
+            "the operator is not implemented for the dtypes of that node, or not in that version of the "
+            "operator; on the CPU few are for bfloat16. Keep the model in float32 or float16, or export "
+            "another opset."
+        ),
+        "is not a registered function/op": (
+            "ONNX Runtime does not have that operator without the library that brings it. Export the model "
+            "with standard operators."
+        ),
+        "Unsupported model IR version": (
+            "the file is in a newer form than the installed ONNX Runtime reads. Update onnxruntime, or write "
+            "the file with an older ir_version."
+        ),
+        "ort_value_name_idx_map": "its graph has no nodes, and ONNX Runtime takes no such file.",
+    }
 )
+"""What to do, by a part of what ONNX Runtime says of a file."""
+DAMAGED = "is it whole? Export it again."
 
 
 def open_session(file: Path, settings: SessionSettings | None = None) -> Any:
@@ -210,7 +227,7 @@ def _open(
             "was it damaged? Export it again."
         ) from error
     except Exception as error:
-        what_to_do = NOT_IMPLEMENTED if "NOT_IMPLEMENTED" in str(error) else "is it whole? Export it again."
+        what_to_do = next((told for part, told in ADVICE.items() if part in str(error)), DAMAGED)
         raise ModelFileError(
             f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): {what_to_do}"
         ) from error
@@ -304,9 +321,13 @@ def _require_readable(session: Any, name: str) -> None:
             )
 
 
+_SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ [^(]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?")
+"""A place in ONNX Runtime's own source, with the function's signature."""
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of ONNX Runtime's message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of ONNX Runtime's message, without the places in its own source."""
+    return _SOURCE.sub("", next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def require_threads(threads: int) -> None:

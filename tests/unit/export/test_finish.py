@@ -104,3 +104,13 @@ def test_an_invalid_graph_is_refused() -> None:
     graph.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ExportError, match="not valid ONNX"):
         stamped(finish(graph, INPUTS, OUTPUTS), manifest())
+
+
+def test_an_operator_that_takes_no_bfloat16_yet_says_which_opset_helps() -> None:
+    half, weight = TensorProto.BFLOAT16, helper.make_tensor("w", TensorProto.BFLOAT16, [1, 1, 1, 1], [1.0])
+    ports = [helper.make_tensor_value_info(name, half, [1, 1, 4, 4]) for name in ("input", "output")]
+    node = helper.make_node("Conv", ["input", "w"], ["output"])
+    graph = helper.make_graph([node], "main_graph", ports[:1], ports[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    with pytest.raises(ExportError, match=r"not valid ONNX: .*opset 22 on.*raise export\.opset"):
+        stamped(model, manifest())

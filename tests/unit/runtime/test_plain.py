@@ -410,3 +410,30 @@ class TestSummary:
     def test_too_many_values_are_left_out(self) -> None:
         assert values_json(np.zeros(10), 10) == [0] * 10
         assert values_json(np.zeros(11), 10) is None
+
+
+def small_model(operator: str = "Relu", domain: str = "", ir_version: int = 10) -> onnx.ModelProto:
+    node = helper.make_node(operator, ["x"], ["y"], domain=domain)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy"]
+    imports = [helper.make_opsetid("", 20), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    graph = helper.make_graph([node], "small", ports[:1], ports[1:])
+    return helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        pytest.param(small_model("Magic", "com.acme"), "without the library that brings it", id="operator"),
+        pytest.param(small_model(ir_version=99), "newer form than the installed ONNX Runtime", id="newer"),
+    ],
+)
+def test_what_onnx_runtime_refuses_is_said_with_what_to_do(
+    tmp_path: Path, model: onnx.ModelProto, says: str
+) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError) as told:
+        load_plain(file)
+    assert says in str(told.value)
+    assert "is it whole" not in str(told.value)
+    assert "onnxruntime_src" not in str(told.value)

@@ -178,7 +178,8 @@ def _pad_by_attributes(x: Array, *, pads: Sequence[int], mode: str = "constant",
 @operator("Gather")
 def _gather(x: Array, indices: Array, *, axis: int = 0) -> Array:
     if indices.size and not -x.shape[axis] <= indices.min() <= indices.max() < x.shape[axis]:
-        raise ValueError(f"an index of {x.shape[axis]} is {indices.min()} or {indices.max()}")
+        outside = indices.max() if indices.max() >= x.shape[axis] else indices.min()
+        raise ValueError(f"the index {outside} is outside of an axis of {x.shape[axis]}")
     return np.take(x, indices, axis)
 
 
