@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 PLUGIN = (ROOT / "src" / "onnxproof" / "testing" / "plugin.py").read_text(encoding="utf-8")
 OTHERS = (
-    *("find", "cat", "echo", "git", "jupyter", "dask", "source", "yolo"),
+    *("find", "cat", "cp", "echo", "git", "jupyter", "dask", "source", "yolo"),
     *("npm", "node", "g++", "./client", "openssl"),
 )
 """Commands that are not ours and that pages use."""

@@ -167,13 +167,6 @@ def _damage(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
-def _faults(folder: Path, names: Names, bundle: Bundle) -> None:
-    """A healthy file of examples/faults, and one with a weight off by a thousandth."""
-    made = bundle("examples/faults/faults.toml", "--no-validate")
-    shutil.copy(made / "model.onnx", folder / "before.onnx")
-    _damage(made / "model.onnx", folder / "after.onnx")
-
-
 PREPARE: Mapping[str, Prepare] = {
     "README.md": _readme,
     "docs/any-model.md": _any_model,
@@ -185,7 +178,6 @@ PREPARE: Mapping[str, Prepare] = {
     "docs/files.md": _files,
     "docs/hazards.md": _model,
     "docs/differs.md": _damaged,
-    "docs/troubleshooting.md": _faults,
     "docs/verdict.md": _verdict,
     "examples/digits/README.md": _digits,
 }
