@@ -40,10 +40,9 @@ JOBS: Mapping[str, Sequence[str]] = {
     "digits-multilabel": (),
     "digits-segmenter": (),
     "digits-reader": (),
-    "digits-maskrcnn": (),
     "module-bert": (),
 }
-"""The bundled jobs that need no download, and what is set."""
+"""Bundled jobs that need no download, and what is set."""
 
 FACTORS = (1.001, 1.0001, 1.00001)
 PLACES = (0.25, 0.5, 0.75)

@@ -18,7 +18,7 @@ RATIO_MAX = 5.0
 
 HEALTHY_RMS, HEALTHY_MAX = 2.43, 3.63
 """The largest of these two ratios that healthy exports measured. A recurrence is left out: ONNX Runtime's
-LSTM measured 2.55."""
+GRU measured 2.55."""
 
 RATIO_CONSTANT = 100.0
 """Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
