@@ -1,7 +1,9 @@
 """A file against the module that it was made from: ``check_module``, and the fixture of the pytest plugin."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from torch import nn
 import onnxproof
 from onnxproof.testing import plugin
 from onnxproof.testing.parity import judged
+from onnxproof.validate.exact import registry
+from onnxproof.validate.exact.operators import find
 
 onnx_parity = plugin.onnx_parity
 """The fixture, also where the package was installed before it had the plugin."""
@@ -69,6 +73,27 @@ def test_a_wrong_file_fails_with_its_link_its_worst_case_and_the_figure(
     assert "(limit 0.001)" in said
     assert "largest error" in said
     assert "onnxproof explain" in said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_the_evaluator_fails_at_is_not_told_of_the_file(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function link is skipped by the operator's name, and no case counts as one that does not run."""
+
+    def raises(*_: Any) -> None:
+        raise ValueError("a size that it was not written for")
+
+    entry = find("", "Relu", 20)
+    assert entry is not None
+    monkeypatch.setitem(registry._OPERATORS, ("", "Relu"), [replace(entry, function=raises)])
+    verdict = onnxproof.check_module(network(), exported, dims=DIMS, task="classification")
+    checks = [check for check in verdict.checks if check.name == "function"]
+    assert {check.status for check in checks} == {"skipped"}
+    assert "Relu of opset" in checks[0].reason
+    assert "a size that it was not written for" in checks[0].reason
+    assert [link.status for link in verdict.links if link.link == "function"] == ["skipped"]
+    assert verdict.status == "pass"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

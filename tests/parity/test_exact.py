@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from hostile import of_loop
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -23,10 +24,11 @@ from onnxproof.export.make import make_graph
 from onnxproof.export.model import build_model
 from onnxproof.job import load_job
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.exact import later
+from onnxproof.validate.exact import later, registry
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph, NotRunnableError, UnsupportedError, run_exact
 from onnxproof.validate.exact.operators import control
+from onnxproof.validate.exact.operators.windows import Pooling
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.wrappers.double import weights
@@ -157,6 +159,36 @@ NODES: dict[str, tuple[str, list[Array | None], int, dict[str, Any]]] = {
             "count_include_pad": 1,
             "ceil_mode": 1,
         },
+    ),
+    "average pool, a window beyond the map": (
+        "AveragePool",
+        [floats(1, 2, 4, 3)],
+        1,
+        {"kernel_shape": [32, 5], "strides": [32, 5], "ceil_mode": 1},
+    ),
+    "average pool, a window beyond the map, padding counts": (
+        "AveragePool",
+        [floats(1, 2, 4, 3)],
+        1,
+        {
+            "kernel_shape": [9, 3],
+            "strides": [4, 1],
+            "pads": [1, 0, 2, 1],
+            "count_include_pad": 1,
+            "ceil_mode": 1,
+        },
+    ),
+    "max pool, a dilated window beyond the map": (
+        "MaxPool",
+        [floats(1, 2, 4, 3)],
+        1,
+        {"kernel_shape": [4, 3], "strides": [7, 4], "dilations": [3, 2], "ceil_mode": 1},
+    ),
+    "lp pool, a window beyond the map": (
+        "LpPool",
+        [floats(1, 2, 4, 3)],
+        1,
+        {"kernel_shape": [32, 5], "strides": [32, 5], "ceil_mode": 1, "p": 3},
     ),
     "erf": ("Erf", [floats(50)], 1, {}),
     "gelu": ("Gelu", [floats(50)], 1, {}),
@@ -597,6 +629,146 @@ def test_what_is_not_evaluated_is_told_from_what_does_not_run(
         run_exact(node_graph(op, [x], outputs, **attributes), {"x0": x})
 
 
+def drawn_pool(op: str, opset: int, seed: int) -> tuple[ModelProto, Arrays]:
+    """A pool with windows of any size on a small map."""
+    random = np.random.default_rng(seed)
+    rank = int(random.integers(1, 4))
+    kernel, strides = (random.integers(1, 12, rank).tolist() for _ in range(2))
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": strides,
+        "pads": [int(random.integers(0, min(3, kernel[at % rank]))) for at in range(2 * rank)],
+        "ceil_mode": 1,
+    }
+    if op == "AveragePool":
+        attributes["count_include_pad"] = int(random.integers(2))
+    if (op != "AveragePool" or opset >= 19) and random.integers(2):
+        attributes["dilations"] = random.integers(1, 4, rank).tolist()
+    x = floats(2, 2, *random.integers(1, 7, rank), seed=seed)
+    return node_graph(op, [x], 2 if op == "MaxPool" else 1, opset, **attributes), {"x0": x}
+
+
+@pytest.mark.parametrize(
+    ("op", "opset"),
+    [
+        *(("AveragePool", 12), ("AveragePool", 19), ("AveragePool", 22)),
+        *(("MaxPool", 12), ("MaxPool", 22), ("LpPool", 18), ("LpPool", 22)),
+    ],
+)
+def test_pools_of_any_window_agree_with_onnx_runtime(op: str, opset: int) -> None:
+    """Windows larger than the map, none at all, and sizes below zero, which both refuse."""
+    beyond = refused = 0
+    for seed in range(60):
+        model, inputs = drawn_pool(op, opset, seed)
+        try:
+            expected = in_ort(model, inputs)
+        except Exception:  # noqa: BLE001
+            # ONNX Runtime's exceptions have no common public base below Exception.
+            with pytest.raises(NotRunnableError, match="does not fit"):
+                run_exact(model, inputs)
+            refused += 1
+            continue
+        if np.any(expected["y0"] < -1e38):
+            continue  # a dilated window that meets padding alone has no largest cell
+        got = run_exact(model, inputs)
+        kernel = helper.get_node_attr_value(model.graph.node[0], "kernel_shape")
+        beyond += any(window > size for window, size in zip(kernel, inputs["x0"].shape[2:], strict=True))
+        for name, value in expected.items():
+            assert got[name].shape == value.shape, seed
+            np.testing.assert_allclose(got[name], value, rtol=2e-5, atol=2e-6, err_msg=str(seed))
+    assert (beyond > 10, refused > 3) == (True, True)
+
+
+def test_a_window_of_thousands_of_cells_takes_no_more_memory_than_the_map() -> None:
+    """As in EfficientNet of Hugging Face, whose last pool has as many cells a side as it has channels."""
+    x = floats(1, 1280, 2, 2)
+    model = node_graph("AveragePool", [x], kernel_shape=[1280] * 2, strides=[1280] * 2, ceil_mode=1)
+    got = run_exact(model, {"x0": x})["y0"]
+    np.testing.assert_allclose(got, x.astype(np.float64).mean((2, 3), keepdims=True), rtol=1e-12, atol=1e-15)
+    plan = Pooling.of((2, 2), [1280] * 2, strides=[1280] * 2, ceil_mode=1)
+    assert (plan.kernel, plan.wider) == ((2, 2), ((0, 0), (0, 0)))
+
+
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+def test_a_window_beyond_the_map_is_refused_where_onnx_leaves_no_window(ceil_mode: int) -> None:
+    """Without ``ceil_mode``. ONNX Runtime gives one window, ONNX's formula leaves none, PyTorch refuses."""
+    x = floats(1, 2, 4, 4)
+    model = node_graph("AveragePool", [x], kernel_shape=[5] * 2, strides=[5] * 2, ceil_mode=ceil_mode)
+    assert in_ort(model, {"x0": x})["y0"].shape == (1, 2, 1, 1)
+    if ceil_mode:
+        assert run_exact(model, {"x0": x})["y0"].shape == (1, 2, 1, 1)
+        return
+    with pytest.raises(RuntimeError, match="too small"):
+        nn.AvgPool2d(5)(torch.from_numpy(x))
+    with pytest.raises(NotRunnableError, match="a window of 5 cells does not fit into 4"):
+        run_exact(model, {"x0": x})
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    """Have the evaluator's own implementation of an operator raise."""
+
+    def raises(*_: Any, **__: Any) -> Array:
+        raise error
+
+    entries = [replace(entry, function=raises) for entry in registry._OPERATORS["", name]]
+    monkeypatch.setitem(registry._OPERATORS, ("", name), entries)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("too large"), RuntimeError("no such size"), IndexError("7"), KeyError("x"), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_evaluator_fails_at_is_told_by_the_operators_name(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime runs the node, so that its implementation here is at fault, and not the file."""
+    broken(monkeypatch, "Relu", error)
+    x = floats(2, 3)
+    nodes = [helper.make_node("Relu", ["x"], ["y0"], name="last"), helper.make_node("Neg", ["x"], ["y1"])]
+    graph = ExactGraph(graph_of(nodes, {"x": x}, {}, 2))
+    assert list(graph.run({"x": x})) == ["y1"]
+    (lack,) = graph.unsupported
+    assert str(lack).startswith(f"Relu of opset 20 (last): {type(error).__name__}")
+    assert lack.outputs == ("y0",)
+    with pytest.raises(UnsupportedError, match="Relu of opset 20"):
+        run_exact(graph_of(nodes[:1], {"x": x}, {}, 1), {"x": x})
+
+
+def test_a_node_that_onnx_runtime_lacks_too_is_not_held_against_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken(monkeypatch, "Swish", ValueError("too large"))
+    x = floats(2, 3)
+    with pytest.raises(UnsupportedError, match="Swish of opset 24"):
+        run_exact(node_graph("Swish", [x], opset=24), {"x0": x})
+
+
+@pytest.mark.parametrize(
+    ("op", "arrays", "attributes"),
+    [
+        ("Add", [floats(2, 3), floats(4, seed=1)], {}),
+        ("Concat", [floats(2, 3), floats(3, 4, seed=1)], {"axis": 0}),
+        ("Conv", [floats(1, 3, 8, 8), floats(4, 2, 3, 3, seed=1)], {}),
+        ("Gather", [floats(2, 3), ints([5])], {}),
+        ("Reshape", [floats(2, 3), ints([4, 2])], {}),
+        ("Expand", [floats(2, 3), ints([4, 2])], {}),
+        ("Split", [floats(5, 3), ints([2, 2])], {"axis": 0}),
+        ("Where", [np.ones((2, 3), bool), floats(4), floats(2, 3)], {}),
+        ("TopK", [floats(2, 3), ints([5])], {}),
+        ("Squeeze", [floats(2, 3), ints([0])], {}),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_shapes_that_do_not_fit_are_the_files_fault(
+    op: str, arrays: list[Array | None], attributes: dict[str, Any]
+) -> None:
+    model = node_graph(op, arrays, 2 if op in ("TopK", "Split") else 1, **attributes)
+    assert arrays[0] is not None
+    with pytest.raises(NotRunnableError, match=f"does not run on x0.*{op}"):
+        run_exact(model, {"x0": arrays[0]})
+
+
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
 def test_an_old_softmax_takes_the_last_axes_as_one(op: str) -> None:
     x = floats(2, 3, 4)
@@ -864,5 +1036,5 @@ def test_an_operator_of_the_reference_takes_the_exact_value_of_an_attribute() ->
 def test_a_loop_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "MOST_TURNS", 10)
     graph = ExactGraph(of_loop())
-    with pytest.raises(NotRunnableError, match="the loop does not end within 10 turns"):
+    with pytest.raises(UnsupportedError, match=r"Loop of opset 17.*the loop does not end within 10 turns"):
         graph.run({"x": np.ones((1, 3), np.float32)})

@@ -69,6 +69,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "linear": (lambda: nn.Linear(8, 5), (), 9),
     "max pool": (lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True), (), 11),
     "average pool": (lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False), (), 11),
+    "average pool, a window beyond the map": (lambda: nn.AvgPool2d(32, ceil_mode=True), (), 11),
+    "max pool, a window beyond the map": (lambda: nn.MaxPool2d(32, ceil_mode=True), (), 11),
     "adaptive pool": (lambda: nn.AdaptiveAvgPool2d(1), (), 9),
     "batch norm": (lambda: nn.BatchNorm2d(4).eval(), (), 9),
     "layer norm": (lambda: nn.LayerNorm(8), (), 9),

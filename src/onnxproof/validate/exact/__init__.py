@@ -7,6 +7,7 @@ has no Conv in double, for example.
 - ``graph.py``: ``ExactGraph``, the face of this package.
 - ``load.py``: constants, widened; files with external data.
 - ``compiler.py``, ``block.py``: a graph as a list of steps, and the loop that runs them.
+- ``witness.py``: whether a node that raised is at fault, or its implementation.
 - ``registry.py``, ``operators/``: the operators, by name, domain and opset.
 - ``reference.py``: ``onnx.reference`` and the function bodies of ONNX's schemas, for rare operators.
 - ``constants.py``: what the file's constants were rounded from, proven against the checkpoint. ``record.py``

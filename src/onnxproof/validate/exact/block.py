@@ -11,8 +11,9 @@ import numpy as np
 from onnx import NodeProto
 
 from onnxproof.validate.exact.arrays import Value
-from onnxproof.validate.exact.errors import UnsupportedNodeError
+from onnxproof.validate.exact.errors import ForbiddenNodeError, UnsupportedNodeError
 from onnxproof.validate.exact.later import made
+from onnxproof.validate.exact.witness import is_forbidden
 
 Watch = Callable[["Step", tuple[Value, ...], tuple[Value, ...]], None]
 """Called after each step with the step, the values of ``reads`` and those of ``writes``."""
@@ -45,7 +46,8 @@ class Step:
     def compute(self, values: Sequence[Value]) -> tuple[Value, ...]:
         """The values of ``writes`` for those of ``reads``.
 
-        Raises LackingError if the node is not evaluated, StepError if it does not take the values.
+        Raises LackingError if the node is not evaluated, StepError if it does not take the values. An
+        implementation that raises does not tell the two apart; ``is_forbidden`` does.
         """
         if self.lack is not None:
             raise LackingError(self.lack)
@@ -59,9 +61,14 @@ class Step:
         except (UnsupportedNodeError, NotImplementedError, TypeError, AttributeError) as error:
             # TypeError and AttributeError: a value of a kind that the operator was not written for.
             raise LackingError(Lack.of(self.proto, self.opset, str(error))) from error
+        except ForbiddenNodeError as error:
+            raise StepError(f"{self.label}: {error}") from error
         except Exception as error:
             # Operators raise whatever NumPy and torch raise for shapes that do not fit.
-            raise StepError(f"{self.label}: {type(error).__name__}: {error}") from error
+            said = f"{type(error).__name__}: {error}"
+            if not self.blocks and is_forbidden(self.proto, self.opset, inputs):
+                raise StepError(f"{self.label}: {said}") from error
+            raise LackingError(Lack.of(self.proto, self.opset, said)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxproof.validate.exact.arrays import Array, Value
+from onnxproof.validate.exact.errors import UnsupportedNodeError
 from onnxproof.validate.exact.registry import Body, operator
 
 MOST_TURNS = 2**17
@@ -27,7 +28,7 @@ def _loop(
     turn = 0
     while alive and (most is None or turn < most.item()):
         if turn == MOST_TURNS:
-            raise ValueError(f"the loop does not end within {MOST_TURNS} turns")
+            raise UnsupportedNodeError(f"the loop does not end within {MOST_TURNS} turns")
         outputs = body(np.array(turn, np.int64), np.array(alive), *states)
         alive = bool(outputs[0].item())
         states = list(outputs[1 : 1 + len(states)])

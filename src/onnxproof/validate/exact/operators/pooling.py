@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from onnxproof.validate.exact.arrays import Array, to_numpy, to_tensor
+from onnxproof.validate.exact.errors import UnsupportedNodeError
 from onnxproof.validate.exact.operators.windows import Pooling, each, padded
 from onnxproof.validate.exact.registry import operator
 
@@ -26,19 +27,29 @@ def max_pool(
     With ``storage_order`` the place counts as if a picture's first axis changed fastest.
     """
     plan = Pooling.of(x.shape[2:], kernel_shape, **window)
+    if plan.empty:
+        nothing = _none(x, plan)
+        return nothing if wanted < 2 else (nothing, nothing.astype(np.int64))
     whole = padded(to_tensor(x.astype(np.float64)), plan.wider, -np.inf)
     pool = _MAX_POOLS[len(kernel_shape)]
     if wanted < 2:
-        return to_numpy(pool(whole, kernel_shape, plan.strides, 0, plan.dilations)).astype(x.dtype)
-    largest, places = pool(whole, kernel_shape, plan.strides, 0, plan.dilations, return_indices=True)
+        return to_numpy(pool(whole, plan.kernel, plan.strides, 0, plan.dilations)).astype(x.dtype)
+    largest, places = pool(whole, plan.kernel, plan.strides, 0, plan.dilations, return_indices=True)
     cells = np.unravel_index(to_numpy(places), tuple(whole.shape[2:]))
     inner = tuple(cell - before for cell, (before, _) in zip(cells, plan.wider, strict=True))
     order = "F" if storage_order else "C"
+    if any(np.any((cell < 0) | (cell >= size)) for cell, size in zip(inner, x.shape[2:], strict=True)):
+        raise UnsupportedNodeError("the place of the largest cell of a window that holds padding alone")
     flat = np.ravel_multi_index(inner, x.shape[2:], order=order)  # type: ignore[call-overload]
     pictures = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * len(kernel_shape))
     return to_numpy(largest).astype(x.dtype), np.asarray(
         flat + pictures * int(np.prod(x.shape[2:])), np.int64
     )
+
+
+def _none(x: Array, plan: Pooling) -> Array:
+    """What a pool without a window gives."""
+    return np.zeros((*x.shape[:2], *plan.counts), x.dtype)
 
 
 def _sums(cells: Tensor, plan: Pooling) -> Tensor:
@@ -59,16 +70,22 @@ def _sums(cells: Tensor, plan: Pooling) -> Tensor:
 def average_pool(
     x: Array, *, kernel_shape: Sequence[int], count_include_pad: int = 0, **window: Any
 ) -> Array:
-    """Sums over windows, divided by the cells that count: not what ``ceil_mode`` adds."""
+    """Sums over windows, divided by the cells that count: not what ``ceil_mode`` adds. The mean
+    of a window without a cell that counts is 0.
+    """
     plan = Pooling.of(x.shape[2:], kernel_shape, **window)
+    if plan.empty:
+        return _none(x, plan)
     cells = torch.ones((1, 1, *x.shape[2:]), dtype=torch.float64)
     counted = padded(padded(cells, plan.pads, 1.0 if count_include_pad else 0.0), plan.added)
-    return to_numpy(_sums(padded(to_tensor(x), plan.wider), plan) / _sums(counted, plan))
+    return to_numpy(_sums(padded(to_tensor(x), plan.wider), plan) / _sums(counted, plan).clamp(min=1.0))
 
 
 @operator("LpPool", accepts=_WINDOW)
 def _lp_pool(x: Array, *, kernel_shape: Sequence[int], p: int = 2, **window: Any) -> Array:
     plan = Pooling.of(x.shape[2:], kernel_shape, **window)
+    if plan.empty:
+        return _none(x, plan)
     return to_numpy(_sums(padded(to_tensor(np.abs(x) ** p), plan.wider), plan) ** (1 / p))
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 from torch.nn import functional
+
+from onnxproof.validate.exact.errors import ForbiddenNodeError
 
 Pads = Sequence[tuple[int, int]]
 """Cells before and after, of each spatial axis."""
@@ -53,8 +54,10 @@ def each(numbers: Sequence[int] | None, rank: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """A pool's windows. ``wider`` are the pads with what ``ceil_mode`` adds after the picture."""
+    """A pool's windows. ``counts`` is how many there are along each axis. ``wider`` are the pads with what
+    ``ceil_mode`` adds after the picture."""
 
+    counts: tuple[int, ...]
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -76,30 +79,46 @@ class Pooling:
         """From a node's attributes.
 
         A window that would start in the padding after the picture is left out, as PyTorch and ONNX Runtime
-        do.
+        do. With ``ceil_mode`` a window may be larger than the padded picture: there is one, cut to it, if it
+        is larger by less than a stride. If it is larger by a stride there is none, and the output is empty.
+
+        Raises ForbiddenNodeError if the output's size is negative, and without ``ceil_mode`` if the window is
+        larger than the padded picture: by ONNX's formula nothing is left, and PyTorch refuses it. ONNX
+        Runtime gives one window, since its division of integers cuts off and does not round down.
         """
         rank = len(kernel_shape)
         steps, dilated = each(strides, rank), each(dilations, rank)
         extents = extents_of(kernel_shape, dilated)
         around = padding(auto_pad, pads, sizes, extents, steps)
-        wider = []
-        for size, extent, stride, (before, after) in zip(sizes, extents, steps, around, strict=True):
-            free = before + size + after - extent
-            if free < 0:
-                raise ValueError(f"a pool's window of {extent} does not fit into {size} cells")
-            count = -(-free // stride) if ceil_mode else free // stride
-            if ceil_mode and count * stride >= size + before:
+        counts, kernel, wider = [], list(kernel_shape), []
+        for axis, (size, extent, stride) in enumerate(zip(sizes, extents, steps, strict=True)):
+            before, after = around[axis]
+            whole = before + size + after
+            free = whole - extent
+            count = (-(-free // stride) if ceil_mode else free // stride) + 1
+            if ceil_mode and (count - 1) * stride >= size + before:
                 count -= 1
-            wider.append((before, max(after, count * stride + extent - before - size)))
-        return cls(tuple(kernel_shape), tuple(steps), tuple(dilated), tuple(around), tuple(wider))
+            if count < 0 or (free < 0 and not ceil_mode and free != -stride):
+                raise ForbiddenNodeError(
+                    f"a window of {extent} cells does not fit into {whole}: by ONNX's formula none is left, "
+                    "whatever a runtime makes of it"
+                )
+            if free < 0:
+                # One window at most. Taps beyond the padded picture count for nothing.
+                kernel[axis] = max((whole - 1) // dilated[axis] + 1, 1)
+                steps[axis] = max(whole, 1)
+            counts.append(count)
+            end = (count - 1) * steps[axis] + (kernel[axis] - 1) * dilated[axis] + 1
+            wider.append((before, max(after, end - before - size)))
+        return cls(*(tuple(counts), tuple(kernel), tuple(steps), tuple(dilated)), tuple(around), tuple(wider))
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no window."""
+        return not all(self.counts)
 
     @property
     def added(self) -> list[tuple[int, int]]:
         """What ``ceil_mode`` adds beyond the pads."""
         pairs = zip(self.pads, self.wider, strict=True)
         return [(wide[0] - pad[0], wide[1] - pad[1]) for pad, wide in pairs]
-
-    @property
-    def cells(self) -> int:
-        """How many cells a window has."""
-        return int(np.prod(self.kernel))
