@@ -22,7 +22,8 @@ GRU measured 2.55."""
 
 RATIO_CONSTANT = 100.0
 """Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
-averaging out: healthy exports that take means or normalise over such a picture measured up to 29."""
+averaging out: healthy networks that take means or normalise over such a picture err many times as much as
+PyTorch (benchmarks/witnesses.py)."""
 
 FEW = 8
 """A failure that rests on this many cases or fewer is looked at again: so few measure float error badly."""
