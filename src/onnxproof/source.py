@@ -19,6 +19,7 @@ from onnxproof.runtime.archive import sha256_of as sha256_of
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.shards import INDEX_SUFFIX, parts_of, refuse_shards
+from onnxproof.system.disk import require_possible
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"
@@ -121,7 +122,11 @@ Source = (
 
 
 def look_at(path: str | PathLike[str]) -> Source:
-    """What is at the path. Decides by a file's suffix and by a folder's contents."""
+    """What is at the path. Decides by a file's suffix and by a folder's contents.
+
+    Raises RequestError if no file can have such a path.
+    """
+    require_possible(path)
     given = Path(path)
     if given.is_dir():
         if (given / MANIFEST_FILE).is_file() or (given / MODEL_FILE).is_file():
@@ -213,6 +218,7 @@ def checkpoints_at(path: Path) -> tuple[Path, ...]:
     A path that does not exist may end in the id of a model, OWNER/NAME, that lies in the cache of Hugging
     Face. Raises CheckpointError if there is none.
     """
+    require_possible(path)
     if path.is_file():
         return (path,)
     if not path.is_dir():

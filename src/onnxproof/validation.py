@@ -18,11 +18,12 @@ from onnxproof.steps.labelling import labelled
 from onnxproof.steps.opening import wrapped_for
 from onnxproof.steps.planning import plan_of, settings_of
 from onnxproof.steps.surveying import plan_survey, ready, surveyed
-from onnxproof.system.files import check_folder, explained, refuse_inputs, write_json
+from onnxproof.system.files import check_file, check_folder, explained, refuse_inputs, write_json
 from onnxproof.system.folders import made_folder
+from onnxproof.system.own_file import refuse_foreign
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
-from onnxproof.validate.bisect.repro import REPRO_FILES
+from onnxproof.validate.bisect.repro import BISECTION_FILE, RESULT_FILES, is_own
 from onnxproof.validate.bisect.result import Bisection
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.pair.linked import compare_by_oracle
@@ -33,8 +34,6 @@ from onnxproof.validate.sizes import with_sizes
 from onnxproof.validate.trial import Plan
 from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.family import Module, WrappedModel
-
-BISECTION_FILE = "bisect.json"
 
 
 @takes_old_names
@@ -194,8 +193,11 @@ def bisect(
     target = Path("bisect") / job.name if out is None else Path(out)
     refuse_in_bundle(target)
     check_folder(target)
-    written = [target / name for name in (*REPRO_FILES, BISECTION_FILE)]
+    written = [target / name for name in RESULT_FILES]
     refuse_inputs(written, [file, *files_read(source, job, onnx)])
+    for one in written:
+        check_file(one, "--out", "folder")
+        refuse_foreign(one, is_own, "result of bisect")
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
     result = replace(found.result, notes=(*wrapped.notes, *asked.notes))

@@ -1,5 +1,6 @@
 """The command run in this process, and a job that it exports in a second or two."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 CORNERS = ((40, 136), (104, 96), (0, 16), (0, 0), (0, 40))
 """Left and top of a window in each of the demo's first pictures that holds a digit or two whole."""
+VERDICT = {"format": 2, "verdict": "pass", "model_sha256": "0", "checks": []}
+"""The document of an older verdict."""
+
 WINDOW = 96
 """Width and height of the windows, in pixels."""
 
@@ -147,18 +151,19 @@ def refuse_export(refuse: Refuse, small_job: Path, tmp_path: Path, monkeypatch: 
 
 def write_older_bundle(folder: Path) -> None:
     """What an export takes for a bundle that another one wrote."""
+    model = b"an older model"
     manifest = {
         "format": 1,
         "name": "small",
         "task": "detection",
         "family": "yolox",
-        "model_sha256": "0",
+        "model_sha256": hashlib.sha256(model).hexdigest(),
         "versions": {"onnxproof": "0.1.0"},
     }
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(b"an older model")
+    (folder / "model.onnx").write_bytes(model)
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (folder / "parity.json").write_text("of the older bundle", encoding="utf-8")
+    (folder / "parity.json").write_text(json.dumps(VERDICT), encoding="utf-8")
 
 
 @pytest.fixture

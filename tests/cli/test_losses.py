@@ -18,10 +18,16 @@ from commands import run_here
 from onnx import numpy_helper
 from PIL import Image
 
+from onnxproof.validate.bisect.repro import BISECTION_KEYS, is_own
+
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., None]
 
 ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "examples" / "digits"
+
+VERDICT = json.dumps({"format": 2, "verdict": "pass", "model_sha256": "0", "checks": []})
+"""What an older run left."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -245,8 +251,11 @@ def users_folder(tmp_path: Path) -> Path:
     """A folder that holds things of the user's, and results of an earlier run."""
     folder = tmp_path / "results"
     (folder / "deep").mkdir(parents=True)
-    for name in ("notes.txt", "model.onnx", "deep/x", "parity.json", "comparison.json", "bisect.json"):
+    for name in ("notes.txt", "model.onnx", "deep/x"):
         (folder / name).write_text(f"earlier {name}", encoding="utf-8")
+    for name in ("parity.json", "comparison.json"):
+        (folder / name).write_text(VERDICT, encoding="utf-8")
+    (folder / "bisect.json").write_text(json.dumps(dict.fromkeys(BISECTION_KEYS)), encoding="utf-8")
     return folder
 
 
@@ -301,10 +310,10 @@ def test_bisect_touches_its_own_files_alone(run: Run, small_bundle: Path, users_
     ran = run("bisect", small_bundle, "--onnx", damaged, "--case", "0", "--out", users_folder)
     assert ran.returncode == 1, ran
     after = contents(users_folder)
-    assert {name for name in after if after[name] != before.get(name)} == {
-        *("bisect.json", "repro.npz", "repro.onnx", "repro.txt")
-    }
+    written = {"bisect.json", "repro.npz", "repro.onnx", "repro.txt"}
+    assert {name for name in after if after[name] != before.get(name)} == written
     assert before.keys() <= after.keys()
+    assert all(is_own(users_folder / name) for name in written), "the next bisect would be refused"
 
 
 def test_results_do_not_replace_what_is_read(
@@ -325,6 +334,87 @@ def test_results_do_not_replace_what_is_read(
                 says=(name, "would be overwritten", "--out"),
             )
     assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        pytest.param(("validate", "{bundle}"), "parity.json", id="validate"),
+        pytest.param(("validate", "{bundle}", "{more}"), "tiny/parity.json", id="validate-many"),
+        pytest.param(("check", "{model}", "--against", "{weights}"), "parity.json", id="check"),
+        pytest.param(("compare", "{model}", "{model}"), "comparison.json", id="compare"),
+        pytest.param(("bisect", "{bundle}"), "bisect.json", id="bisect"),
+        pytest.param(("bisect", "{bundle}"), "repro.onnx", id="bisect-model"),
+        pytest.param(("bisect", "{bundle}"), "repro.npz", id="bisect-arrays"),
+        pytest.param(("bisect", "{bundle}"), "repro.txt", id="bisect-text"),
+    ],
+)
+def test_results_do_not_replace_what_somebody_else_wrote(
+    tmp_path: Path, small_bundle: Path, asked: tuple[str, ...], name: str
+) -> None:
+    """A file of the same name, of the same kind even, is left alone, and named before the work."""
+    out = tmp_path / "mine"
+    place = out / name
+    place.parent.mkdir(parents=True)
+    bundle = ROOT / "release" / "tiny"
+    mine = {".json": b'{"mine": 1}', ".txt": b"my notes", ".onnx": (bundle / "model.onnx").read_bytes()}
+    if place.suffix == ".npz":
+        np.savez(place, mine=np.zeros(3))
+    else:
+        place.write_bytes(mine[place.suffix])
+    before = contents(out)
+    (weights,) = (DIGITS / "yolox").glob("*.pth")
+    if asked[0] == "bisect":
+        bundle = small_bundle
+    places = {"bundle": bundle, "more": small_bundle, "model": bundle / "model.onnx", "weights": weights}
+    ran = run_here([*(one.format(**places) for one in asked), "--out", str(out), "--quiet"])
+    assert (ran.code, contents(out)) == (2, before), ran.printed
+    assert ran.printed.count("\n") == 1, ran.printed
+    assert f"{place} is there and is no " in ran.printed
+    assert "of onnxproof's: move it away, or name another folder with --out" in ran.printed
+
+
+def test_a_package_replaces_no_signature_and_no_bill_of_somebody_elses(tmp_path: Path) -> None:
+    for suffix, flags in ((".sig", ("--sign", "key.pem")), (".cdx.json", ("--bom",))):
+        mine = tmp_path / f"tiny.zip{suffix}"
+        mine.write_text('{"mine": 1}', encoding="utf-8")
+        bundle = ROOT / "release" / "tiny"
+        ran = run_here(["package", str(bundle), "--out", str(tmp_path / "tiny.zip"), *flags])
+        assert (ran.code, contents(tmp_path)) == (2, {mine.name: b'{"mine": 1}'}), ran.printed
+        assert f"{mine} is there and is no " in ran.printed
+        mine.unlink()
+
+
+def test_a_plot_replaces_no_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "plot.png")
+    before = contents(tmp_path)
+    ran = run_here(["bench", str(ROOT / "release" / "tiny"), "--plot", str(tmp_path / "plot.png")])
+    assert (ran.code, contents(tmp_path)) == (2, before)
+    assert "plot.png is there and is no drawing of onnxproof's" in ran.printed
+
+
+@pytest.mark.parametrize("suffix", ["", ".data"])
+def test_a_model_of_the_users_in_a_bundle(
+    refuse: Refuse, small_job: Path, older_bundle: Path, suffix: str
+) -> None:
+    mine = older_bundle / f"model.onnx{suffix}"
+    mine.write_bytes(b"precious")
+    before = contents(older_bundle)
+    said = (f"holds another {mine.name} than onnxproof wrote", "SHA-256", "delete the bundle", "move it away")
+    refuse("export", small_job, "--out", older_bundle.parent, says=said)
+    assert contents(older_bundle) == before
+
+
+@pytest.mark.parametrize("flag", ["--html", "--junit", "--sarif", "--markdown"])
+def test_a_link_that_leads_to_itself_is_not_replaced(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    bundle = str(ROOT / "release" / "tiny")
+    for asked, said in ((flag, "Too many levels of symbolic links"), ("--out", "a link that leads nowhere")):
+        ran = run_here(["validate", bundle, asked, str(tmp_path / "loop")])
+        assert ran.code == 2, ran.printed
+        assert f"{tmp_path / 'loop'}" in ran.printed
+        assert said in ran.printed
+    assert (tmp_path / "loop").is_symlink()
 
 
 def test_a_refused_command_makes_no_folder(refuse: Refuse, small_bundle: Path, tmp_path: Path) -> None:

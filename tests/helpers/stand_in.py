@@ -5,6 +5,7 @@ error of the request, "crash" ends the process; "wait" waits as long as the file
 Each job notes its name in the file "log" there.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -26,7 +27,6 @@ MANIFEST = {
     "name": "",
     "task": "raw",
     "family": "module",
-    "model_sha256": "0",
     "versions": {"onnxproof": "0.1.0"},
 }
 
@@ -40,8 +40,10 @@ def export(job: Job, *, out: Path, validate: bool = True, progress: Any, **more:
         with job.resolve(name).open("rb") as stream:
             stream.read()
     with staged_folder(target, BUNDLE) as folder:
-        (folder / "model.onnx").write_bytes(job.name.encode())
-        (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "name": job.name}), encoding="utf-8")
+        model = job.name.encode()
+        (folder / "model.onnx").write_bytes(model)
+        told = {**MANIFEST, "name": job.name, "model_sha256": hashlib.sha256(model).hexdigest()}
+        (folder / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
         do(job)
         verdict = judged(job) if validate else None
         if verdict is not None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from onnxproof.system.files import (
     check_file,
     check_folder,
     lies_in,
+    nameless_file,
     refuse_inputs,
     replacing,
     scratch_folder,
@@ -153,6 +155,48 @@ def test_a_write_protected_file_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_bytes(tmp_path, b"")
+
+
+SCRATCH = """\
+from pathlib import Path
+from onnxproof.system.files import scratch_folder, write_bytes
+with scratch_folder() as folder:
+    write_bytes(folder / 'a', bytes(200_000))
+"""
+
+
+def test_a_full_folder_for_temporary_files_is_told(tmp_path: Path) -> None:
+    code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n"
+    ran = with_a_full_disk(code + SCRATCH)
+    assert "RequestError: the folder for temporary files " in ran.stderr, ran.stderr
+    assert f"{tmp_path} cannot be written (File too large)" in ran.stderr
+    assert "environment variable TMPDIR" in ran.stderr
+    assert names(tmp_path) == []
+
+
+def test_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    for make in (scratch_folder().__enter__, nameless_file):
+        with pytest.raises(RequestError, match=r"gone cannot be written \(No such file .* TMPDIR"):
+            make()
+
+
+class _LibraryError(Exception):
+    """What a library raises of its own."""
+
+
+@pytest.mark.parametrize("free", [0, 10**9], ids=["full", "with-room"])
+def test_a_librarys_own_error_is_told_by_what_is_left_of_the_disk(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=free))
+    expected = pytest.raises(_LibraryError) if free else pytest.raises(RequestError, match="No space left")
+    with expected, scratch_folder():
+        raise _LibraryError("cannot write")
+    for passes in (RequestError("the job is wrong"), OSError(errno.ENOSPC, "no room", "/elsewhere")):
+        with pytest.raises(type(passes)) as raised, scratch_folder():
+            raise passes
+        assert raised.value is passes
 
 
 def test_a_device_and_a_pipe_are_written_to(tmp_path: Path) -> None:

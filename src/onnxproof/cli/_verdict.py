@@ -7,9 +7,10 @@ from typing import Any
 from onnxproof.cli._document import show_json
 from onnxproof.cli._reports import Reports
 from onnxproof.cli._terminal import show_table, show_verdict
-from onnxproof.runtime.folder import refuse_in_bundle
+from onnxproof.runtime.folder import is_verdict, refuse_in_bundle
 from onnxproof.system.files import check_file, explained, refuse_inputs, write_json
 from onnxproof.system.folders import made_folder
+from onnxproof.system.own_file import refuse_foreign
 from onnxproof.validate.baseline import read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
 from onnxproof.validate.report.against import against_table
@@ -23,10 +24,17 @@ def prepare_answer(file: Path | None, read: Callable[[], Sequence[Path]], report
     ``file`` is where the document goes, if anywhere. ``read`` are the command's inputs.
     """
     if file is not None:
-        refuse_in_bundle(file.parent)
-        check_file(file, "--out", "folder")
-        refuse_inputs([file], read())
+        refuse_target(file, read)
     reports.prepare(read, written=() if file is None else (file,))
+
+
+def refuse_target(file: Path, read: Callable[[], Sequence[Path]] = tuple) -> None:
+    """Raise RequestError, before the work, if a verdict's document cannot be written to ``file``, or would
+    replace a file that is none, or one of the command's inputs, ``read``."""
+    refuse_in_bundle(file.parent)
+    check_file(file, "--out", "folder")
+    refuse_inputs([file], read())
+    refuse_foreign(file, is_verdict, "verdict")
 
 
 def with_baseline(verdict: Verdict, baseline: Path | None, *, as_json: bool, quiet: bool) -> dict[str, Any]:

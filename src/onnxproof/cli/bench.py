@@ -12,12 +12,14 @@ from onnxproof.cli._options import checkpoint_options
 from onnxproof.deploy.rows import Figures, Row
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import silent
+from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.folder import model_files, refuse_in_bundle
 from onnxproof.runtime.session import CPU
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import check_file, refuse_inputs
 from onnxproof.system.imports import imported
 from onnxproof.system.limits import MOST_THREADS
+from onnxproof.system.own_file import refuse_foreign
 from onnxproof.text import one_line
 
 HEAD = "batch threads   p50 ms   p95 ms   p99 ms   rows/s  first ms  peak MB  ratio    interval  spread"
@@ -96,6 +98,7 @@ def command(
         refuse_in_bundle(plot, "--plot")
         check_file(plot, "--plot")
         refuse_inputs([plot], model_files(bundle), "--plot")
+        refuse_foreign(plot, is_drawing, "drawing", "--plot", "file")
     figures = onnxproof.bench(
         bundle,
         against=[name for name in against.split(",") if name],

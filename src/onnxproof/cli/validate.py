@@ -19,7 +19,7 @@ from onnxproof.cli._options import (
 from onnxproof.cli._pictures import TakesPictures
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import timed_progress
-from onnxproof.cli._verdict import answer_verdict, prepare_answer
+from onnxproof.cli._verdict import answer_verdict, prepare_answer, refuse_target
 from onnxproof.errors import RequestError
 from onnxproof.job import load_job
 from onnxproof.job.asked import inputs_of
@@ -31,7 +31,7 @@ from onnxproof.runs.task import Outcome
 from onnxproof.runtime.folder import MODEL_FILE, PARITY_FILE
 from onnxproof.source import BundleFolder, JobFile, look_at
 from onnxproof.steps.look_first import refuse_to_validate
-from onnxproof.system.files import check_folder, explained, write_json
+from onnxproof.system.files import explained, write_json
 from onnxproof.system.folders import made_folder
 from onnxproof.validate.baseline import files_of, read_baseline
 from onnxproof.validate.report.subject import Subject
@@ -170,8 +170,8 @@ def _many(
     files = {} if out is None else {one.name: out / one.name / PARITY_FILE for one in planned}
     if len(files) < len(planned) and out is not None:
         raise RequestError(f"--out {out}: two of the jobs have one name: validate them one after the other")
-    if out is not None:
-        check_folder(out)
+    for file in files.values():
+        refuse_target(file)
 
     def write(outcome: Outcome) -> None:
         if outcome.name in files and outcome.verdict is not None:

@@ -11,6 +11,7 @@ from onnxproof.runtime.archive import sha256_of
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.system.imports import imported
+from onnxproof.system.own_file import has_keys
 
 PROPERTIES = "onnxproof:"
 """What the names of our properties begin with."""
@@ -55,6 +56,11 @@ def write_bom(manifest: Manifest, files: Sequence[Path]) -> str:
     document.register_dependency(subject, tools)
     writer = output.make_outputter(document, schema.OutputFormat.JSON, schema.SchemaVersion.V1_6)
     return f"{writer.output_as_string(indent=2)}\n"
+
+
+def is_bom(file: Path) -> bool:
+    """Whether a file is a bill of materials of a bundle. Raises OSError if it cannot be read."""
+    return has_keys(file, ("bomFormat", "metadata")) and f'"{PROPERTIES}'.encode() in file.read_bytes()
 
 
 def _told(manifest: Manifest) -> dict[str, str]:

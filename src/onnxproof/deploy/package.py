@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from onnxproof.deploy.bom import write_bom
-from onnxproof.deploy.signature import SIGNATURE_SUFFIX, sign_path
+from onnxproof.deploy.bom import is_bom, write_bom
+from onnxproof.deploy.signature import SIGNATURE_SUFFIX, is_signature, sign_path
 from onnxproof.deploy.triton import triton_config
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import SUFFIX, damaged_in, is_archive, is_there, sha256_of
@@ -29,6 +29,7 @@ from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import bundle_at
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import explained, replacing, staging_folder, swap, write_text
+from onnxproof.system.own_file import refuse_foreign
 
 Format = Literal["zip", "triton"]
 
@@ -94,17 +95,22 @@ def package(
     files = _files(folder, manifest)
     if format == "zip":
         target = Path(out) if out is not None else folder.with_name(f"{folder.resolve().name}{SUFFIX}")
-        refuse_in_bundle(target)
+    else:
+        target = Path(REPOSITORY if out is None else out) / manifest.contract.name
+    refuse_in_bundle(target)
+    signature = None if sign is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
+    document = target.with_name(f"{target.name}{BOM_SUFFIX}") if bom else None
+    if signature is not None:
+        refuse_foreign(signature, is_signature, "signature", kind="place")
+    if document is not None:
+        refuse_foreign(document, is_bom, "bill of materials", kind="place")
+    if format == "zip":
         _write_archive(target, files)
         written: Sequence[Path] = files
     else:
-        target = Path(REPOSITORY if out is None else out) / manifest.contract.name
-        refuse_in_bundle(target)
         written = _write_repository(target, files, manifest)
-    signature = None if sign is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
     if signature is not None:
         sign_path(target, Path(str(sign)), signature)
-    document = target.with_name(f"{target.name}{BOM_SUFFIX}") if bom else None
     if document is not None:
         with explained(document):
             write_text(document, write_bom(manifest, files))

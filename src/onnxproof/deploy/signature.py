@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxproof.errors import RequestError
 from onnxproof.system.imports import imported
+from onnxproof.system.own_file import has_keys
 
 SIGNATURE_SUFFIX = ".sig"
 
@@ -29,6 +30,11 @@ def sign_path(path: Path, key: Path, signature: Path) -> None:
             f"{path} cannot be signed with {key} ({_reason(error)}): give a private key of an elliptic "
             "curve as PEM, as openssl ecparam -name prime256v1 -genkey -noout writes it"
         ) from error
+
+
+def is_signature(file: Path) -> bool:
+    """Whether a file is a signature of model-signing's: a bundle of Sigstore. Raises OSError."""
+    return has_keys(file, ("mediaType", "verificationMaterial", "dsseEnvelope"))
 
 
 def why_not_verified(path: Path, key: Path) -> str:

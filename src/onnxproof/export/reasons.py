@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from onnxproof.errors import ExportError, OnnxproofError, UserCodeError
+from onnxproof.errors import ExportError, OnnxproofError, RequestError, UserCodeError
 from onnxproof.system.usercode import Place, failure, raised_by_user, telling_place
 
 LONGEST = 600
@@ -30,10 +30,13 @@ class UntracedError(ExportError):
 
 
 def failed_capture(exporter: str, error: BaseException, at: Place | None = None) -> OnnxproofError:
-    """UserCodeError if the traced code itself raised, ExportError if the exporter did.
+    """UserCodeError if the traced code itself raised, ExportError if the exporter did, and a RequestError
+    as it is: the exporter could not write, say.
 
     ``at`` is the user's line of code, if it does not show in the error's own stack.
     """
+    if isinstance(error, RequestError):
+        return error
     if raised_by_user(error):
         return failure(f"while {exporter} captures the model, its code", error)
     return ExportError(f"{exporter} could not capture the model: {cause_of(error, at)}")

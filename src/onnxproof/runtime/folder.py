@@ -9,11 +9,16 @@ from pathlib import Path
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import is_archive, is_there, read_file, sha256_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
+from onnxproof.system.disk import require_possible
+from onnxproof.system.own_file import has_keys
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 PARITY_FILE = "parity.json"
 GOLDEN_FILE = "golden.npz"
+
+VERDICT_KEYS = ("format", "verdict", "model_sha256", "checks")
+"""Keys that the document of every verdict has, whatever its format."""
 
 SHOWN = 3
 """How many models a message names."""
@@ -31,6 +36,7 @@ def model_file(path: str | PathLike[str]) -> Path:
     """
     if not isinstance(path, str | PathLike):
         raise RequestError(f"got a {type(path).__name__} for the path of a model: {_ADVICE}, by its path")
+    require_possible(path)
     given = Path(path)
     file = given / MODEL_FILE
     if is_archive(given):
@@ -169,6 +175,11 @@ def require_checksums(
                 f"{found} is not the file that {MANIFEST_FILE} describes (another SHA-256): copy the whole "
                 f"bundle again; {otherwise}"
             )
+
+
+def is_verdict(file: Path) -> bool:
+    """Whether a file is the document of a verdict: a parity.json, a comparison.json. Raises OSError."""
+    return has_keys(file, VERDICT_KEYS)
 
 
 def refuse_in_bundle(path: Path, flag: str = "--out") -> None:

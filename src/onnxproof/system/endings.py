@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxproof.errors import OnnxproofError
+from onnxproof.system.disk import request_of
 from onnxproof.system.extras import brings, missing
 from onnxproof.system.signals import Stopped
 from onnxproof.system.usercode import failure, innermost_place, told_at, users_place
@@ -58,6 +59,8 @@ def ending_of(error: BaseException) -> Ending:
     if users_place(error) is not None:
         users = failure("the code that the request names", error)
         return ending(users.exit_code, type(users).__name__, str(users))
+    if (told := request_of(error)) is not None:
+        return ending(told.exit_code, type(told).__name__, str(told))
     if isinstance(error, ModuleNotFoundError) and error.name is not None and brings(error.name):
         lacking = missing(error.name)
         return ending(lacking.exit_code, type(lacking).__name__, str(lacking))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from onnxproof.errors import RequestError
+from onnxproof.system.disk import FULL, NOT_WRITABLE
 from onnxproof.system.folders import made_folder
 
 if sys.platform != "win32":
@@ -35,6 +36,9 @@ SLOTS = 16
 
 LONGEST_NAME = 200
 """Bytes of a target's name that its hidden name repeats. Common file systems allow 255 for the whole."""
+
+LEAST_ROOM = 2**14
+"""Bytes. A disk with less is full: each file takes a block or two, of 4 KiB as a rule."""
 
 FOLDER_SUFFIX = ".new"
 """What the hidden folder of a claim adds to the name of the file that locks it."""
@@ -90,6 +94,7 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
             yield special
         return
     file = Path(os.path.realpath(file))
+    _require_no_loop(file)
     if file.exists():
         with file.open("r+b"):  # raises the error that writing to it would raise
             pass
@@ -104,7 +109,9 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
         if sys.platform == "win32":
             stream.close()  # Windows renames no open file. Elsewhere the lock is held until it is renamed.
         claim.path.replace(file)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(file)
         if sys.platform == "win32" or _is_at(claim.descriptor, claim.path):
             with contextlib.suppress(OSError):
                 claim.path.unlink()
@@ -128,15 +135,60 @@ def staging_folder(target: Path) -> Iterator[Path]:
 def scratch_folder() -> Iterator[Path]:
     """An empty folder for temporary files, in the system's place for them.
 
-    It is removed when the block ends. Leftovers of this user's killed processes are removed first.
+    It is removed when the block ends. Leftovers of this user's killed processes are removed first. Raises
+    RequestError if the folder cannot be made, and in place of an error in the block whose cause is that
+    nothing can be written there, whoever tried: libraries raise errors of their own where the disk is full.
     """
-    with _claimed_folder(Path(tempfile.gettempdir(), "scratch"), mode=0o700) as folder:
-        yield folder
+    with contextlib.ExitStack() as claimed:
+        with _temporary():
+            place = Path(tempfile.gettempdir(), "scratch")
+            folder = claimed.enter_context(_claimed_folder(place, mode=0o700))
+        try:
+            yield folder
+        except Exception as error:
+            # A wrong request is told as it is, unless it is on a file that could not be written here.
+            if isinstance(error, RequestError) and str(folder) not in str(error):
+                raise
+            if (reason := _why_not_written(error, folder)) is not None:
+                raise _no_room(reason) from error
+            raise
 
 
 def nameless_file() -> IO[bytes]:
-    """A temporary file without a name, which goes when it is closed or its process ends."""
-    return tempfile.TemporaryFile()
+    """A temporary file without a name, which goes when it is closed or its process ends.
+
+    Raises RequestError if there is no room for it.
+    """
+    with _temporary():
+        return tempfile.TemporaryFile()
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _no_room(error.strerror or str(error)) from error
+
+
+def _no_room(reason: str) -> RequestError:
+    place = tempfile.tempdir or os.environ.get("TMPDIR", "")
+    return RequestError(
+        f"the folder for temporary files {place} cannot be written ({reason}): free space there, or name "
+        "another folder in the environment variable TMPDIR"
+    )
+
+
+def _why_not_written(error: Exception, folder: Path) -> str | None:
+    """Why nothing can be written to a scratch folder, if that is behind an error in its block."""
+    if isinstance(error, OSError):
+        inside = error.filename is not None and lies_in(Path(os.fsdecode(error.filename)), folder)
+        if error.errno in (NOT_WRITABLE if inside else FULL if error.filename is None else ()):
+            return os.strerror(error.errno or 0)
+        return None
+    # A library may raise any error, and leave the file that filled the disk.
+    full = shutil.disk_usage(folder).free < LEAST_ROOM
+    return os.strerror(errno.ENOSPC) if full else None
 
 
 def remove_own(path: Path) -> None:
@@ -211,6 +263,8 @@ def check_folder(folder: Path, flag: str = "--out", kind: str = "folder") -> Non
     with explained(folder, flag, kind):
         place = folder
         while not place.exists() and place != place.parent:
+            if place.is_symlink():
+                raise FileNotFoundError(errno.ENOENT, f"{place} is a link that leads nowhere")
             place = place.parent
         if not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file")
@@ -229,6 +283,7 @@ def check_file(file: Path, flag: str, kind: str = "file") -> None:
     with explained(file, flag, kind):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        _require_no_loop(Path(os.path.realpath(file)))
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass
@@ -371,6 +426,12 @@ def _sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system has no fsync
             raise
+
+
+def _require_no_loop(real: Path) -> None:
+    """Raise OSError if a path that is resolved is a link all the same: one that leads to itself."""
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(real))
 
 
 def _is_special(file: Path) -> bool:

@@ -69,6 +69,8 @@ def check_target(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:
 
 def _check(target: Path, folder: Path, kind: Kind, inputs: Iterable[Path]) -> None:
     """Raises RequestError if ``folder`` must not be removed. It is at ``target``, or was until the swap."""
+    if folder.is_symlink():  # although links are followed
+        raise RequestError(f"{target} is a link that leads to itself: name another folder with --out")
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{target} is a file: name another folder with --out")
     if folder.parent.exists() and not folder.parent.is_dir():

@@ -1,5 +1,6 @@
 """A reader sees the old bundle or the new one, and nothing but a bundle of onnxproof's own is replaced."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,15 +21,18 @@ MANIFEST = {
     "name": "mine",
     "task": "raw",
     "family": "module",
-    "model_sha256": "0",
     "versions": {"onnxproof": "0.1.0"},
 }
+
+
+VERDICT = json.dumps({"format": 2, "verdict": "pass", "model_sha256": "0", "checks": []})
 
 
 def write_bundle(folder: Path, text: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_text(text)
-    (folder / "manifest.json").write_text(json.dumps(MANIFEST))
+    told = {**MANIFEST, "model_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(told))
     (folder / "pictures").mkdir()
     save_drawing(Image.new("RGB", (8, 8)), folder / "pictures" / "a.png")
 
@@ -55,7 +59,7 @@ def test_the_new_bundle_takes_the_old_ones_place(
 ) -> None:
     if not can_exchange:
         monkeypatch.setattr(files, "exchange", lambda one, other: False)
-    (target / "parity.json").write_text("{}")
+    (target / "parity.json").write_text(VERDICT)
     for text in ("first", "second"):
         replace(target, text)
     assert (target / "model.onnx").read_text() == "second"
@@ -137,6 +141,22 @@ def a_folder_of_a_files_name(folder: Path) -> None:
     (folder / "parity.json").mkdir()
 
 
+def another_model(folder: Path) -> None:
+    (folder / "model.onnx").write_text("of the user's own")
+
+
+def weights_of_another(folder: Path) -> None:
+    (folder / "model.onnx.data").write_text("of the user's own")
+
+
+def golden_of_another(folder: Path) -> None:
+    (folder / "golden.npz").write_text("of the user's own")
+
+
+def a_verdict_that_is_none(folder: Path) -> None:
+    (folder / "parity.json").write_text('{"mine": 1}')
+
+
 def a_picture_more(folder: Path) -> None:
     Image.new("RGB", (8, 8)).save(folder / "pictures" / "notes.png")
 
@@ -157,6 +177,10 @@ def a_drawing_that_was_changed(folder: Path) -> None:
         (a_hidden_file_more, "holds what onnxproof did not write (.git)"),
         (a_folder_of_a_files_name, "holds what onnxproof did not write (parity.json)"),
         (a_picture_more, "holds what onnxproof did not write (pictures/notes.png)"),
+        (another_model, "holds another model.onnx than onnxproof wrote (its SHA-256 is not that in manifest"),
+        (weights_of_another, "holds another model.onnx.data than onnxproof wrote"),
+        (golden_of_another, "holds another golden.npz than onnxproof wrote"),
+        (a_verdict_that_is_none, "holds what onnxproof did not write (parity.json)"),
         (a_drawing_that_was_changed, "holds what onnxproof did not write (pictures/a.png)"),
     ],
 )
@@ -228,6 +252,27 @@ def test_every_file_of_a_bundle_is_its_own(target: Path) -> None:
         if not (target / name).exists():
             (target / name).write_text("")
     assert why_kept(target) is None
+
+
+def test_a_bundles_files_as_export_wrote_them_are_replaced(target: Path) -> None:
+    """Each is told by its SHA-256; an empty file holds nothing to lose."""
+    told = json.loads((target / "manifest.json").read_text())
+    for name, key in (("model.onnx.data", "data_sha256"), ("golden.npz", "golden_sha256")):
+        (target / name).write_bytes(name.encode())
+        told[key] = hashlib.sha256(name.encode()).hexdigest()
+    (target / "manifest.json").write_text(json.dumps(told))
+    (target / "parity.json").write_text(VERDICT)
+    assert why_kept(target) is None
+    (target / "model.onnx").write_bytes(b"")
+    replace(target)
+    assert (target / "model.onnx").read_text() == "new"
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to("mine")
+    with pytest.raises(RequestError, match="a link that leads to itself"):
+        replace(tmp_path / "mine")
+    assert (tmp_path / "mine").is_symlink()
 
 
 def test_a_drawing_is_told_from_other_pictures(tmp_path: Path) -> None:

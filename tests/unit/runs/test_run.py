@@ -218,8 +218,8 @@ def change_picture(folder: Path) -> None:
     (folder / "pictures/0.png").write_bytes(b"another")
 
 
-def change_model(folder: Path) -> None:
-    (folder / "dist/a/model.onnx").write_bytes(b"quantised")
+def empty_model(folder: Path) -> None:
+    (folder / "dist/a/model.onnx").write_bytes(b"")
 
 
 def drop_verdict(folder: Path) -> None:
@@ -260,7 +260,7 @@ def older_code(folder: Path) -> None:
         (add_picture, "1.png is new"),
         (change_picture, "0.png changed"),
         (drop_classes, "classes.json is gone"),
-        (change_model, "model.onnx in the bundle is not as it was written"),
+        (empty_model, "model.onnx in the bundle is not as it was written"),
         (drop_verdict, "parity.json in the bundle is not as it was written"),
         (drop_record, "nothing says what the bundle there was made from"),
         (break_record, "nothing says what the bundle there was made from"),
@@ -280,6 +280,19 @@ def test_what_changed_is_said(
     (task,) = plan_export([folder / "a.toml"], out=folder / "dist")
     assert isinstance(task, Task)
     assert because in (Changes().since(task) or "")
+
+
+def test_a_model_of_somebody_elses_in_the_bundle_is_left_alone(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    model = folder / "dist/a/model.onnx"
+    model.write_bytes(b"quantised")
+    (refused,) = plan_export([folder / "a.toml"], out=folder / "dist")
+    assert isinstance(refused, Outcome)
+    assert (refused.state, refused.exit_code) == ("failed", 2)
+    assert refused.error is not None
+    assert "holds another model.onnx than onnxproof wrote" in refused.error.message
+    assert model.read_bytes() == b"quantised"
 
 
 def test_what_changed_is_made_again(job: MakeJob, tmp_path: Path) -> None:

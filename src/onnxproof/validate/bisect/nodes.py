@@ -26,6 +26,9 @@ Array = NDArray[Any]
 Value = Any
 """An array, or a list of arrays for ONNX's sequences, or None for an absent optional."""
 
+GRAPH = "bisect"
+"""The name of the graph of some nodes."""
+
 
 def read_inlined(file: Path) -> onnx.ModelProto:
     """A model file with its functions inlined, without its external data.
@@ -95,7 +98,7 @@ class Graph:
         read = dict.fromkeys(name for node in nodes for name in node.inputs)
         graph = helper.make_graph(
             [node.proto for node in nodes],
-            "bisect",
+            GRAPH,
             [_declared(name, value) for name, value in feeds.items()],
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [numpy_helper.from_array(self.constants[name], name) for name in read if name in self.constants],

@@ -1,5 +1,6 @@
 """The named node as an ONNX file of its own, with what goes in and what should come out."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,35 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from onnxproof.errors import ModelFileError
+from onnxproof.graph import read_proto
 from onnxproof.runtime.plain import write_arrays
 from onnxproof.system.files import write_bytes, write_text
-from onnxproof.validate.bisect.nodes import Graph, Node
+from onnxproof.system.own_file import has_keys
+from onnxproof.validate.bisect.nodes import GRAPH, Graph, Node
 from onnxproof.validate.bisect.result import Leaving, NamedNode
 
 Array = NDArray[Any]
 
 MODEL, ARRAYS, README = "repro.onnx", "repro.npz", "repro.txt"
-REPRO_FILES = (MODEL, ARRAYS, README)
+BISECTION_FILE = "bisect.json"
+RESULT_FILES = (MODEL, ARRAYS, README, BISECTION_FILE)
+"""The names of what bisect writes."""
+
+BISECTION_KEYS = ("format", "status", "case", "link", "nodes", "model_sha256")
+"""Keys that every bisect.json has, whatever its format."""
+
+SAID = "repro.onnx holds this node alone; repro.npz has the arrays"
+"""A line of every repro.txt."""
+
+GIVEN, EXPECTED = "input:", "expected:"
+"""How the names of the arrays in repro.npz begin."""
 
 HOW = """\
 {node}
 on the case {case}, fed with {fed}.
 
-repro.onnx holds this node alone; repro.npz has the arrays "input:NAME" and "expected:NAME", the latter as
+{said} "input:NAME" and "expected:NAME", the latter as
 {by} in float64. To see the error:
 
     import numpy as np, onnxruntime as ort
@@ -57,11 +72,34 @@ class Repro:
     def write(self, folder: Path) -> None:
         """Write repro.onnx, repro.npz and repro.txt into a folder, and touch nothing else in it."""
         write_bytes(folder / MODEL, self.model.SerializeToString(deterministic=True))
-        arrays = {f"input:{name}": array for name, array in self.inputs.items()}
-        arrays |= {f"expected:{name}": array for name, array in self.expected.items()}
+        arrays = {f"{GIVEN}{name}": array for name, array in self.inputs.items()}
+        arrays |= {f"{EXPECTED}{name}": array for name, array in self.expected.items()}
         write_arrays(folder / ARRAYS, arrays)
-        text = HOW.format(node=self.node, case=self.case, fed=self.fed, by=self.by)
+        text = HOW.format(said=SAID, node=self.node, case=self.case, fed=self.fed, by=self.by)
         write_text(folder / README, text)
+
+
+def is_own(file: Path) -> bool:
+    """Whether a file with one of the names of ``RESULT_FILES`` is one that bisect wrote. Raises OSError."""
+    match file.name:
+        case name if name == BISECTION_FILE:
+            return has_keys(file, BISECTION_KEYS)
+        case name if name == README:
+            return SAID.encode() in file.read_bytes()
+        case name if name == ARRAYS:
+            return _holds_a_repro(file)
+    try:
+        return read_proto(file, weights=False).graph.name == GRAPH
+    except ModelFileError:
+        return False
+
+
+def _holds_a_repro(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return all(name.startswith((GIVEN, EXPECTED)) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

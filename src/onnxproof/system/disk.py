@@ -1,0 +1,55 @@
+"""Errors of the disk that are nobody's fault in the code: a path that cannot be, no room, no right to it."""
+
+import errno
+import os
+
+from onnxproof.errors import RequestError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The disk, or the user's share of it, is full."""
+
+NOT_WRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+
+NOT_READ = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
+"""What is wrong with a path that a request names, or with who asks for it."""
+
+LONG, SHOWN = 200, 60
+"""Characters: of a longer path a message shows so many, the last ones."""
+
+NULL = "embedded null"
+"""How Python's ValueError for a path with a null character begins."""
+
+
+def request_of(error: BaseException) -> RequestError | None:
+    """The error to tell in place of one that looking at, reading or writing a file raised.
+
+    Returns None if the disk is not the reason.
+    """
+    if isinstance(error, ValueError) and str(error).startswith(NULL):
+        return RequestError("a path that the request names holds a null character: mend it")
+    if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
+        return None
+    place = "a file" if error.filename is None else shown(os.fsdecode(error.filename))
+    reason = os.strerror(error.errno or 0)
+    if error.errno in NOT_READ:
+        advice = "give another path" if error.errno == errno.ENAMETOOLONG else "see who may read it"
+        return RequestError(f"{place} cannot be read ({reason}): {advice}")
+    if error.errno in (*FULL, errno.EROFS):
+        return RequestError(f"{place} cannot be written ({reason}): free space, or write to another disk")
+    return None
+
+
+def require_possible(path: str | os.PathLike[str]) -> None:
+    """Raise RequestError if no file can have this path: it is too long, or holds a null character."""
+    try:
+        os.stat(path)  # noqa: PTH116 - Path.stat would make a Path of it first
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and (told := request_of(error)) is not None:
+            raise told from error
+    except ValueError as error:
+        raise RequestError(f"{shown(os.fspath(path))!a} cannot be a path ({error}): mend it") from error
+
+
+def shown(path: str) -> str:
+    """A path for a message: the end of a very long one."""
+    return path if len(path) <= LONG else f"…{path[-SHOWN:]}"
