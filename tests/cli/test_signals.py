@@ -1,5 +1,6 @@
 """What a signal leaves: nothing where it can be handled, and nothing after the next run where it cannot."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -33,6 +34,37 @@ def heed_signals() -> None:
     """Let a child die of what may be ignored here: a job in the background inherits SIGINT as ignored."""
     for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
+
+
+SLOW_CLICK = """\
+import importlib, sys, time
+print("importing", flush=True)
+time.sleep(1)
+sys.path.remove({folder!r})
+del sys.modules["click"]
+importlib.import_module("click")
+"""
+"""A module in the place of click that takes a second to import, as from a cold disk."""
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
+def test_ctrl_c_while_the_command_line_is_imported(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (tmp_path / "click.py").write_text(SLOW_CLICK.format(folder=str(tmp_path)), encoding="utf-8")
+    head = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from onnxproof.cli import program; program()"
+    with Popen(
+        [sys.executable, "-c", head, "tasks", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_signals,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "onnxproof: stopped\n")
+    error = {"type": "Interrupted", "message": "stopped", "exit_code": 130}
+    assert (json.loads(out) if flags else out) == ({"error": error} if flags else "")
 
 
 @pytest.fixture

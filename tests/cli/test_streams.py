@@ -160,7 +160,7 @@ def test_an_old_encoding_is_no_traceback(small_bundle: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("redirected", "code"),
     [
-        pytest.param(">&-", 0, id="closed"),
+        pytest.param(">&-", 2, id="closed"),
         pytest.param("2>&-", 0, id="errors-closed"),
         pytest.param("> /dev/full", 2, id="full"),
     ],
@@ -176,9 +176,30 @@ def test_output_that_goes_nowhere_is_no_traceback(
         check=False,
     )
     assert ran.returncode == code, ran
-    expected = "onnxproof: standard output cannot be written (No space left on device)" if code else ""
+    why = {">&-": "is closed", "> /dev/full": "cannot be written (No space left on device)"}.get(redirected)
+    expected = f"onnxproof: standard output {why}" if code else ""
     assert ran.stderr.startswith(expected)
     assert ran.stderr.count("\n") == (1 if code else 0), ran.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
+def test_a_list_that_goes_nowhere_is_told(flags: tuple[str, ...]) -> None:
+    asked = ["bash", "-c", '"$@" >&-', "bash", *command("tasks", *flags)]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "onnxproof: standard output is closed, and there is something to print: send it to a file\n",
+    )
+
+
+def test_what_prints_nothing_needs_no_output(tmp_path: Path) -> None:
+    model = Path(__file__).parents[2] / "release" / "tiny" / "model.onnx"
+    asked = command("compare", model, model, "--effort", "quick", "--out", tmp_path, "--quiet")
+    ran = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "bash", *asked], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "comparison.json").is_file()
 
 
 def test_validate_prints_json_and_the_table_beside_it(run: Run, small_bundle: Path, tmp_path: Path) -> None:

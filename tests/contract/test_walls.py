@@ -209,18 +209,18 @@ GROUND = {
 ROOMS = {
     "runtime": {
         *("errors", "text", "document", "tensors", "contract", "runtime"),
-        *("system.extras", "system.files", "system.limits"),
+        *("system.disk", "system.extras", "system.files", "system.limits", "system.own_file"),
     },
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
     "export": GROUND
     | {"system.memory", "system.own_folder"}
     | {"counted", "graph", "on_disk", "job", "shards", "sniffed", "source", "runtime", "wrappers", "export"},
     "validate": GROUND
-    | {"system.foreign"}
+    | {"system.foreign", "system.own_file"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
         *("errors", "contract", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
-        *("system.extras", "system.files", "system.imports"),
+        *("system.extras", "system.files", "system.imports", "system.own_file"),
     },
     "errors": set(),
     "text": set(),
@@ -245,13 +245,15 @@ ROOMS = {
     },
     "shards": {"errors"},
     "sniffed": {"errors", "shards"},
-    "source": {"errors", "runtime", "shards"},
+    "source": {"errors", "runtime", "shards", "system.disk"},
     "system.extras": {"errors"},
-    "system.files": {"errors", "system.folders"},
+    "system.disk": {"errors"},
+    "system.files": {"errors", "system.disk", "system.folders"},
     "system.foreign": set(),
     "system.imports": {"system.signals"},
     "system.limits": set(),
     "system.locks": set(),
+    "system.own_file": {"errors", "system.files"},
     "system.memory": {"errors"},
     "system.own_folder": {"errors", "system.files"},
     "system.packages": set(),

@@ -213,6 +213,20 @@ def test_a_device_and_a_pipe_are_written_to(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+def test_arrays_are_written_to_a_device_and_a_pipe(tmp_path: Path) -> None:
+    """Although a ZIP archive's writer goes back in its file."""
+    write_arrays(os.devnull, {"x": np.arange(3)})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    write_arrays(pipe, {"x": np.arange(3)})
+    reader.join()
+    (tmp_path / "read.npz").write_bytes(got[0])
+    assert read_arrays(tmp_path / "read.npz")["x"].tolist() == [0, 1, 2]
+
+
 def test_a_name_of_the_greatest_length(tmp_path: Path) -> None:
     write_bytes(tmp_path / ("x" * 255), b"")
     with staging_folder(tmp_path / ("ü" * 127)) as folder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from onnxproof.cli._streams import OUTPUT, cannot_write
+from onnxproof.cli._streams import OUTPUT, cannot_write, require_output
 from onnxproof.text import json_text
 
 STDOUT, STDERR = 1, 2
@@ -53,6 +53,7 @@ def show_json(document: Any, *, line: bool = False) -> None:
 
 def show_line(text: str) -> None:
     """Print a text on standard output, in UTF-8, and end the line. Raises RequestError as ``show_json``."""
+    require_output()
     kept = _kept.get()
     if kept is None:
         click.echo(text)

@@ -1,7 +1,8 @@
 """Standard output and standard error that end in no traceback, whoever reads them.
 
-The shell may have closed the stream (``>&-``), and its encoding may lack a character: the command goes on. A
-disk may be full: that is a wrong request. A reader that went away (``| head``) is left to what ends the run.
+Their encoding may lack a character, and the shell may have closed standard error (``2>&-``): the command goes
+on. A full disk is a wrong request, and so is a closed standard output (``>&-``) once there is something to
+print. A reader that went away (``| head``) is left to what ends the run.
 """
 
 import codecs
@@ -10,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TextIO
 
 from onnxproof.errors import RequestError
@@ -18,21 +20,33 @@ ESCAPES = "onnxproof-escapes"
 """The error handler that writes a character as JSON escapes it, so that JSON stays JSON."""
 
 OUTPUT = "standard output"
+OUTPUT_DESCRIPTOR = 1
 
 STANDARD = 3
 """Standard input, output and error are the file descriptors below this."""
+
+_output_closed: ContextVar[bool] = ContextVar("output_closed", default=False)
+"""Whether standard output was closed when ``patient_streams`` began."""
 
 
 @contextlib.contextmanager
 def patient_streams() -> Iterator[None]:
     """Put patient streams in place of ``sys.stdout`` and ``sys.stderr``."""
-    _open_closed_descriptors()
+    closed = _open_closed_descriptors()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Patient(before[0], OUTPUT), _Patient(before[1], None)
+    token = _output_closed.set(before[0] is None or OUTPUT_DESCRIPTOR in closed)
     try:
         yield
     finally:
+        _output_closed.reset(token)
         sys.stdout, sys.stderr = before
+
+
+def require_output() -> None:
+    """Raise RequestError if standard output was closed before the program began."""
+    if _output_closed.get():
+        raise RequestError(f"{OUTPUT} is closed, and there is something to print: send it to a file")
 
 
 def cannot_write(stream: str, error: OSError) -> RequestError:
@@ -47,17 +61,20 @@ def is_utf8(stream: TextIO) -> bool:
     return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
-def _open_closed_descriptors() -> None:
-    """Open the null device in place of each closed standard stream.
+def _open_closed_descriptors() -> list[int]:
+    """Open the null device in place of each closed standard stream. Returns which were closed.
 
     The system gives a free number to the next file that is opened. Where that is 1 or 2, whatever a library
     prints would go into that file.
     """
+    closed = []
     for descriptor in range(STANDARD):
         try:
             os.fstat(descriptor)
         except OSError:
+            closed.append(descriptor)
             os.open(os.devnull, os.O_RDWR)
+    return closed
 
 
 class _Patient(io.TextIOBase):
@@ -93,6 +110,8 @@ class _Patient(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"a text stream takes str, got {type(text).__name__}")
+        if text and self._name is not None:
+            require_output()
         known = text if text.isascii() else text.encode(self.encoding, ESCAPES).decode(self.encoding)
         if text and self._stream is not None and not self._silent:
             with self._patience(self._stream):

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -90,8 +91,10 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     rename alone would ignore.
     """
     if _is_special(file):
+        whole = io.BytesIO()  # writers of archives go back in their file, which a device cannot
+        yield whole
         with file.open("wb") as special:
-            yield special
+            special.write(whole.getbuffer())
         return
     file = Path(os.path.realpath(file))
     _require_no_loop(file)
