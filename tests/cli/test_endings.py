@@ -119,6 +119,21 @@ def test_code_of_the_users_is_told_by_its_line(
 
 
 @pytest.mark.parametrize(
+    ("places", "kind"),
+    [
+        pytest.param({"forward": "raise OSError('no')"}, "JobError", id="in-the-first-run"),
+        pytest.param({"forward": "sys.exit(0)"}, "ExitCalledError", id="exit"),
+        pytest.param({"build": "raise KeyError('width')"}, "UserCodeError", id="in-the-builder"),
+    ],
+)
+def test_the_type_of_what_the_users_code_raises(
+    run: Run, job: Callable[..., Path], tmp_path: Path, places: dict[str, str], kind: str
+) -> None:
+    ran = run("export", job(**places), "--out", tmp_path / "dist", "--json", "--quiet")
+    assert json.loads(ran.stdout)["error"]["type"] == kind
+
+
+@pytest.mark.parametrize(
     ("forward", "noted"),
     [
         pytest.param(f"{IN_FLOAT64}raise TypeError", True, id="runs-in-float32-alone"),

@@ -16,6 +16,7 @@ import pytest
 from pages import PAGES, ROOT, RUN, SHOWN, Block, Command, blocks_of, commands_of, missing
 
 import onnxproof
+from onnxproof import errors
 from onnxproof.cli import COMMANDS, app
 from onnxproof.job import Job
 
@@ -167,3 +168,14 @@ def test_a_mark_without_a_block_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="no block after"):
         list(blocks_of(page))
+
+
+def test_the_page_on_errors_names_every_type() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    said = text.partition("## `--json`")[2].partition("\n## ")[0]
+    kinds = [
+        name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)
+    ]
+    assert len(kinds) > 8
+    lacking = [name for name in kinds if name != "OnnxproofError" and f"`{name}`" not in said]
+    assert lacking == []
