@@ -222,6 +222,11 @@ def test_raw_outputs_do_not_replace_what_is_read(
     assert contents(folder) == before
 
 
+def test_raw_outputs_go_to_a_device(run: Run, small_bundle: Path, picture: Path) -> None:
+    ran = run("predict", small_bundle, picture, "--out", os.devnull)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+
+
 def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 

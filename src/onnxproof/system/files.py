@@ -313,7 +313,10 @@ def refuse_inputs(targets: Iterable[Path], inputs: Iterable[Path], flag: str = "
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path is ``folder`` or lies below it, by links or other spellings too."""
     wanted = _identity(folder)
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # a path with a null character leads nowhere
+        return False
     return wanted is not None and any(_identity(place) == wanted for place in (real, *real.parents))
 
 
