@@ -192,6 +192,19 @@ def test_a_list_that_goes_nowhere_is_told(flags: tuple[str, ...]) -> None:
     )
 
 
+def test_results_are_written_although_nothing_can_be_printed(tmp_path: Path) -> None:
+    model = Path(__file__).parents[2] / "release" / "tiny" / "model.onnx"
+    asked = command("compare", model, model, "--effort", "quick", "--out", tmp_path)
+    report = ("--junit", str(tmp_path / "report.xml"))
+    ran = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "bash", *asked, *report], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert "standard output is closed" in ran.stderr
+    assert json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))["verdict"] == "pass"
+    assert "onnxproof" in (tmp_path / "report.xml").read_text(encoding="utf-8")
+
+
 def test_what_prints_nothing_needs_no_output(tmp_path: Path) -> None:
     model = Path(__file__).parents[2] / "release" / "tiny" / "model.onnx"
     asked = command("compare", model, model, "--effort", "quick", "--out", tmp_path, "--quiet")

@@ -11,7 +11,7 @@ from onnxproof.runtime.folder import is_verdict, refuse_in_bundle
 from onnxproof.system.files import check_file, explained, refuse_inputs, write_json
 from onnxproof.system.folders import made_folder
 from onnxproof.system.own_file import refuse_foreign
-from onnxproof.validate.baseline import read_baseline, side_by_side
+from onnxproof.validate.baseline import SideBySide, read_baseline, side_by_side
 from onnxproof.validate.facts_json import in_words
 from onnxproof.validate.report.against import against_table
 from onnxproof.validate.report.subject import Subject
@@ -37,16 +37,20 @@ def refuse_target(file: Path, read: Callable[[], Sequence[Path]] = tuple) -> Non
     refuse_foreign(file, is_verdict, "verdict")
 
 
-def with_baseline(verdict: Verdict, baseline: Path | None, *, as_json: bool, quiet: bool) -> dict[str, Any]:
-    """The verdict's document; with a baseline it has the key "against", and both are printed side by side."""
+def with_baseline(verdict: Verdict, baseline: Path | None) -> tuple[dict[str, Any], SideBySide | None]:
+    """The verdict's document, and with a baseline both side by side, which its key "against" has, too."""
     document = verdict.to_json()
     if baseline is None:
-        return document
+        return document, None
     found = side_by_side(verdict, read_baseline(baseline))
-    if not quiet:
-        show_table(against_table(found), json_only=as_json)
     told: dict[str, Any] = in_words({**document, "against": found.to_json()})
-    return told
+    return told, found
+
+
+def show_against(found: SideBySide | None, *, as_json: bool, quiet: bool) -> None:
+    """Print a verdict and its baseline side by side, if there is one."""
+    if found is not None and not quiet:
+        show_table(against_table(found), json_only=as_json)
 
 
 def answer_verdict(
@@ -61,13 +65,16 @@ def answer_verdict(
 ) -> int:
     """Print a verdict, write its document to ``file`` if that is given, and its reports. Returns the exit
     code. ``subject`` says what the reports call what the verdict is on. ``baseline`` is the older verdict
-    that it was held to."""
-    code = show_verdict(verdict, json_only=as_json, quiet=quiet)
-    document = with_baseline(verdict, baseline, as_json=as_json, quiet=quiet)
-    if file is not None:
-        with explained(file.parent), made_folder(file.parent):
-            write_json(file, document)
-    reports.write(verdict, subject)
+    that it was held to. The files are written even if nothing can be printed."""
+    document, against = with_baseline(verdict, baseline)
+    try:
+        code = show_verdict(verdict, json_only=as_json, quiet=quiet)
+        show_against(against, as_json=as_json, quiet=quiet)
+    finally:
+        if file is not None:
+            with explained(file.parent), made_folder(file.parent):
+                write_json(file, document)
+        reports.write(verdict, subject)
     if as_json:
         show_json(document)
     return code

@@ -11,7 +11,7 @@ from onnxproof.cli._jobs import Many, answer_many, many_options
 from onnxproof.cli._options import baseline_option, json_option, quiet_option
 from onnxproof.cli._reports import Reports, report_options, subject_of
 from onnxproof.cli._terminal import show_verdict, timed_progress
-from onnxproof.cli._verdict import with_baseline
+from onnxproof.cli._verdict import show_against, with_baseline
 from onnxproof.errors import RequestError
 from onnxproof.export.bundle import PICTURES_FOLDER
 from onnxproof.job import Job
@@ -92,13 +92,18 @@ def _one(
             baseline=baseline,
             progress=stages,
         )
-    code = 0 if bundle.verdict is None else show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
-    if bundle.lowered is not None and bundle.lowered.verdict is not None:
-        code = show_verdict(bundle.lowered.verdict, json_only=as_json, quiet=quiet)
-    parity = None
-    if bundle.verdict is not None:
-        parity = with_baseline(bundle.verdict, baseline, as_json=as_json, quiet=quiet)
-        reports.write(bundle.verdict, lambda: _subject(job if known else None, bundle, stages))
+    code, parity = 0, None
+    try:
+        if bundle.verdict is not None:
+            code = show_verdict(bundle.verdict, json_only=as_json, quiet=quiet)
+        if bundle.lowered is not None and bundle.lowered.verdict is not None:
+            code = show_verdict(bundle.lowered.verdict, json_only=as_json, quiet=quiet)
+        if bundle.verdict is not None:
+            parity, against = with_baseline(bundle.verdict, baseline)
+            show_against(against, as_json=as_json, quiet=quiet)
+    finally:  # even if nothing can be printed
+        if bundle.verdict is not None:
+            reports.write(bundle.verdict, lambda: _subject(job if known else None, bundle, stages))
     if as_json:
         document = {"bundle": str(bundle.path), "manifest": bundle.manifest.to_json(), "parity": parity}
         show_json(document if bundle.lowered is None else {**document, "lowered": _document(bundle.lowered)})
