@@ -154,6 +154,7 @@ def test_what_is_not_run_is_counted_and_says_why() -> None:
         pytest.param("file 6f19eb640a99", "file 0a0a0a0a0a0a", [], id="a hash"),
         pytest.param("error in 1x64x96-noise", "error in scene-03.png", [], id="the name of a case"),
         pytest.param("verdict: pass", "verdict: fail", ["verdict: pass"], id="a word"),
+        pytest.param("to 4e-09 (box 1e-15 px)", "to 1e-09 (logit 2e-15)", [], id="a field without a unit"),
         pytest.param("one\ntwo", "one", ["two"], id="a line"),
     ],
 )
