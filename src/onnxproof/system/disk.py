@@ -40,14 +40,17 @@ def request_of(error: BaseException) -> RequestError | None:
 
 
 def require_possible(path: str | os.PathLike[str]) -> None:
-    """Raise RequestError if no file can have this path: it is too long, or holds a null character."""
+    """Raise RequestError if no file can have this path, because it is too long.
+
+    There is nothing at one with a null character, as pathlib says itself.
+    """
     try:
         os.stat(path)  # noqa: PTH116 - Path.stat would make a Path of it first
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG and (told := request_of(error)) is not None:
             raise told from error
-    except ValueError as error:
-        raise RequestError(f"{shown(os.fspath(path))!a} cannot be a path ({error}): mend it") from error
+    except ValueError:
+        return
 
 
 def shown(path: str) -> str:
