@@ -5,6 +5,7 @@ besides is found out by running both (search.py): which output is which, how far
 the file takes its pictures.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -14,7 +15,7 @@ from types import MappingProxyType
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.export.model import model_with
 from onnxproof.finding.draft import draft
-from onnxproof.finding.search import Found, Search
+from onnxproof.finding.search import Found, Otherwise, Search
 from onnxproof.finding.tried import key_of
 from onnxproof.finding.unlike import SMALL_BOXES, few_pictures, half_of, other_names, says_nms
 from onnxproof.graph import OnnxGraph
@@ -31,7 +32,9 @@ from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.look_first import refuse_job
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
+from onnxproof.validate.checks import Link
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
+from onnxproof.validate.sight.check import failed_in_pipeline
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Checkpoint
 
@@ -40,6 +43,9 @@ FITTED = (
     "--set predict.filter=… and the other keys of [predict] say what your host does"
 )
 """What the link ``pipeline`` rests on, of a file from elsewhere."""
+
+NUMBERS: tuple[Link, ...] = ("function", "runtime", "decisions")
+"""The links that compare the file's own numbers with the model's."""
 
 
 def check(
@@ -75,6 +81,8 @@ def check(
     with on_disk(file, data_of(file)) as readable:
         found = find_out(readable, against=against, images=images, map=map, set=set, progress=progress)
         model = replace(model_with(found.job, found.checkpoint), rounded_to=found.dtype)
+        if found.otherwise is not None:  # the framework normalises as is stated, not as the file does
+            model = replace(model, own=model_with(found.otherwise.job, found.checkpoint).own)
         verdict = judge_elsewhere(
             found.job,
             model,
@@ -86,7 +94,10 @@ def check(
         )
     if verdict.pipeline is not None and not any(key_of(text).startswith("predict.") for text in set):
         verdict = replace(verdict, notes=(*verdict.notes, FITTED))
-    if found.guessed is not None and not verdict.passed:
+    if found.otherwise is not None:
+        verdict = failed_in_pipeline(verdict, found.otherwise.why)
+    apart = any(one.status == "fail" and one.link in NUMBERS for one in verdict.checks)
+    if found.guessed is not None and apart:
         verdict = replace(verdict, notes=(*verdict.notes, found.guessed))
     return verdict if older is None else held_to(verdict, older)
 
@@ -96,8 +107,9 @@ class FoundOut:
     """What ``check`` finds out: the job, how the file is brought into its form, and both in words.
 
     ``error`` is how far the file then is from the model, as ``Likeness`` has it. ``dtype`` is that of most of
-    the file's weights: "float32" or "float16". ``guessed`` is a note for a file that fails, on what was tried
-    of its normalisation; None if nothing was.
+    the file's weights: "float32" or "float16". ``guessed`` is a note for a file whose numbers differ, on what
+    was tried of its normalisation; None if nothing was. ``otherwise`` is None unless the file normalises
+    pictures otherwise than is stated.
     """
 
     job: Job
@@ -107,6 +119,7 @@ class FoundOut:
     error: float
     dtype: str
     guessed: str | None
+    otherwise: Otherwise | None
 
 
 def find_out(
@@ -152,7 +165,14 @@ def find_out(
             f"model with weights and every result rounded to {dtype}"
         )
     return FoundOut(
-        job, how, tuple(notes), made.checkpoint, found.likeness.error, dtype, _tried(search, found)
+        job,
+        how,
+        tuple(notes),
+        made.checkpoint,
+        found.likeness.error,
+        dtype,
+        _tried(search, found),
+        search.otherwise(found),
     )
 
 
@@ -173,7 +193,7 @@ def _declared(file: Path, graph: OnnxGraph, job: Job, given: Sequence[str]) -> l
 
 def _tried(search: Search, found: Found) -> str | None:
     """Which normalisations were tried, for a file that fails. Returns None if none was."""
-    if search.own is None or found.view is None:
+    if search.own is None or found.view is None or math.isinf(found.likeness.error):
         return None
     return (
         f"of the normalisations that were tried (the checkpoint's own, {', '.join(NORMALIZATIONS)}) this is "

@@ -21,3 +21,13 @@ def name_of(mean: Channels, std: Channels) -> str | None:
     """The name of a normalisation. Returns None if it has none."""
     found = (name for name, known in NORMALIZATIONS.items() if known == (tuple(mean), tuple(std)))
     return next(found, None)
+
+
+def in_words(mean: Channels, std: Channels) -> str:
+    """A normalisation in words: "mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5] (inception)"."""
+    told = ", ".join(
+        f"{kind} [{', '.join(f'{value:.6g}' for value in values)}]"
+        for kind, values in (("mean", mean), ("std", std))
+    )
+    name = name_of(mean, std)
+    return told if name is None else f"{told} ({name})"

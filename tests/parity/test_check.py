@@ -1,5 +1,6 @@
 """Somebody else's export is judged against the checkpoint alone: what the exporter chose is found out."""
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from onnxproof.check import FITTED, FoundOut, find_out
 from onnxproof.errors import RequestError
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.source import sha256_of
-from onnxproof.validate.verdict import Verdict
+from onnxproof.validate.sight import check as sight_check
+from onnxproof.validate.verdict import Check, Verdict
 from onnxproof.wrappers.families import yolox
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -129,6 +131,130 @@ def test_a_normalisation_that_nobody_knows_is_told_where_the_file_fails(
     assert verdict.status == "fail"
     assert verdict.notes[-1].startswith("of the normalisations that were tried")
     assert '--set "wrapper.mean=[…]"' in verdict.notes[-1]
+
+
+@pytest.fixture(scope="module")
+def stated(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint beside a norm_stats.json that has ImageNet's figures as float32 holds them."""
+    folder = tmp_path_factory.mktemp("stated")
+    (folder / "best.pt").write_bytes((place / "best.pt").read_bytes())
+    figures = {"mean": MEAN.flatten().tolist(), "std_dev": STD.flatten().tolist()}
+    (folder / "norm_stats.json").write_text(json.dumps(figures), encoding="utf-8")
+    return folder
+
+
+def one_check(verdict: Verdict, name: str) -> Check:
+    (check,) = (check for check in verdict.checks if check.name == name)
+    return check
+
+
+IMAGENETS = "mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225] (imagenet)"
+
+
+@pytest.mark.parametrize(
+    ("change", "scale", "said"),
+    [
+        pytest.param(
+            lambda one: (one - 0.5) / 0.5,
+            1,
+            "normalises pictures with mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5] (inception)",
+            id="another",
+        ),
+        pytest.param(lambda one: one / 255, 255, "does not normalise pictures", id="none"),
+    ],
+)
+def test_a_file_that_normalises_otherwise_than_is_stated_fails(
+    change: Callable[[Tensor], Tensor],
+    scale: int,
+    said: str,
+    classifier: nn.Module,
+    stated: Path,
+    tmp_path: Path,
+) -> None:
+    file = export(Around(classifier, change), PICTURES * scale, tmp_path / "theirs.onnx")
+    images = str(DIGITS / "images" / "scene-0[12].png")
+    verdict = onnxproof.check(
+        file, against=stated / "best.pt", images=images, set=(*QUICK, f"predict.size={SIDE}")
+    )
+    assert (verdict.status, failed(verdict)) == ("fail", {"pipeline"})
+    reason = one_check(verdict, "pipeline").reason
+    assert reason.startswith(f"the file {said}; expected {IMAGENETS}, which norm_stats.json states: ")
+    assert verdict.pipeline is not None
+    assert verdict.pipeline.differences > 0  # the framework normalises as is stated
+    assert not [note for note in verdict.notes if "takes the file's word" in note or "were tried" in note]
+
+
+def test_a_normalisation_otherwise_than_is_stated_fails_without_pictures(
+    classifier: nn.Module, stated: Path, tmp_path: Path
+) -> None:
+    wrong = export(Around(classifier, lambda one: (one - 0.5) / 0.5), PICTURES, tmp_path / "theirs.onnx")
+    verdict = onnxproof.check(wrong, against=stated / "best.pt", set=QUICK)
+    assert failed(verdict) == {"pipeline"}
+    assert one_check(verdict, "pipeline").reason.endswith("which norm_stats.json states")
+
+
+@pytest.mark.parametrize(
+    ("change", "scale"),
+    [
+        pytest.param(lambda one: one, 1, id="by-the-host"),
+        pytest.param(lambda one: (one - MEAN) / STD, 1, id="in-the-graph"),
+        pytest.param(lambda one: (one / 255 - MEAN) / STD, 255, id="in-bytes"),
+        pytest.param(lambda one: (one - 255 * MEAN) / (255 * STD), 255, id="constants-of-bytes"),
+    ],
+)
+def test_a_file_that_normalises_as_is_stated_is_no_false_alarm(
+    change: Callable[[Tensor], Tensor], scale: int, classifier: nn.Module, stated: Path, tmp_path: Path
+) -> None:
+    file = export(Around(classifier, change), PICTURES * scale, tmp_path / "theirs.onnx")
+    told = found(file, stated)
+    assert told.otherwise is None
+    assert told.error < 1e-4
+    assert not [note for note in told.notes if "takes the file's word" in note]
+
+
+@pytest.mark.parametrize(("normalised", "told"), [(True, True), (False, False)], ids=["graph", "host"])
+def test_where_nothing_states_the_normalisation_the_note_says_so(
+    normalised: bool, told: bool, classifier: nn.Module, place: Path, tmp_path: Path
+) -> None:
+    change = (lambda one: (one - 0.5) / 0.5) if normalised else (lambda one: one)
+    file = export(Around(classifier, change), PICTURES, tmp_path / "theirs.onnx")
+    out = found(file, place)
+    assert out.otherwise is None
+    assert any("nothing states the normalisation" in note for note in out.notes) is told
+
+
+def test_a_file_of_a_fixed_batch_ends_in_the_frameworks_decisions(
+    classifier: nn.Module, stated: Path, tmp_path: Path
+) -> None:
+    """The picture is repeated to the batch that the file takes, and the first answer counts."""
+    file = export(classifier, PICTURES.repeat(2, 1, 1, 1), tmp_path / "two.onnx")
+    images = str(DIGITS / "images" / "scene-0[12].png")
+    verdict = onnxproof.check(
+        file, against=stated / "best.pt", images=images, set=(*QUICK, f"predict.size={SIDE}")
+    )
+    assert verdict.passed, failed(verdict)
+    assert verdict.pipeline is not None
+    assert verdict.pipeline.pictures == 2
+    assert (verdict.pipeline.differences, verdict.pipeline.matched > 0) == (0, True)
+
+
+def test_other_constants_are_suggested_only_where_numbers_differ(
+    classifier: nn.Module, stated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the framework's own pipeline raises."""
+
+    def raises(*_: object, **__: object) -> None:
+        raise ValueError("no\nway")
+
+    monkeypatch.setattr(sight_check, "see", raises)
+    file = export(classifier, PICTURES, tmp_path / "theirs.onnx")
+    images = str(DIGITS / "images" / "scene-01.png")
+    verdict = onnxproof.check(
+        file, against=stated / "best.pt", images=images, set=(*QUICK, f"predict.size={SIDE}")
+    )
+    assert verdict.status == "error"
+    assert one_check(verdict, "pipeline").reason == "it could not be run: ValueError: no way"
+    assert not [note for note in verdict.notes if "were tried" in note]
 
 
 @pytest.mark.slow
@@ -420,6 +546,13 @@ def test_a_normalisation_that_only_the_family_knows_is_found_out(tmp_path: Path)
     file = export(Logits(), torch.randn(1, 3, 32, 32), tmp_path / "vit.onnx", input_names=["pixel_values"])
     told = find_out(file, against=tmp_path / "vit", set=QUICK)
     assert told.error < 1e-4
+    assert told.otherwise is None
+    around = Around(Logits(), lambda one: (one - MEAN) / STD)
+    wrong = export(around, torch.rand(1, 3, 32, 32), tmp_path / "wrong.onnx", input_names=["pixel_values"])
+    otherwise = find_out(wrong, against=tmp_path / "vit", set=QUICK).otherwise
+    assert otherwise is not None
+    assert otherwise.why.startswith(f"the file normalises pictures with {IMAGENETS}; expected mean [0.5, ")
+    assert otherwise.why.endswith("(inception), which preprocessor_config.json states")
     assert "that the host has normalised (inception)" in "; ".join(told.notes)
     pictures = str(DIGITS / "images" / "scene-0[12].png")
     verdict = onnxproof.check(

@@ -137,6 +137,22 @@ def test_a_normalisation_beside_the_checkpoint_is_not_written_again(tmp_path: Pa
     assert identified(tmp_path).values()["wrapper.normalize"] == "imagenet"
 
 
+def test_the_normalisation_that_timm_saved_beside_its_weights_is_stated(tmp_path: Path) -> None:
+    network = timm_model("resnet10t")
+    saved(network.state_dict(), tmp_path / "best.pt")
+    usual = identified(tmp_path / "best.pt")
+    half = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    document = {"architecture": "resnet10t", "pretrained_cfg": half}
+    (tmp_path / "config.json").write_text(json.dumps(document), encoding="utf-8")
+    beside = identified(tmp_path / "best.pt")
+    (setting,) = (one for one in beside.settings if one.key == "wrapper.normalize")
+    assert (setting.value, setting.stated) == ("inception", "config.json")
+    assert [one.stated for one in usual.settings if one.key == "wrapper.normalize"] == [""]
+    half["std"] = [0, 0, 0]
+    (tmp_path / "config.json").write_text(json.dumps(document), encoding="utf-8")
+    assert identified(tmp_path / "best.pt").values()["wrapper.normalize"] == "imagenet"
+
+
 def test_what_no_family_knows_is_told(tmp_path: Path) -> None:
     file = saved(nn.Linear(3, 2).state_dict(), tmp_path / "net.pth")
     with pytest.raises(

@@ -7,7 +7,7 @@ import pytest
 
 from onnxproof.errors import JobError
 from onnxproof.job import Job
-from onnxproof.normalizations import NORMALIZATIONS, name_of
+from onnxproof.normalizations import NORMALIZATIONS, in_words, name_of
 
 
 def job_with(**wrapper: Any) -> Job:
@@ -25,6 +25,12 @@ def test_numbers_stay_as_they_are_given() -> None:
     given = job_with(mean=[0.1, 0.2, 0.3]).wrapper.normalization()
     assert given == ((0.1, 0.2, 0.3), None)
     assert name_of((0.1, 0.2, 0.3), (1.0, 1.0, 1.0)) is None
+
+
+def test_a_normalisation_is_told_in_numbers_and_by_its_name() -> None:
+    assert in_words(*NORMALIZATIONS["inception"]) == "mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5] (inception)"
+    odd = in_words((0.30000001192092896, 0.2, 0.1), (1.0, 1.0, 0.25))
+    assert odd == "mean [0.3, 0.2, 0.1], std [1, 1, 0.25]"
 
 
 @pytest.mark.parametrize("key", ["mean", "std"])

@@ -24,6 +24,7 @@ from onnxproof.finding.unlike import (
 )
 from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
+from onnxproof.normalizations import NORMALIZATIONS, in_words
 from onnxproof.runtime.port import Port
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
@@ -66,6 +67,23 @@ UNLIKE = 10.0
 ROUNDING = 1e-5
 """A relative difference that float32's rounding may make."""
 
+TOOK_ITS_WORD = (
+    "nothing states the normalisation that the network was trained with, so the verdict takes the file's "
+    "word for it: a norm_stats.json beside the checkpoint, or --set wrapper.normalize=NAME, states it, and "
+    "then a file that normalises otherwise fails"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Otherwise:
+    """A file that normalises pictures otherwise than is stated: ``why`` in words.
+
+    ``job`` is the file's job with the normalisation that is stated.
+    """
+
+    why: str
+    job: Job
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
@@ -103,7 +121,9 @@ class Search:
         self.decodes = ("",) if fixed_decode else self.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
-        self.own = None if self.fixed_view else normalization_of(made, first)
+        trained = None if self.fixed_view else normalization_of(made, first)
+        self.own = None if trained is None else trained.normalization
+        self.stated = "" if trained is None else trained.stated
         self.inputs = inputs_of(file, leg.ports.inputs, first.contract, mapping, made.checkpoint.file)
         self.picture, place = self._picture(first)
         self.place = None if self.fixed_view else place
@@ -202,6 +222,8 @@ class Search:
         alike whatever it gets."""
         near = max(ranked[0].likeness.error * NEAR, ROUNDING)
         close = [one for one in ranked if one.likeness.error <= near and one.decode == ranked[0].decode]
+        # Stable: of several with one error, those that normalise as is stated go first.
+        close.sort(key=lambda one: self.stated != "" and self._other(one) is not None)
         if len(close) < 2:
             return ranked[0]
         threads = self.made.job.validation.threads
@@ -215,7 +237,7 @@ class Search:
             runs = {head: PairedRuns(graph, OracleLeg(model, threads)) for head, model in models.items()}
             sharp = [self._likeness(runs[one.head], 0, arrays, one.view, chooses=chooses) for one in close]
         except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
-            return ranked[0]
+            return close[0]
         errors = [math.inf if one is None else one.error for one in sharp]
         return close[errors.index(min(errors))]
 
@@ -264,14 +286,6 @@ class Search:
         theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
         ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
         refuse_unknown(self.mapping, theirs, ours)
-        more = [*self.sizes, *self._fits(found.model), *found.head, *self._more(found.decode)]
-        if found.decode not in ("", "auto"):
-            more.append(f"wrapper.decode={found.decode}")
-        if found.view is not None:
-            wrapper = dict(found.view.wrapper)
-            if self.place is not None and self.place.channels_last:
-                wrapper["channels_last"] = True
-            more += [f"wrapper.{key}={toml_text(value)}" for key, value in wrapper.items()]
         names = {self.inputs[name].name: name for name in self.inputs} | dict(found.likeness.names)
         outputs = {spec.name for spec in found.model.contract.outputs}
         unpacked = found.likeness.unpacked
@@ -289,8 +303,44 @@ class Search:
             order=tuple(self.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
         )
         taken = {name: f"{name}_left_out" for name in left if name in outputs}
-        job = self.made.again((*self.given, *more)).job
-        return job, replace(how, names={**names, **taken})
+        return self._job(found), replace(how, names={**names, **taken})
+
+    def _job(self, found: Found, *, as_trained: bool = False) -> Job:
+        """The job that says what was found out, but for the normalisation if ``as_trained``."""
+        more = [*self.sizes, *self._fits(found.model), *found.head, *self._more(found.decode)]
+        if found.decode not in ("", "auto"):
+            more.append(f"wrapper.decode={found.decode}")
+        if found.view is not None:
+            wrapper = dict(found.view.wrapper)
+            if self.place is not None and self.place.channels_last:
+                wrapper["channels_last"] = True
+            if as_trained:
+                wrapper.pop("normalize", None)
+            more += [f"wrapper.{key}={toml_text(value)}" for key, value in wrapper.items()]
+        return self.made.again((*self.given, *more)).job
+
+    def otherwise(self, found: Found) -> Otherwise | None:
+        """How the file normalises pictures otherwise than is stated. Returns None if it does not, if nothing
+        is stated, or if the file is wrong in any arrangement."""
+        other = self._other(found)
+        if self.own is None or not self.stated or other is None or not found.likeness.alike(self.dtype):
+            return None
+        does = (
+            "does not normalise pictures"
+            if other == NORMALIZATIONS["none"]
+            else f"normalises pictures with {in_words(*other)}"
+        )
+        return Otherwise(
+            f"the file {does}; expected {in_words(*self.own)}, which {self.stated} states",
+            self._job(found, as_trained=True),
+        )
+
+    def _other(self, found: Found) -> Normalization | None:
+        """With what the file normalises pictures, if that is not as the network was trained."""
+        if self.own is None or found.view is None or found.view.inner_gets == self.own:
+            return None
+        gets = found.view.inner_gets
+        return NORMALIZATIONS["none"] if isinstance(gets, str) else gets
 
     def _fits(self, model: WrappedModel) -> tuple[str, ...]:
         """To what a letterbox resizes pictures, as a value of ``[predict]``: the size that the file fixes."""
@@ -306,6 +356,8 @@ class Search:
         yield from how.notes(frozenset(self.inputs))
         if found.view is not None and found.view.normalized is None:
             yield f"the file takes pictures {found.view.said}"
+            if self.own is not None and not self.stated:
+                yield TOOK_ITS_WORD
         if found.head:
             yield f"the file was exported with another head of the checkpoint: {', '.join(found.head)}"
         if len(self.decodes) > 1:

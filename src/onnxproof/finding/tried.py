@@ -1,7 +1,7 @@
 """On what a file from elsewhere is tried to find out how it takes its inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxproof.contract import Contract
 from onnxproof.errors import RequestError
-from onnxproof.finding.draft import Draft
+from onnxproof.finding.draft import NORMALIZES, Draft
 from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.runtime.port import Port
@@ -20,7 +20,6 @@ from onnxproof.validate.likeness import Arrays
 from onnxproof.validate.trial import plan_trial
 from onnxproof.validate.views import Normalization
 from onnxproof.wrappers.family import WrappedModel
-from onnxproof.wrappers.folder import read_norm_stats
 from onnxproof.wrappers.input import PictureInput
 
 
@@ -29,23 +28,35 @@ def key_of(text: str) -> str:
     return text.partition("=")[0].strip()
 
 
-def normalization_of(made: Draft, model: WrappedModel) -> Normalization | None:
-    """What the checkpoint's pictures are normalised by: as the job says it, or the files beside the
-    checkpoint, or else the model's own input stage. None if the family needs no word on it."""
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The normalisation of the pictures on which a network was trained. ``stated`` is what states it, in
+    words; it is empty if it is only the family's usual one."""
+
+    normalization: Normalization
+    stated: str
+
+
+def normalization_of(made: Draft, model: WrappedModel) -> Trained | None:
+    """What the checkpoint's pictures are normalised by: as the drafted job says it, or else the model's own
+    input stage. None if they are not, or if the family needs no word on it."""
     mean, std = made.job.wrapper.normalization()
     if mean is not None and std is not None:
-        return mean, std
-    beside = read_norm_stats(made.checkpoint.folder)
-    if beside is not None:
-        return beside
+        found = next((one.stated for one in made.recognised.settings if one.key in NORMALIZES), "")
+        return _trained((mean, std), found)
     for stage in model.module.modules():
         if isinstance(stage, PictureInput):
-            own = tuple(tuple(map(float, one.flatten().tolist())) for one in (stage.mean, stage.std))
-            return None if own == NORMALIZATIONS["none"] else _rounded(own)
+            own: Any = tuple(tuple(map(float, one.flatten().tolist())) for one in (stage.mean, stage.std))
+            return _trained(own, stage.stated)
     return None
 
 
-def _rounded(own: Any) -> Normalization:
+def _trained(own: Normalization, stated: str) -> Trained | None:
+    known = _rounded(own)
+    return None if known == NORMALIZATIONS["none"] else Trained(known, stated)
+
+
+def _rounded(own: Normalization) -> Normalization:
     """A normalisation that float32 holds, as the numbers that it was made of."""
     for known in NORMALIZATIONS.values():
         if np.allclose(own, known, rtol=1e-6, atol=0):

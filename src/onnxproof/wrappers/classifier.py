@@ -1,5 +1,6 @@
 """Shared by the families of picture classifiers: the input stage, the network, the head, and the contract."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,9 +21,11 @@ from onnxproof.wrappers.input import PictureInput, picture_preprocess, picture_s
 from onnxproof.wrappers.nearest import CHANGED, differences
 from onnxproof.wrappers.own.classifier import classifier_pipeline
 from onnxproof.wrappers.recognise import (
+    CONFIG,
     Recognised,
     Setting,
     chosen_variant,
+    config_of,
     dim_settings,
     names_given,
     normalization_settings,
@@ -37,6 +40,10 @@ DEFAULT_DIMS = {
 """224 x 224 px is the size at which most ImageNet classifiers are trained."""
 
 HEADS: Mapping[str, ClassScoresHead] = {head.name: head for head in (classification.HEAD, multilabel.HEAD)}
+
+
+TIMMS_OWN = "pretrained_cfg"
+"""Where timm's config.json says how pictures were prepared (timm.models.save_for_hf)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised
         variant,
         why,
         (
-            *normalization_settings(checkpoint, (training.mean, training.std), said),
+            *_normalization(checkpoint, training, said),
             Setting("predict.resize", "crop", said),
             Setting("predict.size", training.resize, said),
             *dim_settings((DEFAULT_DIMS["batch"],)),
@@ -143,6 +150,18 @@ def recognise_classifier(checkpoint: Checkpoint, library: Library) -> Recognised
         tuple(classification.HEAD.decodes),
         others,
     )
+
+
+def _normalization(checkpoint: Checkpoint, training: Training, said: str) -> tuple[Setting, ...]:
+    """The normalisation of the config.json that timm saves beside its weights, or the library's own."""
+    held = config_of(checkpoint).get(TIMMS_OWN)
+    found = [held.get(key) for key in ("mean", "std")] if isinstance(held, Mapping) else [None, None]
+    with contextlib.suppress(TypeError, ValueError):
+        (red, green, blue), (reds, greens, blues) = (map(float, values or ()) for values in found)
+        if min(reds, greens, blues) > 0:
+            stated = ((red, green, blue), (reds, greens, blues))
+            return normalization_settings(checkpoint, stated, f"{CONFIG} beside the checkpoint", CONFIG)
+    return normalization_settings(checkpoint, (training.mean, training.std), said)
 
 
 def _refuse_by_name(checkpoint: Checkpoint, library: Library) -> None:

@@ -16,6 +16,8 @@ from onnxproof.errors import CheckpointError
 
 Channels = tuple[float, float, float]
 
+NORM_STATS = "norm_stats.json"
+
 HUE_STEP = (5**0.5 - 1) / 2
 """The step from one class's hue to the next, as a share of the colour circle. A step of the golden ratio
 keeps the hues apart for any number of classes."""
@@ -67,7 +69,7 @@ def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
 
     Raises CheckpointError if the file cannot be read.
     """
-    file = folder / "norm_stats.json"
+    file = folder / NORM_STATS
     if not file.is_file():
         return None
     document = read_json(file)

@@ -11,7 +11,7 @@ from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Checkpoint
-from onnxproof.wrappers.folder import read_norm_stats
+from onnxproof.wrappers.folder import NORM_STATS, read_norm_stats
 
 PICTURE = "input"
 """The name of the input that takes pictures."""
@@ -26,19 +26,29 @@ class PictureInput(nn.Module):
     4. Each channel becomes (x - mean) / std.
 
     The order is that of ``YOLOXInferenceWrapper`` in ``cjm_yolox_pytorch``, so the numbers are the same.
+    ``stated`` is what states the normalisation, in words: a file beside the checkpoint, or the network
+    itself. It is empty if the job does, or if nothing does. ``check`` fails a file that normalises otherwise
+    than is stated.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], *, scale: bool, channels_last: bool
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        scale: bool,
+        channels_last: bool,
+        stated: str = "",
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.scale = scale
         self.channels_last = channels_last
+        self.stated = stated
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Turn float or uint8 [b, 3, H, W] or [b, H, W, 3] into float [b, 3, H, W]."""
@@ -58,6 +68,7 @@ def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
     """
     wrapper = job.wrapper
     mean, std = wrapper.normalization()
+    stated = ""
     if mean is None or std is None:
         stats = read_norm_stats(checkpoint.folder)
         if stats is None:
@@ -65,8 +76,10 @@ def picture_stage(job: Job, checkpoint: Checkpoint) -> PictureInput:
                 f"{checkpoint.folder} holds no norm_stats.json: put it there, or give wrapper.normalize "
                 '("imagenet", "none", …), or wrapper.mean and wrapper.std, in the job'
             )
-        mean, std = mean or stats[0], std or stats[1]
-    return PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
+        mean, std, stated = mean or stats[0], std or stats[1], NORM_STATS
+    return PictureInput(
+        mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last, stated=stated
+    )
 
 
 def picture_spec(job: Job, batch: Dim, height: Dim, width: Dim) -> TensorSpec:

@@ -25,11 +25,14 @@ class Setting:
     """One key of a job, as ``--set`` writes it ("predict.size", "dims.height"), with its value.
 
     ``why`` says where the value comes from, for the comment behind it: "the checkpoint's own args".
+    ``stated`` is what states it, a file's name, say; it is empty for a default that nothing confirms.
+    ``check`` fails a file that normalises otherwise than is stated.
     """
 
     key: str
     value: Any
     why: str
+    stated: str = ""
 
     def __post_init__(self) -> None:
         if self.key.count(".") < 1 or not all(self.key.split(".")):
@@ -83,21 +86,25 @@ def dim_settings(
 
 
 def normalization_settings(
-    checkpoint: Checkpoint, normalize: str | tuple[Channels, Channels], why: str
+    checkpoint: Checkpoint, normalize: str | tuple[Channels, Channels], why: str, stated: str = ""
 ) -> tuple[Setting, ...]:
     """The normalisation as settings; () where a norm_stats.json beside the checkpoint has it.
 
-    ``normalize`` is a name of normalizations.py, or mean and standard deviation.
+    ``normalize`` is a name of normalizations.py, or mean and standard deviation. ``stated`` is as in
+    ``Setting``.
     """
     if read_norm_stats(checkpoint.folder) is not None:
         return ()
     if isinstance(normalize, str):
-        return (Setting("wrapper.normalize", normalize, why),)
+        return (Setting("wrapper.normalize", normalize, why, stated),)
     mean, std = normalize
     named = name_of(mean, std)
     if named is not None:
-        return (Setting("wrapper.normalize", named, why),)
-    return (Setting("wrapper.mean", list(mean), why), Setting("wrapper.std", list(std), why))
+        return (Setting("wrapper.normalize", named, why, stated),)
+    return (
+        Setting("wrapper.mean", list(mean), why, stated),
+        Setting("wrapper.std", list(std), why, stated),
+    )
 
 
 def chosen_variant(checkpoint: Checkpoint, fitting: Sequence[str]) -> tuple[str, tuple[str, ...], str] | None:
@@ -120,15 +127,22 @@ def chosen_variant(checkpoint: Checkpoint, fitting: Sequence[str]) -> tuple[str,
     return first, tuple(others), f"the names and shapes of its tensors are those of {first}"
 
 
+def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The config.json beside the checkpoint. Returns an empty one if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        document = json.loads((checkpoint.folder / CONFIG).read_text(encoding="utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
 def names_given(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """What may name a variant, and where it stands."""
     held = checkpoint.held
     if isinstance(held, Mapping) and isinstance(held.get("arch"), str):
         yield held["arch"].partition(".")[0], "the checkpoint itself"
-    file = checkpoint.folder / CONFIG
-    with contextlib.suppress(OSError, ValueError):
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(document, dict) and isinstance(document.get("architecture"), str):
-            yield document["architecture"].partition(".")[0], CONFIG
+    named = config_of(checkpoint).get("architecture")
+    if isinstance(named, str):
+        yield named.partition(".")[0], CONFIG
     for stem in (checkpoint.file.stem, checkpoint.file.stem.partition("-")[0]):
         yield stem, "the file's name"

@@ -13,7 +13,13 @@ from onnxproof.job import Job
 from onnxproof.normalizations import NORMALIZATIONS
 from onnxproof.tensors import Dim, TensorSpec
 from onnxproof.wrappers.family import Checkpoint, WrappedModel, dims_of, task_of
-from onnxproof.wrappers.folder import name_classes, number_classes, read_classes, read_norm_stats
+from onnxproof.wrappers.folder import (
+    NORM_STATS,
+    name_classes,
+    number_classes,
+    read_classes,
+    read_norm_stats,
+)
 from onnxproof.wrappers.heads import segmentation
 from onnxproof.wrappers.input import PICTURE, PictureInput, picture_preprocess, picture_spec
 from onnxproof.wrappers.picture_port import PicturePort
@@ -65,10 +71,17 @@ def build_segmenter(job: Job, checkpoint: Checkpoint, family: str, made: Segment
     """
     task = task_of(job, segmentation.HEAD.name)
     batch, height, width = dims_of(job, made.dims)
-    stats = read_norm_stats(checkpoint.folder) or NORMALIZATIONS["imagenet"]
+    beside = read_norm_stats(checkpoint.folder)
+    stats = beside or NORMALIZATIONS["imagenet"]
     mean, std = (own or other for own, other in zip(job.wrapper.normalization(), stats, strict=True))
     wrapper = job.wrapper
-    stage = PictureInput(mean, std, scale=wrapper.scale_input, channels_last=wrapper.channels_last)
+    stage = PictureInput(
+        mean,
+        std,
+        scale=wrapper.scale_input,
+        channels_last=wrapper.channels_last,
+        stated="" if beside is None else NORM_STATS,
+    )
     port = PicturePort(
         0,
         picture_spec(job, batch, height, width),

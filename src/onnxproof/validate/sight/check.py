@@ -59,9 +59,21 @@ def with_pipeline(
             )
             check = _judge(sight, spec)
         except Exception as error:  # noqa: BLE001 - the framework is others' code, and may raise anything
-            check = Check(PIPELINE, "error", f"it could not be run: {type(error).__name__}: {error}")
+            said = " ".join(str(error).split())
+            check = Check(PIPELINE, "error", f"it could not be run: {type(error).__name__}: {said}")
     checks = (*verdict.checks, check)
     return replace(verdict, checks=checks, status=conclude(checks), pipeline=sight)
+
+
+def failed_in_pipeline(verdict: Verdict, why: str) -> Verdict:
+    """The verdict with the link ``pipeline`` failed by what the file shows of itself, whatever its pictures
+    show. What differs on these is told behind ``why``."""
+    old = next((check for check in verdict.checks if check.name == PIPELINE), None)
+    check = Check(PIPELINE, "fail", why)
+    if old is not None and old.status == "fail":
+        check = replace(old, reason=f"{why}: {old.reason}")
+    checks = (*(one for one in verdict.checks if one.name != PIPELINE), check)
+    return replace(verdict, checks=checks, status=conclude(checks))
 
 
 def _why_not(verdict: Verdict, model: WrappedModel, plan: Plan, tally: Tally | None) -> str | None:

@@ -79,13 +79,22 @@ class Exchange:
 
     def _answer(self, laid: Pixels, stages: Collection[Stage]) -> tuple[Answer, dict[str, int]]:
         spec, (given,) = self.spec, self.contract.inputs
-        array = as_input(laid, spec)[None]
+        # A file may take no less than several pictures at once: it gets the same one in each place.
+        array = np.repeat(as_input(laid, spec)[None], self._batch, axis=0)
         sizes = {
             axis: size for axis, size in zip(given.shape, array.shape, strict=True) if isinstance(axis, str)
         }
         sizes |= {spec.height.name: laid.shape[0], spec.width.name: laid.shape[1]}
         leg = self.reference if "graph" in stages else self.candidate
         return leg.run({given.name: np.ascontiguousarray(array)}), sizes
+
+    @property
+    def _batch(self) -> int:
+        """The fewest pictures that the file takes at once."""
+        axis = self.contract.inputs[0].shape[0]
+        if isinstance(axis, int):
+            return axis
+        return next((dim.min for dim in self.contract.dims if dim.name == axis), 1)
 
 
 def blamed(differs: Callable[[Stages], bool]) -> Stages | None:

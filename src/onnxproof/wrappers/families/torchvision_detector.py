@@ -267,6 +267,7 @@ def _stage(job: Job, network: Any) -> PictureInput:
         std or transform.image_std,
         scale=wrapper.scale_input,
         channels_last=wrapper.channels_last,
+        stated="the network's own transform",
     )
 
 

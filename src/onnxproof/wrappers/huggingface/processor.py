@@ -80,6 +80,7 @@ def picture_port(
         std or fitting.std,
         scale=job.wrapper.scale_input,
         channels_last=job.wrapper.channels_last,
+        stated=PROCESSOR_FILE,
     )
     spec = replace(picture_spec(job, batch, height, width), name=PIXELS)
     preprocess = replace(picture_preprocess(job, height, width, **fitting.fit), input=PIXELS)
