@@ -69,8 +69,8 @@ ROUNDING = 1e-5
 
 TOOK_ITS_WORD = (
     "nothing states the normalisation that the network was trained with, so the verdict takes the file's "
-    "word for it: a norm_stats.json beside the checkpoint, or --set wrapper.normalize=NAME, states it, and "
-    "then a file that normalises otherwise fails"
+    'word for it: beside a norm_stats.json ({"mean": […], "std_dev": […]}) in the checkpoint\'s folder, a '
+    "file that normalises otherwise fails"
 )
 
 
