@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from onnxproof.progress import Progress, silent
 from onnxproof.validate.bisect.mend import find_mended
 from onnxproof.validate.bisect.moved import Moved, is_foreign
 from onnxproof.validate.bisect.nodes import Graph, dtypes_of
-from onnxproof.validate.bisect.origin import expected_of, find_origin
+from onnxproof.validate.bisect.origin import Counterpart, expected_of, find_origin, unused
+from onnxproof.validate.bisect.replay import Replay
 from onnxproof.validate.bisect.repro import Finding, Repro, model_of
 from onnxproof.validate.bisect.result import Apart, Leaving, NamedNode
 from onnxproof.validate.bisect.truth import Oracle, Truth
@@ -32,6 +33,12 @@ from onnxproof.validate.exact.known import Known
 Array = NDArray[Any]
 
 SINGLE = np.dtype(np.float32)
+
+MOST_TRIED = 32
+"""Tensors of the module that are tried in a node's place."""
+
+TRIED_AT_ONCE = 8
+"""Of these, how many are fetched by one run of the module, and held."""
 
 
 class StatedGraph:
@@ -104,25 +111,31 @@ class StatedGraph:
         graph = Graph(self._proto, self._folder)
         last = step
 
-        def fetch(names: Collection[str]) -> dict[str, Value]:
-            return _values(self.exact, arrays, names, last)
+        def fetch(names: Collection[str], until: Step = last) -> dict[str, Value]:
+            return _values(self.exact, arrays, names, until)
+
+        def tried(name: str, candidates: Sequence[Counterpart]) -> Counterpart | None:
+            replay = Replay.of(name, walked, unused(walked, truth), self.exact, fetch)
+            return _first_right(replay, candidates, oracle, truth, arrays)
 
         step = find_mended(step, walked, truth, self.exact, graph, fetch) or step
-        records = {} if step is walked.failed else expected_of(step, walked, truth)
+        records = {} if step is walked.failed else expected_of(step, walked, truth, tried)
         node = graph.writer[next(filter(None, step.writes))]
         values = fetch({*step.reads, *step.writes})
-        fetched = oracle.fetch(arrays, truth, {record.number for record in records.values()})
-        expected = {name: fetched[record.number] for name, record in records.items()}
+        fetched = oracle.fetch(arrays, truth, {found.record.number for found in records.values()})
+        expected = {
+            name: fetched[found.record.number].reshape(found.shape) for name, found in records.items()
+        }
         leaving = tuple(
             Leaving(
                 name,
-                record.path,
-                record.operation,
+                found.record.path,
+                found.record.operation,
                 apart(values.get(name), expected[name], walked.places[name].limit),
                 walked.places[name].shape,
                 expected[name].shape,
             )
-            for name, record in records.items()
+            for name, found in records.items()
         )
         dtypes = dtypes_of(self._proto)
         feeds = {name: _stored(values[name], name, dtypes) for name in graph.given(node) if name in values}
@@ -143,6 +156,28 @@ class StatedGraph:
             constants=tuple(str(self._unproven[name]) for name in step.reads if name in self._unproven),
             repro=repro,
         )
+
+
+def _first_right(
+    replay: Replay,
+    candidates: Sequence[Counterpart],
+    oracle: Oracle,
+    truth: Truth,
+    arrays: Mapping[str, Array],
+) -> Counterpart | None:
+    """The first candidate that makes all right behind it; else the first of those that make most right."""
+    best: Counterpart | None = None
+    most = 0
+    for at in range(0, MOST_TRIED if replay.behind else 0, TRIED_AT_ONCE):
+        part = candidates[at : at + TRIED_AT_ONCE]
+        fetched = oracle.fetch(arrays, truth, {one.record.number for one in part})
+        for one in part:
+            tried = replay.tried(fetched[one.record.number].reshape(one.shape))
+            if tried.whole:
+                return one
+            if tried.ties > most:
+                best, most = one, tried.ties
+    return best
 
 
 def apart(found: Value, wanted: Array, share: float) -> Apart | None:

@@ -157,7 +157,7 @@ class _Walker:
         self._truth, self._shifted, self._largest, self._progress = truth, shifted, largest, progress
         self._steps = graph.nodes
         self._constants = graph.constants
-        self._shelves = _shelves(truth.records)
+        self._shelves = shelves_of(truth.records)
         self._places = {
             name: Place(name, "tied", frozenset((number,)), False, truth.records[number].print, number, 0.0)
             for name, number in truth.inputs.items()
@@ -250,7 +250,8 @@ def _refuse_large(step: Step, computed: Iterable[Value], largest: float) -> None
             )
 
 
-def _shelves(records: Iterable[Record]) -> dict[tuple[str, int], Shelf]:
+def shelves_of(records: Iterable[Record]) -> dict[tuple[str, int], Shelf]:
+    """The tensors' fingerprints, by kind and number of elements."""
     grouped: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         grouped.setdefault((record.print.kind, record.print.size), []).append(record)
