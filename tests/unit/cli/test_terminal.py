@@ -104,9 +104,11 @@ def test_standard_error_that_cannot_be_written_stops_nothing(monkeypatch: pytest
 
 
 def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is to print would be lost without a word."""
     monkeypatch.setattr(sys, "stdout", None)
     with patient_streams():
-        click.echo("one")
+        with pytest.raises(RequestError, match="standard output is closed, and there is something to print"):
+            click.echo("one")
         assert not sys.stdout.isatty()
         with pytest.raises(io.UnsupportedOperation):  # nothing was opened, which somebody would have to close
             sys.stdout.fileno()
