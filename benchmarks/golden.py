@@ -10,7 +10,6 @@ what .ci/clients installs.
 """
 
 import argparse
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime
@@ -31,6 +29,10 @@ from onnxproof.validate.policy import RATIO_MAX, RATIO_RMS
 from onnxproof.validate.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+from programs import program  # noqa: E402
+
 CLIENTS = ROOT / "examples" / "clients"
 DEMO = "digits-yolox"
 JOBS: Mapping[str, Sequence[str]] = {
@@ -145,7 +147,7 @@ def print_damage(names: Sequence[str], folder: Path) -> None:
         print(f"× {factor}: rms ratios {min(found):.3g} to {max(found):.3g}")
 
 
-def program(folder: Path) -> Path:
+def compiled(folder: Path) -> Path:
     """The client in C++, compiled against the library in the package onnxruntime."""
     places = (ROOT / "build/include", Path("/usr/include"), Path("/usr/local/include"))
     headers = next(place / "onnxruntime" for place in places if (place / "onnxruntime").is_dir())
@@ -173,7 +175,7 @@ def print_clients(names: Sequence[str], folder: Path) -> None:
         place = Path(temporary)
         commands = {
             "Python": [sys.executable, str(CLIENTS / "client.py")],
-            "C++": [str(program(place))],
+            "C++": [str(compiled(place))],
             "Node": ["node", str(CLIENTS / "client.mjs")],
         }
         for name in names:
@@ -186,7 +188,7 @@ def print_clients(names: Sequence[str], folder: Path) -> None:
 
 def print_browser(folder: Path) -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    server = module("serve").server
+    server = program(CLIENTS / "serve.py").server
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as started:
         kit = onnxproof.kit(bundle_of(DEMO, folder), out=Path(temporary, "kit"))
         for provider, flags in FLAGS.items():
@@ -202,16 +204,6 @@ def print_browser(folder: Path) -> None:
                 served.shutdown()
             told = errs(onnxproof.judge(kit, outputs)) if said == "done" else said
             print(f"| Chromium {version} | {provider} | {told} |", flush=True)
-
-
-def module(name: str) -> Any:
-    """A program of examples/clients."""
-    spec = importlib.util.spec_from_file_location(name, CLIENTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
 
 
 def main() -> None:

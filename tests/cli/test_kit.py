@@ -1,6 +1,5 @@
 """The demo's kit on the command line, and the clients of examples/clients that run it."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from commands import run_here
 from documents import mistakes
 from kits import edit
 from once import Once
+from programs import program
 
 import onnxproof
 
@@ -28,12 +28,7 @@ def outputs(kit: Path, once: Once) -> Path:
     """What the client in Python returned; not to be written to."""
 
     def run(folder: Path) -> None:
-        spec = importlib.util.spec_from_file_location("client", CLIENTS / "client.py")
-        assert spec is not None
-        assert spec.loader is not None
-        client = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(client)
-        client.main(kit, folder / "outputs")
+        program(CLIENTS / "client.py").main(kit, folder / "outputs")
 
     return once("what the client in Python returned", run) / "outputs"
 

@@ -3,7 +3,6 @@
 A client whose tools are not here is skipped by name, unless ONNXPROOF_CLIENTS names it.
 """
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from documents import mistakes
 from kits import edit
 from once import Once
 from playwright.sync_api import sync_playwright
+from programs import program
 
 import onnxproof
 
@@ -37,16 +37,6 @@ def kit(demo_bundle: Path, once: Once) -> Path:
     return once("the demo's kit", lambda folder: onnxproof.kit(demo_bundle, out=folder / "kit")) / "kit"
 
 
-def module(name: str) -> Any:
-    """A program of examples/clients."""
-    spec = importlib.util.spec_from_file_location(name, CLIENTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 def ran(*command: str | Path) -> None:
     """Run a program of a client."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
@@ -54,7 +44,7 @@ def ran(*command: str | Path) -> None:
 
 
 def in_python(kit: Path, outputs: Path) -> None:
-    module("client").main(kit, outputs)
+    program(CLIENTS / "client.py").main(kit, outputs)
 
 
 def in_node(kit: Path, outputs: Path) -> None:
@@ -64,7 +54,7 @@ def in_node(kit: Path, outputs: Path) -> None:
 
 def in_a_browser(kit: Path, outputs: Path) -> None:
     need("browser", {"Chromium": CHROMIUM, "onnxruntime-web in examples/clients": WEB.is_dir()})
-    with module("serve").server(kit, outputs, 0) as served, sync_playwright() as started:
+    with program(CLIENTS / "serve.py").server(kit, outputs, 0) as served, sync_playwright() as started:
         threading.Thread(target=served.serve_forever, daemon=True).start()
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
@@ -133,7 +123,7 @@ def test_the_server_gives_the_kit_and_its_own_files_and_takes_outputs(tmp_path: 
         connection.close()
         return found
 
-    with module("serve").server(kit, outputs, 0) as served:
+    with program(CLIENTS / "serve.py").server(kit, outputs, 0) as served:
         threading.Thread(target=served.serve_forever, daemon=True).start()
         try:
             assert asked("/kit/inputs/00-0.bin") == (200, b"numbers")

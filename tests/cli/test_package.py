@@ -14,6 +14,7 @@ import onnx
 import pytest
 from clients import ROOT, need
 from commands import run_here
+from programs import program
 
 import onnxproof
 from onnxproof.errors import ModelFileError, RequestError
@@ -191,21 +192,11 @@ def test_a_triton_repository_has_the_model_and_its_configuration(demo_bundle: Pa
     assert 'backend: "onnxruntime"\nmax_batch_size: 3\n' in text
 
 
-def module_at(file: Path) -> Any:
-    """A file of Python, imported without the package that it lies in: that needs gRPC."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_tritons_own_schema_reads_the_configuration(demo_bundle: Path, tmp_path: Path) -> None:
     from google.protobuf import text_format
 
     need("triton", {"schema of Triton's configuration": TRITON.is_file()})
-    schema = module_at(TRITON)
+    schema = program(TRITON)
     made = onnxproof.package(demo_bundle, format="triton", out=tmp_path)
     config = text_format.Parse((made.path / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("digits-yolox", "onnxruntime", 3)

@@ -4,7 +4,6 @@ Python compiles, jobs are of the schema, commands and their options exist. test_
 """
 
 import ast
-import importlib.util
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 import jsonschema
 import pytest
 from pages import PAGES, ROOT, RUN, SHOWN, Block, Command, blocks_of, commands_of, missing
+from programs import program
 
 import onnxproof
 from onnxproof import errors
@@ -55,12 +55,7 @@ AT_LENGTH = {"docs/bisect.md": 1, "docs/ci.md": 1, "docs/verdict.md": 3, "docs/t
 
 def tasks() -> Any:
     """dev.py's tasks."""
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.TASKS
+    return program(ROOT / "dev.py").TASKS
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -1,16 +1,15 @@
 """What a release rests on: the workflow, the changelog, the checklist, and the files to publish."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from programs import program
 
 import onnxproof
 
@@ -21,17 +20,7 @@ JOBS: dict[str, Any] = yaml.safe_load(WORKFLOW)["jobs"]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def script(name: str) -> ModuleType:
-    """A script of release/ as a module."""
-    spec = importlib.util.spec_from_file_location(f"release_{name}", ROOT / "release" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PACKAGE = script("package")
+PACKAGE = program(ROOT / "release" / "package.py")
 
 
 def test_every_action_is_pinned_to_a_commit_and_says_its_version() -> None:
@@ -71,7 +60,7 @@ def test_no_shell_line_holds_an_expression() -> None:
 
 
 def test_each_extra_has_a_smoke_test() -> None:
-    smoke = script("smoke")
+    smoke = program(ROOT / "release" / "smoke.py")
     assert sorted(smoke.SMOKE) == sorted(PACKAGE.EXTRAS)
     assert smoke.LIGHT == PACKAGE.LIGHT
 

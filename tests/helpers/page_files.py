@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from programs import program
 
 Names = dict[str, Any]
 Bundle = Callable[..., Path]
@@ -153,18 +154,8 @@ def _digits(folder: Path, names: Names, bundle: Bundle) -> None:
 
 def _damaged(folder: Path, names: Names, bundle: Bundle) -> None:
     """The demo's file with its largest tensor off by a thousandth."""
-    _damage(folder / "dist/digits-yolox/model.onnx", folder / "damaged.onnx")
-
-
-def _damage(source: Path, target: Path) -> None:
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(source)
-    weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
-    values = numpy_helper.to_array(weight)
-    weight.CopyFrom(numpy_helper.from_array(values * np.float32(1.001), weight.name))
-    onnx.save(model, target)
+    larger = program(folder / "examples/faults/larger.py")
+    larger.main(str(folder / "dist/digits-yolox/model.onnx"), str(folder / "damaged.onnx"))
 
 
 PREPARE: Mapping[str, Prepare] = {

@@ -67,7 +67,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
     """
     budget, fixed = budget_of(job), tuple(one.name for one in maker.fixed)
     others = 1 + math.ceil(math.log2(max(len(maker.parts), 1)))
-    strict = budget.among(SHARES * others)
+    half, strict = budget.among(SHARES), budget.among(SHARES * others)
     sure = strict.confidence
 
     def attempt(kept: Sequence[str], held: DecisionBudget) -> _Attempt:
@@ -76,7 +76,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
     if not job.precision.search:
         only = attempt(fixed, budget)
         return Chosen(fixed, only.figures, budget, only.others)
-    first = attempt(fixed, budget.among(SHARES))
+    first = attempt(fixed, half)
     decisions, needed = first.figures.tally.decisions, trials_needed(0, budget.changed, sure)
     bounded = not first.figures.dependent
     if bounded and decisions < needed and not first.passed:
@@ -88,7 +88,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
         return Chosen(fixed, only.figures, budget, only.others, (note,))
     if first.passed:
         found = _with_search(first, maker, (), (first,), sure)
-        return Chosen(fixed, found, budget.among(SHARES), first.others, tries=SHARES)
+        return Chosen(fixed, found, half, first.others, tries=SHARES)
     ranking = maker.ranking()
     attempts = {0: first}
     low, high = 0, len(ranking)
@@ -105,7 +105,7 @@ def search(job: Job, maker: Maker, exam: Exam, float32: Path, write: Write, prog
             f"no file with up to {len(ranking) - 1} of {len(maker.parts)} parts in float32 meets the budget: "
             "this is the one with the fewest"
         )
-        return Chosen(fixed, found, budget.among(SHARES), first.others, (note,), SHARES)
+        return Chosen(fixed, found, half, first.others, (note,), SHARES)
     best = attempts[high]
     chosen = ranking[:high]
     note = (
