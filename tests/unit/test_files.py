@@ -14,21 +14,20 @@ import pytest
 
 from onnxproof.errors import RequestError
 from onnxproof.runtime import read_arrays, write_arrays
-from onnxproof.system import files
+from onnxproof.system import claims
 from onnxproof.system.files import (
     check_file,
     check_folder,
     lies_in,
-    nameless_file,
     refuse_inputs,
     replacing,
-    scratch_folder,
     staging_folder,
     write_bytes,
     write_json,
     write_text,
 )
 from onnxproof.system.folders import made_folder
+from onnxproof.system.scratch import nameless_file, scratch_folder
 
 LIMIT = 100_000
 """Bytes that a process of ``with_a_full_disk`` can write into one file."""
@@ -51,9 +50,10 @@ def with_a_full_disk(code: str, *arguments: str | Path) -> subprocess.CompletedP
 def killed_while(code: str, *arguments: str | Path) -> None:
     """Run code that waits for standard input, and kill it (SIGKILL) where it does."""
     tail = "print('here', flush=True); sys.stdin.read()\n"
-    lines = "import sys\nfrom pathlib import Path\nfrom onnxproof.system.files import *\n" + code.format(
-        wait=tail
+    head = "import sys\nfrom pathlib import Path\n" + "".join(
+        f"from onnxproof.system.{room} import *\n" for room in ("files", "scratch")
     )
+    lines = head + code.format(wait=tail)
     given = [sys.executable, "-c", lines, *map(str, arguments)]
     with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -159,7 +159,8 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
 
 SCRATCH = """\
 from pathlib import Path
-from onnxproof.system.files import scratch_folder, write_bytes
+from onnxproof.system.files import write_bytes
+from onnxproof.system.scratch import scratch_folder
 with scratch_folder() as folder:
     write_bytes(folder / 'a', bytes(200_000))
 """
@@ -291,8 +292,8 @@ for turn in range(60):
 def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_while(STAGE, tmp_path / "small")
     before = names(tmp_path)
-    monkeypatch.setattr(files, "_lock", lambda descriptor: None)
-    for _ in range(2 * files.SLOTS):
+    monkeypatch.setattr(claims, "_lock", lambda descriptor: None)
+    for _ in range(2 * claims.SLOTS):
         with staging_folder(tmp_path / "small"):
             pass
     assert names(tmp_path) == before

@@ -17,7 +17,7 @@ from onnxproof.export.examples import capture_sizes, example_inputs
 from onnxproof.export.followed import STEPS, shapes_of
 from onnxproof.export.quiet import quiet
 from onnxproof.export.stand_ins import followable
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.system.usercode import Place, innermost_line
 from onnxproof.wrappers.family import WrappedModel
 

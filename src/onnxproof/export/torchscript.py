@@ -21,7 +21,7 @@ from onnxproof.export.reasons import failed_capture
 from onnxproof.export.symbolics import registered
 from onnxproof.on_disk import read_captured
 from onnxproof.runtime.folder import MODEL_FILE
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.system.usercode import Place, place_outside
 from onnxproof.tensors import TensorSpec
 from onnxproof.wrappers.double.weights import has_scripted_part

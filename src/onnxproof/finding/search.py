@@ -8,12 +8,10 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from onnxproof.errors import JobError, RequestError
 from onnxproof.finding.draft import Draft, toml_text
+from onnxproof.finding.feeding import Feeding
 from onnxproof.finding.tried import inputs_of, key_of, normalization_of, returned, small_cases
 from onnxproof.finding.unlike import (
     chosen_rows,
@@ -28,7 +26,6 @@ from onnxproof.normalizations import NORMALIZATIONS, in_words
 from onnxproof.runtime.port import Port
 from onnxproof.validate.another import another_model, weights_of
 from onnxproof.validate.arranged import Arrangement
-from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.exact.record import known_of
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
@@ -44,7 +41,7 @@ from onnxproof.validate.likeness import (
 from onnxproof.validate.paired_runs import PairedRuns
 from onnxproof.validate.renamed import refuse_unknown
 from onnxproof.validate.stated import exact_leg
-from onnxproof.validate.views import Normalization, Placed, View, in_bytes, placed, views
+from onnxproof.validate.views import Normalization, View
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.registry import get_family
 
@@ -111,7 +108,7 @@ class Search:
         self.file, self.made, self.leg, self.mapping, self.given = file, made, leg, mapping, tuple(given)
         self.dtype = dtype
         keys = {key_of(text) for text in given}
-        self.fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
+        fixed_view = bool({f"wrapper.{key}" for key in GIVEN} & keys)
         fixed_decode = "wrapper.decode" in keys
         others = [one for one in made.recognised.heads if not {key_of(text) for text in one} & keys]
         self.heads = ((), *others)
@@ -121,13 +118,16 @@ class Search:
         self.decodes = ("",) if fixed_decode else self.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
-        trained = None if self.fixed_view else normalization_of(made, first)
+        trained = None if fixed_view else normalization_of(made, first)
         self.own = None if trained is None else trained.normalization
         self.stated = "" if trained is None else trained.stated
-        self.inputs = inputs_of(file, leg.ports.inputs, first.contract, mapping, made.checkpoint.file)
-        self.picture, place = self._picture(first)
-        self.place = None if self.fixed_view else place
-        self.sizes = self._sizes(first)
+        inputs = inputs_of(file, leg.ports.inputs, first.contract, mapping, made.checkpoint.file)
+        self.feeding = Feeding.of(file, inputs, first, self.own, fixed=fixed_view)
+        self.sizes = tuple(
+            f"dims.{name}={size}"
+            for name, size in self.feeding.sizes(file, first).items()
+            if f"dims.{name}" not in keys
+        )
         task, said = made.job.model.task or "", says_nms(graph)
         self.chosen = chosen_rows(task, self._outputs(), said=said)
         self.thresholds = self._thresholds(keys)
@@ -178,7 +178,7 @@ class Search:
             for head, decode, model in models:
                 names = names_in_order(model.contract.outputs, self.leg.ports.outputs)
                 if names is not None:
-                    return Found(Likeness(math.inf, names), head, decode, self._views[0], model)
+                    return Found(Likeness(math.inf, names), head, decode, self.feeding.views[0], model)
             theirs = ", ".join(f"{port.name} {port}" for port in self.leg.ports.outputs)
             raise RequestError(
                 f"{self.file} returns {theirs}, and nothing that {called} returns fits that "
@@ -195,8 +195,8 @@ class Search:
         if not outputs_fit(model.contract.outputs, self.leg.ports.outputs):
             return
         reference = TorchLeg(model, self.made.job.validation.threads)
-        arrays = self._arrays(model, small_cases(model, self.made.job))
-        ways = self._views
+        arrays = self.feeding.arrays(model, small_cases(model, self.made.job))
+        ways = self.feeding.views
         runs = PairedRuns(self.leg, reference)
         chooses = decode in CHOOSES
         first = {view: self._likeness(runs, 0, arrays[0], view, chooses=chooses) for view in ways}
@@ -211,7 +211,7 @@ class Search:
     def _likeness(
         self, runs: PairedRuns, number: int, arrays: Arrays, view: View | None, *, chooses: bool
     ) -> Likeness | None:
-        fed, meant = self._fed(arrays, view), self._meant(arrays, view)
+        fed, meant = self.feeding.fed(arrays, view), self.feeding.meant(arrays, view)
         theirs, ours = runs.of((number, view), fed, meant)
         if theirs is None:
             return None
@@ -228,7 +228,7 @@ class Search:
             return ranked[0]
         threads = self.made.job.validation.threads
         (case, *_) = small_cases(close[0].model, self.made.job)
-        arrays = self._arrays(close[0].model, (case,))[0]
+        arrays = self.feeding.arrays(close[0].model, (case,))[0]
         chooses = close[0].decode in CHOOSES
         try:
             known = known_of(close[0].model, arrays)
@@ -241,42 +241,6 @@ class Search:
         errors = [math.inf if one is None else one.error for one in sharp]
         return close[errors.index(min(errors))]
 
-    def _arrays(self, model: WrappedModel, cases: Sequence[Case]) -> list[Arrays]:
-        """The cases' inputs. A picture for uint8 has only the values that uint8 has."""
-        arrays: list[Arrays] = [
-            materialise(case, model.contract.inputs, model.contract.preprocess) for case in cases
-        ]
-        if self._tries_views and self._port(self.picture).dtype == "uint8":
-            arrays = [{**one, self.picture: in_bytes(one[self.picture])} for one in arrays]
-        return arrays
-
-    @property
-    def _views(self) -> Sequence[View | None]:
-        return views(self._port(self.picture).dtype, self.own) if self._tries_views else (None,)
-
-    @property
-    def _tries_views(self) -> bool:
-        return self.picture != "" and not self.fixed_view
-
-    def _fed(self, arrays: Arrays, view: View | None) -> Arrays:
-        """The file's inputs: the model's, with the picture as the view says."""
-        fed: dict[str, Any] = {}
-        for name, array in arrays.items():
-            port = self.inputs[name]
-            if name == self.picture and view is not None and self.place is not None:
-                laid = self.place.lay(view.feed(array))
-                fed[port.name] = (np.rint(laid) if port.dtype == "uint8" else laid).astype(port.dtype)
-            elif name == self.picture and self.place is not None and self.place.unbatched:
-                fed[port.name] = array[0]
-            else:
-                fed[port.name] = array
-        return fed
-
-    def _meant(self, arrays: Arrays, view: View | None) -> Arrays:
-        if view is None:
-            return arrays
-        return {name: view.inner(one) if name == self.picture else one for name, one in arrays.items()}
-
     def settled(self, found: Found) -> tuple[Job, Arrangement]:
         """The job that says what was found out, and how the file is brought into its form.
 
@@ -286,21 +250,21 @@ class Search:
         theirs = [[port.name for port in side] for side in (ports.inputs, ports.outputs)]
         ours = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
         refuse_unknown(self.mapping, theirs, ours)
-        names = {self.inputs[name].name: name for name in self.inputs} | dict(found.likeness.names)
+        names = {port.name: name for name, port in self.feeding.inputs.items()} | dict(found.likeness.names)
         outputs = {spec.name for spec in found.model.contract.outputs}
         unpacked = found.likeness.unpacked
         used = {*found.likeness.names, *([] if unpacked is None else [unpacked.output])}
         left = tuple(port.name for port in self.leg.ports.outputs if port.name not in used)
         how = Arrangement(
             names,
-            picture=self.picture,
+            picture=self.feeding.picture,
             normalized=None if found.view is None else found.view.normalized,
-            unbatched=self.place is not None and self.place.unbatched,
+            unbatched=self.feeding.place is not None and self.feeding.place.unbatched,
             turned=found.likeness.turned,
             left_out=tuple(f"{name}_left_out" if name in outputs else name for name in left),
             unpacked=unpacked,
             widened=any(port.dtype == "float16" for port in (*ports.inputs, *ports.outputs)),
-            order=tuple(self.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
+            order=tuple(self.feeding.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
         )
         taken = {name: f"{name}_left_out" for name in left if name in outputs}
         return self._job(found), replace(how, names={**names, **taken})
@@ -312,7 +276,7 @@ class Search:
             more.append(f"wrapper.decode={found.decode}")
         if found.view is not None:
             wrapper = dict(found.view.wrapper)
-            if self.place is not None and self.place.channels_last:
+            if self.feeding.place is not None and self.feeding.place.channels_last:
                 wrapper["channels_last"] = True
             if as_trained:
                 wrapper.pop("normalize", None)
@@ -353,7 +317,7 @@ class Search:
 
     def notes(self, found: Found, how: Arrangement) -> Iterator[str]:
         """What was found out, in words."""
-        yield from how.notes(frozenset(self.inputs))
+        yield from how.notes(frozenset(self.feeding.inputs))
         if found.view is not None and found.view.normalized is None:
             yield f"the file takes pictures {found.view.said}"
             if self.own is not None and not self.stated:
@@ -389,11 +353,13 @@ class Search:
     def _outputs(self) -> Sequence[Port]:
         """The file's outputs, with the sizes that they have when it runs if it leaves them open."""
         ports = self.leg.ports.outputs
-        if self.picture == "" or all(isinstance(size, int) for port in ports for size in port.shape[1:]):
+        if self.feeding.picture == "" or all(
+            isinstance(size, int) for port in ports for size in port.shape[1:]
+        ):
             return ports
         model = self._model(self.decodes[0], self.sizes)
-        (arrays,) = self._arrays(model, small_cases(model, self.made.job)[:1])
-        return returned(self.leg, self._fed(arrays, self._views[0]))
+        (arrays,) = self.feeding.arrays(model, small_cases(model, self.made.job)[:1])
+        return returned(self.leg, self.feeding.fed(arrays, self.feeding.views[0]))
 
     def _thresholds(self, keys: Collection[str]) -> Mapping[str, str]:
         """How the file's graph chooses its rows, by the keys of ``[validate]`` that are not given."""
@@ -408,40 +374,3 @@ class Search:
         """The values of a job that say how rows are chosen, if ``decode`` has the graph choose them."""
         names = {"rows": ("max_detections",), PADDED: tuple(self.thresholds)}.get(decode, ())
         return tuple(f"validate.{name}={self.thresholds[name]}" for name in names if name in self.thresholds)
-
-    def _port(self, name: str) -> Port:
-        return self.inputs[name]
-
-    def _picture(self, model: WrappedModel) -> tuple[str, Placed | None]:
-        """The model's input of pictures, and where the file has its axes. Returns "" if there is none."""
-        if model.contract.preprocess is None:
-            return "", None
-        name = model.contract.preprocess.input
-        port = self._port(name)
-        place = placed(port)
-        if place is None or port.dtype not in ("float32", "float16", "uint8"):
-            raise RequestError(
-                f"{self.file}: the input {port.name} is {port}; expected pictures, floats or uint8 of 3 or "
-                "4 axes: is it this checkpoint's file?"
-            )
-        return name, place
-
-    def _sizes(self, model: WrappedModel) -> tuple[str, ...]:
-        """The sizes that the file fixes, as values of ``[dims]``."""
-        found: dict[str, int] = {}
-        for spec in model.contract.inputs:
-            port = self._port(spec.name)
-            order = self.place.order if self.place is not None and spec.name == self.picture else None
-            axes = range(len(spec.shape)) if order is None else order
-            if len(port.shape) != len(axes):
-                raise RequestError(
-                    f"{self.file}: the input {port.name} is {port}; the checkpoint's {spec.name} is {spec}"
-                )
-            for axis, size in zip(axes, port.shape, strict=True):
-                named = spec.shape[axis]
-                if isinstance(named, str) and isinstance(size, int):
-                    found[named] = size
-            if order is not None and 0 not in order and isinstance(spec.shape[0], str):
-                found[spec.shape[0]] = 1
-        given = {key_of(text) for text in self.given}
-        return tuple(f"dims.{name}={size}" for name, size in found.items() if f"dims.{name}" not in given)

@@ -4,7 +4,7 @@ The schema is in the classes below; every key has a real default or is required.
 relative to that file.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,6 @@ from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
 from onnxproof.system.limits import MOST_THREADS
 from onnxproof.tensors import Dim, TensorSpec
-from onnxproof.text import meant
 
 Mean = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -340,39 +339,6 @@ def load_job(path: str | PathLike[str], set: Sequence[str] = ()) -> Job:
             f"matrix varies ({keys}) with --set KEY=VALUE, or give the bundle of one of them"
         )
     return Job.from_document(cells[0].document, folder=file.parent, source=told(file))
-
-
-def refuse_other_dims(job: Job, known: Iterable[str]) -> None:
-    """Raise JobError if the job's ``[dims]`` name one that its family does not know."""
-    names = tuple(known)
-    other = min(set(job.dims) - set(names), default=None)
-    if other is not None:
-        hint = meant(other, names)
-        raise JobError(f"dims.{other}: the family {job.model.family} has {', '.join(names)}{hint}")
-
-
-def refuse_unused_dims(job: Job) -> None:
-    """Raise JobError if the job's ``[dims]`` name one that is no axis of ``[inputs]``."""
-    axes = tuple(dict.fromkeys(axis for spec in job.inputs.values() for axis in spec.axis_names))
-    other = min(set(job.dims) - set(axes), default=None)
-    if other is not None:
-        listed = f"their axes are {', '.join(axes)}" if axes else "all their sizes are fixed"
-        raise JobError(f"dims.{other}: no input has the axis {other}; {listed}{meant(other, axes)}")
-
-
-def refuse_open_axes(inputs: Iterable[TensorSpec], dims: Collection[str]) -> None:
-    """Raise JobError if an axis of a module's inputs is not among ``dims``."""
-    axes: dict[str, str] = {}
-    for spec in inputs:
-        for axis in spec.axis_names:
-            axes.setdefault(axis, spec.name)
-    for axis, name in axes.items():
-        if axis not in dims:
-            unused = [dim for dim in dims if dim not in axes]
-            hint = f"; no input has the axis {', '.join(unused)} of [dims]" if unused else ""
-            raise JobError(
-                f'the axis {axis} of input {name} has no size: add {axis} = "1..8", say, to [dims]{hint}'
-            )
 
 
 def _spec(name: str, text: Any) -> TensorSpec:

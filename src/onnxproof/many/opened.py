@@ -8,7 +8,7 @@ from typing import Any
 from onnxproof.many.engines import Dask, Engine, Processes
 from onnxproof.many.journal import Journal
 from onnxproof.many.workers import Workers, cores
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from onnxproof.runs.opened import OpenedFiles
 from onnxproof.runs.record import named_files, record_of, write_record
 from onnxproof.runs.task import Task
 from onnxproof.system.endings import Ending, ending_of
-from onnxproof.system.files import nameless_file
 from onnxproof.system.imports import freeze_imports, imported
+from onnxproof.system.scratch import nameless_file
 from onnxproof.system.signals import stopping_raises
 from onnxproof.system.usercode import exits_raise
 

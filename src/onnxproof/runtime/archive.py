@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
-from onnxproof.system.files import scratch_folder, write_bytes
+from onnxproof.system.files import write_bytes
+from onnxproof.system.scratch import scratch_folder
 
 SUFFIX = ".zip"
 

@@ -18,7 +18,7 @@ from onnxproof.job import Job
 from onnxproof.on_disk import write_model_file
 from onnxproof.progress import Progress
 from onnxproof.steps.budgeted import budget_of, opened
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.budget.exam import Exam, contents_of, questions_of, require_counted
 from onnxproof.validate.budget.figures import Kept
 from onnxproof.validate.cases import materialise, native_case

@@ -15,7 +15,7 @@ from onnxproof.job import Job
 from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.steps.trying import Attempts, Tried
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.ahead import Ahead
 from onnxproof.validate.timing import time_ratio
 from onnxproof.validate.verdict import Verdict

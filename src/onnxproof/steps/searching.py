@@ -12,7 +12,7 @@ from onnxproof.progress import Progress
 from onnxproof.runtime.folder import MODEL_FILE, data_of
 from onnxproof.steps.budgeted import budget_of, opened
 from onnxproof.steps.makers import Maker
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.budget.confidence import trials_needed, upper_bound
 from onnxproof.validate.budget.drift import BOX, SCORE
 from onnxproof.validate.budget.exam import Exam

@@ -1,48 +1,26 @@
 """How onnxproof writes files and folders, so that nothing on the disk is lost and nothing is left behind.
 
-A file is written under a hidden name beside its target and renamed. A reader sees the old file or the new
-one, and an error (a full disk, a signal) leaves the old file as it was. Hidden names are
-``.TARGET.onnxproof-N``.
-The process that writes one holds a lock on it, which the system drops however the process dies.
-If a hidden file has no lock, the next writer of the same target takes it for a leftover, and removes it.
-Windows and some network file systems have no such locks: there, hidden names are random and leftovers stay.
+A file is written under a hidden name beside its target (claims.py) and renamed. A reader sees the old file or
+the new one, and an error (a full disk, a signal) leaves the old file as it was.
 """
 
 import contextlib
 import ctypes
 import errno
-import hashlib
 import io
 import json
 import os
-import secrets
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from onnxproof.errors import RequestError
-from onnxproof.system.disk import FULL, NOT_WRITABLE
+from onnxproof.system.claims import claim, claimed_folder, is_at
 from onnxproof.system.folders import made_folder
-
-if sys.platform != "win32":
-    import fcntl
-
-SLOTS = 16
-"""Hidden names that are tried for one target. So many processes can write it at once and remove leftovers."""
-
-LONGEST_NAME = 200
-"""Bytes of a target's name that its hidden name repeats. Common file systems allow 255 for the whole."""
-
-LEAST_ROOM = 2**14
-"""Bytes. A disk with less is full: each file takes a block or two, of 4 KiB as a rule."""
-
-FOLDER_SUFFIX = ".new"
-"""What the hidden folder of a claim adds to the name of the file that locks it."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -101,23 +79,23 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     if file.exists():
         with file.open("r+b"):  # raises the error that writing to it would raise
             pass
-    claim = _claim(file)
-    stream = os.fdopen(claim.descriptor, "w+b")
+    claimed = claim(file)
+    stream = os.fdopen(claimed.descriptor, "w+b")
     try:
         yield stream
         stream.flush()
-        _sync(claim.descriptor)
+        _sync(claimed.descriptor)
         if file.exists():
-            _make_alike(claim.path, file)
+            _make_alike(claimed.path, file)
         if sys.platform == "win32":
             stream.close()  # Windows renames no open file. Elsewhere the lock is held until it is renamed.
-        claim.path.replace(file)
+        claimed.path.replace(file)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(file)
-        if sys.platform == "win32" or _is_at(claim.descriptor, claim.path):
+        if sys.platform == "win32" or is_at(claimed.descriptor, claimed.path):
             with contextlib.suppress(OSError):
-                claim.path.unlink()
+                claimed.path.unlink()
         raise
     finally:
         stream.close()
@@ -130,68 +108,8 @@ def staging_folder(target: Path) -> Iterator[Path]:
     Leftovers of killed processes for the same target are removed first. Missing parents are made, and removed
     again if the target was not made. Raises OSError if the target's parent cannot be written.
     """
-    with made_folder(target.parent), _claimed_folder(target, mode=0o777) as folder:
+    with made_folder(target.parent), claimed_folder(target, mode=0o777) as folder:
         yield folder
-
-
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """An empty folder for temporary files, in the system's place for them.
-
-    It is removed when the block ends. Leftovers of this user's killed processes are removed first. Raises
-    RequestError if the folder cannot be made, and in place of an error in the block whose cause is that
-    nothing can be written there, whoever tried: libraries raise errors of their own where the disk is full.
-    """
-    with contextlib.ExitStack() as claimed:
-        with _temporary():
-            place = Path(tempfile.gettempdir(), "scratch")
-            folder = claimed.enter_context(_claimed_folder(place, mode=0o700))
-        try:
-            yield folder
-        except Exception as error:
-            # A wrong request is told as it is, unless it is on a file that could not be written here.
-            if isinstance(error, RequestError) and str(folder) not in str(error):
-                raise
-            if (reason := _why_not_written(error, folder)) is not None:
-                raise _no_room(reason) from error
-            raise
-
-
-def nameless_file() -> IO[bytes]:
-    """A temporary file without a name, which goes when it is closed or its process ends.
-
-    Raises RequestError if there is no room for it.
-    """
-    with _temporary():
-        return tempfile.TemporaryFile()
-
-
-@contextlib.contextmanager
-def _temporary() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _no_room(error.strerror or str(error)) from error
-
-
-def _no_room(reason: str) -> RequestError:
-    place = tempfile.tempdir or os.environ.get("TMPDIR", "")
-    return RequestError(
-        f"the folder for temporary files {place} cannot be written ({reason}): free space there, or name "
-        "another folder in the environment variable TMPDIR"
-    )
-
-
-def _why_not_written(error: Exception, folder: Path) -> str | None:
-    """Why nothing can be written to a scratch folder, if that is behind an error in its block."""
-    if isinstance(error, OSError):
-        inside = error.filename is not None and lies_in(Path(os.fsdecode(error.filename)), folder)
-        if error.errno in (NOT_WRITABLE if inside else FULL if error.filename is None else ()):
-            return os.strerror(error.errno or 0)
-        return None
-    # A library may raise any error, and leave the file that filled the disk.
-    full = shutil.disk_usage(folder).free < LEAST_ROOM
-    return os.strerror(errno.ENOSPC) if full else None
 
 
 def remove_own(path: Path) -> None:
@@ -318,102 +236,6 @@ def lies_in(path: Path, folder: Path) -> bool:
     except ValueError:  # a path with a null character leads nowhere
         return False
     return wanted is not None and any(_identity(place) == wanted for place in (real, *real.parents))
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """A hidden file that this process made and locked."""
-
-    path: Path
-    descriptor: int
-
-
-@contextlib.contextmanager
-def _claimed_folder(target: Path, mode: int) -> Iterator[Path]:
-    claim = _claim(target)
-    folder = _folder_of(claim.path)
-    try:
-        folder.mkdir(mode)
-        yield folder
-    finally:
-        _remove(claim.path)
-        os.close(claim.descriptor)
-
-
-def _claim(target: Path) -> _Claim:
-    """Make and lock a hidden file beside ``target``, and remove the leftovers of killed processes there."""
-    names = [_hidden(target, str(slot)) for slot in range(SLOTS)] if sys.platform != "win32" else []
-    for path in names:
-        _sweep(path)
-    for path in (*names, _hidden(target, secrets.token_hex(8))):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
-        except FileExistsError:
-            continue
-        # Between opening and locking, another process may take the file for a leftover.
-        if _lock(descriptor) is not False and _is_at(descriptor, path) and not _folder_of(path).exists():
-            return _Claim(path, descriptor)
-        os.close(descriptor)
-    raise FileExistsError(errno.EEXIST, "the hidden names beside it are all taken", str(target))
-
-
-def _hidden(target: Path, slot: str) -> Path:
-    name = target.name
-    if len(os.fsencode(name)) > LONGEST_NAME:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return target.with_name(f".{name}.onnxproof-{slot}")
-
-
-def _folder_of(path: Path) -> Path:
-    return path.with_name(path.name + FOLDER_SUFFIX)
-
-
-def _sweep(path: Path) -> None:
-    """Remove a claim whose process died. A claim that a process holds or another user made stays."""
-    if not os.path.lexists(path):
-        return
-    try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
-        return
-    try:
-        found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-        if ours and _lock(descriptor) and _is_at(descriptor, path):
-            _remove(path)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Remove a claim that this process holds: first its folder, so that no folder is left without a lock."""
-    shutil.rmtree(_folder_of(path), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Lock an open file until it is closed or its process dies.
-
-    Returns False if another process holds the lock, and None if the system has no such locks.
-    """
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the file at ``path``."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except OSError:
-        return False
 
 
 def _make_alike(new: Path, old: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from onnxproof.errors import JobError
 from onnxproof.job import Job
 from onnxproof.job.matrix import Told, read_jobs
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.testing.outcome import Outcome, Runs
 from onnxproof.testing.told import failed, lines_of
 from onnxproof.validate.checks import LINKS

@@ -19,7 +19,8 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.normalizations import Channels, name_of
 from onnxproof.on_disk import read_leaving_tensors
 from onnxproof.runtime.folder import MODEL_FILE
-from onnxproof.system.files import linked, scratch_folder, write_bytes
+from onnxproof.system.files import linked, write_bytes
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.unpacked import AXES_AS_INPUT, Unpacked, UnpackedRows, opset_of, unpack
 
 FILES_OWN = "_of_the_file"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxproof.runtime.session import SessionSettings, open_bytes, open_session
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.bisect.nodes import Graph, read_inlined
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.block import Step

@@ -10,7 +10,7 @@ import pytest
 
 from onnxproof.errors import ExportError, JobError
 from onnxproof.export.child import CAN_FORK, Apart, ChildError, RaisedThereError, run_apart
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="this system cannot fork")
 

@@ -25,7 +25,7 @@ from onnxproof.errors import ExportError
 from onnxproof.export.quantize.layers import Network, network_of, with_names
 from onnxproof.on_disk import write_model_file
 from onnxproof.runtime.folder import data_of
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 
 Calibration = Literal["minmax", "entropy", "percentile"]
 

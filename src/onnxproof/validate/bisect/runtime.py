@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.runtime.session import Optimization, SessionSettings, open_session
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.bisect.function import StatedGraph, apart
 from onnxproof.validate.bisect.nodes import Graph, read_inlined
 from onnxproof.validate.bisect.repro import Finding, Repro, model_of

@@ -7,7 +7,7 @@ from typing import Protocol
 import onnx
 
 from onnxproof.errors import CheckError
-from onnxproof.system.files import scratch_folder
+from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 
