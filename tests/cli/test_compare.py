@@ -148,6 +148,7 @@ def test_without_torch_two_runs_of_a_judge(save: Save, small_bundle: Path) -> No
         assert "verdict: pass" in said
 
 
+@pytest.mark.slow
 def test_a_job_judges_both(run: Run, small_job: Path, small_bundle: Path) -> None:
     model = small_bundle / "model.onnx"
     ran = run("compare", model, model, "--job", small_job, "--dim", "batch=1..2", "--json")

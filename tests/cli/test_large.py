@@ -218,6 +218,7 @@ def test_weights_that_were_changed(run: Run, bundle: Path) -> None:
     assert failed["checksum"] == f"{data} is not the file that manifest.json describes"
 
 
+@pytest.mark.slow
 def test_an_export_over_such_a_bundle_replaces_it(run: Run, bundle: Path, small_job: Path) -> None:
     target = bundle.with_name("small")
     bundle.rename(target)

@@ -224,6 +224,7 @@ def test_validate_prints_json_and_the_table_beside_it(run: Run, small_bundle: Pa
     assert all(part in ran.stderr for part in TABLE), ran.stderr
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "factor",
     [pytest.param(1.01, id="weights-that-are-off"), pytest.param(float("nan"), id="weights-that-are-nan")],

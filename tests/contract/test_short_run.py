@@ -25,7 +25,7 @@ PLANTED = {
         "test_damage_that_changes_classes_is_a_defect",
     ),
     "hazards": ("test_what_is_planted_is_named",),
-    "bisect": ("test_a_named_node_comes_with_all_that_tells_of_it", "test_the_first_of_two_faults_is_named"),
+    "bisect": ("test_a_named_node_comes_with_all_that_tells_of_it",),
     "compare": ("test_healthy_exports_pass_and_a_fault_does_not",),
     "outputs of a host": ("test_planted_faults_of_outputs_fail", "test_a_kit_that_was_changed_is_refused"),
     "command line": ("test_a_verdict_of_fail_is_exit_code_1", "test_a_checkpoint_that_does_not_fit"),

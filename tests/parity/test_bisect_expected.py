@@ -179,6 +179,7 @@ def test_of_a_convolution_before_an_activation(
     expected_is_the_healthy_nodes(Export(tmp_path, once, builder, overrides), "Conv", 0, change)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("builder", "operator", "number", "change"),
     [

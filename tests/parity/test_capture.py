@@ -303,6 +303,7 @@ class Growing(nn.Module):
 SERIES = {"x": "float32[batch, time, 8] in -1..1"}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("module", "inputs", "dims"),
     [

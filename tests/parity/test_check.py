@@ -151,6 +151,7 @@ def one_check(verdict: Verdict, name: str) -> Check:
 IMAGENETS = "mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225] (imagenet)"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("change", "scale", "said"),
     [
@@ -193,6 +194,7 @@ def test_a_normalisation_otherwise_than_is_stated_fails_without_pictures(
     assert one_check(verdict, "pipeline").reason.endswith("which norm_stats.json states")
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("change", "scale"),
     [
@@ -306,6 +308,7 @@ def test_a_wrong_file_fails_and_names_its_link(classifier: nn.Module, place: Pat
     assert "function" in failed(verdict)
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_network_fail(classifier: nn.Module, place: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     file = export(models.mobilenet_v3_small(num_classes=5), PICTURES, tmp_path / "theirs.onnx")
@@ -335,6 +338,7 @@ def test_another_models_file_is_refused_in_words(
         found(file, place)
 
 
+@pytest.mark.slow
 def test_a_head_for_other_classes_fails(place: Path, tmp_path: Path) -> None:
     file = export(models.mobilenet_v3_small(num_classes=6), PICTURES, tmp_path / "theirs.onnx")
     verdict = onnxproof.check(file, against=place / "best.pt", set=QUICK)

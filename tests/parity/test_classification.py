@@ -47,7 +47,7 @@ def status(verdict: Verdict) -> list[tuple[str, str]]:
     ("job", "exporter"),
     [
         pytest.param(CLASSIFIER, "torch.export", id="digits-classifier-torch.export"),
-        pytest.param(MULTILABEL, "torchscript", id="digits-multilabel-torchscript"),
+        pytest.param(MULTILABEL, "torchscript", id="digits-multilabel-torchscript", marks=pytest.mark.slow),
         pytest.param(CLASSIFIER, "torchscript", id="digits-classifier-torchscript", marks=pytest.mark.slow),
         pytest.param(MULTILABEL, "torch.export", id="digits-multilabel-torch.export", marks=pytest.mark.slow),
     ],
@@ -150,6 +150,7 @@ def test_damage_that_changes_classes_is_a_defect(
     assert "error bound" in found["decisions"].reason
 
 
+@pytest.mark.slow
 def test_a_bias_that_moves_no_class_fails_by_its_error(ranked: Export, tmp_path: Path) -> None:
     def nudge(graph: onnx.GraphProto) -> None:
         rewrite(head(graph)[1], lambda bias: bias + 1e-4 * (np.arange(10) == 7))
@@ -159,6 +160,7 @@ def test_a_bias_that_moves_no_class_fails_by_its_error(ranked: Export, tmp_path:
     assert not any(name.startswith("ratio") for name in found)
 
 
+@pytest.mark.slow
 def test_a_softmax_over_the_batch_fails(softmaxed: Export, tmp_path: Path) -> None:
     def turn(graph: onnx.GraphProto) -> None:
         (node,) = (node for node in graph.node if node.op_type == "Softmax")
@@ -193,6 +195,7 @@ def test_what_the_graph_computes_is_what_numpy_computes(
     )
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("decode", ["none", "probabilities"])
 @pytest.mark.parametrize("job", [CLASSIFIER, MULTILABEL], ids=lambda job: job.stem)
 def test_predictions_tell_what_the_pictures_show(job: Path, decode: str, tmp_path: Path) -> None:

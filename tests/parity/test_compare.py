@@ -91,9 +91,11 @@ def healthy_and_not(name: str, exported: Any, folder: Path) -> Verdict:
 @pytest.mark.parametrize(
     "name",
     [
-        "digits-classifier",
         "digits-reader",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("digits-multilabel", "digits-segmenter")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("digits-classifier", "digits-multilabel", "digits-segmenter")
+        ),
     ],
 )
 def test_healthy_exports_pass_and_a_fault_does_not(name: str, exported: Any, tmp_path: Path) -> None:

@@ -340,6 +340,7 @@ class OtherwiseIfBright(nn.Module):
         return torch.where((mean > 0.8) & (mean < 0.95), answer / 2, answer)
 
 
+@pytest.mark.slow
 def test_an_answer_that_changes_on_bright_inputs_alone_fails(packed: Export, tmp_path: Path) -> None:
     checks = failed(packed.verdict(packed.recaptured(OtherwiseIfBright(packed.model.module)), tmp_path))
     assert "bright" in checks["function"].reason

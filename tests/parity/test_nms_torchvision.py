@@ -201,6 +201,7 @@ def test_keep_lists_are_those_of_torchvision(sets: int) -> None:
     assert not rare, f"too few sets of these kinds: {rare}; all: {dict(kinds)}"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("count", [8_400, 30_000])
 def test_keep_lists_of_a_full_detector_head(count: int, dtype: Any) -> None:

@@ -369,6 +369,7 @@ def test_a_matrix_and_a_choice_of_it(job: MakeJob, tmp_path: Path) -> None:
         export(file, only=["b*"])
 
 
+@pytest.mark.slow
 def test_each_job_has_its_own_baseline(job: MakeJob, tmp_path: Path) -> None:
     export(job("a"), job("b"))
     older = tmp_path / "dist"
