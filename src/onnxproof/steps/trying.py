@@ -117,21 +117,23 @@ class Attempts:
 
     def run(self, graph: Graph) -> Tried:
         """Write a graph's file and validate it, or only load it. Raises ExportError or ModelFileError."""
-        self.write(graph)
         if self.ahead is None:
+            self.write(graph)
             if runs_here(self.model.module):
                 open_session(self.file)
             return Tried(graph, None)
-        verdict = validate_for(
-            self.job,
-            self.model,
-            self.file,
-            self.ahead.plan,
-            self.progress,
-            checks=self._checks(),
-            notes=graph.notes,
-            prepared=self.ahead.prepared,
-        )
+        with self.ahead.going_on():
+            self.write(graph)
+            verdict = validate_for(
+                self.job,
+                self.model,
+                self.file,
+                self.ahead.plan,
+                self.progress,
+                checks=self._checks(),
+                notes=graph.notes,
+                prepared=self.ahead.prepared,
+            )
         return Tried(graph, verdict)
 
     def run_simplified(self, graph: Graph) -> Tried | str:

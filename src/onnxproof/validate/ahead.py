@@ -1,8 +1,10 @@
 """PyTorch's side of a trial. It is the same for every file of a model, so it can run before there is one."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from threading import Event
 
 from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.exact.known import Known
@@ -20,6 +22,8 @@ MOST_KEPT_BYTES = 2**28
 MOST_WEIGHTS_BYTES = 2**28
 """Models with more bytes of weights run alone: their float64 weights would take memory beside what another
 process or another leg takes."""
+
+DONE = object()
 
 
 def leaves_room(model: WrappedModel) -> bool:
@@ -48,6 +52,11 @@ class Kept:
         """The leg's ports."""
         return self.leg.ports
 
+    @property
+    def full(self) -> bool:
+        """Whether it keeps no more."""
+        return self._bytes > MOST_KEPT_BYTES
+
     def holds(self, inputs: Arrays) -> bool:
         """Whether the answer to these inputs was kept."""
         return key_of(inputs) in self._answers
@@ -60,17 +69,22 @@ class Kept:
         self._bytes += sum(
             array.nbytes for part in (answer.outputs, answer.margins) for array in part.values()
         )
-        if self._bytes <= MOST_KEPT_BYTES:
+        if not self.full:
             self._answers[key] = answer
         return answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """The model as oracle and reference, and what constants its files may hold."""
+    """The model as oracle and reference, and what constants its files may hold.
+
+    ``rest`` is called before a trial begins: no leg is at work from then on. It returns the names of the
+    cases whose answers are kept.
+    """
 
     truth: Truth
     known: Known
+    rest: Callable[[], frozenset[str]] = frozenset
 
 
 class Ahead:
@@ -80,12 +94,16 @@ class Ahead:
         self._model, self.plan = model, plan
         self._prepared: Prepared | None = None
         self._steps = self._made_steps()
+        self._kept: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, "onnxproof-ahead")
+        self._going_on: Future[None] | None = None
+        self._stopped = Event()
 
     @property
     def prepared(self) -> Prepared:
         """Raises UserCodeError if the module's own code raises."""
         if self._prepared is None:
-            self._prepared = prepare(self._model, self.plan, keep=True)
+            self._prepared = replace(prepare(self._model, self.plan, keep=True), rest=self.rest)
         return self._prepared
 
     def steps(self) -> Iterator[None]:
@@ -96,7 +114,36 @@ class Ahead:
         the sweep, which raises it again and tells of which case. Does nothing for a model that does not
         leave room.
         """
+        self.rest()
         return self._steps
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Inside, a thread goes through the steps that are left, until ``rest`` is called.
+
+        It does nothing if the legs are not open yet. Who leaves early does not wait for the step that it is
+        at: a signal ends the run at once.
+        """
+        self.rest()
+        self._stopped.clear()
+        if self._prepared is not None:
+            self._going_on = self._thread.submit(self._go_on)
+        try:
+            yield
+        finally:
+            self._stopped.set()
+
+    def _go_on(self) -> None:
+        while not self._stopped.is_set() and next(self._steps, DONE) is not DONE:
+            pass
+
+    def rest(self) -> frozenset[str]:
+        """Wait until no step is at work, and begin no other. Returns the names of the cases whose answers are
+        kept."""
+        self._stopped.set()
+        if self._going_on is not None:
+            self._going_on.result()
+        return frozenset(self._kept)
 
     def _made_steps(self) -> Iterator[None]:
         if not leaves_room(self._model):
@@ -108,10 +155,12 @@ class Ahead:
                 return
             for case in self.plan.cases:
                 arrays = materialise(case, self._model.contract.inputs, self._model.contract.preprocess)
-                for leg in (truth.reference, truth.oracle):
-                    if leg is not None:
-                        leg.run(arrays)
-                        yield
+                legs = [leg for leg in (truth.reference, truth.oracle) if isinstance(leg, Kept)]
+                for leg in legs:
+                    leg.run(arrays)
+                    yield
+                if not any(leg.full for leg in legs):
+                    self._kept.add(case.name)
 
 
 def prepare(model: WrappedModel, plan: Plan, *, keep: bool = False) -> Prepared:

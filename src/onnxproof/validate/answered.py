@@ -5,9 +5,10 @@ that each has a core.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
@@ -52,19 +53,23 @@ def all_answered(trial: Trial) -> Iterator[Answered]:
     """Run PyTorch on each case of the trial, in order.
 
     If the trial lets it run ``beside`` the file's legs, it runs the cases that follow while the caller is at
-    one. Raises as ``answered`` does, when the case is asked for.
+    one. Those whose answers are ``at_hand`` do not hold it up. Raises as ``answered`` does, when the case is
+    asked for.
     """
     if not trial.beside:
         yield from (answered(trial, case) for case in trial.cases)
         return
     pool = ThreadPoolExecutor(1, "onnxproof-pytorch")
-    begun: deque[tuple[Case, Future[Answered]]] = deque()
+    begun: deque[tuple[Case | None, Callable[[], Answered]]] = deque()
     try:
         for case in chain(trial.cases, (None,)):
-            while begun and (case is None or volume([case, *(one for one, _ in begun)]) > MOST_AHEAD):
-                yield begun.popleft()[1].result()
+            if case is not None and case.name in trial.at_hand:
+                begun.append((None, partial(answered, trial, case)))
+                continue
+            while begun and (case is None or volume([case, *(one for one, _ in begun if one)]) > MOST_AHEAD):
+                yield begun.popleft()[1]()
             if case is not None:
-                begun.append((case, pool.submit(answered, trial, case)))
+                begun.append((case, pool.submit(answered, trial, case).result))
     finally:
         # Whoever stops early does not wait: a signal ends the run at once.
         pool.shutdown(wait=False, cancel_futures=True)

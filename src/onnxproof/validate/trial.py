@@ -105,8 +105,9 @@ class Trial:
     """A plan with its legs open. ``graphs`` has the function link of each file; it may be empty.
 
     ``beside`` says that PyTorch may run in a thread beside the file's legs. It may not where other processes
-    have the other cores, or where the model's weights leave no memory. ``given`` has the inputs of cases that
-    are not made but held, by the case's name.
+    have the other cores, or where the model's weights leave no memory. ``at_hand`` are the names of the cases
+    whose answers PyTorch's legs have already. ``given`` has the inputs of cases that are not made but held,
+    by the case's name.
     """
 
     contract: Contract
@@ -116,6 +117,7 @@ class Trial:
     policy: Policy = FLOAT_FLOOR
     graphs: tuple[Stated, ...] = ()
     beside: bool = False
+    at_hand: frozenset[str] = frozenset()
     given: Mapping[str, Arrays] = field(default_factory=dict)
 
     @classmethod

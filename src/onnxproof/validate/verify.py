@@ -110,7 +110,8 @@ def open_trial(
         open_graph(model, file, plan, truth, prepared.known, range(at * count, (at + 1) * count))
         for at, file in enumerate(files)
     ]
-    return replace(Trial.of(plan, truth, legs, graphs), beside=leaves_room(model))
+    trial = Trial.of(plan, truth, legs, graphs)
+    return replace(trial, beside=leaves_room(model), at_hand=prepared.rest())
 
 
 def candidates_of(model: WrappedModel, file: Path, settings: Settings) -> tuple[OrtLeg | RefusedLeg, ...]:

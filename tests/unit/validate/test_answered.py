@@ -44,7 +44,7 @@ class Doubles:
         return Answer({"y": inputs["x"] * 2}, {})
 
 
-def trial(leg: Doubles, *batches: int, beside: bool = True) -> Trial:
+def trial(leg: Doubles, *batches: int, beside: bool = True, at_hand: tuple[int, ...] = ()) -> Trial:
     own = contract(
         task="raw",
         inputs=(SPEC,),
@@ -55,7 +55,8 @@ def trial(leg: Doubles, *batches: int, beside: bool = True) -> Trial:
         postprocess={},
     )
     cases = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch in batches)
-    return Trial(own, Truth(None, leg), (), cases, beside=beside)
+    names = frozenset(f"{batch}-noise" for batch in at_hand)
+    return Trial(own, Truth(None, leg), (), cases, beside=beside, at_hand=names)
 
 
 def test_cases_come_in_order_and_the_next_are_run_meanwhile() -> None:
@@ -77,6 +78,16 @@ def test_a_large_case_waits_for_the_one_before_and_all_do_where_none_may_run_bes
     assert leg.batches == [1]
     assert [one.case.sizes["batch"] for one in answers] == [size]
     assert leg.batches == [1, size]
+
+
+def test_a_case_that_is_at_hand_holds_up_no_other() -> None:
+    """Its answer is only looked up. PyTorch begins with the first case that it has not run."""
+    leg = Doubles(last=MOST_AHEAD)
+    answers = all_answered(trial(leg, 1, 2, MOST_AHEAD, at_hand=(1, 2)))
+    assert next(answers).case.sizes["batch"] == 1
+    assert leg.done.wait(WAIT_S)
+    assert [one.case.sizes["batch"] for one in answers] == [2, MOST_AHEAD]
+    assert sorted(leg.batches) == [1, 2, MOST_AHEAD]
 
 
 def test_what_a_case_raises_is_raised_when_it_is_asked_for() -> None:
