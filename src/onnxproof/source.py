@@ -19,7 +19,7 @@ from onnxproof.runtime.archive import sha256_of as sha256_of
 from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read_manifest
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.shards import INDEX_SUFFIX, parts_of, refuse_shards
-from onnxproof.system.disk import require_possible
+from onnxproof.system.disk import not_there, require_possible
 
 JOB_SUFFIX = ".toml"
 MODEL_SUFFIX = ".onnx"
@@ -231,7 +231,7 @@ def checkpoints_at(path: Path) -> tuple[Path, ...]:
                     f"({hub_cache()}), and nothing is downloaded"
                 )
             raise CheckpointError(
-                f"checkpoint {path} does not exist: give a file or a folder that holds one{hint}"
+                f"checkpoint {path} {not_there(path)}: give a file or a folder that holds one{hint}"
             )
         path = cached
     files = _checkpoints_in(path)

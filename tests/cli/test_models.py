@@ -1,6 +1,7 @@
 """Model files and bundles that predict, inspect and validate cannot use."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,17 @@ def test_a_path_that_is_not_there(refuse: Refuse, tmp_path: Path, picture: Path,
     file = tmp_path / ("no.toml" if command == "validate" else "no.onnx")
     pictures = (picture,) if command == "predict" else ()
     refuse(command, file, *pictures, says=(str(file), "does not exist", "give "))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+@pytest.mark.parametrize(
+    ("command", "flags"), [("inspect", ()), ("check", ("--against", "x")), ("export", ())]
+)
+def test_what_is_no_file(refuse: Refuse, tmp_path: Path, command: str, flags: tuple[str, ...]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refuse(command, pipe, *flags, says=(f"{pipe} is a pipe, not a file: give ",))
+    refuse(command, os.devnull, *flags, says=(f"{os.devnull} is a device, not a file: give ",))
 
 
 @pytest.mark.parametrize("command", ["predict", "inspect", "validate"])

@@ -243,8 +243,8 @@ ROOMS = {
     "seeded": {"errors", "tensors"},
     "structure": {"errors"},
     "job": {
-        *("errors", "system.limits", "text", "tensors", "contract", "normalizations", "structure"),
-        *("runtime", "source", "job"),
+        *("errors", "text", "tensors", "contract", "normalizations", "structure"),
+        *("system.disk", "system.limits", "runtime", "source", "job"),
     },
     "many": {
         *("errors", "system.extras", "system.files", "system.imports", "system.scratch", "text", "progress"),

@@ -148,4 +148,6 @@ def _write(out: Path, outputs: Mapping[str, Any]) -> None:
     for name in outputs.keys() - arrays.keys():
         note = f"note: output {name} is a {type(outputs[name]).__name__}, not written"
         click.echo(one_line(note), err=True)
+    if outputs and not arrays:
+        raise RequestError(f"no output is an array, so nothing is written to {out}: --json prints them")
     write_arrays(out, arrays)

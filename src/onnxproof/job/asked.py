@@ -33,6 +33,7 @@ from onnxproof.source import (
     look_at,
     sha256_of_checkpoint,
 )
+from onnxproof.system.disk import not_there
 
 JobLike = Job | str | PathLike[str]
 Address = str | PathLike[str]
@@ -72,7 +73,7 @@ def job_to_export(source: JobLike, set: Sequence[str] = ()) -> Job | CheckpointP
             return checkpoint
     path = Path(source)
     if path.suffix != JOB_SUFFIX and not path.is_file():
-        found = "is a folder that holds no checkpoint" if path.is_dir() else "does not exist"
+        found = "is a folder that holds no checkpoint" if path.is_dir() else not_there(path)
         raise JobError(f"{path} {found}: give the path of a .toml file, or of a checkpoint")
     return load_job(source, set)
 
@@ -132,7 +133,7 @@ def file_to_validate(asked: Asked, onnx: Address | None) -> Path:
             f"and give {file.with_suffix('') / MODEL_FILE}, or let onnxproof check take it as it is"
         )
     if not file.is_file():
-        raise ModelFileError(f"{file} does not exist: export the job first, or name a file with --onnx")
+        raise ModelFileError(f"{file} {not_there(file)}: export the job first, or name a file with --onnx")
     return file
 
 

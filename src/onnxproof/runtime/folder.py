@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import is_archive, is_there, read_file, sha256_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
-from onnxproof.system.disk import require_possible
+from onnxproof.system.disk import not_there, require_possible
 from onnxproof.system.own_file import has_keys
 
 MODEL_FILE = "model.onnx"
@@ -46,7 +46,7 @@ def model_file(path: str | PathLike[str]) -> Path:
     if not given.is_dir():
         if given.is_file():
             return given
-        raise ModelFileError(f"{given} does not exist: {_ADVICE}")
+        raise ModelFileError(f"{given} {not_there(given)}: {_ADVICE}")
     if file.is_file():
         return file
     if (given / MANIFEST_FILE).is_file():

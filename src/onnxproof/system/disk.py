@@ -2,6 +2,8 @@
 
 import errno
 import os
+import stat
+from collections.abc import Callable, Mapping
 
 from onnxproof.errors import RequestError
 
@@ -37,6 +39,23 @@ def request_of(error: BaseException) -> RequestError | None:
     if error.errno in (*FULL, errno.EROFS):
         return RequestError(f"{place} cannot be written ({reason}): free space, or write to another disk")
     return None
+
+
+_OTHERWISE: Mapping[str, Callable[[int], bool]] = {
+    "a pipe": stat.S_ISFIFO,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    "a socket": stat.S_ISSOCK,
+}
+
+
+def not_there(path: str | os.PathLike[str]) -> str:
+    """Why there is no file to read at a path, in words: "does not exist", or "is a pipe, not a file"."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as below
+    except (OSError, ValueError):
+        return "does not exist"
+    kind = next((kind for kind, is_one in _OTHERWISE.items() if is_one(mode)), None)
+    return "does not exist" if kind is None else f"is {kind}, not a file"
 
 
 def require_possible(path: str | os.PathLike[str]) -> None:
