@@ -145,9 +145,9 @@ def _holds_arrays(file: Path) -> bool:
 
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:
     arrays = {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
+    if outputs and not arrays:
+        raise RequestError(f"no output is an array, so nothing is written to {out}: --json prints them")
     for name in outputs.keys() - arrays.keys():
         note = f"note: output {name} is a {type(outputs[name]).__name__}, not written"
         click.echo(one_line(note), err=True)
-    if outputs and not arrays:
-        raise RequestError(f"no output is an array, so nothing is written to {out}: --json prints them")
     write_arrays(out, arrays)
