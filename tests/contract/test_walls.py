@@ -203,8 +203,8 @@ def test_lists_need_no_extra(command: str, name: str) -> None:
 
 GROUND = {
     *("errors", "text", "document", "tensors", "contract", "normalizations", "progress", "seeded", "targets"),
-    *("system.extras", "system.files", "system.imports", "system.limits", "system.packages"),
-    *("system.scratch", "system.usercode"),
+    *("system.extras", "system.files", "system.frames", "system.imports", "system.limits"),
+    *("system.packages", "system.scratch", "system.usercode"),
 }
 ROOMS = {
     "runtime": {
@@ -258,6 +258,7 @@ ROOMS = {
     "system.disk": {"errors"},
     "system.files": {"errors", "system.claims", "system.folders"},
     "system.foreign": set(),
+    "system.frames": set(),
     "system.imports": {"system.signals"},
     "system.limits": set(),
     "system.locks": set(),

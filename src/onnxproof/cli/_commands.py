@@ -14,6 +14,7 @@ from onnxproof.cli._crash import told_if_it_crashes
 from onnxproof.cli._document import document_only
 from onnxproof.cli._streams import patient_streams
 from onnxproof.system.extras import NEEDED_BY, require
+from onnxproof.system.frames import roomy
 from onnxproof.system.imports import PASSIVE, freeze_imports, imported
 from onnxproof.text import meant
 
@@ -123,6 +124,7 @@ def whole_run() -> Any:
     return code
 
 
+@roomy
 def main() -> None:
     """Run what the arguments name. Errors go to standard error, in words, and set the exit code."""
     for name, value in PASSIVE.items():

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import IO, Generic, NoReturn, TypeVar
 
 from onnxproof.errors import OnnxproofError
+from onnxproof.system.frames import roomy
 
 Result = TypeVar("Result")
 
@@ -183,6 +184,7 @@ def _read(descriptor: int, until: float, meanwhile: Iterator[None]) -> bytes | N
     return None
 
 
+@roomy
 def _work(work: Callable[[], Iterator[Result]], writes: int, blocked: Iterable[int]) -> NoReturn:
     """Be the child. Leaves without the cleaning up that is the parent's."""
     code = 1
