@@ -94,6 +94,8 @@ class _Shapes:
     ) -> None:
         self._axes = axes
         self._light = _up_to(graph, nodes)
+        sized = (node.input[0] for node in self._light.graph.node if node.op_type == "Shape")
+        self._asked = {*sized, *(str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None)}
         self._opset = graph.opset
         self._stored = {name: stored.shape for name, stored in graph.constants.items()}
         self._values: dict[str, NDArray[Any]] = {
@@ -142,6 +144,8 @@ class _Shapes:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
         shapes = dict(self._stored)
         for value in (*inferred.graph.input, *inferred.graph.value_info):
+            if value.name not in self._asked:
+                continue
             dims = value.type.tensor_type.shape.dim
             if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
                 shapes[value.name] = tuple(dim.dim_value for dim in dims)
