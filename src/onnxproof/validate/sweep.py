@@ -16,6 +16,7 @@ from onnxproof.validate.judge import doubtful, facts_of, judge, ranks_of
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
 from onnxproof.validate.policy import REPEATS
 from onnxproof.validate.pools import NOTHING
+from onnxproof.validate.running import Run, ran_here, running
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
 
@@ -51,11 +52,12 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
     works = [work(case) for case in trial.cases]
     whole, done = sum(works), 0.0
-    for one, cost in zip(all_answered(trial), works, strict=True):
-        progress(stage, int(PERCENT * done / whole), PERCENT)
-        done += cost
-        found = _measure_case(trial, one, range(len(trial.candidates)), tallies, stated)
-        watch(one.case, one.wanted, found)
+    with running(trial) as run:
+        for one, cost in zip(all_answered(trial), works, strict=True):
+            progress(stage, int(PERCENT * done / whole), PERCENT)
+            done += cost
+            found = _measure_case(trial, one, range(len(trial.candidates)), tallies, stated, run)
+            watch(one.case, one.wanted, found)
     progress(stage, PERCENT, PERCENT)
     return (*tallies, *stated)
 
@@ -168,6 +170,7 @@ def _measure_case(
     chosen: Sequence[int],
     tallies: Sequence[Tally],
     stated: Sequence[Tally] = (),
+    run: Run = ran_here,
 ) -> list[Answer | None]:
     """Run the graphs of ``stated`` and the ``chosen`` candidates on a case that PyTorch has answered.
 
@@ -176,6 +179,7 @@ def _measure_case(
     """
     case, arrays, wanted, exact = one.case, one.arrays, one.wanted, one.exact
     kept = counted(trial.contract, arrays, exact.outputs)
+    ran = [run(trial.candidates[index], one) for index in chosen]
     own: dict[int, Arrays] = {}
     for graph, tally in zip(trial.graphs if stated else (), stated, strict=True):
         answer = _evaluated(graph, case, arrays, tally) if case.name in graph.cases else None
@@ -184,16 +188,10 @@ def _measure_case(
         answered = tally.add(case, exact, wanted, answer, kept, like=_outputs_of(graph, exact))
         if answered is not None:
             own |= dict.fromkeys(graph.candidates, answered.outputs)
-    found = []
-    for index in chosen:
-        try:
-            answer = trial.candidates[index].run(arrays)
-        except Exception as error:  # noqa: BLE001
-            # A runtime's exceptions have no common public base below Exception.
-            answer = str(error).strip().partition("\n")[0]
-        told = own.get(index, NOTHING)
-        found.append(tallies[index].add(case, exact, wanted, answer, kept, stated=told))
-    return found
+    return [
+        tallies[index].add(case, exact, wanted, answer(), kept, stated=own.get(index, NOTHING))
+        for index, answer in zip(chosen, ran, strict=True)
+    ]
 
 
 def _evaluated(graph: Stated, case: Case, arrays: Arrays, tally: Tally) -> Answer | str | None:
