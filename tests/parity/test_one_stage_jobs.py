@@ -56,7 +56,10 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "nms-batch": ("dims.batch=1..3",),
 }
 SLOW = pytest.mark.slow
-REPEATED = (("retinanet", "nms"), ("fcos", "nms"), ("fcos", "nms-batch"), ("ssdlite", "nms-batch"))
+REPEATED = (
+    *(("retinanet", "none"), ("retinanet", "nms")),
+    *(("fcos", "nms"), ("fcos", "nms-batch"), ("ssdlite", "nms-batch")),
+)
 """What the other kinds show in these layouts, and these kinds in others."""
 EVERY = [
     pytest.param(kind, layout, marks=pytest.mark.long if (kind, layout) in REPEATED else SLOW)
