@@ -17,6 +17,9 @@ from torch import Tensor, nn
 State = dict[str, Tensor]
 
 
+UNREAD = "the checkpoint is an archive of TorchScript, whose code was not read"
+
+
 class Network(nn.Module):
     """A convolution, a norm, and a table of words that is its last layer too."""
 
@@ -159,8 +162,8 @@ FORMS = (
         lambda of: of.save("net.pth", of.state, _use_new_zipfile_serialization=False),
     ),
     Form("whole module, `torch.save(model)`", "PyTorch", lambda of: of.save("net.pt", of.net)),
-    Form("archive of `torch.jit.save`, scripted", "TorchScript", scripted),
-    Form("archive of `torch.jit.save`, traced", "TorchScript", traced),
+    Form("archive of `torch.jit.save`, scripted", "TorchScript", scripted, UNREAD),
+    Form("archive of `torch.jit.save`, traced", "TorchScript", traced, UNREAD),
     Form(
         "`model_state_dict` beside an optimizer",
         "PyTorch's tutorials",

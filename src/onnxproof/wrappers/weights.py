@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from onnxproof.errors import CheckpointError
 from onnxproof.tensors import HALVES
+from onnxproof.wrappers.as_pickled import as_pickled
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.fitting import SHOWN, Fit, fits, in_short, is_averaged
@@ -65,8 +66,11 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
     ]
     if refused:
         raise _does_not_fit(checkpoint, called, [what for what, _ in refused], refused[0][1])
+    saved = as_pickled(network, checkpoint.held, fit.prefix)
+    if saved.wrong:
+        raise _another_network(checkpoint, called, saved.wrong)
     network.load_state_dict(dict(state))
-    checkpoint.notes.extend(fit.notes)
+    checkpoint.notes.extend((*fit.notes, *saved.notes(called)))
     return network.float()
 
 
@@ -150,6 +154,16 @@ def tensor_of(array: NDArray[Any], dtype: str) -> Tensor:
 def _does_not_fit(checkpoint: Checkpoint, called: str, wrong: list[str], advice: str) -> CheckpointError:
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return CheckpointError(f"checkpoint {checkpoint.file} does not fit {called}: {wrong[0]}{more}; {advice}")
+
+
+def _another_network(checkpoint: Checkpoint, called: str, wrong: Sequence[str]) -> CheckpointError:
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return CheckpointError(
+        f"checkpoint {checkpoint.file} was pickled from another network than {called}: {wrong[0]}{more}; the "
+        "tensors fit, but the file would compute something else. Name the function that makes your network "
+        "in a job of the family module (docs/any-model.md), or export the module itself with "
+        "onnxproof.export_module"
+    )
 
 
 def _refusals(tensor: Tensor, expected: Tensor) -> Iterator[tuple[str, str]]:
