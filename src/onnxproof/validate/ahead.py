@@ -121,8 +121,8 @@ class Ahead:
     def going_on(self) -> Iterator[None]:
         """Inside, a thread goes through the steps that are left, until ``rest`` is called.
 
-        It does nothing if the legs are not open yet. Who leaves early does not wait for the step that it is
-        at: a signal ends the run at once.
+        It does nothing if the legs are not open yet. If the block raises an error, the step that it is at is
+        waited for (a_thread.py has why). A signal or Ctrl-C ends the run at once.
         """
         self.rest()
         self._stopped.clear()
@@ -130,6 +130,9 @@ class Ahead:
             self._going_on = self._thread.submit(self._go_on)
         try:
             yield
+        except Exception:
+            self.rest()
+            raise
         finally:
             self._stopped.set()
 

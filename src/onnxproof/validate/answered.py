@@ -7,12 +7,14 @@ that each has a core.
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
 from onnxproof.errors import CheckError, OnnxproofError, UserCodeError
 from onnxproof.system.usercode import told, users_place
+from onnxproof.validate.a_thread import a_thread
 from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.legs.leg import Answer, Arrays, Leg
 from onnxproof.validate.trial import Trial
@@ -49,7 +51,8 @@ def answered(trial: Trial, case: Case) -> Answered:
     return Answered(case, arrays, wanted, exact)
 
 
-def all_answered(trial: Trial) -> Iterator[Answered]:
+@contextmanager
+def all_answered(trial: Trial) -> Iterator[Iterator[Answered]]:
     """Run PyTorch on each case of the trial, in order.
 
     If the trial lets it run ``beside`` the file's legs, it runs the cases that follow while the caller is at
@@ -57,22 +60,22 @@ def all_answered(trial: Trial) -> Iterator[Answered]:
     asked for.
     """
     if not trial.beside:
-        yield from (answered(trial, case) for case in trial.cases)
+        yield (answered(trial, case) for case in trial.cases)
         return
-    pool = ThreadPoolExecutor(1, "onnxproof-pytorch")
+    with a_thread("onnxproof-pytorch") as pool:
+        yield _answered_by(pool, trial)
+
+
+def _answered_by(pool: ThreadPoolExecutor, trial: Trial) -> Iterator[Answered]:
     begun: deque[tuple[Case | None, Callable[[], Answered]]] = deque()
-    try:
-        for case in chain(trial.cases, (None,)):
-            if case is not None and case.name in trial.at_hand:
-                begun.append((None, partial(answered, trial, case)))
-                continue
-            while begun and (case is None or volume([case, *(one for one, _ in begun if one)]) > MOST_AHEAD):
-                yield begun.popleft()[1]()
-            if case is not None:
-                begun.append((case, pool.submit(answered, trial, case).result))
-    finally:
-        # Whoever stops early does not wait: a signal ends the run at once.
-        pool.shutdown(wait=False, cancel_futures=True)
+    for case in chain(trial.cases, (None,)):
+        if case is not None and case.name in trial.at_hand:
+            begun.append((None, partial(answered, trial, case)))
+            continue
+        while begun and (case is None or volume([case, *(one for one, _ in begun if one)]) > MOST_AHEAD):
+            yield begun.popleft()[1]()
+        if case is not None:
+            begun.append((case, pool.submit(answered, trial, case).result))
 
 
 def _run(leg: Leg, case: Case, arrays: Arrays) -> Answer:

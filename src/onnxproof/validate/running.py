@@ -4,10 +4,10 @@ Both spend their time outside of Python. Where PyTorch has answered all cases, e
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+from onnxproof.validate.a_thread import a_thread
 from onnxproof.validate.answered import MOST_AHEAD, Answered
 from onnxproof.validate.cases import volume
 from onnxproof.validate.legs.leg import Answer, Leg
@@ -35,18 +35,14 @@ def running(trial: Trial) -> Iterator[Run]:
     if not (trial.beside and trial.graphs):
         yield ran_here
         return
-    pool = ThreadPoolExecutor(1, "onnxproof-candidates")
+    with a_thread("onnxproof-candidates") as pool:
 
-    def run(leg: Leg, one: Answered) -> Ran:
-        if volume([one.case]) > MOST_AHEAD:
-            return ran_here(leg, one)
-        return pool.submit(_answer, leg, one).result
+        def run(leg: Leg, one: Answered) -> Ran:
+            if volume([one.case]) > MOST_AHEAD:
+                return ran_here(leg, one)
+            return pool.submit(_answer, leg, one).result
 
-    try:
         yield run
-    finally:
-        # Whoever stops early does not wait: a signal ends the run at once.
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _answer(leg: Leg, one: Answered) -> Answer | str:

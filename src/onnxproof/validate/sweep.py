@@ -52,8 +52,8 @@ def measure(trial: Trial, *, progress: Progress = silent, watch: Watch = unwatch
     stage = f"compare {len(trial.cases)} cases, {volume(trial.cases) / 1e6:.1f} million pixels, {legs} legs"
     works = [work(case) for case in trial.cases]
     whole, done = sum(works), 0.0
-    with running(trial) as run:
-        for one, cost in zip(all_answered(trial), works, strict=True):
+    with running(trial) as run, all_answered(trial) as answers:
+        for one, cost in zip(answers, works, strict=True):
             progress(stage, int(PERCENT * done / whole), PERCENT)
             done += cost
             found = _measure_case(trial, one, range(len(trial.candidates)), tallies, stated, run)

@@ -21,12 +21,18 @@ WAIT_S = 30.0
 
 @dataclass
 class Doubles:
-    """x * 2. ``refuses`` is a batch that it cannot run; ``done`` is set when it has run ``last``."""
+    """x * 2. ``refuses`` is a batch that it cannot run; ``done`` is set when it has run ``last``.
+
+    At the batch ``waits`` it sets ``begun``, and waits until it ``may`` go on.
+    """
 
     last: int = 0
     refuses: int | None = None
     batches: list[int] = field(default_factory=list)
+    waits: int | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+    may: threading.Event = field(default_factory=threading.Event)
     name: str = "torch-float32"
 
     @property
@@ -38,6 +44,9 @@ class Doubles:
         batch = len(inputs["x"])
         if batch == self.refuses:
             raise RuntimeError("no such batch")
+        if batch == self.waits:
+            self.begun.set()
+            assert self.may.wait(WAIT_S)
         self.batches.append(batch)
         if batch == self.last:
             self.done.set()
@@ -61,10 +70,11 @@ def trial(leg: Doubles, *batches: int, beside: bool = True, at_hand: tuple[int, 
 
 def test_cases_come_in_order_and_the_next_are_run_meanwhile() -> None:
     leg = Doubles(last=3)
-    answers = all_answered(trial(leg, 2, 1, 3))
-    assert len(next(answers).arrays["x"]) == 2
-    assert leg.done.wait(WAIT_S)  # the last case has run, and nobody has asked for it
-    assert [(one.case.sizes["batch"], len(one.wanted.outputs["y"])) for one in answers] == [(1, 1), (3, 3)]
+    with all_answered(trial(leg, 2, 1, 3)) as answers:
+        assert len(next(answers).arrays["x"]) == 2
+        assert leg.done.wait(WAIT_S)  # the last case has run, and nobody has asked for it
+        found = [(one.case.sizes["batch"], len(one.wanted.outputs["y"])) for one in answers]
+    assert found == [(1, 1), (3, 3)]
     assert leg.batches == [2, 1, 3]
 
 
@@ -73,27 +83,42 @@ def test_a_large_case_waits_for_the_one_before_and_all_do_where_none_may_run_bes
     size: int, *, beside: bool
 ) -> None:
     leg = Doubles(last=size)
-    answers = all_answered(trial(leg, 1, size, beside=beside))
-    next(answers)
-    assert leg.batches == [1]
-    assert [one.case.sizes["batch"] for one in answers] == [size]
+    with all_answered(trial(leg, 1, size, beside=beside)) as answers:
+        next(answers)
+        assert leg.batches == [1]
+        assert [one.case.sizes["batch"] for one in answers] == [size]
     assert leg.batches == [1, size]
 
 
 def test_a_case_that_is_at_hand_holds_up_no_other() -> None:
     """Its answer is only looked up. PyTorch begins with the first case that it has not run."""
     leg = Doubles(last=MOST_AHEAD)
-    answers = all_answered(trial(leg, 1, 2, MOST_AHEAD, at_hand=(1, 2)))
-    assert next(answers).case.sizes["batch"] == 1
-    assert leg.done.wait(WAIT_S)
-    assert [one.case.sizes["batch"] for one in answers] == [2, MOST_AHEAD]
+    with all_answered(trial(leg, 1, 2, MOST_AHEAD, at_hand=(1, 2))) as answers:
+        assert next(answers).case.sizes["batch"] == 1
+        assert leg.done.wait(WAIT_S)
+        assert [one.case.sizes["batch"] for one in answers] == [2, MOST_AHEAD]
     assert sorted(leg.batches) == [1, 2, MOST_AHEAD]
 
 
 def test_what_a_case_raises_is_raised_when_it_is_asked_for() -> None:
-    answers = all_answered(trial(Doubles(refuses=2), 1, 2))
-    next(answers)
-    with pytest.raises(
+    expected = pytest.raises(
         UserCodeError, match=r"no such batch; the case was 2-noise \(batch 2, torch-float32\)"
-    ):
+    )
+    with expected, all_answered(trial(Doubles(refuses=2), 1, 2)) as answers:
         next(answers)
+        next(answers)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_waits_for_the_case_that_pytorch_is_at_and_ctrl_c_does_not(
+    error: type[BaseException],
+) -> None:
+    leg = Doubles(last=2, waits=2)
+    with pytest.raises(error), all_answered(trial(leg, 1, 2)) as answers:
+        next(answers)
+        assert leg.begun.wait(WAIT_S)
+        if error is ValueError:
+            threading.Timer(0.2, leg.may.set).start()
+        raise error
+    assert leg.done.is_set() == (error is ValueError)
+    leg.may.set()

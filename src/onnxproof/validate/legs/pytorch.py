@@ -17,6 +17,7 @@ from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
+from onnxproof.wrappers.alone import alone
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.float64 import Float64
@@ -57,6 +58,7 @@ class TorchLeg:
         ]
         recorder = ChoiceRecorder() if self._chooses else None
         with (
+            alone(),
             torch.inference_mode(),
             without_fast_path(),
             no_exit("the module's forward"),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onnxproof.wrappers.alone import alone
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.caches import Caches
@@ -87,7 +88,11 @@ class Float64:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The modes are on inside, and no gradients are recorded."""
+        """The modes are on inside, and no gradients are recorded. No other module runs meanwhile."""
+        with alone():
+            yield from self._running()
+
+    def _running(self) -> Iterator[None]:
         self._state.begin()
         self._caches.drop_tensors()
         try:
