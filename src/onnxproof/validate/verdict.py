@@ -248,7 +248,7 @@ def _text_of(verdict: Verdict, link: Linked, check: Check) -> str:
     match link.link:
         case "function":
             rule = None if verdict.pairing is None else verdict.pairing.rule
-            return function_text(link.status, check, verdict.function, rule)
+            return function_text(link.status, check, verdict.checks, verdict.function, rule)
         case "runtime":
             allowed = (verdict.policy or {}).get("ratio_rms")
             return runtime_text(

@@ -56,3 +56,10 @@ def test_rows_with_a_place_of_their_own_stay_there() -> None:
     boxes, scores = rows()[..., :4], rows()[..., 4:5]
     swapped = {"boxes": boxes[:, ::-1], "scores": scores[:, ::-1]}
     assert arrays_in_order_of({"boxes": boxes, "scores": scores}, swapped, FIXED) is swapped
+
+
+def test_rows_that_are_all_of_the_first_class_come_back_too() -> None:
+    wanted = rows()
+    wanted[..., 5] = 0
+    found = arrays_in_order_of({"rows": wanted}, {"rows": wanted[:, ::-1]}, READING)["rows"]
+    np.testing.assert_array_equal(found, wanted)

@@ -70,6 +70,7 @@ def judged(
     missing: Mapping[str, str] | None = None,
     rounding: Mapping[str, float] | None = None,
     cases: frozenset[str] = EVERY,
+    planned: Sequence[Case] = CASES,
 ) -> Verdict:
     """The verdict on a file whose graph computes ``graph`` and whose runtime computes ``runtime``."""
     truth = Truth(Computing("torch-float64", noisy(0), "float64"), Computing("torch-float32", noisy(1e-6)))
@@ -86,10 +87,10 @@ def judged(
         closer,
     )
     candidate = Computing("ort-cpu", runtime or noisy(1.1e-6))
-    trial = Trial(CONTRACT, truth, (candidate,), CASES, graphs=(stated,))
-    facts, function = settle(trial, merge([measure(trial.on(case)) for case in reversed(CASES)]))
+    trial = Trial(CONTRACT, truth, (candidate,), tuple(planned), graphs=(stated,))
+    facts, function = settle(trial, merge([measure(trial.on(case)) for case in reversed(planned)]))
     checks = (*function_checks(function, CONTRACT.fields), *judge(facts, ranks_of(CONTRACT.fields)))
-    return Verdict(conclude(checks), checks, (facts,), CASES, (), "", {}, function=function)
+    return Verdict(conclude(checks), checks, (facts,), tuple(planned), (), "", {}, function=function)
 
 
 def check(verdict: Verdict, name: str) -> Check:
@@ -267,3 +268,45 @@ def test_the_figure_speaks_for_a_link_that_fails_by_a_name_too() -> None:
     named = Check("folded", "fail", "conv.weight is not the fold", 1, 0)
     assert linked("function", (named, small, large)).check == large
     assert linked("function", (named,)).check == named
+
+
+def test_the_line_tells_the_error_of_the_pictures_whose_ratio_it_tells() -> None:
+    """A graph that is wrong on pictures of one value alone parts by what it is off there."""
+    black = Case("3-black", {"batch": 3}, "black", 3)
+
+    def wrong_there(x: Array) -> Array:
+        return noisy(1e-16)(x) + (1.0 if len(x) == 3 else 0.0)
+
+    verdict = judged(wrong_there, cases=frozenset({*EVERY, black.name}), planned=(*CASES, black))
+    (line,) = [text for _, text in link_lines(verdict) if text.startswith("function")]
+    assert line.endswith("(y 1.0e+00 px)")
+
+
+ROWS_OFF = Check("function", "fail", "", 134.0, 0.001, leg=GRAPH, field="score")
+BLIND = Check("function", "skipped", "rounding alone", 8e5, 2e7, leg=GRAPH, field="box")
+RUNTIME_OFF = Check("ratio_rms", "fail", "", 8.4e5, 2.7, leg="ort-cpu", field="box")
+
+
+@pytest.mark.parametrize(
+    ("checks", "rows", "said"),
+    [
+        pytest.param((ROWS_OFF, RUNTIME_OFF), 9, "that is the file's own fault, see function", id="rows"),
+        pytest.param((BLIND, RUNTIME_OFF), 0, "is not shown, since function is skipped", id="blind"),
+        pytest.param(
+            (ROWS_OFF, RUNTIME_OFF), 0, "ONNX Runtime errs 8.4e+05 times", id="measured-from-the-graph"
+        ),
+    ],
+)
+def test_a_runtime_is_blamed_for_its_own_errors_alone(
+    checks: tuple[Check, ...], rows: int, said: str
+) -> None:
+    base = judged(noisy(0))
+    verdict = replace(base, status="fail", checks=checks, facts=(replace(base.facts[0], rows=rows),))
+    (line,) = [text for _, text in link_lines(verdict) if text.startswith("runtime")]
+    assert said in line
+    assert ("ONNX Runtime errs" in line) == said.startswith("ONNX Runtime errs")
+
+
+def test_the_line_names_a_field_that_parts_more_and_was_not_judged() -> None:
+    verdict = replace(judged(noisy(0)), status="fail", checks=(ROWS_OFF, BLIND))
+    assert link_lines(verdict)[0][1].endswith("; box parts by 8e+05 and is not judged")

@@ -44,8 +44,9 @@ def arrays_in_order_of(first: Arrays, other: Arrays, reading: Reading) -> Arrays
 def _order(wanted: Array, found: Array) -> NDArray[np.int64]:
     """For each row of ``wanted`` [n, k], the row of ``found`` [n, k] that is paired with it."""
     scale = np.abs(np.where(np.isfinite(wanted), wanted, 0)).max(axis=0, initial=0)
+    scale[scale == 0] = 1  # such as the label, if all rows are of class 0
     apart = np.zeros((len(wanted), len(found)))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         for k in range(wanted.shape[1]):
             distance = np.abs(wanted[:, k, None] - found[:, k]) / scale[k]
             np.maximum(apart, np.where(np.isnan(distance), np.inf, distance), out=apart)

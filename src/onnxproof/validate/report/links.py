@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
+from onnxproof.validate.policy import EXACT
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Sight
 
 
-def function_text(status: Status, check: Check, facts: Facts | None, rule: str | None) -> str:
-    """What came of the link ``function``.
+def function_text(
+    status: Status, check: Check, checks: Iterable[Check], facts: Facts | None, rule: str | None
+) -> str:
+    """What came of the link ``function``, which ``check`` of all ``checks`` decides.
 
     ``facts`` is what the file's graph did; None if it was not evaluated. ``rule`` is that by which two files
     were compared; None if a file was compared with its checkpoint.
@@ -23,13 +26,14 @@ def function_text(status: Status, check: Check, facts: Facts | None, rule: str |
         said = "passes" if status == "pass" else "fails" if status == "fail" else "could not be run"
         return f"the check {check.name} {said}: {check.reason}"
     assert check.value is not None
-    measured = _measured(facts, check.field)
+    measured = _measured(facts, check)
     largest = "" if measured is None else f" ({measured.name} {_in_unit(measured.max_candidate, measured)})"
     share = f"{check.value:.2g} of float32's own error"
     file = "the file" if rule is None else "B"
     of = "A" if rule == "graphs" else "the checkpoint"
     if status == "fail":
-        return f"{file} does not compute what {of} computes: they part by {share}{largest}"
+        more = _not_judged(check, checks)
+        return f"{file} does not compute what {of} computes: they part by {share}{largest}{more}"
     return f"{file} computes what {of} computes, to {share}{largest}"
 
 
@@ -60,7 +64,36 @@ def runtime_text(
     asked = next((one for one in checks if one.name == "kernels" and one.status == "pass"), None)
     within = "" if asked is None else "; each of its nodes is within its rounding bound"
     unit = yardstick or f"{witness} errs in float32"
-    return f"{_runtime_of(leg, rows)} errs {value:.2g} times what {unit}{told}{within}"
+    runtime = _runtime_of(leg, rows)
+    unclear = None if status == "pass" or leg not in by else _unclear(check, checks, by[leg], runtime)
+    if unclear is not None:
+        return f"in {runtime} the file is {value:.2g} times what {unit} from {witness}{told}: {unclear}"
+    return f"{runtime} errs {value:.2g} times what {unit}{told}{within}"
+
+
+def _unclear(check: Check, checks: Iterable[Check], facts: Facts, runtime: str) -> str | None:
+    """Why errors over the limit say nothing of the runtime itself; None if they do.
+
+    Rows are matched with the checkpoint's, so what the file states otherwise is in their errors.
+    """
+    function = [one for one in checks if one.link == "function" and one.name == "function"]
+    if facts.rows and any(one.status == "fail" for one in function):
+        return "that is the file's own fault, see function"
+    if any(one.status == "skipped" and one.field == check.field for one in function):
+        return f"whether the file or {runtime} is wrong is not shown, since function is skipped there"
+    return None
+
+
+def _not_judged(check: Check, checks: Iterable[Check]) -> str:
+    """The field that parts most of those that were not judged, if it parts by more than ``check`` says."""
+    skipped = [
+        one for one in checks if one.link == "function" and one.name == "function" and one.status == "skipped"
+    ]
+    parted = [(one.value, one.field or "") for one in skipped if one.value is not None]
+    value, field = max(parted, default=(0.0, ""))
+    if check.value is None or field == check.field or not value > check.value:
+        return ""
+    return f"; {field} parts by {value:.2g} and is not judged"
 
 
 def _runtime_of(leg: str | None, rows: Sequence[RuntimeRow]) -> str:
@@ -93,8 +126,14 @@ def pipeline_text(status: Status, check: Check, sight: Sight | None) -> str:
     return f"a picture ends in the same decisions as in {sight.own}: {counts}"
 
 
-def _measured(facts: Facts, name: str | None) -> Measurement | None:
-    return next((one for one in (*facts.fields, *facts.constant_fields) if one.name == name), None)
+def _measured(facts: Facts, check: Check) -> Measurement | None:
+    """The measurement whose ratio the check tells: on pictures of one value, or on all others."""
+    elsewhere = next((one for one in facts.fields if one.name == check.field), None)
+    constant = next((one for one in facts.constant_fields if one.name == check.field), None)
+    if constant is None or elsewhere is None:
+        return elsewhere or constant
+    held = EXACT.held_on_constants(constant, elsewhere)
+    return constant if any(one.value == check.value for one in held) else elsewhere
 
 
 def _in_unit(value: float, measured: Measurement) -> str:
