@@ -3,9 +3,8 @@
 import click
 
 from onnxproof.text import one_line
-from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import runtime_lines
-from onnxproof.validate.report.short import not_passed, verdict_line
+from onnxproof.validate.report.short import not_passed, note_lines, verdict_line
 from onnxproof.validate.verdict import Verdict, link_lines
 
 
@@ -14,6 +13,6 @@ def show_short(verdict: Verdict) -> None:
     lines = [line for _, line in link_lines(verdict)]
     lines += runtime_lines(verdict)
     lines += [line for _, line in not_passed(verdict.checks, several=len(verdict.facts) > 1)]
-    lines += [f"note: {note}" for note in folded(verdict.notes)]
+    lines += note_lines(verdict.notes)
     for line in (*lines, verdict_line(verdict.status, verdict.checks)[1]):
         click.echo(one_line(line))

@@ -23,7 +23,7 @@ from onnxproof.validate.facts_json import (
     restored,
 )
 from onnxproof.validate.report.links import decisions_text, function_text, pipeline_text, runtime_text
-from onnxproof.validate.report.short import not_passed, verdict_line
+from onnxproof.validate.report.short import not_passed, note_lines, verdict_line
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Sight
 from onnxproof.validate.survey.figures import PictureFigures
@@ -85,10 +85,12 @@ class Verdict:
         object.__setattr__(self, "cases", told)
 
     def __str__(self) -> str:
-        """The terminal's lines without its tables and notes: the links, what did not pass, the verdict."""
+        """The terminal's lines without its tables: the links, what did not pass, the notes, the verdict."""
         failed = not_passed(self.checks, several=len(self.facts) > 1)
-        lines = (*link_lines(self), *failed, verdict_line(self.status, self.checks))
-        return "\n".join(one_line(line) for _, line in lines)
+        lines = [line for _, line in (*link_lines(self), *failed)]
+        lines += note_lines(self.notes)
+        lines.append(verdict_line(self.status, self.checks)[1])
+        return "\n".join(map(one_line, lines))
 
     @property
     def passed(self) -> bool:

@@ -135,3 +135,10 @@ def test_a_document_with_one_reason_for_all_fields_is_read() -> None:
 def test_what_is_no_verdict_is_refused(document: Any, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         read(document)
+
+
+def test_print_tells_the_notes_before_the_verdict_each_once() -> None:
+    noted = replace(VERDICT, notes=("conv.weight is new", "one\x1b[31m note", "conv.weight is new"))
+    *_, first, second, last = str(noted).splitlines()
+    assert (first, second) == ("note: conv.weight is new (2 times)", r"note: one\x1b[31m note")
+    assert last.startswith("verdict: fail")

@@ -1,4 +1,4 @@
-"""What did not pass, and the verdict, a line each."""
+"""What did not pass, the notes and the verdict, a line each."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,6 +18,11 @@ def not_passed(checks: Sequence[Check], *, several: bool) -> tuple[tuple[str, st
         for status in STATUSES[1:]
         for line in folded(_line(check, several) for check in checks if check.status == status)
     )
+
+
+def note_lines(notes: Iterable[str]) -> tuple[str, ...]:
+    """A line for each note. One that comes more often is told once, with a count."""
+    return tuple(f"note: {note}" for note in folded(notes))
 
 
 def verdict_line(verdict: Status, checks: Iterable[Check]) -> tuple[str, str]:

@@ -13,9 +13,8 @@ from onnxproof.validate.facts import Facts
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import DATASET_DIFFERENCE
 from onnxproof.validate.report.grid import Grid
-from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.runtimes import HEADINGS, runtime_cells, runtime_notes, runtime_unit
-from onnxproof.validate.report.short import not_passed, verdict_line
+from onnxproof.validate.report.short import not_passed, note_lines, verdict_line
 from onnxproof.validate.verdict import Verdict, link_lines
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold yellow", "skipped": "dim"}
@@ -51,7 +50,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     parts += [
         _styled(status, line) for status, line in not_passed(verdict.checks, several=len(verdict.facts) > 1)
     ]
-    parts += [Text(one_line(f"note: {note}"), style="yellow") for note in folded(verdict.notes)]
+    parts += [Text(one_line(line), style="yellow") for line in note_lines(verdict.notes)]
     parts.append(_styled(*verdict_line(verdict.status, verdict.checks)))
     return Group(*parts)
 
