@@ -212,8 +212,9 @@ def parity() -> Schema:
             seed={"type": "integer"},
             picture=nullable(TEXT),
             native={"type": "boolean"},
+            ids={"type": "object", "additionalProperties": rows({"type": "integer"})},
         ),
-        ("native",),
+        ("native", "ids"),
     )
     located = rows(table(leg=TEXT, **finding))
     against = table(

@@ -15,7 +15,7 @@ The cases of a kind of content take its contents in turn: pictures without objec
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -71,7 +71,8 @@ class Case:
 
     ``picture`` is the file that a "picture" case starts from. ``native`` says that it is preprocessed as
     ``predict`` does it, instead of stretched to the sizes. ``replica`` is 0 for the case's own input, or the
-    number of an input next to it, on which rounding errors fall differently.
+    number of an input next to it, on which rounding errors fall differently. ``ids`` has the numbers that an
+    integer input holds, each at least once if it has room, by the input's name; masks then drop none.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Case:
     picture: Place | None = None
     native: bool = False
     replica: int = 0
+    ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -90,7 +92,7 @@ class Case:
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         picture = None if self.picture is None else self.picture.name
-        return {
+        document = {
             "name": self.name,
             "sizes": dict(self.sizes),
             "content": self.content,
@@ -98,6 +100,8 @@ class Case:
             "picture": picture,
             "native": self.native,
         }
+        ids = {name: list(numbers) for name, numbers in self.ids.items()}
+        return {**document, "ids": ids} if ids else document
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -110,6 +114,7 @@ class Case:
             value["seed"],
             None if picture is None else Path(picture),
             value.get("native", False),
+            ids={name: tuple(numbers) for name, numbers in value.get("ids", {}).items()},
         )
 
 
@@ -305,14 +310,28 @@ def materialise(
     for spec in inputs:
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
+        elif spec.name in case.ids:
+            arrays[spec.name] = _with_ids(case, spec, random)
+        elif case.ids and spec.mask:
+            arrays[spec.name] = np.ones_like(draw(spec, case.sizes, random))
         else:
             arrays[spec.name] = draw(_filled(spec, case.content), case.sizes, random)
     if case.replica:
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:
+            if spec.name in case.ids:
+                arrays[spec.name] = _with_ids(case, spec, nearby)
+                continue
             picture = preprocess is not None and spec.name == preprocess.input
             arrays[spec.name] = draw_beside(arrays[spec.name], spec, nearby, picture=picture)
     return arrays
+
+
+def _with_ids(case: Case, spec: TensorSpec, random: np.random.Generator) -> NDArray[Any]:
+    """An integer input with the numbers that the case names, one after the other, in a shuffled order."""
+    shape = spec.sized(case.sizes)
+    repeated = np.resize(np.array(case.ids[spec.name]), math.prod(shape))
+    return random.permutation(repeated).reshape(shape).astype(spec.dtype)
 
 
 def _filled(spec: TensorSpec, content: Content) -> TensorSpec:

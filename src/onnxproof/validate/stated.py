@@ -33,6 +33,7 @@ from onnxproof.validate.exact.scalars import short
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg
+from onnxproof.validate.looked_up import changed_rows, with_cases
 from onnxproof.validate.trial import Closer, Plan, Stated, Trial
 from onnxproof.wrappers.family import WrappedModel
 
@@ -56,7 +57,8 @@ def open_graph(
     """The graph of a file. ``label`` is a prefix of its leg's name. Raises ModelFileError if the file is no
     ONNX file."""
     threads = plan.settings.threads
-    seen = Seen.of(OnnxGraph.read(file))
+    graph = OnnxGraph.read(file)
+    seen = Seen.of(graph)
     leg, proven = exact_leg(file, known, threads, label, seen.watch if seen.conditions else None)
     oracle = truth.oracle
 
@@ -78,9 +80,11 @@ def open_graph(
         yield from shifted(leg, file, proven, rounded, threads, seed)
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
-    return replace(
-        state(model.contract, leg, plan, truth, proven, candidates, closer), known=known, seen=seen
-    )
+    stated = state(model.contract, leg, plan, truth, proven, candidates, closer)
+    rows = changed_rows(graph, proven, known, model.contract.inputs, file)
+    changed, more = with_cases(rows, model.contract.inputs, plan.cases)
+    names = stated.cases | {case.name for case in more} if stated.contract.fields else stated.cases
+    return replace(stated, known=known, seen=seen, changed=changed, more=more, cases=names)
 
 
 def _not_held(model: WrappedModel, proven: Proven) -> frozenset[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # they need onnx_ir, and a trial on recorded answers does not
     from onnxproof.validate.conditions import Seen
     from onnxproof.validate.exact.constants import Proven
     from onnxproof.validate.exact.known import Known
+    from onnxproof.validate.looked_up import ChangedRows
 
 Closer = Callable[[Sequence[Case], Sequence[Field]], Mapping[str, float]]
 """Measures on some cases how far rounding alone may move each field: by name, the largest element of the
@@ -86,7 +87,8 @@ class Stated:
     do; ``missing`` has the reason of each, by the output's name. ``proven`` is what the file's constants are.
     ``closer`` measures how far rounding alone can part the graph from the oracle; None if that cannot be
     measured. ``known`` is what constants the checkpoint's files may hold; None without a checkpoint. ``seen``
-    is what the graph's conditions were in its runs; None if nobody watches them.
+    is what the graph's conditions were in its runs; None if nobody watches them. ``changed`` are the rows of
+    tables that differ from the checkpoint's, and ``more`` the cases that read them.
     """
 
     leg: Leg
@@ -98,6 +100,8 @@ class Stated:
     closer: Closer | None = None
     known: "Known | None" = None
     seen: "Seen | None" = None
+    changed: "tuple[ChangedRows, ...]" = ()
+    more: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +126,10 @@ class Trial:
 
     @classmethod
     def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg], graphs: Sequence[Stated] = ()) -> Self:
-        """The trial of a plan on these legs."""
-        return cls(plan.contract, truth, tuple(candidates), plan.cases, plan.policy, tuple(graphs))
+        """The trial of a plan on these legs, with the cases that the files themselves ask for."""
+        more = {case.name: case for graph in graphs for case in graph.more}
+        cases = (*plan.cases, *more.values())
+        return cls(plan.contract, truth, tuple(candidates), cases, plan.policy, tuple(graphs))
 
     def inputs_of(self, case: Case) -> Arrays:
         """The arrays of a case, by input name."""

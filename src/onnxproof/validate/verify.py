@@ -150,6 +150,7 @@ def verdicts_of(
     ``tallies`` is empty if the model is unsteady: then nothing can be compared, and the check ``state`` says
     why.
     """
+    plan = replace(plan, cases=trial.cases)
     weights = Weights.of(model.module, model.rounded_to)
     subjects = [
         Subject(
@@ -164,6 +165,7 @@ def verdicts_of(
             partial(evaluated, trial, graph),
             graph.seen,
             plan.settings.chosen,
+            graph.changed,
         )
         for file, graph in zip(files, trial.graphs, strict=True)
     ]

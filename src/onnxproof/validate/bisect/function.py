@@ -53,8 +53,8 @@ class StatedGraph:
         for value in proto.graph.input:
             value.type.tensor_type.ClearField("shape")
         self._proto, self._folder = proto, file.parent
-        self._proven = prove_constants(OnnxGraph(proto), known, file)
-        proven = self._proven
+        self.proven = prove_constants(OnnxGraph(proto), known, file)
+        proven = self.proven
         self.exact = ExactGraph(
             proto,
             constants=proven.exact,
@@ -63,7 +63,7 @@ class StatedGraph:
             own=proven.own,
         )
         self._moved = Moved(proto, self._folder, self.exact, proven)
-        self._unproven = {entry.name: entry for entry in self._proven.unproven}
+        self._unproven = {entry.name: entry for entry in self.proven.unproven}
 
     def search(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from onnxproof.errors import CheckError, RequestError
+from onnxproof.graph import OnnxGraph
 from onnxproof.progress import Progress, silent
 from onnxproof.source import sha256_of
 from onnxproof.validate.ahead import known_for
@@ -26,6 +27,7 @@ from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import Truth as Legs
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.looked_up import changed_rows, with_cases
 from onnxproof.validate.stated import EVALUATED
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
@@ -59,7 +61,7 @@ def bisect_file(
 ) -> Bisected:
     """Find the node of the ONNX file at which a link of the proof fails.
 
-    ``case`` is a case's number in the plan (as parity.json lists them, from 0) or its name. If it is None,
+    ``case`` is a case's number (as parity.json lists them, from 0) or its name. If it is None,
     cases are tried, the most telling and smallest first, until one names a node. On each of them the runtime
     is judged; the function is searched on as many as ``validate`` evaluates it on, and where the runtime
     fails. Raises RequestError if there is no such case, ModelFileError if the file cannot be loaded,
@@ -67,10 +69,10 @@ def bisect_file(
     and outputs are not the model's.
     """
     task = _Task.of(model, file, plan)
-    cases = plan.cases
+    cases = task.plan.cases
     numbers = task.order() if case is None else (_number_of(case, cases),)
     stated = {one.name for one in fewest(cases, EVALUATED[plan.settings.effort])}
-    stated.add(cases[numbers[0]].name)
+    stated |= {cases[numbers[0]].name, *(one.name for one in cases if one.ids)}
     nothing: list[tuple[_Judged, Bisected]] = []
     for done, number in enumerate(numbers):
         progress("look for a case that fails", done, len(numbers))
@@ -139,6 +141,10 @@ class _Task:
         known = known_for(model, plan, legs)
         oracle = Oracle(model.module, model.contract.outputs)
         graph = StatedGraph(read_inlined(file), known, file)
+        inputs = model.contract.inputs
+        changed = changed_rows(OnnxGraph.read(file), graph.proven, known, inputs, file)
+        _, more = with_cases(changed, inputs, plan.cases)
+        plan = replace(plan, cases=(*plan.cases, *more))
         return cls(model, file, plan, candidate, legs, known, oracle, graph)
 
     def order(self) -> tuple[int, ...]:
@@ -219,12 +225,12 @@ class _Task:
         return ask_kernels(failing, self.plan, self.graph.exact)
 
 
-def _blandness(case: Case) -> tuple[bool, bool, int]:
-    """The sort key of a case. First are cases with varied content, then those whose sizes all differ, then
-    small ones."""
+def _blandness(case: Case) -> tuple[bool, bool, bool, int]:
+    """The sort key of a case. First are cases that were made for what is changed in the file, then those with
+    varied content, then those whose sizes all differ, then small ones."""
     bland = case.kind in ("empty", "black", "saturated")
     sizes = tuple(case.sizes.values())
-    return bland, len(set(sizes)) < len(sizes), math.prod(sizes)
+    return not case.ids, bland, len(set(sizes)) < len(sizes), math.prod(sizes)
 
 
 def _number_of(wanted: str, cases: Sequence[Case]) -> int:

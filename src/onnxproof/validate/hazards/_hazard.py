@@ -16,6 +16,7 @@ from onnxproof.validate.conditions import Seen
 from onnxproof.validate.exact.checkpoint import Weights
 from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.known import Known
+from onnxproof.validate.looked_up import ChangedRows
 from onnxproof.validate.verdict import Check
 
 NO_CHECKPOINT = "inspect reads no checkpoint: onnxproof validate BUNDLE --checkpoint PATH does"
@@ -35,7 +36,8 @@ class Subject:
     file's constants are of these, ``known`` what constants the model's files may hold. ``evaluate`` runs the
     graph in float64 on one case of the function link after the other, and calls the watch after each node.
     ``seen`` has what the graph's conditions were when the link ran it. Each of these seven is None if it is
-    not at hand. ``chosen`` are the settings of decisions that the file may state otherwise.
+    not at hand. ``chosen`` are the settings of decisions that the file may state otherwise. ``changed`` are
+    the rows of looked-up tables that are not the checkpoint's, for which the verdict has cases.
     """
 
     graph: OnnxGraph
@@ -49,6 +51,7 @@ class Subject:
     evaluate: Callable[[Watch], Iterator[None]] | None = None
     seen: Seen | None = None
     chosen: frozenset[str] = frozenset()
+    changed: tuple[ChangedRows, ...] = ()
 
     @cached_property
     def told(self) -> str | None:

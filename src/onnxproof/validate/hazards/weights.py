@@ -46,6 +46,8 @@ class _Tally:
     """What was found of the checkpoint's tensors, and in what form."""
 
     shapes: dict[str, tuple[int, ...]]
+    rows: dict[str, str]
+    """What is told of the rows of a constant, by its name."""
     found: set[str] = field(default_factory=set)
     folded: int = 0
     copied: int = 0
@@ -69,8 +71,9 @@ class _Tally:
         """Count a constant that is not known to the bit."""
         bears_name = self.shapes.get(constant.name) == constant.shape
         near = [entry for entry in constant.near if entry.close or not entry.differing]
+        told = self.rows.get(constant.name, "")
         if constant.reordered:
-            what = f"{constant.name} holds the numbers of {constant.reordered} in another order"
+            what = f"{constant.name} holds the numbers of {constant.reordered} in another order{told}"
             self.found.add(constant.reordered)
             self.changed.append(_Changed(what, frozenset([constant.reordered])))
         elif not near:
@@ -78,7 +81,7 @@ class _Tally:
         for entry in near:
             self.found |= entry.names
             if entry.differing:
-                self.changed.append(_Changed(f"{constant.name} is {entry}", entry.names))
+                self.changed.append(_Changed(f"{constant.name} is {entry}{told}", entry.names))
             elif entry.folded:
                 self.folded += 1
             else:
@@ -117,7 +120,8 @@ def look_for_changed_weights(subject: Subject) -> Check:
 
 def _count(subject: Subject, proven: Proven) -> _Tally:
     assert subject.weights is not None
-    tally = _Tally({name: array.shape for name, array in subject.weights.tensors.items()})
+    rows = {one.constant: f" ({one})" for one in subject.changed}
+    tally = _Tally({name: array.shape for name, array in subject.weights.tensors.items()}, rows)
     shapes = {stored.name: stored.shape for stored in subject.graph.stored}
     for name, origin in proven.origins.items():
         tally.add_proven(name, shapes[name], origin)

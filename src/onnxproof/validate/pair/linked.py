@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -129,7 +129,9 @@ def compare_by_oracle(
         open_graph(model, file, plan, truth, known, (at,), label=f"{letter}, ")
         for at, (file, letter) in enumerate(zip((a, b), "AB", strict=True))
     ]
-    before, after = _judged(Trial.of(plan, truth, legs, graphs), plan, (a, b), progress)
+    trial = Trial.of(plan, truth, legs, graphs)
+    plan = replace(plan, cases=trial.cases)
+    before, after = _judged(trial, plan, (a, b), progress)
     said = [*notes, *truth.notes]
     if conclude(before.checks) != "pass":
         first = next(check for check in before.checks if check.status in ("fail", "error"))
