@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ CASES = tuple(
 Way = Sequence[NodeProto]
 
 
-def node(operator: str, reads: str, writes: str, **attributes: object) -> NodeProto:
+def node(operator: str, reads: str, writes: str, **attributes: Any) -> NodeProto:
     return helper.make_node(operator, reads.split(), [writes], **attributes)
 
 
