@@ -200,7 +200,7 @@ def bisect(
         refuse_foreign(one, is_own, "result of bisect")
     chosen = None if case is None else str(case)
     found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
-    result = replace(found.result, notes=(*wrapped.notes, *asked.notes))
+    result = replace(found.result, notes=(*wrapped.notes, *asked.notes, *found.result.notes))
     if found.repro is not None:
         with explained(target), made_folder(target):
             found.repro.write(target)

@@ -13,6 +13,7 @@ from onnxproof.steps.look_first import refuse_to_validate
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.result import Bisection, Leaving
 from onnxproof.validate.report.notes import bare
+from onnxproof.validate.report.short import note_lines
 
 FOUND = 1
 """The exit code if nodes are named."""
@@ -69,7 +70,7 @@ def command(
 
 def _sentences(found: Bisection) -> Iterator[str]:
     """The finding in words."""
-    yield from (f"note: {note}" for note in found.notes)
+    yield from note_lines(found.notes)
     case = f"case {found.case_number}, {found.case['name']}"
     walked = f"{found.nodes_walked} nodes walked on {case}; {found.tied} give what the model gives"
     if not found.nodes:

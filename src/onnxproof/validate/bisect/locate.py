@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
 from onnxproof.validate.cases import Case, fewest, materialise
+from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
@@ -85,7 +86,8 @@ def bisect_file(
             if sum(one.failing for one, _ in nothing) == UNEXPLAINED:
                 break
     _, found = max(nothing, key=lambda entry: (entry[0].failing, entry[0].ratio))
-    return found
+    result = replace(found.result, notes=(*found.result.notes, *task.constants_told()))
+    return replace(found, result=result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,12 @@ class _Task:
             notes=found.notes,
         )
         return Bisected(result, found.repro)
+
+    def constants_told(self) -> Iterator[str]:
+        """A note if constants fail the file by less than an output tells."""
+        for check in folded_checks(OnnxGraph.read(self.file), self.file, self.known):
+            if check.status == "fail":
+                yield f"no output tells it, but validate fails by the check {check.name}: {check.reason}"
 
     def _failing(self, case: Case, arrays: Mapping[str, Array], judged: _Judged) -> Failing:
         """The first level of optimization at which the verdict on the case fails."""

@@ -50,7 +50,8 @@ class Place:
 
     ``status`` is one of
 
-    - "tied": it has a counterpart in the module, the tensor ``number``;
+    - "tied": it has a counterpart in the module, the tensor ``number``. Whole numbers that are cast to floats
+      have that of the whole numbers: PyTorch adds a float to them without a cast;
     - "open": it is a float without a counterpart; ``number`` is the nearest tensor, if there is any;
     - "neutral": it is no float, or all its numbers are equal, so that it cannot be recognised;
     - "failed": the node did not run.
@@ -177,7 +178,9 @@ class _Walker:
         data = step.proto.op_type not in ("Shape", "Size") and any(place.data for place in known)
         for name, value in zip(step.writes, computed, strict=True):
             if name:
-                self._places[name] = self._placed(name, value, anchors, data)
+                self._places[name] = self._placed(
+                    name, value, anchors, data, cast=step.proto.op_type == "Cast"
+                )
                 self._alive[name] = value.nbytes if isinstance(value, np.ndarray) else 0
         self._peak = max(self._peak, sum(self._alive.values()))
         for name in (*step.reads, *step.writes):
@@ -200,7 +203,7 @@ class _Walker:
         waiting = (step for step in self._steps if step.lack is None and at_hand.issuperset(step.reads))
         return next((step for step in waiting if not at_hand.issuperset(step.writes)), None)
 
-    def _placed(self, name: str, value: Value, anchors: frozenset[int], data: bool) -> Place:
+    def _placed(self, name: str, value: Value, anchors: frozenset[int], data: bool, *, cast: bool) -> Place:
         own = Fingerprint.of(value) if isinstance(value, np.ndarray) else None
         if own is None or not own.kind:
             return Place(name, "neutral", anchors, data)
@@ -216,6 +219,8 @@ class _Walker:
             apart = distance(own, wanted) if own.shape == wanted.shape else math.inf
         else:
             number, apart, misshapen = self._nearest(own, limit)
+            if cast and own.kind == "f" and not apart <= limit:
+                number, apart = self._cast_from(own) or (number, apart)
         if apart <= limit and number is not None:
             anchors = frozenset((number,))
             return Place(name, "tied", anchors, False, own, number, apart, limit, misshapen)
@@ -239,6 +244,16 @@ class _Walker:
         ranked = np.array([len(shape) == len(own.shape) for shape in shelf.shapes])
         at = int(np.lexsort((distances, ~ranked, ~shaped, distances > limit))[0])
         return shelf.numbers[at], float(distances[at]), bool(ranked[at] and not shaped[at])
+
+    def _cast_from(self, own: Fingerprint) -> tuple[int, float] | None:
+        """The tensor of whole numbers that these floats are, in the same shape, and its distance."""
+        shelf = self._shelves.get(("i", own.size))
+        if shelf is None:
+            return None
+        shaped = np.array([shape == own.shape for shape in shelf.shapes])
+        distances = np.where(shaped, shelf.distances(own), np.inf)
+        at = int(distances.argmin())
+        return (shelf.numbers[at], float(distances[at])) if distances[at] <= EXACT else None
 
 
 def _refuse_large(step: Step, computed: Iterable[Value], largest: float) -> None:
