@@ -120,9 +120,10 @@ MEASURED = (
     _said(
         "flips",
         "labels that differ although the oracle was sure: its lead over the next class exceeds the error "
-        "bound.",
-        "classes in another order, an ArgMax over another axis, scores that are wrong.",
-        "look at the scores' own checks first; a label follows from them.",
+        "bound. Of an output of integers that are neither classes nor places, the values that differ.",
+        "classes in another order, an ArgMax over another axis, scores that are wrong; integers that the "
+        "file divides as floats, which lose digits beyond 16777216.",
+        "look at the scores' own checks first; a label follows from them. Divide integers with //.",
     ),
     _said(
         "compared",

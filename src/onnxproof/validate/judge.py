@@ -264,6 +264,8 @@ def _bound_of_scores(facts: Facts, label: LabelMeasurement, policy: Policy) -> f
 
     The file does not return them, so its error is taken to be the largest that is allowed.
     """
+    if not label.score_scale:
+        return 0.0
     scores = Extremes(label.score_error, math.inf, label.score_scale)
     return policy.bound(scores, has_oracle=label.name not in facts.oracle_missing)
 
@@ -271,6 +273,8 @@ def _bound_of_scores(facts: Facts, label: LabelMeasurement, policy: Policy) -> f
 def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
     if not label.count:
         return Check("compared", "error", "no label was compared", leg=facts.leg, field=label.name)
+    if label.kind == "value":
+        return _judge_values(facts, label)
     limit = 2 * bound
     fits = not label.flips or label.largest_margin <= limit
     if fits and label.open > OPEN_LABELS * label.count:
@@ -281,7 +285,7 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
         return Check("compared", "error", reason, leg=facts.leg, field=label.name)
     if not label.flips:
         return Check("flips", "pass", "no label differs", 0.0, limit, facts.leg, label.name)
-    what = "gap between the scores of the two places" if label.score_scale else "lead over the next class"
+    what = "gap between the scores of the two places" if label.kind == "place" else "lead over the next class"
     reason = f"{label.flips} of {label.count} labels differ; the oracle's "
     if math.isinf(label.largest_margin):
         reason += f"{what} is not known in {label.worst_case}, so that no flip there is excused"
@@ -289,6 +293,15 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
         reason += f"largest {what} among them is {label.largest_margin:.3g}, in {label.worst_case}"
     status: Status = "pass" if fits else "fail"
     return Check("flips", status, reason, label.largest_margin, limit, facts.leg, label.name)
+
+
+def _judge_values(facts: Facts, label: LabelMeasurement) -> Check:
+    """Integers that are neither classes nor chosen by scores: no float error explains that one differs."""
+    status: Status = "fail" if label.flips else "pass"
+    reason = f"{label.flips} of {label.count} values differ, first in {label.worst_case}"
+    if not label.flips:
+        reason = "no value differs"
+    return Check("flips", status, reason, float(label.flips), 0.0, facts.leg, label.name)
 
 
 def _judge_decisions(facts: Facts) -> Iterator[Check]:

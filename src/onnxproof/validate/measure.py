@@ -8,7 +8,7 @@ the rms, the largest magnitude and the case with the largest are kept.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,8 @@ class LabelMeasurement:
     scores (a top-k), a margin is the gap between the scores of the two places. Then ``score_error`` is the
     reference's largest error of the scores that were chosen, and ``score_scale`` the largest of these scores.
     ``open`` counts the labels that the reference and the oracle chose from scores that differ by more than
-    float error; their flips have a margin of 0.
+    float error; their flips have a margin of 0. ``unit`` is "class" if the labels are classes. Other integers
+    are places, if they were chosen, or plain values.
     """
 
     name: str
@@ -117,6 +118,12 @@ class LabelMeasurement:
     score_error: float = 0.0
     score_scale: float = 0.0
     open: int = 0
+    unit: str = "class"
+
+    @property
+    def kind(self) -> Literal["place", "class", "value"]:
+        """What the integers are."""
+        return "place" if self.score_scale else "class" if self.unit == "class" else "value"
 
 
 Run = tuple[str, int]

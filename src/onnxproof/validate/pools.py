@@ -27,6 +27,7 @@ class LabelPool:
     """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin."""
 
     name: str
+    unit: str = "class"
     count: int = 0
     flips: int = 0
     largest_margin: float = math.nan
@@ -81,6 +82,7 @@ class LabelPool:
             self.score_error,
             self.score_scale,
             self.open,
+            self.unit,
         )
 
 
@@ -103,7 +105,7 @@ class FieldPools:
     def __post_init__(self) -> None:
         for entry in self.fields:
             if entry.kind == "label":
-                self.labels[entry.name] = LabelPool(entry.name)
+                self.labels[entry.name] = LabelPool(entry.name, entry.unit)
             else:
                 self.errors[entry.name] = ErrorPool(entry.name, entry.unit)
                 self.constant[entry.name] = ErrorPool(entry.name, entry.unit)

@@ -254,3 +254,5 @@ def test_an_index_that_a_top_k_chose_is_no_class() -> None:
     places = replace(flipped, labels=(replace(flipped.labels[0], score_scale=1.0),))
     assert "label, class" in plain_text(verdict_table(verdict(flipped)))
     assert "label, place" in plain_text(verdict_table(verdict(places)))
+    values = replace(flipped, labels=(replace(flipped.labels[0], unit=""),))
+    assert "label, value" in plain_text(verdict_table(verdict(values)))

@@ -73,9 +73,8 @@ def _fields_table(facts: Facts, policy: Mapping[str, Any], *, counted: str = "")
     rows = [_field_row(measured, rms, largest) for measured in facts.fields]
     for label in facts.labels:
         flips = f"{label.flips} flips" if label.count else NOTHING
-        lead = f"lead {label.largest_margin:.1e}" if label.flips else ""
-        what = "place" if label.score_scale else "class"
-        cells = (f"{label.name}, {what}", "", "", flips, lead, label.worst_case)
+        lead = f"lead {label.largest_margin:.1e}" if label.flips and label.kind != "value" else ""
+        cells = (f"{label.name}, {label.kind}", "", "", flips, lead, label.worst_case)
         rows.append(tuple(Text(one_line(cell)) for cell in cells))
     return Grid(
         title=f"{facts.leg} against {facts.reference}, errors measured from {facts.oracle}, "
