@@ -24,11 +24,16 @@ FLIPS = 100
 Ran = dict[str, Any]
 
 
-def run_all(commands: Sequence[Sequence[str | Path]], limit_s: float = TIME_LIMIT_S) -> list[Ran]:
-    """What each command came to; they run in one process, which none of them may end."""
+def run_all(
+    commands: Sequence[Sequence[str | Path]], limit_s: float = TIME_LIMIT_S, before: Sequence[str] = ()
+) -> list[Ran]:
+    """What each command came to; they run in one process, which none of them may end.
+
+    ``before`` is a command that starts the process.
+    """
     listed = [[str(argument) for argument in command] for command in commands]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", DRIVER],
+        [*before, sys.executable, "-W", "ignore", DRIVER],
         input="\n".join(json.dumps({"arguments": arguments}) for arguments in listed),
         capture_output=True,
         text=True,
@@ -78,6 +83,33 @@ def test_inspect(folder: Path) -> None:
     assert "SIGFPE" in by_name["division"]["err"] or by_name["division"]["code"] == 0
     shown = by_name["escapes"]["out"]
     assert r"input a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m " in shown
+
+
+LIMITED = ("sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh")
+"""Starts a process with at most 6 GB of memory: what a file makes it take must not take the machine's."""
+
+SHAPES = ("range", "expand", "constant-of-shape", "doublings", "large-input", "negative-input", "branches")
+LISTS = ("declared-list", "computed-list", "joined-list")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no process's memory")
+def test_the_shapes_of_huge_lists_are_inferred_apart(folder: Path) -> None:
+    ran = run_all([("inspect", folder / f"{name}.onnx", "--axes") for name in SHAPES], before=LIMITED)
+    for entry in ran:
+        require_sound(entry)
+    by_name = told(ran)
+    axes = by_name["range"]["out"]
+    assert by_name["range"]["code"] == 0
+    assert "shapes cannot be inferred: it needs more than 1 GiB" in axes or "took more than 2 s" in axes
+    assert "followed at" in by_name["branches"]["out"] or "no axis is declared" in by_name["branches"]["out"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no process's memory")
+def test_a_list_that_is_a_shape_is_looked_at_before_it_is_loaded(folder: Path) -> None:
+    for entry in run_all([("inspect", folder / f"{name}.onnx") for name in LISTS], before=LIMITED):
+        require_sound(entry)
+        assert entry["code"] == 2, entry
+        assert "memory" in entry["err"] or "alloc" in entry["err"] or "took more than" in entry["err"], entry
 
 
 def test_inspect_json_of_escapes(folder: Path) -> None:

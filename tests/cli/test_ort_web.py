@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import onnxproof
 from onnxproof.errors import ModelFileError
-from onnxproof.runtime.guarded import TIME_VARIABLE
+from onnxproof.system.confined import TIME_VARIABLE
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.legs import ort_web
 from onnxproof.validate.legs.ort_web import OrtWebError, OrtWebLeg

@@ -210,6 +210,7 @@ ROOMS = {
     "runtime": {
         *("errors", "text", "document", "tensors", "contract", "runtime"),
         *(
+            "system.confined",
             "system.disk",
             "system.extras",
             "system.files",
@@ -223,11 +224,11 @@ ROOMS = {
     | {"system.memory", "system.own_folder"}
     | {"counted", "graph", "on_disk", "job", "shards", "sniffed", "source", "runtime", "wrappers", "export"},
     "validate": GROUND
-    | {"system.foreign", "system.own_file"}
+    | {"system.confined", "system.foreign", "system.own_file"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
         *("errors", "contract", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
-        *("system.extras", "system.files", "system.imports", "system.own_file"),
+        *("system.confined", "system.extras", "system.files", "system.imports", "system.own_file"),
     },
     "errors": set(),
     "text": set(),
@@ -255,6 +256,7 @@ ROOMS = {
     "source": {"errors", "runtime", "shards", "system.disk"},
     "system.extras": {"errors"},
     "system.claims": set(),
+    "system.confined": {"errors"},
     "system.disk": {"errors"},
     "system.files": {"errors", "system.claims", "system.folders"},
     "system.foreign": set(),

@@ -121,6 +121,40 @@ def of_doublings(count: int) -> onnx.ModelProto:
     return model([*joins, node("ReduceSum", names[-1], "y")])
 
 
+def of_range(length: int) -> onnx.ModelProto:
+    """A list of ``length`` numbers, of which one is taken."""
+    ends = [integers("zero", 0, shape=[]), integers("many", length, shape=[]), integers("one", 1, shape=[])]
+    nodes = [
+        node("Range", "zero many one", "list"),
+        node("Cast", "list", "floats", to=TensorProto.FLOAT),
+        node("Gather", "floats zero", "first"),
+        node("Add", "x first", "y"),
+    ]
+    return model(nodes, inputs=[value("x", ["n", 3])], tensors=ends)
+
+
+def of_axes(made: Sequence[onnx.NodeProto], tensors: Sequence[onnx.TensorProto] = ()) -> onnx.ModelProto:
+    """The nodes make "list", which is the shape of a tensor: it has as many axes as the list has numbers."""
+    return model([*made, node("ConstantOfShape", "list", "y")], tensors=tensors)
+
+
+def of_declared_list(length: int) -> onnx.ModelProto:
+    return model([node("ConstantOfShape", "x", "y")], inputs=[value("x", [length], TensorProto.INT64)])
+
+
+def of_computed_list() -> onnx.ModelProto:
+    ones = helper.make_tensor("ones", TensorProto.INT64, [1], [1])
+    made = [node("Mul", "root root", "length"), node("ConstantOfShape", "length", "list", value=ones)]
+    return of_axes(made, [integers("root", 2**20)])
+
+
+def of_joined_list(count: int) -> onnx.ModelProto:
+    """Each node joins what the two before it made, so that no node joins a value with itself."""
+    names = ["a", "b", *(f"c{step}" for step in range(count - 1)), "list"]
+    joins = [node("Concat", f"{names[at]} {names[at + 1]}", names[at + 2], axis=0) for at in range(count)]
+    return of_axes(joins, [integers("a", 1), integers("b", 1)])
+
+
 def of_branches(depth: int) -> onnx.ModelProto:
     """Branches inside branches; harmless."""
     inner = helper.make_graph([node("Identity", "x", "q")], "leaf", [], [value("q", [1, 3])])
@@ -214,6 +248,10 @@ FILES: Mapping[str, Callable[[], bytes | onnx.ModelProto]] = {
     "constant-of-shape": lambda: with_size("ConstantOfShape"),
     "expand": lambda: with_size("Expand"),
     "doublings": lambda: of_doublings(34),
+    "range": lambda: of_range(2**60),
+    "declared-list": lambda: of_declared_list(2**40),
+    "computed-list": of_computed_list,
+    "joined-list": lambda: of_joined_list(80),
     "division": lambda: of_division("Div"),
     "remainder": lambda: of_division("Mod"),
     "escapes": of_escapes,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from onnxproof import errors
 from onnxproof.errors import ModelFileError, OnnxproofError
-from onnxproof.runtime.guarded import end_child
 from onnxproof.runtime.session import SessionSettings, first_line, open_session
+from onnxproof.system.confined import end_child
 from onnxproof.system.imports import PASSIVE
 
 try:

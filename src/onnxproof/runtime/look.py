@@ -13,6 +13,7 @@ from pathlib import Path
 
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.archive import forbidden, in_archive, read_file
+from onnxproof.runtime.growth import SIZES, Growth
 from onnxproof.runtime.wire import Buffer, NotReadError, Wire, WireError, signed
 
 LARGEST_RANK = 64
@@ -23,29 +24,14 @@ MOST_INLINED = 200_000
 """The most nodes of a file with its functions inlined. ONNX Runtime needs minutes for 100,000."""
 MANY_NODES = 20_000
 """A file with more nodes is opened with a limit on time."""
-MANY_ELEMENTS = 2**31
-"""A file that states the size of an array with more elements is opened with a limit on memory."""
-MANY_TURNS = 1_000_000
-"""A file whose Loop may have more turns is opened with a limit on time."""
-MANY_DOUBLINGS = 16
-"""A file with a longer chain of Concat nodes that join a value with itself is opened with limits."""
 DEEPEST_GRAPH = 100
 """The deepest nesting of graphs inside graphs: protobuf's own limit."""
 
 _STANDARD = (b"", b"ai.onnx")
 _NESTING = (b"If", b"Loop", b"Scan", b"SequenceMap")
-_GROWING = (b"ConstantOfShape", b"Expand", b"Tile", b"Range", b"Pad", b"Resize", b"Upsample", b"OneHot")
-"""Operators whose output has a size that one of their inputs states."""
-_DIVIDING = (b"Div", b"Mod")
-_COUNTING = (b"Shape", b"Size")
-_SELECTING = (b"Gather", b"Squeeze", b"Unsqueeze", b"Identity", b"Cast", b"Slice", b"Reshape")
-"""Operators that return values of their first input."""
 _INT32, _INT64 = 6, 7
-_NO_SIZE = (2**31 - 1, 2**62)
-"""The numbers that mean "to the end" in a Slice: the first, and all from the second up."""
-_SIZES = 64
-"""Tensors with more elements are not read as sizes."""
-
+_FLOATS = {1: "<f", 11: "<d"}
+"""float32 and float64, of which a size or a factor may be, too: how ``struct`` reads one."""
 Key = tuple[bytes, bytes, bytes]
 """Domain, name and overload of a function."""
 
@@ -115,20 +101,7 @@ class _Scan:
         self.main = _Body()
         self.functions: dict[Key, _Body] = {}
         self.rank = 0
-        self.doublings: dict[bytes, int] = {}
-        """By name: how often a value was joined with itself on the way to it."""
-        # For tensors of integers, by name: the product of the elements, the only element, and whether one may
-        # crash a division (the smallest integer, or -1).
-        self.sizes: dict[bytes, int] = {}
-        self.single: dict[bytes, int] = {}
-        self.crashing: set[bytes] = set()
-        # The names that certain operators read.
-        self.asked_sizes: set[bytes] = set()
-        self.divided: set[bytes] = set()
-        self.turns: set[bytes] = set()
-        self.made: dict[bytes, tuple[bytes, bytes]] = {}
-        """Operator and first input of counting and selecting nodes, by output. If several nodes write a name,
-        its operator is b""."""
+        self.growth = Growth()
 
     def model(self, end: int) -> None:
         """ModelProto."""
@@ -145,32 +118,9 @@ class _Scan:
     def risk(self) -> str:
         """Why the file must be opened with limits. Returns "" if it need not be."""
         nodes = self.main.nodes + sum(body.nodes for body in self.functions.values())
-        largest = max((self.sizes.get(name, 0) for name in self.asked_sizes), default=0)
-        if any(not self._is_bounded(name) for name in self.turns):
-            return "it holds a Loop that may have no end"
         if nodes > MANY_NODES:
             return f"it has {nodes:,} nodes"
-        if largest > MANY_ELEMENTS:
-            return f"it makes an array of {largest:,} elements"
-        doublings = max(self.doublings.values(), default=0)
-        if doublings > MANY_DOUBLINGS:
-            return f"it doubles a value {doublings} times"
-        if self.divided & self.crashing:
-            return "it divides integers in a way that may crash"
-        return ""
-
-    def _is_bounded(self, turns: bytes) -> bool:
-        """Whether a Loop's number of turns is a small constant or a tensor's size."""
-        seen: set[bytes] = set()
-        while turns not in seen:
-            seen.add(turns)
-            operator, source = self.made.get(turns, (b"", b""))
-            if operator in _COUNTING:
-                return True
-            if operator not in _SELECTING:
-                return turns in self.single and self.single[turns] <= MANY_TURNS
-            turns = source
-        return False
+        return self.growth.risk()
 
     def require_arrays(self, name: str) -> None:
         """Raise ModelFileError if a tensor has more axes than NumPy's arrays can have."""
@@ -251,6 +201,27 @@ class _Scan:
                 self._node(at, stop, body, depth)
             elif number == 5:
                 self._tensor(at, stop, None)
+            elif number in (11, 12, 13):
+                self._value(at, stop)
+
+    def _value(self, start: int, end: int) -> None:
+        """ValueInfoProto."""
+        # Of messages in messages: the type (2), of a tensor (1), its shape (2), its axes (1).
+        spans = [(start, end)]
+        for wanted in (2, 1, 2, 1):
+            spans = [
+                (at, stop)
+                for outer in spans
+                for number, at, stop in self.wire.fields(*outer)
+                if number == wanted and stop >= 0
+            ]
+        sizes = [
+            signed(at)
+            for axis in spans
+            for number, at, stop in self.wire.fields(*axis)
+            if (number, stop) == (1, -1)
+        ]
+        self.growth.declared(len(spans), sizes)
 
     def _node(self, start: int, end: int, body: _Body, depth: int) -> None:
         data = self.wire.data
@@ -277,26 +248,13 @@ class _Scan:
         standard = domain in _STANDARD
         key = b"" if standard else domain, operator, overload
         body.calls[key] = body.calls.get(key, 0) + 1
-        if not standard:
-            pass
-        elif operator == b"Loop":
-            self.turns.add(data[inputs[0][0] : inputs[0][1]] if inputs else b"")
-        elif operator in _SELECTING or operator in _COUNTING:
-            output = data[first[0] : first[1]]
-            source = data[inputs[0][0] : inputs[0][1]] if inputs else b""
-            self.made[output] = (b"" if output in self.made else operator, source)
-        elif operator in _GROWING:
-            self.asked_sizes.update(data[at:stop] for at, stop in inputs)
-        elif operator in _DIVIDING:
-            self.divided.update(data[at:stop] for at, stop in inputs)
-        if operator == b"Concat" or self.doublings:
-            names = [data[at:stop] for at, stop in inputs]
-            doubled = max((self.doublings.get(name, 0) for name in names), default=0)
-            doubled += operator == b"Concat" and len(set(names)) < len(names)
-            if doubled:
-                self.doublings[data[first[0] : first[1]]] = doubled
+        reads = [data[at:stop] for at, stop in inputs]
+        writes = data[first[0] : first[1]]
+        if standard:
+            self.growth.node(operator, reads, writes)
+        self.growth.joined(operator, reads, writes)
         if operator == b"Constant":
-            self._attributes(attributes, body, depth, data[first[0] : first[1]])
+            self._attributes(attributes, body, depth, writes)
         elif operator in _NESTING or not standard:
             self._attributes(attributes, body, depth, None)
 
@@ -314,7 +272,7 @@ class _Scan:
                 elif number in (3, 8) and constant is not None:
                     numbers += [at] if stop < 0 else self.wire.varints(at, stop)
         if numbers and constant is not None:
-            self._integers(constant, [signed(value) for value in numbers], -(2**63))
+            self.growth.integers(constant, [signed(value) for value in numbers], -(2**63))
 
     def _tensor(self, start: int, end: int, name: bytes | None) -> None:
         """TensorProto. ``name`` is None for an initializer, which holds its name itself."""
@@ -323,6 +281,7 @@ class _Scan:
         external: dict[bytes, bytes] = {}
         numbers: list[int] = []
         spans: list[tuple[int, int]] = []
+        floats = (0, 0)
         for number, at, stop in self.wire.fields(start, end):
             if number == 1:
                 rank += 1 if stop < 0 else sum(1 for _ in self.wire.varints(at, stop))
@@ -334,6 +293,8 @@ class _Scan:
                 raw = at, stop
             elif number == 13 and stop >= 0:
                 external |= self._entry(at, stop)
+            elif number in (4, 10) and stop >= 0:
+                floats = at, stop
             elif number in (5, 7):
                 if stop < 0:
                     numbers.append(at)
@@ -342,11 +303,15 @@ class _Scan:
         self.rank = max(self.rank, rank)
         if external:
             self._note_data(external)
+        if kind in _FLOATS:
+            at, stop = raw or floats
+            if stop - at <= 8:
+                self.growth.floats(name or b"", data[at:stop], _FLOATS[kind])
         if kind not in (_INT32, _INT64):
             return
         width = 4 if kind == _INT32 else 8
         smallest = -(2 ** (8 * width - 1))
-        if raw is not None and raw[1] - raw[0] <= _SIZES * width:
+        if raw is not None and raw[1] - raw[0] <= SIZES * width:
             content = data[raw[0] : raw[1]]
             numbers += [
                 int.from_bytes(content[at : at + width], "little", signed=True)
@@ -354,7 +319,9 @@ class _Scan:
             ]
         for at, stop in spans:
             numbers += [signed(value) for value in self.wire.varints(at, stop)]
-        self._integers(name or b"", [signed(value) if value >= 0 else value for value in numbers], smallest)
+        self.growth.integers(
+            name or b"", [signed(value) if value >= 0 else value for value in numbers], smallest
+        )
 
     def _entry(self, start: int, end: int) -> dict[bytes, bytes]:
         """StringStringEntryProto."""
@@ -369,13 +336,3 @@ class _Scan:
         end = sum(int(number) for number in numbers if number.isdigit())
         if location:
             self.data[location] = max(end, self.data.get(location, 0))
-
-    def _integers(self, name: bytes, values: list[int], smallest: int) -> None:
-        if smallest in values or -1 in values:
-            self.crashing.add(name)
-        if len(values) <= _SIZES:
-            counted = (value for value in values if 0 < value < _NO_SIZE[1] and value != _NO_SIZE[0])
-            self.sizes[name] = math.prod(counted)
-        if len(values) == 1:
-            # Graphs that do not see each other may each have a tensor of that name: the larger counts.
-            self.single[name] = max(values[0], self.single.get(name, values[0]))

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxproof.errors import ModelFileError, RequestError
-from onnxproof.runtime.guarded import MEMORY_VARIABLE, TIME_VARIABLE, GuardedSession
+from onnxproof.runtime.guarded import GuardedSession
 from onnxproof.runtime.look import look_at, look_at_bytes
 from onnxproof.runtime.session import SessionSettings, open_bytes, open_session
+from onnxproof.system.confined import MEMORY_VARIABLE, TIME_VARIABLE
 
 X = {"x": np.ones((1, 3), np.float32)}
 COUNT = (node("Shape", "x", "sizes"), node("Gather", "sizes at", "turns"))
@@ -35,6 +36,30 @@ def risk_of(proto: onnx.ModelProto) -> str:
         pytest.param(hostile.of_loop("t", before=[node("Add", "a a", "t")]), "Loop", id="a-computed-count"),
         pytest.param(hostile.with_size("Expand"), "8,589,934,592 elements", id="a-huge-size"),
         pytest.param(hostile.of_doublings(34), "doubles a value 34 times", id="doublings"),
+        pytest.param(
+            model(
+                [node("Concat", "x" + " x" * 15, "y", axis=1)]
+                + [node("Concat", "y" + " y" * 15, "y", axis=1)] * 4
+            ),
+            "doubles a value 20 times",
+            id="copies-by-the-dozen",
+        ),
+        pytest.param(hostile.of_range(2**60), "array of 1,152,921,504,606,846,976", id="a-long-range"),
+        pytest.param(hostile.of_range(2**23), "list of 8,388,608 numbers", id="a-range-that-may-be-a-shape"),
+        pytest.param(
+            model(
+                [node("Range", "zero many one", "y")],
+                tensors=[
+                    onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [size])
+                    for name, size in (("zero", 0), ("many", 2**30), ("one", 1))
+                ],
+            ),
+            "list of 1,073,741,824 numbers",
+            id="a-range-of-floats",
+        ),
+        pytest.param(hostile.of_declared_list(2**40), "list of 1,099,511,627,776", id="a-declared-list"),
+        pytest.param(hostile.of_computed_list(), "how many axes", id="a-computed-number-of-axes"),
+        pytest.param(hostile.of_joined_list(80), "parts in one value", id="joined-with-the-one-before"),
         pytest.param(hostile.of_division("Div"), "divides integers", id="a-division-that-traps"),
         pytest.param(model([node("Relu", "x", "x")] * 20_001), "20,001 nodes", id="many-nodes"),
     ],
@@ -51,6 +76,25 @@ def test_what_is_opened_with_limits(made: onnx.ModelProto, says: str) -> None:
         pytest.param(hostile.of_branches(25), id="branches"),
         pytest.param(hostile.of_functions(20), id="functions"),
         pytest.param(hostile.of_doublings(8), id="a-few-doublings"),
+        pytest.param(hostile.of_range(2**16), id="positions"),
+        pytest.param(hostile.of_joined_list(10), id="a-joined-list"),
+        pytest.param(
+            hostile.of_axes(
+                [
+                    node("Shape", "x", "sizes"),
+                    node("Shape", "sizes", "n"),
+                    node("ConstantOfShape", "n", "list"),
+                ]
+            ),
+            id="as-many-axes-as-a-tensor-has",
+        ),
+        pytest.param(
+            model(
+                [node("Expand", "fill sizes", "y")],
+                tensors=[integers("fill", 2**63 - 1, shape=[]), integers("sizes", 1, 3)],
+            ),
+            id="a-large-number-to-fill-with",
+        ),
         pytest.param(
             model(
                 [node("Slice", "x a b", "y")],
@@ -145,7 +189,7 @@ class TestGuarded:
 
     def test_the_child_ends_with_its_session(self) -> None:
         session = self.open(hostile.of_loop())
-        child = session._child
+        child = session.child.process
         del session
         assert child.wait(10) is not None
 

@@ -169,3 +169,26 @@ def test_values_are_computed_as_onnx_defines_them() -> None:
     assert other is not None
     assert other.tolist() == [-7]
     assert value_of(read.outputs[0], stored, {}) is None
+
+
+def test_a_list_that_doubles_is_not_computed() -> None:
+    names = ["side", *(f"c{step}" for step in range(60))]
+    joins = [helper.make_node("Concat", [names[at], names[at]], [names[at + 1]], axis=0) for at in range(60)]
+    held = OnnxGraph(graph(*joins, resize("x", "", names[-1]), side=np.array([64], np.int64)))
+    outputs = {str(value.name): value for node in held.top for value in node.outputs}
+    stored = {"side": np.array([64], np.int64)}
+    assert value_of(outputs["c59"], stored, {}) is None
+    few = value_of(outputs["c2"], stored, {})
+    assert few is not None
+    assert few.tolist() == [64] * 8
+
+
+def test_a_chain_that_is_longer_than_pythons_stack_is_computed() -> None:
+    names = ["side", *(f"c{step}" for step in range(5000))]
+    sums = [helper.make_node("Add", [names[at], "one"], [names[at + 1]]) for at in range(5000)]
+    held = OnnxGraph(graph(*sums, side=np.array([64], np.int64), one=np.array([1], np.int64)))
+    last = held.top[-1].outputs[0]
+    stored = {name: np.array([number], np.int64) for name, number in (("side", 64), ("one", 1))}
+    found = value_of(last, stored, {})
+    assert found is not None
+    assert found.tolist() == [5064]

@@ -21,6 +21,7 @@ from onnxproof.graph import (
     read_proto,
     reads,
 )
+from onnxproof.validate.inference import Inference, ShapesError, without_weights
 
 Array = NDArray[Any]
 Value = Any
@@ -127,12 +128,11 @@ def _declared(name: str, value: Value) -> onnx.ValueInfoProto:
 def dtypes_of(proto: onnx.ModelProto) -> dict[str, np.dtype[Any]]:
     """The types of the values of a graph by name, as far as ONNX can infer them."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(proto)
-    except (RuntimeError, ValueError):
-        # An operator that ONNX does not know, or a proto that is too large for the inference.
-        inferred = proto
-    declared = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in declared}
+        kinds = Inference(without_weights(proto), "the graph").at({}).types
+    except (ShapesError, ModelFileError):
+        kinds = {}  # it has an operator that ONNX does not know
+    declared = (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in declared} | kinds
     strings = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
     return {
         name: np.dtype(helper.tensor_dtype_to_np_dtype(kind))

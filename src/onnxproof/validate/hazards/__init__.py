@@ -22,10 +22,11 @@ from onnxproof.validate.hazards.operators import (
     UNKNOWN_OPERATORS,
     WIDE_TYPES,
 )
-from onnxproof.validate.hazards.sizes import SIZES
+from onnxproof.validate.hazards.sizes import SIZES, asks_for_shapes
 from onnxproof.validate.hazards.tensors import NONFINITE, STRAY_DATA, WASTE
 from onnxproof.validate.hazards.tracing import TRACING
 from onnxproof.validate.hazards.weights import CHANGED_WEIGHTS
+from onnxproof.validate.inference import begin
 from onnxproof.validate.verdict import Check
 
 __all__ = [
@@ -73,6 +74,8 @@ HAZARDS = _registered(
 
 def look_for_hazards(subject: Subject, *more: Hazard) -> tuple[Found, ...]:
     """Look for each hazard in a file, and for ``more``."""
+    if asks_for_shapes(subject) or FROZEN_AXES in more:
+        begin()
     return tuple(Found(hazard, _look(hazard, subject)) for hazard in (*HAZARDS, *more))
 
 

@@ -1,5 +1,6 @@
 """Compute the small tensors that a graph makes of the shapes of others, such as the sizes of a Resize."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,45 @@ Values = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+MOST = 2**20
+"""The most numbers that a value is computed of: a graph computes few sizes, and a hostile one any number."""
+
+
 def value_of(value: ir.Value, stored: Values, shapes: Shapes) -> Array | None:
     """The value of a tensor that follows from constants and from the ``shapes`` of others.
 
-    ``stored`` are the constants. Returns None if the tensor depends on anything else, or on an operator that
-    sizes are seldom computed with.
+    ``stored`` are the constants. Returns None if the tensor depends on anything else, on an operator that
+    sizes are seldom computed with, or on more numbers than sizes are computed of.
     """
+    found: dict[ir.Value, Array | None] = {}
+    # Without recursion, because a chain of nodes may be deeper than Python's stack.
+    seen, walk = {value}, [(value, iter(_sources(value, stored)))]
+    while walk:
+        one, sources = walk[-1]
+        source = next((source for source in sources if source not in seen), None)
+        if source is None:
+            found[one] = _of(one, stored, shapes, found)
+            walk.pop()
+        else:
+            seen.add(source)
+            walk.append((source, iter(_sources(source, stored))))
+    return found[value]
+
+
+def _sources(value: ir.Value, stored: Values) -> list[ir.Value]:
+    """The values that a value is computed of. Empty if it is stored, or is not computed here."""
+    node = value.producer()
+    if str(value.name) in stored or node is None or node.domain != STANDARD:
+        return []
+    if node.op_type not in PLAIN and node.op_type not in BY_ATTRIBUTES:
+        return []
+    return [one for one in node.inputs if one is not None]
+
+
+def _of(
+    value: ir.Value, stored: Values, shapes: Shapes, found: Mapping[ir.Value, Array | None]
+) -> Array | None:
+    """The value, where ``found`` has those that it is computed of."""
     name = str(value.name)
     if name in stored:
         return stored[name]
@@ -34,14 +68,17 @@ def value_of(value: ir.Value, stored: Values, shapes: Shapes) -> Array | None:
     plain, by_attributes = PLAIN.get(node.op_type), BY_ATTRIBUTES.get(node.op_type)
     if plain is None and by_attributes is None:
         return None
-    given = [None if one is None else value_of(one, stored, shapes) for one in node.inputs]
+    given = [None if one is None else found.get(one) for one in node.inputs]
     if any(array is None and one is not None for array, one in zip(given, node.inputs, strict=True)):
         return None
+    counts = [max(array.size, 1) for array in given if array is not None]
+    if (sum(counts) if node.op_type == "Concat" else math.prod(counts)) > MOST:
+        return None
     try:
-        found: Array = np.asarray(plain(*given) if plain else by_attributes(node, *given))  # type: ignore[misc]
+        made: Array = np.asarray(plain(*given) if plain else by_attributes(node, *given))  # type: ignore[misc]
     except (ValueError, IndexError, TypeError, ZeroDivisionError):
         return None
-    return found
+    return made
 
 
 def _divide(a: Array, b: Array) -> Array:

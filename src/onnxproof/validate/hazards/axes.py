@@ -22,17 +22,15 @@ import onnx
 import onnx.inliner
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx.shape_inference import InferenceError
 
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, attribute_of, axes_of, label
 from onnxproof.tensors import Dim
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
-from onnxproof.validate.hazards._shapes import SMALL, known_shape, without_weights
+from onnxproof.validate.inference import SMALL, Inference, Shape, ShapesError, without_weights
 from onnxproof.validate.verdict import Check
 
 NAME = "frozen_axes"
-Shape = tuple[int, ...]
 
 PARAMETERS = {
     "Reshape": (1,),
@@ -45,7 +43,7 @@ PARAMETERS = {
 """The inputs at which operators take sizes. A constant there may be a size that was captured."""
 
 REFUSED = re.compile(r"node name: (\d+)\)")
-"""How onnx's shape inference names a node that cannot take its inputs. ``_sized`` names nodes by number."""
+"""How onnx names a node that cannot take its inputs. ``_inference`` names nodes by number."""
 
 RECURRENCES = ("LSTM", "GRU", "RNN")
 
@@ -71,7 +69,7 @@ def look_for_frozen_axes(subject: Subject) -> Check:
     """Whether every axis that is declared dynamic follows its input, as far as onnx infers shapes."""
     try:
         return _look(_Axes(subject))
-    except (RuntimeError, ValueError, InferenceError, ModelFileError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError, ShapesError, ModelFileError, onnx.checker.ValidationError) as error:
         return skipped(NAME, f"shapes cannot be inferred: {str(error).strip().partition(chr(10))[0]}")
 
 
@@ -127,6 +125,7 @@ class _Axes:
         self.graph = (
             OnnxGraph(onnx.inliner.inline_local_functions(proto)) if proto.functions else subject.graph
         )
+        self._file = str(subject.file)
         self.declared = _declared_by(subject)
         self.free = [name for name, dim in self.declared.dims.items() if not dim.fixed]
         self.sizes = _sizes(self.declared.dims)
@@ -142,34 +141,28 @@ class _Axes:
         one, other = (self._inferred(sizes) for sizes in self.sizes)
         return one, other
 
-    def _inferred(self, sizes: Mapping[str, int]) -> Mapping[str, Shape]:
-        inferred = OnnxGraph(onnx.shape_inference.infer_shapes(self._sized(sizes), data_prop=True))
-        values = [*inferred.inputs, *(value for node in inferred.top for value in node.outputs)]
-        stored = {name: stored.shape for name, stored in self.graph.constants.items()}
-        return stored | {
-            str(value.name): shape for value in values if (shape := known_shape(value)) is not None
-        }
-
-    def _refused(self, sizes: Mapping[str, int]) -> set[int]:
-        """The numbers of the nodes that cannot take their inputs."""
-        try:
-            onnx.shape_inference.infer_shapes(self._sized(sizes), strict_mode=True, data_prop=True)
-        except InferenceError as error:
-            return {int(number) for number in REFUSED.findall(str(error))}
-        return set()
-
-    def _sized(self, sizes: Mapping[str, int]) -> onnx.ModelProto:
-        """The graph without its weights, for inputs of these sizes. Nodes are named by their number."""
+    @cached_property
+    def _inference(self) -> Inference:
+        """The graph without its weights. Nodes are named by their number."""
         proto = without_weights(self.graph.proto)
         for number, node in enumerate(proto.graph.node):
             node.name = str(number)
-        for value in proto.graph.input:
-            wanted = self.declared.inputs.get(value.name, ())
-            for axis, name in zip(value.type.tensor_type.shape.dim, wanted, strict=False):
-                size = sizes.get(name) if isinstance(name, str) else name
-                if size is not None:
-                    axis.dim_value = size
-        return proto
+        return Inference(proto, self._file)
+
+    def _inferred(self, sizes: Mapping[str, int]) -> Mapping[str, Shape]:
+        stored = {name: stored.shape for name, stored in self.graph.constants.items()}
+        return stored | self._inference.at(self._asked(sizes)).shapes
+
+    def _refused(self, sizes: Mapping[str, int]) -> set[int]:
+        """The numbers of the nodes that cannot take their inputs."""
+        return {int(number) for number in REFUSED.findall(self._inference.complaint(self._asked(sizes)))}
+
+    def _asked(self, sizes: Mapping[str, int]) -> dict[str, list[int | None]]:
+        """The sizes of each input's axes; None where they are not declared."""
+        return {
+            name: [sizes.get(axis) if isinstance(axis, str) else axis for axis in axes]
+            for name, axes in self.declared.inputs.items()
+        }
 
     @property
     def unknown(self) -> int:

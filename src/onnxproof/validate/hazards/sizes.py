@@ -15,12 +15,14 @@ import onnx.inliner
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from onnxproof.errors import ModelFileError
 from onnxproof.graph import STANDARD, OnnxGraph, attribute_of, label
+from onnxproof.runtime.session import first_line
 from onnxproof.tensors import Dim
 from onnxproof.validate.hazards._hazard import Hazard, Subject, failed, listed, passed, skipped
 from onnxproof.validate.hazards._resize import TORCH_WAYS, Step, Way, alike
-from onnxproof.validate.hazards._shapes import SMALL, Shape, without_weights
 from onnxproof.validate.hazards._sums import value_of
+from onnxproof.validate.inference import SMALL, Inference, Shape, ShapesError, without_weights
 from onnxproof.validate.verdict import Check
 
 NAME = "sizes"
@@ -34,6 +36,13 @@ MOST_SIZES = 1024
 
 def look_for_sizes(subject: Subject) -> Check:
     """Whether each Resize picks the pixels that PyTorch picks, and as many, at every declared size."""
+    try:
+        return _look(subject)
+    except (ShapesError, ModelFileError) as error:
+        return skipped(NAME, f"shapes cannot be inferred: {first_line(error)}")
+
+
+def _look(subject: Subject) -> Check:
     proto = subject.graph.proto
     graph = OnnxGraph(onnx.inliner.inline_local_functions(proto)) if proto.functions else subject.graph
     nodes = [node for node in graph.top if _rounds(node, graph.opset)]
@@ -82,6 +91,12 @@ SIZES = Hazard(
 )
 
 
+def asks_for_shapes(subject: Subject) -> bool:
+    """Whether ``look_for_sizes`` will infer shapes, as far as can be said at once."""
+    graph = subject.graph
+    return subject.declared is not None and any(_rounds(node, graph.opset) for node in graph.top)
+
+
 class _Shapes:
     """The shapes before and behind Resize nodes, at any sizes of the inputs."""
 
@@ -93,9 +108,7 @@ class _Shapes:
         axes: Mapping[str, tuple[int | str, ...]],
     ) -> None:
         self._axes = axes
-        self._light = _up_to(graph, nodes)
-        sized = (node.input[0] for node in self._light.graph.node if node.op_type == "Shape")
-        self._asked = {*sized, *(str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None)}
+        self._inference = Inference(_up_to(graph, nodes), str(subject.file))
         self._opset = graph.opset
         self._stored = {name: stored.shape for name, stored in graph.constants.items()}
         self._values: dict[str, NDArray[Any]] = {
@@ -135,21 +148,11 @@ class _Shapes:
         return self._last[1]
 
     def _inferred(self, sizes: Mapping[str, int]) -> dict[str, Shape]:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(self._light)
-        for value in proto.graph.input:
-            wanted = self._axes.get(value.name, ())
-            for axis, name in zip(value.type.tensor_type.shape.dim, wanted, strict=False):
-                axis.dim_value = sizes[name] if isinstance(name, str) else name
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        shapes = dict(self._stored)
-        for value in (*inferred.graph.input, *inferred.graph.value_info):
-            if value.name not in self._asked:
-                continue
-            dims = value.type.tensor_type.shape.dim
-            if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-                shapes[value.name] = tuple(dim.dim_value for dim in dims)
-        return shapes
+        asked = {
+            name: [sizes[axis] if isinstance(axis, str) else axis for axis in axes]
+            for name, axes in self._axes.items()
+        }
+        return self._stored | self._inference.at(asked).shapes
 
 
 def _rounds(node: ir.Node, opset: int) -> bool:

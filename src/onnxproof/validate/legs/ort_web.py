@@ -14,8 +14,8 @@ from typing import Any
 from onnxproof.document import read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.folder import data_of
-from onnxproof.runtime.guarded import TIME_VARIABLE, Limits, end_child
 from onnxproof.runtime.port import Port
+from onnxproof.system.confined import TIME_VARIABLE, Limits, end_child
 from onnxproof.validate.golden.kit import decoded, encoded
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports
 
