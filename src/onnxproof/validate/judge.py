@@ -12,7 +12,7 @@ from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import INPUTS, PICTURES, Decisions, Facts, Failure, Outcome
-from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.leg import GRAPH, Leg, Truth
 from onnxproof.validate.legs.refused import REFUSED
 from onnxproof.validate.measure import Extremes, LabelMeasurement, Measurement
 from onnxproof.validate.policy import (
@@ -100,8 +100,8 @@ def judge(
         return (Check("runs", "error", refused, leg=facts.leg),)
     checks = [
         _counted("interface", facts, len(facts.interface), "; ".join(facts.interface)),
-        _counted("runs", facts, len(facts.not_run), _failures(facts.not_run, facts.cases)),
-        _counted("shapes", facts, len(facts.misshapen), _failures(facts.misshapen, facts.cases)),
+        _counted("runs", facts, len(facts.not_run), _failures(facts.not_run, facts)),
+        _counted("shapes", facts, len(facts.misshapen), _failures(facts.misshapen, facts)),
     ]
     if facts.rows:
         checks.append(_judge_held_back(facts))
@@ -200,11 +200,13 @@ def _counted(name: str, facts: Facts, count: int, reason: str) -> Check:
     return Check(name, status, reason, value=float(count), limit=0.0, leg=facts.leg)
 
 
-def _failures(failures: tuple[Failure, ...], cases: int) -> str:
+def _failures(failures: tuple[Failure, ...], facts: Facts) -> str:
     if not failures:
         return ""
     first = failures[0]
-    return f"{len(failures)} of {cases} cases, first {first.case}: {first.reason}"
+    # A graph is evaluated on a part of the cases.
+    cases = "cases evaluated" if facts.leg.endswith(GRAPH) else "cases"
+    return f"{len(failures)} of {facts.cases} {cases}, first {first.case}: {first.reason}"
 
 
 def _judge_field(facts: Facts, measured: Measurement, policy: Policy) -> Iterator[Check]:

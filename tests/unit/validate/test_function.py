@@ -184,6 +184,7 @@ def test_a_graph_that_refuses_a_declared_size_fails() -> None:
     assert links(verdict)["function"] == "fail"
     (found,) = (check for check in verdict.checks if check.name == "runs" and check.status == "fail")
     assert "[5, 5]" in found.reason
+    assert found.reason.startswith("1 of 4 cases evaluated, first 5-noise: ")
 
 
 @pytest.mark.parametrize(

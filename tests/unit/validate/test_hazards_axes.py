@@ -74,6 +74,10 @@ def test_a_reshape_to_captured_cells_is_named() -> None:
     assert "the axis batch of output y" in check.reason or "elements do not make" in check.reason
 
 
+def shape_of(output: str, start: int, end: int) -> onnx.NodeProto:
+    return helper.make_node("Shape", ["x"], [output], start=start, end=end)
+
+
 FROZEN = [
     pytest.param(
         [node("Reshape", "x s")],
@@ -88,6 +92,27 @@ FROZEN = [
         {"g": GRID},
         ('Add "the Add" cannot take', "[1, 1, 64, 64]: g has one size only"),
         id="a-grid-of-captured-cells",
+    ),
+    pytest.param(
+        [
+            node("Add", "columns rows", "sum"),
+            node("Add", "sum offset", "grid"),
+            node("Reshape", "grid flat", "cells"),
+            shape_of("h", 2, 4),
+            node("Concat", "one h", "s", axis=0),
+            node("Reshape", "cells s", "back"),
+            node("Add", "x back"),
+        ],
+        PICTURE,
+        {
+            "columns": np.arange(48, dtype=np.float32).reshape(1, 48, 1),
+            "rows": np.arange(32, dtype=np.float32).reshape(32, 1, 1),
+            "offset": np.ones(1, np.float32),
+            "flat": ints(-1),
+            "one": ints(1, 1),
+        },
+        ("[1536] does not make [1, 1, ", "by the constants columns [1, 48, 1] and rows [32, 1, 1]"),
+        id="a-grid-of-captured-rows-and-columns",
     ),
     pytest.param(
         [node("Expand", "g s", "e"), node("Add", "x e")],
@@ -142,10 +167,6 @@ def test_frozen_axes_are_named(
     check = look(nodes, made, held, declared=declared).check
     assert check.status == "fail"
     assert [part for part in says if part not in check.reason] == []
-
-
-def shape_of(output: str, start: int, end: int) -> onnx.NodeProto:
-    return helper.make_node("Shape", ["x"], [output], start=start, end=end)
 
 
 HEALTHY = [

@@ -142,3 +142,19 @@ def test_print_tells_the_notes_before_the_verdict_each_once() -> None:
     *_, first, second, last = str(noted).splitlines()
     assert (first, second) == ("note: conv.weight is new (2 times)", r"note: one\x1b[31m note")
     assert last.startswith("verdict: fail")
+
+
+def test_outputs_that_share_a_reason_are_told_in_one_line() -> None:
+    why = "no oracle: its numbers went through NumPy in float32"
+    skipped = [
+        Check("function", "skipped", why, leg="onnx-float64", field=name) for name in ("boxes", "scores")
+    ]
+    other = Check("function", "skipped", "no Magic of opset 20", leg="onnx-float64", field="masks")
+    told = [Check("ratio_max", "fail", "far", 9.0, 5.0, "ort-cpu", name) for name in ("boxes", "scores")]
+    lines = str(replace(VERDICT, checks=(*skipped, other, *told), notes=(), facts=())).splitlines()
+    assert lines[-5:-1] == [
+        "fail: ratio_max boxes 9 (limit 5): far",
+        "fail: ratio_max scores 9 (limit 5): far",
+        f"skipped: function boxes, scores: {why}",
+        "skipped: function masks: no Magic of opset 20",
+    ]

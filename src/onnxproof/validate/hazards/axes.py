@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, attribute_of, axes_of, label
 from onnxproof.tensors import Dim
+from onnxproof.validate.hazards._grids import places_of
 from onnxproof.validate.hazards._hazard import Hazard, Subject, advised, failed, listed, passed, skipped
 from onnxproof.validate.inference import SMALL, Inference, Shape, ShapesError, without_weights
 from onnxproof.validate.verdict import Check
@@ -199,8 +200,13 @@ class _Axes:
         if node.op_type == "Reshape" and given is not None and not attribute_of(node, "allowzero", 0):
             target = self.values.get(names[1])
             if target is not None and not _fits(given, target):
-                made = [int(size) for size in target]
-                return f"{label(node)}: {math.prod(given)} elements do not make {made}"
+                wanted = [int(size) for size in target]
+                return f"{label(node)}: {math.prod(given)} elements do not make {wanted}"
+        if node.op_type == "Reshape" and given is not None and names[1] not in self.values:
+            made = shapes.get(str(node.outputs[0].name))
+            if made is not None and math.prod(given) != math.prod(made):
+                cause = self._culprit(names[0]) or places_of(names[0], self.graph, self.shapes)
+                return f"{label(node)}: {[*given]} does not make {[*made]}{cause}"
         if node.op_type in RECURRENCES and given is not None and not attribute_of(node, "layout", 0):
             states = [shapes[name] for name in names[5:7] if name in shapes]
             wrong = [state for state in states if state[1:2] != given[1:2]]
