@@ -213,8 +213,9 @@ def parity() -> Schema:
             picture=nullable(TEXT),
             native={"type": "boolean"},
             ids={"type": "object", "additionalProperties": rows({"type": "integer"})},
+            full={"const": True},
         ),
-        ("native", "ids"),
+        ("native", "ids", "full"),
     )
     located = rows(table(leg=TEXT, **finding))
     against = table(

@@ -27,16 +27,21 @@ def require_drawable(spec: TensorSpec, sizes: Mapping[str, int]) -> None:
         )
 
 
-def draw(spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator) -> NDArray[Any]:
+def draw(
+    spec: TensorSpec, sizes: Mapping[str, int], random: np.random.Generator, *, full: bool = False
+) -> NDArray[Any]:
     """An array of the spec's dtype and shape: uniform in its range, or a padding mask.
 
     Without a range, floats are in [0, 1] and integers in 0..1. Each row of a mask's last axis holds a random
-    number of ones (at least one), then zeros. Raises RequestError as ``require_drawable``.
+    number of ones (at least one), then zeros; if ``full``, the longest row has no zeros. Raises RequestError
+    as ``require_drawable``.
     """
     shape = spec.sized(sizes)
     require_drawable(spec, sizes)
     if spec.mask:
         lengths = random.integers(1, shape[-1], shape[:-1], endpoint=True)
+        if full and lengths.size:
+            lengths.flat[lengths.argmax()] = shape[-1]
         return (np.arange(shape[-1]) < lengths[..., None]).astype(
             "float32" if spec.dtype == "bfloat16" else spec.dtype
         )

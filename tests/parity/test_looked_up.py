@@ -1,4 +1,5 @@
-"""A row of an embedding that was changed is read by a case, although no planned case draws its id."""
+"""A row of a table that was changed is read by a case: of words, although no planned case draws its id; of
+places, although only a text without padding has so many."""
 
 from pathlib import Path
 
@@ -31,6 +32,21 @@ class Reader(nn.Module):
         """[batch, time, 3] of ids [batch, time]."""
         places = torch.arange(ids.shape[1], device=ids.device)
         scores: Tensor = self.head(torch.tanh(self.words(ids.clamp(0, WORDS - 1)) + self.places(places)))
+        return scores
+
+
+class Padded(nn.Module):
+    """Scores of texts with padding, of which each word knows how many are before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.places, self.head = nn.Embedding(20, 8), nn.Embedding(13, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[batch, time, 3] of ids and mask, [batch, time] each."""
+        places = torch.cumsum(mask, 1) * mask
+        scores: Tensor = self.head(torch.tanh(self.words(ids) + self.places(places)))
         return scores
 
 
@@ -126,3 +142,34 @@ def test_validate_compare_and_bisect_try_the_changed_row_too(tmp_path: Path) -> 
     assert found.status == "node"
     assert found.nodes[0].operator == "Gather"
     assert "ids" in found.case
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("effort", ["quick", "normal"])
+def test_the_last_place_of_the_longest_text_is_read(effort: str, tmp_path: Path) -> None:
+    file, ids = tmp_path / "model.onnx", torch.zeros(2, 5, dtype=torch.int64)
+    torch.onnx.export(
+        Padded().eval(),
+        (ids, torch.ones_like(ids)),
+        str(file),
+        dynamo=False,
+        input_names=["ids", "mask"],
+        output_names=["output"],
+        dynamic_axes={name: {0: "batch", 1: "time"} for name in ("ids", "mask")},
+    )
+    proto = onnx.load(file)
+    (table,) = (one for one in proto.graph.initializer if list(one.dims) == [13, 8])
+    values = numpy_helper.to_array(table).copy()
+    values[12] += 0.5
+    table.CopyFrom(numpy_helper.from_array(values, table.name))
+    wrong = tmp_path / "wrong.onnx"
+    onnx.save(proto, wrong)
+    inputs = {"ids": "int64[batch, time] in 0..19", "mask": "int64[batch, time] as mask"}
+    for dims in ({"batch": "1..2", "time": "1..12"}, {"batch": "1", "time": "1..12"}):
+        right, found = (
+            onnxproof.check_module(Padded(), one, inputs=inputs, dims=dims, set=[f"validate.effort={effort}"])
+            for one in (file, wrong)
+        )
+        assert right.passed
+        assert {link.link for link in found.links if link.status == "fail"} == {"function"}
+        assert "row 12, by indices that the graph computes" in told(found)

@@ -43,6 +43,16 @@ def test_a_mask_is_ones_then_zeros_and_never_all_zeros() -> None:
     assert lengths.max() == 7
 
 
+def test_a_full_mask_has_its_longest_row_full_and_the_others_as_they_were() -> None:
+    spec = TensorSpec.parse("x", "int64[batch, time] as mask")
+    sizes = {"batch": 3, "time": 40}
+    drawn, full = (draw(spec, sizes, np.random.default_rng(1), full=full) for full in (False, True))
+    (longest,) = np.flatnonzero((drawn != full).any(axis=1))
+    assert longest == drawn.sum(axis=1).argmax()
+    assert full[longest].all()
+    assert not np.delete(full, longest, axis=0).all(axis=1).any()
+
+
 def test_a_mask_of_one_step_attends_to_it() -> None:
     spec = TensorSpec.parse("x", "bool[batch, time] as mask")
     assert draw(spec, {"batch": 3, "time": 1}, np.random.default_rng(0)).all()

@@ -40,6 +40,7 @@ from onnxproof.validate.contents import (
     flat,
     gradients,
 )
+from onnxproof.validate.full_masks import full_masks
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -73,6 +74,7 @@ class Case:
     ``predict`` does it, instead of stretched to the sizes. ``replica`` is 0 for the case's own input, or the
     number of an input next to it, on which rounding errors fall differently. ``ids`` has the numbers that an
     integer input holds, each at least once if it has room, by the input's name; masks then drop none.
+    ``full`` says that the longest row of each padding mask drops no step.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Case:
     native: bool = False
     replica: int = 0
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    full: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -101,7 +104,8 @@ class Case:
             "native": self.native,
         }
         ids = {name: list(numbers) for name, numbers in self.ids.items()}
-        return {**document, "ids": ids} if ids else document
+        document |= {"ids": ids} if ids else {}
+        return document | ({"full": True} if self.full else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -115,6 +119,7 @@ class Case:
             None if picture is None else Path(picture),
             value.get("native", False),
             ids={name: tuple(numbers) for name, numbers in value.get("ids", {}).items()},
+            full=value.get("full", False),
         )
 
 
@@ -126,12 +131,14 @@ def plan(
     seed: int,
     *,
     constant: bool = True,
+    masks: Sequence[TensorSpec] = (),
     opened: Mapping[Path, Case] = MappingProxyType({}),
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, the sizes that it leaves out if they are to
     be tried, then each picture as predict sees it.
 
-    ``constant`` says whether pictures of one value are among them. ``opened`` has the native cases of
+    ``constant`` says whether pictures of one value are among them. ``masks`` are the inputs that are padding
+    masks: at each length some are full. ``opened`` has the native cases of
     pictures that were opened already. Needs no tensor and no model. Opens every other picture; raises
     PictureError if one cannot be read or does not fit the dims.
     """
@@ -147,6 +154,7 @@ def plan(
     cases: list[Case] = []
     sources = itertools.cycle(pictures)
     rows = list(covering_design(factors, seed))
+    designed = len(rows)
     varied = itertools.cycle([kind for kind in kinds if kind in VARIED])
     rows += ({**sizes, "content": next(varied)} for sizes in sizes_left(dims, factors, MOST_SIZES[effort]))
     turns: dict[Kind, Iterator[Content]] = {kind: itertools.cycle(KINDS[kind]) for kind in kinds}
@@ -158,6 +166,7 @@ def plan(
         picture = next(sources) if content == "picture" else None
         label = "x".join(str(size) for size in sizes.values())
         cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
+    cases = _with_full_masks(cases, designed, masks, seed)
     if preprocess is not None:
         shown = pictures[:3] if effort == "quick" else pictures
         for picture in shown:
@@ -169,15 +178,29 @@ def plan(
     return tuple(cases)
 
 
+def _with_full_masks(
+    cases: Sequence[Case], designed: int, masks: Sequence[TensorSpec], seed: int
+) -> list[Case]:
+    """The cases, some with full masks, and copies with full masks behind them."""
+    full, again = full_masks([case.sizes for case in cases], designed, masks)
+    copies = [
+        replace(cases[index], name=f"{cases[index].name}-full", seed=seed + len(cases) + number, full=True)
+        for number, index in enumerate(again)
+    ]
+    return [replace(case, full=True) if index in full else case for index, case in enumerate(cases)] + copies
+
+
 def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
-    """Cases, in their order, that have every size and every kind of content, in little volume.
+    """Cases, in their order, that have every size, every kind of content and full masks at every length.
 
     They are chosen greedily, the most that no chosen case has for the least volume first. Then the smallest
     of the others are added while all of them stay within a ``share`` of the volume of all cases.
     """
     volumes = {case.name: volume((case,)) for case in cases}
-    left = {case.name: {("content", case.kind), *case.sizes.items()} for case in cases}
-    wanted = set().union(*left.values())
+    left: dict[str, set[Any]] = {
+        case.name: {("content", case.kind), *case.sizes.items(), *_lengths(case)} for case in cases
+    }
+    wanted: set[Any] = set().union(*left.values())
     chosen: set[str] = set()
     while wanted:
         best = max(left, key=lambda name: (len(left[name] & wanted) / volumes[name], -volumes[name]))
@@ -190,6 +213,12 @@ def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
             break
         chosen.add(name)
     return tuple(case for case in cases if case.name in chosen)
+
+
+def _lengths(case: Case) -> Iterator[tuple[str, str, int]]:
+    """The sizes at which a case has full masks."""
+    if case.full:
+        yield from (("full", name, size) for name, size in case.sizes.items() if name != BATCH)
 
 
 def native_case(picture: Place, preprocess: Preprocess, dims: Sequence[Dim]) -> tuple[Case, Transform]:
@@ -315,7 +344,8 @@ def materialise(
         elif case.ids and spec.mask:
             arrays[spec.name] = np.ones_like(draw(spec, case.sizes, random))
         else:
-            arrays[spec.name] = draw(_filled(spec, case.content), case.sizes, random)
+            filled = _filled(spec, case.content)
+            arrays[spec.name] = draw(filled, case.sizes, random, full=case.full)
     if case.replica:
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:

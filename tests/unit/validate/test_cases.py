@@ -27,6 +27,7 @@ from onnxproof.validate.cases import (
     Case,
     Effort,
     covering_design,
+    fewest,
     materialise,
     plan,
     sizes_left,
@@ -123,6 +124,57 @@ class TestSizes:
     )
     def test_examples(self, dim: Dim, count: int, expected: tuple[int, ...]) -> None:
         assert sizes_of(dim, count) == expected
+
+
+TIME, MASK = Dim("time", 1, 48), TensorSpec("mask", "int64", ("batch", "time"), mask=True)
+
+
+def masked(effort: Effort, batch: Dim) -> list[tuple[Case, NDArray[Any]]]:
+    """The planned cases of a text, and which rows of their masks are full: [batch]."""
+    cases = plan((batch, TIME), None, [], effort, 0, masks=[MASK])
+    return [(case, materialise(case, [MASK], None)["mask"].all(axis=1)) for case in cases]
+
+
+class TestFullMasks:
+    """A mask that is drawn may drop the last step each time. Then no case reads what only that step reads."""
+
+    @pytest.mark.parametrize("effort", EFFORTS)
+    @pytest.mark.parametrize("batch", [Dim("batch", 1, 4), Dim("batch", 1, 1), Dim("batch", 2, 4)])
+    def test_at_each_length_a_row_is_full(self, effort: Effort, batch: Dim) -> None:
+        tried = masked(effort, batch)
+        lengths = {case.sizes["time"] for case, _ in tried}
+        assert {1, 48} <= lengths
+        assert {case.sizes["time"] for case, rows in tried if rows.any()} == lengths
+        alone = {case.sizes["time"] for case, _ in tried if case.sizes["batch"] == 1}
+        assert {case.sizes["time"] for case, rows in tried if rows.all() and len(rows) == 1} == alone
+        assert len({case.name for case, _ in tried}) == len(tried)
+
+    @pytest.mark.parametrize("effort", EFFORTS)
+    @pytest.mark.parametrize("batch", [Dim("batch", 1, 4), Dim("batch", 1, 1)])
+    def test_what_was_padded_in_the_design_stays(self, effort: Effort, batch: Dim) -> None:
+        without = plan((batch, TIME), None, [], effort, 0)
+        tried = masked(effort, batch)
+        sizes = sizes_of(TIME, VALUES_PER_DIM[effort])
+        assert [case.name for case, _ in tried][: len(without)] == [case.name for case in without]
+        for before, (case, rows) in zip(without, tried, strict=False):
+            assert replace(case, full=False) == before
+            if case.sizes["time"] in sizes and case.sizes["batch"] == 1:
+                assert not case.full
+            if case.full:
+                drawn = materialise(before, [MASK], None)["mask"]
+                apart = (materialise(case, [MASK], None)["mask"] != drawn).any(axis=1)
+                assert apart.sum() <= 1
+                assert rows.any()
+        # A few copies of one row: one for each length of the design but the length 1.
+        assert len(tried) - len(without) == len(sizes) - 1
+
+    def test_full_masks_are_among_the_fewest_cases_at_every_length(self) -> None:
+        cases = [case for case, _ in masked("normal", Dim("batch", 1, 4))]
+        chosen = fewest(cases, 0.0)
+        assert {case.sizes["time"] for case in chosen if case.full} == set(range(2, 49))
+
+    def test_without_masks_nothing_changes(self) -> None:
+        assert not [case for case in plan((BATCH, TIME), None, [], "normal", 0) if case.full]
 
 
 class TestPlan:
@@ -434,6 +486,9 @@ def test_case_is_written_as_json() -> None:
         "native": False,
     }
     assert Case.from_json(case.to_json()) == replace(case, picture=Path("a.png"))
+    full = Case("y", {"batch": 1}, "noise", 4, full=True)
+    assert full.to_json()["full"] is True
+    assert Case.from_json(full.to_json()) == full
 
 
 def test_pictures_of_one_value_are_left_out_where_nothing_is_decided_on_them() -> None:
