@@ -132,7 +132,7 @@ TIME, MASK = Dim("time", 1, 48), TensorSpec("mask", "int64", ("batch", "time"), 
 def masked(effort: Effort, batch: Dim) -> list[tuple[Case, NDArray[Any]]]:
     """The planned cases of a text, and which rows of their masks are full: [batch]."""
     cases = plan((batch, TIME), None, [], effort, 0, masks=[MASK])
-    return [(case, materialise(case, [MASK], None)["mask"].all(axis=1)) for case in cases]
+    return [(case, np.asarray(materialise(case, [MASK], None)["mask"].all(axis=1))) for case in cases]
 
 
 class TestFullMasks:
