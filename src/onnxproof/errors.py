@@ -1,7 +1,8 @@
 """The exceptions that onnxproof raises for problems that a caller can fix.
 
 Every message says what was got, what was expected and what to do. ``exit_code`` is the command line's exit
-code for it.
+code for it. Each argument of an error is a line of its message. A line feed inside of a line came from a file
+or a path, and is shown escaped.
 """
 
 from typing import ClassVar
@@ -11,6 +12,9 @@ class OnnxproofError(Exception):
     """Base of everything below."""
 
     exit_code: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class RequestError(OnnxproofError):

@@ -51,7 +51,9 @@ def require_sound(ran: Ran) -> None:
     assert ran["code"] in range(5), said
     assert "Traceback" not in said, said
     assert ran["seconds"] < TIME_LIMIT_S * 2 + SLACK_S, said
-    assert not set(ran["out"] + ran["err"]) & set("\x1b\x07\x9b\u202e"), said
+    assert not set(ran["out"] + ran["err"]) & set("\x1b\x07\x9b\u202e\r"), said
+    lines = (ran["out"] + ran["err"]).splitlines()
+    assert not [line for line in lines if line.lstrip().startswith("::")], said
     if ran["code"] == 2:
         told = [line for line in ran["err"].splitlines() if not line.startswith("compare ")]  # a stage
         assert told[0].startswith("onnxproof: "), said
@@ -82,7 +84,7 @@ def test_inspect(folder: Path) -> None:
     assert "100,000 axes" in by_name["ranks-of-an-input"]["err"]
     assert "SIGFPE" in by_name["division"]["err"] or by_name["division"]["code"] == 0
     shown = by_name["escapes"]["out"]
-    assert r"input a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m " in shown
+    assert r"input a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m\r\n::error::d " in shown
 
 
 LIMITED = ("sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh")
@@ -116,6 +118,22 @@ def test_inspect_json_of_escapes(folder: Path) -> None:
     (ran,) = run_all([("inspect", folder / "escapes.onnx", "--json")])
     require_sound(ran)
     assert json.loads(ran["out"])["inputs"][0]["name"] == ESCAPES
+
+
+def test_an_error_that_tells_a_name_of_the_file(folder: Path) -> None:
+    (ran,) = run_all([("predict", folder / "escapes.onnx", "--input", f"z={folder / 'x.npy'}")])
+    require_sound(ran)
+    assert ran["code"] == 2
+    assert ran["err"].count("\n") == 1
+    assert r"there are: a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m\r\n::error::d float32[1, 3]" in ran["err"]
+
+
+def test_the_traceback_of_such_an_error(folder: Path) -> None:
+    given = ("--traceback", "--input", f"z={folder / 'x.npy'}")
+    (ran,) = run_all([("predict", folder / "escapes.onnx", *given)])
+    assert "Traceback" in ran["err"]
+    assert not set(ran["err"]) & set("\x1b\x07\x9b\u202e\r")
+    assert not [line for line in ran["err"].splitlines() if line.startswith("::")]
 
 
 @pytest.mark.slow

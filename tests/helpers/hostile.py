@@ -6,8 +6,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-ESCAPES = "a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m"
-"""A name that clears the screen, sets the window's title and turns the text around."""
+ESCAPES = "a\x1b[2J\x1b]0;title\x07b\u202ec\x9b1m\r\n::error::d"
+"""A name that clears the screen, sets the window's title, turns the text around, and begins a line that is a
+command to GitHub Actions."""
 NO_TEXT = b"\xff\xfe\xfd\xfc"
 """Bytes that are no UTF-8."""
 OPSET = 17

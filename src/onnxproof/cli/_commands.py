@@ -12,6 +12,7 @@ from onnxproof import __version__
 from onnxproof.cli import _ending, asks_for
 from onnxproof.cli._crash import told_if_it_crashes
 from onnxproof.cli._document import document_only
+from onnxproof.cli._lines import warnings_in_lines
 from onnxproof.cli._streams import patient_streams
 from onnxproof.system.extras import NEEDED_BY, require
 from onnxproof.system.frames import roomy
@@ -134,6 +135,7 @@ def main() -> None:
     alone = as_json or asks_for("--jsonl")
     with (
         patient_streams(),
+        warnings_in_lines(),
         told_if_it_crashes() if as_json else contextlib.nullcontext(),
         document_only() if alone else contextlib.nullcontext(),
     ):

@@ -17,7 +17,7 @@ from onnxproof.system import endings
 from onnxproof.system.endings import WRONG_REQUEST, Ending
 from onnxproof.system.signals import Stopped, stopping_raises
 from onnxproof.system.usercode import exits_raise, users_place
-from onnxproof.text import printable
+from onnxproof.text import one_line, printable
 
 BROKEN_PIPE = 141
 """The shell's exit code for a command whose reader went away: 128 and SIGPIPE's number."""
@@ -51,7 +51,7 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
         ending = ending_of(error)
         try:
             if with_traceback:
-                traceback.print_exception(error)
+                click.echo(_traceback(error), err=True, nl=False)
             _tell(ending, as_json=as_json)
         except OSError as second:
             # A terminal that hung up takes no message. The run then ends as the signal (SIGHUP) says.
@@ -68,9 +68,12 @@ def run(command: Callable[[], Any], *, as_json: bool, with_traceback: bool) -> i
 def ending_of(error: BaseException) -> Ending:
     """How a run of the command line ends that raised this error."""
     if isinstance(error, click.ClickException):
-        shown = io.StringIO()
+        shown, said = io.StringIO(), error.format_message()
         error.show(shown)
-        return Ending(WRONG_REQUEST, "UsageError", error.format_message(), shown.getvalue().rstrip())
+        # The lines around the message are click's, and so are those of what may be given.
+        safe = said.expandtabs(2) if isinstance(error, click.MissingParameter) else one_line(said)
+        text = printable(shown.getvalue().rstrip().replace(said, safe))
+        return Ending(WRONG_REQUEST, "UsageError", said, text)
     if isinstance(error, click.Abort):
         return endings.ending_of(KeyboardInterrupt())
     told = isinstance(error, OnnxproofError | KeyboardInterrupt | Stopped)
@@ -81,11 +84,23 @@ def ending_of(error: BaseException) -> Ending:
 
 def _tell(ending: Ending, *, as_json: bool) -> None:
     if ending.text:
-        click.echo(printable(ending.text), err=True)
+        click.echo(ending.text, err=True)
     if as_json and ending.exit_code != BROKEN_PIPE:
         # Standard output that cannot be written may be the very error that is told.
         with contextlib.suppress(RequestError):
             show_json(ending.to_json())
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback, with the errors' messages escaped."""
+    text = "".join(traceback.format_exception(error))
+    told: BaseException | None = error
+    seen: set[int] = set()
+    while told is not None and id(told) not in seen:
+        seen.add(id(told))
+        text = text.replace(said, one_line(said)) if (said := str(told)) else text
+        told = told.__cause__ or told.__context__
+    return printable(text)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

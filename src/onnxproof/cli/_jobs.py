@@ -24,7 +24,6 @@ from onnxproof.runtime.folder import MODEL_FILE, read_manifest
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import JobFile, look_at
 from onnxproof.system.signals import Stopped
-from onnxproof.text import printable
 from onnxproof.validate.report.entries import Entry, told
 from onnxproof.validate.report.many import many_table
 
@@ -115,7 +114,7 @@ def answer_many(
             write(outcome)
             shown.ended(outcome.name, _line(outcome), outcome.printed)
             if quiet and outcome.error is not None:
-                click.echo(printable(f"onnxproof: {outcome.name}: {outcome.error.message}"), err=True)
+                click.echo(outcome.error.text_of(outcome.name), err=True)
 
         try:
             how = Running(many.at_once or 1, many.fail_fast, shown.report, ended, many.force)

@@ -1,10 +1,13 @@
-"""What a file or a pipe is told of long work."""
+"""What a file or a pipe is told of long work, and what anyone is told of warnings."""
 
+import contextlib
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from onnxproof.progress import PERCENT
+from onnxproof.text import one_line
 
 TOLD_EVERY = 10.0
 """Seconds between two lines of one stage."""
@@ -32,5 +35,22 @@ class StageLines:
 
     def _write(self, line: str, now: float) -> None:
         self._told = now
-        self._stream.write(f"{self._head}{line}\n")
+        self._stream.write(f"{self._head}{one_line(line)}\n")
         self._stream.flush()
+
+
+@contextlib.contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Print each warning as one line, with what it has of files escaped."""
+
+    def form(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        return one_line(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = form
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

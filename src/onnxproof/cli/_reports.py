@@ -21,6 +21,7 @@ from onnxproof.system.extras import require_extra
 from onnxproof.system.files import append_bytes, check_file, explained, lies_in, refuse_inputs, write_text
 from onnxproof.system.folders import made_folder
 from onnxproof.system.imports import imported
+from onnxproof.text import one_line
 from onnxproof.validate.report.card import made_of
 from onnxproof.validate.report.entries import Entry
 from onnxproof.validate.report.subject import Drawing, Subject, lines_of
@@ -169,7 +170,7 @@ def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
         try:
             append_bytes(Path(summary), f"{text()}\n".encode())
         except OSError as error:  # The verdict does not depend on it.
-            click.echo(f"onnxproof: the step summary cannot be written ({error})", err=True)
+            click.echo(one_line(f"onnxproof: the step summary cannot be written ({error})"), err=True)
 
 
 def subject_of(

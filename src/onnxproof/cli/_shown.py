@@ -65,11 +65,11 @@ class _ManyLines:
 
     def ended(self, name: str, said: str, printed: str) -> None:
         for line in printed.splitlines():
-            self.say(f"{one_line(name)} printed: {one_line(line)}")
-        self.say(f"{one_line(name)}: {one_line(said)}")
+            self.say(f"{name} printed: {line}")
+        self.say(f"{name}: {said}")
 
     def say(self, line: str) -> None:
-        self._stream.write(f"{line}\n")
+        self._stream.write(f"{one_line(line)}\n")
         self._stream.flush()
 
 
@@ -84,7 +84,7 @@ class _ManyBars:
         if name not in self._shown:
             self._shown[name] = self._bars.add_task(name, total=None)
         self._bars.update(
-            self._shown[name], description=f"{name}: {stage}", completed=done, total=total or None
+            self._shown[name], description=one_line(f"{name}: {stage}"), completed=done, total=total or None
         )
 
     def ended(self, name: str, said: str, printed: str) -> None:

@@ -25,6 +25,7 @@ from onnxproof.cli._streams import is_utf8
 from onnxproof.progress import PERCENT, Stages, silent
 from onnxproof.progress import Progress as Report
 from onnxproof.system.endings import EXIT_CODES
+from onnxproof.text import one_line
 from onnxproof.validate.report.table import verdict_table
 from onnxproof.validate.verdict import Verdict
 
@@ -89,7 +90,7 @@ def _bars(console: Console) -> Iterator[Report]:
             if shown is None or shown[0] != stage:
                 if shown is not None:
                     bars.remove_task(shown[1])
-                shown = stage, bars.add_task(stage, total=total or None)
+                shown = stage, bars.add_task(one_line(stage), total=total or None)
             bars.update(shown[1], completed=done, total=total or None)
 
         yield report

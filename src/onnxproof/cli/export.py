@@ -20,6 +20,7 @@ from onnxproof.progress import Stages
 from onnxproof.runs.plan import makes_many, plan_export
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.steps.look_first import refuse_to_export
+from onnxproof.text import one_line
 from onnxproof.validate.baseline import read_baseline
 from onnxproof.validate.report.notes import folded
 from onnxproof.validate.report.subject import Subject
@@ -110,8 +111,8 @@ def _one(
     elif not quiet:
         if bundle.verdict is None:
             for note in folded(bundle.notes):
-                click.echo(f"note: {note}", err=True)
-        click.echo(str(bundle))
+                click.echo(one_line(f"note: {note}"), err=True)
+        click.echo(one_line(str(bundle)))
         if bundle.lowered is not None:
             click.echo(str(bundle.lowered))
     return code

@@ -225,16 +225,16 @@ class Ladder:
     def _folds(self) -> Mapping[str, str]:
         return NO_FOLDS if self._folding is None else dict(self._folding.folds.keys())
 
-    def _diagnosis(self) -> str | None:
+    def _diagnosis(self) -> tuple[str, ...]:
         """The lines of code that torch.export cannot follow, if that is why there is no file at all."""
         if self._made or not self._untraced:
-            return None
+            return ()
         try:
             return run_apart(partial(_as_written, self._diagnosed), min(self._limit_s, DIAGNOSIS_S))
         except (ChildError, RaisedThereError, OnnxproofError):
-            return None  # the reasons stand without it
+            return ()  # the reasons stand without it
 
-    def _diagnosed(self) -> str | None:
+    def _diagnosed(self) -> tuple[str, ...]:
         return diagnosis(self._model, self.module())
 
     @property

@@ -37,8 +37,8 @@ ADVICE = {
 """What to do, by the name of torch's ``FailureType``. The type itself is not imported: it takes a second."""
 
 
-def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
-    """The lines that torch.export cannot follow, in words, and what to do. Returns None if it names none.
+def diagnosis(model: WrappedModel, module: nn.Module) -> tuple[str, ...]:
+    """The lines that torch.export cannot follow, in words, and what to do.
 
     Raises what torch.export raises.
     """
@@ -55,8 +55,8 @@ def diagnosis(model: WrappedModel, module: nn.Module) -> str | None:
             tempfile.tempdir = before
     report: Any = program._report  # type: ignore[attr-defined]
     told = list(dict.fromkeys(_told(report)))
-    more = f"\n  and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    return "\n".join(f"  {line}" for line in told[:SHOWN]) + more if told else None
+    more = (f"  and {len(told) - SHOWN} more",) if len(told) > SHOWN else ()
+    return (*(f"  {line}" for line in told[:SHOWN]), *more)
 
 
 def _told(report: Any) -> Iterator[str]:

@@ -47,20 +47,20 @@ def fixes_sizes(error: BaseException) -> bool:
     return str(error).startswith(SPECIALIZED)
 
 
-def all_failed(errors: Sequence[OnnxproofError], diagnosis: str | None = None) -> OnnxproofError:
+def all_failed(errors: Sequence[OnnxproofError], diagnosis: Sequence[str] = ()) -> OnnxproofError:
     """What to raise if no way to capture a model worked. It is of the last error's class.
 
     If the model's own code raised for all, the last is told alone. ``diagnosis`` are the lines of code that
-    cannot be captured, if they are known.
+    cannot be captured, as far as they are known.
     """
     *_, last = errors
-    if all(isinstance(error, UserCodeError) for error in errors) or (len(errors) == 1 and diagnosis is None):
+    if all(isinstance(error, UserCodeError) for error in errors) or (len(errors) == 1 and not diagnosis):
         return last
     kind = UserCodeError if isinstance(last, UserCodeError) else ExportError
     lines = ["no way to capture the model worked:", *(f"- {error}" for error in errors)]
-    if diagnosis is not None:
-        lines += ["These lines of code stand in the way:", diagnosis]
-    joined = kind("\n".join(lines))
+    if diagnosis:
+        lines += ["These lines of code stand in the way:", *diagnosis]
+    joined = kind(*lines)
     joined.__cause__ = last.__cause__
     return joined
 

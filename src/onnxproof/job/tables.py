@@ -320,7 +320,7 @@ class Job(Table):
         try:
             return cls.model_validate({**document, "folder": folder})
         except ValidationError as error:
-            raise JobError("\n".join(explain(source, entry, cls) for entry in error.errors())) from error
+            raise JobError(*(explain(source, entry, cls) for entry in error.errors())) from error
         except RequestError as error:
             raise JobError(f"{source}: {error}") from error
 

@@ -146,7 +146,7 @@ def _refuse_values(checkpoint: Path, set: Sequence[str]) -> str | None:
             if entry["type"] == "extra_forbidden" or f"{'.'.join(map(str, entry['loc']))}.".startswith(keys)
         ]
         if wrong:
-            raise JobError("\n".join(wrong)) from error
+            raise JobError(*wrong) from error
     except RequestError as error:
         raise JobError(f"{source}: {error}") from error
     name = given.get("name")

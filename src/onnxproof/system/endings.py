@@ -12,6 +12,7 @@ from onnxproof.system.disk import request_of
 from onnxproof.system.extras import brings, missing
 from onnxproof.system.signals import Stopped
 from onnxproof.system.usercode import failure, innermost_place, told_at, users_place
+from onnxproof.text import one_line
 
 EXIT_CODES = {"pass": 0, "fail": 1, "error": 4}
 """The exit code of a verdict, by its status."""
@@ -25,12 +26,19 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """An exit code, the error's type, and its message. ``text`` is what is printed on standard error."""
+    """An exit code, the error's type, and its message.
+
+    ``text`` is what is printed on standard error: its lines are ours, and what came from files is escaped.
+    """
 
     exit_code: int
     type: str
     message: str
     text: str
+
+    def text_of(self, name: str) -> str:
+        """The text for one job of several."""
+        return f"{NAMED}{one_line(name)}: {self.text.removeprefix(NAMED)}"
 
     @property
     def is_fault(self) -> bool:
@@ -42,16 +50,19 @@ class Ending:
         return {"error": {"type": self.type, "message": self.message, "exit_code": self.exit_code}}
 
 
-def ending(exit_code: int, kind: str, message: str) -> Ending:
-    """An ending whose text names onnxproof."""
-    return Ending(exit_code, kind, message, f"onnxproof: {message}")
+NAMED = "onnxproof: "
+
+
+def ending(exit_code: int, kind: str, *lines: str) -> Ending:
+    """An ending whose text names onnxproof, and whose message has these lines."""
+    return Ending(exit_code, kind, "\n".join(lines), NAMED + "\n".join(map(one_line, lines)))
 
 
 def ending_of(error: BaseException) -> Ending:
     """How a run ends that raised this error."""
     kind = type(error).__name__
     if isinstance(error, OnnxproofError):
-        return ending(error.exit_code, kind, str(error))
+        return ending(error.exit_code, kind, *map(str, error.args))
     if isinstance(error, KeyboardInterrupt):
         return ending(INTERRUPTED, "Interrupted", "stopped")
     if isinstance(error, Stopped):

@@ -5,13 +5,16 @@ import io
 import json
 import os
 import sys
+import warnings
 
 import click
 import pytest
 
-from onnxproof.cli._lines import StageLines
+from onnxproof.cli import _ending
+from onnxproof.cli._lines import StageLines, warnings_in_lines
 from onnxproof.cli._streams import patient_streams
-from onnxproof.errors import RequestError
+from onnxproof.errors import JobError, RequestError
+from onnxproof.system.endings import ending_of
 
 
 def test_a_stage_is_a_line_and_a_long_one_tells_counts_every_ten_seconds() -> None:
@@ -113,3 +116,38 @@ def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(io.UnsupportedOperation):  # nothing was opened, which somebody would have to close
             sys.stdout.fileno()
     assert sys.stdout is None
+
+
+def test_the_lines_of_an_error_are_ours_and_what_came_from_a_file_is_escaped() -> None:
+    told = ending_of(JobError("job.toml: the name is 'a\n::error::b'", "job.toml: the task is 'c\rd'"))
+    assert told.text == "onnxproof: job.toml: the name is 'a\\n::error::b'\njob.toml: the task is 'c\\rd'"
+    assert told.text_of("e\nf").startswith("onnxproof: e\\nf: job.toml: the name")
+    assert told.message.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        pytest.param(click.BadParameter("the file 'a\n::error::b' is none"), 1, id="of-a-value"),
+        pytest.param(click.UsageError("no such option: --a\n::error::b"), 1, id="of-the-command"),
+        pytest.param(
+            click.MissingParameter(
+                param=click.Argument(["target"], type=click.Choice(["one", "two"])), param_type="argument"
+            ),
+            3,
+            id="of-a-choice",
+        ),
+    ],
+)
+def test_the_lines_of_a_usage_error_are_clicks(error: click.ClickException, lines: int) -> None:
+    said = _ending.ending_of(error).text.splitlines()
+    assert len(said) == lines
+    assert not any(line.startswith("::") for line in said)
+
+
+def test_a_warning_and_a_stage_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings_in_lines():
+        told = warnings.formatwarning("a\n::error::b", RuntimeWarning, "c.py", 1)
+    assert told == "c.py:1: RuntimeWarning: a\\n::error::b\n"
+    StageLines(sys.stderr)("run c\n::error::d", 0, 0)
+    assert capsys.readouterr().err == "run c\\n::error::d\n"
