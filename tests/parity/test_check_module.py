@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from once import Once
@@ -167,3 +169,56 @@ def test_outputs_in_another_order_and_the_mode_are_told(tmp_path: Path) -> None:
     assert passed.passed
     assert any("in another order" in note for note in passed.notes)
     assert not any("training mode" in note or "which is which" in note for note in passed.notes)
+
+
+class Branching(nn.Module):
+    """A branch by value, as PyTorch advises to write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.one, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return torch.cond(x.sum() > 0, lambda x: self.one(x), lambda x: self.other(x).relu(), (x,))
+
+
+@pytest.fixture(scope="module")
+def branching(once: Once) -> Path:
+    """A file with an If."""
+
+    def make(folder: Path) -> None:
+        torch.onnx.export(
+            Branching().eval(),
+            (torch.randn(3, 6),),
+            str(folder / "branching.onnx"),
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_shapes={"x": {0: torch.export.Dim.AUTO}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+    return once("a file of torch.onnx.export with a branch", make) / "branching.onnx"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_a_model_with_control_flow_has_a_function_link(branching: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {
+        "inputs": {"x": "float32[batch, 6] in -1..1"},
+        "dims": {"batch": "1..4"},
+    }
+    right = onnxproof.check_module(Branching(), branching, **asked)
+    assert right.passed
+    [check] = [one for one in right.checks if one.name == "function"]
+    assert check.status == "pass"
+    assert check.value is not None
+    assert check.value < 1e-6
+    model = onnx.load(branching)
+    [weight] = [one for one in model.graph.initializer if one.name == "one.weight"]
+    moved = onnx.numpy_helper.to_array(weight) * np.float32(1 + 1e-5)
+    weight.CopyFrom(onnx.numpy_helper.from_array(moved, weight.name))
+    onnx.save(model, tmp_path / "moved.onnx")
+    wrong = onnxproof.check_module(Branching(), tmp_path / "moved.onnx", **asked)
+    assert [one.status for one in wrong.checks if one.name == "function"] == ["fail"]

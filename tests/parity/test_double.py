@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.associative_scan import associative_scan
+from torch._higher_order_ops.map import map as torch_map
+from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.switch import switch
+from torch._higher_order_ops.while_loop import while_loop
+from torch._ops import HigherOrderOperator
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.attention.flex_attention import flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.double import weights
@@ -531,3 +539,138 @@ def test_an_entry_of_a_cache_that_contains_itself_is_kept() -> None:
     first = looped()
     exactly(lambda net, x: net.layer(x))
     assert looped() is first
+
+
+def branched(net: Net, x: Tensor) -> Any:
+    return torch.cond(x.sum() > 0, lambda x: net.layer(x) / 3, lambda x: net.layer(x) / 7, (x,))
+
+
+def branched_by_dtype(net: Net, x: Tensor) -> Any:
+    def chosen(x: Tensor) -> Any:
+        return net.layer(x) / 3 if x.dtype == torch.float32 else x
+
+    return torch.cond(x.sum() > 0, chosen, chosen, (x,))
+
+
+def branched_on_a_dict(net: Net, x: Tensor) -> Any:
+    both = torch.cond(
+        x.sum() > 0,
+        lambda given: {"a": net.layer(given["x"]) / 3},
+        lambda given: {"a": given["x"] / 7},
+        ({"x": x},),
+    )
+    return both["a"]
+
+
+def switched(net: Net, x: Tensor) -> Any:
+    return switch(torch.tensor(1), (lambda x: x / 7, lambda x: net.layer(x) / 3), (x,))
+
+
+def looped(net: Net, x: Tensor) -> Any:
+    def body(at: Tensor, held: dict[str, Tensor]) -> Any:
+        return at + 1, {"x": net.layer(held["x"])}
+
+    return while_loop(lambda at, _: at < 2, body, (torch.tensor(0), {"x": x}))[1]["x"]  # type: ignore[no-untyped-call]
+
+
+def never_looped(_: Net, x: Tensor) -> Any:
+    return while_loop(lambda at, _: at < 0, lambda at, x: (at + 1, x / 7), (torch.tensor(0), x))[1] / 3  # type: ignore[no-untyped-call]
+
+
+def scanned(net: Net, x: Tensor) -> Any:
+    def step(held: Tensor, row: Tensor) -> Any:
+        return held + net.layer(row), {"y": (held / 3).clone()}
+
+    found: list[Any] = [*scan(step, torch.zeros(8), x, reverse=True)]
+    return torch.cat((found[0][None], found[1]["y"]))
+
+
+def scanned_over_nothing(net: Net, x: Tensor) -> Any:
+    _, stacked = scan(lambda held, row: (held + row, net.layer(row)), torch.zeros(8), x[:0])
+    return torch.cat((stacked, x / 3))
+
+
+def combined(net: Net, x: Tensor) -> Any:
+    def both(one: dict[str, Tensor], other: dict[str, Tensor]) -> Any:
+        return {"a": one["a"] * other["a"], "b": other["a"] * one["b"] + other["b"]}
+
+    returned: dict[str, Any] = dict(associative_scan(both, {"a": net.layer(x), "b": x / 3}, 0))
+    return returned["b"]
+
+
+def attended(net: Net, x: Tensor) -> Any:
+    heads = net.layer(x).reshape(1, 1, 2, 8)
+    return flex_attention(heads, heads, heads, score_mod=lambda score, _, __, q, k: score + (q - k) / 3)
+
+
+def attended_answer() -> np.ndarray[Any, Any]:
+    heads = layer(WIDE)
+    scores = heads @ heads.T / np.sqrt(8) + (np.arange(2)[:, None] - np.arange(2)) / 3
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    result: np.ndarray[Any, Any] = (weights @ heads).reshape(1, 1, 2, 8)
+    return result
+
+
+def compiled(net: Net, x: Tensor) -> Any:
+    inside: Any = torch.compile(net.layer, backend="eager")
+    return inside(x)
+
+
+BRANCH = layer(WIDE) / (3 if X.sum() > 0 else 7)
+ROWS = layer(WIDE)
+
+CONTROLLED = [
+    pytest.param(branched, BRANCH, id="cond"),
+    pytest.param(branched_by_dtype, layer(WIDE) / 3, id="cond-that-asks-for-dtypes"),
+    pytest.param(
+        branched_on_a_dict, layer(WIDE) / 3 if X.sum() > 0 else WIDE / 7, id="cond-on-nested-operands"
+    ),
+    pytest.param(switched, layer(WIDE) / 3, id="switch"),
+    pytest.param(looped, layer(layer(WIDE)), id="while_loop"),
+    pytest.param(never_looped, WIDE / 3, id="while_loop-without-a-round"),
+    pytest.param(lambda net, x: torch_map(net.layer, x), ROWS, id="map"),
+    pytest.param(
+        scanned,
+        np.vstack((ROWS.sum(0), ROWS[1] / 3, np.zeros(8))),
+        id="scan",
+    ),
+    pytest.param(scanned_over_nothing, WIDE / 3, id="scan-of-length-0"),
+    pytest.param(
+        combined, np.vstack((WIDE[0] / 3, ROWS[1] * WIDE[0] / 3 + WIDE[1] / 3)), id="associative_scan"
+    ),
+    pytest.param(attended, attended_answer(), id="flex_attention"),
+    pytest.param(lambda net, x: checkpoint(net.layer, x, use_reentrant=False), layer(WIDE), id="checkpoint"),
+    pytest.param(compiled, layer(WIDE), id="compiled-inside"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
+@pytest.mark.parametrize(("run", "wanted"), CONTROLLED)
+def test_control_flow_runs_in_float64(
+    run: Callable[[Net, Tensor], Tensor], wanted: np.ndarray[Any, Any]
+) -> None:
+    np.testing.assert_allclose(exactly(run), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_what_runs_control_flow_is_put_back() -> None:
+    before = torch.compile, HigherOrderOperator.dispatch, torch.cond.__globals__["cond_op"]
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        exactly(lambda _, x: torch.cond(x.sum() > 9, lambda x: x / 3, lambda x: x @ x, (x,)))
+    assert (torch.compile, HigherOrderOperator.dispatch, torch.cond.__globals__["cond_op"]) == before
+
+
+class Unknown(HigherOrderOperator):
+    """An operator that has no kernel of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("of_another_package")  # type: ignore[no-untyped-call]
+
+    def __call__(self, x: Tensor) -> Any:
+        return super().__call__(x)  # type: ignore[no-untyped-call]
+
+
+def test_an_operator_without_a_rule_is_told_by_its_name() -> None:
+    unknown = Unknown()
+    told = "PyTorch's operator of_another_package runs in no other dtype than its own"
+    with pytest.raises(NotImplementedError, match=f"^{told}$"):
+        exactly(lambda _, x: unknown(x))

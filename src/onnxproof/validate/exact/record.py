@@ -21,6 +21,7 @@ from onnxproof.validate.exact.known import CUT_AT, Known, Recorded, Source
 from onnxproof.validate.exact.layouts import places, sample
 from onnxproof.validate.exact.plain import PLAIN
 from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.control_flow import unfolded
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.float64 import Float64
 from onnxproof.wrappers.double.weights import lendable
@@ -276,7 +277,7 @@ def _tables(
                 leaves.add(id(argument))
 
     recorder = Recorder(visit, take, depth=0)
-    with torch.no_grad(), without_fast_path():
+    with torch.no_grad(), without_fast_path(), unfolded():
         for tensor in given:
             recorder.note("input", tensor, ())
         with recorder, running, no_exit("the module's forward"):

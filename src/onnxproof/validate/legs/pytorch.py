@@ -1,6 +1,7 @@
 """The wrapped model in PyTorch: the oracle in float64, the reference in the model's own dtype."""
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,6 +20,7 @@ from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
 from onnxproof.wrappers.alone import alone
 from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.control_flow import unfolded
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.float64 import Float64
 from onnxproof.wrappers.double.weights import Move, lendable
@@ -27,6 +29,9 @@ from onnxproof.wrappers.rounding import Rounding, with_rounded_weights
 from onnxproof.wrappers.weights import tensor_of
 
 ORACLE = "torch-float64"
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object lies in memory, as Python prints it: another place in each run."""
 
 
 class TorchLeg:
@@ -61,6 +66,7 @@ class TorchLeg:
             alone(),
             torch.inference_mode(),
             without_fast_path(),
+            unfolded(),
             no_exit("the module's forward"),
             recorder or nullcontext(),
             self._rounding,
@@ -127,7 +133,9 @@ def torch_truth(model: WrappedModel, case: Case, threads: int) -> Truth:
         raise
     except Exception as error:  # noqa: BLE001
         # A module with a fixed dtype somewhere may raise any type.
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = _ADDRESS.sub("", str(error).strip().partition("\n")[0])
+        if not isinstance(error, NotImplementedError):
+            reason = f"{type(error).__name__}: {reason}"
         return Truth(None, reference, dict.fromkeys((spec.name for spec in model.contract.outputs), reason))
     return Truth(oracle, reference, oracle.rounded, rewritten=oracle.rewritten)
 

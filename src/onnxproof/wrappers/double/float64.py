@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from onnxproof.wrappers.alone import alone
 from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.control_flow import unfolded
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.double.caches import Caches
 from onnxproof.wrappers.double.calls import Calls
@@ -101,6 +102,7 @@ class Float64:
             with (
                 torch.no_grad(),
                 without_fast_path(),
+                unfolded(),
                 torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
                 _unseen(),
                 Calls(self._state),
