@@ -142,6 +142,9 @@ class FieldPools:
                 if lead is not None and where is not None:
                     whole = channels(oracle[entry.output], entry)
                     lead = select(lead.reshape(whole.shape), where, entry.channels)
+                if entry.unit != "class":
+                    # What PyTorch's own rounding makes of an integer is no flip of the file's.
+                    cand = np.where(cand == ref, truth, cand)
                 self.labels[entry.name].add(case, truth, cand, lead)
             else:
                 own = channels(stated[entry.output], entry, where) if entry.output in stated else None

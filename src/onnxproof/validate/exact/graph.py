@@ -1,7 +1,8 @@
 """An ONNX graph, evaluated in float64."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -103,6 +104,12 @@ class ExactGraph:
         """The constants that those nodes read, by name: floats as float64. A large one may be a Later."""
         return MappingProxyType(dict(self._block.constants))
 
+    def with_rounded_integers(self) -> "ExactGraph":
+        """The same graph, in which casts of integers to float32 round, as the file states it."""
+        other = copy(self)
+        other._block = replace(self._block, steps=tuple(map(_rounding_integers, self._block.steps)))
+        return other
+
     def run(self, inputs: Mapping[str, Array], *, watch: Watch | None = None) -> dict[str, Array]:
         """The outputs by name, floats as float64, others as they are; not those that depend on an operator
         in ``unsupported``.
@@ -146,6 +153,17 @@ class ExactGraph:
             kind = self._declared[name].type
             if kind.WhichOneof("value") == "tensor_type" and isinstance(value, np.ndarray):
                 _check_tensor(name, kind.tensor_type, value)
+
+
+def _rounding_integers(step: Step) -> Step:
+    if step.proto.op_type != "Cast" or step.attributes.get("to") != TensorProto.FLOAT:
+        return step
+
+    def rounded(x: Array, **attributes: Any) -> Any:
+        computed = step.function(x, **attributes)
+        return computed.astype(np.float32).astype(np.float64) if x.dtype.kind in "iu" else computed
+
+    return replace(step, function=rounded)
 
 
 def run_exact(model: ModelProto | str | PathLike[str], inputs: Mapping[str, Array]) -> dict[str, Array]:

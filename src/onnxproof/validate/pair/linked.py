@@ -36,6 +36,7 @@ from onnxproof.validate.pair.beside import (
 )
 from onnxproof.validate.pair.contract import contract_of
 from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.rounded_integers import blame_casts
 from onnxproof.validate.stated import moved_graph, open_graph, shifted, state
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.trial import Plan, Settings, Trial
@@ -189,7 +190,8 @@ def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress)
     ):
         own = function_checks(function, plan.contract.fields)
         asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
-        yield _Found(asked.facts, function, (*own, *asked.checks), asked.notes)
+        checks = blame_casts(trial, trial.graphs[number], (asked.facts,), (*own, *asked.checks))
+        yield _Found(asked.facts, function, checks, asked.notes)
 
 
 def _shifted(
