@@ -225,6 +225,11 @@ def with_iou(threshold: float, graph: onnx.GraphProto) -> None:
     nms_of(graph).input[3] = "overlap"
 
 
+def with_score(threshold: float, graph: onnx.GraphProto) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.array([threshold], np.float32), "least"))
+    nms_of(graph).input[4] = "least"
+
+
 def with_centres(graph: onnx.GraphProto) -> None:
     node = nms_of(graph)
     del node.attribute[:]
@@ -287,6 +292,7 @@ def test_a_detector_with_nms_passes_at_every_batch(healthy: onnx.ModelProto, tmp
         pytest.param(partial(with_iou, 0.6), {"decisions"}, id="another-iou-threshold"),
         pytest.param(with_the_first_picture_alone, {"decisions"}, id="one-picture-for-all"),
         pytest.param(with_centres, {"decisions"}, id="boxes-taken-for-centres", marks=SLOW),
+        pytest.param(partial(with_score, 0.4), {"rows"}, id="a-lower-score-threshold"),
     ],
 )
 def test_a_wrong_nms_fails(

@@ -133,15 +133,15 @@ MEASURED = (
     ),
     _said(
         "held_back",
-        "the share of rows that could not be measured, since they depend on choices that float error may "
-        "turn.",
-        "an untrained detector: all of its proposals score alike.",
-        "use the trained checkpoint, and pictures with objects.",
+        "the share of rows that could not be measured, since the other side has no counterpart. The checks "
+        "rows and decisions judge them all the same.",
+        "an untrained two-stage detector: all of its proposals score alike, and float error turns their "
+        "choice; or a file that returns rows which the other does not.",
+        "look at rows first; use the trained checkpoint, and pictures with objects.",
     ),
     _said(
         "rows",
-        "the rows of a file with NMS in the graph, down to the graph's own threshold: each is PyTorch's, "
-        "or a tie.",
+        "all rows that either side returns, where NMS is in the graph: each is matched, a tie or a defect.",
         "another IoU or score threshold in the graph, a dropped row.",
         "compare the thresholds of the job with those of the graph (onnxproof inspect).",
     ),

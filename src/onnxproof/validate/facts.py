@@ -177,12 +177,12 @@ class Facts:
     """What one candidate leg did.
 
     ``fields`` are measured on all cases but the pictures of one value, whose errors are in
-    ``constant_fields``. ``all_rows`` are the decisions of a graph that ends in NMS down to the graph's own
-    threshold; it is None for other graphs. Of ``rows`` returned rows ``held_back`` were not measured: they
-    depend on an earlier decision that float error can change. ``repeated`` names the cases that were measured
-    again, on inputs next to their own. ``oracle_missing`` has the fields without a float64 value, and
-    for each the reason. ``reference`` and ``oracle`` are the names of the legs that the candidate was
-    compared with.
+    ``constant_fields``. ``all_rows`` are the decisions of a graph that ends in NMS on every row that it
+    returns; it is None for other graphs. Of ``rows`` returned rows ``held_back`` were not measured: the
+    reference has no counterpart, as where an earlier decision came out otherwise. ``repeated`` names the
+    cases that were measured again, on inputs next to their own. ``oracle_missing`` has the fields without a
+    float64 value, and for each the reason. ``reference`` and ``oracle`` are the names of the legs that the
+    candidate was compared with.
 
     Two are of a graph in float64 alone. ``rounding`` has, by field, the largest difference that rounding
     alone makes, where that was measured. ``beyond`` has the outputs that were not evaluated, and for each the

@@ -178,7 +178,8 @@ def weak_witnesses(facts: Facts) -> tuple[str, ...]:
 
 
 def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
-    """Whether the rows below the job's threshold agree too, since ``predict`` may be given a lower one."""
+    """Whether all rows that either side returns agree, also those below the job's or the graph's threshold:
+    a host may take every row."""
     reason = f"{rows.matched} rows matched, {rows.tie_count} ties, {rows.defect_count} defects"
     if rows.defects:
         first = rows.defects[0]
@@ -188,10 +189,12 @@ def _judge_all_rows(facts: Facts, rows: Decisions) -> Check:
 
 
 def _judge_held_back(facts: Facts) -> Check:
-    """Whether enough rows could be measured: if most depend on open choices, the rest prove nothing."""
+    """Whether enough rows could be measured: if many have no counterpart, the rest prove little."""
     share = facts.held_back / facts.rows
     status: Status = "pass" if share <= HELD_BACK else "error"
-    reason = f"{facts.held_back} of {facts.rows} rows depend on choices of proposals that are open"
+    reason = (
+        f"{facts.held_back} of {facts.rows} rows could not be measured: {facts.witness} has no counterpart"
+    )
     return Check("held_back", status, reason, share, HELD_BACK, facts.leg)
 
 

@@ -1,5 +1,6 @@
 """What was measured of one candidate, case by case. Tallies of different cases can be merged in any order."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -54,7 +55,7 @@ class Tally:
         if decide and get_comparer(contract.task) is not None:
             decisions = DecisionPool(contract.task, reading, has_oracle=has_oracle)
         if decide and isinstance(reading, RowReading):
-            lowest = replace(reading, score_threshold=reading.graph.score_threshold)
+            lowest = replace(reading, score_threshold=-math.inf)
             all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
         pools = FieldPools(contract.fields, frozenset(oracle_missing))
         return cls(contract, pools, decisions, all_rows)
@@ -99,8 +100,9 @@ class Tally:
                 difference = paired
             else:
                 measured, quantities = paired.outputs, paired.quantities
-                self.held_back += paired.held_back
-                self.rows += paired.rows
+                if not case.replica:  # a case that is looked at again has no rows of its own
+                    self.held_back += paired.held_back
+                    self.rows += paired.rows
         if difference is not None:
             self.misshapen[run] = difference
             return None

@@ -34,7 +34,7 @@ from onnxproof.validate.compare.query_masks import (
     margins_of_queries,
     query_quantities,
 )
-from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
 
 class _InstanceSegmentation:
@@ -100,7 +100,7 @@ class _InstanceSegmentation:
         assert isinstance(reference, Evidence)
         assert isinstance(candidate, Evidence)
         boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
-        threshold = counting_threshold(reading)
+        threshold = reading.score_threshold
         wanted, found = (above(evidence.rows.detections, threshold) for evidence in (reference, candidate))
         masks = [masks_above(evidence, threshold) for evidence in (reference, candidate)]
         ties: list[Finding] = []

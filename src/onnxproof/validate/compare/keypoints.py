@@ -1,7 +1,6 @@
 """Objects with keypoints: boxes are compared as sets, then the points of each pair."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared
 from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import compare_detections, same_choice
 from onnxproof.validate.compare.nearness import apart
-from onnxproof.validate.compare.rows import compare_rows, counting_threshold, margins_of_rows, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, margins_of_rows, row_quantities
 
 Thinned = Chosen | PointRows
 
@@ -54,8 +53,7 @@ class _Keypoints:
             assert isinstance(reference, PointRows)
             assert isinstance(candidate, PointRows)
             rows, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
-            counted = replace(reading, score_threshold=counting_threshold(reading))
-            return _with_points(rows, pairs, reference.decide(counted), candidate.decide(counted), bounds)
+            return _with_points(rows, pairs, reference.decide(reading), candidate.decide(reading), bounds)
         assert isinstance(reference, Chosen)
         assert isinstance(candidate, Chosen)
         cuts = cuts_of(reading, reference.candidates)

@@ -17,6 +17,7 @@ IOU_ROUNDINGS = 8
 BLOCK = 2**18
 """Pairs of boxes that are looked at at once, to see which are near each other."""
 
+BELOW = "it scores below the threshold by which the graph should decide: "
 CHAINED = "depends on an overlapping box that is itself open: "
 MOVES_UP = "its rank depends on a better box that is itself open: "
 
@@ -70,6 +71,10 @@ class Margins:
     def open(self, index: int) -> str | None:
         """Why the candidate is open. Returns None if it is certain to be kept or to be dropped."""
         return self._causes.get(index)
+
+    def below(self, score: float) -> str | None:
+        """Why a row of this score should not be there. Returns None if it may."""
+        return below_threshold(score, self._told_threshold, self.score_threshold, self.score_bound)
 
     def excuse(self, index: int, found: Detections) -> tuple[bool, str]:
         """Whether it is a tie that ``found`` lacks a candidate that the reference keeps, and the cause.
@@ -297,6 +302,16 @@ class Margins:
             f"scores {exact(scores[index])} and {exact(scores[rival])} of overlapping boxes may change "
             f"order, {error_bound(self.score_bound, each=True)}"
         )
+
+
+def below_threshold(score: float, told: float, threshold: float, bound: float) -> str | None:
+    """The cause of a row whose score is below the threshold by more than the error bound; None if it is not.
+
+    ``threshold`` is what scores are compared with, and ``told`` what the reading says.
+    """
+    if not score < threshold - bound:
+        return None
+    return f"{BELOW}{exact(told)}, {error_bound(bound)}"
 
 
 def iou_with_slack(boxes: Array, others: Array, shift: float, rounding: float) -> tuple[Array, Array]:

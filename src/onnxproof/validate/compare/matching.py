@@ -9,7 +9,7 @@ from onnxproof.runtime.nms import pairwise_iou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts, Detections
 from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound, exact
-from onnxproof.validate.compare.margins import Margins
+from onnxproof.validate.compare.margins import BELOW, Margins
 from onnxproof.validate.compare.nearness import apart, candidates_near, nearness
 from onnxproof.validate.compare.origins import DUPLICATE, NO_CANDIDATE, Origins
 
@@ -79,8 +79,8 @@ def compare_detections(
             ties.append(Finding(describe("extra", found, j), margins.open(dropped[j]) or ""))
             continue
         cause = origins.why_none(j)
-        # A hidden choice excuses no duplicate: NMS would have suppressed it.
-        outside = hidden(found.boxes[j]) if cause != DUPLICATE else None
+        # A hidden choice excuses no duplicate, which NMS would have suppressed, and no score that is too low.
+        outside = None if cause.startswith((DUPLICATE, BELOW)) else hidden(found.boxes[j])
         if outside is not None:
             come[j] = outside
         else:
@@ -138,7 +138,7 @@ def _spread(
             (found, foreign, come, wanted, gone),
         ):
             for i in list(certain):
-                if certain[i] in (NO_CANDIDATE, DUPLICATE):
+                if certain[i].startswith((NO_CANDIDATE, DUPLICATE, BELOW)):
                     continue
                 cause = margins.displaced(here, i, there, others)
                 if cause is not None:

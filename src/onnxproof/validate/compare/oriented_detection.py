@@ -1,6 +1,6 @@
 """Oriented detections, compared as sets of boxes whatever a box's angle is called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from onnxproof.runtime.tasks.oriented_detection import Evidence, Reading, candid
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
 from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.matching import MATCH_IOU, pair_up, same_choice
+from onnxproof.validate.compare.returned import OVERLAPS
 from onnxproof.validate.compare.rows import counting_threshold, margins_of_rows, with_lost_numbers
 from onnxproof.validate.compare.turned import (
     OpenBoxes,
@@ -145,22 +146,30 @@ def _compare(
             if reference.labels[k] == found.labels[j] or open_boxes.class_open(k) is not None
         ]
         free = [k for k in origins if k not in used and open_boxes.open(k) is not None]
-        if free:
+        if known is not None and open_boxes.overlaps_one(known + j, known + np.arange(len(found))):
+            foreign[j] = OVERLAPS
+        elif free:
             used.add(free[0])
             ties.append(Finding(_describe("extra", found, j), open_boxes.open(free[0]) or ""))
         else:
-            own = any(k < (len(reference) if known is None else known) for k in origins)
-            foreign[j] = DROPPED if own else NOWHERE
+            foreign[j] = _foreign(found, j, origins, len(reference) if known is None else known, open_boxes)
     return Comparison(len(pairs), tuple(ties), _defects(wanted, found, lost, foreign))
+
+
+def _foreign(found: Detections, j: int, origins: Sequence[int], known: int, open_boxes: OpenBoxes) -> str:
+    """Why ``found[j]`` is in the reference nowhere. ``origins`` are the candidates that it may be."""
+    below = open_boxes.below(float(found.scores[j]))
+    if below is not None:
+        return below
+    return DROPPED if any(k < known for k in origins) else NOWHERE
 
 
 def _compare_rows(
     reference: Rows, candidate: Rows, reading: OrientedNms, bounds: Mapping[str, float]
 ) -> Comparison:
     """The same for rows that a graph has chosen. A file shows no other candidates than the rows of both."""
-    threshold = counting_threshold(reading)
-    cuts = reading.graph.cuts(threshold)
-    wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
+    cuts = reading.graph.cuts(counting_threshold(reading))
+    wanted, found = (above(rows.detections, reading.score_threshold) for rows in (reference, candidate))
     candidates, known = reference.candidates, None
     if candidates is None:
         known = len(wanted)

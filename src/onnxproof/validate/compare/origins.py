@@ -85,6 +85,9 @@ class Origins:
 
     def why_none(self, j: int) -> str:
         """Why ``found[j]`` has no origin."""
+        below = self._margins.below(float(self._found.scores[j]))
+        if below is not None:
+            return below
         near = candidates_near(self._reference, self._found, j, self._bounds)
         same_class = _where(near & (self._reference.labels == self._found.labels[j]))
         if not same_class:

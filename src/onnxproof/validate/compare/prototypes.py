@@ -21,7 +21,7 @@ from onnxproof.validate.compare.comparer import Comparison, Finding, error_bound
 from onnxproof.validate.compare.last_place import cuts_of
 from onnxproof.validate.compare.masks import overlaid
 from onnxproof.validate.compare.matching import compare_detections, describe
-from onnxproof.validate.compare.rows import compare_rows, counting_threshold, row_quantities
+from onnxproof.validate.compare.rows import compare_rows, row_quantities
 
 
 def prototype_quantities(
@@ -56,9 +56,8 @@ def compare_prototype_rows(
 ) -> Comparison:
     """The same for rows that the graph has chosen."""
     boxes, pairs = compare_rows(reference.rows, candidate.rows, reading, bounds)
-    threshold = counting_threshold(reading)
-    legs = reference.above(threshold), candidate.above(threshold)
-    wanted, found = (leg.rows.decide(reading.graph.cuts(threshold)) for leg in (reference, candidate))
+    legs = reference.above(reading.score_threshold), candidate.above(reading.score_threshold)
+    wanted, found = (leg.rows.decide(reading.cuts) for leg in (reference, candidate))
     return _with_masks(boxes, pairs, (wanted, found), legs, reading, bounds)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from onnxproof.runtime.readings.boxes import Cuts, Detections
 from onnxproof.validate.compare.comparer import Comparison, Finding, as_compared, error_bound, exact
-from onnxproof.validate.compare.margins import IOU_ROUNDINGS, iou_with_slack
+from onnxproof.validate.compare.margins import IOU_ROUNDINGS, below_threshold, iou_with_slack
 from onnxproof.validate.compare.matching import describe, pair_up
 from onnxproof.validate.compare.nearness import nearness
+
+OVERLAPS = "NMS keeps no two rows that overlap so much, and the same file returns the other one too"
 
 
 def compare_returned(
@@ -36,14 +38,26 @@ def compare_returned(
     for verb, here, there, side in (("missing", wanted, found, 0), ("extra", found, wanted, 1)):
         partners = {pair[1 - side]: pair[side] for pair in pairs}
         for i in sorted(set(range(len(here))) - set(partners.values())):
-            cause = _why_open(here, i, there, partners, cuts, bounds, full=full)
-            told = (
-                "no margin that the returned rows show lies within the error bound"
-                if cause is None
-                else cause
-            )
+            wrong = _why_wrong(here, i, cuts, bounds)
+            cause = None if wrong else _why_open(here, i, there, partners, cuts, bounds, full=full)
+            told = cause or wrong or "no margin that the returned rows show lies within the error bound"
             (defects if cause is None else ties).append(Finding(describe(verb, here, i), told))
     return Comparison(len(pairs), tuple(ties), tuple(defects)), pairs
+
+
+def _why_wrong(here: Detections, i: int, cuts: Cuts, bounds: Mapping[str, float]) -> str | None:
+    """Why no file with these cuts returns a row beside the others of its own. Returns None if it may."""
+    threshold = as_compared(cuts.score_threshold, here.scores)
+    below = below_threshold(float(here.scores[i]), cuts.score_threshold, threshold, bounds["score"])
+    if below is not None or cuts.iou_threshold is None:
+        return below
+    boxes = here.boxes.astype(np.float64)
+    rounding = IOU_ROUNDINGS * float(np.finfo(here.boxes.dtype).eps)
+    ious, slack = iou_with_slack(boxes[i], boxes, bounds["box"], rounding)
+    beside = (here.scores >= here.scores[i]) & (ious > cuts.iou_threshold + slack)
+    beside &= (here.labels == here.labels[i]) | cuts.class_agnostic
+    beside[i] = False
+    return OVERLAPS if beside.any() else None
 
 
 def _why_open(

@@ -5,7 +5,9 @@ the oracle's nearest candidate before NMS. So if NMS keeps the other of two boxe
 numbers have no error; the decisions show the difference.
 
 A row may depend on an earlier open decision, the choice of the proposals. If that came out otherwise, no
-candidate of PyTorch corresponds to the row, and it is held back from the measurement.
+candidate of PyTorch corresponds to the row, and it is held back from the measurement. So is a row that scores
+below half of the graph's threshold: PyTorch tells no candidates of so low a score. The decisions judge every
+row, held back or not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -239,6 +241,8 @@ def pair_rows(oracle: Answer, reference: Answer, candidate: Answer, reading: Row
     nearest, from_wanted = nearest_candidates(wanted, boxes, scores, labels)
     known = np.isin(reference.margins["candidate_ids"], oracle.margins["candidate_ids"])
     apart |= (from_wanted < distances) & ~known[nearest]
+    # PyTorch tells no candidate below half of the threshold, so such a row would be measured against another.
+    apart |= scores < reading.graph.score_threshold / 2
     regions = rows_from(reference.outputs, reading, reference.margins).open_regions
     hanging = apart | np.array([regions.over(box) is not None for box in boxes], bool)
     errors = _distances(truth, in_truth, wanted, in_wanted)

@@ -19,7 +19,8 @@ def row_quantities(rows: Rows) -> Mapping[str, Array]:
 
 
 def counting_threshold(reading: RowReading) -> float:
-    """The score above which a row counts: the graph's own threshold, or a higher one of ``predict``."""
+    """The score by which it is decided what is a detection: the graph's own threshold, or a higher one of
+    ``predict``. A file with another threshold of its own may return rows below it."""
     return max(reading.score_threshold, reading.graph.score_threshold)
 
 
@@ -39,12 +40,12 @@ def compare_rows(
     Returns the comparison, and the pairs as indices into the reference's and the candidate's rows.
 
     If ``reference`` is a PyTorch leg's, it has candidates. A file's has none; then only the rows are compared
-    (returned.py). More rows with a NaN score than the reference has are a defect, although NaN is above no
-    threshold: otherwise the rows that are missing instead might all be ties.
+    (returned.py). A row of ``candidate`` that scores below the graph's own threshold is a defect: the graph
+    should have dropped it. Each row with a NaN score that the reference has not is a defect, although NaN is
+    above no threshold: otherwise the rows that are missing instead might all be ties.
     """
-    threshold = counting_threshold(reading)
-    wanted, found = (above(rows.detections, threshold) for rows in (reference, candidate))
-    cuts = reading.graph.cuts(threshold)
+    wanted, found = (above(rows.detections, reading.score_threshold) for rows in (reference, candidate))
+    cuts = reading.graph.cuts(counting_threshold(reading))
     if reference.candidates is None:
         full = cuts.max_detections in (len(reference.detections), len(candidate.detections))
         comparison, pairs = compare_returned(wanted, found, cuts, bounds, full=full)
@@ -56,9 +57,10 @@ def compare_rows(
 
 
 def with_lost_numbers(comparison: Comparison, reference: Rows, candidate: Rows) -> Comparison:
-    """The comparison, with a defect if more of the candidate's rows than of the reference's score NaN."""
+    """The comparison, with a defect for each of the candidate's rows that scores NaN, beyond the
+    reference's."""
     nans = [int(np.isnan(rows.detections.scores).sum()) for rows in (reference, candidate)]
     if nans[1] <= nans[0]:
         return comparison
     lost = Finding("no number: a row that is no detection", f"of {nans[1]} rows the score is NaN")
-    return replace(comparison, defects=(*comparison.defects, lost))
+    return replace(comparison, defects=(*comparison.defects, *[lost] * (nans[1] - nans[0])))

@@ -9,6 +9,7 @@ from onnxproof.runtime.oriented import corners_of, pairwise_probiou
 from onnxproof.runtime.readings.adjustable import Array
 from onnxproof.runtime.readings.boxes import Candidates, Cuts
 from onnxproof.validate.compare.comparer import as_compared, error_bound, exact
+from onnxproof.validate.compare.margins import below_threshold
 
 SAFETY = 2.0
 """How many times the first-order move of an overlap is allowed for, since overlaps are no straight lines."""
@@ -84,6 +85,21 @@ class OpenBoxes:
     def open(self, index: int) -> str | None:
         """Why the candidate is open. Returns None if it is certain to be kept or to be dropped."""
         return self._causes.get(index)
+
+    def below(self, score: float) -> str | None:
+        """Why a row of this score should not be there. Returns None if it may."""
+        return below_threshold(score, self._cuts.score_threshold, self._threshold, self._score)
+
+    def overlaps_one(self, index: int, others: NDArray[np.int64]) -> bool:
+        """Whether one of the ``others`` that scores no less surely suppresses the candidate."""
+        threshold = self._cuts.iou_threshold
+        if threshold is None:
+            return False
+        labels = self._reference.labels
+        others = others[(self._scores[others] >= self._scores[index]) & (others != index)]
+        others = others[self._cuts.class_agnostic | (labels[others] == labels[index])]
+        overlaps, slack = self._overlaps(index, others)
+        return bool((overlaps > threshold + slack).any())
 
     def class_open(self, index: int) -> str | None:
         """Why the candidate's class is open. Returns None if it is certain."""
