@@ -1,6 +1,9 @@
 """A path that no file can have, wherever a command is given one: told in a line, and no fault."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,25 @@ def test_a_null_character_in_a_path_is_a_wrong_request(tmp_path: Path, key: str)
     assert ran.code == 2, ran.printed
     assert ran.printed.count("\n") == 1, ran.printed
     assert "a\\x00b" in ran.printed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the home folder is another variable there")
+def test_a_prediction_leaves_the_home_folder_and_the_one_for_temporary_files_empty(tmp_path: Path) -> None:
+    """Without the variables of CI, with which ONNX Runtime tells nothing by itself."""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-m", "onnxproof", "predict", TINY, SCENE],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert [*home.rglob("*"), *temporary.rglob("*")] == []

@@ -1,6 +1,7 @@
 """Open an ONNX file in ONNX Runtime. No other module does."""
 
 import importlib
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
+
+# ONNX Runtime reads it as it starts. Without it the packages from 1.29 on keep an identifier of this device
+# and a database below the home folder, and send Microsoft events about the models that they load.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
