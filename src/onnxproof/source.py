@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import re
+import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -22,6 +23,8 @@ from onnxproof.shards import INDEX_SUFFIX, parts_of, refuse_shards
 from onnxproof.system.disk import not_there, require_possible
 
 JOB_SUFFIX = ".toml"
+LARGEST_JOB = 2**20
+"""Bytes of a file that is asked whether it is a job. A job has some thousand."""
 MODEL_SUFFIX = ".onnx"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".pth.tar", ".pt.tar")
 
@@ -320,12 +323,26 @@ def job_name(text: str) -> str:
 
 
 def refuse_existing(job: Path) -> None:
-    """Raise RequestError if a job's file is there already."""
-    if os.path.lexists(job):
-        raise RequestError(
-            f"{job} is there already, and is left as it is: run it with onnxproof export {job}, or name "
-            "another file with --out"
-        )
+    """Raise RequestError if a job's file, or anything else, is there already."""
+    if not os.path.lexists(job):
+        return
+    advice = "name another file with --out"
+    if job.is_dir():
+        raise RequestError(f"{job} is a folder, and a job is a file: {advice}")
+    if _is_job(job):
+        advice = f"run it with onnxproof export {job}, or {advice}"
+    raise RequestError(f"{job} is there already, and is left as it is: {advice}")
+
+
+def _is_job(file: Path) -> bool:
+    """Whether a file is TOML and names a model, as a job does."""
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST_JOB:
+            return False
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document.get("model"), dict)
 
 
 def find_pictures(pattern: str | None, folder: Path, key: str = "validate.images") -> tuple[Path, ...]:

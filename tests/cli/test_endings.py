@@ -205,6 +205,7 @@ def test_a_crash_has_its_document(code: str, name: str | None, number: int) -> N
     assert (error["type"], error["exit_code"]) == ("Crashed", 128 + number)
     assert error["message"].startswith(name)
     assert ("most recent call first" in ran.stderr) == (name != "SIGKILL")
+    assert ("or somebody ended it" in error["message"]) == (name == "SIGKILL")
 
 
 @pytest.mark.slow

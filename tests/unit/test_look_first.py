@@ -115,6 +115,9 @@ def place(tmp_path: Path) -> Path:
         pytest.param("init junk.pt", "it is no PyTorch file", id="init-junk"),
         pytest.param("init begins.pt --out begins.toml", "is there already", id="init-over-a-file"),
         pytest.param("init begins.pt --set name=mine", "mine.toml is there already", id="init-over-a-job"),
+        pytest.param("init begins.pt --out job.toml", "onnxproof export job.toml", id="init-over-a-real-job"),
+        pytest.param("init begins.pt --out notes.txt", "left as it is: name another", id="init-over-notes"),
+        pytest.param("init begins.pt --out dist", "dist is a folder, and a job", id="init-over-a-folder"),
         pytest.param("init begins.pt --set nonsense", "expected section.key=value", id="init-nonsense"),
         pytest.param("init begins.pt --set folder=x", "--set folder=…: no key of a job", id="init-a-folder"),
         pytest.param(

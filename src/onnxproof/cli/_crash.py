@@ -78,7 +78,7 @@ def _script() -> str:
 def _document(name: str) -> str:
     number = signal.Signals[name].value
     why = (
-        "the system ended it, most likely because memory ran out"
+        "the system ended it, most likely because memory ran out, or somebody ended it"
         if name == "SIGKILL"
         else "code of the model or of a library crashed the interpreter; standard error says where Python was"
     )

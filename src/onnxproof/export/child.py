@@ -228,6 +228,7 @@ def how_it_ended(status: int) -> str:
     """How a process ended, in words."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        likely = ", most likely because memory ran out" if number == signal.SIGKILL else ""
+        killed = ", most likely because memory ran out, or somebody ended it"
+        likely = killed if number == signal.SIGKILL else ""
         return f"{signal.Signals(number).name}{likely}"
     return f"exit code {os.WEXITSTATUS(status)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxproof.errors import ModelFileError
 from onnxproof.runtime.archive import ALLOW
 from onnxproof.runtime.look import Look
+from onnxproof.system.disk import not_there
 
 AGAIN = "copy it again from where it is whole, or export the model again"
 
@@ -38,8 +39,10 @@ def fault_at(folder: Path, location: str, end: int) -> Fault | None:
         return Fault("the model names no file for them", "export the model again")
     if _leaves(location):
         return _outside(location)
-    if not data.is_file():
+    if not os.path.lexists(data):
         return Fault(f"{data} is missing", "copy it beside the model, or export the model again")
+    if not data.is_file():
+        return Fault(f"{data} {not_there(data)}", "put the weights there, or export the model again")
     if not os.access(data, os.R_OK):
         return Fault(f"{data} cannot be read (Permission denied)", ALLOW)
     size = data.stat().st_size

@@ -46,9 +46,10 @@ def as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
     )
     if fits and laid.dtype.name == spec.dtype:
         return np.ascontiguousarray(laid) if laid.ndim else laid
-    advice = (
-        f'convert it with array.astype("{spec.dtype}")' if fits else "reshape, pad or cut it to these axes"
-    )
-    raise RequestError(
-        f"input {spec.name}: got {laid.dtype.name}{list(laid.shape)}, expected {spec}: {advice}"
-    )
+    advice = []
+    if laid.dtype.name != spec.dtype:
+        advice.append(f'convert it with array.astype("{spec.dtype}")')
+    if not fits:
+        advice.append("reshape, pad or cut it to these axes")
+    got = f"{laid.dtype.name}{list(laid.shape)}"
+    raise RequestError(f"input {spec.name}: got {got}, expected {spec}: {', and '.join(advice)}")

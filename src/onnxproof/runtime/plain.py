@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.errors import OnnxproofError, PictureError, RequestError
+from onnxproof.errors import ModelFileError, OnnxproofError, PictureError, RequestError
 from onnxproof.runtime.folder import model_file
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY
@@ -89,9 +89,13 @@ class PlainModel:
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         """The outputs by name, for one array for each input. A sequence or map is returned as a list or dict.
 
-        Raises RequestError if names, dtypes, ranks or fixed sizes are not the file's, or if ONNX Runtime
-        cannot run these sizes.
+        Raises ModelFileError if the file has no outputs, RequestError if names, dtypes, ranks or fixed sizes
+        are not the file's, or if ONNX Runtime cannot run these sizes.
         """
+        if not self.outputs:
+            raise ModelFileError(
+                f"{self.file} has no outputs, so there is nothing to compute: export it again"
+            )
         self.require_names(arrays)
         for port in self.inputs:
             port.check(arrays[port.name])

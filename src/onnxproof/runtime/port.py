@@ -50,17 +50,22 @@ class Port:
 
     def check(self, array: Array) -> None:
         """Raise RequestError if an array has another dtype, rank or fixed size than the input."""
-        text = array.dtype.kind in "UO" and self.dtype == "string"
+        alike = array.dtype.name == self.dtype or (array.dtype.kind in "UO" and self.dtype == "string")
         fits = array.ndim == len(self.shape) and all(
             got == axis for got, axis in zip(array.shape, self.shape, strict=True) if isinstance(axis, int)
         )
-        if fits and (text or array.dtype.name == self.dtype):
+        if fits and alike:
             return
         got = f"{array.dtype.name}{list(array.shape)}"
-        if fits and self.dtype not in _DTYPES.values():
-            advice = "NumPy has no such dtype, so this input cannot be fed"
-        elif fits:
-            advice = f'convert it with array.astype("{self.dtype}")'
-        else:
-            advice = "reshape, pad or cut the array to the fixed sizes"
-        raise RequestError(f"input {self.name}: got {got}, expected {self}: {advice}")
+        advice = [] if alike else [self._conversion()]
+        if not fits:
+            advice.append("reshape, pad or cut the array to these axes")
+        raise RequestError(f"input {self.name}: got {got}, expected {self}: {', and '.join(advice)}")
+
+    def _conversion(self) -> str:
+        """How an array gets the input's dtype."""
+        if self.dtype == "string":
+            return "give texts (an array of NumPy's dtype str)"
+        if self.dtype not in _DTYPES.values():
+            return "NumPy has no such dtype, so this input cannot be fed"
+        return f'convert it with array.astype("{self.dtype}")'

@@ -137,6 +137,7 @@ class Confined:
             advice = f"if you trust the file, give it more: {TIME_VARIABLE}=SECONDS"
         elif code == -signal.SIGABRT or (os.name == "posix" and code == -signal.SIGKILL):
             what = f"ended with {signal.Signals(-code).name}, most likely because it ran out of memory"
+            what += ", or somebody ended it" if code == -signal.SIGKILL else ""
             advice = f"if you trust the file, give it more than {self.limits.memory_gib:g} GiB: "
             advice += f"{MEMORY_VARIABLE}=GIB"
         else:

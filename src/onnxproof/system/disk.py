@@ -42,6 +42,7 @@ def request_of(error: BaseException) -> RequestError | None:
 
 
 _OTHERWISE: Mapping[str, Callable[[int], bool]] = {
+    "a folder": stat.S_ISDIR,
     "a pipe": stat.S_ISFIFO,
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
     "a socket": stat.S_ISSOCK,

@@ -437,3 +437,40 @@ def test_what_onnx_runtime_refuses_is_said_with_what_to_do(
     assert says in str(told.value)
     assert "is it whole" not in str(told.value)
     assert "onnxruntime_src" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "array", "advice"),
+    [
+        pytest.param("float32", ("n", 4), np.zeros((1, 3), np.float32), "reshape", id="another-size"),
+        pytest.param(
+            "float32", ("n", 4), np.zeros((1, 4)), 'convert it with array.astype("float32")', id="dtype"
+        ),
+        pytest.param(
+            "int64",
+            ("n",),
+            np.zeros((1, 4)),
+            'convert it with array.astype("int64"), and reshape, pad or cut the array to these axes',
+            id="both",
+        ),
+        pytest.param("string", ("n",), np.zeros(4, np.float32), "give texts (an array of", id="texts"),
+        pytest.param("string", ("n",), np.array([["a"]]), "reshape", id="texts-of-another-rank"),
+        pytest.param("bfloat16", ("n",), np.zeros(4), "NumPy has no such dtype", id="unknown-to-numpy"),
+    ],
+)
+def test_an_array_that_does_not_fit_says_whether_the_dtype_or_the_axes_are_wrong(
+    dtype: str, shape: tuple[int | str, ...], array: Array, advice: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        Port("a", dtype, shape).check(array)
+    got, _, told = str(caught.value).partition(f"expected {Port('a', dtype, shape)}: ")
+    assert got.startswith("input a: got ")
+    assert told.startswith(advice), told
+    assert ("reshape" in told) == (array.ndim != len(shape) or array.shape[-1] == 3)
+
+
+def test_a_graph_without_outputs_is_told_as_one(tmp_path: Path) -> None:
+    cast = [helper.make_node("Identity", ["x"], ["y"])]
+    plain = write(tmp_path / "none.onnx", cast, [("x", TensorProto.FLOAT, [1])], [])
+    with pytest.raises(ModelFileError, match="has no outputs, so there is nothing to compute"):
+        plain.run({"x": np.zeros(1, np.float32)})

@@ -476,7 +476,7 @@ class TestCrop:
     def test_too_long_a_picture_names_another_way(self, width: int, height: int) -> None:
         with pytest.raises(PictureError) as caught:
             prepare(Image.new("RGB", (width, height)), CROP)
-        for word in (f"{width}x{height}", "64..640 step 32", "letterbox"):
+        for word in (f"{width}x{height}", "64..640 step 32", "export the model with predict.resize"):
             assert word in str(caught.value)
 
 
@@ -707,7 +707,7 @@ def test_short_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
 
 def test_a_picture_that_does_not_fit_the_declared_sizes_names_another_way() -> None:
     spec = replace(DETR, width=Dim("width", 32, 128, 32), height=Dim("height", 32, 32, 32))
-    with pytest.raises(PictureError, match=r"80x100 .*letterbox"):
+    with pytest.raises(PictureError, match=r"80x100 .*export the model with predict.resize = .letterbox"):
         prepare(Image.new("RGB", (80, 100)), replace(spec, width=Dim("width", 16, 16)))
 
 

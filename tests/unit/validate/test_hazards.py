@@ -1,6 +1,7 @@
 """What the file itself shows: its operators, its tensors, its metadata. Each hazard is planted, and found."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,8 @@ from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.job import ExportTable
+from onnxproof.runtime.beside import require_data
+from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import METADATA_KEY, Frozen
 from onnxproof.targets import TARGETS, read_target
 from onnxproof.tensors import Dim, TensorSpec
@@ -403,6 +406,7 @@ def relocated(proto: onnx.ModelProto, **changes: str) -> onnx.ModelProto:
         pytest.param({"location": "../weights.bin"}, "outside of its folder", id="escaping"),
         pytest.param({"location": "a/../../weights.bin"}, "outside of", id="escaping-by-a-detour"),
         pytest.param({"location": "other.bin"}, "is missing", id="missing"),
+        pytest.param({"location": "."}, "is a folder, not a file", id="a-folder"),
         pytest.param({"location": ""}, "names no file", id="nameless"),
         pytest.param({"length": "8"}, "gives it 8 bytes, and the tensor takes 2048", id="another-length"),
         pytest.param({"offset": "4096"}, "is cut off", id="cut-short"),
@@ -430,6 +434,15 @@ def test_external_data_in_its_place_is_advice_and_is_read(beside: Path) -> None:
     data[7] = NAN
     data.tofile(beside.parent / "weights.bin")
     assert "w has 1 NaN" in look("nonfinite", proto, beside).check.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes here")
+def test_a_pipe_in_the_place_of_the_weights_is_told_as_one(beside: Path) -> None:
+    weights = beside.parent / "weights.bin"
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(ModelFileError, match=r"weights\.bin is a pipe, not a file: put the weights there"):
+        require_data(beside, look_at(beside))
 
 
 def test_what_cannot_be_read_is_no_pass(beside: Path) -> None:

@@ -19,6 +19,9 @@ from onnxproof.runtime.remote import RemotePicture
 from onnxproof.runtime.video import Frame
 from onnxproof.tensors import Dim
 
+FITS_ALL = 'export the model with predict.resize = "letterbox" in its job'
+"""What to do where a picture fits no declared size."""
+
 Size = tuple[int, int]
 """A width and a height, px."""
 
@@ -184,7 +187,7 @@ def _crop(picture: Size, spec: Preprocess) -> tuple[Size, Size, float]:
     if target[0] > resized[0] or target[1] > resized[1]:
         raise PictureError(
             f"a picture of {width}x{height} pixels cannot be cropped to a width in {spec.width} and a "
-            f'height in {spec.height}: use resize = "letterbox"'
+            f"height in {spec.height}: {FITS_ALL}"
         )
     return resized, target, short / min(width, height)
 
@@ -259,7 +262,7 @@ def _holding(resized: Size, picture: Size, spec: Preprocess) -> Size:
     if target[0] < resized[0] or target[1] < resized[1]:
         raise PictureError(
             f"a picture of {width}x{height} pixels becomes {resized[0]}x{resized[1]}, expected a width in "
-            f'{spec.width} and a height in {spec.height}: use resize = "letterbox", or a smaller size'
+            f"{spec.width} and a height in {spec.height}: {FITS_ALL}, or with a smaller predict.size"
         )
     return target
 
