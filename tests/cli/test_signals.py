@@ -48,7 +48,17 @@ importlib.import_module("click")
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
-def test_ctrl_c_while_the_command_line_is_imported(tmp_path: Path, flags: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind", "message", "code"),
+    [
+        pytest.param(signal.SIGINT, "Interrupted", "stopped", 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, "Stopped", "stopped by SIGTERM", 143, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, "Stopped", "stopped by SIGHUP", 129, id="SIGHUP"),
+    ],
+)
+def test_a_signal_while_the_command_line_is_imported(
+    tmp_path: Path, flags: tuple[str, ...], number: signal.Signals, kind: str, message: str, code: int
+) -> None:
     (tmp_path / "click.py").write_text(SLOW_CLICK.format(folder=str(tmp_path)), encoding="utf-8")
     head = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from onnxproof.cli import program; program()"
     with Popen(
@@ -60,10 +70,10 @@ def test_ctrl_c_while_the_command_line_is_imported(tmp_path: Path, flags: tuple[
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "onnxproof: stopped\n")
-    error = {"type": "Interrupted", "message": "stopped", "exit_code": 130}
+    assert (process.returncode, err) == (code, f"onnxproof: {message}\n")
+    error = {"type": kind, "message": message, "exit_code": code}
     assert (json.loads(out) if flags else out) == ({"error": error} if flags else "")
 
 

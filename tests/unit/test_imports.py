@@ -1,14 +1,16 @@
 """A late import runs with the garbage collector at rest, and gives it back as it was; signals wait for it."""
 
 import gc
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from onnxproof.system import imports
+from onnxproof.system import imports, signals
 from onnxproof.system.imports import imported
 from onnxproof.system.signals import Stopped, stopping_raises
 
@@ -106,3 +108,25 @@ def test_a_signal_waits_until_a_module_is_imported(
         for each in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)  # after Stopped, the handlers stay
     assert sys.modules.pop(f"asked_to_stop_{name}").DONE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+def test_a_block_inside_of_another_ends_the_process_at_a_second_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command runs inside of the program, and cleans up there."""
+    ended: list[int] = []
+    monkeypatch.setattr(signals, "ENDS_PROCESS", ended.append)
+    try:
+        with pytest.raises(Stopped) as later, stopping_raises():
+            with pytest.raises(Stopped), stopping_raises():
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+            monkeypatch.setattr(signals, "SAME_REQUEST_S", -1.0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        assert later.value.exit_code == 143
+    finally:
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+    assert ended == [143]

@@ -1,13 +1,16 @@
 """The terminal: each command parses, calls one function, prints, exits.
 
-Next to nothing is imported here, so that Ctrl-C is told in words while the rest is imported, too.
+Next to nothing is imported here, so that Ctrl-C, SIGTERM and SIGHUP are told in words while the rest is
+imported, too.
 """
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from onnxproof.system.imports import imported
+from onnxproof.system.signals import Stopped, stopping_raises
 
 if TYPE_CHECKING:
     from onnxproof.cli._commands import COMMANDS as COMMANDS
@@ -19,20 +22,29 @@ COMMANDS_MODULE = "onnxproof.cli._commands"
 INTERRUPTED = 130
 """The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
 
-DOCUMENT = '{"error": {"type": "Interrupted", "message": "stopped", "exit_code": 130}}'
-"""What ``--json`` prints of it."""
+DOCUMENT = '{{"error": {{"type": "{type}", "message": "{message}", "exit_code": {exit_code}}}}}'
+"""What ``--json`` prints of a run that was stopped."""
 
 
 def program() -> NoReturn:
     """The console script: the command line in a process of its own, which ends here."""
     code: Any = INTERRUPTED
     try:
-        code = imported(COMMANDS_MODULE).whole_run()
+        with stopping_raises():
+            code = imported(COMMANDS_MODULE).whole_run()
     except KeyboardInterrupt:  # before the run began, or after it ended
-        print("onnxproof: stopped", file=sys.stderr, flush=True)  # noqa: T201
-        if asks_for("--json") and sys.stdout is not None:
-            print(DOCUMENT, flush=True)  # noqa: T201
+        _tell("Interrupted", "stopped", code)
+    except Stopped as stopped:
+        code = stopped.exit_code
+        _tell("Stopped", f"stopped by {stopped.name}", code)
     os._exit(code)
+
+
+def _tell(kind: str, message: str, code: int) -> None:
+    with contextlib.suppress(OSError):  # a terminal that hung up takes no message
+        print(f"onnxproof: {message}", file=sys.stderr, flush=True)  # noqa: T201
+        if asks_for("--json") and sys.stdout is not None:
+            print(DOCUMENT.format(type=kind, message=message, exit_code=code), flush=True)  # noqa: T201
 
 
 def asks_for(flag: str) -> bool:

@@ -37,33 +37,39 @@ def stopping_raises() -> Iterator[None]:
     A second signal within ``SAME_REQUEST_S`` belongs to the same request and is ignored, so that it does not
     interrupt the cleaning up. A later one raises again, because a library may have swallowed the first. A
     signal that is already ignored, as SIGHUP is under nohup, stays ignored. Once Stopped has left the block,
-    the handlers stay, and a later signal ends the process at once.
+    the handlers stay, and a later signal ends the process at once. A block inside of another takes its place.
     """
-    raised, ended = -math.inf, False
-
-    def stop(number: int, _: FrameType | None) -> None:
-        nonlocal raised
-        if time.monotonic() - raised < SAME_REQUEST_S:
-            return
-        if ended:
-            ENDS_PROCESS(128 + number)
-        raised = time.monotonic()
-        raise Stopped(number)
-
+    stop = _Stop()
     before = {}
     if threading.current_thread() is threading.main_thread():
         for each in STOPPING:
-            if signal.getsignal(each) is signal.SIG_DFL:
+            handler = signal.getsignal(each)
+            if handler is signal.SIG_DFL or isinstance(handler, _Stop):
                 before[each] = signal.signal(each, stop)
     try:
         yield
     except Stopped:
-        ended = True
+        stop.ended = True
         raise
     finally:
         for each, handler in before.items():
-            if not ended:
+            if not stop.ended:
                 signal.signal(each, handler)
+
+
+class _Stop:
+    """The handler of a block of ``stopping_raises``, which has ``ended`` once Stopped has left it."""
+
+    def __init__(self) -> None:
+        self.raised, self.ended = -math.inf, False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if time.monotonic() - self.raised < SAME_REQUEST_S:
+            return
+        if self.ended:
+            ENDS_PROCESS(128 + number)
+        self.raised = time.monotonic()
+        raise Stopped(number)
 
 
 @contextlib.contextmanager
