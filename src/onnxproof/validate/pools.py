@@ -24,7 +24,10 @@ NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 @dataclass(slots=True)
 class LabelPool:
-    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin."""
+    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin.
+
+    Integers that have margins are classes, whatever their field's unit: an ArgMax of the graph made them.
+    """
 
     name: str
     unit: str = "class"
@@ -38,6 +41,8 @@ class LabelPool:
 
     def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
         """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
+        if margins is not None:
+            self.unit = "class"
         flipped = ~(oracle == candidate)
         self.count += flipped.size
         flips = int(np.count_nonzero(flipped))
@@ -49,6 +54,7 @@ class LabelPool:
     def merge(self, other: Self) -> None:
         """Add what another pool of the same field measured."""
         self.count += other.count
+        self.unit = "class" if other.unit == "class" else self.unit
         self.add_scores(other.score_error, other.score_scale, other.open)
         if other.flips:
             self._add(other.flips, other.largest_margin, other.worst)

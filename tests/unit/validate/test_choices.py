@@ -15,6 +15,7 @@ from onnxproof.validate.judge import judge
 from onnxproof.validate.legs import choices
 from onnxproof.validate.legs.choices import Choice, compare_scores
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.pools import LabelPool
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Trial
 from onnxproof.validate.verdict import Check
@@ -176,3 +177,14 @@ def test_where_they_mostly_do_nothing_is_proved_but_damage_elsewhere_is_found() 
     assert (check.name, check.status) == ("compared", "error")
     assert "64 of 80 labels are places chosen by scores" in check.reason
     assert flips(Top("candidate", 1e-6, shift=1), drops=4).status == "fail"
+
+
+@pytest.mark.parametrize("led", [True, False], ids=["with-margins", "without"])
+def test_integers_of_a_raw_output_that_have_margins_are_classes(led: bool) -> None:
+    """A file's own ArgMax tells its leads; merging keeps what either pool knows."""
+    pools = [LabelPool("places", ""), LabelPool("places", "")]
+    found, margins = np.array([1, 2]), np.array([0.5, 1e-9])
+    pools[1].add("a", np.array([1, 3]), found, margins if led else None)
+    pools[0].merge(pools[1])
+    measured = pools[0].result()
+    assert (measured.kind, measured.flips) == ("class" if led else "value", 1)
