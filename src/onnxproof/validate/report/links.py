@@ -67,7 +67,7 @@ def runtime_text(
     runtime = _runtime_of(leg, rows)
     unclear = None if status == "pass" or leg not in by else _unclear(check, checks, by[leg], runtime)
     if unclear is not None:
-        return f"in {runtime} the file is {value:.2g} times what {unit} from {witness}{told}: {unclear}"
+        return f"in {runtime} the file parts from {witness} by {value:.2g} times what {unit}{told}: {unclear}"
     return f"{runtime} errs {value:.2g} times what {unit}{told}{within}"
 
 
