@@ -36,7 +36,8 @@ from onnxproof.validate.contents import (
     KINDS,
     Content,
     Kind,
-    band_of,
+    ends_of,
+    filled,
     flat,
     gradients,
 )
@@ -131,14 +132,15 @@ def plan(
     seed: int,
     *,
     constant: bool = True,
-    masks: Sequence[TensorSpec] = (),
+    inputs: Sequence[TensorSpec] = (),
     opened: Mapping[Path, Case] = MappingProxyType({}),
 ) -> tuple[Case, ...]:
     """The cases for a model with these dims: the covering design, the sizes that it leaves out if they are to
     be tried, then each picture as predict sees it.
 
-    ``constant`` says whether pictures of one value are among them. ``masks`` are the inputs that are padding
-    masks: at each length some are full. ``opened`` has the native cases of
+    ``constant`` says whether inputs of one value are among them. ``inputs`` are the model's: at each length
+    some padding masks are full, and without pictures the smallest sizes are tried at the ends of the floats'
+    ranges. ``opened`` has the native cases of
     pictures that were opened already. Needs no tensor and no model. Opens every other picture; raises
     PictureError if one cannot be read or does not fit the dims.
     """
@@ -166,7 +168,11 @@ def plan(
         picture = next(sources) if content == "picture" else None
         label = "x".join(str(size) for size in sizes.values())
         cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
-    cases = _with_full_masks(cases, designed, masks, seed)
+    cases = _with_full_masks(cases, designed, [spec for spec in inputs if spec.mask], seed)
+    for content in ends_of(inputs) if preprocess is None and constant else ():
+        sizes = {dim.name: dim.min for dim in dims}
+        label = "x".join(str(size) for size in sizes.values())
+        cases.append(Case(f"{label}-{content}", sizes, content, seed + len(cases)))
     if preprocess is not None:
         shown = pictures[:3] if effort == "quick" else pictures
         for picture in shown:
@@ -344,8 +350,7 @@ def materialise(
         elif case.ids and spec.mask:
             arrays[spec.name] = np.ones_like(draw(spec, case.sizes, random))
         else:
-            filled = _filled(spec, case.content)
-            arrays[spec.name] = draw(filled, case.sizes, random, full=case.full)
+            arrays[spec.name] = draw(filled(spec, case.content), case.sizes, random, full=case.full)
     if case.replica:
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:
@@ -362,13 +367,6 @@ def _with_ids(case: Case, spec: TensorSpec, random: np.random.Generator) -> NDAr
     shape = spec.sized(case.sizes)
     repeated = np.resize(np.array(case.ids[spec.name]), math.prod(shape))
     return random.permutation(repeated).reshape(shape).astype(spec.dtype)
-
-
-def _filled(spec: TensorSpec, content: Content) -> TensorSpec:
-    """An input without pictures, with the part of its range that a content fills: all of it for integers."""
-    if KIND_OF[content] != "noise" or spec.mask or not spec.dtype.startswith(("float", "bfloat")):
-        return spec
-    return replace(spec, range=band_of(content, spec))
 
 
 def _pictures(

@@ -1,10 +1,12 @@
 """What fills the inputs of a case: a picture, noise, or one of several levels of brightness.
 
 A file may answer otherwise on bright inputs alone, or on flat ones. So the cases of a kind fill different
-parts of the input's range in turn.
+parts of the input's range in turn. Inputs that are no pictures are also tried at the ends of their range, and
+at zero: a dropped bound before a logarithm or a quotient shows there alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,11 +19,11 @@ from onnxproof.runtime.preprocess import to_input
 from onnxproof.seeded import in_dtype
 from onnxproof.tensors import TensorSpec
 
-Kind = Literal["picture", "noise", "empty", "black", "saturated"]
+Kind = Literal["picture", "noise", "empty", "black", "saturated", "lowest", "highest", "zero"]
 # fmt: off
 Content = Literal[
     "picture", "noise", "high", "low", "bright", "dark", "empty", "light", "dim", "black", "silver", "grey",
-    "saturated", "slate",
+    "saturated", "slate", "lowest", "highest", "zero",
 ]
 # fmt: on
 
@@ -34,8 +36,13 @@ KINDS: Mapping[Kind, tuple[Content, ...]] = MappingProxyType(
         "saturated": ("saturated", "slate"),
     }
 )
-"""The contents of each kind, in the order in which its cases take them."""
-KIND_OF: Mapping[Content, Kind] = {content: kind for kind, contents in KINDS.items() for content in contents}
+"""The contents of each kind that pictures take, in the order in which its cases take them."""
+ENDS: tuple[Literal["lowest", "highest", "zero"], ...] = ("lowest", "highest", "zero")
+"""Contents of one value that inputs without pictures take. Each is a kind of its own."""
+KIND_OF: Mapping[Content, Kind] = {
+    **{content: kind for kind, contents in KINDS.items() for content in contents},
+    **{end: end for end in ENDS},
+}
 
 BANDS: Mapping[Content, tuple[float, float]] = MappingProxyType(
     {
@@ -52,19 +59,44 @@ BANDS: Mapping[Content, tuple[float, float]] = MappingProxyType(
         "grey": (0.5, 0.5),
         "silver": (0.75, 0.75),
         "saturated": (1.0, 1.0),
+        "lowest": (0.0, 0.0),
+        "highest": (1.0, 1.0),
     }
 )
 """The part of an input's range in which a content's numbers lie, as shares of the range."""
 
-CONSTANT = frozenset(content for content, (low, high) in BANDS.items() if low == high)
+CONSTANT = frozenset({*(content for content, (low, high) in BANDS.items() if low == high), *ENDS})
 """Contents of one value."""
 
 
 def band_of(content: Content, spec: TensorSpec) -> tuple[float, float]:
     """The numbers between which a content's lie in an input; all of its range for a picture's."""
     low, high = spec.range or (0.0, 1.0)
+    if content == "zero" and low <= 0 <= high:
+        return 0.0, 0.0
     first, last = BANDS.get(content, (0.0, 1.0))
     return low + first * (high - low), low + last * (high - low)
+
+
+def ends_of(inputs: Sequence[TensorSpec]) -> tuple[Content, ...]:
+    """The contents of ENDS that inputs without pictures are tried with: those of the floats' declared ranges;
+    zero where it lies within one."""
+    ranges = [spec.range for spec in inputs if _is_float(spec) and spec.range is not None]
+    if not ranges:
+        return ()
+    return ENDS if any(low < 0 < high for low, high in ranges) else ENDS[:2]
+
+
+def filled(spec: TensorSpec, content: Content) -> TensorSpec:
+    """An input without pictures, with the part of its range that a content fills: all of it for integers, and
+    of ENDS for a range that is not declared."""
+    kind = KIND_OF[content]
+    taken = kind == "noise" or (kind in ENDS and spec.range is not None)
+    return replace(spec, range=band_of(content, spec)) if taken and _is_float(spec) else spec
+
+
+def _is_float(spec: TensorSpec) -> bool:
+    return spec.dtype.startswith(("float", "bfloat")) and not spec.mask
 
 
 def flat(content: Content, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -97,7 +97,7 @@ MEASURED = (
     ),
     _said(
         "ratio_constant",
-        "the same two ratios on pictures of one value, where roundings add up. The limit is 100.",
+        "the same two ratios on inputs of one value, where roundings add up. The limit is 100.",
         "a fault that only shows on black or white pictures, such as a division by a standard deviation "
         "of zero.",
         "as for ratio_rms.",

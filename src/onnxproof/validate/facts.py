@@ -176,7 +176,7 @@ class Failure:
 class Facts:
     """What one candidate leg did.
 
-    ``fields`` are measured on all cases but the pictures of one value, whose errors are in
+    ``fields`` are measured on all cases but the inputs of one value, whose errors are in
     ``constant_fields``. ``all_rows`` are the decisions of a graph that ends in NMS on every row that it
     returns; it is None for other graphs. Of ``rows`` returned rows ``held_back`` were not measured: the
     reference has no counterpart, as where an earlier decision came out otherwise. ``repeated`` names the

@@ -242,11 +242,11 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
 def _judge_constant(
     facts: Facts, measured: Measurement, elsewhere: Measurement, policy: Policy
 ) -> Iterator[Check]:
-    """The looser check on pictures of one value. NaN and infinity fail there as everywhere."""
+    """The looser check on inputs of one value. NaN and infinity fail there as everywhere."""
     if measured.nonfinite:
         yield _not_finite(facts, measured)
     worst = f"largest error {measured.max_candidate:.3g} {measured.unit}".rstrip()
-    reason = f"{worst} in {measured.worst_case}, a picture of one value"
+    reason = f"{worst} in {measured.worst_case}, an input of one value"
     for held in policy.held_on_constants(measured, elsewhere):
         yield _limited(facts, measured, held, reason)
 

@@ -317,7 +317,8 @@ def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | No
     if not found.size:
         return node
     errors = np.abs(_apart(found, wanted))
-    shares = errors / np.broadcast_to(bound, errors.shape)
+    # A bound is NaN where what it is computed from is, such as the logarithm of a negative number.
+    shares = np.where(errors == 0, 0.0, errors / np.broadcast_to(bound, errors.shape))
     at = int(np.argmax(shares))
     finite = np.where(np.isfinite(wanted), wanted, 0.0)
     once = max(unit * _rms(finite) / math.sqrt(3), math.ulp(0.0))

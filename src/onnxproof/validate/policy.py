@@ -21,7 +21,7 @@ HEALTHY_RMS, HEALTHY_MAX = 2.43, 3.63
 GRU measured 2.55."""
 
 RATIO_CONSTANT = 100.0
-"""Limit of both ratios on pictures of one value. There every pixel rounds alike, and errors add up instead of
+"""Limit of both ratios on inputs of one value. There every pixel rounds alike, and errors add up instead of
 averaging out: healthy networks that take means or normalise over such a picture err many times as much as
 PyTorch (benchmarks/witnesses.py)."""
 
@@ -85,7 +85,7 @@ class Policy(Protocol):
         """The figures that a field is judged by."""
 
     def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
-        """The same on pictures of one value; ``elsewhere`` was measured on all other cases."""
+        """The same on inputs of one value; ``elsewhere`` was measured on all other cases."""
 
     def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
         """How far errors that the policy allows can part the candidate from the reference, in the field's

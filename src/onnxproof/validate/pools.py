@@ -96,7 +96,7 @@ class LabelPool:
 class FieldPools:
     """The pools of a model's fields for one candidate leg.
 
-    ``constant`` are the pools for pictures of one value. In those every pixel rounds alike, so errors add up
+    ``constant`` are the pools for inputs of one value. In those every pixel rounds alike, so errors add up
     instead of averaging out. Fields of the outputs ``oracle_missing`` are not told apart by that: no float
     error is measured of them.
     """

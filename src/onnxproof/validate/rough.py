@@ -197,7 +197,10 @@ def _floor(facts: Facts, field: Field) -> float:
 
 
 def _is_coarse(facts: Facts, field: Field) -> bool:
-    return any(one.floor_max > COARSE * one.scale_max for one in _measured(facts, field.name))
+    """Whether PyTorch's error is a large share of the field. A field that is exactly zero has none."""
+    return any(
+        one.floor_max > max(COARSE * one.scale_max, math.ulp(0.0)) for one in _measured(facts, field.name)
+    )
 
 
 def _is_rough(check: Check) -> bool:

@@ -172,7 +172,7 @@ def plan_trial(contract: Contract, settings: Settings, policy: Policy = FLOAT_FL
         settings.effort,
         settings.seed,
         constant=not selects(contract.reading),
-        masks=[spec for spec in contract.inputs if spec.mask],
+        inputs=contract.inputs,
         opened=opened,
     )
     for case in cases:

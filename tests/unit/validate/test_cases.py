@@ -131,7 +131,7 @@ TIME, MASK = Dim("time", 1, 48), TensorSpec("mask", "int64", ("batch", "time"), 
 
 def masked(effort: Effort, batch: Dim) -> list[tuple[Case, NDArray[Any]]]:
     """The planned cases of a text, and which rows of their masks are full: [batch]."""
-    cases = plan((batch, TIME), None, [], effort, 0, masks=[MASK])
+    cases = plan((batch, TIME), None, [], effort, 0, inputs=[MASK])
     return [(case, np.asarray(materialise(case, [MASK], None)["mask"].all(axis=1))) for case in cases]
 
 
@@ -175,6 +175,57 @@ class TestFullMasks:
 
     def test_without_masks_nothing_changes(self) -> None:
         assert not [case for case in plan((BATCH, TIME), None, [], "normal", 0) if case.full]
+
+
+FEATURES = TensorSpec("x", "float32", ("batch", "time", 4), (-0.3, 0.7))
+SHARES = TensorSpec("s", "float16", ("batch",), (0.0, 0.1))
+PLAIN = TensorSpec("p", "float32", ("batch", 2))
+IDS = TensorSpec("ids", "int64", ("batch", 5), (0, 9))
+
+
+class TestEnds:
+    """Damage that shows only at an end of an input's range, or at zero, such as a dropped bound of a log."""
+
+    @pytest.mark.parametrize(
+        ("inputs", "contents"),
+        [
+            pytest.param([FEATURES], ["lowest", "highest", "zero"], id="zero-within"),
+            pytest.param([SHARES, IDS], ["lowest", "highest"], id="zero-is-an-end"),
+            pytest.param([SHARES, FEATURES], ["lowest", "highest", "zero"], id="zero-within-one-of-two"),
+            pytest.param([PLAIN], [], id="no-range-is-declared"),
+            pytest.param([IDS, MASK], [], id="integers"),
+        ],
+    )
+    def test_floats_with_a_range_are_tried_at_its_ends(
+        self, inputs: list[TensorSpec], contents: list[str]
+    ) -> None:
+        cases = plan((BATCH, TIME), None, [], "quick", 0, inputs=inputs)
+        ends = [case for case in cases if case.content in ("lowest", "highest", "zero")]
+        assert [case.content for case in ends] == contents
+        assert all(dict(case.sizes) == {"batch": 1, "time": 1} for case in ends)
+        assert len({case.seed for case in cases}) == len({case.name for case in cases}) == len(cases)
+        assert {case.name for case in ends} <= {case.name for case in fewest(cases, 0.0)}
+
+    @pytest.mark.parametrize(
+        ("content", "feature", "share"),
+        [("lowest", -0.3, 0.0), ("highest", 0.7, 0.1), ("zero", 0.0, 0.0)],
+    )
+    def test_each_float_has_one_value_and_others_are_drawn(
+        self, content: Content, feature: float, share: float
+    ) -> None:
+        inputs = [FEATURES, SHARES, PLAIN, IDS]
+        arrays = materialise(Case("x", {"batch": 3, "time": 4}, content, 0), inputs, None)
+        assert (arrays["x"] == np.float32(feature)).all()
+        assert (arrays["s"] == np.float16(share)).all()
+        assert len(np.unique(arrays["p"])) > 1
+        assert len(np.unique(arrays["ids"])) > 1
+
+    def test_pictures_and_graphs_that_choose_rows_have_none(self, pictures: list[Path]) -> None:
+        for cases in (
+            plan(DIMS, FLOATS, pictures, "quick", 0, inputs=[FLOAT_INPUT, FEATURES]),
+            plan((BATCH, TIME), None, [], "quick", 0, inputs=[FEATURES], constant=False),
+        ):
+            assert not {case.kind for case in cases} & {"lowest", "highest", "zero"}
 
 
 class TestPlan:

@@ -21,6 +21,7 @@ from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
 from onnxproof.validate.cases import Case, fewest, materialise
+from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
@@ -236,7 +237,7 @@ class _Task:
 def _blandness(case: Case) -> tuple[bool, bool, bool, int]:
     """The sort key of a case. First are cases that were made for what is changed in the file, then those with
     varied content, then those whose sizes all differ, then small ones."""
-    bland = case.kind in ("empty", "black", "saturated")
+    bland = case.kind == "empty" or case.content in CONSTANT
     sizes = tuple(case.sizes.values())
     return not case.ids, bland, len(set(sizes)) < len(sizes), math.prod(sizes)
 

@@ -85,7 +85,7 @@ class Histogram:
 
 
 def heat_maps(facts: Facts, cases: Sequence[Case], limit: float | None) -> tuple[HeatMap, ...]:
-    """A heat map for each field that has a ratio for each case; pictures of one value are left out."""
+    """A heat map for each field that has a ratio for each case; inputs of one value are left out."""
     axes = _axes(cases)
     return tuple(
         _heat_map(one, cases, axes, limit)

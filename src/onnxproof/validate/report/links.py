@@ -127,7 +127,7 @@ def pipeline_text(status: Status, check: Check, sight: Sight | None) -> str:
 
 
 def _measured(facts: Facts, check: Check) -> Measurement | None:
-    """The measurement whose ratio the check tells: on pictures of one value, or on all others."""
+    """The measurement whose ratio the check tells: on inputs of one value, or on all others."""
     elsewhere = next((one for one in facts.fields if one.name == check.field), None)
     constant = next((one for one in facts.constant_fields if one.name == check.field), None)
     if constant is None or elsewhere is None:
