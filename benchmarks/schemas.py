@@ -47,6 +47,9 @@ from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Cause, SeenBox
 
+NEWER = ("disorder",)
+"""What the facts of a leg lack in documents of earlier versions."""
+
 FOLDER = Path(__file__).parents[1] / "src" / "onnxproof" / "schemas"
 
 
@@ -159,14 +162,18 @@ def parity() -> Schema:
         "all_rows": nullable(may_lack(table(**decided, findings=table(**found)), ("closest", "unit"))),
         "rows": COUNT,
         "held_back": COUNT,
+        "disorder": nullable(rows(of(Failure))),
         "repeated": TEXTS,
     }
     measurement = {"$ref": "#/$defs/measured"}
-    function = table(
-        **leg,
-        measurements=rows(measurement),
-        rounding={"type": "object", "additionalProperties": NUMBER},
-        beyond={"type": "object", "additionalProperties": TEXT},
+    function = may_lack(
+        table(
+            **leg,
+            measurements=rows(measurement),
+            rounding={"type": "object", "additionalProperties": NUMBER},
+            beyond={"type": "object", "additionalProperties": TEXT},
+        ),
+        NEWER,
     )
     cause = table(**of_fields(Cause))
     boxes = rows(table(**of_fields(SeenBox)))
@@ -237,7 +244,7 @@ def parity() -> Schema:
         decisions=table(**dict.fromkeys(("matched", "ties", "defects"), COUNT)),
         findings=table(ties=located, defects=located),
         measurements=rows({"$ref": "#/$defs/measured_of_leg"}),
-        legs=rows(table(**leg)),
+        legs=rows(may_lack(table(**leg), NEWER)),
         function=nullable(function),
         pipeline=nullable(pipeline),
         dataset=nullable(rows(figures)),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -177,7 +178,7 @@ def test_the_graph_decides_on_oriented_boxes_as_numpy(cuts: Cuts, exporter: str,
     assert padded or [len(array) for array in nothing] == [0, 0, 0, 0]
 
 
-JOB = {
+JOB: dict[str, Any] = {
     "name": "cells",
     "model": {"family": "module", "task": "detection"},
     "inputs": {"image": "float32[batch, 3, height, width] in 0..1"},
@@ -246,6 +247,19 @@ def with_the_first_picture_alone(graph: onnx.GraphProto) -> None:
     graph.node.insert(at + 1, onnx.helper.make_node("Mul", ["told", "alone"], [name]))
 
 
+def with_the_last_first(graph: onnx.GraphProto) -> None:
+    """All rows in the opposite order: the last picture's first, the worst score first."""
+    for name, values in (("last", [-1]), ("before", [-(2**31)]), ("axis", [0]), ("back", [-1])):
+        graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+    for output in graph.output:
+        writer = next(node for node in graph.node if output.name in node.output)
+        writer.output[list(writer.output).index(output.name)] = f"{output.name}_in_order"
+        for node in graph.node:
+            node.input[:] = [f"{name}_in_order" if name == output.name else name for name in node.input]
+        told = [f"{output.name}_in_order", "last", "before", "axis", "back"]
+        graph.node.append(onnx.helper.make_node("Slice", told, [output.name]))
+
+
 @pytest.mark.slow
 def test_padded_rows_are_the_same(tmp_path: Path) -> None:
     """With room for fewer than there are: the best are kept, and the verdict compares those."""
@@ -293,6 +307,7 @@ def test_a_detector_with_nms_passes_at_every_batch(healthy: onnx.ModelProto, tmp
         pytest.param(with_the_first_picture_alone, {"decisions"}, id="one-picture-for-all"),
         pytest.param(with_centres, {"decisions"}, id="boxes-taken-for-centres", marks=SLOW),
         pytest.param(partial(with_score, 0.4), {"rows"}, id="a-lower-score-threshold"),
+        pytest.param(with_the_last_first, {"order"}, id="the-last-row-first"),
     ],
 )
 def test_a_wrong_nms_fails(
@@ -304,3 +319,23 @@ def test_a_wrong_nms_fails(
     verdict = judged(proto, tmp_path)
     assert verdict.status == "fail"
     assert told <= {check.name for check in verdict.checks if check.status == "fail"}
+
+
+def test_the_order_of_a_file_from_elsewhere_is_only_noted(healthy: onnx.ModelProto, tmp_path: Path) -> None:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(healthy)
+    del proto.metadata_props[:]
+    with_the_last_first(proto.graph)
+    onnx.save(proto, tmp_path / "theirs.onnx")
+    verdict = onnxproof.check_module(
+        Cells(),
+        tmp_path / "theirs.onnx",
+        inputs=JOB["inputs"],
+        dims=JOB["dims"],
+        task="detection",
+        picture="image",
+        set=("wrapper.decode=nms", "validate.effort=quick", "validate.threads=1"),
+    )
+    assert verdict.status == "pass", [check for check in verdict.checks if check.status != "pass"]
+    assert "order" not in {check.name for check in verdict.checks}
+    assert any("not in the order of their scores" in note for note in verdict.notes)

@@ -12,6 +12,7 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.job import Job
 from onnxproof.job.asked import Address, Asked, JobLike, file_to_validate, job_to_validate
 from onnxproof.progress import Progress
+from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.source import BundleFolder, look_at, sha256_of
 from onnxproof.steps.drawn import draw_decisions, has_form, require_drawable
 from onnxproof.steps.opening import wrapped_for
@@ -24,10 +25,13 @@ from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.runtimes.known import Candidate
 from onnxproof.validate.survey.check import unread_check
 from onnxproof.validate.trial import Plan, plan_trial
-from onnxproof.validate.verdict import Check, Verdict
+from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.validate.verify import validate_files
 from onnxproof.wrappers.family import Module, WrappedModel
 from onnxproof.wrappers.weights import bytes_of
+
+ORDER = "order"
+"""The check on the order of rows."""
 
 
 def to_validate(
@@ -116,7 +120,24 @@ def judge_elsewhere(
         if draw is not None and has_form(verdict):
             draw_decisions(job, model, copy, plan.pictures, draw, progress)
     noted = (*verdict.notes, *opset_note(job, file))
+    if OnnxGraph.read(file).metadata(METADATA_KEY) is None:
+        verdict, noted = _without_order(verdict), (*noted, *order_notes(verdict))
     return replace(verdict, model_sha256=sha256_of(file), notes=noted)
+
+
+def _without_order(verdict: Verdict) -> Verdict:
+    """The verdict without the check ``order``: no contract of ours states the order of the file's rows."""
+    checks = tuple(check for check in verdict.checks if check.name != ORDER)
+    return replace(verdict, checks=checks, status=conclude(checks))
+
+
+def order_notes(verdict: Verdict) -> tuple[str, ...]:
+    """A note for each check ``order`` that fails."""
+    failed = (check for check in verdict.checks if check.name == ORDER and check.status == "fail")
+    return tuple(
+        f"the file's rows are not in the order of their scores ({check.reason}); nothing states that they are"
+        for check in failed
+    )
 
 
 def opset_note(job: Job, file: Path) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ RUNTIME_CHECKS = frozenset(
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
 DECISION_CHECKS = frozenset(
-    "held_back rows decisions dataset pictures changed map_drop box score batches declared_sizes".split()
+    "held_back rows order decisions dataset pictures changed map_drop box score batches "
+    "declared_sizes".split()
 )
 
 

@@ -146,6 +146,14 @@ MEASURED = (
         "compare the thresholds of the job with those of the graph (onnxproof inspect).",
     ),
     _said(
+        "order",
+        "rows come in the order that the contract states, where onnxproof put NMS into the graph: the first "
+        "picture's first, of each picture the best score first. Scores that are equal within float error may "
+        "swap. For a file from elsewhere it is only a note.",
+        "a TopK that takes the smallest, a Concat or a Gather that was changed, NMS written by another tool.",
+        "a host that takes the first rows, or splits them by pictures, gets the wrong ones: export again.",
+    ),
+    _said(
         "decisions",
         "what both decide in the end, on your pictures: matched, ties, defects. One defect fails.",
         "numbers that are wrong (see the other links), classes in another order, another threshold.",

@@ -184,6 +184,9 @@ class Facts:
     float64 value, and for each the reason. ``reference`` and ``oracle`` are the names of the legs that the
     candidate was compared with.
 
+    ``disorder`` has the cases whose rows are not in the order that the contract states. It is None if the
+    contract states none.
+
     Two are of a graph in float64 alone. ``rounding`` has, by field, the largest difference that rounding
     alone makes, where that was measured. ``beyond`` has the outputs that were not evaluated, and for each the
     reason.
@@ -206,6 +209,7 @@ class Facts:
     constant_fields: tuple[Measurement, ...] = ()
     reference: str = "torch-float32"
     oracle: str = "torch-float64"
+    disorder: tuple[Failure, ...] | None = None
     rounding: Mapping[str, float] = field(default_factory=dict)
     beyond: Mapping[str, str] = field(default_factory=dict)
 

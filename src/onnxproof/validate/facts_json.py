@@ -33,6 +33,7 @@ def leg_to_json(facts: Facts) -> dict[str, Any]:
         "all_rows": None if facts.all_rows is None else facts.all_rows.to_json(),
         "rows": facts.rows,
         "held_back": facts.held_back,
+        "disorder": None if facts.disorder is None else [asdict(failure) for failure in facts.disorder],
         "repeated": list(facts.repeated),
     }
 
@@ -52,6 +53,10 @@ def facts_from_json(value: Mapping[str, Any]) -> tuple[Facts, ...]:
     )
 
 
+def _failures_from(value: Sequence[Mapping[str, Any]]) -> tuple[Failure, ...]:
+    return tuple(restored(Failure, failure) for failure in value)
+
+
 def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings: Mapping[str, Any]) -> Facts:
     decisions = None
     if leg["decisions"] is not None:
@@ -63,8 +68,8 @@ def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings:
         interface=tuple(leg["interface"]),
         cases=leg["cases"],
         pictures_named=leg["pictures_named"],
-        not_run=tuple(restored(Failure, failure) for failure in leg["not_run"]),
-        misshapen=tuple(restored(Failure, failure) for failure in leg["misshapen"]),
+        not_run=_failures_from(leg["not_run"]),
+        misshapen=_failures_from(leg["misshapen"]),
         fields=fields,
         labels=labels,
         decisions=decisions,
@@ -76,6 +81,7 @@ def _leg_from(leg: Mapping[str, Any], fields: tuple[Measurement, ...], findings:
         constant_fields=tuple(restored(Measurement, entry) for entry in leg["constant_measurements"]),
         reference=leg["reference"],
         oracle=leg["oracle"],
+        disorder=None if leg.get("disorder") is None else _failures_from(leg["disorder"]),
     )
 
 

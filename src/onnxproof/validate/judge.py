@@ -74,7 +74,21 @@ def facts_of(
         all_rows=decided(tally.all_rows),
         reference=truth.reference.name,
         oracle=(truth.oracle or truth.reference).name,
+        disorder=disorder_under(tally, policy, order),
     )
+
+
+def disorder_under(tally: Tally, policy: Policy, order: Sequence[str]) -> tuple[Failure, ...] | None:
+    """The cases whose rows are out of order by more than float error, with what is wrong. None if the
+    contract states no order."""
+    if tally.disorder is None:
+        return None
+    pool = tally.all_rows
+    bound = 0.0
+    if pool is not None and "score" in pool.quantities:
+        bound = policy.bound(pool.quantities["score"], has_oracle=pool.has_oracle)
+    told = {run: found.told(bound) for run, found in tally.disorder.items()}
+    return in_order({run: wrong for run, wrong in told.items() if wrong is not None}, order)
 
 
 def ranks_of(fields: Iterable[Field]) -> dict[str, str | None]:
@@ -118,6 +132,9 @@ def judge(
     checks += _judge_decisions(facts)
     if facts.all_rows is not None:
         checks.append(_judge_all_rows(facts, facts.all_rows))
+    if facts.disorder is not None:
+        reason = _failures(facts.disorder, facts)
+        checks.append(_counted("order", facts, len(facts.disorder), reason))
     return tuple(checks)
 
 

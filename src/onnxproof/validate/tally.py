@@ -17,6 +17,7 @@ from onnxproof.validate.compare.any_order import arrays_in_order_of, in_order_of
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.compare.last_place import both, decided_rows
 from onnxproof.validate.compare.returned_pairs import pair_returned
+from onnxproof.validate.compare.row_order import Disorder, disorder_of, states_order
 from onnxproof.validate.compare.row_pairs import pair_batch, pair_rows, with_open_regions
 from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.facts import Failure
@@ -39,6 +40,8 @@ class Tally:
     beyond: dict[Run, str] = field(default_factory=dict)
     """The runs that the evaluator of graphs cannot do, and why. It says nothing of the file."""
     misshapen: dict[Run, str] = field(default_factory=dict)
+    disorder: dict[Run, Disorder] | None = None
+    """The runs whose rows are not in the order that the contract states. None if it states none."""
     rows: int = 0
     held_back: int = 0
     more_not_run: int = 0
@@ -58,7 +61,8 @@ class Tally:
             lowest = replace(reading, score_threshold=-math.inf)
             all_rows = DecisionPool(contract.task, lowest, has_oracle=has_oracle)
         pools = FieldPools(contract.fields, frozenset(oracle_missing))
-        return cls(contract, pools, decisions, all_rows)
+        disorder: dict[Run, Disorder] | None = {} if decide and states_order(reading) else None
+        return cls(contract, pools, decisions, all_rows, disorder=disorder)
 
     def add(
         self,
@@ -100,6 +104,7 @@ class Tally:
                 difference = paired
             else:
                 measured, quantities = paired.outputs, paired.quantities
+                self._look_at_order(case, found)
                 if not case.replica:  # a case that is looked at again has no rows of its own
                     self.held_back += paired.held_back
                     self.rows += paired.rows
@@ -124,6 +129,13 @@ class Tally:
             legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return answered
+
+    def _look_at_order(self, case: Case, found: Answer) -> None:
+        if self.disorder is None or case.replica:
+            return
+        disorder = disorder_of(found.outputs, case.sizes, self.contract.reading)
+        if disorder is not None:
+            self.disorder[case.name, case.replica] = disorder
 
     def _gaps(self, exact: Answer, wanted: Answer, found: Answer) -> Iterator[tuple[str, Array]]:
         """The gaps of the scores at labels that the model chose by scores, by the field's name."""
@@ -150,6 +162,8 @@ class Tally:
         self.not_run |= other.not_run
         self.beyond |= other.beyond
         self.misshapen |= other.misshapen
+        if self.disorder is not None and other.disorder is not None:
+            self.disorder |= other.disorder
         self.rows += other.rows
         self.held_back += other.held_back
         self.more_not_run += other.more_not_run

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import Case
 from onnxproof.validate.facts import Outcome
-from onnxproof.validate.judge import outcome_of
+from onnxproof.validate.judge import disorder_under, outcome_of
 from onnxproof.validate.legs.leg import Answer
 from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.tally import Tally
@@ -210,3 +210,53 @@ def test_each_row_is_matched_or_a_defect(
     before = len(SCENE) * (kind.padded or kind.batched)
     assert outcome.matched + defects.count("extra") == before + len(found)
     assert outcome.matched + defects.count("missing") == before + len(SCENE)
+
+
+ORDERED = [name for name, kind in KINDS.items() if kind.padded or kind.batched]
+"""The layouts that onnxproof writes. The rows of one picture are torchvision's."""
+
+NEARLY = Row(3, 0.8)
+"""As good as another row of the scene, but for float error."""
+
+
+def told_order(kind: Kind, pictures: Sequence[Sequence[Row]], found: Answer) -> list[str] | None:
+    """What is said of the order of a file's rows."""
+    tally = kind.tally()
+    oracle, reference = (kind.answer(pictures, leg, told=True) for leg in (0, 1))
+    tally.add(CASE, oracle, reference, found)
+    wrong = disorder_under(tally, FLOAT_FLOOR, [CASE.name])
+    return None if wrong is None else [one.reason for one in wrong]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_the_best_row_comes_first(name: str) -> None:
+    kind, scene = KINDS[name], [SCENE, SCENE]
+    assert told_order(kind, scene, kind.answer(scene, 2)) == []
+    wrong = told_order(kind, scene, kind.answer([SCENE, SCENE[::-1]], 2))
+    assert wrong is not None
+    assert [one.partition(", error bound")[0] for one in wrong] == [
+        "a row that scores 0.900000274 comes behind one of its picture that scores 0.699999869"
+    ]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_scores_within_the_error_bound_may_swap(name: str) -> None:
+    kind, scene = KINDS[name], [(SCENE[1], NEARLY), (SCENE[1], NEARLY)]
+    swapped = [(NEARLY, SCENE[1]), (NEARLY, SCENE[1])]
+    for found in (scene, swapped):
+        assert told_order(kind, scene, kind.answer(found, 2)) == []
+
+
+@pytest.mark.parametrize("name", ["batch", "oriented"])
+def test_the_first_picture_comes_first(name: str) -> None:
+    kind, scene = KINDS[name], [SCENE, SCENE]
+    found = kind.answer(scene, 2)
+    turned_round = {key: np.concatenate((of[3:], of[:3])) for key, of in found.outputs.items()}
+    assert told_order(kind, scene, Answer(turned_round, {})) == [
+        "a row of picture 0 comes behind one of picture 1"
+    ]
+
+
+def test_the_order_of_torchvisions_own_rows_is_not_judged() -> None:
+    kind = KINDS["one-picture"]
+    assert told_order(kind, [SCENE], kind.answer([SCENE[::-1]], 2)) is None
