@@ -286,6 +286,7 @@ TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.", "onnxproof.validate.e
 TORCH_LEGS = {
     *("onnxproof.validate.legs.pytorch", "onnxproof.validate.legs.exact_graph"),
     "onnxproof.validate.legs.recorder",
+    "onnxproof.validate.legs.cut_offs",
     "onnxproof.validate.bisect.truth",
 }
 

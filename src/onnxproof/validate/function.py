@@ -56,7 +56,8 @@ def _settled(trial: Trial, graph: Stated, tally: Tally) -> Facts:
     if not fields or graph.closer is None:
         return facts
     names = {case for check in failed for case in _cases_of(check, facts)}
-    worst = [case for case in cases if case.name in names][:LOOKED_CLOSER]
+    # Inputs that are held and not made may not be moved: they were chosen for where they lie.
+    worst = [case for case in cases if case.name in names - set(trial.given)][:LOOKED_CLOSER]
     return replace(facts, rounding=graph.closer(worst, fields))
 
 

@@ -143,8 +143,13 @@ def _evaluated_where_it_fails(
     more = [case for case in trial.cases if case.name in names - graph.cases]
     graph = replace(graph, cases=graph.cases | {case.name for case in more})
     for case in more:
-        _measure_case(replace(trial, graphs=(graph,)), answered(trial, case), (), (), (tally,))
+        measure_graph(trial, graph, case, tally)
     return graph
+
+
+def measure_graph(trial: Trial, graph: Stated, case: Case, tally: Tally) -> None:
+    """Compare a graph of the trial alone with the oracle on a case, and add it to the graph's tally."""
+    _measure_case(replace(trial, graphs=(graph,)), answered(trial, case), (), (), (tally,))
 
 
 def _look_again(

@@ -14,6 +14,7 @@ from onnxproof.runtime.session import Optimization
 from onnxproof.source import sha256_of
 from onnxproof.system.packages import PACKAGES
 from onnxproof.validate.ahead import Prepared, leaves_room, prepare
+from onnxproof.validate.beyond import with_inputs_beyond
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
@@ -151,6 +152,7 @@ def verdicts_of(
     ``tallies`` is empty if the model is unsteady: then nothing can be compared, and the check ``state`` says
     why.
     """
+    trial, beyond = with_inputs_beyond(model, trial, tallies, plan.settings.threads)
     plan = replace(plan, cases=trial.cases)
     weights = Weights.of(model.module, model.rounded_to)
     subjects = [
@@ -182,6 +184,7 @@ def verdicts_of(
         *model.notes,
         *notes,
         *trial.truth.notes,
+        *beyond,
         *not_compared(model.contract),
         *likely_masks(model.contract),
     )
