@@ -141,7 +141,7 @@ def parity() -> Schema:
     found = {"ties": rows(table(**finding)), "defects": rows(table(**finding))}
     decided = {
         **dict.fromkeys(("pictures", "reference", "matched", "ties", "defects"), COUNT),
-        "closest": nullable(of(Closest)),
+        "closest": nullable(may_lack(table(**of_fields(Closest)), with_defaults(Closest))),
         "unit": {"enum": [PICTURES, INPUTS]},
     }
     leg: dict[str, Schema] = {

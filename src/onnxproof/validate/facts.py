@@ -43,7 +43,9 @@ class Closest:
 
     ``margin`` is how far every number of ``quantity`` has to move before the decision flips; ``units`` is the
     same over PyTorch's largest float error of that quantity. Of ``decisions`` margins ``near`` are within
-    NEAR units, to a fifth.
+    NEAR units, to a fifth, and ``equal`` are 0: two numbers were equal, and a rule decided, as that of two
+    boxes of one score the lower index comes first. They are not taken for the closest call, unless all are:
+    then ``margin`` is 0.
     """
 
     quantity: str
@@ -53,12 +55,18 @@ class Closest:
     picture: int
     decisions: int
     near: int
+    equal: int = 0
 
     @property
     def text(self) -> str:
         """The closest call in words."""
         told = f"{self.units:.0f}" if self.units >= NEAR else f"{self.units:.2g}"
-        return f"the closest call lay {told} float errors from flipping"
+        if not self.equal:
+            return f"the closest call lay {told} float errors from flipping"
+        calls = f"{self.equal} call{'' if self.equal == 1 else 's'}"
+        if not self.margin:
+            return f"{calls} lay between equal numbers, and no other"
+        return f"{calls} lay between equal numbers, the closest other {told} float errors from flipping"
 
 
 PICTURES, INPUTS = "pictures", "inputs"

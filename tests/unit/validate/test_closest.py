@@ -108,6 +108,25 @@ def test_the_closest_call_is_the_one_with_the_fewest_float_errors() -> None:
     assert closest_of(pools, {"score": 1e-4}, []).near == 2  # type: ignore[union-attr]
 
 
+def test_calls_between_equal_numbers_are_counted_and_are_not_the_closest() -> None:
+    pools = {"score": MarginPool(), "box": MarginPool()}
+    pools["score"].add(("a", 0), np.array([0.0, 0.0, 0.1]))
+    pools["score"].add(("b", 1), np.array([4e-4, 0.0]))
+    pools["box"].add(("a", 0), np.array([0.0]))
+    found = closest_of(pools, {"score": 1e-6, "box": 1e-5}, ["a", "b"])
+    assert found is not None
+    assert (found.case, found.picture, found.decisions, found.equal) == ("b", 1, 6, 4)
+    assert found.text == "4 calls lay between equal numbers, the closest other 400 float errors from flipping"
+    only = closest_of({"box": pools["box"]}, {"box": 1e-5}, ["a"])
+    assert only is not None
+    assert (only.margin, only.units, only.case, only.equal) == (0.0, 0.0, "", 1)
+    assert only.text == "1 call lay between equal numbers, and no other"
+
+
+def test_two_overlapping_boxes_of_one_score_are_a_call_between_equals() -> None:
+    assert least(Boxes(np.array([SIDE, SIDE]), np.array([[0.9], [0.9]])))["score"] == 0
+
+
 @pytest.mark.parametrize(
     ("units", "says"),
     [
@@ -131,6 +150,7 @@ def test_it_is_written_and_read_and_older_documents_have_none() -> None:
         "picture": 0,
         "decisions": 9,
         "near": 1,
+        "equal": 0,
     }
     assert Decisions.from_json(document) == decisions
     del document["closest"]

@@ -32,7 +32,11 @@ Place = tuple[str, int]
 
 @dataclass(slots=True)
 class MarginPool:
-    """The margins of one quantity over all pictures. Adding and merging commute."""
+    """The margins of one quantity over all pictures. Adding and merging commute.
+
+    ``least`` is the least margin that is not 0, and ``places`` are where it is. Where two numbers are equal
+    the margin is 0: these are counted in their bin.
+    """
 
     count: int = 0
     bins: dict[int, int] = field(default_factory=dict)
@@ -50,7 +54,7 @@ class MarginPool:
         for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
             self.bins[int(number)] = self.bins.get(int(number), 0) + int(count)
         self.count += len(values)
-        self._least(float(values.min()), {place})
+        self._least(float(values.min(where=values > 0, initial=math.inf)), {place})
 
     def merge(self, other: Self) -> None:
         """Add another pool of the same quantity."""
@@ -63,14 +67,21 @@ class MarginPool:
         """Of the places with the least margin, keep the first by name."""
         self.places = set(sorted(self.places)[:1])
 
+    @property
+    def equal(self) -> int:
+        """How many margins are 0."""
+        return self.bins.get(ZERO, 0)
+
     def within(self, limit: float) -> int:
         """How many margins are at most ``limit``, to the width of a bin."""
         if not limit > 0:
-            return self.bins.get(ZERO, 0)
+            return self.equal
         last = BINS_PER_OCTAVE * math.log2(limit)
         return sum(count for number, count in self.bins.items() if number <= last)
 
     def _least(self, margin: float, places: Iterable[Place]) -> None:
+        if math.isinf(margin):
+            return
         if margin < self.least:
             self.least, self.places = margin, set(places)
         elif margin == self.least:
@@ -82,22 +93,26 @@ def closest_of(
 ) -> Closest | None:
     """The closest call among the quantities, in units of each one's float error. None if there is no margin.
 
-    ``order`` are the cases' names as planned; of equally close calls the first is named.
+    ``order`` are the cases' names as planned; of equally close calls the first is named. No case is named if
+    all calls were between equal numbers.
     """
     known = {name: pool for name, pool in pools.items() if pool.count and units.get(name, 0.0) > 0}
     if not known:
         return None
     name = min(known, key=lambda name: (known[name].least / units[name], name))
     rank = {case: number for number, case in enumerate(order)}
-    case, picture = min(known[name].places, key=lambda place: (rank.get(place[0], len(rank)), place))
+    places = known[name].places or {("", 0)}
+    case, picture = min(places, key=lambda place: (rank.get(place[0], len(rank)), place))
+    least = known[name].least if known[name].places else 0.0
     return Closest(
         quantity=name,
-        margin=known[name].least,
-        units=known[name].least / units[name],
+        margin=least,
+        units=least / units[name],
         case=case,
         picture=picture,
         decisions=sum(pool.count for pool in known.values()),
         near=sum(pool.within(NEAR * units[name]) for name, pool in known.items()),
+        equal=sum(pool.equal for pool in known.values()),
     )
 
 
