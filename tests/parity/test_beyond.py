@@ -93,7 +93,7 @@ def jumps_at_two(graph: onnx.GraphProto) -> None:
     ("module", "low", "change", "says"),
     [
         pytest.param(Net(capped, 3), -1, uncapped, "relu6 above 6", id="a-bound-that-one-corner-reaches"),
-        pytest.param(Net(normalized), 0, without("Clip"), "below 1e-06", id="the-least-norm"),
+        pytest.param(Net(normalized), -1, without("Clip"), "below 1e-06", id="the-least-norm"),
         pytest.param(Net(jumping), -1, jumps_at_two, "gt above 0.999", id="a-threshold"),
     ],
 )

@@ -211,14 +211,13 @@ def test_a_model_with_control_flow_has_a_function_link(branching: Path, tmp_path
     }
     right = onnxproof.check_module(Branching(), branching, **asked)
     assert right.passed
-    [check] = [one for one in right.checks if one.name == "function"]
-    assert check.status == "pass"
-    assert check.value is not None
-    assert check.value < 1e-6
+    checks = [one for one in right.checks if one.name == "function"]
+    assert {one.status for one in checks} == {"pass"}
+    assert all(one.value is not None and one.value < 1e-6 for one in checks)
     model = onnx.load(branching)
     [weight] = [one for one in model.graph.initializer if one.name == "one.weight"]
     moved = onnx.numpy_helper.to_array(weight) * np.float32(1 + 1e-5)
     weight.CopyFrom(onnx.numpy_helper.from_array(moved, weight.name))
     onnx.save(model, tmp_path / "moved.onnx")
     wrong = onnxproof.check_module(Branching(), tmp_path / "moved.onnx", **asked)
-    assert [one.status for one in wrong.checks if one.name == "function"] == ["fail"]
+    assert "fail" in [one.status for one in wrong.checks if one.name == "function"]
