@@ -103,9 +103,11 @@ def test_a_weight_that_a_call_computes_is_proven(tmp_path: Path) -> None:
     bundle = exported(Merged(), tmp_path)
     assert bundle.verdict is not None
     assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
-    (check,) = (one for one in bundle.verdict.checks if one.name == "function" and one.field == "output")
-    assert check.value is not None
-    assert check.value < 1e-3  # of PyTorch's float32 error: the constant's rounding is taken out
+    found = [one for one in bundle.verdict.checks if one.name == "function" and one.field == "output"]
+    assert found
+    for check in found:
+        assert check.value is not None
+        assert check.value < 1e-3  # of PyTorch's float32 error: the constant's rounding is taken out
 
 
 @pytest.mark.parametrize("share", [1e-5, 1e-6])
