@@ -1,10 +1,14 @@
 """Two legs of PyTorch in two threads compute as they do alone: the default dtype is the process's."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +17,8 @@ from onnxproof.steps.planning import plan_of
 from onnxproof.validate.cases import materialise
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.pytorch import OracleLeg, TorchLeg
+from onnxproof.wrappers.attention import without_fast_path
+from onnxproof.wrappers.control_flow import unfolded
 from onnxproof.wrappers.wrap import wrap_for_job
 
 JOB = {
@@ -49,6 +55,35 @@ def test_legs_in_two_threads() -> None:
             for name, value in legs[at].run(arrays).outputs.items()
         )
 
+    compiler = torch.compile
     with ThreadPoolExecutor(len(legs)) as pool:
         assert list(pool.map(many, range(len(legs)))) == [True] * len(legs)
     assert torch.get_default_dtype() == torch.float32
+    assert torch.compile is compiler
+
+
+Sets = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.mark.parametrize("inside", [without_fast_path, unfolded])
+def test_what_one_thread_sets_another_does_not_put_back(
+    inside: Callable[[], AbstractContextManager[None]],
+) -> None:
+    before = torch.backends.mha.get_fastpath_enabled(), torch.compile
+    first, may = threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with inside():
+            first.set()
+            assert may.wait(30)
+
+    def follows() -> None:
+        assert first.wait(30)
+        threading.Timer(0.2, may.set).start()  # the other leaves while this one waits or is inside
+        with inside():
+            time.sleep(0.4)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(holds), pool.submit(follows)]:
+            done.result()
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.compile) == before

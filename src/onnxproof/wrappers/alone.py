@@ -1,7 +1,8 @@
 """One module at a time.
 
-PyTorch's default dtype, and what a run in float64 patches, are the process's and not a thread's. While a
-module runs in float64, another thread's would make its tensors in float64, too.
+PyTorch's default dtype, its fast path of attention, and what a run in float64 patches, are the process's and
+not a thread's. While a module runs in float64, another thread's would make its tensors in float64, too. And
+of two threads that each put back what was before, the last one puts back what the other had set.
 """
 
 import os

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules import transformer
 
+from onnxproof.wrappers.alone import alone
+
 
 @contextlib.contextmanager
 def without_fast_path() -> Iterator[None]:
@@ -15,12 +17,13 @@ def without_fast_path() -> Iterator[None]:
     In evaluation mode without gradients, torch runs fused kernels instead. No exporter can write them. With a
     padding mask they also leave zeros behind it, where the Python code computes values that nothing reads.
     """
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    with alone():
+        before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_structure, tree_unflatten
 
+from onnxproof.wrappers.alone import alone
+
 Function = Callable[..., Any]
 
 
@@ -23,6 +25,11 @@ def unfolded() -> Iterator[None]:
     PyTorch compiles them first, also in eager mode: anew for other sizes, and past the dispatch modes in
     which a module runs in float64 or is recorded. The answers are the same.
     """
+    with alone():
+        yield from _unfolded()
+
+
+def _unfolded() -> Iterator[None]:
     library: Any = torch
     operators: Any = HigherOrderOperator
     compiler, dispatch = library.compile, operators.dispatch
