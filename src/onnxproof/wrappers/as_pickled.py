@@ -12,10 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from onnxproof.wrappers.held import class_of
-
-DEEPEST = 3
-"""How many containers the pickled module may lie in."""
+from onnxproof.wrappers.held import class_of, near_surface
 
 SCRIPTED = "__torch__."
 """What TorchScript puts before the names of classes."""
@@ -65,7 +62,7 @@ def as_pickled(network: nn.Module, held: Any, prefix: str) -> AsPickled:
     ``prefix`` is what stands before the network's names there, such as "model.".
     """
     places = [part for part in prefix.split(".") if part]
-    for root in _modules(held, 0):
+    for root in near_surface(held, _has_children):
         there = _descended(root, places)
         names = {name for name, _ in network.named_children()}
         if there is not None and names & set(_children(there)):
@@ -125,13 +122,8 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return (one * longest if len(one) == 1 else one) == (other * longest if len(other) == 1 else other)
 
 
-def _modules(held: Any, depth: int) -> Iterator[Any]:
-    """The pickled modules near the surface, the outermost alone."""
-    if class_of(held) is not None and _children(held):
-        yield held
-    elif isinstance(held, Mapping) and depth < DEEPEST:
-        for value in held.values():
-            yield from _modules(value, depth + 1)
+def _has_children(held: Any) -> bool:
+    return bool(_children(held))
 
 
 def _children(module: Any) -> Mapping[str, Any]:

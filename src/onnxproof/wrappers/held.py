@@ -5,7 +5,7 @@ attributes are the object's attributes. Its class is not imported, and no code o
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +18,19 @@ def class_of(value: object) -> str | None:
     """The dotted name of the class that a stand-in stands for. Returns None for any other value."""
     name: str | None = getattr(value, "__dict__", {}).get(STANDS_FOR)
     return name
+
+
+DEEPEST = 3
+"""How many containers a pickled model may lie in."""
+
+
+def near_surface(held: Any, wanted: Callable[[Any], bool], depth: int = 0) -> Iterator[Any]:
+    """What is ``wanted`` of what a file holds, or of the values in its outer containers."""
+    if wanted(held):
+        yield held
+    elif isinstance(held, Mapping) and depth < DEEPEST:
+        for value in held.values():
+            yield from near_surface(value, wanted, depth + 1)
 
 
 def without_tensors(held: Any) -> Any:

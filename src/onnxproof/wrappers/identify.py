@@ -13,14 +13,11 @@ from onnxproof.wrappers.catalog import offered_families
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.fingerprints import known_families, variants_of
 from onnxproof.wrappers.fitting import SHOWN
-from onnxproof.wrappers.held import class_of
+from onnxproof.wrappers.held import class_of, near_surface
 from onnxproof.wrappers.likely import PACKAGES, likely_marks
 from onnxproof.wrappers.nearest import why_nearly
 from onnxproof.wrappers.recognise import CONFIG, Recognised
 from onnxproof.wrappers.registry import get_family, recognise_with
-
-DEEPEST = 3
-"""How many containers the pickled model may lie in."""
 
 
 def identify(checkpoint: Checkpoint, family: str | None = None) -> Recognised:
@@ -105,15 +102,14 @@ def _names(checkpoint: Checkpoint) -> Mapping[str, Any]:
     return {checkpoint.prefix + name: None for name in checkpoint.state_dict}
 
 
-def _by_classes(held: Any, depth: int = 0) -> Iterator[str]:
+def _by_classes(held: Any) -> Iterator[str]:
     """The families of the packages whose classes the file names near its surface."""
-    named = class_of(held)
-    package = (named or "").partition(".")[0]
-    if package in PACKAGES:
-        yield PACKAGES[package]
-    elif isinstance(held, Mapping) and depth < DEEPEST:
-        for value in held.values():
-            yield from _by_classes(value, depth + 1)
+    for found in near_surface(held, lambda value: _package(value) in PACKAGES):
+        yield PACKAGES[_package(found)]
+
+
+def _package(value: Any) -> str:
+    return (class_of(value) or "").partition(".")[0]
 
 
 def _by_files(checkpoint: Checkpoint) -> Iterator[str]:

@@ -54,15 +54,7 @@ class Doubles:
 
 
 def trial(leg: Doubles, *batches: int, beside: bool = True, at_hand: tuple[int, ...] = ()) -> Trial:
-    own = contract(
-        task="raw",
-        inputs=(SPEC,),
-        outputs=(OUT,),
-        dims=(Dim("batch", 1, 2 * MOST_AHEAD),),
-        preprocess=None,
-        classes=(),
-        postprocess={},
-    )
+    own = contract(inputs=(SPEC,), outputs=(OUT,), dims=(Dim("batch", 1, 2 * MOST_AHEAD),))
     cases = tuple(Case(f"{batch}-noise", {"batch": batch}, "noise", batch) for batch in batches)
     names = frozenset(f"{batch}-noise" for batch in at_hand)
     return Trial(own, Truth(None, leg), (), cases, beside=beside, at_hand=names)

@@ -39,15 +39,7 @@ class Candidate:
 
 
 def trial(leg: Leg, *, beside: bool, graphs: Sequence[Any] = ("a graph",)) -> Trial:
-    own = contract(
-        task="raw",
-        inputs=(SPEC,),
-        outputs=(OUT,),
-        dims=(Dim("batch", 1, 2 * MOST_AHEAD),),
-        preprocess=None,
-        classes=(),
-        postprocess={},
-    )
+    own = contract(inputs=(SPEC,), outputs=(OUT,), dims=(Dim("batch", 1, 2 * MOST_AHEAD),))
     return Trial(own, Truth(None, leg), (leg,), (), graphs=cast("Any", tuple(graphs)), beside=beside)
 
 
