@@ -104,7 +104,7 @@ class Tally:
                 difference = paired
             else:
                 measured, quantities = paired.outputs, paired.quantities
-                self._look_at_order(case, found)
+                self._look_at_order(case, wanted, found)
                 if not case.replica:  # a case that is looked at again has no rows of its own
                     self.held_back += paired.held_back
                     self.rows += paired.rows
@@ -130,10 +130,13 @@ class Tally:
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return answered
 
-    def _look_at_order(self, case: Case, found: Answer) -> None:
+    def _look_at_order(self, case: Case, wanted: Answer, found: Answer) -> None:
         if self.disorder is None or case.replica:
             return
-        disorder = disorder_of(found.outputs, case.sizes, self.contract.reading)
+        of_reference, own = (
+            disorder_of(answer.outputs, case.sizes, self.contract.reading) for answer in (wanted, found)
+        )
+        disorder = None if own is None else own.beyond(of_reference)
         if disorder is not None:
             self.disorder[case.name, case.replica] = disorder
 

@@ -257,6 +257,18 @@ def test_the_first_picture_comes_first(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ORDERED)
+def test_a_file_may_keep_the_order_of_the_one_that_it_is_compared_with(name: str) -> None:
+    """``compare`` holds B against A, which may have been written by somebody else."""
+    kind, given, falling = KINDS[name], [SCENE, (SCENE[1], SCENE[0], SCENE[2])], [SCENE, SCENE]
+    assert told_order(kind, given, kind.answer(given, 2)) == []
+    assert told_order(kind, given, kind.answer(falling, 2)) == []
+    wrong = told_order(kind, given, kind.answer([SCENE, SCENE[::-1]], 2))
+    assert [one.partition(",")[0] for one in wrong or ()] == [
+        "a row that scores 0.900000274 comes behind one of its picture that scores 0.699999869"
+    ]
+
+
 def test_the_order_of_torchvisions_own_rows_is_not_judged() -> None:
     kind = KINDS["one-picture"]
     assert told_order(kind, [SCENE], kind.answer([SCENE[::-1]], 2)) is None

@@ -2,11 +2,12 @@
 best score first.
 
 Only NMS that onnxproof puts into a graph states an order: hosts take the first rows, or split them by the
-pictures. Of scores that are equal within the error bound either may come first.
+pictures. Of scores that are equal within the error bound either may come first. A file that is compared with
+another one breaks the order only where it breaks it further than that one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +34,14 @@ class Disorder:
     better: float = 0.0
     worse: float = 0.0
     mixed: str = ""
+
+    def beyond(self, reference: "Disorder | None") -> "Disorder | None":
+        """What is out of place further than in the ``reference``'s rows. Returns None if nothing is."""
+        if reference is None:
+            return self
+        rise = max(self.rise - reference.rise, 0.0)
+        found = replace(self, rise=rise, mixed="" if reference.mixed else self.mixed)
+        return found if rise or found.mixed else None
 
     def told(self, bound: float) -> str | None:
         """What is wrong, if a score may have moved by ``bound``. Returns None if nothing is."""
