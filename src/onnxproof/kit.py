@@ -17,7 +17,8 @@ from onnxproof.system.foreign import read_foreign
 from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.golden.checks import inputs_check
-from onnxproof.validate.golden.found import Recorded, golden_in, require_golden
+from onnxproof.validate.golden.file import about
+from onnxproof.validate.golden.found import Recorded, golden_in, require_golden, sha256_of_text
 from onnxproof.validate.golden.kit import (
     CASES_FILE,
     CONTRACT_FILE,
@@ -39,6 +40,9 @@ KIT_FILES = (
     *(MODEL_FILE, data_of(Path(MODEL_FILE)).name, INPUTS_FOLDER),
 )
 """The names of what lies in a kit."""
+
+SUMMED = (CASES_FILE, CONTRACT_FILE, GOLDEN_FILE, MODEL_FILE, data_of(Path(MODEL_FILE)).name)
+"""The files beside the inputs whose SHA-256 follows from the index."""
 
 CHUNK = 2**24
 """Bytes that are copied at once."""
@@ -123,12 +127,12 @@ def why_kept(folder: Path) -> str | None:
     names = names_in(folder)
     if not names:
         return None
-    written = _written(folder / KIT_FILE)
+    written = _written(folder)
     if GOLDEN_FILE not in names or written is None:
         return f"is no kit that onnxproof wrote (it holds {listed(names)})"
     foreign = [name for name in names if not _is_own(folder / name)]
     inputs = folder / INPUTS_FOLDER
-    held = [name for name in (MODEL_FILE, data_of(Path(MODEL_FILE)).name, GOLDEN_FILE) if name in names]
+    held = [name for name in SUMMED if name in names]
     if inputs.is_dir() and not inputs.is_symlink():
         held += [f"{INPUTS_FOLDER}/{name}" for name in names_in(inputs)]
     foreign += [name for name in held if name not in foreign and not _is_as(folder / name, written.get(name))]
@@ -154,17 +158,21 @@ def _is_as(entry: Path, sha256: str | None) -> bool:
     return entry.is_symlink() or (sha256 is not None and entry.is_file() and sha256_of(entry) == sha256)
 
 
-def _written(index: Path) -> Mapping[str, str] | None:
-    """The SHA-256 of the files of a kit, as its index tells them; None if there is no such index."""
+def _written(folder: Path) -> Mapping[str, str] | None:
+    """The SHA-256 of the files of a kit, as follows from its index; None if there is no such index."""
     try:
-        keys = read_json(read_foreign(index).decode("utf-8")).free_table()
-        return None if "outputs" not in keys else dict(_told(keys))
-    except (OSError, UnicodeDecodeError, RequestError, KeyError):
+        index = read_json(read_foreign(folder / KIT_FILE).decode("utf-8"))
+        return None if "outputs" not in index.free_table() else dict(_told(folder, index))
+    except (OSError, UnicodeDecodeError, RequestError, KeyError, TypeError):
         return None
 
 
-def _told(keys: Mapping[str, Entry]) -> Iterator[tuple[str, str]]:
+def _told(folder: Path, index: Entry) -> Iterator[tuple[str, str]]:
+    keys = index.free_table()
     yield GOLDEN_FILE, keys["kit"].text()
+    golden = folder / GOLDEN_FILE
+    if golden.is_file() and sha256_of(golden) == keys["kit"].text():
+        yield CONTRACT_FILE, about(read_foreign(golden), str(golden)).metadata_sha256
     model = keys["model"].free_table()
     if model["file"].value is not None:
         yield MODEL_FILE, model["sha256"].text()
@@ -174,3 +182,4 @@ def _told(keys: Mapping[str, Entry]) -> Iterator[tuple[str, str]]:
         for one in case.free_table()["inputs"].entries():
             told = one.free_table()
             yield told["file"].text(), told["sha256"].text()
+    yield CASES_FILE, sha256_of_text(cases_text(index.value))

@@ -151,8 +151,23 @@ def golden_cases_of_mine(kit: Path) -> None:
     (kit / "golden.npz").write_bytes(b"mine")
 
 
+def a_table_of_cases_of_mine(kit: Path) -> None:
+    with (kit / "cases.txt").open("a", encoding="utf-8") as stream:
+        stream.write("mine\n")
+
+
+def a_contract_of_mine(kit: Path) -> None:
+    (kit / "contract.json").write_text("{}")
+
+
 def an_index_without_sums(kit: Path) -> None:
     (kit / "kit.json").write_text('{"format": 1, "kit": "", "model": {}, "outputs": [], "cases": []}')
+
+
+def an_index_of_wrong_types(kit: Path) -> None:
+    index = json.loads((kit / "kit.json").read_text(encoding="utf-8"))
+    index["cases"][0]["inputs"][0] |= {"dtype": 1, "shape": 2}
+    (kit / "kit.json").write_text(json.dumps(index))
 
 
 def a_folder_among_the_inputs(kit: Path) -> None:
@@ -178,7 +193,8 @@ def a_package(kit: Path) -> None:
     [
         *(a_note, outputs_in_it, an_input_more, a_folder_among_the_inputs, an_edited_readme, no_index),
         *(a_package, an_input_of_the_name_of_one, a_model_of_mine, weights_of_mine, an_input_of_mine),
-        *(golden_cases_of_mine, an_index_without_sums),
+        *(golden_cases_of_mine, a_table_of_cases_of_mine, a_contract_of_mine, an_index_without_sums),
+        an_index_of_wrong_types,
     ],
 )
 def test_what_is_no_kit_alone_is_left_alone(
