@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from once import Once
 
+from onnxproof.system import imports
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 
@@ -24,6 +26,14 @@ gc.disable()
 # A crowded machine is slow, and that is no fault of the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+# Of what any input may show, the short run looks at a quarter of the inputs, the longer ones at all.
+settings.register_profile("short", settings.get_profile("tests"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples in the short run. The tests read the number when they are imported."""
+    if config.getoption("markexpr") == "not slow":
+        settings.load_profile("short")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,9 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish() -> None:
-    """Let the cycle collector work again; what was imported counts as old."""
+    """Let the cycle collector work again, and leave out what was imported.
+
+    Full collections would go through its million objects, as would each look for functions with a cache.
+    """
+    imports._frozen_caches.extend(imports.function_caches())
     gc.freeze()
-    gc.unfreeze()
     gc.enable()
 
 

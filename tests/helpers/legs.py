@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from contracts import Whole, reading_of
-from hypothesis import settings
+from examples import examples
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 DETECTION, INSTANCES = Whole("detection"), Whole("instance_segmentation")
 
-quickly = settings(max_examples=40, deadline=None, derandomize=True)
+quickly = examples(40, derandomize=True)
 """The same few examples on every run."""
 
 bounds = st.floats(-8, -3).map(lambda power: float(10**power))

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -62,7 +63,7 @@ TORCH: dict[str, Filter] = {
     "lanczos": "torch-lanczos",
 }
 
-often = settings(max_examples=100, deadline=None)
+often = examples(100)
 
 
 def noise(width: int, height: int, seed: int) -> Pixels:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from contracts import Whole, reading_of
-from hypothesis import assume, example, given, settings
+from examples import examples
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -623,7 +624,7 @@ def largest(difference: Array) -> float:
     return float(np.abs(difference).max(initial=0))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     crowd=crowds(),
     box_bound=st.sampled_from([0.0, 1e-4, 0.01, 0.5]),
@@ -728,7 +729,7 @@ def one_added(evidence: Candidates, index: int) -> Candidates:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(evidence=clear_crowds(), which=st.integers(0, 99), class_agnostic=st.booleans())
 @pytest.mark.parametrize("damage", [one_lost, one_relabelled, one_moved, one_added])
 def test_damage_where_margins_are_wide_is_always_a_defect(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import Whole, reading_of
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -62,7 +63,7 @@ def test_boxes_that_are_not_turned_overlap_as_any_others() -> None:
     st.tuples(*[st.floats(-20, 20)] * 2, *[st.floats(1, 40)] * 2, st.floats(-4, 4)),
     st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_the_exact_overlap_is_shapelys_under_every_name(
     one: tuple[float, ...], other: tuple[float, ...], turns: int
 ) -> None:

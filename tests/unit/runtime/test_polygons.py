@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -63,20 +64,20 @@ def test_polygons_cover_the_mask_once(mask: Mask, count: int) -> None:
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=14)))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_mask_comes_back(mask: Mask) -> None:
     np.testing.assert_array_equal(coverage(polygons_of(mask), mask.shape), mask)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_larger_masks_come_back(seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((40, 60)) < share
     np.testing.assert_array_equal(coverage(polygons_of(mask), mask.shape), mask)
 
 
 @given(arrays(bool, (9, 9)))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_outlines_are_written_one_way(mask: Mask) -> None:
     polygons = polygons_of(mask)
     starts = [(outline[0, 1], outline[0, 0]) for outline in polygons]

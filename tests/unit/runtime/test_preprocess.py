@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -418,7 +419,7 @@ class TestCrop:
         assert size_of(array) == wanted.size == expected
         np.testing.assert_array_equal(array, to_input(wanted, CROP)[None])
 
-    @settings(max_examples=60, deadline=None)
+    @examples(60)
     @given(short=st.integers(20, 300), stretch=st.floats(1, 2.4), portrait=st.booleans())
     def test_is_the_tutorials_at_any_size(self, short: int, stretch: float, *, portrait: bool) -> None:
         width, height = int(short * stretch), short
@@ -545,7 +546,7 @@ SPECS = st.builds(
 SIDES = st.integers(1, 500) | st.integers(1, 12)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(spec=SPECS, width=SIDES, height=SIDES, corners=st.tuples(*[st.floats(0, 1)] * 4))
 def test_sizes_are_declared_and_boxes_find_their_way_back(
     spec: Preprocess, width: int, height: int, corners: tuple[float, float, float, float]

@@ -11,7 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from contracts import contract
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -70,7 +71,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 class TestCoveringDesign:
-    @settings(max_examples=30, deadline=None)
+    @examples(30)
     @given(levels=st.lists(st.integers(1, 5), min_size=2, max_size=4), seed=st.integers(0, 999))
     def test_every_pair_of_values_is_in_a_row(self, levels: list[int], seed: int) -> None:
         factors = {f"f{number}": range(1, count + 1) for number, count in enumerate(levels)}

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from legs import IOU_THRESHOLD, THRESHOLD, Boxes, crowds, noisy
 
@@ -22,7 +23,7 @@ def least(boxes: Boxes) -> dict[str, float]:
     return {name: float(np.min(values, initial=np.inf)) for name, values in margins.items()}
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150, derandomize=True)
 @given(crowds(), st.integers(0, 999))
 def test_moves_within_the_least_margins_flip_no_detection(boxes: Boxes, seed: int) -> None:
     margins = least(boxes)
@@ -70,7 +71,7 @@ def test_nothing_to_decide_has_no_margin() -> None:
 values = st.lists(st.floats(0, 10), max_size=8)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@examples(50, derandomize=True)
 @given(st.lists(values, min_size=1, max_size=6), st.permutations(range(6)))
 def test_pools_that_are_merged_in_any_order_are_the_same(parts: list[list[float]], order: list[int]) -> None:
     whole, merged = MarginPool(), MarginPool()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -321,7 +322,7 @@ def full(patch: Patch, height: int, width: int) -> Array:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_masks_go_back_to_the_picture(seed: int) -> None:
     rng = np.random.default_rng(seed)
     height, width = rng.integers(3, 25, 2).tolist()

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import contract
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -349,7 +350,7 @@ def test_accuracy_counts_labelled_pictures_alone() -> None:
     assert np.isnan(measure.figures([2])["accuracy, top 1"])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60, derandomize=True)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=12).filter(
         lambda rows: any(is_there for is_there, _ in rows)

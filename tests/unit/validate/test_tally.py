@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from contracts import contract
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxproof.runtime.port import Port
@@ -93,7 +94,7 @@ def measured(trial: Trial, parts: Sequence[Sequence[Case]]) -> tuple[Tally, ...]
 WHOLE = document(TRIAL, sweep(TRIAL))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25, derandomize=True)
 @given(st.lists(st.integers(0, 2), min_size=len(CASES), max_size=len(CASES)), st.permutations(CASES))
 def test_a_sweep_cut_in_parts_and_merged_in_any_order_is_the_same_to_the_byte(
     places: list[int], cases: list[Case]
