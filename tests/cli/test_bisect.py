@@ -90,7 +90,7 @@ def test_the_folder_is_named_by_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("bisect", small_bundle.resolve(), "--onnx", damaged[0]).returncode == 1
+    assert run("bisect", small_bundle.resolve(), "--onnx", damaged[0], "--case", "0").returncode == 1
     assert (tmp_path / "bisect" / "small" / "repro.onnx").is_file()
 
 
