@@ -45,7 +45,7 @@ _begun: list[Confined] = []
 
 
 def begin() -> None:
-    """Start the process of the next ``Inference`` already, whose imports take 0.2 s."""
+    """Start the process of the next ``Inference`` already."""
     if not _begun:
         _begun.append(_started())
 
