@@ -47,7 +47,9 @@ importlib.import_module("click")
 """A module in the place of click that takes a second to import, as from a cold disk."""
 
 
-@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "flags", [pytest.param((), id="text"), pytest.param(("--json",), id="json", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("number", "kind", "message", "code"),
     [

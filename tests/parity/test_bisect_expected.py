@@ -185,7 +185,9 @@ def expected_is_the_healthy_nodes(export: Export, operator: str, number: int, ch
     [pads_moved, *(pytest.param(one, marks=pytest.mark.slow) for one in (pads_wider, shuffled, scaled))],
 )
 @pytest.mark.parametrize("overrides", [FOLDED, SEPARATE], ids=["folded", "separate"])
-@pytest.mark.parametrize("builder", ["relu", "inplace", "silu"])
+@pytest.mark.parametrize(
+    "builder", ["relu", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inplace", "silu"))]
+)
 def test_of_a_convolution_before_an_activation(
     builder: str, overrides: tuple[str, ...], change: Change, tmp_path: Path, once: Once
 ) -> None:

@@ -181,7 +181,7 @@ def unloadable(proto: onnx.ModelProto, **_: Any) -> tuple[onnx.ModelProto, bool]
     return changed, True
 
 
-@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("validate", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_simplified_graph_that_onnx_runtime_refuses_is_dropped(
     validate: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +358,7 @@ def test_the_reason_for_torchscript_names_a_size_that_was_made_a_constant() -> N
     )
 
 
+@pytest.mark.slow
 def test_if_both_exporters_fail_both_reasons_are_told() -> None:
     svd = torch.linalg.svdvals
     module = net(lambda s, x: svd(x) if (x > 2).any() else svd(-x))

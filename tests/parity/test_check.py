@@ -185,6 +185,7 @@ def test_a_file_that_normalises_otherwise_than_is_stated_fails(
     assert not [note for note in verdict.notes if "takes the file's word" in note or "were tried" in note]
 
 
+@pytest.mark.slow
 def test_a_normalisation_otherwise_than_is_stated_fails_without_pictures(
     classifier: nn.Module, stated: Path, tmp_path: Path
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_file_of_a_fixed_batch_ends_in_the_frameworks_decisions(
     assert (verdict.pipeline.differences, verdict.pipeline.matched > 0) == (0, True)
 
 
+@pytest.mark.slow
 def test_other_constants_are_suggested_only_where_numbers_differ(
     classifier: nn.Module, stated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

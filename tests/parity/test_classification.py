@@ -216,6 +216,7 @@ def test_predictions_tell_what_the_pictures_show(job: Path, decode: str, tmp_pat
     assert right >= 8  # of 12
 
 
+@pytest.mark.slow
 def test_a_lone_model_predicts_and_draws(tmp_path: Path) -> None:
     bundle = onnxproof.export(CLASSIFIER, out=tmp_path, set=FAST, validate=False)
     picture = PICTURES[CLASSIFIER][0]
@@ -292,6 +293,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_job(folder, "torchvision_classifier", "resnet18")
 
 
+@pytest.mark.slow
 def test_the_files_name_tells_the_variant_and_the_task_its_threshold(seeded: Path) -> None:
     job = load_job(seeded, (*IMAGENET, "model.task=multilabel"))
     table = job.model.model_copy(update={"variant": None})

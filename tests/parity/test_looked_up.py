@@ -145,7 +145,7 @@ def test_validate_compare_and_bisect_try_the_changed_row_too(tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("effort", ["quick", "normal"])
+@pytest.mark.parametrize("effort", ["quick", pytest.param("normal", marks=pytest.mark.slow)])
 def test_the_last_place_of_the_longest_text_is_read(effort: str, tmp_path: Path) -> None:
     file, ids = tmp_path / "model.onnx", torch.zeros(2, 5, dtype=torch.int64)
     torch.onnx.export(

@@ -28,6 +28,10 @@ from onnxproof.wrappers.folder import name_classes
 from onnxproof.wrappers.wrap import wrap_for_job, wrap_module
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+EITHER_EXPORTER = pytest.mark.parametrize(
+    "exporter", [pytest.param("torch.export", marks=pytest.mark.slow), "torchscript"]
+)
+"""For what both exporters are given alike; torchscript takes a third of the time."""
 
 
 class Pair(NamedTuple):
@@ -180,6 +184,7 @@ def test_a_transformer_with_a_padding_mask_passes(tmp_path: Path) -> None:
     assert_passed(bundle)
 
 
+@pytest.mark.slow
 def test_a_bert_from_a_config_passes(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     bundle = onnxproof.export(CONFIGS / "module-bert.toml", out=tmp_path, set=["validate.effort=quick"])
@@ -424,7 +429,7 @@ def staged_job(folder: Path, **tables: Any) -> Job:
     return Job.from_document({**document, **tables}, folder=folder, source="test")
 
 
-@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+@EITHER_EXPORTER
 def test_the_wrapper_stands_before_the_input_that_takes_pictures(
     exporter: str, scene: Path, tmp_path: Path
 ) -> None:
@@ -738,6 +743,7 @@ class TwoInputSegmenter(TwoInputs):
 SEGMENTER_INPUTS = {name: TWO_INPUTS[name] for name in ("image", "meta")}
 
 
+@pytest.mark.slow
 def test_a_segmenter_with_two_inputs_gives_a_mask_and_a_confidence_map(tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         TwoInputSegmenter(),
@@ -812,7 +818,7 @@ class Annotated(nn.Module):
         return self.layer(x)
 
 
-@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+@EITHER_EXPORTER
 def test_a_module_that_saves_more_than_tensors_passes(exporter: str, tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         Annotated().eval(),
@@ -851,7 +857,7 @@ def never(*_: Any) -> Any:
             id="scripted",
             marks=pytest.mark.slow,
         ),
-        pytest.param(Scripted, id="with a scripted part"),
+        pytest.param(Scripted, id="with a scripted part", marks=pytest.mark.slow),
         pytest.param(
             lambda: torch.compile(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), backend=never), id="compiled"
         ),
@@ -906,7 +912,7 @@ class Hooked(nn.Module):
         return self.kept["layer"].relu()
 
 
-@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+@EITHER_EXPORTER
 def test_a_hook_that_keeps_what_it_sees_passes(exporter: str, tmp_path: Path) -> None:
     module = Hooked().eval()
     bundle = onnxproof.export_module(

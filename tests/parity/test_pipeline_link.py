@@ -157,6 +157,7 @@ def test_a_framework_of_another_kind_is_met_to_the_pixel(
                 "it is resized with OpenCV linear, placed",
             ),
             id="two-at-once",
+            marks=pytest.mark.slow,
         ),
     ],
 )

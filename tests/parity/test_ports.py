@@ -20,6 +20,10 @@ from onnxproof.wrappers.flat import take_apart
 
 ROW = "float32[batch, 8] in -1..1"
 EXPORTERS = pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+EITHER_EXPORTER = pytest.mark.parametrize(
+    "exporter", [pytest.param("torch.export", marks=pytest.mark.slow), "torchscript"]
+)
+"""For what both exporters are given alike; torchscript takes a third of the time."""
 
 
 class Net(nn.Module):
@@ -264,7 +268,7 @@ TAKES = {
 }
 
 
-@EXPORTERS
+@EITHER_EXPORTER
 def test_whatever_a_module_takes_becomes_an_input(exporter: str, tmp_path: Path) -> None:
     given = {
         "inputs": TAKES,
@@ -311,7 +315,7 @@ class Counts(nn.Module):
         return x * 2, count + 1
 
 
-@EXPORTERS
+@EITHER_EXPORTER
 @pytest.mark.parametrize("kind", ["int64[] in 1..3", "float32[] in 0..1"], ids=["whole", "float"])
 def test_a_number_stays_without_axes(kind: str, exporter: str, tmp_path: Path) -> None:
     bundle = exported(Counts(), tmp_path, exporter, inputs={"x": ROW, "count": kind})

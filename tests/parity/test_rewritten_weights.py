@@ -110,7 +110,7 @@ def test_a_weight_that_a_call_computes_is_proven(tmp_path: Path) -> None:
         assert check.value < 1e-3  # of PyTorch's float32 error: the constant's rounding is taken out
 
 
-@pytest.mark.parametrize("share", [1e-5, 1e-6])
+@pytest.mark.parametrize("share", [pytest.param(1e-5, marks=pytest.mark.slow), 1e-6])
 def test_a_change_to_such_a_weight_fails(share: float, tmp_path: Path) -> None:
     module = Merged()
     bundle = exported(module, tmp_path)
