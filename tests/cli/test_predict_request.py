@@ -68,7 +68,7 @@ def test_one_bad_picture_is_an_error_in_its_place(
     first, second, third, fourth, fifth = json.loads(ran.stdout)
     assert [first, third] == predicted(run, small_bundle, *pictures[:2])
     assert list(second) == list(fourth) == list(fifth) == ["error"]
-    assert "no picture that Pillow knows" in second["error"]
+    assert "no picture of a known format" in second["error"]
     assert "no.png" in fourth["error"]
     assert "the datum is null" in fifth["error"]
 

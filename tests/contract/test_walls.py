@@ -82,6 +82,24 @@ def test_every_module_imports(name: str) -> None:
     importlib.import_module(name)
 
 
+def opens_a_picture(node: ast.AST) -> bool:
+    """Whether a node of a module's tree calls ``PIL.Image.open``, or imports it by a name of its own."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "PIL.Image" and any(alias.name in ("open", "*") for alias in node.names)
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open")
+
+
+def test_picture_files_are_opened_in_one_place() -> None:
+    """It names the formats. For others Pillow starts programs that the file tells what to do."""
+    opening = {
+        (name, ast.unparse(node))
+        for name, file in FILES.items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if opens_a_picture(node)
+    }
+    assert opening == {("onnxproof.runtime.picture_file", "Image.open(file, formats=formats)")}
+
+
 BLOCK = f"""
 class Blocker:
     def find_spec(self, name, path=None, target=None):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from onnxproof.runtime.picture_file import open_picture
 from onnxproof.runtime.remote import Place
 from onnxproof.system.files import replacing
 
@@ -53,7 +54,7 @@ def is_drawing(file: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=("PNG",)) as image:
+            with open_picture(file, ("PNG",)) as image:
                 return image.info.get(SOFTWARE) == ONNXPROOF
     except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
         # ImportError: a package that replaced Image.open (ultralytics) asks for a plugin for unknown formats.

@@ -1,8 +1,11 @@
 """From a picture to the input and back: reading, cropping, letterboxing, stretching, restoring boxes."""
 
+import contextlib
 import io
 import json
+import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -16,12 +19,13 @@ from examples import examples
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from onnxproof.contract import PADDING, Preprocess
 from onnxproof.document import Entry
 from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.preprocess import (
     TRANSPARENT,
     Transform,
@@ -321,6 +325,36 @@ class TestReadPicture:
         file.write_bytes(content)
         with pytest.raises(PictureError, match=r"odd\.png cannot be read"):
             read_picture(file)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Ghostscript is a shell script")
+    def test_postscript_under_any_name_starts_no_program(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ghostscript, ran = tmp_path / "gs", tmp_path / "ran"
+        ghostscript.write_text(f'#!/bin/sh\ntouch "{ran}"\n', encoding="utf-8")
+        ghostscript.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+        whole = io.BytesIO()
+        picture(32, 32).save(whole, "EPS")
+        with Image.open(io.BytesIO(whole.getvalue())) as image, contextlib.suppress(OSError):
+            image.load()
+        assert ran.is_file(), "Pillow itself starts no Ghostscript: the test cannot fail"
+        ran.unlink()
+        file = tmp_path / "scene.png"
+        file.write_bytes(whole.getvalue())
+        for source in (file, whole.getvalue(), io.BytesIO(whole.getvalue())):
+            with pytest.raises(PictureError, match=r"\(it is PostScript\): expected PNG, JPEG"):
+                read_picture(source)
+        assert not is_drawing(file)
+        assert not ran.exists()
+
+    @pytest.mark.parametrize("form", ["ICO", "PCX", "TGA", "JPEG2000"])
+    def test_a_format_that_is_not_named_is_refused(self, form: str) -> None:
+        whole = io.BytesIO()
+        picture(32, 32).save(whole, form)
+        with pytest.raises(PictureError, match=r"cannot be read \(.*(expected|is it whole, and) PNG, JPEG"):
+            read_picture(whole.getvalue())
 
     def test_a_picture_that_was_opened_and_not_read_yet(self, tmp_path: Path) -> None:
         whole = io.BytesIO()

@@ -248,7 +248,7 @@ class TestAnswer:
         ("content", "reason"),
         [
             pytest.param(b"", "no bytes at all", id="no-bytes"),
-            pytest.param(b"hello", "no picture that Pillow knows", id="text"),
+            pytest.param(b"hello", "no picture of a known format", id="text"),
             pytest.param(WHITE[:60], "cannot be read", id="half-a-picture"),
         ],
     )

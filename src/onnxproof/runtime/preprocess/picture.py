@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxproof.errors import PictureError
 from onnxproof.runtime.archive import ALLOW
+from onnxproof.runtime.picture_file import EXPECTED, open_picture, other_format
 from onnxproof.runtime.remote import RemotePicture, is_url
 from onnxproof.runtime.video import Frame
 
@@ -56,9 +57,9 @@ def read_picture(picture: Picture) -> Image.Image:
     (``TRANSPARENT``). Greys of 16 bits are scaled from 0..65535 to 0..255. Of an animation, the first frame
     is read; of a PIL image with several frames, the current one.
 
-    Raises PictureError if it is nothing of that, if the file is missing or unreadable, if it has more
-    pixels than Pillow's ``Image.MAX_IMAGE_PIXELS`` (before they are decoded), if pixels are
-    floats or integers of 32 bits, or if an array has another form.
+    Raises PictureError if it is nothing of that, if the file is missing, unreadable or of a format that is
+    not read (``picture_file.FORMATS``), if it has more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``
+    (before they are decoded), if pixels are floats or integers of 32 bits, or if an array has another form.
     """
     if isinstance(picture, np.ndarray):
         return _upright(_from_array(picture), "the array")
@@ -138,7 +139,7 @@ def _decode(file: BinaryIO, name: str, *, empty: bool) -> Image.Image:
     if empty:
         raise _unreadable(name, EOFError("no bytes at all"))
     try:
-        with Image.open(file) as image:
+        with open_picture(file) as image:
             limit = Image.MAX_IMAGE_PIXELS  # None if a user has lifted it
             if limit is not None and image.width * image.height > limit:
                 raise _too_large(name, image.width * image.height)
@@ -150,6 +151,9 @@ def _decode(file: BinaryIO, name: str, *, empty: bool) -> Image.Image:
     except PictureError:
         raise
     except Exception as error:  # see _unreadable
+        other = other_format(file) if _is_unknown(error) else None
+        if other is not None:
+            raise PictureError(f"{name} cannot be read (it is {other}): expected {EXPECTED}") from error
         raise _unreadable(name, error) from error
 
 
@@ -167,11 +171,17 @@ def _unreadable(name: str, error: Exception) -> PictureError:
     On damaged files its readers raise errors of many types: OSError, but also SyntaxError, RuntimeError,
     NotImplementedError, AttributeError, struct.error and others.
     """
-    # For bytes that it does not know, Pillow's message names the Python object that holds them. A package
-    # that replaced Image.open (ultralytics) then raises ImportError for want of a plugin.
-    known = not any(isinstance(one, UnidentifiedImageError) for one in (error, error.__context__))
-    reason = (str(error) or type(error).__name__) if known else "no picture that Pillow knows"
-    return PictureError(f"{name} cannot be read ({reason}): is it whole, and a PNG, JPEG, BMP, TIFF or WebP?")
+    # For bytes that it does not know, Pillow's message names the Python object that holds them.
+    reason = "no picture of a known format" if _is_unknown(error) else str(error) or type(error).__name__
+    return PictureError(f"{name} cannot be read ({reason}): is it whole, and {EXPECTED}?")
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether Pillow does not know what a file is.
+
+    A package that replaced Image.open (ultralytics) then raises ImportError for want of a plugin.
+    """
+    return any(isinstance(one, UnidentifiedImageError) for one in (error, error.__context__))
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:

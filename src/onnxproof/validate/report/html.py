@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import jinja2
-from PIL import Image
 
+from onnxproof.runtime.picture_file import open_picture
 from onnxproof.text import one_line
 from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.facts import Facts, Located
@@ -215,7 +215,7 @@ def _findings_on(stem: str, verdict: Verdict) -> Iterator[str]:
 
 def _shrunk(png: bytes) -> tuple[str, bytes]:
     """The picture's kind and bytes, not larger than a report can carry."""
-    with Image.open(io.BytesIO(png)) as picture:
+    with open_picture(io.BytesIO(png), ("PNG",)) as picture:
         if max(picture.size) <= MOST_PIXELS and len(png) <= MOST_BYTES:
             return "png", png
         small = picture.convert("RGB")
