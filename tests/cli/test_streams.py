@@ -108,7 +108,7 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "onnxproof", *map(str, arguments)]
 
 
-def test_a_terminal_of_80_columns_breaks_no_word(small_bundle: Path) -> None:
+def test_a_terminal_of_80_columns_breaks_no_word(run: Run, small_bundle: Path) -> None:
     """In a real pseudo-terminal: what ``inspect`` shows of a bundle."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "LINES": "24"}
@@ -125,9 +125,7 @@ def test_a_terminal_of_80_columns_breaks_no_word(small_bundle: Path) -> None:
     lines = shown.decode().splitlines()
     too_long = [line for line in lines if len(line) > 80]
     assert [line.rpartition("  ")[0].strip() for line in too_long] == ["checkpoint SHA-256"]  # one word of 64
-    piped = subprocess.run(
-        command("inspect", small_bundle), capture_output=True, text=True, check=True
-    ).stdout
+    piped = run("inspect", small_bundle).stdout
     assert shown.decode().split() == piped.split()
     assert len(lines) > len(piped.splitlines())
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnxproof.errors import ExportError
 
 Refuse = Callable[..., None]
 Run = Callable[..., CompletedProcess[str]]
+BUNDLE = ["README.md", "manifest.json", "model.onnx", "pictures"]
 FAST = ("--no-validate", "--set", "dims.batch=1", "--set", "dims.height=64", "--set", "dims.width=64")
 
 
@@ -87,24 +89,20 @@ def test_an_export_that_stops_leaves_the_older_bundle_alone(
 def test_a_finished_export_takes_the_older_bundles_place(
     run: Run, small_job: Path, older_bundle: Path
 ) -> None:
-    """Twice: what export wrote itself it takes for a bundle, too."""
     dist = older_bundle.parent
-    for _ in range(2):
-        ran = run("export", small_job, "--out", dist, *FAST)
-        assert ran.returncode == 0, ran.stderr
-        assert [path.name for path in dist.iterdir()] == ["small"]
-        assert sorted(path.name for path in older_bundle.iterdir()) == [
-            "README.md",
-            "manifest.json",
-            "model.onnx",
-            "pictures",
-        ]
+    ran = run("export", small_job, "--out", dist, *FAST)
+    assert ran.returncode == 0, ran.stderr
+    assert [path.name for path in dist.iterdir()] == ["small"]
+    assert sorted(path.name for path in older_bundle.iterdir()) == BUNDLE
 
 
 def test_a_linked_bundle_is_replaced_where_it_lies(
-    run: Run, small_job: Path, older_bundle: Path, tmp_path: Path
+    run: Run, small_job: Path, small_bundle: Path, tmp_path: Path
 ) -> None:
-    elsewhere = older_bundle
+    """And what export wrote itself it takes for a bundle, too."""
+    elsewhere = tmp_path / "dist" / "small"
+    shutil.copytree(small_bundle, elsewhere)
+    before = (elsewhere / "model.onnx").read_bytes()
     dist = tmp_path / "linked"
     dist.mkdir()
     (dist / "small").symlink_to(elsewhere, target_is_directory=True)
@@ -113,6 +111,8 @@ def test_a_linked_bundle_is_replaced_where_it_lies(
     assert [path.name for path in dist.iterdir()] == ["small"]
     assert (dist / "small").is_symlink()
     assert [path.name for path in elsewhere.parent.iterdir()] == ["small"]
+    assert sorted(path.name for path in elsewhere.iterdir()) == BUNDLE
+    assert (elsewhere / "model.onnx").read_bytes() != before  # of other sizes
     manifest = json.loads((elsewhere / "manifest.json").read_text(encoding="utf-8"))
     assert (dist / "small" / manifest["job"]["model"]["checkpoint"]).samefile(small_job.parent / "model")
 
