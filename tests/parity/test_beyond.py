@@ -35,6 +35,10 @@ def capped(net: Net, x: Tensor) -> Tensor:
     return functional.relu6(net.layer(x) + 1)
 
 
+def capped_in_place(net: Net, x: Tensor) -> Tensor:
+    return functional.relu6(net.layer(x), inplace=True)
+
+
 def normalized(net: Net, x: Tensor) -> Any:
     return net.layer(functional.normalize(x, dim=1, eps=1e-6))
 
@@ -93,6 +97,13 @@ def jumps_at_two(graph: onnx.GraphProto) -> None:
     ("module", "low", "change", "says"),
     [
         pytest.param(Net(capped, 3), -1, uncapped, "relu6 above 6", id="a-bound-that-one-corner-reaches"),
+        pytest.param(
+            Net(capped_in_place, 4),
+            -1,
+            uncapped,
+            "relu6 above 6",
+            id="in-place-and-no-corner-reaches-it",
+        ),
         pytest.param(Net(normalized), -1, without("Clip"), "below 1e-06", id="the-least-norm"),
         pytest.param(Net(jumping), -1, jumps_at_two, "gt above 0.999", id="a-threshold"),
     ],

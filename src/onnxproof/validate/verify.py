@@ -184,7 +184,6 @@ def verdicts_of(
         *model.notes,
         *notes,
         *trial.truth.notes,
-        *beyond,
         *not_compared(model.contract),
         *likely_masks(model.contract),
     )
@@ -219,7 +218,7 @@ def verdicts_of(
             checks=tuple(checks),
             facts=facts,
             cases=plan.cases,
-            notes=(*said, *second_looks(facts), *alien, *noted, *advice(found)),
+            notes=(*said, *beyond[at], *second_looks(facts), *alien, *noted, *advice(found)),
             model_sha256=sha256_of(subject.file),
             environment=environment(plan.settings, PACKAGES),
             dataset=dataset,

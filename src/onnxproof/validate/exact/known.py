@@ -74,6 +74,9 @@ class Vector:
 CUT_AT = {"hardswish": (3.0, 6.0), "hardsigmoid": (1.0, 3.0, 6.0)}
 """The numbers at which operations cut off that are not given them, however exporters write the operation."""
 
+HUGE = 1e30
+"""From this size on a bound bounds nothing. Exporters write the largest float where none is meant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:

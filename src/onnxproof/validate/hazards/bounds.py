@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxproof.graph import STANDARD, attribute_of, label
 from onnxproof.validate.exact.constants import FLOATS
-from onnxproof.validate.exact.known import CUT_AT
+from onnxproof.validate.exact.known import CUT_AT, HUGE
 from onnxproof.validate.exact.plain import chooses_nothing
 from onnxproof.validate.hazards._hazard import (
     NO_CHECKPOINT,
@@ -29,9 +29,6 @@ from onnxproof.validate.hazards.branches import look_for_unseen_branches
 from onnxproof.validate.verdict import Check
 
 NAME = "bounds"
-
-HUGE = 1e30
-"""From this size on a bound bounds nothing. Exporters write the largest float where none is meant."""
 
 SIDES = (("min", 1, False), ("max", 2, True))
 """Clip's bounds: the attribute before opset 11, the input since, and whether it bounds from above."""

@@ -1,8 +1,8 @@
 """See how near a model's numbers come to where it cuts off or compares, and move inputs towards that."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from onnxproof.system.usercode import no_exit
+from onnxproof.validate.exact.known import HUGE
 from onnxproof.validate.legs.leg import Arrays, Ports
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.control_flow import unfolded
@@ -20,8 +21,8 @@ from onnxproof.wrappers.double.weights import lendable
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import tensor_of
 
-Side = tuple[Any, float, bool]
-"""What is cut off, at which number, and whether from above."""
+Side = tuple[Tensor, float | Tensor, bool]
+"""What is cut off, at which number, and whether from above. A number that is computed is a tensor of one."""
 
 FIXED: Mapping[str, tuple[tuple[float, bool], ...]] = {
     "relu": ((0.0, False),),
@@ -44,46 +45,68 @@ NAMED: Mapping[str, tuple[tuple[str, float | None, bool], ...]] = {
 LARGER = {"maximum": False, "max": False, "minimum": True, "min": True}
 """Functions of two tensors that cut off one at the other, and whether from above."""
 
-COMPARING = frozenset(
-    "gt ge lt le greater greater_equal less less_equal".split(),
-)
+COMPARING = frozenset("gt ge lt le greater greater_equal less less_equal".split())
+"""Functions that compare with a number. What they are for may do otherwise on either side."""
 
-HUGE = 1e30
-"""From this size on a bound bounds nothing."""
+OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING))
+"""The functions that are looked at, without the underscores of their names."""
 
 OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A number beyond which an operation does otherwise. ``call`` counts such operations of a run."""
+    """A number beyond which an operation does otherwise: above it if ``upper``, else below.
+
+    ``call`` counts the OPERATIONS of a run. Two runs may compute another ``number``.
+    """
 
     call: int
     operation: str
-    number: float
+    number: float = field(compare=False)
     upper: bool
 
     def __str__(self) -> str:
         return f"{self.operation} {'above' if self.upper else 'below'} {self.number:.7g}"
 
 
-class _Margins(TorchFunctionMode):
-    """By how much what the model computes lies beyond each number at which it cuts off; negative if not."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Ran:
+    """A run: by how much numbers lie beyond each cut-off, negative if none does; and the outputs by name."""
 
-    def __init__(self) -> None:
+    margins: Mapping[CutOff, float]
+    outputs: Arrays
+
+
+class _FoundError(BaseException):
+    """The cut-off that a run was made for is measured. No ``except Exception`` of a model may hold it up."""
+
+
+class _Margins(TorchFunctionMode):
+    """Measures the margins of a run: of each cut-off, or of the one that is ``sought``.
+
+    At the one that is sought the run ends, with _FoundError, and before the operation may write into what it
+    reads: the margin has a gradient.
+    """
+
+    def __init__(self, sought: CutOff | None = None) -> None:
         super().__init__()
         self.found: dict[CutOff, Tensor] = {}
+        self._sought = sought
         self._calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
-        sides = [side for side in _sides(name, args, kwargs) if abs(side[1]) < HUGE]
-        if sides:
+        if name in OPERATIONS:
             self._calls += 1
-        for tensor, number, upper in sides:
-            margin = tensor.max() - number if upper else number - tensor.min()
-            self.found[CutOff(self._calls, name, number, upper)] = margin
+            for tensor, number, upper in _sides(name, args, kwargs):
+                known = float(number.detach() if isinstance(number, Tensor) else number)
+                cut = CutOff(self._calls, name, known, upper)
+                if abs(known) < HUGE and self._sought in (None, cut):
+                    self.found[cut] = tensor.max() - number if upper else number - tensor.min()
+                if cut == self._sought:
+                    raise _FoundError
         return func(*args, **kwargs)
 
 
@@ -92,19 +115,21 @@ def _sides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterato
         return
     tensor = args[0]
     if name in FIXED and _holds_floats(tensor):
-        for number, upper in FIXED[name]:
-            yield tensor, number, upper
+        for fixed, upper in FIXED[name]:
+            yield tensor, fixed, upper
     elif name in NAMED and _holds_floats(tensor):
         for at, (argument, default, upper) in enumerate(NAMED[name], 1):
             given = _number(args[at] if at < len(args) else kwargs.get(argument, default))
             if given is not None:
                 yield tensor, given, upper
     elif name in LARGER or name in COMPARING:
-        for one, other in ((tensor, args[1]), (args[1], tensor)) if len(args) > 1 else ():
-            given = _number(other)
-            if given is not None and isinstance(one, Tensor) and _holds_floats(one):
+        other = args[1] if len(args) > 1 else kwargs.get("other")
+        if name in LARGER and not isinstance(other, Tensor):
+            return  # the largest along an axis
+        for one, number in ((tensor, _number(other)), (other, _number(tensor))):
+            if number is not None and isinstance(one, Tensor) and _holds_floats(one):
                 for upper in (LARGER[name],) if name in LARGER else (True, False):
-                    yield one, given, upper
+                    yield one, number, upper
                 return
 
 
@@ -112,46 +137,63 @@ def _holds_floats(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.numel() > 0
 
 
-def _number(value: Any) -> float | None:
-    """A single number; None for all else, and for what is computed from the inputs."""
+def _number(value: Any) -> float | Tensor | None:
+    """A single number; None for all else."""
     if isinstance(value, Tensor):
-        known = value.numel() == 1 and not value.is_complex() and value.grad_fn is None
-        return float(value) if known else None
+        return value.reshape(()) if value.numel() == 1 and not value.is_complex() else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class CutOffs:
     """A copy of a model that tells how near its numbers come to where it cuts off.
 
-    ``is_large`` is whether the copy shares the parameters of the model, as a large one does.
+    ``is_large`` is whether the copy shares the parameters of the model, as a large one does. The methods
+    raise whatever the model's own code raises.
     """
 
     def __init__(self, model: WrappedModel, threads: int) -> None:
         shared = lendable(model.module)
         self.is_large = bool(shared)
         self._module = copied(model.module, shared.values()).eval()
+        if not self.is_large:
+            self._module.requires_grad_(False)
         self._ports = Ports.of(model.contract)
         self._threads = threads
 
-    def margins(self, inputs: Arrays) -> Mapping[CutOff, float]:
-        """By how much numbers lie beyond each cut-off on these inputs; negative if none does."""
+    def run(self, inputs: Arrays) -> Ran:
+        """The margins of all cut-offs on these inputs, and the outputs, in the model's own dtypes."""
+        margins = _Margins()
         with torch.no_grad():
-            return {cut: float(margin) for cut, margin in self._run(self._tensors(inputs)).items()}
+            returned = self._run(self._tensors(inputs).values(), margins)
+        outputs = returned if isinstance(returned, tuple | list) else (returned,)
+        named = zip(self._ports.outputs, outputs, strict=True)
+        return Ran(
+            {cut: float(margin) for cut, margin in margins.found.items()},
+            {port.name: output.numpy() for port, output in named},
+        )
 
-    def slope(self, inputs: Arrays, cut: CutOff) -> tuple[float, Arrays]:
-        """The margin of one cut-off, and its gradients by the inputs that hold floats and move it."""
+    def slope(self, inputs: Arrays, cut: CutOff, moved: Collection[str]) -> tuple[float, Arrays]:
+        """The margin of one cut-off, and its gradients by those inputs that hold floats and are ``moved``.
+
+        The margin is -inf if the run does not come to the cut-off. There are no gradients if the margin is
+        positive, and none by an input on which it does not depend.
+        """
         given = self._tensors(inputs)
-        floats = {name: tensor for name, tensor in given.items() if tensor.is_floating_point()}
+        floats = {name: given[name] for name in moved if given[name].is_floating_point()}
         for tensor in floats.values():
             tensor.requires_grad_()
-        with torch.enable_grad():
+        margins = _Margins(cut)
+        with torch.enable_grad(), contextlib.suppress(_FoundError):
             # The copies: a module may write into its inputs.
-            margin = self._run({name: tensor.clone() for name, tensor in given.items()}).get(cut)
-            if margin is None or margin.grad_fn is None:
-                return float("-inf") if margin is None else float(margin), {}
-            slopes = torch.autograd.grad(margin, list(floats.values()), allow_unused=True)
+            self._run([tensor.clone() for tensor in given.values()], margins)
+        margin = margins.found.get(cut)
+        if margin is None:
+            return float("-inf"), {}
+        if margin > 0 or margin.grad_fn is None:
+            return float(margin.detach()), {}
+        slopes = torch.autograd.grad(margin, list(floats.values()), allow_unused=True)
         found = {name: one.numpy() for name, one in zip(floats, slopes, strict=True) if one is not None}
-        return float(margin), found
+        return float(margin.detach()), found
 
     def _tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         return {
@@ -159,9 +201,8 @@ class CutOffs:
             for port, array in zip(self._ports.inputs, inputs.values(), strict=True)
         }
 
-    def _run(self, tensors: Mapping[str, Tensor]) -> Mapping[CutOff, Tensor]:
+    def _run(self, tensors: Iterable[Tensor], margins: _Margins) -> Any:
         torch.set_num_threads(self._threads)
-        margins = _Margins()
         with (
             without_fast_path(),
             unfolded(),
@@ -169,8 +210,7 @@ class CutOffs:
             _as_written(),
             margins,
         ):
-            self._module(*tensors.values())
-        return margins.found
+            return self._module(*tensors)
 
 
 @contextlib.contextmanager
