@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,8 +18,14 @@ import pytest
 from onnx import numpy_helper
 
 from onnxproof import __version__
+from onnxproof.schemas import schema
 
 Run = Callable[..., CompletedProcess[str]]
+
+ROOM = 40_000
+"""Bytes of a pipe's 65,536 that are taken, so that the rest is too small for a schema."""
+HELD_BACK_S = 0.5
+"""How long a pipe is not read."""
 
 TABLE = ("ort-cpu against torch-float32", "box_xy", "score", "decisions  ", "verdict: ")
 
@@ -188,6 +195,44 @@ def test_a_list_that_goes_nowhere_is_told(flags: tuple[str, ...]) -> None:
         2,
         "onnxproof: standard output is closed, and there is something to print: send it to a file\n",
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither ulimit nor pipes that do not block")
+@pytest.mark.parametrize("asked", [("schema", "job"), ("export", "--help")], ids=["document", "help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_output_that_fits_in_part_is_not_done(
+    tmp_path: Path, asked: tuple[str, ...], unbuffered: str
+) -> None:
+    """Python's unbuffered stream (PYTHONUNBUFFERED) drops what the system did not take, without an error."""
+    file = tmp_path / "printed"
+    ran = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; "$@" > "$0"', file, *command(*asked)],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, file.stat().st_size) == (2, 1024)
+    assert ran.stderr.startswith("onnxproof: standard output cannot be written (File too large): free space")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes that do not block")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_pipe_that_does_not_block_gets_everything(unbuffered: str) -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    os.write(writes, b" " * ROOM)
+    with subprocess.Popen(
+        command("schema", "job"), stdout=writes, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        os.close(writes)
+        assert process.stderr is not None
+        time.sleep(HELD_BACK_S)  # so that the pipe is full when the document comes
+        with os.fdopen(reads, "rb") as stream:
+            printed = stream.read()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+    assert json.loads(printed) == schema("job")
 
 
 def test_results_are_written_although_nothing_can_be_printed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from onnxproof.cli._streams import OUTPUT, cannot_write, require_output
+from onnxproof.cli._streams import OUTPUT, cannot_write, require_output, write_whole
 from onnxproof.text import json_text
 
 STDOUT, STDERR = 1, 2
@@ -58,10 +58,8 @@ def show_line(text: str) -> None:
     if kept is None:
         click.echo(text)
         return
-    rest = f"{text}\n".encode()
     try:
-        while rest:
-            rest = rest[os.write(kept, rest) :]
+        write_whole(kept, f"{text}\n".encode())
     except BrokenPipeError:
         raise
     except OSError as error:

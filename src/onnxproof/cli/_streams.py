@@ -3,13 +3,18 @@
 Their encoding may lack a character, and the shell may have closed standard error (``2>&-``): the command goes
 on. A full disk is a wrong request, and so is a closed standard output (``>&-``) once there is something to
 print. A reader that went away (``| head``) is left to what ends the run.
+
+What is written is written whole: the system may take less than it is given (a disk that fills up, a pipe that
+does not block), and Python's own stream drops the rest if it is unbuffered (PYTHONUNBUFFERED).
 """
 
 import codecs
 import contextlib
 import io
 import os
+import select
 import sys
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TextIO
@@ -34,11 +39,15 @@ def patient_streams() -> Iterator[None]:
     """Put patient streams in place of ``sys.stdout`` and ``sys.stderr``."""
     closed = _open_closed_descriptors()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Patient(before[0], OUTPUT), _Patient(before[1], None)
+    patient = _Patient(before[0], OUTPUT), _Patient(before[1], None)
+    sys.stdout, sys.stderr = patient
     token = _output_closed.set(before[0] is None or OUTPUT_DESCRIPTOR in closed)
     try:
         yield
     finally:
+        for stream in patient:
+            with contextlib.suppress(OSError, RequestError):  # was told when the run ended
+                stream.flush()
         _output_closed.reset(token)
         sys.stdout, sys.stderr = before
 
@@ -54,6 +63,18 @@ def cannot_write(stream: str, error: OSError) -> RequestError:
     return RequestError(
         f"{stream} cannot be written ({error.strerror or error}): free space, or send it elsewhere"
     )
+
+
+def write_whole(descriptor: int, content: bytes) -> None:
+    """Write all of ``content``, and wait for a pipe that is full. Raises OSError."""
+    rest = memoryview(content)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
 
 
 def is_utf8(stream: TextIO) -> bool:
@@ -82,13 +103,19 @@ class _Patient(io.TextIOBase):
 
     If it cannot be written, it raises a RequestError that calls it ``name``, or goes silent where that is
     None. BrokenPipeError passes. It has no ``buffer``, so that click and rich write here and not past it.
-    ``stream`` is None where Python has none, and then nothing is written.
+    ``stream`` is None where Python has none, and then nothing is written. Text is held until its line ends,
+    as on a terminal, so that lines of several threads and processes stay lines.
     """
 
     def __init__(self, stream: TextIO | None, name: str | None) -> None:
         self._stream = stream
         self._name = name
         self._silent = False
+        self._held = bytearray()
+        self._turn = threading.RLock()
+        self._encoder = codecs.getincrementalencoder(self.encoding)(ESCAPES)
+        self._own = stream is not None and _writes_to_a_descriptor(stream)
+        """Whether it is written here, past Python's stream."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -112,16 +139,33 @@ class _Patient(io.TextIOBase):
             raise TypeError(f"a text stream takes str, got {type(text).__name__}")
         if text and self._name is not None:
             require_output()
-        known = text if text.isascii() else text.encode(self.encoding, ESCAPES).decode(self.encoding)
         if text and self._stream is not None and not self._silent:
             with self._patience(self._stream):
-                self._stream.write(known)
+                self._take(text, self._stream)
         return len(text)
 
     def flush(self) -> None:
         if self._stream is not None and not self._silent:
             with self._patience(self._stream):
+                self._release(self._stream)
                 self._stream.flush()
+
+    def _take(self, text: str, stream: TextIO) -> None:
+        if not self._own:
+            known = text if text.isascii() else text.encode(self.encoding, ESCAPES).decode(self.encoding)
+            stream.write(known)
+            return
+        with self._turn:
+            self._held += self._encoder.encode(text)
+            if "\n" in text or len(self._held) >= io.DEFAULT_BUFFER_SIZE:
+                self._release(stream)
+
+    def _release(self, stream: TextIO) -> None:
+        with self._turn:
+            content = bytes(self._held)
+            self._held.clear()
+            if content:
+                write_whole(stream.fileno(), content)
 
     @contextlib.contextmanager
     def _patience(self, stream: TextIO) -> Iterator[None]:
@@ -142,6 +186,15 @@ class _Patient(io.TextIOBase):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+
+
+def _writes_to_a_descriptor(stream: TextIO) -> bool:
+    """Whether a stream is one of Python's own on a file descriptor.
+
+    Tests replace it by others, and Windows' console and line ends are left to Python.
+    """
+    buffer = getattr(stream, "buffer", None)
+    return sys.platform != "win32" and isinstance(getattr(buffer, "raw", buffer), io.FileIO)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

@@ -5,14 +5,16 @@ import io
 import json
 import os
 import sys
+import threading
 import warnings
+from pathlib import Path
 
 import click
 import pytest
 
 from onnxproof.cli import _ending
 from onnxproof.cli._lines import StageLines, warnings_in_lines
-from onnxproof.cli._streams import patient_streams
+from onnxproof.cli._streams import patient_streams, write_whole
 from onnxproof.errors import JobError, RequestError
 from onnxproof.system.endings import ending_of
 
@@ -116,6 +118,41 @@ def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(io.UnsupportedOperation):  # nothing was opened, which somebody would have to close
             sys.stdout.fileno()
     assert sys.stdout is None
+
+
+def test_lines_are_written_at_once_and_parts_when_they_are_flushed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "printed"
+    with file.open("w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with patient_streams():
+            sys.stdout.write("one")
+            assert file.read_text(encoding="utf-8") == ""
+            sys.stdout.write(" two\nthree")
+            assert file.read_text(encoding="utf-8") == "one two\nthree"
+            sys.stdout.write(" four")
+            sys.stdout.flush()
+            assert file.read_text(encoding="utf-8") == "one two\nthree four"
+            sys.stdout.write("\u00e9")
+        assert file.read_text(encoding="utf-8") == "one two\nthree four\u00e9"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes that do not block")
+def test_a_pipe_that_is_full_is_waited_for() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    content = os.urandom(2**18)
+
+    def write() -> None:
+        write_whole(writes, content)
+        os.close(writes)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(reads, "rb") as stream:
+        assert stream.read() == content
+    writer.join()
 
 
 def test_the_lines_of_an_error_are_ours_and_what_came_from_a_file_is_escaped() -> None:
