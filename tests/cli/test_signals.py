@@ -55,7 +55,7 @@ importlib.import_module("click")
     [
         pytest.param(signal.SIGINT, "Interrupted", "stopped", 130, id="SIGINT"),
         pytest.param(signal.SIGTERM, "Stopped", "stopped by SIGTERM", 143, id="SIGTERM"),
-        pytest.param(signal.SIGHUP, "Stopped", "stopped by SIGHUP", 129, id="SIGHUP"),
+        pytest.param(signal.SIGHUP, "Stopped", "stopped by SIGHUP", 129, id="SIGHUP", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_while_the_command_line_is_imported(

@@ -248,6 +248,7 @@ def test_results_are_written_although_nothing_can_be_printed(tmp_path: Path) -> 
     assert "onnxproof" in (tmp_path / "report.xml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_prints_nothing_needs_no_output(tmp_path: Path) -> None:
     model = Path(__file__).parents[2] / "release" / "tiny" / "model.onnx"
     asked = command("compare", model, model, "--effort", "quick", "--out", tmp_path, "--quiet")

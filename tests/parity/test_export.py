@@ -153,6 +153,7 @@ def test_an_opset_that_torch_export_cannot_write_goes_to_torchscript() -> None:
     assert opset_of(captured.proto) == 13
 
 
+@pytest.mark.slow
 def test_a_model_that_nothing_captures_is_an_export_error() -> None:
     class Broken(Plain):
         def forward(self, x: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ def test_what_the_trace_follows_is_not_told() -> None:
 
 @pytest.mark.first_case
 @pytest.mark.parametrize(
-    "name", ["digits-yolox", "digits-reader", "digits-segmenter", "module-bert", "digits-maskrcnn"]
+    "name", ["digits-reader", "digits-yolox", "digits-segmenter", "module-bert", "digits-maskrcnn"]
 )
 def test_healthy_jobs_froze_nothing_that_matters(name: str) -> None:
     if name == "module-bert":
