@@ -50,6 +50,20 @@ class Padded(nn.Module):
         return scores
 
 
+class Hashed(nn.Module):
+    """Vectors of pairs of words, in places that a hash gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(997, 4)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """[batch, 2, 4] of first and second, [batch, 2] each."""
+        vectors: Tensor = self.words((first * 31 + second * 17) % 997)
+        return vectors
+
+
 def written(folder: Path, *, dynamo: bool) -> Path:
     """The file that one of torch's exporters writes."""
     target, ids = folder / "model.onnx", torch.zeros(2, 5, dtype=torch.int64)
@@ -173,3 +187,32 @@ def test_the_last_place_of_the_longest_text_is_read(effort: str, tmp_path: Path)
         assert right.passed
         assert {link.link for link in found.links if link.status == "fail"} == {"function"}
         assert "row 12, by indices that the graph computes" in told(found)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_rows_that_are_exchanged_under_computed_ids_fail(tmp_path: Path) -> None:
+    file, ids = tmp_path / "model.onnx", torch.ones(2, 2, dtype=torch.int64)
+    torch.onnx.export(
+        Hashed().eval(),
+        (ids, ids),
+        str(file),
+        dynamo=False,
+        input_names=["first", "second"],
+        output_names=["output"],
+        dynamic_axes={name: {0: "batch"} for name in ("first", "second", "output")},
+    )
+    proto = onnx.load(file)
+    (table,) = (one for one in proto.graph.initializer if list(one.dims) == [997, 4])
+    values = numpy_helper.to_array(table).copy()
+    values[[100, 101]] = values[[101, 100]]
+    table.CopyFrom(numpy_helper.from_array(values, table.name))
+    wrong = tmp_path / "wrong.onnx"
+    onnx.save(proto, wrong)
+    inputs = dict.fromkeys(("first", "second"), "int64[batch, 2] in 0..500")
+    right, found = (
+        onnxproof.check_module(Hashed(), one, inputs=inputs, dims={"batch": "1..2"}) for one in (file, wrong)
+    )
+    assert right.passed
+    (check,) = (check for check in found.checks if check.status == "fail")
+    assert (check.name, check.link) == ("tables", "function")
+    assert check.reason.startswith("rows 100, 101 of words.weight are not the checkpoint's")

@@ -48,6 +48,15 @@ MEASURED = (
         'export again; if that fails alike, with simplify = "none".',
     ),
     _said(
+        "tables",
+        "each row of a table that is looked up by index is the checkpoint's (or A's), or a case reads it, or "
+        "the declared ranges keep every index from it.",
+        "two rows of an embedding were exchanged, rows were overwritten, or a table was cut; no case has an "
+        "id that reads them.",
+        "compare the table's rows with the checkpoint's, and export again. If nothing ever reads the rows, "
+        "declare the range of the ids.",
+    ),
+    _said(
         "interface",
         "names, dtypes, ranks and axes of the file's inputs and outputs are the declared ones.",
         "an axis that is declared dynamic was frozen at the size of the capture; outputs changed their "

@@ -20,6 +20,7 @@ from onnxproof.validate.cases import Case, volume
 from onnxproof.validate.exact.constants import Proven, Unproven
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.layouts import Array
+from onnxproof.validate.exact.nearest import MOSTLY, Near
 
 LOOKS_UP = "Gather"
 HANDS_ON = frozenset("Cast Clip Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
@@ -46,7 +47,9 @@ class ChangedRows:
 
     ``rows`` are their numbers, those with the largest changes first. ``inputs`` are the integer inputs whose
     numbers are the indices; it is empty if the graph computes them. ``read`` are the rows that an id in the
-    declared ranges reads, and ``tried`` those that cases read for certain.
+    declared ranges reads, and ``tried`` those that cases read for certain. ``computed`` are the values of the
+    graph that hold computed indices. ``moved`` says that no rounding explains the difference: the table's
+    numbers stand in another order, or only a part of them differs.
     """
 
     constant: str
@@ -54,17 +57,19 @@ class ChangedRows:
     inputs: tuple[str, ...]
     read: tuple[int, ...]
     tried: tuple[int, ...] = ()
+    computed: tuple[str, ...] = ()
+    moved: bool = False
 
     def __str__(self) -> str:
         """What is told of them in the note on the constant."""
         if not self.inputs:
-            return f"{_listed(self.rows)}, by indices that the graph computes"
+            return f"{listed(self.rows)}, by indices that the graph computes"
         unread = sorted(set(self.rows) - set(self.read))
-        told = f"{_listed(self.read)}, which extra cases read" if self.read else ""
+        told = f"{listed(self.read)}, which extra cases read" if self.read else ""
         if len(self.tried) < len(self.read):
-            told = f"{_listed(self.read)}, of which extra cases read {len(self.tried)}"
+            told = f"{listed(self.read)}, of which extra cases read {len(self.tried)}"
         if unread:
-            told += f"{'; ' if told else ''}{_listed(unread)}, which no declared id reads"
+            told += f"{'; ' if told else ''}{listed(unread)}, which no declared id reads"
         return told
 
 
@@ -156,12 +161,19 @@ def _of_constant(
         return
     for axis in dict.fromkeys(axis for axis, _ in lookups):
         rows = _differing(values, original, axis)
-        sources = [_source(indices, inputs) for at, indices in lookups if at == axis]
-        found = [spec for spec in sources if spec is not None]
+        sources = [(indices, _source(indices, inputs)) for at, indices in lookups if at == axis]
+        found = [spec for _, spec in sources if spec is not None]
+        computed = tuple(dict.fromkeys(str(indices.name) for indices, spec in sources if spec is None))
         read = tuple(row for row in rows if any(_reads(spec, row) for spec in found))
         if rows:
             named = tuple(dict.fromkeys(spec.name for spec in found))
-            yield ChangedRows(entry.name, rows, named, read)
+            moved = bool(entry.reordered) or any(_in_part(near) for near in entry.near)
+            yield ChangedRows(entry.name, rows, named, read, computed=computed, moved=moved)
+
+
+def _in_part(near: Near) -> bool:
+    """Whether a part of the numbers is equal to the bit. Rounding would move nearly all."""
+    return near.close and 0 < near.unequal <= MOSTLY * near.count
 
 
 def _differing(values: Array, original: Array, axis: int) -> tuple[int, ...]:
@@ -226,7 +238,7 @@ def _reads(spec: TensorSpec, row: int) -> bool:
     return low <= row <= high
 
 
-def _listed(rows: Sequence[int]) -> str:
+def listed(rows: Sequence[int]) -> str:
     more = len(rows) - SHOWN
     told = ", ".join(map(str, sorted(rows)[:SHOWN])) + (f" and {more} more" if more > 0 else "")
     return f"row{'' if len(rows) == 1 else 's'} {told}"

@@ -42,8 +42,9 @@ class Settings:
     None for none. ``optimization`` lists ONNX Runtime's levels, each of which is judged. ``threads`` is the
     number of intra-op threads of PyTorch and of ONNX Runtime. If ``leaves_out``, pictures that cannot be used
     are left out of the plan, which lists them. ``chosen`` are settings of decisions, such as
-    "score_threshold", that a file may state otherwise: they were chosen for this verdict alone. Raises
-    RequestError for too many threads, and for a provider that the installed ONNX Runtime lacks.
+    "score_threshold", that a file may state otherwise: they were chosen for this verdict alone. ``guessed``
+    are the inputs and dims whose values nobody declared. Raises RequestError for too many threads, and for a
+    provider that the installed ONNX Runtime lacks.
     """
 
     images: str | None = None
@@ -56,6 +57,7 @@ class Settings:
     seed: int = 0
     leaves_out: bool = False
     chosen: frozenset[str] = frozenset()
+    guessed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         require_threads(self.threads)

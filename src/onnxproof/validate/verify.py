@@ -35,6 +35,7 @@ from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Settings, Trial
+from onnxproof.validate.unread_rows import unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import runs_here
@@ -199,7 +200,18 @@ def verdicts_of(
         alien: tuple[str, ...] = ()
         if function is not None:
             fields = model.contract.fields
-            checks += function_checks(function, fields)
+            own = function_checks(function, fields)
+            checks += own
+            if all(check.status != "fail" for check in own):
+                checks += unread_checks(
+                    graph.changed,
+                    subject.graph,
+                    subject.file,
+                    model.contract.inputs,
+                    partial(evaluated, trial, graph),
+                    leg=graph.leg.name,
+                    guessed=plan.settings.guessed,
+                )
             alien = strangers(function, fields, graph.proven, "constants that are not the checkpoint's")
         asked = tuple(
             judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts
