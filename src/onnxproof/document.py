@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxproof.errors import ModelFileError, RequestError
+from onnxproof.system.parsed import UnreadableError, parse_json
 
 LARGEST_WHOLE = 2**31 - 1
 """The largest whole number that our documents need: sizes, counts and indices all lie below it."""
@@ -135,12 +136,13 @@ class Entry:
 
 
 def read_json(text: str) -> Entry:
-    """The document that ``text`` holds. Raises ModelFileError if it is no JSON, or nested too deeply."""
+    """The document that ``text`` holds. Raises ModelFileError if it is no JSON, is nested too
+    deeply, or holds a number that is too long."""
     try:
-        return Entry(json.loads(text))
-    except RecursionError as error:
-        raise ModelFileError("it is nested too deeply to be read") from error
-    except ValueError as error:  # JSONDecodeError, and a number with too many digits
+        return Entry(parse_json(text))
+    except UnreadableError as error:
+        raise ModelFileError(str(error)) from error
+    except ValueError as error:
         raise ModelFileError(f"it is no JSON ({error})") from error
 
 

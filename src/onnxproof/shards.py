@@ -1,11 +1,11 @@
 """Checkpoints in several files, as Hugging Face's libraries save large ones, and their index."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from onnxproof.errors import CheckpointError
+from onnxproof.system.parsed import json_in
 
 INDEX_SUFFIX = ".index.json"
 """How the name of an index ends: it says which of several files has which tensor, in ``weight_map``."""
@@ -21,7 +21,7 @@ def parts_of(checkpoint: Path) -> tuple[Path, ...]:
     if not checkpoint.name.endswith(INDEX_SUFFIX):
         return (checkpoint,)
     try:
-        names = sorted(set(json.loads(checkpoint.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json_in(checkpoint)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f'checkpoint {checkpoint} is no index: expected {{"weight_map": {{"TENSOR": "FILE", …}}}}'

@@ -7,7 +7,6 @@ import glob
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -21,6 +20,7 @@ from onnxproof.runtime.folder import MANIFEST_FILE, MODEL_FILE, model_file, read
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.shards import INDEX_SUFFIX, parts_of, refuse_shards
 from onnxproof.system.disk import not_there, require_possible
+from onnxproof.system.parsed import toml_in
 
 JOB_SUFFIX = ".toml"
 LARGEST_JOB = 2**20
@@ -337,9 +337,7 @@ def refuse_existing(job: Path) -> None:
 def _is_job(file: Path) -> bool:
     """Whether a file is TOML and names a model, as a job does."""
     try:
-        if not file.is_file() or file.stat().st_size > LARGEST_JOB:
-            return False
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = toml_in(file, LARGEST_JOB)
     except (OSError, ValueError):
         return False
     return isinstance(document.get("model"), dict)

@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -89,6 +91,39 @@ def test_standard_input(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     ran = run("predict", small_bundle, "--request", "-", "--json")
     assert json.loads(ran.stdout) == predicted(run, small_bundle, pictures[0])
+
+
+def test_standard_input_that_is_closed(
+    small_bundle: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    refuse("predict", small_bundle, "--request", "-", says=["standard input is closed: give the request"])
+    refuse("predict", small_bundle, "-", "--jsonl", says=["standard input is closed: give one path"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no devices and pipes in folders")
+def test_a_device_is_no_request_and_a_pipe_may_be_one(
+    run: Run,
+    small_bundle: Path,
+    pictures: list[Path],
+    tmp_path: Path,
+    refuse: Refuse,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse("predict", small_bundle, "--request", "/dev/zero", says=["/dev/zero", "it is a device"])
+    content = request(tmp_path, [base64_of(pictures[0])]).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    ran = run("predict", small_bundle, "--request", pipe)
+    writer.join()
+    assert (ran.returncode, len(json.loads(ran.stdout))) == (0, 1)
+    monkeypatch.setattr("onnxproof.cli._streams.MOST_INPUT", 1000)
+    with open("/dev/zero", "rb") as zeros:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(zeros))
+        for asked in (("--request", "-"), ("-", "--jsonl")):
+            refuse("predict", small_bundle, *asked, says=["standard input", "more than 1,000 bytes"])
 
 
 def test_an_empty_set_of_detections_flows_through(

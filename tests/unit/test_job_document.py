@@ -1,5 +1,7 @@
 """What a job file takes from the one that it extends, and the jobs of its matrix."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +107,52 @@ def test_a_missing_base_names_the_file_that_extends_it(write: Write) -> None:
     said = refusal(write("own.toml", 'extends = "gone.toml"\n'))
     assert "gone.toml, which " in said
     assert "own.toml extends, does not exist" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(f"x = {'[' * 20_000}{']' * 20_000}", "is nested too deeply", id="lists"),
+        pytest.param(f"x = {'[' * 150}{']' * 150}", "is nested too deeply", id="lists-that-the-parser-takes"),
+        pytest.param(f"{'a.' * 2000}b = 1", "is nested too deeply", id="tables"),
+        pytest.param(f"x = {'9' * 6000}", "a number of more than 4,300 digits", id="digits"),
+    ],
+)
+def test_what_python_cannot_hold_is_refused(write: Write, text: str, says: str) -> None:
+    said = refusal(write("own.toml", f"{BASE}[arguments]\n{text}\n"))
+    assert "own.toml cannot be read" in said
+    assert says in said
+    override = f"arguments.{text.replace(' = ', '=')}"
+    with pytest.raises(JobError, match=f"--set arguments.*{says}|no job is nested deeper"):
+        load_jobs(write("base.toml", BASE), [override])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes and devices in folders")
+@pytest.mark.parametrize("other", ["/dev/zero", "pipe"])
+def test_a_base_without_an_end_is_not_read(write: Write, tmp_path: Path, other: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    said = refusal(write("own.toml", f'extends = "{other}"\n'))
+    assert f"{other}, which " in said
+    assert "extends, cannot be read: it is a pipe or a device" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        pytest.param('name="x"\nname="y"', "expected one value", id="two-keys"),
+        pytest.param('name="x"\n[model]', "expected one value", id="a-table-behind-it"),
+        pytest.param("extends=other.toml", "--set extends=…: a job file says that itself", id="extends"),
+        pytest.param("matrix={a=[1]}", "--set matrix=…: a job file says that itself", id="matrix"),
+    ],
+)
+def test_an_override_is_one_value_of_a_job(write: Write, override: str, says: str) -> None:
+    assert says in refusal(write("base.toml", BASE), override)
+
+
+def test_an_override_may_take_several_lines(write: Write) -> None:
+    texts = ['name = """\nx"""', "model.kwargs={sizes = [\n1,\n2]}"]
+    job = load_job(write("base.toml", BASE), texts)
+    assert (job.name, job.model.kwargs) == ("x", {"sizes": [1, 2]})
 
 
 @pytest.mark.parametrize("value", ["1", '""', '["a.toml"]'])

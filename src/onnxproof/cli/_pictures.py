@@ -2,12 +2,13 @@
 folder of its drawings."""
 
 import itertools
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from onnxproof.cli._streams import read_input
 from onnxproof.errors import RequestError
 from onnxproof.many import listing
 from onnxproof.runtime.drawings import is_drawing
@@ -74,7 +75,8 @@ def check_drawings(folder: Path, names: Sequence[str], read: Sequence[Path]) -> 
 
 def _on_standard_input() -> Sequence[Place]:
     """One picture a line, by path or URL; lines are no patterns."""
-    named = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    told = os.fsdecode(read_input("give one path of a picture a line"))
+    named = [line for line in told.splitlines() if line.strip()]
     if not named:
         raise RequestError("standard input names no picture: expected one path a line")
     return [RemotePicture(line) if is_url(line) else Path(line) for line in named]

@@ -20,12 +20,17 @@ from contextvars import ContextVar
 from typing import TextIO
 
 from onnxproof.errors import RequestError
+from onnxproof.system.foreign import read_most
 
 ESCAPES = "onnxproof-escapes"
 """The error handler that writes a character as JSON escapes it, so that JSON stays JSON."""
 
 OUTPUT = "standard output"
 OUTPUT_DESCRIPTOR = 1
+
+INPUT = "standard input"
+MOST_INPUT = 2**30
+"""Bytes of a request, or of names, that are read: a device such as /dev/zero has no end."""
 
 STANDARD = 3
 """Standard input, output and error are the file descriptors below this."""
@@ -75,6 +80,21 @@ def write_whole(descriptor: int, content: bytes) -> None:
             room = select.poll()
             room.register(descriptor, select.POLLOUT)
             room.poll()
+
+
+def read_input(expected: str) -> bytes:
+    """All that standard input holds.
+
+    Raises RequestError if it is closed, cannot be read, or holds more than ``MOST_INPUT`` bytes. ``expected``
+    says what there should be.
+    """
+    if sys.stdin is None:
+        raise RequestError(f"{INPUT} is closed: {expected}")
+    buffer = getattr(sys.stdin, "buffer", None)
+    try:
+        return sys.stdin.read().encode() if buffer is None else read_most(buffer, MOST_INPUT)
+    except OSError as error:
+        raise RequestError(f"{INPUT} cannot be read ({error.strerror or error}): {expected}") from error
 
 
 def is_utf8(stream: TextIO) -> bool:

@@ -1,6 +1,5 @@
 """onnxproof judge."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from onnxproof.cli._short import show_short
 from onnxproof.progress import Stages, silent
 from onnxproof.runtime.folder import MODEL_FILE
 from onnxproof.system.endings import EXIT_CODES
+from onnxproof.system.parsed import json_in
 from onnxproof.validate.golden.kit import KIT_FILE
 
 
@@ -34,7 +34,7 @@ def command(kit: Path, outputs: Path, as_json: bool, quiet: bool, reports: Repor
     stages = Stages(silent if quiet else StageLines(sys.stderr))
     verdict = onnxproof.judge(kit, outputs, progress=stages)
     stages.end()
-    index = json.loads((kit / KIT_FILE).read_text(encoding="utf-8"))
+    index = json_in(kit / KIT_FILE)
     reports.write(verdict, lambda: subject_of(kit / MODEL_FILE, stages, name=index["name"]))
     if as_json:
         show_json(verdict.to_json())

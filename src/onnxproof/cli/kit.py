@@ -1,6 +1,5 @@
 """onnxproof kit."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._options import json_option, quiet_option
 from onnxproof.progress import silent
+from onnxproof.system.parsed import json_in
 from onnxproof.text import one_line
 from onnxproof.validate.golden.kit import KIT_FILE
 
@@ -34,7 +34,7 @@ def command(bundle: Path, out: Path, model: bool, as_json: bool, quiet: bool) ->
     """
     progress = silent if quiet else StageLines(sys.stderr)
     folder = onnxproof.kit(bundle, out=out, model=model, progress=progress)
-    index = json.loads((folder / KIT_FILE).read_text(encoding="utf-8"))
+    index = json_in(folder / KIT_FILE)
     if as_json:
         show_json(index)
     elif not quiet:

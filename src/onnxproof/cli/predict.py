@@ -18,6 +18,7 @@ from onnxproof.cli._pictures import check_drawings, pictures_named, several
 from onnxproof.cli._plain import print_outputs, runs_of
 from onnxproof.cli._predicted import Asked, print_decisions, told_failed
 from onnxproof.cli._predicted import draw as write_drawing
+from onnxproof.cli._streams import MOST_INPUT, read_input
 from onnxproof.errors import RequestError
 from onnxproof.many.workers import Workers
 from onnxproof.runtime import PlainModel, Predictor, answer, gather, load_plain, parse_request
@@ -36,6 +37,7 @@ from onnxproof.runtime.request import files_named
 from onnxproof.runtime.session import CPU
 from onnxproof.runtime.video import is_video
 from onnxproof.system.extras import require_extra, require_for_json
+from onnxproof.system.foreign import read_foreign
 from onnxproof.system.imports import imported
 from onnxproof.text import one_line
 
@@ -358,9 +360,9 @@ def _answer(
 
 def _read_request(file: Path) -> bytes:
     if str(file) == "-":
-        return sys.stdin.buffer.read()
+        return read_input("give the request there, or name its file")
     try:
-        return file.read_bytes()
+        return read_foreign(file, MOST_INPUT, pipes=True)
     except OSError as error:
         raise RequestError(
             f"the request {file} cannot be read ({error.strerror or error}): name a JSON file, or - for "

@@ -1,6 +1,5 @@
 """What a bundle consists of, and which folders a new one may take the place of."""
 
-import json
 from pathlib import Path
 
 from onnxproof.runtime.archive import sha256_of
@@ -14,6 +13,7 @@ from onnxproof.runtime.folder import (
     is_verdict,
 )
 from onnxproof.system.own_folder import SYSTEM_FILES, Kind, is_signed, listed, names_in
+from onnxproof.system.parsed import json_in
 
 README_FILE = "README.md"
 PICTURES_FOLDER = "pictures"
@@ -73,7 +73,7 @@ def _is_own(entry: Path) -> bool:
 
 def _checksums(manifest: Path) -> dict[str, str | None]:
     """The SHA-256 of a bundle's files by their names, as its manifest tells them; None if it does not."""
-    document = json.loads(manifest.read_bytes())
+    document = json_in(manifest)
     keys = {MODEL_FILE: "model_sha256", DATA_FILE: "data_sha256", GOLDEN_FILE: "golden_sha256"}
     return {name: document.get(key) for name, key in keys.items()}
 
@@ -85,8 +85,8 @@ def _is_as(entry: Path, sha256: str | None) -> bool:
 
 def _is_manifest(file: Path) -> bool:
     try:
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = json_in(file)
+    except (OSError, ValueError):
         return False
     return (
         isinstance(document, dict)

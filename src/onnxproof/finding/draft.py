@@ -6,7 +6,6 @@
 import json
 import os
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from onnxproof.job.document import given_values, override
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing, stems_of
 from onnxproof.system.files import check_folder, explained, write_new
+from onnxproof.system.parsed import parse_toml
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
@@ -147,7 +147,7 @@ def _drafted(
 ) -> Draft:
     settings = _overridden(_settings(path, loaded, found, folder), given)
     text = _text(path, settings, loaded.notes)
-    job = Job.from_document(tomllib.loads(text), folder=folder, source=drafted_for(path))
+    job = Job.from_document(parse_toml(text), folder=folder, source=drafted_for(path))
     return Draft(job, text, found, loaded, path, folder)
 
 

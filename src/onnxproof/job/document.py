@@ -3,7 +3,6 @@
 import copy
 import itertools
 import os
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 from onnxproof.errors import JobError
 from onnxproof.runtime.archive import is_archive
-from onnxproof.source import BundleArchive, job_name, name_of
+from onnxproof.source import LARGEST_JOB, BundleArchive, job_name, name_of
+from onnxproof.system.parsed import DEEPEST, UnreadableError, parse_toml, toml_in
 
 EXTENDS, MATRIX, EXCLUDE = "extends", "matrix", "exclude"
 """Keys of a job file that make a job's document and are not in it; ``EXCLUDE`` is one of ``[matrix]``."""
@@ -31,6 +31,9 @@ MOST_CELLS = 1000
 
 LONGEST_NAME = 200
 """Characters of a cell's name. It is a folder's name, which common file systems limit to 255 bytes."""
+
+SHOWN = 40
+"""Characters of a key that a message shows."""
 
 Document = dict[str, Any]
 
@@ -105,15 +108,16 @@ def _read(file: Path, before: Sequence[Path]) -> Document:
             "or the job's .toml file; onnxproof selftest judges the one file by what was recorded in it"
         )
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
+        return toml_in(file, LARGEST_JOB)
     except FileNotFoundError as error:
         raise JobError(f"job file {file}{by} does not exist: give the path of a .toml file") from error
     except IsADirectoryError as error:
         raise JobError(f"job file {file}{by} is a folder: give the path of a .toml file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise JobError(f"job file {file}{by} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, UnreadableError) as error:
         raise JobError(f"job file {file}{by} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise JobError(f"job file {file}{by} is no TOML: {error}") from error
 
 
@@ -339,10 +343,19 @@ def _apply(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.strip().split(".")):
         raise JobError(f'--set {override}: expected section.key=value, for example "export.opset=18"')
+    if key.strip() in FILE_KEYS:
+        raise JobError(f"--set {key.strip()}=…: a job file says that itself: write it into the file")
+    if key.count(".") >= DEEPEST:
+        raise JobError(f"--set {key[:SHOWN]}…: no job is nested deeper than {DEEPEST} levels")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        found = parse_toml(f"value = {text}")
+    except UnreadableError as error:
+        raise JobError(f"--set {key}=…: its value cannot be read: {error}") from error
+    except ValueError:
+        found = {"value": text}
+    if len(found) != 1:
+        raise JobError(f"--set {override}: expected one value; give each key with a --set of its own")
+    value = found["value"]
     try:
         assign(document, key.strip(), value)
     except JobError as error:

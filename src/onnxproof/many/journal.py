@@ -13,6 +13,7 @@ from typing import Any
 from onnxproof.errors import RequestError
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.system.files import check_folder, explained, remove_own, write_bytes, write_json
+from onnxproof.system.parsed import json_in
 
 FORMAT = 1
 FILE = "journal.json"
@@ -72,16 +73,19 @@ class Journal:
     def _require_own(self, document: Mapping[str, Any]) -> None:
         file = self.folder / FILE
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = json_in(file)
             kept, known = found["work"], found["format"]
+            if not isinstance(kept, Mapping):
+                raise TypeError("its work is no object")
         except FileNotFoundError as error:
             raise RequestError(
                 f"{FLAG} {self.folder} holds files and no {FILE}: name an empty or a new folder, or that of "
                 "an interrupted run"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = error.strerror or error if isinstance(error, OSError) else error
             raise RequestError(
-                f"{file} is not what onnxproof wrote ({error}): name another folder with {FLAG}"
+                f"{file} is not what onnxproof wrote ({reason}): name another folder with {FLAG}"
             ) from error
         if known != FORMAT:
             raise RequestError(f"{file} has format {known!r}, expected {FORMAT}: name another folder")

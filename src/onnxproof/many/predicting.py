@@ -18,6 +18,7 @@ from onnxproof.runtime.folder import model_file, require_checksums
 from onnxproof.runtime.loading import load
 from onnxproof.runtime.remote import Place, seen_from
 from onnxproof.source import sha256_of
+from onnxproof.system.parsed import parse_json
 from onnxproof.text import json_text, one_line
 
 
@@ -129,7 +130,7 @@ def predict_many(
         waiting[chunk.number] = chunk.name
         while following in waiting:
             name = waiting.pop(following)
-            failed, lines = json.loads(journal.taken(name))
+            failed, lines = parse_json(journal.taken(name))
             yield Answers(tuple(lines), failed)
             following += 1
             if not keep:

@@ -23,6 +23,7 @@ from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.shards import parts_of
 from onnxproof.source import checkpoints_at, find_checkpoint, sha256_of, stems_of
 from onnxproof.system.files import write_json
+from onnxproof.system.parsed import parse_json
 from onnxproof.system.usercode import OURS
 from onnxproof.validate.baseline import files_of
 
@@ -129,7 +130,7 @@ def asked_of(task: Task, target: Path) -> dict[str, Any]:
         else {"job": dict(relocated(task.job, target))}
     )
     asked = {**job, "validate": bool(task.options.get("validate", True)), "baseline": sums}
-    plain: dict[str, Any] = json.loads(json.dumps(asked, default=str))  # as the file has it
+    plain: dict[str, Any] = parse_json(json.dumps(asked, default=str))  # as the file has it
     return plain
 
 

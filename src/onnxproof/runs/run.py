@@ -1,6 +1,5 @@
 """Export or validate many jobs: plan, do what is not up to date, and say what came of each."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,6 +11,7 @@ from onnxproof.runs.plan import Planned, plan_export, plan_validate, threads_of
 from onnxproof.runs.pool import Pool, Report
 from onnxproof.runs.record import Changes, kept_verdict, lowered_of
 from onnxproof.runs.task import Outcome, Task
+from onnxproof.system.parsed import parse_json
 from onnxproof.validate.verdict import Verdict
 
 AtOnce = int | Literal["auto"]
@@ -144,7 +144,7 @@ def _kept(task: Task, changes: Changes) -> tuple[str, Outcome | None]:
         return reason or "", None
     lowered = lowered_of(task.job, task.target)
     text = kept_verdict(lowered or task.target)
-    verdict = None if text is None else Verdict.from_json(json.loads(text))
+    verdict = None if text is None else Verdict.from_json(parse_json(text))
     if verdict is not None and verdict.status == "error":
         return BROKEN, None
     told = "job, checkpoint, code and versions are as they were"

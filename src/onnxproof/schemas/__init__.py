@@ -3,11 +3,11 @@
 ``benchmarks/schemas.py`` makes them.
 """
 
-import json
 from importlib.resources import files
 from typing import Any
 
 from onnxproof.errors import RequestError
+from onnxproof.system.parsed import parse_json
 from onnxproof.text import meant
 
 SCHEMAS = ("job", "manifest", "parity", "made-from", "many", "kit", "outputs")
@@ -17,7 +17,7 @@ from, what ``--json`` prints of many jobs, and the indices of a kit and of a hos
 
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a document by its name in ``SCHEMAS``. Raises RequestError for another name."""
-    document: dict[str, Any] = json.loads(schema_text(name))
+    document: dict[str, Any] = parse_json(schema_text(name))
     return document
 
 

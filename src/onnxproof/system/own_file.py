@@ -1,11 +1,11 @@
 """How a file that onnxproof wrote is replaced by a new one, and no other file ever is."""
 
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from onnxproof.errors import RequestError
 from onnxproof.system.files import explained
+from onnxproof.system.parsed import json_in
 
 
 def refuse_foreign(
@@ -27,7 +27,7 @@ def refuse_foreign(
 def has_keys(file: Path, keys: Collection[str]) -> bool:
     """Whether a file is a JSON object with all of these keys. Raises OSError if it cannot be read."""
     try:
-        document = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
+        document = json_in(file)
+    except ValueError:
         return False
     return isinstance(document, dict) and all(key in document for key in keys)

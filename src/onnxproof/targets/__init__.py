@@ -5,11 +5,12 @@ read. A target without facts on something restricts nothing there.
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+
+from onnxproof.system.parsed import json_in
 
 Name = Literal[
     "onnxruntime", "onnxruntime-web", "openvino", "tensorrt", "coreml", "directml", "barracuda", "sentis"
@@ -63,7 +64,7 @@ def read_target(name: str) -> Target:
     """The facts of a target. Raises KeyError if there is no such target."""
     if name not in TARGETS:
         raise KeyError(f"there is no target {name!r}; there are: {', '.join(TARGETS)}")
-    value = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
+    value = json_in(Path(__file__).parent / f"{name}.json")
     opset = value.pop("opset")
     sets = {key: frozenset(value.pop(key)) for key in ("unsupported", "domains")}
     listed = {key: None if value[key] is None else frozenset(value[key]) for key in ("operators", "types")}

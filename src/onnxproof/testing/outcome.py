@@ -1,7 +1,6 @@
 """Export a job once in a run of pytest, whichever process asks first."""
 
 import hashlib
-import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from onnxproof.job.matrix import read_jobs
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.system.files import remove_own, write_json
 from onnxproof.system.locks import locked
+from onnxproof.system.parsed import json_in
 from onnxproof.validate.verdict import Verdict
 
 
@@ -48,7 +48,7 @@ class Runs:
         with locked(place.with_suffix(".lock")):
             if not kept.exists():
                 write_json(kept, self._document(job, name, place))
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            found = json_in(kept)
         verdict = None if found["verdict"] is None else Verdict.from_json(found["verdict"])
         return Outcome(verdict, found["error"])
 

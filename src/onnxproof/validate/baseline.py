@@ -6,7 +6,6 @@ up, so two right files of one model do not have equal figures. ``NOISE`` says ho
 more, or a case that is not tried any more, is worse at once.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from onnxproof.errors import RequestError
 from onnxproof.runtime.folder import PARITY_FILE
+from onnxproof.system.parsed import UnreadableError, json_in
 from onnxproof.validate.verdict import Check, Verdict, conclude
 
 BaselineLike = Verdict | str | PathLike[str]
@@ -129,10 +129,13 @@ def read_baseline(source: BaselineLike) -> Verdict:
     file = _file(Path(source))
     expected = f"expected the {PARITY_FILE} of an earlier export, or of validate --out"
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json_in(file)
     except OSError as error:
-        said = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        reason = f"cannot be read ({error.strerror or error})"
+        said = "does not exist" if isinstance(error, FileNotFoundError) else reason
         raise RequestError(f"the baseline {file} {said}: {expected}") from error
+    except UnreadableError as error:
+        raise RequestError(f"the baseline {file} cannot be read ({error}): {expected}") from error
     except ValueError as error:  # no JSON, or no text
         raise RequestError(f"the baseline {file} is no JSON: {expected}") from error
     if not isinstance(document, dict) or "verdict" not in document or "checks" not in document:

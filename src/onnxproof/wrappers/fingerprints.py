@@ -7,7 +7,6 @@ benchmarks/fingerprints.py writes the file.
 """
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from onnxproof.system.parsed import json_in
 from onnxproof.wrappers.fitting import UNUSED
 
 FILE = Path(__file__).with_name("fingerprints.json")
@@ -116,7 +116,7 @@ def _parts(text: str) -> list[str]:
 
 @cache
 def _read() -> Mapping[str, _Known]:
-    read = json.loads(FILE.read_text("utf-8"))
+    read = json_in(FILE)
     return {family: _known(family, table) for family, table in read.items()}
 
 

@@ -6,13 +6,13 @@
 """
 
 import colorsys
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import CheckpointError
+from onnxproof.system.parsed import json_in
 
 Channels = tuple[float, float, float]
 
@@ -58,7 +58,7 @@ def read_classes(folder: Path) -> tuple[ClassInfo, ...] | None:
         return name_classes(document)
     try:
         return tuple(ClassInfo(str(item["label"]), _to_rgb(item["color"])) for item in document["items"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f'{files[0]} is no colormap: expected {{"items": [{{"label": "cat", "color": [0.1, 0.5, 1]}}]}}'
         ) from error
@@ -76,7 +76,7 @@ def read_norm_stats(folder: Path) -> tuple[Channels, Channels] | None:
     try:
         mean = tuple(float(value) for value in document["mean"])
         std = tuple(float(value) for value in document["std_dev"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f'{file}: expected {{"mean": [r, g, b], "std_dev": [r, g, b]}}') from error
     if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
         raise CheckpointError(
@@ -93,6 +93,6 @@ def _to_rgb(color: Any) -> tuple[int, int, int]:
 def read_json(file: Path) -> Any:
     """What a JSON file holds. Raises CheckpointError if it cannot be read."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json_in(file)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error

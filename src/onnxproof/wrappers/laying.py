@@ -7,7 +7,6 @@ The pixels are not rounded to whole numbers, as the libraries round them. So no 
 a pixel is within 1.2 of 255 of the library's (tests/parity/test_in_graph.py).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from torch.nn import functional
 from onnxproof.contract import Filter, Preprocess
 from onnxproof.document import Entry
 from onnxproof.runtime.preprocess import place
+from onnxproof.system.parsed import parse_json
 
 Size = tuple[int, int]
 
@@ -59,7 +59,7 @@ CROPS = ("crop", "stretch-crop")
 @lru_cache
 def told(text: str) -> Preprocess:
     """The ``Preprocess`` that an operator's text states."""
-    return Preprocess.read(Entry(json.loads(text), "preprocess"))
+    return Preprocess.read(Entry(parse_json(text), "preprocess"))
 
 
 @torch.library.custom_op("onnxproof::laid", mutates_args=())

@@ -5,13 +5,13 @@ wrappers/identify.py finds the families to ask by wrappers/likely.py.
 """
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onnxproof.errors import RequestError
 from onnxproof.normalizations import Channels, name_of
+from onnxproof.system.parsed import json_in
 from onnxproof.tensors import Dim
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.folder import read_norm_stats
@@ -130,7 +130,7 @@ def chosen_variant(checkpoint: Checkpoint, fitting: Sequence[str]) -> tuple[str,
 def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """The config.json beside the checkpoint. Returns an empty one if there is none that can be read."""
     with contextlib.suppress(OSError, ValueError):
-        document = json.loads((checkpoint.folder / CONFIG).read_text(encoding="utf-8"))
+        document = json_in(checkpoint.folder / CONFIG)
         if isinstance(document, dict):
             return document
     return {}

@@ -122,6 +122,8 @@ def test_a_picture_that_always_kills_its_worker_is_named(tmp_path: Path) -> None
     ("files", "work", "says"),
     [
         pytest.param({"notes.txt": "mine"}, WORK, "holds files and no journal.json", id="others-files"),
+        pytest.param({"journal.json": "[" * 100_000}, WORK, "nested too deeply", id="nested"),
+        pytest.param({"journal.json": '{"work": 1, "format": 1}'}, WORK, "no object", id="no-work"),
         pytest.param({"journal.json": "{}"}, WORK, "is not what onnxproof wrote", id="another-journal"),
         pytest.param({}, {"command": "names", "size": 1}, "differs in size", id="other-work"),
     ],

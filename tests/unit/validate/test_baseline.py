@@ -139,6 +139,7 @@ def test_a_baseline_is_read_from_a_file_or_a_bundle(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (None, "does not exist: expected the parity.json of an earlier export"),
+        ("[" * 100_000, "is nested too deeply to be read"),
         ("[1, 2", "is no JSON: expected the parity.json"),
         ("[1, 2]", "is no verdict: expected the parity.json"),
         ('{"format": 1, "preprocess": null}', "is a manifest: expected the parity.json"),
@@ -149,7 +150,7 @@ def test_a_baseline_is_read_from_a_file_or_a_bundle(tmp_path: Path) -> None:
             "is a comparison of two files: expected the parity.json",
         ),
     ],
-    ids=["missing", "no-json", "a-list", "a-manifest", "newer", "broken", "of-compare"],
+    ids=["missing", "nested", "no-json", "a-list", "a-manifest", "newer", "broken", "of-compare"],
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
     file = tmp_path / "parity.json"

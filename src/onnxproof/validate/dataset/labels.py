@@ -1,7 +1,6 @@
 """Labelled pictures from a JSON file in COCO's layout (Lin et al. 2014, arXiv:1405.0312; the data format of
 cocodataset.org): ``images``, ``annotations`` and ``categories``."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,13 @@ from typing import Any
 
 from onnxproof.contract import ClassInfo
 from onnxproof.errors import JobError, PictureError
+from onnxproof.system.parsed import json_in
 from onnxproof.text import near
 
 KEY = "validate.annotations"
 LISTS = ("images", "annotations", "categories")
+LARGEST = 2**32
+"""Bytes of a file of labels that is read. That of LVIS has 1.1 GB."""
 SHOWN_CLASSES = 12
 """How many of the model's classes a message lists."""
 
@@ -112,12 +114,14 @@ def read_labels(
 
 def _read(said: str, file: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json_in(file, LARGEST)
     except FileNotFoundError as error:
         raise JobError(
             f"{said}: {file} does not exist: give the path of a COCO JSON, relative to the job"
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise JobError(f"{said}: it cannot be read ({error.strerror or error}): give a COCO JSON") from error
+    except ValueError as error:
         raise JobError(f"{said}: it cannot be read as JSON ({error}): give a COCO JSON") from error
     if isinstance(document, list):
         raise JobError(

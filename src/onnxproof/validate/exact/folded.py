@@ -6,7 +6,6 @@ not noted: they are proven within their roundings (constants.py). A noted tensor
 with something else is one of those.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored
 from onnxproof.runtime.manifest import FOLDS_KEY
+from onnxproof.system.parsed import parse_json
 from onnxproof.validate.exact.checkpoint import Array, Norm
 from onnxproof.validate.exact.fold_proof import SHOWN, rounded_once
 from onnxproof.validate.exact.known import Known
@@ -90,8 +90,8 @@ def folded_checks(graph: OnnxGraph, file: Path, known: Known | None) -> tuple[Ch
 def _read(told: str) -> Mapping[str, str]:
     """The norms by the convolutions that they were folded into; none if the text is nothing of ours."""
     try:
-        pairs = json.loads(told)
-    except (ValueError, RecursionError):
+        pairs = parse_json(told)
+    except ValueError:
         return {}
     if not isinstance(pairs, dict):
         return {}

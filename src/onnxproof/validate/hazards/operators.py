@@ -1,13 +1,13 @@
 """Check the graph's operators: those that a target lacks, those of another opset or a custom domain, random
 ones, those left from training, branches and loops."""
 
-import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxproof.graph import STANDARD, Stored, attribute_of, label, operator_of, reads
+from onnxproof.system.parsed import parse_json
 from onnxproof.targets import FAILS, Target, read_target
 from onnxproof.validate.hazards._hazard import (
     Hazard,
@@ -80,7 +80,7 @@ def look_for_another_opset(subject: Subject) -> Check:
 
 def _told_opset(subject: Subject) -> int | None:
     try:
-        told = json.loads(subject.told or "null")
+        told = parse_json(subject.told or "null")
         return int(told["opset"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -4,7 +4,6 @@ A checkpoint is a folder that ``save_pretrained`` wrote (config.json names the n
 ``model.variant`` is the network's class and ``model.kwargs.encoder_name`` its encoder.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from onnxproof.errors import CheckpointError, JobError
 from onnxproof.job import Job
+from onnxproof.system.parsed import json_in
 from onnxproof.tensors import Dim
 from onnxproof.text import near
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
@@ -94,8 +94,8 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        document = json_in(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is no JSON: {error}") from error
     return document if isinstance(document, dict) and isinstance(document.get(KIND), str) else {}
 

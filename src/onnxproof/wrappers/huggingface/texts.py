@@ -1,7 +1,6 @@
 """Networks that take token ids or sound. Tokenising stays outside: the file takes arrays."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,11 +130,21 @@ def _sentence_modules(folder: Path) -> tuple[str | None, bool]:
     listed = folder / SENTENCES_FILE
     if not listed.is_file():
         return None, False
+    try:
+        return _pooled(folder, listed)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{listed} does not list modules as sentence-transformers does: copy the whole folder again"
+        ) from error
+
+
+def _pooled(folder: Path, listed: Path) -> tuple[str | None, bool]:
+    """As ``_sentence_modules``, of files that are there. Raises any error if they are not as expected."""
     pooling, normalize = None, False
-    for module in json.loads(listed.read_text(encoding="utf-8")):
+    for module in read_json(listed):
         kind = module["type"].rpartition(".")[2]
         if kind == "Pooling":
-            stored = json.loads((folder / module["path"] / "config.json").read_text(encoding="utf-8"))
+            stored = read_json(folder / module["path"] / "config.json")
             modes = [key for key, value in stored.items() if key.startswith("pooling_mode") and value]
             named = {
                 "pooling_mode_mean_tokens": "mean",
