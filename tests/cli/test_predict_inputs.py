@@ -186,6 +186,24 @@ def test_what_cannot_be_predicted(refuse: Refuse, arguments: list[str], parts: t
     refuse("predict", *arguments, says=parts)
 
 
+@pytest.mark.parametrize("model", ["ranked.onnx", "raw.onnx"])
+@pytest.mark.parametrize("file", ["query=bomb.npz", "bomb.npz", "query=many.npy", "other.npz"])
+def test_an_array_that_does_not_fit_is_refused_by_its_header(
+    refuse: Refuse, folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, file: str
+) -> None:
+    many = np.zeros((1000, 3), np.float32)
+    np.save(folder / "many.npy", many)
+    np.savez_compressed(folder / "bomb.npz", query=many)
+    np.savez_compressed(folder / "other.npz", other=many)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("its numbers were read")
+
+    monkeypatch.setattr("numpy.lib.format.read_array", read)
+    says = 'no input "other"' if file == "other.npz" else "rows is 1000, expected one of the declared sizes"
+    refuse("predict", model, "--input", file, says=[says])
+
+
 def test_numbers_beyond_the_declared_range_are_noted(run: Run, folder: Path) -> None:
     np.save(folder / "bytes.npy", np.array([[0, 255, 128]], np.float32))
     ran = run("predict", "ranked.onnx", "--input", "query=bytes.npy")

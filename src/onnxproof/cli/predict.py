@@ -21,9 +21,10 @@ from onnxproof.cli._predicted import draw as write_drawing
 from onnxproof.cli._streams import MOST_INPUT, read_input
 from onnxproof.errors import RequestError
 from onnxproof.many.workers import Workers
-from onnxproof.runtime import PlainModel, Predictor, answer, gather, load_plain, parse_request
+from onnxproof.runtime import PlainModel, Predictor, answer, load_plain, parse_request
 from onnxproof.runtime.archive import sha256_of
 from onnxproof.runtime.declared import note_on_range
+from onnxproof.runtime.feeds import require_fits
 from onnxproof.runtime.folder import (
     model_file,
     model_files,
@@ -32,6 +33,7 @@ from onnxproof.runtime.folder import (
     require_checksums,
 )
 from onnxproof.runtime.loading import predictor_of
+from onnxproof.runtime.plain import Fits, gather_fitting
 from onnxproof.runtime.remote import Place
 from onnxproof.runtime.request import files_named
 from onnxproof.runtime.session import CPU
@@ -204,7 +206,8 @@ def command(
         if videos:
             raise RequestError(f"the video {videos[0]} is for decisions; {why}")
     if predictor is None:
-        run = runs_of(plain, _gather(plain, inputs, scale), scale=scale, hint=not jsonl)
+        given = _gather(plain, inputs, scale, lambda name, array: plain.input_named(name).check(array))
+        run = runs_of(plain, given, scale=scale, hint=not jsonl)
         return print_outputs(run, places, read=read, out=out, as_json=as_json, jsonl=jsonl)
     pictures, others = _sort(predictor, inputs)
     if pictures and (images or request_file):
@@ -216,7 +219,7 @@ def command(
         raise RequestError(
             "--scale is for files that do not say what white is, and this one does: leave it out"
         )
-    arrays = _gather(plain, others, scale)
+    arrays = _gather(plain, others, scale, functools.partial(require_fits, predictor.contract))
     _tell(note_on_range(arrays[spec.name], spec) for spec in predictor.contract.inputs if spec.name in arrays)
     if raw or out is not None or not has_task:
         return print_outputs(
@@ -317,8 +320,8 @@ def _sort(predictor: Predictor, given: Sequence[str]) -> tuple[list[str], list[s
     return pictures, [text for text in given if text not in pictures]
 
 
-def _gather(plain: PlainModel, given: Sequence[str], scale: float | None) -> dict[str, Any]:
-    arrays, notes = gather(plain, given, scale=scale or 1.0)
+def _gather(plain: PlainModel, given: Sequence[str], scale: float | None, fits: Fits) -> dict[str, Any]:
+    arrays, notes = gather_fitting(plain, given, fits, scale=scale or 1.0)
     for note in notes:
         click.echo(one_line(note), err=True)
     return arrays

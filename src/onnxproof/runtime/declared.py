@@ -32,6 +32,12 @@ def note_on_range(array: Array, spec: TensorSpec) -> str | None:
 
 
 def as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
+    """An array as ``require_declared`` returns it, in one piece of memory."""
+    laid = require_declared(array, spec, rows)
+    return np.ascontiguousarray(laid) if laid.ndim else laid
+
+
+def require_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
     """An array that has the spec's dtype, rank and fixed sizes. Raises RequestError for any other.
 
     If only the first axis is missing and it counts rows, it is added, with size 1. It counts rows if the spec
@@ -45,7 +51,7 @@ def as_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Array:
         size == axis for size, axis in zip(laid.shape, spec.shape, strict=True) if isinstance(axis, int)
     )
     if fits and laid.dtype.name == spec.dtype:
-        return np.ascontiguousarray(laid) if laid.ndim else laid
+        return laid
     advice = []
     if laid.dtype.name != spec.dtype:
         advice.append(f'convert it with array.astype("{spec.dtype}")')

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from onnxproof.contract import Contract, Preprocess
 from onnxproof.errors import RequestError
-from onnxproof.runtime.declared import as_declared
+from onnxproof.runtime.declared import as_declared, require_declared
 from onnxproof.runtime.preprocess import Picture, Transform, prepare_read, read_picture, transform_of
 from onnxproof.runtime.timings import Timings
-from onnxproof.tensors import dims_by_name
+from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.text import meant
 
 Array = NDArray[Any]
@@ -66,6 +66,19 @@ def require_beside_picture(contract: Contract, inputs: Mapping[str, Array]) -> N
             as_declared(inputs[entry.name], entry, rows)
 
 
+def require_fits(contract: Contract, name: str, outline: Array) -> None:
+    """Raise RequestError if no array of this dtype and shape fits the input of that name."""
+    entry = next((entry for entry in contract.inputs if entry.name == name), None)
+    if entry is None:
+        raise _unknown(contract, name)
+    rows = {output.shape[0] for output in contract.outputs if output.shape}
+    dims = dims_by_name(contract.dims)
+    shape = require_declared(outline, entry, rows).shape
+    for axis, size in zip(entry.shape, shape, strict=True):
+        if axis in dims:
+            _require_admitted(entry, dims[axis], size)
+
+
 def sizes_of(contract: Contract, feeds: Mapping[str, Array]) -> dict[str, int]:
     """The sizes of the inputs' named axes, of the picture's height and width, and of fixed dims."""
     sizes = {dim.name: dim.min for dim in contract.dims if dim.fixed}
@@ -96,8 +109,7 @@ def _require_names(contract: Contract, picture: Picture | None, inputs: Mapping[
         raise RequestError(f"input {spec.input} is given twice, as a picture and as an array: give one")
     unknown = sorted(inputs.keys() - {entry.name for entry in specs})
     if unknown:
-        hint = meant(unknown[0], [entry.name for entry in specs])
-        raise RequestError(f'the model has no input "{unknown[0]}"; there are: {listed}{hint}')
+        raise _unknown(contract, unknown[0])
     for entry in specs:
         is_picture = spec is not None and spec.input == entry.name
         if entry.name in inputs or (is_picture and picture is not None):
@@ -126,11 +138,23 @@ def _require_sizes(contract: Contract, feeds: Mapping[str, Array]) -> None:
                     f"the axis {axis} is {size} in input {entry.name} and {before} in input {owner}: "
                     "give arrays of one size"
                 )
-            if axis in dims and not dims[axis].admits(size):
-                raise RequestError(
-                    f"input {entry.name}: {axis} is {size}, expected one of the declared sizes "
-                    f"{dims[axis]}: pad or cut the array, or export with other dims"
-                )
+            if axis in dims:
+                _require_admitted(entry, dims[axis], size)
+
+
+def _unknown(contract: Contract, name: str) -> RequestError:
+    listed = ", ".join(f"{entry.name} {entry}" for entry in contract.inputs)
+    hint = meant(name, [entry.name for entry in contract.inputs])
+    return RequestError(f'the model has no input "{name}"; there are: {listed}{hint}')
+
+
+def _require_admitted(entry: TensorSpec, dim: Dim, size: int) -> None:
+    """Raise RequestError if an axis has a size that is not declared."""
+    if not dim.admits(size):
+        raise RequestError(
+            f"input {entry.name}: {dim.name} is {size}, expected one of the declared sizes "
+            f"{dim}: pad or cut the array, or export with other dims"
+        )
 
 
 def _sides(array: Array, spec: Preprocess) -> tuple[int, int]:

@@ -8,11 +8,11 @@ more, give an array.
 import math
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from onnxproof.runtime.session import (
     provider_names,
     provider_notes,
 )
+from onnxproof.runtime.stored import arrays_in
 from onnxproof.system.files import explained, replacing
 from onnxproof.text import meant
 
@@ -243,6 +244,14 @@ def picture_array(picture: Picture, port: Port, *, scale: float = 1.0) -> tuple[
     return array, f"input {port.name}: RGB in {span}, {layout.order} {list(array.shape)}, {resized}"
 
 
+Fits: TypeAlias = Callable[[str, Array], None]
+"""Raises RequestError if an array of this dtype and shape does not fit the input of this name."""
+
+
+def anything(name: str, outline: Array) -> None:
+    """``Fits`` that takes any array."""
+
+
 def gather(
     model: PlainModel, given: Sequence[str], *, scale: float = 1.0
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
@@ -256,17 +265,24 @@ def gather(
     Raises RequestError if a name or a file does not exist, or if a name comes twice; PictureError as
     ``picture_array``. The arrays' shapes are not checked.
     """
+    return gather_fitting(model, given, anything, scale=scale)
+
+
+def gather_fitting(
+    model: PlainModel, given: Sequence[str], fits: Fits, *, scale: float = 1.0
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """As ``gather``. Of the arrays that ``fits`` refuses, no more than the header is read."""
     arrays: dict[str, Array] = {}
     notes: list[str] = []
     for text in given:
         # Compared with the inputs' names, because a name or a path may itself hold an equals sign.
         port = next((port for port in model.inputs if text.startswith(f"{port.name}=")), None)
         if port is None:
-            found = _arrays_alone(model, text)
+            found = _arrays_alone(model, text, fits)
         else:
             file = text.removeprefix(f"{port.name}=")
             if file.lower().endswith((".npy", ".npz")):
-                found = {port.name: _one_array(port.name, file)}
+                found = {port.name: _one_array(port.name, file, fits)}
             else:
                 array, note = picture_array(file, port, scale=scale)
                 found = {port.name: array}
@@ -278,7 +294,7 @@ def gather(
     return arrays, tuple(notes)
 
 
-def _arrays_alone(model: PlainModel, text: str) -> dict[str, Array]:
+def _arrays_alone(model: PlainModel, text: str, fits: Fits) -> dict[str, Array]:
     if not text.lower().endswith((".npy", ".npz")) or ("=" in text and not Path(text).is_file()):
         name, equals, _ = text.partition("=")
         if equals:
@@ -287,24 +303,27 @@ def _arrays_alone(model: PlainModel, text: str) -> dict[str, Array]:
             f"--input {text}: expected NAME=FILE (a .npy, a .npz or a picture), or a .npz alone with "
             "arrays named as the inputs are"
         )
-    found = read_arrays(text)
-    if "" in found:
-        if len(model.inputs) != 1:
-            raise RequestError(
-                f"{text} is one array, the file has {len(model.inputs)} inputs: say which, "
-                f"--input NAME={text}"
-            )
-        return {model.inputs[0].name: found[""]}
-    return found
+    with arrays_in(Path(text)) as found:
+        if "" in found:
+            if len(model.inputs) != 1:
+                raise RequestError(
+                    f"{text} is one array, the file has {len(model.inputs)} inputs: say which, "
+                    f"--input NAME={text}"
+                )
+            found = {model.inputs[0].name: found[""]}
+        for name, stored in found.items():
+            fits(name, stored.outline)
+        return {name: stored.read() for name, stored in found.items()}
 
 
-def _one_array(name: str, file: str) -> Array:
-    found = read_arrays(file)
-    if name in found or len(found) == 1:
-        return found.get(name, next(iter(found.values())))
-    raise RequestError(
-        f"{file} holds the arrays {', '.join(sorted(found)) or 'none'}; expected one, or one named {name}"
-    )
+def _one_array(name: str, file: str, fits: Fits) -> Array:
+    with arrays_in(Path(file)) as found:
+        if name not in found and len(found) != 1:
+            names = ", ".join(sorted(found)) or "none"
+            raise RequestError(f"{file} holds the arrays {names}; expected one, or one named {name}")
+        stored = found.get(name, next(iter(found.values())))
+        fits(name, stored.outline)
+        return stored.read()
 
 
 def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
@@ -313,19 +332,8 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     No code in the file is run: arrays of Python objects are refused. Raises RequestError if the file is
     missing or has another form.
     """
-    file = Path(path)
-    advice = "write it with numpy.save or numpy.savez"
-    try:
-        with file.open("rb") as stream:
-            loaded: Any = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"": loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError as error:
-        raise RequestError(f"{file} does not exist: name a .npy or .npz file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise RequestError(f"{file} holds no arrays that can be read ({reason}): {advice}") from error
+    with arrays_in(Path(path)) as found:
+        return {name: stored.read() for name, stored in found.items()}
 
 
 def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:

@@ -1,6 +1,10 @@
 """Any ONNX file: its interface, arrays and pictures as inputs, outputs summarised and written."""
 
+import io
 import json
+import os
+import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -345,6 +349,39 @@ class TestFiles:
         (tmp_path / "a.npz").write_bytes(content)
         with pytest.raises(RequestError, match=r"a\.npz holds no arrays .*numpy\.save"):
             read_arrays(tmp_path / "a.npz")
+
+    @pytest.mark.parametrize("shape", [(10**12,), (10**30, 10**30), (5,), (-1,)], ids=str)
+    @pytest.mark.parametrize("archived", [False, True], ids=["npy", "npz"])
+    def test_a_header_that_declares_more_than_there_is(
+        self, tmp_path: Path, shape: tuple[int, ...], archived: bool
+    ) -> None:
+        content = io.BytesIO()
+        header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(content, header)
+        content.write(bytes(4 * 8))
+        file = tmp_path / ("a.npz" if archived else "a.npy")
+        if archived:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr("x.npy", content.getvalue())
+        else:
+            file.write_bytes(content.getvalue())
+        with pytest.raises(RequestError, match="holds no arrays that can be read") as caught:
+            read_arrays(file)
+        if shape[0] > 0:
+            assert f"float64{list(shape)}" in str(caught.value)
+            assert "and holds 32)" in str(caught.value)
+
+    def test_an_archive_of_something_else_is_not_unpacked(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.txt", bytes(10**6))
+        with pytest.raises(RequestError, match="holds no arrays that can be read"):
+            read_arrays(tmp_path / "a.npz")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.npy")
+        with pytest.raises(RequestError, match=r"a\.npy is a pipe, not a file"):
+            read_arrays(tmp_path / "a.npy")
 
     def test_objects_are_never_unpickled(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
