@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from onnx import numpy_helper
 import onnxproof
 from onnxproof.contract import Preprocess
 from onnxproof.deploy.bench import usual_sizes, why_unlike
-from onnxproof.deploy.rows import OWN, Row, interval, row_of
+from onnxproof.deploy.plot import write_plot
+from onnxproof.deploy.rows import OWN, Figures, Row, interval, row_of
 from onnxproof.errors import RequestError, TrustError
+from onnxproof.runtime.drawings import is_drawing
 from onnxproof.system import extras
 from onnxproof.tensors import Dim, TensorSpec
 
@@ -189,12 +192,64 @@ def test_sizes_are_those_of_predict_or_the_smallest() -> None:
         pytest.param(
             {"sizes": [{"time": 3}]}, 'there is no "time"; there are: batch, height, width', id="axis"
         ),
+        pytest.param(
+            {"sizes": [{"batch": 2}]}, "batch is the rows of a run: give --batch 2", id="rows-by-size"
+        ),
         pytest.param({"providers": ["NoneExecutionProvider"]}, "is not in this ONNX Runtime", id="provider"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(options: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         onnxproof.bench(TINY, **options)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        pytest.param(("--threads", "100000"), "expected whole numbers from 1 to 1,024, such", id="threads"),
+        pytest.param(("--threads", "0"), "--threads 0: expected whole numbers from 1", id="none"),
+        pytest.param(("--batch", "9" * 20), "expected whole numbers from 1 to 2,147,483,647", id="rows"),
+        pytest.param(("--batch", "9" * 5000), "9…: expected whole numbers from 1 to 2,1", id="digits"),
+        pytest.param(("--size", f"height={'9' * 5000}"), "9…: expected NAME=N,…, such as", id="size"),
+        pytest.param(("--plot", "b.jpg"), "--plot b.jpg: it is a PNG: name it b.png", id="another-format"),
+    ],
+)
+def test_flags_that_cannot_be_met_are_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, str], says: str
+) -> None:
+    monkeypatch.setattr("onnxproof.cli.bench.onnxproof", SimpleNamespace(bench=None))
+    ran = run_here(["bench", str(TINY), *flags])
+    assert ran.code == 2
+    assert ran.printed.startswith("onnxproof: ")
+    assert says in ran.printed
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["table", "document"])
+def test_figures_are_printed_although_the_plot_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    figures = Figures((row([[0.1]] * 4, [[0.1]] * 4, OWN),), (), ())
+    folder = tmp_path / "made"
+
+    def bench(*_: object, **__: object) -> Figures:
+        folder.write_bytes(b"")  # a file where the plot's folder was to be made
+        return figures
+
+    monkeypatch.setattr("onnxproof.cli.bench.onnxproof", SimpleNamespace(bench=bench))
+    ran = run_here(["bench", str(TINY), "--plot", str(folder / "b.png"), *flags])
+    assert ran.code == 2
+    assert OWN in ran.printed
+    assert "b.png cannot be written" in ran.printed
+    if flags:
+        document, end = json.JSONDecoder().raw_decode(ran.printed)
+        assert len(document["rows"]) == 1
+        assert ran.printed[end:].strip().startswith("onnxproof: ")
+
+
+def test_a_plots_folder_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "folder" / "b.png"
+    write_plot([row([[0.1]] * 4, [[0.1]] * 4, OWN)], file)
+    assert is_drawing(file)
 
 
 def test_pytorch_needs_a_bundles_folder() -> None:

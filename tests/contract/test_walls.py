@@ -260,7 +260,8 @@ ROOMS = {
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
         *("errors", "contract", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
-        *("system.confined", "system.extras", "system.files", "system.imports", "system.own_file"),
+        *("system.confined", "system.extras", "system.files", "system.folders", "system.imports"),
+        "system.own_file",
     },
     "errors": set(),
     "text": set(),

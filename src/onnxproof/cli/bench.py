@@ -10,11 +10,13 @@ from onnxproof.cli._document import show_json
 from onnxproof.cli._lines import StageLines
 from onnxproof.cli._options import checkpoint_options
 from onnxproof.deploy.rows import Figures, Row
+from onnxproof.document import LARGEST_WHOLE
 from onnxproof.errors import CheckError, RequestError
 from onnxproof.progress import silent
 from onnxproof.runtime.drawings import is_drawing
 from onnxproof.runtime.folder import model_files, refuse_in_bundle
 from onnxproof.runtime.session import CPU
+from onnxproof.system.endings import ending_of
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import check_file, refuse_inputs
 from onnxproof.system.imports import imported
@@ -24,22 +26,36 @@ from onnxproof.text import one_line
 
 HEAD = "batch threads   p50 ms   p95 ms   p99 ms   rows/s  first ms  peak MB  ratio    interval  spread"
 MB = 10**6
+PNG = ".png"
+SHOWN = 60
+"""Characters of a list that a message shows."""
 
 
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and 0 < int(word) <= MOST_THREADS for word in words):
-        raise RequestError(f"{flag} {text}: expected whole numbers from 1, such as 1,4")
-    return tuple(dict.fromkeys(int(word) for word in words))
+def _numbers(flag: str, text: str, most: int) -> tuple[int, ...]:
+    found = [_whole(word, most) for word in text.split(",")]
+    if not all(found):
+        raise RequestError(f"{flag} {_short(text)}: expected whole numbers from 1 to {most:,}, such as 1,4")
+    return tuple(dict.fromkeys(found))
+
+
+def _whole(word: str, most: int) -> int:
+    """The number that a word is, or 0 if it is none from 1 to ``most``."""
+    digits = word.strip().lstrip("0")
+    fits = digits.isdecimal() and len(digits) <= len(str(most)) and int(digits) <= most
+    return int(digits) if fits else 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _sizes(text: str) -> dict[str, int]:
     found = {}
     for part in text.split(","):
         name, sign, size = (word.strip() for word in part.partition("="))
-        if not (name and sign and size.isdecimal()):
-            raise RequestError(f"--size {text}: expected NAME=N,…, such as height=96,width=128")
-        found[name] = int(size)
+        found[name] = _whole(size, LARGEST_WHOLE)
+        if not (name and sign and found[name]):
+            raise RequestError(f"--size {_short(text)}: expected NAME=N,…, such as height=96,width=128")
     return found
 
 
@@ -95,6 +111,8 @@ def command(
     """
     if plot is not None:
         require_extra("plot", "bench --plot")
+        if plot.suffix.lower() != PNG:
+            raise RequestError(f"--plot {plot}: it is a PNG: name it {plot.with_suffix(PNG).name}")
         refuse_in_bundle(plot, "--plot")
         check_file(plot, "--plot")
         refuse_inputs([plot], model_files(bundle), "--plot")
@@ -102,8 +120,8 @@ def command(
     figures = onnxproof.bench(
         bundle,
         against=[name for name in against.split(",") if name],
-        batch=_numbers("--batch", batch),
-        threads=_numbers("--threads", threads),
+        batch=_numbers("--batch", batch, LARGEST_WHOLE),
+        threads=_numbers("--threads", threads, MOST_THREADS),
         sizes=[_sizes(text) for text in sizes],
         rounds=rounds,
         providers=providers or (CPU,),
@@ -112,12 +130,16 @@ def command(
         trust=trust,
         progress=silent if quiet else StageLines(sys.stderr),
     )
-    if plot is not None:
-        imported("onnxproof.deploy.plot").write_plot(figures.rows, plot)
     if as_json:
         show_json({"rounds": rounds, **figures.to_json()})
     else:
         _print(figures)
+    if plot is not None and figures.rows:
+        try:
+            imported("onnxproof.deploy.plot").write_plot(figures.rows, plot)
+        except RequestError as error:  # the document is printed already
+            click.echo(ending_of(error).text, err=True)
+            return error.exit_code
     return CheckError.exit_code if figures.refused else 0
 
 

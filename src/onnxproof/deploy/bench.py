@@ -231,16 +231,17 @@ def _difference(here: Array, there: Array) -> float:
 def _plan(contract: Contract, chosen: Mapping[str, int], batch: int, threads: int) -> _Plan:
     """The sizes of the dynamic dimensions. Raises RequestError for one that the bundle does not take."""
     dims = {dim.name: dim for dim in contract.dims}
-    sizes = usual_sizes(contract)
+    sizes, axis = usual_sizes(contract), _batch_axis(contract)
     for name, size in chosen.items():
         if name not in dims:
             listed = ", ".join(dims) or "none"
             raise RequestError(f'--size {name}={size}: there is no "{name}"; there are: {listed}')
         if not dims[name].admits(size):
             raise RequestError(f"--size {name}={size}: the bundle takes {dims[name]}")
+        if name == axis:
+            raise RequestError(f"--size {name}={size}: {name} is the rows of a run: give --batch {size}")
         sizes[name] = size
-    axis = _batch_axis(contract)
-    if axis is not None and axis not in chosen and dims[axis].admits(batch):
+    if axis is not None and dims[axis].admits(batch):
         sizes[axis] = batch
     elif batch != 1 or (axis is not None and not dims[axis].admits(1)):
         first = contract.inputs[0].shape[0] if contract.inputs and contract.inputs[0].shape else None

@@ -8,6 +8,7 @@ from typing import Any
 from onnxproof.deploy.rows import OWN, Row
 from onnxproof.runtime.drawings import ONNXPROOF, SOFTWARE
 from onnxproof.system.files import explained, replacing
+from onnxproof.system.folders import made_folder
 
 COLOURS = ("#1f4e79", "#d9822b", "#3f8f5f", "#8a5a9e", "#9a3b3b", "#6b6b6b")
 """Of the contestants: the bundle's first."""
@@ -52,7 +53,7 @@ def write_plot(rows: Sequence[Row], file: Path) -> None:
     figure.legend(
         handles=marks, loc="outside upper left", ncols=min(len(names), 3), frameon=False, fontsize=9
     )
-    with explained(file, "--plot", "file"), replacing(file) as stream:
+    with explained(file, "--plot", "file"), made_folder(file.parent), replacing(file) as stream:
         figure.savefig(stream, format="png", metadata={SOFTWARE: ONNXPROOF})
 
 
