@@ -128,3 +128,42 @@ def test_a_file_without_the_models_bound_fails_where_it_is_reached(
     (case,) = (case.name for case in wrong.cases if "beyond" in case.name)
     (note,) = (note for note in wrong.notes if note.startswith(case))
     assert says in note
+    assert wrong.facts[0].cases == right.facts[0].cases == len(wrong.cases) - 1
+
+
+class Padded(nn.Module):
+    """Each step is capped. At padded steps no answer is compared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net(capped_in_place, 4)
+
+    def forward(self, x: Tensor, kept: Tensor) -> Any:
+        return self.net(x) * kept[..., None]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_steps_that_a_padding_mask_keeps_are_compared(tmp_path: Path) -> None:
+    module = Padded().eval()
+    axes = {0: "batch", 1: "time"}
+    torch.onnx.export(
+        module,
+        (torch.rand(2, 3, 16), torch.ones(2, 3, dtype=torch.int64)),
+        str(tmp_path / "right.onnx"),
+        input_names=["x", "kept"],
+        output_names=["y"],
+        dynamic_axes={"x": axes, "kept": axes, "y": axes},
+        dynamo=False,
+        opset_version=17,
+    )
+    asked: dict[str, Any] = {
+        "inputs": {"x": "float32[batch, time, 16] in -1..1", "kept": "int64[batch, time] as mask"},
+        "dims": {"batch": "1..2", "time": "2..3"},
+    }
+    assert onnxproof.check_module(module, tmp_path / "right.onnx", **asked).passed
+    model = onnx.load(tmp_path / "right.onnx")
+    uncapped(model.graph)
+    onnx.save(model, tmp_path / "wrong.onnx")
+    wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
+    assert wrong.status == "fail"
+    assert any("relu6 above 6" in note for note in wrong.notes)

@@ -49,6 +49,9 @@ merely decides a tie the other way does not."""
 
 UNIT = float(np.finfo(np.float32).eps)
 
+ALL = np.ones((), np.bool_)
+"""What is compared of an output that no padding mask concerns."""
+
 SHOWN = 3
 """How many cut-offs a note names."""
 
@@ -256,14 +259,19 @@ def _part_at(trial: Trial, graph: Stated, inputs: Arrays, single: Arrays | None)
     try:
         single = reference.run(inputs).outputs if single is None else single
         # The oracle takes longest, and most files that are right do not need it.
-        if not any(_apart(single[name], single[name], stated[name], LOOKED_AT) for name in stated):
+        kept = counted(trial.contract, inputs, single)
+        if not any(
+            _apart(single[name], single[name], stated[name], kept.get(name, ALL), LOOKED_AT)
+            for name in stated
+        ):
             return False
         exact = oracle.run(inputs).outputs
     except Exception:  # noqa: BLE001 - the model's own code may raise any type on an unusual input
         return False
-    if counted(trial.contract, inputs, exact):
-        return False
-    return any(_apart(exact[name], single[name], stated[name], PARTED) for name in stated)
+    kept = counted(trial.contract, inputs, exact)
+    return any(
+        _apart(exact[name], single[name], stated[name], kept.get(name, ALL), PARTED) for name in stated
+    )
 
 
 def _stated(graph: Stated, inputs: Arrays) -> Arrays:
@@ -279,11 +287,16 @@ def _stated(graph: Stated, inputs: Arrays) -> Arrays:
     return {name: outputs[name] for name in sorted(names & outputs.keys())}
 
 
-def _apart(exact: NDArray[Any], single: NDArray[Any], stated: NDArray[Any], times: float) -> bool:
-    """Whether a graph's answer lies further from the exact one than so many times the error of float32's."""
-    if exact.dtype.kind != "f" or exact.shape != stated.shape or not exact.size:
+def _apart(
+    exact: NDArray[Any], single: NDArray[Any], stated: NDArray[Any], kept: NDArray[np.bool_], times: float
+) -> bool:
+    """Whether a graph's answer lies further from the exact one than so many times the error of float32's.
+
+    The arrays are of the same shape, and are compared where they are ``kept``.
+    """
+    if exact.dtype.kind != "f" or not exact.shape == single.shape == stated.shape:
         return False
-    sound = np.isfinite(exact) & np.isfinite(single)
+    sound = np.isfinite(exact) & np.isfinite(single) & kept
     if not np.any(sound):
         return False
     if not np.all(np.isfinite(stated[sound])):
