@@ -47,7 +47,7 @@ from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Cause, SeenBox
 
-NEWER = ("disorder",)
+NEWER = ("disorder", "rounding_constant")
 """What the facts of a leg lack in documents of earlier versions."""
 
 FOLDER = Path(__file__).parents[1] / "src" / "onnxproof" / "schemas"
@@ -171,6 +171,7 @@ def parity() -> Schema:
             **leg,
             measurements=rows(measurement),
             rounding={"type": "object", "additionalProperties": NUMBER},
+            rounding_constant={"type": "object", "additionalProperties": NUMBER},
             beyond={"type": "object", "additionalProperties": TEXT},
         ),
         NEWER,

@@ -36,10 +36,12 @@ def parted(model: WrappedModel, cases: Sequence[Case], file: Path, floors: Seque
     """How far a file's graph, with its own constants, parts from the network, both in float64.
 
     It is the rms over all cases, in units of PyTorch's rms error; the largest over the fields. Infinite if
-    the graph does not run on a case, or answers in other shapes or with NaN.
+    the graph does not run on a case, or answers in other shapes or with NaN, or if ONNX Runtime answers NaN
+    or nothing where the network answers a number.
     """
     oracle = OracleLeg(model, 1)
     exact = ExactGraph(file)
+    runtime = OrtLeg(file, ("CPUExecutionProvider",), 1)
     squares: dict[str, float] = {}
     counts: dict[str, int] = {}
     for case in cases:
@@ -48,10 +50,14 @@ def parted(model: WrappedModel, cases: Sequence[Case], file: Path, floors: Seque
             found = exact.run(arrays)
         except NotRunnableError:
             return math.inf
-        wanted = oracle.run(arrays).outputs
+        wanted, computed = oracle.run(arrays).outputs, answer(runtime, arrays)
+        if computed is None:
+            return math.inf
         for field in model.contract.fields:
             a, b = wanted[field.output], found[field.output]
             if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
+                return math.inf
+            if np.isnan(computed[field.output]).any() and not np.isnan(a).any():
                 return math.inf
             change = np.nan_to_num(np.subtract(b, a, dtype=np.float64))
             squares[field.name] = squares.get(field.name, 0.0) + float((change**2).sum())

@@ -170,7 +170,8 @@ def _told(architecture: Architecture, file: Made, verdict: Verdict, unproven: in
         check for check in verdict.checks if check.status == "skipped" and check.name in FUNCTION_CHECKS
     ]
     said = next(iter((*refused, *skipped)), None)
-    measured = [check for check in verdict.checks if check.name == "function" and check.value is not None]
+    asked = [check for check in verdict.checks if check.name == "function" and check.status != "skipped"]
+    measured = [check for check in asked if check.value is not None]
     worst = max(measured, key=lambda check: check.value or 0.0, default=None)
     return replace(
         _row(architecture, file),

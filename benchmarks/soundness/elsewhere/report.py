@@ -44,7 +44,8 @@ def wrong(rows: Sequence[FileRow]) -> list[FileRow]:
     """The refused files that are wrong as their exporter wrote them.
 
     In float64, with their own constants, they part from the network by more than float32's error, or they do
-    not run at a declared size.
+    not run at a declared size, or in ONNX Runtime, at a declared input, they answer NaN or nothing where the
+    network answers a number.
     """
     return [row for row in rows if row.own > CLAIMED_ELSEWHERE]
 

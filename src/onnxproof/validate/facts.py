@@ -195,9 +195,9 @@ class Facts:
     ``disorder`` has the cases whose rows are not in the order that the contract states. It is None if the
     contract states none.
 
-    Two are of a graph in float64 alone. ``rounding`` has, by field, the largest difference that rounding
-    alone makes, where that was measured. ``beyond`` has the outputs that were not evaluated, and for each the
-    reason.
+    Three are of a graph in float64 alone. ``rounding`` has, by field, the largest difference that rounding
+    alone makes, where that was measured, and ``rounding_constant`` the same on inputs of one value.
+    ``beyond`` has the outputs that were not evaluated, and for each the reason.
     """
 
     leg: str
@@ -219,6 +219,7 @@ class Facts:
     oracle: str = "torch-float64"
     disorder: tuple[Failure, ...] | None = None
     rounding: Mapping[str, float] = field(default_factory=dict)
+    rounding_constant: Mapping[str, float] = field(default_factory=dict)
     beyond: Mapping[str, str] = field(default_factory=dict)
 
     @property

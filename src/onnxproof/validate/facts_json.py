@@ -106,6 +106,7 @@ def function_to_json(facts: Facts) -> dict[str, Any]:
         **leg_to_json(facts),
         "measurements": measured,
         "rounding": dict(facts.rounding),
+        "rounding_constant": dict(facts.rounding_constant),
         "beyond": dict(facts.beyond),
     }
 
@@ -116,8 +117,16 @@ def function_from_json(value: Mapping[str, Any], findings: Mapping[str, Any] = M
         restored(Measurement, {key: one[key] for key in one if key not in ("ratio_rms", "ratio_max")})
         for one in value["measurements"]
     )
-    rounding = {name: NUMBERS.get(number, number) for name, number in value["rounding"].items()}
-    return replace(_leg_from(value, fields, findings), rounding=rounding, beyond=dict(value["beyond"]))
+    rounding, rounding_constant = (
+        {name: NUMBERS.get(number, number) for name, number in value.get(key, {}).items()}
+        for key in ("rounding", "rounding_constant")
+    )
+    return replace(
+        _leg_from(value, fields, findings),
+        rounding=rounding,
+        rounding_constant=rounding_constant,
+        beyond=dict(value["beyond"]),
+    )
 
 
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from onnxproof.tensors import Field
 from onnxproof.validate.checks import Check, Status
+from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import facts_of, judge, ranks_of
 from onnxproof.validate.policy import EXACT
@@ -57,8 +58,14 @@ def _settled(trial: Trial, graph: Stated, tally: Tally) -> Facts:
         return facts
     names = {case for check in failed for case in _cases_of(check, facts)}
     # Inputs that are held and not made may not be moved: they were chosen for where they lie.
-    worst = [case for case in cases if case.name in names - set(trial.given)][:LOOKED_CLOSER]
-    return replace(facts, rounding=graph.closer(worst, fields))
+    worst = [case for case in cases if case.name in names - set(trial.given)]
+    flat = [case for case in worst if case.content in CONSTANT]
+    others = [case for case in worst if case.content not in CONSTANT]
+    # Apart: a model may decide inside on flat inputs alone, and there only.
+    rounding, rounding_constant = (
+        graph.closer(some[:LOOKED_CLOSER], fields) if some else {} for some in (others, flat)
+    )
+    return replace(facts, rounding=rounding, rounding_constant=rounding_constant)
 
 
 def _cases_of(check: Check, facts: Facts) -> Iterator[str]:
@@ -90,7 +97,7 @@ def function_checks(facts: Facts, fields: Sequence[Field]) -> tuple[Check, ...]:
     ]
     if facts.beyond and not any(measured.count for measured in facts.fields):
         return tuple(skipped)
-    policy = replace(EXACT, rounding=facts.rounding)
+    policy = replace(EXACT, rounding=facts.rounding, rounding_constant=facts.rounding_constant)
     checks = [check for check in judge(facts, ranks_of(fields), policy) if check.name != "interface"]
     return (*skipped, *(_told_limit(_blind(check, facts.yardstick)) for check in checks))
 

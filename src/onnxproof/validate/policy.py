@@ -202,11 +202,13 @@ class Exactness:
 
     Both sides compute in double, so that a difference is what the two state otherwise. ``ratio`` is the
     limit. ``rounding`` has, by a field's name, the largest difference that rounding alone may make: of
-    float64, and of constants to float32 that are not proven.
+    float64, and of constants to float32 that are not proven. ``rounding_constant`` has the same for inputs of
+    one value, on which a model may decide inside where it never does elsewhere.
     """
 
     ratio: float = FUNCTION
     rounding: Mapping[str, float] = field(default_factory=dict)
+    rounding_constant: Mapping[str, float] = field(default_factory=dict)
 
     name: ClassVar[str] = "exactness"
     few: ClassVar[int] = 0
@@ -214,7 +216,8 @@ class Exactness:
     def held(self, measured: Measurement, *, has_oracle: bool) -> Iterator[Held]:
         if has_oracle and measured.count:
             value = max(measured.ratio_rms, measured.ratio_max)
-            yield Held("function", value, self._limit(measured, measured.floor_max))
+            rounding = self.rounding.get(measured.name, 0.0)
+            yield Held("function", value, self.ratio + rounding / measured.floor_max)
 
     def held_on_constants(self, measured: Measurement, elsewhere: Measurement) -> Iterator[Held]:
         """As ``held``; errors are divided by PyTorch's on these pictures or ``elsewhere``."""
@@ -223,10 +226,7 @@ class Exactness:
             measured.rms_candidate / max(measured.floor_rms, elsewhere.floor_rms),
             measured.max_candidate / floor,
         )
-        yield Held("function", value, self._limit(measured, floor))
-
-    def _limit(self, measured: Measurement, floor: float) -> float:
-        return self.ratio + self.rounding.get(measured.name, 0.0) / floor
+        yield Held("function", value, self.ratio + self.rounding_constant.get(measured.name, 0.0) / floor)
 
     def bound(self, measured: Extremal, *, has_oracle: bool, constant: bool = False) -> float:
         """What the limit allows. No decision is a tie beyond it."""

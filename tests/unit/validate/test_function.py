@@ -22,7 +22,7 @@ from onnxproof.validate.function import function_checks
 from onnxproof.validate.judge import judge, ranks_of
 from onnxproof.validate.legs.leg import GRAPH, Answer, Arrays, Ports, Truth
 from onnxproof.validate.sweep import measure, merge, settle
-from onnxproof.validate.trial import Stated, Trial
+from onnxproof.validate.trial import Closer, Stated, Trial
 from onnxproof.validate.verdict import Check, Verdict, conclude, link_lines
 
 Array = NDArray[Any]
@@ -68,13 +68,13 @@ def judged(
     runtime: Callable[[Array], Array] | None = None,
     *,
     missing: Mapping[str, str] | None = None,
-    rounding: Mapping[str, float] | None = None,
+    rounding: Mapping[str, float] | Closer | None = None,
     cases: frozenset[str] = EVERY,
     planned: Sequence[Case] = CASES,
 ) -> Verdict:
     """The verdict on a file whose graph computes ``graph`` and whose runtime computes ``runtime``."""
     truth = Truth(Computing("torch-float64", noisy(0), "float64"), Computing("torch-float32", noisy(1e-6)))
-    closer = None if rounding is None else lambda cases, fields: rounding
+    closer = (lambda cases, fields: rounding) if isinstance(rounding, Mapping) else rounding
     missing = missing or {}
     fields = tuple(field for field in CONTRACT.fields if field.output not in missing)
     stated = Stated(
@@ -154,6 +154,21 @@ def test_a_yardstick_too_coarse_to_see_anything_is_skipped_and_not_passed() -> N
     verdict = judged(noisy(1e-7), rounding={"y": 1e-5})
     assert check(verdict, "function").status == "skipped"
     assert links(verdict)["function"] == "skipped"
+
+
+def test_what_rounding_does_on_flat_inputs_excuses_nothing_elsewhere() -> None:
+    """A model may decide inside on an input of one value, and nowhere else."""
+    flat = Case("5-black", {"batch": 5}, "black", 7)
+
+    def of_flat(cases: Sequence[Case], fields: Sequence[Field]) -> Mapping[str, float]:
+        return {"y": 1e3 if flat in cases else 1e-14}
+
+    verdict = judged(
+        lambda x: 3 * x * (1 + 1e-7), rounding=of_flat, cases=EVERY | {flat.name}, planned=(*CASES, flat)
+    )
+    found = [one for one in verdict.checks if one.name == "function"]
+    assert [one.status for one in found] == ["fail", "skipped"]
+    assert links(verdict)["function"] == "fail"
 
 
 def test_an_output_beyond_the_evaluator_is_skipped_by_name() -> None:
