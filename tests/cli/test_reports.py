@@ -1,6 +1,8 @@
 """The reports that commands write: which, where, and that they are refused before the work."""
 
 import json
+import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +108,31 @@ def test_a_summary_that_cannot_be_written_changes_no_exit_code(
     ran = run("validate", job, "--github")
     assert ran.returncode == 0
     assert "the step summary cannot be written" in ran.stderr
+
+
+@pytest.mark.usefixtures("never")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+@pytest.mark.parametrize(
+    ("summary", "says"),
+    [
+        pytest.param("job.toml", "is read by this command", id="over-the-job"),
+        pytest.param("linked.toml", "is the same file as", id="over-the-job-by-a-link"),
+        pytest.param("pipe", "pipe is a pipe, not a file", id="a-pipe-that-nobody-reads"),
+        pytest.param("report.xml", "is written by --junit, too", id="over-a-report"),
+    ],
+)
+@pytest.mark.parametrize("command", ["export", "validate"])
+def test_a_summary_that_would_lose_a_file_or_wait_for_ever_is_refused(
+    refuse: Refuse, job: Path, monkeypatch: pytest.MonkeyPatch, command: str, summary: str, says: str
+) -> None:
+    if command == "validate":
+        write_model()
+    Path("linked.toml").symlink_to(job)
+    os.mkfifo("pipe")
+    before = job.read_bytes()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", summary)
+    refuse(command, job, "--github", "--junit", "report.xml", says=["GITHUB_STEP_SUMMARY", says])
+    assert job.read_bytes() == before
 
 
 @pytest.mark.usefixtures("never")

@@ -17,6 +17,7 @@ from onnxproof.errors import RequestError
 from onnxproof.progress import Stages
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.manifest import Manifest
+from onnxproof.system.disk import not_there
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import append_bytes, check_file, explained, lies_in, refuse_inputs, write_text
 from onnxproof.system.folders import made_folder
@@ -75,25 +76,30 @@ class Reports:
         ``read`` are the command's inputs, ``written`` its other outputs, and ``bundles`` the folders that it
         is about to write. Raises MissingPackageError if a report needs a package that is missing.
         """
-        if not self.files:
+        told = [(SUMMARY, file) for file in [_summary()] if self.github and file is not None]
+        if not self.files and not told:
             return
+        for _, file in told:
+            _require_appendable(file)
         taken = {_real(path): "this command's own output" for path in written}
         replaced = {_real(folder) for folder in bundles}
-        for flag, file in self.files:
+        for flag, file in (*self.files, *told):
             if flag in EXTRA_OF:
                 require_extra(EXTRA_OF[flag], flag)
             if (other := taken.setdefault(_real(file), flag)) != flag:
                 raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
             if any(folder in _real(file).parents for folder in replaced):
                 raise RequestError(f"{flag} {file} lies in the bundle that is written: name another place")
-            refuse_in_bundle(file, flag)
-            check_file(file, flag)
+            if flag != SUMMARY:
+                refuse_in_bundle(file, flag)
+                check_file(file, flag)
         inputs = list(read())
-        for flag, file in self.files:
+        for flag, file in (*self.files, *told):
             refuse_inputs([file], inputs, flag)
             if folder := next((one for one in inputs if one.is_dir() and lies_in(file, one)), None):
                 raise RequestError(f"{flag} {file} lies in {folder}, which is read: name another place")
-            _require_report(file, flag)
+            if flag != SUMMARY:
+                _require_report(file, flag)
 
     def refuse_without_verdict(self) -> None:
         """Raise RequestError if reports were asked for, although there will be no verdict."""
@@ -161,14 +167,29 @@ def report_options(command: Command) -> Command:
     return optioned
 
 
+def _summary() -> Path | None:
+    """The file that GitHub shows as the step's summary. Returns None if none is named."""
+    named = os.environ.get(SUMMARY)
+    return Path(named) if named else None
+
+
+def _require_appendable(file: Path) -> None:
+    """Raise RequestError for a pipe, which is written to only once somebody reads it, or a socket.
+
+    A folder, or a file that cannot be written, is told in the end: the verdict does not depend on it.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir() or file.is_char_device()):
+        raise RequestError(f"{SUMMARY} {file} {not_there(file)}: name a file, or give --no-github")
+
+
 def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
     """Annotate the job files, on standard error, and append a text to the step's summary."""
     for line in annotations:
         click.echo(line, err=True)
-    summary = os.environ.get(SUMMARY)
-    if summary:
+    summary = _summary()
+    if summary is not None:
         try:
-            append_bytes(Path(summary), f"{text()}\n".encode())
+            append_bytes(summary, f"{text()}\n".encode())
         except OSError as error:  # The verdict does not depend on it.
             click.echo(one_line(f"onnxproof: the step summary cannot be written ({error})"), err=True)
 
