@@ -12,6 +12,7 @@ from pathlib import Path
 from onnxproof.errors import JobError, RequestError
 from onnxproof.finding.draft import Draft, toml_text
 from onnxproof.finding.feeding import Feeding
+from onnxproof.finding.hosted import hosted_of, returned_by
 from onnxproof.finding.tried import inputs_of, key_of, normalization_of, returned, small_cases
 from onnxproof.finding.unlike import (
     chosen_rows,
@@ -36,6 +37,7 @@ from onnxproof.validate.likeness import (
     likest_rows,
     names_in_order,
     outputs_fit,
+    without_counterpart,
     worst,
 )
 from onnxproof.validate.paired_runs import PairedRuns
@@ -149,8 +151,7 @@ class Search:
                 told.append(f"{way}: {error}")
                 continue
             models.append((head, decode, model))
-            returned = ", ".join(f"{spec.name} {spec}" for spec in model.contract.outputs)
-            told.append(f"{way}: {returned}")
+            told.append(f"{way}: {self._returns(model)}")
             apart = any(one.head == head and one.likeness.unpacked is not None for one in tried)
             found = [] if decode == WHOLE and apart else [*self._tried(head, decode, model)]
             tried += found
@@ -176,7 +177,8 @@ class Search:
             raise RequestError(f"{self.file} is another model's file than {called}: {another}")
         if not ranked:
             for head, decode, model in models:
-                names = names_in_order(model.contract.outputs, self.leg.ports.outputs)
+                wanted = returned_by(model.contract, self._hosted(model))
+                names = names_in_order(wanted, self.leg.ports.outputs)
                 if names is not None:
                     return Found(Likeness(math.inf, names), head, decode, self.feeding.views[0], model)
             theirs = ", ".join(f"{port.name} {port}" for port in self.leg.ports.outputs)
@@ -192,12 +194,12 @@ class Search:
 
         All views are tried: an untrained network answers almost alike whatever it gets.
         """
-        if not outputs_fit(model.contract.outputs, self.leg.ports.outputs):
+        if not outputs_fit(returned_by(model.contract, self._hosted(model)), self.leg.ports.outputs):
             return
         reference = TorchLeg(model, self.made.job.validation.threads)
         arrays = self.feeding.arrays(model, small_cases(model, self.made.job))
         ways = self.feeding.views
-        runs = PairedRuns(self.leg, reference)
+        runs = PairedRuns(self.leg, reference, self._hosted(model))
         chooses = decode in CHOOSES
         first = {view: self._likeness(runs, 0, arrays[0], view, chooses=chooses) for view in ways}
         found = [(one, view) for view, one in first.items() if one is not None]
@@ -234,7 +236,10 @@ class Search:
             known = known_of(close[0].model, arrays)
             graph, _ = exact_leg(self.file, known, threads)
             models = {one.head: one.model for one in close}
-            runs = {head: PairedRuns(graph, OracleLeg(model, threads)) for head, model in models.items()}
+            runs = {
+                head: PairedRuns(graph, OracleLeg(model, threads), self._hosted(model))
+                for head, model in models.items()
+            }
             sharp = [self._likeness(runs[one.head], 0, arrays, one.view, chooses=chooses) for one in close]
         except Exception:  # noqa: BLE001 - a module that does not run in float64 raises any type
             return close[0]
@@ -265,6 +270,7 @@ class Search:
             unpacked=unpacked,
             widened=any(port.dtype == "float16" for port in (*ports.inputs, *ports.outputs)),
             order=tuple(self.feeding.inputs) + tuple(spec.name for spec in found.model.contract.outputs),
+            hosted=self._hosted(found.model),
         )
         taken = {name: f"{name}_left_out" for name in left if name in outputs}
         return self._job(found), replace(how, names={**names, **taken})
@@ -339,6 +345,18 @@ class Search:
                 "no arrangement of inputs and outputs that was tried makes the file agree with the "
                 f"checkpoint; the nearest differs by {found.likeness.error:.2g} of the outputs' spread"
             )
+
+    def _hosted(self, model: WrappedModel) -> Mapping[str, str]:
+        return hosted_of(model.contract, self.leg.ports.outputs, self.mapping)
+
+    def _returns(self, model: WrappedModel) -> str:
+        """What a model returns, and what of that the file has nothing like."""
+        wanted = returned_by(model.contract, self._hosted(model))
+        returns = ", ".join(f"{spec.name} {spec}" for spec in wanted)
+        lacking = [spec.name for spec in without_counterpart(wanted, self.leg.ports.outputs)]
+        if not lacking or len(lacking) == len(wanted):
+            return returns
+        return f"{returns}, of which the file has no {' and no '.join(lacking)}"
 
     def _model(self, decode: str, sizes: Sequence[str]) -> WrappedModel:
         """The model, its pictures in 0..1 and not normalised."""

@@ -37,7 +37,9 @@ class Arrangement:
     pictures have no batch axis. ``turned`` are outputs of the model whose last two axes the file exchanges.
     ``left_out`` are outputs of the file that the model does not have. ``order`` are the model's inputs and
     outputs, in its order. ``unpacked`` says which of the file's outputs holds several of the model's.
-    ``widened`` says that the file takes or returns float16 where the model has float32.
+    ``widened`` says that the file takes or returns float16 where the model has float32. ``hosted`` has, for
+    outputs of the model that the file lacks, the padding mask of the model that they tell of: 1 where it
+    keeps a step.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Arrangement:
     order: tuple[str, ...] = ()
     unpacked: Unpacked | UnpackedRows | None = None
     widened: bool = False
+    hosted: Mapping[str, str] = field(default_factory=dict)
 
     def notes(self, inputs: frozenset[str]) -> tuple[str, ...]:
         """What was done, in words. ``inputs`` are the names of the model's inputs."""
@@ -69,6 +72,10 @@ class Arrangement:
         notes += [f"the file returns {name} with its last two axes exchanged" for name in self.turned]
         if self.widened:
             notes.append("the file takes or returns float16: it is judged with casts around it")
+        notes += [
+            f"the file does not return {name}: it is judged with the steps that {mask} keeps"
+            for name, mask in self.hosted.items()
+        ]
         if self.left_out:
             notes.append(f"the file also returns {', '.join(self.left_out)}, which the model does not")
         return tuple(notes)
@@ -81,7 +88,7 @@ class Arrangement:
             renames
             or self.unbatched
             or self.widened
-            or bool(self.normalized or self.turned or self.left_out or self.order)
+            or bool(self.normalized or self.turned or self.left_out or self.order or self.hosted)
         )
 
 
@@ -105,6 +112,8 @@ def arranged(file: Path, how: Arrangement) -> Iterator[Path]:
             _widen(model)
         _put_in_front(model, how)
         _put_behind(model, how)
+        for name, mask in how.hosted.items():
+            _tell_mask(model.graph, name, mask)
         if how.unpacked is not None:
             unpack(model, how.unpacked, names[how.unpacked.output])
         _put_in_order(model.graph, how.order)
@@ -223,6 +232,17 @@ def _put_behind(model: onnx.ModelProto, how: Arrangement) -> None:
                 del axes[:]
                 axes.extend(copies)
         graph.output.append(value)
+
+
+def _tell_mask(graph: onnx.GraphProto, name: str, mask: str) -> None:
+    """Return which steps a padding mask keeps, as the output ``name``."""
+    kept = f"{name}{FILES_OWN}"
+    graph.node.append(helper.make_node("Cast", [mask], [kept], to=onnx.TensorProto.BOOL))
+    graph.node.append(helper.make_node("Cast", [kept], [name], to=onnx.TensorProto.INT64))
+    given = next(one for one in graph.input if one.name == mask)
+    value = onnx.ValueInfoProto.FromString(given.SerializeToString())
+    value.name, value.type.tensor_type.elem_type = name, onnx.TensorProto.INT64
+    graph.output.append(value)
 
 
 def _put_in_order(graph: onnx.GraphProto, order: Sequence[str]) -> None:

@@ -191,13 +191,19 @@ def outputs_fit(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> bool:
     packed = any("float" in port.dtype and len(port.shape) == 3 for port in theirs)
     if packed and sum(len(spec.shape) > 2 for spec in ours) > 1:
         return True
-    left = list(theirs)
+    return not without_counterpart(ours, theirs)
+
+
+def without_counterpart(ours: Sequence[TensorSpec], theirs: Sequence[Port]) -> tuple[TensorSpec, ...]:
+    """The model's outputs for which the file has none of their kind, rank and fixed sizes."""
+    left, lacking = list(theirs), []
     for spec in sorted(ours, key=lambda spec: -sum(isinstance(axis, int) for axis in spec.shape)):
         found = next((port for port in left if _may_be(spec, port)), None)
         if found is None:
-            return False
-        left.remove(found)
-    return True
+            lacking.append(spec)
+        else:
+            left.remove(found)
+    return tuple(lacking)
 
 
 def _may_be(spec: TensorSpec, port: Port) -> bool:

@@ -1,5 +1,6 @@
 """Runs of a file from elsewhere and of a model, on the same pictures."""
 
+from collections.abc import Collection
 from typing import Any
 
 from onnxproof.errors import OnnxproofError
@@ -9,10 +10,11 @@ from onnxproof.validate.views import View
 
 
 class PairedRuns:
-    """Runs of the file and of the model, each input once."""
+    """Runs of the file and of the model, each input once. ``without`` are outputs of the model that the file
+    need not return."""
 
-    def __init__(self, leg: Leg, reference: Leg) -> None:
-        self.leg, self.reference = leg, reference
+    def __init__(self, leg: Leg, reference: Leg, without: Collection[str] = ()) -> None:
+        self.leg, self.reference, self.without = leg, reference, without
         self.theirs: dict[Any, Arrays | None] = {}
         self.ours: dict[Any, Arrays] = {}
 
@@ -24,7 +26,8 @@ class PairedRuns:
         if there not in self.theirs:
             self.theirs[there] = self._run(fed)
         if here not in self.ours:
-            self.ours[here] = self.reference.run(meant).outputs
+            outputs = self.reference.run(meant).outputs
+            self.ours[here] = {name: one for name, one in outputs.items() if name not in self.without}
         return self.theirs[there], self.ours[here]
 
     def _run(self, inputs: Arrays) -> Arrays | None:
