@@ -1,7 +1,7 @@
 """Plain exports of transformers' networks for texts, judged by ``check`` against their folder."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import pytest
 import torch
 import transformers
 from once import Once
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from saved import MODELS, save
 from torch import Tensor, nn
 
 import onnxproof
-from onnxproof.errors import RequestError
+from onnxproof.check import find_out
+from onnxproof.errors import JobError, RequestError
+from onnxproof.export.model import build_model
+from onnxproof.job import Job
 from onnxproof.validate.verdict import Verdict
 
 FEW = ("validate.threads=1", "dims.batch=1..2", "dims.time=2..4")
@@ -25,12 +28,13 @@ OPEN = {0: "batch", 1: "sequence"}
 class Logits(nn.Module):
     """The network as it is exported plainly: inputs by name, the logits alone."""
 
-    def __init__(self, network: nn.Module, takes: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, takes: Sequence[str], values: Mapping[str, int]) -> None:
         super().__init__()
-        self.network, self.takes = network, tuple(takes)
+        self.network, self.takes, self.values = network, tuple(takes), dict(values)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        logits: Tensor = self.network(**dict(zip(self.takes, inputs, strict=True))).logits
+        others = {name: torch.full_like(inputs[0], value) for name, value in self.values.items()}
+        logits: Tensor = self.network(**dict(zip(self.takes, inputs, strict=True)), **others).logits
         return logits
 
 
@@ -46,8 +50,8 @@ def folder_of(once: Once, name: str) -> Path:
     )
 
 
-def exported(folder: Path, name: str, takes: Sequence[str], file: Path) -> Path:
-    """TorchScript's export of a folder's network that takes these inputs."""
+def exported(folder: Path, name: str, takes: Sequence[str], file: Path, **values: int) -> Path:
+    """TorchScript's export of a folder's network that takes these inputs. Others have one of ``values``."""
     network = getattr(transformers, MODELS[name].network).from_pretrained(folder).eval()
     ids = torch.randint(3, 39, (2, 5))
     example = tuple(ids if one == "input_ids" else torch.ones_like(ids) for one in takes)
@@ -55,7 +59,7 @@ def exported(folder: Path, name: str, takes: Sequence[str], file: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch is about to give this exporter up
         torch.onnx.export(
-            Logits(network, takes),
+            Logits(network, takes, values),
             example,
             str(file),
             dynamo=False,
@@ -131,3 +135,83 @@ def test_what_a_file_lacks_of_the_models_outputs_is_named(once: Once, tmp_path: 
         )
     with pytest.raises(RequestError, match="of which the file has no image_embeds and no text_embeds"):
         onnxproof.check(file, against=folder, set=("validate.threads=1",))
+
+
+# Inputs that the file does not take
+
+
+def graph_of(takes: Sequence[str], file: Path) -> Path:
+    """A file that takes these integers [batch, sequence] and returns some logits of three classes."""
+    axes = ["batch", "sequence"]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, axes) for name in takes]
+    nodes = [
+        helper.make_node("Cast", [takes[0]], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "last"], ["means"], keepdims=1),
+        helper.make_node("Concat", ["means"] * 3, ["logits"], axis=1),
+    ]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    last = helper.make_tensor("last", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(nodes, "g", inputs, [logits], [last])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    return file
+
+
+def test_an_input_that_the_file_lacks_is_left_to_the_networks_default(once: Once, tmp_path: Path) -> None:
+    folder = folder_of(once, "bert")
+    file = exported(folder, "bert", ("input_ids", "attention_mask"), tmp_path / "one.onnx")
+    verdict = onnxproof.check(file, against=folder, set=FEW)
+    assert failed(verdict) == []
+    assert "the file does not take token_type_ids: the network is given its default" in verdict.notes
+    ids = exported(folder, "bert", ("input_ids",), tmp_path / "ids.onnx")
+    found = find_out(ids, against=folder, set=FEW)
+    assert "the file does not take attention_mask, token_type_ids: the network is given their defaults" in (
+        found.notes
+    )
+    assert found.error < 1e-5
+    assert found.job.model.kwargs == {"inputs": ["input_ids"]}
+
+
+def test_another_value_than_the_networks_default_is_found(once: Once, tmp_path: Path) -> None:
+    folder = folder_of(once, "bert")
+    file = exported(folder, "bert", ("input_ids", "attention_mask"), tmp_path / "ones.onnx", token_type_ids=1)
+    assert find_out(file, against=folder, set=FEW).error > 0.1
+
+
+def test_an_input_without_a_default_that_serves_is_asked_for(once: Once, tmp_path: Path) -> None:
+    file = graph_of(("attention_mask",), tmp_path / "mask.onnx")
+    with pytest.raises(RequestError, match=r"does not take input_ids, token_type_ids, which .* needs: "):
+        find_out(file, against=folder_of(once, "bert"), set=FEW)
+
+
+def test_inputs_that_may_be_several_of_the_models_are_not_guessed(once: Once, tmp_path: Path) -> None:
+    folder = folder_of(once, "bert")
+    file = graph_of(("a", "b"), tmp_path / "named.onnx")
+    with pytest.raises(RequestError, match="say which is which with --map a=input_ids"):
+        find_out(file, against=folder, set=FEW)
+    with pytest.raises(RequestError, match="say which is which with --map b=attention_mask"):
+        find_out(file, against=folder, map={"a": "input_ids"}, set=FEW)
+
+
+def job_for(folder: Path, **kwargs: Any) -> Job:
+    model = {"family": "transformers", "checkpoint": str(folder), "kwargs": kwargs}
+    return Job.from_document({"name": "texts", "model": model}, folder=Path(), source="the test")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        pytest.param(["input_ids", "token"], "names token, and BertFor.* takes input_ids, att", id="unknown"),
+        pytest.param("input_ids", "expected a list of names", id="no-list"),
+        pytest.param([], "expected a list of names", id="none"),
+    ],
+)
+def test_inputs_of_a_job_that_the_network_does_not_take_are_refused(
+    inputs: Any, said: str, once: Once
+) -> None:
+    with pytest.raises(JobError, match=said):
+        build_model(job_for(folder_of(once, "bert"), inputs=inputs))
+
+
+def test_a_job_names_the_inputs_that_its_file_takes(once: Once) -> None:
+    model, _ = build_model(job_for(folder_of(once, "bert"), inputs=["attention_mask", "input_ids"]))
+    assert [spec.name for spec in model.contract.inputs] == ["input_ids", "attention_mask"]

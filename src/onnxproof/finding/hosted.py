@@ -6,6 +6,7 @@ from onnxproof.contract import Contract
 from onnxproof.runtime.port import Port
 from onnxproof.runtime.tasks.tokens import TokenLogits
 from onnxproof.tensors import TensorSpec
+from onnxproof.validate.likeness import without_counterpart
 
 
 def hosted_of(contract: Contract, ports: Sequence[Port], mapping: Mapping[str, str]) -> Mapping[str, str]:
@@ -29,3 +30,13 @@ def hosted_of(contract: Contract, ports: Sequence[Port], mapping: Mapping[str, s
 def returned_by(contract: Contract, hosted: Mapping[str, str]) -> tuple[TensorSpec, ...]:
     """The outputs of a model that its file has to return."""
     return tuple(spec for spec in contract.outputs if spec.name not in hosted)
+
+
+def in_words(contract: Contract, hosted: Mapping[str, str], ports: Sequence[Port]) -> str:
+    """What a model returns, and what of that a file with the outputs ``ports`` has nothing like."""
+    wanted = returned_by(contract, hosted)
+    returns = ", ".join(f"{spec.name} {spec}" for spec in wanted)
+    lacking = [spec.name for spec in without_counterpart(wanted, ports)]
+    if not lacking or len(lacking) == len(wanted):
+        return returns
+    return f"{returns}, of which the file has no {' and no '.join(lacking)}"

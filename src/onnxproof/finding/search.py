@@ -7,13 +7,23 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from onnxproof.errors import JobError, RequestError
+from onnxproof.finding import hosted
+from onnxproof.finding.defaults import lacking, note_on, without
 from onnxproof.finding.draft import Draft, toml_text
 from onnxproof.finding.feeding import Feeding
 from onnxproof.finding.hosted import hosted_of, returned_by
-from onnxproof.finding.tried import inputs_of, key_of, normalization_of, returned, small_cases
+from onnxproof.finding.tried import (
+    TOOK_ITS_WORD,
+    inputs_of,
+    key_of,
+    normalization_of,
+    returned,
+    small_cases,
+)
 from onnxproof.finding.unlike import (
     chosen_rows,
     says_nms,
@@ -37,7 +47,6 @@ from onnxproof.validate.likeness import (
     likest_rows,
     names_in_order,
     outputs_fit,
-    without_counterpart,
     worst,
 )
 from onnxproof.validate.paired_runs import PairedRuns
@@ -65,12 +74,6 @@ UNLIKE = 10.0
 
 ROUNDING = 1e-5
 """A relative difference that float32's rounding may make."""
-
-TOOK_ITS_WORD = (
-    "nothing states the normalisation that the network was trained with, so the verdict takes the file's "
-    'word for it: beside a norm_stats.json ({"mean": […], "std_dev": […]}) in the checkpoint\'s folder, a '
-    "file that normalises otherwise fails"
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +123,13 @@ class Search:
         self.decodes = ("",) if fixed_decode else self.decodes
         self.own: Normalization | None = None
         first = self._model(self.decodes[0], ())
+        self.noted: tuple[str, ...] = ()
+        left_out = lacking(leg.ports.inputs, first.contract, mapping)
+        if left_out:
+            build = partial(self._model, self.decodes[0])
+            more, first = without(left_out, file, made, first.contract, given, build)
+            self.given = (*self.given, more)
+            self.noted = (note_on(left_out),)
         trained = None if fixed_view else normalization_of(made, first)
         self.own = None if trained is None else trained.normalization
         self.stated = "" if trained is None else trained.stated
@@ -151,7 +161,8 @@ class Search:
                 told.append(f"{way}: {error}")
                 continue
             models.append((head, decode, model))
-            told.append(f"{way}: {self._returns(model)}")
+            returns = hosted.in_words(model.contract, self._hosted(model), self.leg.ports.outputs)
+            told.append(f"{way}: {returns}")
             apart = any(one.head == head and one.likeness.unpacked is not None for one in tried)
             found = [] if decode == WHOLE and apart else [*self._tried(head, decode, model)]
             tried += found
@@ -335,6 +346,7 @@ class Search:
         if self._more(found.decode):
             told = ", ".join(text.removeprefix("validate.") for text in self._more(found.decode))
             yield f"the file's graph chooses its rows with {told.replace('=', ' ')}"
+        yield from self.noted
         fixed = ", ".join(text.removeprefix("dims.").replace("=", " ") for text in self.sizes)
         if fixed:
             yield f"the exporter fixed sizes, and the file is judged at these: {fixed}"
@@ -348,15 +360,6 @@ class Search:
 
     def _hosted(self, model: WrappedModel) -> Mapping[str, str]:
         return hosted_of(model.contract, self.leg.ports.outputs, self.mapping)
-
-    def _returns(self, model: WrappedModel) -> str:
-        """What a model returns, and what of that the file has nothing like."""
-        wanted = returned_by(model.contract, self._hosted(model))
-        returns = ", ".join(f"{spec.name} {spec}" for spec in wanted)
-        lacking = [spec.name for spec in without_counterpart(wanted, self.leg.ports.outputs)]
-        if not lacking or len(lacking) == len(wanted):
-            return returns
-        return f"{returns}, of which the file has no {' and no '.join(lacking)}"
 
     def _model(self, decode: str, sizes: Sequence[str]) -> WrappedModel:
         """The model, its pictures in 0..1 and not normalised."""

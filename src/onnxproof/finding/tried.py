@@ -22,6 +22,12 @@ from onnxproof.validate.views import Normalization
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.input import PictureInput
 
+TOOK_ITS_WORD = (
+    "nothing states the normalisation that the network was trained with, so the verdict takes the file's "
+    'word for it: beside a norm_stats.json ({"mean": […], "std_dev": […]}) in the checkpoint\'s folder, a '
+    "file that normalises otherwise fails"
+)
+
 
 def key_of(text: str) -> str:
     """The key of a value that is written "section.key=value"."""
@@ -93,6 +99,24 @@ def inputs_of(
 
     Raises RequestError if that cannot be found out.
     """
+    known = [spec.name for spec in contract.inputs]
+    found, left = pairs_of(ports, contract, mapping)
+    missing = [name for name in known if name not in found]
+    if not missing and not left:
+        return {name: found[name] for name in known}
+    told, ours = (", ".join(f"{one.name} {one}" for one in side) for side in (ports, contract.inputs))
+    said = f"{file} takes {told or 'nothing'}; {checkpoint} takes {ours}"
+    if missing and left:
+        raise RequestError(f"{said}: say which is which with --map {left[0].name}={missing[0]}")
+    if missing:
+        raise RequestError(f"{said}: the file lacks {', '.join(missing)}")
+    raise RequestError(f"{said}: the checkpoint's model is not given {', '.join(one.name for one in left)}")
+
+
+def pairs_of(
+    ports: Sequence[Port], contract: Contract, mapping: Mapping[str, str]
+) -> tuple[dict[str, Port], list[Port]]:
+    """The file's input for each of the model's that has one, and the file's that are none of these."""
     theirs = {port.name: port for port in ports}
     known = {spec.name: spec for spec in contract.inputs}
     found = {own: theirs[name] for name, own in mapping.items() if name in theirs and own in known}
@@ -100,20 +124,11 @@ def inputs_of(
     left = [port for port in ports if port not in found.values()]
     open_ = [spec for spec in known.values() if spec.name not in found]
     if len(left) == len(open_) == 1:
-        return {**found, open_[0].name: left[0]}
+        return {**found, open_[0].name: left[0]}, []
     for spec in open_:
         alike = [port for port in left if len(port.shape) == len(spec.shape) and port.dtype == spec.dtype]
-        if len(alike) == 1:
+        rivals = [one for one in open_ if len(one.shape) == len(spec.shape) and one.dtype == spec.dtype]
+        if len(alike) == len(rivals) == 1:
             found[spec.name] = alike[0]
             left.remove(alike[0])
-    missing = [name for name in known if name not in found]
-    if missing or left:
-        told, ours = (
-            ", ".join(f"{one.name} {one}" for one in side) for side in (theirs.values(), known.values())
-        )
-        first = left[0].name if left else next(iter(theirs), "FILE_NAME")
-        raise RequestError(
-            f"{file} takes {told}; {checkpoint} takes {ours}: say which is which "
-            f"with --map {first}={missing[0] if missing else 'NAME'}"
-        )
-    return {name: found[name] for name in known}
+    return found, left

@@ -49,7 +49,8 @@ class Recognised:
     ``wrapper.decode`` that the family has for this checkpoint, the default first. ``others`` are variants
     that the names and shapes fit as well as ``variant``: if there are any, the user is asked for one.
     ``heads`` are values of a job, "section.key=value", with which the checkpoint is exported with another of
-    its heads.
+    its heads. ``inputs_key`` is the key of a job that names the inputs which the file takes, if the family
+    can leave others to the network's defaults; it is empty if it cannot.
     """
 
     family: str
@@ -60,6 +61,7 @@ class Recognised:
     decodes: tuple[str, ...] = ("auto",)
     others: tuple[str, ...] = ()
     heads: tuple[tuple[str, ...], ...] = ()
+    inputs_key: str = ""
 
     def values(self) -> Mapping[str, Any]:
         """The settings' values by their keys."""

@@ -18,6 +18,7 @@ from onnxproof.wrappers.huggingface.opened import (
     open_folder,
 )
 from onnxproof.wrappers.huggingface.processor import fitting_of, processor_of
+from onnxproof.wrappers.huggingface.taken import KEY
 from onnxproof.wrappers.own.transformers import saved_pipeline
 from onnxproof.wrappers.recognise import CONFIG, Recognised, dim_settings
 
@@ -57,6 +58,7 @@ class _Transformers:
             f"its {CONFIG} names {opened.called}",
             dim_settings(kind.dims(opened), "the sizes of the folder's own files"),
             kind.decodes(opened),
+            inputs_key=f"model.kwargs.{KEY}",
         )
 
 

@@ -28,6 +28,7 @@ from onnxproof.wrappers.huggingface.processor import (
     picture_dims,
     picture_port,
 )
+from onnxproof.wrappers.huggingface.taken import taken
 from onnxproof.wrappers.huggingface.texts import IDS, MASK, TIME, most_tokens
 from onnxproof.wrappers.wrap import wrap_module
 
@@ -254,6 +255,7 @@ def pairs(opened: Opened, network: nn.Module) -> WrappedModel:
     inputs = [own, TensorSpec(IDS, "int64", (TEXTS, TIME), (0.0, last))]
     if not sigmoid:
         inputs.append(TensorSpec(MASK, "int64", (TEXTS, TIME), mask=True))
+    inputs = taken(opened, network, inputs)
     names = [spec.name for spec in inputs]
     model = wrap_module(
         Called(network, names, {name: name for name in PAIR_OUTPUTS}),

@@ -15,6 +15,7 @@ from onnxproof.wrappers.family import WrappedModel, dims_of, task_of
 from onnxproof.wrappers.folder import name_classes, read_json
 from onnxproof.wrappers.huggingface.calls import Called
 from onnxproof.wrappers.huggingface.opened import FAMILY_NAME, PROCESSOR_FILE, SENTENCES_FILE, Opened
+from onnxproof.wrappers.huggingface.taken import KEY, taken
 from onnxproof.wrappers.wrap import wrap_module
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -109,9 +110,9 @@ def pooling_of(opened: Opened) -> tuple[str, bool]:
     Raises JobError or CheckpointError if neither does, or if the pooling is another one.
     """
     kwargs = opened.job.model.kwargs
-    unknown = sorted(set(kwargs) - {"pooling", "normalize"})
+    unknown = sorted(set(kwargs) - {"pooling", "normalize", KEY})
     if unknown:
-        raise JobError(f"model.kwargs.{unknown[0]} is not known; there are: pooling, normalize")
+        raise JobError(f"model.kwargs.{unknown[0]} is not known; there are: pooling, normalize, {KEY}")
     stated, normalize = _sentence_modules(opened.folder)
     pooling = kwargs.get("pooling", stated)
     if pooling is None:
@@ -210,11 +211,12 @@ def _standardised(sound: Tensor, mask: Tensor | None) -> Tensor:
 def speech(opened: Opened, network: nn.Module) -> WrappedModel:
     """A speech recogniser with a CTC head. The blank is the padding token, as transformers decodes it."""
     stored = _json(opened.folder / PROCESSOR_FILE)
-    masked = bool(stored.get("return_attention_mask"))
     blank = int(opened.config.pad_token_id)
     inputs = [TensorSpec(SOUND, "float32", (BATCH, SAMPLES), (-1.0, 1.0))]
-    if masked:
+    if stored.get("return_attention_mask"):
         inputs.append(TensorSpec(MASK, "int64", (BATCH, SAMPLES), mask=True))
+    inputs = taken(opened, network, inputs)
+    masked = any(spec.mask for spec in inputs)
     module = Spoken(network, blank, normalize=bool(stored.get("do_normalize")), masked=masked)
     task = task_of(opened.job, "sequence")
     return _wrap(opened, module, inputs, task, sound_dims(opened), spoken_classes(opened))
@@ -284,7 +286,8 @@ def _wrap(
 
 
 def _text_inputs(opened: Opened, network: nn.Module) -> list[TensorSpec]:
-    """Ids and mask, and the numbers of the sentences if the network tells several apart."""
+    """Ids and mask, and the numbers of the sentences if the network tells several apart. The job may leave
+    some out."""
     takes = inspect.signature(network.forward).parameters
     config = opened.config
     specs = [
@@ -294,7 +297,7 @@ def _text_inputs(opened: Opened, network: nn.Module) -> list[TensorSpec]:
     kinds = getattr(config, "type_vocab_size", None) or 0
     if TYPES in takes and kinds > 1:
         specs.append(TensorSpec(TYPES, "int64", (BATCH, TIME), (0.0, kinds - 1.0)))
-    return specs
+    return taken(opened, network, specs)
 
 
 def text_dims(opened: Opened) -> tuple[Dim, ...]:
