@@ -10,7 +10,7 @@ from typing import Any
 from onnxproof.entry import keeps_mode, takes_old_names
 from onnxproof.export.bundle import BUNDLE
 from onnxproof.export.make import ladder_for
-from onnxproof.finding.draft import drafted
+from onnxproof.finding.draft import drafted, within_reach
 from onnxproof.job.asked import JobLike, files_read, job_to_export
 from onnxproof.job.of_module import module_job
 from onnxproof.progress import Progress, silent
@@ -92,7 +92,12 @@ def _opened(source: JobLike, set: Sequence[str]) -> ToExport:
     if not isinstance(asked, CheckpointPath):
         return to_export(asked)
     made, note = drafted(asked.path, set)
-    return to_export(made.job, made.checkpoint, (note,))
+    opened = to_export(made.job, made.checkpoint, (note,))
+    narrower = within_reach(made, opened.model, set)
+    if narrower is None:
+        return opened
+    made, told = narrower
+    return to_export(made.job, made.checkpoint, (note, *told))
 
 
 @takes_old_names

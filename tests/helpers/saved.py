@@ -337,6 +337,17 @@ MODELS: Mapping[str, Saved] = MappingProxyType(
             "RobertaForTokenClassification",
             {**NARROW, **WORDS, "type_vocab_size": 1, "id2label": TAGS},
         ),
+        "esm": Saved(
+            "EsmForSequenceClassification",
+            {
+                **NARROW,
+                **NAMED,
+                **WORDS,
+                "pad_token_id": 1,
+                "mask_token_id": 39,
+                "position_embedding_type": "absolute",
+            },
+        ),
         "distilbert": Saved(
             "DistilBertModel",
             {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, **WORDS},

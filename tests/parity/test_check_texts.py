@@ -18,7 +18,9 @@ import onnxproof
 from onnxproof.check import find_out
 from onnxproof.errors import JobError, RequestError
 from onnxproof.export.model import build_model
+from onnxproof.finding.longest import longest
 from onnxproof.job import Job
+from onnxproof.pipeline import _opened
 from onnxproof.validate.verdict import Verdict
 
 FEW = ("validate.threads=1", "dims.batch=1..2", "dims.time=2..4")
@@ -215,3 +217,31 @@ def test_inputs_of_a_job_that_the_network_does_not_take_are_refused(
 def test_a_job_names_the_inputs_that_its_file_takes(once: Once) -> None:
     model, _ = build_model(job_for(folder_of(once, "bert"), inputs=["attention_mask", "input_ids"]))
     assert [spec.name for spec in model.contract.inputs] == ["input_ids", "attention_mask"]
+
+
+# Default sizes
+
+
+def test_a_default_that_pytorch_cannot_run_is_narrowed(once: Once, tmp_path: Path) -> None:
+    folder = folder_of(once, "esm")  # 24 rows of positions, the first two for padding
+    model, _ = build_model(job_for(folder))
+    (found,) = longest(model, 1)
+    assert (str(found.dim), found.most, "out of range" in found.reason) == ("2..22", 24, True)
+    assert longest(model, 1, given=("time",)) == ()
+    made = onnxproof.init(folder, out=tmp_path / "job.toml")
+    assert str(made.job.dims["time"]) == "2..22"
+    assert "what PyTorch runs: not 24" in (tmp_path / "job.toml").read_text(encoding="utf-8")
+    opened = _opened(folder, ())
+    assert {str(dim) for dim in opened.model.contract.dims} == {"1..8", "2..22"}
+    assert any("PyTorch runs time up to 22, not up to 24" in note for note in opened.model.notes)
+    assert str(_opened(folder, ("dims.time=2..24",)).job.dims["time"]) == "2..24"
+    file = exported(folder, "esm", ("input_ids", "attention_mask"), tmp_path / "esm.onnx")
+    seen = find_out(file, against=folder, set=("validate.threads=1",))
+    assert str(seen.job.dims["time"]) == "2..22"
+    assert any("PyTorch runs time up to 22" in note for note in seen.notes)
+
+
+def test_a_default_that_pytorch_runs_stays(once: Once) -> None:
+    for name in ("bert", "roberta-tokens"):
+        model, _ = build_model(job_for(folder_of(once, name)))
+        assert longest(model, 1) == ()

@@ -16,13 +16,14 @@ from typing import Any
 from onnxproof.errors import CheckpointError, RequestError
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.export.model import model_with
+from onnxproof.finding.longest import longest
 from onnxproof.job import Job
 from onnxproof.job.document import given_values, override
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing, stems_of
 from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.system.parsed import parse_toml
-from onnxproof.wrappers.family import Checkpoint
+from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
 
@@ -107,7 +108,8 @@ def init(
     refuse_existing(target)
     refuse_in_bundle(target)
     check_folder(target.parent, kind="file")
-    model_with(made.job, made.checkpoint)
+    narrower = within_reach(made, model_with(made.job, made.checkpoint), set)
+    made = made if narrower is None else narrower[0]
     with explained(target, kind="file"):
         write_new(target, made.text)
     return replace(made, file=target)
@@ -140,6 +142,26 @@ def drafted(checkpoint: str | PathLike[str], set: Sequence[str]) -> tuple[Draft,
     made = draft(checkpoint, set=set)
     few = f". {FEW_TRIED}" if made.job.validation.effort == EFFORT else ""
     return made, f"no job is given: {made.said}; onnxproof init writes the job{few}"
+
+
+def within_reach(
+    made: Draft, model: WrappedModel, set: Sequence[str]
+) -> tuple[Draft, tuple[str, ...]] | None:
+    """The draft with the default sizes that PyTorch runs, and a note for each dim that is narrowed.
+
+    ``model`` is the draft's, and ``set`` what was set in place of its own values: dims among these stay.
+    Returns None if PyTorch runs all sizes.
+    """
+    given = {text.partition("=")[0].strip().removeprefix("dims.") for text in set}
+    found = {f"dims.{one.dim.name}": one for one in longest(model, made.job.validation.threads, given)}
+    if not found:
+        return None
+    settings = [one for one in made.recognised.settings if one.key not in found]
+    settings += [
+        Setting(key, str(one.dim), f"what PyTorch runs: not {one.most}") for key, one in found.items()
+    ]
+    recognised = replace(made.recognised, settings=tuple(settings))
+    return replace(made, recognised=recognised).again(set), tuple(map(str, found.values()))
 
 
 def _drafted(

@@ -13,7 +13,7 @@ from pathlib import Path
 from onnxproof.errors import JobError, RequestError
 from onnxproof.finding import hosted
 from onnxproof.finding.defaults import lacking, note_on, without
-from onnxproof.finding.draft import Draft, toml_text
+from onnxproof.finding.draft import Draft, toml_text, within_reach
 from onnxproof.finding.feeding import Feeding
 from onnxproof.finding.hosted import hosted_of, returned_by
 from onnxproof.finding.tried import (
@@ -140,6 +140,9 @@ class Search:
             for name, size in self.feeding.sizes(file, first).items()
             if f"dims.{name}" not in keys
         )
+        narrower = within_reach(made, first, (*self.given, *self.sizes))
+        if narrower is not None:
+            self.made, self.noted = narrower[0], (*self.noted, *narrower[1])
         task, said = made.job.model.task or "", says_nms(graph)
         self.chosen = chosen_rows(task, self._outputs(), said=said)
         self.thresholds = self._thresholds(keys)
