@@ -121,6 +121,14 @@ MEASURED = (
         "and report it.",
     ),
     _said(
+        "casts",
+        "how far the file's casts to float32 move a float64 output, in units of float32's rounding of its "
+        "largest value. The limit is 0.001. Asked where the model answers in float64 and the file has such "
+        "casts; it passes where PyTorch has steps in float32, too.",
+        "an exporter or a converter that goes through float32, so that half of the digits are lost.",
+        "the reason names the node: remove it, or export again.",
+    ),
+    _said(
         "max_error",
         "the largest error of an output that has no float64 value, as a share of its largest value.",
         "as ratio_rms; the limit is a fixed tolerance, and so it is blunt.",

@@ -69,6 +69,9 @@ class Closest:
         return f"{calls} lay between equal numbers, the closest other {told} float errors from flipping"
 
 
+FLOAT32_ROUNDING = "float32's rounding of the largest value"
+"""The unit of errors where the reference computes in float64, as the oracle does."""
+
 PICTURES, INPUTS = "pictures", "inputs"
 """What decisions are taken on."""
 
@@ -227,6 +230,15 @@ class Facts:
         """What errors are divided by, in words: PyTorch's float32 error, say."""
         dtype = self.reference.removeprefix("torch-") if self.reference.startswith("torch-") else "float32"
         return f"{self.witness}'s {dtype} error"
+
+    def unit_of(self, measured: Measurement) -> str:
+        """What the errors of a field are divided by, in words.
+
+        A model in float64 is its own truth: its errors are those of float32's rounding.
+        """
+        if self.reference == self.oracle and measured.floored:
+            return FLOAT32_ROUNDING
+        return self.yardstick
 
     @property
     def witness(self) -> str:

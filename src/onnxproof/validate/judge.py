@@ -252,7 +252,7 @@ def _limited(facts: Facts, measured: Measurement, held: Held, worst: str) -> Che
     status: Status = "pass" if held.value <= held.limit else "fail"
     if held.check == "function":
         ratios = f"{measured.ratio_rms:.2g} rms, {measured.ratio_max:.2g} max"
-        worst += f"; in ratio to {facts.yardstick} {ratios}"
+        worst += f"; in ratio to {facts.unit_of(measured)} {ratios}"
     return Check(held.check, status, worst, held.value, held.limit, facts.leg, measured.name)
 
 

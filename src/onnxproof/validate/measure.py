@@ -87,6 +87,11 @@ class Measurement:
         return _floor_max(self.max_reference, self.scale_max, self.epsilon)
 
     @property
+    def floored(self) -> bool:
+        """Whether the reference errs less than one rounding at the field's own scale, which stands for it."""
+        return self.floor_rms > self.rms_reference
+
+    @property
     def ratio_rms(self) -> float:
         """The candidate's rms error over the reference's."""
         return self.rms_candidate / self.floor_rms

@@ -84,7 +84,7 @@ def _rounding(trial: Trial, graph: Stated, field: Field, name: str) -> _Rounding
             lossy.append(step.label)
 
     try:
-        outputs = graph.leg.graph.with_rounded_integers().run(inputs, watch=watch)
+        outputs = graph.leg.graph.with_rounded_casts("iu").run(inputs, watch=watch)
     except ExactError:
         return None
     if field.output not in outputs or not lossy or not np.array_equal(wanted, own):

@@ -26,6 +26,7 @@ from onnxproof.validate.legs.leg import Leg, Ports
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.legs.refused import RefusedLeg
 from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.rounded_floats import casts_checks
 from onnxproof.validate.rounded_integers import blame_casts
 from onnxproof.validate.runtimes.asked import Opened, opened
 from onnxproof.validate.runtimes.known import Candidate, ort_row
@@ -221,7 +222,7 @@ def verdicts_of(
         noted += weak_witnesses(facts[0]) if facts else ()
         for judged in asked:
             checks += judged.checks
-        checks = list(blame_casts(trial, graph, facts, checks))
+        checks = [*blame_casts(trial, graph, facts, checks), *(casts_checks(trial, graph) if steady else ())]
         dataset = () if plan.labels is None or not steady else tuple(next(measured) for _ in levels)
         checks += map(judge_dataset, dataset)
         checks = list(explain(checks, subject))

@@ -104,10 +104,12 @@ class ExactGraph:
         """The constants that those nodes read, by name: floats as float64. A large one may be a Later."""
         return MappingProxyType(dict(self._block.constants))
 
-    def with_rounded_integers(self) -> "ExactGraph":
-        """The same graph, in which casts of integers to float32 round, as the file states it."""
+    def with_rounded_casts(self, kinds: str) -> "ExactGraph":
+        """The same graph, in which casts to float32 round, as the file states it: those of NumPy's ``kinds``
+        of dtypes, "iu" for integers, say."""
         other = copy(self)
-        other._block = replace(self._block, steps=tuple(map(_rounding_integers, self._block.steps)))
+        steps = tuple(_rounding(step, kinds) for step in self._block.steps)
+        other._block = replace(self._block, steps=steps)
         return other
 
     def run(self, inputs: Mapping[str, Array], *, watch: Watch | None = None) -> dict[str, Array]:
@@ -155,13 +157,13 @@ class ExactGraph:
                 _check_tensor(name, kind.tensor_type, value)
 
 
-def _rounding_integers(step: Step) -> Step:
+def _rounding(step: Step, kinds: str) -> Step:
     if step.proto.op_type != "Cast" or step.attributes.get("to") != TensorProto.FLOAT:
         return step
 
     def rounded(x: Array, **attributes: Any) -> Any:
         computed = step.function(x, **attributes)
-        return computed.astype(np.float32).astype(np.float64) if x.dtype.kind in "iu" else computed
+        return computed.astype(np.float32).astype(np.float64) if x.dtype.kind in kinds else computed
 
     return replace(step, function=rounded)
 

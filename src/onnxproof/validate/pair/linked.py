@@ -36,6 +36,7 @@ from onnxproof.validate.pair.beside import (
 )
 from onnxproof.validate.pair.contract import contract_of
 from onnxproof.validate.rough import judged_by_nodes
+from onnxproof.validate.rounded_floats import casts_checks
 from onnxproof.validate.rounded_integers import blame_casts
 from onnxproof.validate.stated import moved_graph, open_graph, shifted, state
 from onnxproof.validate.sweep import measure, settle
@@ -190,7 +191,9 @@ def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress)
     ):
         own = function_checks(function, plan.contract.fields)
         asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
-        checks = blame_casts(trial, trial.graphs[number], (asked.facts,), (*own, *asked.checks))
+        graph = trial.graphs[number]
+        checks = blame_casts(trial, graph, (asked.facts,), (*own, *asked.checks))
+        checks = (*checks, *casts_checks(trial, graph))
         yield _Found(asked.facts, function, checks, asked.notes)
 
 

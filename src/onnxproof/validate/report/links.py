@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from onnxproof.validate.checks import Check, Status
-from onnxproof.validate.facts import Facts
+from onnxproof.validate.facts import FLOAT32_ROUNDING, Facts
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import EXACT
 from onnxproof.validate.runtimes.row import RuntimeRow
@@ -63,12 +63,20 @@ def runtime_text(
     told = "" if limit is None else f" (limit {limit:g})"
     asked = next((one for one in checks if one.name == "kernels" and one.status == "pass"), None)
     within = "" if asked is None else "; each of its nodes is within its rounding bound"
-    unit = yardstick or f"{witness} errs in float32"
+    unit = yardstick or _unit(by.get(leg or ""), check, witness)
     runtime = _runtime_of(leg, rows)
     unclear = None if status == "pass" or leg not in by else _unclear(check, checks, by[leg], runtime)
     if unclear is not None:
         return f"in {runtime} the file parts from {witness} by {value:.2g} times what {unit}{told}: {unclear}"
     return f"{runtime} errs {value:.2g} times what {unit}{told}{within}"
+
+
+def _unit(facts: Facts | None, check: Check, witness: str) -> str:
+    """What the runtime's errors are divided by, as "what … errs"."""
+    measured = None if facts is None else _measured(facts, check)
+    if facts is not None and measured is not None and facts.unit_of(measured) == FLOAT32_ROUNDING:
+        return "float32's rounding makes; the model is in float64"
+    return f"{witness} errs in float32"
 
 
 def _unclear(check: Check, checks: Iterable[Check], facts: Facts, runtime: str) -> str | None:
