@@ -1,5 +1,7 @@
 """What one ONNX file promises: its inputs and outputs, what they mean, and how they are read."""
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args
@@ -12,6 +14,12 @@ LARGEST_SIDE = 65_535
 """The longest side of a picture, px: the limit of JPEG."""
 
 LARGEST_COLOR = 255
+
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What names a model, as a regular expression. Folders are called so: a bundle, a model of a repository."""
+NAME_IN_WORDS = 'letters, digits, ".", "_" and "-", a letter or a digit first'
+SHOWN_NAME = 60
+"""Characters of a wrong name that a message shows."""
 
 LAYOUTS: Mapping[str, tuple[int, int, int]] = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
 """For each layout of a picture's input: the axes of the channels, the height and the width."""
@@ -233,11 +241,11 @@ ReadReading = Callable[[str, Entry], Reading]
 class Contract:
     """What one file promises.
 
-    ``dims`` are the sizes of the named axes. ``fields`` say what the outputs' channels mean. ``preprocess``
-    is None if no input is a picture. ``classes`` stand in the order of the outputs' channels. ``reading``
-    says how the task reads the outputs.
+    ``name`` is also the name of folders (``NAME``). ``dims`` are the sizes of the named axes. ``fields`` say
+    what the outputs' channels mean. ``preprocess`` is None if no input is a picture. ``classes`` stand in the
+    order of the outputs' channels. ``reading`` says how the task reads the outputs.
 
-    Raises RequestError if the parts do not fit each other.
+    Raises RequestError if the name is no such name, or if the parts do not fit each other.
     """
 
     name: str
@@ -251,6 +259,8 @@ class Contract:
     reading: Reading
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name):
+            raise RequestError(f"name is {json.dumps(self.name)[:SHOWN_NAME]}, expected {NAME_IN_WORDS}")
         for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
             names = [spec.name for spec in specs]
             if len(set(names)) < len(names):

@@ -10,6 +10,9 @@ from onnxproof.system.parsed import json_in
 INDEX_SUFFIX = ".index.json"
 """How the name of an index ends: it says which of several files has which tensor, in ``weight_map``."""
 
+NO_FILES = ("", ".", "..")
+"""Names that no file has."""
+
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})(\.safetensors|\.bin)$")
 
 
@@ -27,8 +30,11 @@ def parts_of(checkpoint: Path) -> tuple[Path, ...]:
             f'checkpoint {checkpoint} is no index: expected {{"weight_map": {{"TENSOR": "FILE", …}}}}'
         ) from error
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"checkpoint {checkpoint} names the file {name}, which is not beside it")
+        if not isinstance(name, str) or Path(name).name != name or name in NO_FILES or "\0" in name:
+            raise CheckpointError(
+                f"checkpoint {checkpoint} names the file {name or json.dumps(name)}, which is not beside it: "
+                "copy the whole checkpoint again"
+            )
     return tuple(checkpoint.with_name(name) for name in names)
 
 

@@ -1,11 +1,13 @@
 """What a path is, told without torch and without running anything."""
 
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from onnxproof.errors import CheckpointError, ModelFileError, RequestError
+from onnxproof.shards import parts_of
 from onnxproof.source import (
     BundleFolder,
     CheckpointPath,
@@ -134,6 +136,14 @@ def test_a_part_of_a_checkpoint_is_told_from_a_whole_one(tmp_path: Path, asked: 
     index.write_text('{"weight_map": {}}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="one of the 2 files of a checkpoint: give their folder"):
         find_checkpoint(tmp_path / "model-00001-of-00002.safetensors")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a.safetensors", "a\0b"])
+def test_an_index_names_files_beside_it_alone(tmp_path: Path, name: str) -> None:
+    index = touch(tmp_path / "model.safetensors.index.json")
+    index.write_text(json.dumps({"weight_map": {"weight": name}}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="which is not beside it: copy the whole checkpoint again"):
+        parts_of(index)
 
 
 def test_a_name_of_one_part_is_a_whole_checkpoint(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ class Job(Table):
     "images_0". ``arguments`` are plain values that ``forward`` gets besides.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=f"^{contract.NAME}$")]
     model: ModelTable
     wrapper: WrapperTable = WrapperTable()
     dims: dict[str, Dim] = Field(default_factory=dict)

@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onnxproof.contract import NAME_IN_WORDS
 from onnxproof.job.document import FILE_KEYS
 from onnxproof.text import meant
 
 IN_TOMLS_WORDS = {
     "dict_type": "expected a table",
     "model_type": "expected a table",
-    "string_pattern_mismatch": 'expected letters, digits, ".", "_" and "-", a letter or a digit first',
+    "string_pattern_mismatch": f"expected {NAME_IN_WORDS}",
     "tuple_type": "expected an array",
 }
 """pydantic's messages about Python's types and patterns, in the words of a TOML file."""

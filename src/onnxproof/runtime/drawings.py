@@ -15,6 +15,9 @@ SOFTWARE = "Software"
 """The PNG keyword for what wrote a file (PNG specification, 11.3.4.3, "Keywords and text strings")."""
 ONNXPROOF = "onnxproof"
 
+NAMELESS = "picture"
+"""What a drawing is called whose picture has nothing but dots before its suffix: ".." is another folder."""
+
 
 def drawing_names(pictures: Iterable[Place]) -> tuple[str, ...]:
     """The file name of each picture's drawing: the picture's with ``.png``, and a number if two are the same.
@@ -25,12 +28,12 @@ def drawing_names(pictures: Iterable[Place]) -> tuple[str, ...]:
     taken: set[str] = set()
     last: dict[str, int] = {}  # the number of each stem's last name, so that no number is tried twice
     for picture in pictures:
-        stem = picture.stem.casefold()
-        name, number = f"{picture.stem}.png", last.get(stem, 1)
+        stem = picture.stem if picture.stem.strip(".") else NAMELESS
+        name, number = f"{stem}.png", last.get(stem.casefold(), 1)
         while name.casefold() in taken:
             number += 1
-            name = f"{picture.stem}-{number}.png"
-        last[stem] = number
+            name = f"{stem}-{number}.png"
+        last[stem.casefold()] = number
         names.append(name)
         taken.add(name.casefold())
     return tuple(names)

@@ -306,6 +306,12 @@ def test_drawings_get_names_of_their_own() -> None:
     assert drawing_names(pictures) == ("x.png", "x-2.png", "X-3.png", "x-2-2.png", "y.png")
 
 
+def test_no_drawing_is_called_as_another_folder() -> None:
+    """The frames of a video are drawn into a folder that is called as the video, without the suffix."""
+    names = drawing_names([Path("...mp4"), Path("..mp4"), Path(".."), Path("picture.jpg")])
+    assert names == ("picture.png", "picture-2.png", "picture-3.png", "picture-4.png")
+
+
 def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

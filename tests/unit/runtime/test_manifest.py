@@ -406,6 +406,8 @@ def test_every_mutation_is_read_or_refused_by_name(name: str) -> None:
     [
         pytest.param({"opset": True}, ["opset is true", "a whole number"], id="bool-as-int"),
         pytest.param({"name": 3}, ["name is 3", "a text"], id="a-number-for-a-name"),
+        pytest.param({"name": "../mine"}, ['name is "../mine"', "letters"], id="a-name-that-leads-elsewhere"),
+        pytest.param({"name": "mine\n"}, ["name is", "letters"], id="a-name-that-ends-the-line"),
         pytest.param({"task": "dreams"}, ["task is dreams", "detection"], id="a-task-that-is-not-there"),
         pytest.param({"classes": [{"name": "a", "color": [0, 0]}]}, ["classes[0].color"], id="half-a-colour"),
         pytest.param(

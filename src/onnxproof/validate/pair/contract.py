@@ -18,6 +18,9 @@ from onnxproof.validate.sizes import require_names, with_sizes
 BATCHES, SIDES, LENGTHS = "1..4", "64..256 step 32", "1..64"
 """The default sizes of a first axis, a picture's side, another axis."""
 
+NAME = "file"
+"""The name of the contract of a file that names none."""
+
 PICTURE_AXES = 4
 """Axes of an input that may take pictures: batch, channels, height, width."""
 
@@ -77,7 +80,7 @@ def _contract_of_graph(
         )
     outputs = tuple(_spec_of(port, None) for port in leg.ports.outputs)
     contract = Contract(
-        name=leg.name,
+        name=NAME,
         task=raw.TASK.name,
         inputs=specs,
         outputs=outputs,
