@@ -18,6 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxproof.system.cleaning import cleaned_up
+from onnxproof.system.signals import signals_held
+
 if sys.platform != "win32":
     import fcntl
 
@@ -41,14 +44,15 @@ class Claim:
 
 @contextlib.contextmanager
 def claimed_folder(target: Path, mode: int) -> Iterator[Path]:
-    claimed = claim(target)
-    folder = _folder_of(claimed.path)
-    try:
-        folder.mkdir(mode)
+    """An empty hidden folder beside ``target``, which goes with its content when the block ends."""
+    with cleaned_up() as at_end:
+        with signals_held(to_the_end=True):
+            claimed = claim(target)
+            at_end.callback(os.close, claimed.descriptor)
+            at_end.callback(_remove, claimed.path)
+            folder = _folder_of(claimed.path)
+            folder.mkdir(mode)
         yield folder
-    finally:
-        _remove(claimed.path)
-        os.close(claimed.descriptor)
 
 
 def claim(target: Path) -> Claim:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from onnxproof.errors import RequestError
-from onnxproof.system.claims import claim, claimed_folder, is_at
+from onnxproof.system.claims import Claim, claim, claimed_folder, is_at
+from onnxproof.system.cleaning import cleaned_up
 from onnxproof.system.folders import made_folder
+from onnxproof.system.signals import signals_held
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -40,7 +42,10 @@ def write_text(file: Path, text: str) -> None:
 
 def write_new(file: Path, text: str) -> None:
     """Write a file that is not there yet, in UTF-8. Raises FileExistsError if it is, and other OSErrors."""
-    with file.open("x", encoding="utf-8", newline="\n") as stream:
+    with (
+        signals_held(to_the_end=True),
+        file.open("x", encoding="utf-8", newline="\n") as stream,
+    ):
         try:
             stream.write(text)
             stream.flush()
@@ -79,25 +84,38 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     if file.exists():
         with file.open("r+b"):  # raises the error that writing to it would raise
             pass
-    claimed = claim(file)
-    stream = os.fdopen(claimed.descriptor, "w+b")
-    try:
-        yield stream
-        stream.flush()
-        _sync(claimed.descriptor)
-        if file.exists():
-            _make_alike(claimed.path, file)
-        if sys.platform == "win32":
-            stream.close()  # Windows renames no open file. Elsewhere the lock is held until it is renamed.
-        claimed.path.replace(file)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(file)
-        if sys.platform == "win32" or is_at(claimed.descriptor, claimed.path):
-            with contextlib.suppress(OSError):
-                claimed.path.unlink()
-        raise
-    finally:
+    with cleaned_up() as at_end:
+        with signals_held(to_the_end=True):
+            claimed = claim(file)
+            stream = os.fdopen(claimed.descriptor, "w+b")
+            at_end.callback(_drop, claimed, stream)
+        try:
+            yield stream
+            stream.flush()
+            _sync(claimed.descriptor)
+            if file.exists():
+                _make_alike(claimed.path, file)
+            if sys.platform == "win32":
+                stream.close()  # Windows renames no open file. Elsewhere it is locked until it is renamed.
+            claimed.path.replace(file)
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(file)
+            raise
+
+
+def _drop(claimed: Claim, stream: BinaryIO) -> None:
+    """Remove a hidden file unless it was renamed, and close it."""
+    if sys.platform == "win32":  # which removes no open file
+        _close(stream)
+    if sys.platform == "win32" or is_at(claimed.descriptor, claimed.path):
+        with contextlib.suppress(OSError):
+            claimed.path.unlink()
+    _close(stream)
+
+
+def _close(stream: BinaryIO) -> None:
+    with contextlib.suppress(OSError):  # what is left to be written does not fit on the disk
         stream.close()
 
 
@@ -134,23 +152,24 @@ def linked(file: Path, place: Path) -> None:
 @contextlib.contextmanager
 def passing_file(file: Path, content: bytes) -> Iterator[Path]:
     """A file that is there inside the block alone."""
-    write_bytes(file, content)
-    try:
+    with cleaned_up() as at_end:
+        with signals_held(to_the_end=True):
+            write_bytes(file, content)
+            at_end.callback(remove_own, file)
         yield file
-    finally:
-        remove_own(file)
 
 
 def swap(staged: Path, target: Path) -> None:
     """Put ``staged`` at ``target``. The old content of ``target``, if any, is at ``staged`` afterwards."""
-    if not target.exists():
-        staged.rename(target)
-    elif not exchange(staged, target):
-        # Only Linux exchanges two names in one step. Elsewhere the target is missing between two renames.
-        old = staged.with_name(f"{staged.name}-old")
-        target.rename(old)
-        staged.rename(target)
-        old.rename(staged)
+    with signals_held(to_the_end=True):
+        if not target.exists():
+            staged.rename(target)
+        elif not exchange(staged, target):
+            # Only Linux exchanges two names in one step. Elsewhere the target is missing between two renames.
+            old = staged.with_name(f"{staged.name}-old")
+            target.rename(old)
+            staged.rename(target)
+            old.rename(staged)
 
 
 def exchange(one: Path, other: Path) -> bool:

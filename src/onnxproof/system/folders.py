@@ -4,16 +4,21 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from onnxproof.system.cleaning import cleaned_up
+
 
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """Inside, the folder is there, and those above it. What was made here and holds nothing in the end is
     removed again. Raises OSError if the folder cannot be made."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with cleaned_up() as at_end:
+        for place in reversed(made):  # the innermost is removed first
+            at_end.callback(_remove_empty, place)
+        folder.mkdir(parents=True, exist_ok=True)
         yield
-    finally:
-        for place in made:  # the innermost first
-            with contextlib.suppress(OSError):  # it holds something
-                place.rmdir()
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it holds something, or is not there
+        folder.rmdir()

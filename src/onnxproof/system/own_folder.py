@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnxproof.errors import RequestError
 from onnxproof.system.files import explained, lies_in, staging_folder, swap
+from onnxproof.system.signals import signals_held
 
 SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers put into folders that somebody looked at. Losing one loses nothing."""
@@ -51,13 +52,14 @@ def staged_folder(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> Iter
     with explained(target), staging_folder(target) as staged:
         yield staged
         check_target(target, kind, inputs)
-        swap(staged, target)
-        try:
-            # The old content: files may have come since the last check.
-            _check(target, staged, kind, inputs)
-        except RequestError:
+        with signals_held(to_the_end=True):
             swap(staged, target)
-            raise
+            try:
+                # The old content: files may have come since the last check.
+                _check(target, staged, kind, inputs)
+            except RequestError:
+                swap(staged, target)
+                raise
 
 
 def check_target(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:

@@ -73,16 +73,17 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+def signals_held(*, to_the_end: bool = False) -> Iterator[None]:
     """Let Ctrl-C and the signals of ``STOPPING`` wait until the block ends, if they raise an exception.
 
     For imports: a native module that is being imported may turn the exception into an ImportError, or abort
-    the process. A further signal after ``SAME_REQUEST_S`` ends the process at once.
+    the process. A further signal after ``SAME_REQUEST_S`` ends the process at once; with ``to_the_end``, for
+    removing and renaming files, it waits, too.
     """
     came: list[tuple[int, float]] = []
 
     def wait(number: int, _: FrameType | None) -> None:
-        if came and time.monotonic() - came[0][1] >= SAME_REQUEST_S:
+        if not to_the_end and came and time.monotonic() - came[0][1] >= SAME_REQUEST_S:
             ENDS_PROCESS(128 + number)
         came.append((number, time.monotonic()))
 
