@@ -241,7 +241,7 @@ def test_a_signature_holds_until_a_byte_changes(demo_bundle: Path, tmp_path: Pat
     missing = run_here(["selftest", str(target), "--verify", str(public)])
     assert missing.code == 1
     assert "is missing" in missing.printed
-    with pytest.raises(RequestError, match="there is no such file"):
+    with pytest.raises(RequestError, match="no-such-key does not exist: give a private key"):
         onnxproof.package(demo_bundle, out=target, sign=tmp_path / "no-such-key")
 
 

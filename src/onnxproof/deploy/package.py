@@ -1,5 +1,6 @@
 """``onnxproof.package``: write a bundle as one file, or as a model of a Triton repository."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from onnxproof.deploy.bom import is_bom, write_bom
-from onnxproof.deploy.signature import SIGNATURE_SUFFIX, is_signature, sign_path
+from onnxproof.deploy.signature import SIGNATURE_SUFFIX, Signer, is_signature
 from onnxproof.deploy.triton import triton_config
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import SUFFIX, damaged_in, is_archive, is_there, sha256_of
@@ -27,8 +28,17 @@ from onnxproof.runtime.folder import (
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import bundle_at
+from onnxproof.system.disk import not_there
 from onnxproof.system.extras import require_extra
-from onnxproof.system.files import explained, replacing, staging_folder, swap, write_text
+from onnxproof.system.files import (
+    check_file,
+    check_folder,
+    explained,
+    is_special,
+    replacing,
+    staged_together,
+    write_text,
+)
 from onnxproof.system.own_file import refuse_foreign
 
 Format = Literal["zip", "triton"]
@@ -39,6 +49,8 @@ CONFIG_FILE = "config.pbtxt"
 VERSION_FOLDER = "1"
 """A Triton repository has a folder for each version of a model, named by a whole number."""
 REPOSITORY = "model_repository"
+PLACE = "place"
+"""What --out names, in messages about what is written beside it."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a ZIP archive can state: the same bundle gives the same bytes."""
@@ -78,7 +90,8 @@ def package(
 
     ``out`` is the archive, by default BUNDLE.zip, or the repository's folder, by default "model_repository".
     ``sign`` is a private key (PEM, an elliptic curve): the signature of OpenSSF's model-signing is written
-    beside, with the suffix ".sig". With ``bom`` a CycloneDX bill of materials is written beside, too.
+    beside, with the suffix ".sig". With ``bom`` a CycloneDX bill of materials is written beside, too. The
+    key and the targets are checked before anything is written, and all is written or nothing.
 
     Raises ModelFileError if there is no bundle, or if its files are not those of its manifest. Raises
     RequestError for another format, for a target that is there and is no package, and for a key that cannot
@@ -92,35 +105,64 @@ def package(
         require_extra("bom", "package --bom")
     folder = bundle_at(bundle)
     manifest = read_manifest(folder)
-    files = _files(folder, manifest)
-    if format == "zip":
-        target = Path(out) if out is not None else folder.with_name(f"{folder.resolve().name}{SUFFIX}")
-    else:
-        target = Path(REPOSITORY if out is None else out) / manifest.contract.name
-    refuse_in_bundle(target)
-    signature = None if sign is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
+    signer = None if sign is None else Signer(Path(sign))
+    target = _target(folder, manifest, format, None if out is None else Path(out))
+    signature = None if signer is None else target.with_name(f"{target.name}{SIGNATURE_SUFFIX}")
     document = target.with_name(f"{target.name}{BOM_SUFFIX}") if bom else None
-    if signature is not None:
-        refuse_foreign(signature, is_signature, "signature", kind="place")
-    if document is not None:
-        refuse_foreign(document, is_bom, "bill of materials", kind="place")
-    if format == "zip":
-        _write_archive(target, files)
-        written: Sequence[Path] = files
+    asked = [one for one in (target, signature, document) if one is not None]
+    _require_replaceable(format, target, signature, document)
+    files = _files(folder, manifest)
+    with explained(target, kind=PLACE), staged_together(asked) as places:
+        staged = dict(zip(asked, places, strict=True))
+        write = _write_archive if format == "zip" else _write_repository
+        written = write(staged[target], files, manifest)
+        if signer is not None and signature is not None:
+            signer.sign(staged[target], staged[signature])
+        if document is not None:
+            write_text(staged[document], write_bom(manifest, files))
+        sha256 = sha256_of(staged[target]) if format == "zip" else None
+        _require_replaceable(format, target, signature, document)  # others may have written meanwhile
+    return Package(target, tuple(one.name for one in written), sha256, signature, document)
+
+
+def _target(folder: Path, manifest: Manifest, form: Format, out: Path | None) -> Path:
+    """Where the archive or the model's folder is written. Raises RequestError if it must not be."""
+    if form == "triton":
+        target = Path(REPOSITORY if out is None else out) / manifest.contract.name
     else:
-        written = _write_repository(target, files, manifest)
-    if signature is not None:
-        sign_path(target, Path(str(sign)), signature)
-    if document is not None:
-        with explained(document):
-            write_text(document, write_bom(manifest, files))
-    return Package(
-        target,
-        tuple(file.name for file in written),
-        sha256_of(target) if format == "zip" else None,
-        signature,
-        document,
-    )
+        target = _archive_of(folder) if out is None else out
+        if target.suffix.lower() != SUFFIX:
+            raise RequestError(f"{target} does not end in {SUFFIX}: name the archive so, with --out")
+    refuse_in_bundle(target)
+    return target
+
+
+def _archive_of(folder: Path) -> Path:
+    """The archive beside a bundle's folder that is called like it, also where it is given as "." or ".."."""
+    place = folder if folder.name not in ("", "..") else folder.resolve()
+    if not place.name:
+        raise RequestError(f"{folder} has no name that the archive could have: name one with --out")
+    return place.with_name(f"{folder.resolve().name}{SUFFIX}")
+
+
+def _require_replaceable(form: Format, target: Path, signature: Path | None, document: Path | None) -> None:
+    """Raise RequestError if what is written cannot be, or would replace what onnxproof did not write."""
+    if form == "triton" and os.path.lexists(target):
+        raise RequestError(f"{target} is there already: move it away, or name another folder with --out")
+    if form == "zip" and target.exists() and not _is_package(target):
+        raise RequestError(f"{target} is there, and is no bundle: move it away, or name another with --out")
+    check_folder(target.parent, kind=PLACE)
+    for file, is_own, what in (
+        (signature, is_signature, "signature"),
+        (document, is_bom, "bill of materials"),
+    ):
+        if file is not None:
+            if is_special(file):
+                raise RequestError(
+                    f"{file} {not_there(file)}: move it away, or name another {PLACE} with --out"
+                )
+            check_file(file, "--out", PLACE)
+            refuse_foreign(file, is_own, what, kind=PLACE)
 
 
 def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
@@ -158,22 +200,15 @@ def _require_opens(golden: Path) -> None:
         raise ModelFileError(f"{golden} is damaged in {damaged}: export the job again")
 
 
-def _write_archive(target: Path, files: Sequence[Path]) -> None:
-    if target.suffix.lower() != SUFFIX:
-        raise RequestError(f"{target} does not end in {SUFFIX}: name the archive so, with --out")
-    if target.exists() and not _is_package(target):
-        raise RequestError(f"{target} is there, and is no bundle: move it away, or name another with --out")
-    with (
-        explained(target, kind="file"),
-        replacing(target) as stream,
-        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
-    ):
+def _write_archive(target: Path, files: Sequence[Path], _: Manifest) -> Sequence[Path]:
+    with replacing(target) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             about = zipfile.ZipInfo(file.name, _EPOCH)
             about.external_attr = 0o644 << 16
             with archive.open(about, "w", force_zip64=True) as member:
                 for chunk in _chunks(file):
                     member.write(chunk)
+    return files
 
 
 def _is_package(target: Path) -> bool:
@@ -183,18 +218,14 @@ def _is_package(target: Path) -> bool:
         return False
 
 
-def _write_repository(target: Path, files: Sequence[Path], manifest: Manifest) -> tuple[Path, ...]:
-    if target.exists():
-        raise RequestError(f"{target} is there already: move it away, or name another folder with --out")
+def _write_repository(target: Path, files: Sequence[Path], manifest: Manifest) -> Sequence[Path]:
     served = [file for file in files if file.name in (MODEL_FILE, data_of(Path(MODEL_FILE)).name)]
-    with explained(target), staging_folder(target) as staged:
-        (staged / VERSION_FOLDER).mkdir()
-        for file in served:
-            with replacing(staged / VERSION_FOLDER / file.name) as stream:
-                for chunk in _chunks(file):
-                    stream.write(chunk)
-        write_text(staged / CONFIG_FILE, triton_config(manifest))
-        swap(staged, target)
+    (target / VERSION_FOLDER).mkdir(parents=True)
+    for file in served:
+        with replacing(target / VERSION_FOLDER / file.name) as stream:
+            for chunk in _chunks(file):
+                stream.write(chunk)
+    write_text(target / CONFIG_FILE, triton_config(manifest))
     return (target / CONFIG_FILE, *(target / VERSION_FOLDER / file.name for file in served))
 
 

@@ -73,7 +73,7 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     written to directly. Raises OSError if the file cannot be written, or if it is write-protected, which a
     rename alone would ignore.
     """
-    if _is_special(file):
+    if is_special(file):
         whole = io.BytesIO()  # writers of archives go back in their file, which a device cannot
         yield whole
         with file.open("wb") as special:
@@ -128,6 +128,49 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """
     with made_folder(target.parent), claimed_folder(target, mode=0o777) as folder:
         yield folder
+
+
+@contextlib.contextmanager
+def staged_together(targets: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
+    """Hidden places for new files and folders, which take those of ``targets`` when the block ends.
+
+    They have the targets' names. After an error, also one of the last renames, no target is changed. If a
+    target is a link, what it names is replaced. Raises OSError if one cannot be written, or is
+    write-protected.
+    """
+    targets = tuple(targets)
+    real = tuple(Path(os.path.realpath(target)) for target in targets)
+    for one in real:
+        _require_no_loop(one)
+        if one.is_file():
+            with one.open("r+b"):  # raises the error that writing to it would raise
+                pass
+    with contextlib.ExitStack() as held:
+        folders = [held.enter_context(staging_folder(one)) for one in real]
+        staged = tuple(folder / target.name for folder, target in zip(folders, targets, strict=True))
+        yield staged
+        for new, old in zip(staged, real, strict=True):
+            if old.is_file():
+                _make_alike(new, old)
+        with signals_held(to_the_end=True):
+            _swap_all(tuple(zip(staged, real, strict=True)))
+
+
+def _swap_all(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Swap each pair of a staged path and its target, or none of them."""
+    done = contextlib.ExitStack()
+    with done:
+        for staged, target in pairs:
+            swap(staged, target)
+            done.callback(_unswap, staged, target)
+        done.pop_all()
+
+
+def _unswap(staged: Path, target: Path) -> None:
+    if staged.exists():
+        swap(staged, target)
+    else:
+        target.rename(staged)
 
 
 def remove_own(path: Path) -> None:
@@ -227,7 +270,7 @@ def check_file(file: Path, flag: str, kind: str = "file") -> None:
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass
-    if not _is_special(file):  # which is written to directly
+    if not is_special(file):  # which is written to directly
         check_folder(file.parent, flag, kind)
 
 
@@ -281,7 +324,7 @@ def _require_no_loop(real: Path) -> None:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(real))
 
 
-def _is_special(file: Path) -> bool:
+def is_special(file: Path) -> bool:
     """Whether there is a device, a pipe or a socket of that name."""
     try:
         mode = file.stat().st_mode
