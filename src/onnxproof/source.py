@@ -186,9 +186,10 @@ def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
                 raise ModelFileError(f"{found.model} does not exist: copy the whole bundle again")
             return found.path
         case other:
+            is_kind = other.path.is_file() or other.path.is_dir()
+            found = f"is {other.what}, not a bundle" if is_kind else not_there(path)
             raise ModelFileError(
-                f"{path} is {other.what}, not a bundle's folder: give the one that export wrote, with "
-                f"{MODEL_FILE} and {MANIFEST_FILE} in it"
+                f"{path} {found}: give the folder that export wrote, with {MODEL_FILE} and {MANIFEST_FILE}"
             )
 
 

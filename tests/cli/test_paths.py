@@ -56,6 +56,19 @@ def test_a_path_that_is_too_long_is_a_wrong_request(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the working folder cannot be removed there")
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_working_folder_that_is_gone_is_a_wrong_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ran = run_here([*(one.format(path="name") for one in asked)])
+    assert ran.code == 2, ran.printed
+    assert "nobody foresaw" not in ran.printed
+
+
 @pytest.mark.parametrize("key", ["model.builder", "model.checkpoint"])
 def test_a_null_character_in_a_path_is_a_wrong_request(tmp_path: Path, key: str) -> None:
     job = tmp_path / "a.toml"

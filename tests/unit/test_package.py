@@ -417,3 +417,33 @@ def test_a_bundle_that_is_the_working_folder_is_packaged_beside_it(
     (made / "below").mkdir()
     monkeypatch.chdir(made / "below")
     assert onnxproof.package("..").path == made.with_name("two.zip")
+
+
+def test_a_working_folder_that_is_gone_is_told(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for asked in (
+        ["kit", str(made), "--out", "k"],
+        ["package", str(made), "--out", "a.zip"],
+        ["package", "."],
+    ):
+        ran = run_here(asked)
+        assert ran.code == 2
+        assert "the working folder is gone" in ran.printed or asked[-1] == ".", ran.printed
+
+
+@pytest.mark.parametrize("command", ["selftest", "kit", "package"])
+def test_what_is_no_bundle_is_told_as_what_it_is(command: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, found in (
+        ("nosuch", "does not exist"),
+        ("folder", "is a folder, not a bundle"),
+        ("pipe", "is a pipe, not a file"),
+    ):
+        ran = run_here([command, str(tmp_path / name), *(["--out", "k"] if command == "kit" else [])])
+        assert ran.code == 2
+        assert f"{name} {found}: give the folder that export wrote" in ran.printed

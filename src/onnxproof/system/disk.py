@@ -22,6 +22,18 @@ NULL = "embedded null"
 """How Python's ValueError for a path with a null character begins."""
 
 
+GONE = "the working folder is gone, it was removed or replaced: change to one that is there"
+
+
+def working_folder_is_gone() -> bool:
+    """Whether the folder that relative paths start at was removed."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd would make a Path of it
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def request_of(error: BaseException) -> RequestError | None:
     """The error to tell in place of one that looking at, reading or writing a file raised.
 
@@ -29,6 +41,8 @@ def request_of(error: BaseException) -> RequestError | None:
     """
     if isinstance(error, ValueError) and str(error).startswith(NULL):
         return RequestError("a path that the request names holds a null character: mend it")
+    if isinstance(error, FileNotFoundError) and working_folder_is_gone():
+        return RequestError(GONE)
     if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
         return None
     place = "a file" if error.filename is None else shown(os.fsdecode(error.filename))

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from onnxproof.errors import RequestError
 from onnxproof.system.claims import Claim, claim, claimed_folder, is_at
 from onnxproof.system.cleaning import cleaned_up
+from onnxproof.system.disk import GONE, working_folder_is_gone
 from onnxproof.system.folders import made_folder
 from onnxproof.system.signals import signals_held
 
@@ -232,6 +233,8 @@ def explained(place: Path, flag: str = "--out", kind: str = "folder") -> Iterato
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and working_folder_is_gone():
+            raise RequestError(GONE) from error
         raise RequestError(
             f"{place} cannot be written ({error.strerror or error}): name another {kind} with {flag}"
         ) from error
