@@ -187,9 +187,9 @@ def bundle_at(path: str | PathLike[str], *, archives: bool = False) -> Path:
             return found.path
         case other:
             is_kind = other.path.is_file() or other.path.is_dir()
-            found = f"is {other.what}, not a bundle" if is_kind else not_there(path)
+            told = f"is {other.what}, not a bundle" if is_kind else not_there(path)
             raise ModelFileError(
-                f"{path} {found}: give the folder that export wrote, with {MODEL_FILE} and {MANIFEST_FILE}"
+                f"{path} {told}: give the folder that export wrote, with {MODEL_FILE} and {MANIFEST_FILE}"
             )
 
 

@@ -334,7 +334,10 @@ def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def replaced(content: bytes) -> Callable[[Path], None]:
-    return lambda place: place.write_bytes(content) and None
+    def write(place: Path) -> None:
+        place.write_bytes(content)
+
+    return write
 
 
 def gone(place: Path) -> None:
