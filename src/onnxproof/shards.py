@@ -32,7 +32,7 @@ def parts_of(checkpoint: Path) -> tuple[Path, ...]:
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or name in NO_FILES or "\0" in name:
             raise CheckpointError(
-                f"checkpoint {checkpoint} names the file {name or json.dumps(name)}, which is not beside it: "
+                f"checkpoint {checkpoint} names the file {name or 'of no name'}, which is not beside it: "
                 "copy the whole checkpoint again"
             )
     return tuple(checkpoint.with_name(name) for name in names)

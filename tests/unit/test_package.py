@@ -372,7 +372,7 @@ DAMAGED = {
     "a-pipe": (a_pipe, "is a pipe, not a file: copy it"),
     "empty": (replaced(b""), "is no signature of model-signing's, or is damaged (it is no JSON"),
     "no-text": (replaced(b"\xff\xfe"), "or is damaged (it is no text in UTF-8): copy it"),
-    "nested": (replaced(b"[" * 100_000), "or is damaged (it is nested too deeply to be read): copy it"),
+    "nested": (replaced(b"[" * 100_000), "or is damaged (it is nested too deeply to be read"),
     "a-list": (replaced(b"[]"), "or is damaged (the document is a list of 0, expected an object): copy it"),
     "no-keys": (replaced(b"{}"), "or is damaged (it lacks the key mediaType): copy it"),
     "nulls": (
