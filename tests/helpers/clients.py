@@ -35,7 +35,7 @@ def need(client: str, tools: Mapping[str, object]) -> None:
 
 
 EVERY = contract(
-    name="every dtype",
+    name="every-dtype",
     inputs=(
         *(TensorSpec(f'an "{dtype}", whole', dtype, ("batch", 3), (0, 1)) for dtype in PLAIN),
         TensorSpec("a scalar", "float32", (), (0, 1)),
