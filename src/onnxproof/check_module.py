@@ -8,12 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import onnx_ir as ir
+
 from onnxproof.entry import keeps_mode
 from onnxproof.errors import JobError
 from onnxproof.finding.draft import EFFORT
+from onnxproof.finding.hosted import hosted_of, returned_by
 from onnxproof.graph import OnnxGraph
 from onnxproof.job.of_module import module_job
 from onnxproof.progress import Progress, silent
+from onnxproof.runtime.port import Port
 from onnxproof.runtime.session import open_session
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
@@ -74,10 +78,12 @@ def check_module(
     model = wrapped_for(job, module)
     contract = model.contract
     found = [[value.name or "" for value in side] for side in (graph.inputs, graph.outputs)]
-    wanted = [[spec.name for spec in side] for side in (contract.inputs, contract.outputs)]
+    hosted = hosted_of(contract, [_port(value) for value in graph.outputs], map)
+    returned = returned_by(contract, hosted)
+    wanted = [[spec.name for spec in side] for side in (contract.inputs, returned)]
     refuse_unknown(map, found, wanted)
     names = _names(map, found, wanted)
-    how = Arrangement(names, order=other_order(names, found, wanted))
+    how = Arrangement(names, order=other_order(names, found, wanted), hosted=hosted)
     notes = (*how.notes(frozenset(wanted[0])), *([f"the file {ORDERED}"] if how.order else []))
     verdict = judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
     guessed = [name for name in names if name not in map]
@@ -87,6 +93,11 @@ def check_module(
         f"names that differ are paired in their order; if that is wrong, say which is which: {_told(names)}"
     )
     return replace(verdict, notes=(*verdict.notes, hint))
+
+
+def _port(value: ir.Value) -> Port:
+    dtype = "float32" if value.dtype is None else value.dtype.name.lower()
+    return Port(value.name or "", _DTYPES.get(dtype, dtype), ())
 
 
 def _told(names: Mapping[str, str]) -> str:

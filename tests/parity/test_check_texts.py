@@ -107,6 +107,23 @@ def test_a_token_classifier_that_returns_logits_alone_is_judged(once: Once, tmp_
     assert any(one.startswith("decisions") for one in failed(wrong))
 
 
+def test_a_module_that_classifies_tokens_is_judged_likewise(once: Once, tmp_path: Path) -> None:
+    folder, takes = folder_of(once, "roberta-tokens"), ("input_ids", "attention_mask")
+    file = exported(folder, "roberta-tokens", takes, tmp_path / "tags.onnx")
+    kind: Any = transformers.RobertaForTokenClassification
+    inputs = {"input_ids": "int64[batch, time] in 0..39", "attention_mask": "int64[batch, time] as mask"}
+    verdict = onnxproof.check_module(
+        Logits(kind.from_pretrained(folder).eval(), takes, {}),
+        file,
+        inputs=inputs,
+        dims={"batch": "1..2", "time": "2..4"},
+        task="tokens",
+        set=("validate.threads=1",),
+    )
+    assert failed(verdict) == []
+    assert any("does not return counted" in note for note in verdict.notes)
+
+
 def test_what_a_file_lacks_of_the_models_outputs_is_named(once: Once, tmp_path: Path) -> None:
     folder = folder_of(once, "clip")
 
