@@ -276,3 +276,27 @@ def test_numbers_that_are_alike_may_drift_and_others_may_not() -> None:
     even = summed(np.full((1, 400_000), 0.7), (1,), unit) / (400_000 * 0.7)
     varied = summed(np.random.default_rng(0).random((1, 400_000)), (1,), unit) / 200_000
     assert float(even[0, 0]) > 4 * float(varied[0, 0])
+
+
+BELOW = {
+    "Exp": (np.linspace(-102, -88, 400, dtype=np.float32), ()),
+    "Mul": (np.full(400, 1e-35, np.float32), (np.linspace(1e-9, 1e-4, 400, dtype=np.float32),)),
+}
+"""Inputs whose results lie below the smallest normal float32."""
+
+
+@pytest.mark.parametrize("operator", BELOW)
+def test_numbers_below_the_smallest_normal_one_are_held_to_their_own_rounding(
+    operator: str, tmp_path: Path
+) -> None:
+    x, constants = BELOW[operator]
+    file = tmp_path / "model.onnx"
+    onnx.save(one_node(operator, x, *constants), file)
+    with open_chain(file, SessionSettings(threads=1, optimization="none"), ("y",)) as chain:
+        (ran,) = chain.walk({"x": x})
+        healthy, _ = judge_node(chain.exact, ran)
+        assert healthy.within
+        assert healthy.share > 0.05
+        assert healthy.roughness < 2
+        flushed, _ = judge_node(chain.exact, replace(ran, outputs=(np.zeros_like(x),)))
+    assert not flushed.within

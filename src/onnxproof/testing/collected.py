@@ -30,7 +30,7 @@ OTHERS = "others"
 """The test that holds the checks without a test of their own."""
 
 NOT_OF_EXPORTS = frozenset(("checksum", "manifest", FROZEN_AXES.name))
-SELDOM = frozenset(("kernels", "max_error", "compared", "held_back", "rows", "order"))
+SELDOM = frozenset(("kernels", "digits", "max_error", "compared", "held_back", "rows", "order"))
 """Checks that few files need, or only those in doubt."""
 
 JOB = re.compile(r"""^\s*(\[\s*model\s*[\].]|model\s*[.=]|extends\s*=\s*["'])""", re.MULTILINE)

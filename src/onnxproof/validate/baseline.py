@@ -44,12 +44,13 @@ NOISE: Mapping[str, Noise] = {
     "max_error": Noise(2, 0.1, of_limit=True),
     "flips": Noise(2, 0.25, of_limit=True),
     "kernels": Noise(2, 0.1),
+    "digits": Noise(2, 1.0),
     "held_back": Noise(2, 0.02),
     "dataset": Noise(2, 5e-4),
 }
 """The checks whose figures are float error. The figures of all others are counts, which may not rise."""
 
-IN_DOUBT = frozenset(("kernels", "max_error", "compared", "held_back"))
+IN_DOUBT = frozenset(("kernels", "digits", "max_error", "compared", "held_back"))
 """Checks that are made only where others leave a doubt: without them a verdict is no weaker."""
 
 OF_ONE_COMMAND = frozenset(("folding", "checksum", "manifest", "pictures"))

@@ -74,8 +74,7 @@ class Chain:
             if at < runtime:
                 self._ran(at, step, held)
                 continue
-            computed = self.exact.run_node(step, self._inputs(step, held))
-            self._keep(at, step, computed, held)
+            self.keep(at, step, self.computed(step, held), held)
         return {name: np.asarray(held[name]) for name in self.outputs}
 
     def _inputs(self, step: Step, held: Mapping[str, Value]) -> tuple[Value, ...]:
@@ -87,10 +86,15 @@ class Chain:
     def _ran(self, at: int, step: Step, held: dict[str, Value]) -> Ran:
         inputs = self._inputs(step, held)
         outputs = self._run(step, held)
-        self._keep(at, step, outputs, held)
+        self.keep(at, step, outputs, held)
         return Ran(step, inputs, outputs)
 
-    def _keep(self, at: int, step: Step, outputs: Sequence[Value], held: dict[str, Value]) -> None:
+    def computed(self, step: Step, held: Mapping[str, Value]) -> tuple[Value, ...]:
+        """What a step writes in float64, on ``held``. Raises what ``ExactGraph.run_node`` raises."""
+        return self.exact.run_node(step, self._inputs(step, held))
+
+    def keep(self, at: int, step: Step, outputs: Sequence[Value], held: dict[str, Value]) -> None:
+        """Put what a step wrote into ``held``, and drop what no later step reads."""
         held |= {name: value for name, value in zip(step.writes, outputs, strict=True) if name}
         for name in self._frees[at]:
             held.pop(name, None)

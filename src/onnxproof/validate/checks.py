@@ -14,7 +14,8 @@ LINKS: tuple[Link, ...] = get_args(Link)
 as well as PyTorch computes the model; both decide alike; a picture ends in the framework's decisions."""
 
 RUNTIME_CHECKS = frozenset(
-    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels inputs".split()
+    "runs shapes finite ratio_rms ratio_max ratio_constant max_error flips compared kernels digits "
+    "inputs".split()
 )
 FUNCTION_CHECKS = frozenset(("function", "flips", "rows"))
 DECISION_CHECKS = frozenset(

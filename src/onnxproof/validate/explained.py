@@ -115,7 +115,8 @@ MEASURED = (
         "kernels",
         "each node that ONNX Runtime runs against itself in float64, on the runtime's own inputs, within the "
         "rounding bound of its operator. Asked where the runtime errs more than the limits allow although "
-        "the file states the right function, and where PyTorch's own error is no yardstick.",
+        "the file states the right function, and where PyTorch's own error is no yardstick. If it passes, "
+        "digits tells a rough kernel from a graph that loses digits.",
         "a kernel of the runtime that is wrong, and not only rough.",
         "the reason names the node: try another version of ONNX Runtime or a lower level of optimization, "
         "and report it.",
@@ -127,6 +128,17 @@ MEASURED = (
         "casts; it passes where PyTorch has steps in float32, too.",
         "an exporter or a converter that goes through float32, so that half of the digits are lost.",
         "the reason names the node: remove it, or export again.",
+    ),
+    _said(
+        "digits",
+        "the error that the file's graph would make if each of its nodes were computed exactly and rounded "
+        "once, over PyTorch's own in float32. Asked where the runtime errs more than the limits allow and "
+        "each node is within its rounding bound: either a kernel is rough, or the graph loses digits.",
+        "a way of computing that is right on paper and loses digits in float32, where PyTorch computes "
+        "another way: a variance as E[x^2] - E[x]^2, Log(1 + x) for log1p, Log(Sum(Exp)) for logsumexp.",
+        "the reason names the node at which the digits are lost. Mend the graph there, in the exporter or "
+        "the rewrite that wrote it; another runtime does not help. If it names GroupNormalization, which "
+        "ONNX Runtime computes by the first of these ways, export at opset 20 or below.",
     ),
     _said(
         "max_error",

@@ -9,7 +9,8 @@ Runtime, and held to the rounding bound of its operator (bounds/). Three things 
 - The nodes, run one by one, answer bit for bit as the leg does whose errors are in question.
 - Every number of every node lies within its bound.
 
-Then the answer is a sequence of right roundings, and its error is that of the kernels.
+Then the answer is a sequence of right roundings. Its error is that of rough kernels, or of the graph's own
+way of computing, which loses digits whatever computes it (once.py).
 """
 
 import math
@@ -30,13 +31,15 @@ from onnxproof.runtime.readings.sets import SetReading
 from onnxproof.runtime.session import SessionSettings, first_line
 from onnxproof.tensors import Field
 from onnxproof.validate.bounds import Asked, allowances, has_rule
-from onnxproof.validate.bounds.model import UNITS
+from onnxproof.validate.bounds.model import SMALLEST, UNITS
 from onnxproof.validate.chain import Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.legs.leg import Leg
+from onnxproof.validate.once import Once, rounded_once
 from onnxproof.validate.pools import channels
+from onnxproof.validate.roundings import apart, rms
 
 TYPICAL = 4.0
 """How many times a single rounding's rms error a node may err without being mentioned. Kernels of sums in the
@@ -44,8 +47,6 @@ order of PyTorch's measure 1 to 3 on varied inputs."""
 
 NUMBERS_AT_ONCE = 1 << 22
 """How many numbers of rows are compared at once: a row may be a mask."""
-
-LARGEST = {name: float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Asking:
     ``beyond`` is the node that is furthest beyond the bound of its operator; None if there is none, or if no
     bound is known of it. ``entry`` is the node at which most of the outputs' error enters, and
     ``entry_share`` how much of it; None and 0 if there is no error or not all nodes are within their bounds.
-    ``nodes`` is how many were asked, and
-    ``peak_bytes`` the most bytes that the values of one node took.
+    ``once`` says of each field how much of its error the graph makes with each node rounded once.
+    ``nodes`` is how many were asked, and ``peak_bytes`` the most bytes that the values of one node took.
     """
 
     within: bool
@@ -103,6 +104,7 @@ class Asking:
     beyond: NodeError | None = None
     entry: NodeError | None = None
     entry_share: float = 0.0
+    once: tuple[Once, ...] = ()
     nodes: int = 0
     peak_bytes: int = 0
 
@@ -164,10 +166,12 @@ def _asked(
         return Asking(False, moved)
     answered = leg.run(feeds).outputs
     whole = {name: answered[name] for name in chain.outputs}
-    walked = _walk(chain, feeds, whole)
+    kinds: dict[str, np.dtype[Any]] = {}
+    walked = _walk(chain, feeds, whole, kinds)
     if walked.reason:
         return walked
-    return _entered(chain, feeds, stated, whole, walked)
+    once = rounded_once(chain, feeds, whole, [field for field, _ in limits], kinds)
+    return replace(_entered(chain, feeds, stated, whole, walked), once=once)
 
 
 def _moved(
@@ -180,8 +184,7 @@ def _moved(
         one, other = optimized[field.output], file[field.output]
         if one.shape != other.shape:
             return f"ONNX Runtime's optimizer makes {field.output} {list(one.shape)} of {list(other.shape)}"
-        apart = np.abs(_apart(channels(one, field), channels(other, field)))
-        largest = float(np.max(apart, initial=0.0))
+        largest = float(np.max(np.abs(apart(channels(one, field), channels(other, field))), initial=0.0))
         if not largest <= limit:
             return (
                 f"ONNX Runtime's optimizer changes what the graph computes: {field.name} moves by "
@@ -210,7 +213,7 @@ def _same_rows(
         if one.shape != other.shape or one.ndim < rows.axes:
             return False
         if field.output in rows.shared:
-            if not np.max(np.abs(_apart(one, other)), initial=0.0) <= limit:
+            if not np.max(np.abs(apart(one, other)), initial=0.0) <= limit:
                 return False
             continue
         pictures, count = (1, *one.shape[:1]) if rows.axes == 1 else one.shape[:2]
@@ -222,13 +225,18 @@ def _same_rows(
         for start in range(0, len(here), step):
             chosen = slice(start, start + step)
             at, i, j = picture[chosen], here[chosen], there[chosen]
-            apart = np.abs(_apart(flat[0][at, i], flat[1][at, j])).max(axis=-1, initial=0.0)
-            near[at, i, j] = apart <= limit
+            moved = np.abs(apart(flat[0][at, i], flat[1][at, j])).max(axis=-1, initial=0.0)
+            near[at, i, j] = moved <= limit
     return near is None or bool(np.all(near.any(axis=-1)) and np.all(near.any(axis=-2)))
 
 
-def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) -> Asking:
-    """Hold every node to its bound, and what the nodes answer to the whole session's answer."""
+def _walk(
+    chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array], kinds: dict[str, np.dtype[Any]]
+) -> Asking:
+    """Hold every node to its bound, and what the nodes answer to the whole session's answer.
+
+    ``kinds`` is filled with the dtypes of what the nodes write.
+    """
     found: list[NodeError] = []
     peak = 0
     for ran in chain.walk(feeds):
@@ -236,6 +244,8 @@ def _walk(chain: Chain, feeds: Mapping[str, Array], whole: Mapping[str, Array]) 
         peak = max(peak, size)
         found.append(judged)
         for name, value in zip(ran.step.writes, ran.outputs, strict=True):
+            if isinstance(value, np.ndarray):
+                kinds[name] = value.dtype
             if name in whole and not np.array_equal(whole[name], value, equal_nan=value.dtype.kind == "f"):
                 reason = f"{judged.node}, run by itself, does not answer as it does in the whole session"
                 return Asking(False, reason, nodes=len(found), peak_bytes=peak)
@@ -271,7 +281,7 @@ def _entered(
     it and the others in float64."""
 
     def error(answer: Mapping[str, Array]) -> float:
-        return max((_rms(_apart(answer[name], stated[name])) for name in chain.outputs), default=0.0)
+        return max((rms(apart(answer[name], stated[name])) for name in chain.outputs), default=0.0)
 
     total = error(whole)
     if not total or not math.isfinite(total):
@@ -316,37 +326,19 @@ def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | No
         return replace(node, error=share, share=share, roughness=share)
     if not found.size:
         return node
-    errors = np.abs(_apart(found, wanted))
+    errors = np.abs(apart(found, wanted))
     # A bound is NaN where what it is computed from is, such as the logarithm of a negative number.
     shares = np.where(errors == 0, 0.0, errors / np.broadcast_to(bound, errors.shape))
     at = int(np.argmax(shares))
     finite = np.where(np.isfinite(wanted), wanted, 0.0)
-    once = max(unit * _rms(finite) / math.sqrt(3), math.ulp(0.0))
+    once = rms(np.maximum(unit * np.abs(finite), SMALLEST)) / math.sqrt(3)
     return replace(
         node,
         error=float(errors.reshape(-1)[at]),
         bound=float(np.broadcast_to(bound, errors.shape).reshape(-1)[at]),
         share=float(shares.reshape(-1)[at]),
-        roughness=_rms(errors) / once,
+        roughness=rms(errors) / once,
     )
-
-
-def _apart(found: Array, wanted: Array) -> Array:
-    """The difference; 0 where both are NaN, or the same infinity; infinite where one of them is neither.
-
-    A number beyond the largest of ``found``'s dtype is infinite there.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        one, other = found.astype(np.float64), wanted.astype(np.float64)
-        apart = one - other
-        over = (
-            np.isinf(one)
-            & (np.abs(other) > LARGEST.get(found.dtype.name, LARGEST["float32"]))
-            & (np.sign(one) == np.sign(other))
-        )
-        same = (one == other) | (np.isnan(one) & np.isnan(other)) | over
-        apart = np.where(same, 0.0, apart)
-        return np.where(np.isnan(apart), np.inf, apart)
 
 
 def _equal(found: Value, wanted: Value) -> bool:
@@ -362,10 +354,6 @@ def _unit(value: Value) -> float:
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return UNITS.get(value.dtype.name, UNITS["float32"])
     return 0.0
-
-
-def _rms(values: Array) -> float:
-    return math.sqrt(float(np.mean(np.square(values)))) if values.size else 0.0
 
 
 def _nbytes(value: Any) -> int:

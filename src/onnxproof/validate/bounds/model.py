@@ -40,7 +40,11 @@ DRIFT = 2.0
 """How many times the computed drift a kernel may drift. Its order of summation is not known."""
 
 TINY = 2.0**-126
-"""The smallest normal float32: below it numbers may be flushed to zero."""
+"""The smallest normal float32. Kernels that compute in several steps may lose what is below it: ONNX
+Runtime's Softmax writes zeros there, and its Tanh errs by 200 times ``SMALLEST``."""
+
+SMALLEST = 2.0**-150
+"""Half of the smallest float32 above 0, which is what one rounding errs below the smallest normal number."""
 
 SMALLEST_HALF = 2.0**-24
 """The smallest float16 above 0. Numbers below 2**-14 are rounded to its multiples."""

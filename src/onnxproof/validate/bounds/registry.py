@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxproof.validate.bounds.model import SMALLEST_HALF, TINY, UNITS
+from onnxproof.validate.bounds.model import SMALLEST, SMALLEST_HALF, TINY, UNITS
 from onnxproof.validate.exact.arrays import Array, Value
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.graph import ExactGraph
@@ -70,15 +70,23 @@ Rule = Callable[[Asked], Allowed | tuple[Allowed, ...]]
 
 _RULES: dict[tuple[str, str], Rule] = {}
 
+_GRADUAL: set[tuple[str, str]] = set()
 
-def bounded(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for the operators ``names`` of ``domain``."""
+
+def bounded(*names: str, domain: str = "", gradual: bool = False) -> Callable[[Rule], Rule]:
+    """Register a rule for the operators ``names`` of ``domain``.
+
+    What is below the smallest normal number may be lost, unless the kernels are ``gradual``: then it is
+    rounded as the rule says.
+    """
 
     def register(rule: Rule) -> Rule:
         for name in names:
             if (domain, name) in _RULES:
                 raise ValueError(f"the bound of operator {name} is registered twice")
             _RULES[domain, name] = rule
+            if gradual:
+                _GRADUAL.add((domain, name))
         return rule
 
     return register
@@ -98,13 +106,23 @@ def allowances(asked: Asked) -> tuple[Array | None, ...]:
     extra = rule(asked) if rule is not None else None
     extras = extra if isinstance(extra, tuple) else (extra,)
     extras = (*extras, *[None] * (len(asked.exact) - len(extras)))
-    return tuple(_allowance(value, one, asked.unit) for value, one in zip(asked.exact, extras, strict=False))
+    least = _least(_key(asked.step), asked.unit)
+    return tuple(
+        _allowance(value, one, asked.unit, least) for value, one in zip(asked.exact, extras, strict=False)
+    )
 
 
-def _allowance(value: Value, extra: Allowed, unit: float) -> Array | None:
+def _least(key: tuple[str, str], unit: float) -> float:
+    """What any number may be off by, however small it is."""
+    if unit == UNITS["float16"]:
+        return SMALLEST_HALF
+    return TINY if unit == UNITS["bfloat16"] or (key in _RULES and key not in _GRADUAL) else SMALLEST
+
+
+def _allowance(value: Value, extra: Allowed, unit: float, least: float) -> Array | None:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return None
-    rounding: Array = unit * np.abs(value) + (SMALLEST_HALF if unit == UNITS["float16"] else TINY)
+    rounding: Array = unit * np.abs(value) + least
     return rounding if extra is None else np.asarray(rounding + extra)
 
 

@@ -61,8 +61,10 @@ def runtime_text(
         if most is not None:
             (value, leg), limit = most, allowed
     told = "" if limit is None else f" (limit {limit:g})"
-    asked = next((one for one in checks if one.name == "kernels" and one.status == "pass"), None)
-    within = "" if asked is None else "; each of its nodes is within its rounding bound"
+    asked = {one.name: one.status for one in checks if one.name in ("kernels", "digits")}
+    within = "; each of its nodes is within its rounding bound" if asked.get("kernels") == "pass" else ""
+    if asked.get("digits") == "fail":
+        within = "; no kernel is to blame: the graph loses digits (digits)"
     unit = yardstick or _unit(by.get(leg or ""), check, witness)
     runtime = _runtime_of(leg, rows)
     unclear = None if status == "pass" or leg not in by else _unclear(check, checks, by[leg], runtime)
