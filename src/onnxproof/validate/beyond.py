@@ -95,7 +95,8 @@ def with_inputs_beyond(
             graphs[at] = replace(graphs[at], cases=graphs[at].cases | {name})
             told[at] = (*told[at], one.told)
         given = {**trial.given, name: one.inputs}
-        trial = replace(trial, cases=(*trial.cases, one.case), given=given, graphs=tuple(graphs))
+        cases, sought = (*trial.cases, one.case), trial.sought | {name}
+        trial = replace(trial, cases=cases, given=given, sought=sought, graphs=tuple(graphs))
         for at in parted:
             measure_graph(trial, graphs[at], one.case, tallies[len(trial.candidates) + at])
     return trial, tuple(told)

@@ -217,12 +217,12 @@ def _outputs_of(graph: Stated, answer: Answer) -> Answer:
 
 
 def facts_under(trial: Trial, leg: Leg, tally: Tally, repeated: tuple[str, ...] = ()) -> Facts:
-    """The facts of a candidate's tally under the trial's policy. Only graphs run cases that are ``given``."""
+    """The facts of a candidate's tally under the trial's policy, on the cases that it runs."""
     return facts_of(
         tally,
         leg,
         trial.truth,
-        [case.name for case in trial.cases if case.name not in trial.given],
+        [case.name for case in trial.cases if case.name not in trial.sought],
         trial.policy,
         interface=interface_differences(trial.contract, leg),
         pictures_named=any(case.picture is not None for case in trial.cases),

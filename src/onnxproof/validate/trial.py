@@ -113,7 +113,8 @@ class Trial:
     ``beside`` says that PyTorch may run in a thread beside the file's legs. It may not where other processes
     have the other cores, or where the model's weights leave no memory. ``at_hand`` are the names of the cases
     whose answers PyTorch's legs have already. ``given`` has the inputs of cases that are not made but held,
-    by the case's name.
+    by the case's name. ``sought`` are the names of the cases that were made for graphs, which no candidate
+    runs.
     """
 
     contract: Contract
@@ -125,6 +126,7 @@ class Trial:
     beside: bool = False
     at_hand: frozenset[str] = frozenset()
     given: Mapping[str, Arrays] = field(default_factory=dict)
+    sought: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, plan: Plan, truth: Truth, candidates: Sequence[Leg], graphs: Sequence[Stated] = ()) -> Self:
