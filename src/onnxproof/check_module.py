@@ -22,8 +22,10 @@ from onnxproof.runtime.session import open_session
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.opening import wrapped_for
+from onnxproof.tensors import TensorSpec
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.renamed import ORDERED, other_order, refuse_unknown
+from onnxproof.validate.table_ranges import Guess, guesses
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Module
 
@@ -50,7 +52,9 @@ def check_module(
     ``export_module``. Without ``inputs`` they are read from the file; ``dims`` then says which sizes its
     named axes take. ``images`` is a pattern of pictures to decide on. ``map`` says which input or output of
     the file is which of the module, as in {"images": "input"}; those that it leaves out and whose names
-    differ are taken in their order. Few cases are tried unless ``set`` says "validate.effort=normal".
+    differ are taken in their order. Ranges of inputs that are read from the file are guessed: ids take the
+    rows of the table that they look up, divisors are not zero, other integers are drawn from 0..1. Few cases
+    are tried unless ``set`` says "validate.effort=normal".
 
     Raises ModelFileError if the file cannot be loaded, JobError if the inputs do not fit the module or if a
     named axis has no size, and other RequestErrors if a name or a setting is wrong.
@@ -59,8 +63,11 @@ def check_module(
     open_session(file)
     graph = OnnxGraph.read(file)
     named = _inputs_of(graph) if inputs is None else dict(inputs)
+    ranges: dict[str, Guess] = {}
     if inputs is None:
         _require_sizes(named, dims, file)
+        ranges = guesses(graph, file, named)
+        named |= {name: f"{named[name]} in {guess.low}..{guess.high}" for name, guess in ranges.items()}
     more = [*set, *([] if images is None else [f"validate.images={images}"])]
     if not any(text.startswith("validate.effort") for text in set):
         more.append(f"validate.effort={EFFORT}")
@@ -85,7 +92,11 @@ def check_module(
     names = _names(map, found, wanted)
     how = Arrangement(names, order=other_order(names, found, wanted), hosted=hosted)
     notes = (*how.notes(frozenset(wanted[0])), *([f"the file {ORDERED}"] if how.order else []))
-    verdict = judge_elsewhere(job, model, file, how, notes=notes, progress=progress)
+    if inputs is None:
+        notes = (*notes, *_drawn(contract.inputs, ranges))
+    verdict = judge_elsewhere(
+        job, model, file, how, notes=notes, guessed=frozenset(ranges), progress=progress
+    )
     guessed = [name for name in names if name not in map]
     if verdict.passed or len(guessed) < 2:
         return verdict
@@ -98,6 +109,20 @@ def check_module(
 def _port(value: ir.Value) -> Port:
     dtype = "float32" if value.dtype is None else value.dtype.name.lower()
     return Port(value.name or "", _DTYPES.get(dtype, dtype), ())
+
+
+def _drawn(specs: Sequence[TensorSpec], ranges: Mapping[str, Guess]) -> tuple[str, ...]:
+    """A note with the ranges of integers that nobody declared; empty if there are none."""
+    told = [
+        f"{spec.name} in {ranges.get(spec.name, '0..1')}"
+        for spec in specs
+        if spec.dtype.startswith(("int", "uint"))
+    ]
+    if not told:
+        return ()
+    return (
+        f"nobody declared which values integer inputs take; drawn: {', '.join(told)} (inputs= says others)",
+    )
 
 
 def _told(names: Mapping[str, str]) -> str:

@@ -100,19 +100,20 @@ def judge_elsewhere(
     *,
     notes: Sequence[str],
     draw: Path | None = None,
+    guessed: frozenset[str] = frozenset(),
     progress: Progress,
 ) -> Verdict:
     """The verdict on a file from elsewhere, in the arrangement in which it has the model's interface.
 
     No job says by which settings the file decides, so it may state any. A picture that cannot be used makes
     the check ``pictures`` an error, and the others are judged. ``draw`` is a folder for the pictures with the
-    file's decisions on them.
+    file's decisions on them. ``guessed`` are the inputs whose ranges nobody declared.
     """
     if draw is not None:
         require_drawable(model.contract)
     require_memory(bytes_of(model.module))
     chosen = frozenset(model.contract.reading.settings())
-    settings = replace(settings_of(job), leaves_out=True, chosen=chosen)
+    settings = replace(settings_of(job), leaves_out=True, chosen=chosen, guessed=guessed)
     plan = plan_trial(model.contract, settings)
     checks = (unread_check(len(plan.unread), len(plan.pictures), plan.unread),) if plan.unread else ()
     with arranged(file, how) as copy:

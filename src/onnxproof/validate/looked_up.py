@@ -142,8 +142,8 @@ def _of_constant(
     stored = graph.constants.get(entry.name)
     if not names or stored is None:
         return
-    lookups = list(_lookups(stored))
-    if not lookups:
+    looked = list(lookups(stored))
+    if not looked:
         return
     original = next(
         (
@@ -159,9 +159,9 @@ def _of_constant(
         values = stored.array(file)
     except UnreadableError:
         return
-    for axis in dict.fromkeys(axis for axis, _ in lookups):
+    for axis in dict.fromkeys(axis for axis, _ in looked):
         rows = _differing(values, original, axis)
-        sources = [(indices, _source(indices, inputs)) for at, indices in lookups if at == axis]
+        sources = [(indices, source_of(indices, inputs)) for at, indices in looked if at == axis]
         found = [spec for _, spec in sources if spec is not None]
         computed = tuple(dict.fromkeys(str(indices.name) for indices, spec in sources if spec is None))
         read = tuple(row for row in rows if any(_reads(spec, row) for spec in found))
@@ -189,7 +189,7 @@ def _differing(values: Array, original: Array, axis: int) -> tuple[int, ...]:
     return tuple(row for _, row in sorted(found))
 
 
-def _lookups(stored: Stored) -> Iterator[tuple[int, ir.Value]]:
+def lookups(stored: Stored) -> Iterator[tuple[int, ir.Value]]:
     """The axis and the indices of each node that looks a table's rows up."""
     uses = list(stored.users)
     while uses:
@@ -202,7 +202,7 @@ def _lookups(stored: Stored) -> Iterator[tuple[int, ir.Value]]:
             yield int(attribute_of(node, "axis", 0)) % len(stored.shape), node.inputs[1]
 
 
-def _source(indices: ir.Value, inputs: Sequence[TensorSpec]) -> TensorSpec | None:
+def source_of(indices: ir.Value, inputs: Sequence[TensorSpec]) -> TensorSpec | None:
     """The integer input whose numbers are indices; None if the graph computes them."""
     value: ir.Value | None = indices
     while value is not None and value.producer() is not None:

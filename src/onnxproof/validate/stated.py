@@ -10,7 +10,8 @@ import numpy as np
 from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.readings.rows import RowReading
-from onnxproof.validate.cases import fewest
+from onnxproof.tensors import TensorSpec
+from onnxproof.validate.cases import Case, fewest
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
     DOUBLE_UNIT,
@@ -81,10 +82,26 @@ def open_graph(
 
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
     stated = state(model.contract, leg, plan, truth, proven, candidates, closer)
-    rows = changed_rows(graph, proven, known, model.contract.inputs, file)
-    changed, more = with_cases(rows, model.contract.inputs, plan.cases)
+    stated = with_changed_rows(stated, graph, known, model.contract.inputs, plan.cases, file)
+    return replace(stated, known=known, seen=seen)
+
+
+def with_changed_rows(
+    stated: Stated,
+    graph: OnnxGraph,
+    known: Known,
+    inputs: Sequence[TensorSpec],
+    cases: Sequence[Case],
+    file: Path,
+) -> Stated:
+    """What a file states, with the rows of its tables that are not the known ones, and cases that read them.
+
+    ``graph`` is the file's, ``inputs`` are the contract's and ``cases`` the plan's.
+    """
+    rows = changed_rows(graph, stated.proven, known, inputs, file)
+    changed, more = with_cases(rows, inputs, cases)
     names = stated.cases | {case.name for case in more} if stated.contract.fields else stated.cases
-    return replace(stated, known=known, seen=seen, changed=changed, more=more, cases=names)
+    return replace(stated, changed=changed, more=more, cases=names)
 
 
 def _not_held(model: WrappedModel, proven: Proven) -> frozenset[str]:

@@ -17,7 +17,9 @@ from onnxproof.graph import STANDARD, OnnxGraph, UnreadableError, attribute_of, 
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.checks import Check
 from onnxproof.validate.conditions import OF_SIZE
-from onnxproof.validate.looked_up import LOOKS_UP, ChangedRows, listed
+from onnxproof.validate.exact.constants import Proven
+from onnxproof.validate.exact.known import Known
+from onnxproof.validate.looked_up import LOOKS_UP, ChangedRows, listed, lookups, source_of
 
 TABLES = "tables"
 
@@ -78,6 +80,46 @@ def unread_checks(
             reason = f"{listed(rows)} of {one.constant} {are} not {whose}, and no case reads {them}: {why}"
             checks.append(Check(TABLES, "fail", reason, len(rows), 0, leg))
     return tuple(checks)
+
+
+def short_checks(
+    graph: OnnxGraph,
+    proven: Proven,
+    known: Known,
+    inputs: Sequence[TensorSpec],
+    *,
+    leg: str,
+    guessed: frozenset[str] = frozenset(),
+) -> tuple[Check, ...]:
+    """A failed check for each table that is a part of a checkpoint's table, cut along the axis that an input
+    looks it up by, if nobody declared that input's range. ``guessed`` is as for ``unread_checks``."""
+    checks = []
+    for name, origin in proven.origins.items():
+        stored = graph.constants[name]
+        for axis, indices in lookups(stored):
+            spec = source_of(indices, inputs)
+            if spec is None or (spec.range is not None and spec.name not in guessed):
+                continue
+            wholes = [
+                (whole, known.weights.tensors[whole].shape[axis])
+                for whole in sorted(origin.names)
+                if whole in known.weights.tensors
+                and _longer(known.weights.tensors[whole].shape, stored.shape, axis)
+            ]
+            if wholes:
+                whole, rows = wholes[0]
+                reason = (
+                    f"{name} has {stored.shape[axis]} of the {rows} rows of {whole}; if no id is above "
+                    f"{stored.shape[axis] - 1}, declare the range of {spec.name}"
+                )
+                checks.append(Check(TABLES, "fail", reason, rows - stored.shape[axis], 0, leg))
+    return tuple(dict.fromkeys(checks))
+
+
+def _longer(one: tuple[int, ...], other: tuple[int, ...], axis: int) -> bool:
+    """Whether a shape is another but for a larger axis."""
+    rest = [[*shape[:axis], *shape[axis + 1 :]] for shape in (one, other)]
+    return len(one) == len(other) and rest[0] == rest[1] and one[axis] > other[axis]
 
 
 def _reached(

@@ -36,7 +36,7 @@ from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Settings, Trial
-from onnxproof.validate.unread_rows import unread_checks
+from onnxproof.validate.unread_rows import short_checks, unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import runs_here
@@ -213,6 +213,15 @@ def verdicts_of(
                     leg=graph.leg.name,
                     guessed=plan.settings.guessed,
                 )
+                if graph.known is not None:
+                    checks += short_checks(
+                        subject.graph,
+                        graph.proven,
+                        graph.known,
+                        model.contract.inputs,
+                        leg=graph.leg.name,
+                        guessed=plan.settings.guessed,
+                    )
             alien = strangers(function, fields, graph.proven, "constants that are not the checkpoint's")
         asked = tuple(
             judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts

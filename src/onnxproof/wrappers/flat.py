@@ -223,7 +223,7 @@ def describe_outputs(
         # The module's own code runs here, and may raise any type.
         reason = told(error)
         listed = ", ".join(f"{spec.name}: {spec}" for spec in inputs)
-        advice = _advice(str(error), held_in(flattened.module))
+        advice = _advice(str(error), held_in(flattened.module)) or _ranges(inputs)
         raise JobError(
             f"the module does not run on the declared inputs ({listed}): it {reason}{advice}"
         ) from error
@@ -253,6 +253,23 @@ def _advice(said: str, held: str) -> str:
             "module"
         )
     return ""
+
+
+def _ranges(inputs: Sequence[TensorSpec]) -> str:
+    """What to do about an error that the numbers of integer inputs may have caused. Returns "" if all of them
+    are declared."""
+    open_to = [
+        spec
+        for spec in inputs
+        if spec.range is None and not spec.mask and spec.dtype.startswith(("int", "uint"))
+    ]
+    if not open_to:
+        return ""
+    names = " and ".join(spec.name for spec in open_to)
+    return (
+        f"; nobody declared the range of {names}, so 0 and 1 were drawn: if the module does not take these, "
+        f'declare it with inputs= or in [inputs], as in {open_to[-1].name} = "{open_to[-1]} in 1..9"'
+    )
 
 
 def _require_the_same(smallest: Sequence[Place], larger: Sequence[Place]) -> None:

@@ -54,12 +54,14 @@ class Twins:
     """What the constants of two files are. ``b.unproven`` is like nothing in A.
 
     ``a.exact`` has the constants of A that were rounded: numbers that are written in a simple form, and what
-    was made from B's constants. ``a_alone`` are the names of A's constants that B holds in no form.
+    was made from B's constants. ``a_alone`` are the names of A's constants that B holds in no form. ``known``
+    is what B's constants were held to.
     """
 
     a: Proven
     b: Proven
     a_alone: tuple[str, ...]
+    known: Known
 
 
 def prove_twins(a: OnnxGraph, b: OnnxGraph, file_a: Path, file_b: Path) -> Twins:
@@ -71,14 +73,15 @@ def prove_twins(a: OnnxGraph, b: OnnxGraph, file_a: Path, file_b: Path) -> Twins
     alone = prove_constants(a, ours.known(), file_a)
     scalars = _numbers(a, file_a, (entry.name for entry in alone.unproven))
     likenesses = _likenesses(ours, theirs, replaceable(b))
-    found = prove_constants(b, ours.known(scalars, also=theirs.some(likenesses)), file_b)
+    known = ours.known(scalars, also=theirs.some(likenesses))
+    found = prove_constants(b, known, file_b)
     found = replace(
         found,
         exact={**found.exact, **{name: one.laid for name, one in likenesses.items()}},
         origins={**found.origins, **{name: one.origin for name, one in likenesses.items()}},
     )
     used = ours.behind(name for origin in found.origins.values() for name in origin.names)
-    twins = Twins(alone, found, tuple(name for name in ours.names if name not in used))
+    twins = Twins(alone, found, tuple(name for name in ours.names if name not in used), known)
     if not twins.b.unproven or not twins.a_alone:
         return twins
     return _with_what_b_made(twins, a, file_a, theirs.without(found.exact))
@@ -94,6 +97,7 @@ def _with_what_b_made(twins: Twins, a: OnnxGraph, file_a: Path, theirs: "_Tensor
         replace(twins.a, exact={**twins.a.exact, **made}),
         replace(twins.b, unproven=tuple(entry for entry in twins.b.unproven if entry.name not in behind)),
         tuple(name for name in twins.a_alone if name not in origins),
+        twins.known,
     )
 
 

@@ -17,6 +17,7 @@ from onnxproof.validate.pair.beside import (
     with_interfaces,
 )
 from onnxproof.validate.pair.contract import contract_of
+from onnxproof.validate.pair.tables import Tables
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Settings, Trial
 from onnxproof.validate.verdict import Check, Verdict
@@ -43,7 +44,9 @@ def compare_alone(
     run a case.
     """
     legs = open_pair(a, b, settings)
-    contract, assumed = contract_of(legs[0], a, dims, inputs)
+    tables = Tables.of(a, b, legs[0])
+    declared = contract_of(legs[0], a, dims, inputs, tables.ranges)
+    contract = declared.contract
     differs = unlike_pair("two-runs", (a, b), legs, contract, settings, notes)
     if differs is not None:
         return differs
@@ -55,5 +58,6 @@ def compare_alone(
         metadata_check(*legs),
         Check("function", "skipped", reason, leg=f"B, {GRAPH}"),
         *judge(facts[0], ranks_of(contract.fields), plan.policy),
+        *tables.checks(legs[1].name, declared.guessed),
     )
-    return verdict_of("two-runs", (a, b), plan, facts, checks, (*notes, *assumed, *runs.notes))
+    return verdict_of("two-runs", (a, b), plan, facts, checks, (*notes, *declared.notes, *runs.notes))

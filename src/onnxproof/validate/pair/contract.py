@@ -1,8 +1,9 @@
 """What a file declares of its inputs and outputs, and what is assumed where it declares nothing."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from onnxproof.contract import Contract, whole_outputs
 from onnxproof.errors import RequestError
@@ -14,6 +15,7 @@ from onnxproof.runtime.tasks import raw
 from onnxproof.tensors import DTYPES, Dim, TensorSpec
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.sizes import require_names, with_sizes
+from onnxproof.validate.table_ranges import Guess
 
 BATCHES, SIDES, LENGTHS = "1..4", "64..256 step 32", "1..64"
 """The default sizes of a first axis, a picture's side, another axis."""
@@ -25,10 +27,26 @@ PICTURE_AXES = 4
 """Axes of an input that may take pictures: batch, channels, height, width."""
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A file's contract, notes on what was assumed in it, and the names of the inputs and dims of which it
+    was."""
+
+    contract: Contract
+    notes: tuple[str, ...]
+    guessed: frozenset[str]
+
+
 def contract_of(
-    leg: OrtLeg, file: Path, dims: Mapping[str, str], inputs: Mapping[str, str]
-) -> tuple[Contract, tuple[str, ...]]:
-    """What a file declares, with the sizes in ``dims`` in place of its own, and notes on what was assumed.
+    leg: OrtLeg,
+    file: Path,
+    dims: Mapping[str, str],
+    inputs: Mapping[str, str],
+    tables: Mapping[str, Guess] = MappingProxyType({}),
+) -> Declared:
+    """What a file declares, with the sizes in ``dims`` in place of its own, and what was assumed.
+
+    ``tables`` are the ranges that the graphs suggest for inputs that nobody declared.
 
     Raises RequestError if ``dims`` names no dynamic axis, if ``inputs`` do not fit the file or its metadata
     declares them already, or if a tensor is of a kind that cannot be compared.
@@ -37,8 +55,34 @@ def contract_of(
     if METADATA_KEY in metadata:
         if inputs:
             raise RequestError(f"--inputs: {file} declares its inputs itself, in its metadata; leave it out")
-        return _contract_of_manifest(read_metadata(metadata, file), dims), ()
-    return _contract_of_graph(leg, dims, inputs)
+        contract = _contract_of_manifest(read_metadata(metadata, file), dims)
+        assumed: dict[str, str] = {}
+    else:
+        contract, assumed = _contract_of_graph(leg, dims, inputs)
+    specs = tuple(
+        replace(spec, range=(tables[spec.name].low, tables[spec.name].high))
+        if spec.name in tables and spec.range is None and not spec.mask
+        else spec
+        for spec in contract.inputs
+    )
+    guessed = [new.name for old, new in zip(contract.inputs, specs, strict=True) if old != new]
+    notes = []
+    if assumed:
+        told = ", ".join(f"{name}={text}" for name, text in assumed.items())
+        notes.append(f"A does not say which sizes it takes; assumed: {told} (--dim NAME=RANGE says others)")
+    ranges = [f"{name} in {tables[name]}" for name in guessed]
+    if METADATA_KEY not in metadata:
+        ranges += [
+            f"{spec.name} {spec} in 0..1"
+            for spec in specs
+            if spec.range is None and spec.dtype != "bool" and not spec.mask
+        ]
+    if ranges:
+        notes.append(
+            f"A does not say which values it takes; drawn: {'; '.join(ranges)} "
+            '(--inputs "NAME=DTYPE[AXES] in LOW..HIGH" says others)'
+        )
+    return Declared(replace(contract, inputs=specs), tuple(notes), frozenset([*guessed, *assumed]))
 
 
 def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> Contract:
@@ -54,7 +98,8 @@ def _contract_of_manifest(manifest: Manifest, dims: Mapping[str, str]) -> Contra
 
 def _contract_of_graph(
     leg: OrtLeg, dims: Mapping[str, str], inputs: Mapping[str, str]
-) -> tuple[Contract, tuple[str, ...]]:
+) -> tuple[Contract, dict[str, str]]:
+    """The contract, and the sizes in it that are assumed, by the axis's name."""
     ports = leg.ports.inputs
     require_names(inputs, [port.name for port in ports], "--inputs", "input")
     specs = tuple(
@@ -64,20 +109,6 @@ def _contract_of_graph(
     sizes = {name: text for spec in reversed(specs) for name, text in _assumed_sizes(spec)}
     require_names(dims, [*sizes])
     assumed = {name: text for name, text in sizes.items() if name not in dims}
-    notes = []
-    if assumed:
-        told = ", ".join(f"{name}={text}" for name, text in assumed.items())
-        notes.append(f"A does not say which sizes it takes; assumed: {told} (--dim NAME=RANGE says others)")
-    ranges = [
-        f"{spec.name} {spec}"
-        for spec in specs
-        if spec.range is None and spec.dtype != "bool" and not spec.mask
-    ]
-    if ranges:
-        notes.append(
-            f"A does not say which values it takes; drawn from 0..1: {'; '.join(ranges)} "
-            '(--inputs "NAME=DTYPE[AXES] in LOW..HIGH" says others)'
-        )
     outputs = tuple(_spec_of(port, None) for port in leg.ports.outputs)
     contract = Contract(
         name=NAME,
@@ -90,7 +121,7 @@ def _contract_of_graph(
         classes=(),
         reading=raw.Unread(),
     )
-    return contract, tuple(notes)
+    return contract, assumed
 
 
 def _spec_of(port: Port, told: TensorSpec | None) -> TensorSpec:

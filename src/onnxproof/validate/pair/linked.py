@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,12 +36,14 @@ from onnxproof.validate.pair.beside import (
     with_interfaces,
 )
 from onnxproof.validate.pair.contract import contract_of
+from onnxproof.validate.pair.tables import Tables
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.rounded_floats import casts_checks
 from onnxproof.validate.rounded_integers import blame_casts
-from onnxproof.validate.stated import moved_graph, open_graph, shifted, state
+from onnxproof.validate.stated import evaluated, moved_graph, open_graph, shifted, state, with_changed_rows
 from onnxproof.validate.sweep import measure, settle
-from onnxproof.validate.trial import Plan, Settings, Trial
+from onnxproof.validate.trial import Plan, Settings, Stated, Trial
+from onnxproof.validate.unread_rows import unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 
@@ -64,14 +67,16 @@ def compare_by_graphs(
     be evaluated in float64 or a constant cannot be read.
     """
     legs = open_pair(a, b, settings)
-    contract, assumed = contract_of(legs[0], a, dims, inputs)
+    tables = Tables.of(a, b, legs[0])
+    declared = contract_of(legs[0], a, dims, inputs, tables.ranges)
+    contract, settings = declared.contract, replace(settings, guessed=declared.guessed)
     differs = unlike_pair("graphs", (a, b), legs, contract, settings, notes)
     if differs is not None:
         return differs
     plan = plan_pair(contract, settings)
-    graph = OnnxGraph.read(a)
+    graph, other = OnnxGraph.read(a), OnnxGraph.read(b)
     try:
-        twins = prove_twins(graph, OnnxGraph.read(b), a, b)
+        twins = prove_twins(graph, other, a, b)
     except UnreadableError as error:
         raise NotEvaluatedError(f"a constant cannot be read: {error}") from error
     oracle = GraphOfA(a, graph, contract.fields, settings, twins.a)
@@ -91,10 +96,13 @@ def compare_by_graphs(
         contract, lambda seed: [*_shifted((a, b), (oracle.graph, leg), twins, settings, seed)]
     )
     stated = state(contract, leg, plan, truth, twins.b, (0,), closer)
-    (found,) = _judged(Trial.of(plan, truth, legs[1:], (stated,)), plan, (b,), progress)
-    checks = (metadata_check(*legs), *found.checks)
+    stated = with_changed_rows(stated, other, twins.known, contract.inputs, plan.cases, b)
+    trial = Trial.of(plan, truth, legs[1:], (stated,))
+    plan = replace(plan, cases=trial.cases)
+    (found,) = _judged(trial, plan, (b,), progress, "A's")
+    checks = (metadata_check(*legs), *found.checks, *tables.checks(leg.name, declared.guessed))
     alien = strangers(found.function, contract.fields, twins.b, "constants of B that are not A's")
-    said = (*notes, *assumed, *alien, *found.notes)
+    said = (*notes, *declared.notes, *_rows(stated), *alien, *found.notes)
     return verdict_of("graphs", (a, b), plan, (found.facts,), checks, said, function=found.function)
 
 
@@ -162,6 +170,12 @@ def compare_by_oracle(
     )
 
 
+def _rows(stated: Stated) -> tuple[str, ...]:
+    """A note on the rows of B's tables that are not A's; empty if there are none."""
+    told = [f"{one.constant} ({one})" for one in stated.changed]
+    return (f"tables of B with other rows than A's: {'; '.join(told)}",) if told else ()
+
+
 def _require_b(leg: Leg, inputs: Arrays) -> None:
     """Raises NotEvaluatedError if B does not run at all: its graph might take all memory."""
     try:
@@ -181,17 +195,31 @@ class _Found:
     notes: tuple[str, ...]
 
 
-def _judged(trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress) -> Iterator[_Found]:
-    """What was found of each file, of which the trial has a candidate and a graph."""
+def _judged(
+    trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress, whose: str = "the checkpoint's"
+) -> Iterator[_Found]:
+    """What was found of each file, of which the trial has a candidate and a graph. ``whose`` numbers its
+    tables are held to."""
     tallies = measure(trial, progress=progress)
     settled = settle(trial, tallies, progress=progress, second_look_if_wrong=False)
     count = len(trial.candidates)
     for number, (file, facts, function) in enumerate(
         zip(files, with_interfaces(trial, settled[:count]), settled[count:], strict=True)
     ):
-        own = function_checks(function, plan.contract.fields)
-        asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
         graph = trial.graphs[number]
+        own = function_checks(function, plan.contract.fields)
+        if all(check.status != "fail" for check in own):
+            own += unread_checks(
+                graph.changed,
+                OnnxGraph.read(file),
+                file,
+                plan.contract.inputs,
+                partial(evaluated, trial, graph),
+                leg=graph.leg.name,
+                guessed=plan.settings.guessed,
+                whose=whose,
+            )
+        asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
         checks = blame_casts(trial, graph, (asked.facts,), (*own, *asked.checks))
         checks = (*checks, *casts_checks(trial, graph))
         yield _Found(asked.facts, function, checks, asked.notes)
