@@ -8,6 +8,7 @@ together here from the dataclasses whose fields they hold. A test compares the f
 
 import json
 from pathlib import Path
+from typing import get_args
 
 from schema_of_jobs import job
 from schema_types import (
@@ -46,6 +47,7 @@ from onnxproof.validate.golden.returned import FORMAT as OUTPUTS_FORMAT
 from onnxproof.validate.measure import LabelMeasurement, Measurement
 from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.facts import Cause, SeenBox
+from onnxproof.validate.texts import Gaps
 
 NEWER = ("disorder", "rounding_constant")
 """What the facts of a leg lack in documents of earlier versions."""
@@ -221,9 +223,11 @@ def parity() -> Schema:
             picture=nullable(TEXT),
             native={"type": "boolean"},
             ids={"type": "object", "additionalProperties": rows({"type": "integer"})},
+            text=table(pad=nullable({"type": "integer"}), ends=rows({"type": "integer"})),
+            gaps=rows({"enum": list(get_args(Gaps))}),
             full={"const": True},
         ),
-        ("native", "ids", "full"),
+        ("native", "ids", "text", "gaps", "full"),
     )
     located = rows(table(leg=TEXT, **finding))
     against = table(

@@ -325,6 +325,7 @@ TORCH_LEGS = {
     *("onnxproof.validate.legs.pytorch", "onnxproof.validate.legs.exact_graph"),
     "onnxproof.validate.legs.recorder",
     "onnxproof.validate.legs.cut_offs",
+    "onnxproof.validate.legs.compared_ids",
     "onnxproof.validate.bisect.truth",
 }
 

@@ -42,6 +42,7 @@ from onnxproof.validate.contents import (
     gradients,
 )
 from onnxproof.validate.full_masks import full_masks
+from onnxproof.validate.texts import Gaps, Text, shuffled, texts, with_gaps
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -74,8 +75,10 @@ class Case:
     ``picture`` is the file that a "picture" case starts from. ``native`` says that it is preprocessed as
     ``predict`` does it, instead of stretched to the sizes. ``replica`` is 0 for the case's own input, or the
     number of an input next to it, on which rounding errors fall differently. ``ids`` has the numbers that an
-    integer input holds, each at least once if it has room, by the input's name; masks then drop none.
-    ``full`` says that the longest row of each padding mask drops no step.
+    integer input holds, each at least once if it has room, by the input's name; masks then drop none. With
+    ``text``, these ids stand among others as a tokenizer writes them, and masks drop steps. ``full`` says
+    that the longest row of each padding mask drops no step. ``gaps`` are the steps that the rows of masks
+    drop, in turn; none if they drop the last ones.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Case:
     replica: int = 0
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     full: bool = False
+    text: Text | None = None
+    gaps: tuple[Gaps, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -106,6 +111,9 @@ class Case:
         }
         ids = {name: list(numbers) for name, numbers in self.ids.items()}
         document |= {"ids": ids} if ids else {}
+        if self.text is not None:
+            document["text"] = self.text.to_json()
+        document |= {"gaps": list(self.gaps)} if self.gaps else {}
         return document | ({"full": True} if self.full else {})
 
     @classmethod
@@ -121,6 +129,8 @@ class Case:
             value.get("native", False),
             ids={name: tuple(numbers) for name, numbers in value.get("ids", {}).items()},
             full=value.get("full", False),
+            text=Text.from_json(value["text"]) if "text" in value else None,
+            gaps=tuple(value.get("gaps", ())),
         )
 
 
@@ -140,9 +150,8 @@ def plan(
 
     ``constant`` says whether inputs of one value are among them. ``inputs`` are the model's: at each length
     some padding masks are full, and without pictures the smallest sizes are tried at the ends of the floats'
-    ranges. ``opened`` has the native cases of
-    pictures that were opened already. Needs no tensor and no model. Opens every other picture; raises
-    PictureError if one cannot be read or does not fit the dims.
+    ranges. ``opened`` has the native cases of pictures that were opened already. Needs no tensor, no model.
+    Opens every other picture; raises PictureError if one cannot be read or does not fit the dims.
     """
     kinds: tuple[Kind, ...] = tuple(KINDS) if preprocess is not None else ("noise",)
     if not pictures:
@@ -341,32 +350,30 @@ def materialise(
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a case, by input name; the same case always gives the same bytes."""
     random = np.random.default_rng(case.seed)
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for spec in inputs:
         if preprocess is not None and spec.name == preprocess.input:
             arrays[spec.name] = _pictures(case, spec, preprocess, random)
-        elif spec.name in case.ids:
-            arrays[spec.name] = _with_ids(case, spec, random)
-        elif case.ids and spec.mask:
+        elif spec.name in case.ids and case.text is None:
+            arrays[spec.name] = shuffled(case.ids[spec.name], spec, case.sizes, random)
+        elif case.ids and case.text is None and spec.mask:
             arrays[spec.name] = np.ones_like(draw(spec, case.sizes, random))
         else:
             arrays[spec.name] = draw(filled(spec, case.content), case.sizes, random, full=case.full)
+        if spec.mask and case.gaps:
+            arrays[spec.name] = with_gaps(arrays[spec.name], case.gaps, random)
+    arrays |= texts(case.ids, case.text, case.sizes, inputs, arrays, random)
     if case.replica:
         nearby = np.random.default_rng((case.seed, case.replica))
         for spec in inputs:
             if spec.name in case.ids:
-                arrays[spec.name] = _with_ids(case, spec, nearby)
+                if case.text is None:
+                    arrays[spec.name] = shuffled(case.ids[spec.name], spec, case.sizes, nearby)
                 continue
             picture = preprocess is not None and spec.name == preprocess.input
             arrays[spec.name] = draw_beside(arrays[spec.name], spec, nearby, picture=picture)
+        arrays |= texts(case.ids, case.text, case.sizes, inputs, arrays, nearby)
     return arrays
-
-
-def _with_ids(case: Case, spec: TensorSpec, random: np.random.Generator) -> NDArray[Any]:
-    """An integer input with the numbers that the case names, one after the other, in a shuffled order."""
-    shape = spec.sized(case.sizes)
-    repeated = np.resize(np.array(case.ids[spec.name]), math.prod(shape))
-    return random.permutation(repeated).reshape(shape).astype(spec.dtype)
 
 
 def _pictures(

@@ -35,6 +35,7 @@ from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.validate.looked_up import changed_rows, with_cases
+from onnxproof.validate.must_see import asked_for
 from onnxproof.validate.trial import Closer, Plan, Stated, Trial
 from onnxproof.wrappers.family import WrappedModel
 
@@ -83,7 +84,16 @@ def open_graph(
     closer = None if oracle is None else RoundingAlone(model.contract, lambda seed: [*shift(seed)])
     stated = state(model.contract, leg, plan, truth, proven, candidates, closer)
     stated = with_changed_rows(stated, graph, known, model.contract.inputs, plan.cases, file)
-    return replace(stated, known=known, seen=seen)
+    asked = asked_for(model, graph, file, truth, plan.cases)
+    names = {case.name for case in asked.cases} if stated.contract.fields else set()
+    return replace(
+        stated,
+        known=known,
+        seen=seen,
+        more=(*stated.more, *asked.cases),
+        notes=asked.notes,
+        cases=stated.cases | names,
+    )
 
 
 def with_changed_rows(

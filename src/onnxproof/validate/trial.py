@@ -90,7 +90,8 @@ class Stated:
     ``closer`` measures how far rounding alone can part the graph from the oracle; None if that cannot be
     measured. ``known`` is what constants the checkpoint's files may hold; None without a checkpoint. ``seen``
     is what the graph's conditions were in its runs; None if nobody watches them. ``changed`` are the rows of
-    tables that differ from the checkpoint's, and ``more`` the cases that read them.
+    tables that differ from the checkpoint's. ``more`` are the cases that the file and its model ask for, and
+    ``notes`` tell of those that the model does not take.
     """
 
     leg: Leg
@@ -104,6 +105,7 @@ class Stated:
     seen: "Seen | None" = None
     changed: "tuple[ChangedRows, ...]" = ()
     more: tuple[Case, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -227,7 +227,7 @@ def verdicts_of(
             judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts
         )
         facts = tuple(one.facts for one in asked)
-        noted = [note for one in asked for note in one.notes]
+        noted = [*graph.notes, *(note for one in asked for note in one.notes)]
         noted += weak_witnesses(facts[0]) if facts else ()
         for judged in asked:
             checks += judged.checks

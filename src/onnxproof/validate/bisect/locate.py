@@ -30,6 +30,7 @@ from onnxproof.validate.legs.leg import Truth as Legs
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
 from onnxproof.validate.looked_up import changed_rows, with_cases
+from onnxproof.validate.must_see import asked_for
 from onnxproof.validate.stated import EVALUATED
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
@@ -74,7 +75,7 @@ def bisect_file(
     cases = task.plan.cases
     numbers = task.order() if case is None else (_number_of(case, cases),)
     stated = {one.name for one in fewest(cases, EVALUATED[plan.settings.effort])}
-    stated |= {cases[numbers[0]].name, *(one.name for one in cases if one.ids)}
+    stated |= {cases[numbers[0]].name, *(one.name for one in cases if one.ids or one.gaps)}
     nothing: list[tuple[_Judged, Bisected]] = []
     for done, number in enumerate(numbers):
         progress("look for a case that fails", done, len(numbers))
@@ -144,10 +145,10 @@ class _Task:
         known = known_for(model, plan, legs)
         oracle = Oracle(model.module, model.contract.outputs)
         graph = StatedGraph(read_inlined(file), known, file)
-        inputs = model.contract.inputs
-        changed = changed_rows(OnnxGraph.read(file), graph.proven, known, inputs, file)
-        _, more = with_cases(changed, inputs, plan.cases)
-        plan = replace(plan, cases=(*plan.cases, *more))
+        read, inputs = OnnxGraph.read(file), model.contract.inputs
+        _, more = with_cases(changed_rows(read, graph.proven, known, inputs, file), inputs, plan.cases)
+        asked = asked_for(model, read, file, legs, plan.cases)
+        plan = replace(plan, cases=(*plan.cases, *more, *asked.cases))
         return cls(model, file, plan, candidate, legs, known, oracle, graph)
 
     def order(self) -> tuple[int, ...]:
@@ -239,7 +240,7 @@ def _blandness(case: Case) -> tuple[bool, bool, bool, int]:
     varied content, then those whose sizes all differ, then small ones."""
     bland = case.kind == "empty" or case.content in CONSTANT
     sizes = tuple(case.sizes.values())
-    return not case.ids, bland, len(set(sizes)) < len(sizes), math.prod(sizes)
+    return not (case.ids or case.gaps), bland, len(set(sizes)) < len(sizes), math.prod(sizes)
 
 
 def _number_of(wanted: str, cases: Sequence[Case]) -> int:
