@@ -126,7 +126,10 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         reasons = [check for check in verdicts[base].checks if check.status in ("fail", "error")]
         raise AssertionError(f"the healthy file of {subject.name} fails: {reasons}")
     asked = peers_say(model, job, files, base)
-    effects = Effects(model, plan_of(job, model).cases, base, verdicts[base].facts[0].fields)
+    cases = plan_of(job, model).cases
+    planned = {case.name for case in cases}
+    asked_for = [case for case in verdicts[base].cases if case.name not in planned]
+    effects = Effects(model, (*cases, *asked_for), base, verdicts[base].facts[0].fields)
     for fault, file in planted:
         if file not in verdicts:
             nobody = {peer.name: False for peer in PEERS}

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from commands import run_here
+from keys import private
 from onnx import numpy_helper
 from PIL import Image
 
@@ -380,12 +381,15 @@ def test_results_do_not_replace_what_somebody_else_wrote(
 
 
 def test_a_package_replaces_no_signature_and_no_bill_of_somebody_elses(tmp_path: Path) -> None:
-    for suffix, flags in ((".sig", ("--sign", "key.pem")), (".cdx.json", ("--bom",))):
-        mine = tmp_path / f"tiny.zip{suffix}"
+    key, out = tmp_path / "key.pem", tmp_path / "out"
+    key.write_bytes(private())
+    out.mkdir()
+    for suffix, flags in ((".sig", ("--sign", str(key))), (".cdx.json", ("--bom",))):
+        mine = out / f"tiny.zip{suffix}"
         mine.write_text('{"mine": 1}', encoding="utf-8")
         bundle = ROOT / "release" / "tiny"
-        ran = run_here(["package", str(bundle), "--out", str(tmp_path / "tiny.zip"), *flags])
-        assert (ran.code, contents(tmp_path)) == (2, {mine.name: b'{"mine": 1}'}), ran.printed
+        ran = run_here(["package", str(bundle), "--out", str(out / "tiny.zip"), *flags])
+        assert (ran.code, contents(out)) == (2, {mine.name: b'{"mine": 1}'}), ran.printed
         assert f"{mine} is there and is no " in ran.printed
         mine.unlink()
 

@@ -1,19 +1,18 @@
 """A bundle as one file that is read without unpacking, and as a model of a Triton repository."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from clients import ROOT, need
 from commands import run_here
+from keys import private, public_of
 from programs import program
 
 import onnxproof
@@ -209,15 +208,9 @@ def test_tritons_own_schema_reads_the_configuration(demo_bundle: Path, tmp_path:
 
 def keys(folder: Path) -> tuple[Path, Path]:
     """A private and a public key of an elliptic curve."""
-    form: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
-    ec: Any = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")
-
     folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-    public = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-    (folder / "key").write_bytes(private)
-    (folder / "key.pub").write_bytes(public)
+    (folder / "key").write_bytes(private())
+    (folder / "key.pub").write_bytes(public_of((folder / "key").read_bytes()))
     return folder / "key", folder / "key.pub"
 
 

@@ -167,3 +167,27 @@ def test_steps_that_a_padding_mask_keeps_are_compared(tmp_path: Path) -> None:
     wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
     assert wrong.status == "fail"
     assert any("relu6 above 6" in note for note in wrong.notes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_bisect_names_the_node_on_the_input_that_was_sought(tmp_path: Path) -> None:
+    module = Net(capped, 3)
+    made = onnxproof.export_module(
+        module,
+        inputs={"x": "float32[batch, 16] in -1..1"},
+        dims={"batch": "1..3"},
+        out=tmp_path / "bundle",
+        set=("validate.effort=quick", "export.exporter=torchscript", "export.simplify=none"),
+    )
+    model = onnx.load(made.path / "model.onnx")
+    uncapped(model.graph)
+    onnx.save(model, tmp_path / "wrong.onnx")
+    verdict = onnxproof.validate(made.path, model=module, onnx=tmp_path / "wrong.onnx")
+    (number,) = (number for number, case in enumerate(verdict.cases) if "beyond" in case.name)
+    for case in (None, str(number)):
+        found = onnxproof.bisect(
+            made.path, model=module, onnx=tmp_path / "wrong.onnx", case=case, out=tmp_path / f"bisect-{case}"
+        )
+        assert found.status == "node"
+        assert found.nodes[0].operator == "Relu"
+        assert (found.case["name"], found.case_number) == (verdict.cases[number].name, number)

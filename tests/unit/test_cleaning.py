@@ -28,6 +28,14 @@ ANY = Kind("test", "folders", lambda _: None)
 Write = Callable[[Path], None]
 
 
+@pytest.fixture(autouse=True)
+def _interrupted() -> Iterator[None]:
+    """Ctrl-C raises, also where the shell started the tests in the background and so has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _writes_a_file(place: Path) -> None:
     with replacing(place / "target") as stream:
         stream.write(b"new")

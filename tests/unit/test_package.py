@@ -1,6 +1,5 @@
 """A small bundle is packaged: what its manifest names, what is checked first, what is left on the disk."""
 
-import importlib
 import json
 import os
 import resource
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import run_here
+from keys import private, public_of
 from kits import bundle
 from networks import network
 
@@ -65,32 +65,6 @@ def test_the_models_own_metadata_names_it_by_the_same_rule(tmp_path: Path) -> No
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ModelFileError, match=r'\(name is "\.\./two", expected letters, digits'):
         onnxproof.load(tmp_path / "model.onnx")
-
-
-def private(kind: str = "SECP256R1", password: bytes | None = None) -> bytes:
-    """A private key as PEM."""
-    ec, ed, rsa = (
-        importlib.import_module(f"cryptography.hazmat.primitives.asymmetric.{name}")
-        for name in ("ec", "ed25519", "rsa")
-    )
-    form: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
-    if kind == "RSA":
-        key = rsa.generate_private_key(65537, 2048)
-    elif kind == "Ed25519":
-        key = ed.Ed25519PrivateKey.generate()
-    else:
-        key = ec.generate_private_key(getattr(ec, kind)())
-    hidden = form.NoEncryption() if password is None else form.BestAvailableEncryption(password)
-    content: bytes = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, hidden)
-    return content
-
-
-def public_of(content: bytes) -> bytes:
-    """The public key of a private one, both as PEM."""
-    form: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
-    public = form.load_pem_private_key(content, None).public_key()
-    told: bytes = public.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-    return told
 
 
 @pytest.fixture(scope="session")

@@ -85,10 +85,7 @@ def with_inputs_beyond(
     The case is in the tally of that graph already. The texts say for each graph what such inputs reach.
     """
     told: list[tuple[str, ...]] = [()] * len(trial.graphs)
-    for one in _sought(model, trial, threads) if tallies and _fit(model, trial) else ():
-        parted = [at for at, graph in enumerate(trial.graphs) if _part(trial, graph, one)]
-        if not parted:
-            continue
+    for one, parted in inputs_beyond(model, trial, threads) if tallies else ():
         name = one.case.name
         graphs = list(trial.graphs)
         for at in parted:
@@ -100,6 +97,17 @@ def with_inputs_beyond(
         for at in parted:
             measure_graph(trial, graphs[at], one.case, tallies[len(trial.candidates) + at])
     return trial, tuple(told)
+
+
+def inputs_beyond(
+    model: WrappedModel, trial: Trial, threads: int
+) -> Iterator[tuple[Beyond, tuple[int, ...]]]:
+    """The inputs beyond the model's cut-offs at which graphs of the trial part from it, and which of them
+    do."""
+    for one in _sought(model, trial, threads) if _fit(model, trial) else ():
+        parted = tuple(at for at, graph in enumerate(trial.graphs) if _part(trial, graph, one))
+        if parted:
+            yield one, parted
 
 
 def _fit(model: WrappedModel, trial: Trial) -> bool:

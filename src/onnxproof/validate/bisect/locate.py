@@ -14,24 +14,24 @@ from onnxproof.graph import OnnxGraph
 from onnxproof.progress import Progress, silent
 from onnxproof.source import sha256_of
 from onnxproof.validate.ahead import known_for
+from onnxproof.validate.beyond import inputs_beyond
 from onnxproof.validate.bisect.function import StatedGraph
 from onnxproof.validate.bisect.nodes import read_inlined
 from onnxproof.validate.bisect.repro import Finding, Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
-from onnxproof.validate.cases import Case, fewest, materialise
+from onnxproof.validate.cases import Case, fewest
 from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
+from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.legs.leg import Truth as Legs
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.legs.pytorch import torch_truth
-from onnxproof.validate.looked_up import changed_rows, with_cases
-from onnxproof.validate.must_see import asked_for
-from onnxproof.validate.stated import EVALUATED
+from onnxproof.validate.stated import EVALUATED, open_graph
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Plan, Trial
 from onnxproof.wrappers.family import WrappedModel
@@ -75,7 +75,7 @@ def bisect_file(
     cases = task.plan.cases
     numbers = task.order() if case is None else (_number_of(case, cases),)
     stated = {one.name for one in fewest(cases, EVALUATED[plan.settings.effort])}
-    stated |= {cases[numbers[0]].name, *(one.name for one in cases if one.ids or one.gaps)}
+    stated |= {cases[numbers[0]].name, *(one.name for one in cases if one.ids or one.gaps), *task.given}
     nothing: list[tuple[_Judged, Bisected]] = []
     for done, number in enumerate(numbers):
         progress("look for a case that fails", done, len(numbers))
@@ -117,6 +117,8 @@ class _Task:
     known: Known
     oracle: Oracle
     graph: StatedGraph
+    given: Mapping[str, Arrays]
+    """The inputs that were sought beyond the model's bounds, by the case's name."""
 
     @classmethod
     def of(cls, model: WrappedModel, file: Path, plan: Plan) -> Self:
@@ -145,27 +147,36 @@ class _Task:
         known = known_for(model, plan, legs)
         oracle = Oracle(model.module, model.contract.outputs)
         graph = StatedGraph(read_inlined(file), known, file)
-        read, inputs = OnnxGraph.read(file), model.contract.inputs
-        _, more = with_cases(changed_rows(read, graph.proven, known, inputs, file), inputs, plan.cases)
-        asked = asked_for(model, read, file, legs, plan.cases)
-        plan = replace(plan, cases=(*plan.cases, *more, *asked.cases))
-        return cls(model, file, plan, candidate, legs, known, oracle, graph)
+        trial = Trial.of(plan, legs, (candidate,), (open_graph(model, file, plan, legs, known, range(1)),))
+        sought = [one for one, _ in inputs_beyond(model, trial, settings.threads)]
+        plan = replace(plan, cases=(*trial.cases, *(one.case for one in sought)))
+        given = {one.case.name: one.inputs for one in sought}
+        return cls(model, file, plan, candidate, legs, known, oracle, graph, given)
 
     def order(self) -> tuple[int, ...]:
         """The cases' numbers, the most telling and smallest first."""
         cases = self.plan.cases
-        return tuple(sorted(range(len(cases)), key=lambda number: _blandness(cases[number])))
+        return tuple(
+            sorted(
+                range(len(cases)),
+                key=lambda number: (cases[number].name not in self.given, *_blandness(cases[number])),
+            )
+        )
+
+    def trial(self, *candidates: OrtLeg) -> Trial:
+        """The trial of these legs, with the inputs that are held."""
+        return replace(Trial.of(self.plan, self.legs, candidates), given=self.given)
 
     def judged(self, leg: OrtLeg, case: Case) -> _Judged:
         """The verdict on one case alone, by what a leg computes."""
-        (facts,) = sweep(Trial.of(self.plan, self.legs, (leg,)).on(case))
+        (facts,) = sweep(self.trial(leg).on(case))
         checks = judge(facts, ranks_of(self.model.contract.fields), self.plan.policy)
         return _Judged(any(one.status == "fail" and one.name != INTERFACE for one in checks), facts)
 
     def bisect(self, number: int, judged: _Judged, progress: Progress) -> Bisected:
         """Search the file's function on a case, and what ONNX Runtime makes of it if the verdict fails."""
         case = self.plan.cases[number]
-        arrays = materialise(case, self.model.contract.inputs, self.model.contract.preprocess)
+        arrays = self.trial().inputs_of(case)
         progress("run the model in float64", 0, 0)
         truth = self.oracle.truth(arrays)
         missing = self.legs.oracle_missing
