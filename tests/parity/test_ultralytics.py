@@ -303,6 +303,8 @@ before = PIL.Image.open, torch.save, numpy.get_printoptions()
 from onnxproof.wrappers.registry import get_family
 get_family("ultralytics")
 assert (PIL.Image.open, torch.save, numpy.get_printoptions()) == before
+from ultralytics.utils import AUTOINSTALL
+assert not AUTOINSTALL
 """
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true"}
     ran = subprocess.run(

@@ -8,7 +8,7 @@ tried, which Pillow decodes itself.
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 FORMATS: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow's names of the formats that are read."""
@@ -60,7 +60,10 @@ def open_picture(file: Path | BinaryIO, formats: tuple[str, ...] = FORMATS) -> I
     ``formats`` are some of ``FORMATS``. Raises what ``Image.open`` raises; UnidentifiedImageError for a file
     of another format, whatever its name.
     """
-    return Image.open(file, formats=formats)
+    try:
+        return Image.open(file, formats=formats)
+    except ImportError as error:  # Ultralytics replaces Image.open, and asks for a reader of HEIF
+        raise UnidentifiedImageError(str(error)) from error
 
 
 def other_format(file: BinaryIO) -> str | None:

@@ -337,7 +337,7 @@ class TestReadPicture:
         monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
         whole = io.BytesIO()
         picture(32, 32).save(whole, "EPS")
-        with Image.open(io.BytesIO(whole.getvalue())) as image, contextlib.suppress(OSError):
+        with Image.open(io.BytesIO(whole.getvalue())) as image, contextlib.suppress(OSError, ImportError):
             image.load()
         assert ran.is_file(), "Pillow itself starts no Ghostscript: the test cannot fail"
         ran.unlink()
@@ -348,6 +348,16 @@ class TestReadPicture:
                 read_picture(source)
         assert not is_drawing(file)
         assert not ran.exists()
+
+    def test_a_library_that_opens_pictures_in_pillows_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ultralytics imports a reader of HEIF for whatever Pillow does not know."""
+
+        def opened(*_: object, **__: object) -> None:
+            raise ModuleNotFoundError("No module named 'pi_heif'")
+
+        monkeypatch.setattr(Image, "open", opened)
+        with pytest.raises(PictureError, match=r"cannot be read \("):
+            read_picture(b"no picture")
 
     @pytest.mark.parametrize("form", ["ICO", "PCX", "TGA", "JPEG2000"])
     def test_a_format_that_is_not_named_is_refused(self, form: str) -> None:

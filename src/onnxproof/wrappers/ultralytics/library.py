@@ -13,24 +13,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-VERBOSE = "YOLO_VERBOSE"
-"""The environment variable by which Ultralytics' logger says warnings, and what it does, or errors alone."""
+QUIET = {"YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
+"""Environment variables that Ultralytics reads when it is imported, as they are here unless the user sets
+them: its logger says errors alone, and it installs no package that it misses."""
 
 
 @contextmanager
 def _left_alone() -> Iterator[None]:
     """Put back what the import replaces."""
     held: list[tuple[Any, str, Any]] = [(torch, "save", torch.save), (Image, "open", Image.open)]
-    before = os.environ.get(VERBOSE)
-    os.environ[VERBOSE] = "false" if before is None else before
+    added = [name for name in QUIET if name not in os.environ]
+    os.environ.update({name: QUIET[name] for name in added})
     try:
         with np.printoptions():
             yield
     finally:
         for owner, name, value in held:
             setattr(owner, name, value)
-        if before is None:
-            del os.environ[VERBOSE]
+        for name in added:
+            del os.environ[name]
 
 
 with _left_alone():
