@@ -241,7 +241,7 @@ def test_raw_outputs_on_a_full_disk_leave_the_older_ones(
     before = contents(out.parent)
     assert len(before["out.npz"]) > 1000
     ran = subprocess.run(
-        [sys.executable, "-m", "onnxproof", "predict", small_bundle, picture, "--out", out],
+        [sys.executable, "-B", "-m", "onnxproof", "predict", small_bundle, picture, "--out", out],
         preexec_fn=limit_files,
         capture_output=True,
         text=True,

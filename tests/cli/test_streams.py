@@ -207,7 +207,8 @@ def test_output_that_fits_in_part_is_not_done(
     file = tmp_path / "printed"
     ran = subprocess.run(
         ["bash", "-c", 'ulimit -f 1; "$@" > "$0"', file, *command(*asked)],
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        # Python would leave halves of what it compiles of the modules, too.
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"},
         stderr=subprocess.PIPE,
         text=True,
         check=False,

@@ -43,7 +43,9 @@ def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def with_a_full_disk(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    head = f"import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))\n"
+    # Nor does what Python compiles of the modules fit: it would leave halves.
+    head = "import resource, sys\nsys.dont_write_bytecode = True\n"
+    head += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))\n"
     return python(head + code, *arguments)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,9 @@ SMALL = 2 * 1024
 
 
 @pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of more than ``SMALL`` bytes cannot be written."""
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files of more than ``SMALL`` bytes cannot be written, those that Python compiles among them."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, before[1]))
     yield
