@@ -1,15 +1,18 @@
 """How runs end: code of the user's that raises or exits, errors that nobody foresaw, readers that go away."""
 
 import json
+import marshal
 import operator
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from commands import run_here
 
 import onnxproof
 from onnxproof.errors import UserCodeError
@@ -255,6 +258,13 @@ def test_what_ends_the_program_from_within_is_unforeseen(raised: str) -> None:
 
     error: BaseException = eval(raised)
     assert ending_of(error).exit_code == 70
+
+
+def test_a_read_at_the_end_of_a_file_is_no_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """click makes the two alike. A compiled module of which half is written is read that way."""
+    monkeypatch.setattr("onnxproof.cli.families.offered_families", partial(marshal.loads, b""))
+    ran = run_here(["families"])
+    assert (ran.code, "raises EOFError" in ran.printed) == (70, True)
 
 
 @pytest.mark.parametrize(

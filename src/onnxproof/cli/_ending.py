@@ -75,7 +75,9 @@ def ending_of(error: BaseException) -> Ending:
         text = printable(shown.getvalue().rstrip().replace(said, safe))
         return Ending(WRONG_REQUEST, "UsageError", said, text)
     if isinstance(error, click.Abort):
-        return endings.ending_of(KeyboardInterrupt())
+        # click makes Ctrl-C and a read at the end of a file alike.
+        behind = error.__cause__
+        return endings.ending_of(behind if isinstance(behind, EOFError) else KeyboardInterrupt())
     told = isinstance(error, OnnxproofError | KeyboardInterrupt | Stopped)
     if isinstance(error, ReaderGoneError) or (not told and any(map(_is_broken_pipe, _causes(error)))):
         return Ending(BROKEN_PIPE, "BrokenPipe", "", "")
