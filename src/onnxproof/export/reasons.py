@@ -1,7 +1,9 @@
 """Why an exporter could not capture a model: the cause itself, and the user's line of code that led to it."""
 
 import re
-from collections.abc import Sequence
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from types import FrameType
 
 from onnxproof.errors import ExportError, OnnxproofError, RequestError, UserCodeError
 from onnxproof.system.usercode import Place, failure, raised_by_user, telling_place
@@ -67,9 +69,10 @@ def all_failed(errors: Sequence[OnnxproofError], diagnosis: Sequence[str] = ()) 
 
 def cause_of(error: BaseException, at: Place | None = None) -> str:
     """The innermost cause of an error, the operator that it is about, and the user's line of code."""
-    causes = [error]
-    while (cause := _behind(causes[-1])) is not None and cause not in causes:
+    causes, frames = [error], {*_frames_of(error)}
+    while (cause := _behind(causes[-1], frames)) is not None and cause not in causes:
         causes.append(cause)
+        frames.update(_frames_of(cause))
     operator = next((found[1] for one in causes if (found := OPERATOR.search(str(one)))), None)
     place = at or next((place for one in reversed(causes) if (place := telling_place(one))), None)
     about = "" if operator is None else f"{operator}: "
@@ -78,10 +81,21 @@ def cause_of(error: BaseException, at: Place | None = None) -> str:
     return f"{about}{type(causes[-1]).__name__}{f': {said}' if said else ''}{where}"
 
 
-def _behind(error: BaseException) -> BaseException | None:
+def _behind(error: BaseException, frames: Collection[FrameType]) -> BaseException | None:
+    """The error that led to another one. ``frames`` are those through which it came up.
+
+    An error that was being handled when the work began, further out, has no part in it.
+    """
     if error.__cause__ is not None:
         return error.__cause__
-    return None if error.__suppress_context__ else error.__context__
+    before = None if error.__suppress_context__ else error.__context__
+    if before is None or before.__traceback__ is None or not frames:
+        return before
+    return before if before.__traceback__.tb_frame in frames else None
+
+
+def _frames_of(error: BaseException) -> Iterator[FrameType]:
+    return (frame for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _told(error: BaseException) -> str:

@@ -95,3 +95,24 @@ def test_of_many_failures_all_are_told(errors: list[OnnxproofError], told: str) 
     joined = all_failed(errors)
     assert str(joined) == told
     assert type(joined) is type(errors[-1])
+
+
+def captured() -> str:
+    """What is told of a capture that fails behind another error of its own."""
+    said = ""
+    try:
+        try:
+            dict[str, int]()["no such axis"]
+        except KeyError:
+            raise ValueError("cannot translate")  # noqa: B904 - as libraries do
+    except ValueError as error:
+        said = cause_of(error)
+    return said
+
+
+def test_an_error_that_was_handled_before_the_capture_is_no_cause() -> None:
+    assert captured().startswith("KeyError: 'no such axis'")
+    try:
+        next(iter(()))
+    except StopIteration:
+        assert captured().startswith("KeyError: 'no such axis'")
