@@ -118,18 +118,16 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         planted.append((fault, fault.plant(proto, place)))
     loading = [file for _, file in planted if loads(file, job.validation.providers)]
     files = [base, *loading]
-    judged = validate_files(
-        model, files, plan_of(job, model), opset=job.export.opset, target=job.export.target
-    )
+    plan = plan_of(job, model)
+    judged = validate_files(model, files, plan, opset=job.export.opset, target=job.export.target)
     verdicts = dict(zip(files, judged, strict=True))
     if not verdicts[base].passed:
         reasons = [check for check in verdicts[base].checks if check.status in ("fail", "error")]
         raise AssertionError(f"the healthy file of {subject.name} fails: {reasons}")
     asked = peers_say(model, job, files, base)
-    cases = plan_of(job, model).cases
-    planned = {case.name for case in cases}
+    planned = {case.name for case in plan.cases}
     asked_for = [case for case in verdicts[base].cases if case.name not in planned]
-    effects = Effects(model, (*cases, *asked_for), base, verdicts[base].facts[0].fields)
+    effects = Effects(model, (*plan.cases, *asked_for), base, verdicts[base].facts[0].fields)
     for fault, file in planted:
         if file not in verdicts:
             nobody = {peer.name: False for peer in PEERS}
