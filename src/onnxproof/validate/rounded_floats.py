@@ -9,7 +9,6 @@ hides that. So such a file is evaluated again with these casts rounded.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from onnx import TensorProto
 
 from onnxproof.seeded import FLOAT32_EPSILON
 from onnxproof.tensors import Field
@@ -18,6 +17,7 @@ from onnxproof.validate.checks import Check
 from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.block import Step
 from onnxproof.validate.exact.errors import ExactError
+from onnxproof.validate.exact.graph import casts_to_float32
 from onnxproof.validate.legs.exact_graph import ExactLeg
 from onnxproof.validate.policy import EXACT
 from onnxproof.validate.pools import channels
@@ -38,7 +38,11 @@ def casts_checks(trial: Trial, graph: Stated) -> tuple[Check, ...]:
     """
     outputs = {spec.name for spec in graph.contract.outputs if spec.dtype == "float64"}
     fields = [one for one in graph.contract.fields if one.output in outputs and one.kind == "continuous"]
-    if not fields or not isinstance(graph.leg, ExactLeg) or not any(map(_narrows, graph.leg.graph.nodes)):
+    if (
+        not fields
+        or not isinstance(graph.leg, ExactLeg)
+        or not any(map(casts_to_float32, graph.leg.graph.nodes))
+    ):
         return ()
     return tuple(_checked(trial, graph, graph.leg, fields))
 
@@ -53,7 +57,11 @@ def _checked(trial: Trial, graph: Stated, leg: ExactLeg, fields: Sequence[Field]
 
     def watch(step: Step, read: tuple[Value, ...], wrote: tuple[Value, ...]) -> None:
         before, after = read[0], wrote[0]
-        if not _narrows(step) or not isinstance(before, np.ndarray) or not isinstance(after, np.ndarray):
+        if (
+            not casts_to_float32(step)
+            or not isinstance(before, np.ndarray)
+            or not isinstance(after, np.ndarray)
+        ):
             return
         if before.dtype.kind == "f" and not np.array_equal(before, after, equal_nan=True):
             lossy.append(step.label if step.label.startswith("Cast ") else f"Cast {step.label}")
@@ -85,7 +93,3 @@ def _checked(trial: Trial, graph: Stated, leg: ExactLeg, fields: Sequence[Field]
             f"{case.name}, where its largest value is {scale:.2g}; PyTorch computes in float64 throughout"
         )
         yield Check(CHECK, "fail", reason, share, EXACT.ratio, leg.name, field.name)
-
-
-def _narrows(step: Step) -> bool:
-    return step.proto.op_type == "Cast" and step.attributes.get("to") == TensorProto.FLOAT

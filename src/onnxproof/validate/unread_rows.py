@@ -153,8 +153,7 @@ def _read(
         name = tables.get(step.writes[0]) if step.writes else None
         if name is not None:
             table, found = (np.asarray(value) for value in values[:2])
-            axis = next((a.i for a in step.proto.attribute if a.name == "axis"), 0)
-            size = table.shape[axis]
+            size = table.shape[step.attributes.get("axis", 0)]
             read[name].update(int(row) % size for row in np.unique(found))
 
     for _ in evaluate(watch):

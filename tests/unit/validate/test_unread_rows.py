@@ -83,7 +83,8 @@ def checks_of(
     assert [one.constant for one in changed] == ["words"]
 
     def evaluate(watch: Callable[..., None]) -> Iterator[None]:
-        step = SimpleNamespace(writes=("y",), proto=way[-1])
+        attributes = {one.name: one.i for one in way[-1].attribute}
+        step = SimpleNamespace(writes=("y",), attributes=attributes)
         watch(step, (table, np.array(reads, np.int64)), ())
         yield
 

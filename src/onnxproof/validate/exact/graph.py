@@ -157,8 +157,13 @@ class ExactGraph:
                 _check_tensor(name, kind.tensor_type, value)
 
 
+def casts_to_float32(step: Step) -> bool:
+    """Whether a step is a Cast to float32."""
+    return step.proto.op_type == "Cast" and step.attributes.get("to") == TensorProto.FLOAT
+
+
 def _rounding(step: Step, kinds: str) -> Step:
-    if step.proto.op_type != "Cast" or step.attributes.get("to") != TensorProto.FLOAT:
+    if not casts_to_float32(step):
         return step
 
     def rounded(x: Array, **attributes: Any) -> Any:
