@@ -65,6 +65,7 @@ def test_a_damaged_file_is_exit_1_and_named(
     assert left == ["bisect.json", "repro.npz", "repro.onnx", "repro.txt"]
 
 
+@pytest.mark.slow
 def test_json_is_one_document_and_the_file_holds_the_same(
     run: Run, small_bundle: Path, damaged: tuple[Path, onnx.NodeProto], tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_json_is_one_document_and_the_file_holds_the_same(
     assert (said["format"], said["link"], said["graph"]) == (3, "function", "file")
 
 
+@pytest.mark.slow
 def test_the_folder_is_named_by_the_job(
     run: Run,
     small_bundle: Path,

@@ -87,6 +87,7 @@ def test_a_folder_with_two_checkpoints_gives_the_one_of_the_variant(
     exported(run, small_job, tmp_path, f"model.checkpoint={model_folder}", sha256=wanted)
 
 
+@pytest.mark.slow
 def test_a_file_name_tells_the_variant(run: Run, small_job: Path, model_folder: Path, tmp_path: Path) -> None:
     file = model_folder / "yolox_tiny.pth"
     torch.save(build_network("tiny", 10).state_dict(), file)

@@ -124,6 +124,7 @@ def test_sizes_that_a_cannot_run_are_exit_code_4(run: Run, save: Save) -> None:
     assert "A itself cannot run" in ran.stderr
 
 
+@pytest.mark.slow
 def test_without_torch_two_runs_of_a_judge(save: Save, small_bundle: Path) -> None:
     code = (
         "import sys\nsys.modules['torch'] = None\nfrom onnxproof.cli import main\n"

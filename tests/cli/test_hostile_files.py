@@ -97,6 +97,7 @@ LIMITED = ("sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh")
 SHAPES = ("range", "expand", "constant-of-shape", "doublings", "large-input", "negative-input", "branches")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no process's memory")
 def test_the_shapes_of_huge_lists_are_inferred_apart(folder: Path) -> None:
     ran = run_all([("inspect", folder / f"{name}.onnx", "--axes") for name in SHAPES], before=LIMITED)
@@ -259,6 +260,7 @@ def healthy_network() -> onnx.ModelProto:
     )
 
 
+@pytest.mark.slow
 def test_flipped_bytes(tmp_path: Path) -> None:
     """Seeded damage outside of the weights: one to four bytes."""
     chance = random.Random(9)

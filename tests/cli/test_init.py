@@ -141,6 +141,7 @@ def test_export_runs_what_init_would_write(place: Path, run: Run) -> None:
     assert "no job is given: family yolox" in document["parity"]["notes"][0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_decides_nothing_is_simplified_and_compared_once(place: Path) -> None:
     stages: list[str] = []
 

@@ -207,6 +207,7 @@ def test_a_machine_with_too_little_memory_is_told_before_the_work(
         refuse("validate", bundle, says=says)
 
 
+@pytest.mark.slow
 def test_weights_that_were_changed(run: Run, bundle: Path) -> None:
     data = bundle / DATA
     content = bytearray(data.read_bytes())

@@ -275,6 +275,7 @@ def usage_error(ran: CompletedProcess[str], says: str) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_decides_by_another_threshold_than_its_job_fails(
     run: Run, small_job: Path, bundle: Path, tmp_path: Path
 ) -> None:

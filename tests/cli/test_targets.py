@@ -96,6 +96,7 @@ def test_a_finished_export_takes_the_older_bundles_place(
     assert sorted(path.name for path in older_bundle.iterdir()) == BUNDLE
 
 
+@pytest.mark.slow
 def test_a_linked_bundle_is_replaced_where_it_lies(
     run: Run, small_job: Path, small_bundle: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,11 @@ def test_every_module_imports(name: str) -> None:
     importlib.import_module(name)
 
 
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 PARSERS = ("json.load", "json.loads", "tomllib.load", "tomllib.loads")
 
 
@@ -90,7 +95,7 @@ def test_json_and_toml_are_read_in_one_place() -> None:
     reading = {
         name
         for name, file in FILES.items()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Attribute) and ast.unparse(node) in PARSERS
     }
     assert reading == {"onnxproof.system.parsed", "onnxproof.runtime.request"}
@@ -108,7 +113,7 @@ def test_picture_files_are_opened_in_one_place() -> None:
     opening = {
         (name, ast.unparse(node))
         for name, file in FILES.items()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(file))
         if opens_a_picture(node)
     }
     assert opening == {("onnxproof.runtime.picture_file", "Image.open(file, formats=formats)")}
@@ -334,7 +339,7 @@ TORCH_LEGS = {
 def imports(file: Path) -> tuple[str, ...]:
     """The dotted names that a file imports anywhere in it, also for types alone."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -393,7 +398,7 @@ def test_only_files_writes_to_the_disk() -> None:
     for name, file in FILES.items():
         if name in writers:
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.Attribute):
                 assert node.attr not in WRITERS, f"{name}, line {node.lineno}: use onnxproof.system.files"
             if isinstance(node, ast.ImportFrom):

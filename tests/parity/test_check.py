@@ -123,6 +123,7 @@ def test_how_a_file_takes_pictures_is_found_out(
     assert told.error < 1e-4
 
 
+@pytest.mark.slow
 def test_a_normalisation_that_nobody_knows_is_told_where_the_file_fails(
     classifier: nn.Module, place: Path, tmp_path: Path
 ) -> None:
@@ -410,6 +411,7 @@ def test_how_a_file_returns_boxes_is_found_out(
     assert told.error < 1e-4
 
 
+@pytest.mark.slow
 def test_an_arranged_file_passes_with_its_pictures(tmp_path: Path) -> None:
     """Two outputs in another order, one more besides, normalised outside: all of it at once."""
     made = Detector("split", lambda both: (both[1], both[1].max(-1).values, both[0].permute(0, 2, 1)))

@@ -203,6 +203,7 @@ def branching(once: Once) -> Path:
     return once("a file of torch.onnx.export with a branch", make) / "branching.onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_model_with_control_flow_has_a_function_link(branching: Path, tmp_path: Path) -> None:
     asked: dict[str, Any] = {

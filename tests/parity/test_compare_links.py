@@ -337,6 +337,7 @@ def mean(*steps: Sequence[int]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
+@pytest.mark.slow
 def test_a_rough_kernel_of_b_is_no_fault(save: Save) -> None:
     """One long sum in B, many short ones in A: each node of B is asked."""
     verdict = compare(*save(mean([4], [3], [2], [1]), mean([1, 2, 3, 4])), dims={"batch": "1..4"})

@@ -225,6 +225,7 @@ class Mixed(nn.Module):
         return field
 
 
+@pytest.mark.slow
 def test_half_precision_leaves_complex_weights_whole(tmp_path: Path) -> None:
     module, form = Mixed().eval(), ({"x": "float16[batch, 8] in -2..2"}, {"batch": "1..3"})
     require_exact(exported(module, form, tmp_path, "export.dtype=float16"))

@@ -122,6 +122,7 @@ def test_a_module_that_is_trained_goes_on_to_be(tmp_path: Path) -> None:
     assert [part.training for part in module.modules()] == [True, True, True, False]
 
 
+@pytest.mark.slow
 def test_another_model_than_the_bundles_fails(tmp_path: Path) -> None:
     bundle = onnxproof.export_module(
         TwoInputs(), inputs=TWO_INPUTS, dims=TWO_DIMS, out=tmp_path / "two", validate=False
@@ -156,7 +157,7 @@ SEQUENCE: dict[str, str | int] = {"batch": "1..3", "time": "1..24"}
 
 
 @pytest.mark.first_case
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("kind", [pytest.param(nn.LSTM, marks=pytest.mark.slow), nn.GRU])
 def test_a_recurrent_network_reads_from_one_step_to_the_most(kind: Any, tmp_path: Path) -> None:
     inputs = {"steps": "float32[batch, time, 8] in -1..1"}
     bundle = onnxproof.export_module(Recurrent(kind), inputs=inputs, dims=SEQUENCE, out=tmp_path / "rnn")

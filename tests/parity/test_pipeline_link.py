@@ -212,6 +212,7 @@ def test_two_faults_are_told_apart(
     assert all(some and not set(some) - {"preprocessing", "settings"} for some in stages)
 
 
+@pytest.mark.slow
 def test_another_normalisation_is_blamed_on_what_follows_the_pixels(
     look: Callable[..., Sight], model: WrappedModel
 ) -> None:
@@ -254,6 +255,7 @@ class Unfaithful(Letterboxing):
         return replace(decided, boxes=decided.boxes + np.float32(3))
 
 
+@pytest.mark.slow
 def test_what_no_stage_explains_is_said_to_be_unexplained(
     look: Callable[..., Sight], letterboxed: Contract, framework: OwnPipeline
 ) -> None:

@@ -73,8 +73,9 @@ def _works_in_the_scratch_folder(_: Path) -> None:
 
 
 WRITERS = (
-    *(_writes_a_file, _writes_a_new_file, _writes_a_folder, _stages_below_folders_of_its_own),
-    *(_makes_folders, _passes_a_file, _works_in_the_scratch_folder),
+    *(_writes_a_file, _writes_a_new_file, _makes_folders, _passes_a_file, _works_in_the_scratch_folder),
+    pytest.param(_writes_a_folder, marks=pytest.mark.slow),
+    pytest.param(_stages_below_folders_of_its_own, marks=pytest.mark.slow),
 )
 
 OLD = {"target": b"old", "folder/file": b"old"}

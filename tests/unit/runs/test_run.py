@@ -308,6 +308,7 @@ def test_what_changed_is_made_again(job: MakeJob, tmp_path: Path) -> None:
     assert states(export(*jobs)) == ["up to date", "up to date"]
 
 
+@pytest.mark.slow
 def test_what_does_not_matter_changes_nothing(job: MakeJob, tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"as it was")
     file = job("a", reads=("data.bin",))
@@ -317,6 +318,7 @@ def test_what_does_not_matter_changes_nothing(job: MakeJob, tmp_path: Path) -> N
     assert states(export(file)) == ["up to date"]
 
 
+@pytest.mark.slow
 def test_a_bundle_without_a_verdict_is_not_one_with(job: MakeJob, tmp_path: Path) -> None:
     file = job("a")
     assert export(file, validate=False)["a"].verdict is None
@@ -398,6 +400,7 @@ def test_no_more_start_than_fit_into_memory(job: MakeJob) -> None:
     assert pool._fits(task(5), [task(6)])
 
 
+@pytest.mark.slow
 def test_the_threads_of_a_job_do_not_depend_on_how_many_run(job: MakeJob) -> None:
     alone, beside = (export(job("a"), job("b"), at_once=at_once, force=True) for at_once in (1, 2))
     for name in "ab":
