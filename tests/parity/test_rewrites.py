@@ -1,5 +1,6 @@
 """Operators that torch's exporter translates wrongly or not at all: each file states PyTorch's function."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def warped(x: Tensor, *, align: bool = False) -> Tensor:
 def warped_volume(x: Tensor) -> Tensor:
     theta = x.mean((2, 3))[:, :1, None] * torch.linspace(-1, 1, 12).view(3, 4)
     return F.affine_grid(theta, [x.shape[0], 1, 3, x.shape[2], x.shape[3]], align_corners=False)
+
+
+def odd_axes(x: Tensor) -> tuple[Tensor, ...]:
+    """Attention of three axes, and of five."""
+    five = x.view(*x.shape[:2], 2, 2, 2).transpose(1, 3)
+    return (
+        F.scaled_dot_product_attention(x, x, x),
+        F.scaled_dot_product_attention(five, five, five, is_causal=True),
+    )
 
 
 def windows(x: Tensor) -> tuple[Tensor, ...]:
@@ -224,6 +234,13 @@ CASES = [
     pytest.param(masked, SEQUENCES, id="attention-rows-masked-whole"),
     pytest.param(lambda x: masked(x, floats=True), SEQUENCES, id="attention-infinite-mask", marks=SLOW),
     pytest.param(shared, SEQUENCES, id="attention-grouped-and-causal"),
+    pytest.param(odd_axes, SEQUENCES, id="attention-of-three-and-five-axes"),
+    pytest.param(
+        lambda x: (x / 1e5).log1p() + (x / 1e6).expm1(), ROWS, id="logarithm-and-exponential-near-0"
+    ),
+    pytest.param(
+        lambda x: x.bool().long().log1p() + (x + 1).log1p(), STEPS, id="logarithm-of-integers", marks=SLOW
+    ),
     pytest.param(lambda x: torch.cumprod(x, 1), ROWS, id="cumprod"),
     pytest.param(lambda x: torch.cumprod(x, 0), STEPS, id="cumprod-integers", marks=SLOW),
     pytest.param(lambda x: torch.cummax(x.round(decimals=1), 1), ROWS, id="cummax-ties"),
@@ -289,6 +306,41 @@ def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path:
     judged = {check.name for check in bundle.verdict.checks if check.leg == "onnx-float64"}
     assert judged & {"function", "flips"}
     assert bundle.manifest.exporter == "torch.export"
+
+
+@pytest.mark.first_case
+@pytest.mark.parametrize("function", [torch.log1p, torch.expm1], ids=["log1p", "expm1"])
+def test_digits_near_0_and_values_far_from_it_are_pytorchs(function: Function, tmp_path: Path) -> None:
+    """PyTorch's and the file's errors are of an ulp each, and each special value is the same."""
+    bundle = exported(Module(function), ROWS, tmp_path)
+    session = onnxruntime.InferenceSession(bundle.path / "model.onnx")
+    near = torch.logspace(-37, 1.5, 20).repeat(1, 2) * torch.tensor([1.0, -0.5]).repeat_interleave(20)
+    special = torch.tensor([[0.0, -1, -2, 0.5, -0.5, 88, torch.inf, -torch.inf, torch.nan]])
+    for x in (near, special):
+        (ours,) = session.run(None, {"x": x.numpy()})
+        np.testing.assert_allclose(ours, np.asarray(function(x)), rtol=3e-7, atol=0)
+
+
+@pytest.mark.first_case
+@pytest.mark.parametrize("opset", [20, 21, pytest.param(25, marks=SLOW)])
+def test_group_norms_keep_their_digits_at_every_opset(opset: int, tmp_path: Path) -> None:
+    """Also those of numbers whose mean is large, and of numbers that are all one."""
+    norm, plain = nn.GroupNorm(2, 4), nn.GroupNorm(2, 4, affine=False)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, -2.0, 0.5, 3.0]))
+        norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3, 0.4]))
+    module = Module(lambda x: (norm(x), plain(x.mean((2, 3)))))
+    module.norm = norm
+    bundle = exported(module, MAPS, tmp_path, f"export.opset={opset}")
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, [check for check in bundle.verdict.checks if check.status != "pass"]
+    assert bundle.manifest.opset == opset
+    session = onnxruntime.InferenceSession(bundle.path / "model.onnx")
+    noise = torch.rand(2, 4, 5, 7)
+    for x in (noise + 1000, torch.full_like(noise, 0.3)):
+        ours, _ = session.run(None, {"x": x.numpy()})
+        exact = copy.deepcopy(norm).double()(x.double())
+        np.testing.assert_allclose(ours, exact.detach().numpy(), rtol=0, atol=5e-3)
 
 
 @pytest.mark.first_case

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import onnxproof
@@ -32,6 +33,12 @@ class Module(nn.Module):
         pytest.param(lambda x: x.diff(dim=1, prepend=x[:, :1] / 2, append=x[:, :2] * 3), id="diff-of-joined"),
         pytest.param(lambda x: (x > 0).diff(dim=1, prepend=x[:, :1] > 0.5), id="diff-of-booleans"),
         pytest.param(lambda x: (x * 9).long().diff(dim=1), id="diff-of-integers", marks=SLOW),
+        pytest.param(lambda x: (x > 0).cumsum(1) + (x * 9).int().cumsum(-1), id="sums-of-booleans"),
+        pytest.param(
+            lambda x: x.cumsum(1) + (x > 0).cumsum(2, dtype=torch.float32), id="sums-in-floats", marks=SLOW
+        ),
+        pytest.param(lambda x: (x / 1e5).log1p() + (x / 1e6).expm1(), id="near-0"),
+        pytest.param(lambda x: (x * 2 > 0).long().log1p() + x.expm1(), id="of-integers", marks=SLOW),
         pytest.param(lambda x: x.unfold(1, 4, 2), id="windows"),
         pytest.param(lambda x: x.unfold(-1, 3, 1), id="windows-along-the-last-axis", marks=SLOW),
     ],

@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import onnx
 import torch
-from torch.onnx import errors, symbolic_helper
+from torch.onnx import (  # type: ignore[attr-defined]
+    JitScalarType,
+    errors,
+    symbolic_helper,
+)
 
-from onnxproof.export import laying, suppression
+from onnxproof.export import laying, near_zero, suppression
 from onnxproof.export.oriented_suppression import oriented_detections as oriented_detections_of
 
 Symbolic = Callable[..., Any]
@@ -28,6 +33,15 @@ def diff(g: Any, x: Any, n: Any, dim: Any, prepend: Any, append: Any) -> Any:
         later, earlier = _cut(g, x, axis, 1, 2**62), _cut(g, x, axis, 0, -1)
         x = g.op("Xor", later, earlier) if booleans else g.op("Sub", later, earlier)
     return x
+
+
+def cumsum(g: Any, x: Any, dim: Any, dtype: Any) -> Any:
+    """``cumsum``: booleans and integers are added in int64, as PyTorch adds them."""
+    if not symbolic_helper._is_none(dtype):
+        x = g.op("Cast", x, to_i=JitScalarType(_constant(dtype, "dtype", x)).onnx_type())
+    elif not symbolic_helper._is_fp(x):
+        x = g.op("Cast", x, to_i=int(onnx.TensorProto.INT64))
+    return g.op("CumSum", x, _number(g, _constant(dim, "dim", x)))
 
 
 def unfold(g: Any, x: Any, dimension: Any, size: Any, step: Any) -> Any:
@@ -74,6 +88,29 @@ def placement(g: Any, pictures: Any, preprocess: Any) -> Any:
     return laying.placement(_Operators(g), pictures, symbolic_helper._maybe_get_const(preprocess, "s"))
 
 
+def log1p(g: Any, x: Any) -> Any:
+    """``log1p``: the logarithm of 1 + x."""
+    return near_zero.log1p(_Operators(g), *_with_constants(g, x))
+
+
+def expm1(g: Any, x: Any) -> Any:
+    """``expm1``: the exponential of x, less 1."""
+    return near_zero.expm1(_Operators(g), *_with_constants(g, x))
+
+
+def _with_constants(g: Any, x: Any) -> tuple[Any, near_zero.Constants]:
+    """The numbers, as float32 if they are integers, and 0, 0.5 and 1 of their dtype."""
+    if not symbolic_helper._is_fp(x):
+        x = g.op("Cast", x, to_i=int(onnx.TensorProto.FLOAT))
+        dtype = torch.float32
+    else:
+        dtype = JitScalarType.from_value(x).dtype()
+    zero, half, one = (
+        g.op("Constant", value_t=torch.tensor(number, dtype=dtype)) for number in (0.0, 0.5, 1.0)
+    )
+    return x, (zero, half, one)
+
+
 class _Operators:
     """Writes nodes as onnxscript does, with TorchScript's exporter."""
 
@@ -100,7 +137,10 @@ OLDEST = 18
 """The first opset that has all that our own operators are written in."""
 
 SYMBOLICS: Mapping[str, Symbolic] = {
+    "aten::cumsum": cumsum,
     "aten::diff": diff,
+    "aten::expm1": expm1,
+    "aten::log1p": log1p,
     "aten::unfold": unfold,
     "onnxproof::detections": detections,
     "onnxproof::oriented_detections": oriented_detections,

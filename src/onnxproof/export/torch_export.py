@@ -68,7 +68,7 @@ def with_torch_export(
                 optimize=optimize,
                 input_names=[spec.name for spec in model.contract.inputs],
                 output_names=[spec.name for spec in model.contract.outputs],
-                custom_translation_table={**table_for(exported), **custom_ops},
+                custom_translation_table={**table_for(exported, opset), **custom_ops},
             )
             _tell_apart(program)
             proto = program.model_proto if folder is None else _saved(program, folder)

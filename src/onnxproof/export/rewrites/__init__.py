@@ -25,6 +25,8 @@ from onnxproof.export.rewrites import (
     grouped,
     hypotenuse,
     laying,
+    near_zero,
+    norms,
     order,
     pooling,
     regions,
@@ -45,10 +47,12 @@ def _always(node: torch.fx.Node) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """How to write an operator in ONNX. ``needed`` says whether a node of it needs that."""
+    """How to write an operator in ONNX. ``needed`` says whether a node of it needs that, and ``since`` from
+    which opset on."""
 
     translation: Translation
     needed: Callable[[torch.fx.Node], bool] = _always
+    since: int = 0
 
 
 _WINDOWS = {
@@ -87,16 +91,19 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::cummin": Rewrite(cumulative.minimum),
     "aten::cumprod": Rewrite(cumulative.product),
     "aten::diagonal_scatter": Rewrite(diagonal.scattered),
+    "aten::expm1": Rewrite(near_zero.expm1, near_zero.is_of_floats),
     "aten::floor_divide": Rewrite(division.divided, division.is_of_floats),
     "aten::floor_divide.Scalar": Rewrite(division.divided),
+    "aten::group_norm": Rewrite(norms.group_norm, since=norms.SINCE),
     "aten::hypot": Rewrite(hypotenuse.length),
     "aten::index_reduce": Rewrite(scatter.reduced),
     "aten::kthvalue": Rewrite(order.kth_value),
+    "aten::log1p": Rewrite(near_zero.log1p, near_zero.is_of_floats),
     "aten::median": Rewrite(order.median),
     "aten::median.dim": Rewrite(order.median_along),
     "aten::remainder.Scalar": Rewrite(division.remainder, division.is_by_size),
     "aten::roll": Rewrite(rolled.rolled, rolled.shift_is_open),
-    "aten::scaled_dot_product_attention": Rewrite(attention.attention, attention.is_masked),
+    "aten::scaled_dot_product_attention": Rewrite(attention.attention, attention.is_masked_or_odd),
     "aten::scatter_reduce.two": Rewrite(scatter.scattered, scatter.are_means),
     "aten::searchsorted.Scalar": Rewrite(order.searched),
     "aten::searchsorted.Tensor": Rewrite(order.searched),
@@ -122,8 +129,9 @@ MADE: Mapping[str, torch._ops.OpOverload] = {
 """What torch.onnx may make of an operator before it translates, if that needs a rewrite."""
 
 
-def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
-    """The rewrites that a program needs, by operator: a ``custom_translation_table`` of torch.onnx.export."""
+def table_for(program: torch.export.ExportedProgram, opset: int) -> dict[Any, Translation]:
+    """The rewrites that a program needs at an opset, by operator: a ``custom_translation_table`` of
+    torch.onnx.export."""
     table: dict[Any, Translation] = {}
     for module in program.graph_module.modules():
         if not isinstance(module, torch.fx.GraphModule):
@@ -131,7 +139,7 @@ def table_for(program: torch.export.ExportedProgram) -> dict[Any, Translation]:
         for node in module.graph.nodes:
             name = _name_of(node.target)
             rewrite = REWRITES.get(name)
-            if rewrite is not None and rewrite.needed(node):
+            if rewrite is not None and opset >= rewrite.since and rewrite.needed(node):
                 table[node.target] = rewrite.translation
             if name in MADE:
                 table[MADE[name]] = REWRITES[_name_of(MADE[name])].translation

@@ -1,6 +1,8 @@
-"""Scaled dot-product attention with a mask. A query that may look at no key gets zeros, as in PyTorch
-(``_safe_softmax`` in aten/src/ATen/native/transformers/attention.cpp). torch's own translation gives it the
-mean of all values, or NaN.
+"""Scaled dot-product attention with a mask, or of tensors with other than four axes.
+
+A query that may look at no key gets zeros, as in PyTorch (``_safe_softmax`` in
+aten/src/ATen/native/transformers/attention.cpp). torch's own translation gives it the mean of all values, or
+NaN; from opset 23 on it takes four axes alone.
 """
 
 import torch
@@ -17,9 +19,11 @@ LOWEST = {
 """What a masked score becomes: minus infinity would make NaN of a row that is masked whole."""
 
 
-def is_masked(node: torch.fx.Node) -> bool:
-    """Whether the attention has a mask."""
-    return _argument(node, 3, "attn_mask") is not None
+def is_masked_or_odd(node: torch.fx.Node) -> bool:
+    """Whether the attention has a mask, or the queries have other axes than [batch, heads, n, width]."""
+    query = _argument(node, 0, "query")
+    odd = isinstance(query, torch.fx.Node) and query.meta["val"].ndim != 4
+    return odd or _argument(node, 3, "attn_mask") is not None
 
 
 def attention(
