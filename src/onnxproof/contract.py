@@ -15,9 +15,12 @@ LARGEST_SIDE = 65_535
 
 LARGEST_COLOR = 255
 
-NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+LONGEST_NAME = 200
+"""File systems take names of up to 255 bytes, and what is hidden beside a file has a longer one."""
+
+NAME = f"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}"
 """What names a model, as a regular expression. Folders are called so: a bundle, a model of a repository."""
-NAME_IN_WORDS = 'letters, digits, ".", "_" and "-", a letter or a digit first'
+NAME_IN_WORDS = f'up to {LONGEST_NAME} letters, digits, ".", "_" and "-", a letter or a digit first'
 SHOWN_NAME = 60
 """Characters of a wrong name that a message shows."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from onnxproof.errors import CheckpointError
 from onnxproof.shards import parts_of
+from onnxproof.system.damaged import ARCHIVE_ERRORS
 
 SAFETENSORS = ".safetensors"
 HEADER = slice(8, 10)
@@ -100,7 +101,7 @@ def _other_archive(file: Path) -> str | None:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+    except ARCHIVE_ERRORS:
         return None  # who reads it says what is wrong
     if any(name.endswith(("data.pkl", ".npy")) for name in names):
         return MISNAMED if file.suffix.lower() == SAFETENSORS else None  # torch.load goes by that suffix

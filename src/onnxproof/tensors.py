@@ -4,6 +4,7 @@
 last axis with one meaning. All three are plain values: they hold no tensor and import no framework.
 """
 
+import json
 import math
 import re
 import sys
@@ -82,7 +83,7 @@ class Dim:
         match = DIM_PATTERN.fullmatch(str(text).strip())
         if match is None:
             raise RequestError(
-                f'dimension {name} = "{text}": expected a size or a range, '
+                f"dimension {name} = {json.dumps(text)}: expected a size or a range, "
                 'for example "8", "1..8" or "64..640 step 32"'
             )
         low, high, step = match.groups()

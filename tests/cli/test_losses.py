@@ -206,6 +206,7 @@ def test_raw_outputs_do_not_replace_what_is_read(
     (folder / "hard.npz").hardlink_to(folder / "in.npz")
     (folder / "weights.bin").write_bytes(b"external data of another model")
     (folder / "notes.npz").write_text("of last night's run")
+    np.savez(folder / "data.npz", images=np.zeros(3))
     with zipfile.ZipFile(folder / "best.pt", "w") as archive:
         archive.writestr("best/data.pkl", b"a checkpoint is a ZIP archive, too")
     before, bundle = contents(folder), folder
@@ -217,8 +218,15 @@ def test_raw_outputs_do_not_replace_what_is_read(
         ((picture,), picture),
     ]:
         refuse(*("predict", bundle, *given, "--out", out), says=(str(out), "would be overwritten", "--out"))
-    for other in ("weights.bin", "notes.npz", "best.pt"):
-        refuse("predict", bundle, picture, "--out", folder / other, says=(other, "is no .npz file", "--out"))
+    for other in ("weights.bin", "notes.npz", "best.pt", "data.npz"):
+        refuse(
+            "predict",
+            bundle,
+            picture,
+            "--out",
+            folder / other,
+            says=(other, "is no .npz file of onnxproof's", "--out"),
+        )
     refuse("predict", bundle, picture, "--out", folder, says=("it is a folder", "--out"))
     assert contents(folder) == before
 

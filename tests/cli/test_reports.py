@@ -87,14 +87,14 @@ def test_github_is_told_by_itself_in_its_workflows(
 ) -> None:
     answer(monkeypatch, failing())
     summary = tmp_path / "summary.md"
-    summary.write_text("of a step before\n", encoding="utf-8")
+    summary.write_text("of a step before, without an end", encoding="utf-8")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path.parent))
     ran = run("validate", job)
     assert f"::error file={tmp_path.name}/job.toml,line=4,title=onnxproof small" in ran.stderr
     assert "::error file=" not in ran.stdout
-    assert summary.read_text(encoding="utf-8").startswith("of a step before\n# small: fail\n")
+    assert summary.read_text(encoding="utf-8").startswith("of a step before, without an end\n# small: fail\n")
     before = summary.read_bytes()
     assert "::error" not in run("validate", job, "--no-github").stderr
     assert summary.read_bytes() == before

@@ -101,6 +101,17 @@ def test_json_and_toml_are_read_in_one_place() -> None:
     assert reading == {"onnxproof.system.parsed", "onnxproof.runtime.request"}
 
 
+def test_what_damaged_archives_raise_is_told_in_one_place() -> None:
+    """Each reader that names some of it by itself forgets another: exit code 70 for a damaged file."""
+    naming = {
+        name
+        for name, file in FILES.items()
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Attribute) and node.attr in ("BadZipFile", "LZMAError", "TokenError")
+    }
+    assert naming == {"onnxproof.system.damaged"}
+
+
 def opens_a_picture(node: ast.AST) -> bool:
     """Whether a node of a module's tree calls ``PIL.Image.open``, or imports it by a name of its own."""
     if isinstance(node, ast.ImportFrom):
@@ -248,6 +259,7 @@ ROOMS = {
         *("errors", "text", "document", "tensors", "contract", "runtime"),
         *(
             "system.confined",
+            "system.damaged",
             "system.disk",
             "system.extras",
             "system.files",
@@ -261,12 +273,12 @@ ROOMS = {
     | {"system.memory", "system.own_folder"}
     | {"counted", "graph", "on_disk", "job", "shards", "sniffed", "source", "runtime", "wrappers", "export"},
     "validate": GROUND
-    | {"system.confined", "system.foreign", "system.own_file"}
+    | {"system.confined", "system.damaged", "system.foreign", "system.own_file"}
     | {"counted", "graph", "on_disk", "source", "runtime", "wrappers", "validate"},
     "deploy": {
         *("errors", "contract", "document", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
-        *("system.confined", "system.disk", "system.extras", "system.files", "system.folders"),
-        *("system.foreign", "system.imports", "system.own_file"),
+        *("system.confined", "system.damaged", "system.disk", "system.extras", "system.files"),
+        *("system.folders", "system.foreign", "system.imports", "system.own_file"),
     },
     "errors": set(),
     "text": set(),
@@ -290,12 +302,13 @@ ROOMS = {
         *("system.parsed", "runtime", "source", "many"),
     },
     "shards": {"errors", "system.parsed"},
-    "sniffed": {"errors", "shards"},
+    "sniffed": {"errors", "shards", "system.damaged"},
     "source": {"errors", "runtime", "shards", "system.disk", "system.parsed"},
     "system.extras": {"errors"},
     "system.claims": {"system.cleaning", "system.signals"},
     "system.cleaning": {"system.signals"},
     "system.confined": {"errors"},
+    "system.damaged": set(),
     "system.disk": {"errors"},
     "system.files": {
         *("errors", "system.claims", "system.cleaning", "system.disk", "system.folders", "system.signals"),
@@ -414,7 +427,7 @@ INTO_OPEN_STREAMS = {
     ("save", "onnxproof.runtime.tasks.segmentation"),
     ("save", "onnxproof.validate.report.html"),  # memory
     ("save", "onnxproof.export.torch_export"),  # a scratch folder of a child process
-    ("open", "onnxproof.runtime.plain"),
+    ("open", "onnxproof.runtime.stored"),
     ("open", "onnxproof.deploy.package"),
     ("open", "onnxproof.export.simplify"),  # the null device
     ("open", "onnxproof.cli._streams"),  # the null device

@@ -125,10 +125,133 @@ def test_a_file_without_the_models_bound_fails_where_it_is_reached(
     wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
     assert wrong.status == "fail"
     assert {link.link: link.status for link in wrong.links}["function"] == "fail"
-    (case,) = (case.name for case in wrong.cases if "beyond" in case.name)
-    (note,) = (note for note in wrong.notes if note.startswith(case))
-    assert says in note
-    assert wrong.facts[0].cases == right.facts[0].cases == len(wrong.cases) - 1
+    made = [case.name for case in wrong.cases if "beyond" in case.name]
+    first, *_ = (note for note in wrong.notes if note.startswith(tuple(made)))
+    assert says in first
+    assert wrong.facts[0].cases == right.facts[0].cases == len(wrong.cases) - len(made)
+
+
+def floored(_: Net, x: Tensor) -> Tensor:
+    """Held to three decades below each row's largest number, as in a log-mel spectrum."""
+    level = torch.log10((x.reshape(-1, 4, 4) ** 2).mean(2).clamp(min=1e-10))
+    return torch.maximum(level, level.amax(1, keepdim=True) - 3)
+
+
+def filled(net: Net, x: Tensor) -> Any:
+    return net.layer(torch.where(torch.isnan(x), 0.5, x))
+
+
+def ruled(net: Net, x: Tensor) -> Tensor:
+    """A rule of two conditions, which hardly any input meets."""
+    rare = (x[:, :1] > 0.96) & (x[:, 1:2] < -0.96)
+    return torch.where(rare, torch.ones_like(x), net.layer(x))
+
+
+def stepping(net: Net, x: Tensor) -> Any:
+    return net.layer(x) + (x > 0.3)
+
+
+def unfloored(graph: onnx.GraphProto) -> None:
+    """Puts the first input of the Max in its place."""
+    (node,) = (node for node in graph.node if node.op_type == "Max")
+    node.op_type = "Identity"
+    del node.input[1:]
+
+
+def over_all(graph: onnx.GraphProto) -> None:
+    """Takes the largest number of the whole batch in place of each row's."""
+    (node,) = (node for node in graph.node if node.op_type == "ReduceMax")
+    (axes,) = (one for one in node.attribute if one.name == "axes")
+    axes.ints[:] = [0, 1]
+
+
+def bypassed(graph: onnx.GraphProto) -> None:
+    """Puts the last input of the last Where in its place."""
+    *_, node = (node for node in graph.node if node.op_type == "Where")
+    last = node.input[2]
+    node.op_type = "Identity"
+    node.input[:] = [last]
+
+
+def moved(number: float, other: float) -> Change:
+    """Compares with another number."""
+
+    def change(graph: onnx.GraphProto) -> None:
+        tensors = [one.t for node in graph.node for one in node.attribute if one.name == "value"] + list(
+            graph.initializer
+        )
+        (found,) = (one for one in tensors if numpy_helper.to_array(one).tolist() == pytest.approx(number))
+        found.CopyFrom(numpy_helper.from_array(np.array(other, np.float32), found.name))
+
+    return change
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("run", "change", "says"),
+    [
+        pytest.param(floored, unfloored, "rows that are half zeros", id="a-floor-below-the-largest"),
+        pytest.param(floored, over_all, "rows of different levels", id="the-largest-of-the-batch"),
+        pytest.param(filled, bypassed, "hold NaN, which the model looks for", id="a-fill-of-nan"),
+        pytest.param(ruled, bypassed, "gt above 0.96 and lt below -0.96", id="two-conditions-at-once"),
+        pytest.param(stepping, moved(0.3, 0.31), "lie just", id="a-threshold-between-the-cases-numbers"),
+    ],
+)
+def test_what_no_case_decides_by_is_made(
+    run: Callable[[Net, Tensor], Tensor], change: Change, says: str, tmp_path: Path
+) -> None:
+    module = Net(run)
+    asked: dict[str, Any] = {"inputs": {"x": "float32[batch, 16] in -1..1"}, "dims": {"batch": "1..3"}}
+    file = exported(module, tmp_path / "right.onnx")
+    right = onnxproof.check_module(module, file, **asked)
+    assert right.passed, right.checks
+    assert not any("beyond" in case.name for case in right.cases)
+    model = onnx.load(file)
+    change(model.graph)
+    onnx.save(model, tmp_path / "wrong.onnx")
+    wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
+    assert wrong.status == "fail"
+    assert {link.link: link.status for link in wrong.links}["function"] == "fail"
+    assert any(says in note for note in wrong.notes), wrong.notes
+
+
+class History(nn.Module):
+    """The mean of the rows of a table that are not padding, of an empty history as of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(300, 8)
+
+    def forward(self, ids: Tensor) -> Any:
+        kept = (ids != 0).float()[..., None]
+        return (self.table(ids) * kept).sum(1) / kept.sum(1).clamp(min=1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_an_input_of_padding_alone_is_made(tmp_path: Path) -> None:
+    module = History().eval()
+    torch.onnx.export(
+        module,
+        (torch.randint(0, 300, (2, 5)),),
+        str(tmp_path / "right.onnx"),
+        input_names=["ids"],
+        output_names=["y"],
+        dynamic_axes={"ids": {0: "batch", 1: "n"}, "y": {0: "batch"}},
+        dynamo=False,
+        opset_version=17,
+    )
+    asked: dict[str, Any] = {
+        "inputs": {"ids": "int64[batch, n] in 0..299"},
+        "dims": {"batch": "1..3", "n": "1..16"},
+    }
+    assert onnxproof.check_module(module, tmp_path / "right.onnx", **asked).passed
+    model = onnx.load(tmp_path / "right.onnx")
+    without("Clip")(model.graph)
+    onnx.save(model, tmp_path / "wrong.onnx")
+    wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
+    assert wrong.status == "fail"
+    assert any("hold one id alone (ids = 0)" in note for note in wrong.notes), wrong.notes
 
 
 class Padded(nn.Module):

@@ -71,8 +71,8 @@ def test_the_gradient_is_of_the_cut_off_that_was_not_reached(run: Callable[[Tens
     model = cut_offs(run)
     inputs = {"x": INPUTS["x"] / 4}
     *_, (cut, margin) = model.run(inputs).margins.items()
-    found, slopes = model.slope(inputs, cut, ["x"])
+    found, slopes = model.slope(inputs, [cut], ["x"])
     assert cut.upper
     assert found == margin < 0
     assert np.sign(slopes["x"]).tolist() == [[0, 0, 1]]
-    assert model.slope(inputs, cut, ()) == (margin, {})
+    assert model.slope(inputs, [cut], ()) == (margin, {})

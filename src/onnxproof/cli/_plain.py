@@ -1,6 +1,5 @@
 """What predict prints of raw outputs: their names, shapes and a summary of their values."""
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from onnxproof.runtime import PlainModel, picture_array, write_arrays
 from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.runtime.plain import summarize, values_json
 from onnxproof.runtime.remote import Place
+from onnxproof.runtime.stored import wrote_arrays
 from onnxproof.system.files import check_file, refuse_inputs
+from onnxproof.system.own_file import refuse_foreign
 from onnxproof.text import one_line
 
 JSON_VALUES = 1000
@@ -123,24 +124,14 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _refuse_target(out: Path) -> None:
-    """Raise RequestError if ``out`` cannot be written, or is a file with content that is no .npz archive."""
+    """Raise RequestError if ``out`` cannot be written, or is a file with content that is no .npz of ours."""
     check_file(out, "--out")
     if not out.parent.is_dir():
         raise RequestError(
             f"{out} cannot be written ({out.parent} is no folder): name another file with --out"
         )
-    if out.is_file() and out.stat().st_size and not _holds_arrays(out):
-        raise RequestError(f"{out} is there and is no .npz file: name another file with --out, or remove it")
+    refuse_foreign(out, wrote_arrays, ".npz file", kind="file")
     refuse_in_bundle(out)
-
-
-def _holds_arrays(file: Path) -> bool:
-    """Whether a file is a .npz archive. Checkpoints are ZIP archives too, of other members."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return all(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _write(out: Path, outputs: Mapping[str, Any]) -> None:

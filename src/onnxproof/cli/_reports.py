@@ -189,7 +189,8 @@ def _tell_github(annotations: Iterable[str], text: Callable[[], str]) -> None:
     summary = _summary()
     if summary is not None:
         try:
-            append_bytes(summary, f"{text()}\n".encode())
+            # GitHub appends to one file what all steps write: another's last line may have no end.
+            append_bytes(summary, f"\n{text()}\n".encode())
         except OSError as error:  # The verdict does not depend on it.
             click.echo(one_line(f"onnxproof: the step summary cannot be written ({error})"), err=True)
 

@@ -32,8 +32,8 @@ def command(check: str, as_json: bool) -> int:
         return 0
     if found is None:
         close = near(check, EXPLAINED)
-        hint = f": did you mean {close[0]}?" if close else ""
-        raise RequestError(f"there is no check {check}{hint}; there are: {', '.join(EXPLAINED)}")
+        hint = f": did you mean {close[0]}?" if close else f"; there are: {', '.join(EXPLAINED)}"
+        raise RequestError(f"there is no check {check}{hint}")
     if as_json:
         show_json(asdict(found))
         return 0

@@ -1,5 +1,6 @@
 """onnxproof kit."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,5 +40,9 @@ def command(bundle: Path, out: Path, model: bool, as_json: bool, quiet: bool) ->
         show_json(index)
     elif not quiet:
         count = len(index["cases"])
-        click.echo(one_line(f"{folder}: {count} cases; run them, then: onnxproof judge {folder} OUTPUTS"))
+        click.echo(
+            one_line(
+                f"{folder}: {count} cases; run them, then: onnxproof judge {shlex.quote(str(folder))} OUTPUTS"
+            )
+        )
     return 0

@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -28,6 +27,7 @@ from onnxproof.runtime.folder import (
 from onnxproof.runtime.look import look_at
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import bundle_at
+from onnxproof.system.damaged import ARCHIVE_ERRORS
 from onnxproof.system.disk import not_there
 from onnxproof.system.extras import require_extra
 from onnxproof.system.files import (
@@ -193,11 +193,11 @@ def _files(folder: Path, manifest: Manifest) -> tuple[Path, ...]:
 def _require_opens(golden: Path) -> None:
     """Raise ModelFileError if a file with golden cases is no archive, or a damaged one."""
     try:
-        damaged = damaged_in(golden)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        part = damaged_in(golden)
+    except ARCHIVE_ERRORS as error:
         raise ModelFileError(f"{golden} cannot be read ({error}): export the job again") from error
-    if damaged is not None:
-        raise ModelFileError(f"{golden} is damaged in {damaged}: export the job again")
+    if part is not None:
+        raise ModelFileError(f"{golden} is damaged in {part}: export the job again")
 
 
 def _write_archive(target: Path, files: Sequence[Path], _: Manifest) -> Sequence[Path]:

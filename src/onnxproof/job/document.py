@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxproof.contract import LONGEST_NAME
 from onnxproof.errors import JobError
 from onnxproof.runtime.archive import is_archive
 from onnxproof.source import LARGEST_JOB, BundleArchive, job_name, name_of
@@ -28,9 +29,6 @@ FIXED = ("name", "folder", *FILE_KEYS)
 
 MOST_CELLS = 1000
 """Jobs that a matrix makes at most."""
-
-LONGEST_NAME = 200
-"""Characters of a cell's name. It is a folder's name, which common file systems limit to 255 bytes."""
 
 SHOWN = 40
 """Characters of a key that a message shows."""
@@ -115,7 +113,9 @@ def _read(file: Path, before: Sequence[Path]) -> Document:
         raise JobError(f"job file {file}{by} is a folder: give the path of a .toml file") from error
     except OSError as error:
         raise JobError(f"job file {file}{by} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, UnreadableError) as error:
+    except UnicodeDecodeError as error:
+        raise JobError(f"job file {file}{by} is no text in UTF-8 ({error}): save it as UTF-8") from error
+    except UnreadableError as error:
         raise JobError(f"job file {file}{by} cannot be read: {error}") from error
     except ValueError as error:
         raise JobError(f"job file {file}{by} is no TOML: {error}") from error

@@ -4,11 +4,12 @@ from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.runtime.loading import load
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.nms import nms
-from onnxproof.runtime.plain import PlainModel, gather, load_plain, picture_array, read_arrays, write_arrays
+from onnxproof.runtime.plain import PlainModel, gather, load_plain, picture_array, read_arrays
 from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.predictor import Predictor
 from onnxproof.runtime.preprocess import Transform, prepare, read_picture
 from onnxproof.runtime.request import Answer, PictureRequest, answer, parse_request
+from onnxproof.runtime.stored import write_arrays
 from onnxproof.runtime.timings import Timings
 from onnxproof.runtime.video import Frame, frames_of
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnxproof.errors import ModelFileError
+from onnxproof.system.damaged import ARCHIVE_ERRORS
 from onnxproof.system.files import write_bytes
 from onnxproof.system.scratch import scratch_folder
 
@@ -62,7 +63,7 @@ def read_file(file: Path) -> bytes:
             return archive.read(about)
     except KeyError as error:
         raise ModelFileError(f"{file.parent} holds no {file.name}: package the bundle again") from error
-    except (OSError, zipfile.BadZipFile) as error:
+    except ARCHIVE_ERRORS as error:
         raise _damaged(file.parent, error) from error
 
 
@@ -95,7 +96,7 @@ def damaged_in(archive: Path) -> str | None:
                 with opened.open(part) as stream:
                     while stream.read(CHUNK):
                         pass
-            except zipfile.BadZipFile:
+            except ARCHIVE_ERRORS:
                 return part.filename
     return None
 
@@ -120,7 +121,7 @@ def _names(archive: Path) -> tuple[str, ...]:
     try:
         with zipfile.ZipFile(archive) as opened:
             names = tuple(opened.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
+    except ARCHIVE_ERRORS as error:
         raise _damaged(archive, error) from error
     if len(set(names)) != len(names):
         raise ModelFileError(f"{archive} holds two files of one name: package the bundle again")

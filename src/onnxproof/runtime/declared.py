@@ -10,6 +10,9 @@ from onnxproof.tensors import TensorSpec
 
 Array = NDArray[Any]
 
+NUMBERS = "biufc"
+"""The kinds of NumPy's dtypes that convert to one another."""
+
 
 BEYOND = 0.01
 """How far numbers may lie beyond a declared range, as a share of it, without a word:
@@ -54,7 +57,8 @@ def require_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Ar
         return laid
     advice = []
     if laid.dtype.name != spec.dtype:
-        advice.append(f'convert it with array.astype("{spec.dtype}")')
+        numbers = laid.dtype.kind in NUMBERS
+        advice.append(f'convert it with array.astype("{spec.dtype}")' if numbers else "give numbers")
     if not fits:
         advice.append("reshape, pad or cut it to these axes")
     got = f"{laid.dtype.name}{list(laid.shape)}"

@@ -7,7 +7,6 @@ more, give an array.
 
 import math
 import warnings
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -32,7 +31,6 @@ from onnxproof.runtime.session import (
     provider_notes,
 )
 from onnxproof.runtime.stored import arrays_in
-from onnxproof.system.files import explained, replacing
 from onnxproof.text import meant
 
 Array = NDArray[Any]
@@ -319,8 +317,8 @@ def _arrays_alone(model: PlainModel, text: str, fits: Fits) -> dict[str, Array]:
 def _one_array(name: str, file: str, fits: Fits) -> Array:
     with arrays_in(Path(file)) as found:
         if name not in found and len(found) != 1:
-            names = ", ".join(sorted(found)) or "none"
-            raise RequestError(f"{file} holds the arrays {names}; expected one, or one named {name}")
+            names = f"the arrays {', '.join(sorted(found))}" if found else "no array"
+            raise RequestError(f"{file} holds {names}; expected one, or one named {name}")
         stored = found.get(name, next(iter(found.values())))
         fits(name, stored.outline)
         return stored.read()
@@ -334,22 +332,6 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     """
     with arrays_in(Path(path)) as found:
         return {name: stored.read() for name, stored in found.items()}
-
-
-def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
-    """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
-
-    Raises RequestError if the file cannot be written; an older file is then as it was.
-    """
-    with (
-        explained(Path(path), kind="file"),
-        replacing(Path(path)) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for name, array in arrays.items():
-            plain = array.astype(str) if array.dtype == object else array
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, plain, allow_pickle=False)
 
 
 def summarize(value: Any) -> dict[str, Any]:

@@ -57,15 +57,17 @@ class Port:
         if fits and alike:
             return
         got = f"{array.dtype.name}{list(array.shape)}"
-        advice = [] if alike else [self._conversion()]
+        advice = [] if alike else [self._conversion(array)]
         if not fits:
             advice.append("reshape, pad or cut the array to these axes")
         raise RequestError(f"input {self.name}: got {got}, expected {self}: {', and '.join(advice)}")
 
-    def _conversion(self) -> str:
+    def _conversion(self, array: Array) -> str:
         """How an array gets the input's dtype."""
         if self.dtype == "string":
             return "give texts (an array of NumPy's dtype str)"
         if self.dtype not in _DTYPES.values():
             return "NumPy has no such dtype, so this input cannot be fed"
-        return f'convert it with array.astype("{self.dtype}")'
+        return (
+            f'convert it with array.astype("{self.dtype}")' if array.dtype.kind in "biufc" else "give numbers"
+        )

@@ -5,10 +5,10 @@ A header of a few bytes may declare more than any memory holds, and a .npz of 1 
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,20 +17,25 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
+from onnxproof.system.damaged import ARCHIVE_ERRORS, ARRAY_ERRORS
 from onnxproof.system.disk import not_there
+from onnxproof.system.files import explained, replacing
 
 Array = NDArray[Any]
 
 SUFFIX = ".npy"
 
-UNREAD = (OSError, ValueError, EOFError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What readers of damaged archives and arrays raise. RuntimeError: a password, an unknown compression."""
+WRITTEN = b"onnxproof"
+"""The comment of a ``.npz`` of ours."""
 
 VERSIONS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
 }
-"""NumPy's readers of headers. Version 3 is written for records alone, which are no tensors."""
+"""NumPy's readers of headers."""
+
+RECORDS = (3, 0)
+"""The version that is written for records alone, which are no tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def arrays_in(file: Path) -> Iterator[Mapping[str, Stored]]:
             yield found
     except MemoryError as error:
         raise RequestError(f"{file} holds more than fits into memory: give smaller arrays") from error
-    except UNREAD as error:
+    except ARRAY_ERRORS as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(
             f"{file} holds no arrays that can be read ({reason}): write it with numpy.save or numpy.savez"
@@ -76,15 +81,21 @@ def arrays_in(file: Path) -> Iterator[Mapping[str, Stored]]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[dict[str, Stored]]:
-    """As ``arrays_in``. Raises any of ``UNREAD``."""
+    """As ``arrays_in``. Raises any of ``ARRAY_ERRORS``."""
     with file.open("rb") as stream:
         if stream.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             yield {"": _stored(lambda: file.open("rb"), os.fstat(stream.fileno()).st_size)}
             return
         with zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            foreign = [about.filename for about in members if not about.filename.endswith(SUFFIX)]
+            if foreign:
+                raise ValueError(f"it holds {foreign[0]}, which is no array")
+            if len(set(archive.namelist())) < len(members):
+                raise ValueError("it holds two arrays of one name")
             yield {
                 about.filename.removesuffix(SUFFIX): _stored(_opener(archive, about), about.file_size)
-                for about in archive.infolist()
+                for about in members
             }
 
 
@@ -96,8 +107,10 @@ def _stored(opened: Callable[[], IO[bytes]], size: int) -> Stored:
     """The array that begins where a file of ``size`` bytes does."""
     with opened() as stream:
         version = npy.read_magic(stream)
-        if version not in VERSIONS:
+        if version == RECORDS:
             raise ValueError("it holds records, not numbers")
+        if version not in VERSIONS:
+            raise ValueError(f"its format {'.'.join(map(str, version))} is none of NumPy's")
         shape, _, dtype = VERSIONS[version](stream)
         at = stream.tell()
     if dtype.hasobject:
@@ -110,3 +123,31 @@ def _stored(opened: Callable[[], IO[bytes]], size: int) -> Stored:
             f"it declares {dtype}{list(shape)}, {count * dtype.itemsize:,} bytes, and holds {size - at:,}"
         )
     return Stored(dtype, shape, opened)
+
+
+def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
+
+    The archive's comment says who wrote it: ``predict`` replaces no other one.
+
+    Raises RequestError if the file cannot be written; an older file is then as it was.
+    """
+    with (
+        explained(Path(path), kind="file"),
+        replacing(Path(path)) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.comment = WRITTEN
+        for name, array in arrays.items():
+            plain = array.astype(str) if array.dtype == object else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, plain, allow_pickle=False)
+
+
+def wrote_arrays(file: Path) -> bool:
+    """Whether a file is one that ``write_arrays`` wrote."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.comment == WRITTEN
+    except ARCHIVE_ERRORS:
+        return False

@@ -39,7 +39,7 @@ def json_in(file: Path, most: int = MOST_READ) -> Any:
 
 def toml_in(file: Path, most: int = MOST_READ) -> dict[str, Any]:
     """What a TOML file holds. Raises OSError as ``read_foreign`` does, and ValueError, whatever is wrong."""
-    return parse_toml(read_foreign(file, most).decode("utf-8"))
+    return parse_toml(read_foreign(file, most).decode("utf-8-sig"))  # some editors write a mark
 
 
 def require_shallow(value: Any) -> None:

@@ -1,12 +1,13 @@
-"""Look for inputs at which the model cuts off and no case does, and compare the file's function there.
+"""Look for inputs by which the model decides and no case does, and compare the file's function there.
 
 A file that lacks one of the model's bounds, or compares with another number, answers like the model until a
 number lies beyond. So inputs within the declared ranges are made that push the model's own numbers beyond:
-all of the lowest, the highest, zeros, and what a few steps along the gradient lead to. Where the file's graph
-and the model part there by far more than float32's error, the input becomes a case of the link ``function``.
+all of the lowest, the highest, zeros, and what a few steps along the gradient lead to. Others are unusual in
+themselves (``unusual.py``). Where the file's graph and the model part there by far more than float32's error,
+the input becomes a case of the link ``function``.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from onnxproof.counted import counted, selects
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import FLAT, Case, volume
+from onnxproof.validate.climbing import are_same, climbed, together, turned
 from onnxproof.validate.exact.errors import ExactError
-from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs
+from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.sweep import measure_graph
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
+from onnxproof.validate.unusual import LARGEST, OF_NAN, Ranges, unusual
 from onnxproof.wrappers.family import WrappedModel
 
 BASES = 2
@@ -31,9 +34,8 @@ BASES = 2
 MOST_SOUGHT = 8
 """How many cut-offs that they do not reach are sought by gradient. A zero comes last: a ReLU's."""
 
-STEPS = (1.0, 0.5, 0.25, 0.25)
-"""Steps along the gradient's sign, as shares of an input's range. After the first, each element is at an end
-of its range (Goodfellow et al. 2015, "Explaining and harnessing adversarial examples")."""
+DECIDING = OPERATIONS | LARGEST | OF_NAN
+"""The functions by which a model decides by numbers. Without any, and without ids, nothing is sought."""
 
 PARTED = 100.0
 """How many times float32's own error the file and the model have to be apart for a new case. A file that is
@@ -58,23 +60,17 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beyond:
-    """An input that reaches cut-offs that the smallest cases do not, and what PyTorch's float32 answers."""
+    """An input that was made for what no case does, in words, and what PyTorch's float32 answers."""
 
     case: Case
     inputs: Arrays
-    reached: tuple[CutOff, ...]
+    made_to: str
     answered: Arrays
 
     @property
     def told(self) -> str:
         """What the input is, in words."""
-        cuts = ", ".join(str(cut) for cut in self.reached[:SHOWN])
-        more = len(self.reached) - SHOWN
-        return (
-            f"{self.case.name} is an input within the declared ranges that was made to reach what the "
-            f"smallest cases do not: {cuts}{f' and {more} more' if more > 0 else ''}; there the file parts "
-            "from the model"
-        )
+        return f"{self.case.name} is an input made to {self.made_to}; there the file parts from the model"
 
 
 def with_inputs_beyond(
@@ -102,8 +98,7 @@ def with_inputs_beyond(
 def inputs_beyond(
     model: WrappedModel, trial: Trial, threads: int
 ) -> Iterator[tuple[Beyond, tuple[int, ...]]]:
-    """The inputs beyond the model's cut-offs at which graphs of the trial part from it, and which of them
-    do."""
+    """The inputs that were sought at which graphs of the trial part from the model, and which graphs do."""
     for one in _sought(model, trial, threads) if _fit(model, trial) else ():
         parted = tuple(at for at, graph in enumerate(trial.graphs) if _part(trial, graph, one))
         if parted:
@@ -119,68 +114,67 @@ def _fit(model: WrappedModel, trial: Trial) -> bool:
         and not trial.truth.oracle_missing
         and not selects(trial.contract.reading)
         and any(graph.contract.fields for graph in trial.graphs)
-        and bool(_movable(trial))
+        and (bool(_movable(trial)) or any(case.ids for case in trial.cases))
         and all(spec.dtype not in ("float16", "bfloat16") for spec in trial.contract.inputs)
-        and not any(_is_known_to_cut_nothing(graph) for graph in trial.graphs)
+        and (any(case.ids for case in trial.cases) or not any(map(_is_known_to_decide_nothing, trial.graphs)))
     )
 
 
-def _is_known_to_cut_nothing(graph: Stated) -> bool:
-    """Whether the model has run for the proof of the file's constants, without an operation that cuts off."""
+def _is_known_to_decide_nothing(graph: Stated) -> bool:
+    """Whether the model has run for the proof of the file's constants, without a function that decides."""
     if graph.known is None or not graph.known.has_run:
         return False
     operations = graph.known.recorded.operations
-    return bool(operations) and operations.isdisjoint(OPERATIONS)
+    return bool(operations) and operations.isdisjoint(DECIDING)
 
 
 def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]:
-    """Inputs that reach cut-offs that the smallest cases do not reach, and no input before them.
+    """Inputs that reach cut-offs that the smallest cases do not reach, and no input before them; then those
+    that reach two at one place, and unusual ones.
 
     The model's own code runs here, with gradients, which it may not be made for: an input on which it raises
     is left out.
     """
     evaluated = frozenset().union(*(graph.cases for graph in trial.graphs))
     cases = [case for case in trial.cases if case.name in evaluated and case.kind not in FLAT]
-    cases = sorted(cases, key=lambda case: volume((case,)))[:BASES]
+    cases = sorted(cases, key=lambda case: volume((case,)))
     if not cases:
         return
-    case = cases[0]
-    tried = [trial.inputs_of(one) for one in cases]
+    tried = [trial.inputs_of(one) for one in cases[:BASES]]
     with suppress(Exception):
         model_run = CutOffs(model, threads)
-        left = _unreached(model_run, tried)
-        for number, inputs in enumerate(_candidates(model_run, trial, tried[0], left), 1):
-            if any(_are_same(inputs, other) for other in tried):
+        first = model_run.run(tried[0])
+        left = {cut for cut, margin in first.margins.items() if not margin > 0}
+        for inputs in tried[1:]:
+            if left:
+                margins = model_run.run(inputs).margins
+                left -= {cut for cut in left if margins.get(cut, 0) > 0}
+        for number, (made_to, case, inputs) in enumerate(
+            _candidates(model_run, trial, cases, first, left), 1
+        ):
+            if any(are_same(inputs, other) for other in tried):
                 continue
             tried.append(inputs)
             with suppress(Exception):
                 ran = model_run.run(inputs)
                 reached = [cut for cut, margin in ran.margins.items() if margin > 0 and cut in left]
-                if reached:
-                    left.difference_update(reached)
+                left.difference_update(reached)
+                if reached or made_to:
                     sizes = "x".join(str(size) for size in case.sizes.values())
                     name = f"{sizes}-beyond-{number}"
                     made = replace(case, name=name, content="noise", picture=None, native=False)
-                    yield Beyond(made, inputs, tuple(sorted(reached, key=_order)), ran.outputs)
+                    yield Beyond(made, inputs, made_to or _told(reached), ran.outputs)
 
 
-def _unreached(model_run: CutOffs, bases: Sequence[Arrays]) -> set[CutOff]:
-    """The cut-offs of a run on the first inputs that none of the inputs reaches."""
-    first, *others = bases
-    left = {cut for cut, margin in model_run.run(first).margins.items() if not margin > 0}
-    for inputs in others:
-        if left:
-            margins = model_run.run(inputs).margins
-            left -= {cut for cut in left if margins.get(cut, 0) > 0}
-    return left
+def _told(reached: Collection[CutOff]) -> str:
+    """What an input was made to do that reaches these cut-offs."""
+    cuts = ", ".join(str(cut) for cut in sorted(reached, key=_order)[:SHOWN])
+    more = f" and {len(reached) - SHOWN} more" if len(reached) > SHOWN else ""
+    return f"reach within its range what the smallest cases do not: {cuts}{more}"
 
 
 def _order(cut: CutOff) -> tuple[bool, int, bool]:
     return cut.number == 0, cut.call, cut.upper
-
-
-def _are_same(one: Arrays, other: Arrays) -> bool:
-    return all(np.array_equal(array, other[name]) for name, array in one.items())
 
 
 def _range(spec: TensorSpec, drawn: NDArray[Any]) -> tuple[float, float]:
@@ -190,21 +184,51 @@ def _range(spec: TensorSpec, drawn: NDArray[Any]) -> tuple[float, float]:
     return (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 0.0)
 
 
-def _candidates(model_run: CutOffs, trial: Trial, base: Arrays, left: Collection[CutOff]) -> Iterator[Arrays]:
-    """Inputs that may reach what is ``left``, which shrinks while they are tried."""
-    movable = _movable(trial)
-    ranges = {
-        spec.name: _range(spec, base[spec.name]) for spec in trial.contract.inputs if spec.name in movable
-    }
+Candidate = tuple[str, Case, Arrays]
+"""What an input was made to hold or reach, in words; the case that it was made from; the input. The words are
+empty where it may reach any cut-off that is left."""
+
+
+def _candidates(
+    model_run: CutOffs, trial: Trial, cases: Sequence[Case], first: Ran, left: Collection[CutOff]
+) -> Iterator[Candidate]:
+    """Inputs that may reach what is ``left``, which shrinks while they are tried, and unusual ones.
+
+    ``first`` is the run on the first of the ``cases``.
+    """
+    case = cases[0]
+    base = trial.inputs_of(case)
+    ranges = _ranges(trial, base)
     for value in (-np.inf, np.inf, 0.0) if left else ():
         ends = {name: np.full_like(base[name], np.clip(value, *ranges[name])) for name in ranges}
-        yield {**base, **ends}
-    if model_run.is_large:
-        return
-    for cut in sorted(left, key=_order)[:MOST_SOUGHT]:
-        if cut in left:
+        yield "", case, {**base, **ends}
+    if not model_run.is_large:
+        for cut in sorted(left, key=_order)[:MOST_SOUGHT]:
+            if cut in left:
+                with suppress(Exception):
+                    yield "", case, climbed(model_run, base, ranges, (cut,))
+        for cuts in together(first):
             with suppress(Exception):
-                yield _climbed(model_run, base, ranges, cut)
+                for made_to, inputs in turned(model_run, base, ranges, cuts):
+                    yield made_to, case, inputs
+    case = next((one for one in cases if _rows(trial, one) > 1), case)
+    base = trial.inputs_of(case)
+    for made_to, inputs in unusual(first.functions, base, _ranges(trial, base), trial.cases):
+        yield made_to, case, inputs
+
+
+def _ranges(trial: Trial, base: Arrays) -> Ranges:
+    """The ranges of the inputs whose every number may be any of theirs."""
+    movable = _movable(trial)
+    return {
+        spec.name: _range(spec, base[spec.name]) for spec in trial.contract.inputs if spec.name in movable
+    }
+
+
+def _rows(trial: Trial, case: Case) -> int:
+    """The most rows that an input has in a case."""
+    first = [spec.shape[0] for spec in trial.contract.inputs if spec.shape]
+    return max((case.sizes[axis] if isinstance(axis, str) else axis for axis in first), default=0)
 
 
 def _movable(trial: Trial) -> frozenset[str]:
@@ -216,31 +240,6 @@ def _movable(trial: Trial) -> frozenset[str]:
         for spec in trial.contract.inputs
         if not spec.mask and ("float" in spec.dtype or spec.name == pictures)
     )
-
-
-def _climbed(
-    model_run: CutOffs, base: Arrays, ranges: Mapping[str, tuple[float, float]], cut: CutOff
-) -> Arrays:
-    """The input with the largest margin that a few steps along its gradient lead to."""
-    best, largest = base, -np.inf
-    inputs = base
-    for step in (*STEPS, 0.0):
-        margin, slopes = model_run.slope(inputs, cut, ranges if step else ())
-        if margin > largest:
-            best, largest = inputs, margin
-        moved = {name: _stepped(inputs[name], slopes[name], step, ranges[name]) for name in slopes}
-        if _are_same(moved, inputs):
-            break
-        inputs = {**inputs, **moved}
-    return best
-
-
-def _stepped(
-    array: NDArray[Any], slope: NDArray[Any], step: float, span: tuple[float, float]
-) -> NDArray[Any]:
-    low, high = span
-    moved = np.clip(array + step * (high - low) * np.nan_to_num(np.sign(slope)), low, high)
-    return np.asarray(moved.astype(array.dtype))
 
 
 def _part(trial: Trial, graph: Stated, one: Beyond) -> bool:

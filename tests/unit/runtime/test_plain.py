@@ -27,9 +27,9 @@ from onnxproof.runtime.plain import (
     read_arrays,
     summarize,
     values_json,
-    write_arrays,
 )
 from onnxproof.runtime.port import Port
+from onnxproof.runtime.stored import write_arrays
 
 Array = NDArray[Any]
 Shape = Sequence[int | str | None]

@@ -13,7 +13,8 @@ from onnx import helper
 
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import read_proto
-from onnxproof.runtime.plain import write_arrays
+from onnxproof.runtime.stored import write_arrays
+from onnxproof.system.damaged import ARCHIVE_ERRORS
 from onnxproof.system.files import write_bytes, write_text
 from onnxproof.system.own_file import has_keys
 from onnxproof.validate.bisect.nodes import GRAPH, Graph, Node
@@ -98,7 +99,7 @@ def _holds_a_repro(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return all(name.startswith((GIVEN, EXPECTED)) for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except ARCHIVE_ERRORS:
         return False
 
 

@@ -8,7 +8,6 @@ held as the pixels that the input was made from. The same cases give the same by
 import hashlib
 import io
 import json
-import struct
 import sys
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ from onnxproof.contract import Contract, Preprocess
 from onnxproof.document import Entry, read_json
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.preprocess.lay import as_input
+from onnxproof.system.damaged import ARRAY_ERRORS
 from onnxproof.validate.cases import Case, materialise
 from onnxproof.validate.contents import KIND_OF
 from onnxproof.validate.golden.golden import (
@@ -197,12 +197,6 @@ def _answer(answer: Answer, members: _Members) -> dict[str, Any]:
 LARGEST_SEED = 2**128
 """NumPy takes any; this many bits are enough."""
 
-BROKEN = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, MemoryError, OverflowError),
-    *(KeyError, ValueError, RuntimeError, NotImplementedError),
-)
-"""What a damaged archive or array raises."""
-
 
 def about(content: bytes, source: str) -> About:
     """Where the golden cases in the bytes of a file come from. Raises as ``unpack``."""
@@ -240,7 +234,7 @@ def _opened(content: bytes, source: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except RequestError as error:
         raise ModelFileError(f"{source} holds no golden cases that fit this model: {error}") from error
-    except BROKEN as error:
+    except (*ARRAY_ERRORS, MemoryError) as error:
         raise ModelFileError(
             f"{source} cannot be read ({type(error).__name__}: {error}): export the model again"
         ) from error

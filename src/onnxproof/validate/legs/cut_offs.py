@@ -1,6 +1,7 @@
 """See how near a model's numbers come to where it cuts off or compares, and move inputs towards that."""
 
 import contextlib
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,10 +73,12 @@ class CutOff:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ran:
-    """A run: by how much numbers lie beyond each cut-off, negative if none does; and the outputs by name."""
+    """A run: by how much numbers lie beyond each cut-off, negative if none does; the outputs by name; and the
+    names of the functions that it called, without underscores."""
 
     margins: Mapping[CutOff, float]
     outputs: Arrays
+    functions: frozenset[str]
 
 
 class _FoundError(BaseException):
@@ -83,29 +86,33 @@ class _FoundError(BaseException):
 
 
 class _Margins(TorchFunctionMode):
-    """Measures the margins of a run: of each cut-off, or of the one that is ``sought``.
+    """Measures the margins of a run: the largest of each cut-off, or all of those that are ``sought``.
 
-    At the one that is sought the run ends, with _FoundError, and before the operation may write into what it
-    reads: the margin has a gradient.
+    At the last of those that are sought the run ends, with _FoundError, and before the operation may write
+    into what it reads: the margins have gradients. ``seen`` are the names of all functions of the run.
     """
 
-    def __init__(self, sought: CutOff | None = None) -> None:
+    def __init__(self, sought: Collection[CutOff] = ()) -> None:
         super().__init__()
         self.found: dict[CutOff, Tensor] = {}
-        self._sought = sought
+        self.seen: set[str] = set()
+        self._sought = frozenset(sought)
         self._calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
+        self.seen.add(name)
         if name in OPERATIONS:
             self._calls += 1
             for tensor, number, upper in _sides(name, args, kwargs):
                 known = float(number.detach() if isinstance(number, Tensor) else number)
                 cut = CutOff(self._calls, name, known, upper)
-                if abs(known) < HUGE and self._sought in (None, cut):
+                if cut in self._sought:
+                    self.found[cut] = tensor - number if upper else number - tensor
+                elif abs(known) < HUGE and not self._sought:
                     self.found[cut] = tensor.max() - number if upper else number - tensor.min()
-                if cut == self._sought:
+                if self._sought and self._sought == self.found.keys():
                     raise _FoundError
         return func(*args, **kwargs)
 
@@ -170,28 +177,35 @@ class CutOffs:
         return Ran(
             {cut: float(margin) for cut, margin in margins.found.items()},
             {port.name: output.numpy() for port, output in named},
+            frozenset(margins.seen),
         )
 
-    def slope(self, inputs: Arrays, cut: CutOff, moved: Collection[str]) -> tuple[float, Arrays]:
-        """The margin of one cut-off, and its gradients by those inputs that hold floats and are ``moved``.
+    def slope(self, inputs: Arrays, cuts: Collection[CutOff], moved: Collection[str]) -> tuple[float, Arrays]:
+        """The margin of a cut-off, and its gradients by those inputs that hold floats and are ``moved``.
 
-        The margin is -inf if the run does not come to the cut-off. There are no gradients if the margin is
-        positive, and none by an input on which it does not depend.
+        The margin of several is that of the place at which all of them are passed; the gradients are of the
+        sum of what they lack there. It is -inf if the run does not come to one of them. There are no
+        gradients if the margin is positive, and none by an input on which it does not depend. Raises
+        RuntimeError if the cut-offs are of tensors whose places do not correspond.
         """
         given = self._tensors(inputs)
         floats = {name: given[name] for name in moved if given[name].is_floating_point()}
         for tensor in floats.values():
             tensor.requires_grad_()
-        margins = _Margins(cut)
+        margins = _Margins(cuts)
         with torch.enable_grad(), contextlib.suppress(_FoundError):
             # The copies: a module may write into its inputs.
             self._run([tensor.clone() for tensor in given.values()], margins)
-        margin = margins.found.get(cut)
-        if margin is None:
+        sides = list(margins.found.values())
+        if len(sides) < len(cuts):
             return float("-inf"), {}
-        if margin > 0 or margin.grad_fn is None:
+        margin = functools.reduce(torch.minimum, sides).max()
+        lacking = margin
+        if len(sides) > 1:
+            lacking = functools.reduce(torch.add, [side.clamp(max=0) for side in sides]).max()
+        if margin > 0 or lacking.grad_fn is None:
             return float(margin.detach()), {}
-        slopes = torch.autograd.grad(margin, list(floats.values()), allow_unused=True)
+        slopes = torch.autograd.grad(lacking, list(floats.values()), allow_unused=True)
         found = {name: one.numpy() for name, one in zip(floats, slopes, strict=True) if one is not None}
         return float(margin.detach()), found
 

@@ -1,0 +1,84 @@
+"""Inputs in which cases are all alike, and by which a model may decide: made only for a model that can.
+
+Numbers of a case are drawn from the whole of a range, for each row in the same way, and no case holds NaN. So
+the largest number of a batch is about that of each row, a floor below the largest number holds nothing up,
+and nothing is filled in. An integer input of many ids hardly ever is one id alone, such as that of padding.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxproof.validate.cases import Case
+from onnxproof.validate.legs.leg import Arrays
+
+LARGEST = frozenset(
+    """
+    amax amin aminmax max min maximum minimum cummax cummin sort argsort msort topk kthvalue
+    median quantile
+    """.split()
+)
+"""Functions whose result depends on where the largest or the smallest numbers are."""
+
+OF_NAN = frozenset("isnan isfinite isinf nan_to_num nansum nanmean nanmedian nanquantile".split())
+"""Functions that a model calls because its numbers may be NaN."""
+
+JOINING = frozenset("and or logical_and logical_or bitwise_and bitwise_or where".split())
+"""Functions that join conditions, or choose where one holds."""
+
+QUIET = 1e-5
+"""What the numbers of every second row are multiplied by."""
+
+WITH_NAN = 8
+"""How many numbers of an input are NaN."""
+
+MOST_IDS = 3
+"""How many ids fill an input, each alone."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The lowest and the highest number of each input that may hold any between them."""
+
+Unusual = tuple[str, Arrays]
+"""What an input was made to hold, in words, and the input."""
+
+
+def unusual(
+    functions: Collection[str], base: Arrays, ranges: Ranges, cases: Sequence[Case]
+) -> Iterator[Unusual]:
+    """The unusual inputs that a model that calls these ``functions`` may decide by, made from a case's."""
+    if not LARGEST.isdisjoint(functions) and ranges:
+        uneven = {name: _uneven(base[name], *ranges[name]) for name in ranges}
+        yield "hold rows of different levels, and rows that are half zeros", {**base, **uneven}
+    if not OF_NAN.isdisjoint(functions):
+        with_nan = {name: _with_nan(base[name]) for name in ranges if base[name].dtype.kind == "f"}
+        if with_nan:
+            yield "hold NaN, which the model looks for", {**base, **with_nan}
+    ids = next((case.ids for case in cases if case.ids), {})
+    for at in range(MOST_IDS):
+        alone = {name: numbers[at] for name, numbers in ids.items() if at < len(numbers)}
+        if alone:
+            told = ", ".join(f"{name} = {number}" for name, number in alone.items())
+            filled = {name: np.full_like(base[name], number) for name, number in alone.items()}
+            yield f"hold one id alone ({told})", {**base, **filled}
+
+
+def _uneven(array: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    """Every second row closer to 0, or to the end of the range that is next to it, and half of each other row
+    at it."""
+    zero = np.clip(0.0, low, high)
+    moved = array.astype(np.float64)
+    if array.ndim:
+        moved[1::2] = zero + QUIET * (moved[1::2] - zero)
+    if array.ndim > 1:
+        axis = 1 + int(np.argmax(array.shape[1:]))
+        halves = np.moveaxis(moved, axis, 1)
+        halves[::2, (array.shape[axis] + 1) // 2 :] = zero
+    return moved.astype(array.dtype)
+
+
+def _with_nan(array: NDArray[Any]) -> NDArray[Any]:
+    flat = array.flatten()
+    flat[:: max(2, flat.size // WITH_NAN)] = np.nan
+    return flat.reshape(array.shape)
