@@ -261,6 +261,12 @@ def test_a_threshold_that_is_no_number(refuse: Refuse, small_bundle: Path, pictu
         pytest.param(["export"], "Missing argument 'JOB|CHECKPOINT'", id="export-without-a-job"),
         pytest.param(["predict", "dist"], "Missing argument 'IMAGE...'", id="predict-without-a-picture"),
         pytest.param(["export", "a.toml", "--out"], "requires an argument", id="a-flag-without-its-value"),
+        pytest.param(
+            ["export", "a.toml", "--junit", ""],
+            "the argument after --junit is empty",
+            id="an-empty-path",
+        ),
+        pytest.param(["export", "a.toml", "--html="], "--html= is without a value", id="an-empty-value"),
     ],
 )
 def test_a_command_line_that_is_incomplete(run: Run, arguments: list[str], says: str) -> None:

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -79,6 +80,7 @@ class _Commands(click.Group):
         **extra: Any,
     ) -> click.Context:
         with _ending.reader_may_go():
+            _require_no_empty(args)
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -88,6 +90,19 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _require_no_empty(args: Sequence[str]) -> None:
+    """Raise UsageError for an empty argument: a shell's variable may be unset.
+
+    As a path it would be the current folder.
+    """
+    for before, given in zip(("onnxproof", *args), args, strict=False):
+        flag, equals, value = given.partition("=")
+        if not given:
+            raise click.UsageError(f"the argument after {before} is empty: is a variable unset?")
+        if flag.startswith("--") and equals and not value:
+            raise click.UsageError(f"{flag}= is without a value: is a variable unset?")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
