@@ -313,6 +313,7 @@ def test_validate_touches_its_own_file_alone(
     assert after.keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_bisect_touches_its_own_files_alone(run: Run, small_bundle: Path, users_folder: Path) -> None:
     model = onnx.load(small_bundle / "model.onnx")
     node = [node for node in model.graph.node if node.op_type == "Conv"][20]

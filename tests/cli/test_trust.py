@@ -107,6 +107,7 @@ def test_predict_and_inspect_run_nothing_ever(
     assert not (bundle / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_table_of_operators_is_for_export_alone(run: Run, rewrite: Rewrite) -> None:
     bundle = rewrite()
     document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))

@@ -190,7 +190,13 @@ def moved(number: float, other: float) -> Change:
 @pytest.mark.parametrize(
     ("run", "change", "says"),
     [
-        pytest.param(floored, unfloored, "rows that are half zeros", id="a-floor-below-the-largest"),
+        pytest.param(
+            floored,
+            unfloored,
+            "rows that are half zeros",
+            id="a-floor-below-the-largest",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(floored, over_all, "rows of different levels", id="the-largest-of-the-batch"),
         pytest.param(filled, bypassed, "hold NaN, which the model looks for", id="a-fill-of-nan"),
         pytest.param(ruled, bypassed, "gt above 0.96 and lt below -0.96", id="two-conditions-at-once"),

@@ -365,6 +365,7 @@ def test_a_named_node_comes_with_all_that_tells_of_it(exports: Exports, tmp_path
     assert leaving.shape == leaving.expected_shape
 
 
+@pytest.mark.slow
 def test_the_repro_shows_the_error(exports: Exports, tmp_path: Path) -> None:
     export = exports[YOLOX]
     found = export.bisected(conv_scaled(export.proto, 5), tmp_path)

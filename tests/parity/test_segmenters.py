@@ -69,6 +69,7 @@ def test_torchvisions_segmenters_are_exported(variant: str, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_head_for_training_alone_is_left_out(tmp_path: Path) -> None:
     torch.save(torchvisions("fcn_resnet50", aux_loss=True).state_dict(), tmp_path / "model.pth")
     model, _ = build_model(job_of(torchvision_segmenter.FAMILY.name, tmp_path / "model.pth"))

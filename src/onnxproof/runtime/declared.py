@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
+from onnxproof.runtime.port import NUMBERS
 from onnxproof.tensors import TensorSpec
 
 Array = NDArray[Any]
-
-NUMBERS = "biufc"
-"""The kinds of NumPy's dtypes that convert to one another."""
-
 
 BEYOND = 0.01
 """How far numbers may lie beyond a declared range, as a share of it, without a word:

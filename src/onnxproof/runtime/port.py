@@ -9,6 +9,9 @@ from onnxproof.errors import RequestError
 
 Array = NDArray[Any]
 
+NUMBERS = "biufc"
+"""The kinds of NumPy's dtypes that convert to one another."""
+
 _DTYPES = {
     "float": "float32",
     "double": "float64",
@@ -69,5 +72,5 @@ class Port:
         if self.dtype not in _DTYPES.values():
             return "NumPy has no such dtype, so this input cannot be fed"
         return (
-            f'convert it with array.astype("{self.dtype}")' if array.dtype.kind in "biufc" else "give numbers"
+            f'convert it with array.astype("{self.dtype}")' if array.dtype.kind in NUMBERS else "give numbers"
         )

@@ -106,17 +106,18 @@ def inputs_beyond(
 
 
 def _fit(model: WrappedModel, trial: Trial) -> bool:
-    """Whether the model may cut off, and answers can be compared element by element on any input: the model
+    """Whether the model may decide, and answers can be compared element by element on any input: the model
     is in float32, has a float64 value, and chooses no rows."""
+    has_ids = any(case.ids for case in trial.cases)
+    decides = bool(_movable(trial)) and not any(map(_is_known_to_decide_nothing, trial.graphs))
     return (
-        model.rounded_to == "float32"
+        (has_ids or decides)
+        and model.rounded_to == "float32"
         and trial.truth.oracle is not None
         and not trial.truth.oracle_missing
         and not selects(trial.contract.reading)
         and any(graph.contract.fields for graph in trial.graphs)
-        and (bool(_movable(trial)) or any(case.ids for case in trial.cases))
         and all(spec.dtype not in ("float16", "bfloat16") for spec in trial.contract.inputs)
-        and (any(case.ids for case in trial.cases) or not any(map(_is_known_to_decide_nothing, trial.graphs)))
     )
 
 

@@ -149,6 +149,7 @@ def test_what_is_up_to_date_is_left_alone(job: MakeJob, tmp_path: Path) -> None:
     assert log(tmp_path) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_verdict_of_error_is_tried_again(job: MakeJob, tmp_path: Path) -> None:
     jobs = [job("a"), job("b", "error")]
     export(*jobs)
@@ -358,6 +359,7 @@ def test_two_jobs_for_one_bundle_are_refused_before_the_work(job: MakeJob, tmp_p
         export(one, job("b"))
 
 
+@pytest.mark.slow
 def test_a_matrix_and_a_choice_of_it(job: MakeJob, tmp_path: Path) -> None:
     file = job("a", more='[matrix]\nexport.opset = [18, 20]\nmodel.variant = ["pass", "fail"]\n')
     found = export(file, only=["*-opset_18-*"])
