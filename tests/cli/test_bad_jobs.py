@@ -22,7 +22,9 @@ def test_a_folder_in_place_of_a_job_file(refuse_export: Refuse, tmp_path: Path) 
     ("content", "parts"),
     [
         pytest.param(b"name = small", ("is no TOML", "line 1"), id="a-string-without-quotes"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\x00", ("cannot be read", "utf-8"), id="a-picture-by-mistake"),
+        pytest.param(
+            b"\x89PNG\r\n\x1a\n\x00", ("is no text in UTF-8", "give a .toml file"), id="a-picture-by-mistake"
+        ),
         pytest.param(b"[model]\nfamily = 'yolox'\n", ("name", "missing"), id="a-job-without-a-name"),
         pytest.param(b"name = 'a'\nname = 'b'\n[model]\n", ("is no TOML", "overwrite"), id="a-key-twice"),
         pytest.param(

@@ -302,3 +302,24 @@ def test_a_bundle_in_one_file_is_named_as_one(tmp_path: Path) -> None:
     for ask in (job_to_validate, job_to_export, load_job):
         with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* unpack it"):
             ask(archive)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_job(write: Write) -> None:
+    """As some editors write it."""
+    assert names(write("job.toml", f"\ufeff{BASE}")) == ["digits"]
+
+
+def test_other_encodings_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(BASE, encoding="utf-16")
+    assert "is no text in UTF-8" in refusal(file)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(200, True), (201, False)])
+def test_a_name_is_a_folders(write: Write, length: int, fits: bool) -> None:
+    name = "a" * length
+    file = write("job.toml", BASE.replace('"digits"', f'"{name}"'))
+    if fits:
+        assert names(file) == [name]
+    else:
+        assert "expected up to 200 letters" in refusal(file)

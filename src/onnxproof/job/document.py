@@ -114,7 +114,9 @@ def _read(file: Path, before: Sequence[Path]) -> Document:
     except OSError as error:
         raise JobError(f"job file {file}{by} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise JobError(f"job file {file}{by} is no text in UTF-8 ({error}): save it as UTF-8") from error
+        raise JobError(
+            f"job file {file}{by} is no text in UTF-8 ({error}): give a .toml file, saved as UTF-8"
+        ) from error
     except UnreadableError as error:
         raise JobError(f"job file {file}{by} cannot be read: {error}") from error
     except ValueError as error:
