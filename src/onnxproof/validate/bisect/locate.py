@@ -154,14 +154,18 @@ class _Task:
         return cls(model, file, plan, candidate, legs, known, oracle, graph, given)
 
     def order(self) -> tuple[int, ...]:
-        """The cases' numbers, the most telling and smallest first."""
+        """The cases' numbers, the most telling and smallest first.
+
+        First are planned cases that were made for what is changed in the file, since ``parity.json`` has all
+        of them, then the inputs that were sought.
+        """
         cases = self.plan.cases
-        return tuple(
-            sorted(
-                range(len(cases)),
-                key=lambda number: (cases[number].name not in self.given, *_blandness(cases[number])),
-            )
-        )
+
+        def place(number: int) -> tuple[bool | int, ...]:
+            case = cases[number]
+            return not (case.ids or case.gaps), case.name not in self.given, *_blandness(case)
+
+        return tuple(sorted(range(len(cases)), key=place))
 
     def trial(self, *candidates: OrtLeg) -> Trial:
         """The trial of these legs, with the inputs that are held."""
@@ -246,12 +250,12 @@ class _Task:
         return ask_kernels(failing, self.plan, self.graph.exact)
 
 
-def _blandness(case: Case) -> tuple[bool, bool, bool, int]:
-    """The sort key of a case. First are cases that were made for what is changed in the file, then those with
-    varied content, then those whose sizes all differ, then small ones."""
+def _blandness(case: Case) -> tuple[bool, bool, int]:
+    """The sort key of a case. First are those with varied content, then those whose sizes all differ, then
+    small ones."""
     bland = case.kind == "empty" or case.content in CONSTANT
     sizes = tuple(case.sizes.values())
-    return not (case.ids or case.gaps), bland, len(set(sizes)) < len(sizes), math.prod(sizes)
+    return bland, len(set(sizes)) < len(sizes), math.prod(sizes)
 
 
 def _number_of(wanted: str, cases: Sequence[Case]) -> int:
