@@ -187,6 +187,17 @@ def test_pictures_that_the_file_cannot_take_as_the_framework_gives_them_are_left
     assert (seen.pictures, seen.decisions, seen.causes) == (0, 0, ())
 
 
+def test_another_filter_than_the_tutorials_is_named(look: Callable[..., Sight], demo_job: Path) -> None:
+    """The job's filter is the file's; the tutorials' is theirs."""
+    model, _ = build_model(load_job(demo_job, ["predict.filter=opencv-linear"]))
+    assert not isinstance(model.own, str)
+    sight = look(model.contract, model.own())
+    assert {cause.why for cause in sight.causes} == {
+        "the picture was resized with OpenCV linear; in cjm_yolox_pytorch's tutorials it is resized with "
+        "Pillow bicubic"
+    }
+
+
 def test_another_threshold_is_blamed(
     look: Callable[..., Sight], model: WrappedModel, tutorial: OwnPipeline
 ) -> None:

@@ -4,6 +4,7 @@ The network runs in PyTorch, the rest in Pillow and NumPy.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Tutorial(Staged):
     ) -> None:
         spec = contract.preprocess
         assert spec is not None
-        super().__init__(contract.task, spec)
+        super().__init__(contract.task, replace(spec, filter="pillow-bicubic", channels="rgb"))
         reading: Any = contract.reading
         self.settings: Mapping[str, float] = reading.settings()
         self.cuts: Cuts = reading.cuts  # also of NMS in the graph, whose settings nobody replaces
