@@ -92,6 +92,27 @@ def jumps_at_two(graph: onnx.GraphProto) -> None:
     node.input[1] = "two"
 
 
+def judged(
+    module: Net, low: int, change: Change, folder: Path
+) -> tuple[onnxproof.Verdict, onnxproof.Verdict]:
+    """The verdicts on a module's file, which passes, and on a changed one, whose function fails."""
+    asked: dict[str, Any] = {
+        "inputs": {"x": f"float32[batch, 16] in {low}..1"},
+        "dims": {"batch": "1..3"},
+    }
+    file = exported(module, folder / "right.onnx")
+    right = onnxproof.check_module(module, file, **asked)
+    assert right.passed, right.checks
+    assert not any("beyond" in case.name for case in right.cases)
+    model = onnx.load(file)
+    change(model.graph)
+    onnx.save(model, folder / "wrong.onnx")
+    wrong = onnxproof.check_module(module, folder / "wrong.onnx", **asked)
+    assert wrong.status == "fail"
+    assert {link.link: link.status for link in wrong.links}["function"] == "fail"
+    return right, wrong
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(
     ("module", "low", "change", "says"),
@@ -111,20 +132,7 @@ def jumps_at_two(graph: onnx.GraphProto) -> None:
 def test_a_file_without_the_models_bound_fails_where_it_is_reached(
     module: Net, low: int, change: Change, says: str, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {
-        "inputs": {"x": f"float32[batch, 16] in {low}..1"},
-        "dims": {"batch": "1..3"},
-    }
-    file = exported(module, tmp_path / "right.onnx")
-    right = onnxproof.check_module(module, file, **asked)
-    assert right.passed
-    assert not any("beyond" in case.name for case in right.cases)
-    model = onnx.load(file)
-    change(model.graph)
-    onnx.save(model, tmp_path / "wrong.onnx")
-    wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
-    assert wrong.status == "fail"
-    assert {link.link: link.status for link in wrong.links}["function"] == "fail"
+    right, wrong = judged(module, low, change, tmp_path)
     made = [case.name for case in wrong.cases if "beyond" in case.name]
     first, *_ = (note for note in wrong.notes if note.startswith(tuple(made)))
     assert says in first
@@ -206,18 +214,7 @@ def moved(number: float, other: float) -> Change:
 def test_what_no_case_decides_by_is_made(
     run: Callable[[Net, Tensor], Tensor], change: Change, says: str, tmp_path: Path
 ) -> None:
-    module = Net(run)
-    asked: dict[str, Any] = {"inputs": {"x": "float32[batch, 16] in -1..1"}, "dims": {"batch": "1..3"}}
-    file = exported(module, tmp_path / "right.onnx")
-    right = onnxproof.check_module(module, file, **asked)
-    assert right.passed, right.checks
-    assert not any("beyond" in case.name for case in right.cases)
-    model = onnx.load(file)
-    change(model.graph)
-    onnx.save(model, tmp_path / "wrong.onnx")
-    wrong = onnxproof.check_module(module, tmp_path / "wrong.onnx", **asked)
-    assert wrong.status == "fail"
-    assert {link.link: link.status for link in wrong.links}["function"] == "fail"
+    _, wrong = judged(Net(run), -1, change, tmp_path)
     assert any(says in note for note in wrong.notes), wrong.notes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.errors import RequestError
-from onnxproof.runtime.port import NUMBERS
+from onnxproof.runtime.port import conversion
 from onnxproof.tensors import TensorSpec
 
 Array = NDArray[Any]
@@ -54,8 +54,7 @@ def require_declared(array: Array, spec: TensorSpec, rows: set[int | str]) -> Ar
         return laid
     advice = []
     if laid.dtype.name != spec.dtype:
-        numbers = laid.dtype.kind in NUMBERS
-        advice.append(f'convert it with array.astype("{spec.dtype}")' if numbers else "give numbers")
+        advice.append(conversion(laid, spec.dtype))
     if not fits:
         advice.append("reshape, pad or cut it to these axes")
     got = f"{laid.dtype.name}{list(laid.shape)}"

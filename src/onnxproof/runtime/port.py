@@ -23,6 +23,11 @@ _DTYPES = {
 """NumPy's names for ONNX Runtime's element types; "string" is fed as NumPy's str."""
 
 
+def conversion(array: Array, dtype: str) -> str:
+    """What to do about an array of another dtype, in words."""
+    return f'convert it with array.astype("{dtype}")' if array.dtype.kind in NUMBERS else "give numbers"
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """An input or output as the file declares it.
@@ -71,6 +76,4 @@ class Port:
             return "give texts (an array of NumPy's dtype str)"
         if self.dtype not in _DTYPES.values():
             return "NumPy has no such dtype, so this input cannot be fed"
-        return (
-            f'convert it with array.astype("{self.dtype}")' if array.dtype.kind in NUMBERS else "give numbers"
-        )
+        return conversion(array, self.dtype)

@@ -140,8 +140,8 @@ def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None
         archive.comment = WRITTEN
         for name, array in arrays.items():
             plain = array.astype(str) if array.dtype == object else array
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, plain, allow_pickle=False)
+            with archive.open(f"{name}{SUFFIX}", "w", force_zip64=True) as stream:
+                npy.write_array(stream, plain, allow_pickle=False)
 
 
 def wrote_arrays(file: Path) -> bool:

@@ -200,10 +200,10 @@ def _candidates(
     case = cases[0]
     base = trial.inputs_of(case)
     ranges = _ranges(trial, base)
-    for value in (-np.inf, np.inf, 0.0) if left else ():
+    for value in (-np.inf, np.inf, 0.0) if left and ranges else ():
         ends = {name: np.full_like(base[name], np.clip(value, *ranges[name])) for name in ranges}
         yield "", case, {**base, **ends}
-    if not model_run.is_large:
+    if ranges and not model_run.is_large:
         for cut in sorted(left, key=_order)[:MOST_SOUGHT]:
             if cut in left:
                 with suppress(Exception):
