@@ -55,7 +55,7 @@ class Fingerprint:
         kind = kind_of(flat.dtype)
         if not kind:
             return cls(kind, np.shape(array), np.zeros(0), np.zeros(0), 0.0, True)
-        alike = not flat.size or bool(np.all(flat == flat[0]))
+        alike = not flat.size or bool(flat[0] == flat[-1] and np.all(flat == flat[0]))
         values = flat.astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
             sums = _sums(values)

@@ -12,7 +12,6 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxproof.errors import CheckError
-from onnxproof.graph import OnnxGraph
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.bisect.mend import find_mended
 from onnxproof.validate.bisect.moved import Moved, is_foreign
@@ -25,10 +24,9 @@ from onnxproof.validate.bisect.truth import Oracle, Truth
 from onnxproof.validate.bisect.walk import Walk, walk
 from onnxproof.validate.exact.arrays import Value
 from onnxproof.validate.exact.block import Step
-from onnxproof.validate.exact.constants import prove_constants
+from onnxproof.validate.exact.constants import Proven
 from onnxproof.validate.exact.errors import ExactError, UnsupportedError
 from onnxproof.validate.exact.graph import ExactGraph
-from onnxproof.validate.exact.known import Known
 
 Array = NDArray[Any]
 
@@ -44,17 +42,15 @@ TRIED_AT_ONCE = 8
 class StatedGraph:
     """A graph in float64, with the exact values of the constants that are proven from the checkpoint."""
 
-    def __init__(self, proto: onnx.ModelProto, known: Known, file: Path) -> None:
+    def __init__(self, proto: onnx.ModelProto, proven: Proven, file: Path) -> None:
         """Takes the declared sizes of the inputs from the proto, so that a node tells of a wrong one.
 
-        ``file`` is what the proto was read from, with its external data beside it. Raises ModelFileError if
-        the proto is no valid graph.
+        ``proven`` are the proto's constants. ``file`` is what the proto was read from, with its external data
+        beside it. Raises ModelFileError if the proto is no valid graph.
         """
         for value in proto.graph.input:
             value.type.tensor_type.ClearField("shape")
         self._proto, self._folder = proto, file.parent
-        self.proven = prove_constants(OnnxGraph(proto), known, file)
-        proven = self.proven
         self.exact = ExactGraph(
             proto,
             constants=proven.exact,
@@ -63,7 +59,7 @@ class StatedGraph:
             own=proven.own,
         )
         self._moved = Moved(proto, self._folder, self.exact, proven)
-        self._unproven = {entry.name: entry for entry in self.proven.unproven}
+        self._unproven = {entry.name: entry for entry in proven.unproven}
 
     def search(
         self,

@@ -10,19 +10,20 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from onnxproof.errors import CheckError, RequestError
-from onnxproof.graph import OnnxGraph
+from onnxproof.graph import OnnxGraph, read_proto
 from onnxproof.progress import Progress, silent
 from onnxproof.source import sha256_of
 from onnxproof.validate.ahead import known_for
 from onnxproof.validate.beyond import inputs_beyond
 from onnxproof.validate.bisect.function import StatedGraph
-from onnxproof.validate.bisect.nodes import read_inlined
+from onnxproof.validate.bisect.nodes import inlined
 from onnxproof.validate.bisect.repro import Finding, Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
 from onnxproof.validate.cases import Case, fewest
 from onnxproof.validate.contents import CONSTANT
+from onnxproof.validate.exact.constants import prove_constants
 from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
@@ -146,8 +147,12 @@ class _Task:
             )
         known = known_for(model, plan, legs)
         oracle = Oracle(model.module, model.contract.outputs)
-        graph = StatedGraph(read_inlined(file), known, file)
-        trial = Trial.of(plan, legs, (candidate,), (open_graph(model, file, plan, legs, known, range(1)),))
+        stated = open_graph(model, file, plan, legs, known, range(1))
+        proto = read_proto(file, weights=False)
+        whole = inlined(proto)
+        proven = stated.proven if whole is proto else prove_constants(OnnxGraph(whole), known, file)
+        graph = StatedGraph(whole, proven, file)
+        trial = Trial.of(plan, legs, (candidate,), (stated,))
         sought = [one for one, _ in inputs_beyond(model, trial, settings.threads)]
         plan = replace(plan, cases=(*trial.cases, *(one.case for one in sought)))
         given = {one.case.name: one.inputs for one in sought}

@@ -36,7 +36,11 @@ def read_inlined(file: Path) -> onnx.ModelProto:
 
     Raises ModelFileError if it is no ONNX model.
     """
-    proto = read_proto(file, weights=False)
+    return inlined(read_proto(file, weights=False))
+
+
+def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with its functions inlined; the model itself if it has none."""
     return inliner.inline_local_functions(proto) if proto.functions else proto
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.session import Optimization, SessionSettings, open_session
 from onnxproof.system.scratch import scratch_folder
 from onnxproof.validate.bisect.function import StatedGraph, apart
@@ -21,6 +22,7 @@ from onnxproof.validate.bisect.result import Apart, Leaving, NamedNode
 from onnxproof.validate.bisect.truth import Oracle, Truth
 from onnxproof.validate.chain import Ran, open_chain
 from onnxproof.validate.exact.arrays import Value
+from onnxproof.validate.exact.constants import prove_constants
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.exact.known import Known
 from onnxproof.validate.facts import Facts
@@ -55,7 +57,8 @@ def ask_optimized(failing: Failing, plan: Plan, known: Known, oracle: Oracle, tr
     with scratch_folder() as scratch:
         optimized = scratch / "optimized.onnx"
         open_session(failing.file, replace(_settings(failing, plan), optimized_to=optimized))
-        graph = StatedGraph(read_inlined(optimized), known, optimized)
+        proto = read_inlined(optimized)
+        graph = StatedGraph(proto, prove_constants(OnnxGraph(proto), known, optimized), optimized)
         return graph.search(oracle, truth, failing.arrays, failing.case)
 
 
