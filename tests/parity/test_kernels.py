@@ -238,6 +238,33 @@ def test_an_operator_without_a_bound_is_held_to_one_rounding(tmp_path: Path) -> 
     assert "no wider bound is known of that operator" in found.reason
 
 
+@pytest.mark.parametrize("read", ["values", "places"])
+def test_a_top_k_in_any_order_computes_what_it_says(tmp_path: Path, read: str) -> None:
+    """Its values are the right ones in ONNX Runtime's order, which is not that of the float64 graph."""
+    nodes = [
+        helper.make_node("TopK", ["x", "k"], ["values", "places"], name="best", sorted=0),
+        helper.make_node("Cast", [read], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["floats", "last"], ["y"], keepdims=0),
+    ]
+    file = saved(tmp_path, nodes, {"k": np.array([7]), "last": np.array([3])})
+    found = asked(file, {"x": numbers(1, 3, 4, 60)})
+    assert found.within, found.reason
+
+
+def test_a_top_k_in_any_order_that_finds_other_values_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [
+        helper.make_node("TopK", ["x", "k"], ["values", "places"], name="best", sorted=0),
+        helper.make_node("ReduceSum", ["values", "last"], ["y"], keepdims=0),
+    ]
+    file = saved(tmp_path, nodes, {"k": np.array([7]), "last": np.array([3])})
+    wrong_kernel(monkeypatch, "best", lambda y: y * np.float32(1.001) if y.dtype.kind == "f" else y)
+    found = asked(file, {"x": numbers(1, 3, 4, 60)}, "none")
+    assert not found.within
+    assert "TopK best" in found.reason
+
+
 def test_a_file_that_does_not_run_proves_nothing(tmp_path: Path) -> None:
     found = asked(score(tmp_path), {"x": numbers(1, 4, 20, 20)})
     assert not found.within

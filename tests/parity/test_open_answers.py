@@ -180,3 +180,52 @@ def test_equal_scores_in_another_order_are_ties_and_other_places_are_not(
         verdict = damaged(bundle, Peaks(), edit)
         failed = {(check.name, check.field) for check in verdict.checks if check.status == "fail"}
         assert failed == {("flips", output)}
+
+
+class Ranked(nn.Module):
+    """Reads its best scores: ``in_order`` the k-th by weights of its own, else their sum alone."""
+
+    weights: Tensor
+
+    def __init__(self, *, in_order: bool) -> None:
+        super().__init__()
+        self.in_order = in_order
+        self.register_buffer("weights", torch.tensor([3.0, 2.0, 1.0]) if in_order else torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        best = x.topk(3, dim=-1, sorted=self.in_order).values
+        answer: Tensor = torch.tanh(best * self.weights).sum(-1)
+        return answer
+
+
+def ranked(folder: Path, *, in_order: bool) -> tuple[Bundle, nn.Module]:
+    model = Ranked(in_order=in_order).eval()
+    inputs = {"x": "float32[batch, 16] in -1..1"}
+    bundle = onnxproof.export_module(model, inputs=inputs, dims={"batch": "1..4"}, out=folder / "m", set=FAST)
+    return bundle, model
+
+
+def in_any_order(graph: onnx.GraphProto) -> None:
+    (node,) = (node for node in graph.node if node.op_type == "TopK")
+    kept = [one for one in node.attribute if one.name != "sorted"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("sorted", 0)])
+
+
+def test_a_top_k_in_any_order_is_the_files_fault_where_the_order_matters(tmp_path: Path) -> None:
+    bundle, model = ranked(tmp_path, in_order=True)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, failures(bundle.verdict)
+    verdict = damaged(bundle, model, in_any_order)
+    assert "function" in failures(verdict)
+    assert not any("answers other numbers" in reason for reason in failures(verdict).values())
+    assert any("sorted=0" in note for note in verdict.notes)
+
+
+def test_a_top_k_in_any_order_passes_where_the_order_does_not_matter(tmp_path: Path) -> None:
+    bundle, model = ranked(tmp_path, in_order=False)
+    assert bundle.verdict is not None
+    assert bundle.verdict.passed, failures(bundle.verdict)
+    verdict = damaged(bundle, model, in_any_order)
+    assert verdict.passed, failures(verdict)
+    assert not any("sorted=0" in note for note in verdict.notes)

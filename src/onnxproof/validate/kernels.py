@@ -35,7 +35,7 @@ from onnxproof.validate.bounds.model import SMALLEST, UNITS
 from onnxproof.validate.chain import Chain, Ran, aligned, open_chain
 from onnxproof.validate.exact.arrays import Array, Value, widen_value
 from onnxproof.validate.exact.errors import ExactError
-from onnxproof.validate.exact.graph import ExactGraph
+from onnxproof.validate.exact.graph import ExactGraph, leaves_order_open
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.once import Once, rounded_once
 from onnxproof.validate.pools import channels
@@ -307,6 +307,9 @@ def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:
     """
     inputs = tuple(map(widen_value, ran.inputs))
     exact = graph.run_node(ran.step, inputs)
+    if leaves_order_open(ran.step):
+        axis = ran.step.attributes.get("axis", -1)
+        ran, exact = replace(ran, outputs=_by_index(ran.outputs, axis)), _by_index(exact, axis)
     unit = max((_unit(value) for value in ran.outputs), default=UNITS["float32"])
     judged = NodeError(ran.step.label, _operator(ran), 0.0, 0.0, 0.0, 0.0, ran.step.writes)
     permitted = allowances(Asked(graph, ran.step, inputs, exact, unit))
@@ -318,6 +321,13 @@ def judge_node(graph: ExactGraph, ran: Ran) -> tuple[NodeError, int]:
         if not one.share <= judged.share:
             judged = one
     return judged, size
+
+
+def _by_index(outputs: tuple[Value, ...], axis: int) -> tuple[Value, ...]:
+    """The values and indices of a TopK in the order of the indices."""
+    values, indices = map(np.asarray, outputs)
+    order = np.argsort(indices, axis=axis, kind="stable")
+    return np.take_along_axis(values, order, axis), np.take_along_axis(indices, order, axis)
 
 
 def _judge_value(node: NodeError, found: Value, wanted: Value, bound: Array | None, unit: float) -> NodeError:

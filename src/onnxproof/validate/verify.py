@@ -25,6 +25,7 @@ from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
 from onnxproof.validate.legs.leg import Leg, Ports
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.legs.refused import RefusedLeg
+from onnxproof.validate.open_order import open_orders
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.rounded_floats import casts_checks
 from onnxproof.validate.rounded_integers import blame_casts
@@ -222,7 +223,10 @@ def verdicts_of(
                         leg=graph.leg.name,
                         guessed=plan.settings.guessed,
                     )
-            alien = strangers(function, fields, graph.proven, "constants that are not the checkpoint's")
+            alien = (
+                *strangers(function, fields, graph.proven, "constants that are not the checkpoint's"),
+                *open_orders(function, fields, graph.leg),
+            )
         asked = tuple(
             judged_by_nodes(trial, plan, subject.file, one, next(numbers), tallies, checks) for one in facts
         )

@@ -162,6 +162,11 @@ def casts_to_float32(step: Step) -> bool:
     return step.proto.op_type == "Cast" and step.attributes.get("to") == TensorProto.FLOAT
 
 
+def leaves_order_open(step: Step) -> bool:
+    """Whether a step is a TopK that may write what it finds in any order."""
+    return step.proto.op_type == "TopK" and not step.attributes.get("sorted", 1)
+
+
 def _rounding(step: Step, kinds: str) -> Step:
     if not casts_to_float32(step):
         return step

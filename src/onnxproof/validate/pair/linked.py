@@ -27,6 +27,7 @@ from onnxproof.validate.legs.file_a import NotEvaluatedError, truth_of
 from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
 from onnxproof.validate.legs.leg import Arrays, Leg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.open_order import open_orders
 from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
@@ -102,7 +103,8 @@ def compare_by_graphs(
     (found,) = _judged(trial, plan, (b,), progress, "A's")
     checks = (metadata_check(*legs), *found.checks, *tables.checks(leg.name, declared.guessed))
     alien = strangers(found.function, contract.fields, twins.b, "constants of B that are not A's")
-    said = (*notes, *declared.notes, *_rows(stated), *alien, *found.notes)
+    order = open_orders(found.function, contract.fields, leg)
+    said = (*notes, *declared.notes, *_rows(stated), *alien, *order, *found.notes)
     return verdict_of("graphs", (a, b), plan, (found.facts,), checks, said, function=found.function)
 
 
@@ -151,6 +153,7 @@ def compare_by_oracle(
     alien = "constants of B that are not the checkpoint's"
     said += [
         *strangers(after.function, contract.fields, graphs[1].proven, alien),
+        *open_orders(after.function, contract.fields, graphs[1].leg),
         *_beside(before.facts, after.facts),
         *after.notes,
     ]

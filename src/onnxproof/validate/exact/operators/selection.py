@@ -57,9 +57,13 @@ def _greedy(corners: Array, order: Array, overlap: float, most: int) -> list[int
     return kept
 
 
-@operator("TopK", since=10, ignores=("sorted",))
-def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1) -> tuple[Array, Array]:
-    """Sorted; of equals the lower index first."""
+@operator("TopK", since=10)
+def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Array, Array]:
+    """Sorted; of equals the lower index first.
+
+    With ``sorted`` 0 ONNX allows any order. Then it is that of the indices, which no caller can take for the
+    order of the values.
+    """
     count = int(np.asarray(k).reshape(-1)[0])
     if count > x.shape[axis]:
         raise ValueError(f"TopK: the best {count} of {x.shape[axis]}")
@@ -70,6 +74,8 @@ def _top_k(x: Array, k: Array, *, axis: int = -1, largest: int = 1) -> tuple[Arr
     else:
         order = np.argsort(x, axis=axis, kind="stable")
     first = np.take(order, np.arange(count), axis=axis)
+    if not sorted:
+        first = np.sort(first, axis=axis)
     return np.take_along_axis(x, first, axis=axis), first
 
 
