@@ -97,7 +97,8 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001
             # A library that is not installed, or one that refuses its own network: any type at all.
             print(f"{architecture.name}: {type(error).__name__}: {error}".partition("\n")[0], flush=True)
-    print(f"{len(most)} files, rounded once: at most {max(most, default=0.0):.3g} of the limits")
+    told = f"{min(most):.2g} to {max(most):.2g} of the limits" if most else "nothing was measured"
+    print(f"{len(most)} files of {len(chosen)} architectures, rounded once: {told}")
 
 
 if __name__ == "__main__":

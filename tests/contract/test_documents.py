@@ -14,6 +14,7 @@ import onnxproof
 from onnxproof import Check, Verdict
 from onnxproof.runtime.manifest import FOLDS_KEY, GOLDEN_KEY, METADATA_KEY
 from onnxproof.source import sha256_of
+from onnxproof.targets import TARGETS, read_target
 
 ROOT = Path(__file__).parents[2]
 SCENE = ROOT / "examples" / "digits" / "images" / "scene-01.png"
@@ -155,3 +156,15 @@ def test_numbers_that_json_has_no_word_for_are_told_in_words() -> None:
     verdict = Verdict("fail", (check,), (), (), (), "", {})
     (written,) = read_json(json.dumps(verdict.to_json()))["checks"]
     assert (written["value"], written["limit"]) == ("Infinity", "NaN")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_page_counts_what_a_target_lists(name: str) -> None:
+    lines = (ROOT / "docs" / "runtimes.md").read_text(encoding="utf-8").splitlines()
+    table = lines[lines.index("| `target` | opsets | operators | an operator that is not listed | types |") :]
+    row = next(line for line in table if line.startswith(f"| `{name}`"))
+    operators = row.split("|")[3]
+    target = read_target(name)
+    listed = [] if target.operators is None else [len(target.operators)]
+    unlisted = [len(target.unsupported)] if target.unsupported else []
+    assert [int(number) for number in re.findall(r"\d+", operators)] == [*listed, *unlisted]

@@ -1,6 +1,6 @@
 """A file that computes the right function in a way that loses digits fails, and names the node."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from lost_digits import BATCH, LOSING, NORMED, VARIANCE, Function, graph, judged, variance
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from onnx import numpy_helper
+from torch import Tensor
 from verdicts import made
 
 import onnxproof
@@ -27,105 +28,11 @@ from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.verdict import Verdict
 
 Array = NDArray[Any]
-Function = Callable[[Tensor], Tensor]
 SETTINGS = SessionSettings(threads=1, in_turn=True)
-BATCH = {"batch": "1..4"}
-CONSTANTS: Mapping[str, Array] = {
-    "last": np.array([-1]),
-    "one": np.array(1, np.float32),
-    "epsilon": np.array(1e-5, np.float32),
-    "scale": np.ones(64, np.float32),
-}
-VARIANCE = """
-    Mul x x squares
-    ReduceMean squares last of_squares
-    ReduceMean x last mean
-    Mul mean mean square
-    Sub of_squares square variance
-"""
-"""E[x^2] - E[x]^2."""
-
-NORMED = f"""{VARIANCE}
-    Add variance epsilon more
-    Sqrt more deviation
-    Sub x mean apart
-    Div apart deviation y
-"""
-
-
-class Of(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
-def graph(written: str, width: int = 64) -> onnx.ModelProto:
-    """A graph of ``width`` numbers a row. A line is a node: its operator, what it reads, what it writes."""
-    nodes = []
-    for line in filter(None, map(str.strip, written.splitlines())):
-        operator, *reads, writes = line.split()
-        nodes.append(helper.make_node(operator, reads, [writes], name=f"{operator.lower()}-{writes}"))
-    read = {name for node in nodes for name in node.input}
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "test",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", width])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-            [numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name in read],
-        ),
-        opset_imports=[helper.make_opsetid("", 18)],
-        ir_version=9,
-    )
-
-
-def judged(
-    function: Callable[[Tensor], Tensor], written: str, values: str, folder: Path, width: int = 64
-) -> Verdict:
-    """The verdict on a graph whose inputs are ``values``."""
-    file = folder / "m.onnx"
-    onnx.save(graph(written, width), file)
-    inputs = {"x": f"float32[batch, {width}] in {values}"}
-    torch.set_num_threads(1)
-    return onnxproof.check_module(Of(function).eval(), file, inputs=inputs, dims=BATCH)
 
 
 def status(verdict: Verdict, name: str) -> set[str]:
     return {check.status for check in verdict.checks if check.name == name}
-
-
-def variance(x: Tensor) -> Tensor:
-    """As PyTorch computes it."""
-    return x.var(-1, unbiased=False, keepdim=True)
-
-
-def cancelled(x: Tensor) -> Tensor:
-    """As E[x^2] - E[x]^2."""
-    return (x * x).mean(-1, keepdim=True) - x.mean(-1, keepdim=True) ** 2
-
-
-LOSING: Mapping[str, tuple[Function, str, str, str]] = {
-    "variance": (variance, VARIANCE.replace("variance", "y"), "30..31", "Sub sub-y cancels"),
-    "layer-norm": (
-        lambda x: nn.functional.layer_norm(x, (64,)),
-        NORMED,
-        "100..101",
-        "Sub sub-variance cancels",
-    ),
-    "log1p": (torch.log1p, "Add x one a\nLog a y", "0..0.00001", "Log log-y loses them"),
-    "logsumexp": (
-        lambda x: torch.logsumexp(x, -1, keepdim=True),
-        "Exp x a\nReduceSum a last b\nLog b y",
-        "-100..50",
-        "Exp exp-a underflows",
-    ),
-}
-"""A function, a graph that loses digits, the inputs on which it does, and what is said of it."""
 
 
 @pytest.mark.parametrize("name", LOSING)
@@ -144,6 +51,11 @@ def test_a_graph_that_loses_digits_fails_and_its_node_is_named(name: str, tmp_pa
     assert any(says in check.reason for check in verdict.checks if check.name.startswith("ratio_"))
     assert not any("the file is right" in note for note in verdict.notes)
     assert "the graph loses digits (digits)" in str(verdict)
+
+
+def cancelled(x: Tensor) -> Tensor:
+    """As E[x^2] - E[x]^2."""
+    return (x * x).mean(-1, keepdim=True) - x.mean(-1, keepdim=True) ** 2
 
 
 KEEPING: Mapping[str, tuple[Function, str, str]] = {
