@@ -205,6 +205,14 @@ def test_fourier_transforms_are_within(length: int, tmp_path: Path) -> None:
     assert asked.within, asked.reason
 
 
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_masked_scores_are_within_and_nothing_is_warned_of(operator: str, tmp_path: Path) -> None:
+    scores = content("normal", (4, 8))
+    scores[:, 5:] = -np.inf
+    asked = ask(one_node(operator, scores, axis=-1), {"x": scores}, tmp_path)
+    assert asked.within, asked.reason
+
+
 def test_sums_of_overlapping_blocks_are_within(tmp_path: Path) -> None:
     x = content("normal", (3, 64, 17))
     shapes = np.array([1, 320]), np.array([1, 64])

@@ -103,13 +103,14 @@ def allowances(asked: Asked) -> tuple[Array | None, ...]:
     Raises what ``ExactGraph.run_node`` raises.
     """
     rule = _RULES.get(_key(asked.step))
-    extra = rule(asked) if rule is not None else None
-    extras = extra if isinstance(extra, tuple) else (extra,)
-    extras = (*extras, *[None] * (len(asked.exact) - len(extras)))
     least = _least(_key(asked.step), asked.unit)
-    return tuple(
-        _allowance(value, one, asked.unit, least) for value, one in zip(asked.exact, extras, strict=False)
-    )
+    with np.errstate(all="ignore"):  # a masked softmax has terms of 0 times infinity
+        extra = rule(asked) if rule is not None else None
+        extras = extra if isinstance(extra, tuple) else (extra,)
+        extras = (*extras, *[None] * (len(asked.exact) - len(extras)))
+        return tuple(
+            _allowance(value, one, asked.unit, least) for value, one in zip(asked.exact, extras, strict=False)
+        )
 
 
 def _least(key: tuple[str, str], unit: float) -> float:
