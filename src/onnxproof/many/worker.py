@@ -1,5 +1,6 @@
 """What a process that works on chunks does: open what the work needs once, and keep it."""
 
+import atexit
 import gc
 import os
 import signal
@@ -69,6 +70,7 @@ def _collect_again() -> None:
     if _paused:
         _paused.clear()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries report what is not collected at the end as leaks
         gc.enable()
 
 
