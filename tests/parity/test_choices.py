@@ -52,6 +52,7 @@ def test_integers_are_followed_to_the_scores_that_they_were_chosen_from(
     output, choice = recorded(run, scores)
     assert choice is not None
     assert choice.distinct == distinct
+    assert not choice.rounded
     np.testing.assert_array_equal(choice.values[choice.rows, choice.places], output.numpy())
     np.testing.assert_array_equal(choice.gaps(output.numpy()), np.zeros(output.shape))
     # What a run on other scores chooses has a gap of no more than what a score moved up and another down.
@@ -76,6 +77,7 @@ def test_what_is_rounded_or_compared_is_followed_to_the_float(run: Callable[[Ten
     floats = torch.rand(20, 30, 4, dtype=torch.float64) * 8
     output, choice = recorded(run, floats)
     assert choice is not None
+    assert choice.rounded
     np.testing.assert_array_equal(choice.gaps(output.numpy()), np.zeros(output.shape))
     # Where a float that moved by at most e leads to another integer, the gap is no more than 2 e.
     found = run(floats + 0.02 * (torch.rand(floats.shape, dtype=torch.float64) - 0.5))

@@ -149,10 +149,12 @@ MEASURED = (
     _said(
         "flips",
         "labels that differ although the oracle was sure: its lead over the next class exceeds the error "
-        "bound. Of an output of integers that are neither classes nor places, the values that differ.",
-        "classes in another order, an ArgMax over another axis, scores that are wrong; integers that the "
-        "file divides as floats, which lose digits beyond 16777216.",
-        "look at the scores' own checks first; a label follows from them. Divide integers with //.",
+        "bound. Of numbers that the model rounds or compares, those whose float lies farther from its "
+        "boundary than that bound. Of other integers, the values that differ.",
+        "classes in another order, an ArgMax over another axis, scores that are wrong; a float that is wrong "
+        "before it is rounded; integers that the file divides as floats, which lose digits beyond 16777216.",
+        "look at the scores' own checks first; a label follows from them. Divide integers with //. For "
+        "rounded numbers, run onnxproof bisect: it names the node.",
     ),
     _said(
         "compared",

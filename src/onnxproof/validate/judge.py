@@ -12,6 +12,7 @@ from onnxproof.validate.checks import Check, Status
 from onnxproof.validate.compare.decisions import DecisionPool
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.facts import INPUTS, PICTURES, Decisions, Facts, Failure, Outcome
+from onnxproof.validate.flips import told_flips
 from onnxproof.validate.legs.leg import GRAPH, Leg, Truth
 from onnxproof.validate.legs.refused import REFUSED
 from onnxproof.validate.measure import Extremes, LabelMeasurement, Measurement
@@ -300,21 +301,17 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
     limit = 2 * bound
     fits = not label.flips or label.largest_margin <= limit
     if fits and label.open > OPEN_LABELS * label.count:
+        what = "numbers are rounded from floats" if label.rounded else "labels are places chosen by scores"
         reason = (
-            f"{label.open} of {label.count} labels are places chosen by scores on which {facts.witness}'s "
+            f"{label.open} of {label.count} {what} on which {facts.witness}'s "
             "float32 and float64 runs decided otherwise: too few are left to compare"
         )
         return Check("compared", "error", reason, leg=facts.leg, field=label.name)
     if not label.flips:
-        return Check("flips", "pass", "no label differs", 0.0, limit, facts.leg, label.name)
-    what = "gap between the scores of the two places" if label.kind == "place" else "lead over the next class"
-    reason = f"{label.flips} of {label.count} labels differ; the oracle's "
-    if math.isinf(label.largest_margin):
-        reason += f"{what} is not known in {label.worst_case}, so that no flip there is excused"
-    else:
-        reason += f"largest {what} among them is {label.largest_margin:.3g}, in {label.worst_case}"
+        what = "number" if label.rounded else "label"
+        return Check("flips", "pass", f"no {what} differs", 0.0, limit, facts.leg, label.name)
     status: Status = "pass" if fits else "fail"
-    return Check("flips", status, reason, label.largest_margin, limit, facts.leg, label.name)
+    return Check("flips", status, told_flips(label), label.largest_margin, limit, facts.leg, label.name)
 
 
 def _judge_values(facts: Facts, label: LabelMeasurement) -> Check:

@@ -112,7 +112,9 @@ class LabelMeasurement:
     reference's largest error of the scores that were chosen, and ``score_scale`` the largest of these scores.
     ``open`` counts the labels that the reference and the oracle chose from scores that differ by more than
     float error; their flips have a margin of 0. ``unit`` is "class" if the labels are classes. Other integers
-    are places, if they were chosen, or plain values.
+    are places, if they were chosen, or plain values. ``rounded`` says that they are neither: the model rounds
+    or compares a float, which is the score. A margin is twice as far as the float has to move to give what
+    was found.
     """
 
     name: str
@@ -124,10 +126,13 @@ class LabelMeasurement:
     score_scale: float = 0.0
     open: int = 0
     unit: str = "class"
+    rounded: bool = False
 
     @property
-    def kind(self) -> Literal["place", "class", "value"]:
+    def kind(self) -> Literal["place", "class", "value", "rounded"]:
         """What the integers are."""
+        if self.rounded:
+            return "rounded"
         return "place" if self.score_scale else "class" if self.unit == "class" else "value"
 
 

@@ -38,6 +38,7 @@ class LabelPool:
     score_error: float = 0.0
     score_scale: float = 0.0
     open: int = 0
+    rounded: bool = False
 
     def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
         """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
@@ -55,13 +56,14 @@ class LabelPool:
         """Add what another pool of the same field measured."""
         self.count += other.count
         self.unit = "class" if other.unit == "class" else self.unit
-        self.add_scores(other.score_error, other.score_scale, other.open)
+        self.add_scores(other.score_error, other.score_scale, other.open, rounded=other.rounded)
         if other.flips:
             self._add(other.flips, other.largest_margin, other.worst)
 
-    def add_scores(self, error: float, scale: float, open_labels: int) -> None:
+    def add_scores(self, error: float, scale: float, open_labels: int, *, rounded: bool = False) -> None:
         """Add the reference's error of the scores that labels were chosen by, the largest score, and the
-        number of labels that are open."""
+        number of labels that are open. ``rounded`` is that of a Choice."""
+        self.rounded |= rounded
         self.score_error, self.score_scale = max(self.score_error, error), max(self.score_scale, scale)
         self.open += open_labels
 
@@ -89,6 +91,7 @@ class LabelPool:
             self.score_scale,
             self.open,
             self.unit,
+            self.rounded,
         )
 
 

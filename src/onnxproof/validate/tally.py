@@ -152,7 +152,7 @@ class Tally:
                 is_open = scores.parted[choice.rows]
                 gaps[is_open] = 0
                 self.pools.labels[entry.name].add_scores(
-                    scores.error, scores.scale, int(np.count_nonzero(is_open))
+                    scores.error, scores.scale, int(np.count_nonzero(is_open)), rounded=choice.rounded
                 )
             yield entry.name, gaps
 

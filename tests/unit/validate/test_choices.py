@@ -15,6 +15,7 @@ from onnxproof.validate.judge import judge
 from onnxproof.validate.legs import choices
 from onnxproof.validate.legs.choices import Choice, compare_scores
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
+from onnxproof.validate.measure import LabelMeasurement
 from onnxproof.validate.pools import LabelPool
 from onnxproof.validate.sweep import sweep
 from onnxproof.validate.trial import Trial
@@ -132,11 +133,16 @@ class Top:
 
 def flips(candidate: Top, *, tells: bool = True, drops: int = 0) -> Check:
     """The check on the places; the reference drops scores of some rows of five."""
-    legs = (Top("oracle", tells=tells), Top("reference", 1e-6, drops=drops, tells=tells))
+    return judged(candidate, Top("oracle", tells=tells), Top("reference", 1e-6, drops=drops, tells=tells))[0]
+
+
+def judged(candidate: Top, oracle: Top, reference: Top) -> tuple[Check, LabelMeasurement]:
+    """The check on the integers, and what was measured of them."""
     cases = tuple(Case(f"{seed}", {"batch": 5}, "noise", seed) for seed in range(4))
-    (facts,) = sweep(Trial(CONTRACT, Truth(*legs), (replace(candidate, tells=False),), cases))
+    truth = Truth(oracle, reference)
+    (facts,) = sweep(Trial(CONTRACT, truth, (replace(candidate, tells=False),), cases))
     (check,) = (check for check in judge(facts, {}) if check.field == "places")
-    return check
+    return check, facts.labels[0]
 
 
 def test_equal_scores_in_another_order_are_ties() -> None:
@@ -177,6 +183,50 @@ def test_where_they_mostly_do_nothing_is_proved_but_damage_elsewhere_is_found() 
     assert (check.name, check.status) == ("compared", "error")
     assert "64 of 80 labels are places chosen by scores" in check.reason
     assert flips(Top("candidate", 1e-6, shift=1), drops=4).status == "fail"
+
+
+@dataclass(frozen=True)
+class Tiers(Top):
+    """A leg that rounds four floats down. ``moves`` is by how much its floats are off."""
+
+    moves: float = 0.0
+
+    def run(self, inputs: Arrays) -> Answer:
+        floats = inputs["x"][:, :4].astype(np.float64) * 50 + self.moves
+        floats += self.noise * np.random.default_rng(len(self.name)).uniform(-1, 1, floats.shape)
+        low, x = np.floor(floats).reshape(-1, 1), floats.reshape(-1, 1)
+        scores = np.concatenate((x - 2 * (x - low), x, x + 2 * (low + 1 - x)), axis=1)
+        rows = np.arange(floats.size).reshape(floats.shape)
+        values = low.astype(np.int64) + np.array([-1, 0, 1])
+        found = Choice(scores, rows, np.ones_like(rows), values, distinct=False, rounded=True)
+        tiers = np.floor(floats).astype(np.int64) + self.shift
+        return Answer({"places": tiers}, {}, {"places": found} if self.tells else {})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "status", "reason"),
+    [
+        (Tiers("candidate", 1e-5), "pass", "no number differs"),
+        (
+            Tiers("candidate", moves=0.1),
+            "fail",
+            r"\d+ of 720 numbers that the model rounds or compares differ; a float would have to move by "
+            r"0\.(09\d*|1) for that, in \d",
+        ),
+        (
+            Tiers("candidate", shift=2),
+            "fail",
+            "720 of 720 numbers that the model rounds or compares differ; in 0 by more than to the next "
+            "number, which no float error explains",
+        ),
+    ],
+    ids=["float-error", "floats-that-are-off", "other-numbers"],
+)
+def test_numbers_that_are_rounded_are_told_as_such(candidate: Tiers, status: str, reason: str) -> None:
+    check, label = judged(candidate, Tiers("oracle"), Tiers("reference", 1e-5))
+    assert check.status == status
+    assert re.fullmatch(reason, check.reason), check.reason
+    assert label.kind == "rounded"
 
 
 @pytest.mark.parametrize("led", [True, False], ids=["with-margins", "without"])

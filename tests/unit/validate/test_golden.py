@@ -98,9 +98,11 @@ def leg_of(found: Golden, contract: Contract, run: Callable[[Arrays], Answer]) -
     )
 
 
-def test_what_is_packed_is_unpacked() -> None:
+@pytest.mark.parametrize("rounded", [True, False])
+def test_what_is_packed_is_unpacked(*, rounded: bool) -> None:
     seeded = noise("2", batch=2)
-    choice = Choice(np.ones((2, 3)), np.zeros((2, 1), int), np.ones((2, 1), int), np.eye(3)[:2], True)
+    rows = np.zeros((2, 1), int)
+    choice = Choice(np.ones((2, 3)), rows, rows + 1, np.eye(3)[:2], distinct=True, rounded=rounded)
     nan = Answer({"y": np.full((2, 4), np.nan, np.float32)}, {"gap": np.arange(3.0)}, {"y": choice})
     given = golden(PLAIN, replace(seeded, reference=nan), floors=Floors({"value": Floor(1, 2, 3)}, {}, {}))
     found = unpack(packed(given), PLAIN, "golden.npz")
@@ -114,7 +116,7 @@ def test_what_is_packed_is_unpacked() -> None:
     assert same(one.reference.outputs, nan.outputs)
     assert same(one.reference.margins, nan.margins)
     kept = one.reference.choices["y"]
-    assert kept.distinct
+    assert (kept.distinct, kept.rounded) == (True, rounded)
     assert np.array_equal(kept.values, choice.values)
 
 

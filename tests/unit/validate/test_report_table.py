@@ -254,5 +254,9 @@ def test_an_index_that_a_top_k_chose_is_no_class() -> None:
     places = replace(flipped, labels=(replace(flipped.labels[0], score_scale=1.0),))
     assert "label, class" in plain_text(verdict_table(verdict(flipped)))
     assert "label, place" in plain_text(verdict_table(verdict(places)))
+    rounded = replace(flipped, labels=(replace(flipped.labels[0], rounded=True, largest_margin=0.5),))
+    (line,) = [one for one in plain_text(verdict_table(verdict(rounded))).splitlines() if "label, " in one]
+    assert "label, rounded" in line
+    assert "move 2.5e-01" in line
     values = replace(flipped, labels=(replace(flipped.labels[0], unit=""),))
     assert "label, value" in plain_text(verdict_table(verdict(values)))

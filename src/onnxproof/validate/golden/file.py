@@ -188,6 +188,7 @@ def _answer(answer: Answer, members: _Members) -> dict[str, Any]:
             name: {
                 **members.put_all({part: getattr(choice, part) for part in SCORES}),
                 "distinct": choice.distinct,
+                **({"rounded": True} if choice.rounded else {}),
             }
             for name, choice in answer.choices.items()
         },
@@ -361,6 +362,7 @@ def _answered(entry: Entry, outputs: Sequence[str], get: Get, contract: Contract
 
 def _choices(entry: Entry, get: Get) -> Iterator[tuple[str, Choice]]:
     for name, value in entry.free_table().items():
-        keys = value.table((*SCORES, "distinct"))
+        keys = value.table((*SCORES, "distinct"), ("rounded",))
         arrays = {part: get(keys[part].text()) for part in SCORES}
-        yield name, Choice(**arrays, distinct=keys["distinct"].flag())
+        rounded = "rounded" in keys and keys["rounded"].flag()
+        yield name, Choice(**arrays, distinct=keys["distinct"].flag(), rounded=rounded)

@@ -1,4 +1,5 @@
-"""Integers that a model chose: the place of the best score, or the places of the k best.
+"""Integers that a model chose: the place of the best score, the places of the k best, or what it rounds a
+float to.
 
 Such an integer is no class. If two scores are equal within float error, their places in another order are as
 right. What was chosen from is not among the outputs, so only a leg that sees how they are computed has it.
@@ -28,7 +29,8 @@ class Choice:
     Each was chosen from a row of ``scores`` [b, n]. ``rows`` has the output's shape and names each integer's
     row; ``places``, of the same shape, is where in its row it was found. ``values`` [b, n] is what the output
     holds if a place is chosen: the place itself, or what the model computes from it. ``distinct`` says that
-    no two integers of a row are equal.
+    no two integers of a row are equal. ``rounded`` says that no scores were ranked: a float was rounded or
+    compared, and the row has it beside the numbers that it would be next.
     """
 
     scores: Array
@@ -36,6 +38,7 @@ class Choice:
     places: Array
     values: Array
     distinct: bool
+    rounded: bool = False
 
     def gaps(self, found: Array) -> Array:
         """How far the score of what was ``found`` is from the score of what was chosen, for each integer.

@@ -77,11 +77,17 @@ class _Chosen:
     places: Tensor
     values: Tensor
     distinct: bool
+    rounded: bool = False
 
     def to_numpy(self) -> Choice:
         """The same, in NumPy."""
         return Choice(
-            self.scores.numpy(), self.rows.numpy(), self.places.numpy(), self.values.numpy(), self.distinct
+            self.scores.numpy(),
+            self.rows.numpy(),
+            self.places.numpy(),
+            self.values.numpy(),
+            distinct=self.distinct,
+            rounded=self.rounded,
         )
 
 
@@ -177,7 +183,8 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Know each number of ``returned`` as a choice from a row of its own."""
         if returned.numel() <= MOST_ROUNDED:
             rows = torch.arange(returned.numel()).view(returned.shape)
-            self._keep(returned, _Chosen(scores, rows, places, values, distinct=False))
+            found = _Chosen(scores, rows, places, values, distinct=False, rounded=True)
+            self._keep(returned, found)
 
     def _follow(
         self, func: Any, operator: Any, args: Sequence[Any], given: Mapping[str, Any], returned: Any

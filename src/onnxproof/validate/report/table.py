@@ -73,7 +73,10 @@ def _fields_table(facts: Facts, policy: Mapping[str, Any], *, counted: str = "")
     rows = [_field_row(measured, rms, largest) for measured in facts.fields]
     for label in facts.labels:
         flips = f"{label.flips} flips" if label.count else NOTHING
-        lead = f"lead {label.largest_margin:.1e}" if label.flips and label.kind != "value" else ""
+        lead = ""
+        if label.flips and label.kind != "value":
+            margin = label.largest_margin
+            lead = f"move {margin / 2:.1e}" if label.kind == "rounded" else f"lead {margin:.1e}"
         cells = (f"{label.name}, {label.kind}", "", "", flips, lead, label.worst_case)
         rows.append(tuple(Text(one_line(cell)) for cell in cells))
     return Grid(
