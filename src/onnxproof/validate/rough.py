@@ -52,6 +52,9 @@ architectures (benchmarks/rounded_once.py). Graphs that lose digits measured 29 
 FOLLOWING = ("flips", "decisions", "rows")
 """Checks that errors within the rounding bounds may fail, too: their bounds count the errors."""
 
+OWN_FAULT = "the file's own fault may be in that, see function"
+"""What is said of a runtime's failure where the file does not state the function."""
+
 Rejudge = Callable[[FloatFloor], Facts]
 """The facts of the same leg under another policy."""
 
@@ -179,6 +182,8 @@ def judged_by_nodes(
     checks = judge(facts, ranks_of(plan.contract.fields), plan.policy)
     graph = next((one.leg for one in trial.graphs if number in one.candidates), None)
     leg = trial.candidates[number]
+    if graph is not None:
+        checks = _with_own_fault(checks, [one for one in function if one.leg == graph.name])
     if not isinstance(graph, ExactLeg):
         return Judged(facts, checks)
     if not isinstance(leg, OrtLeg):
@@ -190,6 +195,18 @@ def judged_by_nodes(
 
     own = tuple(check for check in function if check.leg == graph.name)
     return Questioner(plan, leg, file, graph.graph, own).judged(facts, checks, rejudge)
+
+
+def _with_own_fault(checks: Sequence[Check], function: Sequence[Check]) -> tuple[Check, ...]:
+    """A runtime's checks; where one fails and ``function`` fails for the same field, with a word on that.
+
+    Integers are always compared with the oracle's, and so is everything in a second look.
+    """
+    wrong = {check.field for check in function if check.status == "fail" and check.field is not None}
+    return tuple(
+        _with_reason(check, OWN_FAULT) if check.status == "fail" and check.field in wrong else check
+        for check in checks
+    )
 
 
 def _named(cases: Sequence[Case], names: Sequence[str]) -> Iterator[Case]:

@@ -307,6 +307,12 @@ RUNTIME_OFF = Check("ratio_rms", "fail", "", 8.4e5, 2.7, leg="ort-cpu", field="b
     ("checks", "rows", "said"),
     [
         pytest.param((ROWS_OFF, RUNTIME_OFF), 9, "that is the file's own fault, see function", id="rows"),
+        pytest.param(
+            (replace(ROWS_OFF, field="box"), BLIND, RUNTIME_OFF),
+            0,
+            "the file's own fault may be in that, see function",
+            id="the-same-field",
+        ),
         pytest.param((BLIND, RUNTIME_OFF), 0, "is not shown, since function is skipped", id="blind"),
         pytest.param(
             (ROWS_OFF, RUNTIME_OFF), 0, "ONNX Runtime errs 8.4e+05 times", id="measured-from-the-graph"

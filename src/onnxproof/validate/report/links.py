@@ -84,11 +84,14 @@ def _unit(facts: Facts | None, check: Check, witness: str) -> str:
 def _unclear(check: Check, checks: Iterable[Check], facts: Facts, runtime: str) -> str | None:
     """Why errors over the limit say nothing of the runtime itself; None if they do.
 
-    Rows are matched with the checkpoint's, so what the file states otherwise is in their errors.
+    Rows are matched with the checkpoint's, so what the file states otherwise is in their errors. It is in
+    those of a second look, too, and where the file leaves open what a runtime returns.
     """
     function = [one for one in checks if one.link == "function" and one.name == "function"]
     if facts.rows and any(one.status == "fail" for one in function):
         return "that is the file's own fault, see function"
+    if any(one.status == "fail" and one.field == check.field for one in function):
+        return "the file's own fault may be in that, see function"
     if any(one.status == "skipped" and one.field == check.field for one in function):
         return f"whether the file or {runtime} is wrong is not shown, since function is skipped there"
     return None
