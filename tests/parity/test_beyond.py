@@ -149,6 +149,13 @@ def filled(net: Net, x: Tensor) -> Any:
     return net.layer(torch.where(torch.isnan(x), 0.5, x))
 
 
+def averaged(net: Net, x: Tensor) -> Any:
+    """Filled with the mean of the numbers that are there, of a row without any as of one."""
+    there = ~torch.isnan(x)
+    mean = torch.where(there, x, 0).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+    return net.layer(torch.where(there, x, mean))
+
+
 def ruled(net: Net, x: Tensor) -> Tensor:
     """A rule of two conditions, which hardly any input meets."""
     rare = (x[:, :1] > 0.96) & (x[:, 1:2] < -0.96)
@@ -207,6 +214,7 @@ def moved(number: float, other: float) -> Change:
         ),
         pytest.param(floored, over_all, "rows of different levels", id="the-largest-of-the-batch"),
         pytest.param(filled, bypassed, "hold NaN, which the model looks for", id="a-fill-of-nan"),
+        pytest.param(averaged, without("Clip"), "a row of NaN alone", id="the-guard-of-an-empty-row"),
         pytest.param(ruled, bypassed, "gt above 0.96 and lt below -0.96", id="two-conditions-at-once"),
         pytest.param(stepping, moved(0.3, 0.31), "lie just", id="a-threshold-between-the-cases-numbers"),
     ],

@@ -55,6 +55,9 @@ def unusual(
         with_nan = {name: _with_nan(base[name]) for name in ranges if base[name].dtype.kind == "f"}
         if with_nan:
             yield "hold NaN, which the model looks for", {**base, **with_nan}
+        emptied = {name: _emptied(array) for name, array in with_nan.items() if array.ndim > 1}
+        if emptied:
+            yield "hold a row of NaN alone, which the model looks for", {**base, **emptied}
     ids = next((case.ids for case in cases if case.ids), {})
     for at in range(MOST_IDS):
         alone = {name: numbers[at] for name, numbers in ids.items() if at < len(numbers)}
@@ -76,6 +79,13 @@ def _uneven(array: NDArray[Any], low: float, high: float) -> NDArray[Any]:
         halves = np.moveaxis(moved, axis, 1)
         halves[::2, (array.shape[axis] + 1) // 2 :] = zero
     return moved.astype(array.dtype)
+
+
+def _emptied(array: NDArray[Any]) -> NDArray[Any]:
+    """The last row is NaN alone."""
+    emptied = array.copy()
+    emptied[-1:] = np.nan
+    return emptied
 
 
 def _with_nan(array: NDArray[Any]) -> NDArray[Any]:

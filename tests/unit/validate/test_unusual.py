@@ -37,10 +37,20 @@ def test_what_a_range_leaves_out_is_not_made(dtype: str, low: float) -> None:
 
 def test_nan_is_held_by_floats_alone() -> None:
     base = {**BASE, "picture": np.zeros((1, 4), np.uint8)}
-    ((told, made),) = unusual({"isnan"}, base, {**RANGES, "picture": (0.0, 255.0)}, ())
-    assert "NaN" in told
-    assert 0 < np.isnan(made["x"]).sum() < made["x"].size
-    assert made["picture"] is base["picture"]
+    found = list(unusual({"isnan"}, base, {**RANGES, "picture": (0.0, 255.0)}, ()))
+    assert ["NaN" in told for told, _ in found] == [True, True]
+    for _, made in found:
+        assert 0 < np.isnan(made["x"]).sum() < made["x"].size
+        assert made["picture"] is base["picture"]
+
+
+def test_a_row_is_nan_alone() -> None:
+    *_, (told, made) = unusual({"isnan"}, BASE, RANGES, ())
+    assert "a row of NaN alone" in told
+    assert np.isnan(made["x"][-1]).all()
+    assert not np.isnan(made["x"][0]).all()
+    alone = {"x": np.zeros(4, np.float32)}
+    assert not any("alone" in told for told, _ in unusual({"isnan"}, alone, RANGES, ()))
 
 
 def test_ids_that_are_treated_specially_stand_alone() -> None:
