@@ -166,6 +166,13 @@ def stepping(net: Net, x: Tensor) -> Any:
     return net.layer(x) + (x > 0.3)
 
 
+BOUNDARIES = torch.tensor([-0.5, 0.1, 0.7])
+
+
+def bucketed(net: Net, x: Tensor) -> Any:
+    return net.layer(x) + torch.bucketize(x, BOUNDARIES)
+
+
 def unfloored(graph: onnx.GraphProto) -> None:
     """Puts the first input of the Max in its place."""
     (node,) = (node for node in graph.node if node.op_type == "Max")
@@ -201,6 +208,15 @@ def moved(number: float, other: float) -> Change:
     return change
 
 
+def moved_boundary(graph: onnx.GraphProto) -> None:
+    """Moves the second of three boundaries."""
+    tensors = [one.t for node in graph.node for one in node.attribute if one.name == "value"]
+    (found,) = (one for one in [*tensors, *graph.initializer] if numpy_helper.to_array(one).size == 3)
+    boundaries = numpy_helper.to_array(found).copy()
+    boundaries.reshape(-1)[1] += 0.012
+    found.CopyFrom(numpy_helper.from_array(boundaries, found.name))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(
     ("run", "change", "says"),
@@ -216,6 +232,7 @@ def moved(number: float, other: float) -> Change:
         pytest.param(filled, bypassed, "hold NaN, which the model looks for", id="a-fill-of-nan"),
         pytest.param(averaged, without("Clip"), "a row of NaN alone", id="the-guard-of-an-empty-row"),
         pytest.param(ruled, bypassed, "gt above 0.96 and lt below -0.96", id="two-conditions-at-once"),
+        pytest.param(bucketed, moved_boundary, "lie just", id="a-boundary-between-the-cases-numbers"),
         pytest.param(stepping, moved(0.3, 0.31), "lie just", id="a-threshold-between-the-cases-numbers"),
     ],
 )

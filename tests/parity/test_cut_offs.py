@@ -48,6 +48,21 @@ def capped_twice(x: Tensor) -> Any:
             id="number-first",
         ),
         pytest.param(lambda x: torch.where(x > 4, 1, x), {"gt above 4": -2, "gt below 4": 5}, id="threshold"),
+        pytest.param(
+            lambda x: torch.bucketize(x, torch.tensor([0.0, 5.0])).float(),
+            {
+                "bucketize above 0": 2,
+                "bucketize below 0": 1,
+                "bucketize above 5": -3,
+                "bucketize below 5": 6,
+            },
+            id="boundaries",
+        ),
+        pytest.param(
+            lambda x: torch.searchsorted(torch.tensor([4.0]), x, right=True).float(),
+            {"searchsorted above 4": -2, "searchsorted below 4": 5},
+            id="boundaries-first",
+        ),
         pytest.param(lambda x: x + x.max(1, keepdim=True).values, {}, id="the-largest-along-an-axis"),
         pytest.param(lambda x: x.clamp(max=1e31), {}, id="no-bound"),
     ],

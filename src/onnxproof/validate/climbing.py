@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.validate.legs.cut_offs import COMPARING, CutOff, CutOffs, Ran
+from onnxproof.validate.legs.cut_offs import COMPARING, SORTING, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.unusual import JOINING, Ranges
 
@@ -32,12 +32,15 @@ HALVINGS = 8
 def together(ran: Ran) -> Iterator[tuple[CutOff, ...]]:
     """The comparisons of a run; and two sides of two of them, one after the other, if it joins conditions."""
     by_call: dict[int, list[CutOff]] = defaultdict(list)
+    boundaries: list[CutOff] = []
     for cut in ran.margins:
         if cut.operation in COMPARING:
             by_call[cut.call].append(cut)
+        elif cut.operation in SORTING and cut.upper:
+            boundaries.append(cut)
     calls = sorted(by_call)
-    for call in calls[:MOST_COMPARED]:
-        yield (by_call[call][0],)
+    for cut in [*(by_call[call][0] for call in calls), *boundaries][:MOST_COMPARED]:
+        yield (cut,)
     joined = not JOINING.isdisjoint(ran.functions)
     for one, other in itertools.islice(itertools.pairwise(calls), MOST_JOINED if joined else 0):
         yield from itertools.product(by_call[one], by_call[other])

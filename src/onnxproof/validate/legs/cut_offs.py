@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,14 @@ LARGER = {"maximum": False, "max": False, "minimum": True, "min": True}
 COMPARING = frozenset("gt ge lt le greater greater_equal less less_equal".split())
 """Functions that compare with a number. What they are for may do otherwise on either side."""
 
-OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING))
+SORTING = {"bucketize": (("input", "boundaries"), 0), "searchsorted": (("sorted_sequence", "input"), 1)}
+"""Functions that compare with several numbers in order: their first two arguments, and which of them is
+compared."""
+
+MOST_BOUNDARIES = 64
+"""How many such numbers are looked at; of more, none."""
+
+OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING, *SORTING))
 """The functions that are looked at, without the underscores of their names."""
 
 OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -59,13 +67,15 @@ OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_functi
 class CutOff:
     """A number beyond which an operation does otherwise: above it if ``upper``, else below.
 
-    ``call`` counts the OPERATIONS of a run. Two runs may compute another ``number``.
+    ``call`` counts the OPERATIONS of a run. Two runs may compute another ``number``. ``place`` is that of the
+    number among those that a call compares with.
     """
 
     call: int
     operation: str
     number: float = field(compare=False)
     upper: bool
+    place: int = 0
 
     def __str__(self) -> str:
         return f"{self.operation} {'above' if self.upper else 'below'} {self.number:.7g}"
@@ -105,9 +115,11 @@ class _Margins(TorchFunctionMode):
         self.seen.add(name)
         if name in OPERATIONS:
             self._calls += 1
+            places: Counter[bool] = Counter()
             for tensor, number, upper in _sides(name, args, kwargs):
                 known = float(number.detach() if isinstance(number, Tensor) else number)
-                cut = CutOff(self._calls, name, known, upper)
+                cut = CutOff(self._calls, name, known, upper, places[upper])
+                places[upper] += 1
                 if cut in self._sought:
                     self.found[cut] = tensor - number if upper else number - tensor
                 elif abs(known) < HUGE and not self._sought:
@@ -118,6 +130,9 @@ class _Margins(TorchFunctionMode):
 
 
 def _sides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Side]:
+    if name in SORTING:
+        yield from _of_boundaries(name, args, kwargs)
+        return
     if not args or not isinstance(args[0], Tensor):
         return
     tensor = args[0]
@@ -138,6 +153,18 @@ def _sides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterato
                 for upper in (LARGER[name],) if name in LARGER else (True, False):
                     yield one, number, upper
                 return
+
+
+def _of_boundaries(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Side]:
+    names, at = SORTING[name]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    compared, boundaries = given[names[at]], given[names[1 - at]]
+    if not isinstance(compared, Tensor) or not _holds_floats(compared):
+        return
+    if boundaries.dim() == 1 and boundaries.numel() <= MOST_BOUNDARIES:
+        for number in boundaries.to(compared):
+            for upper in (True, False):
+                yield compared, number, upper
 
 
 def _holds_floats(tensor: Tensor) -> bool:
