@@ -249,6 +249,18 @@ def test_what_is_computed_from_several_tensors_is_no_damage(
     assert "head.weight changed by" in damaged.reason
 
 
+def test_numbers_in_another_order_were_computed_from_no_other_tensor() -> None:
+    """The other is in no graph: the model never reads it."""
+    moved = TENSORS["head.weight"].copy()
+    moved[[3, 4]] = moved[[4, 3]]
+    graph = OnnxGraph(
+        helper.make_model(helper.make_graph([], "g", [], [], [numpy_helper.from_array(moved.T, "w")]))
+    )
+    weights = Weights({"head.weight": TENSORS["head.weight"], "unread.weight": drawn(5, 5)}, {})
+    found = Found(CHANGED_WEIGHTS, CHANGED_WEIGHTS.look(Subject(graph, Path("model.onnx"), weights=weights)))
+    assert "w holds the numbers of head.weight in another order" in (found.advice or "")
+
+
 MANY = drawn(12, 12)
 OTHERS = [
     pytest.param(np.arange(256, dtype=np.float32).reshape(1, 16, 16), id="a-grid"),

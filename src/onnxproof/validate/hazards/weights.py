@@ -6,6 +6,7 @@ the numbers of the verdict say whether it matters. What is like nothing (a grid,
 two weights that a simplifier made) is not judged. Neither is what may have been computed from several of
 the checkpoint's tensors: a weight under a mask, with a low-rank product added, with another library's norm
 folded in. Such a computation leaves tensors of the same part of the model that are not found in the graph.
+It changes the numbers: of a tensor that holds the checkpoint's own in another order it says nothing.
 """
 
 from collections.abc import Set
@@ -30,13 +31,18 @@ NAME = "weights"
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    """What is told of a changed tensor, and which of the checkpoint's it stands for."""
+    """What is told of a changed tensor, and which of the checkpoint's it stands for. ``reordered`` says that
+    it holds that one's numbers in another order."""
 
     what: str
     names: frozenset[str]
+    reordered: bool = False
 
     def computed(self, missing: Set[str]) -> bool:
-        """Whether tensors of the same part of the model, or of a part beside it, are not in the graph."""
+        """Whether it may have been computed from others: tensors of the same part of the model, or of a part
+        beside it, are not in the graph."""
+        if self.reordered:
+            return False
         parts = [name.rpartition(".")[0].rpartition(".")[0] for name in self.names]
         return any(not part or other.startswith(f"{part}.") for part in parts for other in missing)
 
@@ -75,7 +81,7 @@ class _Tally:
         if constant.reordered:
             what = f"{constant.name} holds the numbers of {constant.reordered} in another order{told}"
             self.found.add(constant.reordered)
-            self.changed.append(_Changed(what, frozenset([constant.reordered])))
+            self.changed.append(_Changed(what, frozenset([constant.reordered]), reordered=True))
         elif not near:
             self.unlike += bears_name
         for entry in near:
