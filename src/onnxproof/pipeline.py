@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from onnxproof.entry import keeps_mode, takes_old_names
-from onnxproof.export.bundle import BUNDLE
+from onnxproof.export.bundle import BUNDLE, check_bundle
 from onnxproof.export.make import ladder_for
 from onnxproof.finding.draft import drafted, within_reach
 from onnxproof.job.asked import JobLike, files_read, job_to_export
@@ -151,6 +151,7 @@ def _export(
     inputs: Sequence[Path],
     baseline: Verdict | None = None,
 ) -> Bundle:
+    check_bundle(target, inputs)
     job, model = opened.job, opened.model
     plan = plan_of(job, model)  # raises now, before the slow capture, what is wrong with the cases
     place = job.precision.beside(target)

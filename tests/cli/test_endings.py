@@ -324,3 +324,39 @@ def test_a_reader_that_goes_away_is_no_fault(small_bundle: Path, arguments: list
     assert ran.returncode == 141, ran.stderr
     assert ran.stderr.count("\n") <= 1
     assert "Traceback" not in ran.stderr
+
+
+SHORT = """
+import sys
+import onnxproof.cli
+from onnxproof.cli import _commands, tasks
+
+def short(*_, **__):
+    raise {error}
+
+{place} = short
+sys.argv = ["onnxproof", "tasks", "--json"]
+onnxproof.cli.program()
+"""
+
+
+@pytest.mark.parametrize("place", ["_commands.main", "tasks.command.callback"], ids=["before", "in-the-run"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MemoryError",
+        'ImportError("libtorch_cpu.so: failed to map segment from shared object")',
+        'RuntimeError("pthread_create failed, error code: 12 error msg: Cannot allocate memory")',
+    ],
+    ids=["python", "loader", "library"],
+)
+def test_too_little_memory_is_no_verdict_and_no_fault(place: str, error: str) -> None:
+    code = SHORT.format(place=place, error=error)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode == 2, ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("onnxproof: there is not enough memory: ")
+    document = json.loads(ran.stdout)["error"]
+    assert (document["type"], document["exit_code"]) == ("RequestError", 2)

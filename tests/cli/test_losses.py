@@ -453,13 +453,17 @@ def test_a_refused_command_makes_no_folder(refuse: Refuse, small_bundle: Path, t
         pytest.param(("bench", "{bundle}", "--plot", "{bundle}/plot.png"), id="plot"),
         pytest.param(("compare", "{bundle}", "{bundle}", "--out", "{link}"), id="comparison-by-a-link"),
         pytest.param(("predict", "{bundle}", "{picture}", "--resume", "{bundle}/j"), id="journal"),
+        pytest.param(("export", "{job}", "--out", "{bundle}"), id="bundle"),
+        pytest.param(("export", "{job}", "--out", "{bundle}/new", "--jobs", "1"), id="bundle-below"),
     ],
 )
-def test_no_command_writes_into_a_bundle(asked: tuple[str, ...], picture: Path, tmp_path: Path) -> None:
+def test_no_command_writes_into_a_bundle(
+    asked: tuple[str, ...], picture: Path, small_job: Path, tmp_path: Path
+) -> None:
     bundle = Path(shutil.copytree(ROOT / "release" / "tiny", tmp_path / "tiny"))
     (tmp_path / "link").symlink_to(bundle)
     before = contents(bundle)
-    places = {"bundle": bundle, "picture": picture, "link": tmp_path / "link"}
+    places = {"bundle": bundle, "picture": picture, "link": tmp_path / "link", "job": small_job}
     ran = run_here([one.format(**places) for one in asked])
     assert (ran.code, contents(bundle)) == (2, before)
     assert f"writes into the bundle {bundle}, which export would then refuse to replace" in ran.printed

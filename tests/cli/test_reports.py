@@ -136,6 +136,29 @@ def test_a_summary_that_would_lose_a_file_or_wait_for_ever_is_refused(
 
 
 @pytest.mark.usefixtures("never")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(("validate", "--out", "new", "--junit", "new"), id="a-folder-of-the-verdict"),
+        pytest.param(("validate", "--out", "new/er", "--junit", "new"), id="a-folder-above"),
+        pytest.param(("validate", "--junit", "new", "--sarif", "new/x"), id="a-folder-of-a-report"),
+        pytest.param(
+            ("export", "--out", "out", "--sarif", "new/x", "--junit", "new"), id="the-other-way-round"
+        ),
+        pytest.param(("export", "--out", "new", "--junit", "new/small"), id="the-bundle"),
+        pytest.param(("export", "--out", "new", "--junit", "new"), id="a-folder-of-the-bundle"),
+    ],
+)
+def test_a_report_in_the_place_of_a_folder_that_is_written_is_refused_at_once(
+    refuse: Refuse, job: Path, asked: tuple[str, ...]
+) -> None:
+    write_model()
+    command, *arguments = asked
+    refuse(command, job, *arguments, says=("--junit new", "is a folder that this command writes into, too"))
+    assert not Path("new").exists()
+
+
+@pytest.mark.usefixtures("never")
 @pytest.mark.parametrize("command", ["export", "validate"])
 @pytest.mark.parametrize(
     ("arguments", "says"),

@@ -252,7 +252,7 @@ def test_lists_need_no_extra(command: str, name: str) -> None:
 GROUND = {
     *("errors", "text", "document", "tensors", "contract", "normalizations", "progress", "seeded", "targets"),
     *("system.extras", "system.files", "system.frames", "system.imports", "system.limits"),
-    *("system.packages", "system.parsed", "system.scratch", "system.usercode"),
+    *("system.packages", "system.parsed", "system.scratch", "system.shortage", "system.usercode"),
 }
 ROOMS = {
     "runtime": {
@@ -266,6 +266,7 @@ ROOMS = {
             "system.limits",
             "system.own_file",
             "system.scratch",
+            "system.shortage",
         ),
     },
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
@@ -325,6 +326,7 @@ ROOMS = {
     "system.packages": set(),
     "system.parsed": {"system.foreign"},
     "system.scratch": {"errors", "system.claims", "system.disk", "system.files"},
+    "system.shortage": set(),
     "system.signals": set(),
     "system.usercode": {"errors"},
 }

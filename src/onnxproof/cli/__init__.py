@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from onnxproof.system.imports import imported
+from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.system.signals import Stopped, stopping_raises
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ COMMANDS_MODULE = "onnxproof.cli._commands"
 
 INTERRUPTED = 130
 """The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
+
+WRONG_REQUEST = 2
 
 DOCUMENT = '{{"error": {{"type": "{type}", "message": "{message}", "exit_code": {exit_code}}}}}'
 """What ``--json`` prints of a run that was stopped."""
@@ -37,6 +40,11 @@ def program() -> NoReturn:
     except Stopped as stopped:
         code = stopped.exit_code
         _tell("Stopped", f"stopped by {stopped.name}", code)
+    except Exception as error:  # before the run began, whose own errors are told in it
+        if not shows_shortage(error):
+            raise
+        code = WRONG_REQUEST
+        _tell("RequestError", shortage(), code)
     os._exit(code)
 
 

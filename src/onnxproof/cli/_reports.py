@@ -83,12 +83,17 @@ class Reports:
             _require_appendable(file)
         taken = {_real(path): "this command's own output" for path in written}
         replaced = {_real(folder) for folder in bundles}
+        places = (*taken, *replaced, *(_real(file) for _, file in self.files))
         for flag, file in (*self.files, *told):
             if flag in EXTRA_OF:
                 require_extra(EXTRA_OF[flag], flag)
             if (other := taken.setdefault(_real(file), flag)) != flag:
                 raise RequestError(f"{flag} {file} is written by {other}, too: name another file")
-            if any(folder in _real(file).parents for folder in replaced):
+            if (here := _real(file)) in replaced or any(here in place.parents for place in places):
+                raise RequestError(
+                    f"{flag} {file} is a folder that this command writes into, too: name another file"
+                )
+            if any(folder in here.parents for folder in replaced):
                 raise RequestError(f"{flag} {file} lies in the bundle that is written: name another place")
             if flag != SUMMARY:
                 refuse_in_bundle(file, flag)

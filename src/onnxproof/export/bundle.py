@@ -1,5 +1,6 @@
 """What a bundle consists of, and which folders a new one may take the place of."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from onnxproof.runtime.archive import sha256_of
@@ -11,8 +12,9 @@ from onnxproof.runtime.folder import (
     PARITY_FILE,
     data_of,
     is_verdict,
+    refuse_in_bundle,
 )
-from onnxproof.system.own_folder import SYSTEM_FILES, Kind, is_signed, listed, names_in
+from onnxproof.system.own_folder import SYSTEM_FILES, Kind, check_target, is_signed, listed, names_in
 from onnxproof.system.parsed import json_in
 
 README_FILE = "README.md"
@@ -26,6 +28,16 @@ BUNDLE_FILES = (MODEL_FILE, DATA_FILE, GOLDEN_FILE, MANIFEST_FILE, PARITY_FILE)
 
 MANIFEST_KEYS = {"format", "name", "task", "family", "model_sha256", "versions"}
 """Keys that every manifest has, whatever its format."""
+
+
+def check_bundle(target: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise RequestError if no bundle may be written to ``target``. Call it before the work.
+
+    A bundle in a bundle would keep that from being replaced. ``inputs`` are what is read, as for
+    ``check_target``.
+    """
+    refuse_in_bundle(target.parent)
+    check_target(target, BUNDLE, inputs)
 
 
 def why_kept(folder: Path) -> str | None:

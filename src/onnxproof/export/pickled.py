@@ -22,6 +22,7 @@ import torch
 from onnxproof.errors import CheckpointError
 from onnxproof.runtime.archive import damaged_in
 from onnxproof.sniffed import ENDS_EARLY, NO_PYTORCH_FILE, ZIP, unread
+from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.wrappers.held import STANDS_FOR
 
 MOST_CLASSES = 500
@@ -198,6 +199,8 @@ def _unreadable(file: Path, error: Exception) -> CheckpointError:
 
 def unreadable(file: Path, error: Exception) -> CheckpointError:
     """What to say of a file that a reader cannot read."""
+    if shows_shortage(error):
+        return CheckpointError(shortage(f"to read the checkpoint {file}, or it is damaged"))
     return unread(file, _reason(error))
 
 

@@ -16,7 +16,7 @@ from onnxproof.job import Job
 from onnxproof.job.asked import Address, job_to_export, job_to_validate
 from onnxproof.job.document import cells_of, override, read_document, told
 from onnxproof.job.matrix import Told, read_jobs
-from onnxproof.runs.record import checkpoint_bytes
+from onnxproof.runs.record import check_record, checkpoint_bytes
 from onnxproof.runs.task import Outcome, Task
 from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.source import BundleFolder, CheckpointPath, JobFile, OtherFile, look_at, name_of
@@ -132,7 +132,7 @@ def _planned(found: Sequence[Planned], only: Sequence[str], baseline: Address | 
     if not found:
         raise RequestError("no job is given: name job files, checkpoints or bundles")
     left = _baselines(_fitting(found, only), None if baseline is None else Path(baseline))
-    _refuse_twice(left)
+    _refuse_clashes(left)
     return tuple(left)
 
 
@@ -149,8 +149,8 @@ def _fitting(planned: Sequence[Planned], patterns: Sequence[str]) -> list[Planne
     return left
 
 
-def _refuse_twice(planned: Iterable[Planned]) -> None:
-    """Raise RequestError if two jobs would write the same bundle."""
+def _refuse_clashes(planned: Iterable[Planned]) -> None:
+    """Raise RequestError if two jobs would write the same bundle, or a record would replace what is none."""
     taken: dict[str, Task] = {}
     for one in planned:
         if isinstance(one, Task) and one.kind == "export" and one.target is not None:
@@ -163,6 +163,7 @@ def _refuse_twice(planned: Iterable[Planned]) -> None:
                     f"{other.source} and {one.source} would both write {one.target}: give each job a name of "
                     "its own"
                 )
+            check_record(one.target)
 
 
 def _baselines(planned: Sequence[Planned], folder: Path | None) -> list[Planned]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from onnxproof.document import read_json
-from onnxproof.errors import CheckpointError, ModelFileError, PictureError
+from onnxproof.errors import CheckpointError, ModelFileError, PictureError, RequestError
 from onnxproof.export.bundle import BUNDLE_FILES
 from onnxproof.job import Job
 from onnxproof.job.asked import calibrating_of, pictures_of
@@ -23,11 +23,14 @@ from onnxproof.runtime.folder import PARITY_FILE
 from onnxproof.shards import parts_of
 from onnxproof.source import checkpoints_at, find_checkpoint, sha256_of, stems_of
 from onnxproof.system.files import write_json
+from onnxproof.system.own_file import has_keys, refuse_foreign
 from onnxproof.system.parsed import parse_json
 from onnxproof.system.usercode import OURS
 from onnxproof.validate.baseline import files_of
 
 FORMAT = 1
+
+KEYS = ("format", "asked", "files", "versions", "bundle")
 
 FOLDER = ".onnxproof"
 """The folder, beside the bundles, that holds their records."""
@@ -71,7 +74,7 @@ class Record:
     def from_json(cls, text: str) -> Self | None:
         """The inverse of ``to_json``. Returns None if the text is no record of this format."""
         try:
-            keys = read_json(text).table(("format", "asked", "files", "versions", "bundle"))
+            keys = read_json(text).table(KEYS)
             if keys["format"].value != FORMAT:
                 return None
             return cls(
@@ -104,8 +107,25 @@ def record_of(task: Task, target: Path, read: Mapping[Path, str | None]) -> Reco
     )
 
 
+def check_record(target: Path) -> None:
+    """Raise RequestError if the record of a bundle ``target`` would replace what is none. Call it before the
+    work."""
+    place = place_of(target)
+    for path, is_wrong, wanted in (
+        (place.parent, os.path.lexists(place.parent) and not place.parent.is_dir(), "a folder"),
+        (place, place.is_dir(), "a file"),
+    ):
+        if is_wrong:
+            raise RequestError(
+                f"{path} is there and is not {wanted}: what {target.name} is made from is written there; "
+                "move it away, or name another folder with --out"
+            )
+    refuse_foreign(place, lambda file: has_keys(file, KEYS), "record")
+
+
 def write_record(record: Record, target: Path) -> None:
-    """Write a record beside its bundle. Raises OSError."""
+    """Write a record beside its bundle. Raises OSError, and RequestError as ``check_record``."""
+    check_record(target)
     place = place_of(target)
     place.parent.mkdir(exist_ok=True)
     write_json(place, record.to_json())

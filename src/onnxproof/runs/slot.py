@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
+from onnxproof.errors import RequestError
 from onnxproof.export.child import CAN_FORK, end_with_parent, how_it_ended
 from onnxproof.runs.opened import OpenedFiles
 from onnxproof.runs.record import named_files, record_of, write_record
@@ -159,7 +160,7 @@ def _export(task: Task, report: "_Report") -> Message:
     whole = replace(task, target=made.path)
     try:
         write_record(record_of(whole, made.path, opened.sums(made.path)), made.path)
-    except OSError as error:
+    except (OSError, RequestError) as error:
         notes = (
             *notes,
             f"what the bundle was made from could not be written down ({error}): it is made again",

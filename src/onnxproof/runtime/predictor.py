@@ -19,6 +19,7 @@ from onnxproof.runtime.session import first_line
 from onnxproof.runtime.stream import Stream
 from onnxproof.runtime.tasks import get_task
 from onnxproof.runtime.timings import Timings
+from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.tensors import dims_by_name
 
 Array = NDArray[Any]
@@ -255,6 +256,8 @@ class Predictor:
         except OnnxproofError:
             raise
         except Exception as error:
+            if shows_shortage(error):
+                raise RequestError(shortage("to run the model")) from error
             reason = first_line(error)
             listed = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             said = f"the model does not run on {listed} ({reason})"

@@ -21,6 +21,7 @@ from onnxproof.runtime.archive import in_archive, is_there, read_file
 from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 from onnxproof.system.limits import MOST_THREADS
+from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.text import meant
 
 QUIET = 4
@@ -232,6 +233,8 @@ def _open(
             "was it damaged? Export it again."
         ) from error
     except Exception as error:
+        if shows_shortage(error):
+            raise RequestError(shortage(f"to load {name}")) from error
         what_to_do = next((told for part, told in ADVICE.items() if part in str(error)), DAMAGED)
         raise ModelFileError(
             f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): {what_to_do}"

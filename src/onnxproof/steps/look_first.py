@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from onnxproof.errors import JobError, ModelFileError, RequestError
-from onnxproof.export.bundle import BUNDLE
+from onnxproof.export.bundle import check_bundle
 from onnxproof.job import Job, refuse_open_axes, refuse_other_dims, refuse_unused_dims
 from onnxproof.job.asked import (
     file_to_validate,
@@ -38,7 +38,6 @@ from onnxproof.source import (
     name_of,
     refuse_existing,
 )
-from onnxproof.system.own_folder import check_target
 from onnxproof.wrappers.catalog import axes_of, entry_of, require_library
 
 GRAPH = 7
@@ -55,13 +54,13 @@ def refuse_to_export(source: Path | Job, out: Path, set: Sequence[str]) -> Job |
         _refuse_checkpoint(job.path)
         given = _refuse_values(job.path, set) or name_of(job.path)
         if given is not None:
-            check_target(out / str(given), BUNDLE, files_read(job.path, None))
+            check_bundle(out / str(given), files_read(job.path, None))
         return job
     _refuse_family(job)
     given = job.model.checkpoint
     if given is not None:
         _refuse_checkpoint(job.resolve(given))
-    check_target(out / job.name, BUNDLE, files_read(source, job))
+    check_bundle(out / job.name, files_read(source, job))
     if given is not None:  # a family that needs one says so, later, before it asks for pictures
         pictures_of(job)
     return job

@@ -10,6 +10,7 @@ from typing import Any
 from onnxproof.errors import OnnxproofError
 from onnxproof.system.disk import request_of
 from onnxproof.system.extras import brings, missing
+from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.system.signals import Stopped
 from onnxproof.system.usercode import failure, innermost_place, told_at, users_place
 from onnxproof.text import one_line
@@ -75,6 +76,8 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, ModuleNotFoundError) and error.name is not None and brings(error.name):
         lacking = missing(error.name)
         return ending(lacking.exit_code, type(lacking).__name__, str(lacking))
+    if shows_shortage(error):
+        return ending(WRONG_REQUEST, "RequestError", shortage())
     message = (
         f"something that nobody foresaw {told_at(error, innermost_place(error))}. This is a fault of "
         "onnxproof, not of the request: report it as CONTRIBUTING.md says, with what --traceback prints"

@@ -232,7 +232,9 @@ def drop_record(folder: Path) -> None:
 
 
 def break_record(folder: Path) -> None:
-    (folder / "dist/.onnxproof/a.json").write_text("{", encoding="utf-8")
+    """As a later format might be."""
+    later = {"format": 99, "asked": [], "files": {}, "versions": {}, "bundle": {}}
+    (folder / "dist/.onnxproof/a.json").write_text(json.dumps(later), encoding="utf-8")
 
 
 def older_package(folder: Path) -> None:
@@ -357,6 +359,33 @@ def test_two_jobs_for_one_bundle_are_refused_before_the_work(job: MakeJob, tmp_p
     (tmp_path / "dist/b").symlink_to("a")
     with pytest.raises(RequestError, match="would both write"):
         export(one, job("b"))
+
+
+@pytest.mark.parametrize(
+    "content", ["mine", "{}", '{"format": 1}', None], ids=["text", "json", "other", "folder"]
+)
+def test_a_record_replaces_nothing_of_somebody_elses(
+    job: MakeJob, tmp_path: Path, content: str | None
+) -> None:
+    place = tmp_path / "dist/.onnxproof/a.json"
+    place.parent.mkdir(parents=True)
+    if content is None:
+        place.mkdir()
+    else:
+        (tmp_path / "mine").write_text(content, encoding="utf-8")
+        place.symlink_to(tmp_path / "mine")
+    with pytest.raises(RequestError, match=r"a\.json is there and is (no record|not a file)"):
+        export(job("a"), job("b"))
+    assert log(tmp_path) == []
+    assert content is None or place.read_text(encoding="utf-8") == content
+
+
+def test_a_file_where_the_records_would_lie_is_told(job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/.onnxproof").write_text("mine", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"dist/\.onnxproof is there and is not a folder"):
+        export(job("a"))
+    assert log(tmp_path) == []
 
 
 @pytest.mark.slow
