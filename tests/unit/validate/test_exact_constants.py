@@ -196,7 +196,7 @@ FOLDS = [
         1,
         id="and-a-scale-merged-in",
     ),
-    pytest.param((bias(0), None), "no bias with bn folded in", 1, id="a-bias-made-by-a-fold"),
+    pytest.param((bias(0), None), "a bias of zeros with bn folded in", 1, id="a-bias-made-by-a-fold"),
     pytest.param(
         (bias(wide("conv.bias")), bias_in_single(TENSORS["conv.bias"])),
         "conv.bias with bn folded in",
@@ -511,7 +511,7 @@ DAMAGED = [
     ),
     pytest.param(
         one_number(bias(0).astype(SINGLE)),
-        "is no bias with bn folded in changed by .* in 1 of 16",
+        "is a bias of zeros with bn folded in changed by .* in 1 of 16",
         id="folded-bias",
     ),
     pytest.param(

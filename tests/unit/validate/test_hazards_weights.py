@@ -167,7 +167,7 @@ CHANGED = {
     "copied": (TENSORS["plain.weight"], "plain.weight changed by"),
     "transposed": (TENSORS["head.weight"].T.copy(), "head.weight changed by"),
     "folded": (folded("conv.weight", "bn"), "conv.weight with bn folded in changed by"),
-    "folded-bias": (folded_bias(0, "bn"), "no bias with bn folded in changed by"),
+    "folded-bias": (folded_bias(0, "bn"), "a bias of zeros with bn folded in changed by"),
 }
 
 

@@ -283,7 +283,7 @@ def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
             distance = roundings_of(numbers, exact, rounding, limit, terms * abs(scalar.value))
             if distance <= limit:
                 names = norm.shifting | ({name} if name else set())
-                text = f"{name or 'no bias'} with {norm.name} folded in{_times(scalar)}"
+                text = f"{name or 'a bias of zeros'} with {norm.name} folded in{_times(scalar)}"
                 return Match(text, frozenset(names), exact.reshape(values.shape), distance)
     return _of_two(numbers.reshape(values.shape), known, rounding)
 

@@ -243,5 +243,5 @@ def _factor(norm: Norm, at: int) -> _Form:
 def _bias(norm: Norm, befores: Sequence[tuple[str, Array]], at: int) -> _Form:
     name, before = befores[at]
     names = norm.shifting | ({name} if name else set())
-    what = f"{name or 'no bias'} with {norm.name} folded in"
+    what = f"{name or 'a bias of zeros'} with {norm.name} folded in"
     return _Form(what, names, norm.bias(before), None, norm.terms(before))
