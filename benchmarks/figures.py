@@ -1,8 +1,11 @@
 """Draw the figures of docs/how.md: docs/figures/*.svg.
 
 python benchmarks/figures.py
+
+What they draw of real files is read from the pages, where benchmarks/shown.py holds it to what is printed.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +15,60 @@ from matplotlib import pyplot
 
 mpl.use("svg")
 
-FOLDER = Path(__file__).parents[1] / "docs" / "figures"
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER = DOCS / "figures"
 FILES = {
-    "the export": (0.99, 2.9e-9),
-    "a layer × 1.000001": (0.96, 1.3),
-    "a layer × 1.002": (None, 2.7e3),
+    "the export": ("verdict.md", "dist/digits-yolox"),
+    "a layer × 1.000001": ("verdict.md", "dist/digits-yolox --onnx larger.onnx"),
+    "a layer × 1.002": ("ci.md", "configs/digits-yolox.toml --onnx damaged.onnx --github --junit junit.xml"),
 }
-"""Three files of the demo, as docs/verdict.md and docs/ci.md show them, in units of PyTorch's float32 error.
-
-The error of ONNX Runtime from the file's own graph, and that of this graph from the model. The first is not
-shown for the third file; it would not be seen beside the second.
-"""
+"""Three files of the demo: the page with the verdict on each, and what ``onnxproof validate`` is given."""
 LIMIT = 0.001
 INK, RIGHT, WRONG, GREY = "#1b1f24", "#1a7f5a", "#b42318", "#8b949e"
 
 
+def shown(page: str, arguments: str) -> tuple[float, float]:
+    """What a page shows of a file, in units of PyTorch's float32 error.
+
+    The error of ONNX Runtime from the file's own graph, and that of this graph from the model. The first is 0
+    if the line ``runtime`` does not tell it, as of a file that fails otherwise. Raises ValueError if the page
+    does not show the command and its line ``function``.
+    """
+    text = (DOCS / page).read_text(encoding="utf-8")
+    printed = text.partition(f"\n$ onnxproof validate {arguments}\n")[2].partition("```")[0]
+    function = re.search(r"^function .* (\S+) of float32's own error", printed, re.MULTILINE)
+    runtime = re.search(r"^runtime .* errs (\S+) times", printed, re.MULTILINE)
+    if function is None:
+        raise ValueError(f"docs/{page} shows no line function of onnxproof validate {arguments}")
+    return float(runtime[1]) if runtime else 0.0, float(function[1])
+
+
+def points() -> dict[str, tuple[float, float]]:
+    """Of each of ``FILES``, what its page shows."""
+    return {name: shown(*place) for name, place in FILES.items()}
+
+
+def told(found: dict[str, tuple[float, float]]) -> str:
+    """The points of noise.svg in words. The file holds them, so that a test sees if it is an old one."""
+    return "; ".join(f"{name}: runtime {one:g}, function {other:g}" for name, (one, other) in found.items())
+
+
 def draw_noise() -> None:
+    files = points()
     figure, axes = pyplot.subplots(figsize=(7.5, 2.6), layout="constrained")
-    rows = range(len(FILES))
+    rows = range(len(files))
     axes.axvspan(1e-12, LIMIT, color=RIGHT, alpha=0.08, lw=0)
     axes.axvspan(0.4, 2.7, color=GREY, alpha=0.2, lw=0)
-    for row, (runtime, exact) in zip(rows, FILES.values(), strict=True):
+    for row, (runtime, exact) in zip(rows, files.values(), strict=True):
         colour = RIGHT if exact <= LIMIT else WRONG
-        axes.plot([np.hypot(runtime or 0, exact)], [row], "o", mfc="white", mec=INK, ms=9)
+        axes.plot([np.hypot(runtime, exact)], [row], "o", mfc="white", mec=INK, ms=9)
         axes.plot([exact], [row], "o", color=colour, ms=9)
-    axes.set(xscale="log", xlim=(1e-10, 1e5), yticks=list(rows), yticklabels=list(FILES))
+    axes.set(xscale="log", xlim=(1e-10, 1e5), yticks=list(rows), yticklabels=list(files))
     axes.set_xlabel("error, in units of PyTorch's own float32 error")
     axes.set_ylim(2.5, -0.5)
     axes.text(3e-10, -0.6, "limit of function: 0.001", color=RIGHT, fontsize=8)
     axes.text(1.05, -0.6, "float32's noise", color=INK, fontsize=8, ha="center")
-    save(figure, "noise")
+    save(figure, "noise", told(files))
 
 
 def draw_links() -> None:
@@ -81,7 +108,7 @@ def draw_links() -> None:
         color=RIGHT,
         weight="bold",
     )
-    save(figure, "links")
+    save(figure, "links", "the four links")
 
 
 def draw_tie() -> None:
@@ -103,12 +130,13 @@ def draw_tie() -> None:
     axes.set_xlabel("score; full: PyTorch, with the error bound in grey; open: the file", fontsize=8)
     for side in ("left", "top", "right"):
         axes.spines[side].set_visible(False)
-    save(figure, "tie")
+    save(figure, "tie", "a tie and a defect")
 
 
-def save(figure: Any, name: str) -> None:
+def save(figure: Any, name: str, description: str) -> None:
     FOLDER.mkdir(exist_ok=True)
-    figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None}, facecolor="white")
+    metadata = {"Date": None, "Description": description}
+    figure.savefig(FOLDER / f"{name}.svg", metadata=metadata, facecolor="white")
     pyplot.close(figure)
 
 
