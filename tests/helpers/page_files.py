@@ -76,6 +76,19 @@ def _ci(folder: Path, names: Names, bundle: Bundle) -> None:
     (folder / "configs/detector.toml").write_text(job, encoding="utf-8")
 
 
+def _check(folder: Path, names: Names, bundle: Bundle) -> None:
+    """An untrained network of oriented boxes, and its file as Ultralytics exports it with NMS."""
+    import yolos
+    from ultralytics.models import YOLO
+
+    network = yolos.network_of("obb", "yolo11n-obb")
+    network.args, network.task = {"imgsz": 96}, "obb"
+    model: Any = YOLO(str(yolos.save_best(folder, network, "obb", size=96)))
+    file = model.export(format="onnx", imgsz=96, nms=True, max_det=50, opset=17, verbose=False)
+    shutil.move(file, folder / "yolo11n-obb.onnx")
+    shutil.copy(folder / "examples/digits/images/scene-01.png", folder)
+
+
 def _compare(folder: Path, names: Names, bundle: Bundle) -> None:
     demo = "configs/digits-yolox.toml"
     before = bundle(demo, "--no-validate")
@@ -116,6 +129,11 @@ def _files(folder: Path, names: Names, bundle: Bundle) -> None:
 def _model(folder: Path, names: Names, bundle: Bundle) -> None:
     for name in ("model", "other"):
         shutil.copy(folder / "dist/digits-yolox/model.onnx", folder / f"{name}.onnx")
+
+
+def _runtimes(folder: Path, names: Names, bundle: Bundle) -> None:
+    """ONNX Runtime Web, where it is installed for the clients."""
+    (folder / "node_modules").symlink_to(folder / "examples/clients/node_modules")
 
 
 def _verdict(folder: Path, names: Names, bundle: Bundle) -> None:
@@ -162,6 +180,7 @@ PREPARE: Mapping[str, Prepare] = {
     "README.md": _readme,
     "docs/any-model.md": _any_model,
     "docs/bisect.md": _bisect,
+    "docs/check.md": _check,
     "docs/ci.md": _ci,
     "docs/compare.md": _compare,
     "docs/deploy.md": _deploy,
@@ -169,6 +188,7 @@ PREPARE: Mapping[str, Prepare] = {
     "docs/files.md": _files,
     "docs/hazards.md": _model,
     "docs/differs.md": _damaged,
+    "docs/runtimes.md": _runtimes,
     "docs/verdict.md": _verdict,
     "examples/digits/README.md": _digits,
 }
