@@ -220,6 +220,7 @@ def test_a_bert_that_classifies_decides_on_token_ids(tmp_path: Path) -> None:
     )
     assert_passed(bundle)
     decided(bundle)
+    assert onnxproof.selftest(bundle.path, threads=1).passed
     ids = np.array([5, 17, 3, 99])
     prediction = onnxproof.load(bundle.path).predict(
         inputs={"input_ids": ids, "attention_mask": np.ones_like(ids)}

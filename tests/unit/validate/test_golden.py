@@ -28,6 +28,7 @@ from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorded import RecordedLeg
 from onnxproof.validate.measure import Extremes
 from onnxproof.validate.policy import FLOAT_FLOOR, LoweredFloor
+from onnxproof.validate.texts import Text
 from onnxproof.validate.trial import Plan, Settings
 from onnxproof.validate.verdict import conclude
 
@@ -118,6 +119,29 @@ def test_what_is_packed_is_unpacked(*, rounded: bool) -> None:
     kept = one.reference.choices["y"]
     assert (kept.distinct, kept.rounded) == (True, rounded)
     assert np.array_equal(kept.values, choice.values)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"full": True},
+        {"gaps": ("left", "both")},
+        {"ids": {"ids": (0, 7)}},
+        {"ids": {"ids": (7,)}, "text": Text(0, (8, 9)), "full": True, "gaps": ("holes",)},
+        {"ids": {"ids": (7,)}, "text": Text(None)},
+    ],
+)
+def test_a_case_of_text_is_packed_with_all_that_its_arrays_are_made_from(more: Mapping[str, Any]) -> None:
+    steps = ("batch", "time")
+    inputs = (TensorSpec("ids", "int64", steps, (0, 9)), TensorSpec("mask", "int64", steps, mask=True))
+    contract = replace(PLAIN, inputs=inputs, dims=(Dim("batch", 1, 4), Dim("time", 1, 8)))
+    case = Case("4x8", {"batch": 4, "time": 8}, "noise", 7, **more)
+    arrays = materialise(case, contract.inputs, None)
+    told = Answer({"y": np.zeros((4, 4))}, {})
+    given = golden(contract, GoldenCase(case, arrays, told, told))
+    (found,) = unpack(packed(given, contract), contract, "golden.npz").cases
+    assert (found.case, found.changed) == (case, ())
+    assert same(found.inputs, arrays)
 
 
 def test_the_same_cases_give_the_same_bytes_and_numpy_opens_them() -> None:

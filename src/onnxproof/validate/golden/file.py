@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from onnxproof.validate.golden.golden import (
 )
 from onnxproof.validate.legs.choices import Choice
 from onnxproof.validate.legs.leg import Answer, Arrays
+from onnxproof.validate.texts import Gaps, Text
 
 Array = NDArray[Any]
 
@@ -195,6 +196,8 @@ def _answer(answer: Answer, members: _Members) -> dict[str, Any]:
     }
 
 
+LARGEST_ID = 2**63 - 1
+
 LARGEST_SEED = 2**128
 """NumPy takes any; this many bits are enough."""
 
@@ -301,11 +304,14 @@ INDEX_KEYS = (
     "cases",
 )
 CASE_KEYS = ("name", "sizes", "content", "seed", "picture", "native", "inputs", "reference", "oracle")
+CASE_OPTIONAL_KEYS = ("ids", "full", "text", "gaps")
+"""What ``Case.to_json`` writes of a case that has it."""
 
 
 def _case(entry: Entry, origin: About, get: Get, contract: Contract) -> GoldenCase:
-    keys = entry.table(CASE_KEYS)
+    keys = entry.table(CASE_KEYS, CASE_OPTIONAL_KEYS)
     content: Any = keys["content"].text(tuple(KIND_OF))
+    gaps: Any = tuple(one.text(get_args(Gaps)) for one in keys["gaps"].entries()) if "gaps" in keys else ()
     case = Case(
         name=keys["name"].text(),
         sizes={name: value.whole(1) for name, value in keys["sizes"].free_table().items()},
@@ -313,6 +319,10 @@ def _case(entry: Entry, origin: About, get: Get, contract: Contract) -> GoldenCa
         seed=keys["seed"].whole(0, LARGEST_SEED),
         picture=None if keys["picture"].value is None else Path(keys["picture"].text()),
         native=keys["native"].flag(),
+        ids={name: _ids(value) for name, value in keys["ids"].free_table().items()} if "ids" in keys else {},
+        full=keys["full"].flag() if "full" in keys else False,
+        text=_text_of(keys["text"]) if "text" in keys else None,
+        gaps=gaps,
     )
     missing = {dim.name for dim in contract.dims} - case.sizes.keys()
     if missing:
@@ -332,6 +342,16 @@ def _case(entry: Entry, origin: About, get: Get, contract: Contract) -> GoldenCa
         oracle = _answered(keys["oracle"], known, get, contract)
     reference = _answered(keys["reference"], outputs, get, contract)
     return GoldenCase(case, inputs, reference, oracle, changed, sums)
+
+
+def _ids(entry: Entry) -> tuple[int, ...]:
+    return tuple(value.whole(-LARGEST_ID, LARGEST_ID) for value in entry.entries())
+
+
+def _text_of(entry: Entry) -> Text:
+    keys = entry.table(("pad", "ends"))
+    pad = None if keys["pad"].value is None else keys["pad"].whole(-LARGEST_ID, LARGEST_ID)
+    return Text(pad, _ids(keys["ends"]))
 
 
 def _input(held: Mapping[str, Entry], made: Array | None, get: Get, contract: Contract) -> Array:
