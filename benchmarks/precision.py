@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from lowered.contestants import Make, contestants
 from lowered.figures import judged, timed
-from lowered.report import LOOKS, plot, table
+from lowered.report import LOOKS, curve, plot, table
 from lowered.subject import MODELS, Subject, subject_of
 
 REDUCED = 8, 40
@@ -86,8 +86,13 @@ def main() -> None:
     ordered = [(short, name) for short in MODELS for name in LOOKS if (short, name) in rows.rows]
     found = [{**times.rows.get(key, {}), **rows.rows[key]} for key in ordered]
     print("\n".join(table(found)))
+    curves = {short: folder / f"{short}-curve.json" for short in MODELS}
+    for short, file in curves.items():
+        tried_by = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if len(tried_by.get("tried", ())) > 1:
+            print("\n".join(("", f"What the search tried for {MODELS[short].name}:", "", *curve(tried_by))))
     if options.plot is not None:
-        plot(found, {short: folder / f"{short}-curve.json" for short in MODELS}, options.plot)
+        plot(found, curves, options.plot)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,34 @@ def _figures(row: Row) -> Iterator[str]:
     yield "yes" if row["budget"] == "pass" else f"no: {', '.join(row['beyond'])}"
 
 
+def curve(found: Row) -> Iterator[str]:
+    """What a search tried, in Markdown. The file that ships is bold."""
+    ships = min((one["kept"] for one in found["tried"] if one["passed"]), default=None)
+    yield (
+        f"| parts in float32, of {found['parts']} | decisions changed | bound | at | largest move of a score "
+        "| size, of float32 | |"
+    )
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    for one in found["tried"]:
+        cells = (
+            str(one["kept"]),
+            f"{one['changed']:,} of {one['decisions']:,}",
+            f"{100 * one['share']:.2f} %",
+            f"{100 * one['confidence']:.2f} %",
+            f"{one['score']:.3f}",
+            f"{one['size']:.2f}",
+            "ships" if one["kept"] == ships else "",
+        )
+        bold = "**" if one["kept"] == ships else ""
+        yield f"| {' | '.join(f'{bold}{cell}{bold}' for cell in cells)} |"
+
+
+def span(values: Sequence[float], form: str = ".2g") -> str:
+    """The least and the largest value, or the one that they are."""
+    ends = dict.fromkeys(f"{end:{form}}" for end in (min(values), max(values)))
+    return " to ".join(ends)
+
+
 def plot(rows: Sequence[Row], curves: Mapping[str, Path], to: Path) -> None:
     """Draw the share of changed decisions over the time, a panel for each model.
 

@@ -44,6 +44,21 @@ def test_a_row_says_what_was_measured(found: dict[str, Any], line: str) -> None:
     assert head.count("|") == rule.count("|") == told.count("|")
 
 
+def test_a_curve_shows_what_ships() -> None:
+    from lowered.report import curve
+
+    tried = {"decisions": 1477, "share": 0.0192, "confidence": 0.975, "score": 0.0994, "size": 0.309}
+    counts = (9, 18, False), (43, 3, True), (46, 3, True)
+    files = [{**tried, "kept": kept, "changed": changed, "passed": ok} for kept, changed, ok in counts]
+    head, rule, first, ships, last = curve({"parts": 83, "tried": files})
+    assert head.startswith("| parts in float32, of 83 |")
+    assert head.count("|") == rule.count("|") == first.count("|")
+    assert first == "| 9 | 18 of 1,477 | 1.92 % | 97.50 % | 0.099 | 0.31 |  |"
+    assert ships.startswith("| **43** |")
+    assert ships.endswith("| **ships** |")
+    assert last.startswith("| 46 |")
+
+
 @pytest.mark.slow
 def test_training_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
