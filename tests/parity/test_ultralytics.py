@@ -277,7 +277,7 @@ def test_a_classifier_ranks_as_ultralytics_does(library: Any, tmp_path: Path, va
     assert found.probabilities[found.labels[0]] == pytest.approx(float(wanted.probs.top1conf), abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long("tests/parity/test_check_ultralytics.py::test_a_damaged_file_fails")
 def test_an_angle_that_is_wrong_fails(library: Any, tmp_path: Path) -> None:
     file = library.save_best(tmp_path, library.network_of("obb", "yolo11n-obb", **SMALL), "obb")
     asked = library.settings(*SIZES)
