@@ -162,9 +162,9 @@ def compiled(folder: Path) -> Path:
 
 
 def errs(verdict: Verdict) -> str:
-    facts = verdict.facts[0].decisions
-    assert facts is not None
-    decided = f"{facts.matched:,} matched, {facts.tie_count} ties, {facts.defect_count} defects"
+    facts, decided = verdict.facts[0].decisions, "none"
+    if facts is not None:
+        decided = f"{facts.matched:,} matched, {facts.tie_count} ties, {facts.defect_count} defects"
     return f"{decided} | {ratios(verdict)[0]:.2g} | {verdict.status}"
 
 
