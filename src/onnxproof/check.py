@@ -30,6 +30,7 @@ from onnxproof.runtime.readings.oriented import OrientedNms
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.look_first import refuse_job
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.checks import Link
@@ -48,6 +49,7 @@ NUMBERS: tuple[Link, ...] = ("function", "runtime", "decisions")
 """The links that compare the file's own numbers with the model's."""
 
 
+@checks_arguments
 def check(
     onnx: str | PathLike[str],
     *,

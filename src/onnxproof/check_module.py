@@ -22,6 +22,7 @@ from onnxproof.runtime.session import open_session
 from onnxproof.source import model_at
 from onnxproof.steps.judging import judge_elsewhere
 from onnxproof.steps.opening import wrapped_for
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.arranged import Arrangement
 from onnxproof.validate.renamed import ORDERED, other_order, refuse_unknown
@@ -31,6 +32,7 @@ from onnxproof.wrappers.family import Module
 
 
 @keeps_mode
+@checks_arguments
 def check_module(
     module: Module,
     onnx: str | PathLike[str],

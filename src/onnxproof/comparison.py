@@ -16,6 +16,7 @@ from onnxproof.runtime.folder import MANIFEST_FILE, data_of
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.source import BundleArchive, BundleFolder, Source, look_at, model_at, model_in, sha256_of
 from onnxproof.system.extras import is_there
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.cases import Effort
 from onnxproof.validate.legs.file_a import NotEvaluatedError
 from onnxproof.validate.pair.alone import compare_alone
@@ -78,6 +79,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @takes_old_names
+@checks_arguments
 def compare(
     a: str | PathLike[str],
     b: str | PathLike[str],

@@ -15,6 +15,7 @@ from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.files import replacing, write_bytes, write_text
 from onnxproof.system.foreign import read_foreign
 from onnxproof.system.own_folder import Kind, is_signed, listed, names_in, signed, staged_folder
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.bundled import checksum_check
 from onnxproof.validate.golden.checks import inputs_check
 from onnxproof.validate.golden.file import about
@@ -48,6 +49,7 @@ CHUNK = 2**24
 """Bytes that are copied at once."""
 
 
+@checks_arguments
 def kit(
     bundle: str | PathLike[str],
     *,

@@ -22,6 +22,7 @@ from onnxproof.system.files import remove_own
 from onnxproof.system.imports import collector_paused
 from onnxproof.system.own_folder import staged_folder
 from onnxproof.system.signals import signals_held
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.baseline import BaselineLike, files_of, read_baseline
 from onnxproof.validate.verdict import Verdict
 from onnxproof.wrappers.family import Module
@@ -57,6 +58,7 @@ class Bundle:
 
 
 @takes_old_names
+@checks_arguments
 def export(
     job: JobLike,
     *,
@@ -102,6 +104,7 @@ def _opened(source: JobLike, set: Sequence[str]) -> ToExport:
 
 @takes_old_names
 @keeps_mode
+@checks_arguments
 def export_module(
     module: Module,
     *,

@@ -17,6 +17,7 @@ from onnxproof.runtime.metadata import metadata_in
 from onnxproof.source import sha256_of
 from onnxproof.system.foreign import read_foreign
 from onnxproof.system.packages import versions
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.golden.checks import function_check, verified_check
 from onnxproof.validate.golden.exchanged import exchanged
 from onnxproof.validate.golden.file import about, unpack
@@ -41,6 +42,7 @@ from onnxproof.validate.verdict import Check, Verdict, conclude
 OWN = "onnxproof"
 
 
+@checks_arguments
 def judge(kit: str | PathLike[str], outputs: str | PathLike[str], *, progress: Progress = silent) -> Verdict:
     """Judge what a host answered to the inputs of a kit, without running anything.
 

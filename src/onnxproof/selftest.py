@@ -18,6 +18,7 @@ from onnxproof.runtime.manifest import METADATA_KEY
 from onnxproof.runtime.session import CPU, VERSION, placed_elsewhere, provider_names, require_providers
 from onnxproof.source import bundle_at, sha256_of
 from onnxproof.system.extras import require_extra
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.bundled import against_metadata, agreement_check, checksum_check
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
@@ -35,6 +36,7 @@ from onnxproof.validate.verdict import Check, Verdict, conclude
 OWN = "onnxproof"
 
 
+@checks_arguments
 def selftest(
     bundle: str | PathLike[str],
     *,

@@ -21,6 +21,7 @@ from onnxproof.steps.surveying import plan_survey, ready, surveyed
 from onnxproof.system.files import check_file, check_folder, explained, refuse_inputs, write_json
 from onnxproof.system.folders import made_folder
 from onnxproof.system.own_file import refuse_foreign
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.baseline import BaselineLike, held_to, read_baseline
 from onnxproof.validate.bisect.locate import bisect_file
 from onnxproof.validate.bisect.repro import BISECTION_FILE, RESULT_FILES, is_own
@@ -38,6 +39,7 @@ from onnxproof.wrappers.family import Module, WrappedModel
 
 @takes_old_names
 @keeps_mode
+@checks_arguments
 def validate(
     source: JobLike,
     *,
@@ -167,6 +169,7 @@ def compare_by_checkpoint(
 
 @takes_old_names
 @keeps_mode
+@checks_arguments
 def bisect(
     source: JobLike,
     *,

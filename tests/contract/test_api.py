@@ -26,6 +26,17 @@ def test_every_offered_name_resolves(module: str, name: str) -> None:
     assert offered(module, name) is not None
 
 
+TELL_MORE_APART = {"nms", "read_picture"}
+"""Functions that tell apart more than types, and say so themselves."""
+
+
+@pytest.mark.parametrize(("module", "name"), OFFERED)
+def test_every_offered_function_holds_its_arguments_to_its_signature(module: str, name: str) -> None:
+    found = offered(module, name)
+    if callable(found) and not isinstance(found, type) and name not in TELL_MORE_APART:
+        assert getattr(found, "checks_arguments", False)
+
+
 @pytest.mark.parametrize("module", ["onnxproof", "onnxproof.runtime"])
 def test_offered_names_are_named_once_and_listed(module: str) -> None:
     names = offered(module, "__all__")

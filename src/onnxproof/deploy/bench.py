@@ -22,6 +22,7 @@ from onnxproof.runtime.preprocess import place
 from onnxproof.runtime.session import CPU, SessionSettings, open_session, provider_names, provider_notes
 from onnxproof.seeded import draw
 from onnxproof.system.extras import require_extra
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.tensors import Dim
 
 Array = NDArray[Any]
@@ -64,6 +65,7 @@ class _Plan:
     threads: int
 
 
+@checks_arguments
 def bench(
     bundle: str | PathLike[str],
     *,

@@ -40,6 +40,7 @@ from onnxproof.system.files import (
     write_text,
 )
 from onnxproof.system.own_file import refuse_foreign
+from onnxproof.system.signatures import checks_arguments
 
 Format = Literal["zip", "triton"]
 
@@ -78,6 +79,7 @@ class Package:
         }
 
 
+@checks_arguments
 def package(
     bundle: str | PathLike[str],
     *,

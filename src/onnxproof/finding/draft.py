@@ -23,6 +23,7 @@ from onnxproof.runtime.folder import refuse_in_bundle
 from onnxproof.source import JOB_SUFFIX, drafted_for, job_name, name_of, refuse_existing, stems_of
 from onnxproof.system.files import check_folder, explained, write_new
 from onnxproof.system.parsed import parse_toml
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.wrappers.family import Checkpoint, WrappedModel
 from onnxproof.wrappers.identify import identify
 from onnxproof.wrappers.recognise import Recognised, Setting
@@ -83,6 +84,7 @@ class Draft:
         return _drafted(self.path, self.checkpoint, self.recognised, self.folder, given)
 
 
+@checks_arguments
 def init(
     checkpoint: str | PathLike[str],
     *,

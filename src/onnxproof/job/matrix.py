@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxproof.errors import JobError
 from onnxproof.job.document import cells_of, read_document, told
 from onnxproof.job.tables import Job
+from onnxproof.system.signatures import checks_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def read_jobs(path: str | PathLike[str], set: Sequence[str] = ()) -> tuple[Told,
     return tuple(found)
 
 
+@checks_arguments
 def load_jobs(path: str | PathLike[str], set: Sequence[str] = ()) -> tuple[Job, ...]:
     """Every job that a file makes: one, or one for each combination of its matrix's values.
 

@@ -20,6 +20,7 @@ from onnxproof.job.words import explain
 from onnxproof.normalizations import NORMALIZATIONS, Channels, Name
 from onnxproof.structure import apart, leaves, name_of, parse_place, place_text
 from onnxproof.system.limits import MOST_THREADS
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.tensors import Dim, TensorSpec
 
 Mean = Annotated[float, Field(allow_inf_nan=False)]
@@ -325,6 +326,7 @@ class Job(Table):
             raise JobError(f"{source}: {error}") from error
 
 
+@checks_arguments
 def load_job(path: str | PathLike[str], set: Sequence[str] = ()) -> Job:
     """Read a job file. ``set`` are texts "section.key=value", with the value in TOML or as a bare word.
 

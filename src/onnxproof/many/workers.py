@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass
 from os import PathLike
+from typing import get_type_hints
 
 from onnxproof.errors import RequestError
+from onnxproof.system.signatures import argument
 
 MOST_WORKERS = 1024
 
@@ -24,6 +26,8 @@ class Workers:
     resume: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
+        for name, stated in get_type_hints(type(self)).items():
+            argument(name, getattr(self, name), stated)
         if self.count is not None and not 1 <= self.count <= MOST_WORKERS:
             raise RequestError(f"--workers {self.count}: expected 1 to {MOST_WORKERS}")
         if self.count is not None and self.dask is not None:

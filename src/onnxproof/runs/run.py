@@ -12,6 +12,7 @@ from onnxproof.runs.pool import Pool, Report
 from onnxproof.runs.record import Changes, kept_verdict, lowered_of
 from onnxproof.runs.task import Outcome, Task
 from onnxproof.system.parsed import parse_json
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.validate.verdict import Verdict
 
 AtOnce = int | Literal["auto"]
@@ -39,6 +40,7 @@ class Running:
     force: bool = False
 
 
+@checks_arguments
 def export_many(
     jobs: Iterable[Address],
     *,
@@ -68,6 +70,7 @@ def export_many(
     return run_planned(planned, Running(at_once, fail_fast, progress, ended, force))
 
 
+@checks_arguments
 def validate_many(
     sources: Iterable[Address],
     *,

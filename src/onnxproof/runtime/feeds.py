@@ -11,6 +11,7 @@ from onnxproof.errors import RequestError
 from onnxproof.runtime.declared import as_declared, require_declared
 from onnxproof.runtime.preprocess import Picture, Transform, prepare_read, read_picture, transform_of
 from onnxproof.runtime.timings import Timings
+from onnxproof.system.signatures import argument
 from onnxproof.tensors import Dim, TensorSpec, dims_by_name
 from onnxproof.text import meant
 
@@ -98,6 +99,7 @@ def shapes_of(feeds: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
 
 
 def _require_names(contract: Contract, picture: Picture | None, inputs: Mapping[str, Array]) -> None:
+    argument("inputs", inputs, Mapping[str, Any])
     spec, specs = contract.preprocess, contract.inputs
     listed = ", ".join(f"{entry.name} {entry}" for entry in specs)
     if picture is not None and spec is None:

@@ -20,9 +20,11 @@ from onnxproof.runtime.session import (
     provider_names,
     provider_notes,
 )
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.text import meant
 
 
+@checks_arguments
 def load(
     path: str | PathLike[str],
     *,
@@ -60,7 +62,7 @@ def load(
     )
     predictor = predictor_of(open_session(file, asked), file, settings)
     for note in provider_notes(predictor.session, asked):
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
+        warnings.warn(note, RuntimeWarning, stacklevel=3)  # past checks_arguments
     if checksums:  # After what is broken was named: that says more than another SHA-256 does.
         require_checksums(path)
     return predictor

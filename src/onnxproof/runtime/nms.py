@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onnxproof.errors import RequestError
 from onnxproof.runtime.overlaps import Floats, Tile, columns_of
+from onnxproof.system.signatures import argument
 
 Integers: TypeAlias = NDArray[np.integer[Any]]
 Indices: TypeAlias = NDArray[np.int64]
@@ -59,7 +60,7 @@ def nms(
         ``[kept]``, int64: indices into the input, best score first. Equal scores keep the order of the input.
 
     Raises:
-        RequestError: a shape, a dtype or a length does not fit, or the threshold lies outside [0, 1].
+        RequestError: a shape, a dtype or a length does not fit, or the threshold is no number in [0, 1].
 
     Odd input is no error, and torchvision treats it the same:
         - no boxes: an empty result.
@@ -85,6 +86,7 @@ def nms(
         _require_vector("classes", groups, count)
         if not np.issubdtype(groups.dtype, np.integer):
             raise RequestError(f"classes is {groups.dtype}, expected integers: use .astype(np.int64)")
+    argument("iou_threshold", iou_threshold, float)
     if not 0 <= iou_threshold <= 1:
         raise RequestError(f"iou_threshold is {iou_threshold}, expected a number from 0 to 1")
     if count == 0:

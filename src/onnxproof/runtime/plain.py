@@ -31,6 +31,7 @@ from onnxproof.runtime.session import (
     provider_notes,
 )
 from onnxproof.runtime.stored import arrays_in
+from onnxproof.system.signatures import argument, checks_arguments
 from onnxproof.text import meant
 
 Array = NDArray[Any]
@@ -95,6 +96,7 @@ class PlainModel:
             raise ModelFileError(
                 f"{self.file} has no outputs, so there is nothing to compute: export it again"
             )
+        argument("arrays", arrays, Mapping[str, Any])
         self.require_names(arrays)
         for port in self.inputs:
             port.check(arrays[port.name])
@@ -164,6 +166,7 @@ class PlainModel:
         return ", ".join(f"{port.name} {port}" for port in self.inputs) or "none"
 
 
+@checks_arguments
 def load_plain(
     path: str | PathLike[str],
     *,
@@ -180,7 +183,7 @@ def load_plain(
     asked = SessionSettings(provider_names(providers), threads, fallback=fallback)
     session = open_session(file, asked)
     for note in provider_notes(session, asked):
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
+        warnings.warn(note, RuntimeWarning, stacklevel=3)  # past checks_arguments
     return PlainModel(session, file)
 
 
@@ -215,6 +218,7 @@ def layout_of(port: Port) -> PictureLayout:
     )
 
 
+@checks_arguments
 def picture_array(picture: Picture, port: Port, *, scale: float = 1.0) -> tuple[Array, str]:
     """A picture as the array for an input, [1, 3, H, W] or [1, H, W, 3] in RGB, and what was done to it.
 
@@ -250,6 +254,7 @@ def anything(name: str, outline: Array) -> None:
     """``Fits`` that takes any array."""
 
 
+@checks_arguments
 def gather(
     model: PlainModel, given: Sequence[str], *, scale: float = 1.0
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
@@ -324,6 +329,7 @@ def _one_array(name: str, file: str, fits: Fits) -> Array:
         return stored.read()
 
 
+@checks_arguments
 def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     """The arrays of a ``.npz`` by name, or that of a ``.npy`` under the name "".
 

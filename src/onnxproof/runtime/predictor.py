@@ -15,11 +15,13 @@ from onnxproof.runtime.finite import why_undecided
 from onnxproof.runtime.manifest import Manifest
 from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.preprocess import Picture, Transform
+from onnxproof.runtime.preprocess.picture import pictures_of
 from onnxproof.runtime.session import first_line
 from onnxproof.runtime.stream import Stream
 from onnxproof.runtime.tasks import get_task
 from onnxproof.runtime.timings import Timings
 from onnxproof.system.shortage import shortage, shows_shortage
+from onnxproof.system.signatures import argument
 from onnxproof.tensors import dims_by_name
 
 Array = NDArray[Any]
@@ -125,17 +127,21 @@ class Predictor:
         The next pictures are decoded and prepared while the model runs. Pictures of one size are run up to
         ``batch`` at once, wherever they stand among others of other sizes, if the file takes batches and no
         ``inputs`` beside its pictures. ``pictures`` may be any iterable, such as a generator of a video's
-        frames (uint8 [H, W, 3] in RGB): at most ``ahead`` of them are held, and ``readers`` threads decode
-        (0: the caller's own, when it asks for the next). What the stages took is added to ``timings``. Close
-        the iterator if you leave it early, so that nothing more is decoded. Raises as ``predict`` does.
+        frames (uint8 [H, W, 3] in RGB), or one picture. At most ``ahead`` of them are held, and ``readers``
+        threads decode (0: the caller's own, when it asks for the next). What the stages took is added to
+        ``timings``. Close the iterator if you leave it early, so that nothing more is decoded. Raises as
+        ``predict`` does.
         """
         if not self._task.decides:
             raise RequestError(RAW_ADVICE)
+        for name, count in (("batch", batch), ("ahead", ahead), ("readers", readers)):
+            argument(name, count, int)
         if min(batch, ahead, readers + 1) < 1:
             raise RequestError(
                 f"batch, ahead and readers are {batch}, {ahead}, {readers}: expected 1 or more, of readers 0 "
                 "or more"
             )
+        several = pictures_of(pictures)
         told = Timings() if timings is None else timings
         given = bool(inputs)
         most = 1 if given else min(batch, self._largest_batch())
@@ -154,7 +160,7 @@ class Predictor:
         def size_of(fed: _Fed | PictureError) -> Hashable | None:
             return None if isinstance(fed, PictureError) else tuple(shapes_of(fed[0]).items())
 
-        yield from Stream(feed, size_of, answer, batch=most, ahead=ahead, readers=readers).over(pictures)
+        yield from Stream(feed, size_of, answer, batch=most, ahead=ahead, readers=readers).over(several)
 
     def _largest_batch(self) -> int:
         """How many pictures the file takes at once."""

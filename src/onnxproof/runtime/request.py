@@ -24,6 +24,7 @@ from typing import Any
 from onnxproof.errors import OnnxproofError, PictureError, RequestError
 from onnxproof.runtime.prediction import Prediction
 from onnxproof.runtime.predictor import NO_INPUTS, Array, Predictor
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.text import printable
 
 COLUMN = "image"
@@ -77,6 +78,7 @@ class Answer:
         return {"error": self.error} if self.prediction is None else self.prediction.to_json()
 
 
+@checks_arguments
 def parse_request(text: str | bytes) -> PictureRequest:
     """The request in a JSON document. Raises RequestError if the document has another form.
 
@@ -149,6 +151,7 @@ def _table(value: Any, name: str, allowed: tuple[str, ...], required: tuple[str,
     return value
 
 
+@checks_arguments
 def answer(
     predictor: Predictor,
     request: PictureRequest,

@@ -22,6 +22,7 @@ from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
 from onnxproof.system.limits import MOST_THREADS
 from onnxproof.system.shortage import shortage, shows_shortage
+from onnxproof.system.signatures import argument
 from onnxproof.text import meant
 
 QUIET = 4
@@ -53,8 +54,8 @@ class SessionSettings:
     written to ``optimized_to``, unless that is None. With ``arena`` the CPU provider keeps a run's memory for
     the next. ``provider_options`` are ONNX Runtime's own, by the provider's name. With ``fallback`` the next
     provider, in the end the CPU, takes the place of one that is not there or does not start; otherwise such a
-    one is refused. Raises RequestError if there are too many threads, no such level of optimization, or
-    options of a provider that is not among ``providers``.
+    one is refused. Raises RequestError if there are too many threads, no provider, no such level of
+    optimization, or options of a provider that is not among ``providers``.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -68,6 +69,8 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         require_threads(self.threads)
+        if not self.providers:
+            raise RequestError(f"no execution provider is named: name one, such as {CPU}")
         if self.optimization not in LEVELS:
             raise RequestError(
                 f"optimization = {self.optimization!r}: expected one of {', '.join(LEVELS)}"
@@ -339,7 +342,8 @@ def first_line(error: BaseException) -> str:
 
 
 def require_threads(threads: int) -> None:
-    """Raise RequestError for a negative number of threads, or for more than ``MOST_THREADS``."""
+    """Raise RequestError for no whole number of threads, a negative one, or more than ``MOST_THREADS``."""
+    argument("threads", threads, int)
     if not 0 <= threads <= MOST_THREADS:
         raise RequestError(
             f"threads = {threads}: expected 1 to {MOST_THREADS}, or 0 for as many as ONNX Runtime chooses"

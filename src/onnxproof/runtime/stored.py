@@ -20,6 +20,7 @@ from onnxproof.errors import RequestError
 from onnxproof.system.damaged import ARCHIVE_ERRORS, ARRAY_ERRORS
 from onnxproof.system.disk import not_there
 from onnxproof.system.files import explained, replacing
+from onnxproof.system.signatures import checks_arguments
 
 Array = NDArray[Any]
 
@@ -125,6 +126,7 @@ def _stored(opened: Callable[[], IO[bytes]], size: int) -> Stored:
     return Stored(dtype, shape, opened)
 
 
+@checks_arguments
 def write_arrays(path: str | PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write a ``.npz`` that ``numpy.load`` reads. Unlike ``numpy.savez``, it takes any name.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxproof.errors import PictureError
 from onnxproof.system.extras import missing
+from onnxproof.system.signatures import checks_arguments
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 """The files that are taken for videos."""
@@ -49,6 +50,7 @@ def is_video(place: object) -> bool:
     return str(place).lower().endswith(SUFFIXES)
 
 
+@checks_arguments
 def frames_of(file: str | PathLike[str]) -> Iterator[Frame]:
     """The frames of a video, in the order in which they are shown, decoded as they are asked for.
 

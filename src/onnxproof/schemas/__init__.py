@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxproof.errors import RequestError
 from onnxproof.system.parsed import parse_json
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.text import meant
 
 SCHEMAS = ("job", "manifest", "parity", "made-from", "many", "kit", "outputs")
@@ -15,6 +16,7 @@ SCHEMAS = ("job", "manifest", "parity", "made-from", "many", "kit", "outputs")
 from, what ``--json`` prints of many jobs, and the indices of a kit and of a host's outputs."""
 
 
+@checks_arguments
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a document by its name in ``SCHEMAS``. Raises RequestError for another name."""
     document: dict[str, Any] = parse_json(schema_text(name))

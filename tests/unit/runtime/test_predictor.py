@@ -23,7 +23,7 @@ from PIL import Image
 from onnxproof.comparison import compare
 from onnxproof.contract import ClassInfo, Preprocess
 from onnxproof.errors import ModelFileError, PictureError, RequestError
-from onnxproof.runtime import answer, load, load_plain, parse_request
+from onnxproof.runtime import Prediction, answer, load, load_plain, parse_request
 from onnxproof.runtime.declared import note_on_range
 from onnxproof.runtime.finite import why_undecided
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
@@ -82,12 +82,44 @@ def test_what_is_no_picture_is_refused(bright: Path, picture: Any, says: str) ->
 
 @pytest.mark.parametrize("path", [None, 3, b"bundle"])
 def test_what_is_no_path_is_refused(path: Any) -> None:
-    with pytest.raises(RequestError, match=f"got a {type(path).__name__} for the path of a model"):
+    shown = {None: "None", 3: "3"}.get(path, "a bytes")
+    with pytest.raises(RequestError, match=f"path is {shown}, expected a path"):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        pytest.param({"threads": 1.5}, "threads is 1.5, expected a whole number", id="half-a-thread"),
+        pytest.param({"providers": []}, "no execution provider is named", id="no-provider"),
+        pytest.param({"settings": [1]}, "settings is .1., expected a mapping", id="settings"),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_not_blamed_on_the_file(
+    bright: Path, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RequestError, match=says) as told:
+        load(bright, **wrong)
+    assert str(bright) not in str(told.value)
+
+
+def test_one_picture_in_place_of_several_is_the_only_one(bright: Path, tmp_path: Path) -> None:
+    file = tmp_path / "white.png"
+    Image.fromarray(WHITE).save(file)
+    predictor = load(bright, threads=1)
+    (found,) = predictor.predict_each(str(file))
+    assert isinstance(found, Prediction)
+    assert found.to_json() == predictor.predict(file).to_json()
+
+
+@pytest.mark.parametrize("inputs", [3, [3]])
+def test_inputs_that_are_no_mapping_are_refused(bright: Path, inputs: Any) -> None:
+    with pytest.raises(RequestError, match=r"inputs is .*, expected a mapping"):
+        load(bright, threads=1).predict(WHITE, inputs)
+
+
 def test_another_level_of_optimization_is_refused(bright: Path) -> None:
-    with pytest.raises(RequestError, match="'max': expected one of none, basic, extended, all"):
+    with pytest.raises(RequestError, match='"max", expected one of none, basic, extended, all'):
         load(bright, optimization="max")  # type: ignore[arg-type]
 
 

@@ -17,6 +17,7 @@ from onnxproof.runtime.preprocess.picture import Picture, read_picture
 from onnxproof.runtime.preprocess.resample import resample
 from onnxproof.runtime.remote import RemotePicture
 from onnxproof.runtime.video import Frame
+from onnxproof.system.signatures import checks_arguments
 from onnxproof.tensors import Dim
 
 FITS_ALL = 'export the model with predict.resize = "letterbox" in its job'
@@ -60,6 +61,7 @@ class Transform:
         return restored
 
 
+@checks_arguments
 def prepare(picture: Picture, spec: Preprocess) -> tuple[NDArray[Any], Transform]:
     """Lay a picture into the model's input.
 

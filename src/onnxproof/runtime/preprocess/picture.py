@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterable
 from os import PathLike, fsdecode
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from onnxproof.errors import PictureError
+from onnxproof.errors import PictureError, RequestError
 from onnxproof.runtime.archive import ALLOW
 from onnxproof.runtime.picture_file import EXPECTED, open_picture, other_format
 from onnxproof.runtime.remote import RemotePicture, is_url
@@ -39,6 +40,23 @@ Picture: TypeAlias = (
 )
 """A picture as a user gives it: a path, the bytes of a picture file, such a file that is open, a PIL image, a
 uint8 array [H, W, 3] (RGB) or [H, W] (grey), a picture in a bucket, or a frame of a video."""
+
+
+def pictures_of(given: Any) -> Iterable[Any]:
+    """Several pictures as an iterable; one that is given in their place is the only one.
+
+    An array is taken for several: its first axis says how many. Raises RequestError for what is neither.
+    """
+    if isinstance(given, str | PathLike | Bytes | Readable | Image.Image | RemotePicture | Frame):
+        return (given,)
+    try:
+        several: Iterable[Any] = iter(given)
+    except TypeError as error:
+        raise RequestError(
+            f"pictures is a {type(given).__name__}, expected a list of pictures, or one"
+        ) from error
+    return several
+
 
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa")
 """Pillow's modes of 8 bits a channel (or a bit a pixel) that convert to RGB without loss of range."""
