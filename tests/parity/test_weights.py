@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import onnxproof
 from onnxproof.errors import CheckpointError
+from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.weights import load_weights, notes_on
 
@@ -71,6 +72,34 @@ def sparse() -> Tensor:
 def test_a_tensor_that_would_change_its_meaning_is_refused(tensor: Tensor, says: str) -> None:
     with pytest.raises(CheckpointError, match=f"^checkpoint w.pth does not fit the network: {says}"):
         loaded(weight=tensor)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        pytest.param(3, "weight is a number, expected a tensor", id="a-number"),
+        pytest.param(None, "weight is None, expected a tensor", id="none"),
+        pytest.param([[1.0, 2.0]], "weight is a list, expected a tensor", id="a-nested-list"),
+        pytest.param({"a": 1}, "weight is a dict, expected a tensor", id="a-dict"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", ["", "module."], ids=["bare", "of-a-wrapper"])
+@pytest.mark.parametrize("envelope", [False, True], ids=["alone", "in-an-envelope"])
+def test_what_is_there_and_no_tensor_is_not_called_missing(
+    tmp_path: Path, value: object, says: str, wrapped: str, envelope: bool
+) -> None:
+    state = {wrapped + name: one for name, one in {**Network().state_dict(), "weight": value}.items()}
+    torch.save({"model": state, "epoch": 3} if envelope else state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=f"does not fit the network: {says}"):
+        load_weights(Network(), load_checkpoint(tmp_path / "w.pth"), "the network", "advice")
+
+
+@pytest.mark.parametrize("envelope", [False, True], ids=["alone", "in-an-envelope"])
+def test_a_key_that_is_no_name_is_named(tmp_path: Path, envelope: bool) -> None:
+    state = {**Network().state_dict(), 5: torch.ones(1)}
+    torch.save({"model": state} if envelope else state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="a tensor under the key 5, which is no name: names are texts"):
+        load_checkpoint(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from onnxproof.sniffed import is_safetensors
 from onnxproof.source import find_checkpoint, sha256_of_checkpoint
 from onnxproof.system.memory import require_memory_to_read
 from onnxproof.wrappers.family import Checkpoint
-from onnxproof.wrappers.held import class_of, without_tensors
+from onnxproof.wrappers.held import class_of, tables_in, without_tensors
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """Prefixes that are taken off where all names have them. ``load_weights`` puts them back if a network has
@@ -131,6 +131,14 @@ def _describe(held: Any) -> str:
     named = class_of(held)
     if named is not None:
         return f"an object of {named}"
+    unnamed = [
+        key
+        for table in tables_in(held)
+        for key, value in table.items()
+        if isinstance(value, Tensor) and not isinstance(key, str)
+    ]
+    if unnamed:
+        return f"a tensor under the key {unnamed[0]!r}, which is no name: names are texts"
     if isinstance(held, Mapping):
         keys = ", ".join(map(str, list(held)[:5]))
         if "param_groups" in held or any(key in OTHERS for key in held):

@@ -6,6 +6,7 @@ attributes are the object's attributes. Its class is not imported, and no code o
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -31,6 +32,36 @@ def near_surface(held: Any, wanted: Callable[[Any], bool], depth: int = 0) -> It
     elif isinstance(held, Mapping) and depth < DEEPEST:
         for value in held.values():
             yield from near_surface(value, wanted, depth + 1)
+
+
+def tables_in(held: Any, depth: int = 0) -> Iterator[Mapping[Any, Any]]:
+    """The mappings in what a file holds, the outer ones first."""
+    if isinstance(held, Mapping) and depth <= DEEPEST:
+        yield held
+        for value in held.values():
+            yield from tables_in(value, depth + 1)
+
+
+KINDS: Mapping[type, str] = MappingProxyType(
+    {
+        type(None): "None",
+        bool: "a truth value",
+        str: "a text",
+        list: "a list",
+        tuple: "a list",
+        dict: "a dict",
+    }
+)
+
+
+def kind_of(value: object) -> str:
+    """What a value is that is no tensor, in words."""
+    named = class_of(value)
+    if named is not None:
+        return f"an object of {named}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def without_tensors(held: Any) -> Any:

@@ -15,6 +15,7 @@ from onnxproof.wrappers.as_pickled import as_pickled
 from onnxproof.wrappers.copies import copied
 from onnxproof.wrappers.family import Checkpoint
 from onnxproof.wrappers.fitting import SHOWN, Fit, fits, in_short, is_averaged
+from onnxproof.wrappers.held import kind_of, tables_in
 from onnxproof.wrappers.likely import likely_architecture
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -49,7 +50,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, called: str, advice
         for name, tensor in state.items()
         if not is_lazy(expected[name]) and tensor.shape != expected[name].shape
     ]
-    wrong += [f"{name} is missing" for name in fit.missing]
+    wrong += [f"{name} is {_in_place(checkpoint, fit, name)}" for name in fit.missing]
     wrong += [f"{name} is not in the model" for name in fit.more]
     if wrong:
         raise _does_not_fit(checkpoint, called, wrong, _beside(checkpoint, expected, advice))
@@ -95,6 +96,15 @@ def _chosen(found: Sequence[Fit], checkpoint: Checkpoint) -> Fit:
         return left[0]
     note = f"the checkpoint holds the weights {times} ({prefixes}): choose with model.weights"
     return replace(left[0], notes=(*left[0].notes, note))
+
+
+def _in_place(checkpoint: Checkpoint, fit: Fit, name: str) -> str:
+    """What the file holds in place of a tensor that the network expects: nothing, or something else."""
+    asked = {name, fit.prefix + name, name.removeprefix(checkpoint.prefix)}
+    for table in tables_in(checkpoint.held):
+        for key in asked.intersection(table):
+            return f"{kind_of(table[key])}, expected a tensor"
+    return "missing"
 
 
 def _beside(checkpoint: Checkpoint, expected: Mapping[str, Tensor], advice: str) -> str:
