@@ -57,7 +57,7 @@ DAMAGES = [
     pytest.param(remove, ("holds no model.onnx", "give a bundle", ".onnx file"), id="no-model"),
     pytest.param(truncate, ("cannot be loaded", "whole", "Export it again"), id="half-a-model"),
     pytest.param(empty, ("cannot be loaded", "whole", "Export it again"), id="no-bytes"),
-    pytest.param(text, ("cannot be loaded", "whole", "Export it again"), id="text-named-onnx"),
+    pytest.param(text, ("cannot be loaded", "a Git LFS pointer", "git lfs pull"), id="text-named-onnx"),
     pytest.param(metadata("{"), ("model.onnx", "metadata", "export"), id="metadata-cut-short"),
     pytest.param(metadata("{}"), ("format", "export"), id="metadata-of-no-format"),
     pytest.param(metadata('{"format": 2}'), ("format 2 is not 1", "export"), id="metadata-from-the-future"),
@@ -166,15 +166,19 @@ def test_validate_refuses_a_bundle_without_its_model(refuse: Refuse, bundle: Pat
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [pytest.param(truncate, id="half"), pytest.param(empty, id="no-bytes"), pytest.param(text, id="text")],
+    ("damage", "advice"),
+    [
+        pytest.param(truncate, "whole", id="half"),
+        pytest.param(empty, "whole", id="no-bytes"),
+        pytest.param(text, "git lfs pull", id="text"),
+    ],
 )
 def test_validate_refuses_a_file_that_is_no_onnx(
-    refuse: Refuse, small_job: Path, bundle: Path, damage: Damage
+    refuse: Refuse, small_job: Path, bundle: Path, damage: Damage, advice: str
 ) -> None:
     file = bundle / "model.onnx"
     damage(file)
-    refuse("validate", small_job, "--onnx", file, says=(str(file), "cannot be loaded", "whole"))
+    refuse("validate", small_job, "--onnx", file, says=(str(file), "cannot be loaded", advice))
 
 
 def test_validate_refuses_an_onnx_that_is_not_there(refuse: Refuse, small_job: Path, tmp_path: Path) -> None:

@@ -267,6 +267,7 @@ ROOMS = {
             "system.own_file",
             "system.scratch",
             "system.shortage",
+            "system.signatures",
         ),
     },
     "wrappers": GROUND | {"job", "runtime", "structure", "wrappers"},
@@ -280,6 +281,7 @@ ROOMS = {
         *("errors", "contract", "document", "progress", "seeded", "tensors", "runtime", "source", "deploy"),
         *("system.confined", "system.damaged", "system.disk", "system.extras", "system.files"),
         *("system.folders", "system.foreign", "system.imports", "system.own_file"),
+        "system.signatures",
     },
     "errors": set(),
     "text": set(),
@@ -296,11 +298,11 @@ ROOMS = {
     "structure": {"errors"},
     "job": {
         *("errors", "text", "tensors", "contract", "normalizations", "structure"),
-        *("system.disk", "system.limits", "system.parsed", "runtime", "source", "job"),
+        *("system.disk", "system.limits", "system.parsed", "system.signatures", "runtime", "source", "job"),
     },
     "many": {
         *("errors", "system.extras", "system.files", "system.imports", "system.scratch", "text", "progress"),
-        *("system.parsed", "runtime", "source", "many"),
+        *("system.parsed", "system.signatures", "runtime", "source", "many"),
     },
     "shards": {"errors", "system.parsed"},
     "sniffed": {"errors", "shards", "system.damaged"},
@@ -327,6 +329,7 @@ ROOMS = {
     "system.parsed": {"system.foreign"},
     "system.scratch": {"errors", "system.claims", "system.disk", "system.files"},
     "system.shortage": set(),
+    "system.signatures": {"errors", "text"},
     "system.signals": set(),
     "system.usercode": {"errors"},
 }

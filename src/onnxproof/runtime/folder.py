@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxproof.errors import ModelFileError, RequestError
 from onnxproof.runtime.archive import is_archive, is_there, read_file, sha256_of
 from onnxproof.runtime.manifest import Manifest, read_manifest_text
+from onnxproof.runtime.otherwise import MODEL_ADVICE
 from onnxproof.system.disk import not_there, require_possible
 from onnxproof.system.own_file import has_keys
 
@@ -35,29 +36,28 @@ def model_file(path: str | PathLike[str]) -> Path:
     Raises ModelFileError if there is none, and RequestError for what is no path.
     """
     if not isinstance(path, str | PathLike):
-        raise RequestError(f"got a {type(path).__name__} for the path of a model: {_ADVICE}, by its path")
+        raise RequestError(
+            f"got a {type(path).__name__} for the path of a model: {MODEL_ADVICE}, by its path"
+        )
     require_possible(path)
     given = Path(path)
     file = given / MODEL_FILE
     if is_archive(given):
         if is_there(file):
             return file
-        raise ModelFileError(f"{given} holds no {MODEL_FILE}: {_ADVICE}")
+        raise ModelFileError(f"{given} holds no {MODEL_FILE}: {MODEL_ADVICE}")
     if not given.is_dir():
         if given.is_file():
             return given
-        raise ModelFileError(f"{given} {not_there(given)}: {_ADVICE}")
+        raise ModelFileError(f"{given} {not_there(given)}: {MODEL_ADVICE}")
     if file.is_file():
         return file
     if (given / MANIFEST_FILE).is_file():
         raise ModelFileError(
             f"the folder {given} holds no {MODEL_FILE}, only the {MANIFEST_FILE} of one: export the job "
-            f"again, or {_ADVICE}"
+            f"again, or {MODEL_ADVICE}"
         )
     raise ModelFileError(f"the folder {given} holds no {MODEL_FILE}: {_advice_on(given)}")
-
-
-_ADVICE = "give a bundle (the folder that export wrote) or an .onnx file"
 
 
 def _advice_on(folder: Path) -> str:
@@ -65,7 +65,7 @@ def _advice_on(folder: Path) -> str:
     bundles = (file.parent for file in folder.glob(f"*/{MODEL_FILE}"))
     inside = sorted((*bundles, *folder.glob("*.onnx")))
     if not inside:
-        return _ADVICE
+        return MODEL_ADVICE
     more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
     return f"give one that is in it: {', '.join(map(str, inside[:SHOWN]))}{more}"
 

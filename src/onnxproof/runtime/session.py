@@ -20,6 +20,7 @@ from onnxproof.errors import ModelFileError, OnnxproofError, RequestError
 from onnxproof.runtime.archive import in_archive, is_there, read_file
 from onnxproof.runtime.beside import require_data
 from onnxproof.runtime.look import LARGEST_RANK, Look, look_at, look_at_bytes
+from onnxproof.runtime.otherwise import MODEL_ADVICE, other_than_a_model
 from onnxproof.system.limits import MOST_THREADS
 from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.system.signatures import argument
@@ -147,6 +148,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
     }
 )
 """What to do, by a part of what ONNX Runtime says of a file."""
+NO_MODEL = ("INVALID_PROTOBUF", "No graph was found")
 DAMAGED = "is it whole? Export it again."
 
 
@@ -238,6 +240,11 @@ def _open(
     except Exception as error:
         if shows_shortage(error):
             raise RequestError(shortage(f"to load {name}")) from error
+        other = other_than_a_model(model, name) if any(one in str(error) for one in NO_MODEL) else None
+        if other is not None:
+            what, _, remedy = other.partition(": ")
+            advice = remedy or (DAMAGED if Path(name).suffix.lower() == ".onnx" else MODEL_ADVICE)
+            raise ModelFileError(f"{name} cannot be loaded: it is {what}, not a model: {advice}") from error
         what_to_do = next((told for part, told in ADVICE.items() if part in str(error)), DAMAGED)
         raise ModelFileError(
             f"{name} cannot be loaded by ONNX Runtime ({first_line(error)}): {what_to_do}"
