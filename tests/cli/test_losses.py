@@ -427,7 +427,7 @@ def test_a_model_of_the_users_in_a_bundle(
 def test_a_link_that_leads_to_itself_is_not_replaced(tmp_path: Path, flag: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
     bundle = str(ROOT / "release" / "tiny")
-    for asked, said in ((flag, "Too many levels of symbolic links"), ("--out", "a link that leads nowhere")):
+    for asked, said in ((flag, "a link that leads to itself"), ("--out", "a link that leads to itself")):
         ran = run_here(["validate", bundle, asked, str(tmp_path / "loop")])
         assert ran.code == 2, ran.printed
         assert f"{tmp_path / 'loop'}" in ran.printed

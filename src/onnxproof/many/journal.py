@@ -28,13 +28,18 @@ class Journal:
         """Open the journal of a piece of work, or begin it in an empty or missing folder.
 
         ``work`` tells what is done, in JSON's types: two runs with equal ``work`` share their results. Raises
-        RequestError if the folder holds other files, or belongs to other work.
+        RequestError if the folder holds other files, belongs to other work, or leads to another folder.
         """
         self.folder = folder
         self.key = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
         document = {"format": FORMAT, "key": self.key, "work": dict(work)}
         refuse_in_bundle(folder, FLAG)
         check_folder(folder, FLAG)
+        if (folder / CHUNKS).is_symlink():
+            raise RequestError(
+                f"{folder / CHUNKS} is a link, and results are kept in the folder that {FLAG} names alone: "
+                "remove the link, or name another folder"
+            )
         if folder.is_dir() and any(folder.iterdir()):
             self._require_own(document)
             return
@@ -68,12 +73,19 @@ class Journal:
     def write(self, name: str, content: bytes) -> None:
         """Keep the result of a chunk. Raises RequestError if it cannot be written."""
         with explained(self.folder, FLAG):
+            if (self.folder / CHUNKS / name).is_symlink():  # what it names is not the journal's
+                self.drop(name)
             write_bytes(self.folder / CHUNKS / name, _checksum(content) + b"\n" + content)
 
     def _require_own(self, document: Mapping[str, Any]) -> None:
         file = self.folder / FILE
         try:
             found = json_in(file)
+            if not isinstance(found, Mapping):
+                raise TypeError("it is no object")
+            for key in ("work", "format"):
+                if key not in found:
+                    raise ValueError(f"it has no {key}")
             kept, known = found["work"], found["format"]
             if not isinstance(kept, Mapping):
                 raise TypeError("its work is no object")
@@ -82,7 +94,7 @@ class Journal:
                 f"{FLAG} {self.folder} holds files and no {FILE}: name an empty or a new folder, or that of "
                 "an interrupted run"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             reason = error.strerror or error if isinstance(error, OSError) else error
             raise RequestError(
                 f"{file} is not what onnxproof wrote ({reason}): name another folder with {FLAG}"

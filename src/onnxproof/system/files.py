@@ -249,6 +249,7 @@ def check_folder(folder: Path, flag: str = "--out", kind: str = "folder") -> Non
     with explained(folder, flag, kind):
         place = folder
         while not place.exists() and place != place.parent:
+            _require_no_loop(Path(os.path.realpath(place)))
             if place.is_symlink():
                 raise FileNotFoundError(errno.ENOENT, f"{place} is a link that leads nowhere")
             place = place.parent
@@ -321,10 +322,17 @@ def _sync(descriptor: int) -> None:
             raise
 
 
+def loop_in(real: Path) -> Path | None:
+    """The link in a path that is there although the path is resolved: it leads to itself. None if there is
+    none."""
+    return next((place for place in (real, *real.parents) if place.is_symlink()), None)
+
+
 def _require_no_loop(real: Path) -> None:
-    """Raise OSError if a path that is resolved is a link all the same: one that leads to itself."""
-    if real.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(real))
+    """Raise OSError if a link in a resolved path leads to itself."""
+    loop = loop_in(real)
+    if loop is not None:
+        raise OSError(errno.ELOOP, f"{loop} is a link that leads to itself", str(real))
 
 
 def is_special(file: Path) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxproof.errors import RequestError
-from onnxproof.system.files import explained, lies_in, staging_folder, swap
+from onnxproof.system.files import explained, lies_in, loop_in, staging_folder, swap
 from onnxproof.system.signals import signals_held
 
 SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
@@ -71,8 +71,9 @@ def check_target(target: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:
 
 def _check(target: Path, folder: Path, kind: Kind, inputs: Iterable[Path]) -> None:
     """Raises RequestError if ``folder`` must not be removed. It is at ``target``, or was until the swap."""
-    if folder.is_symlink():  # although links are followed
-        raise RequestError(f"{target} is a link that leads to itself: name another folder with --out")
+    loop = loop_in(folder)
+    if loop is not None:
+        raise RequestError(f"{loop} is a link that leads to itself: name another folder with --out")
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{target} is a file: name another folder with --out")
     if folder.parent.exists() and not folder.parent.is_dir():

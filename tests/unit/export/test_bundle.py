@@ -268,10 +268,11 @@ def test_a_bundles_files_as_export_wrote_them_are_replaced(target: Path) -> None
     assert (target / "model.onnx").read_text() == "new"
 
 
-def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "net", "a/net"], ids=["the-target", "its-parent", "above-it"])
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "mine").symlink_to("mine")
-    with pytest.raises(RequestError, match="a link that leads to itself"):
-        replace(tmp_path / "mine")
+    with pytest.raises(RequestError, match="mine is a link that leads to itself"):
+        replace(tmp_path / "mine" / below)
     assert (tmp_path / "mine").is_symlink()
 
 

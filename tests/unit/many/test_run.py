@@ -63,6 +63,23 @@ def log(folder: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
+def test_nothing_is_written_where_a_link_in_the_journal_leads(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    (far / "mine").write_text("mine")
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "chunks").symlink_to(far)
+    with pytest.raises(RequestError, match=r"chunks is a link.*remove the link"):
+        Journal(tmp_path / "journal", WORK)
+    (tmp_path / "journal" / "chunks").unlink()
+    journal = Journal(tmp_path / "journal", WORK)
+    (tmp_path / "journal" / "chunks" / "one").symlink_to(far / "mine")
+    assert journal.read("one") is None
+    journal.write("one", b"result")
+    assert journal.read("one") == b"result"
+    assert [file.read_text() for file in far.iterdir()] == ["mine"]
+
+
 def test_what_is_in_the_journal_is_not_done_again(tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(5)]
     places = pictures(tmp_path, names)
@@ -124,7 +141,8 @@ def test_a_picture_that_always_kills_its_worker_is_named(tmp_path: Path) -> None
         pytest.param({"notes.txt": "mine"}, WORK, "holds files and no journal.json", id="others-files"),
         pytest.param({"journal.json": "[" * 100_000}, WORK, "nested too deeply", id="nested"),
         pytest.param({"journal.json": '{"work": 1, "format": 1}'}, WORK, "no object", id="no-work"),
-        pytest.param({"journal.json": "{}"}, WORK, "is not what onnxproof wrote", id="another-journal"),
+        pytest.param({"journal.json": "{}"}, WORK, r"wrote \(it has no work\)", id="another-journal"),
+        pytest.param({"journal.json": "[]"}, WORK, r"wrote \(it is no object\)", id="a-list"),
         pytest.param({}, {"command": "names", "size": 1}, "differs in size", id="other-work"),
     ],
 )
