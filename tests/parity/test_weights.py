@@ -96,7 +96,8 @@ def test_what_is_there_and_no_tensor_is_not_called_missing(
 
 @pytest.mark.parametrize("envelope", [False, True], ids=["alone", "in-an-envelope"])
 def test_a_key_that_is_no_name_is_named(tmp_path: Path, envelope: bool) -> None:
-    state = {**Network().state_dict(), 5: torch.ones(1)}
+    state: dict[str | int, Tensor] = dict(Network().state_dict().items())
+    state[5] = torch.ones(1)
     torch.save({"model": state} if envelope else state, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="a tensor under the key 5, which is no name: names are texts"):
         load_checkpoint(tmp_path / "w.pth")

@@ -300,8 +300,10 @@ def test_a_bundle_in_one_file_is_named_as_one(tmp_path: Path) -> None:
     archive = tmp_path / "digits.zip"
     archive.write_bytes(b"PK\x03\x04\xff")
     for ask in (job_to_validate, job_to_export, load_job):
-        with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* unpack it"):
+        with pytest.raises(JobError, match=r"digits\.zip is a bundle in one file, .* unpack it") as told:
             ask(archive)
+        # export takes no bundle's folder
+        assert "give the job's .toml file. To validate the bundle, unpack it" in str(told.value)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_job(write: Write) -> None:

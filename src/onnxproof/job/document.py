@@ -101,9 +101,10 @@ def _read(file: Path, before: Sequence[Path]) -> Document:
     by = f", which {before[-1]} extends," if before else ""
     if is_archive(file):
         raise JobError(
-            f"{file}{by} is {BundleArchive.what}, and its checkpoint is named by its path from the bundle's "
-            f"folder: unpack it (python -m zipfile -e {file} {file.with_suffix('')}), then give that folder, "
-            "or the job's .toml file; onnxproof selftest judges the one file by what was recorded in it"
+            f"{file}{by} is {BundleArchive.what}, not a job: give the job's .toml file. To validate the "
+            f"bundle, unpack it (python -m zipfile -e {file} {file.with_suffix('')}) and give that folder, "
+            "since its checkpoint is named by the path from there; onnxproof selftest judges the one file by "
+            "what was recorded in it"
         )
     try:
         return toml_in(file, LARGEST_JOB)

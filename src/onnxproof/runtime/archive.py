@@ -17,6 +17,10 @@ from onnxproof.system.scratch import scratch_folder
 
 SUFFIX = ".zip"
 
+FIRST = b"PK\x03\x04"
+"""How a file in an archive begins, and so an archive with nothing before its first file."""
+CUT_OFF = "it is cut off: its end is missing"
+
 CHUNK = 2**20
 """Bytes that are read at once."""
 
@@ -53,7 +57,7 @@ def read_file(file: Path) -> bytes:
         except PermissionError as error:
             raise forbidden(file, error) from error
     try:
-        with zipfile.ZipFile(file.parent) as archive:
+        with _opened(file.parent) as archive:
             about = archive.getinfo(file.name)
             if about.compress_type != zipfile.ZIP_STORED or about.flag_bits & 1:
                 raise ModelFileError(
@@ -117,9 +121,25 @@ def forbidden(file: Path, error: PermissionError) -> ModelFileError:
     return ModelFileError(f"{file} cannot be read ({error.strerror or error}): {ALLOW}")
 
 
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive that is read. Raises one of ``ARCHIVE_ERRORS`` if it is damaged or cut off.
+
+    The end of an archive that lies in it as a file may then stand in place of its own.
+    """
+    with archive.open("rb") as stream:
+        starts_with_file = stream.read(len(FIRST)) == FIRST
+        if starts_with_file and not zipfile.is_zipfile(stream):
+            raise ValueError(CUT_OFF)
+        with zipfile.ZipFile(stream) as opened:
+            if starts_with_file and all(about.header_offset for about in opened.infolist()):
+                raise ValueError(CUT_OFF)
+            yield opened
+
+
 def _names(archive: Path) -> tuple[str, ...]:
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with _opened(archive) as opened:
             names = tuple(opened.namelist())
     except ARCHIVE_ERRORS as error:
         raise _damaged(archive, error) from error
