@@ -39,7 +39,7 @@ class Entry:
         """A text that is not empty. If there are ``choices``, it is one of them."""
         value = self.value
         if not isinstance(value, str) or not value or not _encodes(value):
-            raise self.refused(f"one of {', '.join(choices)}" if choices else "a text")
+            raise self.refused(f"one of {', '.join(choices)}" if choices else "a text that is not empty")
         if choices and value not in choices:
             raise self.refused(f"one of {', '.join(choices)}")
         return value

@@ -205,6 +205,13 @@ def test_a_client_is_short(files: list[str]) -> None:
     assert len(lines) <= MOST_LINES
 
 
+def test_the_client_in_python_lets_onnx_runtime_write_nothing_beside_the_outputs() -> None:
+    lines = (CLIENTS / "client.py").read_text(encoding="utf-8").splitlines()
+    off, imported = 'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")', "import onnxruntime as ort"
+    (at,) = (number for number, line in enumerate(lines) if line.startswith(off))
+    assert at < lines.index(imported)  # it is read as the library starts
+
+
 def test_the_package_of_the_clients_is_pinned() -> None:
     (version,) = json.loads((CLIENTS / "package.json").read_text(encoding="utf-8"))["dependencies"].values()
     assert version.replace(".", "").isdigit()

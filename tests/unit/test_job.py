@@ -113,22 +113,50 @@ def test_paths_start_at_the_job_file(write: Write, tmp_path: Path) -> None:
         pytest.param("zzz = 1", ["unknown key zzz = 1", "allowed here", "export"], id="nothing-is-close"),
         pytest.param("[validation]", ["unknown key validation", '"validate"'], id="the-codes-own-name"),
         pytest.param('folder = "/tmp"', ["unknown key folder"], id="the-folder-is-not-the-jobs-to-say"),
-        pytest.param('export.opset = "20"', ["export.opset = '20'", "integer"], id="a-string-for-a-number"),
-        pytest.param("export.opset = 20.0", ["export.opset = 20.0", "integer"], id="a-float-for-an-integer"),
+        pytest.param(
+            'export.opset = "20"',
+            ['export.opset = "20": expected a whole number'],
+            id="a-string-for-a-number",
+        ),
+        pytest.param(
+            "export.opset = 20.0",
+            ["export.opset = 20.0: expected a whole number"],
+            id="a-float-for-an-integer",
+        ),
         pytest.param("export.opset = 3", ["export.opset = 3", "7"], id="below-the-least-opset"),
-        pytest.param("wrapper.scale_input = 1", ["wrapper.scale_input = 1", "bool"], id="1-for-true"),
+        pytest.param(
+            "wrapper.scale_input = 1", ["wrapper.scale_input = 1: expected true or false"], id="1-for-true"
+        ),
         pytest.param(
             'wrapper.input_dtype = "int8"',
-            ["wrapper.input_dtype = 'int8'", "float32", "uint8"],
+            ['wrapper.input_dtype = "int8"', "float32", "uint8"],
             id="a-choice-lists-the-choices",
         ),
         pytest.param("wrapper.mean = [0.5, 0.5]", ["wrapper.mean"], id="two-channels-of-three"),
         pytest.param(
             "wrapper.mean = [0, 0, 0]\nwrapper.std = [0, 1, 1]",
-            ["wrapper.std.0 = 0.0", "greater than 0"],
+            ["wrapper.std.0 = 0.0", "expected a number above 0"],
             id="nothing-is-divided-by-0",
         ),
         pytest.param("wrapper.mean = [nan, 0, 0]", ["wrapper.mean.0 = nan", "finite"], id="nan-is-no-mean"),
+        pytest.param(
+            "validate.threads = true", ["validate.threads = true: expected a whole"], id="true-is-none"
+        ),
+        pytest.param(
+            "validate.providers = []",
+            ["validate.providers = []: expected at least 1 value"],
+            id="no-provider",
+        ),
+        pytest.param(
+            'validate.providers = ["A", "B", "A"]',
+            ['validate.providers names "A" twice: leave one out'],
+            id="a-provider-twice",
+        ),
+        pytest.param(
+            'validate.optimization = ["all", "all"]',
+            ['validate.optimization names "all" twice'],
+            id="a-level-twice",
+        ),
         pytest.param("validate.seed = -1", ["validate.seed = -1", "0"], id="seeds-have-no-sign"),
         pytest.param("validate.threads = 0", ["validate.threads = 0", "1"], id="no-threads"),
         pytest.param(
@@ -256,7 +284,9 @@ def test_later_overrides_win(write: Write) -> None:
         pytest.param("export..opset=18", ["section.key=value"], id="an-empty-part"),
         pytest.param("name.first=1", ["name is a value, not a section"], id="a-key-below-a-value"),
         pytest.param("export.opsett=18", ["unknown key export.opsett", '"opset"'], id="schema-still-holds"),
-        pytest.param("export.opset=high", ["export.opset = 'high'"], id="type-still-holds"),
+        pytest.param(
+            "export.opset=high", ['export.opset = "high": expected a whole number'], id="type-still-holds"
+        ),
     ],
 )
 def test_bad_override(write: Write, override: str, words: list[str]) -> None:

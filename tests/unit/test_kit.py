@@ -502,6 +502,10 @@ REFUSED = {
     "a newer format": (document(lambda told: told.update(format=2)), "its format is 2, expected 1"),
     "another kit": (document(lambda told: told.update(kit="0" * 64)), "are of the kit 000000000000…, and"),
     "no runtime": (document(lambda told: told.pop("runtime")), "lacks the key 'runtime'"),
+    "a runtime without a name": (
+        document(lambda told: told["runtime"].update(name="")),
+        'runtime.name is "", expected a text that is not empty',
+    ),
     "a runtime of two lines": (
         document(lambda told: told["runtime"].update(name="a\nb")),
         "runtime.name is \"a\\nb\", expected a text in one line",

@@ -128,7 +128,7 @@ def place(tmp_path: Path) -> Path:
             "whose paths start at its own folder",
             id="check-a-folder",
         ),
-        pytest.param("init begins.pt --set foo.bar=1", "unknown key foo = {'bar': 1}", id="init-no-section"),
+        pytest.param("init begins.pt --set foo.bar=1", "unknown key foo = {bar = 1}", id="init-no-section"),
         pytest.param(
             "export begins.pt --set name=other --set export.opsett=18",
             "the job drafted for begins.pt: unknown key export.opsett = 18; allowed here: ",
@@ -136,7 +136,7 @@ def place(tmp_path: Path) -> Path:
         ),
         pytest.param(
             "check one.onnx --against begins.pt --set validate.effort=much",
-            "the job drafted for begins.pt: validate.effort = 'much'",
+            'the job drafted for begins.pt: validate.effort = "much"',
             id="check-no-value",
         ),
         pytest.param("check junk.onnx --against begins.pt", "cannot be loaded", id="check-a-junk-file"),

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from onnxproof import contract, targets
 from onnxproof.errors import JobError, RequestError
@@ -175,6 +175,14 @@ class ValidateTable(Table):
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("providers", "optimization")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...], told: ValidationInfo) -> tuple[str, ...]:
+        twice = next((name for name in value if value.count(name) > 1), None)
+        if twice is not None:
+            raise RequestError(f'validate.{told.field_name} names "{twice}" twice: leave one out')
+        return value
 
     @field_validator("score_threshold", "iou_threshold", mode="before")
     @classmethod

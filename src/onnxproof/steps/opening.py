@@ -1,8 +1,10 @@
 """Build a job's model, or wrap the one that is handed in."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from onnxproof.contract import Contract
 from onnxproof.export.model import build_model
 from onnxproof.job import Job
 from onnxproof.system.memory import require_memory
@@ -27,6 +29,22 @@ class ToExport:
     checkpoint: Checkpoint | None
 
 
+def job_notes(job: Job, contract: Contract) -> tuple[str, ...]:
+    """What the job gives that is not as it says: more classes to decide on than there are, or one name for
+    several."""
+    notes = []
+    asked, own = job.validation.top_k, getattr(contract.reading, "top_k", None)
+    if "top_k" in job.validation.model_fields_set and own is not None and own < asked:
+        notes.append(f"validate.top_k = {asked}, and the model has {own} classes: all are decided on")
+    named = Counter(job.model.classes or ())
+    notes += [
+        f'model.classes names {count} classes "{name}": decisions do not tell these apart by name'
+        for name, count in named.items()
+        if count > 1
+    ]
+    return tuple(notes)
+
+
 def to_export(job: Job, loaded: Checkpoint | None = None, notes: Sequence[str] = ()) -> ToExport:
     """A job's model. ``loaded`` is its checkpoint if it was read already. ``notes`` go into the verdict.
 
@@ -34,7 +52,8 @@ def to_export(job: Job, loaded: Checkpoint | None = None, notes: Sequence[str] =
     """
     model, checkpoint = build_model(job, loaded)
     require_memory(bytes_of(model.module))
-    return ToExport(job, replace(model, notes=(*notes, *model.notes)), checkpoint)
+    told = (*notes, *job_notes(job, model.contract), *model.notes)
+    return ToExport(job, replace(model, notes=told), checkpoint)
 
 
 def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
@@ -50,4 +69,4 @@ def wrapped_for(job: Job, model: Module | None) -> WrappedModel:
         wrapped = build_with_resize(job, lambda asked: wrap_for_job(asked, model))
         wrapped = replace(wrapped, notes=(*notes, *wrapped.notes))
     require_memory(bytes_of(wrapped.module))
-    return wrapped
+    return replace(wrapped, notes=(*job_notes(job, wrapped.contract), *wrapped.notes))

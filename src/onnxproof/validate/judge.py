@@ -30,9 +30,6 @@ from onnxproof.validate.tally import Tally, in_order
 NOISY = ("ratio_rms", "ratio_max", "flips", "decisions", "rows")
 """The checks whose limits float error itself sets."""
 
-HARDLY = 1e-2
-"""A field that moves by at most this share of its largest value from input to input is weak evidence."""
-
 
 def facts_of(
     tally: Tally,
@@ -174,24 +171,6 @@ def second_looks(facts: Iterable[Facts]) -> tuple[str, ...]:
         f"their own: {', '.join(one.repeated)}"
         for one in facts
         if one.repeated
-    )
-
-
-def weak_witnesses(facts: Facts) -> tuple[str, ...]:
-    """A note that names the fields that hardly move from input to input; empty if all do."""
-    shares = {
-        one.name: one.varied / max(one.scale_max, math.ulp(0.0))
-        for one in facts.fields
-        if one.varied is not None
-    }
-    weak = {name: share for name, share in shares.items() if share <= HARDLY}
-    if not weak:
-        return ()
-    most = max(weak.values())
-    return (
-        f"weak evidence: {', '.join(weak)} moved by at most {most:.1g} of the largest "
-        "value from input to input, as outputs of an untrained model do; errors that depend on the input "
-        "show little",
     )
 
 

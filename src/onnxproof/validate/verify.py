@@ -21,7 +21,7 @@ from onnxproof.validate.environment import environment
 from onnxproof.validate.exact.folded import folded_checks
 from onnxproof.validate.function import function_checks, strangers
 from onnxproof.validate.hazards import Subject, Weights, advice, explain, look_for_hazards
-from onnxproof.validate.judge import judge_dataset, second_looks, weak_witnesses
+from onnxproof.validate.judge import judge_dataset, second_looks
 from onnxproof.validate.legs.leg import Leg, Ports
 from onnxproof.validate.legs.onnx_runtime import OrtLeg, ort_name
 from onnxproof.validate.legs.refused import RefusedLeg
@@ -39,6 +39,7 @@ from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Plan, Settings, Trial
 from onnxproof.validate.unread_rows import short_checks, unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
+from onnxproof.validate.weak import weak_witnesses
 from onnxproof.wrappers.family import WrappedModel
 from onnxproof.wrappers.weights import runs_here
 
@@ -232,7 +233,7 @@ def verdicts_of(
         )
         facts = tuple(one.facts for one in asked)
         noted = [*graph.notes, *(note for one in asked for note in one.notes)]
-        noted += weak_witnesses(facts[0]) if facts else ()
+        noted += weak_witnesses(facts[0], model.contract.inputs) if facts else ()
         for judged in asked:
             checks += judged.checks
         checks = [*blame_casts(trial, graph, facts, checks), *(casts_checks(trial, graph) if steady else ())]

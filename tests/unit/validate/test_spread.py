@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from onnxproof.tensors import Field
+from onnxproof.tensors import Field, TensorSpec
 from onnxproof.validate.facts import Facts
-from onnxproof.validate.judge import weak_witnesses
 from onnxproof.validate.pools import FieldPools
 from onnxproof.validate.spread import Spread
+from onnxproof.validate.weak import weak_witnesses
 
 
 def test_members_of_a_batch_are_inputs_of_their_own() -> None:
@@ -55,4 +55,12 @@ def test_an_output_that_is_always_the_same_is_weak_evidence() -> None:
             single = {"logits": values["logits"].astype(np.float32)}
             pools.add(case, values, single, single, {}, sizes=(64, 64), constant=case == "black")
         facts = Facts("leg", (), 1, False, (), (), pools.measured(()), (), None, {})
-        assert ["weak evidence: logits moved by" in note for note in weak_witnesses(facts)] == [True] * weak
+        notes = weak_witnesses(facts, (TensorSpec("x", "float32", ("batch", 3), (0, 1)),))
+        assert ["weak evidence: logits moved by" in note for note in notes] == [True] * weak
+        assert ["as outputs of an untrained model do" in note for note in notes] == [True] * weak
+        one_value = TensorSpec("x", "float32", ("batch", 3), (1, 1))
+        notes = weak_witnesses(facts, (one_value,))
+        says = "since the inputs are declared to have one value alone (x: float32[batch, 3] in 1..1)"
+        assert [says in note for note in notes] == [True] * weak
+        notes = weak_witnesses(facts, (one_value, TensorSpec("y", "float32", ("batch", 3), (0, 1))))
+        assert ["untrained model" in note for note in notes] == [True] * weak

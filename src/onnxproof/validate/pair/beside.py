@@ -16,12 +16,13 @@ from onnxproof.tensors import TensorSpec
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.interface import interface_differences
-from onnxproof.validate.judge import second_looks, weak_witnesses
+from onnxproof.validate.judge import second_looks
 from onnxproof.validate.legs.leg import Leg
 from onnxproof.validate.legs.onnx_runtime import OrtLeg
 from onnxproof.validate.policy import FLOAT_FLOOR
 from onnxproof.validate.trial import Plan, Settings, Trial, plan_trial
 from onnxproof.validate.verdict import Check, Pairing, Verdict, conclude
+from onnxproof.validate.weak import weak_witnesses
 
 Rule = Literal["oracle", "graphs", "two-runs"]
 
@@ -207,7 +208,7 @@ def verdict_of(
             *not_compared(plan.contract),
             *likely_masks(plan.contract),
             *second_looks(facts),
-            *(note for one in facts for note in weak_witnesses(one)),
+            *(note for one in facts for note in weak_witnesses(one, plan.contract.inputs)),
         ),
         model_sha256=b,
         environment=environment(plan.settings, PACKAGES),
