@@ -40,5 +40,5 @@ def test_a_name_and_numbers_are_refused(key: str) -> None:
 
 
 def test_another_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(JobError, match=r"wrapper\.normalize = 'imagnet'.*'imagenet', 'clip', 'inception'"):
+    with pytest.raises(JobError, match=r'wrapper\.normalize = "imagnet".*"imagenet", "clip", "inception"'):
         job_with(normalize="imagnet")
