@@ -5,11 +5,18 @@ from pathlib import Path
 
 from onnxproof.errors import CheckpointError
 from onnxproof.shards import parts_of
+from onnxproof.system.begins import (
+    COMPRESSED,
+    GGUF,
+    HDF5,
+    LFS_POINTER,
+    NUMPY,
+    SAFETENSORS_HEADER,
+    WEB_PAGES,
+)
 from onnxproof.system.damaged import ARCHIVE_ERRORS
 
 SAFETENSORS = ".safetensors"
-HEADER = slice(8, 10)
-"""Where the header of a safetensors file begins, which is JSON: behind its length in 8 bytes."""
 ZIP = b"PK"
 PICKLES = (ZIP, b"\x80")
 """How files of ``torch.save`` begin: as a ZIP archive, or before PyTorch 1.6 as a pickle (protocol 2)."""
@@ -22,21 +29,17 @@ SHOWN = 2
 
 WEB_PAGE = "it is a web page: the download gave an error or a login page; download it again"
 TEXTS = {
-    b"version https://git-lfs": "it is a Git LFS pointer, not the file: run git lfs pull",
-    b"<!doctype": WEB_PAGE,
-    b"<html": WEB_PAGE,
+    LFS_POINTER: "it is a Git LFS pointer, not the file: run git lfs pull",
+    **dict.fromkeys(WEB_PAGES, WEB_PAGE),
 }
 """How texts begin, in lower case, that people take for a checkpoint, and what they are."""
 
 UNPACK = "unpack it, and give the checkpoint in it"
 OTHERS = {
-    b"\x89HDF": "it is an HDF5 file, as Keras and TensorFlow write it: only PyTorch's checkpoints are read",
-    b"GGUF": "it is a GGUF file, as llama.cpp reads it: give the checkpoint that it was converted from",
-    b"\x93NUMPY": "it is a single NumPy array: save all arrays by name, numpy.savez(path, **arrays)",
-    b"\x1f\x8b": f"it is compressed (gzip): {UNPACK}",
-    b"BZh": f"it is compressed (bzip2): {UNPACK}",
-    b"\xfd7zXZ": f"it is compressed (xz): {UNPACK}",
-    b"\x28\xb5\x2f\xfd": f"it is compressed (Zstandard): {UNPACK}",
+    HDF5: "it is an HDF5 file, as Keras and TensorFlow write it: only PyTorch's checkpoints are read",
+    GGUF: "it is a GGUF file, as llama.cpp reads it: give the checkpoint that it was converted from",
+    NUMPY: "it is a single NumPy array: save all arrays by name, numpy.savez(path, **arrays)",
+    **{begins: f"it is compressed ({form}): {UNPACK}" for begins, form in COMPRESSED.items()},
 }
 """The same for other files."""
 
@@ -67,7 +70,7 @@ def is_safetensors(file: Path) -> bool:
     start = _start(file)
     if start.startswith(ZIP):
         return False
-    return start[HEADER] == b'{"' or file.suffix.lower() == SAFETENSORS
+    return start[SAFETENSORS_HEADER] == b'{"' or file.suffix.lower() == SAFETENSORS
 
 
 def other_than_a_checkpoint(file: Path) -> str | None:

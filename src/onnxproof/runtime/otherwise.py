@@ -6,6 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from onnxproof.runtime.archive import FIRST
+from onnxproof.system.begins import (
+    COMPRESSED,
+    GGUF,
+    HDF5,
+    LFS_POINTER,
+    NUMPY,
+    SAFETENSORS_HEADER,
+    WEB_PAGES,
+)
 from onnxproof.system.damaged import ARCHIVE_ERRORS
 
 MODEL_ADVICE = "give a bundle (the folder that export wrote) or an .onnx file"
@@ -14,15 +24,12 @@ UNPACK = "unpack it, and give what is in it"
 POINTER = "a Git LFS pointer: run git lfs pull"
 PAGE = "a web page: the download gave an error or a login page; download the file again"
 
-ZIP = b"PK\x03\x04"
-SAFETENSORS = slice(8, 10)
-"""Where the header of a safetensors file begins, which is JSON: behind its length in 8 bytes."""
 FLAT = slice(4, 8)
 """Where a file of FlatBuffers has its mark."""
 
 BEGINS: Mapping[bytes, str] = MappingProxyType(
     {
-        b"\x93NUMPY": "an array (.npy)",
+        NUMPY: "an array (.npy)",
         b"\x80": "a pickle, such as a checkpoint",
         b"\x89PNG": "a picture",
         b"\xff\xd8\xff": "a picture",
@@ -32,17 +39,12 @@ BEGINS: Mapping[bytes, str] = MappingProxyType(
         b"MM\0*": "a picture",
         b"BM": "a picture",
         b"%PDF": "a PDF",
-        b"\x89HDF": "an HDF5 file",
-        b"GGUF": "a GGUF file",
-        b"\x1f\x8b": f"compressed (gzip): {UNPACK}",
-        b"BZh": f"compressed (bzip2): {UNPACK}",
-        b"\xfd7zXZ": f"compressed (xz): {UNPACK}",
-        b"\x28\xb5\x2f\xfd": f"compressed (Zstandard): {UNPACK}",
+        HDF5: "an HDF5 file",
+        GGUF: "a GGUF file",
+        **{begins: f"compressed ({form}): {UNPACK}" for begins, form in COMPRESSED.items()},
     }
 )
-TEXTS: Mapping[bytes, str] = MappingProxyType(
-    {b"version https://git-lfs": POINTER, b"<!doctype": PAGE, b"<html": PAGE}
-)
+TEXTS: Mapping[bytes, str] = MappingProxyType({LFS_POINTER: POINTER, **dict.fromkeys(WEB_PAGES, PAGE)})
 """How texts begin, in lower case."""
 NAMED: Mapping[str, str] = MappingProxyType(
     {".toml": "a job", ".json": "a JSON document", ".py": "Python code", ".md": "a page of text"}
@@ -62,12 +64,12 @@ def other_than_a_model(model: Path | bytes, name: str) -> str | None:
     for begins, what in TEXTS.items():
         if text.startswith(begins):
             return what
-    if start.startswith(ZIP):
+    if start.startswith(FIRST):
         return _archive(model)
     for begins, what in BEGINS.items():
         if start.startswith(begins):
             return what
-    if start[SAFETENSORS] == b'{"':
+    if start[SAFETENSORS_HEADER] == b'{"':
         return "a file of safetensors"
     if start[FLAT] == b"TFL3":
         return "a model of TensorFlow Lite"

@@ -23,6 +23,9 @@ DECISION_CHECKS = frozenset(
     "declared_sizes".split()
 )
 
+OWN_FAULT = "the file's own fault may be in that, see function"
+"""What is said of a runtime's failure where the file does not state the function."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from onnxproof.tensors import Field
 from onnxproof.validate.cases import Case, materialise
-from onnxproof.validate.checks import Check, Status
+from onnxproof.validate.checks import OWN_FAULT, Check, Status
 from onnxproof.validate.exact.graph import ExactGraph
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.judge import judge, ranks_of
@@ -51,9 +51,6 @@ architectures (benchmarks/rounded_once.py). Graphs that lose digits measured 29 
 
 FOLLOWING = ("flips", "decisions", "rows")
 """Checks that errors within the rounding bounds may fail, too: their bounds count the errors."""
-
-OWN_FAULT = "the file's own fault may be in that, see function"
-"""What is said of a runtime's failure where the file does not state the function."""
 
 Rejudge = Callable[[FloatFloor], Facts]
 """The facts of the same leg under another policy."""

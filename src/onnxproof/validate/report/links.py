@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from onnxproof.validate.checks import Check, Status
+from onnxproof.validate.checks import OWN_FAULT, Check, Status
 from onnxproof.validate.facts import FLOAT32_ROUNDING, Facts
 from onnxproof.validate.measure import Measurement
 from onnxproof.validate.policy import EXACT
@@ -91,7 +91,7 @@ def _unclear(check: Check, checks: Iterable[Check], facts: Facts, runtime: str) 
     if facts.rows and any(one.status == "fail" for one in function):
         return "that is the file's own fault, see function"
     if any(one.status == "fail" and one.field == check.field for one in function):
-        return "the file's own fault may be in that, see function"
+        return OWN_FAULT
     if any(one.status == "skipped" and one.field == check.field for one in function):
         return f"whether the file or {runtime} is wrong is not shown, since function is skipped there"
     return None
