@@ -166,7 +166,25 @@ def stepping(net: Net, x: Tensor) -> Any:
     return net.layer(x) + (x > 0.3)
 
 
+def narrowly_ruled(net: Net, x: Tensor) -> Tensor:
+    """As ``ruled``, and a threshold that is small beside its input's range."""
+    rare = (x[:, :1] > 0.0018) & (x[:, 1:2] < 0.9)
+    return torch.where(rare, torch.ones_like(x), net.layer(x))
+
+
+def whole(net: Net, x: Tensor) -> Any:
+    return net.layer(torch.floor(x * 2 + 0.5))
+
+
+def whole_alone(_: Net, x: Tensor) -> Tensor:
+    return (x * 2 + 0.5).long()
+
+
 BOUNDARIES = torch.tensor([-0.5, 0.1, 0.7])
+
+
+def bucket(_: Net, x: Tensor) -> Tensor:
+    return torch.bucketize(x, BOUNDARIES)
 
 
 def bucketed(net: Net, x: Tensor) -> Any:
@@ -234,6 +252,14 @@ def moved_boundary(graph: onnx.GraphProto) -> None:
         pytest.param(ruled, bypassed, "gt above 0.96 and lt below -0.96", id="two-conditions-at-once"),
         pytest.param(bucketed, moved_boundary, "lie just", id="a-boundary-between-the-cases-numbers"),
         pytest.param(stepping, moved(0.3, 0.31), "lie just", id="a-threshold-between-the-cases-numbers"),
+        pytest.param(
+            narrowly_ruled, moved(0.0018, 0.002), "lie just", id="a-threshold-small-beside-the-range"
+        ),
+        pytest.param(whole, moved(2, 2.002), "lie just", id="a-factor-of-what-is-rounded-down"),
+        pytest.param(
+            whole_alone, moved(2, 2.002), "lie just", id="of-integers-alone", marks=pytest.mark.slow
+        ),
+        pytest.param(bucket, moved_boundary, "lie just", id="a-boundary-of-integers-alone"),
     ],
 )
 def test_what_no_case_decides_by_is_made(
@@ -342,3 +368,46 @@ def test_bisect_names_the_node_on_the_input_that_was_sought(tmp_path: Path) -> N
         assert found.status == "node"
         assert found.nodes[0].operator == "Relu"
         assert (found.case["name"], found.case_number) == (verdict.cases[number].name, number)
+
+
+class Centres(nn.Module):
+    """Where the best cells of a map lie: computed from the places of a top-k."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        best = self.layer(x).flatten(1).topk(3, dim=1)
+        return torch.stack(((best.indices % 8).float(), (best.indices // 8).float(), best.values), -1)
+
+
+class Moved(Centres):
+    """Each number is one more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(("written", "status"), [(Centres, "pass"), (Moved, "fail")])
+def test_what_is_computed_from_the_places_of_equal_numbers_is_open(
+    written: type[Centres], status: str, tmp_path: Path
+) -> None:
+    """On an input of zeros all cells are equal, and ONNX keeps other places than PyTorch does."""
+    file = tmp_path / "centres.onnx"
+    torch.onnx.export(
+        written().eval(),
+        (torch.rand(2, 3, 8, 8),),
+        str(file),
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
+        dynamo=False,
+        opset_version=17,
+    )
+    verdict = onnxproof.check_module(
+        Centres(), file, inputs={"x": "float32[batch, 3, 8, 8] in 0..1"}, dims={"batch": "1..2"}
+    )
+    assert verdict.status == status, verdict.checks

@@ -60,12 +60,16 @@ def test_integers_are_followed_to_the_scores_that_they_were_chosen_from(
     assert 0 < max(gaps) <= 0.3
 
 
+BOUNDARIES = torch.arange(0, 9, 0.5, dtype=torch.float64)
+
 ROUNDED: dict[str, Callable[[Tensor], Tensor]] = {
     "rounded": lambda x: x.round().int(),
     "picture": lambda x: (x * 0.5).round().clamp(0, 255).byte().transpose(0, 2),
     "truncated": lambda x: (x - 4).to(torch.int64),
     "floor": lambda x: x.floor().long() + 1,
     "ceil": lambda x: x.ceil().long(),
+    "bucketize": lambda x: torch.bucketize(x, BOUNDARIES),
+    "searchsorted": lambda x: torch.searchsorted(BOUNDARIES, x, right=True).int() * 2,
     "over a number": lambda x: x > 4,
     "under a tensor": lambda x: ~(x <= x.flip(0) + 0.2),
 }
@@ -93,6 +97,7 @@ NOT_FOLLOWED: dict[str, Callable[[Tensor], Tensor]] = {
     "added-to-each-other": lambda x: x.argmax(-1) + x.argmin(-1),
     "cumulated": lambda x: x.topk(3).indices.cumsum(-1),
     "sorted-again": lambda x: x.topk(3).indices.sort(-1).values,
+    "boundaries-by-row": lambda x: torch.searchsorted(x.sort().values, x),
     "joined": lambda x: torch.cat((x.topk(2).indices, x.topk(1).indices), -1),
 }
 

@@ -63,6 +63,11 @@ def capped_twice(x: Tensor) -> Any:
             {"searchsorted above 4": -2, "searchsorted below 4": 5},
             id="boundaries-first",
         ),
+        pytest.param(lambda x: x.floor(), {"floor above 1": 1}, id="the-last-integer-below-the-largest"),
+        pytest.param(lambda x: x.ceil(), {"ceil above 1": 1}, id="ceil"),
+        pytest.param(lambda x: x.round(), {"round above 1.5": 0.5}, id="halves"),
+        pytest.param(lambda x: x.to(torch.int64).float(), {"to above 1": 1}, id="cast-to-integers"),
+        pytest.param(lambda x: x.to(torch.float64).float(), {}, id="cast-to-floats"),
         pytest.param(lambda x: x + x.max(1, keepdim=True).values, {}, id="the-largest-along-an-axis"),
         pytest.param(lambda x: x.clamp(max=1e31), {}, id="no-bound"),
     ],
@@ -91,3 +96,10 @@ def test_the_gradient_is_of_the_cut_off_that_was_not_reached(run: Callable[[Tens
     assert found == margin < 0
     assert np.sign(slopes["x"]).tolist() == [[0, 0, 1]]
     assert model.slope(inputs, [cut], ()) == (margin, {})
+
+
+def test_a_rounded_numbers_step_is_the_one_that_was_sought() -> None:
+    model = cut_offs(lambda x: (4 * x).floor())
+    (cut,) = model.run(INPUTS).margins
+    assert str(cut) == "floor above 7"
+    assert model.slope({"x": INPUTS["x"] / 4}, [cut], ())[0] == 2 - 7

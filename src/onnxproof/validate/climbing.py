@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.validate.legs.cut_offs import COMPARING, SORTING, CutOff, CutOffs, Ran
+from onnxproof.validate.legs.cut_offs import CASTING, COMPARING, ROUNDING, SORTING, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.unusual import JOINING, Ranges
 
 MOST_COMPARED = 8
 """How many comparisons are sought."""
+
+STEPPING = frozenset((*SORTING, *ROUNDING, *CASTING))
+"""Functions that compare with several numbers, or with every integer."""
 
 MOST_JOINED = 3
 """How many pairs of comparisons, one after the other in a run, are sought together."""
@@ -25,8 +28,13 @@ STEPS = (1.0, 0.5, 0.25, 0.25)
 """Steps along the gradient's sign, as shares of an input's range. After the first, each element is at an end
 of its range (Goodfellow et al. 2015, "Explaining and harnessing adversarial examples")."""
 
-HALVINGS = 8
-"""How often the way between two inputs is halved, of which one lies above a compared number and one below."""
+HALVINGS = 24
+"""How often at most the way between two inputs is halved, of which one lies above a compared number and one
+below: as often as float32 can be halved."""
+
+APART = 2e-4
+"""By what share of itself each float is then moved on, so that the inputs stay on their sides if each number
+is moved by half as much."""
 
 
 def together(ran: Ran) -> Iterator[tuple[CutOff, ...]]:
@@ -36,7 +44,7 @@ def together(ran: Ran) -> Iterator[tuple[CutOff, ...]]:
     for cut in ran.margins:
         if cut.operation in COMPARING:
             by_call[cut.call].append(cut)
-        elif cut.operation in SORTING and cut.upper:
+        elif cut.operation in STEPPING and cut.upper:
             boundaries.append(cut)
     calls = sorted(by_call)
     for cut in [*(by_call[call][0] for call in calls), *boundaries][:MOST_COMPARED]:
@@ -67,14 +75,15 @@ def turned(
     yield f"reach {told}{' at once' if len(cuts) > 1 else ''}", inside
     if outside is None:
         return
+    towards = {name: np.sign(inside[name].astype(np.float64) - outside[name]) for name in ranges}
     for _ in range(HALVINGS):
         middle = {**base, **{name: _middle(inside[name], outside[name]) for name in ranges}}
         if margin(middle) > 0:
             inside = middle
         else:
             outside = middle
-    yield f"lie just beyond {told}", inside
-    yield f"lie just before {told}", outside
+    yield f"lie just beyond {told}", {**inside, **_moved_on(inside, towards, ranges, APART)}
+    yield f"lie just before {told}", {**outside, **_moved_on(outside, towards, ranges, -APART)}
 
 
 def climbed(model_run: CutOffs, base: Arrays, ranges: Ranges, cuts: Collection[CutOff]) -> Arrays:
@@ -90,6 +99,17 @@ def climbed(model_run: CutOffs, base: Arrays, ranges: Ranges, cuts: Collection[C
             break
         inputs = {**inputs, **moved}
     return best
+
+
+def _moved_on(inputs: Arrays, towards: Arrays, ranges: Ranges, share: float) -> Arrays:
+    """The inputs that hold floats, each number moved by a share of itself in a direction, -1 or 1."""
+    moved = {}
+    for name, (low, high) in ranges.items():
+        array = inputs[name]
+        if array.dtype.kind == "f":
+            numbers = np.clip(array + share * towards[name] * np.abs(array), low, high)
+            moved[name] = numbers.astype(array.dtype)
+    return moved
 
 
 def _middle(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:

@@ -57,7 +57,13 @@ compared."""
 MOST_BOUNDARIES = 64
 """How many such numbers are looked at; of more, none."""
 
-OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING, *SORTING))
+ROUNDING: Mapping[str, float] = {"floor": 0.0, "ceil": 0.0, "trunc": 0.0, "fix": 0.0, "round": 0.5}
+"""Functions that round to integers, and where between two integers the result changes."""
+
+CASTING = frozenset("long int short char to _to_copy".split())
+"""Functions that may cast a float to an integer, which rounds it towards 0."""
+
+OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING, *SORTING, *ROUNDING, *CASTING))
 """The functions that are looked at, without the underscores of their names."""
 
 OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -116,7 +122,8 @@ class _Margins(TorchFunctionMode):
         if name in OPERATIONS:
             self._calls += 1
             places: Counter[bool] = Counter()
-            for tensor, number, upper in _sides(name, args, kwargs):
+            steps = {cut.number for cut in self._sought if cut.call == self._calls}
+            for tensor, number, upper in _sides(name, args, kwargs, steps):
                 known = float(number.detach() if isinstance(number, Tensor) else number)
                 cut = CutOff(self._calls, name, known, upper, places[upper])
                 places[upper] += 1
@@ -129,13 +136,21 @@ class _Margins(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _sides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Side]:
+def _sides(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], steps: Collection[float]
+) -> Iterator[Side]:
+    """The sides of a call. ``steps`` are the numbers that are sought in it, if it rounds; if there are none,
+    the last step below its largest number is taken."""
     if name in SORTING:
         yield from _of_boundaries(name, args, kwargs)
         return
     if not args or not isinstance(args[0], Tensor):
         return
     tensor = args[0]
+    if name in ROUNDING or (name in CASTING and _casts_to_integers(name, args, kwargs)):
+        if _holds_floats(tensor):
+            yield from ((tensor, step, True) for step in steps or _last_step(name, tensor))
+        return
     if name in FIXED and _holds_floats(tensor):
         for fixed, upper in FIXED[name]:
             yield tensor, fixed, upper
@@ -153,6 +168,22 @@ def _sides(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterato
                 for upper in (LARGER[name],) if name in LARGER else (True, False):
                     yield one, number, upper
                 return
+
+
+def _casts_to_integers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call of a casting function asks for integers."""
+    dtypes = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.dtype)]
+    if name != "to":
+        return True
+    return any(not one.is_floating_point and not one.is_complex and one != torch.bool for one in dtypes)
+
+
+def _last_step(name: str, tensor: Tensor) -> Iterator[float]:
+    """The last number below a tensor's largest at which what it is rounded to changes."""
+    between = ROUNDING.get(name, 0.0)
+    largest = float(tensor.detach().max())
+    if np.isfinite(largest):
+        yield float(np.ceil(largest - between) - 1 + between)
 
 
 def _of_boundaries(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Side]:

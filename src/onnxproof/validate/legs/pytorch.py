@@ -18,6 +18,7 @@ from onnxproof.validate.legs.choices import may_be_chosen
 from onnxproof.validate.legs.leg import Answer, Arrays, Ports, Truth
 from onnxproof.validate.legs.recorder import ChoiceRecorder
 from onnxproof.validate.legs.repeats import differs_when_repeated
+from onnxproof.validate.legs.ties import TossedTies
 from onnxproof.wrappers.alone import alone
 from onnxproof.wrappers.attention import without_fast_path
 from onnxproof.wrappers.control_flow import unfolded
@@ -82,7 +83,7 @@ class OracleLeg:
     Whatever the module asks for in float32 it gets in float64 (wrappers/double). ``rounded`` has the
     outputs of the last run that went through float32 all the same, and for each the reason. ``rewritten``
     names the parameters and buffers that the runs so far replaced or wrote into. ``move`` gives other numbers
-    in place of the module's floats.
+    in place of the module's floats, and ties that PyTorch leaves open are tossed (ties.py).
     """
 
     def __init__(self, model: WrappedModel, threads: int, move: Move | None = None) -> None:
@@ -93,6 +94,7 @@ class OracleLeg:
         self._chooses = _chooses(model)
         self._exact = Float64(model.module, move)
         self._exact.module.eval()
+        self._is_moved = move is not None
 
     @property
     def rewritten(self) -> frozenset[str]:
@@ -106,7 +108,8 @@ class OracleLeg:
             for port, array in zip(self.ports.inputs, inputs.values(), strict=True)
         ]
         recorder = ChoiceRecorder() if self._chooses else None
-        with no_exit("the module's forward"), recorder or nullcontext(), self._exact.running():
+        tossed = TossedTies(0) if self._is_moved else nullcontext()
+        with no_exit("the module's forward"), recorder or nullcontext(), self._exact.running(), tossed:
             outputs, margins = _call(self._exact.module, tensors, self.ports)
         choices = {} if recorder is None else recorder.choices(outputs)
         told = {name: self._exact.result(tensor) for name, tensor in outputs.items()}

@@ -61,6 +61,10 @@ CASTING = frozenset({aten.to, aten._to_copy})
 COMPARING = frozenset({aten.gt, aten.ge, aten.lt, aten.le})
 """Operators that say on which side of another number a number lies."""
 
+SORTING = {aten.bucketize: (0, 1), aten.searchsorted: (1, 0)}
+"""Operators that count how many boundaries lie below a number, and which of their arguments are the numbers
+and the boundaries."""
+
 MOST_ROUNDED = 2**22
 """How many rounded or compared numbers of one tensor are followed. Each takes three floats."""
 
@@ -159,9 +163,13 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         the float itself, and the score of another lies twice as far from it as the float from where the other
         begins. So the rule for two scores, each of which may err, holds for one float.
         """
-        floats = args[0] if args else None
+        at, boundaries = SORTING.get(operator, (0, None))
+        floats = args[at] if args else None
         if not isinstance(floats, Tensor) or not floats.is_floating_point():
             return None
+        if boundaries is not None:
+            low, high = _around(args[boundaries], returned.reshape(-1).long())
+            return self._next_to(returned, floats.reshape(-1), low.to(floats), high.to(floats))
         if operator in COMPARING:
             values, places = torch.tensor([False, True]), returned.long()
             ahead = torch.sub(floats, args[1]).reshape(-1)
@@ -173,11 +181,15 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if between is None or given.get("decimals"):
             return None
         x = floats.reshape(-1)
-        low, high = between(x)
+        return self._next_to(returned, x, *between(x))
+
+    def _next_to(self, returned: Tensor, x: Tensor, low: Tensor, high: Tensor) -> None:
+        """Know each number of ``returned`` as chosen from the integers next to it, where ``x`` [n], the float
+        that it was made of, lies between ``low`` and ``high`` [n]."""
         scores = torch.stack((x - 2 * (x - low), x, x + 2 * (high - x)), -1)
         numbers = returned.reshape(-1).to(x.dtype)
         values = numbers[:, None] + torch.tensor([-1, 0, 1])
-        return self._beside(returned, scores, values.to(returned.dtype), torch.ones_like(returned).long())
+        self._beside(returned, scores, values.to(returned.dtype), torch.ones_like(returned).long())
 
     def _beside(self, returned: Tensor, scores: Tensor, values: Tensor, places: Tensor) -> None:
         """Know each number of ``returned`` as a choice from a row of its own."""
@@ -212,6 +224,18 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _keep(self, tensor: Tensor, chosen: _Chosen) -> None:
         if chosen.rows.shape == tensor.shape:
             self._known[id(tensor)] = (tensor, chosen)
+
+
+def _around(boundaries: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The boundaries [k] next to numbers above which so many lie, below and above them; infinite at the ends.
+
+    Raises IndexError for boundaries of more than one axis.
+    """
+    if boundaries.dim() != 1:
+        raise IndexError(boundaries.shape)
+    ends = boundaries.new_full((1,), float("inf"), dtype=torch.float64)
+    padded = torch.cat((-ends, boundaries.to(ends), ends))
+    return padded[counts], padded[counts + 1]
 
 
 def _axis(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> int | None:
