@@ -349,6 +349,7 @@ TORCH_ROOMS = ("onnxproof.wrappers.", "onnxproof.export.", "onnxproof.validate.e
 TORCH_LEGS = {
     *("onnxproof.validate.legs.pytorch", "onnxproof.validate.legs.exact_graph"),
     "onnxproof.validate.legs.recorder",
+    "onnxproof.validate.legs.ties",
     "onnxproof.validate.legs.cut_offs",
     "onnxproof.validate.legs.compared_ids",
     "onnxproof.validate.bisect.truth",
