@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -226,3 +227,37 @@ def test_the_working_folder_is_the_callers_again(
     with user_code("build"):
         f()
     assert Path.cwd() == tmp_path
+
+
+def test_a_forward_leaves_the_folder_and_the_streams(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    f = load("import os, sys\ndef f():\n    os.chdir('/')\n    sys.stdout = sys.stderr = None\n")
+    streams = sys.stdout, sys.stderr
+    with no_exit("net"):
+        f()
+    assert Path.cwd() == tmp_path
+    assert (sys.stdout, sys.stderr) == streams
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.parametrize(("last", "status"), [("sys.exit(5)", 5), ("raise ValueError", 1), ("pass", 0)])
+def test_a_forked_process_does_not_come_back(load: Load, last: str, status: int) -> None:
+    f = load(
+        f"import os, sys\ndef f():\n    child = os.fork()\n    if not child:\n        {last}\n    return child\n"
+    )
+    with exits_raise(), no_exit("net"):
+        child = f()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+
+
+@pytest.mark.parametrize("call", ["os.execv('/bin/true', ['true'])", "os.execlp('true', 'true')"])
+def test_code_that_becomes_another_program_is_told(load: Load, call: str) -> None:
+    f = load(f"import os\ndef f():\n    {call}\n")
+    with (
+        exits_raise(),
+        pytest.raises(ExitCalledError, match=r"net calls os\.execvp?\('.*true'\)"),
+        no_exit("net"),
+    ):
+        f()

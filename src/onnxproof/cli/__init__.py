@@ -24,6 +24,8 @@ INTERRUPTED = 130
 """The shell's exit code for a command that was stopped by Ctrl-C: 128 and SIGINT's number."""
 
 WRONG_REQUEST = 2
+UNFORESEEN = 70
+"""As ``system.endings`` has them, which imports more."""
 
 DOCUMENT = '{{"error": {{"type": "{type}", "message": "{message}", "exit_code": {exit_code}}}}}'
 """What ``--json`` prints of a run that was stopped."""
@@ -40,11 +42,14 @@ def program() -> NoReturn:
     except Stopped as stopped:
         code = stopped.exit_code
         _tell("Stopped", f"stopped by {stopped.name}", code)
-    except Exception as error:  # before the run began, whose own errors are told in it
-        if not shows_shortage(error):
-            raise
-        code = WRONG_REQUEST
-        _tell("RequestError", shortage(), code)
+    except Exception as error:  # noqa: BLE001 - before or after the run, whose own errors are told in it
+        if shows_shortage(error):
+            code = WRONG_REQUEST
+            _tell("RequestError", shortage(), code)
+        else:
+            code = UNFORESEEN
+            sys.excepthook(*sys.exc_info())
+            _tell("Unforeseen", "something that nobody foresaw, before the run began or after it ended", code)
     os._exit(code)
 
 

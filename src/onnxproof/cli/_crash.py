@@ -55,9 +55,9 @@ def told_if_it_crashes() -> Iterator[None]:
         faulthandler.disable()
         if enabled and sys.__stderr__ is not None:
             faulthandler.enable(sys.__stderr__)
-        with contextlib.suppress(OSError):  # the shell was ended
+        with contextlib.suppress(OSError):  # the shell was ended, or the user's code closed the pipe
             os.write(writes, f"{DONE}\n".encode())
-        os.close(writes)
+            os.close(writes)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(shell, 0)
 
@@ -78,7 +78,8 @@ def _script() -> str:
 def _document(name: str) -> str:
     number = signal.Signals[name].value
     why = (
-        "the system ended it, most likely because memory ran out, or somebody ended it"
+        "the system ended it, most likely because memory ran out, or somebody ended it, or code of the model "
+        "or of a library ended the process without a word"
         if name == "SIGKILL"
         else "code of the model or of a library crashed the interpreter; standard error says where Python was"
     )

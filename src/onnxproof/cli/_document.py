@@ -39,8 +39,9 @@ def document_only() -> Iterator[None]:
             yield
     finally:
         _kept.reset(token)
-        os.dup2(kept, STDOUT)
-        os.close(kept)
+        with contextlib.suppress(OSError):  # the user's code closed it
+            os.dup2(kept, STDOUT)
+            os.close(kept)
 
 
 def show_json(document: Any, *, line: bool = False) -> None:

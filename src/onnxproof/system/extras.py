@@ -1,10 +1,11 @@
 """The extras of the package: what each brings, what needs it, and how a user is told to install it."""
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from onnxproof.errors import MissingPackageError
+from onnxproof.errors import MissingPackageError, RequestError
+from onnxproof.system.disk import GONE, working_folder_is_gone
 
 _EXPORT = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "pydantic", "rich", "safetensors")
 _TORCHVISION = (*_EXPORT, "torchvision")
@@ -64,11 +65,14 @@ NEEDED_IN_JSON: Mapping[str, str] = MappingProxyType({"instance_segmentation": "
 """The extra that the decisions of a task need when they are written as JSON."""
 
 
-def require(modules: Iterable[str], who: str) -> None:
+def require(modules: Sequence[str], who: str) -> None:
     """Raise MissingPackageError if one of the modules is not installed. Imports none of them.
 
-    ``who`` needs them: "the family yolox".
+    ``who`` needs them: "the family yolox". Raises RequestError if torch is needed and the working folder was
+    removed: a library that torch loads (Intel's oneMKL) ends the process there.
     """
+    if "torch" in modules and working_folder_is_gone():
+        raise RequestError(GONE)
     for name in modules:
         if not is_there(name):
             raise missing(name, who)

@@ -1,20 +1,23 @@
 """Code that the user brings: its errors are reported with the user's own file and line.
 
-A builder or a module may raise any error, and may call ``sys.exit`` or ``os._exit``. None of these may end a
-run without a message, or look like a fault of onnxproof. The working folder is the caller's again afterwards.
+A builder or a module may raise any error, and may call ``sys.exit``, ``os._exit`` or ``os.exec``. None of
+these may end a run without a message, or look like a fault of onnxproof. The working folder and the standard
+streams are the caller's again afterwards, and a process that the code forked ends where it would go on as
+onnxproof.
 """
 
 import contextlib
 import os
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from onnxproof.errors import ExitCalledError, OnnxproofError, UserCodeError
 
@@ -30,12 +33,22 @@ EXPORTERS = frozenset(
 )
 """Packages whose lines are no model's, and that a model's code or an exporter calls."""
 
+ENDING = ("_exit", "execv", "execve", "execvp", "execvpe")
+"""Functions of ``os`` that end this program at once. The others of ``os.exec`` call these."""
+
 TRACE_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 """A line of a formatted stack trace."""
 
 
 class SuddenExitError(SystemExit):
-    """``os._exit`` was called in a run that has not ended."""
+    """``os._exit`` or one of ``os.exec`` was called in a run that has not ended.
+
+    ``called`` is the function's name.
+    """
+
+    def __init__(self, called: str, given: object) -> None:
+        super().__init__(given)
+        self.called = called
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +178,7 @@ def told_at(error: BaseException, place: Place | None) -> str:
     """As ``told``, with a place that the caller knows."""
     at = "" if place is None else f" at {place}"
     if isinstance(error, SystemExit):
-        called = "os._exit" if isinstance(error, SuddenExitError) else "sys.exit"
+        called = f"os.{error.called}" if isinstance(error, SuddenExitError) else "sys.exit"
         return f"calls {called}({'' if error.code is None else repr(error.code)}){at}"
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:LONGEST]
     return f"raises {type(error).__name__}{at}{f': {text}' if text else ''}"
@@ -182,11 +195,10 @@ def failure(what: str, error: BaseException) -> UserCodeError:
 def user_code(what: str) -> Iterator[None]:
     """Run the user's code. Raises UserCodeError in place of whatever it raises, ``SystemExit`` included.
 
-    onnxproof's own errors and KeyboardInterrupt pass unchanged. Afterwards the working folder is the one from
-    before, since the command's paths are relative to that.
+    onnxproof's own errors and KeyboardInterrupt pass unchanged. The surroundings are kept as ``no_exit`` does.
     """
     try:
-        with _same_folder():
+        with _same_surroundings():
             yield
     except OnnxproofError:
         raise
@@ -196,44 +208,65 @@ def user_code(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_exit(what: str) -> Iterator[None]:
-    """Run the user's code. Raises UserCodeError if it calls ``sys.exit``. Other errors pass unchanged."""
+    """Run the user's code. Raises UserCodeError if it calls ``sys.exit``. Other errors pass unchanged.
+
+    Afterwards the working folder is the one from before, since the command's paths are relative to that, and
+    so are Python's standard streams.
+    """
     try:
-        yield
+        with _same_surroundings():
+            yield
     except SystemExit as error:
         raise failure(what, error) from error
 
 
 @contextlib.contextmanager
 def exits_raise() -> Iterator[None]:
-    """Let ``os._exit`` raise SuddenExitError, which is a SystemExit, in place of ending this process.
+    """Let ``os._exit`` and ``os.exec`` raise SuddenExitError, which is a SystemExit, in place of ending this
+    process.
 
     Its exit code would be read as the run's. Processes that are forked meanwhile end as they ask.
     """
-    before, here = os._exit, os.getpid()
+    here = os.getpid()
+    before = {name: getattr(os, name) for name in ENDING if hasattr(os, name)}
 
-    def refuse(status: int) -> NoReturn:
+    def refuse(name: str, *given: Any) -> NoReturn:
         if os.getpid() != here:
-            before(status)
-        raise SuddenExitError(status)
+            before[name](*given)
+        raise SuddenExitError(name, given[0] if given else None)
 
-    os._exit = refuse
+    for name in before:
+        setattr(os, name, partial(refuse, name))
     try:
         yield
     finally:
-        os._exit = before
+        for name, function in before.items():
+            setattr(os, name, function)
 
 
 @contextlib.contextmanager
-def _same_folder() -> Iterator[None]:
-    try:
-        before = Path.cwd()
-    except OSError:  # it was deleted
-        before = None
+def _same_surroundings() -> Iterator[None]:
+    here, folder = os.getpid(), _working_folder()
+    stdout, stderr = sys.stdout, sys.stderr
+    status = 0
     try:
         yield
+    except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        raise
     finally:
-        if before is not None:
-            os.chdir(before)
+        if os.getpid() != here:  # the code forked, and its process comes back
+            os._exit(status)
+        sys.stdout, sys.stderr = stdout, stderr
+        if folder is not None and _working_folder() != folder:
+            os.chdir(folder)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - Path.cwd would make a Path of it, at each call of a model
+    except OSError:  # it was deleted
+        return None
 
 
 @lru_cache(maxsize=4096)
