@@ -5,6 +5,7 @@ This imports no torch and runs nothing, so ``compare`` without a checkpoint does
 
 import glob
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Collection
@@ -38,6 +39,9 @@ folder may have the same weights under two of them."""
 
 BY_NAME = (".npz", ".pkl")
 """Suffixes of checkpoints that are taken for one only if the file itself is named."""
+
+MOST_PICTURES = 100_000
+"""How many files a job's pattern of pictures may name: a bundle's is anyone's, and may name a whole disk."""
 
 SAYS_NOTHING = frozenset(
     "best last model net final ckpt weights checkpoint checkpoints pytorch_model".split()
@@ -347,13 +351,20 @@ def _is_job(file: Path) -> bool:
 def find_pictures(pattern: str | None, folder: Path, key: str = "validate.images") -> tuple[Path, ...]:
     """The files that a glob pattern matches, sorted; () for None. ``key`` is the job's for it.
 
-    Raises PictureError if it matches none.
+    Raises PictureError if it matches none, or more than ``MOST_PICTURES``.
     """
     if pattern is None:
         return ()
     # Path.glob takes neither "..", which jobs use, nor absolute patterns.
-    found = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
-    files = sorted(file for file in (folder / name for name in found) if file.is_file())
+    found = glob.iglob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)  # noqa: PTH207
+    files = sorted(
+        itertools.islice(filter(Path.is_file, (folder / name for name in found)), MOST_PICTURES + 1)
+    )
+    if len(files) > MOST_PICTURES:
+        raise PictureError(
+            f'{key} = "{pattern}" names more than {MOST_PICTURES:,} files, seen from {folder}: name fewer '
+            "pictures; onnxproof validate --images takes very many"
+        )
     if not files:
         raise PictureError(
             f'{key} = "{pattern}" names no file, seen from {folder}: '

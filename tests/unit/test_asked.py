@@ -11,6 +11,7 @@ from contracts import manifest as made
 
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
 from onnxproof.job.asked import job_to_export, job_to_validate
+from onnxproof.steps.look_first import refuse_to_validate
 
 CANARY = "raise AssertionError('the file of a bundle was run')\n"
 MakeBundle = Callable[..., Path]
@@ -24,7 +25,7 @@ def sha256(content: bytes) -> str:
 def bundle(tmp_path: Path) -> MakeBundle:
     """A folder with the manifest of a job, and a builder beside it that must not be run."""
 
-    def write(model: dict[str, Any], *, sha: str | None = None) -> Path:
+    def write(model: dict[str, Any], *, sha: str | None = None, images: str | None = None) -> Path:
         folder = tmp_path / "bundle"
         folder.mkdir()
         (folder / "evil.py").write_text(CANARY, encoding="utf-8")
@@ -42,7 +43,11 @@ def bundle(tmp_path: Path) -> MakeBundle:
             exporter="torch.export",
             simplify="none",
             checkpoint_sha256=sha,
-            job={"name": "small", "model": model},
+            job={
+                "name": "small",
+                "model": model,
+                **({} if images is None else {"validate": {"images": images}}),
+            },
         )
         (folder / "manifest.json").write_text(json.dumps(manifest.to_json()), encoding="utf-8")
         return folder
@@ -87,6 +92,16 @@ def test_code_that_a_bundle_names_is_refused(bundle: MakeBundle, model: dict[str
     said = str(refused.value)
     assert says.replace("{bundle}", str(folder)) in said
     assert all(part in said for part in (str(folder), "--trust", "trust=True"))
+
+
+@pytest.mark.parametrize("onnx", [None, Path("other.onnx")])
+def test_code_is_refused_before_a_disk_is_searched_for_pictures(
+    bundle: MakeBundle, onnx: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundle(module(builder="os:system"), images="/**/*")
+    monkeypatch.setattr("glob.iglob", lambda *_, **__: pytest.fail("the disk was searched"))
+    with pytest.raises(TrustError):
+        refuse_to_validate(folder, onnx, (), None, trust=False)
 
 
 @pytest.mark.parametrize(("model", "says"), CODE)

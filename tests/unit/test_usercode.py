@@ -245,7 +245,8 @@ def test_a_forward_leaves_the_folder_and_the_streams(
 @pytest.mark.parametrize(("last", "status"), [("sys.exit(5)", 5), ("raise ValueError", 1), ("pass", 0)])
 def test_a_forked_process_does_not_come_back(load: Load, last: str, status: int) -> None:
     f = load(
-        f"import os, sys\ndef f():\n    child = os.fork()\n    if not child:\n        {last}\n    return child\n"
+        "import os, sys\ndef f():\n    child = os.fork()\n"
+        f"    if not child:\n        {last}\n    return child\n"
     )
     with exits_raise(), no_exit("net"):
         child = f()

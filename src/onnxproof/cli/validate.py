@@ -117,7 +117,7 @@ def command(
     if baseline is not None:
         read_baseline(baseline)
     plan_runtimes(runtimes, providers)  # says what is not there before PyTorch is imported
-    refuse_to_validate(source, onnx, set, checkpoint)
+    refuse_to_validate(source, onnx, set, checkpoint, trust=trust)
     if images:
         pictures_named(images)  # says what names no picture before PyTorch is imported
     file = None if out is None else out / PARITY_FILE

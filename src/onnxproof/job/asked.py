@@ -152,10 +152,9 @@ def _of_bundle(
     has_model: bool,
 ) -> Asked:
     manifest = bundle.manifest()
-    if manifest.job is None:
+    job = job_in(bundle, set)
+    if job is None:
         raise ModelFileError(f"{bundle.path} names no checkpoint: give the job file, or the model")
-    document = override(dict(manifest.job), set)
-    job = Job.from_document(document, folder=bundle.path, source=str(bundle.path / MANIFEST_FILE))
     job = job.choosing(set)
     if has_model:
         if not trust:
@@ -165,6 +164,21 @@ def _of_bundle(
     if not trust:
         _refuse_code(job, bundle.path, set)
     return Asked(job, bundle, manifest, notes)
+
+
+def job_in(bundle: BundleFolder, set: Sequence[str], *, trust: bool = True) -> Job | None:
+    """The job in a bundle's manifest; None if it has none.
+
+    Raises TrustError if it names code and ``trust`` is False.
+    """
+    document = bundle.manifest().job
+    if document is None:
+        return None
+    source = str(bundle.path / MANIFEST_FILE)
+    job = Job.from_document(override(dict(document), set), folder=bundle.path, source=source)
+    if not trust:
+        _refuse_code(job, bundle.path, set)
+    return job
 
 
 def _with_bundles_checkpoint(
@@ -306,11 +320,8 @@ def inputs_of(
     job = source if isinstance(source, Job) else None
     if not isinstance(source, Job):
         match look_at(source):
-            case BundleFolder(path) as bundle:
-                document = bundle.manifest().job
-                if document is not None:
-                    document = override(dict(document), set)
-                    job = Job.from_document(document, folder=path, source=str(path / MANIFEST_FILE))
+            case BundleFolder() as bundle:
+                job = job_in(bundle, set)
             case JobFile(path) | OtherFile(path):
                 job = load_job(path, set)
     return [*given, *files_read(source, job, onnx)]

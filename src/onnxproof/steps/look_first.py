@@ -15,7 +15,7 @@ from onnxproof.job import Job, refuse_open_axes, refuse_other_dims, refuse_unuse
 from onnxproof.job.asked import (
     file_to_validate,
     files_read,
-    inputs_of,
+    job_in,
     job_to_export,
     job_to_validate,
     pictures_of,
@@ -95,13 +95,13 @@ def refuse_job(file: Path, against: Path) -> None:
 
 
 def refuse_to_validate(
-    source: Path, onnx: Path | None, set: Sequence[str], checkpoint: Path | None = None
+    source: Path, onnx: Path | None, set: Sequence[str], checkpoint: Path | None, *, trust: bool
 ) -> None:
-    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, the file that is to
-    be compared, and the beginning of the checkpoint that a job names."""
+    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest and the code that it
+    names, the file that is to be compared, and the beginning of the checkpoint that a job names."""
     found = look_at(source)
     if isinstance(found, BundleFolder):
-        inputs_of(source, set=set)
+        job_in(found, set, trust=trust)
         require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
     else:
         asked = job_to_validate(source, set, checkpoint=checkpoint)

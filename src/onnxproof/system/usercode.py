@@ -195,7 +195,7 @@ def failure(what: str, error: BaseException) -> UserCodeError:
 def user_code(what: str) -> Iterator[None]:
     """Run the user's code. Raises UserCodeError in place of whatever it raises, ``SystemExit`` included.
 
-    onnxproof's own errors and KeyboardInterrupt pass unchanged. The surroundings are kept as ``no_exit`` does.
+    onnxproof's own errors and KeyboardInterrupt pass unchanged. The surroundings are kept as by ``no_exit``.
     """
     try:
         with _same_surroundings():

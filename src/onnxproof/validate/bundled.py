@@ -3,7 +3,7 @@
 Needs neither torch nor onnx.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,13 @@ def checksum_check(manifest: Manifest, file: Path, sum_of: Callable[[Path], str]
     return Check("checksum", "fail" if other else "pass", reason, float(len(other)), 0.0)
 
 
-def agreement_check(file: Path, wrong: list[str]) -> Check:
-    """The check on what ``manifest.json`` says otherwise than the model ``file``, in words."""
-    reason = f"{MANIFEST_FILE} differs from {file.name}: {'; '.join(wrong)}" if wrong else ""
-    return Check("manifest", "fail" if wrong else "pass", reason, float(len(wrong)), 0.0)
+def agreement_check(file: Path, wrong: list[str], beside: Sequence[str] = ()) -> Check:
+    """The check on what ``manifest.json`` says otherwise than the model ``file``, in words, and on what is
+    wrong with the files ``beside`` it."""
+    differs = [f"{MANIFEST_FILE} differs from {file.name}: {'; '.join(wrong)}"] if wrong else []
+    found = len(wrong) + len(beside)
+    reason = "; ".join((*differs, *beside))
+    return Check("manifest", "fail" if found else "pass", reason, float(found), 0.0)
 
 
 def against_metadata(manifest: Manifest, text: str | None) -> Iterator[str]:

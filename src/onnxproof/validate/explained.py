@@ -226,8 +226,9 @@ MEASURED = (
     ),
     _said(
         "manifest",
-        "manifest.json, the metadata in model.onnx and the graph say the same.",
-        "one of them was edited by hand: classes in another order, other sizes.",
+        "manifest.json, the metadata in model.onnx and the graph say the same, and golden.npz and "
+        "parity.json beside them are of this model.",
+        "one was edited by hand, or copied from another bundle: classes in another order, other sizes.",
         "export again with the job that has the values you want.",
     ),
     _said(

@@ -1,5 +1,6 @@
 """A bundle's manifest.json against its model file: every difference is told by its key."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,45 @@ def test_a_model_without_a_manifest_of_its_own_fails(tmp_path: Path, text: str |
 def test_metadata_that_is_not_utf8_fails(tmp_path: Path) -> None:
     check = manifest_check(MANIFEST, written(tmp_path, b"\xff" * 40))
     assert (check.status, "utf-8" in check.reason) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "says"),
+    [
+        pytest.param(
+            {}, {"golden.npz": b"?"}, "has no golden_sha256, although golden.npz is there", id="golden"
+        ),
+        pytest.param(
+            {"golden_sha256": "be"}, {}, "golden.npz, which manifest.json names, is missing", id="gone"
+        ),
+        pytest.param(
+            {"golden_sha256": "be"}, {"golden.npz": b"?"}, "golden.npz is not the file", id="another-golden"
+        ),
+        pytest.param(
+            {"golden_sha256": hashlib.sha256(b"?").hexdigest()},
+            {"golden.npz": b"?"},
+            "golden.npz",
+            id="no-archive",
+        ),
+        pytest.param(
+            {}, {"parity.json": b'{"model_sha256": "0"}'}, "SHA-256 0, manifest.json says beef", id="parity"
+        ),
+        pytest.param({}, {"parity.json": b"[]"}, "parity.json is no verdict", id="no-verdict"),
+        pytest.param({}, {"parity.json": b"{"}, "parity.json cannot be read", id="no-json"),
+    ],
+)
+def test_files_of_another_bundle_fail(
+    changes: dict[str, Any], files: dict[str, bytes], says: str, tmp_path: Path
+) -> None:
+    model = written(tmp_path, MANIFEST.to_metadata())
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    check = manifest_check(changed(MANIFEST, **changes), model)
+    assert check.status == "fail"
+    assert says in check.reason
+    assert "differs from model.onnx" not in check.reason
+
+
+def test_the_models_own_verdict_passes(tmp_path: Path) -> None:
+    (tmp_path / "parity.json").write_text('{"model_sha256": "beef", "verdict": "fail"}', encoding="utf-8")
+    assert manifest_check(MANIFEST, written(tmp_path, MANIFEST.to_metadata())).status == "pass"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxproof import source
 from onnxproof.contract import Preprocess
 from onnxproof.errors import PictureError
 from onnxproof.runtime.preprocess import prepare
@@ -509,6 +510,12 @@ class TestFindPictures:
     def test_absolute(self, folder: Path, tmp_path: Path) -> None:
         found = find_pictures(str(tmp_path / "images" / "*.png"), folder)
         assert [file.name for file in found] == ["a.png", "b.png"]
+
+    def test_more_than_are_sensible(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(source, "MOST_PICTURES", 3)
+        with pytest.raises(PictureError, match=r"names more than 3 files, seen from .*job"):
+            find_pictures("../images/**/*", folder)
+        assert len(find_pictures("../images/*.*", folder)) == 3
 
     def test_the_jobs_folder_may_look_like_a_pattern(self, tmp_path: Path) -> None:
         odd = tmp_path / "job [1]*"
