@@ -96,7 +96,10 @@ def nncf(python: str) -> Make:
     def make(subject: Subject, made: Path) -> None:
         script = Path(__file__).with_name("control.py")
         command = [python, str(script), str(subject.job), str(subject.file), str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NNCF_SECONDS, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=NNCF_SECONDS, check=False)
+        except subprocess.TimeoutExpired as late:
+            raise RuntimeError(f"not done after {NNCF_SECONDS} s") from late
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])
 
