@@ -87,18 +87,21 @@ def main() -> None:
     known = architectures_of(given.of) if given.of else BY_NAME
     chosen = [known[name] for name in given.only] or known.values()
     most: list[float] = []
+    measured: set[str] = set()
     for architecture in chosen:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 for name, way, share, once in rows(architecture, Path(folder), given.ways):
                     told = once if isinstance(once, str) else f"{once:.3g}"
                     print(f"{name} | {way} | {share:.3g} | {told}", flush=True)
-                    most += [] if isinstance(once, str) else [once]
+                    if not isinstance(once, str):
+                        most.append(once)
+                        measured.add(name)
         except Exception as error:  # noqa: BLE001
             # A library that is not installed, or one that refuses its own network: any type at all.
             print(f"{architecture.name}: {type(error).__name__}: {error}".partition("\n")[0], flush=True)
     told = f"{min(most):.2g} to {max(most):.2g} of the limits" if most else "nothing was measured"
-    print(f"{len(most)} files of {len(chosen)} architectures, rounded once: {told}")
+    print(f"{len(most)} files of {len(measured)} architectures, rounded once: {told}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ class Entry:
     def text(self, choices: Sequence[str] = ()) -> str:
         """A text that is not empty. If there are ``choices``, it is one of them."""
         value = self.value
-        if not isinstance(value, str) or not value or not _encodes(value):
+        if isinstance(value, str) and not _encodes(value):
+            raise self.refused("a text without halves of surrogate pairs")
+        if not isinstance(value, str) or not value:
             raise self.refused(f"one of {', '.join(choices)}" if choices else "a text that is not empty")
         if choices and value not in choices:
             raise self.refused(f"one of {', '.join(choices)}")
@@ -81,6 +83,8 @@ class Entry:
     def table(self, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, "Entry"]:
         """The entries of an object by key. It must have all ``required`` keys, may have the ``optional``
         ones, and must have no others."""
+        if not isinstance(self.value, dict):
+            raise self.refused(f"an object with the keys {', '.join(required) or ', '.join(optional)}")
         found = self.free_table()
         missing = [key for key in required if key not in found]
         if missing:

@@ -60,7 +60,9 @@ DAMAGES = [
     pytest.param(text, ("cannot be loaded", "a Git LFS pointer", "git lfs pull"), id="text-named-onnx"),
     pytest.param(metadata("{"), ("model.onnx", "metadata", "export"), id="metadata-cut-short"),
     pytest.param(metadata("{}"), ("format", "export"), id="metadata-of-no-format"),
-    pytest.param(metadata('{"format": 2}'), ("format 2 is not 1", "export"), id="metadata-from-the-future"),
+    pytest.param(
+        metadata('{"format": 2}'), ("format is 2, expected 1", "export"), id="metadata-from-the-future"
+    ),
     pytest.param(
         metadata('{"format": 1}'), ("not one that onnxproof wrote", "export"), id="metadata-with-keys-gone"
     ),
@@ -202,7 +204,7 @@ def test_validate_refuses_an_override_that_fits_no_bundle(refuse: Refuse, bundle
     [
         pytest.param("{", ("manifest.json", "is no JSON", "export the model again"), id="cut-short"),
         pytest.param("[]", ("no JSON object", "export"), id="of-another-form"),
-        pytest.param('{"format": 9}', ("format 9 is not 1", "export"), id="from-the-future"),
+        pytest.param('{"format": 9}', ("format is 9, expected 1", "export"), id="from-the-future"),
     ],
 )
 def test_validate_refuses_a_manifest(

@@ -164,7 +164,7 @@ class Manifest:
         found = value.get("format")
         if not isinstance(found, int) or isinstance(found, bool) or found != FORMAT:
             raise ModelFileError(
-                f"manifest format {found!a:.40} is not {FORMAT}: "
+                f"the manifest's format is {json.dumps(found):.40}, expected {FORMAT}: "
                 "read this bundle with the onnxproof that wrote it, or export it again"
             )
         try:

@@ -270,7 +270,10 @@ def check_file(file: Path, flag: str, kind: str = "file") -> None:
     with explained(file, flag, kind):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        _require_no_loop(Path(os.path.realpath(file)))
+        real = Path(os.path.realpath(file))
+        _require_no_loop(real)
+        if file.is_symlink() and not real.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"it is a link into {real.parent}, which is not there")
         if file.exists():
             with file.open("r+b"):  # raises the error that writing to it would raise
                 pass

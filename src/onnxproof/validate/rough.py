@@ -55,6 +55,9 @@ FOLLOWING = ("flips", "decisions", "rows")
 Rejudge = Callable[[FloatFloor], Facts]
 """The facts of the same leg under another policy."""
 
+UNCOUNTED = 1e6
+"""From so many times a single rounding on, a result has none to speak of: it is 0, or next to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -310,8 +313,11 @@ def _note(facts: Facts, check: Check, asked: Asking) -> str:
     node = asked.entry
     if node is None or asked.entry_share < 0.5:
         return f"{told}: the roundings of many nodes add up, each of the {asked.nodes} within its bound"
+    errs = f"{node.roughness:.3g} times a single rounding"
+    if node.roughness > UNCOUNTED:
+        errs = "where the exact result is next to 0, as it does on inputs of one value"
     return (
         f"{told}: {asked.entry_share:.0%} of the error enters at {node.operator} {node.node}, whose kernel "
-        f"errs {node.roughness:.3g} times a single rounding, {node.share:.2g} of what rounding can do there; "
+        f"errs {errs}, {node.share:.2g} of what rounding can do there; "
         f"each of the {asked.nodes} nodes is within its bound"
     )

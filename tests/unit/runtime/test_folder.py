@@ -75,7 +75,7 @@ def test_a_manifest_of_another_file_is_told_by_the_keys_that_differ(tmp_path: Pa
     [
         pytest.param(b"{", "is no JSON", id="cut-short"),
         pytest.param(b"\xff", "cannot be read", id="not-utf-8"),
-        pytest.param(b'{"format": 7}', "format 7 is not 1", id="of-the-future"),
+        pytest.param(b'{"format": 7}', "format is 7, expected 1", id="of-the-future"),
     ],
 )
 def test_a_broken_manifest_is_told(content: bytes, says: str, tmp_path: Path) -> None:

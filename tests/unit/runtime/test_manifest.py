@@ -105,8 +105,14 @@ def test_missing_key_is_refused_by_name(key: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"format": FORMAT + 1}, [f"format {FORMAT + 1} is not {FORMAT}"], id="a-newer-format"),
-        pytest.param({"format": str(FORMAT)}, ["is not"], id="a-format-of-another-type"),
+        pytest.param(
+            {"format": FORMAT + 1}, [f"format is {FORMAT + 1}, expected {FORMAT}"], id="a-newer-format"
+        ),
+        pytest.param(
+            {"format": str(FORMAT)},
+            [f'format is "{FORMAT}", expected {FORMAT}'],
+            id="a-format-of-another-type",
+        ),
         pytest.param({"inputs": 3}, ["not one that onnxproof wrote"], id="no-list-of-inputs"),
         pytest.param({"dims": [{"name": "n"}]}, ["not one that onnxproof wrote"], id="half-a-dim"),
         pytest.param({"preprocess": {}}, ["not one that onnxproof wrote"], id="an-empty-preprocess"),
@@ -125,7 +131,7 @@ def test_another_form_is_refused(change: dict[str, Any], words: list[str]) -> No
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        pytest.param({}, "format None is not 1", id="empty"),
+        pytest.param({}, "format is null, expected 1", id="empty"),
         pytest.param([], "is no JSON object", id="a-list"),
         pytest.param("manifest", "is no JSON object", id="a-string"),
         pytest.param(None, "is no JSON object", id="null"),
