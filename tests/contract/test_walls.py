@@ -308,7 +308,7 @@ ROOMS = {
     "shards": {"errors", "system.parsed"},
     "sniffed": {"errors", "shards", "system.begins", "system.damaged"},
     "source": {"errors", "runtime", "shards", "system.disk", "system.parsed"},
-    "system.extras": {"errors"},
+    "system.extras": {"errors", "system.disk"},
     "system.begins": set(),
     "system.claims": {"system.cleaning", "system.signals"},
     "system.cleaning": {"system.signals"},
