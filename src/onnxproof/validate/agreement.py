@@ -14,6 +14,9 @@ from onnxproof.validate.golden.found import golden_in
 from onnxproof.validate.hazards.metadata import against_graph
 from onnxproof.validate.verdict import Check
 
+SHOWN = 16
+"""How many characters of a SHA-256 a reason shows."""
+
 
 def manifest_check(manifest: Manifest, file: Path) -> Check:
     """Whether ``manifest.json`` agrees with the metadata in the model ``file``, with its graph, and with the
@@ -47,9 +50,10 @@ def _golden(manifest: Manifest, folder: Path, metadata: Mapping[str, str]) -> It
 
 
 def _verdict(manifest: Manifest, folder: Path) -> Iterator[str]:
-    """Why the verdict beside a model is not the one on it. Nothing if there is none."""
+    """Why the verdict beside a model is not the one on it. Nothing if there is none, or if the manifest does
+    not say which file the model is."""
     file = folder / PARITY_FILE
-    if not is_there(file):
+    if manifest.model_sha256 is None or not is_there(file):
         return
     try:
         document = json_in(file)
@@ -58,5 +62,5 @@ def _verdict(manifest: Manifest, folder: Path) -> Iterator[str]:
         return
     found = document.get("model_sha256") if isinstance(document, dict) else None
     if found != manifest.model_sha256:
-        said = f"of a model with the SHA-256 {found}" if isinstance(found, str) else "no verdict"
-        yield f"{PARITY_FILE} is {said}, {MANIFEST_FILE} says {manifest.model_sha256}"
+        said = f"of a model with the SHA-256 {found:.{SHOWN}}" if isinstance(found, str) else "no verdict"
+        yield f"{PARITY_FILE} is {said}, {MANIFEST_FILE} says {manifest.model_sha256:.{SHOWN}}"

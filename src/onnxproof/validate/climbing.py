@@ -29,7 +29,7 @@ STEPS = (1.0, 0.5, 0.25, 0.25)
 of its range (Goodfellow et al. 2015, "Explaining and harnessing adversarial examples")."""
 
 HALVINGS = 24
-"""How often at most the way between two inputs is halved, of which one lies above a compared number and one
+"""How often the way between two inputs is halved, of which one lies above a compared number and one
 below: as often as float32 can be halved."""
 
 APART = 2e-4

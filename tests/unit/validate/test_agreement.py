@@ -167,6 +167,8 @@ def test_files_of_another_bundle_fail(
     assert "differs from model.onnx" not in check.reason
 
 
-def test_the_models_own_verdict_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sha256", ["beef", None])
+def test_the_models_own_verdict_passes(sha256: str | None, tmp_path: Path) -> None:
     (tmp_path / "parity.json").write_text('{"model_sha256": "beef", "verdict": "fail"}', encoding="utf-8")
-    assert manifest_check(MANIFEST, written(tmp_path, MANIFEST.to_metadata())).status == "pass"
+    own = changed(MANIFEST, model_sha256=sha256)
+    assert manifest_check(own, written(tmp_path, MANIFEST.to_metadata())).status == "pass"
