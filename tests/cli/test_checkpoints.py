@@ -190,6 +190,12 @@ def dict_of_numbers(folder: Path) -> None:
     torch.save({"epoch": 3, "loss": 0.5}, folder / "yolox_nano.pth")
 
 
+def dict_in_itself(folder: Path) -> None:
+    held: dict[str, object] = {"epoch": 3}
+    held["self"] = held
+    torch.save(held, folder / "yolox_nano.pth")
+
+
 def another_model(folder: Path) -> None:
     torch.save(torch.nn.Linear(2, 2).state_dict(), folder / "yolox_nano.pth")
 
@@ -287,6 +293,7 @@ def eight_bit_floats(folder: Path) -> None:
         pytest.param(one_tensor, ("a Tensor", "expected a state dict"), id="a-lone-tensor"),
         pytest.param(empty_dict, ("an empty dict", "expected a state dict"), id="an-empty-dict"),
         pytest.param(dict_of_numbers, ("keys epoch, loss", "expected a state dict"), id="no-tensors"),
+        pytest.param(dict_in_itself, ("keys epoch, self", "expected a state dict"), id="a-dict-in-itself"),
         pytest.param(
             another_model,
             ("multi_level_conv_cls", "cjm_yolox_pytorch's YOLOX", "model.family"),

@@ -90,6 +90,8 @@ def test_an_argument_of_its_type_is_taken(value: Any, stated: Any, taken: Any) -
         pytest.param(3, Callable[[str], None], "threads is 3, expected a function", id="no-function"),
         pytest.param("quik", Choice | None, 'is "quik", expected .*; did you mean "quick"', id="near"),
         pytest.param(3, Workers, "threads is 3, expected a Workers", id="another-class"),
+        pytest.param("a\0b", Address | None, "threads holds a null character", id="null"),
+        pytest.param(Path("a\0b"), Address, "threads holds a null character", id="null-in-a-path"),
     ],
 )
 def test_another_type_is_refused_in_words(value: Any, stated: Any, says: str) -> None:

@@ -57,13 +57,14 @@ def weight_sets(held: Any) -> tuple[WeightSet, ...]:
     return tuple(_found(held, (), averaged=False))
 
 
-def arrays_as_tensors(held: Any) -> Any:
-    """What a file holds, with tensors in place of NumPy's arrays of numbers, in dicts of any depth."""
+def arrays_as_tensors(held: Any, depth: int = 0) -> Any:
+    """What a file holds, with tensors in place of NumPy's arrays of numbers, in as many dicts in one another
+    as weights are looked for in. A dict may hold itself."""
     if isinstance(held, np.ndarray) and held.dtype.kind in "biufc":
         with contextlib.suppress(TypeError):  # a dtype that PyTorch does not have
             return torch.from_numpy(np.array(held, dtype=held.dtype.newbyteorder("=")))
-    if isinstance(held, Mapping) and class_of(held) is None:
-        return {key: arrays_as_tensors(value) for key, value in held.items()}
+    if isinstance(held, Mapping) and class_of(held) is None and depth <= DEEPEST:
+        return {key: arrays_as_tensors(value, depth + 1) for key, value in held.items()}
     return held
 
 

@@ -146,7 +146,7 @@ def _require_sizes(contract: Contract, feeds: Mapping[str, Array]) -> None:
 
 def _unknown(contract: Contract, name: str) -> RequestError:
     listed = ", ".join(f"{entry.name} {entry}" for entry in contract.inputs)
-    hint = meant(name, [entry.name for entry in contract.inputs])
+    hint = meant(str(name), [entry.name for entry in contract.inputs])
     return RequestError(f'the model has no input "{name}"; there are: {listed}{hint}')
 
 

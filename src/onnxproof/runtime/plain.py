@@ -123,7 +123,7 @@ class PlainModel:
         missing = [port for port in self.inputs if port.name not in names]
         unknown = sorted(names.keys() - expected)
         if unknown:
-            hint = meant(unknown[0], expected)
+            hint = meant(str(unknown[0]), expected)
             raise RequestError(
                 f'the file has no input "{unknown[0]}"; there are: {self._list_inputs()}{hint}'
             )
@@ -138,7 +138,7 @@ class PlainModel:
         for port in self.inputs:
             if port.name == name:
                 return port
-        hint = meant(name, [port.name for port in self.inputs])
+        hint = meant(str(name), [port.name for port in self.inputs])
         raise RequestError(f'the file has no input "{name}"; there are: {self._list_inputs()}{hint}')
 
     def picture_input(self, given: Collection[str] = ()) -> Port:

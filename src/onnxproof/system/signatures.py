@@ -70,12 +70,15 @@ def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
 def argument(name: str, value: Any, stated: Any) -> Any:
     """A value for the argument ``name`` of the type ``stated``. Raises RequestError if it is of another."""
     try:
-        return _held(value, stated)
+        held = _held(value, stated)
     except _OtherError as other:
         (told,) = other.args
         near = meant(told, _choices(stated)) if isinstance(told, str) else ""
         said = "is" if told is value else "holds"
         raise RequestError(f"{name} {said} {_shown(told)}, expected {_words(stated)}{near}") from None
+    if isinstance(held, str | PathLike) and "\0" in str(held):
+        raise RequestError(f"{name} holds a null character: mend it")
+    return held
 
 
 def _held(value: Any, stated: Any) -> Any:
