@@ -254,8 +254,8 @@ def test_a_gigantic_picture_is_one_line(
     ran = run("predict", means, red)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
-        f"onnxproof: picture {red} is too large: 24 pixels, expected at most 20; make it smaller "
-        "(in Python, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust its source)\n"
+        f"onnxproof: picture {red} is too large: 24 pixels, expected at most 20; make it smaller, "
+        "or in Python raise PIL.Image.MAX_IMAGE_PIXELS if you trust its source\n"
     )
 
 

@@ -1,8 +1,10 @@
 """Every form in which frameworks save a checkpoint is read, and the weights are those they would deploy."""
 
 import copy
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torchvision import models
 
 from onnxproof.errors import CheckpointError
+from onnxproof.export import pickled
 from onnxproof.export.checkpoint import load_checkpoint
 from onnxproof.wrappers.weights import load_weights, notes_on
 
@@ -205,3 +208,28 @@ def test_an_archive_without_checksums_is_read(trained: Trained) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert alike(read(file)[0], trained.net)
+
+
+@pytest.mark.parametrize("shared", [lambda held: {"a": held, "b": held}, lambda held: [held, held]])
+def test_what_is_held_many_times_is_looked_at_once(shared: Callable[[Any], Any], tmp_path: Path) -> None:
+    held: Any = 3
+    for _ in range(40):  # 2^40 ways lead to the number
+        held = shared(held)
+    file = tmp_path / "net.pt"
+    torch.save({"weight": torch.ones(2), "beside": held}, file)
+    assert list(load_checkpoint(file).state_dict) == ["weight"]
+
+
+def test_an_archive_that_unpacks_into_far_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickled, "SMALL_UNPACKED", 1000)
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(CheckpointError, match=r"takes 0\.0 MB and unpacks into 1 MB"):
+        load_checkpoint(bomb)
+    whole = tmp_path / "whole.pt"
+    torch.save({"weight": torch.ones(2000)}, whole)
+    assert list(load_checkpoint(whole).state_dict) == ["weight"]

@@ -46,6 +46,12 @@ NUMPY = (
 LISTS = {"collections.deque"}
 """Classes that are pickled as the items that are appended to them."""
 
+MOST_UNPACKED = 20
+"""How many times its own size an archive may unpack into. Weights in float32 hardly shrink by half."""
+
+SMALL_UNPACKED = 2**28
+"""Bytes that any archive may unpack into."""
+
 RUN_CODE = {"eval", "exec", "compile", "open", "__import__"}
 RUN_ANYTHING = {"subprocess", "runpy", "importlib", "shutil", "socket", "pty", "ctypes", "webbrowser"}
 """Built-in functions, and modules, that no checkpoint needs. A file that names one is refused, though it
@@ -59,6 +65,7 @@ def read_pickled(file: Path) -> Any:
     Raises CheckpointError if the file is broken or damaged, or if PyTorch refuses it: a file that asks for a
     function of the operating system, for example.
     """
+    _require_stored(file)
     try:
         with _scripted_as_pickles():
             held = _read(file)
@@ -94,6 +101,22 @@ def _arrays_in(file: Path) -> Any:
             held = _Arrays(stream, encoding="latin1").load()  # Python 2 wrote arrays as texts
             return held if isinstance(held, dict) else None
     return None
+
+
+def _require_stored(file: Path) -> None:
+    """Raise CheckpointError if a ZIP archive unpacks into far more than it takes. PyTorch's own are not
+    compressed, and its reader would hold all of it."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # the reader says what is wrong with it
+    size = file.stat().st_size
+    if unpacked > max(MOST_UNPACKED * size, SMALL_UNPACKED):
+        raise CheckpointError(
+            f"checkpoint {file} is refused: it takes {size / 1e6:,.1f} MB and unpacks into "
+            f"{unpacked / 1e6:,.0f} MB. torch.save compresses nothing: save the state dict with it"
+        )
 
 
 def _require_whole(file: Path) -> None:

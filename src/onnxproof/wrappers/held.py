@@ -89,6 +89,10 @@ def _kept(value: Any, made: dict[int, Any]) -> Any:
                 setattr(copy, name, _kept(one, made))
         return copy
     if isinstance(value, list | tuple):
-        items = [_kept(one, made) for one in value if not isinstance(one, Tensor)]
-        return items if isinstance(value, list) else tuple(items)
+        items: list[Any] = []
+        made[id(value)] = items
+        items += [_kept(one, made) for one in value if not isinstance(one, Tensor)]
+        if isinstance(value, tuple):
+            made[id(value)] = tuple(items)
+        return made[id(value)]
     return value

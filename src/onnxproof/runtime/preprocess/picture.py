@@ -179,7 +179,7 @@ def _too_large(name: str, pixels: int | None) -> PictureError:
     count = "too many" if pixels is None else f"{pixels:,}"
     return PictureError(
         f"{name} is too large: {count} pixels, expected at most {Image.MAX_IMAGE_PIXELS:,}; "
-        "make it smaller (in Python, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust its source)"
+        "make it smaller, or in Python raise PIL.Image.MAX_IMAGE_PIXELS if you trust its source"
     )
 
 
