@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from onnxproof.errors import CheckpointError
-from onnxproof.runtime.archive import damaged_in
+from onnxproof.runtime.archive import damaged_in, unpacked_bytes
 from onnxproof.sniffed import ENDS_EARLY, NO_PYTORCH_FILE, ZIP, unread
 from onnxproof.system.shortage import shortage, shows_shortage
 from onnxproof.wrappers.held import STANDS_FOR
@@ -106,11 +106,7 @@ def _arrays_in(file: Path) -> Any:
 def _require_stored(file: Path) -> None:
     """Raise CheckpointError if a ZIP archive unpacks into far more than it takes. PyTorch's own are not
     compressed, and its reader would hold all of it."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # the reader says what is wrong with it
+    unpacked = unpacked_bytes(file)
     size = file.stat().st_size
     if unpacked > max(MOST_UNPACKED * size, SMALL_UNPACKED):
         raise CheckpointError(

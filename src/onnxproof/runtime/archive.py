@@ -88,6 +88,15 @@ def on_disk(file: Path, *others: Path) -> Iterator[Path]:
         yield folder / file.name
 
 
+def unpacked_bytes(file: Path) -> int:
+    """How many bytes a ZIP archive unpacks into, as it says; 0 for a file that is none, or a damaged one."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return sum(part.file_size for part in archive.infolist())
+    except ARCHIVE_ERRORS:
+        return 0
+
+
 def damaged_in(archive: Path) -> str | None:
     """The name of a part of a ZIP archive that is not what was saved, by its CRC-32; None if there is none.
 
