@@ -10,8 +10,7 @@ import pytest
 from contracts import manifest as made
 
 from onnxproof.errors import CheckpointError, JobError, ModelFileError, RequestError, TrustError
-from onnxproof.job.asked import job_to_export, job_to_validate
-from onnxproof.steps.look_first import refuse_to_validate
+from onnxproof.job.asked import inputs_of, job_to_export, job_to_validate
 
 CANARY = "raise AssertionError('the file of a bundle was run')\n"
 MakeBundle = Callable[..., Path]
@@ -101,7 +100,9 @@ def test_code_is_refused_before_a_disk_is_searched_for_pictures(
     folder = bundle(module(builder="os:system"), images="/**/*")
     monkeypatch.setattr("glob.iglob", lambda *_, **__: pytest.fail("the disk was searched"))
     with pytest.raises(TrustError):
-        refuse_to_validate(folder, onnx, (), None, trust=False)
+        inputs_of(folder, onnx=onnx)
+    with pytest.raises(TrustError):
+        job_to_validate(folder)
 
 
 @pytest.mark.parametrize(("model", "says"), CODE)

@@ -49,7 +49,7 @@ def command(
     each node that ONNX Runtime runs is held to its rounding bound. Exit codes: 0 no node is named; 1 nodes
     are named; 2 the request is wrong; 4 it could not be run.
     """
-    refuse_to_validate(source, onnx, set, checkpoint, trust=trust)
+    refuse_to_validate(source, onnx, set, checkpoint)
     with progress(quiet=quiet) as report:
         found = onnxproof.bisect(
             source,

@@ -117,13 +117,13 @@ def command(
     if baseline is not None:
         read_baseline(baseline)
     plan_runtimes(runtimes, providers)  # says what is not there before PyTorch is imported
-    refuse_to_validate(source, onnx, set, checkpoint, trust=trust)
+    refuse_to_validate(source, onnx, set, checkpoint)
     if images:
         pictures_named(images)  # says what names no picture before PyTorch is imported
     file = None if out is None else out / PARITY_FILE
 
     def read() -> list[Path]:
-        own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, set=set)
+        own = inputs_of(source, onnx=onnx, checkpoint=checkpoint, set=set, trust=trust)
         return [*own, *files_of(baseline)]
 
     prepare_answer(file, read, reports)

@@ -166,19 +166,13 @@ def _of_bundle(
     return Asked(job, bundle, manifest, notes)
 
 
-def job_in(bundle: BundleFolder, set: Sequence[str], *, trust: bool = True) -> Job | None:
-    """The job in a bundle's manifest; None if it has none.
-
-    Raises TrustError if it names code and ``trust`` is False.
-    """
+def job_in(bundle: BundleFolder, set: Sequence[str]) -> Job | None:
+    """The job in a bundle's manifest; None if it has none."""
     document = bundle.manifest().job
     if document is None:
         return None
     source = str(bundle.path / MANIFEST_FILE)
-    job = Job.from_document(override(dict(document), set), folder=bundle.path, source=source)
-    if not trust:
-        _refuse_code(job, bundle.path, set)
-    return job
+    return Job.from_document(override(dict(document), set), folder=bundle.path, source=source)
 
 
 def _with_bundles_checkpoint(
@@ -314,14 +308,20 @@ def inputs_of(
     onnx: Address | None = None,
     checkpoint: Address | None = None,
     set: Sequence[str] = (),
+    trust: bool = False,
 ) -> list[Path]:
-    """Every file and folder that ``validate`` reads if it is called with the same arguments."""
+    """Every file and folder that ``validate`` reads if it is called with the same arguments.
+
+    Raises TrustError as it does, before a disk is searched for pictures that a bundle names.
+    """
     given = [] if checkpoint is None else [Path(checkpoint)]
     job = source if isinstance(source, Job) else None
     if not isinstance(source, Job):
         match look_at(source):
             case BundleFolder() as bundle:
                 job = job_in(bundle, set)
+                if job is not None and (job.validation.images or job.precision.images) and not trust:
+                    _refuse_code(job, bundle.path, set)
             case JobFile(path) | OtherFile(path):
                 job = load_job(path, set)
     return [*given, *files_read(source, job, onnx)]

@@ -95,13 +95,13 @@ def refuse_job(file: Path, against: Path) -> None:
 
 
 def refuse_to_validate(
-    source: Path, onnx: Path | None, set: Sequence[str], checkpoint: Path | None, *, trust: bool
+    source: Path, onnx: Path | None, set: Sequence[str], checkpoint: Path | None = None
 ) -> None:
-    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest and the code that it
-    names, the file that is to be compared, and the beginning of the checkpoint that a job names."""
+    """Raise what ``validate`` and ``bisect`` raise of a job's file, a bundle's manifest, the file that is to
+    be compared, and the beginning of the checkpoint that a job names."""
     found = look_at(source)
     if isinstance(found, BundleFolder):
-        job_in(found, set, trust=trust)
+        job_in(found, set)
         require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
     else:
         asked = job_to_validate(source, set, checkpoint=checkpoint)
