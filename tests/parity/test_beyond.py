@@ -47,10 +47,10 @@ def jumping(_: Net, x: Tensor) -> Tensor:
     return torch.where(x > 0.999, 100 * x, x)
 
 
-def exported(module: nn.Module, file: Path) -> Path:
+def exported(module: nn.Module, file: Path, shape: tuple[int, ...] = (3, 16)) -> Path:
     torch.onnx.export(
         module.eval(),
-        (torch.rand(3, 16),),
+        (torch.rand(shape),),
         str(file),
         input_names=["x"],
         output_names=["y"],
@@ -396,17 +396,7 @@ def test_what_is_computed_from_the_places_of_equal_numbers_is_open(
     written: type[Centres], status: str, tmp_path: Path
 ) -> None:
     """On an input of zeros all cells are equal, and ONNX keeps other places than PyTorch does."""
-    file = tmp_path / "centres.onnx"
-    torch.onnx.export(
-        written().eval(),
-        (torch.rand(2, 3, 8, 8),),
-        str(file),
-        input_names=["x"],
-        output_names=["y"],
-        dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
-        dynamo=False,
-        opset_version=17,
-    )
+    file = exported(written(), tmp_path / "centres.onnx", (2, 3, 8, 8))
     verdict = onnxproof.check_module(
         Centres(), file, inputs={"x": "float32[batch, 3, 8, 8] in 0..1"}, dims={"batch": "1..2"}
     )

@@ -152,7 +152,7 @@ def _of_bundle(
     has_model: bool,
 ) -> Asked:
     manifest = bundle.manifest()
-    job = job_in(bundle, set)
+    job = job_in(bundle.path, manifest, set)
     if job is None:
         raise ModelFileError(f"{bundle.path} names no checkpoint: give the job file, or the model")
     job = job.choosing(set)
@@ -166,13 +166,12 @@ def _of_bundle(
     return Asked(job, bundle, manifest, notes)
 
 
-def job_in(bundle: BundleFolder, set: Sequence[str]) -> Job | None:
-    """The job in a bundle's manifest; None if it has none."""
-    document = bundle.manifest().job
-    if document is None:
+def job_in(bundle: Path, manifest: Manifest, set: Sequence[str]) -> Job | None:
+    """The job in the manifest of a bundle; None if it has none."""
+    if manifest.job is None:
         return None
-    source = str(bundle.path / MANIFEST_FILE)
-    return Job.from_document(override(dict(document), set), folder=bundle.path, source=source)
+    source = str(bundle / MANIFEST_FILE)
+    return Job.from_document(override(dict(manifest.job), set), folder=bundle, source=source)
 
 
 def _with_bundles_checkpoint(
@@ -318,10 +317,10 @@ def inputs_of(
     job = source if isinstance(source, Job) else None
     if not isinstance(source, Job):
         match look_at(source):
-            case BundleFolder() as bundle:
-                job = job_in(bundle, set)
+            case BundleFolder(path) as bundle:
+                job = job_in(path, bundle.manifest(), set)
                 if job is not None and (job.validation.images or job.precision.images) and not trust:
-                    _refuse_code(job, bundle.path, set)
+                    _refuse_code(job, path, set)
             case JobFile(path) | OtherFile(path):
                 job = load_job(path, set)
     return [*given, *files_read(source, job, onnx)]

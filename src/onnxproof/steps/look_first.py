@@ -101,8 +101,9 @@ def refuse_to_validate(
     be compared, and the beginning of the checkpoint that a job names."""
     found = look_at(source)
     if isinstance(found, BundleFolder):
-        job_in(found, set)
-        require_library((found.manifest().job or {}).get("model", {}).get("family", ""))
+        manifest = found.manifest()
+        job_in(found.path, manifest, set)
+        require_library((manifest.job or {}).get("model", {}).get("family", ""))
     else:
         asked = job_to_validate(source, set, checkpoint=checkpoint)
         _refuse_family(asked.job)

@@ -6,11 +6,11 @@ from pathlib import Path
 from onnxproof.errors import ModelFileError
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.archive import is_there
-from onnxproof.runtime.folder import GOLDEN_FILE, MANIFEST_FILE, PARITY_FILE
+from onnxproof.runtime.folder import MANIFEST_FILE, PARITY_FILE
 from onnxproof.runtime.manifest import GOLDEN_KEY, METADATA_KEY, Manifest
 from onnxproof.system.parsed import json_in
 from onnxproof.validate.bundled import against_metadata, agreement_check
-from onnxproof.validate.golden.found import golden_in
+from onnxproof.validate.golden.found import golden_in, tells_of_golden
 from onnxproof.validate.hazards.metadata import against_graph
 from onnxproof.validate.verdict import Check
 
@@ -38,7 +38,7 @@ def manifest_check(manifest: Manifest, file: Path) -> Check:
 
 def _golden(manifest: Manifest, folder: Path, metadata: Mapping[str, str]) -> Iterator[str]:
     """Why the golden cases beside a model are not those that it was exported with."""
-    if manifest.golden_sha256 is None and GOLDEN_KEY not in metadata and not is_there(folder / GOLDEN_FILE):
+    if not tells_of_golden(folder, manifest, metadata):
         return
     try:
         found = golden_in(folder, manifest, metadata)

@@ -34,8 +34,9 @@ BASES = 2
 MOST_SOUGHT = 8
 """How many cut-offs that they do not reach are sought by gradient. A zero comes last: a ReLU's."""
 
-DECIDING = OPERATIONS | LARGEST | OF_NAN
-"""The functions by which a model decides by numbers. Without any, and without ids, nothing is sought."""
+DECIDING = OPERATIONS | LARGEST | OF_NAN | {"_to_copy"}
+"""The functions by which a model decides by numbers, and the operation that a cast is carried out by. Without
+any, and without ids, nothing is sought."""
 
 PARTED = 100.0
 """How many times float32's own error the file and the model have to be apart for a new case. A file that is

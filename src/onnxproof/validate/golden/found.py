@@ -15,14 +15,20 @@ from onnxproof.validate.golden.golden import Golden
 from onnxproof.validate.golden.held import why_not_held
 
 
+def tells_of_golden(folder: Path, manifest: Manifest, metadata: Mapping[str, str]) -> bool:
+    """Whether a bundle has golden cases, or had some: its manifest, the model's ``metadata``, by key, or the
+    folder tells of them."""
+    told = manifest.golden_sha256 is not None or GOLDEN_KEY in metadata
+    return told or is_there(folder / GOLDEN_FILE)
+
+
 def require_golden(folder: Path, manifest: Manifest, metadata: Mapping[str, str]) -> None:
     """Raise ModelFileError if a bundle was written without golden cases.
 
     ``metadata`` is the model's, by key. Cases that it or the folder tells of, and the manifest does not, were
     taken out of the manifest: that is no error here, and ``golden_in`` says so.
     """
-    told = manifest.golden_sha256 is not None or GOLDEN_KEY in metadata
-    if not told and not is_there(folder / GOLDEN_FILE):
+    if not tells_of_golden(folder, manifest, metadata):
         raise ModelFileError(
             f"{folder} has no golden cases to test itself by: it was exported with --no-validate, by an "
             f"older onnxproof, or they would be too large (a note in {PARITY_FILE} says so); export it again"

@@ -60,7 +60,7 @@ MOST_BOUNDARIES = 64
 ROUNDING: Mapping[str, float] = {"floor": 0.0, "ceil": 0.0, "trunc": 0.0, "fix": 0.0, "round": 0.5}
 """Functions that round to integers, and where between two integers the result changes."""
 
-CASTING = frozenset("long int short char to _to_copy".split())
+CASTING = frozenset("long int short char to".split())
 """Functions that may cast a float to an integer, which rounds it towards 0."""
 
 OPERATIONS = frozenset((*FIXED, *NAMED, *LARGER, *COMPARING, *SORTING, *ROUNDING, *CASTING))
@@ -172,9 +172,9 @@ def _sides(
 
 def _casts_to_integers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call of a casting function asks for integers."""
-    dtypes = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.dtype)]
     if name != "to":
         return True
+    dtypes = (one for one in (*args, *kwargs.values()) if isinstance(one, torch.dtype))
     return any(not one.is_floating_point and not one.is_complex and one != torch.bool for one in dtypes)
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 OPEN = frozenset((torch.ops.aten.topk, torch.ops.aten.sort, torch.ops.aten.kthvalue, torch.ops.aten.median))
 """The operations. argmax and max are not among them: they return the first place."""
 
-UNIT = 2.0**-52
+DOUBLE = np.finfo(np.float64)
 
 
 class TossedTies(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -42,5 +42,5 @@ class TossedTies(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _moved(self, numbers: Tensor) -> Tensor:
         array = numbers.detach().numpy()
         largest = np.max(np.abs(array), initial=0.0, where=np.isfinite(array))
-        unit = max(UNIT * float(largest), float(np.finfo(np.float64).tiny))
+        unit = max(float(DOUBLE.eps) * float(largest), float(DOUBLE.tiny))
         return torch.from_numpy(np.asarray(array + unit * self._random.choice((-1.0, 1.0), array.shape)))
