@@ -314,6 +314,32 @@ def test_an_operator_of_b_that_is_not_evaluated_skips_its_function(save: Save) -
     assert "com.microsoft.Trilu" in check.reason
 
 
+def drawing() -> onnx.ModelProto:
+    """The network with noise on its scores. A session starts with the same seed each time."""
+    tail = [
+        helper.make_node("RandomUniformLike", ["scores"], ["noise"], name="/noise", seed=1.0),
+        helper.make_node("Add", ["scores", "noise"], ["last"]),
+    ]
+    return network(tail=tail, outputs=[scores("last")])
+
+
+def test_a_file_that_draws_random_numbers_is_not_proven_by_itself(save: Save) -> None:
+    """Both draw the same numbers here, so that no run tells."""
+    verdict = onnxproof.compare(*save(drawing(), drawing()), dims={"batch": "1..64"}, threads=1)
+    (check,) = [check for check in verdict.checks if check.status == "fail"]
+    assert (check.name, check.value) == ("random", 1)
+    told = [f'{letter} draws random numbers: RandomUniformLike "/noise"' for letter in "AB"]
+    assert all(words in check.reason for words in told)
+
+
+def test_which_of_two_files_draws_random_numbers_is_told(save: Save) -> None:
+    verdict = compare(*save(renamed(network(), "last"), drawing()), **FEW)
+    (check,) = [check for check in verdict.checks if check.name == "random"]
+    assert check.status == "fail"
+    assert check.reason.startswith("B draws random numbers")
+    assert "A draws" not in check.reason
+
+
 def mean(*steps: Sequence[int]) -> onnx.ModelProto:
     """The mean of a map, over some of its axes at a time."""
     names = ["map", *(f"mean{step}" for step in range(len(steps)))]

@@ -33,6 +33,7 @@ __all__ = [
     "FROZEN_AXES",
     "HAZARDS",
     "METADATA",
+    "RANDOM_OPERATORS",
     "Found",
     "Hazard",
     "OnnxGraph",

@@ -12,6 +12,7 @@ from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
     plan_pair,
+    random_checks,
     unlike_pair,
     verdict_of,
     with_interfaces,
@@ -56,6 +57,7 @@ def compare_alone(
     facts = with_interfaces(trial, sweep(trial, progress=progress))
     checks = (
         metadata_check(*legs),
+        *random_checks((a, b), legs[1]),
         Check("function", "skipped", reason, leg=f"B, {GRAPH}"),
         *judge(facts[0], ranks_of(contract.fields), plan.policy),
         *tables.checks(legs[1].name, declared.guessed),

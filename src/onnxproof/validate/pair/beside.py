@@ -8,6 +8,7 @@ from typing import Any, Literal
 from onnxproof.contract import Contract
 from onnxproof.counted import likely_masks, not_compared
 from onnxproof.errors import ModelFileError, PictureError, RequestError
+from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.loading import read_metadata
 from onnxproof.runtime.manifest import METADATA_KEY, Manifest
 from onnxproof.runtime.port import Port
@@ -15,6 +16,7 @@ from onnxproof.source import find_pictures, sha256_of
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.environment import environment
 from onnxproof.validate.facts import Facts
+from onnxproof.validate.hazards import RANDOM_OPERATORS, Subject
 from onnxproof.validate.interface import interface_differences
 from onnxproof.validate.judge import second_looks
 from onnxproof.validate.legs.leg import Leg
@@ -160,6 +162,20 @@ def metadata_check(a: OrtLeg, b: OrtLeg) -> Check:
     wrong = [key for key in wanted if wanted[key] != found[key]]
     words = "; ".join(f"{key} {_difference(wanted[key], found[key])}" for key in wrong)
     return Check("metadata", "fail" if wrong else "pass", words, len(wrong), 0, b.name)
+
+
+def random_checks(files: tuple[Path, Path], leg: Leg) -> tuple[Check, ...]:
+    """A failed check if A or B draws random numbers: both may draw the same here. ``leg`` is B's."""
+    found = {
+        letter: RANDOM_OPERATORS.look(Subject(OnnxGraph.read(file), file))
+        for letter, file in zip("AB", files, strict=True)
+    }
+    drawing = {letter: check for letter, check in found.items() if check.status == "fail"}
+    if not drawing:
+        return ()
+    told = "; ".join(f"{letter} {check.reason}" for letter, check in drawing.items())
+    reason = f"{told}: {RANDOM_OPERATORS.why}"
+    return (replace(next(iter(drawing.values())), reason=reason, leg=leg.name),)
 
 
 def _told(manifest: Manifest) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from onnxproof.validate.pair.beside import (
     metadata_check,
     open_pair,
     plan_pair,
+    random_checks,
     unlike_pair,
     verdict_of,
     with_interfaces,
@@ -101,7 +102,12 @@ def compare_by_graphs(
     trial = Trial.of(plan, truth, legs[1:], (stated,))
     plan = replace(plan, cases=trial.cases)
     (found,) = _judged(trial, plan, (b,), progress, "A's")
-    checks = (metadata_check(*legs), *found.checks, *tables.checks(leg.name, declared.guessed))
+    checks = (
+        metadata_check(*legs),
+        *random_checks((a, b), legs[1]),
+        *found.checks,
+        *tables.checks(leg.name, declared.guessed),
+    )
     alien = strangers(found.function, contract.fields, twins.b, "constants of B that are not A's")
     order = open_orders(found.function, contract.fields, leg)
     said = (*notes, *declared.notes, *_rows(stated), *alien, *order, *found.notes)
