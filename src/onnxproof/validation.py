@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from onnxproof.entry import keeps_mode, takes_old_names
 from onnxproof.errors import RequestError
-from onnxproof.job.asked import Address, Asked, JobLike, files_read, job_to_validate
+from onnxproof.job.asked import Address, Asked, JobLike, files_read, job_to_validate, refuse_own_names
 from onnxproof.many.workers import EVERYONE, Workers
 from onnxproof.progress import Progress, silent
 from onnxproof.runtime.folder import refuse_in_bundle
@@ -76,6 +76,7 @@ def validate(
 
     Raises as ``export`` does, and TrustError if a bundle names code and ``trust`` is False.
     """
+    refuse_own_names(map, onnx)
     older = None if baseline is None else read_baseline(baseline)
     plan_runtimes(runtimes, providers)  # says what is wrong before the model is built
     if is_by_budget(source, onnx, policy):
@@ -175,6 +176,7 @@ def bisect(
     *,
     model: Module | None = None,
     onnx: Address | None = None,
+    map: Mapping[str, str] = MappingProxyType({}),
     checkpoint: Address | None = None,
     set: Sequence[str] = (),
     trust: bool = False,
@@ -184,13 +186,14 @@ def bisect(
 ) -> Bisection:
     """Name the node of an ONNX file that introduces error, not those that only pass it on.
 
-    ``source``, ``model``, ``onnx``, ``checkpoint``, ``set`` and ``trust`` are as for ``validate``.
+    ``source``, ``model``, ``onnx``, ``map``, ``checkpoint``, ``set`` and ``trust`` are as for ``validate``.
     ``case`` is a case's number in parity.json's list (from 0) or its name. Without it, cases are tried, the
     most informative first, until one names a node. That is written to the folder ``out``
     (``bisect/<job name>``) as a model of its own, with its inputs and its expected outputs, beside
     ``bisect.json``. Raises as ``validate`` does, and CheckError if the model does not run in float64, or if
     no output of the file can be evaluated in float64.
     """
+    refuse_own_names(map, onnx)
     asked, wrapped, file, _ = to_validate(source, model, onnx, checkpoint, set, trust)
     job = asked.job
     target = Path("bisect") / job.name if out is None else Path(out)
@@ -202,8 +205,10 @@ def bisect(
         check_file(one, "--out", "folder")
         refuse_foreign(one, is_own, "result of bisect")
     chosen = None if case is None else str(case)
-    found = bisect_file(wrapped, file, plan_of(job, wrapped), case=chosen, progress=progress)
-    result = replace(found.result, notes=(*wrapped.notes, *asked.notes, *found.result.notes))
+    with named_alike(file, wrapped.contract, map) as (named, renamed):
+        found = bisect_file(wrapped, named, plan_of(job, wrapped), case=chosen, progress=progress)
+    notes = (*wrapped.notes, *asked.notes, *renamed, *found.result.notes)
+    result = replace(found.result, model_sha256=sha256_of(file), notes=notes)
     if found.repro is not None:
         with explained(target), made_folder(target):
             found.repro.write(target)

@@ -1,5 +1,6 @@
 """onnxproof bisect: exit codes, streams, and the folder that it leaves."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,43 @@ def test_a_healthy_file_is_exit_0(run: Run, small_bundle: Path, tmp_path: Path) 
     assert ran.returncode == 0, ran
     assert "no node is named: the file computes what the checkpoint computes" in ran.stdout
     assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param((), id="one-is-left-on-each-side"),
+        pytest.param(("--map", "images=input", "--map", "boxes=output"), id="said"),
+    ],
+)
+def test_a_file_with_other_names_is_walked(
+    run: Run,
+    small_bundle: Path,
+    damaged: tuple[Path, onnx.NodeProto],
+    tmp_path: Path,
+    pairs: tuple[str, ...],
+) -> None:
+    file, node = damaged
+    model = onnx.load(file)
+    names = {"input": "images", "output": "boxes"}
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names[value.name]
+    for one in model.graph.node:
+        one.input[:] = [names.get(name, name) for name in one.input]
+        one.output[:] = [names.get(name, name) for name in one.output]
+    theirs = tmp_path / "theirs.onnx"
+    onnx.save(model, theirs)
+    ran = run("bisect", small_bundle, "--onnx", theirs, *pairs, "--out", tmp_path / "found", "--json")
+    assert ran.returncode == 1, ran
+    document = json.loads(ran.stdout)
+    assert [found["name"] for found in document["nodes"]] == [node.name]
+    assert document["model_sha256"] == hashlib.sha256(theirs.read_bytes()).hexdigest()
+    assert "the file's input images is the model's input" in document["notes"]
+    assert "the file's output boxes is the model's output" in document["notes"]
+
+
+def test_names_of_the_bundles_own_file_are_refused(refuse: Refuse, small_bundle: Path) -> None:
+    refuse("bisect", small_bundle, "--map", "a=b", says=("--map is for a file from elsewhere", "--onnx FILE"))
 
 
 def test_a_damaged_file_is_exit_1_and_named(

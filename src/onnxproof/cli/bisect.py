@@ -7,8 +7,9 @@ import click
 
 import onnxproof
 from onnxproof.cli._document import show_json
-from onnxproof.cli._options import checkpoint_options, onnx_option
+from onnxproof.cli._options import checkpoint_options, map_option, mapping_of, onnx_option
 from onnxproof.cli._terminal import progress
+from onnxproof.job.asked import refuse_own_names
 from onnxproof.steps.look_first import refuse_to_validate
 from onnxproof.text import one_line
 from onnxproof.validate.bisect.result import Bisection, Leaving
@@ -27,6 +28,7 @@ FOUND = 1
     help="A case's number in parity.json's list, from 0, or its name. Default: one that fails.",
 )
 @onnx_option
+@map_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A folder for a file of these nodes. Default: bisect/NAME."
 )
@@ -35,6 +37,7 @@ def command(
     source: Path,
     case: str | None,
     onnx: Path | None,
+    pairs: tuple[str, ...],
     out: Path | None,
     checkpoint: Path | None,
     trust: bool,
@@ -49,11 +52,14 @@ def command(
     each node that ONNX Runtime runs is held to its rounding bound. Exit codes: 0 no node is named; 1 nodes
     are named; 2 the request is wrong; 4 it could not be run.
     """
+    names = mapping_of(pairs)
+    refuse_own_names(names, onnx)
     refuse_to_validate(source, onnx, set, checkpoint)
     with progress(quiet=quiet) as report:
         found = onnxproof.bisect(
             source,
             onnx=onnx,
+            map=names,
             checkpoint=checkpoint,
             set=set,
             trust=trust,

@@ -22,7 +22,7 @@ from onnxproof.cli._terminal import timed_progress
 from onnxproof.cli._verdict import answer_verdict, prepare_answer, refuse_target
 from onnxproof.errors import RequestError
 from onnxproof.job import load_job
-from onnxproof.job.asked import inputs_of
+from onnxproof.job.asked import inputs_of, refuse_own_names
 from onnxproof.many.listing import pictures_named
 from onnxproof.many.workers import Workers
 from onnxproof.progress import Stages
@@ -112,8 +112,8 @@ def command(
             raise RequestError(f"{flag} is for one file, and there are several jobs: give one of them")
         return _many(sources, many, reports, out, baseline, trust, set, as_json=as_json, quiet=quiet)
     source = sources[0]
-    if pairs and onnx is None:
-        raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
+    names = mapping_of(pairs)
+    refuse_own_names(names, onnx)
     if baseline is not None:
         read_baseline(baseline)
     plan_runtimes(runtimes, providers)  # says what is not there before PyTorch is imported
@@ -131,7 +131,7 @@ def command(
         verdict = onnxproof.validate(
             source,
             onnx=onnx,
-            map=mapping_of(pairs),
+            map=names,
             checkpoint=checkpoint,
             set=set,
             trust=trust,

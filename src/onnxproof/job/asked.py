@@ -122,6 +122,12 @@ def job_to_validate(
     return Asked(_with_checkpoint(load_job(source, set).choosing(set), checkpoint))
 
 
+def refuse_own_names(mapping: Mapping[str, str], onnx: Address | None) -> None:
+    """Raise RequestError for a ``mapping`` of names if no file from elsewhere is named: ours need none."""
+    if mapping and onnx is None:
+        raise RequestError("--map is for a file from elsewhere: name it with --onnx FILE")
+
+
 def file_to_validate(asked: Asked, onnx: Address | None) -> Path:
     """The file to compare with the job's model: ``onnx``, the bundle's own, or the one in the job's bundle in
     ``dist``. Raises ModelFileError if it is not there."""
