@@ -63,6 +63,38 @@ def test_the_same_answer_but_for_rounding_is_not(answer: Callable[[int], Array])
     assert differs_when_repeated(Counting(answer), {}) is None
 
 
+@dataclass
+class Smoothing:
+    """A leg that answers with the mean of this input and what it was run on before; it refuses NaN."""
+
+    mean: bool
+    name: str = "torch-float32"
+    ports: Ports = field(default_factory=lambda: Ports((), ()))
+    before: Array | None = None
+
+    def run(self, inputs: Arrays) -> Answer:
+        x = inputs["x"]
+        if np.isnan(x).any():
+            raise ValueError("no number")
+        found = x if self.before is None else (x + self.before) / 2
+        self.before = x
+        return Answer({"output": found if self.mean else x}, {})
+
+
+def test_a_mean_over_the_runs_is_told_by_another_input_in_between() -> None:
+    here, other = {"x": START}, {"x": -START}
+    assert differs_when_repeated(Smoothing(mean=True), here) is None
+    told = differs_when_repeated(Smoothing(mean=True), here, other)
+    assert told is not None
+    assert "changes by up to 4" in told
+    assert differs_when_repeated(Smoothing(mean=False), here, other) is None
+
+
+def test_another_input_that_the_model_refuses_is_no_reason_to_stop() -> None:
+    refused = {"x": np.full(3, np.nan, np.float32)}
+    assert differs_when_repeated(Smoothing(mean=False), {"x": START}, refused) is None
+
+
 def test_an_answer_that_the_next_run_overwrites_is_kept_for_comparison() -> None:
     memory = START.copy()
 
