@@ -69,6 +69,13 @@ FORMS: dict[str, Form] = {
         1,
         {},
     ),
+    "Slice 13, backwards from before the first": (
+        13,
+        "Slice",
+        [floats(4, 6), ints([-9, -9]), ints([-99, 2]), ints([0, 1]), ints([-1, 1])],
+        1,
+        {},
+    ),
     "Clip 6": (7, "Clip", [floats(3, 4)], 1, {"min": -0.3, "max": 0.4}),
     "Clip 6, one end": (7, "Clip", [floats(3, 4)], 1, {"max": 0.4}),
     "Dropout 7": (7, "Dropout", [floats(3, 4)], 1, {"ratio": 0.4}),
@@ -100,6 +107,16 @@ FORMS: dict[str, Form] = {
         1,
         {"noop_with_empty_axes": 1},
     ),
+    **{
+        f"{name} 18, no axes, nothing": (
+            18,
+            name,
+            [np.abs(floats(3, 4)) + 0.1, None],
+            1,
+            {"noop_with_empty_axes": 1, "keepdims": 0},
+        )
+        for name in ("ReduceLogSumExp", "ReduceLogSum", "ReduceL2", "ReduceMax")
+    },
     "ArgMax 11": (11, "ArgMax", [np.round(floats(4, 5))], 1, {"axis": 1}),
     "ArgMax 12, the last": (12, "ArgMax", [np.round(floats(4, 5))], 1, {"axis": 1, "select_last_index": 1}),
     "Gemm 7": (

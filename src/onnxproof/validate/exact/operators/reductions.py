@@ -13,7 +13,8 @@ Axes = tuple[int, ...]
 
 
 def _log_sum_exp(x: Array, axis: Axes, keepdims: bool) -> Array:
-    return to_numpy(torch.logsumexp(to_tensor(x), axis, keepdims))
+    # torch takes no axes for all of them.
+    return to_numpy(torch.logsumexp(to_tensor(x), axis, keepdims)) if axis else x
 
 
 def _mean(x: Array, axis: Axes, keepdims: bool) -> Array:

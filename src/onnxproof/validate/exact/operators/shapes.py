@@ -127,9 +127,11 @@ def _slice(
     strides = [1] * len(first) if steps is None else numbers_of(steps)
     slices = [slice(None)] * x.ndim
     for axis, start, end, step in zip(chosen, first, numbers_of(ends), strides, strict=True):
+        size = x.shape[axis]
         # Backwards, an end before the first place is a negative number still; Python would count it anew.
-        stop = None if step < 0 and end < -x.shape[axis] else end
-        slices[axis] = slice(start, stop, step)
+        # A start before the first place is the first place; Python would have nothing left.
+        stop = None if step < 0 and end < -size else end
+        slices[axis] = slice(max(start, -size) if step < 0 else start, stop, step)
     return x[tuple(slices)]
 
 
