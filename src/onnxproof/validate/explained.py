@@ -78,8 +78,10 @@ MEASURED = (
     ),
     _said(
         "state",
-        "the model answers alike when it is run again on the same input.",
-        "it keeps something from run to run, or draws random numbers (dropout in training mode).",
+        "the model answers alike when it is run again on the same input, right after and after another "
+        "input of the same sizes.",
+        "it keeps something from run to run (a mean over the frames of a video), or draws random numbers "
+        "(dropout in training mode).",
         "call eval(), and pass the state as an input and an output.",
     ),
     _said(
@@ -255,6 +257,12 @@ MEASURED = (
         "golden cases that are drawn from a seed are, to the bit, those that were recorded.",
         "another version of NumPy draws other numbers from the seed.",
         "run the self-test with the version of NumPy that the note names, or export again with yours.",
+    ),
+    _said(
+        "float32",
+        "the bundle in float32, from which the file of lower precision was made: its links are passed.",
+        "never: a file of lower precision is made only from one that passes.",
+        "read the float32 bundle's own parity.json for what was proven.",
     ),
     _said(
         "changed",

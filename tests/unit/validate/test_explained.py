@@ -13,7 +13,7 @@ from onnxproof.validate.explained import EXPLAINED
 from onnxproof.validate.hazards import FROZEN_AXES, HAZARDS
 
 SOURCE = Path(onnxproof.__file__).parent
-BUILT = re.compile(r'(?:Check|Held|_counted)\(\s*"([a-z_]+)"')
+BUILT = re.compile(r'(?:Check|Held|_counted)\(\s*"([a-z_0-9]+)"')
 
 
 def names_in_the_source() -> set[str]:
