@@ -133,13 +133,18 @@ class FieldPools:
         sizes: Sizes = (),
         constant: bool = False,
         kept: Kept = EVERYTHING,
+        without: Collection[str] = (),
     ) -> None:
         """Add one run's outputs, whose names and shapes agree, where they are ``kept``.
+
+        Outputs that are named ``without`` are left out.
 
         ``stated`` has the outputs that the candidate's errors are measured from, instead of the oracle's.
         ``sizes`` are those of the inputs, the batch left out. ``constant``: the pictures have one value.
         """
         for entry in self.fields:
+            if entry.output in without:
+                continue
             apart = constant and entry.output not in self.oracle_missing
             errors = self.constant if apart else self.errors
             where = kept.get(entry.output)

@@ -36,6 +36,7 @@ from onnxproof.validate.legs.leg import Leg, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.validate.looked_up import changed_rows, with_cases
 from onnxproof.validate.must_see import asked_for
+from onnxproof.validate.rounded_sizes import rounded_sizes, told_of
 from onnxproof.validate.trial import Closer, Plan, Stated, Trial
 from onnxproof.wrappers.family import WrappedModel
 
@@ -85,13 +86,15 @@ def open_graph(
     stated = state(model.contract, leg, plan, truth, proven, candidates, closer)
     stated = with_changed_rows(stated, graph, known, model.contract.inputs, plan.cases, file)
     asked = asked_for(model, graph, file, truth, plan.cases)
-    names = {case.name for case in asked.cases} if stated.contract.fields else set()
+    odd = rounded_sizes(graph.proto, model.contract, plan.cases)
+    more = (*asked.cases, *odd)
+    names = {case.name for case in more} if stated.contract.fields else set()
     return replace(
         stated,
         known=known,
         seen=seen,
-        more=(*stated.more, *asked.cases),
-        notes=asked.notes,
+        more=(*stated.more, *more),
+        notes=(*asked.notes, *told_of(odd)),
         cases=stated.cases | names,
     )
 

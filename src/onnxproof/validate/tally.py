@@ -40,6 +40,9 @@ class Tally:
     beyond: dict[Run, str] = field(default_factory=dict)
     """The runs that the evaluator of graphs cannot do, and why. It says nothing of the file."""
     misshapen: dict[Run, str] = field(default_factory=dict)
+    unlike: dict[Run, str] = field(default_factory=dict)
+    """The runs of which an output is not measured, since the oracle's has another shape than the reference's,
+    and which."""
     disorder: dict[Run, Disorder] | None = None
     """The runs whose rows are not in the order that the contract states. None if it states none."""
     rows: int = 0
@@ -80,7 +83,8 @@ class Tally:
         If the candidate did not answer, ``found`` is the reason in words. ``stated`` has the outputs of the
         candidate's own graph in float64: the candidate's errors are measured from those. Returns the
         candidate's answer, or None if there is none or its names, dtypes or shapes differ from those of
-        ``like``, by default the reference's.
+        ``like``, by default the reference's. Where the model's own rounding decides an output's shape, so
+        that the oracle's is another one, either will do, and that output is not measured.
         """
         run = (case.name, case.replica)
         if isinstance(found, str):
@@ -88,7 +92,9 @@ class Tally:
             return None
         reading = self.contract.reading
         as_rows = isinstance(reading, RowReading) and not isinstance(reading, PaddedReading)
-        difference = _form_difference(wanted if like is None else like, found, as_rows=as_rows)
+        unlike = {} if as_rows else _other_shapes(exact, wanted)
+        either = exact.outputs if unlike else NOTHING
+        difference = _form_difference(wanted if like is None else like, found, as_rows=as_rows, either=either)
         answered = found
         if difference is None:
             wanted, found = (in_order_of(exact, answer, reading) for answer in (wanted, found))
@@ -111,8 +117,10 @@ class Tally:
         if difference is not None:
             self.misshapen[run] = difference
             return None
+        if unlike:
+            self.unlike[run] = next(iter(unlike.values()))
         constant = case.content in CONSTANT
-        margins = {**exact.margins, **dict(self._gaps(exact, wanted, found))}
+        margins = {**exact.margins, **dict(self._gaps(exact, wanted, found, unlike))}
         if quantities is not None:
             stated = NOTHING  # Rows were paired with the oracle's.
         self.pools.add(
@@ -124,8 +132,9 @@ class Tally:
             sizes=tuple(size for name, size in case.sizes.items() if name != BATCH),
             constant=constant,
             kept=kept,
+            without=unlike,
         )
-        for pool in filter(None, (self.decisions, self.all_rows)):
+        for pool in () if unlike else filter(None, (self.decisions, self.all_rows)):
             legs, measure_only = (exact, wanted, found), case.replica > 0
             pool.add(case.name, case.sizes, legs, quantities, measure_only=measure_only)
         return answered
@@ -140,11 +149,13 @@ class Tally:
         if disorder is not None:
             self.disorder[case.name, case.replica] = disorder
 
-    def _gaps(self, exact: Answer, wanted: Answer, found: Answer) -> Iterator[tuple[str, Array]]:
+    def _gaps(
+        self, exact: Answer, wanted: Answer, found: Answer, without: Collection[str]
+    ) -> Iterator[tuple[str, Array]]:
         """The gaps of the scores at labels that the model chose by scores, by the field's name."""
         for entry in filter(may_be_chosen, self.contract.fields):
             choice, reference = (answer.choices.get(entry.output) for answer in (exact, wanted))
-            if choice is None:
+            if choice is None or entry.output in without:
                 continue
             gaps = choice.gaps(found.outputs[entry.output])
             if reference is not None:
@@ -165,6 +176,7 @@ class Tally:
         self.not_run |= other.not_run
         self.beyond |= other.beyond
         self.misshapen |= other.misshapen
+        self.unlike |= other.unlike
         if self.disorder is not None and other.disorder is not None:
             self.disorder |= other.disorder
         self.rows += other.rows
@@ -183,6 +195,7 @@ class Tally:
             pool.condense()
         self.more_not_run += _first(self.not_run, most)
         self.more_misshapen += _first(self.misshapen, most)
+        _first(self.unlike, most)
 
     def keep_errors(self, cases: Collection[str]) -> None:
         """Drop the errors that other cases than these added."""
@@ -208,10 +221,38 @@ def in_order(failures: Mapping[Run, str], order: Sequence[str]) -> tuple[Failure
     return tuple(Failure(run[0], failures[run]) for run in runs)
 
 
-def _form_difference(wanted: Answer, found: Answer, *, as_rows: bool) -> str | None:
+def _other_shapes(exact: Answer, wanted: Answer) -> dict[str, str]:
+    """The outputs of which the oracle and the reference have two shapes, each with both in words."""
+    pairs = {
+        name: (array.shape, exact.outputs[name].shape)
+        for name, array in wanted.outputs.items()
+        if name in exact.outputs
+    }
+    return {
+        name: f"{name} is {list(single)} in float32 and {list(double)} in float64"
+        for name, (single, double) in pairs.items()
+        if single != double
+    }
+
+
+def unlike_notes(tally: Tally) -> tuple[str, ...]:
+    """A note on the cases of which an output is not measured, as PyTorch's two runs answer in two shapes."""
+    if not tally.unlike:
+        return ()
+    (name, _), reason = next(iter(tally.unlike.items()))
+    count = len({case for case, _ in tally.unlike})
+    cases = f"in {count} cases, first" if count > 1 else "in"
+    return (
+        f"an output is not measured {cases} {name}: the model's own rounding decides its shape there "
+        f"({reason} in PyTorch)",
+    )
+
+
+def _form_difference(wanted: Answer, found: Answer, *, as_rows: bool, either: Arrays = NOTHING) -> str | None:
     """How the candidate's outputs differ in name, dtype or shape; None if they do not.
 
-    If outputs are rows, the number of rows may differ, as long as it is the same in all outputs.
+    If outputs are rows, the number of rows may differ, as long as it is the same in all outputs. An output
+    may have the shape of ``either`` instead.
     """
     if set(wanted.outputs) != set(found.outputs):
         return f"outputs {', '.join(found.outputs)}; expected {', '.join(wanted.outputs)}"
@@ -219,6 +260,7 @@ def _form_difference(wanted: Answer, found: Answer, *, as_rows: bool) -> str | N
     for name, array in wanted.outputs.items():
         got = found.outputs[name]
         expected = (rows, *array.shape[1:]) if as_rows else array.shape
-        if got.dtype != array.dtype or got.shape != expected:
+        shapes = {expected, either[name].shape} if name in either else {expected}
+        if got.dtype != array.dtype or got.shape not in shapes:
             return f"{name} is {got.dtype}{list(got.shape)}; expected {array.dtype}{list(expected)}"
     return None

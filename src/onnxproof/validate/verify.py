@@ -35,7 +35,7 @@ from onnxproof.validate.runtimes.row import RuntimeRow
 from onnxproof.validate.sight.check import with_pipeline
 from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
-from onnxproof.validate.tally import Tally
+from onnxproof.validate.tally import Tally, unlike_notes
 from onnxproof.validate.trial import Plan, Settings, Trial
 from onnxproof.validate.unread_rows import short_checks, unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
@@ -233,6 +233,7 @@ def verdicts_of(
         )
         facts = tuple(one.facts for one in asked)
         noted = [*graph.notes, *(note for one in asked for note in one.notes)]
+        noted += unlike_notes(tallies[at * count]) if tallies else ()
         noted += weak_witnesses(facts[0], model.contract.inputs) if facts else ()
         for judged in asked:
             checks += judged.checks
