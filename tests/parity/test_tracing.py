@@ -123,6 +123,29 @@ def test_the_reason_names_the_size_and_the_values() -> None:
     )
 
 
+def branch_on_one_size(s: Net, x: Tensor) -> Tensor:
+    return x * 2 if x.shape[2] == 152 else x + 1
+
+
+def branch_on_a_map_of_one_size(s: Net, x: Tensor) -> Tensor:
+    rows = nn.functional.max_pool2d(x, 3, 2).shape[2] // 5
+    return x * 2 if rows == 15 else x + 1
+
+
+@pytest.mark.parametrize(("run", "size"), [(branch_on_one_size, 152), (branch_on_a_map_of_one_size, 152)])
+def test_a_way_that_one_size_of_many_takes_is_found_without_a_run_at_each(
+    run: Callable[[Net, Tensor], Any], size: int
+) -> None:
+    (one,) = frozen_by(run, {"batch": "1..3", "height": "16..400 step 4", "width": "16..48 step 4"})
+    assert not one.harmless
+    assert f"with height = {size} it reads True, and the model answers otherwise" in one.reason
+
+
+def test_a_size_that_is_not_declared_takes_no_other_way() -> None:
+    (one,) = frozen_by(branch_on_one_size, {"batch": "1..3", "height": "15..399 step 3", "width": "16"})
+    assert one.harmless
+
+
 def both_ways_alike(s: Net, x: Tensor) -> Tensor:
     return x * 2 if x.shape[2] > 40 else 2 * x
 

@@ -34,11 +34,18 @@ CONTENTS = 3
 MOST_ELEMENTS = 2**20
 """All dims are traced at their largest sizes together if the inputs have at most so many elements."""
 
+MOST_STEPS = 2**14
+"""How many operations are computed to find the sizes at which Python reads something else of sizes."""
+
 ASKED = 3
 """On how many of the inputs on which a place reads something else it is asked whether that matters."""
 
 SHOWN = 60
 """How many characters of a value a reason shows."""
+
+
+Told = tuple[str, tuple[Tensor, ...]]
+"""What is other of some inputs, in words; and the inputs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +65,10 @@ class Tracer:
     module: nn.Module
     contract: Contract
 
-    def __call__(self, inputs: tuple[Tensor, ...], answers: Answers | None = None) -> Traced:
-        return trace(apart(self.module), inputs, answers)
+    def __call__(
+        self, inputs: tuple[Tensor, ...], answers: Answers | None = None, *, parts: bool = False
+    ) -> Traced:
+        return trace(apart(self.module), inputs, answers, parts=parts)
 
 
 def apart(module: nn.Module) -> nn.Module:
@@ -103,7 +112,7 @@ def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned])
     tracer = Tracer(module, contract)
     inputs = example_inputs(contract.inputs, capture_sizes(contract.dims))
     try:
-        base = tracer(inputs)
+        base = tracer(inputs, parts=True)
     except Exception as error:  # noqa: BLE001 - the user's code, and torch's tracer
         said = f"it could not be looked into ({type(error).__name__}), so nothing says that it is harmless"
         return tuple(Frozen(place.short, said, harmless=False) for place in places)
@@ -111,7 +120,8 @@ def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned])
     silent = [place for place in places if place not in {*base.followed, *(site.place for site in sites)}]
     if not sites and not silent:
         return ()
-    tries = tuple(_tries(tracer, contract, base))
+    tries = tuple(_tries(tracer, contract, base, _other_inputs(contract)))
+    tries += tuple(_tries(tracer, contract, base, _turning_inputs(tracer, contract, base, tries)))
     found = [_judged(site, tracer, inputs, base, tries) for site in sites]
     wrong = next((one for one in tries if not one.right), None)
     if wrong is not None and all(one.harmless for one in found):
@@ -120,9 +130,9 @@ def find_frozen(module: nn.Module, contract: Contract, warned: Sequence[Warned])
     return tuple(found)
 
 
-def _tries(tracer: Tracer, contract: Contract, base: Traced) -> Iterator[Try]:
+def _tries(tracer: Tracer, contract: Contract, base: Traced, others: Iterator[Told]) -> Iterator[Try]:
     """Traces of other inputs. One that raises is left out: the verdict tells of sizes that do not run."""
-    for told, inputs in _other_inputs(contract):
+    for told, inputs in others:
         try:
             traced = tracer(inputs)
         except Exception:  # noqa: BLE001 - the user's code
@@ -135,16 +145,38 @@ def _tries(tracer: Tracer, contract: Contract, base: Traced) -> Iterator[Try]:
         yield Try(told, inputs, traced, right)
 
 
-def _other_inputs(contract: Contract) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+def _other_inputs(contract: Contract) -> Iterator[Told]:
     base = capture_sizes(contract.dims)
     for sizes in _other_sizes(contract, base):
-        told = ", ".join(f"{name} = {size}" for name, size in sizes.items() if size != base[name])
-        yield f"with {told}", example_inputs(contract.inputs, sizes)
+        yield _of_sizes(contract, base, sizes)
     for seed in range(1, CONTENTS + 1):
         yield f"with other contents (seed {seed})", example_inputs(contract.inputs, base, seed)
     for high in (False, True):
         told = f"on inputs of the {'highest' if high else 'lowest'} value"
         yield told, constant_inputs(contract.inputs, base, high=high)
+
+
+def _turning_inputs(tracer: Tracer, contract: Contract, base: Traced, tries: Sequence[Try]) -> Iterator[Told]:
+    """Inputs of sizes at which Python reads something else where it does so in none of the ``tries``."""
+    own, seen = capture_sizes(contract.dims), list[dict[str, int]]()
+    sites = dict.fromkeys(reading.site for reading in base.readings if reading.part is not None)
+    told = {
+        site
+        for site in sites
+        if any(_first_other(base.at(site), one.traced.at(site)) is not None for one in tries)
+    }
+    parts = [one.part for one in base.readings if one.part is not None and one.site not in told]
+    steps = MOST_STEPS // max(len(parts) * len(contract.dims), 1)
+    for part in parts:
+        for sizes in part.turns(apart(tracer.module), contract, own, steps):
+            if sizes not in seen:
+                seen.append(sizes)
+                yield _of_sizes(contract, own, sizes)
+
+
+def _of_sizes(contract: Contract, base: dict[str, int], sizes: dict[str, int]) -> Told:
+    told = ", ".join(f"{name} = {size}" for name, size in sizes.items() if size != base[name])
+    return f"with {told}", example_inputs(contract.inputs, sizes)
 
 
 def _other_sizes(contract: Contract, base: dict[str, int]) -> Iterator[dict[str, int]]:

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from onnxproof.export.alike import tensors_of
 from onnxproof.export.depends import depends_on_data, depends_on_inputs
 from onnxproof.export.quiet import quiet, tensors_only
+from onnxproof.export.sized import Part
 from onnxproof.export.torchscript import LIBRARY, of_library
 from onnxproof.system.usercode import Place, place_outside
 
@@ -42,6 +43,10 @@ READERS: Mapping[Any, str] = {
 """Functions that give Python a value which the trace does not follow, and what a message calls them."""
 
 
+MOST_PARTS = 4
+"""Of how many readings at one site the part is kept that computes them: a loop reads many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A line that reads traced values, and the function that it reads them by."""
@@ -54,12 +59,14 @@ class Site:
 class Reading:
     """A value that was read, and that the trace does not follow.
 
-    ``of_data`` says whether it depends on the inputs' contents, and not only on their sizes.
+    ``of_data`` says whether it depends on the inputs' contents, and not only on their sizes. If it does not,
+    ``part`` computes it, as far as that was asked for.
     """
 
     site: Site
     value: Any
     of_data: bool
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +101,11 @@ Answers = Mapping[tuple[Site, int], Callable[[Any], Any]]
 class _Watched(TorchFunctionMode):
     """Records what is read, and changes what ``answers`` names."""
 
-    def __init__(self, inputs: int, answers: Answers) -> None:
+    def __init__(self, inputs: int, answers: Answers, *, parts: bool) -> None:
         super().__init__()
         self._inputs = inputs
         self._answers = answers
+        self._parts = parts
         self._counts: dict[Site, int] = {}
         self.readings: list[Reading] = []
         self.followed: set[Place] = set()
@@ -122,13 +130,20 @@ class _Watched(TorchFunctionMode):
         if changed is not None:
             answer = _as(answer, changed(plain(answer)))
         of_data = any(depends_on_data(value, self._inputs) for value in traced)
-        self.readings.append(Reading(site, plain(answer), of_data))
+        wanted = self._parts and not of_data and len(traced) == 1 and count <= MOST_PARTS
+        part = Part.of(traced[0]) if wanted else None
+        self.readings.append(Reading(site, plain(answer), of_data, part))
         return answer
 
 
-def trace(module: nn.Module, inputs: tuple[Tensor, ...], answers: Answers | None = None) -> Traced:
-    """Trace the module. Raises whatever the module, or torch, raises."""
-    watched = _Watched(len(inputs), answers or {})
+def trace(
+    module: nn.Module, inputs: tuple[Tensor, ...], answers: Answers | None = None, *, parts: bool = False
+) -> Traced:
+    """Trace the module, with the ``parts`` that compute what is read of sizes if these are asked for.
+
+    Raises whatever the module, or torch, raises.
+    """
+    watched = _Watched(len(inputs), answers or {}, parts=parts)
     with quiet(), torch.no_grad(), _as_if_exporting(), tensors_only(module), watched:
         found: Any = _get_trace_graph(  # type: ignore[no-untyped-call]
             module, inputs, strict=False, _force_outplace=False
