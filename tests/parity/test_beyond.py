@@ -93,7 +93,7 @@ def jumps_at_two(graph: onnx.GraphProto) -> None:
 
 
 def judged(
-    module: Net, low: int, change: Change, folder: Path
+    module: nn.Module, low: int, change: Change, folder: Path
 ) -> tuple[onnxproof.Verdict, onnxproof.Verdict]:
     """The verdicts on a module's file, which passes, and on a changed one, whose function fails."""
     asked: dict[str, Any] = {
@@ -130,7 +130,7 @@ def judged(
     ],
 )
 def test_a_file_without_the_models_bound_fails_where_it_is_reached(
-    module: Net, low: int, change: Change, says: str, tmp_path: Path
+    module: nn.Module, low: int, change: Change, says: str, tmp_path: Path
 ) -> None:
     right, wrong = judged(module, low, change, tmp_path)
     made = [case.name for case in wrong.cases if "beyond" in case.name]
@@ -267,6 +267,31 @@ def test_what_no_case_decides_by_is_made(
 ) -> None:
     _, wrong = judged(Net(run), -1, change, tmp_path)
     assert any(says in note for note in wrong.notes), wrong.notes
+
+
+class Yes(nn.Module):
+    """Whether a score is above a half."""
+
+    def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.score = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.finish = finish
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(torch.sigmoid(self.score(x)) > 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("finish", [pytest.param(Tensor.long, id="integers")])
+def test_an_answer_that_turns_just_beyond_a_threshold_fails(
+    finish: Callable[[Tensor], Tensor], tmp_path: Path
+) -> None:
+    """A score of 0.50003, whose float error is less than a thousandth of the way to the threshold or not."""
+    _, wrong = judged(Yes(finish), -1, moved(0.5, 0.501), tmp_path)
+    failed = [check for check in wrong.checks if check.link == "function" and check.status == "fail"]
+    assert [check.name for check in failed] == ["flips"]
+    assert any("gt above 0.5" in note for note in wrong.notes), wrong.notes
 
 
 class History(nn.Module):

@@ -92,6 +92,12 @@ def test_what_is_rounded_or_compared_is_followed_to_the_float(run: Callable[[Ten
     assert beyond.max() > 0.5
 
 
+def test_a_comparison_tells_how_large_the_numbers_are() -> None:
+    _, choice = recorded(lambda x: x > 7.99, torch.tensor([8.0, -9.0, float("inf")]))
+    assert choice is not None
+    assert choice.compared == 9
+
+
 NOT_FOLLOWED: dict[str, Callable[[Tensor], Tensor]] = {
     "counted": lambda x: (x > 0.5).sum(-1),
     "added-to-each-other": lambda x: x.argmax(-1) + x.argmin(-1),

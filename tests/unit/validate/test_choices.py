@@ -92,6 +92,18 @@ def test_rows_whose_scores_the_model_decided_otherwise_are_open() -> None:
     assert compare_scores(TOP, chosen([[0.9]], [[0]])).parted.all()
 
 
+def test_a_number_next_to_a_threshold_is_open_only_within_the_error_of_the_number() -> None:
+    rows = np.zeros(1, np.int64)
+    values = np.array([[False, True]])
+    sides = [
+        Choice(np.array([[ahead, 3 * ahead]]), rows, rows, values, distinct=False, rounded=True, compared=0.5)
+        for ahead in (3e-5, 3e-5 + 6e-8)
+    ]
+    assert not compare_scores(*sides).parted.any()
+    far = replace(sides[1], scores=sides[1].scores + 1e-3)
+    assert compare_scores(sides[0], far).parted.all()
+
+
 X = TensorSpec("x", "float32", ("batch", 12), (0.0, 1.0))
 PLACES = TensorSpec("places", "int64", ("batch", 4))
 CONTRACT = contract(

@@ -383,6 +383,7 @@ def _answered(entry: Entry, outputs: Sequence[str], get: Get, contract: Contract
 def _choices(entry: Entry, get: Get) -> Iterator[tuple[str, Choice]]:
     for name, value in entry.free_table().items():
         keys = value.table((*SCORES, "distinct"), ("rounded",))
-        arrays = {part: get(keys[part].text()) for part in SCORES}
+        scores, rows, places, values = (get(keys[part].text()) for part in SCORES)
         rounded = "rounded" in keys and keys["rounded"].flag()
-        yield name, Choice(**arrays, distinct=keys["distinct"].flag(), rounded=rounded)
+        distinct = keys["distinct"].flag()
+        yield name, Choice(scores, rows, places, values, distinct=distinct, rounded=rounded)

@@ -30,7 +30,9 @@ class Choice:
     row; ``places``, of the same shape, is where in its row it was found. ``values`` [b, n] is what the output
     holds if a place is chosen: the place itself, or what the model computes from it. ``distinct`` says that
     no two integers of a row are equal. ``rounded`` says that no scores were ranked: a float was rounded or
-    compared, and the row has it beside the numbers that it would be next.
+    compared, and the row has it beside the numbers that it would be next. ``compared`` is the largest
+    magnitude of floats that were compared: their scores are how far they are apart, which float error does
+    not grow with.
     """
 
     scores: Array
@@ -39,6 +41,7 @@ class Choice:
     values: Array
     distinct: bool
     rounded: bool = False
+    compared: float = 0.0
 
     def gaps(self, found: Array) -> Array:
         """How far the score of what was ``found`` is from the score of what was chosen, for each integer.
@@ -103,5 +106,5 @@ def compare_scores(oracle: Choice, reference: Choice) -> InPlay:
     with np.errstate(invalid="ignore"):
         apart = np.where(here == there, 0, np.nan_to_num(np.abs(here - there), nan=0.0, posinf=np.inf))
     scale = float(np.max(np.abs(here), initial=0, where=np.isfinite(here)))
-    parted[rows[apart > PARTED * scale]] = True
+    parted[rows[apart > PARTED * max(scale, oracle.compared)]] = True
     return InPlay(float(np.max(apart, initial=0, where=~parted[rows])), scale, parted)

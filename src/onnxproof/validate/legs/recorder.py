@@ -82,6 +82,7 @@ class _Chosen:
     values: Tensor
     distinct: bool
     rounded: bool = False
+    compared: float = 0.0
 
     def to_numpy(self) -> Choice:
         """The same, in NumPy."""
@@ -92,6 +93,7 @@ class _Chosen:
             self.values.numpy(),
             distinct=self.distinct,
             rounded=self.rounded,
+            compared=self.compared,
         )
 
 
@@ -175,7 +177,9 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             ahead = torch.sub(floats, args[1]).reshape(-1)
             other = ahead + 2 * ahead.abs()
             scores = torch.where(places.reshape(-1, 1) == torch.arange(2), ahead[:, None], other[:, None])
-            return self._beside(returned, scores, values.expand(len(ahead), 2), places)
+            finite = floats[floats.isfinite()]
+            compared = float(finite.abs().max()) if finite.numel() else 0.0
+            return self._beside(returned, scores, values.expand(len(ahead), 2), places, compared)
         whole = aten.trunc if operator in CASTING and not returned.is_floating_point() else operator
         between = ROUNDING.get(whole)
         if between is None or given.get("decimals"):
@@ -191,11 +195,13 @@ class ChoiceRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = numbers[:, None] + torch.tensor([-1, 0, 1])
         self._beside(returned, scores, values.to(returned.dtype), torch.ones_like(returned).long())
 
-    def _beside(self, returned: Tensor, scores: Tensor, values: Tensor, places: Tensor) -> None:
+    def _beside(
+        self, returned: Tensor, scores: Tensor, values: Tensor, places: Tensor, compared: float = 0.0
+    ) -> None:
         """Know each number of ``returned`` as a choice from a row of its own."""
         if returned.numel() <= MOST_ROUNDED:
             rows = torch.arange(returned.numel()).view(returned.shape)
-            found = _Chosen(scores, rows, places, values, distinct=False, rounded=True)
+            found = _Chosen(scores, rows, places, values, distinct=False, rounded=True, compared=compared)
             self._keep(returned, found)
 
     def _follow(
