@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -54,15 +55,15 @@ class Compiler:
     """Compiles the graphs of one model.
 
     ``constants`` replaces initializers and outputs of Constant nodes by name; ``replaced`` collects the names
-    that were found. ``numbers`` replaces float attributes, by the name of their node's first output and their
-    own. ``folder`` has the external data; it is None if the model holds all of its numbers. If the constants
-    are ``many``, large ones are made where they are read. Casts to a type in ``own`` do not round.
+    that were found. ``numbers`` replaces float attributes, by the name of their node's first output, then by
+    their own. ``folder`` has the external data; it is None if the model holds all of its numbers. If the
+    constants are ``many``, large ones are made where they are read. Casts to a type in ``own`` do not round.
     """
 
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], FunctionProto]
     constants: Mapping[str, Constant]
-    numbers: Mapping[tuple[str, str], float]
+    numbers: Mapping[str, Mapping[str, float]]
     folder: Path | None
     many: bool
     own: frozenset[int] = frozenset()
@@ -81,7 +82,10 @@ class Compiler:
         functions = {(standard(one.domain), one.name, one.overload): one for one in model.functions}
         opsets = _opsets(model.opset_import)
         kinds = frozenset(kind for kind in NARROW if TensorProto.DataType.Name(kind).lower() in own)
-        return cls(opsets, functions, constants, numbers, folder, holds_many(model.graph), kinds)
+        by_node: dict[str, dict[str, float]] = {}
+        for (output, name), number in numbers.items():
+            by_node.setdefault(output, {})[name] = number
+        return cls(opsets, functions, constants, by_node, folder, holds_many(model.graph), kinds)
 
     def graph(self, graph: GraphProto, outer: Kinds = NOTHING, bindings: Bindings = NOTHING) -> Block:
         """A graph or a body.
@@ -151,11 +155,7 @@ class Compiler:
             return Step(
                 node, self._opset(node), tuple(node.input), (), tuple(node.output), _nothing, {}, {}, lack
             )
-        attributes |= {
-            name: self.numbers[node.output[0], name]
-            for name in attributes
-            if node.output and (node.output[0], name) in self.numbers
-        }
+        attributes = self._exact(node, attributes)
         graphs = {name: value for name, value in attributes.items() if isinstance(value, GraphProto)}
         blocks = {name: self.graph(body, kinds, bindings) for name, body in graphs.items()}
         captures = tuple(dict.fromkeys(name for body in graphs.values() for name in free_names(body)))
@@ -174,6 +174,18 @@ class Compiler:
         # A branch that is not taken does no harm; the body of a loop runs most often.
         inside = [] if node.op_type == "If" else [lack for one in blocks.values() for lack in one.lacking()]
         return replace(step, lack=inside[0]) if inside and found.lack is None else step
+
+    def _exact(self, node: NodeProto, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes with the exact value of the floats among them, and of defaults that are left out."""
+        exact = self.numbers.get(node.output[0], NOTHING) if node.output else NOTHING
+        entry = find(standard(node.domain), node.op_type, self._opset(node))
+        known = attributes.keys() | (frozenset() if entry is None else entry.keywords)
+        given = {
+            name: _in_place_of(attributes.get(name), number)
+            for name, number in exact.items()
+            if name in known
+        }
+        return {**attributes, **given}
 
     def _found(self, node: NodeProto, attributes: Mapping[str, Any], kinds: Kinds) -> _Found:
         domain, name, opset = standard(node.domain), node.op_type, self._opset(node)
@@ -216,6 +228,11 @@ class Compiler:
             return self.function(function, node).bound({})(*values)
 
         return call
+
+
+def _in_place_of(value: Any, number: float) -> Any:
+    """A number as the attribute's value was: a tensor if that was one."""
+    return np.full_like(value, number) if isinstance(value, np.ndarray) else number
 
 
 def _nothing(*_: Value) -> Value:

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from onnxproof.graph import OnnxGraph, Stored, is_constant
 from onnxproof.tensors import HALVES
+from onnxproof.validate.exact.attributes import exact_attributes
 from onnxproof.validate.exact.folds import folded, table_of, vector_of
 from onnxproof.validate.exact.known import Known, Pool
 from onnxproof.validate.exact.later import Constant, are_many
@@ -30,7 +31,7 @@ from onnxproof.validate.exact.nearest import SMALLEST, Near, nearest, nearly_own
 from onnxproof.validate.exact.otherwise import otherwise
 from onnxproof.validate.exact.own import explains_nothing, is_own, was_changed
 from onnxproof.validate.exact.pieces import joined, shuffled, slice_of, whole
-from onnxproof.validate.exact.scalars import Scalar, computed, merged, short, traced, written
+from onnxproof.validate.exact.scalars import Scalar, computed, merged, plain, short, traced, written
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -159,7 +160,7 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
             others += [] if other is None else [other]
             origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
     origins = {name: origin for name, origin in origins.items() if name not in unproven}
-    attributes = _attributes(graph, prover)
+    attributes = exact_attributes(graph, prover.attribute)
     strange = tuple(unproven.values())
     return Proven(exact, origins, strange, attributes, known.weights.halves, tuple(others))
 
@@ -224,12 +225,16 @@ class _Prover:
             return Match("no numbers")
         return next((match for way in self._ways if (match := way(name, values)) is not None), None)
 
-    def scalar(self, value: float, *, fused: bool = False) -> Scalar | None:
-        """The number that a float32 attribute was rounded from, or computed from in float32. ``fused`` says
-        that it is the factor of a fused product, which two factors may have been merged into."""
-        roundings = SCALAR_ROUNDINGS * SINGLE
-        found = written(value, SINGLE_DTYPE) or computed(value, roundings)
-        return found or (merged(value, roundings) if fused else None)
+    def attribute(self, value: float, dtype: np.dtype[Any], node: ir.Node) -> Scalar | None:
+        """The number that a float attribute was rounded from, or computed from in float32. The factor of a
+        fused product may be two factors, merged. The module runs only for one that nobody writes plainly."""
+        if not self._may_hold(dtype):
+            return None
+        roundings = SCALAR_ROUNDINGS * self.rounding(dtype)
+        found = plain(value, dtype) or computed(value, roundings)
+        if found is None and node.op_type == "FusedMatMul":
+            found = merged(value, roundings)
+        return found or traced(value, dtype, self._known.recorded.scalars) or written(value, dtype)
 
     def _stored(self, name: str, values: Array) -> Match | None:
         """The checkpoint's own numbers. A single number counts only under its own name.
@@ -251,6 +256,10 @@ class _Prover:
         """How far one rounding moves a number that was computed for a constant. Half precision counts only if
         the model itself is in it; a file that was converted to it holds other numbers than the model."""
         return unit(dtype) if dtype.name in self._known.weights.halves else SINGLE
+
+    def _may_hold(self, dtype: np.dtype[Any]) -> bool:
+        """Whether the model may hold numbers of that dtype: a half only if it is itself held in it."""
+        return dtype.name not in HALVES or dtype.name in self._known.weights.halves
 
     def _simple(self, name: str, values: Array) -> Match | None:
         """Numbers that were not rounded: multiples of a sixty-fourth, or few and short ones."""
@@ -294,7 +303,7 @@ class _Prover:
         distinct = _distinct(values)
         if distinct is None or self._changed(name, values, distinct.size):
             return None
-        if self._dtype.name in HALVES and self._dtype.name not in self._known.weights.halves:
+        if not self._may_hold(self._dtype):
             return None
         if values.dtype == np.float64:
             return Match("numbers in double")
@@ -351,26 +360,3 @@ def _distinct(values: Array) -> Array | None:
         return None
     distinct = np.unique(flat)
     return distinct if distinct.size <= DISTINCT else None
-
-
-def _attributes(graph: OnnxGraph, prover: _Prover) -> dict[tuple[str, str], float]:
-    """The float attributes that were rounded, with their exact value.
-
-    One that several nodes of the same name hold with different values is left as it is.
-    """
-    found: dict[tuple[str, str], float] = {}
-    stated: dict[tuple[str, str], float] = {}
-    unclear: set[tuple[str, str]] = set()
-    for node in graph.nodes:
-        if is_constant(node) or not node.outputs:
-            continue
-        for name, attribute in node.attributes.items():
-            if attribute.is_ref() or attribute.type != ir.AttributeType.FLOAT:
-                continue
-            key, value = (str(node.outputs[0].name), name), float(np.float32(attribute.value))
-            if stated.setdefault(key, value) != value:
-                unclear.add(key)
-            scalar = prover.scalar(value, fused=node.op_type == "FusedMatMul")
-            if scalar is not None and scalar.value != value:
-                found[key] = scalar.value
-    return {key: value for key, value in found.items() if key not in unclear}

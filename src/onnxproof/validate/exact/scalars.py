@@ -8,6 +8,7 @@ the last place at most, so a form that is read by chance does no more harm than 
 Decimals end at six digits. There are more decimals of eight digits than floats, so every float is one.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -107,6 +108,15 @@ def written(value: float, dtype: np.dtype[Any]) -> Scalar | None:
     return next((form for form in forms if float(dtype.type(form.value)) == value), None)
 
 
+def plain(value: float, dtype: np.dtype[Any]) -> Scalar | None:
+    """The simplest form that rounds to ``value``, if a number drawn by chance is hardly ever of such a form;
+    None if it is not."""
+    if significant(dtype) <= HALF_BITS or short(np.array(value), dtype):
+        return written(value, dtype)
+    forms = itertools.chain(_plain_forms(value), _selu_forms(value))
+    return next((form for form in forms if float(dtype.type(form.value)) == value), None)
+
+
 def traced(value: float, dtype: np.dtype[Any], scalars: Iterable[float]) -> Scalar | None:
     """The scalar of a run that rounds to ``value``, or whose negation, reciprocal, square or root does."""
     for scalar in scalars:
@@ -147,10 +157,14 @@ def _plain_forms(value: float) -> Iterator[Scalar]:
 def _forms(value: float) -> Iterator[Scalar]:
     """The numbers nearest to a number in every form, the plainest first."""
     yield from _plain_forms(value)
-    for alpha in (*SELU, math.prod(SELU)):
-        yield Scalar(math.copysign(alpha, value), repr(alpha))
+    yield from _selu_forms(value)
     yield _decimal(value, DIGITS)
     yield from _fraction(value, FRACTION)
+
+
+def _selu_forms(value: float) -> Iterator[Scalar]:
+    for alpha in (*SELU, math.prod(SELU)):
+        yield Scalar(math.copysign(alpha, value), repr(alpha))
 
 
 def _decimal(value: float, digits: int) -> Scalar:
