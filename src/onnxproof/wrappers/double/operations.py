@@ -8,11 +8,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from onnxproof.wrappers.double.convolution import FASTER
 from onnxproof.wrappers.double.dtypes import NARROW, NOMINAL, WIDER, wide
+from onnxproof.wrappers.double.fake_quantize import FAKE_QUANTIZED
 from onnxproof.wrappers.double.missing import MISSING
 from onnxproof.wrappers.double.state import LEFT, State, double_by_default, leaves
 
 NO_REQUESTS = frozenset((torch.ops.aten.promote_types.default, torch.ops.aten.can_cast.default))
 """Operations on dtypes themselves."""
+
+INSTEAD = {**FASTER, **FAKE_QUANTIZED}
+"""What carries out operations in place of PyTorch, or returns None where it does not."""
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -45,9 +49,9 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         named = {name: self._answered(value) for name, value in kwargs.items()}
         if func._schema.is_mutable:
             self._keep_written(func, given, named)
-        faster = FASTER.get(func)
-        if faster is not None:
-            answer = faster(*given, **named)
+        ours = INSTEAD.get(func)
+        if ours is not None:
+            answer = ours(*given, **named)
             if answer is not None:
                 return answer
         try:
