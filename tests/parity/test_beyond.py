@@ -272,23 +272,32 @@ def test_what_no_case_decides_by_is_made(
 class Yes(nn.Module):
     """Whether a score is above a half."""
 
-    def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, finish: Callable[[Tensor], Tensor], bias: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(1)
         self.score = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.bias = bias
         self.finish = finish
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(torch.sigmoid(self.score(x)) > 0.5)
+        return self.finish(torch.sigmoid(self.score(x) + self.bias) > 0.5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("finish", [pytest.param(Tensor.long, id="integers")])
+@pytest.mark.parametrize(
+    ("finish", "bias"),
+    [
+        pytest.param(Tensor.long, 0.0, id="integers"),
+        pytest.param(lambda yes: yes, 0.0, id="conditions"),
+        pytest.param(lambda yes: yes | yes.flip(0), 0.0, id="conditions-of-several"),
+        pytest.param(lambda yes: yes, 0.2, id="conditions-that-every-corner-meets"),
+    ],
+)
 def test_an_answer_that_turns_just_beyond_a_threshold_fails(
-    finish: Callable[[Tensor], Tensor], tmp_path: Path
+    finish: Callable[[Tensor], Tensor], bias: float, tmp_path: Path
 ) -> None:
     """A score of 0.50003, whose float error is less than a thousandth of the way to the threshold or not."""
-    _, wrong = judged(Yes(finish), -1, moved(0.5, 0.501), tmp_path)
+    _, wrong = judged(Yes(finish, bias), -1, moved(0.5, 0.501), tmp_path)
     failed = [check for check in wrong.checks if check.link == "function" and check.status == "fail"]
     assert [check.name for check in failed] == ["flips"]
     assert any("gt above 0.5" in note for note in wrong.notes), wrong.notes

@@ -9,19 +9,19 @@ the input becomes a case of the link ``function``.
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxproof.counted import counted, selects
+from onnxproof.counted import selects
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import FLAT, Case, volume
 from onnxproof.validate.climbing import are_same, climbed, together, turned
-from onnxproof.validate.exact.errors import ExactError
 from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
+from onnxproof.validate.parting import RANKING, Beyond, part
 from onnxproof.validate.sweep import measure_graph
 from onnxproof.validate.tally import Tally
 from onnxproof.validate.trial import Stated, Trial
@@ -38,40 +38,8 @@ DECIDING = OPERATIONS | LARGEST | OF_NAN | {"_to_copy"}
 """The functions by which a model decides by numbers, and the operation that a cast is carried out by. Without
 any, and without ids, nothing is sought."""
 
-PARTED = 100.0
-"""How many times float32's own error the file and the model have to be apart for a new case. A file that is
-right parts by a millionth of it, with constants that an exporter rounded by as much as that."""
-
-LOOKED_AT = PARTED / 2
-"""How many roundings the graph and PyTorch's float32 have to be apart before the oracle runs. Where they are
-not, the graph and the oracle are less than PARTED apart, whatever float32's own error is."""
-
-NEARBY = 1e-4
-"""The share of itself by which each number is moved to see whether they part beside the input, too: what
-merely decides a tie the other way does not."""
-
-UNIT = float(np.finfo(np.float32).eps)
-
-ALL = np.ones((), np.bool_)
-"""What is compared of an output that no padding mask concerns."""
-
 SHOWN = 3
 """How many cut-offs a note names."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Beyond:
-    """An input that was made for what no case does, in words, and what PyTorch's float32 answers."""
-
-    case: Case
-    inputs: Arrays
-    made_to: str
-    answered: Arrays
-
-    @property
-    def told(self) -> str:
-        """What the input is, in words."""
-        return f"{self.case.name} is an input made to {self.made_to}; there the file parts from the model"
 
 
 def with_inputs_beyond(
@@ -101,7 +69,7 @@ def inputs_beyond(
 ) -> Iterator[tuple[Beyond, tuple[int, ...]]]:
     """The inputs that were sought at which graphs of the trial part from the model, and which graphs do."""
     for one in _sought(model, trial, threads) if _fit(model, trial) else ():
-        parted = tuple(at for at, graph in enumerate(trial.graphs) if _part(trial, graph, one))
+        parted = tuple(at for at, graph in enumerate(trial.graphs) if part(trial, graph, one))
         if parted:
             yield one, parted
 
@@ -165,7 +133,8 @@ def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]
                     sizes = "x".join(str(size) for size in case.sizes.values())
                     name = f"{sizes}-beyond-{number}"
                     made = replace(case, name=name, content="noise", picture=None, native=False)
-                    yield Beyond(made, inputs, made_to or _told(reached), ran.outputs)
+                    ranks = not RANKING.isdisjoint(ran.functions)
+                    yield Beyond(made, inputs, made_to or _told(reached), ran.outputs, ranks)
 
 
 def _told(reached: Collection[CutOff]) -> str:
@@ -242,87 +211,3 @@ def _movable(trial: Trial) -> frozenset[str]:
         for spec in trial.contract.inputs
         if not spec.mask and ("float" in spec.dtype or spec.name == pictures)
     )
-
-
-def _part(trial: Trial, graph: Stated, one: Beyond) -> bool:
-    """Whether a graph and the model part at an input, and beside it, by far more than float32's error."""
-    if not _part_at(trial, graph, one.inputs, one.answered):
-        return False
-    random = np.random.default_rng(one.case.seed)
-    ranges = {spec.name: spec.range or (-np.inf, np.inf) for spec in trial.contract.inputs}
-    beside = {
-        name: np.clip(array * (1 + NEARBY * random.uniform(-1, 1, array.shape)), *ranges[name]).astype(
-            array.dtype
-        )
-        if array.dtype.kind == "f"
-        else array
-        for name, array in one.inputs.items()
-    }
-    return _part_at(trial, graph, beside, None)
-
-
-def _part_at(trial: Trial, graph: Stated, inputs: Arrays, single: Arrays | None) -> bool:
-    """As ``_part``, at these inputs. ``single`` is what PyTorch's float32 answers; None if it has not run."""
-    oracle, reference = trial.truth.oracle, trial.truth.reference
-    assert oracle is not None
-    stated = _stated(graph, inputs)
-    integers = {name for name, array in stated.items() if array.dtype.kind in "iu"}
-    try:
-        if single is None or integers:
-            answer = reference.run(inputs)
-            # Of places and classes that were chosen, others may be as right.
-            left_out = integers - {name for name, choice in answer.choices.items() if choice.rounded}
-            stated = {name: array for name, array in stated.items() if name not in left_out}
-            single = answer.outputs
-        # The oracle takes longest, and most files that are right do not need it.
-        kept = counted(trial.contract, inputs, single)
-        if not any(
-            _apart(single[name], single[name], stated[name], kept.get(name, ALL), LOOKED_AT)
-            for name in stated
-        ):
-            return False
-        exact = oracle.run(inputs).outputs
-    except Exception:  # noqa: BLE001 - the model's own code may raise any type on an unusual input
-        return False
-    kept = counted(trial.contract, inputs, exact)
-    return any(
-        _apart(exact[name], single[name], stated[name], kept.get(name, ALL), PARTED) for name in stated
-    )
-
-
-def _stated(graph: Stated, inputs: Arrays) -> Arrays:
-    """What a graph answers, of the outputs that are compared; nothing if it does not run."""
-    names = {field.output for field in graph.contract.fields}
-    if not names:
-        return {}
-    try:
-        with np.errstate(all="ignore"):
-            outputs = graph.leg.run(inputs).outputs
-    except ExactError:
-        return {}
-    return {name: outputs[name] for name in sorted(names & outputs.keys())}
-
-
-def _apart(
-    exact: NDArray[Any], single: NDArray[Any], stated: NDArray[Any], kept: NDArray[np.bool_], times: float
-) -> bool:
-    """Whether a graph's answer lies further from the exact one than so many times the error of float32's; of
-    integers, whether one is another that float32 gives as the exact one.
-
-    The arrays are of the same shape, and are compared where they are ``kept``.
-    """
-    if not exact.shape == single.shape == stated.shape:
-        return False
-    if exact.dtype.kind in "iu":
-        return bool(np.any((stated != exact) & (single == exact) & kept))
-    if exact.dtype.kind != "f":
-        return False
-    sound = np.isfinite(exact) & np.isfinite(single) & kept
-    if not np.any(sound):
-        return False
-    if not np.all(np.isfinite(stated[sound])):
-        return True
-    wide = exact[sound].astype(np.float64)
-    own = np.max(np.abs(single[sound] - wide))
-    scale = np.max(np.abs(wide))
-    return bool(np.max(np.abs(stated[sound] - wide)) > times * max(own, UNIT * scale))

@@ -6,6 +6,7 @@ Steps along the gradient of a margin lead beyond a cut-off. Halving the way back
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ MOST_COMPARED = 8
 
 STEPPING = frozenset((*SORTING, *ROUNDING, *CASTING))
 """Functions that compare with several numbers, or with every integer."""
+
+TWO_SIDED = frozenset((*COMPARING, *SORTING))
+"""Functions that have a cut-off from above and one from below at each number."""
 
 MOST_JOINED = 3
 """How many pairs of comparisons, one after the other in a run, are sought together."""
@@ -71,6 +75,10 @@ def turned(
     before = next((at for at, one in enumerate(margins) if not one > 0), None)
     if beyond is None:
         return
+    if before is None and len(cuts) == 1 and cuts[0].operation in TWO_SIDED:
+        other = climbed(model_run, base, ranges, (replace(cuts[0], upper=not cuts[0].upper),))
+        if not margin(other) > 0:
+            found, before = [*found, other], len(found)
     inside, outside = found[beyond], None if before is None else found[before]
     yield f"reach {told}{' at once' if len(cuts) > 1 else ''}", inside
     if outside is None:
