@@ -57,6 +57,15 @@ MEASURED = (
         "declare the range of the ids.",
     ),
     _said(
+        "unseen",
+        "each constant that stands for a tensor of the checkpoint (or of A) holds its numbers, or a case "
+        "shows what the other numbers do: with the right ones in their place the file answers otherwise.",
+        "a weight was damaged, exchanged or taken from another training in front of a decision (an argmax, a "
+        "top-k, a threshold, a codebook), or in a branch that few inputs take: every case decides alike.",
+        "compare the tensor that the reason names with the checkpoint's, and export again. If the other "
+        "numbers are right, name inputs that show it (validate.images, wider ranges of the inputs).",
+    ),
+    _said(
         "interface",
         "names, dtypes, ranks and axes of the file's inputs and outputs are the declared ones.",
         "an axis that is declared dynamic was frozen at the size of the capture; outputs changed their "

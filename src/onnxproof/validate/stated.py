@@ -1,6 +1,6 @@
 """Open a file's graph in float64 for the function link, with the exact values of its proven constants."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from onnxproof.contract import Contract
 from onnxproof.graph import OnnxGraph
 from onnxproof.runtime.readings.rows import RowReading
 from onnxproof.tensors import TensorSpec
-from onnxproof.validate.cases import Case, fewest
+from onnxproof.validate.cases import Case, fewest, volume
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
     DOUBLE_UNIT,
@@ -32,7 +32,7 @@ from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.later import Later, made
 from onnxproof.validate.exact.scalars import short
 from onnxproof.validate.legs.exact_graph import ExactLeg
-from onnxproof.validate.legs.leg import Leg, Truth
+from onnxproof.validate.legs.leg import Arrays, Leg, Truth
 from onnxproof.validate.legs.pytorch import OracleLeg
 from onnxproof.validate.looked_up import changed_rows, with_cases
 from onnxproof.validate.must_see import asked_for
@@ -201,6 +201,19 @@ def shifted(
     other = moved_graph(leg, file, proven, names, HALF_UNIT, threads, seed)
     if other is not None:
         yield Shifted(SINGLE_MARGIN, leg, other)
+
+
+def smallest_first(trial: Trial, graph: Stated) -> Iterator[Arrays]:
+    """The inputs of the cases on which a graph of the trial is evaluated."""
+    for case in sorted(trial.cases, key=lambda case: volume((case,))):
+        if case.name in graph.cases:
+            yield trial.inputs_of(case)
+
+
+def with_other(file: Path, proven: Proven, threads: int, values: Mapping[str, Array]) -> ExactLeg:
+    """The graph of a file with other ``values`` for constants, by name."""
+    constants = {**proven.exact, **values}
+    return ExactLeg(file, threads, constants=constants, attributes=proven.attributes, own=proven.own)
 
 
 def moved_graph(

@@ -15,6 +15,7 @@ from onnxproof.source import sha256_of
 from onnxproof.system.packages import PACKAGES
 from onnxproof.validate.ahead import Prepared, leaves_room, prepare
 from onnxproof.validate.beyond import with_inputs_beyond
+from onnxproof.validate.blind_spots import blind_checks
 from onnxproof.validate.dataset.figures import DatasetFigures
 from onnxproof.validate.dataset.run import measure_dataset
 from onnxproof.validate.environment import environment
@@ -37,7 +38,7 @@ from onnxproof.validate.stated import evaluated, open_graph
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.tally import Tally, unlike_notes
 from onnxproof.validate.trial import Plan, Settings, Trial
-from onnxproof.validate.unread_rows import short_checks, unread_checks
+from onnxproof.validate.unread_rows import short_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.validate.weak import weak_witnesses
 from onnxproof.wrappers.family import WrappedModel
@@ -206,15 +207,7 @@ def verdicts_of(
             own = function_checks(function, fields)
             checks += own
             if all(check.status != "fail" for check in own):
-                checks += unread_checks(
-                    graph.changed,
-                    subject.graph,
-                    subject.file,
-                    model.contract.inputs,
-                    partial(evaluated, trial, graph),
-                    leg=graph.leg.name,
-                    guessed=plan.settings.guessed,
-                )
+                checks += blind_checks(trial, plan.settings, graph, subject.graph, subject.file, graph.known)
                 if graph.known is not None:
                     checks += short_checks(
                         subject.graph,

@@ -54,13 +54,14 @@ class Origin:
 
     ``copied`` says that these are its own numbers, in whatever layout. ``ulps`` is the largest distance of
     its numbers from the exact ones, in units in float32's last place: of each number itself, or of what was
-    added up for it.
+    added up for it. ``factor`` is a scalar that it is multiplied by.
     """
 
     text: str
     names: frozenset[str]
     copied: bool
     ulps: float
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,9 @@ def prove_constants(graph: OnnxGraph, known: Known, file: Path = Path("model.onn
                 exact[stored.name] = kept
             other = otherwise(stored.name, values, known) if match.exact is None or not match.names else None
             others += [] if other is None else [other]
-            origins[stored.name] = Origin(match.text, match.names, match.exact is None, match.roundings / 2)
+            origins[stored.name] = Origin(
+                match.text, match.names, match.exact is None, match.roundings / 2, match.factor
+            )
     origins = {name: origin for name, origin in origins.items() if name not in unproven}
     attributes = exact_attributes(graph, prover.attribute)
     strange = tuple(unproven.values())

@@ -142,13 +142,13 @@ def _with_factors(found: Scaled, flat: Array, known: Known, rounding: float) -> 
             return None
         text = f"{found.source.name} times {scalar.text}"
         make = partial(_scaled_by, found.laid, scalar.value)
-        return _if_within(flat, make, text, names, rounding, _roundings(scalar.value))
+        return _if_within(flat, make, text, names, rounding, _roundings(scalar.value), scalar.value)
     for vector, scalar in known_vectors(found.factors, known, rounding, 1):
         channels = [-1 if at == found.axis else 1 for at in range(flat.ndim)]
         text = f"{found.source.name} times {vector.name}{_times(scalar)}"
         limit = vector.roundings + 1 + _roundings(scalar.value)
         make = partial(_scaled_by, found.laid, (vector.exact * scalar.value).reshape(channels))
-        match = _if_within(flat, make, text, names | vector.names, rounding, limit)
+        match = _if_within(flat, make, text, names | vector.names, rounding, limit, scalar.value)
         if match is not None:
             return match
     return None
@@ -167,10 +167,11 @@ def _if_within(
     names: frozenset[str],
     rounding: float,
     limit: float,
+    factor: float = 1.0,
 ) -> Match | None:
     exact = make()
     distance = roundings_of(flat, exact, rounding, limit)
-    return Match(text, names, exact, distance, make) if distance <= limit else None
+    return Match(text, names, exact, distance, make, factor) if distance <= limit else None
 
 
 def _scalar(factor: float, known: Known, rounding: float) -> Scalar | None:
@@ -273,7 +274,8 @@ def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
         if vector.roundings:
             exact = vector.exact * scalar.value
             distance = roundings_of(numbers, exact, rounding, np.inf, vector.terms * abs(scalar.value))
-            return Match(vector.name + _times(scalar), vector.names, exact.reshape(values.shape), distance)
+            shaped, text = exact.reshape(values.shape), vector.name + _times(scalar)
+            return Match(text, vector.names, shaped, distance, factor=scalar.value)
     few = _few(numbers.size)
     for norm, name, before in _biases(numbers, known, rounding):
         wanted, terms = norm.bias(before), norm.terms(before)
@@ -284,7 +286,8 @@ def vector_of(values: Array, known: Known, rounding: float) -> Match | None:
             if distance <= limit:
                 names = norm.shifting | ({name} if name else set())
                 text = f"{name or 'a bias of zeros'} with {norm.name} folded in{_times(scalar)}"
-                return Match(text, frozenset(names), exact.reshape(values.shape), distance)
+                shaped = exact.reshape(values.shape)
+                return Match(text, frozenset(names), shaped, distance, factor=scalar.value)
     return _of_two(numbers.reshape(values.shape), known, rounding)
 
 

@@ -48,7 +48,8 @@ class Match:
     ``exact`` has its numbers in float64, in the constant's shape. It is None if the file's own numbers are
     exact. ``text`` says what it was made from, ``names`` are the checkpoint's tensors among that.
     ``roundings`` is the largest distance of a number from the exact one, as ``roundings_of`` counts.
-    ``again`` makes ``exact`` another time, from the checkpoint's tensors; None if it cannot.
+    ``again`` makes ``exact`` another time, from the checkpoint's tensors; None if it cannot. ``factor`` is a
+    scalar that is among what was multiplied.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Match:
     exact: Array | None = None
     roundings: float = 0.0
     again: Callable[[], Array] | None = None
+    factor: float = 1.0
 
     def kept(self, *, many: bool) -> Constant | None:
         """``exact`` as it is kept: if there are many such constants, a large one is made where it is read."""

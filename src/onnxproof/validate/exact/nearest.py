@@ -1,7 +1,7 @@
 """Name a constant that is like nothing known to the bit: which tensor it lies nearest to, and how far from
 it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,6 +36,10 @@ FEW = 0.1
 
 SMALLEST = 8
 """The fewest numbers by which a tensor is recognised. With fewer, tensors may be alike by chance."""
+
+LEAST_COSINE = 0.9
+"""The least cosine of the angle between a constant and a tensor that it stands for although it is not close:
+scaled by anything it is 1, and about 0 for two tensors that were trained apart."""
 
 DIRECTIONS = 2
 """The most directions of a recurrence, whose weights ONNX stacks."""
@@ -129,10 +133,56 @@ def nearest(name: str, values: Array, known: Known) -> tuple[Near, ...]:
     return tuple(near for part in changed if (near := _nearest(name, part, known)) is not None)
 
 
+def rightful(name: str, values: Array, known: Known, missing: Collection[str]) -> tuple[str, Array] | None:
+    """What a constant stands for, in words, and the exact numbers of that in the constant's shape, float64.
+
+    It stands for the tensor of its own name and shape; or else for what it is close to; or else for the one
+    among the ``missing`` tensors, which stand nowhere in the file, that it points along: scaled, or moved by
+    little. Returns None if it stands for nothing that is known, or for what the module computes itself.
+    """
+    own = known.weights.tensors.get(name)
+    if own is not None and own.shape == values.shape and own.dtype.kind == "f":
+        return None if known.is_computed(name) else (name, own.astype(np.float64))
+    if values.size < SMALLEST:
+        return None
+    best, close = _best(values, known)
+    if best is None or not close:
+        best = _along(values, known, missing)
+    if best is None or any(map(known.is_computed, best.names)):
+        return None
+    return best.what, best.numbers(np.arange(values.size))[0].reshape(values.shape)
+
+
+def _along(values: Array, known: Known, missing: Collection[str]) -> _Form | None:
+    """The missing tensor, in a layout, whose numbers have the direction of the constant's."""
+    spots = places(values.size)
+    few = sample(values, spots).astype(np.float64)
+    best, most = None, LEAST_COSINE
+    for name, array in _arrays(values.size, known):
+        if name not in missing:
+            continue
+        for layout in ordered_layouts(squeezed(array).shape):
+            if not shapes_agree(layout, squeezed(array).shape, squeezed(values).shape):
+                continue
+            laid = layout.of(array)
+            exact = sample(laid, spots).astype(np.float64)
+            size = float(np.linalg.norm(exact) * np.linalg.norm(few))
+            cosine = abs(float(np.dot(exact, few))) / size if size else 0.0
+            if cosine > most:
+                best, most = _plain(name, laid, 0), cosine
+    return best
+
+
 def _nearest(name: str, values: Array, known: Known) -> Near | None:
     """The form that is nearest on a sample, compared in full; None if there is none of its shape."""
     if values.size < SMALLEST:
         return _of_its_name(name, values, known)
+    best, close = _best(values, known)
+    return None if best is None else _compared(best, values, close)
+
+
+def _best(values: Array, known: Known) -> tuple[_Form | None, bool]:
+    """The form that is nearest on a sample, and whether it is close; None if there is none of its shape."""
     spots = places(values.size)
     few = sample(values, spots).astype(np.float64)
     best: _Form | None = None
@@ -147,7 +197,7 @@ def _nearest(name: str, values: Array, known: Known) -> Near | None:
             best, closest, close, names = forms.form(first), rank, bool(near[first]), frozenset()
         # Untrained norms are all equal, so the constant stands for each of them.
         names = names.union(*(forms.form(at).names for at in (first, *others)))
-    return None if best is None else _compared(replace(best, names=names), values, close)
+    return (None if best is None else replace(best, names=names)), close
 
 
 def nearly_own(name: str, values: Array, known: Known) -> bool:

@@ -136,6 +136,13 @@ def near(value: float, tolerance: float, scalars: Iterable[float] = ()) -> Scala
     return None
 
 
+def is_near_any(value: float, tolerance: float, scalars: Iterable[float]) -> bool:
+    """Whether a number differs by at most ``tolerance`` of it from 1, from a scalar of a run, or from the
+    negation, reciprocal, square or root of one that is not 1."""
+    forms = (form.value for one in scalars for form in (_variants(one) if abs(one) != 1 else ()))
+    return any(abs(form - value) <= tolerance * abs(value) for form in (1.0, *scalars, *forms))
+
+
 def _plain_forms(value: float) -> Iterator[Scalar]:
     """The plainest numbers nearest to a number, one of each form."""
     if not math.isfinite(value) or value == 0 or abs(value) in LARGEST:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,6 +11,7 @@ from onnxproof.errors import CheckError, RequestError
 from onnxproof.graph import OnnxGraph, UnreadableError
 from onnxproof.progress import Progress, silent
 from onnxproof.validate.ahead import known_for
+from onnxproof.validate.blind_spots import blind_checks
 from onnxproof.validate.cases import materialise, smallest
 from onnxproof.validate.closer import (
     DOUBLE_MARGIN,
@@ -19,6 +19,7 @@ from onnxproof.validate.closer import (
     RoundingAlone,
     Shifted,
 )
+from onnxproof.validate.exact.known import Known
 from onnxproof.validate.exact.twins import Twins, prove_twins
 from onnxproof.validate.facts import Facts
 from onnxproof.validate.function import function_checks, strangers
@@ -42,10 +43,9 @@ from onnxproof.validate.pair.tables import Tables
 from onnxproof.validate.rough import judged_by_nodes
 from onnxproof.validate.rounded_floats import casts_checks
 from onnxproof.validate.rounded_integers import blame_casts
-from onnxproof.validate.stated import evaluated, moved_graph, open_graph, shifted, state, with_changed_rows
+from onnxproof.validate.stated import moved_graph, open_graph, shifted, state, with_changed_rows
 from onnxproof.validate.sweep import measure, settle
 from onnxproof.validate.trial import Plan, Settings, Stated, Trial
-from onnxproof.validate.unread_rows import unread_checks
 from onnxproof.validate.verdict import Check, Verdict, conclude
 from onnxproof.wrappers.family import WrappedModel
 
@@ -101,7 +101,7 @@ def compare_by_graphs(
     stated = with_changed_rows(stated, other, twins.known, contract.inputs, plan.cases, b)
     trial = Trial.of(plan, truth, legs[1:], (stated,))
     plan = replace(plan, cases=trial.cases)
-    (found,) = _judged(trial, plan, (b,), progress, "A's")
+    (found,) = _judged(trial, plan, (b,), progress, twins.known, "A's")
     checks = (
         metadata_check(*legs),
         *random_checks((a, b), legs[1]),
@@ -205,10 +205,15 @@ class _Found:
 
 
 def _judged(
-    trial: Trial, plan: Plan, files: Sequence[Path], progress: Progress, whose: str = "the checkpoint's"
+    trial: Trial,
+    plan: Plan,
+    files: Sequence[Path],
+    progress: Progress,
+    known: Known | None = None,
+    whose: str = "the checkpoint's",
 ) -> Iterator[_Found]:
     """What was found of each file, of which the trial has a candidate and a graph. ``whose`` numbers its
-    tables are held to."""
+    constants are held to, those of ``known`` if no checkpoint's are."""
     tallies = measure(trial, progress=progress)
     settled = settle(trial, tallies, progress=progress, second_look_if_wrong=False)
     count = len(trial.candidates)
@@ -218,15 +223,8 @@ def _judged(
         graph = trial.graphs[number]
         own = function_checks(function, plan.contract.fields)
         if all(check.status != "fail" for check in own):
-            own += unread_checks(
-                graph.changed,
-                OnnxGraph.read(file),
-                file,
-                plan.contract.inputs,
-                partial(evaluated, trial, graph),
-                leg=graph.leg.name,
-                guessed=plan.settings.guessed,
-                whose=whose,
+            own += blind_checks(
+                trial, plan.settings, graph, OnnxGraph.read(file), file, graph.known or known, whose
             )
         asked = judged_by_nodes(trial, plan, file, facts, number, tallies, own)
         checks = blame_casts(trial, graph, (asked.facts,), (*own, *asked.checks))
