@@ -85,6 +85,28 @@ def test_a_right_file_states_the_function(name: str, dynamo: bool, tmp_path: Pat
     assert status(module, exported(module, dynamo), tmp_path) == {"pass"}
 
 
+def quantile(x: Tensor) -> Tensor:
+    return torch.quantile(x, 0.3, dim=-1)
+
+
+def in_double(x: Tensor) -> Tensor:
+    return (x.double() * torch.tensor(0.3) / torch.tensor(0.7)).float()
+
+
+@pytest.mark.parametrize("run", [quantile, in_double])
+def test_a_number_in_double_that_was_computed_in_float32_is_the_models(
+    run: Callable[[Tensor], Tensor], tmp_path: Path
+) -> None:
+    """PyTorch's exporter computes the rank of a quantile from a float32, and writes it in double."""
+    module = Net(run).eval()
+    proto = exported(module, True)
+    held = [one for one in proto.graph.initializer if one.data_type == onnx.TensorProto.DOUBLE]
+    rounded = next(one for one in held if numpy_helper.to_array(one) % 1)
+    assert status(module, proto, tmp_path) == {"pass"}
+    rounded.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(rounded) * (1 + 1e-5), rounded.name))
+    assert status(module, proto, tmp_path) == {"fail"}
+
+
 @pytest.mark.parametrize("share", [1e-5, 1e-2], ids=["a-little", "much"])
 @pytest.mark.parametrize(
     ("name", "operator", "attribute", "value"),

@@ -269,8 +269,10 @@ class _Prover:
         if _sampled(values, _on_grid):
             few = values.size if values.size <= DISTINCT else 0
         else:
+            # A number in double may have been computed in float32: those are no short numbers.
+            dtype = SINGLE_DTYPE if self._dtype == np.float64 else self._dtype
             distinct = _distinct(values)
-            if distinct is None or not short(distinct, self._dtype):
+            if distinct is None or not short(distinct, dtype):
                 return None
             few = distinct.size
         if self._changed(name, values, few):
@@ -297,9 +299,16 @@ class _Prover:
         return slice_of(values, stored) or joined(values, (stored,))
 
     def _recorded(self, name: str, values: Array) -> Match | None:
-        """What the run computed, to the bit."""
-        tables = self._known.tables
-        return whole(name, values, tables) if values.size > 1 else None
+        """What the run computed, to the bit. A single number counts only in double: too many numbers have one
+        of float32's. Numbers in double may have been computed in float32, and widened."""
+        double, tables = values.dtype == np.float64, self._known.tables
+        if values.size == 1 and not double:
+            return None
+        found = whole(name, values, tables)
+        if found is None and double:
+            single = values.astype(SINGLE_DTYPE)
+            found = whole(name, single, tables) if np.array_equal(single, values) else None
+        return found
 
     def _scalars(self, name: str, values: Array) -> Match | None:
         """Few numbers, each a scalar of the run or one that is written in a simple form."""

@@ -154,9 +154,10 @@ def _match(text: str, sources: Sequence[Source], exact: Array, values: Array) ->
     names = frozenset(source.name for source in sources if not source.computed)
     if all(source.exact is source.single for source in sources) and exact.itemsize <= values.itemsize:
         return Match(text, names)
-    wide = exact.astype(np.float64)
+    wide = np.asarray(exact, np.float64)
     scale = np.max(np.abs(wide), where=np.isfinite(wide), initial=0.0)
-    return Match(text, names, wide, roundings_of(values, wide, unit(values.dtype), np.inf, scale))
+    rounding = max(unit(values.dtype), unit(np.dtype(np.float32)))
+    return Match(text, names, wide, roundings_of(values, wide, rounding, np.inf, scale))
 
 
 def _rows(pool: Pool, at: int, single: Array, axis: int) -> Array:
