@@ -314,6 +314,43 @@ def test_an_operator_of_b_that_is_not_evaluated_skips_its_function(save: Save) -
     assert "com.microsoft.Trilu" in check.reason
 
 
+def skipping(marked: int) -> onnx.ModelProto:
+    """The mean over time of a table's rows at the ids that are not ``marked``."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("Equal", ["ids", "marked"], ["is_marked"]),
+        helper.make_node("Unsqueeze", ["is_marked", "last"], ["of_rows"]),
+        helper.make_node("Where", ["of_rows", "zero", "rows"], ["kept"]),
+        helper.make_node("ReduceMean", ["kept", "time"], ["mean"], keepdims=0),
+    ]
+    table = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "skipping",
+        [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ("batch", "time"))],
+        [helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, ("batch", 4))],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(np.array(marked), "marked"),
+            numpy_helper.from_array(np.array([-1]), "last"),
+            numpy_helper.from_array(np.array([1]), "time"),
+            numpy_helper.from_array(np.zeros((), np.float32), "zero"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_the_ids_that_files_compare_with_are_tried(save: Save) -> None:
+    """Of 3000 ids, no drawn case has the one that A skips, or that B does."""
+    options: dict[str, Any] = {"dims": {"batch": "1..2", "time": "1..8"}, "effort": "quick", "threads": 1}
+    ids = {"ids": "int64[batch, time] in 0..2999"}
+    verdict = onnxproof.compare(*save(skipping(1700), skipping(1701)), inputs=ids, **options)
+    (check,) = function(verdict)
+    assert check.status == "fail"
+    assert "padded-with-1701" in check.reason
+    assert onnxproof.compare(*save(skipping(1700), skipping(1700)), inputs=ids, **options).passed
+
+
 def drawing() -> onnx.ModelProto:
     """The network with noise on its scores. A session starts with the same seed each time."""
     tail = [

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,9 @@ MOST_COMPARED = 64
 MOST_IDS = 64
 """How many ids of an input a case has at most."""
 
+MOST_PADS = 4
+"""How many ids are tried as that of padding where no configuration names it."""
+
 DRAWN_ANYWAY = 8
 """An input of no more numbers than these holds each of them in some case."""
 
@@ -74,15 +77,51 @@ def asked_for(
     """
     if truth.unsteady is not None:
         return Asked()
-    contract = model.contract
     special, text = special_ids(model, graph, file, cases)
+    return _asked(model.contract, special, text, truth.reference, cases)
+
+
+def asked_by(
+    graphs: Mapping[Path, OnnxGraph], contract: Contract, reference: Leg, cases: Sequence[Case]
+) -> Asked:
+    """As ``asked_for``, of files alone, by their paths. ``reference`` is run on the new cases.
+
+    No configuration says which id is that of padding: each of the first that the files compare with is tried.
+    """
+    special: dict[str, tuple[int, ...]] = {}
+    compared: set[int] = set()
+    stated = [_stated(graph, file) for file, graph in graphs.items()]
+    for spec in contract.inputs:
+        if _holds_ids(spec, contract):
+            own = frozenset().union(*(one.get(spec.name, frozenset()) for one in stated))
+            within = _within(spec, own)
+            special |= {spec.name: within} if within else {}
+            compared |= own
+    asked = _asked(contract, special, Text(ends=tuple(sorted(compared))), reference, cases)
+    base = _base([spec for spec in contract.inputs if spec.name in special], 0, cases)
+    padded = [
+        _case(base, f"padded-with-{one}", ids=dict.fromkeys(special, ()), text=Text(one))
+        for one in sorted(compared)[:MOST_PADS]
+        if base is not None
+    ]
+    taken = [case for case in padded if _refused(contract, reference, case) is None]
+    return replace(asked, cases=(*asked.cases, *taken))
+
+
+def _asked(
+    contract: Contract,
+    special: Mapping[str, tuple[int, ...]],
+    text: Text,
+    reference: Leg,
+    cases: Sequence[Case],
+) -> Asked:
     found: list[Case] = []
     notes: list[str] = []
     for case in _texts(contract, special, text, cases):
-        if _refused(contract, truth.reference, case) is None:
+        if _refused(contract, reference, case) is None:
             found.append(case)
             break
-    found += _gaps(contract, special, text, truth.reference, cases, notes)
+    found += _gaps(contract, special, text, reference, cases, notes)
     return Asked(tuple(found), tuple(notes))
 
 
@@ -107,12 +146,18 @@ def special_ids(
     for spec in inputs:
         tokens = spec.dtype in ("int32", "int64") and (not masks or spec.shape in masks)
         own = compared.get(spec.name, frozenset()) | stated.get(spec.name, frozenset())
-        exact = sorted(own | (named if tokens else frozenset()))
-        beside = [number for one in sorted(own) for number in (one - 1, one + 1)]
-        within = [number for number in dict.fromkeys((*exact, *beside)) if takes(spec, number)]
+        within = _within(spec, own, named if tokens else frozenset())
         if within:
-            special[spec.name] = tuple(within[:MOST_IDS])
+            special[spec.name] = within
     return special, text
+
+
+def _within(spec: TensorSpec, own: frozenset[int], named: frozenset[int] = frozenset()) -> tuple[int, ...]:
+    """The ids that an input takes among those that are treated specially: its ``own``, those beside them, and
+    those that are ``named``."""
+    beside = [number for one in sorted(own) for number in (one - 1, one + 1)]
+    within = [number for number in dict.fromkeys((*sorted(own | named), *beside)) if takes(spec, number)]
+    return tuple(within[:MOST_IDS])
 
 
 def _holds_ids(spec: TensorSpec, contract: Contract) -> bool:

@@ -28,6 +28,7 @@ from onnxproof.validate.legs.file_a import NotEvaluatedError, truth_of
 from onnxproof.validate.legs.graph_of_a import ORACLE, GraphOfA
 from onnxproof.validate.legs.leg import Arrays, Leg
 from onnxproof.validate.legs.pytorch import torch_truth
+from onnxproof.validate.must_see import asked_by
 from onnxproof.validate.open_order import open_orders
 from onnxproof.validate.pair.beside import (
     metadata_check,
@@ -99,6 +100,9 @@ def compare_by_graphs(
     )
     stated = state(contract, leg, plan, truth, twins.b, (0,), closer)
     stated = with_changed_rows(stated, other, twins.known, contract.inputs, plan.cases, b)
+    asked = asked_by({a: graph, b: other}, contract, truth.reference, plan.cases)
+    names = {case.name for case in asked.cases} if stated.contract.fields else set()
+    stated = replace(stated, more=(*stated.more, *asked.cases), cases=stated.cases | names, notes=asked.notes)
     trial = Trial.of(plan, truth, legs[1:], (stated,))
     plan = replace(plan, cases=trial.cases)
     (found,) = _judged(trial, plan, (b,), progress, twins.known, "A's")
@@ -110,7 +114,7 @@ def compare_by_graphs(
     )
     alien = strangers(found.function, contract.fields, twins.b, "constants of B that are not A's")
     order = open_orders(found.function, contract.fields, leg)
-    said = (*notes, *declared.notes, *_rows(stated), *alien, *order, *found.notes)
+    said = (*notes, *declared.notes, *asked.notes, *_rows(stated), *alien, *order, *found.notes)
     return verdict_of("graphs", (a, b), plan, (found.facts,), checks, said, function=found.function)
 
 
