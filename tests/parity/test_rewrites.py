@@ -241,6 +241,7 @@ CASES = [
     pytest.param(
         lambda x: x.bool().long().log1p() + (x + 1).log1p(), STEPS, id="logarithm-of-integers", marks=SLOW
     ),
+    pytest.param(lambda x: F.logsigmoid(x * 200), ROWS, id="logarithm-of-a-sigmoid"),
     pytest.param(lambda x: torch.cumprod(x, 1), ROWS, id="cumprod"),
     pytest.param(lambda x: torch.cumprod(x, 0), STEPS, id="cumprod-integers", marks=SLOW),
     pytest.param(lambda x: torch.cummax(x.round(decimals=1), 1), ROWS, id="cummax-ties"),
@@ -310,7 +311,9 @@ def test_a_rewrite_states_the_function(function: Function, form: Form, tmp_path:
 
 @pytest.mark.first_case
 @pytest.mark.parametrize(
-    "function", [torch.log1p, pytest.param(torch.expm1, marks=SLOW)], ids=["log1p", "expm1"]
+    "function",
+    [torch.log1p, pytest.param(torch.expm1, marks=SLOW), F.logsigmoid],
+    ids=["log1p", "expm1", "logsigmoid"],
 )
 def test_digits_near_0_and_values_far_from_it_are_pytorchs(function: Function, tmp_path: Path) -> None:
     """PyTorch's and the file's errors are of an ulp each, and each special value is the same."""

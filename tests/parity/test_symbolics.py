@@ -39,6 +39,7 @@ class Module(nn.Module):
         ),
         pytest.param(lambda x: (x / 1e5).log1p() + (x / 1e6).expm1(), id="near-0", marks=SLOW),
         pytest.param(lambda x: (x * 2 > 0).long().log1p() + x.expm1(), id="of-integers", marks=SLOW),
+        pytest.param(lambda x: nn.functional.logsigmoid(x * 200), id="logarithm-of-a-sigmoid"),
         pytest.param(lambda x: x.unfold(1, 4, 2), id="windows"),
         pytest.param(lambda x: x.unfold(-1, 3, 1), id="windows-along-the-last-axis", marks=SLOW),
     ],

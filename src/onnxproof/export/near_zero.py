@@ -1,7 +1,8 @@
-"""``log1p`` and ``expm1``, which keep the digits of small numbers, in standard operators.
+"""``log1p``, ``expm1`` and ``logsigmoid``, which keep the digits of small numbers, in standard operators.
 
 Torch's exporters write ``Log(1 + x)`` and ``Exp(x) - 1``. The sum rounds a small x to a multiple of the ulp
-of 1, and so does the exponential. Both exporters write these here: ``op`` makes the nodes of either.
+of 1, and so does the exponential. ``Log(Sigmoid(x))`` is minus infinity from about -88 down. Both exporters
+write these here: ``op`` makes the nodes of either.
 """
 
 from typing import Any
@@ -42,6 +43,13 @@ def expm1(op: Operators, x: Value, constants: Constants) -> Value:
     less = op.Sub(power, one)
     mended = op.Mul(less, op.Div(x, divisor))
     return op.Where(nothing, x, op.Where(op.Less(op.Abs(x), half), mended, less))
+
+
+def log_sigmoid(op: Operators, x: Value, constants: Constants) -> Value:
+    """The logarithm of 1 / (1 + exp(-x)): min(x, 0) - log1p(exp(-|x|)), as PyTorch computes it
+    (torch/_decomp/decompositions.py)."""
+    zero, _, _ = constants
+    return op.Sub(op.Min(x, zero), log1p(op, op.Exp(op.Neg(op.Abs(x))), constants))
 
 
 def _to_divide_by(op: Operators, value: Value, constants: Constants) -> tuple[Value, Value]:

@@ -98,6 +98,11 @@ def expm1(g: Any, x: Any) -> Any:
     return near_zero.expm1(_Operators(g), *_with_constants(g, x))
 
 
+def log_sigmoid(g: Any, x: Any) -> Any:
+    """``logsigmoid``: the logarithm of the sigmoid."""
+    return near_zero.log_sigmoid(_Operators(g), *_with_constants(g, x))
+
+
 def _with_constants(g: Any, x: Any) -> tuple[Any, near_zero.Constants]:
     """The numbers, as float32 if they are integers, and 0, 0.5 and 1 of their dtype."""
     if not symbolic_helper._is_fp(x):
@@ -141,6 +146,7 @@ SYMBOLICS: Mapping[str, Symbolic] = {
     "aten::diff": diff,
     "aten::expm1": expm1,
     "aten::log1p": log1p,
+    "aten::log_sigmoid": log_sigmoid,
     "aten::unfold": unfold,
     "onnxproof::detections": detections,
     "onnxproof::oriented_detections": oriented_detections,

@@ -99,6 +99,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "aten::index_reduce": Rewrite(scatter.reduced),
     "aten::kthvalue": Rewrite(order.kth_value),
     "aten::log1p": Rewrite(near_zero.log1p, near_zero.is_of_floats),
+    "aten::log_sigmoid": Rewrite(near_zero.log_sigmoid),
     "aten::median": Rewrite(order.median),
     "aten::median.dim": Rewrite(order.median_along),
     "aten::remainder.Scalar": Rewrite(division.remainder, division.is_by_size),

@@ -1,4 +1,4 @@
-"""``log1p`` and ``expm1`` of floats."""
+"""``log1p``, ``expm1`` and ``logsigmoid`` of floats."""
 
 import torch
 
@@ -21,6 +21,11 @@ def log1p(x: Value) -> Value:
 def expm1(x: Value) -> Value:
     """``expm1``."""
     return near_zero.expm1(op, x, _constants(x))
+
+
+def log_sigmoid(x: Value) -> Value:
+    """``logsigmoid``."""
+    return near_zero.log_sigmoid(op, x, _constants(x))
 
 
 def _constants(x: Value) -> Constants:
