@@ -19,6 +19,7 @@ from onnxproof.counted import selects
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import FLAT, Case, volume
 from onnxproof.validate.climbing import are_same, climbed, together, turned
+from onnxproof.validate.contents import OF_IDS
 from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.parting import RANKING, Beyond, part
@@ -77,7 +78,7 @@ def inputs_beyond(
 def _fit(model: WrappedModel, trial: Trial) -> bool:
     """Whether the model may decide, and answers can be compared element by element on any input: the model
     is in float32, has a float64 value, and chooses no rows."""
-    has_ids = any(case.ids for case in trial.cases)
+    has_ids = any(case.ids and case.kind not in OF_IDS for case in trial.cases)
     decides = bool(_movable(trial)) and not any(map(_is_known_to_decide_nothing, trial.graphs))
     return (
         (has_ids or decides)
@@ -106,7 +107,7 @@ def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]
     is left out.
     """
     evaluated = frozenset().union(*(graph.cases for graph in trial.graphs))
-    cases = [case for case in trial.cases if case.name in evaluated and case.kind not in FLAT]
+    cases = [case for case in trial.cases if case.name in evaluated and case.kind not in (*FLAT, *OF_IDS)]
     cases = sorted(cases, key=lambda case: volume((case,)))
     if not cases:
         return

@@ -34,6 +34,7 @@ from onnxproof.validate.contents import (
     CONSTANT,
     KIND_OF,
     KINDS,
+    OF_IDS,
     Content,
     Kind,
     ends_of,
@@ -41,7 +42,9 @@ from onnxproof.validate.contents import (
     flat,
     gradients,
 )
+from onnxproof.validate.covering import covering_design
 from onnxproof.validate.full_masks import full_masks
+from onnxproof.validate.ids_tried import ids_tried
 from onnxproof.validate.texts import Gaps, Text, shuffled, texts, with_gaps
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -63,9 +66,6 @@ batches are what costs most."""
 ROW_COST = 3e4
 """What a case costs beside its volume, in elements of an input: every operator is started once more in every
 leg."""
-
-CANDIDATE_ROWS = 60
-"""How many random rows are drawn for each row of the design; the best of them is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,10 @@ def plan(
         label = "x".join(str(size) for size in sizes.values())
         cases.append(Case(f"{label}-{content}", sizes, content, seed + number, picture))
     cases = _with_full_masks(cases, designed, [spec for spec in inputs if spec.mask], seed)
+    whole = [spec for spec in inputs if preprocess is None or spec.name != preprocess.input]
+    for tried in ids_tried(dims, whole, inputs, [case.sizes for case in cases], effort, seed):
+        if constant or tried.content not in CONSTANT:
+            cases.append(Case(tried.name, tried.sizes, tried.content, tried.seed, ids=tried.ids))
     for content in ends_of(inputs) if preprocess is None and constant else ():
         sizes = {dim.name: dim.min for dim in dims}
         label = "x".join(str(size) for size in sizes.values())
@@ -209,11 +213,15 @@ def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
     """Cases, in their order, that have every size, every kind of content and full masks at every length.
 
     They are chosen greedily, the most that no chosen case has for the least volume first. Then the smallest
-    of the others are added while all of them stay within a ``share`` of the volume of all cases.
+    of the others are added while all of them stay within a ``share`` of the volume of all cases. Those of ids
+    are small, and each shows what no other does: they are chosen beside these.
     """
-    volumes = {case.name: volume((case,)) for case in cases}
+    of_ids = {case.name for case in cases if case.kind in OF_IDS}
+    volumes = {case.name: volume((case,)) for case in cases if case.name not in of_ids}
     left: dict[str, set[Any]] = {
-        case.name: {("content", case.kind), *case.sizes.items(), *_lengths(case)} for case in cases
+        case.name: {("content", case.kind), *case.sizes.items(), *_lengths(case)}
+        for case in cases
+        if case.name not in of_ids
     }
     wanted: set[Any] = set().union(*left.values())
     chosen: set[str] = set()
@@ -227,7 +235,7 @@ def fewest(cases: Sequence[Case], share: float) -> tuple[Case, ...]:
         if spent > share * sum(volumes.values()):
             break
         chosen.add(name)
-    return tuple(case for case in cases if case.name in chosen)
+    return tuple(case for case in cases if case.name in chosen | of_ids)
 
 
 def _lengths(case: Case) -> Iterator[tuple[str, str, int]]:
@@ -299,33 +307,6 @@ def sizes_left(
     return tuple(rows)
 
 
-def covering_design(factors: Mapping[str, Sequence[Any]], seed: int) -> Iterator[dict[str, Any]]:
-    """Rows that together have every value of every factor and every pair of values of two factors."""
-    names = list(factors)
-    uncovered = {
-        ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]
-    }
-    if len(names) == 1:
-        yield from ({names[0]: value} for value in factors[names[0]])
-    random = np.random.default_rng(seed)
-    while uncovered:
-        must = min(uncovered, key=repr)
-        rows: list[tuple[float, int, dict[str, Any], set[Any]]] = []
-        for _ in range(CANDIDATE_ROWS):
-            row = {name: values[int(random.integers(len(values)))] for name, values in factors.items()}
-            row |= dict(must)
-            covered = {pair for pair in itertools.combinations(row.items(), 2) if pair in uncovered}
-            rows.append((len(covered) / _cost(row), len(rows), row, covered))
-        _, _, best, covered = max(rows, key=lambda entry: entry[:2])
-        uncovered -= covered
-        yield {name: best[name] for name in names}
-
-
-def _cost(row: Mapping[str, Any]) -> float:
-    """Work of a row: the input's volume, plus a constant so that small rows are not free."""
-    return 1e5 + math.prod(value for value in row.values() if isinstance(value, int))
-
-
 def _volume(sizes: Mapping[str, int]) -> int:
     return math.prod(sizes.values())
 
@@ -381,7 +362,7 @@ def _pictures(
 ) -> NDArray[Any]:
     """The input that takes pictures."""
     shape = spec.sized(case.sizes)
-    if case.content in CONSTANT:
+    if case.content in CONSTANT and case.content != "alike":
         return flat(case.content, spec, shape)
     if case.kind == "noise":
         return draw(spec, case.sizes, random)

@@ -19,11 +19,13 @@ from onnxproof.runtime.preprocess import to_input
 from onnxproof.seeded import in_dtype
 from onnxproof.tensors import TensorSpec
 
-Kind = Literal["picture", "noise", "empty", "black", "saturated", "lowest", "highest", "zero"]
 # fmt: off
+Kind = Literal[
+    "picture", "noise", "empty", "black", "saturated", "lowest", "highest", "zero", "alike", "each",
+]
 Content = Literal[
     "picture", "noise", "high", "low", "bright", "dark", "empty", "light", "dim", "black", "silver", "grey",
-    "saturated", "slate", "lowest", "highest", "zero",
+    "saturated", "slate", "lowest", "highest", "zero", "alike", "each",
 ]
 # fmt: on
 
@@ -39,9 +41,12 @@ KINDS: Mapping[Kind, tuple[Content, ...]] = MappingProxyType(
 """The contents of each kind that pictures take, in the order in which its cases take them."""
 ENDS: tuple[Literal["lowest", "highest", "zero"], ...] = ("lowest", "highest", "zero")
 """Contents of one value that inputs without pictures take. Each is a kind of its own."""
+OF_IDS: tuple[Literal["alike", "each"], ...] = ("alike", "each")
+"""Contents of integer inputs: all of one number, and a part of all numbers. What else there is, is drawn."""
 KIND_OF: Mapping[Content, Kind] = {
     **{content: kind for kind, contents in KINDS.items() for content in contents},
     **{end: end for end in ENDS},
+    **{content: content for content in OF_IDS},
 }
 
 BANDS: Mapping[Content, tuple[float, float]] = MappingProxyType(
@@ -65,8 +70,8 @@ BANDS: Mapping[Content, tuple[float, float]] = MappingProxyType(
 )
 """The part of an input's range in which a content's numbers lie, as shares of the range."""
 
-CONSTANT = frozenset({*(content for content, (low, high) in BANDS.items() if low == high), *ENDS})
-"""Contents of one value."""
+CONSTANT = frozenset({*(content for content, (low, high) in BANDS.items() if low == high), *ENDS, "alike"})
+"""Contents of one value, and of ids of one value."""
 
 
 def band_of(content: Content, spec: TensorSpec) -> tuple[float, float]:
@@ -109,7 +114,7 @@ def gradients(
 ) -> NDArray[Any]:
     """Pictures without objects: smooth gradients of colour. ``size`` is batch, height, width."""
     batch, height, width = size
-    first, last = (round(255 * share) for share in BANDS[content])
+    first, last = (round(255 * share) for share in BANDS.get(content, (0.0, 1.0)))
     corners = [random.integers(first, last + 1, (2, 2, 3)).astype(np.uint8) for _ in range(batch)]
     smooth = Image.Resampling.BILINEAR
     made = [Image.fromarray(one).resize((width, height), smooth) for one in corners]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxproof.validate.cases import Case
+from onnxproof.validate.contents import OF_IDS
 from onnxproof.validate.legs.leg import Arrays
 
 LARGEST = frozenset(
@@ -58,7 +59,7 @@ def unusual(
         emptied = {name: _emptied(array) for name, array in with_nan.items() if array.ndim > 1}
         if emptied:
             yield "hold a row of NaN alone, which the model looks for", {**base, **emptied}
-    ids = next((case.ids for case in cases if case.ids), {})
+    ids = next((case.ids for case in cases if case.ids and case.kind not in OF_IDS), {})
     for at in range(MOST_IDS):
         alone = {name: numbers[at] for name, numbers in ids.items() if at < len(numbers)}
         if alone:

@@ -28,7 +28,6 @@ from onnxproof.validate.cases import (
     VALUES_PER_DIM,
     Case,
     Effort,
-    covering_design,
     fewest,
     materialise,
     plan,
@@ -37,6 +36,7 @@ from onnxproof.validate.cases import (
     volume,
 )
 from onnxproof.validate.contents import BANDS, CONSTANT, KIND_OF, KINDS, Content
+from onnxproof.validate.covering import covering_design
 
 BATCH, HEIGHT, WIDTH = Dim("batch", 1, 8), Dim("height", 64, 640, 32), Dim("width", 64, 320, 32)
 DIMS = (BATCH, HEIGHT, WIDTH)
